@@ -1,0 +1,56 @@
+# Easel: `make run` starts the page, `make test` runs the tests. A second run of either installs
+# nothing: each requirements file is installed once, until it changes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test bench lint format chromium clean
+
+help: ## show these lines
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt | $(BIN)/python
+	$(PIP) install --quiet --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(PIP) install --quiet --requirement requirements-dev.txt
+	@touch $@
+
+install: $(VENV)/.installed ## create .venv and install requirements.txt
+
+run: $(VENV)/.installed ## start the page at http://127.0.0.1:7860
+	$(BIN)/python app.py $(ARGS)
+
+# The browser is Debian's: Playwright's own builds come from a host of their own.
+chromium:
+	@if command -v chromium >/dev/null 2>&1; then :; \
+	elif command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
+	  echo "Installing Chromium for the browser tests."; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq install -y --no-install-recommends chromium >/dev/null \
+	    || echo "Chromium could not be installed: the browser tests are skipped."; \
+	else echo "Chromium is not installed: the browser tests are skipped."; fi
+
+test: $(VENV)/.installed-dev chromium ## run the tests (ARGS="tests/test_app.py -k stop" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.installed ## measure the models and write benchmarks/results
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/.installed-dev ## ruff, then pyright
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: $(VENV)/.installed-dev ## sort imports and apply ruff's safe fixes
+	$(BIN)/ruff check --fix .
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

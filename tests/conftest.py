@@ -1,0 +1,48 @@
+"""What every test shares: one compute thread, no telemetry, where the repository is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before torch, gradio or the hub client is imported: they read these once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WEIGHTS = REPOSITORY / "assets" / "weights"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests run one beside another on small machines: one thread is faster than a fight."""
+    torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this machine cannot run."""
+    no_gpu = pytest.mark.skip(reason="no accelerator on this machine")
+    no_weights = pytest.mark.skip(reason="assets/weights holds no trained models")
+    has_weights = any(WEIGHTS.glob("*/model.safetensors"))
+    for item in items:
+        if "gpu" in item.keywords and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+        if "weights" in item.keywords and not has_weights:
+            item.add_marker(no_weights)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The repository's root folder."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A CPU generator with a fixed seed, so that no test touches the global one."""
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,164 @@
+"""The repository's own files: pins, licence, front matter, Spacefile, continuous integration."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([A-Za-z0-9_.+!-]+)$")
+STATIC_ENGINES = {"static", "react", "svelte", "vue"}
+
+
+class SchemaModel(BaseModel):
+    """An object of the schema: no key beyond the listed ones, no coercion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Micro(SchemaModel):
+    """``definitions.micro`` of spacefile.v0.schema.json, less what this manifest cannot use."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    src: str
+    engine: Literal["static", "react", "svelte", "vue", "next", "nuxt", "svelte-kit",
+                    "python3.9", "python3.8", "nodejs16", "custom"]
+    primary: bool = True
+    path: str | None = None
+    serve: str | None = None
+    commands: Annotated[list[str], Field(min_length=1)] | None = None
+    include: Annotated[list[str], Field(min_length=1)] | None = None
+    run: str | None = None
+    dev: str | None = None
+    public_routes: Annotated[list[str], Field(min_length=1)] | None = None
+    public: bool = False
+
+    @model_validator(mode="after")
+    def serve_belongs_to_static_engines(self) -> Micro:
+        if (self.engine in STATIC_ENGINES) != (self.serve is not None):
+            raise ValueError("serve is required for static engines and refused for others")
+        return self
+
+
+class Spacefile(SchemaModel):
+    """``definitions.spacefile`` of the same schema."""
+
+    v: Literal[0]
+    icon: str | None = None
+    app_name: Annotated[str, Field(max_length=12)] | None = None
+    auto_pwa: bool = False
+    micros: Annotated[list[Micro], Field(min_length=1, max_length=5)]
+
+    @model_validator(mode="after")
+    def one_primary_micro(self) -> Spacefile:
+        if sum(micro.primary for micro in self.micros) != 1:
+            raise ValueError("exactly one micro is primary")
+        return self
+
+
+def pins(path: Path) -> dict[str, str]:
+    """Name to version of every requirement line; a line that pins nothing fails the test."""
+    found = {}
+    for line in path.read_text().splitlines():
+        line = line.strip()
+        if line and not line.startswith(("#", "-r ")):
+            match = PIN.match(line)
+            assert match, f"{path.name}: not an exact pin: {line}"
+            found[match[1]] = match[2]
+    return found
+
+
+def front_matter(repository: Path) -> dict[str, object]:
+    text = (repository / "README.md").read_text()
+    assert text.startswith("---\n"), "README.md opens with a Space's front matter"
+    return yaml.safe_load(text.split("---\n", 2)[1])
+
+
+def test_spacefile_follows_the_schema(repository: Path) -> None:
+    spacefile = Spacefile.model_validate(yaml.safe_load((repository / "Spacefile").read_text()))
+    micro = spacefile.micros[0]
+    assert spacefile.app_name == "Easel"
+    assert micro.engine == "custom"
+    assert micro.run
+    assert (repository / micro.src / "Makefile").is_file()
+
+
+@pytest.mark.parametrize("change", [
+    {"v": 1},
+    {"app_name": "Easel, the playground"},
+    {"micros": []},
+    {"microservices": []},
+    {"micros": [{"name": "-easel", "src": ".", "engine": "custom"}]},
+    {"micros": [{"name": "easel", "src": ".", "engine": "python3.11"}]},
+    {"micros": [{"name": "easel", "src": ".", "engine": "custom", "serve": "dist"}]},
+    {"micros": [{"name": "easel", "src": ".", "engine": "static"}]},
+    {"micros": [{"name": "easel", "src": ".", "engine": "custom", "primary": "yes"}]},
+])
+def test_the_schema_refuses(repository: Path, change: dict[str, object]) -> None:
+    spacefile = yaml.safe_load((repository / "Spacefile").read_text())
+    with pytest.raises(ValidationError):
+        Spacefile.model_validate(spacefile | change)
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_requirements_are_exact_pins_of_what_is_installed(repository: Path, name: str) -> None:
+    for package, pinned in pins(repository / name).items():
+        assert version(package) == pinned, f"{package} is installed in another version"
+
+
+def test_readme_front_matter_is_a_gradio_space(repository: Path) -> None:
+    matter = front_matter(repository)
+    assert matter["sdk"] == "gradio"
+    assert matter["sdk_version"] == pins(repository / "requirements.txt")["gradio"]
+    assert matter["license"] == "apache-2.0"
+    assert (repository / str(matter["app_file"])).is_file()
+    assert len(str(matter.get("short_description", ""))) <= 60
+    assert {"title", "emoji", "colorFrom", "colorTo"} <= matter.keys()
+
+
+def test_readme_says_what_became_of_the_spacefile_host(repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    assert "Spacefile" in text
+    assert "October 2024" in text
+
+
+def test_readme_links_to_files_that_exist(repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)|<img[^>]+src=\"(?!https?:)([^\"]+)\"", text)
+    missing = [a or b for a, b in links if not (repository / (a or b)).exists()]
+    assert not missing
+
+
+def test_licence_is_apache_2(repository: Path) -> None:
+    text = (repository / "LICENSE").read_text()
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_continuous_integration_runs_the_tests(repository: Path) -> None:
+    script = repository / ".ci" / "run"
+    assert script.stat().st_mode & 0o111, "executable"
+    assert "make test" in script.read_text()
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+@pytest.mark.parametrize("target", ["run", "test", "bench", "lint"])
+def test_make_knows_its_targets(repository: Path, target: str) -> None:
+    done = subprocess.run(["make", "--dry-run", target], cwd=repository, check=True,
+                          capture_output=True, text=True)
+    assert ".venv/bin/" in done.stdout
+
+
+def test_importing_the_app_starts_nothing(repository: Path) -> None:
+    """A Space imports nothing at start that a command line or a test would have to pay for."""
+    code = ("import threading, sys, app\n"
+            "assert threading.active_count() == 1, threading.enumerate()\n"
+            "assert 'torch' not in sys.modules, 'importing app loads torch'\n")
+    subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)
