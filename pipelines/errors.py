@@ -1,0 +1,43 @@
+"""The errors that people see: ``str(error)`` is one clear sentence for the user."""
+
+from __future__ import annotations
+
+
+class EaselError(Exception):
+    """Root of all errors whose message is meant for the user."""
+
+
+class InvalidRequest(EaselError):
+    """A request that cannot be run as it stands.
+
+    Args:
+        message: one sentence that says what to change.
+        field: name of the request's field or of the option at fault, None where there is none.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InvalidImage(InvalidRequest):
+    """A file that is not a picture that Easel reads."""
+
+
+class WeightsError(EaselError):
+    """A model file that is missing, damaged, of another model, or refused."""
+
+
+class OutOfMemory(EaselError):
+    """The device or the model budget has no room left."""
+
+
+class Busy(EaselError):
+    """The queue is full."""
+
+
+class Cancelled(EaselError):
+    """The job was stopped by its user before there was anything to keep."""
+
+    def __init__(self, message: str = "The job was stopped.") -> None:
+        super().__init__(message)

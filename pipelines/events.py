@@ -1,0 +1,100 @@
+"""What a run reports while it works: frozen, picklable, and free of device tensors.
+
+Pictures are ``np.ndarray`` uint8 RGB, (H, W, 3) or (N, H, W, 3), range [0, 255], so that an event
+may cross a process or a network boundary and no event keeps device memory alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+
+def _check_pictures(images: np.ndarray, ndim: int) -> None:
+    """Refuse arrays that are not uint8 RGB, where the mistake is made and not in the page."""
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        raise TypeError("pictures in events are numpy arrays of uint8")
+    if images.ndim != ndim or images.shape[-1] != 3:
+        raise ValueError(f"pictures in events have {ndim} axes and 3 channels, not {images.shape}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step taken, or a message while there is nothing to count.
+
+    Attributes:
+        step: steps done, 0..total.
+        total: steps of the run; 0 while it is not known (waiting, loading a model).
+        elapsed_s: seconds since the run began.
+        message: what is going on, in words; empty for a plain step.
+        losses: new points of the loss curves at ``step``, by name.
+    """
+
+    step: int = 0
+    total: int = 0
+    elapsed_s: float = 0.0
+    message: str = ""
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """Pictures in the making.
+
+    Attributes:
+        step: the step after which they were drawn.
+        images: (N, H, W, 3) uint8 RGB.
+        seeds: the N seeds, in the order of ``images``.
+    """
+
+    step: int
+    images: np.ndarray
+    seeds: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check_pictures(self.images, ndim=4)
+        if len(self.seeds) != len(self.images):
+            raise ValueError(f"{len(self.images)} pictures came with {len(self.seeds)} seeds")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A finished picture.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        seed: seed that draws this picture alone (with ``num_images=1``), 0..2**32-1.
+        index: position among the pictures of the run before ranking.
+        scores: by name; "clip" is the ranker's cosine similarity, "probability" its share.
+        metadata: JSON-ready facts of this picture that the request does not hold.
+    """
+
+    image: np.ndarray
+    seed: int
+    index: int
+    scores: Mapping[str, float] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_pictures(self.image, ndim=3)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The last event of a run.
+
+    Attributes:
+        candidates: finished pictures in rank order, best first.
+        elapsed_s: seconds that the run took, without the time in the queue.
+        metadata: JSON-ready facts of the run; ``{"stopped": True}`` where it was stopped early.
+    """
+
+    candidates: tuple[Candidate, ...]
+    elapsed_s: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+Event: TypeAlias = Progress | Preview | Result

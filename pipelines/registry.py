@@ -1,0 +1,151 @@
+"""The pipelines by name, what each must offer, and what a run is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from pipelines.errors import Cancelled, InvalidRequest
+from pipelines.events import Event, Progress
+from pipelines.model_cache import ModelCache
+from pipelines.options import Options, option_fields
+from pipelines.request import Request
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run may use, and how it learns that it should stop.
+
+    Attributes:
+        cache: where models are leased.
+        device: where to compute.
+        dtype: dtype of the models of this run.
+        cancelled: True once the user pressed Stop; poll it at every step.
+        started_s: ``time.monotonic()`` at the start of the run.
+        used_models: ids of the models leased so far.
+    """
+
+    cache: ModelCache
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    cancelled: Callable[[], bool] = _never
+    started_s: float = field(default_factory=time.monotonic)
+    used_models: set[str] = field(default_factory=set)
+
+    def check(self) -> None:
+        """Raise ``Cancelled`` once the user pressed Stop."""
+        if self.cancelled():
+            raise Cancelled
+
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.started_s
+
+    def lease(self, model_id: str) -> AbstractContextManager[Any]:
+        """Lease a model in this run's dtype; waiting for it ends when the run is cancelled."""
+        self.used_models.add(model_id)
+        return self.cache.lease(model_id, dtype=self.dtype, cancelled=self.cancelled)
+
+    def loading(self, *model_ids: str) -> Iterator[Progress]:
+        """One ``Progress`` for each model that a lease would have to load.
+
+        Use it as ``yield from context.loading("embedded/vqgan")`` right before the leases.
+        """
+        for model_id in model_ids:
+            if message := self.cache.loading_message(model_id, dtype=self.dtype):
+                yield Progress(elapsed_s=self.elapsed_s(), message=message)
+
+
+class Pipeline(Protocol):
+    """A generator. Subclass it to inherit ``check`` and ``accepts_init_image``.
+
+    Attributes:
+        name: what requests call it, lower case.
+        title: what people call it.
+        summary: one line on what it does.
+        Options: its options.
+        models: catalogue ids that a run leases.
+        accepts_init_image: whether a request may bring an init image.
+    """
+
+    name: str
+    title: str
+    summary: str
+    Options: type[Options]
+    models: tuple[str, ...]
+    accepts_init_image: bool = False
+
+    def check(self, request: Request) -> None:
+        """Raise ``InvalidRequest`` for what the bounds of the options cannot say."""
+
+    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+        """Yield progress and previews, then one ``Result`` as the last event.
+
+        The request is valid and its seed is resolved. Hold no lock and no grad mode across a
+        ``yield``: the next step may run on another thread.
+
+        Raises:
+            Cancelled: the run was stopped and has no picture to keep.
+            EaselError: anything else that the user should read.
+        """
+        ...
+
+
+class Registry:
+    """Pipelines by name, in the order of registration."""
+
+    def __init__(self) -> None:
+        self._pipelines: dict[str, Pipeline] = {}
+
+    def register(self, pipeline: Pipeline) -> None:
+        """Add a pipeline.
+
+        Raises:
+            ValueError: if the name is taken.
+            TypeError: if an option has no description, no default or no control.
+        """
+        if pipeline.name in self._pipelines:
+            raise ValueError(f"a pipeline called {pipeline.name!r} is registered already")
+        option_fields(pipeline.Options)
+        self._pipelines[pipeline.name] = pipeline
+
+    def get(self, name: str) -> Pipeline:
+        """The pipeline of that name.
+
+        Raises:
+            InvalidRequest: if there is none.
+        """
+        try:
+            return self._pipelines[name]
+        except KeyError:
+            known = ", ".join(self._pipelines)
+            raise InvalidRequest(
+                f"There is no generator called {name[:40]!r}; there are: {known}.", "pipeline",
+            ) from None
+
+    def names(self) -> tuple[str, ...]:
+        """Names in the order of registration."""
+        return tuple(self._pipelines)
+
+    def __iter__(self) -> Iterator[Pipeline]:
+        return iter(self._pipelines.values())
+
+
+def build_registry() -> Registry:
+    """The registry of all pipelines that Easel ships."""
+    from pipelines.dalle import DallePipeline
+    from pipelines.vqgan_clip import VQGANCLIPPipeline
+
+    registry = Registry()
+    registry.register(DallePipeline())
+    registry.register(VQGANCLIPPipeline())
+    return registry
