@@ -1,0 +1,119 @@
+"""Builds the tokenizer of the embedded models from the words of the world's captions.
+
+    python -m training.build_tokenizer
+
+writes ``assets/tokenizer/tokenizer.json`` and ``words.txt`` within a second, always the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from pipelines.vocabulary import SPECIAL_TOKENS, TOKENIZER_DIR, Vocabulary, split_words
+from training.world.concepts import load_concepts
+from training.world.grammar import inflect, raw_grammar
+
+# Pieces below the word, for the words that people type and no caption contains.
+NUM_PIECES = 500
+MAX_VOCAB_SIZE = 3072
+ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"-&()<>_/+#*áàâãéêíóôõúüçñ"
+
+
+def grammar_strings(node: Any) -> Iterator[str]:
+    """Every string of the grammar, placeholders removed."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from grammar_strings(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from grammar_strings(value)
+    elif isinstance(node, str):
+        yield re.sub(r"\{\w+\}", " ", node.replace("a~", "a an").replace("|", " "))
+
+
+def known_texts() -> Iterator[str]:
+    """Texts that together hold every word a caption can contain."""
+    for concept in load_concepts():
+        yield from (*concept.names, *concept.plurals, *concept.articles, *concept.role_names,
+                    *concept.pt, *concept.pt_plurals)
+    yield from grammar_strings(raw_grammar())
+    yield "a an the some one a pair of um uma jovem"
+    words = raw_grammar()["pt"]
+    adjectives = [*words["colours"].values(), *words["sizes"].values(), *words["ages"].values()]
+    for adjective in [*(a for options in adjectives for _, a in options), *words["niceties"]]:
+        yield " ".join(inflect(adjective, g, plural) for g in "mf" for plural in (False, True))
+
+
+def whole_words() -> list[str]:
+    """Words that become one token: all but regular plurals, which share the singular's token.
+
+    "dogs" is "dog" and "##s", so that what is learnt of one dog holds for two.
+    """
+    words = {part for text in known_texts() for word in split_words(text)
+             for part in re.split("['-]", word) if part}
+    singular = {word for concept in load_concepts() for name in (*concept.names, *concept.pt)
+                for word in split_words(name)}
+    regular = {word + ending for word in words for ending in ("s", "es")}
+    return sorted(words & singular | words - regular)
+
+
+def frequent_pieces(number: int) -> list[str]:
+    """The commonest beginnings and insides of words, of 2 to 4 letters, as word pieces."""
+    counts: Counter[str] = Counter()
+    for word in whole_words():
+        for start in range(len(word)):
+            for end in range(start + 2, min(start + 4, len(word)) + 1):
+                counts[("##" if start else "") + word[start:end]] += end - start
+    return sorted(counts, key=lambda piece: (-counts[piece], piece))[:number]
+
+
+def new_tokenizer(vocab: dict[str, int]) -> Tokenizer:
+    """A word-piece tokenizer: NFC, lower case, accents kept, punctuation on its own."""
+    model = models.WordPiece(vocab, unk_token="<unk>", max_input_chars_per_word=64)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([
+        normalizers.NFC(), normalizers.Lowercase(), normalizers.Replace("’", "'"),
+    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation(),
+    ])
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
+    return tokenizer
+
+
+def build() -> Vocabulary:
+    """Makes every word of the captions a token, and letters and pieces for all other words.
+
+    Raises:
+        ValueError: The vocabulary would exceed ``MAX_VOCAB_SIZE``.
+    """
+    letters = [letter for letter in ALPHABET if letter.isalnum()]
+    tokens = list(dict.fromkeys([
+        *SPECIAL_TOKENS, *ALPHABET, *("##" + letter for letter in letters), "##s", "##es",
+        *whole_words(), *frequent_pieces(NUM_PIECES),
+    ]))
+    if len(tokens) > MAX_VOCAB_SIZE:
+        raise ValueError(f"{len(tokens)} tokens are more than {MAX_VOCAB_SIZE}")
+    words = frozenset(word for text in known_texts() for word in split_words(text))
+    return Vocabulary(new_tokenizer({token: i for i, token in enumerate(tokens)}), words)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=TOKENIZER_DIR)
+    options = parser.parse_args()
+    vocabulary = build()
+    vocabulary.save(options.out)
+    print(f"{vocabulary.vocab_size} tokens, {len(vocabulary.words)} words")
+
+
+if __name__ == "__main__":
+    main()
