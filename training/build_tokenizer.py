@@ -18,7 +18,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from pipelines.vocabulary import SPECIAL_TOKENS, TOKENIZER_DIR, Vocabulary, split_words
 from training.world.concepts import load_concepts
-from training.world.grammar import inflect, raw_grammar
+from training.world.grammar import raw_grammar
+from training.world.noun_phrases import inflect
 
 # Pieces below the word, for the words that people type and no caption contains.
 NUM_PIECES = 500
@@ -41,8 +42,14 @@ def grammar_strings(node: Any) -> Iterator[str]:
 def known_texts() -> Iterator[str]:
     """Texts that together hold every word a caption can contain."""
     for concept in load_concepts():
-        yield from (*concept.names, *concept.plurals, *concept.articles, *concept.role_names,
-                    *concept.pt, *concept.pt_plurals)
+        yield from (
+            *concept.names,
+            *concept.plurals,
+            *concept.articles,
+            *concept.role_names,
+            *concept.pt,
+            *concept.pt_plurals,
+        )
     yield from grammar_strings(raw_grammar())
     yield "a an the some one a pair of um uma jovem"
     words = raw_grammar()["pt"]
@@ -56,10 +63,19 @@ def whole_words() -> list[str]:
 
     "dogs" is "dog" and "##s", so that what is learnt of one dog holds for two.
     """
-    words = {part for text in known_texts() for word in split_words(text)
-             for part in re.split("['-]", word) if part}
-    singular = {word for concept in load_concepts() for name in (*concept.names, *concept.pt)
-                for word in split_words(name)}
+    words = {
+        part
+        for text in known_texts()
+        for word in split_words(text)
+        for part in re.split("['-]", word)
+        if part
+    }
+    singular = {
+        word
+        for concept in load_concepts()
+        for name in (*concept.names, *concept.pt)
+        for word in split_words(name)
+    }
     regular = {word + ending for word in words for ending in ("s", "es")}
     return sorted(words & singular | words - regular)
 
@@ -78,12 +94,19 @@ def new_tokenizer(vocab: dict[str, int]) -> Tokenizer:
     """A word-piece tokenizer: NFC, lower case, accents kept, punctuation on its own."""
     model = models.WordPiece(vocab, unk_token="<unk>", max_input_chars_per_word=64)
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence([
-        normalizers.NFC(), normalizers.Lowercase(), normalizers.Replace("’", "'"),
-    ])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation(),
-    ])
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Lowercase(),
+            normalizers.Replace("’", "'"),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Whitespace(),
+            pre_tokenizers.Punctuation(),
+        ]
+    )
     tokenizer.decoder = decoders.WordPiece(prefix="##")
     return tokenizer
 
@@ -95,10 +118,19 @@ def build() -> Vocabulary:
         ValueError: The vocabulary would exceed ``MAX_VOCAB_SIZE``.
     """
     letters = [letter for letter in ALPHABET if letter.isalnum()]
-    tokens = list(dict.fromkeys([
-        *SPECIAL_TOKENS, *ALPHABET, *("##" + letter for letter in letters), "##s", "##es",
-        *whole_words(), *frequent_pieces(NUM_PIECES),
-    ]))
+    tokens = list(
+        dict.fromkeys(
+            [
+                *SPECIAL_TOKENS,
+                *ALPHABET,
+                *("##" + letter for letter in letters),
+                "##s",
+                "##es",
+                *whole_words(),
+                *frequent_pieces(NUM_PIECES),
+            ]
+        )
+    )
     if len(tokens) > MAX_VOCAB_SIZE:
         raise ValueError(f"{len(tokens)} tokens are more than {MAX_VOCAB_SIZE}")
     words = frozenset(word for text in known_texts() for word in split_words(text))

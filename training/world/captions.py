@@ -2,7 +2,7 @@
 
 What a caption says of objects, colours, sizes, counts, relation, place and medium is true of the
 scene and can be read back from it; what the scene leaves unsaid (``say_background`` False, no
-colour, no medium) is not mentioned.
+colour, no medium) is not mentioned. Colours that a grey medium cannot show are left out.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.world.concepts import Concept
-from training.world.grammar import Choices, Phrase, load_grammar, phrases, settle_articles
-from training.world.hard_negatives import hard_negative
-from training.world.scenes import Scene
+from training.world.grammar import Choices, Phrase, load_grammar, settle_articles
+from training.world.hard_negatives import GREY_MEDIA, hard_negative
+from training.world.noun_phrases import phrases
+from training.world.scenes import COLOURS, Scene, SceneObject
 
 __all__ = ["caption", "hard_negative"]
 
 # Clauses that no "a photo of ..." can precede.
 _SENTENCES = ("there ", "há ", "on the left", "just ", "only ", "apenas ")
 _NOUN_STARTS = ("a", "two", "um", "dois")
+_HUES = frozenset(COLOURS) - {"black", "white", "gray"}
 _P_CLOSEUP = 0.25
 _P_BARE_MEDIUM = 0.25
 _P_PHOTO_PORTRAIT = 0.3
 
 
-def caption(scene: Scene, concepts: Mapping[str, Concept], rng: random.Random,
-            language: str = "en") -> str:
+def caption(
+    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str = "en"
+) -> str:
     """Says what a scene shows, in one of many ways.
 
     Args:
@@ -40,37 +43,67 @@ def caption(scene: Scene, concepts: Mapping[str, Concept], rng: random.Random,
         A lower-case caption without line breaks, such as "a photo of a dog right of a bench".
     """
     words = load_grammar(language)
-    closeup = (scene.kind == "single" and scene.objects[0].size == "big" and scene.medium is None
-               and rng.random() < _P_CLOSEUP)
+    closeup = (
+        scene.kind == "single"
+        and scene.objects[0].size == "big"
+        and scene.medium is None
+        and rng.random() < _P_CLOSEUP
+    )
     things = _phrases(scene, concepts, rng, language, closeup)
-    clause, medium_said = _clause(scene, things, concepts, rng, words, language)
+    if closeup:
+        clause, medium_said = str(things[0]), False
+    else:
+        clause, medium_said = _clause(scene, things, concepts, rng, words, language)
     fronted = False
-    if scene.say_background:
+    if scene.say_background and _shows_background(scene):
         join = words["places"]["joins"].pick(rng)
-        fronted = join.startswith("{p}") and not clause.startswith(_SENTENCES) and not medium_said
+        fronted = join.startswith("{p}") and not (
+            closeup or medium_said or clause.startswith(_SENTENCES)
+        )
         clause = (join if fronted or not join.startswith("{p}") else "{s} {p}").format(
-            s=clause, p=_place(scene.background, rng, words, language))
+            s=clause, p=_place(scene.background, rng, words, language)
+        )
     if not medium_said:
         clause = _wrap(scene, clause, fronted, closeup, rng, words)
     return settle_articles(_noise(clause, rng, words))
 
 
-def _phrases(scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str,
-             closeup: bool) -> list[Phrase]:
+def _phrases(
+    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str, closeup: bool
+) -> list[Phrase]:
     if scene.kind == "count":
         return []
     shown = [concepts[o.concept] for o in scene.objects]
     roles = [c.role for c in shown if c.role]
     return [
         phrases(language).phrase(
-            c, rng, colour=o.colour, size=None if closeup else o.size,
-            portrait=scene.kind == "portrait", gendered=roles.count(c.role) > 1)
+            c,
+            rng,
+            colour=_shown_colour(o, scene),
+            size=None if closeup else o.size,
+            portrait=scene.kind == "portrait",
+            gendered=c.role is not None and roles.count(c.role) > 1,
+        )
         for o, c in zip(scene.objects, shown, strict=True)
     ]
 
 
-def _clause(scene: Scene, things: Sequence[Phrase], concepts: Mapping[str, Concept],
-            rng: random.Random, words: Mapping[str, Any], language: str) -> tuple[str, bool]:
+def _shown_colour(item: SceneObject, scene: Scene) -> str | None:
+    return None if scene.medium in GREY_MEDIA else item.colour
+
+
+def _shows_background(scene: Scene) -> bool:
+    return scene.medium not in GREY_MEDIA or scene.background not in _HUES
+
+
+def _clause(
+    scene: Scene,
+    things: Sequence[Phrase],
+    concepts: Mapping[str, Concept],
+    rng: random.Random,
+    words: Mapping[str, Any],
+    language: str,
+) -> tuple[str, bool]:
     """What is seen, and whether that already names the medium ("a neon cat")."""
     if scene.kind == "count":
         return _count(scene, concepts[scene.objects[0].concept], rng, words, language), False
@@ -97,7 +130,8 @@ def _clause(scene: Scene, things: Sequence[Phrase], concepts: Mapping[str, Conce
     if relation == "with" and concepts[scene.objects[0].concept].group == "person":
         relation = "person_with"
     return words["relations"][relation].pick(rng).format(
-        a=first, b=second, the_a=f"the {first.bare}", the_b=f"the {second.bare}"), False
+        a=first, b=second, the_a=f"the {first.bare}", the_b=f"the {second.bare}"
+    ), False
 
 
 def _sentence(template: str, default: str, things: Sequence[Phrase]) -> str:
@@ -105,13 +139,18 @@ def _sentence(template: str, default: str, things: Sequence[Phrase]) -> str:
     return template if template.startswith("{") or all(t.article for t in things) else default
 
 
-def _count(scene: Scene, concept: Concept, rng: random.Random, words: Mapping[str, Any],
-           language: str) -> str:
+def _count(
+    scene: Scene, concept: Concept, rng: random.Random, words: Mapping[str, Any], language: str
+) -> str:
     item, number = scene.objects[0], len(scene.objects)
     says = phrases(language)
-    plural = says.plural(concept, rng, colour=item.colour, size=item.size)
-    if number == 2 and words["two_templates"] and not concept.article.startswith("a pair") \
-            and rng.random() < 0.06:
+    plural = says.plural(concept, rng, colour=_shown_colour(item, scene), size=item.size)
+    if (
+        number == 2
+        and words["two_templates"]
+        and not concept.article.startswith("a pair")
+        and rng.random() < 0.06
+    ):
         return words["two_templates"].pick(rng).format(x=plural)
     return words["count_templates"].pick(rng).format(n=says.number(number, concept, rng), x=plural)
 
@@ -132,10 +171,16 @@ def _pick(templates: Choices, clause: str, fronted: bool, rng: random.Random) ->
     return rng.choice(suffixes)
 
 
-def _wrap(scene: Scene, clause: str, fronted: bool, closeup: bool, rng: random.Random,
-          words: Mapping[str, Any]) -> str:
+def _wrap(
+    scene: Scene,
+    clause: str,
+    fronted: bool,
+    closeup: bool,
+    rng: random.Random,
+    words: Mapping[str, Any],
+) -> str:
     medium = scene.medium or "none"
-    if closeup and not fronted and not clause.startswith(_SENTENCES):
+    if closeup:
         return words["portrait"]["closeups"].pick(rng).format(s=clause)
     if scene.kind != "portrait":
         return _pick(words["media"][medium], clause, fronted, rng).format(s=clause)

@@ -7,22 +7,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from training.world.concepts import Concept
-from training.world.scenes import COLOURS, MEDIA, PLACES, Scene, SceneObject
+from training.world.scenes import COLOURS, MEDIA, PLACES, Scene, SceneObject, uses_held_out
 
 Concepts = Mapping[str, Concept]
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 _SIDEWAYS = ("left of", "right of", "next to")
 # Words that may both be said of one picture, so that one is no false word for the other.
 _ALIKE = (
-    {"red", "orange", "pink", "brown"}, {"orange", "yellow", "brown"}, {"purple", "pink", "blue"},
-    {"gray", "white"}, {"gray", "black"}, {"white", "snow", "sky"}, {"black", "night", "space"},
-    {"night", "sunset", "sky"}, {"night", "space", "city"}, {"grass", "forest", "green"},
-    {"beach", "desert", "sunset", "yellow", "orange"}, {"blue", "sky", "underwater", "beach"},
-    {"brown", "room", "desert", "forest"}, {"room", "gray"}, {"city", "gray"}, {"yellow", "white"},
+    {"red", "orange", "pink", "brown"},
+    {"orange", "yellow", "brown"},
+    {"purple", "pink", "blue"},
+    {"gray", "white"},
+    {"gray", "black"},
+    {"white", "snow", "sky"},
+    {"black", "night", "space"},
+    {"night", "sunset", "sky"},
+    {"night", "space", "city"},
+    {"grass", "forest", "green"},
+    {"beach", "desert", "sunset", "yellow", "orange"},
+    {"blue", "sky", "underwater", "beach"},
+    {"brown", "room", "desert", "forest"},
+    {"room", "gray"},
+    {"city", "gray"},
+    {"yellow", "white"},
 )
+# Pictures in these media show no colours, so their captions name none.
+GREY_MEDIA = ("bw", "pencil")
 # Drawn from the same art in the end: too alike to call one of them wrong.
 _CLEAN_MEDIA = (None, "emoji", "sticker", "icon")
 _COLOURLESS_MEDIA = ("bw", "pencil", "neon")
+_ATTEMPTS = 4
 
 
 def alike(first: str, second: str) -> bool:
@@ -40,18 +54,28 @@ def hard_negative(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene
 
     Returns:
         The scene with another colour, size, count, concept, relation, place or medium, or with
-        the colours of two objects exchanged.
+        the colours of two objects exchanged; never a held-out combination, unless ``scene`` is
+        one.
     """
     changes: dict[Callable[..., Scene | None], float] = {
-        _swap_colours: 6, _change_colour: 4, _change_relation: 6, _change_count: 6,
-        _change_size: 4, _change_concept: 3, _add_relation: 1.5, _change_place: 1,
+        _swap_colours: 6,
+        _change_colour: 4,
+        _change_relation: 6,
+        _change_count: 6,
+        _change_size: 4,
+        _change_concept: 3,
+        _add_relation: 1.5,
+        _change_place: 1,
         _change_medium: 1,
     }
+    held_out = uses_held_out(scene)
     while changes:
         change = rng.choices(list(changes), list(changes.values()))[0]
-        negative = change(scene, rng, concepts)
-        if negative is not None:
-            return negative
+        for _ in range(_ATTEMPTS):
+            negative = change(scene, rng, concepts)
+            # A combination met only in false captions would be learnt to be false.
+            if negative is not None and (held_out or not uses_held_out(negative)):
+                return negative
         del changes[change]
     raise ValueError("no other caption is false of the scene")
 
@@ -62,8 +86,7 @@ def _with_object(scene: Scene, index: int, **changes: object) -> Scene:
     return replace(scene, objects=tuple(objects))
 
 
-def _is_false(colour: str | None, item: SceneObject, scene: Scene,
-              concepts: Concepts) -> bool:
+def _is_false(colour: str | None, item: SceneObject, scene: Scene, concepts: Concepts) -> bool:
     """Whether it is surely false to call the object ``colour``."""
     if colour is None:
         return False
@@ -76,14 +99,16 @@ def _is_false(colour: str | None, item: SceneObject, scene: Scene,
 
 
 def _swap_colours(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene | None:
-    if scene.kind == "count" or len(scene.objects) < 2:
+    if scene.kind == "count" or len(scene.objects) < 2 or scene.medium in GREY_MEDIA:
         return None
     i, j = rng.sample(range(len(scene.objects)), 2)
     first, second = scene.objects[i], scene.objects[j]
     if not (concepts[first.concept].colours and concepts[second.concept].colours):
         return None
-    if not (_is_false(second.colour, first, scene, concepts)
-            or _is_false(first.colour, second, scene, concepts)):
+    if not (
+        _is_false(second.colour, first, scene, concepts)
+        or _is_false(first.colour, second, scene, concepts)
+    ):
         return None
     swapped = _with_object(scene, i, colour=second.colour)
     return _with_object(swapped, j, colour=first.colour)
@@ -92,7 +117,7 @@ def _swap_colours(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene
 def _change_colour(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene | None:
     index = rng.randrange(len(scene.objects))
     item = scene.objects[index]
-    if not concepts[item.concept].colours:
+    if not concepts[item.concept].colours or scene.medium in GREY_MEDIA:
         return None
     choices = [c for c in COLOURS if _is_false(c, item, scene, concepts)]
     if not choices:
@@ -168,8 +193,10 @@ def _change_concept(scene: Scene, rng: random.Random, concepts: Concepts) -> Sce
     shown = concepts[scene.objects[index].concept]
     present = [concepts[o.concept] for o in scene.objects]
     choices = [
-        c for c in concepts.values()
-        if c.group == shown.group and (c.colours or not scene.objects[index].colour)
+        c
+        for c in concepts.values()
+        if c.group == shown.group
+        and (c.colours or not scene.objects[index].colour)
         and all(excludes(p, c) or p.group != c.group for p in present)
     ]
     if not choices:

@@ -1,0 +1,451 @@
+"""Captions say what the scene is, all of it and nothing else, in good English and Portuguese."""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from dataclasses import replace
+
+import pytest
+
+from training.world.captions import caption, hard_negative
+from training.world.concepts import Concept, concepts_by_id, load_concepts
+from training.world.grammar import raw_grammar
+from training.world.hard_negatives import GREY_MEDIA, OPPOSITE, alike, excludes
+from training.world.noun_phrases import inflect
+from training.world.scenes import (
+    MEDIA,
+    PLACES,
+    Scene,
+    SceneObject,
+    SceneSampler,
+    uses_held_out,
+)
+
+NUM_SCENES = 600
+COLOUR_OF_WORD = {"violet": "purple", "grey": "gray"} | {
+    c: c
+    for c in (
+        "red",
+        "orange",
+        "yellow",
+        "green",
+        "blue",
+        "purple",
+        "pink",
+        "brown",
+        "black",
+        "white",
+        "gray",
+    )
+}
+SIZE_OF_WORD = {
+    "small": "small",
+    "tiny": "small",
+    "little": "small",
+    "big": "big",
+    "large": "big",
+    "huge": "big",
+    "giant": "big",
+    "close-up": "big",
+    "closeup": "big",
+}
+PLACE_WORDS = {
+    "sky": r"\bsky\b",
+    "grass": r"grass|meadow|field|lawn",
+    "beach": r"beach|by the sea",
+    "snow": r"\bsnow|winter",
+    "night": r"\bnight",
+    "sunset": r"sunset|dusk",
+    "desert": r"desert|dunes",
+    "space": r"space|among the stars",
+    "underwater": r"under ?water|ocean|under the sea",
+    "forest": r"forest|woods",
+    "city": r"city|in the street",
+    "room": r"room\b|indoors",
+}
+MEDIUM_WORDS = {
+    "emoji": r"emoji",
+    "sticker": r"sticker|flat |vector art",
+    "icon": r"\b3d\b",
+    "watercolour": r"watercolou?r",
+    "oil": r"\boil\b",
+    "pencil": r"pencil|sketch",
+    "pixel": r"pixel art",
+    "mosaic": r"mosaic",
+    "neon": r"neon",
+    "bw": r"black[ -]and[ -]white|monochrome|grayscale",
+}
+
+
+@pytest.fixture(scope="module")
+def concepts() -> dict[str, Concept]:
+    return concepts_by_id()
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    sampler = SceneSampler(load_concepts(), "test-captions")
+    return [sampler.sample(seed) for seed in range(NUM_SCENES)]
+
+
+def thing(
+    concept: str, x: float = 0.1, colour: str | None = None, size: str | None = None
+) -> SceneObject:
+    return SceneObject(concept, "fluent", colour, size, (x, 0.2, x + 0.4, 0.6))
+
+
+def picture(
+    kind: str,
+    *objects: SceneObject,
+    relation: str | None = None,
+    medium: str | None = None,
+    place: str | None = None,
+) -> Scene:
+    return Scene(kind, objects, relation, place or "white", place is not None, medium, 0)
+
+
+def sayings(
+    scene: Scene, concepts: dict[str, Concept], number: int, language: str = "en"
+) -> list[str]:
+    return [caption(scene, concepts, random.Random(i), language) for i in range(number)]
+
+
+def surfaces(concept: Concept, several: bool) -> list[str]:
+    """Every way to name a concept, longest first."""
+    names = {*concept.plurals} if several else {*concept.names, *concept.role_names}
+    if several and concept.role_names:
+        names.add(re.sub(r"^(fe)?male ", "", concept.plurals[0]))
+    return sorted(names, key=len, reverse=True)
+
+
+def colour_first(letter: str, match: re.Match[str]) -> str:
+    return f"{match[1]} {letter}" if match.re.groups and match[1] else letter
+
+
+def without_things(text: str, scene: Scene, concepts: dict[str, Concept]) -> str:
+    """The caption with objects replaced by A to D; colours inside a name move before it."""
+    shown = dict.fromkeys(o.concept for o in scene.objects)
+    naming = [
+        (name, letter)
+        for letter, key in zip("ABCD", shown, strict=False)
+        for name in surfaces(concepts[key], scene.kind == "count")
+    ]
+    for name, letter in sorted(naming, key=lambda pair: -len(pair[0])):
+        # "an orange orange" names it once; "a bunch of red grapes" has the colour inside.
+        name = re.escape(name).replace(r"\ of\ ", rf"\ of\ (?:({'|'.join(COLOUR_OF_WORD)})\ )?")
+        text = re.sub(
+            rf"\b{name}\b(?! (?:oranges?|background|backdrop|wall)\b)",
+            functools.partial(colour_first, letter),
+            text,
+        )
+    return text
+
+
+@pytest.mark.parametrize("language", ["en", "pt"])
+def test_captions_are_tidy_and_repeatable(
+    scenes: list[Scene], concepts: dict[str, Concept], language: str
+) -> None:
+    for scene in scenes:
+        text = caption(scene, concepts, random.Random(scene.seed), language)
+        assert text == caption(scene, concepts, random.Random(scene.seed), language)
+        assert re.fullmatch(r"\S+( \S+)*", text), text
+        assert text == text.lower()
+        assert not re.search(r"[{}~|]| ,|,,|\bnone\b", text), text
+
+
+def test_a_and_an_suit_what_follows(scenes: list[Scene], concepts: dict[str, Concept]) -> None:
+    an_words = {"hourglass", "suv", "8-bit"}
+    a_words = {"unicorn", "unicorns", "ufo", "one", "ukulele"}
+    for scene in scenes:
+        text = caption(scene, concepts, random.Random(scene.seed))
+        for article, word in re.findall(r"\b(an?) ([\w'-]+)", text):
+            vowel = (word[0] in "aeiou" or word in an_words) and word not in a_words
+            assert article == ("an" if vowel else "a"), text
+
+
+def test_every_object_is_named_with_its_colour(
+    scenes: list[Scene], concepts: dict[str, Concept]
+) -> None:
+    for scene in scenes:
+        text = without_things(caption(scene, concepts, random.Random(scene.seed)), scene, concepts)
+        for letter, item in zip("ABCD", dict.fromkeys(scene.objects), strict=False):
+            if scene.kind == "count" and letter != "A":
+                continue
+            found = re.findall(rf"(\S+) {letter}\b|^{letter}\b", text)
+            assert found, text
+            said = COLOUR_OF_WORD.get(found[0])
+            stated = None if scene.medium in GREY_MEDIA else item.colour
+            if "black and white" not in text and "black-and-white" not in text:
+                assert said == stated, (text, item)
+
+
+def test_no_colour_is_said_that_the_scene_does_not_state(
+    scenes: list[Scene], concepts: dict[str, Concept]
+) -> None:
+    for scene in scenes:
+        text = without_things(caption(scene, concepts, random.Random(scene.seed)), scene, concepts)
+        text = re.sub(r"black[ -]and[ -]white", "", text)
+        said = {COLOUR_OF_WORD[w] for w in re.findall(r"[a-z]+", text) if w in COLOUR_OF_WORD}
+        stated = {o.colour for o in scene.objects if o.colour}
+        if scene.say_background:
+            stated.add(scene.background)
+        assert said <= stated, text
+
+
+def test_place_and_medium_are_said_if_and_only_if_stated(
+    scenes: list[Scene], concepts: dict[str, Concept]
+) -> None:
+    for scene in scenes:
+        text = without_things(caption(scene, concepts, random.Random(scene.seed)), scene, concepts)
+        said = [p for p in PLACES if re.search(PLACE_WORDS[p], text)]
+        stated = [scene.background] if scene.say_background and scene.background in PLACES else []
+        # "under the night sky" is night.
+        assert [p for p in said if not (p == "sky" and "night sky" in text)] == stated, text
+        media = [m for m in MEDIA if re.search(MEDIUM_WORDS[m], text)]
+        assert media == ([scene.medium] if scene.medium else []), text
+
+
+def test_counts_are_said_with_plurals(scenes: list[Scene], concepts: dict[str, Concept]) -> None:
+    words = {2: r"two|2|a pair of|a couple of", 3: "three|3", 4: "four|4", 5: "five|5"}
+    counted = [s for s in scenes if s.kind == "count"]
+    assert len(counted) > 30
+    for scene in counted:
+        text = caption(scene, concepts, random.Random(scene.seed))
+        plain = without_things(text, scene, concepts)
+        number = words[len(scene.objects)]
+        assert re.search(rf"\b({number})\b( [\w-]+)*? (pairs of )?([\w-]+ )?A\b", plain), text
+
+
+def test_sizes_are_said(scenes: list[Scene], concepts: dict[str, Concept]) -> None:
+    for scene in (s for s in scenes if s.kind == "single"):
+        text = caption(scene, concepts, random.Random(scene.seed))
+        said = {SIZE_OF_WORD[w] for w in re.findall(r"[a-z-]+", text) if w in SIZE_OF_WORD}
+        assert said == ({scene.objects[0].size} - {None}), text
+
+
+def read_relation(text: str) -> tuple[str, str]:
+    """What a reader understands of "A to the left of B" and the like: subject and relation."""
+    said = re.search(r"\b([AB])\b is ([^AB]*)(?:\b([AB])\b)?", text)
+    if said:
+        subject, middle, other = said.groups()
+    elif side := re.match(r"on the left [^AB]*\b([AB])\b", text):
+        subject, middle, other = side[1], "on the left", None
+    elif "on the left and" in text or "on the right and" in text:
+        subject, middle, other = *re.findall(r"\b([AB])\b (on the (?:left|right))", text)[0], None
+    elif tops := re.search(r"\b([AB])\b at the top and", text):
+        subject, middle, other = tops[1], "above", None
+    elif crown := re.search(r"\b[AB]\b with .*\b([AB])\b (above it|on top)", text):
+        subject, middle, other = crown[1], crown[2].replace(" it", ""), None
+    else:
+        between = re.search(r"\b([AB])\b(.*)\b([AB])\b(.*)", text)
+        assert between, text
+        subject, middle, other = between[1], between[2] + between[4], between[3]
+    assert other != subject, text
+    for word, relation in (
+        ("left", "left of"),
+        ("right", "right of"),
+        ("on top", "on top of"),
+        ("atop", "on top of"),
+        ("above", "above"),
+        ("over", "above"),
+        ("below", "below"),
+        ("under", "below"),
+        ("beneath", "below"),
+        ("next to", "next to"),
+        ("beside", "next to"),
+        ("near", "next to"),
+        ("close to", "next to"),
+        ("side", "next to"),
+        (" on ", "on top of"),
+        ("with", "with"),
+        ("holding", "with"),
+        ("carrying", "with"),
+        ("who has", "with"),
+    ):
+        if word in middle:
+            return subject, relation
+    raise AssertionError(text)
+
+
+def test_relations_can_be_read_back(scenes: list[Scene], concepts: dict[str, Concept]) -> None:
+    related = [s for s in scenes if s.kind == "relation"]
+    assert {s.relation for s in related} > {"left of", "right of", "above", "below", "on top of"}
+    for scene in related:
+        plain = replace(scene, say_background=False, medium=None)
+        for i in range(8):
+            text = caption(plain, concepts, random.Random(i))
+            letters = without_things(text, plain, concepts)
+            subject, relation = read_relation(letters)
+            if subject == "B":
+                relation = OPPOSITE.get(relation, relation)
+                assert relation not in ("with", "on top of"), text
+            assert relation == scene.relation, text
+
+
+def test_ordinary_phrasing_is_common(concepts: dict[str, Concept]) -> None:
+    two_dogs = picture("count", thing("dog"), thing("dog", 0.5))
+    assert sayings(two_dogs, concepts, 300).count("a photo of two dogs") > 15
+    pair = picture("pair", thing("cat"), thing("car", 0.5, "blue"))
+    assert sayings(pair, concepts, 1000).count("a photo of a cat and a blue car") > 15
+    related = picture("relation", thing("dog", 0.5), thing("chair", 0), relation="right of")
+    assert sayings(related, concepts, 1000).count("a photo of a dog right of a chair") > 15
+    single = picture("single", thing("scissors"))
+    assert {"a photo of a pair of scissors", "scissors", "a photo of a scissors"} <= set(
+        sayings(single, concepts, 500)
+    )
+
+
+def test_the_lessons_portrait_can_be_said(concepts: dict[str, Concept]) -> None:
+    scene = picture(
+        "portrait", thing("man-teacher"), thing("book", 0.5), relation="with", medium="watercolour"
+    )
+    said = set(sayings(scene, concepts, 20_000))
+    wanted = (
+        r"a closeup watercolor portrait of a young male teacher of literature"
+        r" with a(n open)? book"
+    )
+    assert any(re.fullmatch(wanted, text) for text in said)
+    assert all(re.search(r"portrait|close-?up", text) for text in said)
+
+
+def test_two_people_of_one_role_keep_their_gender(concepts: dict[str, Concept]) -> None:
+    pair = picture("pair", thing("man-teacher"), thing("woman-teacher", 0.5))
+    for text in sayings(pair, concepts, 200):
+        assert re.search(r"\b(male|man)\b", text), text
+        assert re.search(r"\b(female|woman)\b", text), text
+
+
+@pytest.mark.parametrize(
+    ("scene", "wanted"),
+    [
+        (
+            picture("single", thing("car", colour="blue")),
+            {"um carro azul", "uma foto de um carro azul"},
+        ),
+        (
+            picture("single", thing("apple", colour="red"), place="beach"),
+            {"uma maçã vermelha na praia"},
+        ),
+        (picture("count", thing("dog"), thing("dog")), {"dois cachorros", "uma foto de dois cães"}),
+        (picture("count", *[thing("apple", colour="yellow")] * 2), {"duas maçãs amarelas"}),
+        (picture("count", *[thing("car", colour="blue")] * 3), {"três carros azuis"}),
+        (
+            picture("relation", thing("cat"), thing("chair"), relation="on top of"),
+            {"um gato em cima de uma cadeira"},
+        ),
+        (
+            picture("relation", thing("dog"), thing("bicycle"), relation="left of"),
+            {"um cachorro à esquerda de uma bicicleta"},
+        ),
+        (
+            picture("single", thing("dog"), place="desert", medium="oil"),
+            {"uma pintura a óleo de um cachorro no deserto"},
+        ),
+    ],
+)
+def test_portuguese_agrees(concepts: dict[str, Concept], scene: Scene, wanted: set[str]) -> None:
+    assert wanted <= set(sayings(scene, concepts, 500, "pt"))
+
+
+def test_portuguese_articles_and_colours_agree_with_every_noun(
+    concepts: dict[str, Concept],
+) -> None:
+    colours = raw_grammar()["pt"]["colours"]
+    for i, concept in enumerate(c for c in concepts.values() if c.colours):
+        colour = list(colours)[i % len(colours)]
+        text = caption(
+            picture("single", thing(concept.id, colour=colour)), concepts, random.Random(i), "pt"
+        )
+        words = {inflect(word, concept.pt_gender, False) for _, word in colours[colour]}
+        assert any(f"{name} {word}" in text for name in concept.pt for word in words) or re.search(
+            "lind|bonit", text
+        ), text
+        articles = set(re.findall(rf"\b(um|uma) (?:{'|'.join(concept.pt)})", text))
+        assert articles <= {"uma" if concept.pt_gender == "f" else "um"}, text
+
+
+def test_hard_negatives_are_false(scenes: list[Scene], concepts: dict[str, Concept]) -> None:
+    changed: set[str] = set()
+    for scene in scenes:
+        for i in range(6):
+            negative = hard_negative(scene, random.Random(scene.seed * 6 + i), concepts)
+            assert not uses_held_out(negative)
+            changed.add(difference(scene, negative, concepts))
+    assert changed == {
+        "swap",
+        "colour",
+        "count",
+        "size",
+        "concept",
+        "relation",
+        "reversed",
+        "place",
+        "medium",
+    }
+
+
+def difference(scene: Scene, negative: Scene, concepts: dict[str, Concept]) -> str:
+    """What was changed, after checking that the change makes the caption false."""
+    if negative.medium != scene.medium:
+        assert negative.medium is not None
+        return "medium"
+    if (negative.background, negative.say_background) != (scene.background, scene.say_background):
+        assert negative.say_background
+        assert not alike(scene.background, negative.background)
+        return "place"
+    before, after = scene.objects, negative.objects
+    if len(before) != len(after):
+        assert len(after) > 1
+        assert len({o.concept for o in after}) == 1
+        return "count"
+    if negative.relation != scene.relation or [o.concept for o in before] == [
+        o.concept for o in reversed(after)
+    ] != [o.concept for o in after]:
+        if before[0].concept != after[0].concept:
+            assert scene.relation == "on top of"
+            assert negative.relation in ("on top of", "above")
+            return "reversed"
+        assert scene.relation not in ("with", "on top of")
+        assert negative.relation not in (scene.relation, "next to", "with")
+        return "relation"
+    said = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+    assert said
+    a, b = said[0]
+    if a.concept != b.concept:
+        assert excludes(concepts[a.concept], concepts[b.concept])
+        return "concept"
+    if a.size != b.size:
+        assert {a.size, b.size} == {"small", "big"}
+        return "size"
+    assert scene.medium not in GREY_MEDIA
+    wrong = [
+        pair
+        for pair in said
+        if pair[1].colour
+        and (pair[0].colour or concepts[pair[0].concept].native_colour) != pair[1].colour
+    ]
+    assert wrong
+    return "swap" if len(said) == 2 and scene.kind != "count" else "colour"
+
+
+def test_a_kind_is_no_negative_of_its_genus(concepts: dict[str, Concept]) -> None:
+    def excluded(shown: str, said: str) -> bool:
+        return excludes(concepts[shown], concepts[said])
+
+    assert not excluded("taxi", "car")
+    assert not excluded("man-teacher", "woman-teacher"), "both may be called a teacher"
+    assert not excluded("man-teacher", "man")
+    assert not excluded("woman", "person")
+    assert excluded("man", "woman")
+    assert excluded("man-teacher", "man-cook")
+    assert excluded("dog", "cat")
+
+
+def test_next_to_is_never_turned_round(concepts: dict[str, Concept]) -> None:
+    scene = picture("relation", thing("dog"), thing("chair", 0.5), relation="next to")
+    for i in range(200):
+        negative = hard_negative(scene, random.Random(i), concepts)
+        assert negative.relation not in ("left of", "right of")
+        assert [o.concept for o in negative.objects] != ["chair", "dog"]

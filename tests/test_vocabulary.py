@@ -1,0 +1,120 @@
+"""The tokenizer: open_clip's protocol, unknown words, and that captions fit."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.vocabulary import CONTEXT_LENGTH, END_ID, PAD_ID, START_ID, UNK_ID, Vocabulary
+from training.build_tokenizer import build
+from training.world.captions import caption, hard_negative
+from training.world.concepts import concepts_by_id, load_concepts
+from training.world.scenes import SceneSampler
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    return Vocabulary.load()
+
+
+@pytest.fixture(scope="module")
+def captions() -> list[str]:
+    concepts, rng = concepts_by_id(), random.Random(0)
+    sampler = SceneSampler(load_concepts(), "test-vocabulary")
+    texts = []
+    for seed in range(1500):
+        scene = sampler.sample(seed)
+        texts.append(caption(scene, concepts, rng, "en" if seed % 3 else "pt"))
+        texts.append(caption(hard_negative(scene, rng, concepts), concepts, rng))
+    return texts
+
+
+def test_rows_are_start_ids_end_and_padding(vocabulary: Vocabulary) -> None:
+    rows = vocabulary(["two dogs", ""])
+    assert rows.dtype == torch.int64
+    assert rows.shape == (2, CONTEXT_LENGTH)
+    ids = vocabulary.encode("two dogs")
+    assert rows[0].tolist() == [START_ID, *ids, END_ID] + [PAD_ID] * (CONTEXT_LENGTH - 2 - len(ids))
+    assert rows[1].tolist() == [START_ID, END_ID] + [PAD_ID] * (CONTEXT_LENGTH - 2)
+    assert vocabulary("two dogs", context_length=8).tolist() == [rows[0, :8].tolist()]
+
+
+def test_a_long_text_keeps_its_end_and_says_so(vocabulary: Vocabulary) -> None:
+    row = vocabulary("dog " * 60)[0].tolist()
+    assert row[0] == START_ID
+    assert row[-1] == END_ID
+    assert PAD_ID not in row
+    assert vocabulary.truncated("dog " * 31)
+    assert not vocabulary.truncated("dog " * 30)
+
+
+def test_case_accents_and_normal_form(vocabulary: Vocabulary) -> None:
+    assert vocabulary.encode("A RED Car") == vocabulary.encode("a red car")
+    assert (
+        vocabulary.encode("cafe\u0301")
+        == vocabulary.encode("caf\u00e9")
+        != vocabulary.encode("cafe")
+    )
+    assert vocabulary.encode("jack-o’-lantern") == vocabulary.encode("jack-o'-lantern")
+
+
+def test_typed_special_tokens_are_plain_text(vocabulary: Vocabulary) -> None:
+    ids = vocabulary.encode("<end> <pad> <start> <unk>")
+    assert not {PAD_ID, START_ID, END_ID, UNK_ID} & set(ids)
+
+
+def test_names_are_few_tokens_and_plurals_share_them(vocabulary: Vocabulary) -> None:
+    assert vocabulary.vocab_size <= 3072
+    dog, dogs = vocabulary.encode("dog"), vocabulary.encode("dogs")
+    assert len(dog) == 1
+    assert dogs[:1] == dog
+    long = [c.name for c in load_concepts() if len(vocabulary.encode(c.name)) > len(c.name.split())]
+    assert len(long) < 15, long
+
+
+def test_captions_fit_and_hold_no_unknown_word(vocabulary: Vocabulary, captions: list[str]) -> None:
+    too_long = [text for text in captions if vocabulary.truncated(text)]
+    assert len(too_long) < 0.005 * len(captions), too_long[:3]
+    for text in captions:
+        assert vocabulary.unknown_words(text) == [], text
+        assert UNK_ID not in vocabulary.encode(text), text
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("A photo of a Red APPLE, please!", []),
+        ("a quokka next to a Quokka and a zyzzyva", ["quokka", "zyzzyva"]),
+        ("3 dogs, 4k, 1920x1080 ... (best) — 😀", ["best"]),
+        ("uma maçã vermelha à esquerda de um cachorro", []),
+        ("a jack-o’-lantern and a teddy-bear", []),
+        ("a star-spangled dog", ["star-spangled"]),
+        ("", []),
+    ],
+)
+def test_unknown_words(vocabulary: Vocabulary, text: str, unknown: list[str]) -> None:
+    assert vocabulary.unknown_words(text) == unknown
+
+
+def test_survives_pickling_and_saving(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    text = ["a photo of two geese", "um cão azul"]
+    copy = pickle.loads(pickle.dumps(vocabulary))
+    vocabulary.save(tmp_path)
+    loaded = Vocabulary.load(tmp_path)
+    assert torch.equal(copy(text), vocabulary(text))
+    assert torch.equal(loaded(text), vocabulary(text))
+    assert copy.words == loaded.words == vocabulary.words
+    (tmp_path / "words.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"words\.txt"):
+        Vocabulary.load(tmp_path)
+
+
+def test_the_committed_tokenizer_knows_what_the_grammar_says(vocabulary: Vocabulary) -> None:
+    # A new word in the grammar needs a new tokenizer, and that needs new weights.
+    rebuilt = build()
+    assert rebuilt.words == vocabulary.words
+    assert rebuilt.vocab_size <= 3072
