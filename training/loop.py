@@ -1,0 +1,169 @@
+"""What every trainer shares: configuration, a timed schedule, EMA weights, resumable checkpoints.
+
+A run is bounded by minutes rather than steps, because the same command serves a laptop and a GPU.
+The learning rate follows the share of the budget that is spent, also across resumed runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+RUNS_DIR = Path(__file__).resolve().parents[1] / "runs"
+CHECKPOINT_EVERY_S = 240.0
+
+
+def load_config(path: Path, overrides: list[str]) -> dict[str, Any]:
+    """Read a TOML configuration and apply ``section.key=value`` overrides (values as TOML)."""
+    config = tomllib.loads(path.read_text())
+    for override in overrides:
+        name, _, value = override.partition("=")
+        section, _, key = name.rpartition(".")
+        target = config.setdefault(section, {}) if section else config
+        target[key] = tomllib.loads(f"x = {value}")["x"]
+    return config
+
+
+def parse_arguments(default_config: str) -> dict[str, Any]:
+    """Command line of a trainer: ``--config FILE`` and any number of ``--set section.key=value``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs" / default_config)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    return load_config(arguments.config, arguments.set)
+
+
+class Loop:
+    """One resumable training run in ``runs/<name>``.
+
+    Args:
+        config: with ``name``, ``minutes``, ``lr``, and optionally ``threads``, ``warmup_steps``,
+            ``ema_decay``, ``mixed_precision`` ("bf16" or "no"), ``weight_decay``, ``betas``.
+        model: the network to train.
+        runs_dir: where runs are kept.
+    """
+
+    def __init__(self, config: dict[str, Any], model: nn.Module, runs_dir: Path = RUNS_DIR) -> None:
+        self.config = config
+        if config.get("threads"):
+            torch.set_num_threads(config["threads"])
+        cpu = not torch.cuda.is_available()
+        self.accelerator = Accelerator(mixed_precision=config.get("mixed_precision", "bf16"), cpu=cpu)
+        self.device = self.accelerator.device
+        self.folder = runs_dir / config["name"]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.optimizer = torch.optim.AdamW(
+            _decay_groups(model, config.get("weight_decay", 0.05)), lr=config["lr"],
+            betas=tuple(config.get("betas", (0.9, 0.98))), fused=True)
+        self.ema = copy.deepcopy(model).requires_grad_(False).to(self.device)
+        self.model = model
+        self.prepared, self.optimizer = self.accelerator.prepare(model, self.optimizer)
+        self.step, self.scenes, self.seconds = 0, 0, 0.0
+        self.extra: dict[str, Any] = {}
+        self._sums: dict[str, float] = {}
+        self._since, self._logged_step = time.monotonic(), 0
+        self._saved = time.monotonic()
+        self._resume()
+
+    @property
+    def progress(self) -> float:
+        """Share of the time budget that is spent, in [0, 1]."""
+        return min(1.0, self.seconds / (60 * self.config["minutes"]))
+
+    def steps(self) -> Iterator[int]:
+        """Step numbers until the budget is spent; keeps time, the schedule and checkpoints."""
+        while self.progress < 1:
+            started = time.monotonic()
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config["lr"] * self._schedule()
+            yield self.step
+            self.step += 1
+            self.seconds += time.monotonic() - started
+            self._average()
+            if time.monotonic() - self._saved > CHECKPOINT_EVERY_S:
+                self.save()
+        self.save()
+
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate, clip the gradient norm at ``clip`` (1.0), and step the optimiser."""
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.config.get("clip", 1.0))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def log(self, every: int = 50, **values: float | Tensor) -> None:
+        """Add to the running means and print them every ``every`` steps."""
+        for key, value in values.items():
+            self._sums[key] = self._sums.get(key, 0.0) + float(value.detach() if isinstance(value, Tensor) else value)
+        steps = self.step + 1 - self._logged_step
+        if steps < every:
+            return
+        seconds = time.monotonic() - self._since
+        means = {key: total / steps for key, total in self._sums.items()}
+        shown = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
+        print(f"{self.config['name']} step {self.step + 1}  scenes {self.scenes}  {self.seconds / 60:.1f} of "
+              f"{self.config['minutes']} min  {seconds / steps * 1000:.0f} ms/step  {shown}", flush=True)
+        record = {"step": self.step + 1, "scenes": self.scenes, "seconds": round(self.seconds), **means}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        self._sums, self._since, self._logged_step = {}, time.monotonic(), self.step + 1
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        state = {"model": self.model.state_dict(), "ema": self.ema.state_dict(),
+                 "optimizer": self.optimizer.state_dict(), "step": self.step, "scenes": self.scenes,
+                 "seconds": self.seconds, "extra": self.extra}
+        temporary = self.folder / "checkpoint.tmp"
+        torch.save(state, temporary)
+        os.replace(temporary, self.folder / "checkpoint.pt")
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.scenes, self.seconds = state["step"], state["scenes"], state["seconds"]
+        self.extra = state["extra"]
+        self._logged_step = self.step
+        print(f"resumed {self.config['name']} at step {self.step}, {self.scenes} scenes", flush=True)
+
+    def _schedule(self) -> float:
+        warm = min(1.0, (self.step + 1) / self.config.get("warmup_steps", 200))
+        return warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * self.progress)))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.config.get("ema_decay", 0.999), (1 + self.step) / (10 + self.step))
+        sources = self.model.state_dict()
+        for name, averaged in self.ema.state_dict().items():
+            if averaged.dtype.is_floating_point:
+                averaged.lerp_(sources[name].detach().to(averaged), 1 - decay)
+            else:
+                averaged.copy_(sources[name])
+
+
+def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def compiled(function: Callable, config: dict[str, Any]) -> Callable:
+    """``torch.compile`` the function where the configuration asks for it."""
+    return torch.compile(function) if config.get("compile") else function

@@ -1,0 +1,179 @@
+"""Train an embedded CLIP: ``python -m training.train_clip --config training/configs/clip_ranker.toml``.
+
+Sigmoid loss over all pictures x (captions and hard negatives) of a batch. Every caption brings one
+hard negative (attributes swapped, relation reversed, count changed, ...). Some pictures are
+degraded but keep their caption, some are decoded from VQGAN codes, some fit no caption at all.
+
+Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (2023), section 3.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipelines.models.clip import ClipModel, build
+from pipelines.vocabulary import Vocabulary
+from training.data import World, prefetched
+from training.degrade import degrade, meaningless, scrambled
+from training.export import export
+from training.loop import RUNS_DIR, Loop, parse_arguments
+from training.world.captions import hard_negative
+from training.world.scenes import Scene
+
+STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+class Bank:
+    """Pictures decoded from VQGAN codes with their scenes, drawn once by ``training.make_bank``.
+
+    Args:
+        path: the file of ``training.make_bank``; a missing file is an empty bank.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.pictures = self.broken = torch.zeros(0, 3, 128, 128, dtype=torch.uint8)
+        self.seeds: list[int] = []
+        if path.exists():
+            state = torch.load(path, weights_only=True)
+            self.pictures, self.broken, self.seeds = state["pictures"], state["broken"], state["seeds"]
+
+
+class Pairs:
+    """Makes training batches: pictures, text ids, and which texts are true of which picture."""
+
+    def __init__(self, config: dict[str, Any], world: World, bank: Bank) -> None:
+        self.config, self.world, self.bank = config, world, bank
+        self.sampler = world.sampler(config["split"], jitter=config["jitter"])
+        self.bank_sampler = world.sampler("train-bank", jitter=0.25)
+        self.vocabulary = Vocabulary.load()
+        self.size_px = config["model"]["vision_cfg"]["image_size"]
+
+    def batch(self, step: int) -> Batch:
+        """Batch number ``step``: pictures (B + U, 3, s, s) in [0, 1], ids (2 B, 32), labels (B + U, 2 B)."""
+        config, count = self.config, self.config["batch_size"]
+        generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
+        rng = random.Random(f"{config['seed']}/{step}")
+        reused = rng.sample(range(len(self.bank.seeds)), min(len(self.bank.seeds),
+                                                             round(count * config["reconstructed"])))
+        scenes = [self.sampler.sample(step * count + k) for k in range(count - len(reused))]
+        pictures = self.world.render(scenes, self.size_px)
+        touched = torch.rand(len(pictures), generator=generator) < config["degraded"]
+        if touched.any():
+            pictures[touched] = degrade(pictures[touched], generator)
+        if reused:
+            scenes += [self.bank_sampler.sample(self.bank.seeds[i]) for i in reused]
+            pictures = torch.cat([pictures, self.bank.pictures[reused].float() / 255])
+        extra = round(count * config["uncaptioned"])
+        pictures = torch.cat([pictures, self._uncaptioned(pictures, extra, generator)])
+        ids = self.vocabulary(self._texts(scenes, rng), context_length=32)
+        labels = torch.full((count + extra, 2 * count), -1.0)
+        labels[torch.arange(count), torch.arange(count)] = 1.0
+        return pictures, ids, labels
+
+    def _uncaptioned(self, pictures: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        third = count // 3
+        parts = [meaningless(count - 2 * third, self.size_px, generator),
+                 scrambled(pictures[:third], generator)]
+        broken = self.bank.broken
+        if len(broken):
+            picks = torch.randint(len(broken), (third,), generator=generator)
+            parts.append(broken[picks].float() / 255)
+        else:
+            parts.append(scrambled(pictures[-third:] if third else pictures[:0], generator, 8))
+        return torch.cat(parts)
+
+    def _texts(self, scenes: list[Scene], rng: random.Random) -> list[str]:
+        captions, negatives = [], []
+        for scene in scenes:
+            language = "pt" if rng.random() < 0.12 else None
+            wrong = hard_negative(scene, rng, self.world.by_id)
+            salt = rng.randrange(1 << 30)
+            captions.append(self.world.caption(scene, salt, language or "en"))
+            negatives.append(self.world.caption(wrong, salt + rng.randint(0, 1), language or "en"))
+        return captions + negatives
+
+
+@torch.no_grad()
+def evaluate(clip: ClipModel, world: World, count: int = 1000) -> dict[str, float]:
+    """Figures on unseen scenes: the right one of 2 hard captions, and of 100 random ones."""
+    sampler, rng = world.sampler("eval-clip", held_out=True), random.Random(5)
+    scenes = [sampler.sample(i) for i in range(count)]
+    true = [world.caption(s, 1, "en") for s in scenes]
+    false = [world.caption(hard_negative(s, rng, world.by_id), 1, "en") for s in scenes]
+    pictures = torch.cat([clip.encode_image(world.render(scenes[i : i + 50], clip.image_size))
+                          for i in range(0, count, 50)])
+    right, wrong = clip.encode_text(true), clip.encode_text(false)
+    hard = ((pictures * right).sum(1) > (pictures * wrong).sum(1)).float().mean()
+    top = [(pictures[i : i + 100] @ right[i : i + 100].t()).argmax(1) == torch.arange(100)
+           for i in range(0, count - 99, 100)]
+    return {"hard_pairs": float(hard), "top1_of_100": float(torch.cat(top).float().mean())}
+
+
+def wrap(module: nn.Module, config: dict[str, Any]) -> ClipModel:
+    """The module with the embedded tokenizer, ready to compare texts with pictures."""
+    size = config["model"]["vision_cfg"]["image_size"]
+    return ClipModel(module, Vocabulary.load(), size, *STATISTICS)
+
+
+def train(config: dict[str, Any]) -> dict[str, float]:
+    """Run or resume the training and export the averaged weights; returns the figures."""
+    torch.manual_seed(config["seed"])
+    module = build(config["model"])
+    loop = Loop(config, module)
+    world = World()
+    pairs = Pairs(config, world, Bank(RUNS_DIR / "bank.pt"))
+    visual = loop.model
+    mean, std = STATISTICS[0][0], STATISTICS[1][0]
+    batches = prefetched(pairs.batch, loop.step)
+    for step in loop.steps():
+        pictures, ids, labels = (t.to(loop.device) for t in next(batches))
+        with loop.accelerator.autocast():
+            image = F.normalize(visual.encode_image((pictures - mean) / std).float(), dim=-1)
+            text = F.normalize(visual.encode_text(ids).float(), dim=-1)
+        logits = image @ text.t() * visual.logit_scale.exp() + visual.logit_bias
+        loss = -F.logsigmoid(labels * logits).sum() / config["batch_size"]
+        loop.backward(loss)
+        loop.scenes += config["batch_size"]
+        with torch.no_grad():
+            count = config["batch_size"]
+            diagonal = logits[:count, :count].diagonal()
+            hard = (diagonal > logits[:count, count:].diagonal()).float().mean()
+            top = (logits[:count, :count].argmax(1) == torch.arange(count, device=logits.device)).float().mean()
+        loop.log(loss=loss, hard=hard, top1=top)
+        if step % 500 == 499:
+            print(evaluate(wrap(loop.ema.eval(), config), world, 300), flush=True)
+    return finish(loop, world, config)
+
+
+def finish(loop: Loop, world: World, config: dict[str, Any]) -> dict[str, float]:
+    """Evaluate the averaged weights and export them with their card."""
+    figures = evaluate(wrap(loop.ema.eval(), config), world)
+    role = config["name"].removeprefix("clip-")
+    card = f"""# Embedded CLIP ({role})
+
+An open_clip model trained with the sigmoid loss on scenes of `training/world` only.
+
+- Command: `python -m training.train_clip --config training/configs/clip_{role}.toml`
+- Pairs seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
+- Right caption of 2 hard ones: {figures["hard_pairs"]:.3f}; of 100 random ones: {figures["top1_of_100"]:.3f}
+- Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
+"""
+    export(loop.ema, config["name"], "clip", {**config["model"], "mean": STATISTICS[0], "std": STATISTICS[1]}, card)
+    print(f"{config['name']}: {figures}; weights exported")
+    return figures
+
+
+def main() -> None:
+    """Command line."""
+    train(parse_arguments("clip_ranker.toml"))
+
+
+if __name__ == "__main__":
+    main()

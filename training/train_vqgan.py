@@ -1,0 +1,130 @@
+"""Train the embedded VQGAN on scenes of the world: ``python -m training.train_vqgan``.
+
+Codes are the points of a fixed grid (finite scalar quantisation): learned codes, compared by angle
+and kept by moving averages, huddled in a corner within minutes at this scale, and a grid cannot. The reconstruction loss is L1 on pixels and on their gradients, which keeps edges without the
+perceptual network that no registry carries; the patch discriminator may join late.
+
+Source: Esser et al. (2021), section 3.1; Mentzer et al. (2023), section 3.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from taming.modules.discriminator.model import NLayerDiscriminator, weights_init
+from torch import Tensor
+from torchvision.utils import save_image
+
+from pipelines.models.vqgan import VQGAN, VQGANConfig, config_dict
+from training.data import World, prefetched
+from training.export import export
+from training.loop import Loop, parse_arguments
+
+def gradient_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of horizontal and vertical finite differences."""
+    dx = (output[..., 1:] - output[..., :-1]) - (target[..., 1:] - target[..., :-1])
+    dy = (output[..., 1:, :] - output[..., :-1, :]) - (target[..., 1:, :] - target[..., :-1, :])
+    return dx.abs().mean() + dy.abs().mean()
+
+
+def psnr_db(output: Tensor, target: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of batches in [-1, 1], the mean over pictures."""
+    error = (output.clamp(-1, 1) - target).float().pow(2).mean((1, 2, 3)) / 4
+    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+
+
+@torch.no_grad()
+def evaluate(model: VQGAN, world: World, scenes: int = 128) -> tuple[float, Tensor]:
+    """PSNR in dB on scenes no training saw, and the first pictures beside their reconstructions."""
+    sampler = world.sampler("eval-vqgan", held_out=True, jitter=0.25)
+    values, shown = [], None
+    for start in range(0, scenes, 16):
+        target = world.render([sampler.sample(i) for i in range(start, start + 16)], model.config.resolution) * 2 - 1
+        output = model.decode_indices(model.encode(target))
+        values.append(psnr_db(output, target))
+        shown = torch.cat([target, output.clamp(-1, 1)]) if shown is None else shown
+    assert shown is not None
+    return sum(values) / len(values), shown
+
+
+class Discriminator:
+    """The patch discriminator and its optimiser (hinge loss)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.network = NLayerDiscriminator(input_nc=3, ndf=32, n_layers=3).apply(weights_init).to(device)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), 2e-4, betas=(0.5, 0.9))
+
+    def generator_loss(self, fake: Tensor) -> Tensor:
+        """Loss that asks the decoder to look real."""
+        return -self.network(fake).mean()
+
+    def update(self, real: Tensor, fake: Tensor) -> None:
+        """One step of the discriminator on detached pictures."""
+        loss = F.relu(1 - self.network(real)).mean() + F.relu(1 + self.network(fake.detach())).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+
+def train(config: dict[str, Any]) -> float:
+    """Run or resume the training and export the averaged weights; returns PSNR in dB."""
+    torch.manual_seed(config.get("seed", 0))
+    model = VQGAN(VQGANConfig(**config["model"]))
+    loop = Loop(config, model)
+    world = World()
+    sampler, batch_size = world.sampler("train-vqgan", jitter=config["jitter"]), config["batch_size"]
+
+    def make(i: int) -> Tensor:
+        return world.render([sampler.sample(i * batch_size + k) for k in range(batch_size)], model.config.resolution) * 2 - 1
+
+    discriminator: Discriminator | None = None
+    batches = prefetched(make, loop.step)
+    for step in loop.steps():
+        pixels = next(batches).to(loop.device)
+        with loop.accelerator.autocast():
+            latents = model.encode_latents(pixels).float()
+        quantised, indices = model.quantize(latents)
+        with loop.accelerator.autocast():
+            output = model.decode(quantised)
+        output = output.float()
+        reconstruction = (output - pixels).abs().mean()
+        loss = reconstruction + config["gradient_weight"] * gradient_loss(output, pixels)
+        if loop.progress > config["discriminator_from"]:
+            discriminator = discriminator or Discriminator(loop.device)
+            loss = loss + config["discriminator_weight"] * discriminator.generator_loss(output)
+            discriminator.update(pixels, output)
+        loop.backward(loss)
+        loop.scenes += batch_size
+        loop.log(l1=reconstruction, codes=len(indices.unique()), psnr=psnr_db(output.detach(), pixels))
+    return finish(loop, world, config)
+
+
+def finish(loop: Loop, world: World, config: dict[str, Any]) -> float:
+    """Evaluate the averaged weights, save a sample grid and export."""
+    model = loop.ema.eval()
+    value, shown = evaluate(model, world)
+    save_image((shown + 1) / 2, loop.folder / "samples.png", nrow=8)
+    card = f"""# Embedded VQGAN
+
+{model.config.resolution} px pictures to 16 x 16 codes of {model.config.n_embed} (finite scalar quantisation, levels {model.config.levels}),
+on taming-transformers' encoder and decoder. Trained on scenes of `training/world` only.
+
+- Command: `python -m training.train_vqgan`
+- Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
+- PSNR on unseen scenes: {value:.2f} dB
+- Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
+"""
+    export(model, "vqgan", "vqgan", config_dict(model.config), card)
+    print(f"PSNR on unseen scenes {value:.2f} dB; weights exported")
+    return value
+
+
+def main() -> None:
+    """Command line."""
+    train(parse_arguments("vqgan.toml"))
+
+
+if __name__ == "__main__":
+    main()
