@@ -4,3 +4,5 @@ A request is validated (``pipelines.request``), a pipeline is found by name (``p
 and its ``run`` yields the events of ``pipelines.events``. The page, the API and the command line
 read that same stream. Importing this package loads no model and touches no file.
 """
+
+__version__ = "0.1.0"
