@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,11 +22,10 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise InvalidImage(f"The picture has {len(data) / 2**20:.0f} MB; {MAX_BYTES // 2**20} MB "
                            "is the most.", "init_image")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is below
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise InvalidImage("The picture has far too many pixels.", "init_image") from None
+        raise InvalidImage(f"The picture has far too many pixels; {max_pixels / 1e6:.0f} "
+                           "megapixels is the most.", "init_image") from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         raise InvalidImage("The file is not a PNG, JPEG or WebP picture.", "init_image") from None
     if image.format not in FORMATS:  # Pillow's JPEG reader hands multi-picture files to MPO

@@ -94,7 +94,10 @@ def _shown(value: Any) -> str:
     """The value as a person typed it, short and on one line."""
     if isinstance(value, float) and math.isnan(value):
         return "NaN"
-    text = " ".join(repr(value).split()) if isinstance(value, str) else str(value)
+    try:
+        text = " ".join(repr(value).split()) if isinstance(value, str) else str(value)
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        return "a number of thousands of digits"
     return text if len(text) <= 40 else text[:37] + "…"
 
 
@@ -120,6 +123,11 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[str, str |
     if numeric and low is not None and high is not None:
         whole = "a whole number" if info.annotation in (int, int | None) else "a number"
         return f"{title} must be {whole} between {low:g} and {high:g}, not {shown}.", name
+    if fault["type"] == "string_too_long":
+        most = fault["ctx"]["max_length"]
+        return f"{title} has {len(fault['input']):,} characters; {most:,} is the most.", name
+    if fault["type"].startswith("bool"):
+        return f"{title} must be true or false, not {shown}.", name
     message = fault["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return f"{title} must be {message}, not {shown}.", name
 

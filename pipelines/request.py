@@ -45,6 +45,8 @@ class Request(BaseModel):
     def _check_prompt(cls, prompt: str) -> str:
         if "\0" in prompt:
             raise ValueError("The prompt holds a NUL character, which no text has.")
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise ValueError("The prompt holds half a character, which no file can store.")
         prompt = prompt.strip()
         if not prompt:
             raise ValueError("The prompt is empty: say what to draw.")

@@ -1,0 +1,132 @@
+"""Uploads: three formats, a limit before decoding, orientation and transparency as people see."""
+
+from __future__ import annotations
+
+import io
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipelines.errors import InvalidImage
+from pipelines.images import MAX_BYTES, crop_square, fit_square, load_image, resize
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    """A picture as a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def gradient(width_px: int = 40, height_px: int = 30) -> Image.Image:
+    """A picture in which every corner differs."""
+    y, x = np.mgrid[0:height_px, 0:width_px]
+    return Image.fromarray(np.stack([x * 6, y * 8, x + y], -1).astype(np.uint8))
+
+
+def png_header(width_px: int, height_px: int) -> bytes:
+    """A PNG that claims a size and holds a few bytes."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(
+            ">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width_px, height_px, 1, 0, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head)
+            + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG"])
+def test_the_three_formats(format: str) -> None:
+    lossless = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
+    image = load_image(encoded(gradient(), format, **lossless.get(format, {})))
+    assert (image.shape, image.dtype) == ((30, 40, 3), np.uint8)
+    assert np.abs(image.astype(int) - np.asarray(gradient()).astype(int)).max() <= (
+        8 if format == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("format", ["GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000"])
+def test_other_formats_are_refused(format: str) -> None:
+    with pytest.raises(InvalidImage, match="not a PNG, JPEG or WebP"):
+        load_image(encoded(gradient(), format))
+
+
+def test_renamed_files_are_refused() -> None:
+    mpo = encoded(gradient(), "MPO", save_all=True, append_images=[gradient()])
+    with pytest.raises(InvalidImage):
+        load_image(mpo)
+    fits = (b"SIMPLE  =                    T".ljust(80) + b"BITPIX  =                    8".ljust(80)
+            + b"NAXIS   =                    2".ljust(80) + b"NAXIS1  =                    4".ljust(80)
+            + b"NAXIS2  =                    4".ljust(80) + b"END".ljust(80)).ljust(2880)
+    for data in (fits + b"\0" * 2880, b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+                 b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.4", b"", b"hello", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(InvalidImage):
+            load_image(data)
+
+
+def test_a_huge_picture_is_refused_by_its_header() -> None:
+    data = png_header(20_000, 20_000)
+    tracemalloc.start()
+    with pytest.raises(InvalidImage, match="16 megapixels is the most"):
+        load_image(data)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 5_000_000
+    with pytest.raises(InvalidImage, match="5,000 by 5,000 px; 16 megapixels is the most"):
+        load_image(png_header(5_000, 5_000))
+
+
+def test_a_large_file_is_refused() -> None:
+    with pytest.raises(InvalidImage, match="MB is the most"):
+        load_image(encoded(gradient()) + b"\0" * MAX_BYTES)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_truncated_files_are_refused(format: str) -> None:
+    data = encoded(gradient(200, 150), format)
+    for length in (len(data) // 2, len(data) // 10, 20):
+        with pytest.raises(InvalidImage):
+            load_image(data[:length])
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to see it upright
+    image = load_image(encoded(gradient(), "PNG", exif=exif))
+    assert np.array_equal(image, np.rot90(np.asarray(gradient()), -1))
+
+
+def test_transparency_is_put_on_white() -> None:
+    image = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
+    image.putpixel((1, 0), (0, 0, 0, 0))
+    assert load_image(encoded(image)).tolist() == [[[200, 0, 0], [255, 255, 255]]]
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    palette.putpixel((1, 0), 1)
+    assert load_image(encoded(palette, transparency=1)).tolist() == [
+        [[10, 20, 30], [255, 255, 255]]]
+
+
+def test_sixteen_bit_grey_keeps_its_range() -> None:
+    wide = Image.fromarray(np.array([[0, 32_768, 65_535]], np.uint16))
+    assert load_image(encoded(wide))[0, :, 0].tolist() == [0, 127, 255]
+
+
+def test_crop_and_resize() -> None:
+    image = np.asarray(gradient())
+    assert np.array_equal(crop_square(image), image[:, 5:35])
+    assert resize(image, 20, 10).shape == (10, 20, 3)
+    assert fit_square(image, 64).shape == (64, 64, 3)
+    assert resize(image, 40, 30) is image
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0",
+                                                 b"RIFF\x20\0\0\0WEBPVP8 "]))
+def test_any_bytes_are_refused_in_a_sentence(tail: bytes, head: bytes) -> None:
+    with pytest.raises(InvalidImage):
+        load_image(head + tail)

@@ -1,0 +1,56 @@
+"""Pipelines by name: no name twice, no option without words, no silence about a wrong name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import Field
+
+from pipelines.errors import Cancelled, InvalidRequest
+from pipelines.options import Options
+from pipelines.registry import Registry, RunContext
+from tests.noise import NoisePipeline, linear_cache, noise_registry
+
+
+def test_names_and_get() -> None:
+    registry = noise_registry()
+    assert registry.names() == ("noise",)
+    assert registry.get("noise").title == "Noise"
+    assert [p.name for p in registry] == ["noise"]
+    with pytest.raises(InvalidRequest, match="no generator called 'other'; there are: noise"):
+        registry.get("other")
+
+
+def test_a_name_is_taken_once() -> None:
+    registry = noise_registry()
+    with pytest.raises(ValueError, match="registered already"):
+        registry.register(NoisePipeline())
+
+
+def test_an_option_needs_words() -> None:
+    class Silent(Options):
+        steps: int = Field(3, ge=1)
+
+    class SilentPipeline(NoisePipeline):
+        Options = Silent  # pyright: ignore[reportAssignmentType]
+
+    with pytest.raises(TypeError, match=r"Silent\.steps needs a description"):
+        Registry().register(SilentPipeline())
+
+
+def test_context_announces_what_it_must_load() -> None:
+    context = RunContext(linear_cache(), torch.device("cpu"))
+    (progress,) = context.loading("linear/8")
+    assert progress.message.startswith("Loading the linear/8, 0.0 MB")
+    with context.lease("linear/8"):
+        assert list(context.loading("linear/8")) == []
+    assert context.used_models == {"linear/8"}
+
+
+def test_check_raises_once_cancelled() -> None:
+    stop = False
+    context = RunContext(linear_cache(), torch.device("cpu"), cancelled=lambda: stop)
+    context.check()
+    stop = True
+    with pytest.raises(Cancelled):
+        context.check()

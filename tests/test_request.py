@@ -1,0 +1,121 @@
+"""Every way a request can be wrong ends in one sentence that names its field."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipelines.errors import InvalidImage, InvalidRequest
+from pipelines.options import option_fields
+from pipelines.request import Request, candidate_seed, resolve_seed, validate
+from tests.noise import NoiseOptions, noise_registry
+
+REGISTRY = noise_registry()
+GOOD: dict[str, Any] = {"pipeline": "noise", "prompt": "a red apple"}
+
+
+def refusal(**changes: Any) -> InvalidRequest:
+    """The error of a good request with changes; its sentence is checked."""
+    with pytest.raises(InvalidRequest) as caught:
+        validate({**GOOD, **changes}, REGISTRY)
+    sentence = str(caught.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert len(sentence) < 250
+    return caught.value
+
+
+def test_defaults_are_filled_in() -> None:
+    request = validate({**GOOD, "prompt": "  a red apple \n", "options": {"steps": "5"}}, REGISTRY)
+    assert request.prompt == "a red apple"
+    assert request.num_images == 4
+    assert request.options == {**NoiseOptions().model_dump(), "steps": 5}
+    assert validate(request, REGISTRY) == request
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("prompt", ""), ("prompt", " \t\n "), ("prompt", "a" * 501), ("prompt", "a" * 100_000),
+    ("prompt", "a\0b"), ("prompt", None), ("prompt", 7), ("prompt", "\ud800"),
+    ("prompt", "forbidden"),
+    ("num_images", 0), ("num_images", -1), ("num_images", 17), ("num_images", 1e9),
+    ("num_images", float("nan")), ("num_images", "many"),
+    pytest.param("num_images", 10**5000, id="thousands of digits"),
+    ("seed", -1), ("seed", 2**32), ("seed", 0.5), ("seed", float("inf")),
+    ("pipeline", "nothing"), ("pipeline", "../noise"), ("pipeline", None),
+    ("options", None), ("options", [1]), ("init_image", 5),
+])
+def test_wrong_fields_are_named(field: str, value: Any) -> None:
+    assert refusal(**{field: value}).field == field
+
+
+@pytest.mark.parametrize(("option", "value"), [
+    ("steps", 0), ("steps", 10**9), ("steps", float("nan")), ("steps", 2.5), ("steps", None),
+    ("contrast", float("inf")), ("contrast", float("nan")), ("contrast", "-inf"),
+    ("contrast", -0.1), ("fault", "other"), ("keep", "perhaps"), ("unheard_of", 1),
+])
+def test_wrong_options_are_named(option: str, value: Any) -> None:
+    assert refusal(options={option: value}).field == option
+
+
+def test_out_of_range_says_the_range() -> None:
+    message = str(refusal(options={"contrast": float("nan")}))
+    assert message == "Contrast must be a number between 0 and 2, not NaN."
+    assert str(refusal(num_images=17)) == (
+        "Number of images must be a whole number between 1 and 16, not 17.")
+
+
+def test_unknown_field_and_missing_prompt() -> None:
+    assert "steps" in str(refusal(steps=5))
+    with pytest.raises(InvalidRequest, match=r"^Prompt is missing\.$"):
+        validate({"pipeline": "noise"}, REGISTRY)
+
+
+def test_init_image_is_checked_before_the_queue() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), "red").save(buffer, "PNG")
+    assert validate({**GOOD, "init_image": buffer.getvalue()}, REGISTRY).init_image
+    with pytest.raises(InvalidImage):
+        validate({**GOOD, "init_image": b"<svg/>"}, REGISTRY)
+
+
+def test_init_image_is_not_dropped_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(REGISTRY.get("noise")), "accepts_init_image", False)
+    assert refusal(init_image=b"any").field == "init_image"
+
+
+@given(prompt=st.text(max_size=600), num_images=st.integers() | st.floats() | st.text(max_size=5),
+       seed=st.none() | st.integers() | st.floats())
+def test_any_input_is_valid_or_refused(prompt: str, num_images: Any, seed: Any) -> None:
+    try:
+        request = validate({**GOOD, "prompt": prompt, "num_images": num_images, "seed": seed},
+                           REGISTRY)
+    except InvalidRequest as error:
+        assert str(error)
+    else:
+        assert 1 <= len(request.prompt) <= 500
+        assert 1 <= request.num_images <= 16
+        assert request.seed is None or 0 <= request.seed < 2**32
+        request.prompt.encode()
+
+
+def test_seeds() -> None:
+    request = Request.model_validate({**GOOD, "seed": 2**32 - 1})
+    assert resolve_seed(request) == 2**32 - 1
+    assert [candidate_seed(2**32 - 1, i) for i in range(3)] == [2**32 - 1, 0, 1]
+    unseeded = request.model_copy(update={"seed": None})
+    assert len({resolve_seed(unseeded) for _ in range(8)}) > 1
+
+
+def test_option_fields_describe_controls() -> None:
+    fields = {field.name: field for field in option_fields(NoiseOptions)}
+    assert (fields["steps"].kind, fields["steps"].minimum, fields["steps"].maximum) == (
+        "int", 1, 10_000)
+    assert fields["fault"].choices == ("none", "error", "memory", "silence")
+    assert fields["keep"].kind == "bool"
+    assert fields["contrast"].advanced
+    assert not fields["steps"].advanced
