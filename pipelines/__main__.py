@@ -1,0 +1,136 @@
+"""Easel without a browser: ``python -m pipelines "a red apple" --num-images 4 --out DIR``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pipelines.errors import EaselError, InvalidRequest
+from pipelines.generate import Outcome, generate
+from pipelines.images import MAX_BYTES
+from pipelines.options import option_fields
+from pipelines.registry import Registry, build_registry
+from pipelines.settings import load_settings
+
+DEFAULT_COMMAND = "generate"
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 1, 2, 130
+
+
+class DefaultGroup(TyperGroup):
+    """A group whose first argument may be a prompt instead of a command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=DefaultGroup, no_args_is_help=True, rich_markup_mode=None,
+                  pretty_exceptions_enable=False, add_completion=False,
+                  help="Draw pictures from a prompt. A prompt may stand in place of a command.")
+
+
+@app.callback()
+def _commands() -> None:
+    """Draw pictures from a prompt. A prompt may stand in place of a command."""
+
+
+def _parse_options(pairs: list[str]) -> dict[str, str]:
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise InvalidRequest(f"An option is given as name=value, not {pair[:40]!r}.", "options")
+        options[name.strip()] = value
+    return options
+
+
+def _read_image(path: Path | None) -> bytes | None:
+    """The init image's file, no more of it than will be refused anyway."""
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest(f"The init image {path.name} cannot be read: "
+                             f"{(error.strerror or str(error)).lower()}.", "init_image") from None
+
+
+@app.command("generate")
+def generate_command(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    pipeline: Annotated[str, typer.Option(help="Which generator draws.")] = "dalle",
+    num_images: Annotated[int, typer.Option(help="How many candidates to draw.")] = 4,
+    seed: Annotated[int | None, typer.Option(help="Seed; a new one where left out.")] = None,
+    option: Annotated[list[str] | None, typer.Option(
+        help="An option of the generator as name=value; may be repeated.")] = None,
+    init_image: Annotated[Path | None, typer.Option(
+        help="PNG, JPEG or WebP file to start from.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
+) -> None:
+    """Draw pictures and write them as PNG files, named by seed, best first in the list."""
+    registry: Registry | None = context.obj
+    outcome = generate({
+        "prompt": prompt, "pipeline": pipeline, "num_images": num_images, "seed": seed,
+        "options": _parse_options(option or []), "init_image": _read_image(init_image),
+    }, out, load_settings(), registry)
+    _print_pictures(outcome)
+    if outcome.stopped:
+        raise typer.Exit(EXIT_STOPPED)
+
+
+def _print_pictures(outcome: Outcome) -> None:
+    for rank, (path, metadata) in enumerate(outcome.pictures, start=1):
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in metadata["scores"].items())
+        typer.echo(f"{rank:2}  seed {metadata['seed']:<10}  {scores}  {path}")
+    if outcome.stopped:
+        kept = "what was finished is kept" if outcome.pictures else "no picture was finished"
+        typer.echo(f"Stopped; {kept}.", err=True)
+
+
+@app.command("options")
+def options_command(context: typer.Context) -> None:
+    """List the generators and the options of each."""
+    for pipeline in context.obj or build_registry():
+        typer.echo(f"{pipeline.name}: {pipeline.summary}")
+        for field in option_fields(pipeline.Options):
+            allowed = ", ".join(map(str, field.choices))
+            if field.minimum is not None and field.maximum is not None:
+                allowed = f"{field.minimum:g} to {field.maximum:g}"
+            limits = f" ({allowed})" if allowed else ""
+            typer.echo(f"  {field.name}={field.default}{limits}: {field.description}")
+
+
+def main(args: list[str] | None = None, registry: Registry | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: arguments, those of the process where None.
+        registry: the pipelines, all that Easel ships where None.
+
+    Returns:
+        Exit code: 0, 1 for a failure, 2 for bad input, 130 after Ctrl+C.
+    """
+    logging.basicConfig(level=logging.CRITICAL)  # errors are told in a sentence below
+    try:
+        code = app(args, standalone_mode=False, obj=registry, prog_name="python -m pipelines")
+        return code if isinstance(code, int) else 0
+    except InvalidRequest as error:
+        message, code = str(error), EXIT_BAD_INPUT
+    except EaselError as error:
+        message, code = str(error), EXIT_FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        message, code = "Stopped.", EXIT_STOPPED
+    typer.echo(message, err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

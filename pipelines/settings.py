@@ -1,0 +1,94 @@
+"""Settings of a running Easel, from ``EASEL_*`` environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import ByteSize, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipelines.errors import EaselError
+
+PREFIX = "EASEL_"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Settings(BaseSettings):
+    """What an operator may change; every field is listed in the README."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+
+    host: Annotated[str, Field(description="Address that the page listens on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535, description="Port that the page listens on.")] = 7860
+    root_path: Annotated[str, Field(
+        description="Path under which a proxy serves the page, such as /easel.")] = ""
+    data_dir: Annotated[Path, Field(
+        description="Folder for finished pictures and whatever else is kept.")] = Path("data")
+    device: Annotated[str, Field(
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+        description="Where models run: auto, cpu, cuda, cuda:1, mps.")] = "auto"
+    dtype: Annotated[Literal["float32", "bfloat16", "float16"], Field(
+        description="Number format of the models' weights.")] = "float32"
+    threads: Annotated[int, Field(
+        ge=0, le=1024, description="CPU threads of one computation; 0 leaves it to torch.")] = 0
+    model_budget: Annotated[ByteSize | None, Field(
+        description="Memory that models may take together, such as 2GB; empty for no limit.",
+    )] = None
+    queue_size: Annotated[int, Field(
+        ge=0, le=10_000, description="Jobs that may wait while one runs; more are refused.")] = 20
+    max_upload: Annotated[ByteSize, Field(
+        description="Largest file that the page takes, such as 16MB.")] = ByteSize(16 * 10**6)
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(
+        description="How much the server's log says.")] = "INFO"
+
+    def torch_device(self) -> torch.device:
+        """The device to use; "auto" takes an accelerator where there is one.
+
+        Raises:
+            EaselError: the device is not on this machine.
+        """
+        if self.device != "auto":
+            device = torch.device(self.device)
+        elif torch.cuda.is_available():
+            device = torch.device("cuda")
+        else:
+            device = torch.device("cpu")
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise EaselError(f"{PREFIX}DEVICE asks for {self.device}, which this machine lacks.")
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise EaselError(f"{PREFIX}DEVICE asks for mps, which this machine lacks.")
+        return device
+
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype of ``dtype``."""
+        return DTYPES[self.dtype]
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        EaselError: one sentence that names the variable at fault.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = f"{PREFIX}{str(fault['loc'][0]).upper()}" if fault["loc"] else "A setting"
+        message = fault["msg"].removeprefix("Input should be ")
+        raise EaselError(f"{name} is not valid: {message}, not {fault['input']!r}.") from None
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table for the README."""
+    lines = ["| variable | default | what it does |", "| --- | --- | --- |"]
+    for name, info in Settings.model_fields.items():
+        default = info.default
+        shown = f"{default // 10**6}MB" if isinstance(default, ByteSize) else str(default or "")
+        if default == 0:
+            shown = "0"
+        lines.append(f"| `{PREFIX}{name.upper()}` | {f'`{shown}`' if shown else 'empty'} | "
+                     f"{info.description} |")
+    return "\n".join(lines)
