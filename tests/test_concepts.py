@@ -120,6 +120,7 @@ def test_plurals_are_right(concepts: dict[str, Concept]) -> None:
 
 def test_portuguese_plurals_are_right(concepts: dict[str, Concept]) -> None:
     wanted = {
+        "bread": "pães",
         "dog": "cachorros",
         "airplane": "aviões",
         "flower": "flores",

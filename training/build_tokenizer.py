@@ -2,7 +2,9 @@
 
     python -m training.build_tokenizer
 
-writes ``assets/tokenizer/tokenizer.json`` and ``words.txt`` within a second, always the same.
+writes ``assets/tokenizer/tokenizer.json`` and ``words.txt`` within a second. Token ids belong to
+trained weights: where there is a tokenizer it keeps its ids, and words new to the captions are
+spelt with its pieces, until ``--new-ids`` asks for others.
 """
 
 from __future__ import annotations
@@ -111,38 +113,46 @@ def new_tokenizer(vocab: dict[str, int]) -> Tokenizer:
     return tokenizer
 
 
-def build() -> Vocabulary:
-    """Makes every word of the captions a token, and letters and pieces for all other words.
+def new_ids() -> Tokenizer:
+    """A tokenizer with a token for every word of the captions, and pieces for all other words.
 
     Raises:
         ValueError: The vocabulary would exceed ``MAX_VOCAB_SIZE``.
     """
     letters = [letter for letter in ALPHABET if letter.isalnum()]
-    tokens = list(
-        dict.fromkeys(
-            [
-                *SPECIAL_TOKENS,
-                *ALPHABET,
-                *("##" + letter for letter in letters),
-                "##s",
-                "##es",
-                *whole_words(),
-                *frequent_pieces(NUM_PIECES),
-            ]
-        )
+    tokens = dict.fromkeys(
+        [
+            *SPECIAL_TOKENS,
+            *ALPHABET,
+            *("##" + letter for letter in letters),
+            "##s",
+            "##es",
+            *whole_words(),
+            *frequent_pieces(NUM_PIECES),
+        ]
     )
     if len(tokens) > MAX_VOCAB_SIZE:
         raise ValueError(f"{len(tokens)} tokens are more than {MAX_VOCAB_SIZE}")
+    return new_tokenizer({token: i for i, token in enumerate(tokens)})
+
+
+def build(tokenizer: Tokenizer | None = None) -> Vocabulary:
+    """The words of the captions with a tokenizer: the one given, or one with new ids."""
     words = frozenset(word for text in known_texts() for word in split_words(text))
-    return Vocabulary(new_tokenizer({token: i for i, token in enumerate(tokens)}), words)
+    return Vocabulary(tokenizer or new_ids(), words)
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=TOKENIZER_DIR)
+    parser.add_argument(
+        "--new-ids", action="store_true", help="number the tokens anew; every model must follow"
+    )
     options = parser.parse_args()
-    vocabulary = build()
+    path = options.out / "tokenizer.json"
+    keep = path.is_file() and not options.new_ids
+    vocabulary = build(Tokenizer.from_file(str(path)) if keep else None)
     vocabulary.save(options.out)
     print(f"{vocabulary.vocab_size} tokens, {len(vocabulary.words)} words")
 

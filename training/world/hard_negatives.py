@@ -30,6 +30,8 @@ _ALIKE = (
     {"room", "gray"},
     {"city", "gray"},
     {"yellow", "white"},
+    {"yellow", "green"},
+    {"black", "blue", "purple"},
 )
 # Pictures in these media show no colours, so their captions name none.
 GREY_MEDIA = ("bw", "pencil")
