@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +15,10 @@ from pipelines.errors import EaselError, InvalidRequest
 from pipelines.generate import Outcome, generate
 from pipelines.images import MAX_BYTES
 from pipelines.options import option_fields
-from pipelines.registry import Registry, build_registry
+from pipelines.registry import build_registry
 from pipelines.settings import load_settings
+from serving.backend import LocalBackend
+from serving.build import build_backend
 
 DEFAULT_COMMAND = "generate"
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 1, 2, 130
@@ -76,11 +79,10 @@ def generate_command(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
 ) -> None:
     """Draw pictures and write them as PNG files, named by seed, best first in the list."""
-    registry: Registry | None = context.obj
-    outcome = generate({
-        "prompt": prompt, "pipeline": pipeline, "num_images": num_images, "seed": seed,
-        "options": _parse_options(option or []), "init_image": _read_image(init_image),
-    }, out, load_settings(), registry)
+    fields = {"prompt": prompt, "pipeline": pipeline, "num_images": num_images, "seed": seed,
+              "options": _parse_options(option or []), "init_image": _read_image(init_image)}
+    with closing(context.obj or build_backend(load_settings())) as backend:
+        outcome = generate(fields, out, backend)
     _print_pictures(outcome)
     if outcome.stopped:
         raise typer.Exit(EXIT_STOPPED)
@@ -98,7 +100,7 @@ def _print_pictures(outcome: Outcome) -> None:
 @app.command("options")
 def options_command(context: typer.Context) -> None:
     """List the generators and the options of each."""
-    for pipeline in context.obj or build_registry():
+    for pipeline in context.obj.registry if context.obj else build_registry():
         typer.echo(f"{pipeline.name}: {pipeline.summary}")
         for field in option_fields(pipeline.Options):
             allowed = ", ".join(map(str, field.choices))
@@ -108,24 +110,27 @@ def options_command(context: typer.Context) -> None:
             typer.echo(f"  {field.name}={field.default}{limits}: {field.description}")
 
 
-def main(args: list[str] | None = None, registry: Registry | None = None) -> int:
+def main(args: list[str] | None = None, backend: LocalBackend | None = None) -> int:
     """Run the command line.
 
     Args:
         args: arguments, those of the process where None.
-        registry: the pipelines, all that Easel ships where None.
+        backend: where to run, closed afterwards; this machine as the settings say where None.
 
     Returns:
         Exit code: 0, 1 for a failure, 2 for bad input, 130 after Ctrl+C.
     """
     logging.basicConfig(level=logging.CRITICAL)  # errors are told in a sentence below
     try:
-        code = app(args, standalone_mode=False, obj=registry, prog_name="python -m pipelines")
+        code = app(args, standalone_mode=False, obj=backend, prog_name="python -m pipelines")
         return code if isinstance(code, int) else 0
     except InvalidRequest as error:
         message, code = str(error), EXIT_BAD_INPUT
     except EaselError as error:
         message, code = str(error), EXIT_FAILED
+    except typer.TyperException as error:  # an argument too few, an option that is not there
+        words = " ".join(error.format_message().split()).rstrip(".")
+        message, code = f"{words}; try --help.", EXIT_BAD_INPUT
     except (KeyboardInterrupt, typer.Abort):
         message, code = "Stopped.", EXIT_STOPPED
     typer.echo(message, err=True)

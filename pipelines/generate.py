@@ -17,10 +17,7 @@ from tqdm import tqdm
 from pipelines.errors import Cancelled
 from pipelines.events import Progress, Result
 from pipelines.metadata import picture_metadata, picture_name, save_png
-from pipelines.registry import Registry
-from pipelines.settings import Settings
 from serving.backend import Backend
-from serving.build import build_backend
 
 
 @dataclass(frozen=True)
@@ -65,21 +62,18 @@ def _show(bar: tqdm, event: Progress) -> None:
     bar.refresh()
 
 
-def generate(fields: Mapping[str, Any], out: Path, settings: Settings,
-             registry: Registry | None = None) -> Outcome:
+def generate(fields: Mapping[str, Any], out: Path, backend: Backend) -> Outcome:
     """Run one request to its end and write its pictures.
 
     Args:
         fields: fields of the request by name.
         out: folder for the PNG files; made where it does not exist.
-        settings: device and memory to use.
-        registry: the pipelines, all that Easel ships where None.
+        backend: where to run it.
 
     Raises:
         InvalidRequest: the request cannot be run.
         EaselError: the run or the writing failed.
     """
-    backend = build_backend(settings, registry)
     job_id = uuid.uuid4().hex
     result: Result | None = None
     try:
@@ -92,10 +86,8 @@ def generate(fields: Mapping[str, Any], out: Path, settings: Settings,
                     result = event
     except Cancelled:
         return Outcome(stopped=True)
-    finally:
-        backend.close()
     if result is None:
-        return Outcome(stopped=True)
+        raise RuntimeError("the backend ended a stream without a result")
     pictures = []
     for candidate in result.candidates:
         metadata = picture_metadata(result, candidate)

@@ -15,6 +15,9 @@ from pipelines.errors import InvalidRequest
 Kind = Literal["bool", "int", "float", "choice", "text"]
 
 
+_KINDS: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}
+
+
 class Options(BaseModel):
     """Base of every pipeline's options.
 
@@ -56,7 +59,7 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
         return "choice", get_args(annotation)
     for plain in get_args(annotation) or (annotation,):
         if plain in (bool, int, float, str):
-            return {bool: "bool", int: "int", float: "float", str: "text"}[plain], ()
+            return _KINDS[plain], ()
     raise TypeError(f"no control is known for an option of type {annotation}")
 
 
@@ -119,12 +122,12 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[str, str |
     low = _bound(info, "ge", "gt") if info else None
     high = _bound(info, "le", "lt") if info else None
     shown = _shown(fault["input"])
-    numeric = info is not None and info.annotation not in (str, bool)
-    if numeric and low is not None and high is not None:
-        whole = "a whole number" if info.annotation in (int, int | None) else "a number"
+    annotation = info.annotation if info else None
+    if annotation not in (str, bool) and low is not None and high is not None:
+        whole = "a whole number" if annotation in (int, int | None) else "a number"
         return f"{title} must be {whole} between {low:g} and {high:g}, not {shown}.", name
     if fault["type"] == "string_too_long":
-        most = fault["ctx"]["max_length"]
+        most = fault.get("ctx", {}).get("max_length", 0)
         return f"{title} has {len(fault['input']):,} characters; {most:,} is the most.", name
     if fault["type"].startswith("bool"):
         return f"{title} must be true or false, not {shown}.", name

@@ -31,13 +31,13 @@ class Request(BaseModel):
 
     pipeline: str = Field(title="Generator", description="Name of the pipeline that runs.")
     prompt: str = Field(title="Prompt", description="What to draw, 1 to 500 characters.")
-    num_images: int = Field(4, ge=1, le=MAX_IMAGES, title="Number of images",
+    num_images: int = Field(default=4, ge=1, le=MAX_IMAGES, title="Number of images",
                             description="How many candidates to draw.")
-    seed: int | None = Field(None, ge=0, le=SEED_COUNT - 1, title="Seed",
+    seed: int | None = Field(default=None, ge=0, le=SEED_COUNT - 1, title="Seed",
                              description="Start of the random numbers; empty for a new one.")
     options: dict[str, Any] = Field(default_factory=dict, title="Options",
                                     description="Values of the pipeline's own options.")
-    init_image: bytes | None = Field(None, title="Init image", repr=False,
+    init_image: bytes | None = Field(default=None, title="Init image", repr=False,
                                      description="PNG, JPEG or WebP file to start from.")
 
     @field_validator("prompt")

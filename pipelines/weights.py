@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import safetensors.torch
 import torch
@@ -65,13 +65,26 @@ def _with_vocabulary(module: nn.Module, config: Mapping[str, Any]) -> nn.Module:
     return ClipModel(module, Vocabulary.load(), image_size(config))
 
 
-class _WithoutInitialising(TorchFunctionMode):
-    """Skips random initialisation, on this thread only: the values would be thrown away."""
+class _WithoutRandomNumbers(TorchFunctionMode):
+    """Skips random initialisation, on this thread only.
+
+    The file's tensors replace the values anyway, so neither time nor the global generator is
+    spent on them, and untouched memory is never really taken. The meta device would do the same,
+    but loses what constructors compute: masks, tables, offsets.
+    """
+
+    FILLS = frozenset({
+        "normal_", "uniform_", "trunc_normal_", "xavier_uniform_", "xavier_normal_",
+        "kaiming_uniform_", "kaiming_normal_", "orthogonal_", "sparse_"})
+    MAKES: ClassVar[dict[Any, Any]] = {
+        torch.randn: torch.zeros, torch.rand: torch.zeros,
+        torch.randn_like: torch.zeros_like, torch.rand_like: torch.zeros_like}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__module__", None) == "torch.nn.init" and args:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return self.MAKES.get(func, func)(*args, **kwargs)
 
 
 def _read(path: Path, file: ModelFile, model_id: str) -> bytes:
@@ -119,19 +132,6 @@ def _check_fit(module: nn.Module, state_dict: Mapping[str, Tensor], model_id: st
                            f"of its tensors, {', '.join(faults)}.")
 
 
-def _fill_computed_buffers(module: nn.Module, build: Callable[[], nn.Module]) -> None:
-    """Give buffers that no file holds (masks, tables) the values their constructor computes."""
-    lost = [name for name, buffer in module.named_buffers() if buffer.is_meta]
-    if not lost:
-        return
-    with torch.device("cpu"), _WithoutInitialising():
-        computed = dict(build().named_buffers(remove_duplicate=False))
-    for name, buffer in list(module.named_buffers(remove_duplicate=False)):
-        if buffer.is_meta:
-            owner, _, attribute = name.rpartition(".")
-            setattr(module.get_submodule(owner), attribute, computed[name])
-
-
 def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device | str = "cpu",
                dtype: torch.dtype = torch.float32) -> nn.Module:
     """Read a model's files and build it, ready for inference.
@@ -153,7 +153,7 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
     kind = architecture(name)
     state_dict = _parse_weights(_read(folder / WEIGHTS, entry.file(WEIGHTS), entry.id), entry.id)
     try:
-        with torch.device("meta"):
+        with _WithoutRandomNumbers():
             module = kind.build(config)
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         raise WeightsError(f"The {CONFIG} of the model {entry.id} does not fit the architecture "
@@ -162,7 +162,6 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
     module.load_state_dict({
         key: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
         for key, tensor in state_dict.items()}, strict=True, assign=True)
-    _fill_computed_buffers(module, lambda: kind.build(config))
     return kind.finish(module, config).to(device).requires_grad_(False).eval()
 
 

@@ -12,11 +12,11 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pipelines.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
 from pipelines.events import Event, Preview, Progress, Result
@@ -34,7 +34,7 @@ class Backend(Protocol):
     """Runs requests and streams their events."""
 
     def stream(self, request: Request | Mapping[str, Any], job_id: str | None = None,
-               ) -> Iterator[Event]:
+               ) -> Generator[Event, None, None]:
         """Run a request.
 
         Args:
@@ -74,7 +74,8 @@ class _Job:
     finished: bool = False
     error: EaselError | None = None
     events: list[Event] = field(default_factory=list)
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    changed: threading.Condition = field(
+        default_factory=lambda: threading.Condition(threading.Lock()))
 
     def cancelled(self) -> bool:
         """Whether the run should end at its next step."""
@@ -112,7 +113,7 @@ class LocalBackend:
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
     def stream(self, request: Request | Mapping[str, Any], job_id: str | None = None,
-               ) -> Iterator[Event]:
+               ) -> Generator[Event, None, None]:
         """Run a request; see ``Backend.stream``."""
         checked = validate(request, self.registry)
         checked = checked.model_copy(update={"seed": resolve_seed(checked)})
@@ -152,8 +153,11 @@ class LocalBackend:
             if len(alive) > self.max_waiting:
                 raise Busy(f"The queue is full, {self.max_waiting} jobs are waiting: try again "
                            "in a minute.")
+            try:
+                self._device.submit(self._run, job)
+            except RuntimeError:  # the executor's word for closed
+                raise Busy("Easel is shutting down and takes no more jobs.") from None
             self._jobs[job.job_id] = job
-            self._device.submit(self._run, job)
         return job
 
     def _read(self, job: _Job) -> Iterator[Event]:
@@ -222,7 +226,8 @@ class LocalBackend:
         pipeline = self.registry.get(job.request.pipeline)
         context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled)
         late = 0
-        with closing(pipeline.run(job.request, context)) as events:
+        run = cast("Generator[Event, None, None]", pipeline.run(job.request, context))
+        with closing(run) as events:
             for event in events:
                 if isinstance(event, Result):
                     job.post(self._with_provenance(event, job, context))

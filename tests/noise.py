@@ -24,13 +24,16 @@ SIDE_PX = 16
 class NoiseOptions(Options):
     """Options of the noise."""
 
-    steps: int = Field(3, ge=1, le=10_000, title="Steps", description="Steps to take.")
-    step_s: float = Field(0.0, ge=0, le=5, title="Step seconds", description="Length of a step.")
-    contrast: float = Field(1.0, ge=0, le=2, title="Contrast", description="Width of the noise.",
+    steps: int = Field(default=3, ge=1, le=10_000, title="Steps", description="Steps to take.")
+    step_s: float = Field(default=0.0, ge=0, le=5, title="Step seconds",
+                          description="Length of a step.")
+    contrast: float = Field(default=1.0, ge=0, le=2, title="Contrast",
+                            description="Width of the noise.",
                             json_schema_extra={"advanced": True})
     fault: Literal["none", "error", "memory", "silence"] = Field(
-        "none", title="Fault", description="What goes wrong after the first step.")
-    keep: bool = Field(False, title="Keep", description="Whether Stop keeps what is there.")
+        default="none", title="Fault", description="What goes wrong after the first step.")
+    keep: bool = Field(default=False, title="Keep",
+                       description="Whether Stop keeps what is there.")
 
 
 class LinearLoader:
@@ -82,6 +85,7 @@ class NoisePipeline(Pipeline):
         seeds = tuple(candidate_seed(resolve_seed(request), i) for i in range(request.num_images))
         try:
             yield from context.loading(*self.models)
+            pictures = np.zeros((0, SIDE_PX, SIDE_PX, 3), np.uint8)
             with context.lease("linear/8") as layer:
                 for step in range(1, options.steps + 1):
                     start = time.monotonic()

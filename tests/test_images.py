@@ -60,10 +60,10 @@ def test_renamed_files_are_refused() -> None:
     mpo = encoded(gradient(), "MPO", save_all=True, append_images=[gradient()])
     with pytest.raises(InvalidImage):
         load_image(mpo)
-    fits = (b"SIMPLE  =                    T".ljust(80) + b"BITPIX  =                    8".ljust(80)
-            + b"NAXIS   =                    2".ljust(80) + b"NAXIS1  =                    4".ljust(80)
-            + b"NAXIS2  =                    4".ljust(80) + b"END".ljust(80)).ljust(2880)
-    for data in (fits + b"\0" * 2880, b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    cards = (("SIMPLE", "T"), ("BITPIX", "8"), ("NAXIS", "2"), ("NAXIS1", "4"), ("NAXIS2", "4"))
+    fits = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in cards) + "END"
+    assert Image.open(io.BytesIO(fits.ljust(2880).encode() + b"\0" * 2880)).format == "FITS"
+    for data in (fits.ljust(2880).encode() + b"\0" * 2880, b'<svg xmlns="http://www.w3.org/2000/svg"/>',
                  b"%!PS-Adobe-3.0 EPSF-3.0\n", b"%PDF-1.4", b"", b"hello", b"\x89PNG\r\n\x1a\n"):
         with pytest.raises(InvalidImage):
             load_image(data)

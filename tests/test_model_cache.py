@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -155,7 +156,7 @@ def test_no_room_beside_leases_is_a_sentence_and_evicts_nothing() -> None:
     cache = ModelCache(LinearLoader(), budget_bytes=3 * bytes_of(500), room_timeout_s=0.2)
     with cache.lease("idle/500"):
         pass
-    with cache.lease("held/500"), pytest.raises(OutOfMemory, match="needs 4.0 MB"), \
+    with cache.lease("held/500"), pytest.raises(OutOfMemory, match=r"needs 4\.0 MB"), \
             cache.lease("large/1000"):
         pass
     with cache.lease("held/500"), cache.lease("held2/500"), \
@@ -235,7 +236,7 @@ def test_a_build_that_all_gave_up_is_skipped() -> None:
 def test_released_on_error_and_by_a_dropped_generator() -> None:
     cache = linear_cache()
 
-    def steps():  # noqa: ANN202
+    def steps() -> Iterator[nn.Module]:
         with cache.lease("linear/8") as model:
             yield model
             yield model

@@ -94,8 +94,8 @@ def test_any_input_is_valid_or_refused(prompt: str, num_images: Any, seed: Any) 
     try:
         request = validate({**GOOD, "prompt": prompt, "num_images": num_images, "seed": seed},
                            REGISTRY)
-    except InvalidRequest as error:
-        assert str(error)
+    except InvalidRequest:
+        return  # its sentence is checked above
     else:
         assert 1 <= len(request.prompt) <= 500
         assert 1 <= request.num_images <= 16

@@ -1,0 +1,345 @@
+"""One job on the device at a time, whatever happens to those who read along."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import logging
+import pickle
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
+from pipelines.events import Candidate, Event, Preview, Progress, Result
+from pipelines.registry import Registry, RunContext
+from pipelines.request import Request
+from serving.backend import LocalBackend
+from tests.noise import NoisePipeline, linear_cache
+
+
+@pytest.fixture
+def pipeline() -> NoisePipeline:
+    """The pipeline that the backend runs."""
+    return NoisePipeline()
+
+
+@pytest.fixture
+def backend(pipeline: NoisePipeline) -> Iterator[LocalBackend]:
+    """A backend with room for two waiting jobs."""
+    registry = Registry()
+    registry.register(pipeline)
+    backend = LocalBackend(registry, linear_cache(), max_waiting=2)
+    yield backend
+    backend.close()
+
+
+def request(**options: Any) -> dict[str, Any]:
+    """The fields of a small request."""
+    return {"pipeline": "noise", "prompt": "a red apple", "num_images": 2, "seed": 5,
+            "options": options}
+
+
+def result_of(events: list[Event]) -> Result:
+    """The last event, which is the result."""
+    assert isinstance(events[-1], Result)
+    assert not any(isinstance(event, Result) for event in events[:-1])
+    return events[-1]
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait for something that must come true."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.01)
+
+
+def start(backend: LocalBackend, job_id: str, **options: Any,
+          ) -> Generator[Event, None, None]:
+    """A job that is running: its first step has been read."""
+    events = backend.stream(request(**options), job_id)
+    for event in events:
+        if isinstance(event, Preview):
+            return events
+    raise AssertionError("no step was taken")
+
+
+def test_events_arrive_in_order_and_can_be_pickled(backend: LocalBackend) -> None:
+    events = list(backend.stream(request(steps=4)))
+    steps = [e.step for e in events if isinstance(e, Progress) and e.step]
+    assert steps == [1, 2, 3, 4]
+    assert [e.losses["loss"] for e in events if isinstance(e, Progress) and e.losses] == [
+        1, 1 / 2, 1 / 3, 1 / 4]
+    result = pickle.loads(pickle.dumps(result_of(events)))
+    assert [c.seed for c in result.candidates] == [5, 6]
+
+
+def test_result_says_what_it_takes_to_draw_it_again(backend: LocalBackend) -> None:
+    events = list(backend.stream({**request(), "seed": None}, "a-job"))
+    metadata = result_of(events).metadata
+    seed = metadata["run_seed"]
+    assert metadata["job_id"] == "a-job"
+    assert metadata["weights"] == {"linear/8": f"{8:064x}"}
+    assert metadata["options"]["steps"] == 3
+    again = result_of(list(backend.stream({**request(), "seed": seed})))
+    for ours, theirs in zip(result_of(events).candidates, again.candidates, strict=True):
+        assert np.array_equal(ours.image, theirs.image)
+    alone = result_of(list(backend.stream({**request(), "seed": seed + 1, "num_images": 1})))
+    assert np.array_equal(alone.candidates[0].image, again.candidates[1].image)
+
+
+def test_invalid_requests_never_queue(backend: LocalBackend) -> None:
+    running = start(backend, "running", steps=1000, step_s=0.01)
+    for wrong in ({**request(), "prompt": " "}, request(steps=float("nan")),
+                  {**request(), "pipeline": "none"}, {**request(), "prompt": "forbidden"}):
+        asked = time.monotonic()
+        with pytest.raises(InvalidRequest):
+            next(iter(backend.stream(wrong)))
+        assert time.monotonic() - asked < 0.5
+    running.close()
+
+
+def test_two_jobs_never_overlap(backend: LocalBackend, pipeline: NoisePipeline) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(lambda: list(backend.stream(request(steps=5, step_s=0.01))))
+                for _ in range(3)]
+        for job in jobs:
+            result_of(job.result(30))
+    spans = sorted(pipeline.spans)
+    assert len(spans) == 15
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_no_overlap_right_after_a_cancel(backend: LocalBackend, pipeline: NoisePipeline) -> None:
+    running = start(backend, "first", steps=1000, step_s=0.2)
+    assert backend.cancel("first")
+    running.close()
+    result_of(list(backend.stream(request(steps=2, step_s=0.05))))
+    spans = sorted(pipeline.spans)
+    assert len(spans) <= 5
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_stop_ends_within_a_step(backend: LocalBackend, pipeline: NoisePipeline) -> None:
+    running = start(backend, "job", steps=1000, step_s=0.1)
+    steps = len(pipeline.spans)
+    asked = time.monotonic()
+    assert backend.cancel("job")
+    with pytest.raises(Cancelled, match=r"^The job was stopped\.$"):
+        list(running)
+    assert time.monotonic() - asked < 0.4
+    assert len(pipeline.spans) - steps <= 2
+    assert pipeline.closed == 1
+    assert not backend.cancel("job")
+
+
+def test_stop_keeps_what_the_pipeline_kept(backend: LocalBackend) -> None:
+    running = start(backend, "job", steps=1000, step_s=0.02, keep=True)
+    backend.cancel("job")
+    result = result_of(list(running))
+    assert result.metadata["stopped"] is True
+    assert len(result.candidates) == 2
+
+
+class Stubborn(NoisePipeline):
+    """Never asks whether it should stop."""
+
+    name = "stubborn"
+
+    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+        """Steps without end."""
+        try:
+            for step in itertools.count():
+                time.sleep(0.01)
+                yield Progress(step, 0)
+        finally:
+            self.closed += 1
+
+
+def test_a_pipeline_that_never_asks_is_stopped_too(backend: LocalBackend) -> None:
+    stubborn = Stubborn()
+    backend.registry.register(stubborn)
+    events = backend.stream({**request(), "pipeline": "stubborn"}, "job")
+    next(events)
+    backend.cancel("job")
+    with pytest.raises(Cancelled):
+        list(events)
+    until(lambda: stubborn.closed == 1)
+
+
+def test_a_waiting_job_can_be_stopped(backend: LocalBackend, pipeline: NoisePipeline) -> None:
+    running = start(backend, "running", steps=1000, step_s=0.01)
+    waiting = backend.stream(request(), "waiting")
+    first = next(waiting)
+    assert isinstance(first, Progress)
+    assert first.message == "Waiting: 1 ahead."
+    assert first.elapsed_s < 2
+    assert backend.cancel("waiting")
+    with pytest.raises(Cancelled, match="before it began"):
+        next(waiting)
+    assert not backend.cancel("waiting")
+    running.close()
+    result_of(list(backend.stream(request())))
+    assert pipeline.closed == 2
+
+
+def test_a_full_queue_says_so_and_empties(backend: LocalBackend) -> None:
+    running = start(backend, "running", steps=1000, step_s=0.01)
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(lambda: list(backend.stream(request()))) for _ in range(2)]
+        until(lambda: len(backend._jobs) == 3)
+        with pytest.raises(Busy, match=r"^The queue is full, 2 jobs are waiting: try again"):
+            next(backend.stream(request()))
+        running.close()
+        for job in waiting:
+            result_of(job.result(20))
+    result_of(list(backend.stream(request())))
+
+
+def test_fifty_users_and_a_queue_of_two(backend: LocalBackend) -> None:
+    together = threading.Barrier(50)
+
+    def ask() -> bool:
+        together.wait()
+        try:
+            return bool(result_of(list(backend.stream(request(step_s=0.1)))))
+        except Busy:
+            return False
+
+    with ThreadPoolExecutor(50) as pool:
+        outcomes = [future.result(60) for future in [pool.submit(ask) for _ in range(50)]]
+    assert 3 <= sum(outcomes) < 50
+
+
+@pytest.mark.parametrize("leave", [
+    lambda events: events.close(), lambda events: events.throw(ConnectionError),
+    lambda events: threading.Thread(target=events.close).start(),
+])
+def test_a_reader_that_leaves_frees_the_device(
+        backend: LocalBackend, pipeline: NoisePipeline,
+        leave: Callable[[Any], object]) -> None:
+    events = start(backend, "job", steps=10_000, step_s=0.01)
+    with suppress(ConnectionError):
+        leave(events)
+    until(lambda: pipeline.closed == 1)
+    until(lambda: backend.cache.stats().models[0].leases == 0)
+    result_of(list(backend.stream(request())))
+
+
+def test_a_dropped_generator_frees_the_device(backend: LocalBackend,
+                                              pipeline: NoisePipeline) -> None:
+    events = start(backend, "job", steps=10_000, step_s=0.01)
+    del events
+    gc.collect()
+    until(lambda: pipeline.closed == 1)
+    result_of(list(backend.stream(request())))
+
+
+def test_a_reader_that_sleeps_holds_nothing(backend: LocalBackend,
+                                            pipeline: NoisePipeline) -> None:
+    asleep = start(backend, "asleep", steps=200)
+    result_of(list(backend.stream(request())))
+    assert pipeline.closed == 2
+    events = list(asleep)
+    assert sum(isinstance(event, Preview) for event in events) == 1  # only the newest is kept
+    assert [e.step for e in events if isinstance(e, Progress)] == list(range(2, 201))
+    result_of(events)
+
+
+def test_readers_may_change_threads(backend: LocalBackend) -> None:
+    events = backend.stream(request(steps=5))
+    seen = []
+    with ThreadPoolExecutor(4) as pool:
+        while (event := pool.submit(next, events, None).result(10)) is not None:
+            seen.append(event)
+    result_of(seen)
+
+
+@pytest.mark.parametrize("fault", ["error", "silence"])
+def test_unexpected_errors_become_a_sentence(
+        backend: LocalBackend, fault: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR, "serving.backend"), \
+            pytest.raises(EaselError) as caught:
+        list(backend.stream(request(fault=fault), "job-7"))
+    assert str(caught.value) == ("Something went wrong inside Easel; the server's log has the "
+                                 "details under job job-7.")
+    assert "secret" not in str(caught.value)
+    assert "Traceback" in caplog.text
+    result_of(list(backend.stream(request())))
+
+
+def test_out_of_memory_evicts_and_the_next_job_works(backend: LocalBackend) -> None:
+    with backend.cache.lease("idle/100"):
+        pass
+    with pytest.raises(OutOfMemory, match="fewer or smaller pictures"):
+        list(backend.stream(request(fault="memory")))
+    assert backend.cache.stats().used_bytes == 0
+    result_of(list(backend.stream(request())))
+
+
+class Weighty(NoisePipeline):
+    """Fails with a tensor in its frame."""
+
+    name = "weighty"
+    tensor: weakref.ref[torch.Tensor]
+
+    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+        """Allocate, then fail inside the handling of another error."""
+        held = torch.zeros(1000)
+        self.tensor = weakref.ref(held)
+        yield Progress()
+        try:
+            raise KeyError(held)
+        except KeyError:
+            raise EaselError("It did not work.")  # noqa: B904
+
+
+def test_an_error_keeps_no_tensor_alive(backend: LocalBackend) -> None:
+    weighty = Weighty()
+    backend.registry.register(weighty)
+    with pytest.raises(EaselError, match="It did not work") as caught:
+        list(backend.stream({**request(), "pipeline": "weighty"}))
+    gc.collect()
+    assert weighty.tensor() is None
+    assert caught.value is not None
+
+
+def test_a_job_id_is_used_once_at_a_time(backend: LocalBackend) -> None:
+    running = start(backend, "job", steps=1000, step_s=0.01)
+    with pytest.raises(InvalidRequest, match="on its way already"):
+        next(backend.stream(request(), "job"))
+    running.close()
+    until(lambda: not backend._jobs)
+    result_of(list(backend.stream(request(), "job")))
+
+
+def test_candidates_share_no_state_between_jobs(backend: LocalBackend) -> None:
+    alone = result_of(list(backend.stream(request(contrast=0.5))))
+    list(backend.stream({**request(contrast=2.0), "seed": 9}))
+    again = result_of(list(backend.stream(request(contrast=0.5))))
+    assert all(np.array_equal(a.image, b.image)
+               for a, b in zip(alone.candidates, again.candidates, strict=True))
+    assert isinstance(again.candidates[0], Candidate)
+
+
+def test_close_stops_everything(pipeline: NoisePipeline) -> None:
+    registry = Registry()
+    registry.register(pipeline)
+    backend = LocalBackend(registry, linear_cache())
+    running = start(backend, "job", steps=10_000, step_s=0.01)
+    asked = time.monotonic()
+    backend.close()
+    assert time.monotonic() - asked < 2
+    with pytest.raises(Cancelled):
+        list(running)
+    with pytest.raises(Busy, match="shutting down"):
+        list(backend.stream(request()))
