@@ -98,13 +98,13 @@ def test_result_says_what_it_takes_to_draw_it_again(backend: LocalBackend) -> No
 
 
 def test_invalid_requests_never_queue(backend: LocalBackend) -> None:
-    running = start(backend, "running", steps=1000, step_s=0.01)
+    running = start(backend, "running", steps=10_000, step_s=0.01)
     for wrong in ({**request(), "prompt": " "}, request(steps=float("nan")),
                   {**request(), "pipeline": "none"}, {**request(), "prompt": "forbidden"}):
         asked = time.monotonic()
         with pytest.raises(InvalidRequest):
             next(iter(backend.stream(wrong)))
-        assert time.monotonic() - asked < 0.5
+        assert time.monotonic() - asked < 5
     running.close()
 
 
@@ -136,7 +136,7 @@ def test_stop_ends_within_a_step(backend: LocalBackend, pipeline: NoisePipeline)
     assert backend.cancel("job")
     with pytest.raises(Cancelled, match=r"^The job was stopped\.$"):
         list(running)
-    assert time.monotonic() - asked < 0.4
+    assert time.monotonic() - asked < 2
     assert len(pipeline.spans) - steps <= 2
     assert pipeline.closed == 1
     assert not backend.cancel("job")
@@ -177,12 +177,12 @@ def test_a_pipeline_that_never_asks_is_stopped_too(backend: LocalBackend) -> Non
 
 
 def test_a_waiting_job_can_be_stopped(backend: LocalBackend, pipeline: NoisePipeline) -> None:
-    running = start(backend, "running", steps=1000, step_s=0.01)
+    running = start(backend, "running", steps=10_000, step_s=0.01)
     waiting = backend.stream(request(), "waiting")
     first = next(waiting)
     assert isinstance(first, Progress)
     assert first.message == "Waiting: 1 ahead."
-    assert first.elapsed_s < 2
+    assert 0 < first.elapsed_s < 20
     assert backend.cancel("waiting")
     with pytest.raises(Cancelled, match="before it began"):
         next(waiting)
@@ -193,7 +193,7 @@ def test_a_waiting_job_can_be_stopped(backend: LocalBackend, pipeline: NoisePipe
 
 
 def test_a_full_queue_says_so_and_empties(backend: LocalBackend) -> None:
-    running = start(backend, "running", steps=1000, step_s=0.01)
+    running = start(backend, "running", steps=10_000, step_s=0.01)
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(lambda: list(backend.stream(request()))) for _ in range(2)]
         until(lambda: len(backend._jobs) == 3)
@@ -314,7 +314,7 @@ def test_an_error_keeps_no_tensor_alive(backend: LocalBackend) -> None:
 
 
 def test_a_job_id_is_used_once_at_a_time(backend: LocalBackend) -> None:
-    running = start(backend, "job", steps=1000, step_s=0.01)
+    running = start(backend, "job", steps=10_000, step_s=0.01)
     with pytest.raises(InvalidRequest, match="on its way already"):
         next(backend.stream(request(), "job"))
     running.close()
@@ -338,7 +338,7 @@ def test_close_stops_everything(pipeline: NoisePipeline) -> None:
     running = start(backend, "job", steps=10_000, step_s=0.01)
     asked = time.monotonic()
     backend.close()
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 5
     with pytest.raises(Cancelled):
         list(running)
     with pytest.raises(Busy, match="shutting down"):
