@@ -1,0 +1,201 @@
+"""The named endpoints for `gradio_client` and plain HTTP, documented at ?view=api."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components.api_component import Api
+
+from pipelines.errors import EaselError, InvalidRequest
+from pipelines.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT
+from ui import strings
+from ui.controls import IMAGE_SUFFIXES, default_num_images
+from ui.examples import EXAMPLES
+from ui.generate import one_sentence, prepare, stream_run
+from ui.pictures import PictureStore
+from ui.playground import Playground
+from ui.rerank import rerank_files
+from ui.run_state import Card, RunView
+
+MAX_RERANK_FILES = 64
+# JSON schemas; Gradio's own annotation of them is too narrow.
+STRING: dict[str, Any] = {"type": "string"}
+STRINGS: dict[str, Any] = {"type": "array", "items": STRING}
+OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": {}}
+
+
+def add_endpoints(playground: Playground, store: PictureStore) -> None:
+    """Add every endpoint to the page under construction. None of them shows on it."""
+    _add_generate(playground, store)
+    _add_rerank(playground)
+    _add_stop(playground)
+    _add_look_ups(playground)
+
+
+def _endpoint(function: Any, inputs: Sequence[gr.components.Component],
+              outputs: Sequence[gr.components.Component], description: str,
+              queue: bool = True) -> None:
+    """An endpoint without a place on the page: the button that triggers it is never shown."""
+    gr.Button(visible=False).click(
+        function, list(inputs), list(outputs), api_name=function.__name__, queue=queue,
+        api_description=description, api_visibility="public", show_progress="hidden",
+        concurrency_limit=None, trigger_mode="multiple")
+
+
+def _json(value: Any, schema: dict[str, Any], label: str) -> Api:
+    """A plain JSON value with its schema; what comes in is checked by our own code alone."""
+    return Api(value, schema, label)
+
+
+def _add_generate(playground: Playground, store: PictureStore) -> None:
+    names = list(playground.registry.names())
+
+    def generate(request: gr.Request, prompt: str = strings.FIRST_PROMPT,
+                 pipelines: Any = tuple(names[:1]), num_images: int | None = None,
+                 seed: int | None = None, options: Any = None, init_image: str | None = None,
+                 ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+        run = playground.runs.start(request.session_hash or "")
+        try:
+            choices = _choices(pipelines, num_images, options, init_image)
+            requests = prepare(playground, _text(prompt), seed, choices)
+            view = RunView()
+            with closing(stream_run(playground, store, requests, run)) as views:
+                for view in views:
+                    yield None, _progress(view)
+            cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
+            if not cards:
+                raise EaselError(" ".join(panel.status() for panel in view.panels))
+            yield [str(card.path) for card in cards], _outcome(view, cards)
+        except EaselError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        finally:
+            playground.runs.end(run)
+
+    _endpoint(generate, [
+        _json(strings.FIRST_PROMPT, {**STRING, "minLength": 1, "maxLength": MAX_PROMPT_CHARS},
+            "What to draw"),
+        _json(names[:1], {"type": "array", "items": {"enum": names}},
+            "Names of generators, run one after the other"),
+        _json(None, {"type": "integer", "minimum": 1, "maximum": MAX_IMAGES},
+            "Pictures from each generator; null for its default"),
+        _json(None, {"type": "integer", "minimum": 0, "maximum": SEED_COUNT - 1},
+            "Start of the random numbers; null for a new one"),
+        _json(None, OBJECT, "Option values by name for each generator, as in "
+            '{"dalle": {"temperature": 0.9}}; /pipelines lists them'),
+        gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
+                label="Picture to start from (PNG, JPEG or WebP), or null"),
+    ], [
+        gr.File(visible=False, file_count="multiple", label="PNG files, the best match first"),
+        _json({}, OBJECT, "Progress while the run lasts; then pictures in the same order with "
+            "generator, seed and scores"),
+    ], "Draw a prompt with one or more generators and rank the pictures by CLIP.")
+
+
+def _choices(pipelines: Any, num_images: int | None, options: Any, init_image: str | None,
+             ) -> list[dict[str, Any]]:
+    """The request fields of each generator; what is not even a list is said in a sentence."""
+    if not isinstance(pipelines, list) or not all(isinstance(p, str) for p in pipelines):
+        raise InvalidRequest("Pipelines must be a list of names.", "pipeline")
+    if len(set(pipelines)) != len(pipelines):
+        raise InvalidRequest("A generator is named twice: name each one once.", "pipeline")
+    options = {} if options is None else options
+    if not isinstance(options, Mapping) or not all(isinstance(v, Mapping)
+                                                   for v in options.values()):
+        raise InvalidRequest('Options must be an object of objects, as in {"dalle": {}}.',
+                             "options")
+    if strange := sorted(set(options) - set(pipelines)):
+        raise InvalidRequest(f"There are options for {strange[0][:40]!r}, which does not run.",
+                             "options")
+    return [{
+        "pipeline": name,
+        "num_images": default_num_images(name) if num_images is None else num_images,
+        "options": dict(options.get(name, {})),
+        "init_image": Path(init_image).read_bytes() if init_image else None,
+    } for name in pipelines]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest("The prompt must be text.", "prompt")
+    return value
+
+
+def _progress(view: RunView) -> dict[str, Any]:
+    return {"panels": [{"pipeline": p.name, "phase": p.phase, "step": p.step, "total": p.total,
+                        "elapsed_s": round(p.elapsed_s, 3), "message": p.message}
+                       for p in view.panels]}
+
+
+def _outcome(view: RunView, cards: Sequence[Card]) -> dict[str, Any]:
+    names = {panel.title: panel.name for panel in view.panels}
+    return _progress(view) | {"pictures": [
+        {"rank": rank, "pipeline": names[card.generator], "seed": card.seed,
+         "clip": card.clip_score, "probability": card.probability}
+        for rank, card in enumerate(cards, 1)]}
+
+
+def _add_rerank(playground: Playground) -> None:
+    @one_sentence
+    def rerank(images: list[str] | None, prompts: list[str]) -> dict[str, Any]:
+        if not isinstance(prompts, list) or not all(isinstance(p, str) for p in prompts):
+            raise InvalidRequest("Prompts must be a list of texts.", "prompt")
+        if images and len(images) > MAX_RERANK_FILES:
+            raise InvalidRequest(f"{len(images)} pictures are too many: {MAX_RERANK_FILES} is "
+                                 "the most.", "images")
+        return rerank_files(playground, [Path(image) for image in images or []], prompts)
+
+    _endpoint(rerank, [
+        gr.File(visible=False, file_count="multiple", file_types=IMAGE_SUFFIXES, type="filepath",
+                label="Pictures to put in order (PNG, JPEG or WebP)"),
+        _json([strings.FIRST_PROMPT], STRINGS, "Prompts to compare them with"),
+    ], [
+        _json({}, OBJECT, "For each prompt the order of the pictures, their cosine similarities "
+            "and probabilities"),
+    ], "Rank pictures by CLIP against one or more prompts.")
+
+
+def _add_stop(playground: Playground) -> None:
+    @one_sentence
+    def stop(request: gr.Request) -> int:
+        return playground.runs.stop(request.session_hash or "")
+
+    _endpoint(stop, [], [_json(0, {"type": "integer"}, "How many runs were told to stop")],
+              "Stop this client's runs within a step; what is finished by then is kept.",
+              queue=False)
+
+
+def _add_look_ups(playground: Playground) -> None:
+    def pipelines() -> dict[str, Any]:
+        return {p.name: {"title": p.title, "summary": p.summary,
+                         "default_num_images": default_num_images(p.name),
+                         "accepts_init_image": p.accepts_init_image,
+                         "options": p.Options.model_json_schema()} for p in playground.registry}
+
+    def examples() -> dict[str, list[str]]:
+        return {kind: list(prompts) for kind, prompts in EXAMPLES.items()}
+
+    @one_sentence
+    def surprise() -> str:
+        if playground.surprise is None:
+            raise EaselError("The world is not installed here, so there are no surprises.")
+        return playground.surprise()
+
+    @one_sentence
+    def unknown_words(prompt: str) -> list[str]:
+        if playground.vocabulary is None:
+            raise EaselError("The embedded vocabulary is not installed here.")
+        return playground.vocabulary.unknown_words(_text(prompt)[:MAX_PROMPT_CHARS])
+
+    _endpoint(pipelines, [], [_json({}, OBJECT, "Generators by name")],
+              "The generators, with the JSON schema of their options.", queue=False)
+    _endpoint(examples, [], [_json({}, OBJECT, "Prompts by kind")],
+              "Prompts that the embedded models know how to draw.", queue=False)
+    _endpoint(surprise, [], [_json("", STRING, "A prompt")],
+              "A new prompt, drawn from the world of the embedded models.", queue=False)
+    _endpoint(unknown_words, [_json("", STRING, "A prompt")],
+              [_json([], STRINGS, "Words without a place in the training captions")],
+              "Words of a prompt that the embedded models have never seen.", queue=False)

@@ -1,0 +1,122 @@
+"""Controls made from the options' definitions: bounds, defaults and descriptions live there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipelines.options import OptionField, option_fields
+from pipelines.registry import Pipeline
+from pipelines.request import MAX_IMAGES
+from ui import strings
+
+# An optimised picture costs as much as many sampled ones, so it starts with a single one.
+DEFAULT_NUM_IMAGES = 4
+DEFAULT_NUM_IMAGES_OF = {"vqgan_clip": 1}
+IMAGE_SUFFIXES = [".png", ".jpg", ".jpeg", ".webp"]
+
+
+@dataclass
+class PipelineControls:
+    """The components of one pipeline, and the request fields that their values make.
+
+    Attributes:
+        pipeline: whose options they are.
+        chosen: tick box on the first screen.
+        num_images: how many pictures it draws.
+        init_image: uploaded file; None where the pipeline starts from no picture.
+        options: components by option name.
+    """
+
+    pipeline: Pipeline
+    chosen: gr.Checkbox
+    num_images: gr.Number
+    init_image: gr.File | None = None
+    options: dict[str, gr.components.Component] = field(default_factory=dict)
+
+    def components(self) -> Iterable[gr.components.Component]:
+        """Everything that ``read`` needs the value of."""
+        yield from (self.chosen, self.num_images, *self.options.values())
+        if self.init_image is not None:
+            yield self.init_image
+
+    def read(self, values: Mapping[Any, Any]) -> dict[str, Any] | None:
+        """Fields of a request, less prompt and seed; None where the box is not ticked."""
+        if not values[self.chosen]:
+            return None
+        uploaded = values[self.init_image] if self.init_image is not None else None
+        return {
+            "pipeline": self.pipeline.name,
+            "num_images": values[self.num_images],
+            "options": {name: values[component] for name, component in self.options.items()},
+            "init_image": Path(uploaded).read_bytes() if uploaded else None,
+        }
+
+
+def default_num_images(pipeline_name: str) -> int:
+    """How many pictures a pipeline draws unless told otherwise."""
+    return DEFAULT_NUM_IMAGES_OF.get(pipeline_name, DEFAULT_NUM_IMAGES)
+
+
+def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
+    """The row of the first screen: tick box with one line, number of pictures."""
+    with gr.Row(elem_classes="choice", equal_height=False):
+        box = gr.Checkbox(value=chosen, label=pipeline.title, info=pipeline.summary,
+                          container=False, scale=1, min_width=200,
+                          elem_id=f"choose-{pipeline.name}")
+        count = gr.Number(value=default_num_images(pipeline.name), label=strings.COUNT_LABEL,
+                          precision=0, minimum=1, maximum=MAX_IMAGES, container=False,
+                          scale=0, min_width=64, elem_classes="count",
+                          elem_id=f"count-{pipeline.name}")
+    return PipelineControls(pipeline, box, count)
+
+
+def build_options(controls: PipelineControls) -> None:
+    """The folded part: one control an option, the advanced ones folded once more."""
+    fields = option_fields(controls.pipeline.Options)
+    for option in fields:
+        if not option.advanced:
+            controls.options[option.name] = component_of(option)
+    if controls.pipeline.accepts_init_image:
+        controls.init_image = gr.File(label=strings.INIT_IMAGE_LABEL, file_count="single",
+                                      file_types=IMAGE_SUFFIXES, type="filepath", height=64,
+                                      elem_classes="upload")
+    advanced = [option for option in fields if option.advanced]
+    if advanced:
+        with gr.Accordion(strings.ADVANCED_LABEL, open=False, elem_classes="advanced"):
+            for option in advanced:
+                controls.options[option.name] = component_of(option)
+
+
+def component_of(option: OptionField) -> gr.components.Component:
+    """The control of one option.
+
+    Bounds are enforced again by the options themselves, on every path into the server.
+    """
+    common: dict[str, Any] = {"label": option.title, "info": option.description,
+                              "value": option.default}
+    if option.kind == "bool":
+        return gr.Checkbox(**common)
+    if option.kind == "choice":
+        return gr.Dropdown(choices=list(option.choices), filterable=False, **common)
+    if option.kind == "text":
+        return gr.Textbox(lines=1, max_lines=4, **common)
+    low, high = option.minimum, option.maximum
+    whole = option.kind == "int"
+    if low is None or high is None or (whole and high - low > 10_000) or option.default is None:
+        return gr.Number(precision=0 if whole else None, minimum=low, maximum=high, **common)
+    step = option.step or (1 if whole else slider_step(high - low))
+    return gr.Slider(minimum=low, maximum=high, step=step, buttons=[], **common)
+
+
+def slider_step(span: float) -> float:
+    """A round step (1, 2 or 5 times a power of ten) that cuts a span into about 100 parts."""
+    raw = span / 100
+    power = 10.0 ** math.floor(math.log10(raw))
+    nice = next(factor for factor in (1, 2, 5, 10) if raw <= factor * power * 1.0001)
+    return round(nice * power, 10)

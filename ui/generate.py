@@ -1,0 +1,125 @@
+"""From a press of Generate to pictures: one path for the page and the API."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, ParamSpec, TypeVar, cast
+
+import gradio as gr
+
+from pipelines.errors import Cancelled, EaselError, InvalidRequest
+from pipelines.events import Event, Preview, Progress, Result
+from pipelines.request import Request, resolve_seed, validate
+from ui import strings
+from ui.jobs import Run
+from ui.pictures import PictureStore
+from ui.playground import Playground
+from ui.run_state import Panel, RunView
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# A page that is redrawn more often than people see costs the device's thread its time.
+REDRAW_EVERY_S = 0.12
+
+
+def prepare(playground: Playground, prompt: str, seed: int | None,
+            choices: Sequence[Mapping[str, Any]]) -> list[Request]:
+    """Check everything that will run before anything does.
+
+    Args:
+        playground: what there is.
+        prompt: what to draw.
+        seed: shared by all generators; None for a new one.
+        choices: for each generator the fields of its request, less prompt and seed.
+
+    Raises:
+        InvalidRequest: one sentence about the first fault.
+    """
+    if not choices:
+        raise InvalidRequest(strings.NOTHING_TICKED, "pipeline")
+    requests = [validate({**choice, "prompt": prompt, "seed": seed}, playground.registry)
+                for choice in choices]
+    shared_seed = resolve_seed(requests[0])
+    return [request.model_copy(update={"seed": shared_seed}) for request in requests]
+
+
+def stream_run(playground: Playground, store: PictureStore, requests: Sequence[Request],
+               run: Run) -> Generator[RunView]:
+    """Run the requests one after the other on the one device.
+
+    Args:
+        playground: what there is.
+        store: where finished pictures are written.
+        requests: valid requests with their seeds resolved.
+        run: what Stop acts on; the caller ends it.
+
+    Yields:
+        The same view again and again, whenever it is worth showing; the last one is complete.
+        What goes wrong with one generator is said in its panel, and the next one begins.
+    """
+    view = RunView([
+        Panel(r.pipeline, playground.registry.get(r.pipeline).title, r.prompt, r.num_images)
+        for r in requests])
+    yield view
+    for request, panel in zip(requests, view.panels, strict=True):
+        if run.stopped:
+            panel.stop()
+            continue
+        panel.phase = "running"
+        yield from _stream_panel(playground, store, request, panel, run, view)
+    yield view
+
+
+def _stream_panel(playground: Playground, store: PictureStore, request: Request, panel: Panel,
+                  run: Run, view: RunView) -> Generator[RunView]:
+    shown_s = 0.0
+    stream = playground.backend.stream(request, run.next_job())
+    try:
+        with closing(cast(Generator[Event], stream)) as events:
+            for event in events:
+                if run.stopped:  # again: Stop may have come before the backend knew the job
+                    run.stop(playground.backend)
+                if isinstance(event, Result):
+                    pipeline = playground.registry.get(request.pipeline)
+                    cards = store.keep(request, event, pipeline)
+                    panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")))
+                elif isinstance(event, Preview):
+                    panel.show_preview(event)
+                elif isinstance(event, Progress):
+                    panel.show_progress(event)
+                if time.monotonic() - shown_s > REDRAW_EVERY_S:
+                    yield view
+                    shown_s = time.monotonic()
+    except Cancelled:
+        panel.stop()
+    except EaselError as error:
+        panel.fail(str(error))
+    except Exception:
+        logger.exception("the page failed while %s ran", request.pipeline)
+        panel.fail(strings.UNEXPECTED)
+    finally:
+        run.job_id = None
+
+
+def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
+    """For endpoints: errors reach the client as one sentence, never as a traceback."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except EaselError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        except gr.Error:
+            raise
+        except Exception:
+            logger.exception("%s failed", function.__name__)
+            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+
+    return guarded

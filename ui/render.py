@@ -1,0 +1,137 @@
+"""HTML of a run: panels, tiles, loss curves. Every text from outside is escaped here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from ui import strings
+from ui.run_state import Card, Panel, RunView
+
+CURVE_WIDTH, CURVE_HEIGHT = 240, 36
+
+
+def render_run(view: RunView) -> str:
+    """The whole stage: alert, panels, joint ranking."""
+    parts = []
+    if view.alert:
+        parts.append(f'<p class="alert" role="alert">{escape(view.alert)}</p>')
+    crowded = len(view.panels) > 1
+    parts.extend(render_panel(panel, crowded) for panel in view.panels)
+    if ranking := view.joint_ranking():
+        parts.append(
+            f'<section class="panel ranking" aria-label="{escape(strings.RANKING_TITLE)}">'
+            f'<header><h2>{escape(strings.RANKING_TITLE)}</h2></header>'
+            + _tiles((_card(card, rank, named=True) for rank, card in enumerate(ranking, 1)),
+                     len(ranking), crowded=True)
+            + "</section>")
+    return "".join(parts) if parts else render_empty()
+
+
+def render_empty(num_images: int = 4) -> str:
+    """The stage before the first run: as large as the pictures will be, so nothing jumps."""
+    blanks = _tiles((_blank() for _ in range(num_images)), num_images, crowded=False)
+    return (f'<section class="panel empty"><header><p class="status">'
+            f'{escape(strings.EMPTY_STAGE)}</p></header><div class="bar rest"></div>'
+            f"{blanks}</section>")
+
+
+def render_panel(panel: Panel, crowded: bool) -> str:
+    """One generator's section.
+
+    Args:
+        panel: what is known of it.
+        crowded: several panels share the stage, so tiles are smaller.
+    """
+    if panel.cards:
+        tiles = [_card(card, rank) for rank, card in enumerate(panel.cards, 1)]
+    else:
+        tiles = [_preview(panel, url) for url in panel.previews]
+        if panel.phase in ("waiting", "running"):
+            tiles += [_blank() for _ in range(panel.num_images - len(tiles))]
+    body = _tiles(tiles, panel.num_images, crowded) if tiles else ""
+    body = f'<div class="drawn">{body}{_curves(panel)}</div>'
+    role = "alert" if panel.phase == "failed" else "status"
+    return (f'<section class="panel {panel.phase}" aria-label="{escape(panel.title)}">'
+            f'<header><h2>{escape(panel.title)}</h2>'
+            f'<p class="status" role="{role}">{escape(panel.status())}</p></header>'
+            f"{_bar(panel)}{body}</section>")
+
+
+def _bar(panel: Panel) -> str:
+    if panel.phase not in ("waiting", "running"):
+        return '<div class="bar rest"></div>'
+    if not panel.total:
+        moving = " moving" if panel.phase == "running" else ""
+        return f'<div class="bar{moving}"><span></span></div>'
+    share = 100 * panel.step / panel.total
+    return (f'<div class="bar" role="progressbar" aria-label="{escape(panel.title)}" '
+            f'aria-valuemin="0" aria-valuemax="{panel.total}" aria-valuenow="{panel.step}">'
+            f'<span style="width:{share:.1f}%"></span></div>')
+
+
+def _tiles(tiles: Iterable[str], count: int, crowded: bool) -> str:
+    size = "one" if count == 1 else "few" if count <= 4 else "many"
+    size += " small" if crowded else ""
+    return f'<div class="tiles {size}">{"".join(tiles)}</div>'
+
+
+def _blank() -> str:
+    return '<figure class="tile blank"><div class="frame"></div><figcaption></figcaption></figure>'
+
+
+def _preview(panel: Panel, url: str) -> str:
+    alt = escape(f"{panel.prompt} (in the making)")
+    return (f'<figure class="tile preview"><div class="frame"><img src="{url}" alt="{alt}"></div>'
+            "<figcaption></figcaption></figure>")
+
+
+def _card(card: Card, rank: int, named: bool = False) -> str:
+    details = escape(json.dumps({
+        "url": card.url, "filename": card.path.name, "prompt": card.prompt, "rank": rank,
+        "generator": card.generator, "seed": card.seed, "facts": card.facts,
+    }, ensure_ascii=False))
+    score = "" if card.clip_score is None else (
+        f'<span class="score" title="Cosine similarity of picture and prompt, by the ranker">'
+        f"CLIP {card.clip_score:.3f}</span>")
+    right = (f'<span class="from">{escape(card.generator)}</span>' if named
+             else f'<span class="from seed">seed {card.seed}</span>')
+    return (f'<figure class="tile done"><button type="button" class="frame" '
+            f'data-details="{details}" aria-label="Open picture {rank} large: '
+            f'{escape(card.prompt)}">'
+            f'<img src="{escape(card.url)}" alt="{escape(card.prompt)}"></button>'
+            f'<figcaption><span class="rank">{rank}</span>{score}'
+            f"{right}</figcaption></figure>")
+
+
+def _curves(panel: Panel) -> str:
+    """The loss curves of an optimised picture, each with its last value."""
+    drawn = [_curve(name, points) for name, points in panel.losses.items() if len(points) > 1]
+    return f'<div class="curves">{"".join(drawn)}</div>' if drawn else ""
+
+
+def _curve(name: str, points: Sequence[tuple[int, float]]) -> str:
+    values = [value for _, value in points]
+    low, span = min(values), (max(values) - min(values)) or 1.0
+    first, steps = points[0][0], (points[-1][0] - points[0][0]) or 1
+    path = " ".join(
+        f"{(step - first) / steps * CURVE_WIDTH:.1f},"
+        f"{CURVE_HEIGHT - 2 - (value - low) / span * (CURVE_HEIGHT - 4):.1f}"
+        for step, value in points)
+    label = escape(name.replace("_", " "))
+    return (f'<figure class="curve"><svg viewBox="0 0 {CURVE_WIDTH} {CURVE_HEIGHT}" '
+            f'preserveAspectRatio="none" role="img" aria-label="Curve of {label}">'
+            f'<polyline points="{path}"/></svg>'
+            f"<figcaption>{label} <b>{values[-1]:.3f}</b></figcaption></figure>")
+
+
+def render_vocabulary_note(unknown: Sequence[str], truncated: bool) -> str:
+    """The line under the prompt about what the embedded models cannot read; empty for nothing."""
+    notes = []
+    if unknown:
+        words = ", ".join(f"<mark>{escape(word)}</mark>" for word in unknown)
+        notes.append(f"Not in the embedded vocabulary: {words}.")
+    if truncated:
+        notes.append("The prompt is longer than the embedded models read; its end is not seen.")
+    return f'<p class="vocabulary">{" ".join(notes)}</p>' if notes else ""

@@ -1,0 +1,166 @@
+"""What the page knows of a run: plain data that events are folded into and HTML is made from."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image
+
+from pipelines.events import Preview, Progress
+from ui import strings
+
+Phase = Literal["waiting", "running", "done", "stopped", "failed"]
+PREVIEW_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Card:
+    """A finished picture as the page shows it.
+
+    Attributes:
+        path: the PNG file, with its metadata, in Gradio's cache.
+        prompt: what was asked for; the alternative text.
+        generator: title of the pipeline.
+        seed: seed that draws this picture alone.
+        clip_score: cosine similarity of the ranker, in [-1, 1]; None where nothing ranked it.
+        probability: share of this picture among those ranked with it, in [0, 1].
+        facts: label and value of everything worth reading when the picture is large.
+    """
+
+    path: Path
+    prompt: str
+    generator: str
+    seed: int
+    clip_score: float | None
+    probability: float | None
+    facts: tuple[tuple[str, str], ...]
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the file, relative to the page."""
+        return "gradio_api/file=" + quote(str(self.path))
+
+
+@dataclass
+class Panel:
+    """One generator's part of a run."""
+
+    name: str
+    title: str
+    prompt: str
+    num_images: int
+    phase: Phase = "waiting"
+    step: int = 0
+    total: int = 0
+    elapsed_s: float = 0.0
+    message: str = ""
+    previews: tuple[str, ...] = ()
+    cards: tuple[Card, ...] = ()
+    losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    def show_progress(self, event: Progress) -> None:
+        """Take in a step or a message."""
+        self.phase = "running"
+        self.step, self.total = event.step, event.total
+        self.elapsed_s, self.message = event.elapsed_s, event.message
+        for name, value in event.losses.items():
+            self.losses.setdefault(name, []).append((event.step, float(value)))
+
+    def show_preview(self, event: Preview) -> None:
+        """Take in pictures in the making."""
+        self.phase = "running"
+        self.previews = tuple(data_uri(image) for image in event.images)
+
+    def finish(self, cards: Sequence[Card], elapsed_s: float, stopped: bool) -> None:
+        """Take in the finished pictures, in rank order."""
+        self.cards, self.previews = tuple(cards), ()
+        self.elapsed_s, self.message = elapsed_s, ""
+        self.phase = "stopped" if stopped else "done"
+
+    def fail(self, sentence: str) -> None:
+        """End with a sentence in place of pictures."""
+        self.phase, self.message, self.previews = "failed", sentence, ()
+
+    def stop(self) -> None:
+        """End without pictures because the user pressed Stop."""
+        self.phase, self.message, self.previews = "stopped", "", ()
+
+    def status(self) -> str:
+        """The line under the title."""
+        if self.phase == "waiting":
+            return strings.WAITING
+        if self.phase == "failed":
+            return self.message
+        if self.phase == "running":
+            return self._running_status()
+        if not self.cards:
+            return strings.STOPPED_EMPTY
+        pictures = "1 picture" if len(self.cards) == 1 else f"{len(self.cards)} pictures"
+        if self.phase == "stopped":
+            return f"Stopped after {seconds(self.elapsed_s)}; the best so far is kept"
+        return f"{pictures} in {seconds(self.elapsed_s)}"
+
+    def _running_status(self) -> str:
+        if not self.total:
+            return self.message or strings.STARTING
+        parts = [f"Step {self.step} of {self.total}", seconds(self.elapsed_s)]
+        if 0 < self.step < self.total:
+            left_s = self.elapsed_s / self.step * (self.total - self.step)
+            parts.append(f"about {seconds(left_s)} left")
+        if self.message:
+            parts.append(self.message)
+        return " · ".join(parts)
+
+
+@dataclass
+class RunView:
+    """All panels of a run, what went wrong before it began, and the joint ranking after it."""
+
+    panels: list[Panel] = field(default_factory=list)
+    alert: str = ""
+    started_s: float = field(default_factory=time.monotonic)
+
+    def joint_ranking(self) -> list[Card]:
+        """All scored pictures of all panels, the best match first; empty for a single panel.
+
+        Every panel is ranked by the same CLIP against the same prompt, so cosine similarities
+        may be compared across generators. Ties keep the order of the panels.
+        """
+        finished = [panel for panel in self.panels if panel.cards]
+        if len(finished) < 2 or any(p.phase in ("waiting", "running") for p in self.panels):
+            return []
+        cards = [card for panel in finished for card in panel.cards]
+        scored = [card for card in cards if card.clip_score is not None]
+        return sorted(scored, key=lambda card: -(card.clip_score or 0.0))
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: "0.4 s", "12 s", "2 min 5 s"."""
+    if value < 9.95:
+        return f"{value:.1f} s"
+    if value < 99.5:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+
+
+def data_uri(image: np.ndarray) -> str:
+    """A preview as a data URI.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        A JPEG: previews live for a fraction of a second, finished pictures are PNG files.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
