@@ -143,13 +143,16 @@ def test_a_strange_failure_becomes_a_sentence() -> None:
 
 def test_least_recently_used_leaves_first_and_leased_ones_stay() -> None:
     cache = linear_cache(budget_bytes=2 * bytes_of(10))
-    with cache.lease("a/10"):
-        pass
-    with cache.lease("b/10"):
-        pass
-    with cache.lease("a/10"), cache.lease("c/10"):
-        assert {m.model_id for m in cache.stats().models if m.state == "resident"} == {
-            "a/10", "c/10"}
+
+    def resident() -> set[str]:
+        return {m.model_id for m in cache.stats().models if m.state == "resident"}
+
+    for model_id in ("a/10", "b/10", "a/10", "c/10"):
+        with cache.lease(model_id):
+            pass
+    assert resident() == {"a/10", "c/10"}
+    with cache.lease("a/10"), cache.lease("b/10"):  # c is newer than a, yet a is held
+        assert resident() == {"a/10", "b/10"}
 
 
 def test_no_room_beside_leases_is_a_sentence_and_evicts_nothing() -> None:
