@@ -55,14 +55,18 @@ def architecture(name: str) -> Architecture:
     if name == "clip":
         from pipelines.models import clip
         return Architecture(clip.build, _with_vocabulary)
+    if name == "upscaler":
+        from pipelines.models import upscaler
+        return Architecture(upscaler.build)
     raise WeightsError(f"There is no architecture called {name[:40]!r}.")
 
 
 def _with_vocabulary(module: nn.Module, config: Mapping[str, Any]) -> nn.Module:
-    from pipelines.models.clip import ClipModel, image_size
+    from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, image_size
     from pipelines.vocabulary import Vocabulary
 
-    return ClipModel(module, Vocabulary.load(), image_size(config))
+    return ClipModel(module, Vocabulary.load(), image_size(config),
+                     config.get("mean", OPENAI_MEAN), config.get("std", OPENAI_STD))
 
 
 class _WithoutRandomNumbers(TorchFunctionMode):

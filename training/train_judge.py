@@ -106,7 +106,8 @@ class JudgeData:
         generator = torch.Generator().manual_seed(self.config["seed"])
         parts = []
         for start in range(0, wanted, 16):
-            pictures = self.world.render(self._pool_scenes(range(start, min(start + 16, wanted))), 256)
+            scenes = self._pool_scenes(range(start, min(start + 16, wanted)))
+            pictures = self.world.render(scenes, 256)
             perturbed = self.config["perturbed"] if start % 32 else 0.0
             pictures = reconstruct(vqgan, pictures, perturbed, generator)
             parts.append((prepare(pictures, self.size_px) * 255).round().byte())
@@ -144,7 +145,8 @@ class JudgeData:
         return pictures, targets_of(scenes, self.classes, self.world.by_id, lost)
 
 
-def evaluate(judge: Judge, world: World, scenes: int, vqgan: VQGAN | None = None) -> dict[str, float]:
+def evaluate(judge: Judge, world: World, scenes: int,
+             vqgan: VQGAN | None = None) -> dict[str, float]:
     """Shares of unseen scenes read rightly, drawn at 256 px as the pictures to judge are.
 
     Returns:
