@@ -1,0 +1,186 @@
+"""The page in headless Chromium, as a person uses it; no request may leave the machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from pipelines.metadata import read_png
+from tests.served import App
+from ui import strings
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+DESKTOP, PHONE = (1440, 900), (390, 844)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App()
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(app: App, browser: Browser) -> Iterator:
+    """Opens the page at a size; fails the test on a foreign request or an error in the console."""
+    pages, foreign, errors = [], [], []
+
+    def open_at(size: tuple[int, int], scheme: str = "light") -> Page:
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]},
+                                      color_scheme=scheme)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("request", lambda request: foreign.append(request.url) if not request.url.
+                startswith((app.url, "data:", "blob:")) else None)
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(app.url)
+        page.wait_for_selector("#generate:not(:disabled)")
+        pages.append(page)
+        return page
+
+    yield open_at
+    for page in pages:
+        page.context.close()
+    assert foreign == [], "requests left the machine"
+    assert errors == []
+
+
+def clip_scores(page: Page, section: str) -> list[float]:
+    return [float(text.removeprefix("CLIP ")) for text in
+            page.locator(f"{section} .score").all_text_contents()]
+
+
+def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:
+    page = open_page(DESKTOP)
+    prompt = page.locator("#prompt textarea")
+    expect(prompt).to_have_value(strings.FIRST_PROMPT)
+    prompt.fill("a zzyzx next to <b>a blue car</b>")
+    expect(page.locator("#prompt-note mark")).to_have_text(["zzyzx", "b"])
+    page.keyboard.press("Control+Enter")
+    sketch = page.locator('.panel[aria-label="Sketch"]')
+    expect(sketch.locator("img")).to_have_count(4)
+    expect(page.locator(".panel.ranking .tile.done")).to_have_count(8)
+    expect(page.locator("#generate")).to_be_enabled()
+    expect(page.locator("#stop")).to_be_disabled()
+    for section in ('.panel[aria-label="Sketch"]', ".panel.ranking"):
+        scores = clip_scores(page, section)
+        assert len(scores) >= 4
+        assert scores == sorted(scores, reverse=True)
+    expect(sketch.locator(".status")).to_have_text(re.compile(r"^4 pictures in \d"))
+    assert sketch.locator("img").first.get_attribute("alt") == "a zzyzx next to <b>a blue car</b>"
+
+    sketch.locator("button.frame").nth(1).click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog.locator("h3")).to_have_text("a zzyzx next to <b>a blue car</b>")
+    expect(dialog.locator("dl")).to_contain_text("cosine similarity")
+    with page.expect_download() as saved:
+        dialog.get_by_text("Save PNG").click()
+    saved.value.save_as(tmp_path / "saved.png")
+    easel = read_png((tmp_path / "saved.png").read_bytes())["easel"]
+    seed = str(easel["seed"])
+    assert easel["prompt"] == "a zzyzx next to <b>a blue car</b>"
+    expect(dialog.locator("dd").nth(1)).to_have_text(seed)
+    page.keyboard.press("ArrowRight")
+    expect(dialog.locator("dd").nth(1)).not_to_have_text(seed)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+
+
+def test_escape_stops_and_keeps_the_best_so_far(app: App, open_page) -> None:
+    page = open_page(DESKTOP)
+    page.locator("#choose-etching input").uncheck()
+    page.get_by_role("button", name=strings.SETTINGS_LABEL).click()
+    steps = page.get_by_label("number input for Steps").first
+    steps.fill("2000")
+    steps.blur()
+    page.locator("#generate").click()
+    panel = page.locator('.panel[aria-label="Sketch"]')
+    expect(panel.locator("[role=progressbar]")).to_have_attribute("aria-valuemax", "2000")
+    expect(panel.locator(".status")).to_contain_text("left")
+    expect(panel.locator("img").first).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    page.keyboard.press("Escape")
+    expect(panel.locator(".status")).to_contain_text("the best so far is kept")
+    expect(panel.locator(".tile.done")).to_have_count(4)
+    expect(page.locator("#generate")).to_be_enabled()
+    app.wait_until_idle(1.0)
+
+
+def test_what_cannot_run_is_said_on_the_page(open_page) -> None:
+    page = open_page(DESKTOP)
+    page.locator("#prompt textarea").fill("   ")
+    page.locator("#generate").click()
+    expect(page.get_by_role("alert")).to_have_text("The prompt is empty: say what to draw.")
+    page.locator("#prompt textarea").fill("a cat")
+    for name in ("sketch", "etching"):
+        page.locator(f"#choose-{name} input").uncheck()
+    page.locator("#generate").click()
+    expect(page.get_by_role("alert")).to_have_text(strings.NOTHING_TICKED)
+    expect(page.locator("#generate")).to_be_enabled()
+
+
+def test_examples_and_surprises_fill_the_prompt(open_page) -> None:
+    page = open_page(DESKTOP)
+    prompt = page.locator("#prompt textarea")
+    page.get_by_role("tab", name="Counts").click()
+    page.get_by_text("three strawberries").click()
+    expect(prompt).to_have_value("three strawberries")
+    page.locator("#surprise").click()
+    expect(prompt).not_to_have_value("three strawberries")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_prompt_then_pictures_then_the_rest(open_page, scheme: str) -> None:
+    page = open_page(PHONE, scheme)
+    order = ("#prompt", "#generate", "#stage", "#more")
+    tops = [page.locator(place).bounding_box()["y"] for place in order]
+    assert tops == sorted(tops)
+    assert tops[1] < PHONE[1], "Generate is on the first screen"
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE[0], "nothing hangs over the edge"
+    assert page.evaluate(CONTRASTS) == {}
+
+
+# Text whose contrast with the first painted background behind it is under 4.5 to 1.
+CONTRASTS = """() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const colour = rgb(getComputedStyle(e).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const bad = {};
+  for (const e of document.querySelectorAll("#desk *, #masthead *, #colophon *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !e.checkVisibility() || e.closest(":disabled")) continue;
+    const [a, b] = [light(rgb(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) bad[e.textContent.trim().slice(0, 40)] = contrast;
+  }
+  return bad;
+}"""
