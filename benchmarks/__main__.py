@@ -1,0 +1,123 @@
+"""``python -m benchmarks`` measures everything; ``python -m benchmarks compose --limit 10`` a part.
+
+Results are written to ``benchmarks/results``; pictures and contact sheets to ``runs/compose``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.compose import ComposePlan, compose
+from benchmarks.models import model_figures
+from benchmarks.report import compose_table, report
+from benchmarks.results import RESULTS_DIR, write_results
+from benchmarks.speed import speed
+from benchmarks.tasks import TASKS, WORLD_TASK
+from pipelines.registry import build_registry
+from pipelines.settings import load_settings
+from serving.build import build_backend, build_cache
+
+# What `make bench` runs: on two CPU cores VQGAN+CLIP takes a minute a picture.
+PLANS = {
+    "dalle": ComposePlan(num_images=8),
+    "vqgan_clip": ComposePlan(num_images=1, limit=12, world_limit=0, minutes=90),
+}
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+                  invoke_without_command=True, help="Measure Easel's embedded models.")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _options(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``pipeline.option=value`` pairs, by pipeline."""
+    found: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        pipeline, dot, option = name.partition(".")
+        if not (equals and dot):
+            raise typer.BadParameter(f"an option is pipeline.name=value, not {pair!r}")
+        found.setdefault(pipeline, {})[option] = value
+    return found
+
+
+@app.callback()
+def everything(context: typer.Context) -> None:
+    """Without a command: the models one by one, ``compose`` and ``speed``, then the tables."""
+    if context.invoked_subcommand is None:
+        models_command()
+        _compose(PLANS)
+        speed_command()
+        report_command()
+
+
+def _compose(plans: dict[str, ComposePlan], controls_limit: int | None = None) -> None:
+    registry = build_registry()
+    backend = build_backend(load_settings(), registry)
+    try:
+        found = compose(plans, registry, backend, RESULTS_DIR / "compose.json", controls_limit)
+    finally:
+        backend.close()
+    print(compose_table(found))
+
+
+@app.command("compose")
+def compose_command(
+    pipelines: Annotated[str, typer.Option(
+        help="Which to run, with commas; empty for the controls alone.")] = "dalle",
+    num_images: Annotated[int, typer.Option(min=1, max=16, help="Pictures a prompt.")] = 4,
+    best_of: Annotated[str, typer.Option(
+        help="Numbers of pictures to choose one from.")] = "1,2,4,8,16",
+    tasks: Annotated[str, typer.Option(help="Which tasks to draw.")] = ",".join(
+        (*TASKS, WORLD_TASK)),
+    limit: Annotated[int | None, typer.Option(help="Prompts a task, for a quick look.")] = None,
+    world_limit: Annotated[int | None, typer.Option(
+        help="Prompts of the task over all concepts.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time for drawing, a pipeline.")] = None,
+    option: Annotated[list[str] | None, typer.Option(
+        help="A pipeline's option as pipeline.name=value; may be repeated.")] = None,
+) -> None:
+    """Whether pictures hold what prompts ask for, by the judge."""
+    chosen = _names(tasks)
+    if unknown := set(chosen) - {*TASKS, WORLD_TASK}:
+        raise typer.BadParameter(f"there is no task called {', '.join(sorted(unknown))}")
+    plan = ComposePlan(num_images, tuple(int(n) for n in _names(best_of)), chosen, limit,
+                       limit if world_limit is None else world_limit, minutes)
+    options = _options(option or [])
+    _compose({name: replace(plan, options=options.get(name, {})) for name in _names(pipelines)},
+             limit)
+
+
+@app.command("models")
+def models_command(
+    scenes: Annotated[int, typer.Option(min=100, help="Scenes for the CLIPs.")] = 500,
+) -> None:
+    """PSNR of the VQGAN and how well the CLIPs tell captions apart."""
+    figures = model_figures(build_cache(load_settings()), scenes)
+    write_results(RESULTS_DIR / "models.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
+@app.command("speed")
+def speed_command() -> None:
+    """Speed of the generators as a share of their bound, start of the page, memory."""
+    figures = speed(build_registry(), build_cache(load_settings()))
+    write_results(RESULTS_DIR / "speed.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
+@app.command("report")
+def report_command() -> None:
+    """Print the README's tables from the results."""
+    print(report())
+
+
+if __name__ == "__main__":
+    app()

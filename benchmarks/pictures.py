@@ -1,0 +1,136 @@
+"""The pictures that ``compose`` judges, drawn through the backend and kept in ``runs/compose``.
+
+A prompt's pictures are kept as one strip, so that a run may be cut off, go on, or be judged again
+by a better judge without drawing anything twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks.tasks import TaskPrompt
+from pipelines.events import Result
+from pipelines.request import SEED_COUNT
+from serving.backend import Backend
+
+RUNS_DIR = Path(__file__).resolve().parents[1] / "runs" / "compose"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures of one prompt.
+
+    Attributes:
+        images: (N, H, W, 3) uint8, in the order of their seeds.
+        ranks: the ranker's similarity of each.
+        seconds: that drawing and ranking them took.
+    """
+
+    images: np.ndarray
+    ranks: tuple[float, ...]
+    seconds: float
+
+
+def prompt_seed(prompt: TaskPrompt) -> int:
+    """The seed of a prompt's first picture, always the same; picture i has the i-th after it."""
+    digest = hashlib.sha256(f"compose/{prompt.text}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+class PictureStore:
+    """Pictures of one pipeline with one set of weights and options.
+
+    Args:
+        backend: where to draw.
+        pipeline: the pipeline's name.
+        options: its options, where they differ from the defaults.
+        fingerprints: SHA-256 of the pipeline's weights by model, so that retrained models start
+            afresh.
+        folder: where stores are kept.
+    """
+
+    def __init__(self, backend: Backend, pipeline: str, options: Mapping[str, Any],
+                 fingerprints: Mapping[str, str | None], folder: Path = RUNS_DIR) -> None:
+        self.backend, self.pipeline, self.options = backend, pipeline, dict(options)
+        key = json.dumps([self.options, dict(fingerprints)], sort_keys=True)
+        self.folder = folder / f"{pipeline}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "key.json").write_text(key + "\n")
+
+    def _path(self, prompt: TaskPrompt) -> Path:
+        digest = hashlib.sha256(prompt.text.encode()).hexdigest()[:12]
+        return self.folder / f"{prompt.task}-{digest}.png"
+
+    def read(self, prompt: TaskPrompt) -> Drawn | None:
+        """The pictures kept for a prompt, None where there are none."""
+        path = self._path(prompt)
+        facts_path = path.with_suffix(".json")
+        if not facts_path.exists():
+            return None
+        facts = json.loads(facts_path.read_text())
+        with Image.open(path) as strip:
+            pixels = np.asarray(strip.convert("RGB"))
+        count = len(facts["ranks"])
+        images = np.stack(np.split(pixels[:, : pixels.shape[1] // count * count], count, axis=1))
+        return Drawn(images, tuple(facts["ranks"]), facts["seconds"])
+
+    def draw(self, prompt: TaskPrompt, count: int) -> Drawn:
+        """At least ``count`` pictures of a prompt, those kept already and the missing ones."""
+        kept = self.read(prompt)
+        have = len(kept.ranks) if kept else 0
+        if kept is not None and have >= count:
+            return kept
+        started = time.monotonic()
+        request = {"pipeline": self.pipeline, "prompt": prompt.text, "num_images": count - have,
+                   "seed": (prompt_seed(prompt) + have) % SEED_COUNT, "options": self.options}
+        result = [e for e in self.backend.stream(request) if isinstance(e, Result)][-1]
+        fresh = sorted(result.candidates, key=lambda c: c.index)
+        images = np.stack([c.image for c in fresh])
+        ranks = tuple(float(c.scores["clip"]) for c in fresh)
+        seconds = time.monotonic() - started
+        if kept is not None:
+            images, ranks = np.concatenate([kept.images, images]), kept.ranks + ranks
+            seconds += kept.seconds
+        self._write(prompt, drawn := Drawn(images, ranks, seconds))
+        return drawn
+
+    def _write(self, prompt: TaskPrompt, drawn: Drawn) -> None:
+        path = self._path(prompt)
+        temporary = path.with_suffix(".tmp")
+        Image.fromarray(np.concatenate(list(drawn.images), axis=1)).save(temporary, "PNG")
+        facts = {"prompt": prompt.text, "ranks": drawn.ranks, "seconds": drawn.seconds}
+        facts_path = path.with_suffix(".json")
+        # Facts that are one picture short of their strip would cut it wrongly.
+        facts_path.unlink(missing_ok=True)
+        os.replace(temporary, path)
+        temporary.write_text(json.dumps(facts) + "\n")
+        os.replace(temporary, facts_path)
+
+    def fill(self, prompts: Iterable[tuple[TaskPrompt, int]], minutes: float | None) -> None:
+        """Draw what is missing, with progress and the time left, for at most ``minutes``."""
+        wanted = list(prompts)
+        deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        bar = tqdm(wanted, desc=self.pipeline, unit="prompt", mininterval=5)
+        for prompt, count in bar:
+            if deadline is not None and time.monotonic() > deadline:
+                print(f"{self.pipeline}: stopped after {minutes} minutes; the same command goes on")
+                break
+            self.draw(prompt, count)
+        bar.close()
+
+
+def interleaved(prompts: Mapping[str, Sequence[TaskPrompt]]) -> list[TaskPrompt]:
+    """Prompts of all tasks in turn, so that a run cut short has some of each."""
+    longest = max(len(group) for group in prompts.values())
+    return [group[i] for i in range(longest) for group in prompts.values() if i < len(group)]

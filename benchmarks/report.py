@@ -1,0 +1,90 @@
+"""The README's tables, from the files in ``benchmarks/results``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import RESULTS_DIR, read_results
+from benchmarks.tasks import TASKS
+
+HEADINGS = {"single_object": "single", "two_objects": "two", "counting": "counting",
+            "colours": "colours", "position": "position", "attribution": "attribution"}
+CONTROLS = {"renders": "true renders (the judge's ceiling)",
+            "reconstructed": "renders through the VQGAN (the codes' ceiling)",
+            "shuffled": "pictures of other prompts (the floor)"}
+
+
+def _share(value: Any) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def _row(name: str, figures: Mapping[str, Any]) -> list[str]:
+    interval = figures.get("overall_interval95")
+    spread = f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
+    return [name, *(_share(figures["tasks"].get(task)) for task in TASKS),
+            f"**{_share(figures['overall'])}**{spread}", _share(figures["overall_strict"]),
+            _share(figures["seen"]), _share(figures["held_out"]),
+            _share(figures["single_object_world"])]
+
+
+def compose_table(results: Mapping[str, Any]) -> str:
+    """Pipelines and controls, one row each, as Markdown."""
+    headings = ["", *(HEADINGS[task] for task in TASKS), "overall (95 %)", "strict",
+                "seen combinations", "held-out", "all concepts"]
+    rows = [_row(name, figures) for name, figures in results.items() if name != "controls"]
+    controls = results.get("controls", {})
+    rows += [_row(text, controls[name]) for name, text in CONTROLS.items() if name in controls]
+    return _table(headings, rows)
+
+
+def best_of_table(results: Mapping[str, Any]) -> str:
+    """What choosing one of N pictures brings, as Markdown; empty where nothing was chosen."""
+    rows = [[name, n, *(_share(row[how]) for how in ("random", "clip", "oracle"))]
+            for name, figures in results.items() if name != "controls"
+            for n, row in figures["best_of"].items()]
+    return _table(["", "N", "random", "CLIP-picked", "oracle"], rows) if rows else ""
+
+
+def models_table(results: Mapping[str, Any]) -> str:
+    """The models one by one, as Markdown."""
+    rows = []
+    if "vqgan" in results:
+        rows.append(["VQGAN", f"{results['vqgan']['psnr_db']:.1f} dB on unseen scenes"])
+    rows += [[f"{name} CLIP", f"right one of 2 hard captions {results[name]['hard_pairs']:.2f}, "
+                              f"of 100 random ones {results[name]['top1_of_100']:.2f}"]
+             for name in ("ranker", "guide") if name in results]
+    return _table(["model", "measured"], rows)
+
+
+def speed_table(results: Mapping[str, Any]) -> str:
+    """Speeds, as Markdown."""
+    dalle, optimised, app = results["dalle"], results["vqgan_clip"], results["app"]
+    rows = [[f"dalle with guidance, {n} picture{'s' * (n > 1)} at once",
+             f"{dalle[f'images_{n}']['tokens_per_s']:,.0f} tokens/s",
+             _share(dalle[f"images_{n}"]["fraction_of_bound"])] for n in (1, 8)]
+    rows += [
+        ["dalle, four pictures and their ranking", f"{dalle['four_ranked_s']:.1f} s", ""],
+        ["vqgan_clip, a step at 128 px with 16 cutouts", f"{optimised['ms_per_step']:.0f} ms",
+         _share(optimised["fraction_of_bound"])],
+        ["page, start to first byte", f"{app['first_byte_s']:.1f} s", ""],
+        ["memory at most, while measuring", f"{results['peak_memory_bytes'] / 1e9:.2f} GB", ""]]
+    return _table([str(results["machine"]["cpu"]), "measured", "share of the bound"], rows)
+
+
+def report(folder: Path = RESULTS_DIR) -> str:
+    """All tables that there are results for, as Markdown."""
+    parts = []
+    if composed := read_results(folder / "compose.json"):
+        parts += [compose_table(composed), best_of_table(composed)]
+    if models := read_results(folder / "models.json"):
+        parts.append(models_table(models))
+    if speed := read_results(folder / "speed.json"):
+        parts.append(speed_table(speed))
+    return "\n\n".join(part for part in parts if part)
