@@ -51,7 +51,7 @@ class CatalogueEntry(BaseModel):
 
     id: ModelId
     title: Annotated[str, StringConstraints(min_length=1)]
-    family: Literal["clip", "vqgan", "dalle"]
+    family: Literal["clip", "vqgan", "dalle", "upscaler"]
     loader: Literal["embedded"] = "embedded"
     licence: Annotated[str, StringConstraints(min_length=1)]
     source: Annotated[str, StringConstraints(min_length=1)]

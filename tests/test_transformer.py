@@ -7,15 +7,30 @@ import torch.nn.functional as F
 
 from pipelines.models.transformer import ImageTransformer, TransformerConfig
 
-TINY = TransformerConfig(text_vocab_size=40, text_length=8, codebook_size=10, digits=2, grid=4, patch=2,
-                         dim=32, depth=2, heads=2, code_dim=16, head_dim=32, head_depth=1, head_heads=2)
+TINY = TransformerConfig(
+    text_vocab_size=40,
+    text_length=8,
+    codebook_size=10,
+    digits=2,
+    grid=4,
+    patch=2,
+    dim=32,
+    depth=2,
+    heads=2,
+    code_dim=16,
+    head_dim=32,
+    head_depth=1,
+    head_heads=2,
+)
 
 
 def tiny_model(seed: int = 0) -> ImageTransformer:
     torch.manual_seed(seed)
     model = ImageTransformer(TINY)
     model.initialise()
-    torch.nn.init.normal_(model.row_position, std=0.5)  # positions must matter for the test to see them
+    torch.nn.init.normal_(
+        model.row_position, std=0.5
+    )  # positions must matter for the test to see them
     return model.eval()
 
 

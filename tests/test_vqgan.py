@@ -7,8 +7,14 @@ import torch
 
 from pipelines.models.vqgan import VQGAN, VQGANConfig, build, config_dict, grid_codes
 
-SMALL = {"resolution": 32, "ch": 32, "ch_mult": (1, 2), "num_res_blocks": 1, "attn_resolutions": (),
-         "z_channels": 32}
+SMALL = {
+    "resolution": 32,
+    "ch": 32,
+    "ch_mult": (1, 2),
+    "num_res_blocks": 1,
+    "attn_resolutions": (),
+    "z_channels": 32,
+}
 GRID = VQGANConfig(**SMALL, embed_dim=3, n_embed=60, levels=(5, 4, 3), patch_size=2)
 LEARNED = VQGANConfig(**SMALL, embed_dim=8, n_embed=64)
 ANGLE = VQGANConfig(**SMALL, embed_dim=8, n_embed=64, l2_normalised=True)
@@ -34,7 +40,9 @@ def test_nearest_agrees_with_brute_force(config):
     if config.l2_normalised:
         latents = torch.nn.functional.normalize(latents, dim=1)
     flat = latents.permute(0, 2, 3, 1).flatten(0, 2)
-    assert torch.equal(model.nearest(latents).flatten(), torch.cdist(flat, model.codebook).argmin(1))
+    assert torch.equal(
+        model.nearest(latents).flatten(), torch.cdist(flat, model.codebook).argmin(1)
+    )
 
 
 def test_gradient_passes_straight_through():
@@ -70,5 +78,10 @@ def test_build_round_trip():
 
 def test_public_layout_matches_the_published_names():
     names = set(VQGAN(LEARNED).state_dict())
-    assert {"encoder.conv_in.weight", "decoder.conv_out.weight", "quant_conv.weight",
-            "post_quant_conv.weight", "quantizer.embedding.weight"} <= names
+    assert {
+        "encoder.conv_in.weight",
+        "decoder.conv_out.weight",
+        "quant_conv.weight",
+        "post_quant_conv.weight",
+        "quantizer.embedding.weight",
+    } <= names

@@ -30,9 +30,23 @@ def world() -> World:
     return World()
 
 
-def scene(concept: str = "car", colour: str | None = None, background: str = "white", medium=None,
-          box=CENTRE, style: str = "fluent") -> Scene:
-    return Scene("single", (SceneObject(concept, style, colour, None, box),), None, background, True, medium, 0)
+def scene(
+    concept: str = "car",
+    colour: str | None = None,
+    background: str = "white",
+    medium=None,
+    box=CENTRE,
+    style: str = "fluent",
+) -> Scene:
+    return Scene(
+        "single",
+        (SceneObject(concept, style, colour, None, box),),
+        None,
+        background,
+        True,
+        medium,
+        0,
+    )
 
 
 def test_at_least_350_concepts_in_three_styles(world):
@@ -70,7 +84,13 @@ def test_training_never_shows_what_is_held_out(world):
 
 
 def test_a_composition_has_one_answer_from_both_sides():
-    for a, b in (("dog", "cat"), ("car", "bus"), ("apple", "chair"), ("bird", "bed"), ("cup", "fork")):
+    for a, b in (
+        ("dog", "cat"),
+        ("car", "bus"),
+        ("apple", "chair"),
+        ("bird", "bed"),
+        ("cup", "fork"),
+    ):
         assert is_held_out_triple(a, "left of", b) == is_held_out_triple(b, "right of", a)
         assert is_held_out_triple(a, "above", b) == is_held_out_triple(b, "below", a)
         assert is_held_out_triple(a, "next to", b) == is_held_out_triple(b, "next to", a)
@@ -84,8 +104,13 @@ def test_relations_hold_in_the_ground_truth(world):
         if s.relation not in ("left of", "right of", "above", "below", "on top of"):
             continue
         a, b = ([(o.box[0] + o.box[2]) / 2, (o.box[1] + o.box[3]) / 2] for o in s.objects[:2])
-        axis, sign = {"left of": (0, 1), "right of": (0, -1), "above": (1, 1), "below": (1, -1),
-                      "on top of": (1, 1)}[s.relation]
+        axis, sign = {
+            "left of": (0, 1),
+            "right of": (0, -1),
+            "above": (1, 1),
+            "below": (1, -1),
+            "on top of": (1, 1),
+        }[s.relation]
         assert sign * (b[axis] - a[axis]) > 0.3
         checked += 1
     assert checked > 50
@@ -105,15 +130,19 @@ def test_an_object_is_drawn_inside_its_box_only(world):
     picture = world.render([scene(box=box)], 64)[0]
     changed = (picture - 1).abs().amax(0) > 0.02
     rows, columns = changed.nonzero().unbind(1)
-    assert rows.min() >= 31 and rows.max() <= 56
-    assert columns.min() >= 7 and columns.max() <= 32
+    assert rows.min() >= 31
+    assert rows.max() <= 56
+    assert columns.min() >= 7
+    assert columns.max() <= 32
     assert changed.float().mean() > 0.03
 
 
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("style", STYLES)
 def test_a_colour_word_paints_the_object(world, colour, style):
-    picture = world.render([scene("car", colour, "green" if colour != "green" else "white", style=style)], 128)[0]
+    picture = world.render(
+        [scene("car", colour, "green" if colour != "green" else "white", style=style)], 128
+    )[0]
     near = (picture - torch.tensor(PLAIN_RGB[colour]).view(3, 1, 1) / 255).abs().amax(0) < 0.28
     assert near[32:96, 32:96].float().mean() > 0.08
 
@@ -121,7 +150,9 @@ def test_a_colour_word_paints_the_object(world, colour, style):
 def test_native_colours_are_not_repainted(world):
     native = world.by_id["apple"].native_colour
     assert native == "red"
-    assert torch.equal(world.render([scene("apple", "red")], 64), world.render([scene("apple", None)], 64))
+    assert torch.equal(
+        world.render([scene("apple", "red")], 64), world.render([scene("apple", None)], 64)
+    )
 
 
 @pytest.mark.parametrize("name", list(OPERATIONS))
@@ -129,7 +160,8 @@ def test_media_keep_shape_and_range_and_change_the_picture(world, name):
     picture = world.render([scene("dog", background="beach")], 128)
     result = apply_media(picture, [name])
     assert result.shape == picture.shape
-    assert result.min() >= 0 and result.max() <= 1
+    assert result.min() >= 0
+    assert result.max() <= 1
     assert (result - picture).abs().mean() > 0.01
     assert torch.equal(result, apply_media(picture, [name]))
 

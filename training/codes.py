@@ -1,4 +1,4 @@
-"""A growing store of encoded scenes: rendering and encoding once, training on them several times."""
+"""A growing store of encoded scenes: drawn and encoded once, trained on several times."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ class CodeStore:
         sampler_options: for ``World.sampler``.
     """
 
-    def __init__(self, folder: Path, vqgan: VQGAN, world: World, split: str, chunk: int,
-                 **sampler_options) -> None:
-        digest = hashlib.sha256(vqgan.encoder.conv_in.weight.detach().cpu().numpy().tobytes()).hexdigest()[:12]
+    def __init__(
+        self, folder: Path, vqgan: VQGAN, world: World, split: str, chunk: int, **sampler_options
+    ) -> None:
+        digest = hashlib.sha256(
+            vqgan.encoder.conv_in.weight.detach().cpu().numpy().tobytes()
+        ).hexdigest()[:12]
         self.folder = folder / f"{split}-{digest}-{chunk}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.vqgan, self.world, self.chunk = vqgan, world, chunk

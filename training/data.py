@@ -37,8 +37,12 @@ class World:
 
     def render(self, scenes: Sequence[Scene], size_px: int, part: int = 32) -> Tensor:
         """Draw scenes: (N, 3, size_px, size_px) float32 in [0, 1]."""
-        return torch.cat([self.renderer.render(scenes[i : i + part], size_px)
-                          for i in range(0, len(scenes), part)])
+        return torch.cat(
+            [
+                self.renderer.render(scenes[i : i + part], size_px)
+                for i in range(0, len(scenes), part)
+            ]
+        )
 
     def caption(self, scene: Scene, salt: int = 0, language: str | None = None) -> str:
         """One caption of a scene; another ``salt`` gives another paraphrase."""
@@ -51,7 +55,7 @@ class World:
 
 
 def prefetched(make: Callable[[int], T], start: int) -> Iterator[T]:
-    """Yield ``make(start)``, ``make(start + 1)``, … with the next one made in a thread meanwhile."""
+    """Yield ``make(start)``, ``make(start + 1)``, … the next one made in a thread meanwhile."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(make, start)
         while True:

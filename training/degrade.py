@@ -37,7 +37,11 @@ def degrade(pictures: Tensor, generator: torch.Generator) -> Tensor:
     small = F.interpolate(pictures, (size // 2, size // 2), mode="area")
     soft = F.interpolate(small, (size, size), mode="bilinear", align_corners=False)
     pictures = torch.where((chosen[:, 0] < 0.3)[:, None, None, None], soft, pictures)
-    sigma = 0.15 * torch.rand(len(pictures), 1, 1, 1, generator=generator) * (chosen[:, 1] < 0.5)[:, None, None, None]
+    sigma = (
+        0.15
+        * torch.rand(len(pictures), 1, 1, 1, generator=generator)
+        * (chosen[:, 1] < 0.5)[:, None, None, None]
+    )
     pictures = pictures + sigma * torch.randn(pictures.shape, generator=generator)
     coarse = torch.randn(len(pictures), 3, 16, 16, generator=generator)
     blotches = F.interpolate(coarse, (size, size), mode="bilinear", align_corners=False)

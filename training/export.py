@@ -14,8 +14,14 @@ from torch import nn
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "assets" / "weights"
 
 
-def export(model: nn.Module, name: str, architecture: str, config: dict[str, Any], card: str,
-           folder: Path = WEIGHTS_DIR) -> Path:
+def export(
+    model: nn.Module,
+    name: str,
+    architecture: str,
+    config: dict[str, Any],
+    card: str,
+    folder: Path = WEIGHTS_DIR,
+) -> Path:
     """Save a model as fp16 safetensors beside its configuration and card.
 
     Args:
@@ -31,8 +37,10 @@ def export(model: nn.Module, name: str, architecture: str, config: dict[str, Any
     """
     target = folder / name
     target.mkdir(parents=True, exist_ok=True)
-    tensors = {key: (value.half() if value.dtype.is_floating_point else value).contiguous().cpu()
-               for key, value in model.state_dict().items()}
+    tensors = {
+        key: (value.half() if value.dtype.is_floating_point else value).contiguous().cpu()
+        for key, value in model.state_dict().items()
+    }
     if any(not torch.isfinite(t).all() for t in tensors.values() if t.dtype.is_floating_point):
         raise ValueError(f"{name}: weights are not finite in fp16")
     temporary = target / "model.safetensors.tmp"

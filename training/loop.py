@@ -37,9 +37,11 @@ def load_config(path: Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def parse_arguments(default_config: str) -> dict[str, Any]:
-    """Command line of a trainer: ``--config FILE`` and any number of ``--set section.key=value``."""
+    """Command line of a trainer: ``--config FILE`` and ``--set section.key=value``, repeatable."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "configs" / default_config)
+    parser.add_argument(
+        "--config", type=Path, default=Path(__file__).parent / "configs" / default_config
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     return load_config(arguments.config, arguments.set)
@@ -60,13 +62,18 @@ class Loop:
         if config.get("threads"):
             torch.set_num_threads(config["threads"])
         cpu = not torch.cuda.is_available()
-        self.accelerator = Accelerator(mixed_precision=config.get("mixed_precision", "bf16"), cpu=cpu)
+        self.accelerator = Accelerator(
+            mixed_precision=config.get("mixed_precision", "bf16"), cpu=cpu
+        )
         self.device = self.accelerator.device
         self.folder = runs_dir / config["name"]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.optimizer = torch.optim.AdamW(
-            _decay_groups(model, config.get("weight_decay", 0.05)), lr=config["lr"],
-            betas=tuple(config.get("betas", (0.9, 0.98))), fused=True)
+            _decay_groups(model, config.get("weight_decay", 0.05)),
+            lr=config["lr"],
+            betas=tuple(config.get("betas", (0.9, 0.98))),
+            fused=True,
+        )
         self.ema = copy.deepcopy(model).requires_grad_(False).to(self.device)
         self.model = model
         self.prepared, self.optimizer = self.accelerator.prepare(model, self.optimizer)
@@ -106,25 +113,42 @@ class Loop:
     def log(self, every: int = 50, **values: float | Tensor) -> None:
         """Add to the running means and print them every ``every`` steps."""
         for key, value in values.items():
-            self._sums[key] = self._sums.get(key, 0.0) + float(value.detach() if isinstance(value, Tensor) else value)
+            self._sums[key] = self._sums.get(key, 0.0) + float(
+                value.detach() if isinstance(value, Tensor) else value
+            )
         steps = self.step + 1 - self._logged_step
         if steps < every:
             return
         seconds = time.monotonic() - self._since
         means = {key: total / steps for key, total in self._sums.items()}
         shown = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
-        print(f"{self.config['name']} step {self.step + 1}  scenes {self.scenes}  {self.seconds / 60:.1f} of "
-              f"{self.config['minutes']} min  {seconds / steps * 1000:.0f} ms/step  {shown}", flush=True)
-        record = {"step": self.step + 1, "scenes": self.scenes, "seconds": round(self.seconds), **means}
+        print(
+            f"{self.config['name']} step {self.step + 1}  scenes {self.scenes}  "
+            f"{self.seconds / 60:.1f} of "
+            f"{self.config['minutes']} min  {seconds / steps * 1000:.0f} ms/step  {shown}",
+            flush=True,
+        )
+        record = {
+            "step": self.step + 1,
+            "scenes": self.scenes,
+            "seconds": round(self.seconds),
+            **means,
+        }
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         self._sums, self._since, self._logged_step = {}, time.monotonic(), self.step + 1
 
     def save(self) -> None:
         """Write the checkpoint atomically."""
-        state = {"model": self.model.state_dict(), "ema": self.ema.state_dict(),
-                 "optimizer": self.optimizer.state_dict(), "step": self.step, "scenes": self.scenes,
-                 "seconds": self.seconds, "extra": self.extra}
+        state = {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "scenes": self.scenes,
+            "seconds": self.seconds,
+            "extra": self.extra,
+        }
         temporary = self.folder / "checkpoint.tmp"
         torch.save(state, temporary)
         os.replace(temporary, self.folder / "checkpoint.pt")
@@ -141,7 +165,9 @@ class Loop:
         self.step, self.scenes, self.seconds = state["step"], state["scenes"], state["seconds"]
         self.extra = state["extra"]
         self._logged_step = self.step
-        print(f"resumed {self.config['name']} at step {self.step}, {self.scenes} scenes", flush=True)
+        print(
+            f"resumed {self.config['name']} at step {self.step}, {self.scenes} scenes", flush=True
+        )
 
     def _schedule(self) -> float:
         warm = min(1.0, (self.step + 1) / self.config.get("warmup_steps", 200))
@@ -161,7 +187,10 @@ class Loop:
 def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
 
 
 def compiled(function: Callable, config: dict[str, Any]) -> Callable:

@@ -40,17 +40,25 @@ def main() -> None:
         codes.append(indices)
         rate = 0.08 * torch.rand(len(indices), 1, 1, generator=generator)
         slips = torch.rand(indices.shape, generator=generator) < rate
-        others = indices.flatten()[torch.randperm(indices.numel(), generator=generator)].view_as(indices)
+        others = indices.flatten()[torch.randperm(indices.numel(), generator=generator)].view_as(
+            indices
+        )
         pictures.append(decode(torch.where(slips, others, indices)))
     every, broken = torch.cat(codes), []
-    for start in range(0, count // 4, 32):
+    for _ in range(0, count // 4, 32):
         shuffled = every[torch.randint(len(every), (32,), generator=generator)].flatten(1)
         half = len(shuffled) // 2
-        shuffled[:half] = torch.randint(vqgan.config.n_embed, shuffled[:half].shape, generator=generator)
+        shuffled[:half] = torch.randint(
+            vqgan.config.n_embed, shuffled[:half].shape, generator=generator
+        )
         order = torch.argsort(torch.rand(shuffled.shape, generator=generator), dim=1)
         broken.append(decode(shuffled.gather(1, order).view(-1, *every.shape[1:])))
     RUNS_DIR.mkdir(exist_ok=True)
-    state = {"pictures": torch.cat(pictures), "broken": torch.cat(broken), "seeds": list(range(count))}
+    state = {
+        "pictures": torch.cat(pictures),
+        "broken": torch.cat(broken),
+        "seeds": list(range(count)),
+    }
     torch.save(state, RUNS_DIR / "bank.pt")
     print(f"{count} pictures and {len(state['broken'])} broken ones in {RUNS_DIR / 'bank.pt'}")
 

@@ -1,4 +1,4 @@
-"""Train an embedded CLIP: ``python -m training.train_clip --config training/configs/clip_ranker.toml``.
+"""Train an embedded CLIP: ``python -m training.train_clip --config CONFIG``.
 
 Sigmoid loss over all pictures x (captions and hard negatives) of a batch. Every caption brings one
 hard negative (attributes swapped, relation reversed, count changed, ...). Some pictures are
@@ -42,7 +42,11 @@ class Bank:
         self.seeds: list[int] = []
         if path.exists():
             state = torch.load(path, weights_only=True)
-            self.pictures, self.broken, self.seeds = state["pictures"], state["broken"], state["seeds"]
+            self.pictures, self.broken, self.seeds = (
+                state["pictures"],
+                state["broken"],
+                state["seeds"],
+            )
 
 
 class Pairs:
@@ -56,12 +60,14 @@ class Pairs:
         self.size_px = config["model"]["vision_cfg"]["image_size"]
 
     def batch(self, step: int) -> Batch:
-        """Batch number ``step``: pictures (B + U, 3, s, s) in [0, 1], ids (2 B, 32), labels (B + U, 2 B)."""
+        """Batch number ``step``: pictures (B + U, 3, s, s) in [0, 1], ids (2 B, 32), labels."""
         config, count = self.config, self.config["batch_size"]
         generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
         rng = random.Random(f"{config['seed']}/{step}")
-        reused = rng.sample(range(len(self.bank.seeds)), min(len(self.bank.seeds),
-                                                             round(count * config["reconstructed"])))
+        reused = rng.sample(
+            range(len(self.bank.seeds)),
+            min(len(self.bank.seeds), round(count * config["reconstructed"])),
+        )
         scenes = [self.sampler.sample(step * count + k) for k in range(count - len(reused))]
         pictures = self.world.render(scenes, self.size_px)
         touched = torch.rand(len(pictures), generator=generator) < config["degraded"]
@@ -79,8 +85,10 @@ class Pairs:
 
     def _uncaptioned(self, pictures: Tensor, count: int, generator: torch.Generator) -> Tensor:
         third = count // 3
-        parts = [meaningless(count - 2 * third, self.size_px, generator),
-                 scrambled(pictures[:third], generator)]
+        parts = [
+            meaningless(count - 2 * third, self.size_px, generator),
+            scrambled(pictures[:third], generator),
+        ]
         broken = self.bank.broken
         if len(broken):
             picks = torch.randint(len(broken), (third,), generator=generator)
@@ -107,12 +115,18 @@ def evaluate(clip: ClipModel, world: World, count: int = 1000) -> dict[str, floa
     scenes = [sampler.sample(i) for i in range(count)]
     true = [world.caption(s, 1, "en") for s in scenes]
     false = [world.caption(hard_negative(s, rng, world.by_id), 1, "en") for s in scenes]
-    pictures = torch.cat([clip.encode_image(world.render(scenes[i : i + 50], clip.image_size))
-                          for i in range(0, count, 50)])
+    pictures = torch.cat(
+        [
+            clip.encode_image(world.render(scenes[i : i + 50], clip.image_size))
+            for i in range(0, count, 50)
+        ]
+    )
     right, wrong = clip.encode_text(true), clip.encode_text(false)
     hard = ((pictures * right).sum(1) > (pictures * wrong).sum(1)).float().mean()
-    top = [(pictures[i : i + 100] @ right[i : i + 100].t()).argmax(1) == torch.arange(100)
-           for i in range(0, count - 99, 100)]
+    top = [
+        (pictures[i : i + 100] @ right[i : i + 100].t()).argmax(1) == torch.arange(100)
+        for i in range(0, count - 99, 100)
+    ]
     return {"hard_pairs": float(hard), "top1_of_100": float(torch.cat(top).float().mean())}
 
 
@@ -145,7 +159,11 @@ def train(config: dict[str, Any]) -> dict[str, float]:
             count = config["batch_size"]
             diagonal = logits[:count, :count].diagonal()
             hard = (diagonal > logits[:count, count:].diagonal()).float().mean()
-            top = (logits[:count, :count].argmax(1) == torch.arange(count, device=logits.device)).float().mean()
+            top = (
+                (logits[:count, :count].argmax(1) == torch.arange(count, device=logits.device))
+                .float()
+                .mean()
+            )
         loop.log(loss=loss, hard=hard, top1=top)
         if step % 500 == 499:
             print(evaluate(wrap(loop.ema.eval(), config), world, 300), flush=True)
@@ -162,10 +180,17 @@ An open_clip model trained with the sigmoid loss on scenes of `training/world` o
 
 - Command: `python -m training.train_clip --config training/configs/clip_{role}.toml`
 - Pairs seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
-- Right caption of 2 hard ones: {figures["hard_pairs"]:.3f}; of 100 random ones: {figures["top1_of_100"]:.3f}
+- Right caption of 2 hard ones: {figures["hard_pairs"]:.3f}
+- Right caption of 100 random ones: {figures["top1_of_100"]:.3f}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
-    export(loop.ema, config["name"], "clip", {**config["model"], "mean": STATISTICS[0], "std": STATISTICS[1]}, card)
+    export(
+        loop.ema,
+        config["name"],
+        "clip",
+        {**config["model"], "mean": STATISTICS[0], "std": STATISTICS[1]},
+        card,
+    )
     print(f"{config['name']}: {figures}; weights exported")
     return figures
 

@@ -29,12 +29,22 @@ from training.export import WEIGHTS_DIR, export
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
 
 SAMPLE_PROMPTS = (
-    "a photo of a dog", "a red apple next to a blue car at the beach", "three strawberries",
-    "a green bus and a purple microwave", "a cat above a bench", "a 3d icon of a rocket in space",
+    "a photo of a dog",
+    "a red apple next to a blue car at the beach",
+    "three strawberries",
+    "a green bus and a purple microwave",
+    "a cat above a bench",
+    "a 3d icon of a rocket in space",
     "a closeup watercolor portrait of a young male teacher of literature with a book",
-    "an airplane in the sky", "a photo of two bananas", "a pencil sketch of an elephant",
-    "a pizza", "a blue umbrella", "a yellow car left of a pink guitar", "a lion on the grass",
-    "a woman firefighter", "a photo of a giraffe right of a bicycle",
+    "an airplane in the sky",
+    "a photo of two bananas",
+    "a pencil sketch of an elephant",
+    "a pizza",
+    "a blue umbrella",
+    "a yellow car left of a pink guitar",
+    "a lion on the grass",
+    "a woman firefighter",
+    "a photo of a giraffe right of a bicycle",
 )
 
 
@@ -42,7 +52,9 @@ def load_vqgan() -> VQGAN:
     """The embedded VQGAN, frozen, in float32."""
     folder = WEIGHTS_DIR / "vqgan"
     model = build_vqgan(json.loads((folder / "config.json").read_text())["config"])
-    model.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+    model.load_state_dict(
+        {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
+    )
     return model.eval().requires_grad_(False)
 
 
@@ -73,8 +85,10 @@ class Batches:
 
 
 @torch.no_grad()
-def draw(model: ImageTransformer, ids: Tensor, seed: int = 0, guidance: float = 3.0, top_k: int = 64) -> Tensor:
-    """Sample codes (B, grid, grid) for text ids (B, text_length) with guidance, for sample grids."""
+def draw(
+    model: ImageTransformer, ids: Tensor, seed: int = 0, guidance: float = 3.0, top_k: int = 64
+) -> Tensor:
+    """Sample codes (B, grid, grid) for text ids (B, text_length) with guidance."""
     generator = torch.Generator().manual_seed(seed)
     empty = torch.zeros_like(ids)
     empty[:, 0], empty[:, 1] = 1, 2
@@ -84,7 +98,9 @@ def draw(model: ImageTransformer, ids: Tensor, seed: int = 0, guidance: float = 
     def choose(logits: Tensor) -> Tensor:
         mixed = logits[count:] + guidance * (logits[:count] - logits[count:])
         values, candidates = mixed.float().topk(top_k)
-        picks = torch.multinomial(values.softmax(-1).cpu(), 1, generator=generator).to(candidates.device)
+        picks = torch.multinomial(values.softmax(-1).cpu(), 1, generator=generator).to(
+            candidates.device
+        )
         return candidates.gather(1, picks).squeeze(1).repeat(2)
 
     hidden, blocks = model.prefill(both, cache), []
@@ -130,7 +146,9 @@ def train(config: dict[str, Any]) -> float:
 
 
 @torch.no_grad()
-def evaluate(loop: Loop, world: World, vqgan: VQGAN, config: dict[str, Any], count: int = 256) -> float:
+def evaluate(
+    loop: Loop, world: World, vqgan: VQGAN, config: dict[str, Any], count: int = 256
+) -> float:
     """Cross-entropy in nats a code on scenes no training saw."""
     store = CodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count)
     if not len(store):
@@ -138,8 +156,10 @@ def evaluate(loop: Loop, world: World, vqgan: VQGAN, config: dict[str, Any], cou
     vocabulary, total = Vocabulary.load(), 0.0
     for start in range(0, count, 32):
         rows = list(range(start, start + 32))
-        ids = vocabulary([world.caption(store.sampler.sample(i)) for i in rows],
-                         context_length=config["model"]["text_length"]).to(loop.device)
+        ids = vocabulary(
+            [world.caption(store.sampler.sample(i)) for i in rows],
+            context_length=config["model"]["text_length"],
+        ).to(loop.device)
         codes = store.codes(rows).to(loop.device)
         logits = loop.ema.eval()(ids, codes).float()
         total += float(F.cross_entropy(logits.flatten(0, 2), loop.ema.to_blocks(codes).flatten()))
@@ -148,10 +168,10 @@ def evaluate(loop: Loop, world: World, vqgan: VQGAN, config: dict[str, Any], cou
 
 def write(loop: Loop, loss: float) -> float:
     """Export the averaged weights with their card."""
+    millions = sum(p.numel() for p in loop.ema.parameters()) / 1e6
     card = f"""# Embedded DALL·E
 
-One transformer over text tokens and 256 VQGAN codes ({sum(p.numel() for p in loop.ema.parameters()) / 1e6:.1f} M parameters),
-trained on scenes of `training/world` only.
+One transformer over text tokens and 256 VQGAN codes, {millions:.1f} M parameters, trained on scenes of `training/world` only.
 
 - Command: `python -m training.train_dalle`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}

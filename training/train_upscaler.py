@@ -23,7 +23,10 @@ from training.train_vqgan import gradient_loss, psnr_db
 @torch.no_grad()
 def pairs(world: World, split: str, count: int, factor: int) -> tuple[Tensor, Tensor]:
     """Decoded pictures (N, 3, s, s) and renders (N, 3, factor · s, factor · s), both in [-1, 1]."""
-    vqgan, sampler = load_vqgan(), world.sampler(split, jitter=0.2, held_out=split.startswith("eval"))
+    vqgan, sampler = (
+        load_vqgan(),
+        world.sampler(split, jitter=0.2, held_out=split.startswith("eval")),
+    )
     small_px, low, high = vqgan.config.resolution, [], []
     for start in range(0, count, 16):
         scenes = [sampler.sample(i) for i in range(start, min(start + 16, count))]
@@ -46,7 +49,9 @@ def train(config: dict[str, Any]) -> float:
         rows = torch.randint(len(low), (config["batch_size"],), generator=generator)
         y, x = torch.randint(low.shape[-1] - crop + 1, (2,), generator=generator).tolist()
         source = low[rows, :, y : y + crop, x : x + crop].to(loop.device)
-        target = high[rows, :, factor * y : factor * (y + crop), factor * x : factor * (x + crop)].to(loop.device)
+        target = high[
+            rows, :, factor * y : factor * (y + crop), factor * x : factor * (x + crop)
+        ].to(loop.device)
         with loop.accelerator.autocast():
             output = loop.prepared(source)
         output = output.float()
@@ -62,16 +67,23 @@ def finish(loop: Loop, world: World) -> float:
     """Compare with bilinear enlargement on unseen scenes, and export."""
     low, high = pairs(world, "eval-upscaler", 64, loop.ema.config.factor)
     learned = torch.cat([loop.ema(part) for part in low.split(16)])
-    plain = torch.nn.functional.interpolate(low, scale_factor=loop.ema.config.factor, mode="bilinear")
+    plain = torch.nn.functional.interpolate(
+        low, scale_factor=loop.ema.config.factor, mode="bilinear"
+    )
     value, reference = psnr_db(learned, high), psnr_db(plain, high)
-    save_image((torch.cat([high[:8], plain[:8], learned[:8]]).clamp(-1, 1) + 1) / 2, loop.folder / "samples.png", nrow=8)
+    save_image(
+        (torch.cat([high[:8], plain[:8], learned[:8]]).clamp(-1, 1) + 1) / 2,
+        loop.folder / "samples.png",
+        nrow=8,
+    )
     card = f"""# Embedded upscaler
 
-Enlarges pictures of the embedded VQGAN by {loop.ema.config.factor}. Trained on scenes of `training/world` only.
+Enlarges pictures of the embedded VQGAN by {loop.ema.config.factor}.
+Trained on scenes of `training/world` only.
 
 - Command: `python -m training.train_upscaler`
 - Crops seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
-- PSNR against renders at the full size, unseen scenes: {value:.2f} dB (bilinear: {reference:.2f} dB)
+- PSNR against full-size renders, unseen scenes: {value:.2f} dB (bilinear {reference:.2f} dB)
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
     export(loop.ema, "upscaler", "upscaler", config_dict(loop.ema.config), card)

@@ -1,7 +1,8 @@
 """Train the embedded VQGAN on scenes of the world: ``python -m training.train_vqgan``.
 
 Codes are the points of a fixed grid (finite scalar quantisation): learned codes, compared by angle
-and kept by moving averages, huddled in a corner within minutes at this scale, and a grid cannot. The reconstruction loss is L1 on pixels and on their gradients, which keeps edges without the
+and kept by moving averages, huddled in a corner within minutes at this scale, and a grid cannot.
+The reconstruction loss is L1 on pixels and on their gradients, which keeps edges without the
 perceptual network that no registry carries; the patch discriminator may join late.
 
 Source: Esser et al. (2021), section 3.1; Mentzer et al. (2023), section 3.
@@ -22,6 +23,7 @@ from training.data import World, prefetched
 from training.export import export
 from training.loop import Loop, parse_arguments
 
+
 def gradient_loss(output: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference of horizontal and vertical finite differences."""
     dx = (output[..., 1:] - output[..., :-1]) - (target[..., 1:] - target[..., :-1])
@@ -41,7 +43,13 @@ def evaluate(model: VQGAN, world: World, scenes: int = 128) -> tuple[float, Tens
     sampler = world.sampler("eval-vqgan", held_out=True, jitter=0.25)
     values, shown = [], None
     for start in range(0, scenes, 16):
-        target = world.render([sampler.sample(i) for i in range(start, start + 16)], model.config.resolution) * 2 - 1
+        target = (
+            world.render(
+                [sampler.sample(i) for i in range(start, start + 16)], model.config.resolution
+            )
+            * 2
+            - 1
+        )
         output = model.decode_indices(model.encode(target))
         values.append(psnr_db(output, target))
         shown = torch.cat([target, output.clamp(-1, 1)]) if shown is None else shown
@@ -53,7 +61,9 @@ class Discriminator:
     """The patch discriminator and its optimiser (hinge loss)."""
 
     def __init__(self, device: torch.device) -> None:
-        self.network = NLayerDiscriminator(input_nc=3, ndf=32, n_layers=3).apply(weights_init).to(device)
+        self.network = (
+            NLayerDiscriminator(input_nc=3, ndf=32, n_layers=3).apply(weights_init).to(device)
+        )
         self.optimizer = torch.optim.AdamW(self.network.parameters(), 2e-4, betas=(0.5, 0.9))
 
     def generator_loss(self, fake: Tensor) -> Tensor:
@@ -62,7 +72,9 @@ class Discriminator:
 
     def update(self, real: Tensor, fake: Tensor) -> None:
         """One step of the discriminator on detached pictures."""
-        loss = F.relu(1 - self.network(real)).mean() + F.relu(1 + self.network(fake.detach())).mean()
+        loss = (
+            F.relu(1 - self.network(real)).mean() + F.relu(1 + self.network(fake.detach())).mean()
+        )
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -74,14 +86,24 @@ def train(config: dict[str, Any]) -> float:
     model = VQGAN(VQGANConfig(**config["model"]))
     loop = Loop(config, model)
     world = World()
-    sampler, batch_size = world.sampler("train-vqgan", jitter=config["jitter"]), config["batch_size"]
+    sampler, batch_size = (
+        world.sampler("train-vqgan", jitter=config["jitter"]),
+        config["batch_size"],
+    )
 
     def make(i: int) -> Tensor:
-        return world.render([sampler.sample(i * batch_size + k) for k in range(batch_size)], model.config.resolution) * 2 - 1
+        return (
+            world.render(
+                [sampler.sample(i * batch_size + k) for k in range(batch_size)],
+                model.config.resolution,
+            )
+            * 2
+            - 1
+        )
 
     discriminator: Discriminator | None = None
     batches = prefetched(make, loop.step)
-    for step in loop.steps():
+    for _ in loop.steps():
         pixels = next(batches).to(loop.device)
         with loop.accelerator.autocast():
             latents = model.encode_latents(pixels).float()
@@ -97,7 +119,9 @@ def train(config: dict[str, Any]) -> float:
             discriminator.update(pixels, output)
         loop.backward(loss)
         loop.scenes += batch_size
-        loop.log(l1=reconstruction, codes=len(indices.unique()), psnr=psnr_db(output.detach(), pixels))
+        loop.log(
+            l1=reconstruction, codes=len(indices.unique()), psnr=psnr_db(output.detach(), pixels)
+        )
     return finish(loop, world, config)
 
 
@@ -108,7 +132,8 @@ def finish(loop: Loop, world: World, config: dict[str, Any]) -> float:
     save_image((shown + 1) / 2, loop.folder / "samples.png", nrow=8)
     card = f"""# Embedded VQGAN
 
-{model.config.resolution} px pictures to 16 x 16 codes of {model.config.n_embed} (finite scalar quantisation, levels {model.config.levels}),
+{model.config.resolution} px pictures to 16 x 16 codes of {model.config.n_embed}
+(finite scalar quantisation, levels {model.config.levels}),
 on taming-transformers' encoder and decoder. Trained on scenes of `training/world` only.
 
 - Command: `python -m training.train_vqgan`

@@ -31,8 +31,14 @@ class ClipModel(nn.Module):
         std: per-channel standard deviation.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Tokenizer, image_size: int,
-                 mean: Sequence[float] = OPENAI_MEAN, std: Sequence[float] = OPENAI_STD) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Tokenizer,
+        image_size: int,
+        mean: Sequence[float] = OPENAI_MEAN,
+        std: Sequence[float] = OPENAI_STD,
+    ) -> None:
         super().__init__()
         self.module, self.tokenizer, self.image_size = model, tokenizer, image_size
         self.mean, self.std = tuple(mean), tuple(std)
@@ -69,8 +75,13 @@ class ClipModel(nn.Module):
             (B, D) float32.
         """
         if pixels.shape[-2:] != (self.image_size, self.image_size):
-            pixels = F.interpolate(pixels, (self.image_size, self.image_size), mode="bicubic",
-                                   align_corners=False, antialias=True).clamp(0, 1)
+            pixels = F.interpolate(
+                pixels,
+                (self.image_size, self.image_size),
+                mode="bicubic",
+                align_corners=False,
+                antialias=True,
+            ).clamp(0, 1)
         mean = pixels.new_tensor(self.mean).view(1, 3, 1, 1)
         std = pixels.new_tensor(self.std).view(1, 3, 1, 1)
         dtype = next(self.module.visual.parameters()).dtype
@@ -86,7 +97,9 @@ def build(config: Mapping[str, Any]) -> nn.Module:
             exactly as in open_clip's JSON files.
     """
     return open_clip.CLIP(
-        embed_dim=config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=config["text_cfg"],
+        embed_dim=config["embed_dim"],
+        vision_cfg=config["vision_cfg"],
+        text_cfg=config["text_cfg"],
         init_logit_bias=config.get("init_logit_bias"),
     )
 

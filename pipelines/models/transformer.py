@@ -139,8 +139,9 @@ class ImageTransformer(nn.Module):
         self.head_in = nn.Linear(config.dim, config.head_dim, bias=False)
         self.head_code_in = nn.Linear(config.code_dim, config.head_dim, bias=False)
         self.head_position = nn.Parameter(torch.zeros(self.block_codes, config.head_dim))
-        self.head_blocks = nn.ModuleList(Block(config.head_dim, config.head_heads)
-                                         for _ in range(config.head_depth))
+        self.head_blocks = nn.ModuleList(
+            Block(config.head_dim, config.head_heads) for _ in range(config.head_depth)
+        )
         self.head_norm = nn.RMSNorm(config.head_dim)
         self.head = nn.Linear(config.head_dim, config.codebook_size, bias=False)
 
@@ -154,14 +155,22 @@ class ImageTransformer(nn.Module):
 
     def to_blocks(self, codes: Tensor) -> Tensor:
         """Grid (B, grid, grid) -> tokens (B, steps, patch² · digits), both in reading order."""
-        side, p, base = self.config.grid // self.config.patch, self.config.patch, self.config.codebook_size
+        side, p, base = (
+            self.config.grid // self.config.patch,
+            self.config.patch,
+            self.config.codebook_size,
+        )
         places = [codes // base**k % base for k in reversed(range(self.config.digits))]
         tokens = torch.stack(places, dim=-1).view(-1, side, p, side, p, self.config.digits)
         return tokens.transpose(2, 3).reshape(-1, side * side, self.block_codes)
 
     def to_grid(self, blocks: Tensor) -> Tensor:
         """Inverse of ``to_blocks``."""
-        side, p, base = self.config.grid // self.config.patch, self.config.patch, self.config.codebook_size
+        side, p, base = (
+            self.config.grid // self.config.patch,
+            self.config.patch,
+            self.config.codebook_size,
+        )
         tokens = blocks.view(-1, side, side, p, p, self.config.digits)
         codes = torch.zeros_like(tokens[..., 0])
         for digit in tokens.unbind(-1):
@@ -221,7 +230,7 @@ class ImageTransformer(nn.Module):
         return KVCache(empty, empty.clone(), visible)
 
     def prefill(self, text_ids: Tensor, cache: KVCache) -> Tensor:
-        """Read the text (B, text_length) and return the hidden state (B, dim) of the first block."""
+        """Read the text (B, text_length); returns the hidden state (B, dim) of the first block."""
         length = self.config.text_length
         cache.visible[:, :length] = text_ids != PAD_ID
         text = self.text_embedding(text_ids) + self.text_position

@@ -32,8 +32,13 @@ class Upscaler(nn.Module):
         width = config.channels
         self.inward = nn.Conv2d(3, width, 3, padding=1)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1))
-            for _ in range(config.blocks))
+            nn.Sequential(
+                nn.Conv2d(width, width, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(width, width, 3, padding=1),
+            )
+            for _ in range(config.blocks)
+        )
         self.outward = nn.Conv2d(width, 3 * config.factor**2, 3, padding=1)
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -68,10 +68,14 @@ class VQGAN(nn.Module):
         self.config = config
         p = config.patch_size
         shape: dict[str, Any] = {
-            "ch": config.ch, "out_ch": 3 * p * p, "ch_mult": tuple(config.ch_mult),
+            "ch": config.ch,
+            "out_ch": 3 * p * p,
+            "ch_mult": tuple(config.ch_mult),
             "num_res_blocks": config.num_res_blocks,
-            "attn_resolutions": tuple(config.attn_resolutions), "in_channels": 3 * p * p,
-            "resolution": config.resolution // p, "z_channels": config.z_channels,
+            "attn_resolutions": tuple(config.attn_resolutions),
+            "in_channels": 3 * p * p,
+            "resolution": config.resolution // p,
+            "z_channels": config.z_channels,
         }
         with contextlib.redirect_stdout(io.StringIO()):  # the constructor of Decoder prints
             self.encoder = Encoder(double_z=False, **shape)

@@ -35,7 +35,9 @@ class Atlas:
         tiles = torch.cat([tiles, masks], dim=1)
         self.levels = {BASE_PX: tiles}
         for side in LEVELS_PX[1:]:
-            shrunk = [F.interpolate(part.float(), (side, side), mode="area") for part in tiles.split(64)]
+            shrunk = [
+                F.interpolate(part.float(), (side, side), mode="area") for part in tiles.split(64)
+            ]
             self.levels[side] = torch.cat([part.round().byte() for part in shrunk])
 
     def row(self, concept: str, style: str) -> int:
@@ -104,9 +106,13 @@ def _recolouring_masks(tiles: Tensor) -> tuple[Tensor, Tensor]:
         histogram.scatter_add_(1, bins.flatten(1), weight.flatten(1))
         smooth = histogram + 0.7 * (histogram.roll(1, 1) + histogram.roll(-1, 1))
         centre = (smooth.argmax(1).float() + 0.5) / 36 * 2 * torch.pi
-        distance = torch.remainder(angle - centre[:, None, None] + torch.pi, 2 * torch.pi) - torch.pi
+        distance = (
+            torch.remainder(angle - centre[:, None, None] + torch.pi, 2 * torch.pi) - torch.pi
+        )
         near = ((35 / 180 * torch.pi * 1.3 - distance.abs()) / 0.15).clamp(0, 1)
-        hue_mask = near * ((saturation - 0.12) / 0.15).clamp(0, 1) * ((value - 0.12) / 0.1).clamp(0, 1)
+        hue_mask = (
+            near * ((saturation - 0.12) / 0.15).clamp(0, 1) * ((value - 0.12) / 0.1).clamp(0, 1)
+        )
         share = (hue_mask * alpha).sum((1, 2)) / alpha.sum((1, 2)).clamp_min(1)
         body_mask = ((value - 0.22) / 0.12).clamp(0, 1)
         few = (share < 0.33)[:, None, None]

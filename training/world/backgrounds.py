@@ -15,9 +15,17 @@ from torch import Tensor
 VARIANTS = 2
 CANVAS_PX = 512
 PLAIN_RGB = {
-    "red": (222, 58, 56), "orange": (245, 148, 52), "yellow": (250, 214, 75), "green": (86, 176, 92),
-    "blue": (66, 126, 222), "purple": (141, 88, 190), "pink": (246, 158, 192), "brown": (140, 96, 66),
-    "black": (26, 26, 30), "white": (255, 255, 255), "gray": (154, 158, 165),
+    "red": (222, 58, 56),
+    "orange": (245, 148, 52),
+    "yellow": (250, 214, 75),
+    "green": (86, 176, 92),
+    "blue": (66, 126, 222),
+    "purple": (141, 88, 190),
+    "pink": (246, 158, 192),
+    "brown": (140, 96, 66),
+    "black": (26, 26, 30),
+    "white": (255, 255, 255),
+    "gray": (154, 158, 165),
 }
 RGB = tuple[int, int, int]
 
@@ -33,13 +41,20 @@ def _disc(draw: ImageDraw.ImageDraw, x: float, y: float, r: float, fill: RGB) ->
     draw.ellipse((x - r, y - r, x + r, y + r), fill=fill)
 
 
-def _hills(draw: ImageDraw.ImageDraw, y: float, height: float, fill: RGB, rng: random.Random) -> None:
+def _hills(
+    draw: ImageDraw.ImageDraw, y: float, height: float, fill: RGB, rng: random.Random
+) -> None:
     phase, waves = rng.uniform(0, 6.3), rng.uniform(0.7, 1.4)
-    line = [(x, y - height * math.sin(phase + waves * 6.3 * x / CANVAS_PX)) for x in range(0, CANVAS_PX + 8, 8)]
+    line = [
+        (x, y - height * math.sin(phase + waves * 6.3 * x / CANVAS_PX))
+        for x in range(0, CANVAS_PX + 8, 8)
+    ]
     draw.polygon([*line, (CANVAS_PX, CANVAS_PX), (0, CANVAS_PX)], fill=fill)
 
 
-def _clouds(draw: ImageDraw.ImageDraw, rng: random.Random, number: int, fill: RGB, below: float = 0.45) -> None:
+def _clouds(
+    draw: ImageDraw.ImageDraw, rng: random.Random, number: int, fill: RGB, below: float = 0.45
+) -> None:
     for _ in range(number):
         x, y = rng.uniform(0, CANVAS_PX), rng.uniform(0.05, below) * CANVAS_PX
         for dx, dy, r in ((-38, 6, 24), (0, -8, 34), (36, 4, 26), (8, 12, 28)):
@@ -77,7 +92,9 @@ def _snow(rng: random.Random) -> Image.Image:
     _hills(draw, 300, 24, (232, 240, 250), rng)
     _hills(draw, 360, 16, (250, 252, 255), rng)
     for _ in range(46):
-        _disc(draw, rng.uniform(0, CANVAS_PX), rng.uniform(0, 330), rng.uniform(4, 8), (255, 255, 255))
+        _disc(
+            draw, rng.uniform(0, CANVAS_PX), rng.uniform(0, 330), rng.uniform(4, 8), (255, 255, 255)
+        )
     return image
 
 
@@ -85,7 +102,13 @@ def _night(rng: random.Random) -> Image.Image:
     image = _gradient((0, (12, 16, 48)), (1, (44, 56, 108)))
     draw = ImageDraw.Draw(image)
     for _ in range(36):
-        _disc(draw, rng.uniform(0, CANVAS_PX), rng.uniform(0, 420), rng.uniform(2, 4.5), (250, 246, 214))
+        _disc(
+            draw,
+            rng.uniform(0, CANVAS_PX),
+            rng.uniform(0, 420),
+            rng.uniform(2, 4.5),
+            (250, 246, 214),
+        )
     x = rng.choice((80, 430))
     _disc(draw, x, 84, 42, (250, 240, 190))
     _disc(draw, x + 20, 74, 36, (18, 24, 60))
@@ -118,7 +141,13 @@ def _space(rng: random.Random) -> Image.Image:
     image = image.filter(ImageFilter.GaussianBlur(60))
     draw = ImageDraw.Draw(image)
     for _ in range(60):
-        _disc(draw, rng.uniform(0, CANVAS_PX), rng.uniform(0, CANVAS_PX), rng.uniform(1.5, 4), (240, 240, 255))
+        _disc(
+            draw,
+            rng.uniform(0, CANVAS_PX),
+            rng.uniform(0, CANVAS_PX),
+            rng.uniform(1.5, 4),
+            (240, 240, 255),
+        )
     _disc(draw, rng.choice((70, 440)), 80, 40, (206, 130, 90))
     return image
 
@@ -141,7 +170,9 @@ def _forest(rng: random.Random) -> Image.Image:
         x = 20 + i * 78 + rng.uniform(-16, 16)
         draw.rectangle((x - 9, 60, x + 9, 400), fill=(104, 74, 52))
         for dy, w in ((40, 60), (110, 70), (180, 80)):
-            draw.polygon([(x, dy - 60), (x - w / 1.6, dy + 50), (x + w / 1.6, dy + 50)], fill=(48, 112, 66))
+            draw.polygon(
+                [(x, dy - 60), (x - w / 1.6, dy + 50), (x + w / 1.6, dy + 50)], fill=(48, 112, 66)
+            )
     _hills(draw, 400, 8, (74, 120, 58), rng)
     return image
 
@@ -177,8 +208,17 @@ def _room(rng: random.Random) -> Image.Image:
 
 
 PAINTERS: dict[str, Callable[[random.Random], Image.Image]] = {
-    "sky": _sky, "grass": _grass, "beach": _beach, "snow": _snow, "night": _night, "sunset": _sunset,
-    "desert": _desert, "space": _space, "underwater": _underwater, "forest": _forest, "city": _city,
+    "sky": _sky,
+    "grass": _grass,
+    "beach": _beach,
+    "snow": _snow,
+    "night": _night,
+    "sunset": _sunset,
+    "desert": _desert,
+    "space": _space,
+    "underwater": _underwater,
+    "forest": _forest,
+    "city": _city,
     "room": _room,
 }
 
@@ -191,13 +231,17 @@ def background_bank(size_px: int) -> dict[str, Tensor]:
         size_px: side of the pictures in pixels.
 
     Returns:
-        name -> float tensor (variants, 3, size_px, size_px) in [0, 1]; plain colours have one variant.
+        name -> float tensor (variants, 3, size_px, size_px) in [0, 1]; plain colours have one.
     """
-    bank = {name: torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, size_px, size_px) / 255
-            for name, rgb in PLAIN_RGB.items()}
+    bank = {
+        name: torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, size_px, size_px) / 255
+        for name, rgb in PLAIN_RGB.items()
+    }
     for name, paint in PAINTERS.items():
-        drawn = [paint(random.Random(f"{name}/{v}")).resize((size_px, size_px), Image.Resampling.BOX)
-                 for v in range(VARIANTS)]
+        drawn = [
+            paint(random.Random(f"{name}/{v}")).resize((size_px, size_px), Image.Resampling.BOX)
+            for v in range(VARIANTS)
+        ]
         stacked = np.stack([np.asarray(image) for image in drawn])
         bank[name] = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
     return bank

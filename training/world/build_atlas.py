@@ -48,7 +48,11 @@ def rasterise_svg(path: Path, size_px: int) -> Image.Image:
 def noto_glyph(hexcode: str, font: ImageFont.FreeTypeFont) -> Image.Image:
     """Draw one emoji sequence, given as dashed hex code points, with the Noto bitmap font."""
     points = [chr(int(part, 16)) for part in hexcode.split("-")]
-    for text in ("".join(points), "".join(points) + "\ufe0f", points[0] + "\ufe0f" + "".join(points[1:])):
+    for text in (
+        "".join(points),
+        "".join(points) + "\ufe0f",
+        points[0] + "\ufe0f" + "".join(points[1:]),
+    ):
         if font.getlength(text) <= NOTO_GLYPH_PX[0] + 1:
             glyph = Image.new("RGBA", NOTO_GLYPH_PX)
             ImageDraw.Draw(glyph).text((0, 0), text, font=font, embedded_color=True)
@@ -69,7 +73,9 @@ def normalise(sprite: Image.Image, tile_px: int) -> Image.Image:
     scale = (tile_px - 2) / max(sprite.size)
     width, height = (max(1, round(side * scale)) for side in sprite.size)
     # Premultiplied resampling: transparent pixels must not bleed their colour into edges.
-    sprite = sprite.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS).convert("RGBA")
+    sprite = (
+        sprite.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS).convert("RGBA")
+    )
     tile = Image.new("RGBA", (tile_px, tile_px))
     tile.paste(sprite, ((tile_px - width) // 2, (tile_px - height) // 2))
     pixels = np.array(tile)

@@ -38,8 +38,12 @@ def _saturate(x: Tensor, amount: float) -> Tensor:
 def _paper(size_px: int, cell_px: int) -> Tensor:
     # Fixed grain: a medium that never changes costs the models nothing to learn.
     generator = torch.Generator().manual_seed(7)
-    coarse = torch.rand(1, 1, max(2, size_px // cell_px), max(2, size_px // cell_px), generator=generator)
-    return F.interpolate(coarse, (size_px, size_px), mode="bicubic", align_corners=False).clamp(0, 1)
+    coarse = torch.rand(
+        1, 1, max(2, size_px // cell_px), max(2, size_px // cell_px), generator=generator
+    )
+    return F.interpolate(coarse, (size_px, size_px), mode="bicubic", align_corners=False).clamp(
+        0, 1
+    )
 
 
 def _kuwahara(x: Tensor, radius: int) -> Tensor:
@@ -130,8 +134,15 @@ def black_and_white(x: Tensor) -> Tensor:
     return ((_gray(x) - 0.5) * 1.15 + 0.5).clamp(0, 1).expand(-1, 3, -1, -1)
 
 
-OPERATIONS = {"watercolour": watercolour, "oil": oil, "pencil": pencil, "pixel": pixel, "mosaic": mosaic,
-              "neon": neon, "bw": black_and_white}
+OPERATIONS = {
+    "watercolour": watercolour,
+    "oil": oil,
+    "pencil": pencil,
+    "pixel": pixel,
+    "mosaic": mosaic,
+    "neon": neon,
+    "bw": black_and_white,
+}
 
 
 def apply_media(pictures: Tensor, media: list[str | None]) -> Tensor:

@@ -15,8 +15,14 @@ from training.world.media import apply_media
 from training.world.scenes import Scene, SceneObject
 
 # Paint is a little deeper than the plain backgrounds, so that a red apple shows on red.
-PAINT_RGB = PLAIN_RGB | {"red": (214, 36, 40), "white": (244, 244, 246), "black": (44, 44, 50),
-                         "blue": (38, 98, 214), "green": (52, 158, 66), "gray": (140, 144, 150)}
+PAINT_RGB = PLAIN_RGB | {
+    "red": (214, 36, 40),
+    "white": (244, 244, 246),
+    "black": (44, 44, 50),
+    "blue": (38, 98, 214),
+    "green": (52, 158, 66),
+    "gray": (140, 144, 150),
+}
 
 
 class Renderer:
@@ -28,7 +34,9 @@ class Renderer:
         device: where to draw.
     """
 
-    def __init__(self, atlas: Atlas, concepts: dict[str, Concept], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, atlas: Atlas, concepts: dict[str, Concept], device: torch.device | str = "cpu"
+    ) -> None:
         self.atlas, self.concepts, self.device = atlas, concepts, torch.device(device)
         self.levels = {side: tiles.to(self.device) for side, tiles in atlas.levels.items()}
 
@@ -61,8 +69,14 @@ class Renderer:
         wanted = (thing.box[2] - thing.box[0]) * size_px
         return min((side for side in LEVELS_PX if side >= 0.9 * wanted), default=LEVELS_PX[0])
 
-    def _composite(self, canvas: Tensor, rows: list[int], objects: Sequence[SceneObject], side: int,
-                   outlined: list[bool]) -> None:
+    def _composite(
+        self,
+        canvas: Tensor,
+        rows: list[int],
+        objects: Sequence[SceneObject],
+        side: int,
+        outlined: list[bool],
+    ) -> None:
         """Place one object in each of the given rows of the canvas, in place."""
         sprites = self._sprites(objects, side)
         if any(outlined):
@@ -82,14 +96,19 @@ class Renderer:
         canvas[rows] = placed[:, :3] + canvas[rows] * (1 - placed[:, 3:])
 
     def _sprites(self, objects: Sequence[SceneObject], side: int) -> Tensor:
-        """Premultiplied RGBA sprites (n, 4, side, side) in [0, 1], painted where a colour is stated."""
+        """Premultiplied RGBA (n, 4, side, side) in [0, 1], painted where a colour is stated."""
         atlas_rows = torch.tensor([self.atlas.row(o.concept, o.style) for o in objects])
         tiles = self.levels[side][atlas_rows.to(self.device)].float() / 255
         sprites, mask = tiles[:, :4].clone(), tiles[:, 4:]
-        painted = [i for i, o in enumerate(objects)
-                   if o.colour and o.colour != self.concepts[o.concept].native_colour]
+        painted = [
+            i
+            for i, o in enumerate(objects)
+            if o.colour and o.colour != self.concepts[o.concept].native_colour
+        ]
         if painted:
-            paint = torch.tensor([PAINT_RGB[objects[i].colour or ""] for i in painted], device=self.device)
+            paint = torch.tensor(
+                [PAINT_RGB[objects[i].colour or ""] for i in painted], device=self.device
+            )
             mean = self.atlas.mean_luminance[atlas_rows[painted]].to(self.device)
             sprites[painted] = _painted(sprites[painted], mask[painted], paint / 255, mean)
         return sprites
@@ -111,7 +130,12 @@ def _painted(sprites: Tensor, mask: Tensor, paint: Tensor, mean_luminance: Tenso
 def _with_outline(sprites: Tensor) -> Tensor:
     """Give sprites the white die-cut border of a sticker."""
     width = max(1, sprites.shape[-1] // 32)
-    small = F.interpolate(F.pad(sprites, (2 * width,) * 4), sprites.shape[-2:], mode="bilinear",
-                          align_corners=False, antialias=True)
+    small = F.interpolate(
+        F.pad(sprites, (2 * width,) * 4),
+        sprites.shape[-2:],
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
+    )
     border = F.max_pool2d(small[:, 3:], 2 * width + 1, 1, width)
     return torch.cat([small[:, :3] + border * (1 - small[:, 3:]), border], dim=1)

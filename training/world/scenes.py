@@ -15,16 +15,58 @@ from dataclasses import dataclass
 from training.world.concepts import Concept
 
 GRID = 16
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray")
-PLACES = ("sky", "grass", "beach", "snow", "night", "sunset", "desert", "space", "underwater", "forest",
-          "city", "room")
-MEDIA = ("emoji", "sticker", "icon", "watercolour", "oil", "pencil", "pixel", "mosaic", "neon", "bw")
+COLOURS = (
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "pink",
+    "brown",
+    "black",
+    "white",
+    "gray",
+)
+PLACES = (
+    "sky",
+    "grass",
+    "beach",
+    "snow",
+    "night",
+    "sunset",
+    "desert",
+    "space",
+    "underwater",
+    "forest",
+    "city",
+    "room",
+)
+MEDIA = (
+    "emoji",
+    "sticker",
+    "icon",
+    "watercolour",
+    "oil",
+    "pencil",
+    "pixel",
+    "mosaic",
+    "neon",
+    "bw",
+)
 RELATIONS = ("left of", "right of", "above", "below", "next to", "on top of", "with")
 KINDS = ("single", "count", "pair", "relation", "group", "portrait")
 MEDIUM_STYLE = {"emoji": "noto", "sticker": "twemoji", "icon": "fluent"}
 # One style draws most pictures without a stated medium: fewer looks to learn for each concept.
 STYLE_WEIGHTS = {"fluent": 0.8, "noto": 0.1, "twemoji": 0.1}
-KIND_WEIGHTS = {"single": 0.38, "count": 0.14, "pair": 0.18, "relation": 0.18, "group": 0.05, "portrait": 0.07}
+KIND_WEIGHTS = {
+    "single": 0.38,
+    "count": 0.14,
+    "pair": 0.18,
+    "relation": 0.18,
+    "group": 0.05,
+    "portrait": 0.07,
+}
 COCO_WEIGHT = 4.0
 
 
@@ -42,7 +84,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture: objects in drawing order, ``objects[0] relation objects[1]``, place and medium."""
+    """One picture: objects in drawing order, the relation of the first two, place and medium."""
 
     kind: str
     objects: tuple[SceneObject, ...]
@@ -91,8 +133,9 @@ def _square(x: float, y: float, side: float) -> tuple[float, float, float, float
     return (x / GRID, y / GRID, (x + side) / GRID, (y + side) / GRID)
 
 
-def place(kind: str, relation: str | None, count: int, rng: random.Random, size: str | None = None
-          ) -> list[tuple[float, float, float, float]]:
+def place(
+    kind: str, relation: str | None, count: int, rng: random.Random, size: str | None = None
+) -> list[tuple[float, float, float, float]]:
     """Choose the squares of a scene's objects.
 
     Args:
@@ -114,7 +157,9 @@ def place(kind: str, relation: str | None, count: int, rng: random.Random, size:
     if kind == "portrait":
         side = 14
         squares = [_square(1, 2, side)]
-        return squares + [_square(rng.choice((9, 10)), 9, 6)] if count == 2 else squares
+        if count == 2:
+            squares.append(_square(rng.choice((9, 10)), 9, 6))
+        return squares
     if kind == "relation" and relation in ("above", "below", "on top of", "with"):
         x = rng.choice((4, 5))
         if relation == "on top of":
@@ -134,11 +179,18 @@ def place(kind: str, relation: str | None, count: int, rng: random.Random, size:
         return rng.choice((row, triangle))
     if count == 4:
         return [_square(1, 1, 6), _square(8, 1, 6), _square(1, 8, 6), _square(8, 8, 6)]
-    return [_square(0, 2, 5), _square(5, 2, 5), _square(10, 2, 5), _square(3, 9, 5), _square(8, 9, 5)]
+    return [
+        _square(0, 2, 5),
+        _square(5, 2, 5),
+        _square(10, 2, 5),
+        _square(3, 9, 5),
+        _square(8, 9, 5),
+    ]
 
 
-def jitter_box(box: tuple[float, float, float, float], rng: random.Random
-               ) -> tuple[float, float, float, float]:
+def jitter_box(
+    box: tuple[float, float, float, float], rng: random.Random
+) -> tuple[float, float, float, float]:
     """Move a square off the grid by up to half a cell and scale it by up to a tenth."""
     side = (box[2] - box[0]) * rng.uniform(0.9, 1.1)
     x = min(max((box[0] + box[2] - side) / 2 + rng.uniform(-0.5, 0.5) / GRID, -0.02), 1.02 - side)
@@ -151,7 +203,7 @@ class SceneSampler:
 
     Args:
         concepts: the concepts to draw from.
-        split: names a stream of seeds; two splits share no scene seeds ("train-dalle", "eval", ...).
+        split: names a stream of seeds; two splits share no scenes ("train-dalle", "eval", …).
         jitter: share of scenes whose objects stand off the token grid, in [0, 1].
         held_out: whether held-out pairs and triples may occur (never in training).
         weights: relative frequency by concept id, where it differs from the default; the closed
@@ -159,9 +211,16 @@ class SceneSampler:
         single: share of scenes with one object, or None for the default mix (a curriculum).
     """
 
-    def __init__(self, concepts: Sequence[Concept], split: str, *, jitter: float = 0.0,
-                 held_out: bool = False, weights: dict[str, float] | None = None,
-                 single: float | None = None) -> None:
+    def __init__(
+        self,
+        concepts: Sequence[Concept],
+        split: str,
+        *,
+        jitter: float = 0.0,
+        held_out: bool = False,
+        weights: dict[str, float] | None = None,
+        single: float | None = None,
+    ) -> None:
         self.split, self.jitter, self.held_out = split, jitter, held_out
         self.by_id = {c.id: c for c in concepts}
         self.ids = list(self.by_id)
@@ -172,7 +231,9 @@ class SceneSampler:
         kinds = dict(KIND_WEIGHTS)
         if single is not None:
             rest = sum(kinds.values()) - kinds["single"]
-            kinds = {k: single if k == "single" else v / rest * (1 - single) for k, v in kinds.items()}
+            kinds = {
+                k: single if k == "single" else v / rest * (1 - single) for k, v in kinds.items()
+            }
         self.kinds, self.kind_weights = list(kinds), list(kinds.values())
 
     def sample(self, seed: int) -> Scene:
@@ -212,7 +273,9 @@ class SceneSampler:
         objects = []
         for i, (concept, box) in enumerate(zip(ids, boxes, strict=True)):
             colour = shared_colour if kind == "count" or i == 0 else self._colour(concept, rng)
-            objects.append(SceneObject(concept, style, colour if medium != "bw" else None, size, box))
+            objects.append(
+                SceneObject(concept, style, colour if medium != "bw" else None, size, box)
+            )
         background, said = self._background(rng)
         return Scene(kind, tuple(objects), relation, background, said, medium, seed)
 
