@@ -1,4 +1,4 @@
-"""The named endpoints for `gradio_client` and plain HTTP, documented at ?view=api."""
+"""The named endpoints, for `gradio_client` and plain HTTP; the page documents them at its foot."""
 
 from __future__ import annotations
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import gradio as gr
 
+from pipelines.errors import EaselError
 from pipelines.settings import Settings, load_settings
 from serving.build import build_backend
 from ui.page import build_page
@@ -40,10 +42,18 @@ def serve(page: gr.Blocks, settings: Settings) -> str:
 
     Returns:
         The page's address.
+
+    Raises:
+        EaselError: the port is taken, or the host is not this machine's.
     """
     # Gradio's own queue lets everything through: waiting is the backend's.
     page.queue(default_concurrency_limit=None, api_open=False)
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings))
+    try:
+        _, address, _ = page.launch(prevent_thread_lock=True, quiet=True,
+                                    **launch_options(settings))
+    except OSError:
+        raise EaselError(f"Easel cannot listen on {settings.host}, port {settings.port}: choose "
+                         "others with EASEL_HOST and EASEL_PORT.") from None
     return address
 
 
@@ -54,6 +64,8 @@ def main() -> None:
                         format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("httpx", "httpcore", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Uploads and finished pictures; read when components are made.
+    os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
     backend = build_backend(settings)
     page = build_page(load_playground(backend.registry, backend, backend.cache))
     address = serve(page, settings)

@@ -81,9 +81,11 @@
   }
 
   document.addEventListener("click", (event) => {
-    const target = event.target.closest("[data-details], [data-prompt], .examples [role=tab]");
+    const target = event.target.closest(
+      "[data-details], [data-prompt], [data-api], .examples [role=tab]");
     if (!target) return;
-    if (target.dataset.details) show(target);
+    if (target.matches("[data-api]")) find("footer .show-api")?.click();
+    else if (target.dataset.details) show(target);
     else if (target.dataset.prompt) type("#prompt textarea", target.dataset.prompt);
     else openKind(target);
   });

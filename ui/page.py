@@ -14,6 +14,7 @@ from ui.api import add_endpoints
 from ui.controls import PipelineControls, build_choice, build_options
 from ui.examples import render_examples
 from ui.generate import one_sentence, prepare, stream_run
+from ui.lesson import render_lessons
 from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.render import render_empty, render_run, render_vocabulary_note
@@ -49,7 +50,8 @@ def build_page(playground: Playground) -> gr.Blocks:
                 surprise = gr.Button(strings.SURPRISE, size="sm", elem_id="surprise",
                                      visible=playground.surprise is not None)
                 seed = _build_settings(controls)
-        gr.HTML(f'<span>{strings.FOOTER}</span><a href="?view=api">API</a>', elem_id="colophon",
+                gr.HTML(render_lessons(playground.registry.names()), elem_id="lessons", **PLAIN)
+        gr.HTML(f'<span>{strings.FOOTER}</span><button data-api>API</button>', elem_id="colophon",
                 **PLAIN)
 
         store = PictureStore(stage)
@@ -62,8 +64,8 @@ def build_page(playground: Playground) -> gr.Blocks:
 
 def _build_prompt() -> tuple[gr.Textbox, gr.HTML]:
     prompt = gr.Textbox(value=strings.FIRST_PROMPT, label=strings.PROMPT_LABEL, lines=2,
-                        max_lines=6, placeholder=strings.PROMPT_PLACEHOLDER, autofocus=True,
-                        max_length=MAX_PROMPT_CHARS, elem_id="prompt")
+                        max_lines=6, placeholder=strings.PROMPT_PLACEHOLDER, elem_id="prompt",
+                        max_length=MAX_PROMPT_CHARS)
     return prompt, gr.HTML("", elem_id="prompt-note", **PLAIN)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from ui import strings
-from ui.run_state import Card, Panel, RunView
+from ui.run_state import Card, Panel, RunView, data_uri
 
 CURVE_WIDTH, CURVE_HEIGHT = 240, 36
 
@@ -47,7 +47,8 @@ def render_panel(panel: Panel, crowded: bool) -> str:
     if panel.cards:
         tiles = [_card(card, rank) for rank, card in enumerate(panel.cards, 1)]
     else:
-        tiles = [_preview(panel, url) for url in panel.previews]
+        drawn = panel.preview.images if panel.preview else ()
+        tiles = [_preview(panel, data_uri(image)) for image in drawn]
         if panel.phase in ("waiting", "running"):
             tiles += [_blank() for _ in range(panel.num_images - len(tiles))]
     body = _tiles(tiles, panel.num_images, crowded) if tiles else ""
@@ -112,6 +113,8 @@ def _curves(panel: Panel) -> str:
 
 
 def _curve(name: str, points: Sequence[tuple[int, float]]) -> str:
+    # No more points than pixels; the last one always counts.
+    points = [*points[:-1:max(1, len(points) // CURVE_WIDTH)], points[-1]]
     values = [value for _, value in points]
     low, span = min(values), (max(values) - min(values)) or 1.0
     first, steps = points[0][0], (points[-1][0] - points[0][0]) or 1

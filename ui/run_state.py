@@ -62,7 +62,7 @@ class Panel:
     total: int = 0
     elapsed_s: float = 0.0
     message: str = ""
-    previews: tuple[str, ...] = ()
+    preview: Preview | None = None
     cards: tuple[Card, ...] = ()
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
@@ -77,21 +77,21 @@ class Panel:
     def show_preview(self, event: Preview) -> None:
         """Take in pictures in the making."""
         self.phase = "running"
-        self.previews = tuple(data_uri(image) for image in event.images)
+        self.preview = event
 
     def finish(self, cards: Sequence[Card], elapsed_s: float, stopped: bool) -> None:
         """Take in the finished pictures, in rank order."""
-        self.cards, self.previews = tuple(cards), ()
+        self.cards, self.preview = tuple(cards), None
         self.elapsed_s, self.message = elapsed_s, ""
         self.phase = "stopped" if stopped else "done"
 
     def fail(self, sentence: str) -> None:
         """End with a sentence in place of pictures."""
-        self.phase, self.message, self.previews = "failed", sentence, ()
+        self.phase, self.message, self.preview = "failed", sentence, None
 
     def stop(self) -> None:
         """End without pictures because the user pressed Stop."""
-        self.phase, self.message, self.previews = "stopped", "", ()
+        self.phase, self.message, self.preview = "stopped", "", None
 
     def status(self) -> str:
         """The line under the title."""

@@ -1,0 +1,45 @@
+"""How each generator works, in a few sentences that fold away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+RANKING = (
+    "How CLIP ranks",
+    "CLIP turns a prompt and a picture each into a vector of the same space. The score is the "
+    "cosine of the angle between the two: the closer to 1, the better the picture fits the words. "
+    "The ranker is not the CLIP that guides VQGAN+CLIP, because a picture that was optimised "
+    "against one CLIP must not be judged by it.",
+    "Radford et al., 2021, “Learning Transferable Visual Models From Natural Language "
+    "Supervision”",
+)
+LESSONS = {
+    "dalle": (
+        "How DALL·E draws",
+        "A picture is a grid of 16 × 16 codes, each one of a few hundred that a VQGAN learned. "
+        "A transformer reads the prompt and writes the codes a few at a time, each drawn at random "
+        "in proportion to how likely it is after the words and the codes so far. The VQGAN’s "
+        "decoder turns the grid into pixels. Guidance compares what the model expects with the "
+        "prompt and without it, and follows the difference.",
+        "Ramesh et al., 2021, “Zero-Shot Text-to-Image Generation”",
+    ),
+    "vqgan_clip": (
+        "How VQGAN+CLIP draws",
+        "Nothing is trained here: a picture is improved until it fits. It starts as a plain field "
+        "of a VQGAN’s latents. At every step the decoded picture is cut into many random pieces, a "
+        "CLIP compares each piece with the prompt, and the gradient of that score moves the "
+        "latents a little. The curve beside the picture is the score’s distance from the prompt.",
+        "Crowson et al., 2022, “VQGAN-CLIP: Open Domain Image Generation and Editing with Natural "
+        "Language Guidance”",
+    ),
+}
+
+
+def render_lessons(pipeline_names: Iterable[str]) -> str:
+    """Folds for the generators on offer, and one for the ranking."""
+    lessons = [LESSONS[name] for name in pipeline_names if name in LESSONS]
+    return "".join(
+        f"<details class='lesson'><summary>{escape(title)}</summary><p>{escape(text)}</p>"
+        f"<p class='paper'>{escape(paper)}</p></details>"
+        for title, text, paper in [*lessons, RANKING])
