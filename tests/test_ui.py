@@ -1,0 +1,112 @@
+"""Pieces of the page without a server: controls from options, the state of a run, its HTML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import gradio as gr
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field
+
+from pipelines.events import Preview, Progress
+from pipelines.options import Options, option_fields
+from ui.controls import component_of, slider_step
+from ui.render import render_run, render_vocabulary_note
+from ui.run_state import Card, Panel, RunView, seconds
+
+SCRIPT = '<img src=x onerror="alert(1)">'
+
+
+class Every(Options):
+    """One option of each kind."""
+
+    whole: int = Field(3, ge=1, le=9, title="Whole", description="A whole number.")
+    share: float = Field(0.5, ge=0, le=1, description="A share.")
+    open_ended: int = Field(0, ge=0, description="No upper bound.")
+    seedlike: int = Field(0, ge=0, le=2**32, description="Too many values for a slider.")
+    mode: Literal["a", "b"] = Field("b", description="A choice.")
+    on: bool = Field(True, description="A switch.")
+    words: str = Field("", description="A text.")
+
+
+def test_every_kind_of_option_has_a_control_with_its_bounds() -> None:
+    controls = {option.name: component_of(option) for option in option_fields(Every)}
+    whole, share = controls["whole"], controls["share"]
+    assert isinstance(whole, gr.Slider)
+    assert (whole.minimum, whole.maximum, whole.step, whole.value) == (1, 9, 1, 3)
+    assert (whole.label, whole.info) == ("Whole", "A whole number.")
+    assert isinstance(share, gr.Slider)
+    assert share.step == 0.01
+    assert type(controls["open_ended"]) is gr.Number
+    assert type(controls["seedlike"]) is gr.Number
+    assert isinstance(controls["mode"], gr.Dropdown)
+    assert controls["mode"].value == "b"
+    assert isinstance(controls["on"], gr.Checkbox)
+    assert isinstance(controls["words"], gr.Textbox)
+
+
+@given(st.floats(1e-6, 1e9))
+def test_slider_steps_are_round_and_about_a_hundredth(span: float) -> None:
+    step = slider_step(span)
+    assert 39 <= span / step <= 101
+    assert f"{step:.0e}"[0] in "125"
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0.04, "0.0 s"), (3.14, "3.1 s"), (9.97, "10 s"), (59.6, "60 s"), (99.6, "1 min 40 s"),
+    (120.2, "2 min"), (3661, "61 min 1 s"),
+])
+def test_durations_are_said_as_people_say_them(value: float, text: str) -> None:
+    assert seconds(value) == text
+
+
+def test_status_says_the_step_the_seconds_and_what_is_left() -> None:
+    panel = Panel("sketch", "Sketch", "a cat", 2)
+    assert panel.status() == "Next in line"
+    panel.show_progress(Progress(0, 0, 0.5, "Loading the VQGAN, 12 MB."))
+    assert panel.status() == "Loading the VQGAN, 12 MB."
+    panel.show_progress(Progress(16, 64, 2.0))
+    assert panel.status() == "Step 16 of 64 · 2.0 s · about 6.0 s left"
+    panel.stop()
+    assert panel.status() == "Stopped before a picture was finished."
+
+
+def card(score: float | None, generator: str = "Sketch") -> Card:
+    return Card(Path("/tmp/a.png"), SCRIPT, generator, 1, score, None, (("Fact", SCRIPT),))
+
+
+def test_the_joint_ranking_waits_for_everyone_and_sorts_by_score() -> None:
+    first, second = Panel("a", "A", "a cat", 2), Panel("b", "B", "a cat", 1)
+    first.finish([card(0.4, "A"), card(0.2, "A")], 1.0, stopped=False)
+    view = RunView([first, second])
+    assert view.joint_ranking() == []
+    second.finish([card(0.3, "B"), card(None, "B")], 1.0, stopped=False)
+    assert [c.clip_score for c in view.joint_ranking()] == [0.4, 0.3, 0.2]
+    assert RunView([first]).joint_ranking() == []
+
+
+def test_texts_from_outside_are_inert() -> None:
+    panel = Panel("sketch", SCRIPT, SCRIPT, 2)
+    panel.show_progress(Progress(1, 2, 0.1, SCRIPT, {SCRIPT: 1.0}))
+    panel.show_progress(Progress(2, 2, 0.2, SCRIPT, {SCRIPT: 0.5}))
+    panel.show_preview(Preview(1, np.zeros((1, 8, 8, 3), np.uint8), (0,)))
+    drawing = render_run(RunView([panel], alert=SCRIPT))
+    panel.finish([card(0.4, SCRIPT)], 1.0, stopped=False)
+    done = render_run(RunView([panel]))
+    note = render_vocabulary_note([SCRIPT], truncated=True)
+    for html in (drawing, done, note):
+        assert "<img src=x" not in html
+        assert "&lt;img src=x" in html
+
+
+def test_a_long_loss_curve_is_thinned_and_keeps_its_end() -> None:
+    panel = Panel("sketch", "Sketch", "a cat", 1)
+    for step in range(5000):
+        panel.show_progress(Progress(step, 5000, 1.0, losses={"loss": 1 / (1 + step)}))
+    html = render_run(RunView([panel]))
+    assert html.count(",") < 600
+    assert "<b>0.000</b>" in html
