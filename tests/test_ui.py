@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import Field
 
 from pipelines.events import Preview, Progress
+from pipelines.metadata import read_png, save_png
 from pipelines.options import Options, option_fields
+from pipelines.registry import Registry
+from tests.sketch import SketchPipeline
 from ui.controls import component_of, slider_step
-from ui.render import render_run, render_vocabulary_note
+from ui.render import render_empty, render_run, render_vocabulary_note
 from ui.run_state import Card, Panel, RunView, seconds
+from ui.samples import load_samples
 
 SCRIPT = '<img src=x onerror="alert(1)">'
 
@@ -101,6 +106,24 @@ def test_texts_from_outside_are_inert() -> None:
     for html in (drawing, done, note):
         assert "<img src=x" not in html
         assert "&lt;img src=x" in html
+
+
+def test_samples_are_described_by_their_own_metadata(tmp_path: Path) -> None:
+    image = np.full((16, 16, 3), 90, np.uint8)
+    facts = {"prompt": SCRIPT, "pipeline": "sketch", "seed": 5, "scores": {"clip": 0.25}}
+    save_png(tmp_path / "a.png", image, facts)
+    Image.fromarray(image).save(tmp_path / "b.png")  # without metadata
+    (tmp_path / "c.png").write_bytes(b"not a picture")
+    save_png(tmp_path / "d.png", image, facts | {"pipeline": "retired"})
+    registry = Registry()
+    registry.register(SketchPipeline())
+    samples = load_samples(gr.HTML(), registry, tmp_path)
+    assert [(c.generator, c.seed, c.clip_score) for c in samples] == [
+        ("Sketch", 5, 0.25), ("retired", 5, 0.25)]
+    assert read_png(samples[0].path.read_bytes())["easel"] == facts
+    html = render_empty(samples)
+    assert html.count("<img") == 2
+    assert SCRIPT not in html
 
 
 def test_a_long_loss_curve_is_thinned_and_keeps_its_end() -> None:

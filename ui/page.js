@@ -43,14 +43,15 @@
     const save = element("a", "", "Save PNG");
     save.href = card.url;
     save.download = card.filename;
-    const seed = element("button", "", "Use this seed");
-    seed.type = "button";
-    seed.addEventListener("click", () => {
+    const again = element("button", "", "Use prompt and seed");
+    again.type = "button";
+    again.addEventListener("click", () => {
+      type("#prompt textarea", card.prompt);
       type("#seed textarea, #seed input", String(card.seed));
       dialog.close();
     });
     const actions = element("div", "actions");
-    actions.append(save, seed);
+    actions.append(save, again);
     const facts = element("div", "facts");
     facts.append(element("h3", "", card.prompt), list, actions);
     const body = element("div", "body");

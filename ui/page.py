@@ -19,6 +19,7 @@ from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.render import render_empty, render_run, render_vocabulary_note
 from ui.run_state import RunView
+from ui.samples import load_samples
 
 # Files are kept for a day after they were made, and looked through every hour.
 DELETE_CACHE_S = (3600, 86400)
@@ -44,7 +45,8 @@ def build_page(playground: Playground) -> gr.Blocks:
                                          elem_id="generate")
                     stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="stop")
                 gr.HTML(f'<p class="keys">{strings.KEYS}</p>', **PLAIN)
-            stage = gr.HTML(render_empty(), elem_id="stage", **PLAIN)
+            stage = gr.HTML("", elem_id="stage", **PLAIN)
+            stage.value = render_empty(load_samples(stage, playground.registry))
             with gr.Column(elem_id="more"):
                 gr.HTML(render_examples(), elem_id="examples", **PLAIN)
                 surprise = gr.Button(strings.SURPRISE, size="sm", elem_id="surprise",

@@ -26,15 +26,15 @@ def render_run(view: RunView) -> str:
             + _tiles((_card(card, rank, named=True) for rank, card in enumerate(ranking, 1)),
                      len(ranking), crowded=True)
             + "</section>")
-    return "".join(parts) if parts else render_empty()
+    return "".join(parts)
 
 
-def render_empty(num_images: int = 4) -> str:
-    """The stage before the first run: as large as the pictures will be, so nothing jumps."""
-    blanks = _tiles((_blank() for _ in range(num_images)), num_images, crowded=False)
-    return (f'<section class="panel empty"><header><p class="status">'
-            f'{escape(strings.EMPTY_STAGE)}</p></header><div class="bar rest"></div>'
-            f"{blanks}</section>")
+def render_empty(samples: Sequence[Card] = (), num_images: int = 4) -> str:
+    """The stage before the first run: samples or blanks, as large as the pictures will be."""
+    tiles = [_sample(card) for card in samples] or [_blank() for _ in range(num_images)]
+    hint = strings.SAMPLES_STAGE if samples else strings.EMPTY_STAGE
+    return (f'<section class="panel empty"><header><p class="status">{escape(hint)}</p></header>'
+            f'<div class="bar rest"></div>{_tiles(tiles, len(tiles), crowded=False)}</section>')
 
 
 def render_panel(panel: Panel, crowded: bool) -> str:
@@ -53,10 +53,13 @@ def render_panel(panel: Panel, crowded: bool) -> str:
             tiles += [_blank() for _ in range(panel.num_images - len(tiles))]
     body = _tiles(tiles, panel.num_images, crowded) if tiles else ""
     body = f'<div class="drawn">{body}{_curves(panel)}</div>'
-    role = "alert" if panel.phase == "failed" else "status"
+    # Said once it is over; the progress bar is there for those who ask meanwhile.
+    busy = panel.phase in ("waiting", "running")
+    role = 'role="alert"' if panel.phase == "failed" else (
+        f'role="status" aria-live="{"off" if busy else "polite"}"')
     return (f'<section class="panel {panel.phase}" aria-label="{escape(panel.title)}">'
             f'<header><h2>{escape(panel.title)}</h2>'
-            f'<p class="status" role="{role}">{escape(panel.status())}</p></header>'
+            f'<p class="status" {role}>{escape(panel.status())}</p></header>'
             f"{_bar(panel)}{body}</section>")
 
 
@@ -89,21 +92,29 @@ def _preview(panel: Panel, url: str) -> str:
 
 
 def _card(card: Card, rank: int, named: bool = False) -> str:
-    details = escape(json.dumps({
-        "url": card.url, "filename": card.path.name, "prompt": card.prompt, "rank": rank,
-        "generator": card.generator, "seed": card.seed, "facts": card.facts,
-    }, ensure_ascii=False))
     score = "" if card.clip_score is None else (
         f'<span class="score" title="Cosine similarity of picture and prompt, by the ranker">'
         f"CLIP {card.clip_score:.3f}</span>")
     right = (f'<span class="from">{escape(card.generator)}</span>' if named
              else f'<span class="from seed">seed {card.seed}</span>')
-    return (f'<figure class="tile done"><button type="button" class="frame" '
-            f'data-details="{details}" aria-label="Open picture {rank} large: '
-            f'{escape(card.prompt)}">'
-            f'<img src="{escape(card.url)}" alt="{escape(card.prompt)}"></button>'
+    return (f'<figure class="tile done">{_frame(card, rank)}'
             f'<figcaption><span class="rank">{rank}</span>{score}'
             f"{right}</figcaption></figure>")
+
+
+def _sample(card: Card) -> str:
+    return (f'<figure class="tile sample">{_frame(card, 1)}'
+            f"<figcaption>{escape(card.prompt)}</figcaption></figure>")
+
+
+def _frame(card: Card, rank: int) -> str:
+    """The picture as a button that opens it large; page.js reads the details."""
+    details = escape(json.dumps({
+        "url": card.url, "filename": card.path.name, "prompt": card.prompt, "rank": rank,
+        "seed": card.seed, "facts": card.facts}, ensure_ascii=False))
+    return (f'<button type="button" class="frame" data-details="{details}" '
+            f'aria-label="Open picture {rank} large: {escape(card.prompt)}">'
+            f'<img src="{escape(card.url)}" alt="{escape(card.prompt)}"></button>')
 
 
 def _curves(panel: Panel) -> str:

@@ -25,6 +25,7 @@ INIT_IMAGE_LABEL = "Start from a picture (PNG, JPEG or WebP)"
 
 NOTHING_TICKED = "No generator is ticked: tick at least one."
 UNEXPECTED = "Something went wrong on this machine; the details are in the server's log."
+SAMPLES_STAGE = "Drawn by Easel earlier. Your pictures appear here, the best match first."
 EMPTY_STAGE = "The pictures appear here, the best match first."
 WAITING = "Next in line"
 STARTING = "Starting"
