@@ -1,0 +1,79 @@
+"""Every embedded model in small, with random weights, behind a real cache."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pipelines.model_cache import ModelCache
+from pipelines.models import clip, upscaler, vqgan
+from pipelines.models.clip import ClipModel
+from pipelines.models.transformer import ImageTransformer, TransformerConfig
+from pipelines.vocabulary import Vocabulary
+
+GRID = vqgan.VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks=1,
+                         attn_resolutions=(), z_channels=32, embed_dim=3, n_embed=125,
+                         levels=(5, 5, 5), patch_size=2)
+LEARNED = vqgan.VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks=1,
+                            attn_resolutions=(), z_channels=32, embed_dim=4, n_embed=64,
+                            patch_size=2)
+TRANSFORMER = TransformerConfig(text_vocab_size=3072, codebook_size=16, digits=2, grid=8, patch=2,
+                                dim=32, depth=2, heads=2, code_dim=16, head_dim=32)
+
+
+def clip_config(width: int) -> dict:
+    return {"embed_dim": 32, "init_logit_bias": -10.0,
+            "vision_cfg": {"image_size": 32, "layers": 1, "width": width, "head_width": 16,
+                           "patch_size": 8, "pool_type": "avg"},
+            "text_cfg": {"context_length": 32, "vocab_size": 3072, "width": 32, "heads": 2,
+                         "layers": 1, "pool_type": "eos", "eos_id": 2, "pad_id": 0,
+                         "no_causal_mask": True}}
+
+
+class SmallLoader:
+    """Builds the models of the catalogue in small.
+
+    Args:
+        codes: configuration of the VQGAN.
+    """
+
+    def __init__(self, codes: vqgan.VQGANConfig = GRID) -> None:
+        self.codes = codes
+
+    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """The same random weights every time, without touching the global generator."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(len(model_id))
+            model = self._build(model_id.removeprefix("embedded/"))
+        return model.to(device, dtype).requires_grad_(False).eval()
+
+    def _build(self, name: str) -> nn.Module:
+        if name == "dalle":
+            transformer = ImageTransformer(TRANSFORMER)
+            transformer.initialise()
+            nn.init.normal_(transformer.head.weight, std=1.0)  # choices that differ
+            nn.init.normal_(transformer.text_position, std=0.5)
+            return transformer
+        if name == "vqgan":
+            return vqgan.VQGAN(self.codes)
+        if name == "upscaler":
+            return upscaler.Upscaler(upscaler.UpscalerConfig(channels=8, blocks=1))
+        config = clip_config(48 if name == "clip-guide" else 32)
+        return ClipModel(clip.build(config), Vocabulary.load(), clip.image_size(config))
+
+    def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
+        """Not known."""
+        return 0
+
+    def title(self, model_id: str) -> str:
+        """The id itself."""
+        return model_id
+
+    def fingerprint(self, model_id: str) -> str | None:
+        """None: there is no file."""
+        return None
+
+
+def small_cache(codes: vqgan.VQGANConfig = GRID) -> ModelCache:
+    """A cache of small models on the CPU."""
+    return ModelCache(SmallLoader(codes), "cpu")
