@@ -1,0 +1,175 @@
+"""DALL·E: one transformer writes the codes of a picture after the prompt, a VQGAN draws them.
+
+Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2; guidance without a
+second network: Gafni et al., "Make-A-Scene" (2022), section 3.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from pydantic.config import JsonDict
+from torch import Tensor
+
+from pipelines.events import Event, Preview, Progress, Result
+from pipelines.models.transformer import ImageTransformer, KVCache
+from pipelines.models.vqgan import VQGAN
+from pipelines.options import Options
+from pipelines.pixels import enlarge, to_uint8
+from pipelines.registry import Pipeline, RunContext
+from pipelines.request import Request, candidate_seed, resolve_seed
+from pipelines.rerank import RANKER, rank_candidates
+from pipelines.sampling import RowNoise, choose, guide
+from pipelines.vocabulary import Vocabulary
+
+MODELS = ("embedded/dalle", "embedded/vqgan", "embedded/upscaler", RANKER)
+ADVANCED: JsonDict = {"advanced": True}
+
+
+class DalleOptions(Options):
+    """How codes are drawn."""
+
+    guidance_scale: float = Field(
+        default=3.0, ge=1, le=20, title="Guidance",
+        description="How closely to follow the prompt; 1 is faster and freer.")
+    temperature: float = Field(
+        default=1.0, ge=0.1, le=2, title="Temperature",
+        description="Lower is safer and more alike, higher is bolder and more varied.")
+    top_k: int = Field(
+        default=64, ge=0, le=1024, title="Top k", json_schema_extra=ADVANCED,
+        description="Draw each token from this many of the likeliest; 0 for all.")
+    top_p: float = Field(
+        default=1.0, ge=0.01, le=1, title="Top p", json_schema_extra=ADVANCED,
+        description="Draw each token from the likeliest that have this probability together.")
+    preview_every: int = Field(
+        default=8, ge=1, le=256, title="Preview interval", json_schema_extra=ADVANCED,
+        description="Steps between previews.")
+
+
+@dataclass
+class _Writing:
+    """Pictures while they are written.
+
+    Attributes:
+        noise: random numbers of each picture.
+        cache: keys and values of ``rows`` rows.
+        rows: pictures, twice that with guidance: rows without a caption follow the others.
+        hidden: (rows, dim), what the next block is drawn from.
+        blocks: (N, patch² · digits) each, in the order of writing.
+    """
+
+    noise: RowNoise
+    cache: KVCache
+    rows: int
+    hidden: Tensor
+    blocks: list[Tensor]
+
+
+@torch.no_grad()
+def begin(model: ImageTransformer, text_ids: Tensor, seeds: Sequence[int], guided: bool,
+          ) -> _Writing:
+    """Read the prompt.
+
+    Args:
+        model: the transformer.
+        text_ids: (2, text_length) int64: the prompt's and those of an empty one.
+        seeds: one a picture.
+        guided: also keep rows without a caption.
+    """
+    weight = model.start
+    ids = text_ids.to(weight.device).repeat_interleave(len(seeds), dim=0)
+    ids = ids if guided else ids[:len(seeds)]
+    cache = model.new_cache(len(ids), weight.device, weight.dtype)
+    return _Writing(RowNoise(seeds), cache, len(ids), model.prefill(ids, cache), [])
+
+
+@torch.no_grad()
+def write_block(model: ImageTransformer, writing: _Writing, options: DalleOptions) -> None:
+    """Read the block before, if there is one, and draw the next one of every picture."""
+    count, rows = len(writing.noise), writing.rows
+    noise = iter(writing.noise.draw(model.block_codes, model.config.codebook_size).unbind(1))
+
+    def draw(logits: Tensor) -> Tensor:
+        logits = logits.float()
+        if rows > count:
+            logits = guide(logits[:count], logits[count:], options.guidance_scale)
+        tokens = choose(logits, next(noise), options.temperature, options.top_k, options.top_p)
+        return tokens.repeat(rows // count)
+
+    if writing.blocks:
+        previous = writing.blocks[-1].repeat(rows // count, 1)
+        writing.hidden = model.step(previous, writing.cache)
+    writing.blocks.append(model.sample_block(writing.hidden, draw)[:count])
+
+
+@torch.no_grad()
+def draw_codes(model: ImageTransformer, vqgan: VQGAN, blocks: Sequence[Tensor]) -> Tensor:
+    """Decode what is written so far; the rest is grey.
+
+    Args:
+        model: knows where the blocks go.
+        vqgan: decodes.
+        blocks: at least one, (N, patch² · digits) each.
+
+    Returns:
+        (N, 3, H, W), about [-1, 1].
+    """
+    missing = model.num_steps - len(blocks)
+    blank = torch.zeros_like(blocks[0])
+    codes = model.to_grid(torch.stack([*blocks, *[blank] * missing], dim=1))
+    codes = codes.clamp_max(vqgan.config.n_embed - 1)  # digits can spell more than there are
+    if not missing:
+        return vqgan.decode_indices(codes)
+    empty = [torch.zeros_like(blank)] * len(blocks) + [torch.ones_like(blank)] * missing
+    unwritten = model.to_grid(torch.stack(empty, dim=1)) > 0
+    # The decoder looks beyond the edge of what is written: let it see the calmest code there.
+    latents = torch.zeros(1, vqgan.config.embed_dim, 1, 1, device=codes.device)
+    pixels = vqgan.decode_indices(torch.where(unwritten, vqgan.nearest(latents), codes))
+    scale = pixels.shape[-1] // codes.shape[-1]
+    mask = unwritten.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    return pixels.masked_fill(mask[:, None], 0)
+
+
+class DallePipeline(Pipeline):
+    """Writes pictures code by code, all candidates side by side."""
+
+    name, title = "dalle", "DALL·E"
+    summary = "A transformer reads the prompt and writes the picture, code by code."
+    Options = DalleOptions
+    models = MODELS
+
+    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
+
+        A run that is stopped keeps its pictures as far as they are written, the rest grey.
+        """
+        options = DalleOptions.model_validate(request.options)
+        first = resolve_seed(request)
+        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+        yield from context.loading(*MODELS)
+        # All at once: a model that is broken is found before the work, and Stop keeps its pictures
+        # without waiting for the ranker.
+        with ExitStack() as stack:
+            model, vqgan, upscaler, clip = (stack.enter_context(context.lease(m)) for m in MODELS)
+            context.check()
+            length = model.config.text_length
+            text_ids = Vocabulary.load()([request.prompt, ""], context_length=length)
+            writing = begin(model, text_ids, seeds, options.guidance_scale != 1)
+            for step in range(1, model.num_steps + 1):
+                write_block(model, writing, options)
+                if context.cancelled():
+                    break
+                if (step - 1) % options.preview_every == 0:
+                    pixels = draw_codes(model, vqgan, writing.blocks)
+                    yield Preview(step, to_uint8(pixels), seeds)
+                yield Progress(step, model.num_steps, context.elapsed_s())
+            pixels = draw_codes(model, vqgan, writing.blocks)
+            yield Progress(len(writing.blocks), model.num_steps, context.elapsed_s(), "Ranking.")
+            stopped = len(writing.blocks) < model.num_steps
+            images = enlarge(pixels, upscaler)
+            candidates = rank_candidates(images, seeds, [(request.prompt, 1.0)], clip)
+        yield Result(candidates, context.elapsed_s(), {"stopped": True} if stopped else {})

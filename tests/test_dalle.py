@@ -1,0 +1,160 @@
+"""DALL·E with small models: reproducible candidates, previews, guidance, Stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.dalle import DalleOptions, DallePipeline, begin, draw_codes, write_block
+from pipelines.errors import Cancelled, InvalidRequest
+from pipelines.events import Event, Preview, Progress, Result
+from pipelines.model_cache import ModelCache
+from pipelines.models.transformer import ImageTransformer
+from pipelines.registry import Registry, RunContext
+from pipelines.request import validate
+from tests.small_models import TRANSFORMER, small_cache
+
+STEPS = (TRANSFORMER.grid // TRANSFORMER.patch) ** 2
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[ModelCache]:
+    built = small_cache()
+    yield built
+    built.close()
+
+
+def events_of(cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
+              **fields: Any) -> list[Event]:
+    registry = Registry()
+    registry.register(DallePipeline())
+    request = validate({"pipeline": "dalle", "prompt": "a red apple", "seed": 5, **fields},
+                       registry)
+    context = RunContext(cache, torch.device("cpu"), cancelled=cancelled)
+    return list(registry.get("dalle").run(request, context))
+
+
+def result_of(events: list[Event]) -> Result:
+    assert isinstance(events[-1], Result)
+    return events[-1]
+
+
+def test_a_run_from_loading_to_ranked_pictures() -> None:
+    events = events_of(small_cache(), num_images=3)
+    messages = [e.message for e in events if isinstance(e, Progress) and e.message]
+    assert sum(m.startswith("Loading the embedded/") for m in messages) == 4
+    steps = [e.step for e in events if isinstance(e, Progress) and e.total and not e.message]
+    assert steps == list(range(1, STEPS + 1))
+    result = result_of(events)
+    assert result.metadata == {}
+    assert {c.seed for c in result.candidates} == {5, 6, 7}
+    assert all(c.seed == 5 + c.index for c in result.candidates)
+    scores = [c.scores["clip"] for c in result.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(c.scores["probability"] for c in result.candidates) == pytest.approx(1)
+    assert result.candidates[0].image.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_a_candidate_is_drawn_again_alone(cache: ModelCache, guidance_scale: float) -> None:
+    options = {"guidance_scale": guidance_scale, "top_p": 0.9}
+    together = result_of(events_of(cache, num_images=5, options=options))
+    images = {c.seed: c.image.astype(int) for c in together.candidates}
+    assert not np.array_equal(images[5], images[6])
+    for seed in (6, 9):
+        alone = result_of(events_of(cache, num_images=1, seed=seed, options=options))
+        assert np.abs(alone.candidates[0].image - images[seed]).max() <= 1
+
+
+def test_codes_do_not_depend_on_the_batch(cache: ModelCache) -> None:
+    ids = torch.randint(4, 3000, (2, 32), generator=torch.Generator().manual_seed(0))
+    with cache.lease("embedded/dalle") as model:
+        def codes(seeds: list[int]) -> torch.Tensor:
+            writing = begin(model, ids, seeds, guided=True)
+            for _ in range(model.num_steps):
+                write_block(model, writing, DalleOptions())
+            return torch.stack(writing.blocks, dim=1)
+
+        together = codes(list(range(16)))
+        for seed in (0, 7, 15):
+            assert torch.equal(together[seed], codes([seed])[0])
+
+
+def test_the_seed_decides(cache: ModelCache) -> None:
+    first, again, other = (result_of(events_of(cache, num_images=1, seed=seed)).candidates[0].image
+                           for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_no_guidance_halves_the_rows(cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+    real = ImageTransformer.new_cache
+
+    def counted(self: ImageTransformer, batch_size: int, *args: Any) -> Any:
+        rows.append(batch_size)
+        return real(self, batch_size, *args)
+
+    monkeypatch.setattr(ImageTransformer, "new_cache", counted)
+    for scale in (1.0, 2.5):
+        events_of(cache, num_images=3, options={"guidance_scale": scale})
+    assert rows == [3, 6]
+
+
+def test_previews_fill_the_picture_from_the_top(cache: ModelCache) -> None:
+    events = events_of(cache, num_images=2, options={"preview_every": 4})
+    previews = [e for e in events if isinstance(e, Preview)]
+    assert [p.step for p in previews] == [1, 5, 9, 13]
+    assert all(p.images.shape == (2, 32, 32, 3) and p.seeds == (5, 6) for p in previews)
+    grey = [(p.images == 128).all(axis=(0, 3)) for p in previews]
+    assert grey[0][:, 8:].all()
+    assert grey[1][16:].all()
+    assert not grey[1][:8].any()
+    assert len([e for e in events_of(cache, options={"preview_every": 256})
+                if isinstance(e, Preview)]) == 1
+
+
+def test_stop_keeps_what_is_written(cache: ModelCache) -> None:
+    polls = iter([False] * 6)  # one before the first step, one after each
+    events = events_of(cache, lambda: next(polls, True), num_images=2)
+    steps = [e.step for e in events if isinstance(e, Progress) and not e.message]
+    assert steps == [1, 2, 3, 4, 5], "the step in which it was stopped is the last"
+    result = result_of(events)
+    assert result.metadata == {"stopped": True}
+    assert len(result.candidates) == 2
+
+
+def test_stop_before_the_first_step_keeps_nothing(cache: ModelCache) -> None:
+    with pytest.raises(Cancelled):
+        events_of(cache, lambda: True)
+
+
+def test_models_are_given_back(cache: ModelCache) -> None:
+    registry = Registry()
+    registry.register(DallePipeline())
+    request = validate({"pipeline": "dalle", "prompt": "a cat", "seed": 0}, registry)
+    run = cast(Any, registry.get("dalle").run(request, RunContext(cache, torch.device("cpu"))))
+    while not isinstance(next(run), Preview):
+        pass
+    assert any(model.leases for model in cache.stats().models)
+    assert torch.is_grad_enabled(), "no grad mode is held across a yield"
+    run.close()
+    assert not any(model.leases for model in cache.stats().models)
+
+
+def test_a_whole_picture_is_decoded_as_it_is(cache: ModelCache) -> None:
+    with cache.lease("embedded/dalle") as model, cache.lease("embedded/vqgan") as vqgan:
+        codes = torch.randint(0, 125, (2, 8, 8), generator=torch.Generator().manual_seed(0))
+        blocks = model.to_blocks(codes).unbind(1)
+        torch.testing.assert_close(draw_codes(model, vqgan, blocks), vqgan.decode_indices(codes))
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"top_p": 0}, {"top_k": -1},
+                                     {"guidance_scale": float("nan")}, {"preview_every": 0}])
+def test_options_out_of_range_are_refused(cache: ModelCache, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="must be"):
+        events_of(cache, options=options)
