@@ -145,7 +145,7 @@ def test_operations_and_bytes_of_a_module() -> None:
 
 def test_a_step_of_the_transformer_reads_its_weights_and_its_cache() -> None:
     config = TransformerConfig(text_vocab_size=16, codebook_size=8, digits=1, dim=32, depth=2,
-                               heads=2, code_dim=8, head_dim=16, head_depth=1, head_heads=2)
+                               heads=2, code_dim=8, head_dim=24)
     model = ImageTransformer(config)
     cache = model.new_cache(6, "cpu", torch.float32)
     weights = parameter_bytes(model)

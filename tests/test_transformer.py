@@ -19,8 +19,6 @@ TINY = TransformerConfig(
     heads=2,
     code_dim=16,
     head_dim=32,
-    head_depth=1,
-    head_heads=2,
 )
 
 

@@ -27,8 +27,7 @@ CLIP_CONFIG = {"embed_dim": 16,
                "text_cfg": {"context_length": 32, "vocab_size": 64, "width": 32, "layers": 1,
                             "heads": 2}}
 DALLE_CONFIG = {"text_vocab_size": 64, "text_length": 8, "codebook_size": 16, "grid": 4,
-                "dim": 32, "depth": 1, "heads": 2, "code_dim": 8, "head_dim": 16,
-                "head_depth": 1, "head_heads": 2}
+                "dim": 32, "depth": 1, "heads": 2, "code_dim": 8, "head_dim": 24}
 
 
 def entry(model_id: str, family: str, **pins: str) -> CatalogueEntry:

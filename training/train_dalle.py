@@ -72,7 +72,7 @@ class Batches:
         rng = random.Random(f"{self.config['seed']}/{step}")
         count = self.config["batch_size"]
         # Half of each batch from the newest scenes, so that each is seen soon and then again.
-        newest = max(0, len(self.store) - 8 * self.config["chunk"])
+        newest = max(0, len(self.store) - self.config["newest"])
         chosen = [rng.randrange(newest if k % 2 else 0, len(self.store)) for k in range(count)]
         texts = []
         for i in chosen:
@@ -171,7 +171,8 @@ def write(loop: Loop, loss: float) -> float:
     millions = sum(p.numel() for p in loop.ema.parameters()) / 1e6
     card = f"""# Embedded DALL·E
 
-One transformer over text tokens and 256 VQGAN codes, {millions:.1f} M parameters, trained on scenes of `training/world` only.
+One transformer over text tokens and 256 VQGAN codes, {millions:.1f} M parameters.
+Trained on scenes of `training/world` only.
 
 - Command: `python -m training.train_dalle`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
