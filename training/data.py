@@ -55,8 +55,11 @@ class World:
 
 
 def prefetched(make: Callable[[int], T], start: int) -> Iterator[T]:
-    """Yield ``make(start)``, ``make(start + 1)``, … the next one made in a thread meanwhile."""
-    with ThreadPoolExecutor(1) as pool:
+    """Yield ``make(start)``, ``make(start + 1)``, … the next one made in a thread meanwhile.
+
+    That thread computes on one core: as many as the training uses would only get in its way.
+    """
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         future = pool.submit(make, start)
         while True:
             start += 1

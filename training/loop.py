@@ -52,7 +52,8 @@ class Loop:
 
     Args:
         config: with ``name``, ``minutes``, ``lr``, and optionally ``threads``, ``warmup_steps``,
-            ``ema_decay``, ``mixed_precision`` ("bf16" or "no"), ``weight_decay``, ``betas``.
+            ``ema_decay``, ``mixed_precision`` ("bf16" or "no"), ``weight_decay``, ``betas``, and
+            ``muon_lr``: with it the matrices of the model's blocks are trained by Muon.
         model: the network to train.
         runs_dir: where runs are kept.
     """
@@ -68,15 +69,10 @@ class Loop:
         self.device = self.accelerator.device
         self.folder = runs_dir / config["name"]
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.optimizer = torch.optim.AdamW(
-            _decay_groups(model, config.get("weight_decay", 0.05)),
-            lr=config["lr"],
-            betas=tuple(config.get("betas", (0.9, 0.98))),
-            fused=True,
-        )
+        optimizers = _optimizers(model, config)
         self.ema = copy.deepcopy(model).requires_grad_(False).to(self.device)
         self.model = model
-        self.prepared, self.optimizer = self.accelerator.prepare(model, self.optimizer)
+        self.prepared, *self.optimizers = self.accelerator.prepare(model, *optimizers)
         self.step, self.scenes, self.seconds = 0, 0, 0.0
         self.extra: dict[str, Any] = {}
         self._sums: dict[str, float] = {}
@@ -93,8 +89,9 @@ class Loop:
         """Step numbers until the budget is spent; keeps time, the schedule and checkpoints."""
         while self.progress < 1:
             started = time.monotonic()
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.config["lr"] * self._schedule()
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["peak_lr"] * self._schedule()
             yield self.step
             self.step += 1
             self.seconds += time.monotonic() - started
@@ -107,8 +104,9 @@ class Loop:
         """Back-propagate, clip the gradient norm at ``clip`` (1.0), and step the optimiser."""
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.config.get("clip", 1.0))
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
     def log(self, every: int = 50, **values: float | Tensor) -> None:
         """Add to the running means and print them every ``every`` steps."""
@@ -143,7 +141,7 @@ class Loop:
         state = {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "scenes": self.scenes,
             "seconds": self.seconds,
@@ -161,7 +159,8 @@ class Loop:
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.step, self.scenes, self.seconds = state["step"], state["scenes"], state["seconds"]
         self.extra = state["extra"]
         self._logged_step = self.step
@@ -184,15 +183,32 @@ class Loop:
                 averaged.copy_(sources[name])
 
 
-def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-    return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
+def _optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon for the matrices inside the model's blocks and AdamW beside it.
+
+    Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024).
+    """
+    decay = config.get("weight_decay", 0.05)
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    hidden = [p for name, p in named
+              if "muon_lr" in config and p.ndim == 2 and ("blocks." in name or "mlp." in name)]
+    chosen = {id(p) for p in hidden}
+    rest = [p for _, p in named if id(p) not in chosen]
+    lr = config["lr"]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": decay, "peak_lr": lr},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0, "peak_lr": lr},
     ]
+    betas = tuple(config.get("betas", (0.9, 0.98)))
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+    ]
+    if hidden:
+        group = {"params": hidden, "peak_lr": config["muon_lr"]}
+        optimizers.append(torch.optim.Muon([group], lr=config["muon_lr"], weight_decay=decay))
+    return optimizers
 
 
 def compiled(function: Callable, config: dict[str, Any]) -> Callable:
     """``torch.compile`` the function where the configuration asks for it."""
-    return torch.compile(function) if config.get("compile") else function
+    return torch.compile(function, dynamic=False) if config.get("compile") else function
