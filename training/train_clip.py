@@ -2,14 +2,20 @@
 
 Sigmoid loss over all pictures x (captions and hard negatives) of a batch. Every caption brings one
 hard negative (attributes swapped, relation reversed, count changed, ...). Some pictures are
-degraded but keep their caption, some are decoded from VQGAN codes, some fit no caption at all.
+degraded but keep their caption, some are decoded from VQGAN codes, some fit no caption at all. A
+guide is trained on pictures moved against it as well: the gradients of such a network draw
+shapes, where those of an ordinary one draw noise.
 
-Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (2023), section 3.
+Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (2023), section 3; adversarial
+training: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks" (2018);
+what it does to gradients: Santurkar et al., "Image Synthesis with a Single (Robust) Classifier"
+(2019).
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +28,13 @@ from pipelines.vocabulary import Vocabulary
 from training.data import World, prefetched
 from training.degrade import degrade, meaningless, scrambled
 from training.export import export
-from training.loop import RUNS_DIR, Loop, parse_arguments
+from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
 from training.world.captions import hard_negative
 from training.world.scenes import Scene
 
 STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+ADVERSARIAL_RAMP = 0.3  # share of the run in which the attack grows to its full radius
+ADVERSARIAL_STEPS = 2
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -108,6 +116,60 @@ class Pairs:
         return captions + negatives
 
 
+class PictureLoss:
+    """Sigmoid loss of pictures (B, 3, s, s) in [0, 1] against texts (T, D) of unit length.
+
+    Args:
+        clip: with ``logit_scale`` and ``logit_bias``.
+        encode_image: pictures to features.
+        text: features of the texts.
+        labels: (B, T), 1 where a text is true of a picture and -1 elsewhere.
+    """
+
+    def __init__(self, clip: nn.Module, encode_image: Callable[[Tensor], Tensor], text: Tensor,
+                 labels: Tensor) -> None:
+        self.clip, self.encode_image, self.text, self.labels = clip, encode_image, text, labels
+
+    def against(self) -> PictureLoss:
+        """The same loss with fixed texts, for an attack that moves the pictures alone."""
+        return PictureLoss(self.clip, self.encode_image, self.text.detach(), self.labels)
+
+    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss a pair and the logits (B, T)."""
+        image = F.normalize(self.encode_image(pictures).float(), dim=-1)
+        logits = image @ self.text.t() * self.clip.logit_scale.exp() + self.clip.logit_bias
+        return -F.logsigmoid(self.labels * logits).sum() / (self.labels.shape[1] / 2), logits
+
+
+def attacked(pictures: Tensor, loss_of: PictureLoss, radius: float, autocast: Callable,
+             steps: int = ADVERSARIAL_STEPS) -> Tensor:
+    """Move pictures up the loss inside an L2 ball, by projected gradient steps.
+
+    Args:
+        pictures: (B, 3, s, s) in [0, 1].
+        loss_of: the loss; its parameters get no gradient here.
+        radius: of the ball around each picture, in the units of pixels.
+        autocast: context of mixed precision.
+        steps: gradient steps.
+
+    Returns:
+        The same shape and range, without a gradient.
+    """
+    loss_of.clip.requires_grad_(False)
+    shift = torch.zeros_like(pictures)
+    for _ in range(steps):
+        moved = (pictures + shift).clamp(0, 1).requires_grad_()
+        with autocast():
+            loss = loss_of(moved)[0]
+        (gradient,) = torch.autograd.grad(loss, moved)
+        norm = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+        shift = shift + 1.5 * radius / steps * gradient / norm
+        length = shift.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+        shift = shift * (radius / length).clamp_max(1)
+    loss_of.clip.requires_grad_(True)
+    return (pictures + shift).clamp(0, 1).detach()
+
+
 @torch.no_grad()
 def evaluate(clip: ClipModel, world: World, count: int = 1000) -> dict[str, float]:
     """Figures on unseen scenes: the right one of 2 hard captions, and of 100 random ones."""
@@ -143,16 +205,20 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     loop = Loop(config, module)
     world = World()
     pairs = Pairs(config, world, Bank(RUNS_DIR / "bank.pt"))
-    visual = loop.model
-    mean, std = STATISTICS[0][0], STATISTICS[1][0]
+    clip, (mean, std) = loop.model, (STATISTICS[0][0], STATISTICS[1][0])
+    encode_image = compiled(lambda p: clip.encode_image((p - mean) / std), config)
+    encode_text = compiled(clip.encode_text, config)
     batches = prefetched(pairs.batch, loop.step)
     for step in loop.steps():
         pictures, ids, labels = (t.to(loop.device) for t in next(batches))
         with loop.accelerator.autocast():
-            image = F.normalize(visual.encode_image((pictures - mean) / std).float(), dim=-1)
-            text = F.normalize(visual.encode_text(ids).float(), dim=-1)
-        logits = image @ text.t() * visual.logit_scale.exp() + visual.logit_bias
-        loss = -F.logsigmoid(labels * logits).sum() / config["batch_size"]
+            text = F.normalize(encode_text(ids).float(), dim=-1)
+        loss_of = PictureLoss(clip, encode_image, text, labels)
+        radius = config.get("adversarial", 0.0) * min(1.0, loop.progress / ADVERSARIAL_RAMP)
+        if radius:
+            pictures = attacked(pictures, loss_of.against(), radius, loop.accelerator.autocast)
+        with loop.accelerator.autocast():
+            loss, logits = loss_of(pictures)
         loop.backward(loss)
         loop.scenes += config["batch_size"]
         with torch.no_grad():
