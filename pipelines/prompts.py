@@ -1,0 +1,82 @@
+"""The prompt grammar of VQGAN+CLIP: ``text:weight:stop``, several joined by ``|``.
+
+Source: the notebooks of Crowson (2021) and Pixray, whose grammar this is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from pipelines.errors import InvalidRequest
+
+MAX_PROMPTS = 16
+MAX_WEIGHT = 100.0
+
+
+@dataclass(frozen=True)
+class WeightedPrompt:
+    """One target of the optimisation.
+
+    Attributes:
+        text: what it says.
+        weight: how strongly it pulls; a negative one pushes away.
+        stop: no more pull once the squared angular distance, negated for a negative weight, is
+            below this.
+    """
+
+    text: str
+    weight: float = 1.0
+    stop: float = -math.inf
+
+
+def parse_prompts(prompt: str) -> tuple[WeightedPrompt, ...]:
+    """Read the prompts of a request.
+
+    Args:
+        prompt: as in "a red apple:2 | a worm:-0.5"; weight and stop may be left out.
+
+    Raises:
+        InvalidRequest: in one sentence, what is malformed.
+    """
+    parts = prompt.split("|")
+    if len(parts) > MAX_PROMPTS:
+        raise InvalidRequest(f"The prompt has {len(parts)} parts between bars (|); {MAX_PROMPTS} "
+                             "is the most.", "prompt")
+    prompts = tuple(_parse(part) for part in parts)
+    if not any(p.weight for p in prompts):
+        raise InvalidRequest("All weights of the prompt are 0, so nothing is asked for.", "prompt")
+    return prompts
+
+
+def _parse(part: str) -> WeightedPrompt:
+    text, *numbers = part.rsplit(":", 2)
+    if not text.strip():
+        raise InvalidRequest("A part of the prompt has no text: write text:weight:stop, joined by "
+                             "bars (|).", "prompt")
+    weight, stop = numbers + ["1", "-inf"][len(numbers):]
+    found = WeightedPrompt(text.strip(), _number(weight, "weight", text),
+                           _number(stop, "stop", text))
+    if not abs(found.weight) <= MAX_WEIGHT:
+        raise InvalidRequest(f"The weight of {_shown(text)} must be between {-MAX_WEIGHT:g} and "
+                             f"{MAX_WEIGHT:g}.", "prompt")
+    if found.stop == math.inf:
+        raise InvalidRequest(f"The stop of {_shown(text)} must be less than infinity.", "prompt")
+    return found
+
+
+def _number(word: str, name: str, text: str) -> float:
+    """The number after a colon; NaN is none."""
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise InvalidRequest(f"The {name} {_shown(word)} after {_shown(text)} is not a number: "
+                             "write text:weight:stop.", "prompt")
+    return number
+
+
+def _shown(text: str) -> str:
+    text = " ".join(text.split())
+    return repr(text if len(text) <= 40 else text[:39] + "…")
