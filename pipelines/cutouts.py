@@ -1,0 +1,182 @@
+"""Cutouts: what CLIP sees of a picture under optimisation, all at once and differentiable.
+
+Source: Crowson et al., "VQGAN-CLIP: Open Domain Image Generation and Editing with Natural Language
+Guidance" (2022), section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Augmentations = Literal["none", "light", "strong"]
+COLUMNS = 11  # random numbers a cutout
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How far augmentations go: greatest angle in degrees, the others in shares."""
+
+    angle: float
+    perspective: float
+    brightness: float
+    contrast: float
+    saturation: float
+
+
+STRENGTHS = {
+    "none": Strength(0, 0, 0, 0, 0),
+    "light": Strength(4, 0.03, 0.05, 0.1, 0.1),
+    "strong": Strength(15, 0.12, 0.15, 0.3, 0.3),
+}
+
+
+@dataclass(frozen=True)
+class Cutouts:
+    """How cutouts are made.
+
+    Attributes:
+        num_cutouts: cutouts of each picture; the first is the whole picture, untouched.
+        cut_power: sizes are ``uniform ** cut_power`` between the smallest and the whole.
+        smallest: side of the smallest, as a share of the picture's.
+        whole: share of cutouts that show the whole picture.
+        augmentations: turns, perspective and colours.
+        flip: mirror half of them.
+        noise: largest standard deviation of the noise added, for pixels in [0, 1].
+    """
+
+    num_cutouts: int = 16
+    cut_power: float = 1.0
+    smallest: float = 0.5
+    whole: float = 0.25
+    augmentations: Augmentations = "light"
+    flip: bool = False
+    noise: float = 0.05
+
+
+@dataclass(frozen=True)
+class CutoutNumbers:
+    """Random numbers of one step for B cutouts.
+
+    Attributes:
+        uniform: (B, COLUMNS) in [0, 1).
+        normal: (B, 3, side, side) standard normal, None without noise.
+    """
+
+    uniform: Tensor
+    normal: Tensor | None
+
+
+def draw_numbers(generators: Sequence[torch.Generator], cutouts: Cutouts, side_px: int,
+                 ) -> CutoutNumbers:
+    """Random numbers of the cutouts of N pictures, each from the picture's own CPU generator."""
+    uniform, normal = [], []
+    for generator in generators:
+        uniform.append(torch.rand(cutouts.num_cutouts, COLUMNS, generator=generator))
+        if cutouts.noise > 0:
+            normal.append(torch.randn(cutouts.num_cutouts, 3, side_px, side_px,
+                                      generator=generator))
+    return CutoutNumbers(torch.cat(uniform), torch.cat(normal) if normal else None)
+
+
+def make_cutouts(pixels: Tensor, numbers: CutoutNumbers, cutouts: Cutouts, side_px: int) -> Tensor:
+    """Cut pictures in one differentiable pass.
+
+    Args:
+        pixels: (N, 3, H, W) in [0, 1], H = W.
+        numbers: of N · num_cutouts cutouts.
+        cutouts: how.
+        side_px: side of the cutouts.
+
+    Returns:
+        (N · num_cutouts, 3, side_px, side_px), those of one picture together; noise and colours
+        may lead a little out of [0, 1].
+    """
+    count = cutouts.num_cutouts
+    uniform = numbers.uniform.to(pixels.device)
+    untouched = torch.arange(len(uniform), device=pixels.device) % count == 0
+    sizes = _sizes(uniform[:, 0], cutouts)
+    matrices = _homographies(uniform, sizes, untouched, cutouts)
+    cut = _sample(pixels, matrices, _levels(numbers.uniform, cutouts, pixels.shape[-1] / side_px),
+                  side_px)
+    cut = _recolour(cut, uniform, untouched, STRENGTHS[cutouts.augmentations])
+    if numbers.normal is not None:
+        scale = uniform[:, 10] * cutouts.noise * ~untouched
+        cut = cut + scale.view(-1, 1, 1, 1) * numbers.normal.to(pixels.device)
+    return cut
+
+
+def _sizes(uniform: Tensor, cutouts: Cutouts) -> Tensor:
+    """Side of each cutout as a share of the picture's, (B,)."""
+    sizes = cutouts.smallest + (1 - cutouts.smallest) * uniform**cutouts.cut_power
+    place = torch.arange(len(uniform), device=uniform.device) % cutouts.num_cutouts
+    return sizes.masked_fill(place < max(1, round(cutouts.whole * cutouts.num_cutouts)), 1.0)
+
+
+def _homographies(uniform: Tensor, sizes: Tensor, untouched: Tensor, cutouts: Cutouts) -> Tensor:
+    """Maps (B, 3, 3) from places in a cutout to places in the picture, both in [-1, 1]."""
+    strength = STRENGTHS[cutouts.augmentations]
+    signed = (2 * uniform - 1) * ~untouched[:, None]
+    angle = signed[:, 3] * math.radians(strength.angle)
+    mirror = torch.where((uniform[:, 6] < 0.5) & ~untouched, -1.0, 1.0) if cutouts.flip else 1.0
+    cos, sin = sizes * angle.cos(), sizes * angle.sin()
+    shift = signed[:, 1:3] * (1 - sizes[:, None])
+    tilt = signed[:, 4:6] * strength.perspective
+    rows = [cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1],
+            tilt[:, 0], tilt[:, 1], torch.ones_like(cos)]
+    return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+def _levels(uniform: Tensor, cutouts: Cutouts, pixels_ratio: float) -> list[int]:
+    """How often to halve the picture before each cutout is read from it, against aliasing.
+
+    Args:
+        uniform: on the CPU, so that no device is waited for.
+        pixels_ratio: side of the picture over the side of a cutout.
+    """
+    ratios = (_sizes(uniform[:, 0], cutouts) * pixels_ratio).clamp_min(1).tolist()
+    return [math.floor(math.log2(ratio) + 0.25) for ratio in ratios]
+
+
+def _sample(pixels: Tensor, matrices: Tensor, levels: Sequence[int], side_px: int) -> Tensor:
+    """Read cutouts (B, 3, side_px, side_px) off pictures (N, 3, H, W)."""
+    axis = (torch.arange(side_px, device=pixels.device) * 2 + 1) / side_px - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    places = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(1, -1, 3)
+    mapped = places @ matrices.transpose(1, 2)
+    grid = (mapped[..., :2] / mapped[..., 2:]).view(-1, side_px, side_px, 2)
+    each = len(matrices) // len(pixels)
+    parts, order = [], []
+    for level in range(max(levels) + 1):
+        if level:
+            pixels = F.avg_pool2d(pixels, 2)
+        chosen = [i for i, wanted in enumerate(levels) if wanted == level]
+        if not chosen:
+            continue
+        index = torch.tensor(chosen, device=pixels.device)
+        parts.append(F.grid_sample(pixels[index // each], grid[index].to(pixels.dtype),
+                                   mode="bilinear", padding_mode="border", align_corners=False))
+        order += chosen
+    if len(parts) == 1:
+        return parts[0]
+    back = torch.tensor(order, device=pixels.device).argsort()
+    return torch.cat(parts)[back]
+
+
+def _recolour(cut: Tensor, uniform: Tensor, untouched: Tensor, strength: Strength) -> Tensor:
+    """Change saturation, contrast and brightness of each cutout."""
+    if not (strength.brightness or strength.contrast or strength.saturation):
+        return cut
+    signed = ((2 * uniform - 1) * ~untouched[:, None]).view(len(cut), -1, 1, 1, 1)
+    saturation = 1 + signed[:, 9] * strength.saturation
+    contrast = 1 + signed[:, 8] * strength.contrast
+    grey = cut.mean(dim=1, keepdim=True)
+    mean = grey.mean(dim=(2, 3), keepdim=True)
+    shift = mean * (1 - contrast) + signed[:, 7] * strength.brightness
+    return (grey + (cut - grey) * saturation) * contrast + shift
