@@ -36,8 +36,8 @@ def enlarge(pixels: Tensor, upscaler: nn.Module) -> np.ndarray:
     Returns:
         (B, factor · H, factor · W, 3) uint8 RGB.
     """
-    return np.concatenate([to_uint8(upscaler(part.clamp(-1, 1)))
-                           for part in pixels.split(BATCH_SIZE)])
+    pixels = pixels.clamp(-1, 1).to(next(upscaler.parameters()).dtype)
+    return np.concatenate([to_uint8(upscaler(part)) for part in pixels.split(BATCH_SIZE)])
 
 
 def to_squares(images: Sequence[np.ndarray], side_px: int, device: torch.device | str) -> Tensor:

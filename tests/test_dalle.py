@@ -29,12 +29,12 @@ def cache() -> Iterator[ModelCache]:
 
 
 def events_of(cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
-              **fields: Any) -> list[Event]:
+              dtype: torch.dtype = torch.float32, **fields: Any) -> list[Event]:
     registry = Registry()
     registry.register(DallePipeline())
     request = validate({"pipeline": "dalle", "prompt": "a red apple", "seed": 5, **fields},
                        registry)
-    context = RunContext(cache, torch.device("cpu"), cancelled=cancelled)
+    context = RunContext(cache, torch.device("cpu"), dtype, cancelled)
     return list(registry.get("dalle").run(request, context))
 
 
@@ -151,6 +151,12 @@ def test_a_whole_picture_is_decoded_as_it_is(cache: ModelCache) -> None:
         codes = torch.randint(0, 125, (2, 8, 8), generator=torch.Generator().manual_seed(0))
         blocks = model.to_blocks(codes).unbind(1)
         torch.testing.assert_close(draw_codes(model, vqgan, blocks), vqgan.decode_indices(codes))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_models_may_have_half_the_bits(cache: ModelCache, dtype: torch.dtype) -> None:
+    result = result_of(events_of(cache, dtype=dtype))
+    assert all(np.isfinite(c.scores["clip"]) for c in result.candidates)
 
 
 @pytest.mark.parametrize("options", [{"temperature": 0}, {"top_p": 0}, {"top_k": -1},

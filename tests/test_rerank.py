@@ -52,7 +52,8 @@ def test_similarities_are_cosines_of_the_features(clip: ClipModel) -> None:
     images = pictures(2, 33, 33)[:, :32, :32]
     pixels = torch.from_numpy(images.copy()).permute(0, 3, 1, 2) / 255
     expected = clip.encode_image(pixels) @ clip.encode_text(["a cat"]).t()
-    torch.testing.assert_close(similarities(list(images), ["a cat"], clip), expected, atol=1e-5, rtol=0)
+    found = similarities(list(images), ["a cat"], clip)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_equal_pictures_keep_their_order(clip: ClipModel) -> None:

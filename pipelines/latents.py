@@ -1,0 +1,153 @@
+"""Latents of a VQGAN under optimisation: where they start, their bounds, coarse before fine.
+
+Source: Crowson et al., "VQGAN-CLIP: Open Domain Image Generation and Editing with Natural Language
+Guidance" (2022), section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.models.vqgan import VQGAN
+from pipelines.pixels import from_uint8
+
+Init = Literal["plain", "noise"]
+Optimiser = Literal["adam", "adamw", "radam", "rmsprop", "sgd"]
+Schedule = Literal["cosine", "constant"]
+OPTIMISERS: dict[Optimiser, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": torch.optim.RAdam,
+    "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD,
+}
+LAST_STEP_SIZE = 0.1  # of the first, with the cosine schedule
+
+
+class ClampWithGradient(torch.autograd.Function):
+    """Clamp; the gradient of what is outside passes where it leads back inside."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: Tensor, high: Tensor) -> Tensor:  # type: ignore[override]
+        """``x`` between ``low`` and ``high``, which broadcast to it."""
+        ctx.save_for_backward(x, low, high)
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        """Zero where a step against the gradient would lead further out."""
+        x, low, high = ctx.saved_tensors
+        leads_in = gradient * (x - x.clamp(low, high)) >= 0
+        return gradient * leads_in, None, None
+
+
+def clamp_with_gradient(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """See ``ClampWithGradient``."""
+    return ClampWithGradient.apply(x, low, high)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None, size_px: int,
+                  generators: Sequence[torch.Generator]) -> Tensor:
+    """Latents to start from, one for each generator.
+
+    Args:
+        vqgan: encodes.
+        init: "plain" for a field of one colour, "noise" for random codes; not used with an image.
+        image: (size_px, size_px, 3) uint8 RGB.
+        size_px: side of the pictures.
+        generators: one a candidate, on the CPU.
+
+    Returns:
+        (N, embed_dim, size_px / downsampling, the same) float32.
+    """
+    weight = vqgan.post_quant_conv.weight
+    side = size_px // vqgan.downsampling
+    found = []
+    for generator in generators:  # one by one, so that no candidate depends on the others
+        if image is None and init == "noise":
+            indices = torch.randint(len(vqgan.codebook), (1, side, side), generator=generator)
+            found.append(vqgan.lookup(indices.to(weight.device)))
+            continue
+        if image is None:
+            colour = torch.rand(1, 3, 1, 1, generator=generator) * 1.2 - 0.4
+            pixels = colour.expand(1, 3, size_px, size_px)
+        else:
+            pixels = from_uint8(image[None])
+        found.append(vqgan.encode_latents(pixels.to(weight.device, weight.dtype)))
+    return torch.cat(found).float()
+
+
+class Latents:
+    """What the optimiser moves: a change, on a grid that grows finer, added to the start.
+
+    Args:
+        start: (N, D, h, w) float32.
+        vqgan: whose codes bound the latents, channel by channel.
+        optimiser: its name.
+        step_size: learning rate of the first step.
+        schedule: how the step size falls.
+        coarse: share of the steps that move latents on a coarser grid: the first half of them on
+            a quarter of the grid's side, the others on half of it.
+    """
+
+    def __init__(self, start: Tensor, vqgan: VQGAN, optimiser: Optimiser, step_size: float,
+                 schedule: Schedule, coarse: float) -> None:
+        codes = vqgan.codebook.float()
+        self.start = start
+        self.low = codes.amin(dim=0).view(1, -1, 1, 1)
+        self.high = codes.amax(dim=0).view(1, -1, 1, 1)
+        self._make, self._step_size = OPTIMISERS[optimiser], step_size
+        self._schedule, self._coarse = schedule, coarse
+        self._set_change(torch.zeros_like(start))
+
+    def _set_change(self, change: Tensor) -> None:
+        self.change = change.detach().clone().requires_grad_()
+        self.optimizer = self._make([self.change], lr=self._step_size)
+
+    def begin_step(self, step: int, total: int) -> None:
+        """Set grid and step size for step 1..total."""
+        done = (step - 1) / total
+        factor = 4 if done < self._coarse / 2 else 2 if done < self._coarse else 1
+        height, width = (max(1, side // factor) for side in self.start.shape[-2:])
+        if (height, width) != self.change.shape[-2:]:
+            self._set_change(_resized(self.change, height, width))
+        rate = self._step_size
+        if self._schedule == "cosine":
+            rate *= LAST_STEP_SIZE + (1 - LAST_STEP_SIZE) * (1 + math.cos(math.pi * done)) / 2
+        self.optimizer.param_groups[0]["lr"] = rate
+
+    def full(self, change: Tensor, rows: slice) -> Tensor:
+        """The latents (n, D, h, w) of some candidates, within bounds; differentiable.
+
+        Args:
+            change: (n, D, g, g), the rows' part of ``self.change``.
+            rows: which candidates.
+        """
+        moved = self.start[rows] + _resized(change, *self.start.shape[-2:])
+        return clamp_with_gradient(moved, self.low, self.high)
+
+    @torch.no_grad()
+    def update(self, gradient: Tensor) -> None:
+        """Take a step against a gradient (N, D, g, g), and come back within bounds."""
+        self.change.grad = gradient
+        self.optimizer.step()
+        if self.change.shape == self.start.shape:
+            moved = (self.start + self.change).clamp(self.low, self.high)
+            self.change.copy_(moved - self.start)
+        else:
+            reach = self.high - self.low
+            self.change.copy_(self.change.clamp(-reach, reach))
+
+
+def _resized(grid: Tensor, height: int, width: int) -> Tensor:
+    """A grid (N, D, g, g) at another size, smooth in between or averaged."""
+    if grid.shape[-2:] == (height, width):
+        return grid
+    if height < grid.shape[-2]:
+        return F.adaptive_avg_pool2d(grid, (height, width))
+    return F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)

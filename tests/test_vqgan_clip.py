@@ -1,0 +1,312 @@
+"""VQGAN+CLIP with small models: it optimises, stops, keeps the best, and repeats itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipelines.cutouts import Cutouts
+from pipelines.errors import Cancelled, InvalidRequest
+from pipelines.events import Event, Preview, Progress, Result
+from pipelines.guided import Guide, Painting, total_variation
+from pipelines.latents import Latents, clamp_with_gradient, start_latents
+from pipelines.model_cache import ModelCache
+from pipelines.models.vqgan import VQGAN
+from pipelines.options import parse_options
+from pipelines.prompts import WeightedPrompt
+from pipelines.registry import Registry, RunContext
+from pipelines.request import validate
+from pipelines.vqgan_clip import VQGANCLIPOptions, VQGANCLIPPipeline
+from tests.small_models import LEARNED, small_cache
+
+FEW = {"num_cutouts": 4, "iterations": 4, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[ModelCache]:
+    built = small_cache()
+    yield built
+    built.close()
+
+
+def registry() -> Registry:
+    found = Registry()
+    found.register(VQGANCLIPPipeline())
+    return found
+
+
+def events_of(cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
+              options: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32,
+              **fields: Any) -> list[Event]:
+    request = validate({"pipeline": "vqgan_clip", "prompt": "a red apple", "seed": 5,
+                        "num_images": 1, "options": FEW | (options or {}), **fields}, registry())
+    context = RunContext(cache, torch.device("cpu"), dtype, cancelled)
+    return list(registry().get("vqgan_clip").run(request, context))
+
+
+def result_of(events: list[Event]) -> Result:
+    assert isinstance(events[-1], Result)
+    return events[-1]
+
+
+def image_of(events: list[Event]) -> np.ndarray:
+    return result_of(events).candidates[0].image
+
+
+def picture(colour: str = "teal", size: tuple[int, int] = (50, 40)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def painting_of(cache: ModelCache, prompts: list[WeightedPrompt], seeds: tuple[int, ...] = (0,),
+                size_px: int = 32, **fields: Any) -> Painting:
+    """Small pictures, outside of a run; the models stay in the cache."""
+    with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        start = start_latents(vqgan, "plain", None, size_px, generators)
+        latents = Latents(start, vqgan, "adam", 0.1, "constant", fields.pop("coarse", 0.0))
+        cutouts = Cutouts(num_cutouts=8, noise=0.0)
+        return Painting(vqgan, Guide(clip, prompts), latents, generators, cutouts,
+                        precision="float32", **fields)
+
+
+def paint(painting: Painting, steps: int) -> list[dict[str, float]]:
+    losses = [painting.step(i, steps, lambda: False) for i in range(1, steps + 1)]
+    return [found for found in losses if found is not None]
+
+
+def test_a_run_from_loading_to_ranked_pictures() -> None:
+    events = events_of(small_cache(), num_images=2)
+    messages = [e.message for e in events if isinstance(e, Progress) and e.message]
+    assert sum(m.startswith("Loading the embedded/") for m in messages) == 4
+    steps = [e for e in events if isinstance(e, Progress) and e.total and not e.message]
+    assert [(e.step, e.total) for e in steps] == [(i, 4) for i in range(1, 5)]
+    assert all(set(e.losses) == {"loss", "guide score"} for e in steps)
+    result = result_of(events)
+    assert result.metadata == {}
+    assert all(c.seed == 5 + c.index for c in result.candidates)
+    scores = [c.scores["clip"] for c in result.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert result.candidates[0].image.shape == (256, 256, 3)
+    assert 1 <= result.candidates[0].metadata["best_step"] <= 4
+
+
+def test_a_candidate_is_drawn_again_alone(cache: ModelCache) -> None:
+    together = {c.seed: c.image for c in result_of(events_of(cache, num_images=3)).candidates}
+    assert not np.array_equal(together[5], together[6])
+    for seed in (6, 7):
+        assert np.array_equal(image_of(events_of(cache, seed=seed)), together[seed])
+
+
+@pytest.mark.parametrize("quantize", [True, False])
+@pytest.mark.parametrize("coarse", [0.0, 0.6])
+def test_optimising_raises_the_guides_score(cache: ModelCache, quantize: bool, coarse: float,
+                                            ) -> None:
+    painting = painting_of(cache, [WeightedPrompt("a red apple")], quantize=quantize, coarse=coarse)
+    found = paint(painting, 25)
+    assert found[-1]["guide score"] > found[0]["guide score"] + 0.05
+    assert min(step["loss"] for step in found[-5:]) < found[0]["loss"]
+
+
+def test_a_negative_weight_pushes_away(cache: ModelCache) -> None:
+    painting = painting_of(cache, [WeightedPrompt("a red apple", -1.0)])
+    paint(painting, 25)
+    clip = painting.guide.clip
+    best = painting.best_pixels
+    assert best is not None
+    assert painting.facts(0)["guide_score"] > -float(
+        clip.encode_image((start_pixels(painting) + 1) / 2) @ painting.guide.features.t())
+
+
+def start_pixels(painting: Painting) -> torch.Tensor:
+    return painting.vqgan.decode(painting.latents.start).clamp(-1, 1)
+
+
+def test_a_prompt_below_its_stop_pulls_no_more(cache: ModelCache) -> None:
+    easy = painting_of(cache, [WeightedPrompt("a red apple", 1.0, stop=10.0)])
+    before = easy.latents.change.detach().clone()
+    (found,) = paint(easy, 1)
+    assert found["loss"] > 0, "it is still counted"
+    assert torch.equal(easy.latents.change, before)
+
+
+def test_every_latent_is_reached(cache: ModelCache) -> None:
+    painting = painting_of(cache, [WeightedPrompt("a red apple")], seeds=(0, 1))
+    paint(painting, 1)
+    gradient = painting.latents.change.grad
+    assert gradient is not None
+    assert gradient.shape == (2, 3, 8, 8)
+    assert (gradient.abs().sum(dim=1) > 0).all()
+
+
+def test_models_take_no_gradient(cache: ModelCache) -> None:
+    painting = painting_of(cache, [WeightedPrompt("a red apple")])
+    paint(painting, 2)
+    for model in (painting.vqgan, painting.guide.clip):
+        assert all(p.grad is None and not p.requires_grad for p in model.parameters())
+
+
+def test_one_decoding_a_step(cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    real = VQGAN.decode
+    monkeypatch.setattr(VQGAN, "decode",
+                        lambda self, latents: calls.append(len(latents)) or real(self, latents))
+    events_of(cache, options={"preview_every": 1})
+    assert calls == [1] * 4
+
+
+def test_previews(cache: ModelCache) -> None:
+    events = events_of(cache, num_images=2, options={"preview_every": 2})
+    previews = [e for e in events if isinstance(e, Preview)]
+    assert [p.step for p in previews] == [1, 3]
+    assert previews[0].images.shape == (2, 128, 128, 3)
+    assert previews[0].seeds == (5, 6)
+
+
+def test_stop_keeps_the_best_so_far(cache: ModelCache) -> None:
+    polls = iter([False] * 3)  # before the first step, and after each of two
+    events = events_of(cache, lambda: next(polls, True), options={"iterations": 100})
+    steps = [e.step for e in events if isinstance(e, Progress) and e.total and not e.message]
+    assert steps == [1, 2, 3]
+    assert result_of(events).metadata == {"stopped": True}
+    assert result_of(events).candidates[0].metadata["best_step"] <= 3
+
+
+def test_stop_between_candidates_undoes_the_step(cache: ModelCache) -> None:
+    polls = iter([False] * 4)  # start; second and third candidate; after the first step
+    events = events_of(cache, lambda: next(polls, True), num_images=3)
+    steps = [e.step for e in events if isinstance(e, Progress) and e.total and not e.message]
+    assert steps == [1]
+    assert len(result_of(events).candidates) == 3
+
+
+def test_stop_before_the_first_step_keeps_nothing(cache: ModelCache) -> None:
+    with pytest.raises(Cancelled):
+        events_of(cache, lambda: True)
+    polls = iter([False])
+    with pytest.raises(Cancelled):
+        events_of(cache, lambda: next(polls, True), num_images=2)
+
+
+def test_models_are_given_back(cache: ModelCache) -> None:
+    request = validate({"pipeline": "vqgan_clip", "prompt": "a cat", "seed": 0, "num_images": 1,
+                        "options": FEW}, registry())
+    context = RunContext(cache, torch.device("cpu"))
+    run = cast(Any, registry().get("vqgan_clip").run(request, context))
+    while not isinstance(next(run), Preview):
+        pass
+    assert any(model.leases for model in cache.stats().models)
+    run.close()
+    assert not any(model.leases for model in cache.stats().models)
+
+
+def test_an_init_image_is_where_it_starts_and_stays(cache: ModelCache) -> None:
+    teal, red = (image_of(events_of(cache, init_image=picture(c), options={"iterations": 1}))
+                 for c in ("teal", "red"))
+    assert not np.array_equal(teal, red)
+    with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
+        def moved(init_weight: float) -> float:
+            generators = [torch.Generator().manual_seed(0)]
+            start = start_latents(vqgan, "plain", None, 32, generators)
+            latents = Latents(start, vqgan, "adam", 0.05, "constant", 0.0)
+            painting = Painting(vqgan, Guide(clip, [WeightedPrompt("a cat")]), latents, generators,
+                                Cutouts(num_cutouts=4), init_weight, precision="float32")
+            paint(painting, 10)
+            return latents.change.abs().mean().item()
+
+        assert moved(100.0) < 0.5 * moved(0.0)
+
+
+def test_an_image_prompt_is_a_target(cache: ModelCache) -> None:
+    with cache.lease("embedded/clip-guide") as clip:
+        image = np.full((40, 40, 3), 200, np.uint8)
+        guide = Guide(clip, [WeightedPrompt("a cat")], image, 2.0)
+        assert guide.weights.tolist() == [1.0, 2.0]
+        same = clip.encode_image(torch.full((1, 3, 32, 32), 200 / 255))
+        torch.testing.assert_close(guide.features[1:], same)
+        assert len(Guide(clip, [WeightedPrompt("a cat")], image, 0.0).features) == 1
+
+
+@pytest.mark.parametrize("init", ["plain", "noise"])
+@pytest.mark.parametrize("optimiser", ["adamw", "radam", "rmsprop", "sgd"])
+def test_a_codebook_of_vectors_works_too(init: Any, optimiser: Any) -> None:
+    with small_cache(LEARNED).lease("embedded/vqgan") as vqgan:
+        start = start_latents(vqgan, init, None, 32, [torch.Generator().manual_seed(0)])
+        latents = Latents(start, vqgan, optimiser, 5.0, "cosine", 0.5)
+        for step in range(1, 9):
+            latents.begin_step(step, 8)
+            latents.update(torch.randn(latents.change.shape))
+        full = latents.full(latents.change, slice(None))
+        codes = vqgan.codebook
+        assert (full <= codes.amax(0).view(1, -1, 1, 1) + 1e-6).all()
+        assert (full >= codes.amin(0).view(1, -1, 1, 1) - 1e-6).all()
+
+
+def test_the_grid_grows_finer_and_steps_shorter(cache: ModelCache) -> None:
+    with cache.lease("embedded/vqgan") as vqgan:
+        start = start_latents(vqgan, "noise", None, 32, [torch.Generator().manual_seed(0)])
+        latents = Latents(start, vqgan, "adam", 0.1, "cosine", 0.4)
+        sides, rates = [], []
+        for step in range(1, 11):
+            latents.begin_step(step, 10)
+            sides.append(latents.change.shape[-1])
+            rates.append(latents.optimizer.param_groups[0]["lr"])
+    assert sides == [2, 2, 4, 4, 8, 8, 8, 8, 8, 8]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_clamped_values_are_led_back() -> None:
+    x = torch.tensor([-2.0, -2.0, 0.0, 2.0, 2.0], requires_grad=True)
+    one = torch.ones(())
+    gradient = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])
+    clamp_with_gradient(x, -one, one).backward(gradient)
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
+
+
+def test_total_variation() -> None:
+    assert total_variation(torch.full((1, 3, 8, 8), 0.3)).item() == 0
+    stripes = ((torch.arange(8) % 2) * 2.0 - 1).expand(1, 3, 8, 8)
+    assert total_variation(stripes).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("size_px", [128, 192])
+def test_bfloat16_and_size(cache: ModelCache, size_px: int) -> None:
+    options = {"precision": "bfloat16", "iterations": 1, "size_px": size_px}
+    assert image_of(events_of(cache, options=options)).shape == (2 * size_px, 2 * size_px, 3)
+
+
+@pytest.mark.parametrize(("fields", "says"), [
+    ({"prompt": "cat:two"}, "not a number"),
+    ({"prompt": "cat | | dog"}, "no text"),
+    ({"options": {"init_weight": 1.0}}, "Init weight needs an init image"),
+    ({"options": {"image_weight": 1.0}}, "Image prompt weight needs an init image"),
+    ({"options": {"size_px": 130}}, "Size in px"),
+    ({"options": {"iterations": 10**9}}, "between 1 and 1000"),
+    ({"options": {"step_size": float("nan")}}, "Step size"),
+    ({"options": {"optimiser": "magic"}}, "Optimiser"),
+    ({"init_image": b"not a picture"}, "not a PNG"),
+])
+def test_bad_requests_are_refused_in_a_sentence(cache: ModelCache, fields: dict[str, Any],
+                                                says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        events_of(cache, **fields)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_models_may_have_half_the_bits(cache: ModelCache, dtype: torch.dtype) -> None:
+    result = result_of(events_of(cache, dtype=dtype))
+    assert all(np.isfinite(c.scores["clip"]) for c in result.candidates)
+
+
+def test_numbers_may_come_as_text() -> None:
+    options = parse_options(VQGANCLIPOptions, {"size_px": "192", "flip": "true", "noise": "0.1"})
+    assert (options.model_dump()["size_px"], options.model_dump()["flip"]) == (192, True)
