@@ -139,10 +139,23 @@ def test_ctrl_c_stops_cleanly(keep: str, files: int, tmp_path: Path, repository:
 
 
 @pytest.mark.weights
-def test_the_module_runs(tmp_path: Path, repository: Path) -> None:
+@pytest.mark.parametrize(("pipeline", "steps", "options"), [
+    ("dalle", 64, []), ("vqgan_clip", 2, ["--option", "iterations=2"])])
+def test_the_module_runs(pipeline: str, steps: int, options: list[str], tmp_path: Path,
+                         repository: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines", "a red apple", "--pipeline", "dalle", "--num-images",
-         "2", "--seed", "3", "--out", str(tmp_path)],
+        [sys.executable, "-m", "pipelines", "a red apple", "--pipeline", pipeline, "--num-images",
+         "2", "--seed", "3", "--out", str(tmp_path), *options],
         cwd=repository, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("*.png"))) == 2
+    assert f"{steps}/{steps}" in done.stderr, "the bar reached its end"
+    paths = [Path(line.split()[-1]) for line in done.stdout.splitlines()]
+    assert sorted(tmp_path.glob("*.png")) == sorted(paths)
+    assert {path.name for path in paths} == {
+        f"a-red-apple-{pipeline}-{seed}.png" for seed in (3, 4)}
+    facts = [read_png(path.read_bytes())["easel"] for path in paths]
+    scores = [each["scores"]["clip"] for each in facts]
+    assert scores == sorted(scores, reverse=True)
+    assert all(each["width_px"] >= 256 for each in facts)
+    assert all(len(digest) == 64 for digest in facts[0]["weights"].values())
+    assert len(facts[0]["weights"]) == 4

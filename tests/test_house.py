@@ -13,6 +13,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tests.conftest import missing_models
+
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([A-Za-z0-9_.+!-]+)$")
 STATIC_ENGINES = {"static", "react", "svelte", "vue"}
 
@@ -154,6 +156,11 @@ def test_make_knows_its_targets(repository: Path, target: str) -> None:
     done = subprocess.run(["make", "--dry-run", target], cwd=repository, check=True,
                           capture_output=True, text=True)
     assert ".venv/bin/" in done.stdout
+
+
+def test_a_test_that_needs_weights_names_what_is_missing() -> None:
+    assert missing_models("nobody") == ["nobody"]
+    assert set(missing_models()) <= {"clip-guide", "clip-ranker", "dalle", "upscaler", "vqgan"}
 
 
 def test_importing_the_app_starts_nothing(repository: Path) -> None:
