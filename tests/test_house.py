@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tests.conftest import missing_models
+from tests.conftest import WEIGHTS, missing_models
+from ui.lesson import render_lessons
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([A-Za-z0-9_.+!-]+)$")
 STATIC_ENGINES = {"static", "react", "svelte", "vue"}
@@ -136,6 +138,18 @@ def test_readme_links_to_files_that_exist(repository: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)|<img[^>]+src=\"(?!https?:)([^\"]+)\"", text)
     missing = [a or b for a, b in links if not (repository / (a or b)).exists()]
     assert not missing
+
+
+@pytest.mark.weights("vqgan", "dalle")
+def test_codes_are_described_as_they_are(repository: Path) -> None:
+    configs = {name: json.loads((WEIGHTS / name / "config.json").read_text())["config"]
+               for name in ("vqgan", "dalle")}
+    codes, code_digits = configs["vqgan"]["n_embed"], configs["dalle"]
+    assert code_digits["codebook_size"] ** code_digits["digits"] >= codes
+    readme = (repository / "README.md").read_text()
+    for fact in (f"{codes:,} codes", f"base {code_digits['codebook_size']}"):
+        assert fact in readme
+    assert f"{codes:,}" in render_lessons(["dalle"])
 
 
 def test_licence_is_apache_2(repository: Path) -> None:

@@ -77,7 +77,8 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
 
     _endpoint(generate, [
         _json(strings.FIRST_PROMPT, {**STRING, "minLength": 1, "maxLength": MAX_PROMPT_CHARS},
-            "What to draw"),
+            "What to draw; vqgan_clip reads weights, as in 'a red apple:2 | a worm:-0.5', dalle "
+            "takes it as it stands"),
         _json(names[:1], {"type": "array", "items": {"enum": names}},
             "Names of generators, run one after the other"),
         _json(None, {"type": "integer", "minimum": 1, "maximum": MAX_IMAGES},

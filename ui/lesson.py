@@ -17,11 +17,12 @@ RANKING = (
 LESSONS = {
     "dalle": (
         "How DALL·E draws",
-        "A picture is a grid of 16 × 16 codes, each one of a few hundred that a VQGAN learned. "
-        "A transformer reads the prompt and writes the codes a few at a time, each drawn at random "
-        "in proportion to how likely it is after the words and the codes so far. The VQGAN’s "
-        "decoder turns the grid into pixels. Guidance compares what the model expects with the "
-        "prompt and without it, and follows the difference.",
+        "A picture is a grid of 16 × 16 codes, each one of the 15,625 that a VQGAN has for a patch "
+        "of a picture. A transformer reads the prompt as it stands and writes the codes four at a "
+        "time, each as two numbers drawn at random in proportion to how likely they are after the "
+        "words and the codes so far. The VQGAN’s decoder turns the grid into pixels. Guidance "
+        "compares what the model expects with the prompt and without it, and follows the "
+        "difference.",
         "Ramesh et al., 2021, “Zero-Shot Text-to-Image Generation”",
     ),
     "vqgan_clip": (
@@ -29,7 +30,9 @@ LESSONS = {
         "Nothing is trained here: a picture is improved until it fits. It starts as a plain field "
         "of a VQGAN’s latents. At every step the decoded picture is cut into many random pieces, a "
         "CLIP compares each piece with the prompt, and the gradient of that score moves the "
-        "latents a little. The curve beside the picture is the score’s distance from the prompt.",
+        "latents a little; the curves show how far the picture still is from the prompt and how "
+        "well the CLIP says that it fits. Parts of a prompt may have weights, negative ones for "
+        "what should not be there: “a red apple:2 | a worm:-0.5”.",
         "Crowson et al., 2022, “VQGAN-CLIP: Open Domain Image Generation and Editing with Natural "
         "Language Guidance”",
     ),
