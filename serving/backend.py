@@ -12,11 +12,14 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, cast
+
+import numpy as np
 
 from pipelines.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
 from pipelines.events import Event, Preview, Progress, Result
@@ -24,6 +27,7 @@ from pipelines.metadata import provenance
 from pipelines.model_cache import MEMORY_ERRORS, ModelCache
 from pipelines.registry import Registry, RunContext
 from pipelines.request import Request, resolve_seed, validate
+from pipelines.rerank import RANKER, rank
 
 logger = logging.getLogger(__name__)
 MESSAGE_EVERY_S = 1.0
@@ -53,6 +57,23 @@ class Backend(Protocol):
         """
         ...
 
+    def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
+             ) -> list[dict[str, Any]]:
+        """Rank pictures by the embedded ranker, in turn with the other jobs.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, at least one.
+            prompts: at least one.
+
+        Returns:
+            See ``pipelines.rerank.rank``.
+
+        Raises:
+            Busy: the queue is full.
+            EaselError: everything else that goes wrong, as one sentence.
+        """
+        ...
+
     def cancel(self, job_id: str) -> bool:
         """Stop a waiting or running job within a step; False where there is no such job."""
         ...
@@ -60,14 +81,14 @@ class Backend(Protocol):
 
 @dataclass(eq=False)
 class _Job:
-    """One request on its way through the queue.
+    """Something to do on the device, on its way through the queue.
 
     ``stopped`` and ``abandoned`` are plain flags, set without any lock: a generator may be closed
     by the garbage collector inside whatever code happens to run.
     """
 
     job_id: str
-    request: Request
+    work: Callable[[_Job], None]
     stopped: bool = False
     abandoned: bool = False
     started: bool = False
@@ -117,11 +138,24 @@ class LocalBackend:
         """Run a request; see ``Backend.stream``."""
         checked = validate(request, self.registry)
         checked = checked.model_copy(update={"seed": resolve_seed(checked)})
-        job = self._submit(_Job(job_id or uuid.uuid4().hex, checked))
+        job = self._submit(_Job(job_id or uuid.uuid4().hex, partial(self._steps, checked)))
         try:
             yield from self._read(job)
         finally:
             job.abandoned = True
+
+    def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
+             ) -> list[dict[str, Any]]:
+        """Rank pictures by the embedded ranker; see ``Backend.rank``."""
+        found: list[dict[str, Any]] = []
+
+        def work(job: _Job) -> None:
+            with self.cache.lease(RANKER, cancelled=job.cancelled) as clip:
+                found.extend(rank(images, prompts, clip))
+
+        for _ in self._read(self._submit(_Job(uuid.uuid4().hex, work))):
+            pass
+        return found
 
     def cancel(self, job_id: str) -> bool:
         """Stop a waiting or running job; see ``Backend.cancel``."""
@@ -205,7 +239,7 @@ class LocalBackend:
     def _outcome(self, job: _Job) -> EaselError | None:
         """Post the events of a run; returns what went wrong, without the frames it held."""
         try:
-            self._steps(job)
+            job.work(job)
         except EaselError as error:
             plain = error
         except MEMORY_ERRORS:
@@ -222,15 +256,15 @@ class LocalBackend:
         plain.__cause__ = plain.__context__ = None
         return plain.with_traceback(None)
 
-    def _steps(self, job: _Job) -> None:
-        pipeline = self.registry.get(job.request.pipeline)
+    def _steps(self, request: Request, job: _Job) -> None:
+        pipeline = self.registry.get(request.pipeline)
         context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled)
         late = 0
-        run = cast("Generator[Event, None, None]", pipeline.run(job.request, context))
+        run = cast("Generator[Event, None, None]", pipeline.run(request, context))
         with closing(run) as events:
             for event in events:
                 if isinstance(event, Result):
-                    job.post(self._with_provenance(event, job, context))
+                    job.post(self._with_provenance(event, request, job, context))
                     return
                 late += job.cancelled()
                 if job.abandoned or late > GRACE_EVENTS:
@@ -240,7 +274,8 @@ class LocalBackend:
             raise Cancelled
         raise RuntimeError(f"{pipeline.name} ended without a Result")
 
-    def _with_provenance(self, result: Result, job: _Job, context: RunContext) -> Result:
+    def _with_provenance(self, result: Result, request: Request, job: _Job,
+                         context: RunContext) -> Result:
         """The result with what it takes to draw it again."""
-        facts = provenance(job.request, self.cache.fingerprints(context.used_models))
+        facts = provenance(request, self.cache.fingerprints(context.used_models))
         return replace(result, metadata={**facts, **result.metadata, "job_id": job.job_id})

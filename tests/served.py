@@ -1,15 +1,18 @@
-"""Easel as people meet it: the real page on the real backend, with generators made for tests."""
+"""Easel as people meet it: the real page on the real backend."""
 
 from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Sequence
 
 from gradio_client import Client
 
-from pipelines.registry import Registry
+from pipelines.model_cache import ModelCache
+from pipelines.registry import Pipeline, Registry
 from pipelines.settings import Settings
-from serving.build import build_backend
+from serving.backend import LocalBackend
+from serving.build import build_cache
 from tests.sketch import SketchPipeline
 from ui.launch import serve
 from ui.page import build_page
@@ -17,31 +20,43 @@ from ui.playground import Playground, load_playground
 
 
 class App:
-    """A served page with two generators of colour fields."""
+    """A served page, with two generators of colour fields unless others are given.
 
-    def __init__(self) -> None:
+    Args:
+        pipelines: the generators.
+        cache: where their models come from; the embedded models where None.
+    """
+
+    def __init__(self, pipelines: Sequence[Pipeline] = (), cache: ModelCache | None = None) -> None:
         self.sketch = SketchPipeline()
         self.etching = SketchPipeline("etching", "Etching", stoppable=False)
         registry = Registry()
-        for pipeline in (self.sketch, self.etching):
+        for pipeline in pipelines or (self.sketch, self.etching):
             registry.register(pipeline)
         settings = Settings(port=free_port(), queue_size=1, device="cpu")
-        self.backend = build_backend(settings, registry)
-        self.playground: Playground = load_playground(registry, self.backend, self.backend.cache)
+        self.cache = cache or build_cache(settings)
+        self.backend = LocalBackend(registry, self.cache, settings.queue_size)
+        self.playground: Playground = load_playground(registry, self.backend)
         self.page = build_page(self.playground)
         self.url = serve(self.page, settings)
 
     def close(self) -> None:
         self.page.close(verbose=False)
         self.backend.close()
+        self.cache.close()
 
     def client(self) -> Client:
         return Client(self.url, verbose=False, analytics_enabled=False)
 
+    def busy(self) -> bool:
+        """Whether anything runs on the device or holds a model."""
+        leased = any(model.leases for model in self.cache.stats().models)
+        return bool(self.sketch.running or self.etching.running or leased)
+
     def wait_until_idle(self, timeout_s: float = 5.0) -> None:
         """Fail unless the device is free within the time."""
         end = time.monotonic() + timeout_s
-        while self.sketch.running or self.etching.running:
+        while self.busy():
             assert time.monotonic() < end, "the device is still busy"
             time.sleep(0.02)
 

@@ -24,6 +24,7 @@ from pipelines.registry import Registry, RunContext
 from pipelines.request import Request
 from serving.backend import LocalBackend
 from tests.noise import NoisePipeline, linear_cache
+from tests.small_models import small_cache
 
 
 @pytest.fixture
@@ -203,6 +204,25 @@ def test_a_full_queue_says_so_and_empties(backend: LocalBackend) -> None:
         for job in waiting:
             result_of(job.result(20))
     result_of(list(backend.stream(request())))
+
+
+def test_ranking_waits_its_turn(pipeline: NoisePipeline) -> None:
+    registry = Registry()
+    registry.register(pipeline)
+    backend = LocalBackend(registry, small_cache(), max_waiting=1)
+    pictures = [np.full((8, 8, 3), grey, np.uint8) for grey in (0, 128, 255)]
+    running = start(backend, "running", steps=10_000, step_s=0.01)
+    with ThreadPoolExecutor(1) as pool:
+        ranking = pool.submit(backend.rank, pictures, ["a cat", "snow"])
+        until(lambda: len(backend._jobs) == 2)
+        with pytest.raises(Busy, match="queue is full"):
+            backend.rank(pictures, ["a cat"])
+        assert not ranking.done(), "a run has the device"
+        running.close()
+        found = ranking.result(20)
+    assert [entry["prompt"] for entry in found] == ["a cat", "snow"]
+    assert sorted(found[0]["order"]) == [0, 1, 2]
+    backend.close()
 
 
 def test_fifty_users_and_a_queue_of_two(backend: LocalBackend) -> None:

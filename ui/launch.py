@@ -67,7 +67,7 @@ def main() -> None:
     # Uploads and finished pictures; read when components are made.
     os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
     backend = build_backend(settings)
-    page = build_page(load_playground(backend.registry, backend, backend.cache))
+    page = build_page(load_playground(backend.registry, backend))
     address = serve(page, settings)
     print(f"Easel is at {address}", flush=True)
     try:

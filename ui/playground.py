@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipelines.model_cache import ModelCache
 from pipelines.registry import Registry
 from pipelines.vocabulary import Vocabulary
 from serving.backend import Backend
@@ -24,14 +23,12 @@ class Playground:
     Attributes:
         registry: the pipelines on offer, in the order of the page.
         backend: where requests run.
-        cache: models that are leased outside of runs; None where there are none.
         vocabulary: words that the embedded models know; None where it is not installed.
         surprise: says a new scene of the world; None where the world is not installed.
     """
 
     registry: Registry
     backend: Backend
-    cache: ModelCache | None = None
     vocabulary: Vocabulary | None = None
     surprise: Callable[[], str] | None = None
 
@@ -41,12 +38,11 @@ class Playground:
         return SessionRuns(self.backend)
 
 
-def load_playground(registry: Registry, backend: Backend,
-                    cache: ModelCache | None = None) -> Playground:
+def load_playground(registry: Registry, backend: Backend) -> Playground:
     """A playground with what is installed of the embedded models' vocabulary and world."""
     try:
         vocabulary = Vocabulary.load()
     except FileNotFoundError as error:
         logger.info("Unknown words are not marked: %s.", error)
         vocabulary = None
-    return Playground(registry, backend, cache, vocabulary, world_sampler())
+    return Playground(registry, backend, vocabulary, world_sampler())

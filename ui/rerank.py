@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import EaselError, InvalidRequest
-from pipelines.images import load_image
+import numpy as np
+
+from pipelines.errors import InvalidRequest
+from pipelines.images import load_image, resize
 from pipelines.request import MAX_PROMPT_CHARS
 from ui.playground import Playground
 
-RANKER = "embedded/clip-ranker"
 MAX_PROMPTS = 16
+# More than a CLIP looks at; 64 uploads as they come could fill the memory.
+MAX_SIDE_PX = 512
 
 
 def rerank_files(playground: Playground, paths: Sequence[Path],
@@ -20,7 +23,7 @@ def rerank_files(playground: Playground, paths: Sequence[Path],
     """Rank uploaded pictures against prompts.
 
     Args:
-        playground: whose cache lends the ranker.
+        playground: whose backend ranks.
         paths: PNG, JPEG or WebP files.
         prompts: what they are compared with.
 
@@ -31,6 +34,7 @@ def rerank_files(playground: Playground, paths: Sequence[Path],
     Raises:
         InvalidRequest: no pictures, no prompts, or too many or empty ones.
         InvalidImage: a file is not a picture that Easel reads.
+        Busy: too many jobs wait for the device.
         WeightsError: the ranker is not there.
     """
     if not paths:
@@ -40,11 +44,12 @@ def rerank_files(playground: Playground, paths: Sequence[Path],
         raise InvalidRequest(f"Give 1 to {MAX_PROMPTS} prompts, none of them empty.", "prompt")
     if any(len(text) > MAX_PROMPT_CHARS for text in texts):
         raise InvalidRequest(f"A prompt has more than {MAX_PROMPT_CHARS} characters.", "prompt")
-    if playground.cache is None:
-        raise EaselError("There is no ranker here.")
-    images = [load_image(path.read_bytes()) for path in paths]
-    from pipelines.rerank import rank
+    images = [_read_small(path) for path in paths]
+    return {"ranking": playground.backend.rank(images, texts)}
 
-    with playground.cache.lease(RANKER) as clip:
-        ranking = rank(images, texts, clip)
-    return {"ranking": ranking}
+
+def _read_small(path: Path) -> np.ndarray:
+    image = load_image(path.read_bytes())
+    height_px, width_px = image.shape[:2]
+    scale = min(1.0, MAX_SIDE_PX / max(height_px, width_px))
+    return resize(image, max(1, round(width_px * scale)), max(1, round(height_px * scale)))
