@@ -20,6 +20,7 @@ from pipelines.models.transformer import ImageTransformer, KVCache
 from pipelines.models.vqgan import VQGAN
 from pipelines.options import Options
 from pipelines.pixels import enlarge, to_uint8
+from pipelines.prompts import ranking_texts
 from pipelines.registry import Pipeline, RunContext
 from pipelines.request import Request, candidate_seed, resolve_seed
 from pipelines.rerank import RANKER, rank_candidates
@@ -171,5 +172,5 @@ class DallePipeline(Pipeline):
             yield Progress(len(writing.blocks), model.num_steps, context.elapsed_s(), "Ranking.")
             stopped = len(writing.blocks) < model.num_steps
             images = enlarge(pixels, upscaler)
-            candidates = rank_candidates(images, seeds, [(request.prompt, 1.0)], clip)
+            candidates = rank_candidates(images, seeds, ranking_texts(request.prompt), clip)
         yield Result(candidates, context.elapsed_s(), {"stopped": True} if stopped else {})

@@ -49,6 +49,20 @@ def parse_prompts(prompt: str) -> tuple[WeightedPrompt, ...]:
     return prompts
 
 
+def ranking_texts(prompt: str) -> list[tuple[str, float]]:
+    """Texts and weights that the ranker compares pictures with, whichever generator drew them.
+
+    Scores of generators that share a prompt may be compared only if they mean the same.
+
+    Args:
+        prompt: of any generator; one that ``parse_prompts`` refuses is a single text.
+    """
+    try:
+        return [(part.text, part.weight) for part in parse_prompts(prompt)]
+    except InvalidRequest:
+        return [(prompt, 1.0)]
+
+
 def _parse(part: str) -> WeightedPrompt:
     text, *numbers = part.rsplit(":", 2)
     if not text.strip():

@@ -23,7 +23,7 @@ from pipelines.images import fit_square, load_image
 from pipelines.latents import Init, Latents, Optimiser, Schedule, start_latents
 from pipelines.options import Options
 from pipelines.pixels import enlarge, to_uint8
-from pipelines.prompts import parse_prompts
+from pipelines.prompts import parse_prompts, ranking_texts
 from pipelines.registry import Pipeline, RunContext
 from pipelines.request import Request, candidate_seed, resolve_seed
 from pipelines.rerank import RANKER, rank_candidates
@@ -154,8 +154,7 @@ class VQGANCLIPPipeline(Pipeline):
             done = painting.steps
             yield Progress(done, options.iterations, context.elapsed_s(), "Ranking.")
             images = enlarge(painting.best_pixels, upscaler)
-            targets = [(p.text, p.weight) for p in prompts]
-            ranked = rank_candidates(images, seeds, targets, ranker)
+            ranked = rank_candidates(images, seeds, ranking_texts(request.prompt), ranker)
             candidates = tuple(replace(c, metadata=painting.facts(c.index)) for c in ranked)
         stopped = {"stopped": True} if done < options.iterations else {}
         yield Result(candidates, context.elapsed_s(), stopped)

@@ -16,6 +16,7 @@ from pipelines.model_cache import ModelCache
 from pipelines.models.transformer import ImageTransformer
 from pipelines.registry import Registry, RunContext
 from pipelines.request import validate
+from pipelines.rerank import RANKER, similarities, weighted_scores
 from tests.small_models import TRANSFORMER, small_cache
 
 STEPS = (TRANSFORMER.grid // TRANSFORMER.patch) ** 2
@@ -68,6 +69,15 @@ def test_a_candidate_is_drawn_again_alone(cache: ModelCache, guidance_scale: flo
     for seed in (6, 9):
         alone = result_of(events_of(cache, num_images=1, seed=seed, options=options))
         assert np.abs(alone.candidates[0].image - images[seed]).max() <= 1
+
+
+def test_weights_of_a_prompt_are_for_the_ranking_alone(cache: ModelCache) -> None:
+    prompt = "a red apple:2 | a worm:-0.5"
+    best = result_of(events_of(cache, prompt=prompt)).candidates[0]
+    with cache.lease(RANKER) as clip:
+        cosines = similarities([best.image], ["a red apple", "a worm"], clip)
+    assert best.scores["clip"] == pytest.approx(float(weighted_scores(cosines, [2, -0.5])[0]),
+                                                abs=1e-5)
 
 
 def test_codes_do_not_depend_on_the_batch(cache: ModelCache) -> None:

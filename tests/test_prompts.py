@@ -7,7 +7,7 @@ import math
 import pytest
 
 from pipelines.errors import InvalidRequest
-from pipelines.prompts import WeightedPrompt, parse_prompts
+from pipelines.prompts import WeightedPrompt, parse_prompts, ranking_texts
 
 
 @pytest.mark.parametrize(("prompt", "expected"), [
@@ -48,3 +48,13 @@ def test_faults_are_one_sentence(prompt: str, says: str) -> None:
     assert message.endswith(".")
     assert len(message) < 200
     assert caught.value.field == "prompt"
+
+
+@pytest.mark.parametrize(("prompt", "texts"), [
+    ("a red apple", [("a red apple", 1.0)]),
+    ("a red apple:2 | a worm:-0.5:1", [("a red apple", 2.0), ("a worm", -0.5)]),
+    ("an apple: red", [("an apple: red", 1.0)]),
+    ("apple:0", [("apple:0", 1.0)]),
+])
+def test_every_prompt_can_be_ranked(prompt: str, texts: list[tuple[str, float]]) -> None:
+    assert ranking_texts(prompt) == texts
