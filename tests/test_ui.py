@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import Field
 
+from pipelines.errors import InvalidImage
 from pipelines.events import Preview, Progress
 from pipelines.metadata import read_png, save_png
 from pipelines.options import Options, option_fields
 from pipelines.registry import Registry
 from tests.sketch import SketchPipeline
-from ui.controls import component_of, slider_step
+from ui.controls import component_of, read_upload, slider_step
 from ui.render import render_empty, render_run, render_vocabulary_note
 from ui.run_state import Card, Panel, RunView, seconds
 from ui.samples import load_samples
@@ -52,6 +53,13 @@ def test_every_kind_of_option_has_a_control_with_its_bounds() -> None:
     assert controls["mode"].value == "b"
     assert isinstance(controls["on"], gr.Checkbox)
     assert isinstance(controls["words"], gr.Textbox)
+
+
+def test_an_upload_that_is_gone_is_said(tmp_path: Path) -> None:
+    (tmp_path / "here.png").write_bytes(b"data")
+    assert read_upload(str(tmp_path / "here.png")) == b"data"
+    with pytest.raises(InvalidImage, match="no longer there: choose it again"):
+        read_upload(tmp_path / "gone.png")
 
 
 @given(st.floats(1e-6, 1e9))

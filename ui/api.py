@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from gradio.components.api_component import Api
 from pipelines.errors import EaselError, InvalidRequest
 from pipelines.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT
 from ui import strings
-from ui.controls import IMAGE_SUFFIXES, default_num_images
+from ui.controls import IMAGE_SUFFIXES, default_num_images, read_upload
 from ui.examples import EXAMPLES
 from ui.generate import one_sentence, prepare, stream_run
 from ui.pictures import PictureStore
@@ -21,6 +22,7 @@ from ui.playground import Playground
 from ui.rerank import rerank_files
 from ui.run_state import Card, RunView
 
+logger = logging.getLogger(__name__)
 MAX_RERANK_FILES = 64
 # JSON schemas; Gradio's own annotation of them is too narrow.
 STRING: dict[str, Any] = {"type": "string"}
@@ -72,6 +74,9 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
             yield [str(card.path) for card in cards], _outcome(view, cards)
         except EaselError as error:
             raise gr.Error(str(error), print_exception=False) from None
+        except Exception:
+            logger.exception("generate failed")
+            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
         finally:
             playground.runs.end(run)
 
@@ -115,7 +120,7 @@ def _choices(pipelines: Any, num_images: int | None, options: Any, init_image: s
         "pipeline": name,
         "num_images": default_num_images(name) if num_images is None else num_images,
         "options": dict(options.get(name, {})),
-        "init_image": Path(init_image).read_bytes() if init_image else None,
+        "init_image": read_upload(init_image) if init_image else None,
     } for name in pipelines]
 
 

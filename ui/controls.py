@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.errors import InvalidImage
 from pipelines.options import OptionField, option_fields
 from pipelines.registry import Pipeline
 from pipelines.request import MAX_IMAGES
@@ -54,8 +55,21 @@ class PipelineControls:
             "pipeline": self.pipeline.name,
             "num_images": values[self.num_images],
             "options": {name: values[component] for name, component in self.options.items()},
-            "init_image": Path(uploaded).read_bytes() if uploaded else None,
+            "init_image": read_upload(uploaded) if uploaded else None,
         }
+
+
+def read_upload(path: str | Path) -> bytes:
+    """The bytes of an uploaded file.
+
+    Raises:
+        InvalidImage: it is no longer there, as on a page that was left open for days.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        raise InvalidImage("The uploaded picture is no longer there: choose it again.",
+                           "init_image") from None
 
 
 def default_num_images(pipeline_name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from ui.render import render_empty, render_run, render_vocabulary_note
 from ui.run_state import RunView
 from ui.samples import load_samples
 
+logger = logging.getLogger(__name__)
 # Files are kept for a day after they were made, and looked through every hour.
 DELETE_CACHE_S = (3600, 86400)
 # No default styles and no click events: what is inside is ours.
@@ -119,6 +121,9 @@ def _connect_run(playground: Playground, store: PictureStore, prompt: gr.Textbox
                 busy = (gr.skip(), gr.skip())
         except EaselError as error:
             yield render_run(RunView(alert=str(error))), gr.skip(), gr.skip()
+        except Exception:
+            logger.exception("the page failed before a run")
+            yield render_run(RunView(alert=strings.UNEXPECTED)), gr.skip(), gr.skip()
         finally:
             playground.runs.end(run)
         yield gr.skip(), gr.update(interactive=True), gr.update(interactive=False)

@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.errors import InvalidRequest
 from pipelines.images import load_image, resize
 from pipelines.request import MAX_PROMPT_CHARS
+from ui.controls import read_upload
 from ui.playground import Playground
 
 MAX_PROMPTS = 16
@@ -49,7 +50,7 @@ def rerank_files(playground: Playground, paths: Sequence[Path],
 
 
 def _read_small(path: Path) -> np.ndarray:
-    image = load_image(path.read_bytes())
+    image = load_image(read_upload(path))
     height_px, width_px = image.shape[:2]
     scale = min(1.0, MAX_SIDE_PX / max(height_px, width_px))
     return resize(image, max(1, round(width_px * scale)), max(1, round(height_px * scale)))
