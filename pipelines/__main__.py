@@ -106,6 +106,7 @@ def options_command(context: typer.Context) -> None:
             allowed = ", ".join(map(str, field.choices))
             if field.minimum is not None and field.maximum is not None:
                 allowed = f"{field.minimum:g} to {field.maximum:g}"
+                allowed += f" in steps of {field.step:g}" if field.step else ""
             limits = f" ({allowed})" if allowed else ""
             typer.echo(f"  {field.name}={field.default}{limits}: {field.description}")
 

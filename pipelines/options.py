@@ -125,7 +125,9 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[str, str |
     annotation = info.annotation if info else None
     if annotation not in (str, bool) and low is not None and high is not None:
         whole = "a whole number" if annotation in (int, int | None) else "a number"
-        return f"{title} must be {whole} between {low:g} and {high:g}, not {shown}.", name
+        step = _bound(info, "multiple_of") if info else None
+        steps = f" in steps of {step:g}" if step else ""
+        return f"{title} must be {whole} between {low:g} and {high:g}{steps}, not {shown}.", name
     if fault["type"] == "string_too_long":
         most = fault.get("ctx", {}).get("max_length", 0)
         return f"{title} has {len(fault['input']):,} characters; {most:,} is the most.", name

@@ -39,7 +39,7 @@ class VQGANCLIPOptions(Options):
         default=100, ge=1, le=1000, title="Iterations",
         description="Steps of the optimisation.")
     size_px: int = Field(
-        default=128, ge=128, le=256, multiple_of=64, title="Size in px, in steps of 64",
+        default=128, ge=128, le=256, multiple_of=64, title="Size in px",
         description="Side of the picture before it is drawn twice as large.")
     init: Init = Field(
         default="plain", title="Start",
