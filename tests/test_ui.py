@@ -17,9 +17,9 @@ from pipelines.errors import InvalidImage
 from pipelines.events import Preview, Progress
 from pipelines.metadata import read_png, save_png
 from pipelines.options import Options, option_fields
-from pipelines.registry import Registry
+from pipelines.registry import Registry, build_registry
 from tests.sketch import SketchPipeline
-from ui.controls import component_of, read_upload, slider_step
+from ui.controls import build_choice, component_of, read_upload, slider_step
 from ui.render import render_empty, render_run, render_vocabulary_note
 from ui.run_state import Card, Panel, RunView, seconds
 from ui.samples import load_samples
@@ -60,6 +60,22 @@ def test_an_upload_that_is_gone_is_said(tmp_path: Path) -> None:
     assert read_upload(str(tmp_path / "here.png")) == b"data"
     with pytest.raises(InvalidImage, match="no longer there: choose it again"):
         read_upload(tmp_path / "gone.png")
+
+
+def test_the_number_of_pictures_is_named_by_its_generator() -> None:
+    with gr.Blocks():
+        counts = [build_choice(SketchPipeline(title=title), True).num_images
+                  for title in ("Sketch", "Etching")]
+    assert [count.label for count in counts] == ["Pictures: Sketch", "Pictures: Etching"]
+
+
+def test_sliders_of_the_shipped_generators_reach_their_defaults() -> None:
+    for pipeline in build_registry():
+        for option in option_fields(pipeline.Options):
+            slider = component_of(option)
+            if isinstance(slider, gr.Slider):
+                steps = (option.default - slider.minimum) / slider.step
+                assert abs(steps - round(steps)) < 1e-6, f"{pipeline.name}.{option.name}"
 
 
 @given(st.floats(1e-6, 1e9))

@@ -83,7 +83,9 @@ def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
         box = gr.Checkbox(value=chosen, label=pipeline.title, info=pipeline.summary,
                           container=False, scale=1, min_width=200,
                           elem_id=f"choose-{pipeline.name}")
-        count = gr.Number(value=default_num_images(pipeline.name), label=strings.COUNT_LABEL,
+        # Not shown, for screen readers: the column has its own head.
+        count = gr.Number(value=default_num_images(pipeline.name),
+                          label=f"{strings.COUNT_LABEL}: {pipeline.title}",
                           precision=0, minimum=1, maximum=MAX_IMAGES, container=False,
                           scale=0, min_width=64, elem_classes="count",
                           elem_id=f"count-{pipeline.name}")
@@ -124,13 +126,22 @@ def component_of(option: OptionField) -> gr.components.Component:
     whole = option.kind == "int"
     if low is None or high is None or (whole and high - low > 10_000) or option.default is None:
         return gr.Number(precision=0 if whole else None, minimum=low, maximum=high, **common)
-    step = option.step or (1 if whole else slider_step(high - low))
+    step = option.step or (1 if whole else slider_step(high - low, option.default - low))
     return gr.Slider(minimum=low, maximum=high, step=step, buttons=[], **common)
 
 
-def slider_step(span: float) -> float:
-    """A round step (1, 2 or 5 times a power of ten) that cuts a span into about 100 parts."""
+def slider_step(span: float, default: float = 0.0) -> float:
+    """A round step (1, 2 or 5 times a power of ten) that cuts a span into about 100 parts.
+
+    Args:
+        span: length of the slider.
+        default: where the slider starts; the step is finer where it would not be reached again.
+    """
     raw = span / 100
     power = 10.0 ** math.floor(math.log10(raw))
-    nice = next(factor for factor in (1, 2, 5, 10) if raw <= factor * power * 1.0001)
-    return round(nice * power, 10)
+    coarse = next(factor for factor in (1, 2, 5, 10) if raw <= factor * power * 1.0001) * power
+    finer = [f * power / shrink for shrink in (1, 10, 100) for f in (10, 5, 2, 1)]
+    for step in (s for s in finer if s <= coarse * 1.0001):
+        if abs(default / step - round(default / step)) < 1e-6:
+            return round(step, 10)
+    return round(coarse, 10)
