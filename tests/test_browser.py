@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from pipelines.dalle import DallePipeline
 from pipelines.metadata import read_png
+from pipelines.vqgan_clip import VQGANCLIPPipeline
 from tests.served import App
 from ui import strings
 
@@ -40,12 +42,19 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+@pytest.fixture(scope="module")
+def trained() -> Iterator[App]:
+    served = App([DallePipeline(), VQGANCLIPPipeline()])
+    yield served
+    served.close()
+
+
 @pytest.fixture
 def open_page(app: App, browser: Browser) -> Iterator:
     """Opens the page at a size; fails the test on a foreign request or an error in the console."""
     pages, foreign, errors = [], [], []
 
-    def open_at(size: tuple[int, int], scheme: str = "light") -> Page:
+    def open_at(size: tuple[int, int], scheme: str = "light", app: App = app) -> Page:
         context = browser.new_context(viewport={"width": size[0], "height": size[1]},
                                       color_scheme=scheme)  # type: ignore[arg-type]
         page = context.new_page()
@@ -107,6 +116,49 @@ def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:
     expect(dialog).to_have_count(0)
 
 
+@pytest.mark.weights
+def test_the_trained_models_answer_a_prompt(open_page, trained: App) -> None:
+    """The job that everything else stands on, with as few steps as show it."""
+    page = open_page(DESKTOP, app=trained)
+    expect(page.locator("#prompt textarea")).to_have_value(strings.FIRST_PROMPT)
+    expect(page.locator("#prompt-note mark")).to_have_count(0)
+    page.locator("#count-dalle input").fill("2")
+    page.get_by_role("button", name=strings.SETTINGS_LABEL).click()
+    iterations = page.get_by_label("number input for Iterations")
+    iterations.fill("3")
+    iterations.blur()
+    page.locator("#generate").click()
+    dalle, clip = (page.locator(f'.panel[aria-label="{title}"]')
+                   for title in ("DALL·E", "VQGAN+CLIP"))
+    expect(page.locator(".panel.ranking .tile.done")).to_have_count(3, timeout=60_000)
+    expect(dalle.locator(".status")).to_have_text(re.compile(r"^2 pictures in \d"))
+    expect(clip.locator(".status")).to_have_text(re.compile(r"^1 picture in \d"))
+    expect(clip.locator(".curve")).to_have_count(2)
+    scores = clip_scores(page, ".panel.ranking")
+    assert scores == sorted(scores, reverse=True)
+    for picture in page.locator(".panel.ranking img").all():
+        assert picture.get_attribute("alt") == strings.FIRST_PROMPT
+        assert picture.evaluate("image => image.naturalWidth") >= 256
+    page.locator(".panel.ranking button.frame").first.click()
+    expect(page.locator("dialog[open] dl")).to_contain_text("Weights")
+
+
+def test_everything_has_a_name_and_shows_its_focus(open_page) -> None:
+    page = open_page(DESKTOP)
+    page.locator("#generate").click()
+    expect(page.locator(".panel.ranking .tile.done")).to_have_count(8)
+    for fold in page.locator("#more .label-wrap, #more summary").all():
+        fold.click()
+    assert page.evaluate(NAMELESS) == []
+    names = [page.locator(f"#count-{name} input").evaluate(ACCESSIBLE_NAME)
+             for name in ("sketch", "etching")]
+    assert names == ["Pictures: Sketch", "Pictures: Etching"]
+    page.locator("#prompt textarea").focus()
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        assert page.evaluate(UNSEEN_FOCUS) is None
+
+
 def test_escape_stops_and_keeps_the_best_so_far(app: App, open_page) -> None:
     page = open_page(DESKTOP)
     page.locator("#choose-etching input").uncheck()
@@ -160,6 +212,26 @@ def test_a_phone_shows_prompt_then_pictures_then_the_rest(open_page, scheme: str
     assert width <= PHONE[0], "nothing hangs over the edge"
     assert page.evaluate(CONTRASTS) == {}
 
+
+ACCESSIBLE_NAME = """(e) => {
+  const labels = [...(e.labels ?? [])].map((l) => l.textContent.trim()).join(" ");
+  return (e.getAttribute("aria-label") || labels || e.title || e.textContent
+    || e.querySelector("img")?.alt || "").trim();
+}"""
+# What can be operated, or is a picture, and has no name that a screen reader could say.
+NAMELESS = f"""() => [...document.querySelectorAll("#desk *, #colophon *")]
+  .filter((e) => e.matches("button, input, textarea, select, a, img"))
+  .filter((e) => e.checkVisibility() && e.type !== "file"
+    && !(e.tagName === "IMG" ? e.alt : ({ACCESSIBLE_NAME})(e)))
+  .map((e) => e.outerHTML.slice(0, 200))"""
+# The element in focus, where neither it nor a box around it is outlined.
+UNSEEN_FOCUS = """() => {
+  const e = document.activeElement;
+  if (e === document.body) return null;
+  const style = getComputedStyle(e);
+  if (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) return null;
+  return e.outerHTML.slice(0, 200);
+}"""
 
 # Text whose contrast with the first painted background behind it is under 4.5 to 1.
 CONTRASTS = """() => {
