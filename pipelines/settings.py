@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import AliasChoices, ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import EaselError
@@ -18,9 +18,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Settings(BaseSettings):
     """What an operator may change; every field is listed in the README."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True,
+                                      populate_by_name=True)
 
-    host: Annotated[str, Field(description="Address that the page listens on.")] = "127.0.0.1"
+    # A Gradio Space sets the second, and shows nothing of a page that listens elsewhere.
+    host: Annotated[str, Field(
+        validation_alias=AliasChoices(f"{PREFIX}HOST", "GRADIO_SERVER_NAME"),
+        description="Address that the page listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the page listens on.")] = 7860
     root_path: Annotated[str, Field(
         description="Path under which a proxy serves the page, such as /easel.")] = ""

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -122,6 +123,8 @@ def test_readme_front_matter_is_a_gradio_space(repository: Path) -> None:
     assert matter["sdk"] == "gradio"
     assert matter["sdk_version"] == pins(repository / "requirements.txt")["gradio"]
     assert matter["license"] == "apache-2.0"
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == f">={matter['python_version']}"
     assert (repository / str(matter["app_file"])).is_file()
     assert len(str(matter.get("short_description", ""))) <= 60
     assert {"title", "emoji", "colorFrom", "colorTo"} <= matter.keys()
@@ -170,6 +173,15 @@ def test_make_knows_its_targets(repository: Path, target: str) -> None:
     done = subprocess.run(["make", "--dry-run", target], cwd=repository, check=True,
                           capture_output=True, text=True)
     assert ".venv/bin/" in done.stdout
+
+
+def test_make_says_which_python_it_needs(repository: Path, tmp_path: Path) -> None:
+    done = subprocess.run(["make", "-f", repository / "Makefile", ".venv/bin/python",
+                           "PYTHON=false"], cwd=tmp_path, capture_output=True, text=True,
+                          check=False)
+    assert done.returncode != 0
+    assert "Easel needs Python 3.11 or newer" in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_test_that_needs_weights_names_what_is_missing() -> None:

@@ -33,6 +33,14 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.torch_dtype() == torch.bfloat16
 
 
+def test_a_space_says_where_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
+    assert load_settings().host == "0.0.0.0"
+    monkeypatch.setenv("EASEL_HOST", "127.0.0.2")
+    assert load_settings().host == "127.0.0.2"
+    assert Settings(host="127.0.0.3").host == "127.0.0.3"
+
+
 def test_an_empty_variable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.setenv(PREFIX + name.upper(), "")
