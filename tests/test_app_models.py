@@ -20,6 +20,7 @@ from pipelines.catalogue import Catalogue, CatalogueEntry, ModelFile
 from pipelines.dalle import DallePipeline
 from pipelines.metadata import read_png
 from pipelines.model_cache import ModelCache
+from pipelines.models.clip import ClipModel
 from pipelines.models.transformer import config_dict
 from pipelines.models.upscaler import UpscalerConfig
 from pipelines.vqgan_clip import VQGANCLIPPipeline
@@ -204,7 +205,7 @@ def on_disk(tmp_path: Path) -> Iterator[tuple[App, Path]]:
     loader, entries = SmallLoader(), []
     for name, (architecture, config) in CONFIGS.items():
         model = loader.load(f"embedded/{name}", torch.device("cpu"), torch.float32)
-        model = model.module if architecture == "clip" else model
+        model = model.module if isinstance(model, ClipModel) else model
         export(model, name, architecture, config, "A test.", tmp_path)
         entries.append(CatalogueEntry(
             id=f"embedded/{name}", title=name, family=architecture, licence="Apache-2.0",

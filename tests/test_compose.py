@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ from benchmarks.tasks import (
     task_prompts,
 )
 from pipelines.events import Candidate, Event, Progress, Result
+from serving.backend import Backend
 from training.world.concepts import concepts_by_id
 from training.world.scenes import Scene, is_held_out_pair, is_held_out_triple, uses_held_out
 
@@ -305,13 +307,13 @@ def test_controls_bracket_what_is_possible() -> None:
 
 # Pictures on disk
 
-class CountingBackend:
+class CountingBackend(Backend):
     """Draws flat pictures whose grey is their seed, ranked in reverse, as a backend would."""
 
     def __init__(self) -> None:
         self.requests: list[dict] = []
 
-    def stream(self, request, job_id: str | None = None) -> Iterator[Event]:
+    def stream(self, request: Any, job_id: str | None = None) -> Generator[Event, None, None]:
         self.requests.append(request)
         yield Progress(1, 1)
         candidates = [
@@ -322,6 +324,9 @@ class CountingBackend:
 
     def cancel(self, job_id: str) -> bool:
         return False
+
+    def rank(self, images: Any, prompts: Any) -> list[dict[str, Any]]:
+        raise AssertionError("nothing is ranked from files here")
 
 
 def test_pictures_are_drawn_once_and_added_to(tmp_path: Path) -> None:
@@ -361,9 +366,9 @@ def test_a_contact_sheet_frames_what_is_right(tmp_path: Path) -> None:
     path = tmp_path / "sheets" / "single.png"
     contact_sheet([(picture, "a photo of a dog", True), (picture, "a photo of a cat", False)], path)
     with Image.open(path) as sheet:
-        red, green, _ = sheet.getpixel((1, 1))
+        red, green, _ = np.asarray(sheet)[1, 1].tolist()
         assert green > red
-        red, green, _ = sheet.getpixel((161, 1))
+        red, green, _ = np.asarray(sheet)[1, 161].tolist()
         assert red > green
 
 

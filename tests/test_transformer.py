@@ -91,6 +91,7 @@ def test_overfits_one_batch():
     ids, codes = random_batch()
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     target = model.to_blocks(codes).flatten()
+    loss = torch.tensor(torch.inf)
     for _ in range(150):
         loss = F.cross_entropy(model(ids, codes).flatten(0, 2), target)
         optimizer.zero_grad()

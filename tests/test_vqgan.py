@@ -51,6 +51,7 @@ def test_gradient_passes_straight_through():
     latents = torch.rand(1, 3, 4, 4, requires_grad=True)
     quantised, _ = model.quantize(latents)
     (quantised * torch.arange(48.0).view(1, 3, 4, 4)).sum().backward()
+    assert latents.grad is not None
     assert torch.equal(latents.grad, torch.arange(48.0).view(1, 3, 4, 4))
 
 
