@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.judge import Verdict
+from benchmarks.judge import Verdict, prepare
 from benchmarks.scoring import Pool, score
 from benchmarks.tasks import TaskPrompt, scene_of
 from pipelines.models.vqgan import VQGAN
@@ -25,7 +25,8 @@ BATCH_SIZE = 16
 
 
 def reconstruct(vqgan: VQGAN, pictures: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] through the codes and back."""
+    """Pictures (B, 3, H, W) in [0, 1] through the codes and back, at the VQGAN's own size."""
+    pictures = prepare(pictures, vqgan.config.resolution)
     with torch.no_grad():
         pixels = vqgan.decode_indices(vqgan.encode(pictures * 2 - 1))
     return ((pixels.float() + 1) / 2).clamp(0, 1)

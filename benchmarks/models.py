@@ -33,13 +33,13 @@ def psnr_db(output: Tensor, target: Tensor) -> list[float]:
 
 @torch.no_grad()
 def vqgan_figures(vqgan: VQGAN, world: World, scenes: int) -> dict[str, float]:
-    """PSNR at 256 px on unseen scenes, the mean over pictures, and the share of codes in use."""
+    """PSNR at the size of training on unseen scenes, the mean over pictures, and codes in use."""
     sampler = world.sampler(SPLIT, held_out=True)
     values: list[float] = []
     used: set[int] = set()
     for start in range(0, scenes, 8):
         batch = [sampler.sample(n) for n in range(start, min(start + 8, scenes))]
-        target = world.render(batch, 256)
+        target = world.render(batch, vqgan.config.resolution)
         codes = vqgan.encode(target * 2 - 1)
         values += psnr_db((vqgan.decode_indices(codes) + 1) / 2, target)
         used |= set(codes.flatten().tolist())

@@ -55,8 +55,12 @@ def load_vqgan() -> VQGAN | None:
 @torch.no_grad()
 def reconstruct(vqgan: VQGAN, pictures: Tensor, perturbed: float = 0.0,
                 generator: torch.Generator | None = None) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] through the codes and back, some codes replaced at random."""
+    """Pictures (B, 3, H, W) in [0, 1] through the codes and back, some codes replaced at random.
+
+    They come back at the size that the VQGAN was trained for, as generators decode them.
+    """
     device = next(vqgan.parameters()).device
+    pictures = prepare(pictures, vqgan.config.resolution)
     with torch.autocast(device.type, torch.bfloat16):
         latents = vqgan.encode_latents(pictures.to(device) * 2 - 1)
         codes = vqgan.nearest(latents)
@@ -116,14 +120,12 @@ class JudgeData:
     def __init__(self, config: dict[str, Any], world: World, folder: Path) -> None:
         self.config, self.world = config, world
         rare = {c.id: config["rare"] for c in world.concepts if not c.coco}
-        options = {"weights": rare, "jitter": config["jitter"], "held_out": True}
+        options = {"weights": rare, "jitter": config["jitter"], "held_out": True,
+                   "kinds": config["kinds"]}
         self.sampler = world.sampler("judge", **options)
         self.classes = {c.id: i for i, c in enumerate(world.concepts)}
         self.size_px = config["model"]["image_px"]
         self.pool_sampler = world.sampler("judge-reconstructed", **options)
-        for sampler in (self.sampler, self.pool_sampler):
-            sampler.kinds, sampler.kind_weights = map(list, zip(*config["kinds"].items(),
-                                                                strict=True))
         self.pool = self._reconstructions(folder / "reconstructions.pt")
 
     def _reconstructions(self, path: Path) -> Tensor | None:

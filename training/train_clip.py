@@ -34,7 +34,7 @@ from training.world.scenes import Scene
 
 STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 ADVERSARIAL_RAMP = 0.3  # share of the run in which the attack grows to its full radius
-ADVERSARIAL_STEPS = 2
+ADVERSARIAL_STEPS = 1
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -83,13 +83,19 @@ class Pairs:
             pictures[touched] = degrade(pictures[touched], generator)
         if reused:
             scenes += [self.bank_sampler.sample(self.bank.seeds[i]) for i in reused]
-            pictures = torch.cat([pictures, self.bank.pictures[reused].float() / 255])
+            pictures = torch.cat([pictures, self._sized(self.bank.pictures[reused])])
         extra = round(count * config["uncaptioned"])
         pictures = torch.cat([pictures, self._uncaptioned(pictures, extra, generator)])
         ids = self.vocabulary(self._texts(scenes, rng), context_length=32)
         labels = torch.full((count + extra, 2 * count), -1.0)
         labels[torch.arange(count), torch.arange(count)] = 1.0
         return pictures, ids, labels
+
+    def _sized(self, pictures: Tensor) -> Tensor:
+        """Pictures of the bank (N, 3, 128, 128) uint8 at the size that the CLIP sees, in [0, 1]."""
+        size = (self.size_px, self.size_px)
+        pictures = pictures.float() / 255
+        return F.interpolate(pictures, size, mode="bilinear", antialias=True).clamp(0, 1)
 
     def _uncaptioned(self, pictures: Tensor, count: int, generator: torch.Generator) -> Tensor:
         third = count // 3
@@ -100,7 +106,7 @@ class Pairs:
         broken = self.bank.broken
         if len(broken):
             picks = torch.randint(len(broken), (third,), generator=generator)
-            parts.append(broken[picks].float() / 255)
+            parts.append(self._sized(broken[picks]))
         else:
             parts.append(scrambled(pictures[-third:] if third else pictures[:0], generator, 8))
         return torch.cat(parts)
@@ -130,9 +136,9 @@ class PictureLoss:
                  labels: Tensor) -> None:
         self.clip, self.encode_image, self.text, self.labels = clip, encode_image, text, labels
 
-    def against(self) -> PictureLoss:
-        """The same loss with fixed texts, for an attack that moves the pictures alone."""
-        return PictureLoss(self.clip, self.encode_image, self.text.detach(), self.labels)
+    def against(self, count: int) -> PictureLoss:
+        """The loss of the first pictures with fixed texts, for an attack that moves these alone."""
+        return PictureLoss(self.clip, self.encode_image, self.text.detach(), self.labels[:count])
 
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """The loss a pair and the logits (B, T)."""
@@ -203,6 +209,9 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     torch.manual_seed(config["seed"])
     module = build(config["model"])
     loop = Loop(config, module)
+    if loop.device.type == "cpu":
+        # The backward pass of the fused kernel took half of a step here.
+        torch.backends.cuda.enable_flash_sdp(False)
     world = World()
     pairs = Pairs(config, world, Bank(RUNS_DIR / "bank.pt"))
     clip, (mean, std) = loop.model, (STATISTICS[0][0], STATISTICS[1][0])
@@ -216,7 +225,10 @@ def train(config: dict[str, Any]) -> dict[str, float]:
         loss_of = PictureLoss(clip, encode_image, text, labels)
         radius = config.get("adversarial", 0.0) * min(1.0, loop.progress / ADVERSARIAL_RAMP)
         if radius:
-            pictures = attacked(pictures, loss_of.against(), radius, loop.accelerator.autocast)
+            half = len(pictures) // 2
+            moved = attacked(pictures[:half], loss_of.against(half), radius,
+                             loop.accelerator.autocast)
+            pictures = torch.cat([moved, pictures[half:]])
         with loop.accelerator.autocast():
             loss, logits = loss_of(pictures)
         loop.backward(loss)

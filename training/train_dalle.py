@@ -127,7 +127,8 @@ def train(config: dict[str, Any]) -> float:
     model.initialise()
     loop = Loop(config, model)
     world, vqgan = World(), load_vqgan().to(loop.device)
-    store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"])
+    store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
+                      kinds=config["kinds"])
     batches = prefetched(Batches(config, world, store).batch, loop.step)
     forward = compiled(loop.model, config)
     for step in loop.steps():

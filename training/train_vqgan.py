@@ -10,10 +10,12 @@ Source: Esser et al. (2021), section 3.1; Mentzer et al. (2023), section 3.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from taming.modules.discriminator.model import NLayerDiscriminator, weights_init
 from torch import Tensor
 from torchvision.utils import save_image
@@ -21,7 +23,7 @@ from torchvision.utils import save_image
 from pipelines.models.vqgan import VQGAN, VQGANConfig, config_dict
 from training.data import World, prefetched
 from training.export import export
-from training.loop import Loop, parse_arguments
+from training.loop import Loop, compiled, parse_arguments
 
 
 def gradient_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -84,6 +86,13 @@ def train(config: dict[str, Any]) -> float:
     """Run or resume the training and export the averaged weights; returns PSNR in dB."""
     torch.manual_seed(config.get("seed", 0))
     model = VQGAN(VQGANConfig(**config["model"]))
+    if config.get("start_from"):
+        state = load_file(Path(config["start_from"]) / "model.safetensors")
+        model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    if config["decoder_only"]:
+        # What a transformer learnt of the codes stays true.
+        model.encoder.requires_grad_(False)
+        model.quant_conv.requires_grad_(False)
     loop = Loop(config, model)
     world = World()
     sampler, batch_size = (
@@ -103,16 +112,18 @@ def train(config: dict[str, Any]) -> float:
 
     discriminator: Discriminator | None = None
     batches = prefetched(make, loop.step)
+    encode, decode = compiled(model.encode_latents, config), compiled(model.decode, config)
     for _ in loop.steps():
         pixels = next(batches).to(loop.device)
-        with loop.accelerator.autocast():
-            latents = model.encode_latents(pixels).float()
+        with loop.accelerator.autocast(), torch.set_grad_enabled(not config["decoder_only"]):
+            latents = encode(pixels).float()
         quantised, indices = model.quantize(latents)
         with loop.accelerator.autocast():
-            output = model.decode(quantised)
+            output = decode(quantised)
         output = output.float()
         reconstruction = (output - pixels).abs().mean()
         loss = reconstruction + config["gradient_weight"] * gradient_loss(output, pixels)
+        loss = loss + config["square_weight"] * (output - pixels).pow(2).mean()
         if loop.progress > config["discriminator_from"]:
             discriminator = discriminator or Discriminator(loop.device)
             loss = loss + config["discriminator_weight"] * discriminator.generator_loss(output)
@@ -123,6 +134,14 @@ def train(config: dict[str, Any]) -> float:
             l1=reconstruction, codes=len(indices.unique()), psnr=psnr_db(output.detach(), pixels)
         )
     return finish(loop, world, config)
+
+
+def history(config: dict[str, Any]) -> str:
+    """A line of the model card on where the run started, empty for a run from the beginning."""
+    if not config.get("start_from"):
+        return ""
+    what = "the decoder alone, " if config["decoder_only"] else ""
+    return f"- This run trained {what}from earlier weights (`start_from`)\n"
 
 
 def finish(loop: Loop, world: World, config: dict[str, Any]) -> float:
@@ -138,7 +157,7 @@ on taming-transformers' encoder and decoder. Trained on scenes of `training/worl
 
 - Command: `python -m training.train_vqgan`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
-- PSNR on unseen scenes: {value:.2f} dB
+{history(config)}- PSNR on unseen scenes: {value:.2f} dB
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
     export(model, "vqgan", "vqgan", config_dict(model.config), card)

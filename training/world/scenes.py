@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from training.world.concepts import Concept
@@ -198,7 +198,7 @@ class SceneSampler:
         held_out: whether held-out pairs and triples may occur (never in training).
         weights: relative frequency by concept id, where it differs from the default; the closed
             loop of training raises the concepts that are drawn worst.
-        single: share of scenes with one object, or None for the default mix (a curriculum).
+        kinds: relative frequency by kind of scene, where it differs from ``KIND_WEIGHTS``.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class SceneSampler:
         jitter: float = 0.0,
         held_out: bool = False,
         weights: dict[str, float] | None = None,
-        single: float | None = None,
+        kinds: Mapping[str, float] | None = None,
     ) -> None:
         self.split, self.jitter, self.held_out = split, jitter, held_out
         self.by_id = {c.id: c for c in concepts}
@@ -218,12 +218,7 @@ class SceneSampler:
         self.weights = [(COCO_WEIGHT if c.coco else 1.0) * scale.get(c.id, 1.0) for c in concepts]
         self.people = [c.id for c in concepts if c.group == "person"]
         self.things = [c.id for c in concepts if c.group not in ("person", "building", "weather")]
-        kinds = dict(KIND_WEIGHTS)
-        if single is not None:
-            rest = sum(kinds.values()) - kinds["single"]
-            kinds = {
-                k: single if k == "single" else v / rest * (1 - single) for k, v in kinds.items()
-            }
+        kinds = KIND_WEIGHTS if kinds is None else kinds
         self.kinds, self.kind_weights = list(kinds), list(kinds.values())
 
     def sample(self, seed: int) -> Scene:
