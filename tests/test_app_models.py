@@ -23,11 +23,14 @@ from pipelines.model_cache import ModelCache
 from pipelines.models.clip import ClipModel
 from pipelines.models.transformer import config_dict
 from pipelines.models.upscaler import UpscalerConfig
+from pipelines.pixels import to_uint8
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.weights import CatalogueLoader, pinned
 from tests.served import App
 from tests.small_models import GRID, TRANSFORMER, SmallLoader, clip_config, small_cache
 from tests.test_app import generate, huge_png, refusal
+from tests.test_world import scene
+from training.data import World
 from training.export import export
 
 QUICK = {"iterations": 3, "num_cutouts": 4}
@@ -281,10 +284,14 @@ def test_trained_vqgan_clip_starts_from_a_picture(trained: App, tmp_path: Path) 
 
 
 @pytest.mark.weights("clip-ranker")
-def test_the_trained_ranker_knows_red_from_blue(trained: App, tmp_path: Path) -> None:
-    for colour in ("blue", "red"):
-        Image.new("RGB", (128, 128), colour).save(tmp_path / f"{colour}.png")
-    found = trained.client().predict(
-        [handle_file(str(tmp_path / f"{colour}.png")) for colour in ("blue", "red")],
-        ["a red background", "a blue background"], api_name="/rerank")["ranking"]
-    assert [entry["order"][0] for entry in found] == [1, 0]
+def test_the_trained_ranker_finds_each_captions_picture(trained: App, tmp_path: Path) -> None:
+    scenes = {"a red car": scene("car", "red"), "a blue car": scene("car", "blue"),
+              "a dog on the grass": scene("dog", background="grass"),
+              "a banana on a black background": scene("banana", background="black")}
+    files = []
+    for i, pixels in enumerate(World().renderer.render(list(scenes.values()), 128)):
+        files.append(tmp_path / f"{i}.png")
+        Image.fromarray(to_uint8(2 * pixels[None] - 1)[0]).save(files[-1])
+    found = trained.client().predict([handle_file(str(file)) for file in files], list(scenes),
+                                     api_name="/rerank")["ranking"]
+    assert [entry["order"][0] for entry in found] == [0, 1, 2, 3]
