@@ -95,6 +95,8 @@ def option_fields(options: type[Options]) -> tuple[OptionField, ...]:
 
 def _shown(value: Any) -> str:
     """The value as a person typed it, short and on one line."""
+    if value is None:
+        return "empty"
     if isinstance(value, float) and math.isnan(value):
         return "NaN"
     try:

@@ -87,7 +87,8 @@ def _number(word: str, name: str, text: str) -> float:
         number = math.nan
     if math.isnan(number):
         raise InvalidRequest(f"The {name} {_shown(word)} after {_shown(text)} is not a number: "
-                             "write text:weight:stop.", "prompt")
+                             "VQGAN+CLIP reads text:weight:stop, so leave out other colons.",
+                             "prompt")
     return number
 
 

@@ -69,6 +69,10 @@ def test_out_of_range_says_the_range() -> None:
         "Number of images must be a whole number between 1 and 16, not 17.")
 
 
+def test_an_emptied_field_is_called_empty() -> None:
+    assert str(refusal(num_images=None)).endswith("between 1 and 16, not empty.")
+
+
 def test_unknown_field_and_missing_prompt() -> None:
     assert "steps" in str(refusal(steps=5))
     with pytest.raises(InvalidRequest, match=r"^Prompt is missing\.$"):
