@@ -43,7 +43,10 @@ class VQGANCLIPOptions(Options):
         description="Side of the picture before it is drawn twice as large.")
     init: Init = Field(
         default="plain", title="Start",
-        description="Start from a field of one colour or from random codes, without an init image.")
+        description="A field of one colour or random codes, where no init image is the start.")
+    from_image: bool = Field(
+        default=True, title="Start from the init image",
+        description="Without this the init image is only a target, an image prompt.")
     init_weight: float = Field(
         default=0.0, ge=0, le=100, title="Init weight",
         description="How strongly the picture is held at the init image.")
@@ -112,7 +115,7 @@ class VQGANCLIPPipeline(Pipeline):
     accepts_init_image = True
 
     def check(self, request: Request) -> None:
-        """Refuse a malformed prompt, and weights of an init image that is not there."""
+        """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
         parse_prompts(request.prompt)
         options = VQGANCLIPOptions.model_validate(request.options)
         if request.init_image is None:
@@ -120,6 +123,13 @@ class VQGANCLIPPipeline(Pipeline):
                                 ("image_weight", "Image prompt weight")):
                 if getattr(options, name):
                     raise InvalidRequest(f"{title} needs an init image.", name)
+        elif not options.from_image:
+            if options.init_weight:
+                raise InvalidRequest("Init weight needs a run that starts from the init image.",
+                                     "init_weight")
+            if not options.image_weight:
+                raise InvalidRequest("The init image is neither the start nor a target: give it an "
+                                     "image prompt weight.", "image_weight")
 
     def run(self, request: Request, context: RunContext) -> Iterator[Event]:
         """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
@@ -142,7 +152,8 @@ class VQGANCLIPPipeline(Pipeline):
             context.check()
             generators = [torch.Generator().manual_seed(seed) for seed in seeds]
             guide = Guide(guide_clip, prompts, image, options.image_weight)
-            start = start_latents(vqgan, options.init, image, options.size_px, generators)
+            start = start_latents(vqgan, options.init, image if options.from_image else None,
+                                  options.size_px, generators)
             latents = Latents(start, vqgan, options.optimiser, options.step_size,
                               options.schedule, options.coarse)
             painting = Painting(vqgan, guide, latents, generators, options.cutouts(),

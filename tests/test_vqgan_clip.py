@@ -234,6 +234,18 @@ def test_an_image_prompt_is_a_target(cache: ModelCache) -> None:
         assert len(Guide(clip, [WeightedPrompt("a cat")], image, 0.0).features) == 1
 
 
+def test_an_image_prompt_need_not_be_the_start(cache: ModelCache) -> None:
+    def drawn(iterations: int, **fields: Any) -> np.ndarray:
+        options = {"iterations": iterations} | fields.pop("options", {})
+        return image_of(events_of(cache, options=options, **fields))
+
+    target = {"from_image": False, "image_weight": 5.0}
+    # The first step draws the start.
+    assert np.array_equal(drawn(1, init_image=picture("red"), options=target), drawn(1))
+    red, teal = (drawn(4, init_image=picture(c), options=target) for c in ("red", "teal"))
+    assert not np.array_equal(red, teal)
+
+
 @pytest.mark.parametrize("init", ["plain", "noise"])
 @pytest.mark.parametrize("optimiser", ["adamw", "radam", "rmsprop", "sgd"])
 def test_a_codebook_of_vectors_works_too(init: Any, optimiser: Any) -> None:
@@ -289,6 +301,9 @@ def test_bfloat16_and_size(cache: ModelCache, size_px: int) -> None:
     ({"prompt": "cat | | dog"}, "no text"),
     ({"options": {"init_weight": 1.0}}, "Init weight needs an init image"),
     ({"options": {"image_weight": 1.0}}, "Image prompt weight needs an init image"),
+    ({"init_image": picture(), "options": {"from_image": False}}, "neither the start nor a target"),
+    ({"init_image": picture(), "options": {"from_image": False, "init_weight": 1.0}},
+     "needs a run that starts from the init image"),
     ({"options": {"size_px": 130}}, "Size in px"),
     ({"options": {"iterations": 10**9}}, "between 1 and 1000"),
     ({"options": {"step_size": float("nan")}}, "Step size"),
