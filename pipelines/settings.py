@@ -29,7 +29,8 @@ class Settings(BaseSettings):
     root_path: Annotated[str, Field(
         description="Path under which a proxy serves the page, such as /easel.")] = ""
     data_dir: Annotated[Path, Field(
-        description="Folder for uploads and finished pictures, kept for a day and until the page stops.")] = Path("data")
+        description="Folder for uploads and finished pictures, kept for a day and until the page "
+                    "stops.")] = Path("data")
     device: Annotated[str, Field(
         pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
         description="Where models run: auto, cpu, cuda, cuda:1, mps.")] = "auto"

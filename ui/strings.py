@@ -32,5 +32,5 @@ STARTING = "Starting"
 STOPPED_EMPTY = "Stopped before a picture was finished."
 RANKING_TITLE = "All pictures, the best match first"
 
-FOOTER = ("Everything runs on this machine; no prompt or picture leaves it. Pictures are kept for a day "
-          "and until Easel stops: save those you like.")
+FOOTER = ("Everything runs on this machine; no prompt or picture leaves it. Pictures are kept for "
+          "a day and until Easel stops: save those you like.")
