@@ -1,11 +1,15 @@
 """The prompt grammar of VQGAN+CLIP: ``text:weight:stop``, several joined by ``|``.
 
+A colon that no number follows is part of the text ("a clock: late"), and so is the one between
+two digits of a time ("a clock at 10:30").
+
 Source: the notebooks of Crowson (2021) and Pixray, whose grammar this is.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from pipelines.errors import InvalidRequest
@@ -63,33 +67,27 @@ def ranking_texts(prompt: str) -> list[tuple[str, float]]:
         return [(prompt, 1.0)]
 
 
+# A colon before a number gives a weight, any other colon is text, and so is a time ("10:30").
+_NUMBER = r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|inf|nan)"
+_WEIGHTED = re.compile(
+    rf"(?P<text>.*?)(?:\s*:\s+|\s+:\s*|(?<!\d):)(?P<weight>{_NUMBER})"
+    rf"(?:\s*:\s*(?P<stop>{_NUMBER}))?\s*",
+    re.IGNORECASE | re.DOTALL)
+
+
 def _parse(part: str) -> WeightedPrompt:
-    text, *numbers = part.rsplit(":", 2)
+    match = _WEIGHTED.fullmatch(part)
+    text, weight, stop = match.group("text", "weight", "stop") if match else (part, None, None)
     if not text.strip():
         raise InvalidRequest("A part of the prompt has no text: write text:weight:stop, joined by "
                              "bars (|).", "prompt")
-    weight, stop = numbers + ["1", "-inf"][len(numbers):]
-    found = WeightedPrompt(text.strip(), _number(weight, "weight", text),
-                           _number(stop, "stop", text))
+    found = WeightedPrompt(text.strip(), float(weight or 1), float(stop or -math.inf))
     if not abs(found.weight) <= MAX_WEIGHT:
         raise InvalidRequest(f"The weight of {_shown(text)} must be between {-MAX_WEIGHT:g} and "
                              f"{MAX_WEIGHT:g}.", "prompt")
-    if found.stop == math.inf:
+    if not found.stop < math.inf:
         raise InvalidRequest(f"The stop of {_shown(text)} must be less than infinity.", "prompt")
     return found
-
-
-def _number(word: str, name: str, text: str) -> float:
-    """The number after a colon; NaN is none."""
-    try:
-        number = float(word)
-    except ValueError:
-        number = math.nan
-    if math.isnan(number):
-        raise InvalidRequest(f"The {name} {_shown(word)} after {_shown(text)} is not a number: "
-                             "VQGAN+CLIP reads text:weight:stop, so leave out other colons.",
-                             "prompt")
-    return number
 
 
 def _shown(text: str) -> str:

@@ -297,7 +297,7 @@ def test_bfloat16_and_size(cache: ModelCache, size_px: int) -> None:
 
 
 @pytest.mark.parametrize(("fields", "says"), [
-    ({"prompt": "cat:two"}, "not a number"),
+    ({"prompt": "cat:1000"}, "between -100 and 100"),
     ({"prompt": "cat | | dog"}, "no text"),
     ({"options": {"init_weight": 1.0}}, "Init weight needs an init image"),
     ({"options": {"image_weight": 1.0}}, "Image prompt weight needs an init image"),
