@@ -21,6 +21,11 @@ def _affine(pictures: Tensor, generator: torch.Generator, zoom: float, shift: fl
     return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
+def shifted(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures (B, 3, H, W) moved and zoomed a little; differentiable."""
+    return _affine(pictures, generator, 0.12, 0.08)
+
+
 def degrade(pictures: Tensor, generator: torch.Generator) -> Tensor:
     """Shift, zoom, blur, tint and add noise, mildly enough that captions stay true.
 
@@ -31,7 +36,7 @@ def degrade(pictures: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         The same shape and range.
     """
-    pictures = _affine(pictures, generator, 0.12, 0.08)
+    pictures = shifted(pictures, generator)
     chosen = torch.rand(len(pictures), 4, generator=generator)
     size = pictures.shape[-1]
     small = F.interpolate(pictures, (size // 2, size // 2), mode="area")

@@ -28,7 +28,9 @@ from pipelines.vocabulary import Vocabulary
 from training.data import World, prefetched
 from training.degrade import degrade, meaningless, scrambled
 from training.export import export
+from training.failures import Failures
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
+from training.train_dalle import load_vqgan
 from training.world.captions import hard_negative
 from training.world.scenes import Scene
 
@@ -144,7 +146,7 @@ class PictureLoss:
         """The loss a pair and the logits (B, T)."""
         image = F.normalize(self.encode_image(pictures).float(), dim=-1)
         logits = image @ self.text.t() * self.clip.logit_scale.exp() + self.clip.logit_bias
-        return -F.logsigmoid(self.labels * logits).sum() / (self.labels.shape[1] / 2), logits
+        return -F.logsigmoid(self.labels * logits).sum() / (len(self.text) / 2), logits
 
 
 def attacked(pictures: Tensor, loss_of: PictureLoss, radius: float, autocast: Callable,
@@ -217,9 +219,18 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     clip, (mean, std) = loop.model, (STATISTICS[0][0], STATISTICS[1][0])
     encode_image = compiled(lambda p: clip.encode_image((p - mean) / std), config)
     encode_text = compiled(clip.encode_text, config)
+    failures = None
+    if config.get("failures"):
+        failures = Failures(load_vqgan(), pairs.size_px, config["failures"], config["moved"],
+                            config["seed"])
     batches = prefetched(pairs.batch, loop.step)
     for step in loop.steps():
         pictures, ids, labels = (t.to(loop.device) for t in next(batches))
+        if failures is not None and loop.progress >= config["failures_from"]:
+            with loop.accelerator.autocast():
+                wrong, said = failures.step(ids[: len(ids) // 2], encode_text, encode_image, clip)
+            pictures, ids = torch.cat([pictures, wrong]), torch.cat([ids, said])
+            labels = F.pad(labels, (0, len(said), 0, len(wrong)), value=-1.0)
         with loop.accelerator.autocast():
             text = F.normalize(encode_text(ids).float(), dim=-1)
         loss_of = PictureLoss(clip, encode_image, text, labels)
@@ -236,7 +247,7 @@ def train(config: dict[str, Any]) -> dict[str, float]:
         with torch.no_grad():
             count = config["batch_size"]
             diagonal = logits[:count, :count].diagonal()
-            hard = (diagonal > logits[:count, count:].diagonal()).float().mean()
+            hard = (diagonal > logits[:count, count : 2 * count].diagonal()).float().mean()
             top = (
                 (logits[:count, :count].argmax(1) == torch.arange(count, device=logits.device))
                 .float()
