@@ -51,8 +51,8 @@ def _interrupt_cancels(backend: Backend, job_id: str) -> Iterator[None]:
 
 
 def _show(bar: tqdm, event: Progress) -> None:
-    if event.message:
-        bar.set_description_str(event.message, refresh=False)
+    # A message holds until the next step: what was loaded is not loading any more.
+    bar.set_description_str(event.message or "Drawing", refresh=False)
     if event.total:
         bar.total = event.total
         bar.n = event.step
