@@ -11,6 +11,8 @@ import copy
 import json
 import math
 import os
+import signal
+import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -86,7 +88,13 @@ class Loop:
         return min(1.0, self.seconds / (60 * self.config["minutes"]))
 
     def steps(self) -> Iterator[int]:
-        """Step numbers until the budget is spent; keeps time, the schedule and checkpoints."""
+        """Step numbers until the budget is spent; keeps time, the schedule and checkpoints.
+
+        SIGTERM ends the process after the step, with a checkpoint to go on from.
+        """
+        stopped = threading.Event()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         while self.progress < 1:
             started = time.monotonic()
             for optimizer in self.optimizers:
@@ -96,8 +104,10 @@ class Loop:
             self.step += 1
             self.seconds += time.monotonic() - started
             self._average()
-            if time.monotonic() - self._saved > CHECKPOINT_EVERY_S:
+            if stopped.is_set() or time.monotonic() - self._saved > CHECKPOINT_EVERY_S:
                 self.save()
+            if stopped.is_set():
+                raise SystemExit(f"{self.config['name']} stopped; the same command goes on")
         self.save()
 
     def backward(self, loss: Tensor) -> None:
