@@ -1,0 +1,94 @@
+"""The trainers' loop: it resumes where it was, ends when told to, and learns."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pipelines.models.transformer import FeedForward
+from training.loop import Loop, load_config
+
+CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
+                          "warmup_steps": 1, "ema_decay": 0.9, "mixed_precision": "no"}
+
+
+class Small(nn.Module):
+    """A matrix that AdamW trains, and a layer whose matrices Muon trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inward = nn.Linear(4, 32)
+        self.mlp = FeedForward(32)
+        self.outward = nn.Linear(32, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.outward(self.mlp(self.inward(x)))
+
+
+def run(folder: Path, steps: int, **changes: Any) -> tuple[Loop, list[float]]:
+    """Train for some steps, save, and return the loop with its losses."""
+    torch.manual_seed(0)
+    loop = Loop(CONFIG | changes, Small(), runs_dir=folder)
+    losses: list[float] = []
+    for step in loop.steps():
+        x = torch.randn(64, 4, generator=torch.Generator().manual_seed(step))
+        loss = (loop.prepared(x)[:, 0] - x[:, 0] * x[:, 1]).square().mean()
+        loop.backward(loss)
+        losses.append(float(loss.detach()))
+        if len(losses) == steps:
+            break
+    loop.step += 1  # the step that the break left unfinished in the books
+    loop.save()
+    return loop, losses
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    loop, losses = run(tmp_path, 150)
+    assert len(loop.optimizers) == 2
+    assert sum(losses[-10:]) < 0.4 * sum(losses[:10])
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_never_ended(tmp_path: Path) -> None:
+    whole, losses = run(tmp_path / "whole", 12)
+    run(tmp_path / "parts", 5)
+    resumed, later = run(tmp_path / "parts", 7)
+    assert later == pytest.approx(losses[5:], rel=1e-5)
+    assert resumed.step == whole.step == 12
+    for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_that_is_told_to_end_keeps_its_steps(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    loop = Loop(CONFIG, Small(), runs_dir=tmp_path)
+
+    def train() -> None:
+        for step in loop.steps():
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        with pytest.raises(SystemExit):
+            train()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert Loop(CONFIG, Small(), runs_dir=tmp_path).step == 3
+
+
+def test_the_budget_ends_a_run(tmp_path: Path) -> None:
+    loop = Loop(CONFIG | {"minutes": 1e-9}, Small(), runs_dir=tmp_path)
+    assert [step for step in loop.steps()] == [0]
+    assert loop.progress == 1
+
+
+def test_options_change_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text("lr = 1.0\n[model]\ndim = 3\n")
+    assert load_config(path, ["lr=0.5", "model.dim=4", 'name="x"']) == {
+        "lr": 0.5, "model": {"dim": 4}, "name": "x"}
