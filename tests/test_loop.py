@@ -31,7 +31,7 @@ class Small(nn.Module):
         return self.outward(self.mlp(self.inward(x)))
 
 
-def run(folder: Path, steps: int, **changes: Any) -> tuple[Loop, list[float]]:
+def run(folder: Path, steps: int, **changes: Any) -> tuple[Loop[Small], list[float]]:
     """Train for some steps, save, and return the loop with its losses."""
     torch.manual_seed(0)
     loop = Loop(CONFIG | changes, Small(), runs_dir=folder)

@@ -17,7 +17,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 RUNS_DIR = Path(__file__).resolve().parents[1] / "runs"
 CHECKPOINT_EVERY_S = 240.0
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 def load_config(path: Path, overrides: list[str]) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def parse_arguments(default_config: str) -> dict[str, Any]:
     return load_config(arguments.config, arguments.set)
 
 
-class Loop:
+class Loop(Generic[ModelT]):
     """One resumable training run in ``runs/<name>``.
 
     Args:
@@ -60,7 +61,7 @@ class Loop:
         runs_dir: where runs are kept.
     """
 
-    def __init__(self, config: dict[str, Any], model: nn.Module, runs_dir: Path = RUNS_DIR) -> None:
+    def __init__(self, config: dict[str, Any], model: ModelT, runs_dir: Path = RUNS_DIR) -> None:
         self.config = config
         if config.get("threads"):
             torch.set_num_threads(config["threads"])
@@ -72,8 +73,8 @@ class Loop:
         self.folder = runs_dir / config["name"]
         self.folder.mkdir(parents=True, exist_ok=True)
         optimizers = _optimizers(model, config)
-        self.ema = copy.deepcopy(model).requires_grad_(False).to(self.device)
-        self.model = model
+        self.ema: ModelT = copy.deepcopy(model).requires_grad_(False).to(self.device)
+        self.model: ModelT = model
         self.prepared, *self.optimizers = self.accelerator.prepare(model, *optimizers)
         self.step, self.scenes, self.seconds = 0, 0, 0.0
         self.extra: dict[str, Any] = {}
@@ -118,7 +119,7 @@ class Loop:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    def log(self, every: int = 50, **values: float | Tensor) -> None:
+    def log(self, every: int = 50, /, **values: float | Tensor) -> None:
         """Add to the running means and print them every ``every`` steps."""
         for key, value in values.items():
             self._sums[key] = self._sums.get(key, 0.0) + float(

@@ -148,7 +148,8 @@ def train(config: dict[str, Any]) -> float:
 
 @torch.no_grad()
 def evaluate(
-    loop: Loop, world: World, vqgan: VQGAN, config: dict[str, Any], count: int = 256
+    loop: Loop[ImageTransformer], world: World, vqgan: VQGAN, config: dict[str, Any],
+    count: int = 256,
 ) -> float:
     """Cross-entropy in nats a code on scenes no training saw."""
     store = CodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count)
@@ -167,7 +168,7 @@ def evaluate(
     return total / (count // 32)
 
 
-def write(loop: Loop, loss: float) -> float:
+def write(loop: Loop[ImageTransformer], loss: float) -> float:
     """Export the averaged weights with their card."""
     millions = sum(p.numel() for p in loop.ema.parameters()) / 1e6
     card = f"""# Embedded DALL·E

@@ -63,7 +63,7 @@ def train(config: dict[str, Any]) -> float:
 
 
 @torch.no_grad()
-def finish(loop: Loop, world: World) -> float:
+def finish(loop: Loop[Upscaler], world: World) -> float:
     """Compare with bilinear enlargement on unseen scenes, and export."""
     low, high = pairs(world, "eval-upscaler", 64, loop.ema.config.factor)
     learned = torch.cat([loop.ema(part) for part in low.split(16)])

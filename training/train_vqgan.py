@@ -144,7 +144,7 @@ def history(config: dict[str, Any]) -> str:
     return f"- This run trained {what}from earlier weights (`start_from`)\n"
 
 
-def finish(loop: Loop, world: World, config: dict[str, Any]) -> float:
+def finish(loop: Loop[VQGAN], world: World, config: dict[str, Any]) -> float:
     """Evaluate the averaged weights, save a sample grid and export."""
     model = loop.ema.eval()
     value, shown = evaluate(model, world)
