@@ -223,7 +223,8 @@ def _detections(cells: CellOutput, scores: Tensor, ys: Tensor, xs: Tensor,
     centres = torch.stack([xs, ys, xs, ys], 1) + 0.5
     boxes = (centres + cells.sides * cells.sides.new_tensor([-1, -1, 1, 1])) / GRID
     colours = cells.colour.argmax(-1).tolist()
-    rows = zip(concepts.tolist(), probabilities.tolist(), scores.tolist(), colours, boxes.tolist(),
+    classes: list[int] = concepts.tolist()
+    rows = zip(classes, probabilities.tolist(), scores.tolist(), colours, boxes.tolist(),
                strict=True)
     return [Detection(concept_ids[c] if c < len(concept_ids) else None, p, s, COLOUR_LABELS[colour],
                       (box[0], box[1], box[2], box[3])) for c, p, s, colour, box in rows]

@@ -67,11 +67,12 @@ def load_judge(path: Path = WEIGHTS_PATH) -> TrainedJudge:
         FileNotFoundError: it was not trained yet.
     """
     about = json.loads(path.with_suffix(".json").read_text())
-    config = {k: tuple(v) if isinstance(v, list) else v for k, v in about["config"].items()}
+    config: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v
+                              for k, v in about["config"].items()}
     network = Judge(JudgeConfig(**config))
     network.load_state_dict({k: v.float() if v.dtype == torch.float16 else v
                              for k, v in load_file(path).items()})
     network.eval().requires_grad_(False)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     return TrainedJudge(network, tuple(about["concepts"]),
                         hashlib.sha256(path.read_bytes()).hexdigest(), about["figures"])

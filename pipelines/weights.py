@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import safetensors.torch
 import torch
@@ -62,10 +62,12 @@ def architecture(name: str) -> Architecture:
 
 
 def _with_vocabulary(module: nn.Module, config: Mapping[str, Any]) -> nn.Module:
+    from open_clip import CLIP
+
     from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, image_size
     from pipelines.vocabulary import Vocabulary
 
-    return ClipModel(module, Vocabulary.load(), image_size(config),
+    return ClipModel(cast(CLIP, module), Vocabulary.load(), image_size(config),
                      config.get("mean", OPENAI_MEAN), config.get("std", OPENAI_STD))
 
 

@@ -36,7 +36,7 @@ def test_pictures_move_towards_their_captions() -> None:
     failures, module = pool(), MeanColour()
     ids = torch.tensor([[0], [1], [2]])
     failures.ages.zero_()
-    scores = []
+    pictures, said, scores = torch.empty(0), ids, []
     for _ in range(30):
         pictures, said = failures.step(ids, module.encode_text, module.encode_image, module)
         features = F.normalize(module.encode_image(pictures), dim=-1)

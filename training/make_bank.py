@@ -22,7 +22,7 @@ from training.train_dalle import load_vqgan
 @torch.no_grad()
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__ and __doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=4000)
     count = parser.parse_args().count
     world, vqgan = World(), load_vqgan()

@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from open_clip import CLIP
+from torch import Tensor
 
 from pipelines.models.clip import ClipModel, build
 from pipelines.vocabulary import Vocabulary
@@ -128,13 +129,13 @@ class PictureLoss:
     """Sigmoid loss of pictures (B, 3, s, s) in [0, 1] against texts (T, D) of unit length.
 
     Args:
-        clip: with ``logit_scale`` and ``logit_bias``.
+        clip: with a ``logit_bias``.
         encode_image: pictures to features.
         text: features of the texts.
         labels: (B, T), 1 where a text is true of a picture and -1 elsewhere.
     """
 
-    def __init__(self, clip: nn.Module, encode_image: Callable[[Tensor], Tensor], text: Tensor,
+    def __init__(self, clip: CLIP, encode_image: Callable[[Tensor], Tensor], text: Tensor,
                  labels: Tensor) -> None:
         self.clip, self.encode_image, self.text, self.labels = clip, encode_image, text, labels
 
@@ -145,7 +146,9 @@ class PictureLoss:
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """The loss a pair and the logits (B, T)."""
         image = F.normalize(self.encode_image(pictures).float(), dim=-1)
-        logits = image @ self.text.t() * self.clip.logit_scale.exp() + self.clip.logit_bias
+        scale, bias = self.clip.logit_scale.exp(), self.clip.logit_bias
+        assert bias is not None
+        logits = image @ self.text.t() * scale + bias
         return -F.logsigmoid(self.labels * logits).sum() / (len(self.text) / 2), logits
 
 
@@ -200,7 +203,7 @@ def evaluate(clip: ClipModel, world: World, count: int = 1000) -> dict[str, floa
     return {"hard_pairs": float(hard), "top1_of_100": float(torch.cat(top).float().mean())}
 
 
-def wrap(module: nn.Module, config: dict[str, Any]) -> ClipModel:
+def wrap(module: CLIP, config: dict[str, Any]) -> ClipModel:
     """The module with the embedded tokenizer, ready to compare texts with pictures."""
     size = config["model"]["vision_cfg"]["image_size"]
     return ClipModel(module, Vocabulary.load(), size, *STATISTICS)
@@ -259,7 +262,7 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     return finish(loop, world, config)
 
 
-def finish(loop: Loop, world: World, config: dict[str, Any]) -> dict[str, float]:
+def finish(loop: Loop[CLIP], world: World, config: dict[str, Any]) -> dict[str, float]:
     """Evaluate the averaged weights and export them with their card."""
     figures = evaluate(wrap(loop.ema.eval(), config), world)
     role = config["name"].removeprefix("clip-")

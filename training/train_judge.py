@@ -36,7 +36,8 @@ def evaluate(judge: Judge, world: World, scenes: int,
     sampler = world.sampler("judge-eval", held_out=True, jitter=0.1)
     ids = [c.id for c in world.concepts]
     names = ("objects", "plain_objects", "colours", "counts", "backgrounds", "looks")
-    right, total = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    right: dict[str, int] = dict.fromkeys(names, 0)
+    total = right.copy()
     for start in range(0, scenes, 32):
         batch = [sampler.sample(n) for n in range(start, min(start + 32, scenes))]
         pictures = world.render(batch, 256)
@@ -73,9 +74,10 @@ def train(config: dict[str, Any], weights_path: Path = WEIGHTS_PATH) -> dict[str
     """Run or resume the training and save the averaged weights; returns the figures."""
     torch.manual_seed(config["seed"])
     world = World()
-    shape = {k: tuple(v) if isinstance(v, list) else v for k, v in config["model"].items()}
+    shape: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v
+                             for k, v in config["model"].items()}
     judge = Judge(JudgeConfig(num_concepts=len(world.concepts), **shape))
-    judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    judge.to(memory_format=torch.channels_last)
     loop = Loop(config, judge)
     if config.get("compile"):
         judge.compile(dynamic=False)

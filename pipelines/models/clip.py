@@ -33,7 +33,7 @@ class ClipModel(nn.Module):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: open_clip.CLIP,
         tokenizer: Tokenizer,
         image_size: int,
         mean: Sequence[float] = OPENAI_MEAN,
@@ -56,13 +56,13 @@ class ClipModel(nn.Module):
     @property
     def logit_bias(self) -> float | None:
         """Bias of the logits of a sigmoid-loss model, None for a softmax-loss model."""
-        bias = getattr(self.module, "logit_bias", None)
+        bias = self.module.logit_bias
         return None if bias is None else float(bias.detach())
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Unit-length text features (N, D), float32."""
-        context_length = getattr(self.module, "context_length", 77)
-        ids = self.tokenizer(list(texts), context_length=context_length).to(self.device)
+        length = self.module.context_length
+        ids = self.tokenizer(list(texts), context_length=length).to(self.device)
         return F.normalize(self.module.encode_text(ids).float(), dim=-1)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ class ClipModel(nn.Module):
         return F.normalize(features.float(), dim=-1)
 
 
-def build(config: Mapping[str, Any]) -> nn.Module:
+def build(config: Mapping[str, Any]) -> open_clip.CLIP:
     """Build an untrained open_clip module from an open_clip model configuration.
 
     Args:

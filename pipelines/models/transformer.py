@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -269,7 +269,7 @@ class ImageTransformer(nn.Module):
     def _advance(self, x: Tensor, cache: KVCache, start: int, mask: Tensor) -> Tensor:
         mask = mask & cache.visible[:, None, None, : start + x.shape[1]]
         for i, block in enumerate(self.blocks):
-            x = block.cached(x, cache.keys[i], cache.values[i], start, mask)
+            x = cast(Block, block).cached(x, cache.keys[i], cache.values[i], start, mask)
         return self.norm(x[:, -1])
 
     def sample_block(self, hidden: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:

@@ -56,7 +56,8 @@ def noto_glyph(hexcode: str, font: ImageFont.FreeTypeFont) -> Image.Image:
         if font.getlength(text) <= NOTO_GLYPH_PX[0] + 1:
             glyph = Image.new("RGBA", NOTO_GLYPH_PX)
             ImageDraw.Draw(glyph).text((0, 0), text, font=font, embedded_color=True)
-            if glyph.getbbox() and glyph.getbbox()[2] > 40:
+            box = glyph.getbbox()
+            if box and box[2] > 40:
                 return glyph
     raise ValueError(f"the Noto font has no single glyph for {hexcode}")
 
@@ -109,7 +110,7 @@ def sprite(concept: Concept, style: str, sources: dict[str, Path], font) -> Imag
 
 def main() -> None:
     """Draw every concept in every style and write the sheets and their index."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__ and __doc__.splitlines()[0])
     parser.add_argument("--twemoji", type=Path, required=True)
     parser.add_argument("--fluent", type=Path, required=True)
     parser.add_argument("--noto", type=Path, required=True)
