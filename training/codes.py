@@ -16,7 +16,8 @@ class CodeStore:
     """Codebook indices of scenes 0 … N of a split, grown in chunks and kept on disk.
 
     Args:
-        folder: where shards are kept; shards of another VQGAN are never mixed in.
+        folder: where shards are kept; shards of another VQGAN or of other scenes are never
+            mixed in.
         vqgan: the encoder, in evaluation mode.
         world: draws the scenes.
         split: which stream of scenes.
@@ -27,13 +28,13 @@ class CodeStore:
     def __init__(
         self, folder: Path, vqgan: VQGAN, world: World, split: str, chunk: int, **sampler_options
     ) -> None:
-        digest = hashlib.sha256(
-            vqgan.encoder.conv_in.weight.detach().cpu().numpy().tobytes()
-        ).hexdigest()[:12]
-        self.folder = folder / f"{split}-{digest}-{chunk}"
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.vqgan, self.world, self.chunk = vqgan, world, chunk
         self.sampler = world.sampler(split, **sampler_options)
+        digest = hashlib.sha256(vqgan.encoder.conv_in.weight.detach().cpu().numpy().tobytes())
+        # Scenes that are laid out in another way are other scenes.
+        digest.update(repr([self.sampler.sample(i) for i in range(64)]).encode())
+        self.folder = folder / f"{split}-{digest.hexdigest()[:12]}-{chunk}"
+        self.folder.mkdir(parents=True, exist_ok=True)
         shards = sorted(self.folder.glob("*.pt"))
         self.shards = [torch.load(path, weights_only=True) for path in shards]
 
