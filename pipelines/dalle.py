@@ -35,10 +35,10 @@ class DalleOptions(Options):
     """How codes are drawn."""
 
     guidance_scale: float = Field(
-        default=3.0, ge=1, le=20, title="Guidance",
+        default=2.0, ge=1, le=20, title="Guidance",
         description="How closely to follow the prompt; 1 is faster and freer.")
     temperature: float = Field(
-        default=1.0, ge=0.1, le=2, title="Temperature",
+        default=0.3, ge=0.1, le=2, title="Temperature",
         description="Lower is safer and more alike, higher is bolder and more varied.")
     top_k: int = Field(
         default=64, ge=0, le=1024, title="Top k", json_schema_extra=ADVANCED,
