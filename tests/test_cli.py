@@ -152,7 +152,7 @@ def test_the_module_runs(pipeline: str, steps: int, options: list[str], tmp_path
     paths = [Path(line.split()[-1]) for line in done.stdout.splitlines()]
     assert sorted(tmp_path.glob("*.png")) == sorted(paths)
     assert {path.name for path in paths} == {
-        f"a-red-apple-{pipeline}-{seed}.png" for seed in (3, 4)}
+        f"a-red-apple-{pipeline.replace('_', '-')}-{seed}.png" for seed in (3, 4)}
     facts = [read_png(path.read_bytes())["easel"] for path in paths]
     scores = [each["scores"]["clip"] for each in facts]
     assert scores == sorted(scores, reverse=True)
