@@ -164,10 +164,13 @@ def test_escape_stops_and_keeps_the_best_so_far(app: App, open_page) -> None:
     page.locator("#choose-etching input").uncheck()
     page.get_by_role("button", name=strings.SETTINGS_LABEL).click()
     steps = page.get_by_label("number input for Steps").first
-    steps.fill("2000")
-    steps.blur()
-    expect(page.get_by_label("range slider for Steps").first).to_have_value("2000")
-    page.wait_for_timeout(300)  # Gradio hands a new value on in a later turn of its own loop
+    # A fold that has just opened may still put its first values in; a new one takes a turn to act.
+    for _ in range(10):
+        steps.fill("2000")
+        steps.blur()
+        page.wait_for_timeout(500)
+        if page.get_by_label("range slider for Steps").first.input_value() == "2000":
+            break
     page.locator("#generate").click()
     panel = page.locator('.panel[aria-label="Sketch"]')
     expect(panel.locator("[role=progressbar]")).to_have_attribute("aria-valuemax", "2000")
