@@ -128,7 +128,7 @@ def train(config: dict[str, Any]) -> float:
     loop = Loop(config, model)
     world, vqgan = World(), load_vqgan().to(loop.device)
     store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
-                      kinds=config["kinds"])
+                      kinds=config["kinds"], coloured=config["coloured"])
     batches = prefetched(Batches(config, world, store).batch, loop.step)
     forward = compiled(loop.model, config)
     for step in loop.steps():

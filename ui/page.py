@@ -1,35 +1,18 @@
-"""The page's layout, and which event calls what."""
+"""The page: its head and foot, and the tabs between them."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 import gradio as gr
 
-from pipelines.errors import EaselError
-from pipelines.request import MAX_PROMPT_CHARS
 from ui import strings
 from ui.api import add_endpoints
-from ui.controls import PipelineControls, build_choice, build_options
-from ui.examples import render_examples
-from ui.generate import one_sentence, prepare, stream_run
-from ui.lesson import render_lessons
 from ui.pictures import PictureStore
 from ui.playground import Playground
-from ui.render import render_empty, render_run, render_vocabulary_note
-from ui.run_state import RunView
-from ui.samples import load_samples
+from ui.tabs.generate import build_generate, stop_session_of
+from ui.theme import PLAIN
 
-logger = logging.getLogger(__name__)
 # Files are kept for a day after they were made, and looked through every hour.
 DELETE_CACHE_S = (3600, 86400)
-# No default styles and no click events: what is inside is ours.
-PLAIN: dict[str, Any] = {"js_on_load": None, "apply_default_css": False}
-# Typing is answered at once, whatever the device does.
-LIVE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private",
-                        "trigger_mode": "always_last"}
 
 
 def build_page(playground: Playground) -> gr.Blocks:
@@ -38,107 +21,18 @@ def build_page(playground: Playground) -> gr.Blocks:
                    fill_width=True) as page:
         gr.HTML(f"<h1>{strings.TITLE}</h1><p>{strings.TAGLINE}</p>", elem_id="masthead",
                 **PLAIN)
-        with gr.Column(elem_id="desk"):
-            with gr.Column(elem_id="ask"):
-                prompt, note = _build_prompt()
-                controls = _build_generators(playground)
-                with gr.Row(elem_id="buttons"):
-                    generate = gr.Button(strings.GENERATE, variant="primary", size="lg",
-                                         elem_id="generate")
-                    stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="stop")
-                gr.HTML(f'<p class="keys">{strings.KEYS}</p>', **PLAIN)
-            stage = gr.HTML("", elem_id="stage", **PLAIN)
-            stage.value = render_empty(load_samples(stage, playground.registry))
-            with gr.Column(elem_id="more"):
-                gr.HTML(render_examples(), elem_id="examples", **PLAIN)
-                surprise = gr.Button(strings.SURPRISE, size="sm", elem_id="surprise",
-                                     visible=playground.surprise is not None)
-                seed = _build_settings(controls)
-                gr.HTML(render_lessons(playground.registry.names()), elem_id="lessons", **PLAIN)
-        gr.HTML(f'<span>{strings.FOOTER}</span><button data-api>API</button>', elem_id="colophon",
-                **PLAIN)
-
+        stage = gr.HTML("", elem_id="stage", render=False, **PLAIN)
         store = PictureStore(stage)
         add_endpoints(playground, store)  # first, so that they get the names
-        _connect_words(playground, page, prompt, note, surprise)
-        _connect_run(playground, store, prompt, seed, controls, generate, stop, stage)
-        page.unload(_stop_session(playground))
+        with gr.Tabs(elem_id="tabs"):
+            _add_tabs(playground, page, store, stage)
+        gr.HTML(f'<span>{strings.FOOTER}</span><button data-api>API</button>', elem_id="colophon",
+                **PLAIN)
+        page.unload(stop_session_of(playground))
     return page
 
 
-def _build_prompt() -> tuple[gr.Textbox, gr.HTML]:
-    prompt = gr.Textbox(value=strings.FIRST_PROMPT, label=strings.PROMPT_LABEL, lines=2,
-                        max_lines=6, placeholder=strings.PROMPT_PLACEHOLDER, elem_id="prompt",
-                        max_length=MAX_PROMPT_CHARS)
-    return prompt, gr.HTML("", elem_id="prompt-note", **PLAIN)
-
-
-def _build_generators(playground: Playground) -> list[PipelineControls]:
-    with gr.Column(elem_id="generators"):
-        gr.HTML(f"<span>{strings.GENERATORS_LABEL}</span><span>{strings.COUNT_LABEL}</span>",
-                elem_classes="heads", **PLAIN)
-        return [build_choice(pipeline, chosen=True) for pipeline in playground.registry]
-
-
-def _build_settings(controls: list[PipelineControls]) -> gr.Textbox:
-    with gr.Accordion(strings.SETTINGS_LABEL, open=False, elem_id="settings"):
-        # Text, because Gradio shows an empty number as 0.
-        seed = gr.Textbox(label=strings.SEED_LABEL, info=strings.SEED_INFO, max_lines=1,
-                          placeholder=strings.SEED_PLACEHOLDER, elem_id="seed")
-        for group in controls:
-            gr.HTML(f'<h3 class="group-title">{group.pipeline.title}</h3>', **PLAIN)
-            build_options(group)
-    return seed
-
-
-def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, note: gr.HTML,
-                   surprise: gr.Button) -> None:
-    """Unknown words are marked while a person types; Surprise me draws a caption."""
-    def mark_words(text: str) -> str:
-        vocabulary = playground.vocabulary
-        if vocabulary is None or not text:
-            return ""
-        return render_vocabulary_note(vocabulary.unknown_words(text), vocabulary.truncated(text))
-
-    prompt.change(mark_words, prompt, note, **LIVE)
-    page.load(mark_words, prompt, note, **LIVE)
-    if playground.surprise is not None:
-        surprise.click(playground.surprise, None, prompt, **LIVE)
-
-
-def _connect_run(playground: Playground, store: PictureStore, prompt: gr.Textbox,
-                 seed: gr.Textbox, controls: list[PipelineControls], generate: gr.Button,
-                 stop: gr.Button, stage: gr.HTML) -> None:
-    def draw(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        run = playground.runs.start(request.session_hash or "")
-        busy = (gr.update(interactive=False), gr.update(interactive=True))
-        try:
-            choices = [fields for group in controls if (fields := group.read(values))]
-            requests = prepare(playground, values[prompt] or "",
-                               values[seed] or None, choices)
-            for view in stream_run(playground, store, requests, run):
-                yield (render_run(view), *busy)
-                busy = (gr.skip(), gr.skip())
-        except EaselError as error:
-            yield render_run(RunView(alert=str(error))), gr.skip(), gr.skip()
-        except Exception:
-            logger.exception("the page failed before a run")
-            yield render_run(RunView(alert=strings.UNEXPECTED)), gr.skip(), gr.skip()
-        finally:
-            playground.runs.end(run)
-        yield gr.skip(), gr.update(interactive=True), gr.update(interactive=False)
-
-    inputs = {prompt, seed} | {c for group in controls for c in group.components()}
-    # Waiting is the backend's: it says how many are ahead, and when the queue is full.
-    gr.on([generate.click, prompt.submit], draw, inputs, [stage, generate, stop],
-          show_progress="hidden", concurrency_limit=None, trigger_mode="once",
-          api_visibility="private")
-    stop.click(_stop_session(playground), None, None, **LIVE)
-
-
-def _stop_session(playground: Playground) -> Any:
-    @one_sentence
-    def stop_session(request: gr.Request) -> None:
-        playground.runs.stop(request.session_hash or "")
-
-    return stop_session
+def _add_tabs(playground: Playground, page: gr.Blocks, store: PictureStore, stage: gr.HTML,
+              ) -> None:
+    with gr.Tab(strings.TAB_GENERATE, id="generate"):
+        build_generate(playground, page, store, stage)

@@ -1,8 +1,9 @@
-"""Colours and type as a Gradio theme; everything that a theme cannot say is in style.css."""
+"""Colours and type as a Gradio theme, and what every component is told; the rest is style.css."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.themes.utils import colors
@@ -10,6 +11,11 @@ from gradio.themes.utils import colors
 STYLE = Path(__file__).parent / "style.css"
 SCRIPT = Path(__file__).parent / "page.js"
 FAVICON = Path(__file__).parent / "favicon.svg"
+# No default styles and no click events: what is inside is ours.
+PLAIN: dict[str, Any] = {"js_on_load": None, "apply_default_css": False}
+# Typing is answered at once, whatever the device does.
+LIVE: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private",
+                        "trigger_mode": "always_last"}
 
 # IBM Plex comes with Gradio and is served by it: no font is fetched from elsewhere. Its semibold
 # lacks most letters, so the page has regular and bold.

@@ -199,6 +199,7 @@ class SceneSampler:
         weights: relative frequency by concept id, where it differs from the default; the closed
             loop of training raises the concepts that are drawn worst.
         kinds: relative frequency by kind of scene, where it differs from ``KIND_WEIGHTS``.
+        coloured: share of the objects which can be painted whose colour is stated, in [0, 1].
     """
 
     def __init__(
@@ -210,8 +211,10 @@ class SceneSampler:
         held_out: bool = False,
         weights: dict[str, float] | None = None,
         kinds: Mapping[str, float] | None = None,
+        coloured: float = 0.4,
     ) -> None:
         self.split, self.jitter, self.held_out = split, jitter, held_out
+        self.coloured = coloured
         self.by_id = {c.id: c for c in concepts}
         self.ids = list(self.by_id)
         scale = weights or {}
@@ -273,7 +276,7 @@ class SceneSampler:
         return rng.choices(list(STYLE_WEIGHTS), list(STYLE_WEIGHTS.values()))[0]
 
     def _colour(self, concept: str, rng: random.Random) -> str | None:
-        if self.by_id[concept].colours and rng.random() < 0.4:
+        if self.by_id[concept].colours and rng.random() < self.coloured:
             return rng.choice(COLOURS)
         return None
 
