@@ -26,6 +26,11 @@ def shifted(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return _affine(pictures, generator, 0.12, 0.08)
 
 
+def jittered(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures (B, 3, H, W) moved and zoomed by a few pixels."""
+    return _affine(pictures, generator, 0.06, 0.04)
+
+
 def degrade(pictures: Tensor, generator: torch.Generator) -> Tensor:
     """Shift, zoom, blur, tint and add noise, mildly enough that captions stay true.
 

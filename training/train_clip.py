@@ -28,6 +28,7 @@ from pipelines.models.clip import ClipModel, build
 from pipelines.vocabulary import Vocabulary
 from training.data import World, prefetched
 from training.degrade import degrade, meaningless, scrambled
+from training.denoise import pull_loss, unfinished
 from training.export import export
 from training.failures import Failures
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
@@ -123,6 +124,29 @@ class Pairs:
             captions.append(self.world.caption(scene, salt, language or "en"))
             negatives.append(self.world.caption(wrong, salt + rng.randint(0, 1), language or "en"))
         return captions + negatives
+
+
+class Unfinished:
+    """Makes batches for ``pull_loss``: unfinished and finished pictures and their captions' ids.
+
+    Args:
+        config: with ``denoise``: pictures a step, and ``denoise_kinds``: shares of kinds of scene.
+        pairs: whose size and vocabulary are used.
+    """
+
+    def __init__(self, config: dict[str, Any], pairs: Pairs) -> None:
+        self.pairs, self.count, self.seed = pairs, config["denoise"], config["seed"]
+        self.sampler = pairs.world.sampler(config["split"] + "-unfinished",
+                                           kinds=config["denoise_kinds"])
+
+    def batch(self, step: int) -> Batch:
+        """Batch ``step``: unfinished and finished pictures (B, 3, s, s) in [0, 1], ids (B, 32)."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        scenes = [self.sampler.sample(step * self.count + k) for k in range(self.count)]
+        pictures = self.pairs.world.render(scenes, self.pairs.size_px)
+        finished, pictures = unfinished(pictures, generator)
+        texts = [self.pairs.world.caption(scene, step) for scene in scenes]
+        return pictures, finished, self.pairs.vocabulary(texts, context_length=32)
 
 
 class PictureLoss:
@@ -226,9 +250,11 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     if config.get("failures"):
         failures = Failures(load_vqgan(), pairs.size_px, config["failures"], config["moved"],
                             config["seed"])
-    batches = prefetched(pairs.batch, loop.step)
+    drafts = Unfinished(config, pairs) if config.get("denoise") else None
+    batches = prefetched(lambda i: (pairs.batch(i), drafts.batch(i) if drafts else None), loop.step)
     for step in loop.steps():
-        pictures, ids, labels = (t.to(loop.device) for t in next(batches))
+        pair, draft = next(batches)
+        pictures, ids, labels = (t.to(loop.device) for t in pair)
         if failures is not None and loop.progress >= config["failures_from"]:
             with loop.accelerator.autocast():
                 wrong, said = failures.step(ids[: len(ids) // 2], encode_text, encode_image, clip)
@@ -245,6 +271,13 @@ def train(config: dict[str, Any]) -> dict[str, float]:
             pictures = torch.cat([moved, pictures[half:]])
         with loop.accelerator.autocast():
             loss, logits = loss_of(pictures)
+        pull = torch.zeros(())
+        if draft is not None:
+            begun, finished, said = (t.to(loop.device) for t in draft)
+            with loop.accelerator.autocast():
+                text = F.normalize(encode_text(said).float(), dim=-1)
+                pull = pull_loss(begun, finished, text, lambda p: clip.encode_image((p - mean) / std))
+            loss = loss + config["denoise_weight"] * pull
         loop.backward(loss)
         loop.scenes += config["batch_size"]
         with torch.no_grad():
@@ -256,7 +289,7 @@ def train(config: dict[str, Any]) -> dict[str, float]:
                 .float()
                 .mean()
             )
-        loop.log(loss=loss, hard=hard, top1=top)
+        loop.log(loss=loss, hard=hard, top1=top, pull=pull)
         if step % 500 == 499:
             print(evaluate(wrap(loop.ema.eval(), config), world, 300), flush=True)
     return finish(loop, world, config)

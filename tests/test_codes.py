@@ -1,0 +1,76 @@
+"""Scenes as codes: put together from their parts, and the same wherever a part is the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.models.vqgan import VQGAN, VQGANConfig
+from training.codes import CodeStore, SceneCodes
+from training.data import World
+from training.world.scenes import Scene, SceneObject
+
+CONFIG = VQGANConfig(resolution=128, ch=32, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(),
+                     z_channels=16, embed_dim=3, n_embed=125, levels=(5, 5, 5), patch_size=4)
+LEFT, RIGHT = (0.0, 0.25, 0.5, 0.75), (0.5, 0.25, 1.0, 0.75)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(scope="module")
+def vqgan() -> VQGAN:
+    torch.manual_seed(0)
+    return VQGAN(CONFIG).eval().requires_grad_(False)
+
+
+def scene(*things: SceneObject, background: str = "white", seed: int = 0) -> Scene:
+    return Scene("pair", things, None, background, False, None, seed)
+
+
+def thing(world: World, n: int, box: tuple[float, float, float, float]) -> SceneObject:
+    return SceneObject(world.concepts[n].id, "fluent", None, None, box)
+
+
+def test_a_thing_has_the_same_codes_beside_anything(world: World, vqgan: VQGAN) -> None:
+    first = thing(world, 3, LEFT)
+    scenes = [scene(first, thing(world, n, RIGHT)) for n in (10, 40)]
+    together = SceneCodes(vqgan, world).encode(scenes)
+    assert torch.equal(together[0, 4:12, :8], together[1, 4:12, :8])
+    assert not torch.equal(together[0, 4:12, 8:], together[1, 4:12, 8:])
+    # The encoder alone does not do that: it sees the neighbour.
+    plain = vqgan.encode(world.render(scenes, 128) * 2 - 1)
+    assert not torch.equal(plain[0, 4:12, :8], plain[1, 4:12, :8])
+
+
+def test_a_thing_has_the_same_codes_anywhere_on_a_plain_field(world: World, vqgan: VQGAN) -> None:
+    codes = SceneCodes(vqgan, world).encode([scene(thing(world, 3, LEFT)),
+                                             scene(thing(world, 3, RIGHT))])
+    assert torch.equal(codes[0, 4:12, :8], codes[1, 4:12, 8:])
+    empty = SceneCodes(vqgan, world).encode([scene()])
+    assert torch.equal(codes[0, :, 8:], empty[0, :, 8:])
+
+
+def test_a_place_shows_around_the_thing(world: World, vqgan: VQGAN) -> None:
+    beach = scene(thing(world, 3, LEFT), background="beach", seed=4)
+    codes = SceneCodes(vqgan, world).encode([beach, replace(beach, objects=(), seed=6)])
+    assert torch.equal(codes[0, :, 8:], codes[1, :, 8:])
+    alone = vqgan.encode(world.render([beach], 128) * 2 - 1)
+    # The encoder runs in bfloat16 for the store: a few latents round the other way.
+    assert (codes[0, 4:12, :8] == alone[0, 4:12, :8]).float().mean() > 0.9
+
+
+def test_a_store_goes_on_where_it_ended(tmp_path: Path, world: World, vqgan: VQGAN) -> None:
+    store = CodeStore(tmp_path, vqgan, world, "train-test", 4)
+    store.grow()
+    store.grow()
+    again = CodeStore(tmp_path, vqgan, world, "train-test", 4)
+    assert len(again) == 8
+    assert torch.equal(again.codes([1, 6]), store.codes([1, 6]))
+    other = CodeStore(tmp_path, vqgan, world, "train-test", 4, coloured=1.0)
+    assert len(other) == 0
