@@ -32,6 +32,18 @@ class OutOfMemory(EaselError):
     """The device or the model budget has no room left."""
 
 
+class HistoryError(EaselError):
+    """The history's database or files cannot be used as asked."""
+
+
+class SearchIndexError(EaselError):
+    """A search index that is missing, damaged, or in use."""
+
+
+class IndexOutdated(SearchIndexError):
+    """A search index of other weights or of another version, to be made anew once allowed."""
+
+
 class Busy(EaselError):
     """The queue is full."""
 

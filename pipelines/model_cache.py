@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -192,6 +192,21 @@ class ModelCache:
     def fingerprints(self, model_ids: Iterable[str]) -> dict[str, str | None]:
         """SHA-256 of the weights of each model, by id."""
         return {model_id: self._loader.fingerprint(model_id) for model_id in sorted(model_ids)}
+
+    def fits(self, model_ids: Iterable[str]) -> bool:
+        """Whether models may be here at the same time; what is not known counts nothing."""
+        if self._budget is None:
+            return True
+        need = 0
+        for model_id in set(model_ids):
+            with suppress(EaselError):  # the lease itself will say what is wrong
+                need += self._loader.size_bytes(model_id, self.dtype)
+        return need <= self._budget
+
+    def used_bytes(self) -> int:
+        """Bytes of the models that are here or on their way."""
+        with self._changed:
+            return self._used_bytes()
 
     def evict_idle(self) -> int:
         """Drop every model that nobody leases; returns the bytes that came free."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -32,6 +32,7 @@ class RunContext:
         cancelled: True once the user pressed Stop; poll it at every step.
         started_s: ``time.monotonic()`` at the start of the run.
         used_models: ids of the models leased so far.
+        waits_s: seconds that each lease waited for its model.
     """
 
     cache: ModelCache
@@ -40,6 +41,7 @@ class RunContext:
     cancelled: Callable[[], bool] = _never
     started_s: float = field(default_factory=time.monotonic)
     used_models: set[str] = field(default_factory=set)
+    waits_s: list[float] = field(default_factory=list)
 
     def check(self) -> None:
         """Raise ``Cancelled`` once the user pressed Stop."""
@@ -50,10 +52,14 @@ class RunContext:
         """Seconds since the run began."""
         return time.monotonic() - self.started_s
 
-    def lease(self, model_id: str) -> AbstractContextManager[Any]:
+    @contextmanager
+    def lease(self, model_id: str) -> Iterator[Any]:
         """Lease a model in this run's dtype; waiting for it ends when the run is cancelled."""
         self.used_models.add(model_id)
-        return self.cache.lease(model_id, dtype=self.dtype, cancelled=self.cancelled)
+        asked_s = time.monotonic()
+        with self.cache.lease(model_id, dtype=self.dtype, cancelled=self.cancelled) as model:
+            self.waits_s.append(time.monotonic() - asked_s)
+            yield model
 
     def loading(self, *model_ids: str) -> Iterator[Progress]:
         """One ``Progress`` for each model that a lease would have to load.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import AliasChoices, ByteSize, Field, ValidationError
+from pydantic import AliasChoices, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import EaselError
@@ -29,8 +29,19 @@ class Settings(BaseSettings):
     root_path: Annotated[str, Field(
         description="Path under which a proxy serves the page, such as /easel.")] = ""
     data_dir: Annotated[Path, Field(
-        description="Folder for uploads and finished pictures, kept for a day and until the page "
-                    "stops.")] = Path("data")
+        description="Folder for the history and, for a day, for uploads.")] = Path("data")
+    database_url: Annotated[SecretStr, Field(
+        description="Database of the history, such as postgresql://name:password@host/easel; "
+                    "empty for SQLite in the data folder.")] = SecretStr("")
+    history_quota: Annotated[ByteSize, Field(
+        description="Disk space that the pictures of the history may take together.",
+    )] = ByteSize(20 * 10**9)
+    visitor_quota: Annotated[ByteSize, Field(
+        description="Disk space that the pictures of one visitor may take.",
+    )] = ByteSize(2 * 10**9)
+    shared_password: Annotated[SecretStr, Field(
+        description="Who knows it may sign in to a history that all of them share; empty for "
+                    "none.")] = SecretStr("")
     device: Annotated[str, Field(
         pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
         description="Where models run: auto, cpu, cuda, cuda:1, mps.")] = "auto"

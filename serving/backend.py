@@ -1,161 +1,112 @@
-"""One job at a time on the device: a bounded queue, Stop within a step, nothing left behind.
+"""The device's queue: one job at a time or a few in turn, Stop within a step, nothing left behind.
 
 Gradio frees its own concurrency slot before a cancelled step has ended, resumes a generator on
 whichever thread is free, and may never resume it at all. The device therefore belongs to one
-thread of the backend, which takes each step of each run; readers only read what it posts. Two runs
-cannot overlap, and a reader that goes away holds nothing.
+thread of the backend, which takes each step of each run; readers only read what it posts. Two
+steps cannot overlap, and a reader that goes away holds nothing.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 
-from pipelines.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
-from pipelines.events import Event, Preview, Progress, Result
+from pipelines.errors import Busy, Cancelled, EaselError, InvalidRequest
+from pipelines.events import Event, Progress, Result
+from pipelines.features import Features, embed_images, embed_texts
 from pipelines.metadata import provenance
-from pipelines.model_cache import MEMORY_ERRORS, ModelCache
+from pipelines.model_cache import ModelCache
 from pipelines.registry import Registry, RunContext
 from pipelines.request import Request, resolve_seed, validate
 from pipelines.rerank import RANKER, rank
+from serving.interface import Backend, Requested
+from serving.jobs import Group, Job, RunEvent, Usage
+from serving.pace import Pace
+from serving.turns import Recorder, Turns
 
-logger = logging.getLogger(__name__)
+__all__ = ["Backend", "LocalBackend"]
 MESSAGE_EVERY_S = 1.0
 GRACE_EVENTS = 8  # what a stopped run may still say before its Result (ranking, say)
-
-
-class Backend(Protocol):
-    """Runs requests and streams their events."""
-
-    def stream(self, request: Request | Mapping[str, Any], job_id: str | None = None,
-               ) -> Generator[Event, None, None]:
-        """Run a request.
-
-        Args:
-            request: a request, or its fields by name; checked before anything else.
-            job_id: name for ``cancel``, chosen by the caller; a new one where None.
-
-        Yields:
-            ``Progress`` while waiting in the queue, then the events of the run; the last is a
-            ``Result``. Closing the generator ends the job and frees the device.
-
-        Raises:
-            InvalidRequest: the request cannot be run.
-            Busy: the queue is full.
-            Cancelled: the job was stopped and has nothing to keep.
-            EaselError: everything else that goes wrong, as one sentence.
-        """
-        ...
-
-    def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
-             ) -> list[dict[str, Any]]:
-        """Rank pictures by the embedded ranker, in turn with the other jobs.
-
-        Args:
-            images: (H, W, 3) uint8 RGB each, at least one.
-            prompts: at least one.
-
-        Returns:
-            See ``pipelines.rerank.rank``.
-
-        Raises:
-            Busy: the queue is full.
-            EaselError: everything else that goes wrong, as one sentence.
-        """
-        ...
-
-    def cancel(self, job_id: str) -> bool:
-        """Stop a waiting or running job within a step; False where there is no such job."""
-        ...
-
-
-@dataclass(eq=False)
-class _Job:
-    """Something to do on the device, on its way through the queue.
-
-    ``stopped`` and ``abandoned`` are plain flags, set without any lock: a generator may be closed
-    by the garbage collector inside whatever code happens to run.
-    """
-
-    job_id: str
-    work: Callable[[_Job], None]
-    stopped: bool = False
-    abandoned: bool = False
-    started: bool = False
-    finished: bool = False
-    error: EaselError | None = None
-    events: list[Event] = field(default_factory=list)
-    changed: threading.Condition = field(
-        default_factory=lambda: threading.Condition(threading.Lock()))
-
-    def cancelled(self) -> bool:
-        """Whether the run should end at its next step."""
-        return self.stopped or self.abandoned
-
-    def post(self, event: Event) -> None:
-        """Hand an event to the reader; a newer preview replaces one that was not read yet."""
-        with self.changed:
-            if isinstance(event, Preview):
-                self.events = [e for e in self.events if not isinstance(e, Preview)]
-            self.events.append(event)
-            self.changed.notify_all()
-
-    def finish(self, error: EaselError | None) -> None:
-        """Record the outcome, once."""
-        with self.changed:
-            if not self.finished:
-                self.finished, self.error = True, error
-            self.changed.notify_all()
 
 
 class LocalBackend:
     """Runs jobs one after the other on this machine's device, on a thread of its own.
 
+    The jobs of a comparison take turns. Nothing else does: a queue that moves on is shorter for
+    everybody than one in which all wait for all.
+
     Args:
         registry: the pipelines.
         cache: the models; its device and dtype are those of the runs.
         max_waiting: how many jobs may wait while one runs.
+        max_per_owner: how many jobs of one user may wait or run; None for no limit.
+        record: keeps every result for its owner, as ``history.recorder.Recorder`` does, before
+            it is posted; None to keep nothing.
     """
 
-    def __init__(self, registry: Registry, cache: ModelCache, max_waiting: int = 20) -> None:
-        self.registry, self.cache, self.max_waiting = registry, cache, max_waiting
-        self._jobs: dict[str, _Job] = {}  # unfinished, in the order of their coming
+    def __init__(self, registry: Registry, cache: ModelCache, max_waiting: int = 20,
+                 max_per_owner: int | None = None, record: Recorder | None = None) -> None:
+        self.registry, self.cache = registry, cache
+        self.max_waiting, self.max_per_owner = max_waiting, max_per_owner
+        self._jobs: dict[str, Job] = {}  # unfinished
+        self._groups: list[Group] = []  # unfinished, in the order of their coming
         self._lock = threading.Lock()
+        self._pace = Pace()
+        self._turns = Turns(cache, self._admit, self._end, record)
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
-    def stream(self, request: Request | Mapping[str, Any], job_id: str | None = None,
+    def stream(self, request: Requested, job_id: str | None = None, owner: str = "",
                ) -> Generator[Event, None, None]:
         """Run a request; see ``Backend.stream``."""
-        checked = validate(request, self.registry)
-        checked = checked.model_copy(update={"seed": resolve_seed(checked)})
-        job = self._submit(_Job(job_id or uuid.uuid4().hex, partial(self._steps, checked)))
-        try:
-            yield from self._read(job)
-        finally:
-            job.abandoned = True
+        with closing(self._events(Group((self._job(request, job_id),), owner))) as events:
+            for _, event, _ in events:
+                if isinstance(event, EaselError):
+                    raise event
+                yield event
+
+    def compare(self, requests: Sequence[Requested], job_ids: Sequence[str] | None = None,
+                budget_s: float | None = None, together: int = 4, owner: str = "",
+                ) -> Generator[RunEvent, None, None]:
+        """Run several requests in turn; see ``Backend.compare``."""
+        if not requests:
+            raise InvalidRequest("There is nothing to compare.", "pipeline")
+        changed = threading.Condition(threading.Lock())
+        jobs = [self._job(request, job_id, budget_s, changed) for request, job_id in
+                zip(requests, job_ids or [None] * len(requests), strict=True)]
+        with closing(self._events(Group(tuple(jobs), owner, together))) as events:
+            for job, event, usage in events:
+                yield RunEvent(jobs.index(job), event, usage)
 
     def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
              ) -> list[dict[str, Any]]:
         """Rank pictures by the embedded ranker; see ``Backend.rank``."""
-        found: list[dict[str, Any]] = []
-
-        def work(job: _Job) -> None:
+        def work(job: Job) -> list[dict[str, Any]]:
             with self.cache.lease(RANKER, cancelled=job.cancelled) as clip:
-                found.extend(rank(images, prompts, clip))
+                return rank(images, prompts, clip)
 
-        for _ in self._read(self._submit(_Job(uuid.uuid4().hex, work))):
-            pass
-        return found
+        return self._take_turn(work, "rank")
+
+    def embed(self, model_id: str, images: Sequence[np.ndarray] = (), texts: Sequence[str] = (),
+              job_id: str | None = None) -> Features:
+        """Features of pictures and texts; see ``Backend.embed``."""
+        def work(job: Job) -> Features:
+            with self.cache.lease(model_id, cancelled=job.cancelled) as clip:
+                fingerprint = self.cache.fingerprints([model_id])[model_id] or "not known"
+                return Features(
+                    model_id, fingerprint, clip.image_size, clip.logit_scale,
+                    embed_images(images, clip, job.cancelled),
+                    embed_texts(texts, clip, job.cancelled))
+
+        return self._take_turn(work, "embed", job_id)
 
     def cancel(self, job_id: str) -> bool:
         """Stop a waiting or running job; see ``Backend.cancel``."""
@@ -179,102 +130,137 @@ class LocalBackend:
 
     # What follows runs in the reader's thread.
 
-    def _submit(self, job: _Job) -> _Job:
+    def _job(self, request: Requested, job_id: str | None, budget_s: float | None = None,
+             changed: threading.Condition | None = None) -> Job:
+        checked = validate(request, self.registry)
+        checked = checked.model_copy(update={"seed": resolve_seed(checked)})
+        models = self.registry.get(checked.pipeline).models
+        return Job(job_id or uuid.uuid4().hex, partial(self._steps, checked), checked.pipeline,
+                   models, budget_s,
+                   changed=changed or threading.Condition(threading.Lock()))
+
+    def _take_turn(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None) -> Any:
+        """Wait for the device, and for work on it that says nothing meanwhile."""
+        found: list[Any] = []
+
+        def steps(job: Job) -> Iterator[Event]:
+            found.append(work(job))
+            yield from ()
+
+        group = Group((Job(job_id or uuid.uuid4().hex, steps, kind),))
+        with closing(self._events(group)) as events:
+            for _, event, _ in events:
+                if isinstance(event, EaselError):
+                    raise event
+        return found[0]
+
+    def _submit(self, group: Group) -> None:
         with self._lock:
-            if job.job_id in self._jobs:
-                raise InvalidRequest(f"A job called {job.job_id[:40]!r} is on its way already.")
-            alive = [j for j in self._jobs.values() if not j.abandoned]
+            for job in group.jobs:
+                if job.job_id in self._jobs:
+                    raise InvalidRequest(f"A job called {job.job_id[:40]!r} is on its way "
+                                         "already.")
+            alive = [g for g in self._groups if g.alive()]
             if len(alive) > self.max_waiting:
                 raise Busy(f"The queue is full, {self.max_waiting} jobs are waiting: try again "
                            "in a minute.")
+            own = sum(g.owner == group.owner for g in alive) if group.owner else 0
+            if self.max_per_owner is not None and own >= self.max_per_owner:
+                raise Busy(f"{own} jobs of yours are on their way, which is the most: wait for "
+                           "one to end, or stop one.")
             try:
-                self._device.submit(self._run, job)
+                self._device.submit(self._run, group)
             except RuntimeError:  # the executor's word for closed
                 raise Busy("Easel is shutting down and takes no more jobs.") from None
-            self._jobs[job.job_id] = job
-        return job
+            self._groups.append(group)
+            self._jobs.update((job.job_id, job) for job in group.jobs)
 
-    def _read(self, job: _Job) -> Iterator[Event]:
-        start = time.monotonic()
-        while True:
-            with job.changed:
-                if not job.events and not job.finished:
-                    job.changed.wait(MESSAGE_EVERY_S)
-                events, job.events = job.events, []
-                finished = job.finished
-            yield from events
-            if finished:
-                break
-            if not job.started and not events:
-                yield Progress(elapsed_s=time.monotonic() - start, message=self._position(job))
-        if job.error is not None:
-            raise job.error
+    def _events(self, group: Group) -> Generator[tuple[Job, Event | EaselError, Usage]]:
+        """Queue a group and read its events; each job's last is its Result or its error."""
+        self._submit(group)
+        try:
+            yield from self._read(group)
+        finally:
+            for job in group.jobs:
+                job.abandoned = True
 
-    def _position(self, job: _Job) -> str:
+    def _read(self, group: Group) -> Iterator[tuple[Job, Event | EaselError, Usage]]:
+        changed = group.jobs[0].changed
+        unread = list(group.jobs)
+        told_s = time.monotonic()
+        while unread:
+            with changed:
+                if not any(job.events or job.finished for job in unread):
+                    changed.wait(MESSAGE_EVERY_S)
+                taken = [(job, *job.take()) for job in unread]
+            for job, events, finished in taken:
+                yield from ((job, event, usage) for event, usage in events)
+                if finished:
+                    unread.remove(job)
+                    if job.error is not None:
+                        yield job, job.error, job.usage
+            if (any(events or finished for _, events, finished in taken)
+                    and time.monotonic() - told_s < MESSAGE_EVERY_S):
+                continue
+            told_s = time.monotonic()
+            for job in unread:
+                if not job.started:
+                    yield job, self._waiting(group), job.usage
+
+    def _waiting(self, group: Group) -> Progress:
         with self._lock:
-            ahead = 0
-            for other in self._jobs.values():
-                if other is job:
-                    break
-                ahead += not other.abandoned
-        return f"Waiting: {ahead} ahead." if ahead else "Waiting: next in line."
+            index = self._groups.index(group) if group in self._groups else 0
+            ahead = [other for other in self._groups[:index] if other.alive()]
+        elapsed_s = time.monotonic() - group.submitted_s
+        if not ahead:
+            message = "Waiting for the others." if group.started() else "Waiting: next in line."
+            return Progress(elapsed_s=elapsed_s, message=message)
+        wait_s = self._pace.wait_s(ahead)
+        about = "" if wait_s is None else f", about {max(1, round(wait_s))} s"
+        return Progress(elapsed_s=elapsed_s, message=f"Waiting: {len(ahead)} ahead{about}.")
 
     # What follows runs in the device's thread.
 
-    def _run(self, job: _Job) -> None:
-        """Run a job to its end; never raises."""
-        with self._lock:
-            job.started = True
-            skip = job.cancelled()
-        error: EaselError | None = Cancelled()
+    def _run(self, group: Group) -> None:
+        """Run a group to its end; never raises."""
         try:
-            if not skip:
-                error = self._outcome(job)
+            self._turns.run(group)
         finally:
             with self._lock:
-                if self._jobs.get(job.job_id) is job:
-                    del self._jobs[job.job_id]
-            job.finish(error)
+                self._groups.remove(group)
 
-    def _outcome(self, job: _Job) -> EaselError | None:
-        """Post the events of a run; returns what went wrong, without the frames it held."""
-        try:
-            job.work(job)
-        except EaselError as error:
-            plain = error
-        except MEMORY_ERRORS:
-            logger.exception("job %s ran out of memory", job.job_id)
-            self.cache.evict_idle()
-            plain = OutOfMemory("The device ran out of memory: ask for fewer or smaller pictures.")
-        except Exception:
-            logger.exception("job %s failed", job.job_id)
-            plain = EaselError(f"Something went wrong inside Easel; the server's log has the "
-                               f"details under job {job.job_id}.")
-        else:
-            return None
-        # A traceback keeps the frames of the run, and with them its tensors, alive.
-        plain.__cause__ = plain.__context__ = None
-        return plain.with_traceback(None)
+    def _admit(self, job: Job) -> bool:
+        with self._lock:
+            job.started = True
+            return not (job.finished or job.cancelled())
 
-    def _steps(self, request: Request, job: _Job) -> None:
+    def _end(self, job: Job, error: EaselError | None) -> None:
+        with self._lock:
+            if self._jobs.get(job.job_id) is job:
+                del self._jobs[job.job_id]
+        job.finish(error)
+        self._pace.note(job)
+
+    def _steps(self, request: Request, job: Job) -> Iterator[Event]:
         pipeline = self.registry.get(request.pipeline)
-        context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled)
+        context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
+                             waits_s=job.waits_s)
         late = 0
         run = cast("Generator[Event, None, None]", pipeline.run(request, context))
         with closing(run) as events:
             for event in events:
                 if isinstance(event, Result):
-                    job.post(self._with_provenance(event, request, job, context))
+                    yield self._with_provenance(event, request, job, context)
                     return
                 late += job.cancelled()
                 if job.abandoned or late > GRACE_EVENTS:
                     raise Cancelled
-                job.post(event)
+                yield event
         if job.cancelled():
             raise Cancelled
         raise RuntimeError(f"{pipeline.name} ended without a Result")
 
-    def _with_provenance(self, result: Result, request: Request, job: _Job,
+    def _with_provenance(self, result: Result, request: Request, job: Job,
                          context: RunContext) -> Result:
         """The result with what it takes to draw it again."""
         facts = provenance(request, self.cache.fingerprints(context.used_models))

@@ -328,6 +328,9 @@ class CountingBackend(Backend):
     def rank(self, images: Any, prompts: Any) -> list[dict[str, Any]]:
         raise AssertionError("nothing is ranked from files here")
 
+    def embed(self, *args: Any, **fields: Any) -> Any:
+        raise AssertionError("nothing is embedded here")
+
 
 def test_pictures_are_drawn_once_and_added_to(tmp_path: Path) -> None:
     backend = CountingBackend()

@@ -48,9 +48,9 @@ def unfinished(pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Te
     colour = torch.rand(count, 3, 1, 1, generator=generator)
     field = torch.where(chance(WHITE_SHARE), torch.ones_like(colour), colour)
     field = torch.where(chance(MIXED_SHARE), pictures.roll(1, 0), field.expand_as(pictures))
-    sketch = torch.stack([
-        _blurred(picture, BLUR_CELLS[int(torch.randint(len(BLUR_CELLS), (1,), generator=generator))])
-        for picture in pictures])
+    blurs = torch.randint(len(BLUR_CELLS), (count,), generator=generator).tolist()
+    sketch = torch.stack([_blurred(picture, BLUR_CELLS[blur])
+                          for picture, blur in zip(pictures, blurs, strict=True)])
     # Near the start as often as near the end.
     share = torch.rand(count, 1, 1, 1, generator=generator)
     share = torch.where(chance(0.2), torch.zeros_like(share), share)

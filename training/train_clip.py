@@ -244,7 +244,11 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     world = World()
     pairs = Pairs(config, world, Bank(RUNS_DIR / "bank.pt"))
     clip, (mean, std) = loop.model, (STATISTICS[0][0], STATISTICS[1][0])
-    encode_image = compiled(lambda p: clip.encode_image((p - mean) / std), config)
+
+    def encode_plainly(pictures: Tensor) -> Tensor:
+        return clip.encode_image((pictures - mean) / std)
+
+    encode_image = compiled(encode_plainly, config)
     encode_text = compiled(clip.encode_text, config)
     failures = None
     if config.get("failures"):
@@ -276,7 +280,7 @@ def train(config: dict[str, Any]) -> dict[str, float]:
             begun, finished, said = (t.to(loop.device) for t in draft)
             with loop.accelerator.autocast():
                 text = F.normalize(encode_text(said).float(), dim=-1)
-                pull = pull_loss(begun, finished, text, lambda p: clip.encode_image((p - mean) / std))
+                pull = pull_loss(begun, finished, text, encode_plainly)
             loss = loss + config["denoise_weight"] * pull
         loop.backward(loss)
         loop.scenes += config["batch_size"]

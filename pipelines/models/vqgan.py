@@ -31,6 +31,8 @@ class VQGANConfig:
         l2_normalised: compare latents and codes by angle instead of by distance.
         levels: with finite scalar quantisation, how many values each latent channel takes; the
             codes are then all combinations, evenly spaced in [-1, 1], and are not learned.
+        gumbel: the encoder scores every code at each place, as in a discrete VAE, instead of
+            giving a latent that the nearest code replaces.
         The others are named as in the published configurations.
     """
 
@@ -45,14 +47,17 @@ class VQGANConfig:
     patch_size: int = 1
     l2_normalised: bool = False
     levels: tuple[int, ...] | None = None
+    gumbel: bool = False
 
 
 class Codebook(nn.Module):
-    """The discrete codes; its parameter is named as in published checkpoints."""
+    """The discrete codes; its parameters are named as in published checkpoints."""
 
-    def __init__(self, n_embed: int, embed_dim: int) -> None:
+    def __init__(self, n_embed: int, embed_dim: int, gumbel: bool = False) -> None:
         super().__init__()
         self.embedding = nn.Embedding(n_embed, embed_dim)
+        if gumbel:
+            self.proj = nn.Conv2d(embed_dim, n_embed, 1)
 
 
 def grid_codes(levels: Sequence[int]) -> Tensor:
@@ -81,7 +86,7 @@ class VQGAN(nn.Module):
             self.encoder = Encoder(double_z=False, **shape)
             self.decoder = Decoder(**shape)
         if not config.levels:
-            self.quantizer = Codebook(config.n_embed, config.embed_dim)
+            self.quantizer = Codebook(config.n_embed, config.embed_dim, config.gumbel)
         self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
 
@@ -115,11 +120,14 @@ class VQGAN(nn.Module):
             pixels: (B, 3, H, W) in [-1, 1]; H and W multiples of ``downsampling``.
 
         Returns:
-            (B, embed_dim, H / downsampling, W / downsampling); in (-1, 1) with ``levels``.
+            (B, embed_dim, H / downsampling, W / downsampling); in (-1, 1) with ``levels``. With
+            ``gumbel`` the codes that the encoder scores highest.
         """
         if self.config.patch_size > 1:
             pixels = F.pixel_unshuffle(pixels, self.config.patch_size)
         latents = self.quant_conv(self.encoder(pixels))
+        if self.config.gumbel:
+            return self.lookup(self.quantizer.proj(latents).argmax(dim=1))
         return latents.tanh() if self.config.levels else latents
 
     def quantize(self, latents: Tensor) -> tuple[Tensor, Tensor]:
