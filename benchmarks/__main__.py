@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.compose import ComposePlan, compose
+from benchmarks.compose import ComposePlan, compose, tune
 from benchmarks.models import model_figures
 from benchmarks.report import compose_table, report
 from benchmarks.results import RESULTS_DIR, write_results
@@ -93,6 +93,29 @@ def compose_command(
     options = _options(option or [])
     _compose({name: replace(plan, options=options.get(name, {})) for name in _names(pipelines)},
              limit)
+
+
+@app.command("tune")
+def tune_command(
+    option: Annotated[list[str], typer.Option(
+        help="Options of one setting, with commas, as dalle.temperature=0.5,dalle.guidance=2; "
+             "repeated for each setting.")],
+    pipeline: Annotated[str, typer.Option(help="Which to draw with.")] = "dalle",
+    limit: Annotated[int, typer.Option(min=1, help="Prompts a task.")] = 12,
+    num_images: Annotated[int, typer.Option(min=1, max=16, help="Pictures a prompt.")] = 1,
+    tasks: Annotated[str, typer.Option(help="Which tasks to draw.")] = ",".join(TASKS),
+) -> None:
+    """Compare settings on prompts that ``compose`` does not ask; writes no results."""
+    registry = build_registry()
+    backend = build_backend(load_settings(), registry)
+    try:
+        for setting in option:
+            chosen = _options(_names(setting)).get(pipeline, {})
+            plan = ComposePlan(num_images, tasks=_names(tasks), limit=limit, options=chosen)
+            figures = tune(pipeline, plan, registry, backend)
+            print(json.dumps({"options": chosen} | figures), flush=True)
+    finally:
+        backend.close()
 
 
 @app.command("models")

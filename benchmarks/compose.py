@@ -29,7 +29,7 @@ from benchmarks.scoring import (
     worst_concepts,
 )
 from benchmarks.sheets import contact_sheet
-from benchmarks.tasks import TASKS, WORLD_TASK, TaskPrompt, task_prompts
+from benchmarks.tasks import TASKS, WORLD_TASK, TaskPrompt, task_prompts, tuning_prompts
 from pipelines.model_cache import ModelCache
 from pipelines.registry import Registry
 from serving.backend import LocalBackend
@@ -155,6 +155,17 @@ def run_pipeline(name: str, plan: ComposePlan, judge: TrainedJudge, registry: Re
                 "weights_sha256": fingerprints, "judge_sha256": judge.sha256,
                 "seconds_per_picture": round(sum(d.seconds for d in drawn) / max(1, pictures), 3)}
     return figures
+
+
+def tune(name: str, plan: ComposePlan, registry: Registry, backend: LocalBackend,
+         ) -> dict[str, Any]:
+    """Task means and overall of one setting of a pipeline on ``tuning_prompts``."""
+    fingerprints = backend.cache.fingerprints(registry.get(name).models)
+    store = PictureStore(backend, name, plan.options, fingerprints, RUNS_DIR / "tuning")
+    prompts = plan.prompts(tuning_prompts(concepts_by_id()))
+    store.fill([(p, plan.num_images) for p in prompts], plan.minutes)
+    figures = summary(judged(store, prompts, load_judge(), plan.num_images))
+    return {key: figures[key] for key in ("overall", "tasks")}
 
 
 def compose(plans: Mapping[str, ComposePlan], registry: Registry, backend: LocalBackend,

@@ -136,11 +136,12 @@ class _Grammar:
                           held_out=is_held_out_pair(a.id, first) or is_held_out_pair(b.id, second))
 
 
-def _collect(draw: Callable[[random.Random], TaskPrompt], task: str) -> list[TaskPrompt]:
+def _collect(draw: Callable[[random.Random], TaskPrompt], task: str, stream: str = "compose",
+             without: Iterable[TaskPrompt] = ()) -> list[TaskPrompt]:
     """Distinct prompts; of those with combinations every fourth is a held-out one."""
-    rng = random.Random(f"compose/{task}")
+    rng = random.Random(f"{stream}/{task}")
     found: list[TaskPrompt] = []
-    texts: set[str] = set()
+    texts = {prompt.text for prompt in without}
     while len(found) < PROMPTS_PER_TASK:
         prompt = draw(rng)
         due = task in COMBINED_TASKS and len(found) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
@@ -174,6 +175,19 @@ def task_prompts(concepts: Mapping[str, Concept], language: str = "en"
     for task in TASKS[1:]:
         prompts[task] = _collect(getattr(grammar, task), task)
     prompts[WORLD_TASK] = _singles(WORLD_TASK, concepts.values())
+    return prompts
+
+
+def tuning_prompts(concepts: Mapping[str, Concept]) -> dict[str, list[TaskPrompt]]:
+    """Prompts of the six tasks to choose options by: none of them is one of ``task_prompts``.
+
+    Single objects are the world's other concepts, those that GenEval does not name.
+    """
+    grammar, measured = _Grammar(concepts), task_prompts(concepts)
+    prompts = {"single_object": _singles("single_object", (c for c in concepts.values()
+                                                           if not c.coco))}
+    for task in TASKS[1:]:
+        prompts[task] = _collect(getattr(grammar, task), task, "tuning", measured[task])
     return prompts
 
 

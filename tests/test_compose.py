@@ -42,6 +42,7 @@ from benchmarks.tasks import (
     noun,
     scene_of,
     task_prompts,
+    tuning_prompts,
 )
 from pipelines.events import Candidate, Event, Progress, Result
 from serving.backend import Backend
@@ -87,6 +88,14 @@ def test_every_task_has_enough_distinct_prompts() -> None:
 
 def test_prompts_are_the_same_every_time() -> None:
     assert task_prompts(CONCEPTS) == PROMPTS
+
+
+def test_options_are_chosen_on_other_prompts() -> None:
+    tuning = tuning_prompts(CONCEPTS)
+    assert set(tuning) == set(TASKS)
+    for task, prompts in tuning.items():
+        assert len(prompts) >= 60
+        assert not {p.text for p in prompts} & {p.text for p in PROMPTS[task]}
 
 
 def test_another_language_is_refused() -> None:
