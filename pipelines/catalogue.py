@@ -35,17 +35,26 @@ _MODEL_ID = re.compile(rf"{_PART}(?:/{_PART})*")
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*$", max_length=200)]
-Family = Literal["clip", "vqgan", "dalle", "upscaler", "dalle-mini", "janus", "kandinsky"]
+Family = Literal["clip", "vqgan", "dalle", "upscaler", "dalle-mini", "detokenizer", "janus",
+                 "kandinsky", "unclip"]
 
 
 class ModelFile(BaseModel):
-    """One file of a model; without ``sha256`` it is not checked yet."""
+    """One file of a model.
+
+    Attributes:
+        name: path below the model's folder, and in its repository.
+        size_bytes: its size, None where that is not known.
+        sha256: in hex; without it the file is not checked yet.
+        optional: whether a repository may lack it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ModelId
     size_bytes: Annotated[int, Field(ge=0)] | None = None
     sha256: Sha256 | None = None
+    optional: bool = False
 
 
 class CatalogueEntry(BaseModel):
@@ -61,6 +70,7 @@ class CatalogueEntry(BaseModel):
         repository: "OWNER/NAME" on the hub that they are downloaded from; None for no download.
         revision: branch, tag or commit there; the first download fixes the commit.
         path: folder of the files on this machine; None for the catalogue's own folders.
+        download_bytes: about how much a download is; the hub says it exactly.
         vram_bytes: device memory of weights and activations together, as an estimate.
         config: what the loader must know and the files do not say.
     """
@@ -78,6 +88,7 @@ class CatalogueEntry(BaseModel):
     revision: Annotated[str, StringConstraints(
         pattern=rf"^{_PART}(/{_PART})*$", max_length=100)] | None = None
     path: Path | None = None
+    download_bytes: Annotated[int, Field(ge=0)] | None = None
     vram_bytes: Annotated[int, Field(ge=0)] | None = None
     config: Mapping[str, Any] = Field(default_factory=dict)
     files: tuple[ModelFile, ...]
@@ -169,6 +180,9 @@ class Catalogue:
                 if entry.path is not None:
                     entry = entry.model_copy(
                         update={"path": (path.parent / entry.path.expanduser()).resolve()})
+                elif entry.repository is None:
+                    raise WeightsError(f"The catalogue {path.name} has a wrong entry: {entry.id} "
+                                       "has neither a path nor a repository.")
                 self._add(entry)
             except WeightsError as error:
                 faults.append(str(error))
@@ -196,8 +210,7 @@ class Catalogue:
             return entry
         files = tuple(
             file if file.sha256 is not None or file.name not in pin.files else
-            ModelFile(name=file.name, size_bytes=pin.files[file.name].size_bytes,
-                      sha256=pin.files[file.name].sha256) for file in entry.files)
+            file.model_copy(update=pin.files[file.name].model_dump()) for file in entry.files)
         return entry.model_copy(update={"files": files, "revision": pin.revision})
 
     def folder(self, entry: CatalogueEntry) -> Path:
@@ -253,8 +266,11 @@ def _parse_entry(raw: Any, path: Path) -> CatalogueEntry:
         fault = error.errors(include_url=False)[0]
         name = str(raw.get("id", ""))[:60] if isinstance(raw, dict) else ""
         where = ".".join([*([repr(name)] if name else []), *map(str, fault["loc"])])
-        raise WeightsError(f"The catalogue {path.name} has a wrong entry: {where}: "
-                           f"{fault['msg'].removeprefix('Value error, ')}.") from None
+        said = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "string_pattern_mismatch":
+            said = f"{str(fault['input'])[:60]!r} is not of the form that is needed there"
+        raise WeightsError(f"The catalogue {path.name} has a wrong entry: {where}: {said}."
+                           ) from None
 
 
 def _toml_value(value: Any) -> str:
@@ -267,7 +283,7 @@ def _toml_value(value: Any) -> str:
 def _to_toml(entry: CatalogueEntry) -> str:
     def lines(table: Mapping[str, Any]) -> list[str]:
         return [f"{key} = {_toml_value(value)}" for key, value in table.items()
-                if value is not None and value != {}]
+                if value is not None and value is not False and value != {}]
 
     fields = entry.model_dump()
     files = fields.pop("files")

@@ -3,6 +3,9 @@
 ``with cache.lease("embedded/vqgan") as model:`` holds a model in place. However many threads ask
 for a model at once, it is built once, on the cache's own thread, which also keeps two
 constructions apart (libraries patch globals while they build) and outside any inference mode.
+
+What is where is decided under a lock (``pipelines.model_tiers``); loads and moves follow on that
+one thread in the order of the decisions, so that memory never holds more than was decided.
 """
 
 from __future__ import annotations
@@ -11,132 +14,58 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
+from pipelines.cache_stats import CacheStats, measured_bytes, stats_of
+from pipelines.embeddings import Embeddings
 from pipelines.errors import Cancelled, EaselError, OutOfMemory, WeightsError
+from pipelines.leases import LeaseBook
+from pipelines.memory import megabytes
+from pipelines.model_mover import MEMORY_ERRORS, Loader, ModelMover
+from pipelines.model_tiers import Entry, ModelKey, Move, Tier, Tiers
+
+__all__ = ["MEMORY_ERRORS", "Loader", "ModelCache", "measured_bytes"]
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.05
-MEMORY_ERRORS = (MemoryError, torch.OutOfMemoryError)
-State = Literal["absent", "loading", "resident"]
-
-
-class Loader(Protocol):
-    """Where the cache gets its models from."""
-
-    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        """Build a model, ready to use; gradients of its parameters are off."""
-        ...
-
-    def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
-        """Bytes that the model will take on the device; 0 where that is not known."""
-        ...
-
-    def title(self, model_id: str) -> str:
-        """What people call the model, as in "loading the VQGAN"."""
-        ...
-
-    def fingerprint(self, model_id: str) -> str | None:
-        """SHA-256 of the weights in hex, None while it is not known."""
-        ...
-
-
-class ModelKey(NamedTuple):
-    """What makes two leases share one copy."""
-
-    model_id: str
-    device: str
-    dtype: torch.dtype
-
-
-@dataclass
-class _Entry:
-    """All that is known of one key; read and written under the cache's lock only.
-
-    ``leases`` also counts those who wait for the load in flight, so that a model cannot be
-    evicted between its arrival and its first use.
-    """
-
-    model: nn.Module | None = None
-    future: Future[None] | None = None
-    leases: int = 0
-    size_bytes: int = 0
-    last_used: int = 0
-    load_s: float | None = None
-    hits: int = 0
-    misses: int = 0
-    evictions: int = 0
-
-
-@dataclass(frozen=True)
-class ModelStats:
-    """Figures of one model; ``load_s`` is the last load, None before the first."""
-
-    model_id: str
-    device: str
-    dtype: str
-    state: State
-    leases: int
-    size_bytes: int
-    load_s: float | None
-    hits: int
-    misses: int
-    evictions: int
-
-
-@dataclass(frozen=True)
-class CacheStats:
-    """Figures of the cache; ``budget_bytes`` is None where there is no budget."""
-
-    budget_bytes: int | None
-    used_bytes: int
-    hits: int
-    misses: int
-    evictions: int
-    models: tuple[ModelStats, ...] = field(default=())
-
-
-def measured_bytes(model: nn.Module) -> int:
-    """Bytes of the parameters and buffers of a model, shared storage counted once."""
-    storages = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
-
-
-def _megabytes(size_bytes: float) -> str:
-    return f"{size_bytes / 1e6:.0f} MB" if size_bytes >= 1e7 else f"{size_bytes / 1e6:.1f} MB"
 
 
 class ModelCache:
-    """Models on one device under a budget of bytes.
+    """Models on one device and in host memory, under a budget of bytes each.
 
     Args:
         loader: builds models by id.
-        device: where models live.
+        device: where models are used.
         dtype: dtype of a lease that names none.
-        budget_bytes: the most that models may take together; None for no limit. Idle models
-            leave, least recently used first, to make room; leased ones never do.
+        budget_bytes: the most that models may take on the device together; None for no limit.
+            Idle models leave to make room, see ``pipelines.model_tiers``; leased and pinned ones
+            never do.
+        host_budget_bytes: the most that models that left the device may take in host memory;
+            0 drops them.
+        reserve_bytes: memory of an accelerator that a load leaves free for activations.
         room_timeout_s: how long a lease waits for others to give room back.
+        clock: seconds, to time loads with.
     """
 
     def __init__(self, loader: Loader, device: torch.device | str = "cpu",
                  dtype: torch.dtype = torch.float32, budget_bytes: int | None = None,
-                 room_timeout_s: float = 60.0) -> None:
-        self.device, self.dtype = torch.device(device), dtype
-        self._loader, self._budget, self._room_timeout_s = loader, budget_bytes, room_timeout_s
-        self._entries: dict[ModelKey, _Entry] = {}
-        self._changed = threading.Condition(threading.Lock())
-        self._builder = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model-loader")
-        self._uses = 0
+                 room_timeout_s: float = 60.0, *, host_budget_bytes: int | None = 0,
+                 reserve_bytes: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.device, self.dtype, self.loader = torch.device(device), dtype, loader
+        self._room_timeout_s = room_timeout_s
+        self._tiers = Tiers(Tier("device", budget_bytes), Tier("host", host_budget_bytes))
+        # Reentrant, because the garbage collector may close a generator that holds a lease while
+        # this very thread has the lock.
+        self._changed = threading.Condition(threading.RLock())
+        self._mover = ModelMover(loader, self.device, reserve_bytes, clock)
+        self._leases = LeaseBook()
+        self.embeddings = Embeddings(make_room=self.evict_idle)
 
     @contextmanager
     def lease(self, model_id: str, *, dtype: torch.dtype | None = None,
@@ -157,15 +86,16 @@ class ModelCache:
             WeightsError: the model could not be built; the next lease tries again.
             OutOfMemory: there is no room, even with all idle models evicted.
         """
-        key = ModelKey(model_id, str(self.device), dtype or self.dtype)
+        key = self._key(model_id, dtype)
         entry, future = self._ask(key, cancelled)
+        note = self._leases.begin(model_id)
         try:
-            yield self._await(key, entry, future, cancelled)
+            yield self._await(entry, future, cancelled)
         finally:
+            self._leases.end(note)
             with self._changed:
                 entry.leases -= 1
-                self._uses += 1
-                entry.last_used = self._uses
+                self._tiers.touch(entry)
                 self._changed.notify_all()
 
     def loading_message(self, model_id: str, *, dtype: torch.dtype | None = None) -> str | None:
@@ -173,67 +103,100 @@ class ModelCache:
 
         For example "Loading the VQGAN, 12 MB, took 0.4 s last time."
         """
-        key = ModelKey(model_id, str(self.device), dtype or self.dtype)
+        key = self._key(model_id, dtype)
         with self._changed:
-            entry = self._entries.get(key)
-            if entry is not None and entry.model is not None:
+            entry = self._tiers.entries.get(key) or Entry(key)
+            if entry.place == "device" and entry.future is None:
                 return None
-            size_bytes = entry.size_bytes if entry else 0
-            load_s = entry.load_s if entry else None
+            on_host, size_bytes = entry.place == "host", entry.size_bytes
+            last_s = entry.move_s if on_host else entry.load_s
         try:
-            size_bytes = size_bytes or self._loader.size_bytes(model_id, key.dtype)
-            title = self._loader.title(model_id)
+            size_bytes = size_bytes or self.loader.size_bytes(model_id, key.dtype)
+            title = self.loader.title(model_id)
         except EaselError:  # the lease itself will say what is wrong
             return None
-        parts = [f"Loading the {title}", *([_megabytes(size_bytes)] if size_bytes else []),
-                 *([f"took {load_s:.1f} s last time"] if load_s is not None else [])]
+        parts = [f"Moving the {title} to the device" if on_host else f"Loading the {title}",
+                 *([megabytes(size_bytes)] if size_bytes else []),
+                 *([f"took {last_s:.1f} s last time"] if last_s is not None else [])]
         return ", ".join(parts) + "."
 
     def fingerprints(self, model_ids: Iterable[str]) -> dict[str, str | None]:
         """SHA-256 of the weights of each model, by id."""
-        return {model_id: self._loader.fingerprint(model_id) for model_id in sorted(model_ids)}
+        return {model_id: self.loader.fingerprint(model_id) for model_id in sorted(model_ids)}
 
     def fits(self, model_ids: Iterable[str]) -> bool:
         """Whether models may be here at the same time; what is not known counts nothing."""
-        if self._budget is None:
+        budget = self._tiers.device.budget_bytes
+        if budget is None:
             return True
         need = 0
         for model_id in set(model_ids):
             with suppress(EaselError):  # the lease itself will say what is wrong
-                need += self._loader.size_bytes(model_id, self.dtype)
-        return need <= self._budget
+                need += self.loader.size_bytes(model_id, self.dtype)
+        return need <= budget
 
     def used_bytes(self) -> int:
-        """Bytes of the models that are here or on their way."""
+        """Bytes of the models that are on the device or on their way there."""
         with self._changed:
-            return self._used_bytes()
+            return self._tiers.used_bytes("device")
 
     def evict_idle(self) -> int:
-        """Drop every model that nobody leases; returns the bytes that came free."""
+        """Take every idle model off the device; returns the bytes that came free there."""
         with self._changed:
-            return self._evict_until(lambda: False)
+            before = self._tiers.used_bytes("device")
+            moves = self._tiers.evict(lambda: False)
+            freed = before - self._tiers.used_bytes("device")
+            self._changed.notify_all()
+        if freed:
+            self._mover.carry_out_now(moves)
+        return freed
+
+    def pin(self, model_id: str, pinned: bool = True, *, dtype: torch.dtype | None = None) -> None:
+        """Keep a model on the device once it is there, or let it go again."""
+        with self._changed:
+            self._tiers.entry(self._key(model_id, dtype)).pinned = pinned
+            self._changed.notify_all()
+
+    def unload(self, model_id: str) -> bool:
+        """Drop a model from device and host, in every dtype, pinned or not.
+
+        Returns:
+            Whether it is gone; False where somebody uses or awaits it.
+        """
+        with self._changed:
+            entries = [e for e in self._tiers.entries.values() if e.key.model_id == model_id]
+            free = [e for e in entries if not e.leases and e.future is None]
+            for entry in free:
+                self._tiers.drop(entry)
+                entry.pinned = False
+            self._changed.notify_all()
+        self._mover.give_back()
+        return len(free) == len(entries)
 
     def stats(self) -> CacheStats:
         """Figures of the cache and of every model that was ever asked for."""
         with self._changed:
-            models = tuple(
-                ModelStats(key.model_id, key.device, str(key.dtype).removeprefix("torch."),
-                           self._state(entry), entry.leases, entry.size_bytes, entry.load_s,
-                           entry.hits, entry.misses, entry.evictions)
-                for key, entry in self._entries.items())
-            used_bytes = self._used_bytes()
-        return CacheStats(self._budget, used_bytes, sum(m.hits for m in models),
-                          sum(m.misses for m in models), sum(m.evictions for m in models), models)
+            return stats_of(self._tiers)
 
     def close(self) -> None:
-        """Drop idle models and end the loader's thread."""
-        self._builder.shutdown(wait=True, cancel_futures=True)
-        self.evict_idle()
+        """Drop idle models and end the loader's thread; leases that were never given back are
+        reported in the log, with where they were taken."""
+        self._mover.close()
+        for leak in self._leases.open():
+            logger.error("%s", leak)
+        with self._changed:
+            for entry in self._tiers.entries.values():
+                if not entry.leases:
+                    self._tiers.drop(entry)
+        self._mover.give_back()
 
     # What follows runs in the asking thread.
 
+    def _key(self, model_id: str, dtype: torch.dtype | None) -> ModelKey:
+        return ModelKey(model_id, str(self.device), dtype or self.dtype)
+
     def _ask(self, key: ModelKey, cancelled: Callable[[], bool],
-             ) -> tuple[_Entry, Future[None] | None]:
+             ) -> tuple[Entry, Future[None] | None]:
         """Count a lease, and start a build where the model is neither here nor on its way.
 
         Returns:
@@ -242,40 +205,45 @@ class ModelCache:
         expected = None
         deadline = time.monotonic() + self._room_timeout_s
         with self._changed:
-            entry = self._entries.setdefault(key, _Entry())
-            while entry.model is None and entry.future is None:
+            entry = self._tiers.entry(key)
+            while entry.place != "device":
                 if cancelled():
                     raise Cancelled
                 if expected is None:
-                    expected = self._expected_bytes(key, entry)
-                elif self._make_room(expected):
-                    entry.size_bytes = expected
+                    expected = self._expected_bytes(entry)  # the world may have changed meanwhile
+                elif (moves := self._tiers.admit(entry, expected)) is not None:
                     entry.misses += 1
-                    entry.leases += 1
-                    entry.future = self._builder.submit(self._build, key, entry)
-                    return entry, entry.future
-                elif time.monotonic() > deadline or expected > (self._budget or 0):
+                    return entry, self._start(entry, moves)
+                elif time.monotonic() > deadline or expected > (
+                        self._tiers.device.budget_bytes or 0):
                     raise self._no_room(key, expected)
                 else:
                     self._changed.wait(POLL_S)
-            if entry.model is not None:
-                entry.hits += 1
-            else:
-                entry.misses += 1
+            entry.hits += entry.future is None
+            entry.misses += entry.future is not None
             entry.leases += 1
             return entry, entry.future
 
-    def _expected_bytes(self, key: ModelKey, entry: _Entry) -> int:
+    def _start(self, entry: Entry, moves: list[Move]) -> Future[None]:
+        try:
+            entry.future = self._mover.submit(self._bring, entry, moves)
+        except RuntimeError:  # the executor's word for closed
+            entry.leases -= 1
+            self._tiers.drop(entry)
+            raise EaselError("Easel is shutting down and loads no more models.") from None
+        return entry.future
+
+    def _expected_bytes(self, entry: Entry) -> int:
         """Bytes to keep free for a model; reads files, so the lock is given up meanwhile."""
         if entry.load_s is not None:
             return entry.size_bytes
         self._changed.release()
         try:
-            return self._loader.size_bytes(key.model_id, key.dtype)
+            return self.loader.size_bytes(entry.key.model_id, entry.key.dtype)
         finally:
             self._changed.acquire()
 
-    def _await(self, key: ModelKey, entry: _Entry, future: Future[None] | None,
+    def _await(self, entry: Entry, future: Future[None] | None,
                cancelled: Callable[[], bool]) -> nn.Module:
         """The model of an entry on which this caller holds a counted lease."""
         if future is not None:
@@ -283,10 +251,10 @@ class ModelCache:
                 if cancelled():
                     raise Cancelled
             if error := future.exception():
-                raise self._failure(key, error) from error
+                raise self._failure(entry.key, error) from error
         model = entry.model
         if model is None:
-            raise RuntimeError(f"{key} was evicted under a lease")
+            raise RuntimeError(f"{entry.key} was evicted under a lease")
         return model
 
     def _failure(self, key: ModelKey, error: BaseException) -> EaselError:
@@ -297,97 +265,50 @@ class ModelCache:
                             "says why.")
 
     def _no_room(self, key: ModelKey, need: int) -> OutOfMemory:
-        budget = self._budget or 0
+        budget = self._tiers.device.budget_bytes or 0
+        room = max(0, budget - self._tiers.held_bytes())
         return OutOfMemory(
-            f"The model {key.model_id} needs {_megabytes(need)}, and the budget of "
-            f"{_megabytes(budget)} has {_megabytes(max(0, budget - self._leased_bytes()))} that "
-            "no running job holds.")
+            f"The model {key.model_id} needs {megabytes(need)}, and the budget of "
+            f"{megabytes(budget)} has {megabytes(room)} that no running job or pin holds.")
 
-    # What follows runs in the loader's thread.
+    # What follows runs in the mover's thread.
 
-    def _build(self, key: ModelKey, entry: _Entry) -> None:
-        """Build the model of an entry; its waiters learn the outcome from the future."""
+    def _bring(self, entry: Entry, moves: list[Move]) -> None:
+        """Put an entry's model on the device; its waiters learn the outcome from the future."""
         try:
-            self._check_wanted(entry)
-            model, load_s = self._timed_load(key)
-            self._admit(key, entry, model, load_s)
+            self._mover.carry_out(moves)
+            if entry.model is None:
+                self._check_wanted(entry)
+            model = self._mover.place(entry, self.evict_idle)
+            self._admit(entry, model)
         except BaseException as error:
             if not isinstance(error, EaselError):
-                logger.exception("building %s failed", key)
+                logger.exception("building %s failed", entry.key)
             with self._changed:
+                self._tiers.drop(entry)
                 entry.future = None
                 self._changed.notify_all()
             raise
 
-    def _check_wanted(self, entry: _Entry) -> None:
+    def _check_wanted(self, entry: Entry) -> None:
         """Give up a build that waited its turn until all who asked for it had left."""
         with self._changed:
-            if not entry.leases:
-                entry.future = None  # in the same breath, so that nobody joins it any more
+            if not entry.leases and not entry.pinned:
+                self._tiers.drop(entry)  # in the same breath, so that nobody joins it any more
+                entry.future = None
                 raise Cancelled
 
-    def _timed_load(self, key: ModelKey) -> tuple[nn.Module, float]:
-        for last_try in (False, True):
-            start = time.monotonic()
-            try:
-                model = self._loader.load(key.model_id, self.device, key.dtype)
-                return model, time.monotonic() - start
-            except MEMORY_ERRORS:
-                if last_try or not self.evict_idle():
-                    logger.exception("no memory for %s", key)
-                    raise OutOfMemory(
-                        f"The device has no memory left for the model {key.model_id}; stop other "
-                        "jobs or choose a smaller model.") from None
-        raise AssertionError("unreachable")
-
-    def _admit(self, key: ModelKey, entry: _Entry, model: nn.Module, load_s: float) -> None:
-        """Take a built model in, unless its measured size turns out not to fit."""
+    def _admit(self, entry: Entry, model: nn.Module) -> None:
+        """Take a model in, unless its measured size turns out not to fit."""
         size_bytes = measured_bytes(model)
+        self.embeddings.attach(model, entry.key, self.loader.fingerprint(entry.key.model_id))
         with self._changed:
-            entry.size_bytes, entry.load_s = size_bytes, load_s
-            if not self._make_room(0):
-                raise self._no_room(key, size_bytes)
-            self._uses += 1
-            entry.model, entry.future, entry.last_used = model, None, self._uses
+            moves = self._tiers.remeasure(entry, size_bytes)
+            if moves is None:
+                self._tiers.drop(entry)
+                raise self._no_room(entry.key, size_bytes)
+            entry.model, entry.future = model, None
+            self._tiers.touch(entry)
             self._changed.notify_all()
-        logger.info("loaded %s: %s in %.2f s", key.model_id, _megabytes(size_bytes), load_s)
-
-    # What follows is called with the lock held.
-
-    @staticmethod
-    def _state(entry: _Entry) -> State:
-        if entry.model is not None:
-            return "resident"
-        return "loading" if entry.future is not None else "absent"
-
-    def _used_bytes(self) -> int:
-        """Bytes of what is here or on its way."""
-        return sum(e.size_bytes for e in self._entries.values() if self._state(e) != "absent")
-
-    def _leased_bytes(self) -> int:
-        return sum(e.size_bytes for e in self._entries.values()
-                   if e.leases and self._state(e) != "absent")
-
-    def _make_room(self, need: int) -> bool:
-        """Evict idle models until ``need`` more bytes fit; False where they cannot."""
-        if self._budget is None:
-            return True
-        budget = self._budget
-        if self._leased_bytes() + need > budget:
-            return False  # evicting would not help, so leave the idle ones in place
-        self._evict_until(lambda: self._used_bytes() + need <= budget)
-        return self._used_bytes() + need <= budget
-
-    def _evict_until(self, enough: Callable[[], bool]) -> int:
-        """Drop idle models, least recently used first, until ``enough``; returns the bytes."""
-        freed = 0
-        idle = [e for e in self._entries.values() if e.model is not None and not e.leases]
-        for entry in sorted(idle, key=lambda e: e.last_used):
-            if enough():
-                break
-            entry.model = None
-            entry.evictions += 1
-            freed += entry.size_bytes
-        if freed and self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return freed
+        self._mover.carry_out(moves)
+        logger.info("%s is on %s: %s", entry.key.model_id, self.device, megabytes(size_bytes))

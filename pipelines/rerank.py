@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.embeddings import image_features, text_features
 from pipelines.events import Candidate
-from pipelines.models.clip import ClipModel, no_grad_features
-from pipelines.pixels import to_squares
+from pipelines.models.clip import ClipModel
 
 RANKER = "embedded/clip-ranker"
 WeightedText = tuple[str, float]
@@ -33,8 +33,7 @@ def similarities(images: Sequence[np.ndarray], texts: Sequence[str], clip: ClipM
     Returns:
         (N, M) float32 on the CPU, range [-1, 1].
     """
-    pixels = to_squares(images, clip.image_size, clip.device)
-    return (no_grad_features(clip, pixels) @ clip.encode_text(texts).t()).float().cpu()
+    return (image_features(clip, images) @ text_features(clip, texts).t()).float().cpu()
 
 
 def weighted_scores(cosines: Tensor, weights: Sequence[float]) -> Tensor:

@@ -56,6 +56,8 @@ class Verifier:
         folder = catalogue.folder(entry)
         for file in entry.files:
             path = folder / file.name
+            if file.optional and not path.exists():
+                continue
             try:
                 wrong = file.sha256 is not None and self.sha256(path) != file.sha256
             except OSError:
@@ -71,9 +73,9 @@ class Verifier:
 
 
 def is_complete(catalogue: Catalogue, entry: CatalogueEntry) -> bool:
-    """Whether every file of a model is there."""
+    """Whether every file that a model needs is there."""
     folder = catalogue.folder(entry)
-    return all((folder / file.name).is_file() for file in entry.files)
+    return all(file.optional or (folder / file.name).is_file() for file in entry.files)
 
 
 def bytes_on_disk(catalogue: Catalogue, entry: CatalogueEntry) -> int:
@@ -156,7 +158,7 @@ class CatalogueLoader:
         return model
 
     def _fingerprint_of(self, entry: CatalogueEntry) -> str:
-        """SHA-256 of the weights: of the only file, or of the files' hashes where there are more."""
+        """SHA-256 of the weights: of the file, or of the files' hashes where there are several."""
         folder = self.catalogue.folder(entry)
         hashes = [self.verifier.sha256(folder / file.name) for file in weight_files(entry)]
         if len(hashes) == 1:
@@ -193,12 +195,19 @@ def file_sha256(path: Path) -> str:
 
 
 def pinned(catalogue: Catalogue) -> Catalogue:
-    """The catalogue with the sizes and hashes of the files that are there now."""
+    """The catalogue with the sizes and hashes of the files that are there now.
+
+    Models that are downloaded have pins of their own and stay as they are.
+    """
     entries = []
     for entry in catalogue:
+        if entry.repository is not None:
+            entries.append(entry)
+            continue
         folder = catalogue.folder(entry)
         files = tuple(
-            ModelFile(name=file.name, size_bytes=path.stat().st_size, sha256=file_sha256(path))
+            file.model_copy(update={"size_bytes": path.stat().st_size,
+                                    "sha256": file_sha256(path)})
             if (path := folder / file.name).is_file() else file for file in entry.files)
         entries.append(entry.model_copy(update={"files": files}))
     return Catalogue(tuple(entries), catalogue.weights_dir, catalogue.models_dir, catalogue.pins)

@@ -29,12 +29,14 @@ def missing_models(*names: str) -> list[str]:
     """Which embedded models are not in assets/weights.
 
     Args:
-        names: folders in assets/weights; every model that the catalogue lists where there are none.
+        names: folders in assets/weights; all embedded models where there are none.
     """
-    if not names:
-        entries = tomllib.loads((WEIGHTS.parent / "catalogue.toml").read_text("utf-8"))["models"]
-        names = tuple(entry["id"].removeprefix("embedded/") for entry in entries)
-    return [name for name in names if not (WEIGHTS / name / "model.safetensors").is_file()]
+    entries = tomllib.loads((WEIGHTS.parent / "catalogue.toml").read_text("utf-8"))["models"]
+    files = {entry["id"].removeprefix("embedded/"): [file["name"] for file in entry["files"]]
+             for entry in entries if entry["id"].startswith("embedded/")}
+    return [name for name in names or files
+            if not all((WEIGHTS / name / file).is_file()
+                       for file in files.get(name, ["model.safetensors"]))]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,10 +12,19 @@ import pytest
 import torch
 
 from pipelines.catalogue import CATALOGUE_PATH, Catalogue, CatalogueEntry, ModelFile
-from pipelines.errors import WeightsError
+from pipelines.errors import OutOfMemory, WeightsError
+from pipelines.loaders import read_checkpoint
 from pipelines.model_cache import ModelCache, measured_bytes
 from pipelines.models import clip, transformer, vqgan
-from pipelines.weights import CatalogueLoader, load_model, pinned, stored_bytes
+from pipelines.pins import Pins
+from pipelines.weights import (
+    CatalogueLoader,
+    Verifier,
+    file_sha256,
+    load_model,
+    pinned,
+    stored_bytes,
+)
 from pipelines.weights_cli import app, main
 from training.export import export
 
@@ -291,6 +300,134 @@ def test_the_shipped_catalogue_is_valid() -> None:
 @pytest.mark.weights
 def test_the_shipped_weights_are_pinned_and_load() -> None:
     catalogue = Catalogue.load()
-    for model in catalogue:
+    for model in (m for m in catalogue if m.repository is None):
         assert all(file.sha256 for file in model.files), f"{model.id} is not pinned"
         load_model(catalogue, model)
+
+
+USER_ENTRY = {"id": "me/mine", "title": "mine", "family": "vqgan", "licence": "MIT",
+              "source": "a test", "path": "mine", "files": [{"name": "config.json"},
+                                                            {"name": "model.safetensors"}]}
+
+
+def user_catalogue(folder: Path, *entries: dict[str, object]) -> Path:
+    """A user's catalogue file of these entries."""
+    def table(entry: dict[str, object]) -> str:
+        lines = [f"{key} = {json.dumps(value)}" for key, value in entry.items() if key != "files"]
+        files = entry.get("files", [])
+        assert isinstance(files, list)
+        return "\n".join(["[[models]]", *lines, *(
+            f'[[models.files]]\nname = "{file["name"]}"' for file in files)])
+
+    path = folder / "catalogue.toml"
+    path.write_text("\n".join(table(entry) for entry in entries))
+    return path
+
+
+def test_a_users_own_model_loads_from_a_path_beside_the_file(catalogue: Catalogue) -> None:
+    folder = catalogue.weights_dir
+    export(vqgan.build(VQGAN_CONFIG), "mine", "vqgan", VQGAN_CONFIG, "A test.", folder)
+    catalogue.add_user_entries(user_catalogue(folder, USER_ENTRY))
+    assert catalogue.faults == ()
+    assert isinstance(load_model(catalogue, catalogue.get("me/mine")), vqgan.VQGAN)
+    (folder / "mine" / "config.json").unlink()
+    with pytest.raises(WeightsError, match=r"^The file config.json of the model me/mine is not"):
+        load_model(catalogue, catalogue.get("me/mine"))
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"id": "../../evil"}, "'../../evil' is not of the form"),
+    ({"id": "embedded/vqgan"}, "names with embedded/ are Easel's own"),
+    ({"files": [{"name": "../x"}]}, "'../x' is not of the form"),
+    ({"licence": "free for all"}, "'free for all' is not a licence that Easel knows"),
+    ({"licence": "LicenseRef-"}, "not a licence that Easel knows"),
+    ({"path": "x", "repository": "a/b"}, "a path or a repository, not both"),
+    ({"path": None}, "neither a path nor a repository"),
+    ({"repository": "../b", "path": None}, "'../b' is not of the form"),
+    ({"revision": "main"}, "a revision needs a repository"),
+    ({"id": "me/good"}, "two models called me/good"),
+])
+def test_a_wrong_entry_of_a_user_is_told_and_the_rest_goes_on(
+        catalogue: Catalogue, change: dict[str, object], words: str) -> None:
+    wrong = {key: value for key, value in {**USER_ENTRY, **change}.items() if value is not None}
+    good = {**USER_ENTRY, "id": "me/good", "licence": "LicenseRef-mine"}
+    catalogue.add_user_entries(user_catalogue(catalogue.weights_dir, good, wrong))
+    (fault,) = catalogue.faults
+    assert words in fault
+    assert fault.endswith(".")
+    assert "\n" not in fault
+    assert [e.id for e in catalogue][-1] == "me/good"
+    load_model(catalogue, catalogue.get("embedded/vqgan"))
+
+
+@pytest.mark.parametrize("text", ["models = 5", "models = [5]", "[[", "\0"])
+def test_a_users_file_that_is_no_catalogue(catalogue: Catalogue, text: str) -> None:
+    path = catalogue.weights_dir / "catalogue.toml"
+    path.write_text(text)
+    catalogue.add_user_entries(path)
+    assert len(catalogue.faults) == 1
+    assert "catalogue.toml" in catalogue.faults[0]
+    load_model(catalogue, catalogue.get("embedded/vqgan"))
+
+
+def test_a_pytorch_file_that_runs_code_is_refused(tmp_path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("MARK", str(mark))
+    torch.save({"state_dict": Bomb()}, tmp_path / "model.bin")
+    (tmp_path / "old.bin").write_bytes(pickle.dumps({"state_dict": Bomb()}, protocol=2))
+    for name in ("model.bin", "old.bin"):
+        with pytest.raises(WeightsError, match="reading it could run code") as caught:
+            read_checkpoint(tmp_path / name, "me/mine")
+        assert "\n" not in str(caught.value)
+    assert not mark.exists()
+    torch.save({"state_dict": {"a": torch.ones(3)}}, tmp_path / "good.bin")
+    assert torch.equal(read_checkpoint(tmp_path / "good.bin", "m")["state_dict"]["a"],
+                       torch.ones(3))
+    whole = (tmp_path / "good.bin").read_bytes()
+    for data in (whole[:-100], b"", b"<html>", b"PK\x03\x04"):
+        (tmp_path / "bad.bin").write_bytes(data)
+        with pytest.raises(WeightsError, match=r"^The bad.bin of the model m is "):
+            read_checkpoint(tmp_path / "bad.bin", "m")
+    with pytest.raises(WeightsError, match="is not there"):
+        read_checkpoint(tmp_path / "absent.bin", "m")
+
+
+def test_a_model_larger_than_the_budget_is_a_sentence(catalogue: Catalogue) -> None:
+    small = stored_bytes(catalogue.weights_dir / "dalle" / "model.safetensors", torch.float32)
+    large = stored_bytes(catalogue.weights_dir / "vqgan" / "model.safetensors", torch.float32)
+    assert small < large
+    cache = ModelCache(CatalogueLoader(catalogue), budget_bytes=large - 1)
+    with pytest.raises(OutOfMemory, match=r"needs .* MB, and the budget of"), \
+            cache.lease("embedded/vqgan"):
+        pass
+    with cache.lease("embedded/dalle"):
+        assert cache.stats().used_bytes <= large - 1
+
+
+def test_an_unknown_loader_is_a_sentence(catalogue: Catalogue) -> None:
+    strange = catalogue.get("embedded/vqgan").model_copy(update={"loader": "os"})
+    with pytest.raises(WeightsError, match="no loader called 'os'"):
+        load_model(catalogue, strange)
+
+
+def test_a_file_is_hashed_again_only_where_it_changed(catalogue: Catalogue,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = []
+    monkeypatch.setattr("pipelines.weights.file_sha256",
+                        lambda path: hashed.append(path.name) or file_sha256(path))
+    catalogue = pinned(catalogue)
+    hashed.clear()
+    verifier = Verifier()
+    for _ in range(2):
+        load_model(catalogue, catalogue.get("embedded/vqgan"), verifier=verifier)
+    assert sorted(hashed) == ["config.json", "model.safetensors"]
+    damage_flip(catalogue.weights_dir / "vqgan" / "model.safetensors")
+    with pytest.raises(WeightsError, match="exchanged"):
+        load_model(catalogue, catalogue.get("embedded/vqgan"), verifier=verifier)
+
+
+def test_a_broken_file_of_pins_is_said(tmp_path: Path) -> None:
+    (tmp_path / "pins.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"^The file of pins pins.json cannot be read"):
+        Pins(tmp_path / "pins.json").get("a/b")

@@ -7,7 +7,7 @@ Pre-Training" (2023), section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import open_clip
@@ -42,6 +42,8 @@ class ClipModel(nn.Module):
         super().__init__()
         self.module, self.tokenizer, self.image_size = model, tokenizer, image_size
         self.mean, self.std = tuple(mean), tuple(std)
+        # Where its features are remembered and under which name; the model cache says it.
+        self.remembered: tuple[Any, Hashable] | None = None
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,189 @@
+"""Which models are on the device, which wait in host memory, and which leave when room is short.
+
+Two tiers with a budget of bytes each, above the disk. What must leave the device goes to the host
+where it fits, and what must leave the host is dropped. Nothing here moves a tensor or takes a
+lock: the cache calls it with its lock held and carries the moves out afterwards, in this order.
+
+Source of the order of eviction: Cao and Irani, "Cost-Aware WWW Proxy Caching Algorithms" (1997),
+section 3, GreedyDual-Size: a model's worth is the seconds that a byte of it took to load, plus
+what the tier's last evicted model was worth when this one was used last. Cheap and long unused
+models leave first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+
+Place = Literal["disk", "host", "device"]
+
+
+class ModelKey(NamedTuple):
+    """What makes two leases share one copy."""
+
+    model_id: str
+    device: str
+    dtype: torch.dtype
+
+
+@dataclass(eq=False)
+class Entry:
+    """All that is known of one key.
+
+    ``leases`` also counts those who wait for the model in flight, so that it cannot be evicted
+    between its arrival and its first use. While ``future`` is set, the model is on its way to the
+    device, and its place is counted there already.
+    """
+
+    key: ModelKey
+    model: nn.Module | None = None
+    place: Place = "disk"
+    future: Future[None] | None = None
+    leases: int = 0
+    pinned: bool = False
+    size_bytes: int = 0
+    load_s: float | None = None
+    move_s: float | None = None
+    worth: float = 0.0
+    last_used: int = 0
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0  # how often it left the device for want of room
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may leave the device: nobody uses it, awaits it, or has pinned it."""
+        return not self.leases and not self.pinned and self.future is None
+
+    @property
+    def cost(self) -> float:
+        """Seconds a byte that the last load took."""
+        return (self.load_s or 0.0) / max(1, self.size_bytes)
+
+
+class Move(NamedTuple):
+    """A model that must be moved to host memory now."""
+
+    entry: Entry
+    model: nn.Module
+
+
+@dataclass
+class Tier:
+    """One memory; ``budget_bytes`` is None for no limit, ``floor`` the worth last evicted."""
+
+    place: Place
+    budget_bytes: int | None
+    floor: float = 0.0
+
+
+@dataclass
+class Tiers:
+    """The entries and where they are.
+
+    Args:
+        device: budget of the device, None for no limit.
+        host: budget of host memory, 0 to keep nothing there.
+    """
+
+    device: Tier
+    host: Tier
+    entries: dict[ModelKey, Entry] = field(default_factory=dict)
+    _uses: int = 0
+
+    def entry(self, key: ModelKey) -> Entry:
+        """The entry of a key, a new one where there is none."""
+        if key not in self.entries:
+            self.entries[key] = Entry(key)
+        return self.entries[key]
+
+    def touch(self, entry: Entry) -> None:
+        """Note that a model was used just now."""
+        self._uses += 1
+        entry.last_used = self._uses
+        entry.worth = self.device.floor + entry.cost
+
+    def used_bytes(self, place: Place) -> int:
+        """Bytes of what is in a tier or on its way there."""
+        return sum(e.size_bytes for e in self.entries.values() if e.place == place)
+
+    def held_bytes(self) -> int:
+        """Bytes on the device that cannot leave now."""
+        return sum(e.size_bytes for e in self.entries.values()
+                   if e.place == "device" and not e.idle)
+
+    def admit(self, entry: Entry, need: int) -> list[Move] | None:
+        """Count a lease of an entry and its place on the device, and make room for it there.
+
+        Args:
+            entry: one that is not on the device.
+            need: bytes that it will take.
+
+        Returns:
+            What to carry out first; None where even the idle models' room is not enough, and then
+            nothing was changed.
+        """
+        budget = self.device.budget_bytes
+        if budget is not None and self.held_bytes() + need > budget:
+            return None
+        # Counted first, so that it neither stands in its own way on the host nor is evicted.
+        entry.leases += 1
+        entry.place, entry.size_bytes = "device", need
+        return self._evict_to_budget()
+
+    def remeasure(self, entry: Entry, size_bytes: int) -> list[Move] | None:
+        """Note the bytes that a model on the device really takes; see ``admit``."""
+        budget = self.device.budget_bytes
+        entry.size_bytes = size_bytes
+        if budget is not None and self.held_bytes() > budget:
+            return None
+        return self._evict_to_budget()
+
+    def _evict_to_budget(self) -> list[Move]:
+        budget = self.device.budget_bytes
+        if budget is None:
+            return []
+        return self.evict(lambda: self.used_bytes("device") <= budget)
+
+    def evict(self, enough: Callable[[], bool]) -> list[Move]:
+        """Take idle models off the device, the least worthy first, until ``enough``."""
+        moves = []
+        for entry in self._leaving("device"):
+            if enough():
+                break
+            self.device.floor = max(self.device.floor, entry.worth)
+            entry.evictions += 1
+            if self._make_host_room(entry.size_bytes):
+                entry.place = "host"
+                entry.worth = self.host.floor + entry.cost
+                if entry.model is not None:
+                    moves.append(Move(entry, entry.model))
+            else:
+                self.drop(entry)
+        return moves
+
+    def drop(self, entry: Entry) -> None:
+        """Forget a model's copy in memory."""
+        entry.model, entry.place = None, "disk"
+
+    def _leaving(self, place: Place) -> list[Entry]:
+        idle = [e for e in self.entries.values() if e.place == place and e.idle]
+        return sorted(idle, key=lambda e: (e.worth, e.last_used))
+
+    def _make_host_room(self, need: int) -> bool:
+        budget = self.host.budget_bytes
+        if budget is None:
+            return True
+        if need > budget:
+            return False
+        for entry in self._leaving("host"):
+            if self.used_bytes("host") + need <= budget:
+                break
+            self.host.floor = max(self.host.floor, entry.worth)
+            self.drop(entry)
+        return self.used_bytes("host") + need <= budget

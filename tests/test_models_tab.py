@@ -1,0 +1,192 @@
+"""The Models tab: every model with its figures, and buttons that download, load, unload and pin."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from pipelines.catalogue import Catalogue
+from pipelines.downloads import Downloads
+from pipelines.errors import Busy, EaselError, InvalidRequest, WeightsError
+from pipelines.model_cache import ModelCache
+from pipelines.model_shelf import ModelRow, ModelShelf, shelf_of
+from pipelines.models import vqgan
+from pipelines.weights import CatalogueLoader, pinned
+from tests.hub_server import Hub, Repository, serve_hub
+from tests.noise import linear_cache
+from tests.served import App
+from tests.test_browser import ARGUMENTS, CHROMIUM
+from tests.test_weights import VQGAN_CONFIG, entry
+from training.export import export
+from ui.models_render import render_models
+from ui.tabs.models import perform
+
+SCRIPT = "<img src=x onerror=alert(1)>"
+PUBLIC = "someone/vqgan"
+
+
+def shelf_in(folder: Path) -> ModelShelf:
+    """Two models on disk and one to download, with room for two of them on the device."""
+    for name in ("one", "two"):
+        export(vqgan.build(VQGAN_CONFIG), name, "vqgan", VQGAN_CONFIG, "A test.", folder)
+    own = pinned(Catalogue((entry("embedded/one", "vqgan"), entry("embedded/two", "vqgan")),
+                           folder))
+    public = entry(PUBLIC, "vqgan").model_copy(update={
+        "repository": "someone/pictures", "title": SCRIPT, "licence": "NOASSERTION",
+        "download_bytes": 12_000_000})
+    catalogue = Catalogue((*own, public), folder, folder / "models")
+    cache = ModelCache(CatalogueLoader(catalogue), budget_bytes=6_000_000)
+    return ModelShelf(cache, catalogue, Downloads(catalogue))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[ModelShelf]:
+    made = shelf_in(tmp_path)
+    yield made
+    made.close()
+    made.cache.close()
+
+
+def row_of(shelf: ModelShelf, model_id: str) -> ModelRow:
+    return next(row for row in shelf.rows() if row.id == model_id)
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_states_follow_what_is_pressed(shelf: ModelShelf) -> None:
+    assert [row.state for row in shelf.rows()] == ["on disk", "on disk", "not downloaded"]
+    assert [row.kind for row in shelf.rows()] == ["embedded", "embedded", "own"]
+    perform(shelf, "load embedded/one 123")
+    until(lambda: row_of(shelf, "embedded/one").state == "on the device")
+    row = row_of(shelf, "embedded/one")
+    assert (row.hits, row.misses, row.evictions, row.error) == (0, 1, 0, "")
+    assert row.last_load_s is not None
+    assert row.memory_bytes == shelf.memory().used_bytes > 0
+    with shelf.cache.lease("embedded/one"):
+        assert row_of(shelf, "embedded/one").state == "in use"
+        with pytest.raises(Busy, match="in use: wait for the job"):
+            perform(shelf, "unload embedded/one 124")
+    perform(shelf, "pin embedded/two 125")
+    until(lambda: row_of(shelf, "embedded/two").state == "on the device")
+    assert row_of(shelf, "embedded/two").pinned
+    shelf.cache.evict_idle()
+    assert [row.state for row in shelf.rows()][:2] == ["on disk", "on the device"]
+    perform(shelf, "unpin embedded/two 126")
+    perform(shelf, "unload embedded/two 127")
+    assert [row.state for row in shelf.rows()][:2] == ["on disk", "on disk"]
+
+
+@pytest.mark.parametrize(("words", "error"), [
+    ("load ../../etc/passwd 1", WeightsError), ("load nobody/nothing 1", WeightsError),
+    ("explode embedded/one 1", InvalidRequest), ("", WeightsError), ("load", WeightsError),
+    ("download embedded/one 1", WeightsError)])
+def test_what_no_button_says_is_refused(shelf: ModelShelf, words: str,
+                                        error: type[EaselError]) -> None:
+    with pytest.raises(error):
+        perform(shelf, words)
+
+
+def test_a_load_that_fails_says_why(shelf: ModelShelf) -> None:
+    (shelf.catalogue.weights_dir / "one" / "model.safetensors").write_bytes(b"<html>")
+    perform(shelf, "load embedded/one 1")
+    until(lambda: bool(row_of(shelf, "embedded/one").error))
+    assert "damaged or was exchanged" in row_of(shelf, "embedded/one").error
+    assert "damaged or was exchanged" in render_models(shelf)
+    perform(shelf, "load embedded/two 1")
+    until(lambda: row_of(shelf, "embedded/two").state == "on the device")
+
+
+def test_the_html_is_inert_and_says_size_and_licence_before_a_download(shelf: ModelShelf) -> None:
+    html = render_models(shelf, alert=SCRIPT)
+    assert "<img" not in html
+    assert "about 12 MB" in html
+    assert "licence not stated" in html
+    assert f'data-act="download" data-model="{PUBLIC}"' in html
+    assert json.loads(json.dumps(shelf.figures()))["models"][2]["download_bytes"] == 12_000_000
+
+
+def test_models_from_no_catalogue_have_no_tab() -> None:
+    assert shelf_of(linear_cache()) is None
+    assert shelf_of(None) is None
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, Hub]]:
+    """The page with these models, and the hub that it downloads from."""
+    folder = tmp_path_factory.mktemp("models")
+    shelf = shelf_in(folder)
+    files = {name: (folder / "one" / name).read_bytes()
+             for name in ("config.json", "model.safetensors")}
+    hub = Hub({"someone/pictures": Repository("c" * 40, files)})
+    with pytest.MonkeyPatch.context() as patch, serve_hub(hub):
+        patch.setenv("HF_ENDPOINT", hub.url)
+        app = App(cache=shelf.cache)
+        yield app, hub
+        app.close()
+
+
+def test_the_endpoint_says_the_same_figures(served: tuple[App, Hub]) -> None:
+    app, _ = served
+    figures = app.client().predict(api_name="/models")
+    assert figures["memory"]["budget_bytes"] == 6_000_000
+    assert [model["id"] for model in figures["models"]] == ["embedded/one", "embedded/two", PUBLIC]
+    assert {"licence", "source", "disk_bytes", "state", "last_load_s", "hits", "misses",
+            "evictions"} <= set(figures["models"][0])
+
+
+@pytest.fixture
+def page(served: tuple[App, Hub]) -> Iterator[Page]:
+    """The tab in Chromium."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
+        page.goto(served[0].url)
+        page.get_by_role("tab", name="Models").click()
+        yield page
+        expect.set_options(timeout=5_000)
+        browser.close()
+
+
+@pytest.mark.browser
+def test_buttons_in_the_page(served: tuple[App, Hub], page: Page) -> None:
+    _, hub = served
+    row = page.locator('tr[data-row="embedded/one"]')
+    expect(row.locator(".state")).to_have_text("on disk")
+    row.get_by_role("button", name="Load: test model").click()
+    expect(row.locator(".state")).to_have_text("on the device")
+    expect(page.get_by_role("meter", name="Models on the device")).to_have_attribute(
+        "aria-valuetext", re.compile(r"^\d+\.\d MB of 6\.0 MB$"))
+    row.get_by_role("button", name="Pin").click()
+    expect(row.locator(".state")).to_contain_text("pinned")
+    row.get_by_role("button", name="Unload").click()
+    expect(row.locator(".state")).to_have_text("on disk")
+
+    public = page.locator(f'tr[data-row="{PUBLIC}"]')
+    assert public.locator("img").count() == 0
+    hub.hang_after = 2**16
+    public.get_by_role("button", name="Download").click()
+    expect(public.locator(".state")).to_contain_text("downloading")
+    public.get_by_role("button", name="Cancel").click()
+    expect(public.locator(".state")).to_have_text("not downloaded")
+    hub.hang_after = None
+    public.get_by_role("button", name="Download").click()
+    expect(public.get_by_role("button", name="Load")).to_be_visible()
+    public.get_by_role("button", name="Load").click()
+    expect(public.locator(".state")).to_have_text("on the device")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,73 @@
+"""Models: what there is, where it is, and buttons to download, load, unload and pin."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gradio as gr
+
+from pipelines.errors import EaselError, InvalidRequest
+from pipelines.model_shelf import ModelShelf
+from ui import strings
+from ui.models_render import render_models
+from ui.theme import LIVE, PLAIN
+
+logger = logging.getLogger(__name__)
+TICK_S = 1.0
+
+
+def build_models(shelf: ModelShelf, tab: gr.Tab) -> None:
+    """Lay the tab out and connect it; ``tab`` is the one under construction."""
+    table = gr.HTML("", elem_id="models", **PLAIN)
+    # Buttons are HTML; what was pressed comes through a field, as "ACT ID" and a stamp.
+    pressed = gr.Textbox(elem_id="model-act", elem_classes="offstage", label=strings.TAB_MODELS)
+    timer = gr.Timer(TICK_S, active=False)
+
+    def show() -> tuple[Any, Any]:
+        return render_models(shelf), gr.Timer(active=shelf.moving())
+
+    def act(words: str) -> tuple[Any, Any]:
+        alert = ""
+        try:
+            perform(shelf, words)
+        except EaselError as error:
+            alert = str(error)
+        except Exception:
+            logger.exception("the Models tab failed")
+            alert = strings.UNEXPECTED
+        return render_models(shelf, alert), gr.Timer(active=shelf.moving())
+
+    tab.select(show, None, [table, timer], **LIVE)
+    timer.tick(show, None, [table, timer], **LIVE)
+    pressed.change(act, pressed, [table, timer], **LIVE)
+
+
+def perform(shelf: ModelShelf, words: str) -> None:
+    """Do what a button says.
+
+    Args:
+        shelf: the models.
+        words: act, id and a stamp that is ignored, with spaces between them.
+
+    Raises:
+        EaselError: it cannot be done, in a sentence.
+    """
+    act, _, rest = words.partition(" ")
+    model_id = rest.partition(" ")[0]
+    shelf.catalogue.get(model_id)
+    if act == "pin":
+        shelf.pin(model_id, True)
+        shelf.load(model_id)
+    elif act == "unpin":
+        shelf.pin(model_id, False)
+    elif act == "download":
+        shelf.download(model_id)
+    elif act == "cancel":
+        shelf.cancel(model_id)
+    elif act == "load":
+        shelf.load(model_id)
+    elif act == "unload":
+        shelf.unload(model_id)
+    else:
+        raise InvalidRequest(f"There is nothing called {act[:20]!r} to do with a model.")
