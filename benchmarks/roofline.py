@@ -44,18 +44,20 @@ class Rates:
         return max(flops / self.best_flops, size_bytes / self.copy_bytes)
 
 
-def best_seconds(run: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """The shortest of several timed calls after one that is not timed, in seconds."""
+def best_seconds(run: Callable[[], object], rounds: int = ROUNDS,
+                 clock: Callable[[], float] = time.perf_counter) -> float:
+    """The shortest of several timed calls after one that is not timed, in seconds of a clock."""
     run()
     times = []
     for _ in range(rounds):
-        started = time.perf_counter()
+        started = clock()
         run()
-        times.append(time.perf_counter() - started)
+        times.append(clock() - started)
     return min(times)
 
 
-def measure_rates(device: torch.device, rounds: int = ROUNDS) -> Rates:
+def measure_rates(device: torch.device, rounds: int = ROUNDS,
+                  clock: Callable[[], float] = time.perf_counter) -> Rates:
     """Time matrix products of float32 and bfloat16 and a copy, with the current threads."""
     def synchronised(call: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
@@ -69,11 +71,12 @@ def measure_rates(device: torch.device, rounds: int = ROUNDS) -> Rates:
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.randn(side, side, device=device).to(dtype)
         b, out = a.clone(), torch.empty_like(a)
-        seconds = best_seconds(synchronised(lambda a=a, b=b, o=out: torch.mm(a, b, out=o)), rounds)
+        seconds = best_seconds(synchronised(lambda a=a, b=b, o=out: torch.mm(a, b, out=o)), rounds,
+                               clock)
         flops[str(dtype).removeprefix("torch.")] = 2 * side**3 / seconds
     source = torch.zeros(COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    seconds = best_seconds(synchronised(lambda: target.copy_(source)), rounds)
+    seconds = best_seconds(synchronised(lambda: target.copy_(source)), rounds, clock)
     return Rates(flops, 2 * COPY_BYTES / seconds)
 
 

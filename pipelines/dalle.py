@@ -15,11 +15,14 @@ from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor
 
+from pipelines.catalogue import Catalogue
 from pipelines.events import Event, Preview, Progress, Result
+from pipelines.model_choices import model_field, with_choices
 from pipelines.models.transformer import ImageTransformer, KVCache
 from pipelines.models.vqgan import VQGAN
 from pipelines.options import Options
 from pipelines.pixels import enlarge, to_uint8
+from pipelines.precision import dtype_for
 from pipelines.prompts import ranking_texts
 from pipelines.registry import Pipeline, RunContext
 from pipelines.request import Request, candidate_seed, resolve_seed
@@ -28,6 +31,7 @@ from pipelines.sampling import RowNoise, choose, guide
 from pipelines.vocabulary import Vocabulary
 
 MODELS = ("embedded/dalle", "embedded/vqgan", "embedded/upscaler", RANKER)
+TRANSFORMER, VQGAN_OF_CODES, UPSCALER, _ = MODELS
 ADVANCED: JsonDict = {"advanced": True}
 
 
@@ -49,6 +53,14 @@ class DalleOptions(Options):
     preview_every: int = Field(
         default=8, ge=1, le=256, title="Preview interval", json_schema_extra=ADVANCED,
         description="Steps between previews.")
+    model: str = model_field(
+        TRANSFORMER, "dalle", "Transformer", "The network that writes the codes.", advanced=True)
+    ranker: str = model_field(
+        RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
+
+    def models(self) -> tuple[str, ...]:
+        """Transformer, VQGAN, upscaler and ranker."""
+        return self.model, VQGAN_OF_CODES, UPSCALER, self.ranker
 
 
 @dataclass
@@ -143,6 +155,14 @@ class DallePipeline(Pipeline):
     Options = DalleOptions
     models = MODELS
 
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        if catalogue is not None:
+            self.Options = with_choices(DalleOptions, catalogue)
+
+    def models_of(self, request: Request) -> tuple[str, ...]:
+        """Those that the options choose."""
+        return DalleOptions.model_validate(request.options).models()
+
     def run(self, request: Request, context: RunContext) -> Iterator[Event]:
         """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
 
@@ -151,11 +171,15 @@ class DallePipeline(Pipeline):
         options = DalleOptions.model_validate(request.options)
         first = resolve_seed(request)
         seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
-        yield from context.loading(*MODELS)
+        leases = [(name, dtype_for(name, context.device, context.dtype))
+                  for name in options.models()]
+        for name, dtype in leases:
+            yield from context.loading(name, dtype=dtype)
         # All at once: a model that is broken is found before the work, and Stop keeps its pictures
         # without waiting for the ranker.
         with ExitStack() as stack:
-            model, vqgan, upscaler, clip = (stack.enter_context(context.lease(m)) for m in MODELS)
+            model, vqgan, upscaler, clip = (
+                stack.enter_context(context.lease(name, dtype)) for name, dtype in leases)
             context.check()
             length = model.config.text_length
             text_ids = Vocabulary.load()([request.prompt, ""], context_length=length)

@@ -38,6 +38,7 @@ class OptionField:
         minimum: smallest value, None where there is no bound.
         maximum: largest value, None where there is no bound.
         choices: the values of a choice, in order; empty for the other kinds.
+        labels: what people read for each of the choices; empty where the values say it.
         step: ``multiple_of`` where the field has one.
         advanced: fold the control away.
     """
@@ -52,6 +53,12 @@ class OptionField:
     step: float | None = None
     choices: tuple[Any, ...] = ()
     advanced: bool = False
+    labels: tuple[str, ...] = ()
+
+    def labelled(self) -> list[tuple[str, Any]]:
+        """Label and value of each choice; a value without a label is its own."""
+        labels = self.labels or [str(value) for value in self.choices]
+        return list(zip(labels, self.choices, strict=True))
 
 
 def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
@@ -69,6 +76,10 @@ def _bound(info: FieldInfo, *names: str) -> float | None:
             if (value := getattr(constraint, name, None)) is not None:
                 return value
     return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def option_fields(options: type[Options]) -> tuple[OptionField, ...]:
@@ -89,6 +100,7 @@ def option_fields(options: type[Options]) -> tuple[OptionField, ...]:
             minimum=_bound(info, "ge", "gt"), maximum=_bound(info, "le", "lt"),
             step=_bound(info, "multiple_of"), choices=choices,
             advanced=bool(extra.get("advanced", False)),
+            labels=tuple(str(label) for label in _list(extra.get("labels"))),
         ))
     return tuple(found)
 

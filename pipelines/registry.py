@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -15,6 +15,9 @@ from pipelines.events import Event, Progress
 from pipelines.model_cache import ModelCache
 from pipelines.options import Options, option_fields
 from pipelines.request import Request
+
+if TYPE_CHECKING:
+    from pipelines.catalogue import Catalogue
 
 
 def _never() -> bool:
@@ -53,21 +56,22 @@ class RunContext:
         return time.monotonic() - self.started_s
 
     @contextmanager
-    def lease(self, model_id: str) -> Iterator[Any]:
-        """Lease a model in this run's dtype; waiting for it ends when the run is cancelled."""
+    def lease(self, model_id: str, dtype: torch.dtype | None = None) -> Iterator[Any]:
+        """Lease a model in a dtype, the run's own where None; Stop ends the wait for it."""
         self.used_models.add(model_id)
         asked_s = time.monotonic()
-        with self.cache.lease(model_id, dtype=self.dtype, cancelled=self.cancelled) as model:
+        with self.cache.lease(model_id, dtype=dtype or self.dtype,
+                              cancelled=self.cancelled) as model:
             self.waits_s.append(time.monotonic() - asked_s)
             yield model
 
-    def loading(self, *model_ids: str) -> Iterator[Progress]:
-        """One ``Progress`` for each model that a lease would have to load.
+    def loading(self, *model_ids: str, dtype: torch.dtype | None = None) -> Iterator[Progress]:
+        """One ``Progress`` for each model that a lease of that dtype would have to load.
 
         Use it as ``yield from context.loading("embedded/vqgan")`` right before the leases.
         """
         for model_id in model_ids:
-            if message := self.cache.loading_message(model_id, dtype=self.dtype):
+            if message := self.cache.loading_message(model_id, dtype=dtype or self.dtype):
                 yield Progress(elapsed_s=self.elapsed_s(), message=message)
 
 
@@ -81,6 +85,7 @@ class Pipeline(Protocol):
         Options: its options.
         models: catalogue ids that a run leases.
         accepts_init_image: whether a request may bring an init image.
+        draws_variations: whether it then draws that picture anew, with nothing else asked for.
     """
 
     name: str
@@ -89,9 +94,14 @@ class Pipeline(Protocol):
     Options: type[Options]
     models: tuple[str, ...]
     accepts_init_image: bool = False
+    draws_variations: bool = False
 
     def check(self, request: Request) -> None:
         """Raise ``InvalidRequest`` for what the bounds of the options cannot say."""
+
+    def models_of(self, request: Request) -> tuple[str, ...]:
+        """Catalogue ids that the run of a valid request leases."""
+        return self.models
 
     def run(self, request: Request, context: RunContext) -> Iterator[Event]:
         """Yield progress and previews, then one ``Result`` as the last event.
@@ -146,12 +156,35 @@ class Registry:
         return iter(self._pipelines.values())
 
 
-def build_registry() -> Registry:
-    """The registry of all pipelines that Easel ships."""
+def build_registry(catalogue: Catalogue | None = None) -> Registry:
+    """The registry of all pipelines that Easel ships.
+
+    Those that need public checkpoints are in it where such a checkpoint is on this machine.
+
+    Args:
+        catalogue: the models to choose from; those of ``assets/catalogue.toml`` where None.
+
+    Raises:
+        WeightsError: the catalogue cannot be read.
+    """
+    from pipelines.catalogue import Catalogue
     from pipelines.dalle import DallePipeline
+    from pipelines.janus import JanusPipeline
+    from pipelines.kandinsky import PARTS, KandinskyPipeline
+    from pipelines.min_dalle import MinDallePipeline
+    from pipelines.model_choices import are_here, is_ready
+    from pipelines.unclip import UnclipPipeline
     from pipelines.vqgan_clip import VQGANCLIPPipeline
 
+    catalogue = catalogue or Catalogue.load()
     registry = Registry()
-    registry.register(DallePipeline())
-    registry.register(VQGANCLIPPipeline())
+    registry.register(DallePipeline(catalogue))
+    registry.register(VQGANCLIPPipeline(catalogue))
+    if are_here(UnclipPipeline.models, catalogue):
+        registry.register(UnclipPipeline(catalogue))
+    for public in (MinDallePipeline(catalogue), JanusPipeline(catalogue)):
+        if is_ready(public.Options, public.models, catalogue):
+            registry.register(public)
+    if are_here(PARTS, catalogue):
+        registry.register(KandinskyPipeline(catalogue))
     return registry

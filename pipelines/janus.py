@@ -1,0 +1,43 @@
+"""Janus-Pro: one public language model for words and pictures, behind the same events.
+
+Source: Chen et al., "Janus-Pro: Unified Multimodal Understanding and Generation with Data and Model
+Scaling" (2025).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from pipelines.code_writing import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
+from pipelines.model_choices import model_field
+from pipelines.rerank import RANKER
+
+JANUS = "deepseek/janus-pro-1b"
+
+
+class JanusOptions(WritingOptions):
+    """How tokens are drawn."""
+
+    model: str = model_field(JANUS, "janus", "Model", "The network that writes the picture.")
+    preview_every: int = Field(
+        default=48, ge=1, le=576, title="Preview interval", json_schema_extra=ADVANCED,
+        description="Tokens between previews.")
+
+    def models(self) -> tuple[str, ...]:
+        """Janus and the ranker."""
+        return self.model, self.ranker
+
+
+class JanusPipeline(WritingPipeline):
+    """Writes 576 tokens a picture."""
+
+    name, title = "janus", "Janus-Pro"
+    summary = "A public language model of a billion weights that writes pictures too, at 384 px."
+    Options = JanusOptions
+    models = (JANUS, RANKER)
+
+    def writer(self, *models: Any) -> CodeWriter:
+        """The model itself."""
+        return models[0]

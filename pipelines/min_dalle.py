@@ -1,0 +1,93 @@
+"""DALL·E mini and mega: the public models of Craiyon's first days, behind the same events.
+
+Source: Dayma et al., "DALL·E Mini" (2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from pipelines.code_writing import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
+from pipelines.model_choices import model_field
+from pipelines.models.min_dalle import (
+    NUM_CODES,
+    START_CODE,
+    CodeCache,
+    Detokenizer,
+    MinDalle,
+    TextKeys,
+)
+from pipelines.rerank import RANKER
+
+TRANSFORMER, DETOKENIZER = "kuprel/dalle-mini", "kuprel/dalle-detoker"
+
+
+class MinDalleOptions(WritingOptions):
+    """How codes are drawn."""
+
+    model: str = model_field(
+        TRANSFORMER, "dalle-mini", "Model", "The network that writes the codes.")
+    guidance_scale: float = Field(
+        default=10.0, ge=1, le=64, title="Guidance",
+        description="How closely to follow the prompt; 1 is faster and freer.")
+    top_k: int = Field(
+        default=256, ge=0, le=4096, title="Top k", json_schema_extra=ADVANCED,
+        description="Draw each code from this many of the likeliest; 0 for all.")
+
+    def models(self) -> tuple[str, ...]:
+        """Transformer, detokenizer and ranker."""
+        return self.model, DETOKENIZER, self.ranker
+
+
+@dataclass
+class _State:
+    """Keys and values of the text and of the codes so far, for ``rows`` rows."""
+
+    text: TextKeys
+    cache: CodeCache
+    rows: int
+
+
+class MinDalleWriter:
+    """Both networks as a ``CodeWriter``."""
+
+    num_codes = NUM_CODES
+
+    def __init__(self, model: MinDalle, detokenizer: Detokenizer) -> None:
+        self.model, self.detokenizer = model, detokenizer
+
+    def begin(self, text: str, num_images: int, guided: bool) -> _State:
+        """Read the text once, whatever the number of pictures."""
+        rows = num_images * (2 if guided else 1)
+        return _State(self.model.read(text, guided), self.model.decoder.new_cache(rows), rows)
+
+    def score(self, state: _State, codes: Tensor | None) -> Tensor:
+        """See ``CodeWriter.score``."""
+        if codes is None:
+            previous = torch.full((state.rows,), START_CODE, device=self.model.device)
+        else:
+            previous = codes.repeat(state.rows // len(codes))
+        return self.model.decoder(previous, state.cache, state.text)
+
+    def draw(self, codes: Sequence[Tensor]) -> Tensor:
+        """See ``CodeWriter.draw``."""
+        return self.detokenizer.draw(codes)
+
+
+class MinDallePipeline(WritingPipeline):
+    """Writes 256 codes a picture."""
+
+    name, title = "min_dalle", "DALL·E mini"
+    summary = "The public model behind Craiyon's first pictures: anything, at 256 px."
+    Options = MinDalleOptions
+    models = (TRANSFORMER, DETOKENIZER, RANKER)
+
+    def writer(self, *models: Any) -> CodeWriter:
+        """Transformer and detokenizer."""
+        return MinDalleWriter(*models)

@@ -1,0 +1,82 @@
+"""What replaces slow layers gives the same results and the same gradients."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from taming.modules.diffusionmodules.model import Decoder
+from torch import Tensor, nn
+
+from pipelines.models import hastened, hastened_vqgan
+from tests.test_open_clip_checkpoints import SMALL
+
+
+def randomised(module: nn.Module) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        for parameter in module.parameters():
+            parameter.data += torch.randn_like(parameter) * 0.1
+    return module.eval().requires_grad_(False)
+
+
+def small_decoder() -> nn.Module:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return randomised(Decoder(ch=32, out_ch=3, ch_mult=(1, 2), num_res_blocks=1,
+                                  attn_resolutions=[8], in_channels=3, resolution=16,
+                                  z_channels=8))
+
+
+def value_and_gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.clone().requires_grad_()
+    found = module(x)
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(2))
+    (gradient,) = torch.autograd.grad((found.float() * weights).sum(), x)
+    return found.detach(), gradient
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_decoder_and_its_gradient_stay_the_same(batch: int, generator: torch.Generator) -> None:
+    plain = small_decoder()
+    fast = hastened_vqgan.hastened(copy.deepcopy(plain))
+    assert not any(type(m).__name__ == "ResnetBlock" for m in fast.modules())
+    assert fast.state_dict().keys() == plain.state_dict().keys()
+    x = torch.randn(batch, 8, 8, 8, generator=generator)
+    for found, expected in zip(value_and_gradient(fast, x), value_and_gradient(plain, x),
+                               strict=True):
+        assert torch.allclose(found, expected, atol=1e-4, rtol=1e-4)
+        assert expected.abs().max() > 0.01
+    with torch.no_grad():
+        assert torch.allclose(fast(x), plain(x), atol=1e-4)
+
+
+def test_norm_and_swish_have_the_right_gradient(generator: torch.Generator) -> None:
+    x = torch.randn(2, 8, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight, bias = torch.randn(2, 8, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda x: hastened_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6), (x,), atol=1e-4)
+    expected = F.silu(F.group_norm(x, 4, weight, bias, 1e-6))
+    found = hastened_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6)
+    assert isinstance(found, Tensor)
+    assert torch.allclose(found, expected)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_clip_and_its_gradient_stay_the_same(causal: bool, generator: torch.Generator) -> None:
+    config = SMALL | {"text_cfg": SMALL["text_cfg"] | {"no_causal_mask": not causal}}
+    plain = randomised(open_clip.CLIP(**config))
+    assert isinstance(plain, open_clip.CLIP)
+    fast = hastened.hastened(copy.deepcopy(plain))
+    assert not any(isinstance(m, nn.MultiheadAttention) for m in fast.modules())
+    assert fast.state_dict().keys() == plain.state_dict().keys()
+    x = torch.rand(2, 3, 32, 32, generator=generator)
+    for found, expected in zip(value_and_gradient(fast.visual, x),
+                               value_and_gradient(plain.visual, x), strict=True):
+        assert torch.allclose(found, expected, atol=1e-4, rtol=1e-4)
+    ids = open_clip.SimpleTokenizer()(["a red apple", "a worm"])
+    assert torch.allclose(fast.encode_text(ids), plain.encode_text(ids), atol=1e-4)

@@ -1,0 +1,84 @@
+"""The comparison with others: medians and ratios, and that both sides do the same work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from benchmarks import peers
+from benchmarks.peer_loops import PlainLoop, plain_ranking
+from benchmarks.roofline import Rates
+from pipelines.models.min_dalle import CodeDecoder, MinDalleConfig
+from pipelines.models.vqgan import VQGAN, VQGANConfig
+from pipelines.rerank import rank
+from tests.test_open_clip_checkpoints import SMALL
+
+RATES = Rates({"float32": 1e9, "bfloat16": 2e9}, copy_bytes=1e6)
+
+
+def turns_of(*seconds: float) -> peers.Side:
+    rest: Iterator[float] = iter(seconds)
+    return lambda: next(rest)
+
+
+def test_medians_ratios_and_the_bound() -> None:
+    found = peers.compared(turns_of(1, 2, 9), turns_of(4, 3, 3), turns_of(12, 11, 90), 3,
+                           peers.Work(flops=1e9, size_bytes=1e6), RATES, "rank_256")
+    assert (found["ours_s"], found["ours_float32_s"], found["peer_s"]) == (2, 3, 12)
+    assert (found["ratio_as_shipped"], found["ratio_same_dtype"]) == (6, 4)
+    assert found["bound_s"] == 1, "the copy takes longer than the products"
+    assert found["fraction_of_bound"] == 0.5
+
+
+def small_clip() -> open_clip.CLIP:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = open_clip.CLIP(**SMALL).eval().requires_grad_(False)
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+def test_both_rankings_give_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = small_clip()
+    ours = peers.shipped_clip(clip, torch.float32)
+    ours.image_size = 32
+    images = list(np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8))
+    preprocess = open_clip.image_transform(32, is_train=False)
+    theirs = plain_ranking(images, clip, preprocess, ours.encode_text([peers.PROMPT]))
+    assert theirs.std() > 1e-3
+    assert rank(images, [peers.PROMPT], ours)[0]["similarities"] == pytest.approx(
+        theirs.tolist(), abs=1e-4)
+
+
+def test_the_plain_loop_moves_its_latents() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        vqgan = VQGAN(VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks=1,
+                                  attn_resolutions=(), z_channels=8, embed_dim=8, n_embed=16))
+        target = torch.nn.functional.normalize(torch.randn(1, SMALL["embed_dim"]), dim=-1)
+        plain = PlainLoop(vqgan.eval().requires_grad_(False), small_clip(), target, 32, 3)
+        before = plain.z.detach().clone()
+        assert 0 < plain.step() < 5
+    assert not torch.equal(plain.z, before)
+
+
+def test_a_step_of_the_decoder_and_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = MinDalleConfig(64, 2**14 + 1, 64, 96, 2)
+    monkeypatch.setattr(peers, "MINI", config)
+    decoder = CodeDecoder(config).requires_grad_(False)
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    step = peers.DecoderStep(decoder, 3)
+    assert step().shape == (3,)
+    assert step.cache.length == peers.PLACE + 1
+    one, nine = (peers._step_bytes(decoder, images) for images in (1, 9))
+    layers = 2 * (64 * 64 * 6 + 64 * 96 * 3 + 2 * (64 * 5 + 96))  # matrices and norms
+    weights = 4 * (layers + 2 * 2 * 64 + 64 * (2**14 + 1))
+    keys = 4 * 2 * 2 * 64  # bytes of one code of one row
+    assert one == weights + keys * (2 * (peers.PLACE + 1) + 2 * peers.TEXT_TOKENS)
+    assert nine - one == keys * 16 * (peers.PLACE + 1)
