@@ -1,0 +1,139 @@
+"""How fast the search is: 100,000 and 1,000,000 vectors, and embedding a folder.
+
+Vectors are random, the worst case for an approximate index: no cluster helps it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.roofline import machine
+from pipelines.features import embed_images
+from pipelines.rerank import RANKER
+from search import approximate
+from search.collections import folder_collection
+from search.index import Item, Snapshot, VectorIndex
+from search.query import nearest
+from search.searcher import Searcher
+from search.update import update_index
+from serving.backend import LocalBackend
+
+DIM = 256  # of the embedded ranker
+QUERIES = 50
+HITS = 10
+PART = 50_000
+
+
+def random_vectors(count: int, seed: int, dim: int = DIM) -> np.ndarray:
+    """(count, dim) float32 of unit length, evenly spread over all directions."""
+    vectors = np.random.default_rng(seed).standard_normal((count, dim), dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def fill_index(folder: Path, count: int) -> VectorIndex:
+    """A real index on disk with random vectors."""
+    index = VectorIndex.create(folder, "bench", "0" * 64, DIM)
+    for start in range(0, count, PART):
+        size = min(PART, count - start)
+        items = [Item(str(start + n), "", 0, 0, float(start + n), "bench", "")
+                 for n in range(size)]
+        index.add(items, random_vectors(size, start))
+    return index
+
+
+def timed_ms(work: Callable[[np.ndarray], Any], queries: np.ndarray) -> dict[str, float]:
+    """Median and 95th percentile of the time of a query, after a warm-up, in ms.
+
+    The median of the processor's own time says what it would be on a machine without other work.
+    """
+    work(queries[0])
+    taken, used = [], []
+    for query in queries:
+        started, busy = time.perf_counter(), time.process_time()
+        work(query)
+        taken.append(1000 * (time.perf_counter() - started))
+        used.append(1000 * (time.process_time() - busy))
+    return {"median_ms": float(np.median(taken)), "p95_ms": float(np.percentile(taken, 95)),
+            "cpu_median_ms": float(np.median(used))}
+
+
+def plain_numpy(snapshot: Snapshot, query: np.ndarray) -> np.ndarray:
+    """The ``HITS`` nearest rows by comparing every vector, as anybody would write it."""
+    scores = np.asarray(snapshot.vectors) @ query
+    best = np.argpartition(-scores, HITS)[:HITS]
+    return best[np.argsort(-scores[best])]
+
+
+def search_speed(count: int, folder: Path) -> dict[str, Any]:
+    """A query at the server, hits looked up, against plain NumPy, and its recall@10."""
+    index = fill_index(folder / f"vectors-{count}", count)
+    started = time.perf_counter()
+    approximate.refresh(index)
+    built_s = time.perf_counter() - started
+    snapshot = index.snapshot()
+    queries = random_vectors(QUERIES, 10**9)
+
+    def serve(query: np.ndarray) -> None:
+        picks, _ = nearest(snapshot, query, HITS)
+        snapshot.items(picks.tolist())
+
+    exact = [set(plain_numpy(snapshot, query).tolist()) for query in queries]
+    found = [set(nearest(snapshot, query, HITS)[0].tolist()) for query in queries]
+    recall = float(np.mean([len(a & b) / HITS for a, b in zip(exact, found, strict=True)]))
+    served = timed_ms(serve, queries)
+    plain = timed_ms(lambda query: plain_numpy(snapshot, query), queries)
+    return {"vectors": count, "dim": DIM, "codes": count >= approximate.FROM_ROWS,
+            "build_codes_s": built_s, "served": served, "plain_numpy": plain,
+            "recall_at_10": recall, "times_plain_numpy": plain["median_ms"] / served["median_ms"]}
+
+
+def embedding_rate(backend: LocalBackend, folder: Path, pictures: int = 512) -> dict[str, Any]:
+    """Pictures a second when a folder is indexed, against the model's own batch rate."""
+    pictures_dir = folder / "pictures"
+    pictures_dir.mkdir()
+    samples = sorted((Path(__file__).parents[1] / "assets" / "samples").glob("*.png"))
+    tiles = [np.asarray(Image.open(path).convert("RGB")) for path in samples]
+    for n in range(pictures):  # each a file of its own, as the generators write them
+        Image.fromarray(np.roll(tiles[n % len(tiles)], n, axis=1)).save(
+            pictures_dir / f"{n:05}.png")
+    with backend.cache.lease(RANKER) as clip:
+        side = clip.image_size
+        batch = [np.asarray(Image.fromarray(tiles[0]).resize((side, side)))] * 64
+        embed_images(batch, clip)
+        started = time.perf_counter()
+        for _ in range(4):
+            embed_images(batch, clip)
+        own_rate = 256 / (time.perf_counter() - started)
+    collection = folder_collection(pictures_dir, folder)
+    started = time.perf_counter()
+    for _ in update_index(collection.folder, collection.files, backend, RANKER):
+        pass
+    rate = pictures / (time.perf_counter() - started)
+    searcher = Searcher(backend)
+    clip_facts = searcher.features(RANKER)
+    assert len(searcher.snapshot(collection, clip_facts)) == pictures
+    return {"pictures": pictures, "side_px": tiles[0].shape[0], "model_per_s": own_rate,
+            "folder_per_s": rate, "share": rate / own_rate}
+
+
+def search_figures(backend: LocalBackend, counts: tuple[int, ...] = (99_999, 100_000, 1_000_000),
+                   ) -> dict[str, Any]:
+    """What ``search.json`` holds."""
+    with tempfile.TemporaryDirectory(prefix="easel-search-") as name:
+        folder = Path(name)
+        embedding = embedding_rate(backend, folder)
+        print(embedding, flush=True)
+        found = []
+        for count in counts:
+            found.append(search_speed(count, folder))
+            print(found[-1], flush=True)
+    return {"machine": machine(backend.cache.device), "torch_threads": torch.get_num_threads(),
+            "embedding": embedding, "search": found}

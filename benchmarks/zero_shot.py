@@ -1,0 +1,171 @@
+"""How well the CLIPs of the lab classify and retrieve pictures of the world that nobody saw.
+
+Scenes come from splits of their own, which no training draws from, held-out combinations
+included. Classification is that of ``pipelines.classify``: every concept of the world is a label.
+
+Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
+(2021), section 3.1 (zero-shot classification) and appendix E.1 (retrieval).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
+from pipelines.features import embed_images, embed_texts
+from pipelines.model_cache import ModelCache
+from pipelines.models.clip import ClipModel
+from training.data import World
+from training.world.captions import caption
+from training.world.scenes import MEDIA, MEDIUM_STYLE, Scene, SceneSampler
+
+SPLIT = "bench-lab"
+PLAIN = "none"  # no stated medium
+RENDER_PX = 256
+BATCH_SIZE = 32
+TEMPLATES = {
+    "one_template": (DEFAULT_TEMPLATE,),
+    "four_templates": (DEFAULT_TEMPLATE, "a photo of a {}", "a drawing of a {}", "a {}"),
+}
+
+
+def concept_scenes(world: World, medium: str) -> list[Scene]:
+    """One scene of every concept by itself, in a medium, or in none for ``PLAIN``."""
+    scenes = []
+    for concept in world.concepts:
+        sampler = SceneSampler([concept], f"{SPLIT}/{concept.id}/{medium}", kinds={"single": 1.0},
+                               held_out=True)
+        scene = sampler.sample(0)
+        thing = scene.objects[0]
+        if medium in MEDIUM_STYLE:
+            thing = replace(thing, style=MEDIUM_STYLE[medium])
+        if medium == "bw":
+            thing = replace(thing, colour=None)
+        scenes.append(replace(scene, objects=(thing,),
+                              medium=None if medium == PLAIN else medium))
+    return scenes
+
+
+def render_uint8(world: World, scenes: Sequence[Scene], side_px: int) -> list[np.ndarray]:
+    """Scenes drawn at ``RENDER_PX`` and squeezed: (side_px, side_px, 3) uint8 RGB each."""
+    found: list[np.ndarray] = []
+    for start in range(0, len(scenes), BATCH_SIZE):
+        pixels: Tensor = world.render(scenes[start:start + BATCH_SIZE], RENDER_PX)
+        pixels = F.interpolate(pixels, (side_px, side_px), mode="bicubic", align_corners=False,
+                               antialias=True).clamp(0, 1)
+        found += list((pixels * 255).round().byte().permute(0, 2, 3, 1).numpy())
+    return found
+
+
+def top_shares(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Shares of pictures whose label is the likeliest one, and among the five likeliest.
+
+    Args:
+        probabilities: (N, L).
+        truth: (N,) indices of labels.
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    hits = order == truth[:, None]
+    return {"top1": float(hits[:, 0].mean()), "top5": float(hits.any(1).mean())}
+
+
+def zero_shot_figures(clip: ClipModel, world: World, media: Sequence[str] = (PLAIN, *MEDIA),
+                      ) -> dict[str, Any]:
+    """Top-1 and top-5 over all concepts, per medium and over all media together."""
+    labels = [concept.name for concept in world.concepts]
+    directions = {name: class_features(embed_texts(class_texts(labels, templates), clip),
+                                       len(labels)) for name, templates in TEMPLATES.items()}
+    truth = np.arange(len(labels))
+    shares: dict[str, dict[str, np.ndarray]] = {name: {} for name in TEMPLATES}
+    for medium in media:
+        pictures = render_uint8(world, concept_scenes(world, medium), clip.image_size)
+        features = embed_images(pictures, clip)
+        for name, direction in directions.items():
+            found = classify(features, direction, labels, clip.logit_scale)
+            shares[name][medium] = found.probabilities
+    figures: dict[str, Any] = {"labels": len(labels), "pictures": len(labels) * len(media)}
+    for name, by_medium in shares.items():
+        every = np.concatenate(list(by_medium.values()))
+        figures[name] = top_shares(every, np.tile(truth, len(media))) | {
+            "media": {medium: top_shares(found, truth) for medium, found in by_medium.items()}}
+    return figures
+
+
+def recalls(similarities: np.ndarray, texts: Sequence[str]) -> dict[str, float]:
+    """R@1 and R@5 in both directions; two scenes with one caption answer for each other.
+
+    Args:
+        similarities: (N, N) of texts (rows) and pictures (columns), pair by pair.
+        texts: N captions.
+    """
+    number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    same = np.array([number[text] for text in texts])
+    found = {}
+    for name, scores in (("text_to_picture", similarities), ("picture_to_text", similarities.T)):
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+        hits = same[order] == same[:, None]
+        found[f"{name}_r1"] = float(hits[:, 0].mean())
+        found[f"{name}_r5"] = float(hits.any(1).mean())
+    return found
+
+
+def retrieval_figures(clip: ClipModel, world: World, scenes: int = 1000) -> dict[str, Any]:
+    """R@1 and R@5 of captions and pictures of unseen scenes among themselves."""
+    sampler = world.sampler(f"{SPLIT}/retrieval", held_out=True)
+    drawn = [sampler.sample(n) for n in range(scenes)]
+    texts = [caption(s, world.by_id, random.Random(f"{SPLIT}/{s.seed}")) for s in drawn]
+    pictures = embed_images(render_uint8(world, drawn, clip.image_size), clip)
+    return {"scenes": scenes, **recalls(embed_texts(texts, clip) @ pictures.T, texts)}
+
+
+def lab_figures(cache: ModelCache, scenes: int = 1000) -> dict[str, Any]:
+    """What ``lab.json`` holds: both embedded CLIPs with the fingerprints of their weights."""
+    world, figures = World(), {}
+    for name in ("ranker", "guide"):
+        model_id = f"embedded/clip-{name}"
+        with cache.lease(model_id) as clip:
+            figures[name] = {
+                "weights": cache.fingerprints([model_id])[model_id],
+                "zero_shot": rounded(zero_shot_figures(clip, world)),
+                "retrieval": rounded(retrieval_figures(clip, world, scenes))}
+        print(lab_table({name: figures[name]}), flush=True)
+    return figures
+
+
+def rounded(value: Any) -> Any:
+    """Four decimals for every float."""
+    if isinstance(value, float):
+        return round(value, 4)
+    return {k: rounded(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def lab_table(figures: dict[str, Any]) -> str:
+    """The figures as Markdown for the README."""
+    names = list(figures)
+    lines = [f"| percent | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
+
+    def row(title: str, *values: float) -> None:
+        lines.append(f"| {title} | " + " | ".join(f"{100 * v:.1f}" for v in values) + " |")
+
+    count = figures[names[0]]["zero_shot"]["labels"]
+    for kind, said in (("one_template", "one template"), ("four_templates", "four averaged")):
+        for top in ("top1", "top5"):
+            row(f"zero-shot over {count} labels, all media, {said}: {top}",
+                *(figures[n]["zero_shot"][kind][top] for n in names))
+    for medium in figures[names[0]]["zero_shot"]["four_templates"]["media"]:
+        for top in ("top1", "top5"):
+            row(f"– medium {medium}: {top}",
+                *(figures[n]["zero_shot"]["four_templates"]["media"][medium][top] for n in names))
+    for way in ("text_to_picture", "picture_to_text"):
+        for rank in ("r1", "r5"):
+            scenes = figures[names[0]]["retrieval"]["scenes"]
+            row(f"retrieval among {scenes:,} scenes, {way.replace('_', ' ')}: "
+                f"R@{rank[1]}", *(figures[n]["retrieval"][f"{way}_{rank}"] for n in names))
+    return "\n".join(lines)

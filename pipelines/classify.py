@@ -1,0 +1,196 @@
+"""Zero-shot classification: the label whose text is most like the picture.
+
+Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
+(2021), section 3.1.2 (a classifier from class names) and 3.1.4 (prompt templates and their mean).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.errors import InvalidRequest
+
+DEFAULT_TEMPLATE = "a picture of a {}"
+MAX_LABELS = 1000
+MAX_LABEL_CHARS = 200
+MAX_TEMPLATES = 16
+MAX_LABELS_FILE_BYTES = 2**20
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# "an hour", "a unicorn": the article goes by the sound, which these spellings hide.
+_A_ALTHOUGH_VOWEL = ("eu", "one", "once", "uni", "use", "usu", "uten", "ukulele", "ufo")
+_AN_ALTHOUGH_CONSONANT = ("hour", "honest", "heir", "honour", "honor")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """How pictures spread over labels.
+
+    Attributes:
+        labels: L of them, in the order given.
+        logit_scale: factor from similarities to logits.
+        similarities: (N, L) float32 cosine similarities of pictures and labels.
+        probabilities: (N, L) float32, the softmax over labels of ``logit_scale`` · similarities.
+    """
+
+    labels: tuple[str, ...]
+    logit_scale: float
+    similarities: np.ndarray
+    probabilities: np.ndarray
+
+    def ranking(self, picture: int) -> list[int]:
+        """Indices of the labels of one picture, the likeliest first."""
+        return np.argsort(-self.probabilities[picture], kind="stable").tolist()
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Labels from what was typed, pasted or read from a file.
+
+    Args:
+        text: labels between commas, semicolons or line ends; repeated ones count once.
+
+    Raises:
+        InvalidRequest: fewer than two labels, more than ``MAX_LABELS``, or one too long.
+    """
+    return check_labels(re.split(r"[,;\n\r]", text.lstrip("\ufeff")))
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """Labels without blanks and repetitions; see ``parse_labels``."""
+    found = tuple(dict.fromkeys(" ".join(label.split()) for label in labels))
+    found = tuple(label for label in found if label)
+    if not found:
+        raise InvalidRequest("There are no labels: type two or more, with commas between them.",
+                             "labels")
+    if len(found) == 1:
+        raise InvalidRequest("One label alone always has a probability of 100 %: give two or more.",
+                             "labels")
+    if len(found) > MAX_LABELS:
+        raise InvalidRequest(f"{len(found):,} labels are too many: {MAX_LABELS:,} is the most.",
+                             "labels")
+    if long := next((label for label in found if len(label) > MAX_LABEL_CHARS), None):
+        raise InvalidRequest(f"The label {long[:40]!r}… has more than {MAX_LABEL_CHARS} "
+                             "characters.", "labels")
+    return found
+
+
+def decode_labels(data: bytes) -> str:
+    """The text of a file of labels.
+
+    Args:
+        data: the file.
+
+    Raises:
+        InvalidRequest: it is not UTF-8 text, or too large.
+    """
+    if len(data) > MAX_LABELS_FILE_BYTES:
+        raise InvalidRequest("The file of labels is larger than 1 MB.", "labels")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The file of labels is not text in UTF-8.", "labels") from None
+    if "\0" in text:
+        raise InvalidRequest("The file of labels is not a text file.", "labels")
+    return text
+
+
+def parse_templates(text: str) -> tuple[str, ...]:
+    """Prompt templates, one a line; ``DEFAULT_TEMPLATE`` where there are none.
+
+    Raises:
+        InvalidRequest: a template without ``{}``, with several, or too many templates.
+    """
+    return check_templates(text.splitlines())
+
+
+def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """Templates without blanks and repetitions; see ``parse_templates``."""
+    found = tuple(dict.fromkeys(" ".join(line.split()) for line in templates))
+    found = tuple(template for template in found if template) or (DEFAULT_TEMPLATE,)
+    for template in found:
+        if template.count("{}") != 1:
+            raise InvalidRequest(f"The template {template[:60]!r} must hold {{}} once, where the "
+                                 "label goes.", "templates")
+        if len(template) > MAX_LABEL_CHARS:
+            raise InvalidRequest(f"The template {template[:40]!r}… has more than "
+                                 f"{MAX_LABEL_CHARS} characters.", "templates")
+    if len(found) > MAX_TEMPLATES:
+        raise InvalidRequest(f"{len(found)} templates are too many: {MAX_TEMPLATES} is the most.",
+                             "templates")
+    return found
+
+
+def fill_template(template: str, label: str) -> str:
+    """The label in its place, with "a" made "an" before it where English wants that."""
+    word = label.lower()
+    vowel = word[:1] in "aeiou" and not word.startswith(_A_ALTHOUGH_VOWEL)
+    if vowel or word.startswith(_AN_ALTHOUGH_CONSONANT):
+        template = re.sub(r"\b([Aa]) \{\}", r"\1n {}", template)
+    return template.replace("{}", label)
+
+
+def class_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every label in every template: L · T texts, label by label."""
+    return [fill_template(template, label) for label in labels for template in templates]
+
+
+def class_features(text_features: np.ndarray, num_labels: int) -> np.ndarray:
+    """One direction a label: the mean over its templates, made unit length again.
+
+    Args:
+        text_features: (L · T, D) float32 of ``class_texts``.
+        num_labels: L.
+
+    Returns:
+        (L, D) float32.
+    """
+    means = text_features.reshape(num_labels, -1, text_features.shape[-1]).mean(1)
+    return means / np.linalg.norm(means, axis=1, keepdims=True).clip(1e-12)
+
+
+def softmax(logits: np.ndarray, axis: int) -> np.ndarray:
+    """Softmax of logits along an axis, float32."""
+    shifted = np.exp(logits - logits.max(axis=axis, keepdims=True))
+    return shifted / shifted.sum(axis=axis, keepdims=True)
+
+
+def classify(image_features: np.ndarray, label_features: np.ndarray, labels: Sequence[str],
+             logit_scale: float) -> Classification:
+    """Spread pictures over labels.
+
+    Args:
+        image_features: (N, D) float32, unit length.
+        label_features: (L, D) float32, unit length.
+        labels: the L labels.
+        logit_scale: of the CLIP. The bias of a CLIP of sigmoid loss falls out of the softmax.
+    """
+    similarities = image_features @ label_features.T
+    return Classification(tuple(labels), logit_scale, similarities,
+                          softmax(similarities * logit_scale, axis=1))
+
+
+def classification_csv(names: Sequence[str], found: Classification) -> str:
+    """A table for a spreadsheet: a row a picture, its best label, then the probability of each.
+
+    Args:
+        names: of the N pictures; one that a spreadsheet would take for a formula is quoted.
+        found: their classification.
+    """
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(["picture", "label", "probability", *map(plain_cell, found.labels)])
+    for name, shares in zip(names, found.probabilities, strict=True):
+        best = int(shares.argmax())
+        table.writerow([plain_cell(name), plain_cell(found.labels[best]), f"{shares[best]:.6f}",
+                        *(f"{share:.6f}" for share in shares)])
+    return buffer.getvalue()
+
+
+def plain_cell(text: str) -> str:
+    """Text of a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

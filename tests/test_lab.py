@@ -1,0 +1,219 @@
+"""The lab through the page's server: classify, search, matrix and map, and who may see what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from tests.lab import write_pictures
+from tests.served import App
+from tests.small_models import small_cache
+from ui.lab import Classified, Matrix, PictureMap
+from ui.lab_charts import render_map, render_matrix
+from ui.lab_render import render_bars, render_faults, render_many, render_one, render_sorted
+from ui.visitors import HEADER, new_token
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("allowed")
+    write_pictures(folder, 4)
+    write_pictures(folder / "below", 2, start=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def app(root: Path) -> Iterator[App]:
+    served = App(cache=small_cache(), search_folders=str(root))
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def client(app: App) -> Client:
+    return app.client()
+
+
+def refusal(client: Client, api_name: str, **fields: Any) -> str:
+    with pytest.raises(AppError) as caught:
+        client.predict(api_name=api_name, **fields)
+    sentence = str(caught.value)
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_pictures_are_classified(client: Client, root: Path) -> None:
+    files = [handle_file(root / f"picture-00{n}.png") for n in range(2)]
+    found = client.predict(images=files, labels=["cat", "dog", "human"],
+                           templates=["a picture of a {}", "{}"], api_name="/classify")
+    assert found["labels"] == ["cat", "dog", "human"]
+    assert found["logit_scale"] > 0
+    assert [picture["name"] for picture in found["pictures"]] == [
+        "picture-000.png", "picture-001.png"]
+    for picture in found["pictures"]:
+        logits = found["logit_scale"] * np.array(picture["similarities"])
+        shares = np.exp(logits - logits.max())
+        np.testing.assert_allclose(picture["probabilities"], shares / shares.sum(), atol=1e-3)
+        assert picture["label"] == found["labels"][int(np.argmax(picture["probabilities"]))]
+
+
+def test_a_folder_is_indexed_then_searched(client: Client, root: Path) -> None:
+    assert refusal(client, "/search", place=str(root), text="a cat").endswith(
+        "was not indexed with this CLIP yet: index it first.")
+    job = client.submit(place=str(root), api_name="/index")
+    last = job.result(60)
+    assert last["finished"]
+    first: Any = job.outputs()[0]
+    assert first["total"] == 6
+    assert last["message"] == "The index is up to date: 6 new, 0 known already."
+    found = client.predict(place=str(root), text="", picture=handle_file(root / "picture-002.png"),
+                           limit=3, api_name="/search")
+    assert found["searched"] == 6
+    assert found["hits"][0]["key"] == "picture-002.png"
+    assert found["hits"][0]["similarity"] == pytest.approx(1, abs=1e-4)
+    assert len(found["hits"]) == 3
+    assert "path" not in found["hits"][0], "no path of the server is told"
+    below = client.predict(place="below", api_name="/index")
+    assert below["total"] == 2
+    groups = client.predict(place=str(root), threshold=0.99999, api_name="/near_duplicates")
+    assert groups["groups"] == []
+
+
+def test_the_matrix_is_a_softmax_both_ways(client: Client, root: Path) -> None:
+    files = [handle_file(root / f"picture-00{n}.png") for n in range(3)]
+    found = client.predict(images=files, texts=["a cat", "a dog"], api_name="/text_picture_matrix")
+    texts, pictures = (np.array(found[f"softmax_over_{name}"]) for name in ("texts", "pictures"))
+    assert texts.shape == pictures.shape == (2, 3)
+    np.testing.assert_allclose(texts.sum(0), 1, rtol=1e-5)
+    np.testing.assert_allclose(pictures.sum(1), 1, rtol=1e-5)
+    assert not np.allclose(texts, pictures)
+
+
+def test_the_map_colours_by_label(client: Client, root: Path) -> None:
+    found = client.predict(place="uploads", labels=["cat", "dog"], api_name="/picture_map",
+                           images=[handle_file(p) for p in sorted(root.glob("*.png"))])
+    assert found["labels"] == ["cat", "dog"]
+    assert len(found["pictures"]) == 4
+    assert {picture["label"] for picture in found["pictures"]} <= {0, 1}
+    points = np.array([[p["x"], p["y"]] for p in found["pictures"]])
+    np.testing.assert_allclose(points.mean(0), 0, atol=1e-4)
+    assert points[:, 0].std() >= points[:, 1].std() > 0
+
+
+def test_visitors_search_and_sort_their_own_history_alone(app: App) -> None:
+    one, other = (Client(app.url, verbose=False, analytics_enabled=False,
+                         headers={HEADER: new_token()}) for _ in range(2))
+    ids = {}
+    for who, name in ((one, "one"), (other, "other")):
+        file, _ = who.predict(prompt=f"from {name}", pipelines=["sketch"], num_images=2,
+                              options={"sketch": {"steps": 1}}, seed=40, api_name="/generate")
+        assert len(file) == 2
+        listed = who.predict(api_name="/history_list")
+        ids[name] = {picture["id"] for picture in listed["pictures"]}
+    for who, name in ((one, "one"), (other, "other")):
+        found = who.predict(place="history", text="a cat", api_name="/search")
+        assert {hit["key"] for hit in found["hits"]} == ids[name]
+        assert {hit["prompt"] for hit in found["hits"]} == {f"from {name}"}
+        assert {hit["pipeline"] for hit in found["hits"]} == {"sketch"}
+        none = who.predict(place="history", text="a cat", generators=["etching"],
+                           api_name="/search")
+        assert none["hits"] == []
+        sorted_ = who.predict(place="history", labels=["cat", "dog"], api_name="/classify")
+        assert [p["name"] for p in sorted_["pictures"]] == [f"from {name}"] * 2
+    gone = next(iter(ids["one"]))
+    one.predict(ids=[gone], api_name="/history_delete")
+    found = one.predict(place="history", text="a cat", api_name="/search")
+    assert {hit["key"] for hit in found["hits"]} == ids["one"] - {gone}
+
+
+@pytest.mark.parametrize(("api_name", "fields", "sentence"), [
+    ("/classify", {"labels": ["a", "b"]}, "There are no pictures: choose some files first."),
+    ("/classify", {"labels": []},
+     "There are no labels: type two or more, with commas between them."),
+    ("/classify", {"labels": [str(n) for n in range(10_000)]},
+     "10,000 labels are too many: 1,000 is the most."),
+    ("/classify", {"labels": 5}, "Labels must be a list of texts."),
+    ("/classify", {"labels": ["a", "b"], "model": "embedded/dalle"},
+     "The catalogue has no CLIP called 'embedded/dalle'."),
+    ("/search", {"place": "/etc", "text": "x"}, "That folder is not among those that this Easel "
+     "may search (EASEL_SEARCH_FOLDERS)."),
+    ("/index", {"place": "../"}, "That folder is not among those that this Easel may search "
+     "(EASEL_SEARCH_FOLDERS)."),
+    ("/index", {"place": "gone"}, "The folder gone is not there."),
+    ("/search", {"place": "history", "text": ""},
+     "There is nothing to look for: give a text or a picture."),
+    ("/search", {"place": "below", "text": "x", "threshold": "high"},
+     "Threshold must be a number."),
+    ("/search", {"place": "below", "text": "x", "limit": 0},
+     "The number of results must be 1 to 1,000."),
+    ("/search", {"place": "below", "text": "x", "since": "soon"},
+     "'soon' is not a day: write it as 2026-11-24."),
+    ("/near_duplicates", {"place": "below", "threshold": 2},
+     "The threshold of near-duplicates must be above 0 and at most 1."),
+    ("/text_picture_matrix", {"texts": ["  "]}, "There are no texts: type one a line."),
+    ("/picture_map", {"place": "below"}, "A map needs at least three pictures."),
+])
+def test_bad_input_is_one_sentence(client: Client, api_name: str, fields: dict[str, Any],
+                                   sentence: str) -> None:
+    client.predict(place="below", api_name="/index")
+    assert refusal(client, api_name, **fields) == sentence
+
+
+def outcome(app: App, paths: list[Path], labels: list[str]) -> Classified:
+    lab_run = app.playground.runs.start("test", "visitor")
+    from ui.lab import Lab
+    *_, found = Lab(app.playground).classify_files(paths, labels, ["{}"],
+                                                   "embedded/clip-ranker", lab_run)
+    assert isinstance(found, Classified)
+    return found
+
+
+def test_what_is_shown_is_escaped_and_named(app: App, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    paths = write_pictures(tmp_path, 3)
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    found = outcome(app, [*paths, bad], [evil, "dog"])
+    assert found.unreadable == (("bad.png", "The file is not a PNG, JPEG or WebP picture."),)
+    for html in (render_one(found), render_many(found), render_sorted(found),
+                 render_bars([evil], [0.5]), render_faults([(evil, evil)])):
+        assert "<script" not in html
+        assert html.count("<img") == html.count(' alt="')
+    assert render_many(found).count("<tr>") == 4
+    assert "3" in render_sorted(found)
+    paths[0].unlink()
+    assert "file gone" in render_one(found)
+    matrix = Matrix(found.clip, (evil, "b"), ("x.png", evil), (paths[1], paths[2]),
+                    *(np.eye(2, dtype=np.float32),) * 3)
+    html = render_matrix(matrix)
+    assert "<script" not in html
+    assert html.count("100.0 %") == 4
+    assert "2 of 2 texts find their picture" in html
+
+
+def test_the_map_shows_each_picture_once(app: App, tmp_path: Path) -> None:
+    from search.index import Item
+    paths = write_pictures(tmp_path, 3)
+    items = tuple(Item(p.name, str(p), 0, 0, 0.0, "", '"><b>') for p in paths)
+    html = render_map(PictureMap(items, np.array([[0, 0], [1, 2], [2, 1]], np.float32),
+                                 np.array([0.6, 0.2], np.float32), ("cat", "dog"),
+                                 np.array([0, 1, 1]), 9))
+    assert html.count('class="dot"') == 3
+    assert "<b>" not in html
+    assert "left:100.00%;top:50.00%" in html
+    assert "keep 80.0 % of the variance" in html
+    assert "3 of 9 pictures are drawn" in html
+
+
+def test_the_example_of_the_lesson_is_shipped(repository: Path) -> None:
+    for name in ("cat", "dog", "human"):
+        with Image.open(repository / "assets" / "lab" / f"{name}.png") as image:
+            assert image.size == (256, 256)

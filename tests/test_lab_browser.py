@@ -1,0 +1,153 @@
+"""The lab in headless Chromium: one click to a classification, an index, a search, a matrix."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.lab import write_pictures
+from tests.served import App
+from tests.small_models import small_cache
+from tests.test_browser import ARGUMENTS, CHROMIUM, CONTRASTS, DESKTOP, PHONE
+from ui import strings
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+# Mixed colours come as "color(srgb 0.9 0.9 0.9)", in parts of 1.
+IN_LAB = CONTRASTS.replace("#desk *", "#lab *").replace(
+    ".map(Number)", '.map((v) => v * (text.startsWith("color(srgb") ? 255 : 1))')
+TAB_BUTTON = "#tabs > .tab-wrapper button[role=tab]"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("allowed")
+    write_pictures(folder, 5)
+    (folder / "bad.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab_page(root: Path) -> Iterator[Page]:
+    """The lab at desktop size; fails on a foreign request or an error in the console."""
+    served = App(cache=small_cache(), search_folders=str(root))
+    foreign, errors = [], []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = chromium.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+        page.set_default_timeout(30_000)
+        page.on("request", lambda request: foreign.append(request.url) if not request.url.
+                startswith((served.url, "data:", "blob:")) else None)
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.goto(served.url)
+        page.locator(TAB_BUTTON, has_text=strings.TAB_LAB).click()
+        yield page
+        chromium.close()
+    served.close()
+    assert foreign == [], "requests left the machine"
+    assert errors == []
+
+
+def part(page: Page, name: str) -> None:
+    page.locator(".lab-parts button[role=tab]", has_text=name).click()
+
+
+def test_the_lessons_example_is_one_click(lab_page: Page, tmp_path: Path) -> None:
+    part(lab_page, strings.LAB_CLASSIFY)
+    lab_page.locator("#lab-example").click()
+    table = lab_page.locator(".lab-table")
+    expect(table.locator("tbody tr")).to_have_count(3)
+    expect(table.locator("tbody th")).to_have_text(["cat.png", "dog.png", "human.png"])
+    expect(lab_page.locator("#lab-labels textarea")).to_have_value("cat, dog, human")
+    expect(lab_page.locator("#lab-classify-stage")).to_contain_text("logit scale")
+    with lab_page.expect_download() as saved:
+        lab_page.locator("#lab-classify-csv").click()
+    saved.value.save_as(tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["picture"] for row in rows] == ["cat.png", "dog.png", "human.png"]
+    assert sum(float(rows[0][label]) for label in ("cat", "dog", "human")) == pytest.approx(
+        1, abs=1e-4)
+
+
+def test_one_picture_has_a_bar_chart_and_faults_are_said(lab_page: Page, root: Path) -> None:
+    part(lab_page, strings.LAB_CLASSIFY)
+    lab_page.locator("#lab-labels textarea").fill("")
+    lab_page.locator("#lab-classify").click()
+    alert = lab_page.locator("#lab-classify-stage [role=alert]")
+    expect(alert).to_have_text("There are no labels: type two or more, with commas between them.")
+    lab_page.locator("#lab-labels textarea").fill("cat, <b>dog</b>")
+    lab_page.get_by_label("Clear").first.click()
+    lab_page.locator("#lab-classify-pictures input[type=file]").set_input_files(
+        [root / "picture-001.png", root / "bad.png"])
+    expect(lab_page.locator("#lab-classify-pictures")).to_contain_text("bad")
+    lab_page.locator("#lab-classify").click()
+    chart = lab_page.locator(".lab-one")
+    expect(chart.locator(".lab-bars li")).to_have_count(2)
+    expect(chart).to_contain_text("<b>dog</b>")
+    expect(chart.locator("img")).to_have_attribute("alt", "picture-001.png")
+    expect(lab_page.locator(".lab-faults summary")).to_have_text("Files that cannot be read: 1")
+
+
+def test_a_folder_is_indexed_searched_and_mapped(lab_page: Page, root: Path) -> None:
+    part(lab_page, strings.LAB_SEARCH)
+    lab_page.locator("#lab-search-where input").click()
+    lab_page.get_by_role("option", name=f"Folder {root.name}").click()
+    stage = lab_page.locator("#lab-search-stage")
+    lab_page.locator("#lab-text textarea, #lab-text input").fill("a cat")
+    lab_page.locator("#lab-search").click()
+    expect(stage.locator("[role=alert]")).to_contain_text("index it first.")
+    expect(lab_page.locator("#lab-search")).to_be_enabled()
+    lab_page.locator("#lab-index").click()
+    expect(stage).to_contain_text("The index is up to date: 6 new")
+    expect(stage.locator("summary")).to_have_text("Files that cannot be read: 1")
+    expect(lab_page.locator("#lab-search")).to_be_enabled()
+    lab_page.locator("#lab-search").click()
+    expect(stage.locator(".lab-tiles .tile")).to_have_count(5)
+    scores = [float(text) for text in stage.locator(".score").all_text_contents()]
+    assert scores == sorted(scores, reverse=True)
+
+    part(lab_page, strings.LAB_MAP)
+    lab_page.locator("#lab-map-where input").click()
+    lab_page.get_by_role("option", name=f"Folder {root.name}").last.click()
+    lab_page.locator("#lab-map").click()
+    expect(lab_page.locator(".map .dot img")).to_have_count(5)
+
+
+def test_the_matrix_changes_its_reading_without_the_server(lab_page: Page) -> None:
+    part(lab_page, strings.LAB_MATRIX)
+    lab_page.locator("#lab-matrix-example").click()
+    shown = lab_page.locator("table.matrix:visible")
+    expect(shown).to_have_count(1)
+    expect(shown.locator("tbody tr")).to_have_count(4)
+    for name in (strings.MATRIX_PICTURES, strings.MATRIX_TEXTS, strings.MATRIX_SIMILARITIES):
+        lab_page.get_by_label(name).check()
+        expect(shown.locator("caption")).to_have_text(name)
+    assert "%" not in shown.locator("td").first.inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_lab_fits_a_phone_and_can_be_read(lab_page: Page, scheme: str) -> None:
+    lab_page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    lab_page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+    try:
+        for name in (strings.LAB_CLASSIFY, strings.LAB_SEARCH, strings.LAB_MATRIX,
+                     strings.LAB_MAP):
+            part(lab_page, name)
+            width = lab_page.evaluate("document.documentElement.scrollWidth")
+            assert width <= PHONE[0], f"{name} hangs over the edge"
+            ask, stage = (lab_page.locator(f"{place}:visible").bounding_box()
+                          for place in (".lab-ask", ".lab-stage"))
+            assert ask
+            assert stage
+            assert stage["y"] >= ask["y"] + ask["height"], "what was asked for comes below"
+            assert stage["width"] > 300
+            assert lab_page.evaluate(IN_LAB) == {}
+    finally:
+        lab_page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
