@@ -8,6 +8,7 @@ steps cannot overlap, and a reader that goes away holds nothing.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -28,12 +29,15 @@ from pipelines.model_cache import ModelCache
 from pipelines.registry import Registry, RunContext
 from pipelines.request import Request, resolve_seed, validate
 from pipelines.rerank import RANKER, rank
+from pipelines.walk import Walk, walk
 from serving.interface import Backend, Requested
 from serving.jobs import Group, Job, RunEvent, Usage
+from serving.metrics import Metrics
 from serving.pace import Pace
 from serving.turns import Recorder, Turns
 
 __all__ = ["Backend", "LocalBackend"]
+logger = logging.getLogger(__name__)
 MESSAGE_EVERY_S = 1.0
 GRACE_EVENTS = 8  # what a stopped run may still say before its Result (ranking, say)
 
@@ -61,6 +65,8 @@ class LocalBackend:
         self._groups: list[Group] = []  # unfinished, in the order of their coming
         self._lock = threading.Lock()
         self._pace = Pace()
+        self.metrics = Metrics(cache, self.queue)
+        self._open = True
         self._turns = Turns(cache, self._admit, self._end, record)
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
@@ -82,6 +88,8 @@ class LocalBackend:
         changed = threading.Condition(threading.Lock())
         jobs = [self._job(request, job_id, budget_s, changed) for request, job_id in
                 zip(requests, job_ids or [None] * len(requests), strict=True)]
+        if len({job.job_id for job in jobs}) < len(jobs):
+            raise InvalidRequest("Two jobs of a comparison have one name.")
         with closing(self._events(Group(tuple(jobs), owner, together))) as events:
             for job, event, usage in events:
                 yield RunEvent(jobs.index(job), event, usage)
@@ -108,6 +116,10 @@ class LocalBackend:
 
         return self._take_turn(work, "embed", job_id)
 
+    def walk(self, plan: Walk, job_id: str | None = None) -> np.ndarray:
+        """Frames between two prompts or pictures; see ``Backend.walk``."""
+        return self._take_turn(lambda job: walk(plan, self.cache, job.cancelled), "walk", job_id)
+
     def cancel(self, job_id: str) -> bool:
         """Stop a waiting or running job; see ``Backend.cancel``."""
         with self._lock:
@@ -120,8 +132,19 @@ class LocalBackend:
                 job.finish(Cancelled("The job was stopped before it began."))
         return True
 
+    def queue(self) -> tuple[int, int]:
+        """How many jobs run, and how many wait."""
+        with self._lock:
+            started = [job.started for job in self._jobs.values() if not job.abandoned]
+        return sum(started), len(started) - sum(started)
+
+    def is_open(self) -> bool:
+        """Whether it still takes jobs."""
+        return self._open
+
     def close(self) -> None:
         """Stop every job and end the device's thread."""
+        self._open = False
         with self._lock:
             job_ids = list(self._jobs)
         for job_id in job_ids:
@@ -134,7 +157,7 @@ class LocalBackend:
              changed: threading.Condition | None = None) -> Job:
         checked = validate(request, self.registry)
         checked = checked.model_copy(update={"seed": resolve_seed(checked)})
-        models = self.registry.get(checked.pipeline).models
+        models = self.registry.get(checked.pipeline).models_of(checked)
         return Job(job_id or uuid.uuid4().hex, partial(self._steps, checked), checked.pipeline,
                    models, budget_s,
                    changed=changed or threading.Condition(threading.Lock()))
@@ -143,7 +166,7 @@ class LocalBackend:
         """Wait for the device, and for work on it that says nothing meanwhile."""
         found: list[Any] = []
 
-        def steps(job: Job) -> Iterator[Event]:
+        def steps(job: Job) -> Generator[Event]:
             found.append(work(job))
             yield from ()
 
@@ -193,8 +216,10 @@ class LocalBackend:
                 if not any(job.events or job.finished for job in unread):
                     changed.wait(MESSAGE_EVERY_S)
                 taken = [(job, *job.take()) for job in unread]
-            for job, events, finished in taken:
-                yield from ((job, event, usage) for event, usage in events)
+            posted = [(job, each) for job, events, _ in taken for each in events]
+            for job, each in sorted(posted, key=lambda pair: pair[1].at_s):
+                yield job, each.event, each.usage
+            for job, _, finished in taken:
                 if finished:
                     unread.remove(job)
                     if job.error is not None:
@@ -231,7 +256,7 @@ class LocalBackend:
 
     def _admit(self, job: Job) -> bool:
         with self._lock:
-            job.started = True
+            job.started, job.wait_s = True, time.monotonic() - job.submitted_s
             return not (job.finished or job.cancelled())
 
     def _end(self, job: Job, error: EaselError | None) -> None:
@@ -240,8 +265,11 @@ class LocalBackend:
                 del self._jobs[job.job_id]
         job.finish(error)
         self._pace.note(job)
+        self.metrics.note(job)
+        logger.info("%s %s after %.2f s on the device and %.2f s of waiting", job.kind,
+                    job.outcome(), job.usage.device_s, job.wait_s)
 
-    def _steps(self, request: Request, job: Job) -> Iterator[Event]:
+    def _steps(self, request: Request, job: Job) -> Generator[Event]:
         pipeline = self.registry.get(request.pipeline)
         context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
                              waits_s=job.waits_s)

@@ -1,0 +1,1 @@
+"""Comparisons: what is compared, sweeps, votes, bundles and labelled grids; nothing of a page."""

@@ -1,0 +1,164 @@
+"""Comparing and reranking in headless Chromium, as a person does it."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.served import App
+from tests.test_browser import CHROMIUM, CONTRASTS, DESKTOP, PHONE, app, browser, open_page
+from ui import strings
+
+__all__ = ["app", "browser", "open_page"]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """Several panes at once on a busy machine take longer than one run alone."""
+    expect.set_options(timeout=30_000)
+    yield
+    expect.set_options(timeout=5_000)
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def set_option(page: Page, pane: int, name: str, value: str) -> None:
+    form = page.locator(f'.pane-form[data-pane="{pane}"]')
+    if not form.locator("details").evaluate("d => d.open"):
+        form.locator("summary").click()
+    form.locator(f'fieldset:not([hidden]) [data-option="{name}"]').fill(value)
+
+
+def test_three_panes_one_stopped_then_a_vote(open_page, app: App) -> None:
+    page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_COMPARE)
+    page.get_by_text(strings.ADD_PANE).click()
+    expect(page.locator(".pane-form:not([hidden])")).to_have_count(3)
+    page.locator("#compare-prompt textarea").fill("a <b>red</b> apple")
+    set_option(page, 0, "steps", "2000")
+    page.locator('.pane-form[data-pane="2"] [data-field=num_images]').fill("2")
+    page.keyboard.press("Control+Enter")
+    panes = page.locator(".pane")
+    expect(panes).to_have_count(3)
+    expect(panes.nth(0).locator("img")).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    for place, count in ((1, 1), (2, 2)):
+        expect(panes.nth(place).locator(".tile.done")).to_have_count(count)
+    expect(page.locator("#vote-0")).to_have_count(0)
+    page.get_by_role("button", name="Stop A").click()
+    expect(panes.nth(0).locator(".status")).to_contain_text("the best so far is kept")
+    expect(panes.nth(0).locator(".score")).to_contain_text("CLIP 0.")
+    expect(panes.nth(1).locator(".usage")).to_contain_text("on the device")
+    expect(page.locator("#compare-run")).to_be_enabled()
+    assert panes.nth(2).locator("img").first.get_attribute("alt") == "a <b>red</b> apple"
+    assert page.evaluate(CONTRASTS) == {}
+    page.locator("#vote-1").click()
+    expect(page.locator("#outcome")).to_contain_text("You chose B · Etching.")
+    expect(page.locator("#vote-1")).to_have_count(0)
+    assert [vote.choice for vote in app.playground.votes.votes(blind=None)] == [1]
+    app.wait_until_idle()
+
+
+def test_a_blind_vote_on_a_phone(open_page) -> None:
+    page = open_page(PHONE, "dark")
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#compare-blind input").check()
+    page.locator("#compare-run").click()
+    panes = page.locator(".pane")
+    expect(page.get_by_role("button", name=strings.VOTE_LEFT)).to_be_visible()
+    for place in (0, 1):
+        expect(panes.nth(place).locator("h2")).to_have_text(f"Picture {place + 1}")
+        expect(panes.nth(place).locator(".score")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    page.get_by_role("button", name=strings.VOTE_TIE).click()
+    expect(page.locator("#outcome")).to_contain_text("tie")
+    titles = sorted(panes.locator("h2").all_text_contents())
+    assert titles == ["A · Sketch", "B · Etching"]
+    page.locator("#compare-prompt textarea").fill("  ")
+    page.locator("#compare-run").click()
+    expect(page.get_by_role("alert")).to_have_text("The prompt is empty: say what to draw.")
+
+
+def test_a_comparison_is_saved_and_opened_again(open_page, tmp_path: Path) -> None:
+    page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#compare-prompt textarea").fill("a green bus")
+    set_option(page, 0, "steps", "4")
+    page.locator("#compare-run").click()
+    expect(page.locator("#vote-0")).to_be_visible()
+    page.locator("#vote-0").click()
+    expect(page.locator("#outcome")).to_contain_text("You chose A · Sketch.")
+    with page.expect_download() as saved:
+        page.locator("#compare-save").click()
+    saved.value.save_as(tmp_path / "saved.zip")
+    with zipfile.ZipFile(tmp_path / "saved.zip") as archive:
+        archive.extractall(tmp_path / "saved")
+    alone = page.context.new_page()  # without Easel, and without a network
+    alone.route("http*://**", lambda route: route.abort())
+    alone.goto((tmp_path / "saved" / "index.html").as_uri())
+    assert alone.locator("h1").text_content() == "a green bus"
+    assert alone.locator("img").evaluate_all("all => all.map((i) => i.naturalWidth)") == [64, 64]
+    page.locator("#compare-prompt textarea").fill("something else")
+    page.locator("#compare-open .label-wrap").click()
+    page.locator("#compare-open input[type=file]").set_input_files(tmp_path / "saved.zip")
+    expect(page.locator("#compare-prompt textarea")).to_have_value("a green bus")
+    expect(page.locator("#outcome")).to_contain_text("You chose A · Sketch.")
+    expect(page.locator('.pane-form[data-pane="0"] fieldset:not([hidden]) [data-option=steps]')
+           ).to_have_value("4")
+    page.locator("#compare-run").click()
+    expect(page.locator("#vote-0")).to_be_visible()
+
+
+def test_a_grid_over_seeds_and_prompts(open_page) -> None:
+    page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#compare-prompt textarea").fill("a {red|blue} __an")
+    page.locator("[data-complete=__animal__]").click()
+    expect(page.locator("#compare-prompt textarea")).to_have_value("a {red|blue} __animal__ ")
+    page.locator("#sweep .label-wrap").click()
+    page.locator("#sweep-values-across textarea, #sweep-values-across input").fill("1..3")
+    page.locator("#sweep-run").click()
+    expect(page.locator("#sweep-stage .tile.done")).to_have_count(6)
+    expect(page.locator("#sweep-stage .label")).to_have_count(5)
+    with page.expect_download() as saved:
+        page.get_by_text(strings.SWEEP_SAVE).click()
+    assert saved.value.suggested_filename == "grid.png"
+
+
+@pytest.mark.weights("clip-ranker")
+def test_uploads_are_put_in_order(open_page, tmp_path: Path) -> None:
+    page = open_page(DESKTOP)
+    files = []
+    for name, colour in (("red.png", "red"), ("blue.jpg", "blue"), ("green.webp", "green")):
+        Image.new("RGB", (96, 64), colour).save(tmp_path / name)
+        files.append(tmp_path / name)
+    open_tab(page, strings.TAB_RERANK)
+    page.locator("#rerank-run").click()
+    expect(page.get_by_role("alert")).to_have_text("There are no pictures to put in order.")
+    page.locator("#rerank-files input[type=file]").set_input_files(files)
+    expect(page.locator("#rerank-files")).to_contain_text("red")
+    page.locator("#rerank-prompts textarea").fill("a red apple\na tomato")
+    page.locator("#rerank-against textarea, #rerank-against input").fill("snow")
+    page.locator("#rerank-keep input").fill("2")
+    page.locator("#rerank-run").click()
+    expect(page.locator(".ranked .tile")).to_have_count(2)
+    expect(page.locator("table.heat tbody tr")).to_have_count(3)
+    expect(page.locator("table.heat thead th")).to_have_count(3)
+    scores = [float(text) for text in page.locator(".bar-value").all_text_contents()]
+    assert scores == sorted(scores, reverse=True)
+    with page.expect_download() as saved:
+        page.locator("#rerank-save").click()
+    saved.value.save_as(tmp_path / "best.zip")
+    with zipfile.ZipFile(tmp_path / "best.zip") as archive:
+        assert [name[:3] for name in archive.namelist()] == ["01-", "02-"]

@@ -1,0 +1,235 @@
+"""Comparisons through the real page's endpoints, and what may be said of them before a vote."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from compare.plan import plan_comparison
+from pipelines.errors import EaselError, InvalidRequest
+from pipelines.events import Preview, Progress
+from pipelines.registry import Registry
+from serving.jobs import RunEvent, Usage
+from tests.served import App
+from tests.sketch import SketchPipeline
+from ui.compare_form import default_panes, read_panes, render_forms
+from ui.compare_render import render_outcome, render_pane
+from ui.compare_view import cast_vote, fold_events, start_comparison
+from ui.comparison import Comparison
+from ui.pictures import PictureStore
+
+SCRIPT = '<img src=x onerror="alert(1)">'
+PANES: list[dict[str, Any]] = [{"pipeline": "sketch", "num_images": 2, "seed": 5},
+                               {"pipeline": "etching"}, {"pipeline": "sketch"}]
+STORE = PictureStore(gr.HTML())
+LONG = {"steps": 800, "pause_s": 0.02}
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App()
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def client(app: App) -> Client:
+    return app.client()
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    made = Registry()
+    made.register(SketchPipeline())
+    made.register(SketchPipeline("etching", "Etching"))
+    return made
+
+
+def compare(client: Client, **fields: Any) -> tuple[list[str], dict[str, Any]]:
+    return client.predict(**{"prompt": "a red apple", "panes": PANES, **fields},
+                          api_name="/compare")
+
+
+def test_panes_draw_with_their_own_settings_and_one_seed(client: Client) -> None:
+    files, details = compare(client, seed=9)
+    panes = details["panes"]
+    assert [pane["phase"] for pane in panes] == ["done"] * 3
+    assert [[p["seed"] for p in pane["pictures"]] for pane in panes[1:]] == [[9], [9]]
+    assert {p["seed"] for p in panes[0]["pictures"]} == {5, 6}
+    assert len(files) == 4
+    assert all(pane["device_s"] > 0 for pane in panes)
+    assert all(p["clip"] is not None for pane in panes for p in pane["pictures"])
+    alone, _ = client.predict("a red apple", ["sketch"], 1, 9, None, None, api_name="/generate")
+    assert np.array_equal(np.asarray(Image.open(files[-1])), np.asarray(Image.open(alone[0])))
+
+
+def test_a_time_budget_ends_every_pane(client: Client) -> None:
+    panes = [{"pipeline": "sketch", "options": LONG},
+             {"pipeline": "sketch", "options": LONG | {"pause_s": 0.05}}]
+    files, details = compare(client, panes=panes, budget_s=0.4)
+    assert len(files) == 2
+    for pane in details["panes"]:
+        assert pane["phase"] == "stopped"
+        assert 0.4 <= pane["device_s"] < 4
+
+
+def test_stop_ends_all_panes_of_this_client(app: App) -> None:
+    mine, other = app.client(), app.client()
+    job = mine.submit("a dog", [{"pipeline": "sketch", "options": LONG}] * 2, None, None, None,
+                      api_name="/compare")
+    end = time.monotonic() + 20
+    while not any(d["panes"][1]["step"] for _, d in job.outputs()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert other.predict(api_name="/stop") == 0
+    assert mine.predict(api_name="/stop") == 1
+    _, details = job.result(timeout=20)
+    assert [pane["phase"] for pane in details["panes"]] == ["stopped", "stopped"]
+    app.wait_until_idle()
+
+
+def test_a_vote_counts_once_and_only_ones_own(app: App) -> None:
+    client, other = app.client(), app.client()
+    _, details = compare(client, panes=PANES[:2])
+    before = client.predict(None, api_name="/leaders")["votes"]
+    for comparison, choice, says in (
+            (details["comparison"], 2, "no pane 3"), (details["comparison"], "left", "names one"),
+            (5, 0, "must be the id"), ("nobody", 0, "no longer there")):
+        with pytest.raises(AppError, match=says):
+            client.predict(comparison, choice, api_name="/vote")
+    with pytest.raises(AppError, match="no longer there"):
+        other.predict(details["comparison"], 0, api_name="/vote")
+    assert client.predict(details["comparison"], 1, api_name="/vote") == {"choice": 1}
+    with pytest.raises(AppError, match="voted on already"):
+        client.predict(details["comparison"], 0, api_name="/vote")
+    leaders = client.predict(None, api_name="/leaders")
+    assert leaders["votes"] == before + 1
+    assert leaders["standings"][0]["name"] == "etching"
+    with pytest.raises(AppError, match="no kind of prompt"):
+        client.predict("feelings", api_name="/leaders")
+
+
+@pytest.mark.parametrize(("fields", "says"), [
+    ({"panes": "sketch"}, "list of objects"), ({"panes": []}, "2 to 4 panes, not 0"),
+    ({"panes": [{"pipeline": "sketch"}]}, "2 to 4 panes, not 1"),
+    ({"panes": [{"pipeline": "sketch"}] * 5}, "2 to 4 panes, not 5"),
+    ({"panes": [{"pipeline": "sketch"}, 5]}, "list of objects"),
+    ({"panes": [{"pipeline": "sketch"}, {}]}, "Pane B: There is no generator"),
+    ({"panes": [{"pipeline": "sketch"}, {"pipeline": "etching", "size": 5}]},
+     "Pane B has no field called 'size'"),
+    ({"panes": [{"pipeline": "sketch", "options": [1]}, {"pipeline": "etching"}]},
+     "options of pane A must be"),
+    ({"panes": [{"pipeline": "sketch", "options": {"steps": 0}}, {"pipeline": "etching"}]},
+     "Pane A: Steps must be"),
+    ({"panes": [{"pipeline": "sketch", "num_images": 99}, {"pipeline": "etching"}]},
+     "Pane A: Number of images"),
+    ({"panes": [{"pipeline": "sketch", "seed": -1}, {"pipeline": "etching"}]}, "Pane A: Seed"),
+    ({"prompt": " "}, "prompt is empty"), ({"prompt": 5}, "must be text"),
+    ({"seed": 2**32}, "Seed must be"), ({"budget_s": "many"}, "Seconds for each"),
+    ({"budget_s": float("nan")}, "Seconds for each"), ({"budget_s": 0}, "Seconds for each"),
+    ({"budget_s": True}, "Seconds for each"), ({"budget_s": 1e9}, "Seconds for each"),
+    ({"budget_s": 10**400}, "Seconds for each"),
+])
+def test_what_cannot_be_compared_is_said_in_a_sentence(registry: Registry, says: str,
+                                                       fields: dict[str, Any]) -> None:
+    given = {"prompt": "a cat", "panes": PANES, **fields}
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        plan_comparison(registry, **given)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)
+
+
+def test_refusals_reach_the_client(client: Client, app: App) -> None:
+    finished = app.sketch.finished
+    with pytest.raises(AppError, match="Pane B: There is no generator called 'nobody'"):
+        compare(client, panes=[{"pipeline": "sketch"}, {"pipeline": "nobody"}])
+    assert app.sketch.finished == finished
+
+
+def test_panes_without_a_seed_share_a_new_one(registry: Registry) -> None:
+    plan = plan_comparison(registry, "a cat", PANES)
+    seeds = [request.seed for request in plan.requests]
+    assert seeds[0] == 5
+    assert seeds[1] == seeds[2] is not None
+    assert plan_comparison(registry, "a cat", PANES).requests[1].seed != seeds[1]
+
+
+def test_what_the_forms_say_is_read(registry: Registry) -> None:
+    assert read_panes(json.dumps(default_panes(registry))) == [
+        {"pipeline": "sketch", "num_images": 1, "options": {}},
+        {"pipeline": "etching", "num_images": 1, "options": {}}]
+    for wrong in ("", "[1]", "{}", "[" * 100_000):
+        with pytest.raises(InvalidRequest, match="reload the page"):
+            read_panes(wrong)
+    html = render_forms(registry)
+    assert html.count("data-option=") == 4 * 2 * 4
+    assert html.count("<form") == 4
+    assert html.count(" hidden>") == 2 + 4 * 1  # two panes, and a generator in each
+
+
+def drawn(app: App, blind: bool) -> Comparison:
+    plan = plan_comparison(app.playground.registry, SCRIPT, PANES[1:], seed=3)
+    comparison = start_comparison(app.playground, plan, "me", blind)
+    events = app.backend.compare(plan.requests)
+    for changed in fold_events(comparison, events, app.playground, STORE, 0.0):
+        assert changed
+    return comparison
+
+
+def test_a_blind_comparison_names_nothing_until_the_vote(app: App) -> None:
+    comparison = drawn(app, blind=True)
+    comparison.order = (1, 0)
+    running = start_comparison(app.playground, comparison.plan, "me", blind=True)
+    list(fold_events(running, iter([
+        RunEvent(i, event, Usage(1.0, 5)) for i in (0, 1) for event in
+        (Progress(1, 6, losses={"loss": 1.0}), Preview(1, np.zeros((1, 8, 8, 3), np.uint8), (0,)))
+    ]), app.playground, STORE, 0.0))
+    for shown in (comparison, running):
+        for place in (0, 1):
+            html = render_pane(shown, place)
+            assert f"Picture {place + 1}" in html
+            for secret in ("Sketch", "Etching", "sketch", "etching", "CLIP", "of 6", "device",
+                           "data-details", "gradio_api/file", "seed"):
+                assert secret not in html
+    cast_vote(app.playground, comparison, 0)
+    assert comparison.choice == 1, "the left one was the second pane"
+    html = render_pane(comparison, 0)
+    assert "B · Sketch" in html
+    assert "chosen" in html
+    assert "CLIP 0." in html
+    assert "You chose B · Sketch." in render_outcome(comparison)
+    with pytest.raises(EaselError, match="voted on already"):
+        cast_vote(app.playground, comparison, 0)
+
+
+def test_texts_of_a_comparison_are_inert(app: App) -> None:
+    comparison = drawn(app, blind=False)
+    html = "".join(render_pane(comparison, place) for place in (0, 1))
+    assert SCRIPT not in html
+    assert "&lt;img src=x" in html
+
+
+def test_a_vote_waits_for_pictures(app: App) -> None:
+    plan = plan_comparison(app.playground.registry, "a cat", PANES)
+    comparison = start_comparison(app.playground, plan, "me", blind=False)
+    with pytest.raises(EaselError, match="needs pictures in at least two panes"):
+        cast_vote(app.playground, comparison, 0)
+
+
+def test_scores_that_do_not_compare_say_so(app: App) -> None:
+    comparison = drawn(app, blind=False)
+    panel = comparison.panes[0].panel
+    panel.cards = tuple(type(card)(**{**card.__dict__, "guide_score": 0.9})
+                        for card in panel.cards)
+    html = render_pane(comparison, 0)
+    assert "guide 0.900, not comparable" in html
+    assert "guide" not in render_pane(comparison, 1)

@@ -1,0 +1,131 @@
+"""What those who watch a server see: health, figures, and a log that names the job."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from compare.votes import Vote, open_votes
+from pipelines.errors import EaselError
+from pipelines.settings import Settings
+from serving.backend import LocalBackend
+from serving.logs import configure_logging
+from tests.noise import linear_cache, noise_registry
+from tests.test_backend import request, start, until
+from ui.health_routes import health_routes
+
+
+@pytest.fixture
+def backend() -> Iterator[LocalBackend]:
+    made = LocalBackend(noise_registry(), linear_cache(), max_waiting=4)
+    yield made
+    made.close()
+
+
+def figures(client: TestClient) -> dict[tuple[str, str], float]:
+    """Samples by name and by the values of their labels."""
+    text = client.get("/metrics").text
+    return {(sample.name, " ".join(sample.labels.values())): sample.value
+            for family in text_string_to_metric_families(text) for sample in family.samples}
+
+
+def test_figures_say_what_ran(backend: LocalBackend) -> None:
+    client = TestClient(Starlette(routes=health_routes(backend)))
+    list(backend.stream(request(steps=2)))
+    list(backend.compare([request(steps=2), request(fault="error")]))
+    running = start(backend, "running", steps=10_000, step_s=0.01)
+    waiting = backend.stream(request(), "waiting")
+    next(waiting)
+    found = figures(client)
+    assert found["easel_jobs_total", "noise done"] == 2
+    assert found["easel_jobs_total", "noise failed"] == 1
+    assert found["easel_job_device_seconds_count", "noise"] == 3
+    assert found["easel_job_device_seconds_sum", "noise"] > 0
+    assert found["easel_job_wait_seconds_count", ""] == 3
+    assert found["easel_queue_jobs", "running"] == 1
+    assert found["easel_queue_jobs", "waiting"] == 1
+    assert found["easel_model_bytes", ""] == 256
+    assert found["easel_model_misses_total", ""] == 1
+    health = client.get("/healthz")
+    assert health.status_code == 200
+    assert health.json() == {"status": "ok", "running": 1, "waiting": 1, "device": "cpu"}
+    backend.cancel("waiting")
+    with suppress(EaselError):
+        list(waiting)
+    running.close()
+    until(lambda: backend.queue() == (0, 0))
+    assert figures(client)["easel_jobs_total", "noise stopped"] >= 1
+
+
+def test_two_backends_count_apart(backend: LocalBackend) -> None:
+    other = LocalBackend(noise_registry(), linear_cache())
+    list(other.stream(request(steps=1)))
+    assert b'kind="noise"' in other.metrics.render()
+    assert b'kind="noise"' not in backend.metrics.render()
+    other.close()
+
+
+def test_figures_can_be_kept_and_a_closing_server_says_so(backend: LocalBackend) -> None:
+    client = TestClient(Starlette(routes=health_routes(backend, metrics=False)))
+    assert client.get("/metrics").status_code == 404
+    backend.close()
+    health = client.get("/healthz")
+    assert health.status_code == 503
+    assert health.json()["status"] == "closing"
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """The process's log as JSON, with the handlers of the tests put back afterwards."""
+    root, stream = logging.getLogger(), io.StringIO()
+    handlers, level = root.handlers[:], root.level
+    configure_logging("INFO", "json", stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_every_line_of_a_job_names_it(backend: LocalBackend, log: io.StringIO) -> None:
+    with suppress(EaselError):
+        list(backend.compare([request(fault="error"), request(steps=2)], ["job-a", "job-b"]))
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    failed = next(line for line in lines if line["level"] == "error")
+    assert failed["job_id"] == "job-a"
+    assert failed["kind"] == "noise"
+    assert "KeyError" in failed["exception"]
+    ended = {line["job_id"]: line["event"] for line in lines if "on the device" in line["event"]}
+    assert set(ended) == {"job-a", "job-b"}
+    assert ended["job-b"].startswith("noise done after ")
+    assert all(line["timestamp"] and line["logger"] for line in lines)
+    assert structlog.contextvars.get_contextvars() == {}
+
+
+def test_text_is_for_people(log: io.StringIO) -> None:
+    stream = io.StringIO()
+    configure_logging("WARNING", "text", stream)
+    logging.getLogger("easel.test").info("not told")
+    logging.getLogger("easel.test").warning("a %s", "sentence")
+    assert "not told" not in stream.getvalue()
+    assert "a sentence" in stream.getvalue()
+    assert "easel.test" in stream.getvalue()
+
+
+def test_votes_lie_in_the_data_folder_or_in_the_database(tmp_path: Path) -> None:
+    vote = Vote("one", "a cat", ({"pipeline": "a"}, {"pipeline": "b"}), 0)
+    book = open_votes(Settings(data_dir=tmp_path / "data"))
+    book.cast(vote)
+    book.close()
+    assert (tmp_path / "data" / "votes.sqlite").is_file()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EaselError, match="EASEL_DATA_DIR cannot be used"):
+        open_votes(Settings(data_dir=tmp_path / "file" / "data"))
