@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "assets" / "weights"
 
@@ -36,17 +37,48 @@ def export(
         Path of the weights file.
     """
     target = folder / name
-    target.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        key: (value.half() if value.dtype.is_floating_point else value).contiguous().cpu()
-        for key, value in model.state_dict().items()
-    }
-    if any(not torch.isfinite(t).all() for t in tensors.values() if t.dtype.is_floating_point):
-        raise ValueError(f"{name}: weights are not finite in fp16")
-    temporary = target / "model.safetensors.tmp"
-    save_file(tensors, temporary, metadata={"format": "pt"})
-    os.replace(temporary, target / "model.safetensors")
+    _save_half(model.state_dict(), target / "model.safetensors")
     description = {"architecture": architecture, "config": config}
     (target / "config.json").write_text(json.dumps(description, indent=2) + "\n")
     (target / "README.md").write_text(card.strip() + "\n")
     return target / "model.safetensors"
+
+
+def export_diffusers(
+    parts: Mapping[str, Any], name: str, card: str, facts: Mapping[str, Any],
+    folder: Path = WEIGHTS_DIR,
+) -> Path:
+    """Save models as a folder in diffusers' layout: fp16 safetensors, each with its configuration.
+
+    Args:
+        parts: diffusers models by the name of their folder.
+        name: folder under ``assets/weights``.
+        card: text of the model card, Markdown.
+        facts: what ``model_index.json`` also says.
+        folder: where the weights live.
+
+    Returns:
+        The model's folder.
+    """
+    target = folder / name
+    for part, model in parts.items():
+        _save_half(model.state_dict(), target / part / "diffusion_pytorch_model.safetensors")
+        (target / part / "config.json").write_text(model.to_json_string())
+    index = {part: ["diffusers", type(model).__name__] for part, model in parts.items()}
+    (target / "model_index.json").write_text(json.dumps({**index, **facts}, indent=2) + "\n")
+    (target / "README.md").write_text(card.strip() + "\n")
+    return target
+
+
+def _save_half(state_dict: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors as fp16, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        key: (value.half() if value.dtype.is_floating_point else value).contiguous().cpu()
+        for key, value in state_dict.items()
+    }
+    if any(not torch.isfinite(t).all() for t in tensors.values() if t.dtype.is_floating_point):
+        raise ValueError(f"{path.parent.name}: weights are not finite in fp16")
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary, metadata={"format": "pt"})
+    os.replace(temporary, path)

@@ -1,0 +1,246 @@
+"""Kandinsky 2.2: a public unCLIP of 2.9 billion weights, its parts leased one after the other.
+
+The loops are those of diffusers' ``KandinskyV22PriorPipeline`` and ``KandinskyV22Pipeline``, step
+by step, so that a run shows previews, can be stopped, and needs no more of the device than its
+largest part.
+
+Source: Razzhigaev et al., "Kandinsky: an Improved Text-to-Image Synthesis with Image Prior and
+Latent Diffusion" (2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from pydantic import Field
+from pydantic.config import JsonDict
+from torch import Tensor
+
+from pipelines.catalogue import Catalogue
+from pipelines.errors import Cancelled, InvalidRequest
+from pipelines.events import Event, Preview, Progress, Result
+from pipelines.images import load_image
+from pipelines.model_choices import model_field, with_choices
+from pipelines.options import Options
+from pipelines.pixels import to_uint8
+from pipelines.precision import Precision, dtype_for
+from pipelines.prompts import ranking_texts
+from pipelines.registry import Pipeline, RunContext
+from pipelines.request import Request, candidate_seed, resolve_seed
+from pipelines.rerank import RANKER, rank_candidates
+from pipelines.sampling import guide
+
+if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
+    from pipelines.models.kandinsky import ImageEncoder, MoVQ, Painter, Prior, TextEncoder
+
+PARTS = ("kandinsky/2-2-text-encoder", "kandinsky/2-2-image-encoder", "kandinsky/2-2-prior",
+         "kandinsky/2-2-unet", "kandinsky/2-2-movq")
+TEXT_ENCODER, IMAGE_ENCODER, PRIOR, UNET, MOVQ = PARTS
+LATENT_PX = 64  # sides are whole numbers of so many pixels
+ADVANCED: JsonDict = {"advanced": True}
+
+
+class KandinskyOptions(Options):
+    """How prior and decoder draw."""
+
+    decoder_guidance_scale: float = Field(
+        default=4.0, ge=1, le=20, title="Guidance",
+        description="How closely the decoder follows the embedding; 1 is faster and freer.")
+    decoder_steps: int = Field(
+        default=25, ge=1, le=100, title="Steps",
+        description="Steps from noise to picture; more are slower and finer.")
+    size_px: int = Field(
+        default=512, ge=64, le=1024, multiple_of=64, title="Size in px",
+        description="Side of the picture.")
+    prior_guidance_scale: float = Field(
+        default=4.0, ge=1, le=20, title="Prior guidance", json_schema_extra=ADVANCED,
+        description="How closely the prior follows the prompt.")
+    prior_steps: int = Field(
+        default=25, ge=2, le=100, title="Prior steps", json_schema_extra=ADVANCED,
+        description="Steps of the prior from noise to an image embedding.")
+    preview_every: int = Field(
+        default=5, ge=1, le=100, title="Preview interval", json_schema_extra=ADVANCED,
+        description="Steps of the decoder between previews.")
+    precision: Precision = Field(
+        default="auto", title="Precision", json_schema_extra=ADVANCED,
+        description="Number format of the computation; auto is the faster one of this machine.")
+    ranker: str = model_field(
+        RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
+
+
+@dataclass
+class _Run:
+    """What the steps of a run share.
+
+    Attributes:
+        generators: one a picture; the prior takes from them first, then the decoder.
+        done: steps taken so far.
+    """
+
+    request: Request
+    options: KandinskyOptions
+    context: RunContext
+    seeds: tuple[int, ...]
+    generators: list[torch.Generator]
+    total: int
+    done: int = 0
+
+    def lease(self, stack: ExitStack, model_id: str) -> Iterator[Progress]:
+        """Say that a part is loaded, where it is; returns the part."""
+        dtype = dtype_for(model_id, self.context.device, self.context.dtype,
+                          self.options.precision)
+        yield from self.context.loading(model_id, dtype=dtype)
+        part = stack.enter_context(self.context.lease(model_id, dtype))
+        self.context.check()
+        return part
+
+    def progress(self, message: str = "") -> Progress:
+        """One more step, or a message."""
+        if not message:
+            self.done += 1
+        return Progress(self.done, self.total, self.context.elapsed_s(), message)
+
+
+class KandinskyPipeline(Pipeline):
+    """Draws all candidates side by side."""
+
+    name, title = "kandinsky", "Kandinsky 2.2"
+    summary = "A public unCLIP: a prior for CLIP embeddings and a decoder of a billion weights."
+    Options = KandinskyOptions
+    models = (*PARTS, RANKER)
+    accepts_init_image = draws_variations = True
+
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        if catalogue is not None:
+            self.Options = with_choices(KandinskyOptions, catalogue)
+
+    def check(self, request: Request) -> None:
+        """Refuse sizes that latents cannot have."""
+        options = KandinskyOptions.model_validate(request.options)
+        if options.size_px % LATENT_PX:
+            raise InvalidRequest(f"Size in px must be a multiple of {LATENT_PX}.", "size_px")
+
+    def models_of(self, request: Request) -> tuple[str, ...]:
+        """The parts, one at a time, and the ranker that is chosen."""
+        return (*PARTS, KandinskyOptions.model_validate(request.options).ranker)
+
+    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``."""
+        options = KandinskyOptions.model_validate(request.options)
+        first = resolve_seed(request)
+        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+        prior_steps = options.prior_steps if request.init_image is None else 0
+        run = _Run(request, options, context, seeds,
+                   [torch.Generator().manual_seed(seed) for seed in seeds],
+                   prior_steps + options.decoder_steps)
+        embeds, blank = yield from _image_embeds(run)
+        with ExitStack() as stack:
+            # Before the drawing, so that Stop keeps its pictures without waiting for the ranker.
+            ranker = yield from run.lease(stack, options.ranker)
+            pixels = yield from _draw(run, embeds, blank)
+            stopped = {"stopped": True} if run.done < run.total else {}
+            yield run.progress("Ranking.")
+            candidates = rank_candidates(to_uint8(pixels), seeds, ranking_texts(request.prompt),
+                                         ranker)
+        yield Result(candidates, context.elapsed_s(), stopped)
+
+
+def _image_embeds(run: _Run) -> Iterator[Event]:
+    """Returns the embeddings (N, D) to draw from, and that of a blank picture (N, D)."""
+    count = len(run.seeds)
+    with ExitStack() as stack:
+        encoder: ImageEncoder = yield from run.lease(stack, IMAGE_ENCODER)
+        with torch.no_grad():
+            blank = encoder.encode(None).expand(count, -1)
+            if run.request.init_image is not None:
+                seen = encoder.encode(load_image(run.request.init_image)).expand(count, -1)
+                return seen, blank
+    with ExitStack() as stack:
+        text_encoder: TextEncoder = yield from run.lease(stack, TEXT_ENCODER)
+        with torch.no_grad():
+            condition = text_encoder.encode(run.request.prompt, count,
+                                            run.options.prior_guidance_scale > 1)
+    with ExitStack() as stack:
+        prior: Prior = yield from run.lease(stack, PRIOR)
+        embeds = yield from _imagine(run, prior, condition)
+    return embeds, blank
+
+
+def _imagine(run: _Run, prior: Prior, condition: tuple[Tensor, Tensor, Tensor],
+             ) -> Iterator[Event]:
+    """The prior's loop; returns image embeddings (N, D)."""
+    options, count = run.options, len(run.seeds)
+    # diffusers' annotations are narrower than what it takes and gives.
+    model, scheduler = cast(Any, prior.model), cast(Any, prior.scheduler(options.prior_steps))
+    embeds, states, mask = condition
+    embeds, states = embeds.to(model.dtype), states.to(model.dtype)
+    latents = _noise(run, (model.config.embedding_dim,), model) * scheduler.init_noise_sigma
+    times = scheduler.timesteps
+    for i, t in enumerate(times):
+        with torch.no_grad():
+            rows = latents.repeat(len(embeds) // count, 1)
+            found = model(rows, t, embeds, states, mask).predicted_image_embedding
+            if len(embeds) > count:
+                found = guide(found[count:], found[:count], options.prior_guidance_scale)
+            following = times[i + 1] if i + 1 < len(times) else None
+            latents = scheduler.step(found, t, latents, generator=run.generators,
+                                     prev_timestep=following).prev_sample
+        yield run.progress()
+        if run.context.cancelled():
+            raise Cancelled
+    return model.post_process_latents(latents)
+
+
+def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
+    """The decoder's loop; returns pictures (N, 3, H, W), about [-1, 1]."""
+    options = run.options
+    with ExitStack() as stack:
+        painter: Painter = yield from run.lease(stack, UNET)
+        movq: MoVQ = yield from run.lease(stack, MOVQ)
+        model, guided = cast(Any, painter.model), options.decoder_guidance_scale > 1
+        scheduler = cast(Any, painter.scheduler(options.decoder_steps))
+        side = options.size_px // movq.scale
+        told = (torch.cat([blank, embeds]) if guided else embeds).to(model.device, model.dtype)
+        shape = (model.config.in_channels, side, side)
+        latents = _noise(run, shape, model) * scheduler.init_noise_sigma
+        for i, t in enumerate(scheduler.timesteps):
+            with torch.no_grad():
+                noise = _predict(model, latents, t, told, options.decoder_guidance_scale)
+                if scheduler.config.variance_type not in ("learned", "learned_range"):
+                    noise = noise[:, :latents.shape[1]]
+                found = scheduler.step(noise, t, latents, generator=run.generators)
+                latents = found.prev_sample
+                preview = (movq.decode(found.pred_original_sample)
+                           if i % options.preview_every == 0 else None)
+            if preview is not None:
+                yield Preview(run.done + 1, to_uint8(preview), run.seeds)
+            yield run.progress()
+            if run.context.cancelled():
+                latents = found.pred_original_sample
+                break
+        with torch.no_grad():
+            return movq.decode(latents)
+
+
+def _noise(run: _Run, shape: tuple[int, ...], model: Any) -> Tensor:
+    """Standard normal (N, *shape), each row from its own generator, in diffusers' own way."""
+    from diffusers.utils.torch_utils import randn_tensor
+
+    return randn_tensor((len(run.seeds), *shape), generator=run.generators, device=model.device,
+                        dtype=model.dtype)
+
+
+def _predict(model: torch.nn.Module, latents: Tensor, t: Tensor, told: Tensor,
+             guidance_scale: float) -> Tensor:
+    """Noise and variance (N, 2 · C, h, w), guided rows in one batch."""
+    count, channels = latents.shape[:2]
+    found = model(latents.repeat(len(told) // count, 1, 1, 1), t, None,
+                  added_cond_kwargs={"image_embeds": told}, return_dict=False)[0]
+    if len(told) == count:
+        return found
+    noise = guide(found[count:, :channels], found[:count, :channels], guidance_scale)
+    return torch.cat([noise, found[count:, channels:]], dim=1)

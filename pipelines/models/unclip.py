@@ -1,0 +1,221 @@
+"""The embedded unCLIP: a prior over CLIP's image embeddings and a decoder conditioned on them.
+
+Both are trained by flow matching: x_t = (1 - t) x_0 + t noise with t in (0, 1], and both predict
+x_0, from which the velocity follows. The decoder works on the latents of the embedded VQGAN, four
+of them (2 by 2) a cell, so that its U-Net sees 8 × 8 cells. It is told the caption by
+cross-attention to the states of a small text encoder of its own, and the image embedding by four
+more of such states and beside the time.
+
+Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022),
+section 2; flow matching: Lipman et al., "Flow Matching for Generative Modeling" (2023), section 4;
+predicting the clean picture: Salimans and Ho, "Progressive Distillation for Fast Sampling of
+Diffusion Models" (2022), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers import ModelMixin, PriorTransformer, UNet2DConditionModel
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from torch import Tensor, nn
+
+from pipelines.models.transformer import Block
+
+TIME_STEPS = 1000.0  # what diffusers' time embeddings expect for t = 1
+PATCH = 2  # latents along one side of a cell
+PAD_ID = 0
+
+
+def position_channels(side: int) -> Tensor:
+    """Where each cell is: (8, side, side) waves along rows and columns, in [-1, 1].
+
+    A U-Net knows places only by the zeros around its convolutions, and learns them slowly.
+    """
+    at = (torch.arange(side) + 0.5) / side * torch.pi
+    waves = torch.stack([at.cos(), at.sin() * 2 - 1, (2 * at).cos(), (2 * at).sin()])
+    rows = waves[:, :, None].expand(-1, side, side)
+    return torch.cat([rows, rows.transpose(1, 2)])
+
+
+class CaptionEncoder(ModelMixin, ConfigMixin):
+    """Caption and image embedding to the states that the U-Net attends to.
+
+    Args:
+        vocab_size: token ids.
+        text_length: most tokens of a caption.
+        dim: width of the states.
+        depth: transformer blocks.
+        heads: attention heads.
+        image_dim: width of the image embedding.
+        image_tokens: states that an image embedding becomes.
+    """
+
+    @register_to_config
+    def __init__(self, vocab_size: int = 3072, text_length: int = 32, dim: int = 192,
+                 depth: int = 2, heads: int = 3, image_dim: int = 192,
+                 image_tokens: int = 4) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, dim)
+        self.position = nn.Parameter(torch.zeros(text_length, dim))
+        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
+        self.norm = nn.RMSNorm(dim)
+        self.image_in = nn.Linear(image_dim, image_tokens * dim)
+        self.image_tokens = image_tokens
+        # Of the CLIP's image embeddings of scenes: all of them point much the same way.
+        self.register_buffer("image_mean", torch.zeros(image_dim))
+        self.register_buffer("image_std", torch.ones(image_dim))
+
+    def initialise(self) -> None:
+        """Initialise for training; the image embedding is told by nothing at first."""
+        for name, p in self.named_parameters():
+            if p.ndim >= 2:
+                nn.init.normal_(p, std=0.02)
+            if name.endswith(("attn.proj.weight", "mlp.down.weight")):
+                nn.init.normal_(p, std=0.005)
+        nn.init.normal_(self.embedding.weight, std=0.5)
+
+    def standardise(self, image_embeds: Tensor) -> Tensor:
+        """Unit-length image embeddings (B, D) to mean 0 and variance 1 over scenes."""
+        return (image_embeds - self.image_mean) / self.image_std
+
+    def forward(self, ids: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """States and which of them may be attended to.
+
+        Args:
+            ids: (B, T) int64; id 0 is padding.
+            image: (B, D) standardised image embeddings; a row of zeros for none.
+
+        Returns:
+            (B, T + image_tokens, dim) and (B, T + image_tokens) bool.
+        """
+        visible = ids != PAD_ID
+        x = self.embedding(ids) + self.position[: ids.shape[1]].to(self.embedding.weight.dtype)
+        for block in self.blocks:
+            x = block(x, visible[:, None, None, :])
+        told = self.image_in(image).unflatten(-1, (self.image_tokens, -1))
+        has_image = (image != 0).any(-1, keepdim=True).expand(-1, self.image_tokens)
+        return (torch.cat([self.norm(x), told.to(x.dtype)], dim=1),
+                torch.cat([visible, has_image], dim=1))
+
+
+class UnclipDecoder(nn.Module):
+    """The U-Net with its caption encoder.
+
+    Args:
+        unet: sees 4 · channels of latents and the position channels.
+        caption_encoder: makes its encoder hidden states.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, caption_encoder: CaptionEncoder) -> None:
+        super().__init__()
+        self.unet, self.caption_encoder = unet, caption_encoder
+        # SHA-256 of the CLIP whose image embeddings it knows; None where that is not known.
+        self.guide_sha256: str | None = None
+        self.cells = int(cast(Any, unet.config).sample_size)
+        self.channels = int(cast(Any, unet.config).out_channels) // PATCH**2
+        self.register_buffer("places", position_channels(self.cells), persistent=False)
+
+    @property
+    def text_length(self) -> int:
+        """Most tokens of a caption."""
+        return int(cast(Any, self.caption_encoder.config).text_length)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of the latents."""
+        return self.channels, PATCH * self.cells, PATCH * self.cells
+
+    def condition(self, ids: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What ``predict`` needs to know of rows: states, their mask, and the image embeddings.
+
+        Args:
+            ids: (B, T) int64, T up to ``text_length``.
+            image: (B, D) standardised image embeddings; a row of zeros for none.
+        """
+        states, visible = self.caption_encoder(ids, image)
+        return states, visible, image
+
+    def predict(self, latents: Tensor, t: Tensor, condition: tuple[Tensor, Tensor, Tensor]
+                ) -> Tensor:
+        """The clean latents behind noisy ones.
+
+        Args:
+            latents: (B, channels, grid, grid), x_t.
+            t: (B,) in (0, 1].
+            condition: from ``condition``.
+
+        Returns:
+            (B, channels, grid, grid), about [-1, 1].
+        """
+        states, visible, image = condition
+        cells = F.pixel_unshuffle(latents, PATCH)
+        places = cast(Tensor, self.places).to(cells.dtype).expand(len(cells), -1, -1, -1)
+        sample = self.unet(torch.cat([cells, places], dim=1), t * TIME_STEPS, states,
+                           class_labels=image, encoder_attention_mask=visible,
+                           return_dict=False)[0]
+        return F.pixel_shuffle(sample, PATCH)
+
+    def forward(self, latents: Tensor, t: Tensor, ids: Tensor, image: Tensor) -> Tensor:
+        """``condition`` and ``predict`` in one."""
+        return self.predict(latents, t, self.condition(ids, image))
+
+
+class UnclipPrior(nn.Module):
+    """Caption to image embedding, in the space of one CLIP.
+
+    Args:
+        transformer: diffusers' prior, with a state for each token, the text embedding and the time.
+    """
+
+    def __init__(self, transformer: PriorTransformer) -> None:
+        super().__init__()
+        self.transformer = transformer
+        # SHA-256 of the CLIP that it was trained with; None where that is not known.
+        self.guide_sha256: str | None = None
+
+    @property
+    def image_dim(self) -> int:
+        """Width of the image embedding."""
+        return int(cast(Any, self.transformer.config).embedding_dim)
+
+    def standardise(self, image_embeds: Tensor) -> Tensor:
+        """Unit-length image embeddings (B, D) to mean 0 and variance 1 over scenes."""
+        return (image_embeds - self.transformer.clip_mean) / self.transformer.clip_std
+
+    def unit(self, standardised: Tensor) -> Tensor:
+        """Inverse of ``standardise``, at unit length."""
+        embeds = self.transformer.post_process_latents(standardised)
+        return F.normalize(embeds.float(), dim=-1)
+
+    def predict(self, embeds: Tensor, t: Tensor,
+                condition: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The clean standardised embeddings (B, D) behind noisy ones (B, D) at times t (B,).
+
+        ``condition`` is what ``text_condition`` returns.
+        """
+        text_embeds, states, visible = condition
+        return self.transformer(embeds, t * TIME_STEPS, text_embeds, states, visible,
+                                return_dict=False)[0]
+
+    def forward(self, embeds: Tensor, t: Tensor, text_embeds: Tensor, states: Tensor,
+                visible: Tensor) -> Tensor:
+        """``predict`` with the condition spelt out."""
+        return self.predict(embeds, t, (text_embeds, states, visible))
+
+
+def build_decoder(config: Mapping[str, Any]) -> UnclipDecoder:
+    """An untrained decoder from ``{"unet": …, "caption_encoder": …}``."""
+    # No mid block unless one is named: TOML has no word for none.
+    shape = {"mid_block_type": None, **config["unet"]}
+    unet = cast(UNet2DConditionModel, UNet2DConditionModel.from_config(shape))
+    encoder = cast(CaptionEncoder, CaptionEncoder.from_config(dict(config["caption_encoder"])))
+    return UnclipDecoder(unet, encoder)
+
+
+def build_prior(config: Mapping[str, Any]) -> UnclipPrior:
+    """An untrained prior from the arguments of ``PriorTransformer``."""
+    return UnclipPrior(cast(PriorTransformer, PriorTransformer.from_config(dict(config))))

@@ -1,0 +1,155 @@
+"""Walk between two pictures or prompts: unCLIP's interpolation, as frames, a strip and a video.
+
+All frames start from the same noise; only the image embedding moves, along the sphere.
+
+Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022),
+section 3.2.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.embeddings import image_features, text_features
+from pipelines.errors import Cancelled, InvalidRequest, WeightsError
+from pipelines.images import load_image
+from pipelines.model_cache import ModelCache
+from pipelines.options import parse_options
+from pipelines.pixels import enlarge
+from pipelines.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.unclip import DECODER, GUIDE, OTHER_GUIDE, PRIOR, UPSCALER, VQGAN, UnclipOptions
+from pipelines.unclip_drawing import Noise, decode, imagine, paint, slerp
+
+MIN_FRAMES, MAX_FRAMES = 2, 64
+FRAMES_AT_ONCE = 8
+FRAMES_PER_S = 8
+
+
+@dataclass(frozen=True)
+class Walk:
+    """From where to where.
+
+    Attributes:
+        start: a prompt, or the file of a picture.
+        end: likewise.
+        frames: pictures, the two ends among them.
+        seed: of the noise that all of them start from.
+        options: how they are drawn.
+    """
+
+    start: str | bytes
+    end: str | bytes
+    frames: int
+    seed: int
+    options: UnclipOptions
+
+    @classmethod
+    def checked(cls, start: str | bytes, end: str | bytes, frames: int = 9, seed: int = 0,
+                options: Mapping[str, Any] | None = None) -> Walk:
+        """A walk whose every part was checked.
+
+        Raises:
+            InvalidRequest: one sentence about the first fault.
+            InvalidImage: an end is not a picture that Easel reads.
+        """
+        for end_of_walk, name in ((start, "start"), (end, "end")):
+            if isinstance(end_of_walk, bytes):
+                load_image(end_of_walk)
+            elif not end_of_walk.strip():
+                raise InvalidRequest(f"The {name} of the walk is neither a prompt nor a picture.",
+                                     name)
+            elif len(end_of_walk) > MAX_PROMPT_CHARS:
+                raise InvalidRequest(f"The {name} of the walk has {len(end_of_walk):,} "
+                                     f"characters; {MAX_PROMPT_CHARS} is the most.", name)
+        for number, low, high, name in ((frames, MIN_FRAMES, MAX_FRAMES, "frames"),
+                                        (seed, 0, SEED_COUNT - 1, "seed")):
+            if isinstance(number, bool) or not isinstance(number, int) \
+                    or not low <= number <= high:
+                raise InvalidRequest(f"{name.capitalize()} must be a whole number between {low} "
+                                     f"and {high}.", name)
+        parsed = parse_options(UnclipOptions, options or {})
+        assert isinstance(parsed, UnclipOptions)
+        return cls(start, end, frames, seed, parsed)
+
+
+@torch.no_grad()
+def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
+         ) -> np.ndarray:
+    """Draw the frames.
+
+    Args:
+        plan: a checked walk.
+        cache: where models are leased.
+        cancelled: polled at each step.
+
+    Returns:
+        (frames, H, W, 3) uint8 RGB.
+
+    Raises:
+        Cancelled: it was stopped.
+        WeightsError: prior or decoder know another guide CLIP than the one that is here.
+    """
+    options = plan.options
+    with ExitStack() as stack:
+        prior, decoder, guide, vqgan, upscaler = (
+            stack.enter_context(cache.lease(name, cancelled=cancelled))
+            for name in (PRIOR, DECODER, GUIDE, VQGAN, UPSCALER))
+        there = cache.fingerprints((GUIDE,))[GUIDE]
+        for part, name in ((decoder, "decoder"), (prior, "prior")):
+            if None not in (part.guide_sha256, there) and part.guide_sha256 != there:
+                raise WeightsError(f"{OTHER_GUIDE.format(part=name)}, so that there is no way "
+                                   "between embeddings.")
+        noise = Noise.of((plan.seed,), prior.image_dim, decoder.latent_shape, guide.device)
+
+        def embedding(end: str | bytes) -> Tensor:
+            if isinstance(end, bytes):
+                return image_features(guide, [load_image(end)])
+            if not options.prior:
+                return text_features(guide, [end])
+            steps = imagine(prior, guide, end, noise.prior, options.prior_steps,
+                            options.prior_guidance_scale)
+            return prior.unit(list(steps)[-1])
+
+        shares = torch.linspace(0, 1, plan.frames, device=guide.device)[:, None]
+        start, end = (embedding(each).expand(plan.frames, -1) for each in (plan.start, plan.end))
+        image = decoder.caption_encoder.standardise(slerp(start, end, shares))
+        drawn = []
+        for rows in torch.arange(plan.frames).split(FRAMES_AT_ONCE):
+            latents = noise.decoder
+            painting = paint(decoder, [""] * len(rows), image[rows],
+                             noise.decoder.expand(len(rows), -1, -1, -1),
+                             options.decoder_steps, options.decoder_guidance_scale)
+            for _ in range(options.decoder_steps):
+                latents = next(painting)
+                if cancelled():
+                    raise Cancelled
+            drawn.append(enlarge(decode(vqgan, latents), upscaler))
+    return np.concatenate(drawn)
+
+
+def strip(frames: np.ndarray) -> np.ndarray:
+    """Frames (N, H, W, 3) side by side, (H, N · W, 3)."""
+    return np.concatenate(list(frames), axis=1)
+
+
+def mp4(frames: np.ndarray, frames_per_s: int = FRAMES_PER_S) -> bytes:
+    """Frames (N, H, W, 3) uint8 RGB as an H.264 video, H and W even."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=frames_per_s)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for picture in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return file.getvalue()

@@ -1,0 +1,193 @@
+"""Kandinsky 2.2 in tiny: downloaded, leased part by part, and the same picture as diffusers'."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
+from PIL import Image
+
+from pipelines.catalogue import Catalogue
+from pipelines.downloads import Downloads
+from pipelines.errors import Cancelled, InvalidRequest, WeightsError
+from pipelines.events import Event, Preview, Progress, Result
+from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, UNET, KandinskyPipeline
+from pipelines.model_cache import ModelCache
+from pipelines.registry import Registry, RunContext
+from pipelines.request import validate
+from pipelines.rerank import RANKER
+from pipelines.weights import CatalogueLoader
+from tests.hub_server import Hub, Repository, serve_hub
+from tests.kandinsky_folders import write_kandinsky
+from tests.small_models import SmallLoader
+
+SMALL = {"decoder_steps": 3, "prior_steps": 3, "size_px": 64, "preview_every": 2}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_kandinsky(tmp_path_factory.mktemp("kandinsky"))
+
+
+@pytest.fixture(scope="module")
+def catalogue(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory,
+              ) -> Catalogue:
+    """Easel's own entries, downloaded from a hub that has the tiny model."""
+    repositories = {
+        f"kandinsky-community/kandinsky-2-2-{folder.name}": Repository("a" * 40, {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file()})
+        for folder in folders}
+    shipped = Catalogue.load()
+    own = Catalogue(tuple(shipped.get(part) for part in PARTS),
+                    models_dir=tmp_path_factory.mktemp("models"))
+    with pytest.MonkeyPatch.context() as patch, serve_hub(Hub(repositories)) as hub:
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.delenv("HF_TOKEN", raising=False)
+        downloads = Downloads(own, timeout_s=20.0)
+        for part in PARTS:
+            download = downloads.start(part)
+            assert download.wait(60)
+            assert download.phase == "done", download.error
+        downloads.close()
+    return own
+
+
+class Loader(SmallLoader):
+    """Kandinsky from the catalogue, everything else small and random."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        super().__init__()
+        self.own, self.loaded = CatalogueLoader(catalogue), list[str]()
+
+    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
+        self.loaded.append(model_id)
+        if model_id in PARTS:
+            return self.own.load(model_id, device, dtype)
+        return super().load(model_id, device, dtype)
+
+
+@pytest.fixture(scope="module")
+def cache(catalogue: Catalogue) -> Iterator[ModelCache]:
+    built = ModelCache(Loader(catalogue), "cpu")
+    yield built
+    built.close()
+
+
+def run(cache: ModelCache, polls: int = 10**6, **fields: Any) -> Iterator[Event]:
+    registry = Registry()
+    registry.register(KandinskyPipeline())
+    options = {**SMALL, **fields.pop("options", {})}
+    request = validate({"pipeline": "kandinsky", "prompt": "a red apple", "seed": 5, **fields,
+                        "options": {"precision": "float32", **options}}, registry)
+    answers = iter([False] * polls)
+    context = RunContext(cache, torch.device("cpu"), cancelled=lambda: next(answers, True))
+    return registry.get("kandinsky").run(request, context)
+
+
+def result_of(events: list[Event]) -> Result:
+    assert isinstance(events[-1], Result)
+    return events[-1]
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 40), (200, 30, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+def test_the_picture_is_diffusers_own(cache: ModelCache, folders: tuple[Path, Path],
+                                      scale: float) -> None:
+    prior: Any = KandinskyV22PriorPipeline.from_pretrained(folders[0], local_files_only=True)
+    decoder: Any = KandinskyV22Pipeline.from_pretrained(folders[1], local_files_only=True)
+    for pipeline in (prior, decoder):
+        pipeline.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(seed) for seed in (5, 6)]
+    embeds = prior("a red apple", num_inference_steps=3, guidance_scale=scale,
+                   num_images_per_prompt=2, generator=generators)
+    expected = decoder(embeds.image_embeds, embeds.negative_image_embeds, height=64, width=64,
+                       num_inference_steps=3, guidance_scale=scale, generator=generators,
+                       output_type="np").images
+    options = {"prior_guidance_scale": scale, "decoder_guidance_scale": scale}
+    result = result_of(list(run(cache, num_images=2, options=options)))
+    for candidate in result.candidates:
+        own = candidate.image.astype(float) / 255
+        assert np.abs(own - expected[candidate.index]).max() <= 1 / 255
+    assert expected.std() > 0.05, "two grey pictures would be alike as well"
+
+
+def test_parts_are_leased_one_after_the_other(cache: ModelCache) -> None:
+    held, events = [], []
+    for event in run(cache, num_images=2):
+        events.append(event)
+        held.append({m.model_id for m in cache.stats().models if m.leases})
+    assert {PRIOR} in held
+    assert {UNET, MOVQ, RANKER} in held
+    assert max(map(len, held)) == 3
+    steps = [e.step for e in events if isinstance(e, Progress) and e.total and not e.message]
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert [e.step for e in events if isinstance(e, Preview)] == [4, 6]
+    assert not any(m.leases for m in cache.stats().models)
+
+
+def test_a_candidate_is_drawn_again_alone(cache: ModelCache) -> None:
+    together = {c.seed: c.image.astype(int)
+                for c in result_of(list(run(cache, num_images=3))).candidates}
+    alone = result_of(list(run(cache, num_images=1, seed=7))).candidates[0]
+    assert np.abs(alone.image - together[7]).max() <= 1
+    assert not np.array_equal(together[5], together[7])
+
+
+def test_variations_need_no_prior(catalogue: Catalogue) -> None:
+    loader = Loader(catalogue)
+    cache = ModelCache(loader, "cpu")
+    result = result_of(list(run(cache, num_images=1, init_image=png())))
+    assert result.candidates[0].image.shape == (64, 64, 3)
+    assert loader.loaded == [IMAGE_ENCODER, RANKER, UNET, MOVQ]
+
+
+def test_stop(cache: ModelCache) -> None:
+    with pytest.raises(Cancelled):
+        list(run(cache, polls=4))  # in the prior: nothing is drawn yet
+    kept = result_of(list(run(cache, polls=10, num_images=1)))
+    assert kept.metadata == {"stopped": True}
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"size_px": 100}, "steps of 64"), ({"prior_steps": 1}, "between 2 and 100"),
+    ({"decoder_guidance_scale": 0.5}, "between 1 and 20")])
+def test_bad_options_are_refused(cache: ModelCache, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        list(run(cache, options=options))
+
+
+@pytest.mark.parametrize(("part", "file", "data", "words"), [
+    (UNET, "unet/config.json", b"{", "is not a configuration"),
+    (UNET, "unet/config.json", b'{"act_fn": 3}', "cannot be built|do not fit"),
+    (MOVQ, "movq/diffusion_pytorch_model.safetensors", b"short", "cut short"),
+    (PRIOR, "prior/config.json", None, "is not there")])
+def test_damaged_folders_are_told_in_a_sentence(folders: tuple[Path, Path], tmp_path: Path,
+                                                part: str, file: str, data: bytes | None,
+                                                words: str) -> None:
+    from pipelines.models.kandinsky import load
+
+    entry = Catalogue.load().get(part)
+    for folder in folders:
+        for source in folder.rglob("*"):
+            if source.is_file():
+                target = tmp_path / source.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(source.read_bytes())
+    if data is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(data)
+    with pytest.raises(WeightsError, match=words):
+        load(tmp_path, entry)

@@ -1,0 +1,143 @@
+"""unCLIP's trainers: a decoder learns one batch by heart, and what is exported loads again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.catalogue import CatalogueEntry
+from pipelines.errors import WeightsError
+from pipelines.loaders import loader
+from pipelines.models.unclip import UnclipDecoder, UnclipPrior, build_decoder, build_prior
+from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR
+from training.export import export_diffusers
+from training.loop import Loop, load_config
+from training.train_decoder import draw, image_condition
+from training.unclip_data import flow_loss, flow_times
+
+CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
+                          "warmup_steps": 1, "ema_decay": 0.9, "mixed_precision": "no",
+                          "time_mean": 0.8, "time_std": 1.2}
+CAPTIONS = torch.tensor([[1, 7, 2], [1, 9, 2]])
+TARGETS = torch.full((2, 3, 8, 8), 0.8) * torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+
+
+def entry() -> CatalogueEntry:
+    return CatalogueEntry.model_validate({
+        "id": "some/unclip", "title": "test", "family": "unclip", "loader": "diffusers-unclip",
+        "licence": "MIT", "source": "made by a test", "files": []})
+
+
+def learn(folder: Path, steps: int) -> Loop[UnclipDecoder]:
+    """Train a small decoder to draw one of two plain pictures by the caption."""
+    torch.manual_seed(0)
+    model = build_decoder(UNCLIP_DECODER)
+    model.caption_encoder.initialise()
+    loop = Loop(CONFIG, model, runs_dir=folder)
+    nothing = torch.zeros(16, 32)
+    for step in loop.steps():
+        generator = torch.Generator().manual_seed(step)
+        rows = torch.randint(2, (16,), generator=generator)
+        clean, t = TARGETS[rows], flow_times(16, CONFIG, generator)
+        noise, at = torch.randn(clean.shape, generator=generator), t.view(-1, 1, 1, 1)
+        predicted = loop.prepared((1 - at) * clean + at * noise, t, CAPTIONS[rows], nothing)
+        loop.backward(flow_loss(predicted, clean, t, 0.3))
+        if step == steps - 1:
+            break
+    loop.step += 1
+    loop.save()
+    return loop
+
+
+def test_a_decoder_learns_two_captions(tmp_path: Path) -> None:
+    loop = learn(tmp_path, 60)
+    drawn = draw(loop.model.eval(), CAPTIONS, torch.zeros(2, 32), steps=4, guidance=1.0)
+    assert drawn.shape == TARGETS.shape
+    assert float((drawn - TARGETS).abs().mean()) < 0.3
+    resumed = Loop(CONFIG, build_decoder(UNCLIP_DECODER), runs_dir=tmp_path)
+    assert resumed.step == 60
+    for name, tensor in loop.ema.state_dict().items():
+        assert torch.equal(resumed.ema.state_dict()[name], tensor)
+
+
+@pytest.fixture
+def decoder_folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = build_decoder(UNCLIP_DECODER)
+    model.caption_encoder.image_mean.fill_(0.25)
+    return export_diffusers({"unet": model.unet, "caption_encoder": model.caption_encoder},
+                            "decoder", "A test.", {"guide_sha256": "c" * 64}, tmp_path)
+
+
+def test_an_exported_decoder_loads_again(decoder_folder: Path) -> None:
+    torch.manual_seed(0)
+    model = build_decoder(UNCLIP_DECODER).eval()
+    loaded = loader("diffusers-unclip")(decoder_folder, entry()).float().eval()
+    assert isinstance(loaded, UnclipDecoder)
+    assert loaded.guide_sha256 == "c" * 64
+    assert float(loaded.caption_encoder.image_mean[0]) == 0.25
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor([0.3, 0.9])
+    with torch.no_grad():
+        ours = model(x, t, CAPTIONS, torch.zeros(2, 32))
+        theirs = loaded(x, t, CAPTIONS, torch.zeros(2, 32))
+    assert torch.allclose(ours, theirs, atol=2e-2), "as far as fp16 goes"
+
+
+def test_an_exported_prior_loads_again(tmp_path: Path) -> None:
+    model = build_prior(UNCLIP_PRIOR)
+    torch.nn.init.constant_(model.transformer.clip_std, 0.5)
+    folder = export_diffusers({"prior": model.transformer}, "prior", "A test.", {}, tmp_path)
+    loaded = loader("diffusers-unclip")(folder, entry())
+    assert isinstance(loaded, UnclipPrior)
+    assert loaded.guide_sha256 is None
+    embeds = torch.nn.functional.normalize(torch.randn(3, 32), dim=-1)
+    assert torch.allclose(loaded.float().unit(loaded.standardise(embeds)), embeds, atol=1e-5)
+
+
+@pytest.mark.parametrize(("file", "data", "words"), [
+    ("unet/config.json", b"[]", "not a configuration"),
+    ("unet/config.json", b'{"sample_size": 4, "block_out_channels": 3}', "does not fit"),
+    ("unet/diffusion_pytorch_model.safetensors", b"x", "cut short"),
+    ("model_index.json", None, "is not there")])
+def test_a_damaged_folder_is_told_in_a_sentence(decoder_folder: Path, file: str,
+                                                data: bytes | None, words: str) -> None:
+    if data is None:
+        (decoder_folder / file).unlink()
+    else:
+        (decoder_folder / file).write_bytes(data)
+    with pytest.raises(WeightsError, match=words):
+        loader("diffusers-unclip")(decoder_folder, entry())
+
+
+def test_nothing_told_stays_nothing() -> None:
+    model = build_decoder(UNCLIP_DECODER)
+    model.caption_encoder.image_mean.fill_(0.5)
+    embeds = torch.nn.functional.normalize(torch.randn(2, 32), dim=-1)
+    embeds[1] = 0
+    told = image_condition(model, embeds, noise=0.3)
+    assert told[1].abs().sum() == 0
+    assert told[0].abs().sum() > 0
+    states, visible = model.caption_encoder(CAPTIONS, told)
+    assert states.shape[1] == visible.shape[1] == 5
+    assert visible[0].all()
+    assert not visible[1, 3:].any()
+
+
+@pytest.mark.parametrize("name", ["decoder", "prior"])
+def test_the_configurations_fit_the_models_that_ship(name: str, repository: Path) -> None:
+    config = load_config(repository / "training" / "configs" / f"{name}.toml", [])
+    guide = json.loads(
+        (repository / "assets/weights/clip-guide/config.json").read_text())["config"]
+    vqgan = json.loads((repository / "assets/weights/vqgan/config.json").read_text())["config"]
+    with torch.device("meta"):
+        if name == "prior":
+            model = build_prior(config["transformer"])
+            assert model.image_dim == guide["embed_dim"] == guide["text_cfg"]["width"]
+        else:
+            decoder = build_decoder(config)
+            assert decoder.latent_shape == (vqgan["embed_dim"], 16, 16)
+            assert len(decoder.caption_encoder.image_mean) == guide["embed_dim"]

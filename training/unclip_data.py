@@ -1,0 +1,137 @@
+"""Scenes with the guide CLIP's image embeddings, for the prior and the decoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from typing import Any, cast
+
+import torch
+from open_clip import CLIP
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipelines.models.clip import ClipModel, build, image_size
+from pipelines.models.vqgan import VQGAN
+from pipelines.vocabulary import Vocabulary
+from training.codes import CodeStore
+from training.data import World
+from training.export import WEIGHTS_DIR
+from training.loop import RUNS_DIR
+
+GUIDE = "clip-guide"
+
+
+def load_guide() -> tuple[ClipModel, str]:
+    """The embedded guide CLIP, frozen, in float32, and the SHA-256 of its weights."""
+    folder = WEIGHTS_DIR / GUIDE
+    config = json.loads((folder / "config.json").read_text())["config"]
+    module = cast(CLIP, build(config))
+    path = folder / "model.safetensors"
+    module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
+    clip = ClipModel(module, Vocabulary.load(), image_size(config), config["mean"], config["std"])
+    return cast(ClipModel, clip.eval().requires_grad_(False)), fingerprint
+
+
+class EmbeddedScenes:
+    """A growing store of scenes: their codes, and their pictures' embeddings by the guide.
+
+    Args:
+        config: a trainer's, with ``split``, ``chunk``, ``kinds``, ``coloured``, ``newest``,
+            ``fresh_every``, ``batch_size`` and ``seed``.
+        world: draws the scenes.
+        vqgan: makes the codes.
+        guide: makes the embeddings.
+        fingerprint: of the guide, so that embeddings of two guides are never mixed.
+    """
+
+    def __init__(self, config: dict[str, Any], world: World, vqgan: VQGAN, guide: ClipModel,
+                 fingerprint: str) -> None:
+        self.config, self.world, self.guide = config, world, guide
+        self.store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
+                               kinds=config["kinds"], coloured=config["coloured"])
+        self.folder = self.store.folder / f"embeds-{fingerprint[:12]}"
+        self.folder.mkdir(exist_ok=True)
+        self._embeds: list[Tensor] = []
+        if not len(self.store):
+            self.store.grow()
+        self._embed_shards()
+
+    def __len__(self) -> int:
+        return len(self._embeds) * self.store.chunk
+
+    def grow(self) -> None:
+        """Draw, encode and embed the next chunk."""
+        self.store.grow()
+        self._embed_shards()
+
+    def _embed_shards(self) -> None:
+        for number in range(len(self._embeds), len(self.store.shards)):
+            path = self.folder / f"{number:05d}.pt"
+            if not path.exists():
+                temporary = path.with_suffix(".tmp")
+                torch.save(self._embed(number), temporary)
+                temporary.replace(path)
+            self._embeds.append(torch.load(path, weights_only=True))
+
+    @torch.no_grad()
+    def _embed(self, number: int) -> Tensor:
+        """Embeddings (chunk, D) float32 of the scenes of a shard."""
+        first = number * self.store.chunk
+        scenes = [self.store.sampler.sample(i) for i in range(first, first + self.store.chunk)]
+        device = self.guide.device
+        parts = []
+        for start in range(0, len(scenes), 64):
+            pixels = self.world.render(scenes[start : start + 64], self.guide.image_size)
+            with torch.autocast(device.type, torch.bfloat16):
+                parts.append(self.guide.encode_image(pixels.to(device)).float().cpu())
+        return torch.cat(parts)
+
+    def chosen(self, step: int) -> tuple[list[int], random.Random]:
+        """Numbers of the scenes of batch ``step``, half of them new ones; and its randomness."""
+        config = self.config
+        while len(self) < config["chunk"] * (1 + step // config["fresh_every"]):
+            self.grow()
+        rng = random.Random(f"{config['seed']}/{step}")
+        newest = max(0, len(self) - config["newest"])
+        return [rng.randrange(newest if k % 2 else 0, len(self))
+                for k in range(config["batch_size"])], rng
+
+    def captions(self, rows: list[int], rng: random.Random) -> list[str]:
+        """A new paraphrase of each scene."""
+        return [self.world.caption(self.store.sampler.sample(i), rng.randrange(1 << 30))
+                for i in rows]
+
+    def embeds(self, rows: list[int]) -> Tensor:
+        """Unit-length image embeddings (N, D) of the scenes with these numbers."""
+        size = self.store.chunk
+        return torch.stack([self._embeds[i // size][i % size] for i in rows])
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (D,) of the image embeddings that are there."""
+        known = torch.cat(self._embeds)
+        return known.mean(0), known.std(0).clamp_min(1e-4)
+
+
+def flow_times(count: int, config: dict[str, Any], generator: torch.Generator) -> Tensor:
+    """Times (count,) in (0, 1), logit-normal.
+
+    Source: Esser et al., "Scaling Rectified Flow Transformers" (2024), section 3.1.
+    """
+    normal = torch.randn(count, generator=generator)
+    return torch.sigmoid(normal * config["time_std"] + config["time_mean"])
+
+
+def flow_loss(predicted: Tensor, clean: Tensor, t: Tensor, least_time: float) -> Tensor:
+    """Squared error of the velocity that a prediction of x_0 implies, scalar.
+
+    Args:
+        predicted: (B, …), x_0 as predicted.
+        clean: (B, …), x_0.
+        t: (B,) in (0, 1].
+        least_time: below it the weight 1 / t² grows no more.
+    """
+    error = (predicted.float() - clean).pow(2).flatten(1).mean(1)
+    return (error / t.clamp_min(least_time).pow(2)).mean()
