@@ -13,7 +13,7 @@ THUMB_PX = 160
 LINE_PX = 12
 TEXT_LINES = 3
 CHARS = 27
-FRAME = {True: (40, 160, 70), False: (205, 50, 50)}
+FRAME = {True: (40, 160, 70), False: (205, 50, 50), None: (226, 226, 226)}
 
 
 def _wrapped(text: str) -> list[str]:
@@ -25,12 +25,13 @@ def _wrapped(text: str) -> list[str]:
     return lines[:TEXT_LINES]
 
 
-def contact_sheet(cells: Sequence[tuple[np.ndarray, str, bool]], path: Path) -> None:
+def contact_sheet(cells: Sequence[tuple[np.ndarray, str, bool | None]], path: Path) -> None:
     """Write a sheet of pictures with their prompts, framed green where right and red where not.
 
     Args:
-        cells: picture (H, W, 3) uint8, prompt, and whether the judge holds it to be right.
-        path: the PNG file to write.
+        cells: picture (H, W, 3) uint8, prompt, and whether the judge holds it to be right, None
+            where nobody judged.
+        path: the file to write, PNG or WebP by its name.
     """
     height = THUMB_PX + LINE_PX * TEXT_LINES + 6
     rows = -(-len(cells) // COLUMNS)

@@ -19,11 +19,43 @@ from pipelines.models.vqgan import VQGAN
 from pipelines.pixels import from_uint8
 
 Init = Literal["plain", "noise"]
-Optimiser = Literal["adam", "adamw", "radam", "rmsprop", "sgd"]
+Optimiser = Literal["normalised", "adam", "adamw", "radam", "rmsprop", "sgd"]
 Schedule = Literal["cosine", "constant"]
+LARGEST_SHARE = 6.0  # of the root mean square, that one element may move in a step
+LEAST_LIGHT = 0.75  # of a plain field's channels, in [0, 1]
+
+
+class NormalisedDescent(torch.optim.Optimizer):
+    """Steps of one length along the gradient, whatever its size.
+
+    Adam moves every latent equally far, also those of which the guide has nothing to say; a guide
+    whose gradient points at the missing picture (``training.denoise``) means its proportions.
+
+    Args:
+        params: what is moved; elements of the first dimension are independent of one another.
+        lr: root mean square of a step.
+    """
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Take one step; elements of more than ``LARGEST_SHARE`` are cut to it."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is None:
+                    continue
+                over = tuple(range(1, gradient.ndim))
+                size = gradient.square().mean(over, keepdim=True).sqrt().clamp_min(1e-12)
+                move = (gradient / size).clamp(-LARGEST_SHARE, LARGEST_SHARE)
+                parameter.sub_(group["lr"] * move)
+
+
 OPTIMISERS: dict[Optimiser, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "radam": torch.optim.RAdam,
-    "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD,
+    "normalised": NormalisedDescent, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW,
+    "radam": torch.optim.RAdam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD,
 }
 LAST_STEP_SIZE = 0.1  # of the first, with the cosine schedule
 
@@ -57,7 +89,8 @@ def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None, size_px: i
 
     Args:
         vqgan: encodes.
-        init: "plain" for a field of one colour, "noise" for random codes; not used with an image.
+        init: "plain" for a light field of one colour, "noise" for random codes; not used with an
+            image.
         image: (size_px, size_px, 3) uint8 RGB.
         size_px: side of the pictures.
         generators: one a candidate, on the CPU.
@@ -74,7 +107,9 @@ def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None, size_px: i
             found.append(vqgan.lookup(indices.to(weight.device)))
             continue
         if image is None:
-            colour = torch.rand(1, 3, 1, 1, generator=generator) * 1.2 - 0.4
+            # Light, as most of the world's pictures are; each candidate has a tint of its own.
+            light = 1 - (1 - LEAST_LIGHT) * torch.rand(1, 3, 1, 1, generator=generator)
+            colour = light * 2 - 1
             pixels = colour.expand(1, 3, size_px, size_px)
         else:
             pixels = from_uint8(image[None])

@@ -9,26 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from pydantic import Field
 from pydantic.config import JsonDict
 
+from pipelines.catalogue import Catalogue
 from pipelines.cutouts import Augmentations, Cutouts
 from pipelines.errors import Cancelled, InvalidRequest
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.guided import Guide, Painting
 from pipelines.images import fit_square, load_image
 from pipelines.latents import Init, Latents, Optimiser, Schedule, start_latents
+from pipelines.model_choices import model_field, with_choices
 from pipelines.options import Options
 from pipelines.pixels import enlarge, to_uint8
+from pipelines.precision import Precision, dtype_for
 from pipelines.prompts import parse_prompts, ranking_texts
 from pipelines.registry import Pipeline, RunContext
 from pipelines.request import Request, candidate_seed, resolve_seed
 from pipelines.rerank import RANKER, rank_candidates
 
 MODELS = ("embedded/vqgan", "embedded/clip-guide", "embedded/upscaler", RANKER)
+UPSCALER = MODELS[2]
 ADVANCED: JsonDict = {"advanced": True}
 
 
@@ -43,7 +46,7 @@ class VQGANCLIPOptions(Options):
         description="Side of the picture before it is drawn twice as large.")
     init: Init = Field(
         default="plain", title="Start",
-        description="A field of one colour or random codes, where no init image is the start.")
+        description="A light field or random codes, where no init image is the start.")
     from_image: bool = Field(
         default=True, title="Start from the init image",
         description="Without this the init image is only a target, an image prompt.")
@@ -54,50 +57,61 @@ class VQGANCLIPOptions(Options):
         default=0.0, ge=-10, le=10, title="Image prompt weight",
         description="How strongly the init image is also a target beside the prompt.")
     step_size: float = Field(
-        default=0.1, ge=0.001, le=2, title="Step size", json_schema_extra=ADVANCED,
+        default=0.08, ge=0.001, le=2, title="Step size", json_schema_extra=ADVANCED,
         description="How far the latents move in the first step.")
     optimiser: Optimiser = Field(
-        default="adam", title="Optimiser", json_schema_extra=ADVANCED,
+        default="normalised", title="Optimiser", json_schema_extra=ADVANCED,
         description="Which rule turns gradients into steps.")
     schedule: Schedule = Field(
         default="cosine", title="Schedule", json_schema_extra=ADVANCED,
         description="Whether steps grow shorter towards the end.")
     coarse: float = Field(
-        default=0.4, ge=0, le=1, title="Coarse first", json_schema_extra=ADVANCED,
+        default=0.2, ge=0, le=1, title="Coarse first", json_schema_extra=ADVANCED,
         description="Share of the steps that shape the picture in large blocks.")
     num_cutouts: int = Field(
-        default=16, ge=1, le=64, title="Cutouts", json_schema_extra=ADVANCED,
+        default=2, ge=1, le=64, title="Cutouts", json_schema_extra=ADVANCED,
         description="Parts of the picture that CLIP looks at in each step.")
     cut_power: float = Field(
         default=1.0, ge=0.1, le=10, title="Cut power", json_schema_extra=ADVANCED,
         description="More makes cutouts smaller, less makes them larger.")
     smallest_cut: float = Field(
-        default=0.5, ge=0.1, le=1, title="Smallest cutout", json_schema_extra=ADVANCED,
+        default=0.9, ge=0.1, le=1, title="Smallest cutout", json_schema_extra=ADVANCED,
         description="Side of the smallest cutout as a share of the picture's.")
     whole_cuts: float = Field(
-        default=0.25, ge=0, le=1, title="Whole pictures", json_schema_extra=ADVANCED,
+        default=1.0, ge=0, le=1, title="Whole pictures", json_schema_extra=ADVANCED,
         description="Share of cutouts that show the whole picture.")
     augmentations: Augmentations = Field(
-        default="light", title="Augmentations", json_schema_extra=ADVANCED,
+        default="none", title="Augmentations", json_schema_extra=ADVANCED,
         description="How far cutouts are turned, tilted and recoloured.")
     flip: bool = Field(
         default=False, title="Mirror", json_schema_extra=ADVANCED,
         description="Mirror half of the cutouts, which makes left and right the same.")
     noise: float = Field(
-        default=0.05, ge=0, le=0.5, title="Noise", json_schema_extra=ADVANCED,
+        default=0.0, ge=0, le=0.5, title="Noise", json_schema_extra=ADVANCED,
         description="Most noise added to a cutout.")
     smoothness: float = Field(
-        default=0.5, ge=0, le=10, title="Smoothness", json_schema_extra=ADVANCED,
+        default=0.0, ge=0, le=10, title="Smoothness", json_schema_extra=ADVANCED,
         description="How strongly differences between neighbouring pixels are held down.")
     quantize: bool = Field(
         default=True, title="Codes only", json_schema_extra=ADVANCED,
         description="Draw with the nearest codes of the VQGAN instead of anything in between.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         default="auto", title="Precision", json_schema_extra=ADVANCED,
         description="Number format of the computation; auto is the faster one of this machine.")
     preview_every: int = Field(
         default=5, ge=1, le=1000, title="Preview interval", json_schema_extra=ADVANCED,
         description="Steps between previews.")
+    vqgan: str = model_field(
+        MODELS[0], "vqgan", "VQGAN", "The network whose latents are moved.", advanced=True)
+    guide: str = model_field(
+        MODELS[1], "clip", "Guide", "The CLIP that says how well the picture matches.",
+        advanced=True)
+    ranker: str = model_field(
+        RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
+
+    def models(self) -> tuple[str, ...]:
+        """VQGAN, guide, upscaler and ranker."""
+        return self.vqgan, self.guide, UPSCALER, self.ranker
 
     def cutouts(self) -> Cutouts:
         """How cutouts are made."""
@@ -113,6 +127,14 @@ class VQGANCLIPPipeline(Pipeline):
     Options = VQGANCLIPOptions
     models = MODELS
     accepts_init_image = True
+
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        if catalogue is not None:
+            self.Options = with_choices(VQGANCLIPOptions, catalogue)
+
+    def models_of(self, request: Request) -> tuple[str, ...]:
+        """Those that the options choose."""
+        return VQGANCLIPOptions.model_validate(request.options).models()
 
     def check(self, request: Request) -> None:
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
@@ -143,12 +165,15 @@ class VQGANCLIPPipeline(Pipeline):
         image = None
         if request.init_image is not None:
             image = fit_square(load_image(request.init_image), options.size_px)
-        yield from context.loading(*MODELS)
+        leases = [(model, dtype_for(model, context.device, context.dtype, options.precision))
+                  for model in options.models()]
+        for model, dtype in leases:
+            yield from context.loading(model, dtype=dtype)
         # All at once: a model that is broken is found before the work, and Stop keeps its pictures
         # without waiting for the ranker.
         with ExitStack() as stack:
-            vqgan, guide_clip, upscaler, ranker = (stack.enter_context(context.lease(m))
-                                                   for m in MODELS)
+            vqgan, guide_clip, upscaler, ranker = (
+                stack.enter_context(context.lease(model, dtype)) for model, dtype in leases)
             context.check()
             generators = [torch.Generator().manual_seed(seed) for seed in seeds]
             guide = Guide(guide_clip, prompts, image, options.image_weight)

@@ -15,7 +15,7 @@ from pipelines.cutouts import Cutouts
 from pipelines.errors import Cancelled, InvalidRequest
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.guided import Guide, Painting, total_variation
-from pipelines.latents import Latents, clamp_with_gradient, start_latents
+from pipelines.latents import Latents, NormalisedDescent, clamp_with_gradient, start_latents
 from pipelines.model_cache import ModelCache
 from pipelines.models.vqgan import VQGAN
 from pipelines.options import parse_options
@@ -247,7 +247,7 @@ def test_an_image_prompt_need_not_be_the_start(cache: ModelCache) -> None:
 
 
 @pytest.mark.parametrize("init", ["plain", "noise"])
-@pytest.mark.parametrize("optimiser", ["adamw", "radam", "rmsprop", "sgd"])
+@pytest.mark.parametrize("optimiser", ["normalised", "adamw", "radam", "rmsprop", "sgd"])
 def test_a_codebook_of_vectors_works_too(init: Any, optimiser: Any) -> None:
     with small_cache(LEARNED).lease("embedded/vqgan") as vqgan:
         start = start_latents(vqgan, init, None, 32, [torch.Generator().manual_seed(0)])
@@ -273,6 +273,16 @@ def test_the_grid_grows_finer_and_steps_shorter(cache: ModelCache) -> None:
     assert sides == [2, 2, 4, 4, 8, 8, 8, 8, 8, 8]
     assert rates[0] == pytest.approx(0.1)
     assert rates == sorted(rates, reverse=True)
+
+
+def test_normalised_steps_keep_proportions_and_not_size() -> None:
+    moved = torch.zeros(2, 1, 2, 2, requires_grad=True)
+    gradient = torch.tensor([[0.0, 1.0], [-2.0, 3.0]])
+    moved.grad = torch.stack([gradient[None], 1000 * gradient[None]])
+    NormalisedDescent([moved], lr=0.1).step()
+    assert torch.allclose(moved[0], moved[1])
+    assert moved[0].square().mean().sqrt().item() == pytest.approx(0.1)
+    assert torch.allclose(moved[0, 0], -moved[0, 0, 0, 1].abs() * gradient)
 
 
 def test_clamped_values_are_led_back() -> None:

@@ -10,6 +10,7 @@ Source: Esser et al. (2021), section 3.1; Mentzer et al. (2023), section 3.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from pipelines.models.vqgan import VQGAN, VQGANConfig, config_dict
+from training.codes import SceneCodes
 from training.data import World, prefetched
 from training.export import export
 from training.loop import Loop, compiled, parse_arguments
@@ -89,6 +91,8 @@ def train(config: dict[str, Any]) -> float:
     if config.get("start_from"):
         state = load_file(Path(config["start_from"]) / "model.safetensors")
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    if config["from_parts"] and not config["decoder_only"]:
+        raise ValueError("from_parts needs decoder_only: the codes are made once, by one encoder")
     if config["decoder_only"]:
         # What a transformer learnt of the codes stays true.
         model.encoder.requires_grad_(False)
@@ -100,24 +104,27 @@ def train(config: dict[str, Any]) -> float:
         config["batch_size"],
     )
 
-    def make(i: int) -> Tensor:
-        return (
-            world.render(
-                [sampler.sample(i * batch_size + k) for k in range(batch_size)],
-                model.config.resolution,
-            )
-            * 2
-            - 1
-        )
+    # Pictures of whose codes a transformer learns, put together from their parts.
+    composed = world.sampler("train-vqgan-parts")
+    parts = SceneCodes(copy.deepcopy(model).eval().requires_grad_(False), world)
+
+    def make(i: int) -> tuple[Tensor, Tensor]:
+        numbers = range(i * batch_size, (i + 1) * batch_size)
+        count = round(batch_size * config["from_parts"])
+        scenes = [(composed if k < count else sampler).sample(n) for k, n in enumerate(numbers)]
+        codes = parts.encode(scenes[:count]) if count else torch.zeros(0, dtype=torch.int64)
+        return world.render(scenes, model.config.resolution) * 2 - 1, codes.long()
 
     discriminator: Discriminator | None = None
     batches = prefetched(make, loop.step)
     encode, decode = compiled(model.encode_latents, config), compiled(model.decode, config)
     for _ in loop.steps():
-        pixels = next(batches).to(loop.device)
+        pixels, codes = (t.to(loop.device) for t in next(batches))
         with loop.accelerator.autocast(), torch.set_grad_enabled(not config["decoder_only"]):
             latents = encode(pixels).float()
         quantised, indices = model.quantize(latents)
+        if len(codes):
+            quantised = torch.cat([model.lookup(codes), quantised[len(codes) :]])
         with loop.accelerator.autocast():
             output = decode(quantised)
         output = output.float()
