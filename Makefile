@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench lint format chromium clean
+.PHONY: help install run test bench lint format chromium postgresql clean
 
 help: ## show these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,7 +42,17 @@ chromium:
 	    || echo "Chromium could not be installed: the browser tests are skipped."; \
 	else echo "Chromium is not installed: the browser tests are skipped."; fi
 
-test: $(VENV)/.installed-dev chromium ## run the tests (ARGS="tests/test_app.py -k stop" for some)
+# PostgreSQL is Debian's too; the tests start a server of their own from it.
+postgresql:
+	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then :; \
+	elif command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
+	  echo "Installing PostgreSQL for the tests of the history."; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq install -y --no-install-recommends postgresql >/dev/null \
+	    || echo "PostgreSQL could not be installed: its tests are skipped."; \
+	else echo "PostgreSQL is not installed: its tests are skipped."; fi
+
+test: $(VENV)/.installed-dev chromium postgresql ## run the tests (ARGS="tests/test_app.py -k stop" for some)
 	$(BIN)/python -m pytest $(ARGS)
 
 bench: $(VENV)/.installed ## measure the models and write benchmarks/results

@@ -12,19 +12,26 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.cache import cache_figures
 from benchmarks.compose import ComposePlan, compose, tune
+from benchmarks.examples import draw_examples
 from benchmarks.models import model_figures
 from benchmarks.report import compose_table, report
 from benchmarks.results import RESULTS_DIR, write_results
-from benchmarks.speed import speed
+from benchmarks.search import search_figures
+from benchmarks.speed import rounded, speed
 from benchmarks.tasks import TASKS, WORLD_TASK
-from pipelines.registry import build_registry
+from benchmarks.zero_shot import lab_figures, lab_table
+from pipelines.catalogue import EMBEDDED, Catalogue
+from pipelines.registry import Registry, build_registry
 from pipelines.settings import load_settings
+from serving.backend import LocalBackend
 from serving.build import build_backend, build_cache
 
 # What `make bench` runs: on two CPU cores VQGAN+CLIP takes a minute a picture.
 PLANS = {
     "dalle": ComposePlan(num_images=8),
+    "unclip": ComposePlan(num_images=8),
     "vqgan_clip": ComposePlan(num_images=1, limit=12, world_limit=0, minutes=90),
 }
 
@@ -53,8 +60,11 @@ def everything(context: typer.Context) -> None:
     """Without a command: the models one by one, ``compose`` and ``speed``, then the tables."""
     if context.invoked_subcommand is None:
         models_command()
-        _compose(PLANS)
+        names = build_registry().names()
+        _compose({name: plan for name, plan in PLANS.items() if name in names})
         speed_command()
+        lab_command()
+        search_command()
         report_command()
 
 
@@ -118,6 +128,20 @@ def tune_command(
         backend.close()
 
 
+@app.command("examples")
+def examples_command(
+    pipelines: Annotated[str, typer.Option(help="Which to draw with, with commas.")] = "dalle",
+) -> None:
+    """Draw the fixed page of 64 prompts of each generator, to look at."""
+    registry = build_registry()
+    backend = build_backend(load_settings(), registry)
+    try:
+        for name in _names(pipelines):
+            print(draw_examples(name, backend))
+    finally:
+        backend.close()
+
+
 @app.command("models")
 def models_command(
     scenes: Annotated[int, typer.Option(min=100, help="Scenes for the CLIPs.")] = 500,
@@ -133,6 +157,50 @@ def speed_command() -> None:
     """Speed of the generators as a share of their bound, start of the page, memory."""
     figures = speed(build_registry(), build_cache(load_settings()))
     write_results(RESULTS_DIR / "speed.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
+@app.command("lab")
+def lab_command(
+    scenes: Annotated[int, typer.Option(min=10, help="Scenes for the retrieval.")] = 1000,
+) -> None:
+    """Zero-shot accuracy over all concepts and media, and retrieval, of both CLIPs."""
+    figures = lab_figures(build_cache(load_settings()), scenes)
+    write_results(RESULTS_DIR / "lab.json", figures)
+    print(lab_table(figures))
+
+
+@app.command("search")
+def search_command() -> None:
+    """Speed and recall of the search, and the rate at which a folder is embedded."""
+    backend = LocalBackend(Registry(), build_cache(load_settings()))
+    try:
+        figures = rounded(search_figures(backend))
+    finally:
+        backend.close()
+    write_results(RESULTS_DIR / "search.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
+@app.command("cache")
+def cache_command() -> None:
+    """The model cache: cold load, host to device, resident hit, sixteen threads over six models."""
+    settings = load_settings()
+    catalogue = Catalogue.load()
+    figures = cache_figures(lambda: build_cache(settings),
+                            [e.id for e in catalogue if e.id.startswith(EMBEDDED)])
+    write_results(RESULTS_DIR / "cache.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
+@app.command("peers")
+def peers_command(
+    turns: Annotated[int | None, typer.Option(min=1, help="Turns of every comparison.")] = None,
+) -> None:
+    """Easel's loops beside min-dalle, a plain VQGAN+CLIP script and plain open_clip."""
+    from benchmarks.peers import peers  # needs requirements-dev.txt
+
+    figures = peers(turns, lambda found: write_results(RESULTS_DIR / "peers.json", found))
     print(json.dumps(figures, indent=1))
 
 

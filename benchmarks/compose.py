@@ -30,11 +30,15 @@ from benchmarks.scoring import (
 )
 from benchmarks.sheets import contact_sheet
 from benchmarks.tasks import TASKS, WORLD_TASK, TaskPrompt, task_prompts, tuning_prompts
+from benchmarks.variations import diversity, variations
 from pipelines.model_cache import ModelCache
 from pipelines.registry import Registry
+from pipelines.rerank import RANKER
 from serving.backend import LocalBackend
 from training.data import World
 from training.world.concepts import concepts_by_id
+
+VARIES = ("unclip",)  # pipelines that draw variations of a picture
 
 
 @dataclass(frozen=True)
@@ -136,10 +140,18 @@ def judged(store: PictureStore, prompts: Sequence[TaskPrompt], judge: TrainedJud
     return pools
 
 
+def weights_of(cache: ModelCache, model_ids: Sequence[str]) -> dict[str, str | None]:
+    """SHA-256 of the weights by model; a model has none before it is loaded."""
+    for model_id in model_ids:
+        with cache.lease(model_id):
+            pass
+    return cache.fingerprints(model_ids)
+
+
 def run_pipeline(name: str, plan: ComposePlan, judge: TrainedJudge, registry: Registry,
                  backend: LocalBackend) -> dict[str, Any]:
     """Draw what is missing of a pipeline's pictures, judge them, and return its figures."""
-    fingerprints = backend.cache.fingerprints(registry.get(name).models)
+    fingerprints = weights_of(backend.cache, registry.get(name).models)
     store = PictureStore(backend, name, plan.options, fingerprints)
     everything = task_prompts(concepts_by_id())
     prompts = plan.prompts(everything)
@@ -151,6 +163,13 @@ def run_pipeline(name: str, plan: ComposePlan, judge: TrainedJudge, registry: Re
     figures = summary(pools, counts)
     drawn = [d for p in prompts if (d := store.read(p)) is not None]
     pictures = sum(len(d.ranks) for d in drawn)
+    with backend.cache.lease(RANKER) as ranker:
+        figures["diversity"] = _rounded(diversity([d.images for d in drawn], ranker))
+    if name in VARIES:
+        concepts, world = concepts_by_id(), World()
+        chosen = everything["single_object"][: plan.limit]
+        figures["variations"] = _rounded(variations(
+            name, backend, chosen, lambda s: world.render(s, 256), judge, concepts))
     figures |= {"num_images": plan.num_images, "options": dict(plan.options),
                 "weights_sha256": fingerprints, "judge_sha256": judge.sha256,
                 "seconds_per_picture": round(sum(d.seconds for d in drawn) / max(1, pictures), 3)}
@@ -160,7 +179,7 @@ def run_pipeline(name: str, plan: ComposePlan, judge: TrainedJudge, registry: Re
 def tune(name: str, plan: ComposePlan, registry: Registry, backend: LocalBackend,
          ) -> dict[str, Any]:
     """Task means and overall of one setting of a pipeline on ``tuning_prompts``."""
-    fingerprints = backend.cache.fingerprints(registry.get(name).models)
+    fingerprints = weights_of(backend.cache, registry.get(name).models)
     store = PictureStore(backend, name, plan.options, fingerprints, RUNS_DIR / "tuning")
     prompts = plan.prompts(tuning_prompts(concepts_by_id()))
     store.fill([(p, plan.num_images) for p in prompts], plan.minutes)

@@ -52,6 +52,17 @@ def best_of_table(results: Mapping[str, Any]) -> str:
     return _table(["", "N", "random", "CLIP-picked", "oracle"], rows) if rows else ""
 
 
+def variations_table(results: Mapping[str, Any]) -> str:
+    """How much pictures of one prompt differ, and what variations keep; empty without figures."""
+    rows = []
+    for name, figures in results.items():
+        kept = figures.get("variations")
+        if name != "controls" and (kept or figures.get("diversity") is not None):
+            rows.append([name, _share(figures.get("diversity")),
+                         f"{kept['kept']:.2f} of {kept['pictures']}" if kept else "–"])
+    return _table(["", "diversity", "variations that keep the object"], rows) if rows else ""
+
+
 def models_table(results: Mapping[str, Any]) -> str:
     """The models one by one, as Markdown."""
     rows = []
@@ -75,6 +86,12 @@ def speed_table(results: Mapping[str, Any]) -> str:
          _share(optimised["fraction_of_bound"])],
         ["page, start to first byte", f"{app['first_byte_s']:.1f} s", ""],
         ["memory at most, while measuring", f"{results['peak_memory_bytes'] / 1e9:.2f} GB", ""]]
+    if unclip := results.get("unclip"):
+        rows[-2:-2] = [
+            ["unclip, four pictures and their ranking", f"{unclip['four_ranked_s']:.1f} s",
+             _share(unclip["fraction_of_bound"])],
+            ["unclip, a step of four guided pictures", f"{unclip['ms_per_step']:.0f} ms", ""],
+            ["the same by diffusers' plain loop", f"{unclip['diffusers_ms_per_step']:.0f} ms", ""]]
     return _table([str(results["machine"]["cpu"]), "measured", "share of the bound"], rows)
 
 
@@ -82,7 +99,7 @@ def report(folder: Path = RESULTS_DIR) -> str:
     """All tables that there are results for, as Markdown."""
     parts = []
     if composed := read_results(folder / "compose.json"):
-        parts += [compose_table(composed), best_of_table(composed)]
+        parts += [compose_table(composed), best_of_table(composed), variations_table(composed)]
     if models := read_results(folder / "models.json"):
         parts.append(models_table(models))
     if speed := read_results(folder / "speed.json"):

@@ -158,6 +158,20 @@ def vqgan_clip_speed(registry: Registry, cache: ModelCache, rates: Rates,
             "bound_ms_per_step": 1000 * bound, "fraction_of_bound": bound / run.step_s}
 
 
+def unclip_figures(registry: Registry, cache: ModelCache, rates: Rates) -> dict[str, Any]:
+    """Four pictures of unCLIP with their ranking, and its loop beside diffusers' plain one."""
+    from benchmarks.unclip_speed import unclip_speed
+
+    pipeline = registry.get("unclip")
+    fields = {"prompt": PROMPT, "num_images": 4}
+    timed_run(pipeline, fields, cache, registry)
+    run = timed_run(pipeline, fields, cache, registry)
+    counted = timed_run(pipeline, fields, cache, registry, count_flops=True)
+    flops = counted.step_flops * counted.steps
+    return {**unclip_speed(cache, rates, run.total_s, flops), "four_ranked_s": run.total_s,
+            "first_preview_s": run.first_preview_s, "four_ranked_limit_s": FOUR_LIMIT_S}
+
+
 def app_start() -> dict[str, float | int | None]:
     """Seconds from starting ``app.py`` to the first byte of its page, and its peak memory."""
     with socket.socket() as free:
@@ -198,6 +212,8 @@ def speed(registry: Registry, cache: ModelCache) -> dict[str, Any]:
         "rates": {"matrix_flops_per_s": rates.matrix_flops, "copy_bytes_per_s": rates.copy_bytes},
         "app": app_start(), "dalle": dalle_speed(registry, cache, rates),
         "vqgan_clip": vqgan_clip_speed(registry, cache, rates)}
+    if "unclip" in registry.names():
+        figures["unclip"] = unclip_figures(registry, cache, rates)
     figures["peak_memory_bytes"] = peak_memory_bytes()
     if torch.cuda.is_available():
         figures["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()

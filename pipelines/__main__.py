@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from history.build import open_history
+from pipelines.compare_cli import add_compare_commands
 from pipelines.errors import EaselError, InvalidRequest
 from pipelines.generate import Outcome, generate
+from pipelines.history_cli import app as history_app
 from pipelines.images import MAX_BYTES
+from pipelines.lab_cli import add_lab_commands
 from pipelines.options import option_fields
 from pipelines.registry import build_registry
 from pipelines.settings import load_settings
+from pipelines.walk_cli import walk_command
 from serving.backend import LocalBackend
 from serving.build import build_backend
 
@@ -36,6 +41,9 @@ class DefaultGroup(TyperGroup):
 app = typer.Typer(cls=DefaultGroup, no_args_is_help=True, rich_markup_mode=None,
                   pretty_exceptions_enable=False, add_completion=False,
                   help="Draw pictures from a prompt. A prompt may stand in place of a command.")
+
+
+app.add_typer(history_app, name="history")
 
 
 @app.callback()
@@ -76,13 +84,20 @@ def generate_command(
         help="An option of the generator as name=value; may be repeated.")] = None,
     init_image: Annotated[Path | None, typer.Option(
         help="PNG, JPEG or WebP file to start from.")] = None,
+    best_of: Annotated[int | None, typer.Option(
+        help="How many candidates to draw for the best; no more where left out.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
 ) -> None:
     """Draw pictures and write them as PNG files, named by seed, best first in the list."""
     fields = {"prompt": prompt, "pipeline": pipeline, "num_images": num_images, "seed": seed,
               "options": _parse_options(option or []), "init_image": _read_image(init_image)}
-    with closing(context.obj or build_backend(load_settings())) as backend:
-        outcome = generate(fields, out, backend)
+    with ExitStack() as stack:
+        backend = context.obj
+        if backend is None:
+            settings = load_settings()
+            history = stack.enter_context(closing(open_history(settings)))
+            backend = build_backend(settings, history=history)
+        outcome = generate(fields, out, stack.enter_context(closing(backend)), best_of)
     _print_pictures(outcome)
     if outcome.stopped:
         raise typer.Exit(EXIT_STOPPED)
@@ -95,6 +110,8 @@ def _print_pictures(outcome: Outcome) -> None:
     if outcome.stopped:
         kept = "what was finished is kept" if outcome.pictures else "no picture was finished"
         typer.echo(f"Stopped; {kept}.", err=True)
+    if outcome.notice:
+        typer.echo(outcome.notice, err=True)
 
 
 @app.command("options")
@@ -109,6 +126,11 @@ def options_command(context: typer.Context) -> None:
                 allowed += f" in steps of {field.step:g}" if field.step else ""
             limits = f" ({allowed})" if allowed else ""
             typer.echo(f"  {field.name}={field.default}{limits}: {field.description}")
+
+
+add_lab_commands(app)
+add_compare_commands(app)
+app.command("walk")(walk_command)
 
 
 def main(args: list[str] | None = None, backend: LocalBackend | None = None) -> int:

@@ -14,43 +14,58 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipelines.errors import Cancelled
+from pipelines.errors import Cancelled, HistoryError
 from pipelines.events import Progress, Result
 from pipelines.metadata import picture_metadata, picture_name, save_png
-from serving.backend import Backend
+from serving.backend import Backend, LocalBackend
+from serving.best_of import stream_best
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Pictures on disk with their metadata, best first, and whether Ctrl+C ended the run."""
+    """Pictures on disk with their metadata, best first, and whether Ctrl+C ended the run.
+
+    ``notice`` says why the history did not keep them, where it did not.
+    """
 
     pictures: tuple[tuple[Path, Mapping[str, Any]], ...] = ()
     stopped: bool = False
+    notice: str = ""
 
 
 @contextmanager
-def _interrupt_cancels(backend: Backend, job_id: str) -> Iterator[None]:
-    """Turn the first Ctrl+C into Stop; the second ends the process as always.
+def interrupt_cancels(backend: Backend, *job_ids: str) -> Iterator[threading.Event]:
+    """Turn the first Ctrl+C into Stop of jobs; the second ends the process as always.
+
+    Yields:
+        What says whether that has happened.
 
     The handler runs between any two instructions of the main thread, locks included, so it leaves
     the cancelling to another thread.
     """
+    interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield interrupted
         return
+
+    def cancel_all() -> None:
+        for job_id in job_ids:
+            backend.cancel(job_id)
 
     def stop(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, previous)
-        threading.Thread(target=backend.cancel, args=(job_id,)).start()
+        interrupted.set()
+        threading.Thread(target=cancel_all).start()
 
     previous = signal.signal(signal.SIGINT, stop)
     try:
-        yield
+        yield interrupted
     finally:
         signal.signal(signal.SIGINT, previous)
 
 
-def _show(bar: tqdm, event: Progress) -> None:
+def show_progress(bar: tqdm, event: Progress) -> None:
+    """Move a bar to where a run is."""
     # A message holds until the next step: what was loaded is not loading any more.
     bar.set_description_str(event.message or "Drawing", refresh=False)
     if event.total:
@@ -62,13 +77,15 @@ def _show(bar: tqdm, event: Progress) -> None:
     bar.refresh()
 
 
-def generate(fields: Mapping[str, Any], out: Path, backend: Backend) -> Outcome:
+def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
+             best_of: int | None = None) -> Outcome:
     """Run one request to its end and write its pictures.
 
     Args:
         fields: fields of the request by name.
         out: folder for the PNG files; made where it does not exist.
         backend: where to run it.
+        best_of: how many pictures to draw for the best ``num_images``; None for no more.
 
     Raises:
         InvalidRequest: the request cannot be run.
@@ -76,16 +93,21 @@ def generate(fields: Mapping[str, Any], out: Path, backend: Backend) -> Outcome:
     """
     job_id = uuid.uuid4().hex
     result: Result | None = None
+    notice = ""
     try:
-        with (_interrupt_cancels(backend, job_id),
+        with (interrupt_cancels(backend, job_id),
               tqdm(total=None, file=sys.stderr, leave=False, unit="step") as bar):
-            for event in backend.stream(fields, job_id):
+            events = backend.stream(fields, job_id) if best_of is None else stream_best(
+                backend, backend.registry, fields, best_of, job_id)
+            for event in events:
                 if isinstance(event, Progress):
-                    _show(bar, event)
+                    show_progress(bar, event)
                 elif isinstance(event, Result):
                     result = event
     except Cancelled:
         return Outcome(stopped=True)
+    except HistoryError as error:
+        notice = str(error)
     if result is None:
         raise RuntimeError("the backend ended a stream without a result")
     pictures = []
@@ -94,4 +116,4 @@ def generate(fields: Mapping[str, Any], out: Path, backend: Backend) -> Outcome:
         path = out / picture_name(metadata)
         save_png(path, candidate.image, metadata)
         pictures.append((path, metadata))
-    return Outcome(tuple(pictures), bool(result.metadata.get("stopped")))
+    return Outcome(tuple(pictures), bool(result.metadata.get("stopped")), notice)

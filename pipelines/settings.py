@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic import AliasChoices, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import EaselError
+from pipelines.memory import MemoryAmount, Share
 
 PREFIX = "EASEL_"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,13 +51,35 @@ class Settings(BaseSettings):
         description="Number format of the models' weights.")] = "float32"
     threads: Annotated[int, Field(
         ge=0, le=1024, description="CPU threads of one computation; 0 leaves it to torch.")] = 0
-    model_budget: Annotated[ByteSize | None, Field(
-        description="Memory that models may take together, such as 2GB; empty for no limit.",
-    )] = None
+    model_budget: Annotated[MemoryAmount, Field(
+        description="Memory of the device that models may take together, such as 2GB or 50%.",
+    )] = Share(80)
+    host_budget: Annotated[MemoryAmount, Field(
+        description="Main memory for models that left an accelerator, such as 8GB or 50%; not used "
+                    "where models run on the CPU, unless set.")] = Share(50)
+    activation_reserve: Annotated[ByteSize, Field(
+        description="Memory of the device that models leave to the computation, such as 2GB.",
+    )] = ByteSize(2 * 10**9)
+    catalogue: Annotated[Path | None, Field(
+        description="File with models of your own, as in assets/catalogue.toml; empty for "
+                    "catalogue.toml in the data folder.")] = None
+    offline: Annotated[bool, Field(
+        description="Download nothing, even when asked.")] = False
     queue_size: Annotated[int, Field(
         ge=0, le=10_000, description="Jobs that may wait while one runs; more are refused.")] = 20
+    user_jobs: Annotated[int, Field(
+        ge=1, le=10_000, description="Jobs of one visitor that may wait or run; more are refused.",
+    )] = 4
     max_upload: Annotated[ByteSize, Field(
         description="Largest file that the page takes, such as 16MB.")] = ByteSize(16 * 10**6)
+    search_folders: Annotated[str, Field(
+        description="Folders of pictures on this machine that every visitor may search, separated "
+                    "as in PATH; empty for none.")] = ""
+    metrics: Annotated[bool, Field(
+        description="Whether /metrics tells figures to Prometheus.")] = True
+    log_format: Annotated[Literal["text", "json"], Field(
+        description="How the server's log is written: text for people, json for machines.",
+    )] = "text"
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(
         description="How much the server's log says.")] = "INFO"
 
@@ -76,6 +100,11 @@ class Settings(BaseSettings):
         if device.type == "mps" and not torch.backends.mps.is_available():
             raise EaselError(f"{PREFIX}DEVICE asks for mps, which this machine lacks.")
         return device
+
+    def search_roots(self) -> tuple[Path, ...]:
+        """The folders of ``search_folders``, absolute and with links resolved."""
+        return tuple(Path(part.strip()).expanduser().resolve()
+                     for part in self.search_folders.split(os.pathsep) if part.strip())
 
     def torch_dtype(self) -> torch.dtype:
         """The dtype of ``dtype``."""

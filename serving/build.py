@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.catalogue import Catalogue
+from history.recorder import Recorder
+from history.store import History
+from pipelines.catalogue import Catalogue, open_catalogue
+from pipelines.memory import device_budget, resolve
 from pipelines.model_cache import ModelCache
+from pipelines.model_mover import HOST
 from pipelines.registry import Registry, build_registry
 from pipelines.settings import Settings
 from pipelines.weights import CatalogueLoader
@@ -14,17 +18,32 @@ from serving.backend import LocalBackend
 
 def build_cache(settings: Settings, catalogue: Catalogue | None = None) -> ModelCache:
     """The model cache of a process, empty."""
-    loader = CatalogueLoader(catalogue or Catalogue.load())
-    return ModelCache(loader, settings.torch_device(), settings.torch_dtype(),
-                      settings.model_budget)
+    catalogue = catalogue or open_catalogue(settings.data_dir, settings.catalogue)
+    device = settings.torch_device()
+    reserve = int(settings.activation_reserve)
+    # What leaves a CPU for host memory would leave it for itself.
+    use_host = device.type != "cpu" or "host_budget" in settings.model_fields_set
+    return ModelCache(
+        CatalogueLoader(catalogue), device, settings.torch_dtype(),
+        device_budget(settings.model_budget, reserve, device), reserve_bytes=reserve,
+        host_budget_bytes=resolve(settings.host_budget, HOST) if use_host else 0)
 
 
-def build_backend(settings: Settings, registry: Registry | None = None) -> LocalBackend:
+def build_backend(settings: Settings, registry: Registry | None = None,
+                  history: History | None = None) -> LocalBackend:
     """The backend of a process that runs its jobs on its own device.
+
+    Args:
+        settings: the operator's.
+        registry: the pipelines; all that Easel ships where None.
+        history: where finished pictures are kept; None to keep none.
 
     Raises:
         EaselError: the device that the settings ask for is not there, or the catalogue is broken.
     """
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    return LocalBackend(registry or build_registry(), build_cache(settings), settings.queue_size)
+    catalogue = open_catalogue(settings.data_dir, settings.catalogue)
+    return LocalBackend(registry or build_registry(catalogue), build_cache(settings, catalogue),
+                        settings.queue_size, settings.user_jobs,
+                        record=None if history is None else Recorder(history))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from gradio_client import Client
 
+from history.build import open_history
+from history.recorder import Recorder
 from pipelines.model_cache import ModelCache
 from pipelines.registry import Pipeline, Registry
 from pipelines.settings import Settings
@@ -25,25 +30,34 @@ class App:
     Args:
         pipelines: the generators.
         cache: where their models come from; the embedded models where None.
+        more: other settings.
     """
 
-    def __init__(self, pipelines: Sequence[Pipeline] = (), cache: ModelCache | None = None) -> None:
+    def __init__(self, pipelines: Sequence[Pipeline] = (), cache: ModelCache | None = None,
+                 **more: Any) -> None:
         self.sketch = SketchPipeline()
         self.etching = SketchPipeline("etching", "Etching", stoppable=False)
         registry = Registry()
         for pipeline in pipelines or (self.sketch, self.etching):
             registry.register(pipeline)
-        settings = Settings(port=free_port(), queue_size=1, device="cpu")
+        self.data = tempfile.TemporaryDirectory(prefix="easel-", ignore_cleanup_errors=True)
+        settings = Settings(port=free_port(), queue_size=1, device="cpu",
+                            data_dir=Path(self.data.name), **more)
         self.cache = cache or build_cache(settings)
-        self.backend = LocalBackend(registry, self.cache, settings.queue_size)
-        self.playground: Playground = load_playground(registry, self.backend)
+        self.history = open_history(settings)
+        self.backend = LocalBackend(registry, self.cache, settings.queue_size,
+                                    record=Recorder(self.history))
+        self.playground: Playground = load_playground(registry, self.backend, self.history,
+                                                       settings)
         self.page = build_page(self.playground)
-        self.url = serve(self.page, settings)
+        self.url = serve(self.page, settings, self.history, self.backend)
 
     def close(self) -> None:
         self.page.close(verbose=False)
         self.backend.close()
         self.cache.close()
+        self.history.close()
+        self.data.cleanup()
 
     def client(self) -> Client:
         return Client(self.url, verbose=False, analytics_enabled=False)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pipelines.model_cache import ModelCache
-from pipelines.models import clip, upscaler, vqgan
+from pipelines.models import clip, unclip, upscaler, vqgan
 from pipelines.models.clip import ClipModel
 from pipelines.models.transformer import ImageTransformer, TransformerConfig
 from pipelines.vocabulary import Vocabulary
@@ -19,6 +19,17 @@ LEARNED = vqgan.VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks
                             patch_size=2)
 TRANSFORMER = TransformerConfig(text_vocab_size=3072, codebook_size=16, digits=2, grid=8, patch=2,
                                 dim=32, depth=2, heads=2, code_dim=16, head_dim=32)
+
+UNCLIP_DECODER = {
+    "unet": {"sample_size": 4, "in_channels": 20, "out_channels": 12, "block_out_channels": [32],
+             "down_block_types": ["CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D"],
+             "layers_per_block": 1, "attention_head_dim": 2, "cross_attention_dim": 32,
+             "use_linear_projection": True, "class_embed_type": "projection",
+             "projection_class_embeddings_input_dim": 32,
+             "resnet_time_scale_shift": "scale_shift"},
+    "caption_encoder": {"dim": 32, "depth": 1, "heads": 2, "image_dim": 32, "image_tokens": 2}}
+UNCLIP_PRIOR = {"num_attention_heads": 2, "attention_head_dim": 16, "num_layers": 1,
+                "embedding_dim": 32, "num_embeddings": 32, "additional_embeddings": 4}
 
 
 def clip_config(width: int) -> dict:
@@ -58,6 +69,12 @@ class SmallLoader:
             return vqgan.VQGAN(self.codes)
         if name == "upscaler":
             return upscaler.Upscaler(upscaler.UpscalerConfig(channels=8, blocks=1))
+        if name == "unclip-decoder":
+            return unclip.build_decoder(UNCLIP_DECODER)
+        if name == "unclip-prior":
+            prior = unclip.build_prior(UNCLIP_PRIOR)
+            nn.init.ones_(prior.transformer.clip_std)
+            return prior
         config = clip_config(48 if name == "clip-guide" else 32)
         return ClipModel(clip.build(config), Vocabulary.load(), clip.image_size(config))
 

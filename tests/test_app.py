@@ -26,7 +26,11 @@ from ui.examples import EXAMPLES
 from ui.strings import FIRST_PROMPT
 
 ENDPOINTS = {"/generate", "/rerank", "/stop", "/pipelines", "/examples", "/surprise",
-             "/unknown_words"}
+             "/unknown_words", "/history_list", "/history_show", "/history_export",
+             "/history_delete", "/history_restore", "/history_rate", "/history_token",
+             "/picture_settings", "/compare", "/vote", "/leaders",
+             "/clips", "/classify", "/index", "/search", "/near_duplicates",
+             "/text_picture_matrix", "/picture_map"}
 LONG = {"steps": 400, "pause_s": 0.05}  # far longer than any test waits
 
 
@@ -288,7 +292,7 @@ def test_every_endpoint_is_named_and_documented(client: Client) -> None:
     assert set(named) == ENDPOINTS
     assert all(endpoint["description"] for endpoint in named.values())
     assert [p["parameter_name"] for p in named["/generate"]["parameters"]] == [
-        "prompt", "pipelines", "num_images", "seed", "options", "init_image"]
+        "prompt", "pipelines", "num_images", "seed", "options", "init_image", "best_of"]
 
 
 def test_look_ups(app: App, client: Client) -> None:

@@ -146,7 +146,8 @@ def test_the_module_runs(pipeline: str, steps: int, options: list[str], tmp_path
     done = subprocess.run(
         [sys.executable, "-m", "pipelines", "a red apple", "--pipeline", pipeline, "--num-images",
          "2", "--seed", "3", "--out", str(tmp_path), *options],
-        cwd=repository, capture_output=True, text=True, timeout=300, check=False)
+        cwd=repository, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "EASEL_DATA_DIR": str(tmp_path / "data")})
     assert done.returncode == 0, done.stderr
     assert f"{steps}/{steps}" in done.stderr, "the bar reached its end"
     paths = [Path(line.split()[-1]) for line in done.stdout.splitlines()]

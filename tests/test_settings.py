@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ByteSize
 
 from pipelines.errors import EaselError
+from pipelines.memory import Share, device_budget, resolve, total_bytes
 from pipelines.settings import PREFIX, Settings, load_settings, settings_table
+from serving.build import build_cache
 
 
 def test_the_readme_lists_every_setting(repository: Path) -> None:
@@ -62,3 +65,43 @@ def test_a_device_that_is_not_there() -> None:
     with pytest.raises(EaselError, match="which this machine lacks"):
         Settings(device="cuda:63").torch_device()
     assert Settings(device="cpu").torch_device() == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("text", "amount"), [
+    ("2GB", 2 * 10**9), ("2GiB", 2 * 2**30), ("5000", 5000), ("50%", Share(50)),
+    ("12.5%", Share(12.5)), (" 100% ", Share(100))])
+def test_memory_in_bytes_or_as_a_share(monkeypatch: pytest.MonkeyPatch, text: str,
+                                       amount: int | Share) -> None:
+    monkeypatch.setenv("EASEL_HOST_BUDGET", text)
+    assert load_settings().host_budget == amount
+
+
+@pytest.mark.parametrize("text", ["0%", "101%", "-1%", "%", "half", "nan%"])
+def test_a_share_that_is_none(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("EASEL_MODEL_BUDGET", text)
+    with pytest.raises(EaselError, match=r"^EASEL_MODEL_BUDGET is not valid: bytes such as 2GB or "
+                                         r"a share such as 50%, not"):
+        load_settings()
+
+
+def test_a_share_is_of_the_memory_and_never_of_the_reserve() -> None:
+    cpu = torch.device("cpu")
+    total = total_bytes(cpu)
+    assert total is not None
+    assert total > 2**26
+    assert resolve(Share(50), cpu) == total // 2
+    assert resolve(ByteSize(123), cpu) == 123
+    assert resolve(None, cpu) is None
+    assert device_budget(Share(80), 2 * 10**7, cpu) == int(total * 0.8)
+    assert device_budget(Share(100), 2 * 10**7, cpu) == total - 2 * 10**7
+    assert device_budget(None, 2 * 10**7, cpu) == total - 2 * 10**7
+    assert device_budget(Share(80), total + 1, cpu) == 0
+
+
+def test_the_budgets_reach_the_cache() -> None:
+    stats = build_cache(Settings(device="cpu", model_budget=ByteSize(10**6))).stats()
+    assert (stats.budget_bytes, stats.host_budget_bytes) == (10**6, 0)
+    settings = Settings(device="cpu", model_budget=Share(10), host_budget=ByteSize(2 * 10**6))
+    stats = build_cache(settings).stats()
+    assert (stats.budget_bytes, stats.host_budget_bytes) == (
+        resolve(Share(10), torch.device("cpu")), 2 * 10**6)

@@ -13,6 +13,7 @@ from gradio.components.api_component import Api
 
 from pipelines.errors import EaselError, InvalidRequest
 from pipelines.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT
+from serving.best_of import MAX_DRAWN, check_drawn
 from ui import strings
 from ui.controls import IMAGE_SUFFIXES, default_num_images, read_upload
 from ui.examples import EXAMPLES
@@ -21,6 +22,7 @@ from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.rerank import rerank_files
 from ui.run_state import Card, RunView
+from ui.visitors import visitor_of
 
 logger = logging.getLogger(__name__)
 MAX_RERANK_FILES = 64
@@ -38,9 +40,9 @@ def add_endpoints(playground: Playground, store: PictureStore) -> None:
     _add_look_ups(playground)
 
 
-def _endpoint(function: Any, inputs: Sequence[gr.components.Component],
-              outputs: Sequence[gr.components.Component], description: str,
-              queue: bool = True) -> None:
+def add_endpoint(function: Any, inputs: Sequence[gr.components.Component],
+                 outputs: Sequence[gr.components.Component], description: str,
+                 queue: bool = True) -> None:
     """An endpoint without a place on the page: the button that triggers it is never shown."""
     gr.Button(visible=False).click(
         function, list(inputs), list(outputs), api_name=function.__name__, queue=queue,
@@ -48,7 +50,7 @@ def _endpoint(function: Any, inputs: Sequence[gr.components.Component],
         concurrency_limit=None, trigger_mode="multiple")
 
 
-def _json(value: Any, schema: dict[str, Any], label: str) -> Api:
+def json_value(value: Any, schema: dict[str, Any], label: str) -> Api:
     """A plain JSON value with its schema; what comes in is checked by our own code alone."""
     return Api(value, schema, label)
 
@@ -59,13 +61,15 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
     def generate(request: gr.Request, prompt: str = strings.FIRST_PROMPT,
                  pipelines: Any = tuple(names[:1]), num_images: int | None = None,
                  seed: int | None = None, options: Any = None, init_image: str | None = None,
-                 ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
-        run = playground.runs.start(request.session_hash or "")
+                 best_of: Any = None) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+        run = playground.runs.start(request.session_hash or "", visitor_of(request))
         try:
             choices = _choices(pipelines, num_images, options, init_image)
             requests = prepare(playground, _text(prompt), seed, choices)
             view = RunView()
-            with closing(stream_run(playground, store, requests, run)) as views:
+            for asked in requests if best_of is not None else ():
+                check_drawn(best_of, asked.num_images)
+            with closing(stream_run(playground, store, requests, run, best_of or 0)) as views:
                 for view in views:
                     yield None, _progress(view)
             cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
@@ -80,23 +84,25 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
         finally:
             playground.runs.end(run)
 
-    _endpoint(generate, [
-        _json(strings.FIRST_PROMPT, {**STRING, "minLength": 1, "maxLength": MAX_PROMPT_CHARS},
+    add_endpoint(generate, [
+        json_value(strings.FIRST_PROMPT, {**STRING, "minLength": 1, "maxLength": MAX_PROMPT_CHARS},
             "What to draw; vqgan_clip reads weights, as in 'a red apple:2 | a worm:-0.5', dalle "
             "takes it as it stands"),
-        _json(names[:1], {"type": "array", "items": {"enum": names}},
+        json_value(names[:1], {"type": "array", "items": {"enum": names}},
             "Names of generators, run one after the other"),
-        _json(None, {"type": "integer", "minimum": 1, "maximum": MAX_IMAGES},
+        json_value(None, {"type": "integer", "minimum": 1, "maximum": MAX_IMAGES},
             "Pictures from each generator; null for its default"),
-        _json(None, {"type": "integer", "minimum": 0, "maximum": SEED_COUNT - 1},
+        json_value(None, {"type": "integer", "minimum": 0, "maximum": SEED_COUNT - 1},
             "Start of the random numbers; null for a new one"),
-        _json(None, OBJECT, "Option values by name for each generator, as in "
+        json_value(None, OBJECT, "Option values by name for each generator, as in "
             '{"dalle": {"temperature": 0.9}}; /pipelines lists them'),
         gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
-                label="Picture to start from (PNG, JPEG or WebP), or null"),
+                   label="Picture to start from (PNG, JPEG or WebP), or null"),
+        json_value(None, {"type": "integer", "minimum": 1, "maximum": MAX_DRAWN},
+            "How many pictures each generator draws to give its num_images best; null for no more"),
     ], [
         gr.File(visible=False, file_count="multiple", label="PNG files, the best match first"),
-        _json({}, OBJECT, "Progress while the run lasts; then pictures in the same order with "
+        json_value({}, OBJECT, "Progress while the run lasts; then pictures in the same order with "
             "generator, seed and scores"),
     ], "Draw a prompt with one or more generators and rank the pictures by CLIP.")
 
@@ -154,13 +160,13 @@ def _add_rerank(playground: Playground) -> None:
                                  "the most.", "images")
         return rerank_files(playground, [Path(image) for image in images or []], prompts)
 
-    _endpoint(rerank, [
+    add_endpoint(rerank, [
         gr.File(visible=False, file_count="multiple", file_types=IMAGE_SUFFIXES, type="filepath",
-                label="Pictures to put in order (PNG, JPEG or WebP)"),
-        _json([strings.FIRST_PROMPT], STRINGS, "Prompts to compare them with"),
+                   label="Pictures to put in order (PNG, JPEG or WebP)"),
+        json_value([strings.FIRST_PROMPT], STRINGS, "Prompts to compare them with"),
     ], [
-        _json({}, OBJECT, "For each prompt the order of the pictures, their cosine similarities "
-            "and probabilities"),
+        json_value({}, OBJECT, "For each prompt the order of the pictures, their cosine "
+                   "similarities and probabilities"),
     ], "Rank pictures by CLIP against one or more prompts.")
 
 
@@ -169,9 +175,9 @@ def _add_stop(playground: Playground) -> None:
     def stop(request: gr.Request) -> int:
         return playground.runs.stop(request.session_hash or "")
 
-    _endpoint(stop, [], [_json(0, {"type": "integer"}, "How many runs were told to stop")],
-              "Stop this client's runs within a step; what is finished by then is kept.",
-              queue=False)
+    add_endpoint(stop, [], [json_value(0, {"type": "integer"}, "How many runs were told to stop")],
+                 "Stop this client's runs within a step; what is finished by then is kept.",
+                 queue=False)
 
 
 def _add_look_ups(playground: Playground) -> None:
@@ -196,12 +202,12 @@ def _add_look_ups(playground: Playground) -> None:
             raise EaselError("The embedded vocabulary is not installed here.")
         return playground.vocabulary.unknown_words(_text(prompt)[:MAX_PROMPT_CHARS])
 
-    _endpoint(pipelines, [], [_json({}, OBJECT, "Generators by name")],
-              "The generators, with the JSON schema of their options.", queue=False)
-    _endpoint(examples, [], [_json({}, OBJECT, "Prompts by kind")],
-              "Prompts that the embedded models know how to draw.", queue=False)
-    _endpoint(surprise, [], [_json("", STRING, "A prompt")],
-              "A new prompt, drawn from the world of the embedded models.", queue=False)
-    _endpoint(unknown_words, [_json("", STRING, "A prompt")],
-              [_json([], STRINGS, "Words without a place in the training captions")],
-              "Words of a prompt that the embedded models have never seen.", queue=False)
+    add_endpoint(pipelines, [], [json_value({}, OBJECT, "Generators by name")],
+                 "The generators, with the JSON schema of their options.", queue=False)
+    add_endpoint(examples, [], [json_value({}, OBJECT, "Prompts by kind")],
+                 "Prompts that the embedded models know how to draw.", queue=False)
+    add_endpoint(surprise, [], [json_value("", STRING, "A prompt")],
+                 "A new prompt, drawn from the world of the embedded models.", queue=False)
+    add_endpoint(unknown_words, [json_value("", STRING, "A prompt")],
+                 [json_value([], STRINGS, "Words without a place in the training captions")],
+                 "Words of a prompt that the embedded models have never seen.", queue=False)

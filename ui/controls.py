@@ -59,6 +59,38 @@ class PipelineControls:
         }
 
 
+@dataclass
+class GenerateInputs:
+    """What a person fills in before Generate, for those who fill it in for them.
+
+    Attributes:
+        prompt: text box of the prompt.
+        seed: text box of the seed; empty for a new one.
+        controls: of every generator.
+        note: where it is said what was filled in.
+        dropped: takes a picture whose settings are to come back.
+        hand_off: hidden; page.js writes there which kept picture a generator should start from.
+    """
+
+    prompt: gr.Textbox
+    seed: gr.Textbox
+    controls: list[PipelineControls]
+    note: gr.HTML
+    dropped: gr.File
+    hand_off: gr.Textbox
+
+    def components(self) -> list[gr.components.Component]:
+        """Prompt, seed and everything of the generators, in a fixed order."""
+        return [self.prompt, self.seed, *(c for group in self.controls
+                                          for c in group.components())]
+
+    def init_target(self) -> PipelineControls | None:
+        """Who takes an init image, who draws variations of it first; None where nobody does."""
+        takers = [group for group in self.controls if group.init_image is not None]
+        return next((group for group in takers if group.pipeline.draws_variations),
+                    takers[0] if takers else None)
+
+
 def read_upload(path: str | Path) -> bytes:
     """The bytes of an uploaded file.
 
@@ -119,7 +151,7 @@ def component_of(option: OptionField) -> gr.components.Component:
     if option.kind == "bool":
         return gr.Checkbox(**common)
     if option.kind == "choice":
-        return gr.Dropdown(choices=list(option.choices), filterable=False, **common)
+        return gr.Dropdown(choices=option.labelled(), filterable=False, **common)
     if option.kind == "text":
         return gr.Textbox(lines=1, max_lines=4, **common)
     low, high = option.minimum, option.maximum

@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
 from pipelines.errors import Cancelled, EaselError, InvalidRequest
-from pipelines.events import Event, Preview, Progress, Result
+from pipelines.events import Preview, Progress, Result
 from pipelines.request import Request, resolve_seed, validate
+from serving.best_of import stream_best
 from ui import strings
 from ui.jobs import Run
 from ui.pictures import PictureStore
@@ -50,7 +51,7 @@ def prepare(playground: Playground, prompt: str, seed: int | None,
 
 
 def stream_run(playground: Playground, store: PictureStore, requests: Sequence[Request],
-               run: Run) -> Generator[RunView]:
+               run: Run, best_of: int = 0) -> Generator[RunView]:
     """Run the requests one after the other on the one device.
 
     Args:
@@ -58,6 +59,8 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[R
         store: where finished pictures are written.
         requests: valid requests with their seeds resolved.
         run: what Stop acts on; the caller ends it.
+        best_of: how many pictures each generator draws to show its best; 0 for no more than are
+            shown.
 
     Yields:
         The same view again and again, whenever it is worth showing; the last one is complete.
@@ -72,16 +75,17 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[R
             panel.stop()
             continue
         panel.phase = "running"
-        yield from _stream_panel(playground, store, request, panel, run, view)
+        yield from _stream_panel(playground, store, request, panel, run, view, best_of)
     yield view
 
 
 def _stream_panel(playground: Playground, store: PictureStore, request: Request, panel: Panel,
-                  run: Run, view: RunView) -> Generator[RunView]:
+                  run: Run, view: RunView, best_of: int) -> Generator[RunView]:
     shown_s = 0.0
-    stream = playground.backend.stream(request, run.next_job())
+    stream = stream_best(playground.backend, playground.registry, request,
+                         best_of or request.num_images, run.next_job(), run.visitor)
     try:
-        with closing(cast(Generator[Event], stream)) as events:
+        with closing(stream) as events:
             for event in events:
                 if run.stopped:  # again: Stop may have come before the backend knew the job
                     run.stop(playground.backend)

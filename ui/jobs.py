@@ -11,15 +11,21 @@ from serving.backend import Backend
 
 @dataclass
 class Run:
-    """One press of Generate: several pipelines, one after the other.
+    """One press of a button: several pipelines, one after the other or side by side.
 
     Attributes:
         session: whose run it is.
+        visitor: whose history its pictures go to, and whose jobs are counted.
+        place: the tab that started it.
         job_id: the backend's name for the pipeline that runs now; None between two of them.
+        job_ids: those of pipelines that run side by side, in the order of their panes.
     """
 
     session: str
+    visitor: str = ""
+    place: str = "generate"
     job_id: str | None = None
+    job_ids: tuple[str, ...] = ()
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -32,11 +38,17 @@ class Run:
         self.job_id = uuid.uuid4().hex
         return self.job_id
 
+    def next_jobs(self, count: int) -> tuple[str, ...]:
+        """New job ids for pipelines that start side by side."""
+        self.job_ids = tuple(uuid.uuid4().hex for _ in range(count))
+        return self.job_ids
+
     def stop(self, backend: Backend) -> None:
-        """End the pipeline that runs and let no other one start."""
+        """End what runs and let nothing else start."""
         self._stopped.set()
-        if (job_id := self.job_id) is not None:
-            backend.cancel(job_id)
+        for job_id in (self.job_id, *self.job_ids):
+            if job_id is not None:
+                backend.cancel(job_id)
 
 
 class SessionRuns:
@@ -47,9 +59,9 @@ class SessionRuns:
         self._lock = threading.Lock()
         self._runs: dict[str, list[Run]] = {}
 
-    def start(self, session: str) -> Run:
+    def start(self, session: str, visitor: str = "", place: str = "generate") -> Run:
         """Note a new run."""
-        run = Run(session)
+        run = Run(session, visitor, place)
         with self._lock:
             self._runs.setdefault(session, []).append(run)
         return run
@@ -63,10 +75,20 @@ class SessionRuns:
             if not runs:
                 self._runs.pop(run.session, None)
 
-    def stop(self, session: str) -> int:
-        """Stop every run of a session; returns how many there were."""
-        with self._lock:
-            runs = list(self._runs.get(session, []))
+    def stop(self, session: str, place: str | None = None) -> int:
+        """Stop every run of a session, or those of one place; returns how many there were."""
+        runs = self._of(session, place)
         for run in runs:
             run.stop(self._backend)
         return len(runs)
+
+    def stop_pane(self, session: str, place: str, pane: int) -> bool:
+        """Stop one of the jobs that run side by side; False where there is none."""
+        job_ids = [run.job_ids[pane] for run in self._of(session, place)
+                   if pane < len(run.job_ids)]
+        return any([self._backend.cancel(job_id) for job_id in job_ids])
+
+    def _of(self, session: str, place: str | None) -> list[Run]:
+        with self._lock:
+            runs = list(self._runs.get(session, []))
+        return [run for run in runs if place in (None, run.place)]

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
+from compare.votes import open_votes
+from history.build import open_history
+from history.store import History
 from pipelines.errors import EaselError
 from pipelines.settings import Settings, load_settings
+from serving.backend import LocalBackend
 from serving.build import build_backend
+from serving.logs import configure_logging
+from ui.health_routes import health_routes
+from ui.history_routes import history_routes
 from ui.page import build_page
 from ui.playground import load_playground
 from ui.theme import FAVICON, SCRIPT, STYLE, build_theme
+from ui.visitors import VisitorCookie
 
+logger = logging.getLogger(__name__)
 MAX_THREADS = 80  # a waiting visitor's stream rests in one of them
 
 
-def launch_options(settings: Settings) -> dict[str, Any]:
+def launch_options(settings: Settings, history: History | None = None,
+                   backend: LocalBackend | None = None) -> dict[str, Any]:
     """Keywords of ``Blocks.launch``: what is shown, and what never leaves the machine."""
+    routes = [] if history is None else history_routes(history)
+    if backend is not None:
+        routes = [*routes, *health_routes(backend, settings.metrics)]
     return {
+        "app_kwargs": {"middleware": [Middleware(VisitorCookie)], "routes": routes},
         "server_name": settings.host, "server_port": settings.port,
         "root_path": settings.root_path or None, "share": False, "inbrowser": False,
         "theme": build_theme(), "favicon_path": FAVICON,
@@ -33,12 +49,15 @@ def launch_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def serve(page: gr.Blocks, settings: Settings) -> str:
+def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
+          backend: LocalBackend | None = None) -> str:
     """Serve a page from a thread of its own.
 
     Args:
         page: made by ``ui.page.build_page``.
         settings: where, and how much may be uploaded.
+        history: whose pictures are served; the page's own, None where it has none.
+        backend: of which /healthz and /metrics tell; None for neither.
 
     Returns:
         The page's address.
@@ -50,27 +69,36 @@ def serve(page: gr.Blocks, settings: Settings) -> str:
     page.queue(default_concurrency_limit=None, api_open=False)
     try:
         _, address, _ = page.launch(prevent_thread_lock=True, quiet=True,
-                                    **launch_options(settings))
+                                    **launch_options(settings, history, backend))
     except OSError:
         raise EaselError(f"Easel cannot listen on {settings.host}, port {settings.port}: choose "
                          "others with EASEL_HOST and EASEL_PORT.") from None
     return address
 
 
+def _sweep(history: History) -> None:
+    try:
+        history.sweep()
+    except EaselError as error:
+        logger.warning("The history was not swept: %s", error)
+
+
 def main() -> None:
     """Serve the page as the ``EASEL_*`` settings say, until the process is ended."""
     settings = load_settings()
-    logging.basicConfig(level=settings.log_level,
-                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("httpx", "httpcore", "PIL"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    configure_logging(settings.log_level, settings.log_format)
     # Uploads and finished pictures; read when components are made.
     os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
-    backend = build_backend(settings)
-    page = build_page(load_playground(backend.registry, backend))
-    address = serve(page, settings)
+    history = open_history(settings)
+    backend = build_backend(settings, history=history)
+    playground = load_playground(backend.registry, backend, history, settings)
+    playground.votes = open_votes(settings)
+    page = build_page(playground)
+    address = serve(page, settings, history, backend)
+    threading.Thread(target=_sweep, args=(history,), name="sweep", daemon=True).start()
     print(f"Easel is at {address}", flush=True)
     try:
         page.block_thread()
     finally:
         backend.close()
+        history.close()

@@ -25,6 +25,27 @@ LESSONS = {
         "difference.",
         "Ramesh et al., 2021, “Zero-Shot Text-to-Image Generation”",
     ),
+    "unclip": (
+        "How unCLIP draws",
+        "CLIP knows of a text what a picture of it would look like, roughly. A first network, the "
+        "prior, starts from noise and turns the prompt into a CLIP embedding as a picture would "
+        "have it; switch it off, and the decoder gets the text’s own embedding instead, which "
+        "shows what the prior is for. A second network, the decoder, starts from noise too and "
+        "takes it away in a few steps until a picture is left that has this embedding. Because it "
+        "draws from an embedding, it also draws variations of any picture, walks from one picture "
+        "to another, and turns a picture towards what a text says. Guidance compares what the "
+        "decoder sees with what it is told and without it, and follows the difference.",
+        "Ramesh et al., 2022, “Hierarchical Text-Conditional Image Generation with CLIP Latents”",
+    ),
+    "kandinsky": (
+        "How Kandinsky 2.2 draws",
+        "The same idea as unCLIP’s, trained on photographs and paintings of the web: a prior of a "
+        "billion weights imagines a CLIP embedding, and a decoder draws latents that MoVQ turns "
+        "into pixels. Its parts come to the device one after the other, so that it needs no more "
+        "memory than the largest of them.",
+        "Razzhigaev et al., 2023, “Kandinsky: an Improved Text-to-Image Synthesis with Image Prior "
+        "and Latent Diffusion”",
+    ),
     "vqgan_clip": (
         "How VQGAN+CLIP draws",
         "Nothing is trained here: a picture is improved until it fits. It starts as a plain field "

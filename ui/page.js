@@ -52,6 +52,17 @@
     });
     const actions = element("div", "actions");
     actions.append(save, again);
+    const handOff = find("#hand-off label span")?.textContent.trim();
+    if (card.id && handOff) {
+      const start = element("button", "", handOff);
+      start.type = "button";
+      start.addEventListener("click", () => {
+        // The server ignores what follows the id; a second click must differ from the first.
+        type("#hand-off textarea, #hand-off input", `${card.id} ${Date.now()}`);
+        dialog.close();
+      });
+      actions.append(start);
+    }
     const facts = element("div", "facts");
     facts.append(element("h3", "", card.prompt), list, actions);
     const body = element("div", "body");
@@ -81,22 +92,87 @@
     }
   }
 
+  // The forms of a comparison --------------------------------------------------------------
+  function readPane(form) {
+    const field = (name) => form.querySelector(`[data-field=${name}]`).value;
+    const pipeline = field("pipeline");
+    const options = {};
+    for (const group of form.querySelectorAll("fieldset")) {
+      group.hidden = group.dataset.pipeline !== pipeline;
+      if (group.hidden) continue;
+      for (const input of group.querySelectorAll("[data-option]")) {
+        const name = input.dataset.option;
+        if (input.type === "checkbox") {
+          if (input.checked !== input.hasAttribute("data-default")) options[name] = input.checked;
+        } else if (input.value !== input.dataset.default && input.value !== "") {
+          if (input.tagName === "SELECT") options[name] = JSON.parse(input.value);
+          else options[name] = input.type === "number" ? Number(input.value) : input.value;
+        }
+      }
+    }
+    return { pipeline, num_images: Number(field("num_images")), seed: field("seed") || null, options };
+  }
+
+  function readPanes() {
+    const forms = [...document.querySelectorAll(".pane-form:not([hidden])")];
+    if (forms.length) type("#compare-panes textarea", JSON.stringify(forms.map(readPane)));
+  }
+
+  function changePanes(by) {
+    const forms = [...document.querySelectorAll(".pane-form")];
+    const count = forms.filter((form) => !form.hidden).length + by;
+    forms.forEach((form, index) => { form.hidden = index >= count; });
+    for (const button of document.querySelectorAll("[data-panes]")) {
+      button.disabled = button.dataset.panes > 0 ? count >= forms.length : count <= 2;
+    }
+    readPanes();
+  }
+
+  document.addEventListener("input", (event) => {
+    if (event.target.closest(".pane-form")) readPanes();
+  });
+  // A suggestion takes the place of the prompt's last word.
+  document.addEventListener("click", (event) => {
+    const chosen = event.target.closest("[data-complete]");
+    const field = find("#compare-prompt textarea, #compare-prompt input");
+    if (!chosen || !field) return;
+    const text = field.value.replace(/\S*$/, chosen.dataset.complete);
+    type("#compare-prompt textarea, #compare-prompt input", `${text} `);
+    field.focus();
+  });
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches(".pane-form")) return;
+    event.preventDefault();
+    find("#compare-run:not(:disabled)")?.click();
+  });
+
   document.addEventListener("click", (event) => {
     const target = event.target.closest(
-      "[data-details], [data-prompt], [data-api], .examples [role=tab]");
+      "[data-details], [data-prompt], [data-api], [data-panes], [data-act], .examples [role=tab]");
     if (!target) return;
     if (target.matches("[data-api]")) find("footer .show-api")?.click();
     else if (target.dataset.details) show(target);
+    else if (target.dataset.act) {
+      target.disabled = true;
+      // The server ignores the stamp; a second press must differ from the first.
+      type("#model-act textarea, #model-act input",
+        `${target.dataset.act} ${target.dataset.model} ${Date.now()}`);
+    } else if (target.dataset.panes) changePanes(Number(target.dataset.panes));
     else if (target.dataset.prompt) type("#prompt textarea", target.dataset.prompt);
     else openKind(target);
   });
 
+  // The first of some buttons that is on the open tab.
+  function press(...names) {
+    names.map((name) => find(`${name}:not(:disabled)`)).find((b) => b?.checkVisibility())?.click();
+  }
+
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      find("#generate:not(:disabled)")?.click();
+      press("#generate", "#compare-run", "#rerank-run");
     } else if (event.key === "Escape" && !dialog?.open) {
-      find("#stop:not(:disabled)")?.click();
+      press("#stop", "#compare-stop");
     } else if (dialog?.open && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
       step(event.key === "ArrowRight" ? 1 : -1);
     } else if (event.target.matches?.(".examples [role=tab]") && event.key.startsWith("Arrow")) {

@@ -6,10 +6,21 @@ import gradio as gr
 
 from ui import strings
 from ui.api import add_endpoints
+from ui.compare_api import add_compare_endpoints
+from ui.history_api import add_history_endpoints
+from ui.lab import Lab
+from ui.lab_api import add_lab_endpoints
+from ui.models_api import add_models_endpoint
 from ui.pictures import PictureStore
 from ui.playground import Playground
+from ui.tabs.compare import build_compare
 from ui.tabs.generate import build_generate, stop_session_of
+from ui.tabs.history import build_history
+from ui.tabs.lab import build_lab
+from ui.tabs.models import build_models
+from ui.tabs.rerank import build_rerank
 from ui.theme import PLAIN
+from ui.walk_api import add_walk_endpoint
 
 # Files are kept for a day after they were made, and looked through every hour.
 DELETE_CACHE_S = (3600, 86400)
@@ -24,8 +35,16 @@ def build_page(playground: Playground) -> gr.Blocks:
         stage = gr.HTML("", elem_id="stage", render=False, **PLAIN)
         store = PictureStore(stage)
         add_endpoints(playground, store)  # first, so that they get the names
+        add_compare_endpoints(playground, store)
+        lab = Lab(playground)
+        add_lab_endpoints(lab)
+        add_walk_endpoint(playground, store)
+        if playground.history is not None:
+            add_history_endpoints(playground.history)
+        if playground.models is not None:
+            add_models_endpoint(playground.models)
         with gr.Tabs(elem_id="tabs"):
-            _add_tabs(playground, page, store, stage)
+            _add_tabs(playground, page, store, stage, lab)
         gr.HTML(f'<span>{strings.FOOTER}</span><button data-api>API</button>', elem_id="colophon",
                 **PLAIN)
         page.unload(stop_session_of(playground))
@@ -33,6 +52,18 @@ def build_page(playground: Playground) -> gr.Blocks:
 
 
 def _add_tabs(playground: Playground, page: gr.Blocks, store: PictureStore, stage: gr.HTML,
-              ) -> None:
+              lab: Lab) -> None:
     with gr.Tab(strings.TAB_GENERATE, id="generate"):
-        build_generate(playground, page, store, stage)
+        inputs = build_generate(playground, page, store, stage)
+    with gr.Tab(strings.TAB_COMPARE, id="compare"):
+        build_compare(playground, store)
+    with gr.Tab(strings.TAB_RERANK, id="rerank"):
+        build_rerank(playground, store)
+    with gr.Tab(strings.TAB_LAB, id="lab"):
+        build_lab(lab)
+    if playground.history is not None:
+        with gr.Tab(strings.TAB_HISTORY, id="history") as tab:
+            build_history(playground, playground.history, inputs, tab)
+    if playground.models is not None:
+        with gr.Tab(strings.TAB_MODELS, id="models") as tab:
+            build_models(playground.models, tab)

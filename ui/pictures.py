@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.errors import EaselError
 from pipelines.events import Candidate, Result
 from pipelines.metadata import picture_metadata, picture_name, save_png
 from pipelines.options import option_fields
@@ -27,6 +28,25 @@ class PictureStore:
     def __init__(self, owner: gr.HTML) -> None:
         self._owner = owner
 
+    def new_folder(self) -> Path:
+        """A folder of its own; its name cannot be guessed: who has an address may see the file.
+
+        Raises:
+            EaselError: it cannot be made.
+        """
+        folder = Path(self._owner.GRADIO_CACHE) / "pictures" / secrets.token_urlsafe(16)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise EaselError(f"The folder of EASEL_DATA_DIR cannot be used: "
+                             f"{(error.strerror or str(error)).lower()}.") from None
+        return folder
+
+    def serve(self, path: Path) -> Path:
+        """Let a browser fetch a file of ``new_folder``; returns its path."""
+        self._owner.move_resource_to_block_cache(path)
+        return path
+
     def keep(self, request: Request, result: Result, pipeline: Pipeline) -> list[Card]:
         """Write the pictures of a run.
 
@@ -41,9 +61,7 @@ class PictureStore:
         Raises:
             EaselError: a file cannot be written.
         """
-        # The folder's name cannot be guessed: who has the address of a picture may see it.
-        folder = Path(self._owner.GRADIO_CACHE) / "pictures" / secrets.token_urlsafe(16)
-        folder.mkdir(parents=True)
+        folder = self.new_folder()
         cards = []
         for candidate in result.candidates:
             metadata = picture_metadata(result, candidate)
@@ -54,7 +72,9 @@ class PictureStore:
                 path=path, prompt=request.prompt, generator=pipeline.title, seed=candidate.seed,
                 clip_score=candidate.scores.get("clip"),
                 probability=candidate.scores.get("probability"),
-                facts=tuple(_facts(request, result, candidate, pipeline))))
+                facts=tuple(_facts(request, result, candidate, pipeline)),
+                guide_score=candidate.metadata.get("guide_score"),
+                picture_id=str(candidate.metadata.get("picture_id", ""))))
         return cards
 
 
@@ -68,6 +88,8 @@ def _facts(request: Request, result: Result, candidate: Candidate,
         yield "CLIP score", f"{score:.4f} (cosine similarity)"
     if (probability := candidate.scores.get("probability")) is not None:
         yield "Probability", f"{100 * probability:.1f} % among the pictures of this run"
+    if (score := candidate.metadata.get("guide_score")) is not None:
+        yield "Guide’s score", f"{score:.4f}, by the CLIP that guided it: not comparable"
     yield "Size", f"{width_px} × {height_px} px"
     stopped = ", stopped early" if result.metadata.get("stopped") else ""
     yield "Run", f"{seconds(result.elapsed_s)}{stopped}"

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from compare.votes import VoteBook
+from history.store import History
+from pipelines.model_shelf import ModelShelf, shelf_of
 from pipelines.registry import Registry
+from pipelines.settings import Settings, load_settings
 from pipelines.vocabulary import Vocabulary
 from serving.backend import Backend
+from ui.comparison import ComparisonShelf
 from ui.examples import world_sampler
 from ui.jobs import SessionRuns
 
@@ -25,12 +30,28 @@ class Playground:
         backend: where requests run.
         vocabulary: words that the embedded models know; None where it is not installed.
         surprise: says a new scene of the world; None where the world is not installed.
+        history: where finished pictures are kept; None where none are.
+        votes: votes on comparisons; they end with the process unless given a table.
+        settings: the operator's.
     """
 
     registry: Registry
     backend: Backend
     vocabulary: Vocabulary | None = None
     surprise: Callable[[], str] | None = None
+    history: History | None = None
+    votes: VoteBook = field(default_factory=VoteBook)
+    settings: Settings = field(default_factory=load_settings)
+
+    @cached_property
+    def comparisons(self) -> ComparisonShelf:
+        """The last comparisons of all visitors."""
+        return ComparisonShelf()
+
+    @cached_property
+    def models(self) -> ModelShelf | None:
+        """The models and what may be done with them; None where they come from no catalogue."""
+        return shelf_of(getattr(self.backend, "cache", None), self.settings.offline)
 
     @cached_property
     def runs(self) -> SessionRuns:
@@ -38,11 +59,17 @@ class Playground:
         return SessionRuns(self.backend)
 
 
-def load_playground(registry: Registry, backend: Backend) -> Playground:
-    """A playground with what is installed of the embedded models' vocabulary and world."""
+def load_playground(registry: Registry, backend: Backend,
+                    history: History | None = None,
+                    settings: Settings | None = None) -> Playground:
+    """A playground with what is installed of the embedded models' vocabulary and world.
+
+    Settings are read from the environment where they are not given.
+    """
     try:
         vocabulary = Vocabulary.load()
     except FileNotFoundError as error:
         logger.info("Unknown words are not marked: %s.", error)
         vocabulary = None
-    return Playground(registry, backend, vocabulary, world_sampler())
+    return Playground(registry, backend, vocabulary, world_sampler(), history,
+                      settings=settings or load_settings())

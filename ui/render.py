@@ -23,7 +23,7 @@ def render_run(view: RunView) -> str:
         parts.append(
             f'<section class="panel ranking" aria-label="{escape(strings.RANKING_TITLE)}">'
             f'<header><h2>{escape(strings.RANKING_TITLE)}</h2></header>'
-            + _tiles((_card(card, rank, named=True) for rank, card in enumerate(ranking, 1)),
+            + tiles_of((_card(card, rank, named=True) for rank, card in enumerate(ranking, 1)),
                      len(ranking), crowded=True)
             + "</section>")
     return "".join(parts)
@@ -31,10 +31,10 @@ def render_run(view: RunView) -> str:
 
 def render_empty(samples: Sequence[Card] = (), num_images: int = 4) -> str:
     """The stage before the first run: samples or blanks, as large as the pictures will be."""
-    tiles = [_sample(card) for card in samples] or [_blank() for _ in range(num_images)]
+    tiles = [_sample(card) for card in samples] or [blank_tile() for _ in range(num_images)]
     hint = strings.SAMPLES_STAGE if samples else strings.EMPTY_STAGE
     return (f'<section class="panel empty"><header><p class="status">{escape(hint)}</p></header>'
-            f'<div class="bar rest"></div>{_tiles(tiles, len(tiles), crowded=False)}</section>')
+            f'<div class="bar rest"></div>{tiles_of(tiles, len(tiles), crowded=False)}</section>')
 
 
 def render_panel(panel: Panel, crowded: bool) -> str:
@@ -48,11 +48,11 @@ def render_panel(panel: Panel, crowded: bool) -> str:
         tiles = [_card(card, rank) for rank, card in enumerate(panel.cards, 1)]
     else:
         drawn = panel.preview.images if panel.preview else ()
-        tiles = [_preview(panel, data_uri(image)) for image in drawn]
+        tiles = [preview_tile(panel, data_uri(image)) for image in drawn]
         if panel.phase in ("waiting", "running"):
-            tiles += [_blank() for _ in range(panel.num_images - len(tiles))]
-    body = _tiles(tiles, panel.num_images, crowded) if tiles else ""
-    body = f'<div class="drawn">{body}{_curves(panel)}</div>'
+            tiles += [blank_tile() for _ in range(panel.num_images - len(tiles))]
+    body = tiles_of(tiles, panel.num_images, crowded) if tiles else ""
+    body = f'<div class="drawn">{body}{loss_curves(panel)}</div>'
     # Said once it is over; the progress bar is there for those who ask meanwhile.
     busy = panel.phase in ("waiting", "running")
     role = 'role="alert"' if panel.phase == "failed" else (
@@ -60,10 +60,11 @@ def render_panel(panel: Panel, crowded: bool) -> str:
     return (f'<section class="panel {panel.phase}" aria-label="{escape(panel.title)}">'
             f'<header><h2>{escape(panel.title)}</h2>'
             f'<p class="status" {role}>{escape(panel.status())}</p></header>'
-            f"{_bar(panel)}{body}</section>")
+            f"{progress_bar(panel)}{body}</section>")
 
 
-def _bar(panel: Panel) -> str:
+def progress_bar(panel: Panel) -> str:
+    """The bar under a panel's head; of the same height when nothing moves."""
     if panel.phase not in ("waiting", "running"):
         return '<div class="bar rest"></div>'
     if not panel.total:
@@ -75,17 +76,20 @@ def _bar(panel: Panel) -> str:
             f'<span style="width:{share:.1f}%"></span></div>')
 
 
-def _tiles(tiles: Iterable[str], count: int, crowded: bool) -> str:
+def tiles_of(tiles: Iterable[str], count: int, crowded: bool) -> str:
+    """A grid of tiles whose columns suit their number."""
     size = "one" if count == 1 else "few" if count <= 4 else "many"
     size += " small" if crowded else ""
     return f'<div class="tiles {size}">{"".join(tiles)}</div>'
 
 
-def _blank() -> str:
+def blank_tile() -> str:
+    """The place of a picture to come."""
     return '<figure class="tile blank"><div class="frame"></div><figcaption></figcaption></figure>'
 
 
-def _preview(panel: Panel, url: str) -> str:
+def preview_tile(panel: Panel, url: str) -> str:
+    """A picture in the making."""
     alt = escape(f"{panel.prompt} (in the making)")
     return (f'<figure class="tile preview"><div class="frame"><img src="{url}" alt="{alt}"></div>'
             "<figcaption></figcaption></figure>")
@@ -97,27 +101,27 @@ def _card(card: Card, rank: int, named: bool = False) -> str:
         f"CLIP {card.clip_score:.3f}</span>")
     right = (f'<span class="from">{escape(card.generator)}</span>' if named
              else f'<span class="from seed">seed {card.seed}</span>')
-    return (f'<figure class="tile done">{_frame(card, rank)}'
+    return (f'<figure class="tile done">{picture_frame(card, rank)}'
             f'<figcaption><span class="rank">{rank}</span>{score}'
             f"{right}</figcaption></figure>")
 
 
 def _sample(card: Card) -> str:
-    return (f'<figure class="tile sample">{_frame(card, 1)}'
+    return (f'<figure class="tile sample">{picture_frame(card, 1)}'
             f"<figcaption>{escape(card.prompt)}</figcaption></figure>")
 
 
-def _frame(card: Card, rank: int) -> str:
+def picture_frame(card: Card, rank: int) -> str:
     """The picture as a button that opens it large; page.js reads the details."""
     details = escape(json.dumps({
         "url": card.url, "filename": card.path.name, "prompt": card.prompt, "rank": rank,
-        "seed": card.seed, "facts": card.facts}, ensure_ascii=False))
+        "seed": card.seed, "facts": card.facts, "id": card.picture_id}, ensure_ascii=False))
     return (f'<button type="button" class="frame" data-details="{details}" '
             f'aria-label="Open picture {rank} large: {escape(card.prompt)}">'
             f'<img src="{escape(card.url)}" alt="{escape(card.prompt)}"></button>')
 
 
-def _curves(panel: Panel) -> str:
+def loss_curves(panel: Panel) -> str:
     """The loss curves of an optimised picture, each with its last value."""
     drawn = [_curve(name, points) for name, points in panel.losses.items() if len(points) > 1]
     return f'<div class="curves">{"".join(drawn)}</div>' if drawn else ""

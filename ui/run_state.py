@@ -33,6 +33,9 @@ class Card:
         clip_score: cosine similarity of the ranker, in [-1, 1]; None where nothing ranked it.
         probability: share of this picture among those ranked with it, in [0, 1].
         facts: label and value of everything worth reading when the picture is large.
+        guide_score: similarity by the CLIP that guided the picture, where one did; it was
+            optimised against and compares with nothing else.
+        picture_id: its name in the history; empty where it is not kept.
     """
 
     path: Path
@@ -42,6 +45,8 @@ class Card:
     clip_score: float | None
     probability: float | None
     facts: tuple[tuple[str, str], ...]
+    guide_score: float | None = None
+    picture_id: str = ""
 
     @property
     def url(self) -> str:

@@ -1,0 +1,1 @@
+"""The history: every finished picture with its settings, in a database and a store of files."""

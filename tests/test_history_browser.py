@@ -1,0 +1,221 @@
+"""The History tab in headless Chromium, as a person uses it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from pipelines.metadata import read_png
+from tests.served import App
+from tests.test_browser import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
+from tests.test_history_recall import A1111_FILES
+from ui import strings
+
+PATIENCE_MS = 90_000  # a busy machine is slow, not wrong
+SCRIPT = "a cat <img src=x onerror=alert(1)>"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App(shared_password="hush")
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        expect.set_options(timeout=PATIENCE_MS)
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+        expect.set_options(timeout=5000)
+
+
+@pytest.fixture
+def visit(app: App, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens the page as a new visitor; fails the test on an error in the console."""
+    pages, errors = [], []
+
+    def open_page(size: tuple[int, int] = DESKTOP, scheme: str = "light") -> Page:
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]},
+                                      color_scheme=scheme)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: errors.append(f"a script ran: {dialog.message}"))
+        page.goto(app.url)
+        page.wait_for_selector("#generate:not(:disabled)")
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.context.close()
+    assert errors == []
+
+
+def draw(page: Page, prompt: str) -> None:
+    """Two pictures, by Etching alone."""
+    page.get_by_role("tab", name=strings.TAB_GENERATE).click()
+    page.locator("#prompt textarea").fill(prompt)
+    page.locator("#choose-sketch input").uncheck()
+    page.locator("#count-etching input").fill("2")
+    page.locator("#generate").click()
+    expect(page.locator("#stage .tile.done")).to_have_count(2)
+    expect(page.locator(f'#stage .tile.done img[alt="{prompt}"]')).to_have_count(2)
+    expect(page.locator("#generate")).to_be_enabled()
+
+
+def history(page: Page) -> None:
+    page.get_by_role("tab", name=strings.TAB_HISTORY).click()
+
+
+def test_a_picture_is_kept_found_used_and_restored(visit: Callable[..., Page], app: App,
+                                                   tmp_path: Path) -> None:
+    page = visit()
+    draw(page, SCRIPT)
+    page.reload()
+    page.wait_for_selector("#generate:not(:disabled)")
+    history(page)
+    tiles = page.locator("#kept .tile")
+    expect(tiles).to_have_count(2)
+    expect(tiles.first.locator("img")).to_have_attribute("alt", SCRIPT)
+    expect(tiles.first.locator("img")).to_have_js_property("complete", True)
+    assert tiles.first.locator("img").evaluate("image => image.naturalWidth") == 64
+    page.locator("#search-kept input, #search-kept textarea").fill("dog")
+    expect(page.locator("#kept")).to_have_text(strings.HISTORY_NO_MATCH)
+    page.locator("#search-kept input, #search-kept textarea").fill("CAT")
+    expect(tiles).to_have_count(2)
+
+    tiles.first.locator("button").click()
+    expect(page.locator(".kept-prompt")).to_have_text(SCRIPT)
+    seed = page.locator(".kept-facts dd").nth(1).inner_text()
+    with page.expect_download() as saved:
+        page.get_by_text(strings.SAVE_PNG).click()
+    saved.value.save_as(tmp_path / "saved.png")
+    assert str(read_png((tmp_path / "saved.png").read_bytes())["easel"]["seed"]) == seed
+    page.locator("#rating").get_by_text("4", exact=True).click()
+    page.locator("#favourite input").check()
+    page.locator("#delete-kept").click()
+    expect(page.locator(".kept-prompt small")).to_have_text(strings.DELETED_MARK)
+    page.locator("#history-back").click()
+    expect(tiles).to_have_count(1)
+    page.get_by_role("button", name=strings.HISTORY_FILTERS).click()
+    page.get_by_label(strings.HISTORY_DELETED).check()
+    expect(tiles).to_have_count(1)
+    tiles.first.locator("button").click()
+    expect(page.locator("#delete-kept")).to_have_text(strings.RESTORE)
+    expect(page.locator("#favourite input")).to_be_checked()
+    page.locator("#delete-kept").click()
+    expect(page.locator("#delete-kept")).to_have_text(strings.DELETE)
+
+    page.locator("#prompt textarea").evaluate("e => e.value = 'something else'")
+    page.locator("#reuse").click()
+    expect(page.locator("#filled-note")).to_contain_text("From Easel: prompt, seed, generator")
+    expect(page.locator("#prompt textarea")).to_have_value(SCRIPT)
+    expect(page.locator("#choose-sketch input")).not_to_be_checked()
+    expect(page.locator("#count-etching input")).to_have_value("1")
+    page.locator("#generate").click()
+    expect(page.locator("#stage .tile.done .seed")).to_have_text([f"seed {seed}"])
+
+
+def test_vary_draws_the_next_seeds_at_once(visit: Callable[..., Page]) -> None:
+    page = visit()
+    draw(page, "a dog")
+    seeds = [int(text.removeprefix("seed ")) for text in
+             page.locator("#stage .seed").all_inner_texts()]
+    history(page)
+    page.locator("#kept .tile button").first.click()
+    page.locator("#vary").click()
+    after = sorted((seed + 2) % 2**32 for seed in seeds)
+    expect(page.locator("#stage .seed").first).to_have_text(
+        re.compile("|".join(f"seed {seed}" for seed in after)))
+    expect(page.locator("#stage .tile.done")).to_have_count(2)
+
+
+def test_a_candidate_becomes_the_init_image_and_both_know_it(visit: Callable[..., Page]) -> None:
+    page = visit()
+    draw(page, "a seed")
+    page.locator("#stage .tile.done button").first.click()
+    page.locator("dialog[open]").get_by_text("Start Sketch from it").click()
+    expect(page.locator("#filled-note")).to_contain_text("Sketch starts from the picture")
+    expect(page.locator("#choose-sketch input")).to_be_checked()
+    expect(page.locator("#choose-etching input")).not_to_be_checked()
+    page.locator("#prompt textarea").fill("a tree")
+    page.locator("#count-sketch input").fill("1")
+    page.locator("#generate").click()
+    expect(page.locator('#stage .tile.done img[alt="a tree"]')).to_have_count(1)
+    history(page)
+    expect(page.locator("#kept .tile")).to_have_count(3)
+    page.locator("#kept .tile button").first.click()
+    kin = page.get_by_role("region", name=strings.ANCESTORS, exact=True)
+    expect(kin.locator("img")).to_have_attribute("alt", "a seed")
+    kin.locator("button").click()
+    expect(page.locator(".kept-prompt")).to_have_text("a seed")
+    expect(page.get_by_role("region", name=strings.DESCENDANTS, exact=True).locator("img")
+           ).to_have_attribute("alt", "a tree")
+
+
+def test_two_browsers_never_see_each_others_pictures(visit: Callable[..., Page], app: App) -> None:
+    anna, ben = visit(), visit()
+    draw(anna, "annas secret")
+    history(ben)
+    expect(ben.locator("#kept")).to_have_text(strings.HISTORY_NONE)
+    history(anna)
+    source = anna.locator("#kept img").first.get_attribute("src") or ""
+    assert anna.request.get(app.url + source).status == 200
+    assert ben.request.get(app.url + source).status == 404
+    # Unless both know the password of the shared history.
+    for page in (anna, ben):
+        page.get_by_role("button", name=strings.SHARED_LABEL).click()
+        page.locator("#shared-password input").fill("hush")
+        page.locator("#sign-in").click()
+        expect(page.locator("#history-shared")).to_contain_text(strings.SHARED_IN)
+    draw(anna, "for all")
+    ben.get_by_role("tab", name=strings.TAB_GENERATE).click()
+    history(ben)
+    expect(ben.locator("#kept img")).to_have_count(2)
+    expect(ben.locator("#kept img").first).to_have_attribute("alt", "for all")
+    ben.locator("#sign-out").click()
+    expect(ben.locator("#kept")).to_have_text(strings.HISTORY_NONE)
+
+
+def test_a_dropped_picture_brings_its_settings_back(visit: Callable[..., Page],
+                                                    tmp_path: Path) -> None:
+    page = visit()
+    for name in ("png", "jpeg", "webp"):
+        file = tmp_path / f"castle.{name}"
+        file.write_bytes(A1111_FILES[name])
+        page.locator("#prompt textarea").fill("something else")
+        page.locator("#recall input[type=file]").set_input_files(file)
+        expect(page.locator("#prompt textarea")).to_have_value(re.compile(r"^a castle, \(det"))
+        expect(page.locator("#filled-note")).to_contain_text("Sampler Euler a")
+    (tmp_path / "plain.png").write_bytes(b"no picture")
+    page.locator("#recall input[type=file]").set_input_files(tmp_path / "plain.png")
+    expect(page.locator("#filled-note [role=alert]")).to_contain_text("not a PNG, JPEG or WebP")
+    page.get_by_role("button", name=strings.SETTINGS_LABEL).click()
+    expect(page.locator("#seed input, #seed textarea")).to_have_value("965400086")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_all(visit: Callable[..., Page], scheme: str) -> None:
+    page = visit(PHONE, scheme)
+    draw(page, "a small cat")
+    history(page)
+    boxes = [page.locator("#kept .tile").nth(i).bounding_box() for i in (0, 1)]
+    assert all(boxes)
+    assert boxes[0]["y"] == boxes[1]["y"], "two in a row"  # type: ignore[index]
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+    page.locator("#kept .tile button").first.click()
+    expect(page.locator(".kept-large")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]

@@ -1,0 +1,107 @@
+"""The history on the command line, in the data folder that the settings name."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from history.build import open_history
+from history.recorder import Recorder
+from pipelines.__main__ import main
+from pipelines.settings import load_settings
+from serving.backend import LocalBackend
+from tests.kept import new_picture
+from tests.noise import linear_cache, noise_registry
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "data"
+
+
+def draw(*args: str) -> int:
+    """``generate`` with the noise pipeline and the history of the settings."""
+    history = open_history(load_settings())
+    try:
+        return main([*args, "--pipeline", "noise", "--out", "out"],
+                    LocalBackend(noise_registry(), linear_cache(), record=Recorder(history)))
+    finally:
+        history.close()
+
+
+def listed(capsys: pytest.CaptureFixture[str], *args: str) -> list[list[str]]:
+    capsys.readouterr()
+    assert main(["history", "list", *args]) == 0
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_drawn_listed_shown_exported_deleted_restored(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert draw("a red apple", "--num-images", "2", "--seed", "7") == 0
+    assert draw("a blue car", "--num-images", "1", "--seed", "3",
+                "--init-image", "out/a-red-apple-noise-7.png") == 0
+    rows = listed(capsys)
+    assert [row[row.index("seed") + 1] for row in rows] == ["3", "8", "7"]
+    car, _, apple = (row[0] for row in rows)
+    assert [row[0] for row in listed(capsys, "--text", "CAR")] == [car]
+    assert [row[0] for row in listed(capsys, "--size", "1", "--page", "3")] == [apple]
+    assert listed(capsys, "--until", "2020-01-01") == []
+    assert len(listed(capsys, "--since", "2020-01-01", "--model", "linear/8")) == 3
+    assert listed(capsys, "--owners") == [["local", "3", "pictures"]]
+
+    assert main(["history", "show", car[:8]]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["id"], facts["prompt"], facts["ancestors"]) == (car, "a blue car", [apple])
+    assert Path(facts["path"]).read_bytes() == Path("out/a-blue-car-noise-3.png").read_bytes()
+
+    assert main(["history", "export", "--text", "apple", "--out", "apples.zip"]) == 0
+    assert zipfile.ZipFile("apples.zip").namelist() == [
+        "pictures/a-red-apple-noise-8.png", "pictures/a-red-apple-noise-7.png", "history.json"]
+    assert main(["history", "export", car]) == 0
+    [other] = tmp_path.glob("easel-history-*.zip")
+    assert len(zipfile.ZipFile(other).namelist()) == 2
+
+    assert main(["history", "delete", car, apple]) == 0
+    assert len(listed(capsys)) == 1
+    assert len(listed(capsys, "--deleted")) == 2
+    assert main(["history", "restore", car]) == 0
+    assert main(["history", "delete", apple, "--forever"]) == 0
+    assert len(listed(capsys)) == 2
+    assert listed(capsys, "--deleted") == []
+
+
+@pytest.mark.parametrize(("args", "code", "words"), [
+    (["show", "abc"], 1, "local has no picture called 'abc'."),
+    (["delete", "abc"], 1, "local has no picture called 'abc'."),
+    (["restore", "abc"], 1, "local has no picture called 'abc'."),
+    (["show", ""], 2, "Several pictures begin with ''"),
+    (["list", "--since", "yesterday"], 2, "A day is given as 2026-11-24, not 'yesterday'."),
+    (["list", "--page", "0"], 2, "--page"),
+    (["export", "--text", "nothing"], 1, "There are no such pictures, so nothing was written."),
+    (["export", "--out", "data/history/history.sqlite/e.zip"], 1, "could not be written"),
+    (["show"], 2, "Missing argument"), (["unheard-of"], 2, "No such command"),
+])
+def test_faults_are_one_sentence(args: list[str], code: int, words: str,
+                                 capsys: pytest.CaptureFixture[str]) -> None:
+    history = open_history(load_settings())
+    history.add("local", [new_picture(seed=1), new_picture(seed=2)])
+    history.close()
+    assert main(["history", *args]) == code
+    written = capsys.readouterr()
+    assert words in written.err
+    assert "Traceback" not in written.err
+    assert len([line for line in written.err.splitlines() if line.strip()]) == 1
+
+
+def test_pictures_are_written_where_the_history_is_full(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("EASEL_VISITOR_QUOTA", "10")
+    assert draw("a red apple", "--num-images", "1", "--seed", "7") == 0
+    assert Path("out/a-red-apple-noise-7.png").is_file()
+    assert "Your history is full" in capsys.readouterr().err
+    assert listed(capsys) == []

@@ -1,0 +1,92 @@
+"""What a picture's settings fill in on the Generate tab, and what they leave alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from history.recall import Recalled, recall, recalled_from_facts
+from history.records import Filters
+from pipelines.dalle import DallePipeline
+from pipelines.registry import Registry
+from pipelines.vqgan_clip import VQGANCLIPPipeline
+from tests.kept import new_picture, opened
+from tests.test_history_recall import A1111_FILES
+from ui.controls import GenerateInputs, build_choice, build_options
+from ui.history_render import render_facts, render_gallery, render_note, render_prompt
+from ui.recall import fill, outputs
+
+
+@pytest.fixture(scope="module")
+def inputs() -> GenerateInputs:
+    with gr.Blocks(analytics_enabled=False):
+        groups = [build_choice(pipeline, chosen=True)
+                  for pipeline in (DallePipeline(), VQGANCLIPPipeline())]
+        for group in groups:
+            build_options(group)
+        return GenerateInputs(gr.Textbox(), gr.Textbox(), groups, gr.HTML(), gr.File(),
+                              gr.Textbox())
+
+
+def named(inputs: GenerateInputs, updates: dict[Any, Any]) -> dict[str, Any]:
+    """Updates by readable names, as in "dalle.top_k"."""
+    names: dict[Any, str] = {inputs.prompt: "prompt", inputs.seed: "seed"}
+    for group in inputs.controls:
+        own = group.pipeline.name
+        names |= {group.chosen: own, group.num_images: f"{own}.count", group.init_image: f"{own}."}
+        names |= {component: f"{own}.{name}" for name, component in group.options.items()}
+    return {names[component]: value for component, value in updates.items()}
+
+
+def test_easels_own_picture_fills_everything_of_its_generator(inputs: GenerateInputs) -> None:
+    facts = new_picture(seed=9, num_images=3, options={"guidance_scale": 4.0, "top_k": 10**9,
+                                                       "unheard_of": 1}).facts
+    filled = fill(inputs, recalled_from_facts(facts))
+    values = named(inputs, filled.updates)
+    assert (values["prompt"], values["seed"]) == ("a red apple", "9")
+    assert (values["dalle"], values["vqgan_clip"], values["dalle.count"]) == (True, False, 3)
+    assert (values["dalle.guidance_scale"], values["dalle.top_k"]) == (4.0, 64), "bounds hold"
+    assert not [name for name in values if name.startswith("vqgan_clip.")]
+    assert "top k 1000000000" in filled.note
+    assert "unheard of 1" in filled.note
+    assert named(inputs, fill(inputs, recalled_from_facts(facts), 2**32 + 5, 1).updates)[
+        "seed"] == "5", "seeds go round"
+
+
+def test_another_tools_picture_leaves_the_ticks_alone(inputs: GenerateInputs) -> None:
+    filled = fill(inputs, recall(A1111_FILES["png"]))
+    values = named(inputs, filled.updates)
+    assert values == {"prompt": "a castle, (detailed:1.2)\non a hill", "seed": "965400086",
+                      "dalle.guidance_scale": 7.5}
+    assert filled.note.startswith("From A1111: prompt, seed, guidance scale. Without a place here:")
+    assert "negative prompt blurry" in filled.note
+
+
+def test_a_generator_that_is_not_installed_is_told(inputs: GenerateInputs) -> None:
+    filled = fill(inputs, Recalled("Easel", "x", pipeline="janus", options={"top_k": 5}))
+    assert named(inputs, filled.updates) == {"prompt": "x", "dalle.top_k": 5}
+    assert "generator janus" in filled.note
+    nothing = fill(inputs, Recalled("ComfyUI"))
+    assert (nothing.updates, nothing.note) == ({}, "From ComfyUI: nothing that fits.")
+    assert len(outputs(inputs, {})) == len(inputs.components())
+
+
+def test_script_is_inert_wherever_it_comes_from(inputs: GenerateInputs, tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+    with opened(tmp_path) as history:
+        [kept] = history.add("me", [new_picture(
+            evil, pipeline=evil[:60], model=evil, options={evil: evil}, versions={evil: evil},
+            elapsed_s=evil, weights={evil: evil}, stopped=evil)])
+        html = [render_gallery(history.page("me"), Filters(text=evil), Registry()),
+                render_gallery(history.page("me", Filters(text="no")), Filters(text="no"),
+                               Registry()),
+                render_prompt(kept), render_facts(kept, Registry()),
+                render_note(fill(inputs, Recalled(evil, evil, options={evil: evil},
+                                                  other=((evil, evil),))).note)]
+    for text in html:
+        assert "<script" not in text
+        assert "<img src=x" not in text
+        assert "\"'>" not in text
