@@ -30,7 +30,7 @@ ENDPOINTS = {"/generate", "/rerank", "/stop", "/pipelines", "/examples", "/surpr
              "/history_delete", "/history_restore", "/history_rate", "/history_token",
              "/picture_settings", "/compare", "/vote", "/leaders",
              "/clips", "/classify", "/index", "/search", "/near_duplicates",
-             "/text_picture_matrix", "/picture_map"}
+             "/text_picture_matrix", "/picture_map", "/models"}
 LONG = {"steps": 400, "pause_s": 0.05}  # far longer than any test waits
 
 

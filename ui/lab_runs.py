@@ -107,11 +107,15 @@ def connect(lab: Lab, listen: Callable[..., Any], work: Work, inputs: set[Any],
         run = lab.playground.runs.start(request.session_hash or "", visitor_of(request), PLACE)
         yield _update(render_note(strings.LAB_STARTING), busy=True)
         try:
+            download: Any = gr.skip()
             with closing(_shown(work(Asked(values, run.visitor, run, rebuild)))) as steps:
-                yield from steps
+                for changes in steps:
+                    download = changes[-1]
+                    yield changes
         finally:
             lab.playground.runs.end(run)
-        yield _update(None, busy=False)
+        # Once more: a part that has just been opened may have missed it.
+        yield *_update(None, busy=False)[:-1], download
 
     listen(handler, inputs, outputs.components(), show_progress="hidden", concurrency_limit=None,
            trigger_mode="once", api_visibility="private")

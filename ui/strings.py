@@ -7,7 +7,7 @@ TAGLINE = "Type a prompt. Each generator draws it, and CLIP puts the pictures in
 
 PROMPT_LABEL = "Prompt"
 PROMPT_PLACEHOLDER = "What should be in the picture?"
-FIRST_PROMPT = "three bananas"
+FIRST_PROMPT = "a red apple next to a blue car at the beach"
 GENERATORS_LABEL = "Generators"
 COUNT_LABEL = "Pictures"
 TAB_GENERATE = "Generate"

@@ -89,7 +89,8 @@ def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.T
                       value="files", label=strings.RERANK_SOURCE, visible=has_history,
                       elem_id="rerank-source")
     files = gr.File(label=strings.RERANK_FILES, file_count="multiple", type="filepath",
-                    file_types=IMAGE_SUFFIXES, height=120, elem_id="rerank-files")
+                    file_types=IMAGE_SUFFIXES, height=120, elem_id="rerank-files",
+                    elem_classes="upload")
     with gr.Row(visible=False) as row:
         count = gr.Number(16, label=strings.RERANK_COUNT, precision=0, minimum=1,
                           maximum=MAX_FILES, min_width=80)
