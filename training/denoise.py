@@ -27,6 +27,7 @@ WHITE_SHARE = 0.5  # of the plain fields
 MIXED_SHARE = 0.25  # of the pictures that were on their way to another one
 BLUR_CELLS = (96, 48, 24, 12, 6)
 BLOTCHES = 0.25
+NEARLY_FINISHED = 0.05  # root mean square of what is missing, below which a picture counts less
 
 
 def unfinished(pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -44,7 +45,7 @@ def unfinished(pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Te
     def chance(share: float) -> Tensor:
         return torch.rand(count, 1, 1, 1, generator=generator) < share
 
-    pictures = torch.where(chance(0.5), jittered(pictures, generator), pictures).clamp(0, 1)
+    pictures = torch.where(chance(0.3), jittered(pictures, generator), pictures).clamp(0, 1)
     colour = torch.rand(count, 3, 1, 1, generator=generator)
     field = torch.where(chance(WHITE_SHARE), torch.ones_like(colour), colour)
     field = torch.where(chance(MIXED_SHARE), pictures.roll(1, 0), field.expand_as(pictures))
@@ -72,7 +73,7 @@ def _blurred(picture: Tensor, cells: int) -> Tensor:
 
 
 def pull_loss(pictures: Tensor, finished: Tensor, text: Tensor,
-              encode_image: Callable[[Tensor], Tensor]) -> Tensor:
+              encode_image: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """One minus the cosine between the similarity's gradient and the way to the finished picture.
 
     Args:
@@ -82,7 +83,8 @@ def pull_loss(pictures: Tensor, finished: Tensor, text: Tensor,
         encode_image: pictures to features; differentiable twice, so not compiled.
 
     Returns:
-        The mean over the batch, in [0, 2].
+        The mean over the batch, in [0, 2], where those that are nearly finished count less; the
+        gradients (B, 3, s, s) and the cosines (B,), both detached.
     """
     moving = pictures.detach().requires_grad_()
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
@@ -90,4 +92,7 @@ def pull_loss(pictures: Tensor, finished: Tensor, text: Tensor,
         similarity = (image * text).sum()
         (gradient,) = torch.autograd.grad(similarity, moving, create_graph=True)
     way = (finished - pictures).flatten(1)
-    return (1 - F.cosine_similarity(gradient.flatten(1), way, dim=1)).mean()
+    cosines = F.cosine_similarity(gradient.flatten(1), way, dim=1)
+    weights = (way.square().mean(1).sqrt() / NEARLY_FINISHED).clamp_max(1)
+    loss = (weights * (1 - cosines)).sum() / weights.sum()
+    return loss, gradient.detach(), cosines.detach()

@@ -28,9 +28,9 @@ from pipelines.models.clip import ClipModel, build
 from pipelines.vocabulary import Vocabulary
 from training.data import World, prefetched
 from training.degrade import degrade, meaningless, scrambled
-from training.denoise import pull_loss, unfinished
+from training.denoise import pull_loss
+from training.drafts import Drafts
 from training.export import export
-from training.failures import Failures
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
 from training.train_dalle import load_vqgan
 from training.world.captions import hard_negative
@@ -124,29 +124,6 @@ class Pairs:
             captions.append(self.world.caption(scene, salt, language or "en"))
             negatives.append(self.world.caption(wrong, salt + rng.randint(0, 1), language or "en"))
         return captions + negatives
-
-
-class Unfinished:
-    """Makes batches for ``pull_loss``: unfinished and finished pictures and their captions' ids.
-
-    Args:
-        config: with ``denoise``: pictures a step, and ``denoise_kinds``: shares of kinds of scene.
-        pairs: whose size and vocabulary are used.
-    """
-
-    def __init__(self, config: dict[str, Any], pairs: Pairs) -> None:
-        self.pairs, self.count, self.seed = pairs, config["denoise"], config["seed"]
-        self.sampler = pairs.world.sampler(config["split"] + "-unfinished",
-                                           kinds=config["denoise_kinds"])
-
-    def batch(self, step: int) -> Batch:
-        """Batch ``step``: unfinished and finished pictures (B, 3, s, s) in [0, 1], ids (B, 32)."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        scenes = [self.sampler.sample(step * self.count + k) for k in range(self.count)]
-        pictures = self.pairs.world.render(scenes, self.pairs.size_px)
-        finished, pictures = unfinished(pictures, generator)
-        texts = [self.pairs.world.caption(scene, step) for scene in scenes]
-        return pictures, finished, self.pairs.vocabulary(texts, context_length=32)
 
 
 class PictureLoss:
@@ -250,20 +227,15 @@ def train(config: dict[str, Any]) -> dict[str, float]:
 
     encode_image = compiled(encode_plainly, config)
     encode_text = compiled(clip.encode_text, config)
-    failures = None
-    if config.get("failures"):
-        failures = Failures(load_vqgan(), pairs.size_px, config["failures"], config["moved"],
-                            config["seed"])
-    drafts = Unfinished(config, pairs) if config.get("denoise") else None
-    batches = prefetched(lambda i: (pairs.batch(i), drafts.batch(i) if drafts else None), loop.step)
+    drafts = None
+    if config.get("denoise"):
+        drafts = Drafts(config, world, pairs.size_px, load_vqgan(), loop.accelerator.autocast)
+        drafts.begin_at(loop.step)
+    batches = prefetched(
+        lambda i: (pairs.batch(i), drafts.taken_back(i) if drafts else None), loop.step)
     for step in loop.steps():
         pair, draft = next(batches)
         pictures, ids, labels = (t.to(loop.device) for t in pair)
-        if failures is not None and loop.progress >= config["failures_from"]:
-            with loop.accelerator.autocast():
-                wrong, said = failures.step(ids[: len(ids) // 2], encode_text, encode_image, clip)
-            pictures, ids = torch.cat([pictures, wrong]), torch.cat([ids, said])
-            labels = F.pad(labels, (0, len(said), 0, len(wrong)), value=-1.0)
         with loop.accelerator.autocast():
             text = F.normalize(encode_text(ids).float(), dim=-1)
         loss_of = PictureLoss(clip, encode_image, text, labels)
@@ -275,13 +247,16 @@ def train(config: dict[str, Any]) -> dict[str, float]:
             pictures = torch.cat([moved, pictures[half:]])
         with loop.accelerator.autocast():
             loss, logits = loss_of(pictures)
-        pull = torch.zeros(())
-        if draft is not None:
-            begun, finished, said = (t.to(loop.device) for t in draft)
+        pulls = {}
+        if drafts is not None and draft is not None:
+            begun, finished, said = (
+                torch.cat(parts) for parts in zip(draft, *drafts.on_the_way(), strict=True))
             with loop.accelerator.autocast():
                 text = F.normalize(encode_text(said).float(), dim=-1)
-                pull = pull_loss(begun, finished, text, encode_plainly)
+                pull, gradients, cosines = pull_loss(begun, finished, text, encode_plainly)
+            drafts.move(gradients[len(draft[0]):])
             loss = loss + config["denoise_weight"] * pull
+            pulls = drafts.means(cosines)
         loop.backward(loss)
         loop.scenes += config["batch_size"]
         with torch.no_grad():
@@ -293,7 +268,7 @@ def train(config: dict[str, Any]) -> dict[str, float]:
                 .float()
                 .mean()
             )
-        loop.log(loss=loss, hard=hard, top1=top, pull=pull)
+        loop.log(loss=loss, hard=hard, top1=top, **pulls)
         if step % 500 == 499:
             print(evaluate(wrap(loop.ema.eval(), config), world, 300), flush=True)
     return finish(loop, world, config)
