@@ -22,7 +22,7 @@ from benchmarks.search import search_figures
 from benchmarks.speed import rounded, speed
 from benchmarks.tasks import TASKS, WORLD_TASK
 from benchmarks.zero_shot import lab_figures, lab_table
-from pipelines.catalogue import EMBEDDED, Catalogue
+from pipelines.checkpoints.catalogue import EMBEDDED, Catalogue
 from pipelines.registry import Registry, build_registry
 from pipelines.settings import load_settings
 from serving.backend import LocalBackend

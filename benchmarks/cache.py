@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.roofline import machine
-from pipelines.loaders import read_safetensors
+from pipelines.checkpoints.loaders import read_safetensors
 from pipelines.model_cache import ModelCache
 from pipelines.weights import file_sha256
 

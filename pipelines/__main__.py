@@ -12,16 +12,16 @@ import typer
 from typer.core import TyperGroup
 
 from history.build import open_history
-from pipelines.compare_cli import add_compare_commands
+from pipelines.commands.compare import add_compare_commands
+from pipelines.commands.history import app as history_app
+from pipelines.commands.lab import add_lab_commands
+from pipelines.commands.walk import walk_command
 from pipelines.errors import EaselError, InvalidRequest
 from pipelines.generate import Outcome, generate
-from pipelines.history_cli import app as history_app
 from pipelines.images import MAX_BYTES
-from pipelines.lab_cli import add_lab_commands
 from pipelines.options import option_fields
 from pipelines.registry import build_registry
 from pipelines.settings import load_settings
-from pipelines.walk_cli import walk_command
 from serving.backend import LocalBackend
 from serving.build import build_backend
 

@@ -15,9 +15,9 @@ from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor
 
-from pipelines.catalogue import Catalogue
+from pipelines.checkpoints.catalogue import Catalogue
+from pipelines.checkpoints.choices import model_field, with_choices
 from pipelines.events import Event, Preview, Progress, Result
-from pipelines.model_choices import model_field, with_choices
 from pipelines.models.transformer import ImageTransformer, KVCache
 from pipelines.models.vqgan import VQGAN
 from pipelines.options import Options

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.model_tiers import ModelKey
-from pipelines.out_of_memory import in_batches
+from pipelines.cache.out_of_memory import in_batches
+from pipelines.cache.tiers import ModelKey
 
 if TYPE_CHECKING:
     from pipelines.models.clip import ClipModel

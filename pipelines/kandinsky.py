@@ -20,11 +20,11 @@ from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor
 
-from pipelines.catalogue import Catalogue
+from pipelines.checkpoints.catalogue import Catalogue
+from pipelines.checkpoints.choices import model_field, with_choices
 from pipelines.errors import Cancelled, InvalidRequest
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.images import load_image
-from pipelines.model_choices import model_field, with_choices
 from pipelines.options import Options
 from pipelines.pixels import to_uint8
 from pipelines.precision import Precision, dtype_for

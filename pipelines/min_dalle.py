@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from pipelines.checkpoints.choices import model_field
 from pipelines.code_writing import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
-from pipelines.model_choices import model_field
 from pipelines.models.min_dalle import (
     NUM_CODES,
     START_CODE,

@@ -4,7 +4,7 @@
 for a model at once, it is built once, on the cache's own thread, which also keeps two
 constructions apart (libraries patch globals while they build) and outside any inference mode.
 
-What is where is decided under a lock (``pipelines.model_tiers``); loads and moves follow on that
+What is where is decided under a lock (``pipelines.cache.tiers``); loads and moves follow on that
 one thread in the order of the decisions, so that memory never holds more than was decided.
 """
 
@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipelines.cache_stats import CacheStats, measured_bytes, stats_of
+from pipelines.cache.leases import LeaseBook
+from pipelines.cache.memory import megabytes
+from pipelines.cache.mover import MEMORY_ERRORS, Loader, ModelMover
+from pipelines.cache.stats import CacheStats, measured_bytes, stats_of
+from pipelines.cache.tiers import Entry, ModelKey, Move, Tier, Tiers
 from pipelines.embeddings import Embeddings
 from pipelines.errors import Cancelled, EaselError, OutOfMemory, WeightsError
-from pipelines.leases import LeaseBook
-from pipelines.memory import megabytes
-from pipelines.model_mover import MEMORY_ERRORS, Loader, ModelMover
-from pipelines.model_tiers import Entry, ModelKey, Move, Tier, Tiers
 
 __all__ = ["MEMORY_ERRORS", "Loader", "ModelCache", "measured_bytes"]
 
@@ -44,7 +44,7 @@ class ModelCache:
         device: where models are used.
         dtype: dtype of a lease that names none.
         budget_bytes: the most that models may take on the device together; None for no limit.
-            Idle models leave to make room, see ``pipelines.model_tiers``; leased and pinned ones
+            Idle models leave to make room, see ``pipelines.cache.tiers``; leased and pinned ones
             never do.
         host_budget_bytes: the most that models that left the device may take in host memory;
             0 drops them.

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from pipelines.catalogue import EMBEDDED
+from pipelines.checkpoints.catalogue import EMBEDDED
 
 Precision = Literal["auto", "float32", "bfloat16"]
 

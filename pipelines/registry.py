@@ -17,7 +17,7 @@ from pipelines.options import Options, option_fields
 from pipelines.request import Request
 
 if TYPE_CHECKING:
-    from pipelines.catalogue import Catalogue
+    from pipelines.checkpoints.catalogue import Catalogue
 
 
 def _never() -> bool:
@@ -167,12 +167,12 @@ def build_registry(catalogue: Catalogue | None = None) -> Registry:
     Raises:
         WeightsError: the catalogue cannot be read.
     """
-    from pipelines.catalogue import Catalogue
+    from pipelines.checkpoints.catalogue import Catalogue
+    from pipelines.checkpoints.choices import are_here, is_ready
     from pipelines.dalle import DallePipeline
     from pipelines.janus import JanusPipeline
     from pipelines.kandinsky import PARTS, KandinskyPipeline
     from pipelines.min_dalle import MinDallePipeline
-    from pipelines.model_choices import are_here, is_ready
     from pipelines.unclip import UnclipPipeline
     from pipelines.vqgan_clip import VQGANCLIPPipeline
 

@@ -17,12 +17,12 @@ import torch
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from pipelines.catalogue import Catalogue
+from pipelines.checkpoints.catalogue import Catalogue
+from pipelines.checkpoints.choices import model_field, with_choices
 from pipelines.embeddings import image_features, text_features
 from pipelines.errors import Cancelled, InvalidRequest, WeightsError
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.images import load_image
-from pipelines.model_choices import model_field, with_choices
 from pipelines.options import Options
 from pipelines.pixels import enlarge, to_uint8
 from pipelines.precision import dtype_for

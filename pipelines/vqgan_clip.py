@@ -14,14 +14,14 @@ import torch
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from pipelines.catalogue import Catalogue
+from pipelines.checkpoints.catalogue import Catalogue
+from pipelines.checkpoints.choices import model_field, with_choices
 from pipelines.cutouts import Augmentations, Cutouts
 from pipelines.errors import Cancelled, InvalidRequest
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.guided import Guide, Painting
 from pipelines.images import fit_square, load_image
 from pipelines.latents import Init, Latents, Optimiser, Schedule, start_latents
-from pipelines.model_choices import model_field, with_choices
 from pipelines.options import Options
 from pipelines.pixels import enlarge, to_uint8
 from pipelines.precision import Precision, dtype_for

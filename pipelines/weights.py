@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipelines.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.checkpoints.loaders import loader, missing_file
+from pipelines.checkpoints.quarantine import quarantine
 from pipelines.errors import WeightsError
-from pipelines.loaders import loader, missing_file
-from pipelines.quarantine import quarantine
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -214,6 +214,6 @@ def pinned(catalogue: Catalogue) -> Catalogue:
 
 
 if __name__ == "__main__":
-    from pipelines.weights_cli import main
+    from pipelines.commands.weights import main
 
     main()

@@ -6,10 +6,10 @@ import torch
 
 from history.recorder import Recorder
 from history.store import History
-from pipelines.catalogue import Catalogue, open_catalogue
-from pipelines.memory import device_budget, resolve
+from pipelines.cache.memory import device_budget, resolve
+from pipelines.cache.mover import HOST
+from pipelines.checkpoints.catalogue import Catalogue, open_catalogue
 from pipelines.model_cache import ModelCache
-from pipelines.model_mover import HOST
 from pipelines.registry import Registry, build_registry
 from pipelines.settings import Settings
 from pipelines.weights import CatalogueLoader

@@ -16,7 +16,7 @@ import torch
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from pipelines.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
 from pipelines.dalle import DallePipeline
 from pipelines.metadata import read_png
 from pipelines.model_cache import ModelCache

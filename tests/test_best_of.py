@@ -13,7 +13,7 @@ from PIL import Image
 
 from compare.bundle import read_folder, read_zip
 from pipelines.__main__ import main
-from pipelines.compare_cli import parse_pane
+from pipelines.commands.compare import parse_pane
 from pipelines.errors import InvalidRequest
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.metadata import read_png

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.catalogue import Catalogue, CatalogueEntry, open_catalogue
-from pipelines.downloads import INCOMING, Download, Downloads
+from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, open_catalogue
+from pipelines.checkpoints.downloads import INCOMING, Download, Downloads
+from pipelines.checkpoints.quarantine import FOLDER
+from pipelines.commands.weights import main
 from pipelines.errors import WeightsError
 from pipelines.model_cache import ModelCache
 from pipelines.models import vqgan
-from pipelines.quarantine import FOLDER
 from pipelines.weights import CatalogueLoader, file_sha256, is_complete
-from pipelines.weights_cli import main
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.test_weights import VQGAN_CONFIG
 from training.export import export

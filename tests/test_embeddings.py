@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipelines.cache.out_of_memory import in_batches
 from pipelines.embeddings import Embeddings, image_features, text_features
 from pipelines.errors import OutOfMemory
 from pipelines.guided import Guide
 from pipelines.model_cache import ModelCache
 from pipelines.models.clip import ClipModel
-from pipelines.out_of_memory import in_batches
 from pipelines.prompts import WeightedPrompt
 from pipelines.rerank import RANKER, rank
 from tests.noise import LinearLoader

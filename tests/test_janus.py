@@ -16,11 +16,11 @@ from transformers import (
 )
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
-from pipelines.catalogue import CatalogueEntry, ModelFile
+from pipelines.checkpoints.catalogue import CatalogueEntry, ModelFile
+from pipelines.checkpoints.loaders import loader
 from pipelines.errors import WeightsError
 from pipelines.events import Preview, Progress, Result
 from pipelines.janus import JANUS, JanusPipeline
-from pipelines.loaders import loader
 from pipelines.model_cache import ModelCache
 from pipelines.models.janus import Janus
 from pipelines.registry import Registry, RunContext

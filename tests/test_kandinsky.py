@@ -13,8 +13,8 @@ import torch
 from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
 from PIL import Image
 
-from pipelines.catalogue import Catalogue
-from pipelines.downloads import Downloads
+from pipelines.checkpoints.catalogue import Catalogue
+from pipelines.checkpoints.downloads import Downloads
 from pipelines.errors import Cancelled, InvalidRequest, WeightsError
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, UNET, KandinskyPipeline

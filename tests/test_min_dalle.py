@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from pipelines.catalogue import CatalogueEntry, ModelFile
+from pipelines.checkpoints.catalogue import CatalogueEntry, ModelFile
+from pipelines.checkpoints.loaders import loader
 from pipelines.errors import WeightsError
-from pipelines.loaders import loader
 from pipelines.models.min_dalle import GRID, NUM_CODES, START_CODE, Detokenizer, MinDalle
 from pipelines.sampling import guide
 

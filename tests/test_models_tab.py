@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from pipelines.catalogue import Catalogue
-from pipelines.downloads import Downloads
+from pipelines.cache.shelf import ModelRow, ModelShelf, shelf_of
+from pipelines.checkpoints.catalogue import Catalogue
+from pipelines.checkpoints.downloads import Downloads
 from pipelines.errors import Busy, EaselError, InvalidRequest, WeightsError
 from pipelines.model_cache import ModelCache
-from pipelines.model_shelf import ModelRow, ModelShelf, shelf_of
 from pipelines.models import vqgan
 from pipelines.weights import CatalogueLoader, pinned
 from tests.hub_server import Hub, Repository, serve_hub

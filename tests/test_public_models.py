@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from pipelines.catalogue import Catalogue, CatalogueEntry
+from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry
+from pipelines.checkpoints.choices import is_ready, with_choices
 from pipelines.dalle import DallePipeline
 from pipelines.errors import InvalidRequest, WeightsError
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.min_dalle import DETOKENIZER, TRANSFORMER, MinDallePipeline
 from pipelines.model_cache import ModelCache
-from pipelines.model_choices import is_ready, with_choices
 from pipelines.models.min_dalle import NUM_CODES, Detokenizer, MinDalle, MinDalleConfig
 from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
 from pipelines.options import option_fields

@@ -8,8 +8,8 @@ import pytest
 import torch
 from pydantic import ByteSize
 
+from pipelines.cache.memory import Share, device_budget, resolve, total_bytes
 from pipelines.errors import EaselError
-from pipelines.memory import Share, device_budget, resolve, total_bytes
 from pipelines.settings import PREFIX, Settings, load_settings, settings_table
 from serving.build import build_cache
 

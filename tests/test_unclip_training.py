@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.catalogue import CatalogueEntry
+from pipelines.checkpoints.catalogue import CatalogueEntry
+from pipelines.checkpoints.loaders import loader
 from pipelines.errors import WeightsError
-from pipelines.loaders import loader
 from pipelines.models.unclip import UnclipDecoder, UnclipPrior, build_decoder, build_prior
 from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR
 from training.export import export_diffusers

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.catalogue import CATALOGUE_PATH, Catalogue, CatalogueEntry, ModelFile
+from pipelines.checkpoints.catalogue import CATALOGUE_PATH, Catalogue, CatalogueEntry, ModelFile
+from pipelines.checkpoints.loaders import read_checkpoint
+from pipelines.checkpoints.pins import Pins
+from pipelines.commands.weights import app, main
 from pipelines.errors import OutOfMemory, WeightsError
-from pipelines.loaders import read_checkpoint
 from pipelines.model_cache import ModelCache, measured_bytes
 from pipelines.models import clip, transformer, vqgan
-from pipelines.pins import Pins
 from pipelines.weights import (
     CatalogueLoader,
     Verifier,
@@ -25,7 +26,6 @@ from pipelines.weights import (
     pinned,
     stored_bytes,
 )
-from pipelines.weights_cli import app, main
 from training.export import export
 
 VQGAN_CONFIG = {"resolution": 32, "ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1,

@@ -40,7 +40,7 @@ CROWDS = (
 
 def load_vqgan() -> VQGAN | None:
     """The embedded VQGAN, or None before it was trained."""
-    from pipelines.catalogue import Catalogue
+    from pipelines.checkpoints.catalogue import Catalogue
     from pipelines.weights import load_model
 
     catalogue = Catalogue.load()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.catalogue import open_catalogue
+from pipelines.checkpoints.catalogue import open_catalogue
+from pipelines.checkpoints.choices import choice_label, choices
 from pipelines.classify import (
     Classification,
     class_features,
@@ -20,7 +21,6 @@ from pipelines.classify import (
 )
 from pipelines.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.features import Features
-from pipelines.model_choices import choice_label, choices
 from pipelines.rerank import RANKER
 from search.collections import (
     Collection,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.model_shelf import ModelShelf
+from pipelines.cache.shelf import ModelShelf
 from ui.api import OBJECT, add_endpoint, json_value
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from pipelines.licences import UNSTATED, licence_words
-from pipelines.memory import megabytes
-from pipelines.model_shelf import ModelRow, ModelShelf
+from pipelines.cache.memory import megabytes
+from pipelines.cache.shelf import ModelRow, ModelShelf
+from pipelines.checkpoints.licences import UNSTATED, licence_words
 from ui import strings
 from ui.run_state import seconds
 

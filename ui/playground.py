@@ -9,7 +9,7 @@ from functools import cached_property
 
 from compare.votes import VoteBook
 from history.store import History
-from pipelines.model_shelf import ModelShelf, shelf_of
+from pipelines.cache.shelf import ModelShelf, shelf_of
 from pipelines.registry import Registry
 from pipelines.settings import Settings, load_settings
 from pipelines.vocabulary import Vocabulary

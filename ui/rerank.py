@@ -11,7 +11,7 @@ import numpy as np
 
 from history.records import Filters
 from history.store import History
-from pipelines.catalogue import Catalogue
+from pipelines.checkpoints.catalogue import Catalogue
 from pipelines.errors import InvalidRequest
 from pipelines.images import load_image, resize
 from pipelines.request import MAX_PROMPT_CHARS

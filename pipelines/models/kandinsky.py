@@ -33,9 +33,9 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from pipelines.catalogue import CatalogueEntry
+from pipelines.checkpoints.catalogue import CatalogueEntry
+from pipelines.checkpoints.loaders import fill, missing_file, read_safetensors
 from pipelines.errors import WeightsError
-from pipelines.loaders import fill, missing_file, read_safetensors
 
 DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 

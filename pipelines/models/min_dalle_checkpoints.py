@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipelines.catalogue import CatalogueEntry
+from pipelines.checkpoints.catalogue import CatalogueEntry
+from pipelines.checkpoints.loaders import fill
 from pipelines.errors import WeightsError
-from pipelines.loaders import fill
 from pipelines.models.hastened_vqgan import hastened
 from pipelines.models.min_dalle import (
     HEAD_WIDTH,

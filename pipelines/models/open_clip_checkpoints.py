@@ -24,9 +24,9 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import Tensor, nn
 
-from pipelines.catalogue import CatalogueEntry
+from pipelines.checkpoints.catalogue import CatalogueEntry
+from pipelines.checkpoints.loaders import WithoutRandomNumbers, fill
 from pipelines.errors import WeightsError
-from pipelines.loaders import WithoutRandomNumbers, fill
 from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, Tokenizer, image_size
 from pipelines.models.hastened import hastened
 from pipelines.models.vqgan_checkpoints import read_tensors, weights_path

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from pipelines.catalogue import CatalogueEntry
+from pipelines.checkpoints.catalogue import CatalogueEntry
+from pipelines.checkpoints.loaders import WithoutRandomNumbers, fill, missing_file, read_safetensors
 from pipelines.errors import WeightsError
-from pipelines.loaders import WithoutRandomNumbers, fill, missing_file, read_safetensors
 from pipelines.models.unclip import build_decoder, build_prior
 
 INDEX, CONFIG, WEIGHTS = "model_index.json", "config.json", "diffusion_pytorch_model.safetensors"

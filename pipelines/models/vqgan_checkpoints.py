@@ -18,15 +18,15 @@ from typing import Any
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from pipelines.catalogue import CatalogueEntry
-from pipelines.errors import WeightsError
-from pipelines.loaders import (
+from pipelines.checkpoints.catalogue import CatalogueEntry
+from pipelines.checkpoints.loaders import (
     WithoutRandomNumbers,
     fill,
     missing_file,
     read_checkpoint,
     read_safetensors,
 )
+from pipelines.errors import WeightsError
 from pipelines.models.hastened_vqgan import hastened
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 

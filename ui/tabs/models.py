@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from pipelines.cache.shelf import ModelShelf
 from pipelines.errors import EaselError, InvalidRequest
-from pipelines.model_shelf import ModelShelf
 from ui import strings
 from ui.models_render import render_models
 from ui.theme import LIVE, PLAIN

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from pipelines.model_tiers import Entry, Tiers
+from pipelines.cache.tiers import Entry, Tiers
 
 State = Literal["disk", "host", "loading", "device"]
 

@@ -8,10 +8,15 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from pipelines.catalogue import CATALOGUE_PATH, Catalogue, CatalogueEntry, open_catalogue
-from pipelines.downloads import Download, Downloads
+from pipelines.cache.memory import megabytes
+from pipelines.checkpoints.catalogue import (
+    CATALOGUE_PATH,
+    Catalogue,
+    CatalogueEntry,
+    open_catalogue,
+)
+from pipelines.checkpoints.downloads import Download, Downloads
 from pipelines.errors import EaselError, WeightsError
-from pipelines.memory import megabytes
 from pipelines.settings import Settings, load_settings
 from pipelines.weights import bytes_on_disk, file_sha256, is_complete, load_model, pinned
 

@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from pipelines.cache.memory import free_bytes
+from pipelines.cache.tiers import Entry, Move
 from pipelines.errors import OutOfMemory
-from pipelines.memory import free_bytes
-from pipelines.model_tiers import Entry, Move
 
 logger = logging.getLogger(__name__)
 MEMORY_ERRORS = (MemoryError, torch.OutOfMemoryError)

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 # Frames between a lease and the code that asked for it.
-_BETWEEN = ("contextlib", "pipelines.leases", "pipelines.model_cache", "pipelines.registry")
+_BETWEEN = ("contextlib", "pipelines.cache.leases", "pipelines.model_cache", "pipelines.registry")
 
 
 @dataclass(frozen=True, eq=False)

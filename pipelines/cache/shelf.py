@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pipelines.cache_stats import CacheStats, ModelStats
-from pipelines.catalogue import EMBEDDED, Catalogue, CatalogueEntry
-from pipelines.downloads import Downloads
+from pipelines.cache.stats import CacheStats, ModelStats
+from pipelines.checkpoints.catalogue import EMBEDDED, Catalogue, CatalogueEntry
+from pipelines.checkpoints.downloads import Downloads
+from pipelines.checkpoints.licences import licence_words
 from pipelines.errors import Busy, Cancelled, EaselError
-from pipelines.licences import licence_words
 from pipelines.model_cache import ModelCache
 from pipelines.weights import CatalogueLoader, bytes_on_disk, is_complete
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from pipelines.cache.mover import MEMORY_ERRORS
 from pipelines.errors import OutOfMemory
-from pipelines.model_mover import MEMORY_ERRORS
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
