@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.errors import SearchIndexError
-from search.index import Snapshot, VectorIndex
+from search.index import VectorIndex
+from search.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import faiss

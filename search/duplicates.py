@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.errors import InvalidRequest
-from search.index import Snapshot
+from search.snapshot import Snapshot
 
 BLOCK = 2048
 MAX_PICTURES = 200_000  # every pair is looked at

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.errors import InvalidRequest
 from search import approximate
-from search.index import Item, Snapshot
+from search.snapshot import Item, Snapshot
 
 MAX_LIMIT = 1000
 EXACT_ROWS = approximate.FROM_ROWS
@@ -119,7 +119,7 @@ def nearest(snapshot: Snapshot, query: np.ndarray, limit: int, threshold: float 
         share = count / max(1, len(snapshot))
         rows = approximate.propose(snapshot, query, round(limit / share))
         if rows is not None:
-            proposed = rows if snapshot.dense else np.flatnonzero(np.isin(snapshot.rows, rows))
+            proposed = rows if snapshot.dense else snapshot.positions_of(rows)
             positions = proposed if mask is None else proposed[mask[proposed]]
     similarities = snapshot.features(positions) @ query
     order = top(similarities, limit)

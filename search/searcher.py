@@ -12,8 +12,10 @@ import numpy as np
 from pipelines.errors import InvalidRequest, SearchIndexError
 from pipelines.features import Features
 from search.collections import Collection
-from search.index import Snapshot, VectorIndex, find_index
+from search.index import VectorIndex
+from search.opening import find_index
 from search.query import combine
+from search.snapshot import Snapshot
 from serving.backend import Backend
 
 MAX_TEXT_CHARS = 2000

@@ -20,11 +20,15 @@ import numpy as np
 from pipelines.errors import InvalidRequest
 from pipelines.features import Features
 from search import approximate
+from search.database import only_writer
 from search.files import Decoded, PictureFile, decode_all
-from search.index import Item, VectorIndex, drop_outdated, only_writer, open_index
+from search.index import VectorIndex
+from search.opening import drop_outdated, open_index
+from search.snapshot import Item
 from serving.backend import Backend
 
 BATCH_SIZE = 64
+FIRST_BATCH = 8  # the device begins before the first ``BATCH_SIZE`` pictures are decoded
 IN_FLIGHT = 2  # batches on their way to the device, so that it need not wait for the disk
 
 
@@ -140,12 +144,13 @@ def embed_files(files: Sequence[PictureFile], backend: Backend, clip: Features,
     Yields:
         Decoded pictures, in order, with the features of the readable ones among them.
     """
-    decoded = decode_all(files, clip.image_size)
+    decoded, size = decode_all(files, clip.image_size), min(FIRST_BATCH, BATCH_SIZE)
     waiting: deque[tuple[list[Decoded], Future[Features] | None]] = deque()
     with closing(decoded), ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="embed") as pool:
         try:
             while True:
-                batch = list(islice(decoded, BATCH_SIZE))
+                batch = list(islice(decoded, size))
+                size = min(2 * size, BATCH_SIZE)
                 if batch:
                     squares = [p.square for p in batch if p.square is not None]
                     if not squares:

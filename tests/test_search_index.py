@@ -11,17 +11,11 @@ import pytest
 
 from pipelines.errors import IndexOutdated, SearchIndexError
 from search import approximate
-from search.index import (
-    DATABASE,
-    Item,
-    VectorIndex,
-    drop_outdated,
-    find_index,
-    index_folder,
-    only_writer,
-    open_index,
-)
+from search.database import DATABASE, only_writer
+from search.index import VectorIndex
+from search.opening import drop_outdated, find_index, index_folder, open_index
 from search.query import Filters, allowed, nearest, search, top
+from search.snapshot import Item
 
 MODEL, DIM = "embedded/clip-ranker", 8
 OLD, NEW = "a" * 64, "b" * 64
@@ -231,3 +225,15 @@ def test_large_indexes_are_searched_through_codes(tmp_path: Path,
     # Codes that cannot be read are done without.
     codes.write_bytes(b"cut short")
     assert nearest(index.snapshot(), drawn[11], 1)[1][0] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_rows_are_looked_up_among_those_that_are_left(tmp_path: Path) -> None:
+    index = open_index(tmp_path, MODEL, OLD, DIM)
+    index.add(items(*map(str, range(9))), vectors(9))
+    index.remove(["0", "4"])
+    snapshot = index.snapshot()
+    assert not snapshot.dense
+    rows = np.array([0, 1, 4, 5, 8, 99])
+    assert snapshot.positions_of(rows).tolist() == [0, 3, 6]
+    assert snapshot.rows[snapshot.positions_of(rows)].tolist() == [1, 5, 8]
+    assert snapshot.positions_of(np.array([], np.int64)).tolist() == []
