@@ -7,49 +7,38 @@ strengths; Chiang et al., "Chatbot Arena" (2024), section 4, for bootstrap inter
 from __future__ import annotations
 
 import json
+import logging
+import sqlite3
+import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import choix
 import numpy as np
-from sqlalchemy import (
-    Boolean,
-    Column,
-    Connection,
-    Float,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    insert,
-    select,
-)
-from sqlalchemy.engine import URL, Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.orm import Session
 
 from compare.kinds import kind_of
+from history.database import Database
+from history.tables import CastVote
 from pipelines.errors import EaselError
-from pipelines.settings import Settings
 
+logger = logging.getLogger(__name__)
 BUSY_S = 10.0
+VOTED = "This comparison was voted on already; a vote counts once."
 BOOTSTRAPS = 100
 # A few imagined even votes between all: nobody who always won is infinitely strong.
 PRIOR = 0.1
 POINTS_PER_DECADE, MEAN_POINTS = 400.0, 1000.0
 
-_METADATA = MetaData()
-_VOTES = Table(
-    "easel_votes", _METADATA,
-    Column("comparison_id", String(64), primary_key=True),
-    Column("cast_s", Float, nullable=False), Column("voter", String(128), nullable=False),
-    Column("prompt", Text, nullable=False), Column("kind", String(32), nullable=False),
-    Column("blind", Boolean, nullable=False), Column("choice", String(8), nullable=False),
-    Column("panes", Text, nullable=False))
+# Where votes were until they came into the history's database, and what is left of that file.
+OLD_FILE, OLD_TABLE, MOVED = "votes.sqlite", "easel_votes", "votes.sqlite.moved"
 
 
 class VoteError(EaselError):
@@ -104,46 +93,36 @@ class Standing:
 
 
 class VoteBook:
-    """The votes of this machine, in a table of their own.
+    """The votes of all visitors.
 
     Args:
-        url: SQLAlchemy URL; None for votes that end with the process.
+        database: the history's; None for one that ends with this object.
 
     Raises:
-        VoteError: the table cannot be opened.
+        HistoryError: the database cannot be opened.
     """
 
-    def __init__(self, url: str | URL | None = None) -> None:
-        if url is None:
-            self._engine = create_engine("sqlite://", poolclass=StaticPool,
-                                         connect_args={"check_same_thread": False})
-        else:
-            self._engine = _engine(url)
-        with self._connect("opened") as connection:
-            if self._engine.dialect.name == "sqlite" and url is not None:
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            _METADATA.create_all(connection)
+    def __init__(self, database: Database | None = None) -> None:
+        self._folder = None
+        if database is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="easel-votes-",
+                                                       ignore_cleanup_errors=True)
+            database = Database(f"sqlite:///{Path(self._folder.name) / 'votes.sqlite'}")
+        self._database = database
 
     def cast(self, vote: Vote) -> None:
         """Count a vote.
 
         Raises:
-            VoteError: it was counted before, the choice is none of the panes, or it cannot be
-                written.
+            VoteError: it was counted before, or the choice is none of the panes.
+            HistoryError: it cannot be written.
         """
         places = range(len(vote.panes))
         if vote.choice not in (*places, "tie", "bad") or isinstance(vote.choice, bool):
             raise VoteError("A vote names one of the panes, a tie, or that all are bad.")
-        row = {"comparison_id": vote.comparison_id, "cast_s": vote.cast_s or time.time(),
-               "voter": vote.voter, "prompt": vote.prompt, "kind": vote.kind,
-               "blind": vote.blind, "choice": str(vote.choice),
-               "panes": json.dumps([dict(pane) for pane in vote.panes])}
-        with self._connect("written to") as connection:
-            try:
-                connection.execute(insert(_VOTES).values(row))
-            except IntegrityError:
-                raise VoteError("This comparison was voted on already; a vote counts once.",
-                                ) from None
+        with self._database.write() as session:
+            if not _add(session, vote):
+                raise VoteError(VOTED)
 
     def votes(self, kind: str | None = None, blind: bool | None = True) -> list[Vote]:
         """Votes in the order of their casting.
@@ -151,54 +130,79 @@ class VoteBook:
         Args:
             kind: only of prompts of this kind.
             blind: only blind votes, only open ones, or all where None.
+
+        Raises:
+            HistoryError: the database cannot be read.
         """
-        query = select(_VOTES).order_by(_VOTES.c.cast_s, _VOTES.c.comparison_id)
+        query = select(CastVote).order_by(CastVote.cast_s, CastVote.comparison_id)
         if kind is not None:
-            query = query.where(_VOTES.c.kind == kind)
+            query = query.where(CastVote.kind == kind)
         if blind is not None:
-            query = query.where(_VOTES.c.blind == blind)
-        with self._connect("read") as connection:
-            rows = connection.execute(query).mappings().all()
-        return [Vote(row["comparison_id"], row["prompt"], tuple(json.loads(row["panes"])),
-                     int(row["choice"]) if row["choice"].isdigit() else row["choice"],
-                     row["blind"], row["voter"], row["cast_s"]) for row in rows]
+            query = query.where(CastVote.blind.is_(blind))
+        with self._database.read() as session:
+            return [Vote(row.comparison_id, row.prompt, tuple(row.panes),
+                         int(row.choice) if row.choice.isdigit() else row.choice,
+                         row.blind, row.voter, row.cast_s) for row in session.scalars(query)]
+
+    def take_over(self, folder: Path) -> int:
+        """Move the votes of an older Easel here, once; returns how many there were.
+
+        Args:
+            folder: the data folder, which may hold the file that they were in.
+
+        Raises:
+            HistoryError: they cannot be written.
+            VoteError: the older file cannot be read.
+        """
+        old = folder / OLD_FILE
+        if not old.is_file():
+            return 0
+        try:
+            with closing(sqlite3.connect(old, timeout=BUSY_S)) as connection:
+                connection.row_factory = sqlite3.Row
+                tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?",
+                                            (OLD_TABLE,)).fetchall()
+                rows = connection.execute(f"SELECT * FROM {OLD_TABLE}").fetchall() if tables else []
+            votes = [_older(row) for row in rows]
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise VoteError(f"The votes of an older Easel in {OLD_FILE} cannot be read "
+                            f"({str(error).splitlines()[0]}): move the file away to go on "
+                            "without them.") from None
+        with self._database.write() as session:
+            for vote in votes:
+                _add(session, vote)
+        # Only once they are here for certain; a start that was killed before this does it again.
+        try:
+            old.replace(folder / MOVED)
+        except OSError as error:
+            logger.warning("%s was taken over but cannot be renamed: %s.", OLD_FILE, error)
+        return len(votes)
 
     def close(self) -> None:
-        """Give the table's connections back."""
-        self._engine.dispose()
-
-    @contextmanager
-    def _connect(self, what: str) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise VoteError(f"The table of votes cannot be {what}: {reason}.") from None
+        """Give back a database of its own."""
+        if self._folder is not None:
+            self._database.close()
+            self._folder.cleanup()
 
 
-def open_votes(settings: Settings) -> VoteBook:
-    """The votes of a process: in the database that the settings name, else in the data folder.
-
-    Raises:
-        VoteError: the table cannot be opened.
-    """
-    url: str | URL = settings.database_url.get_secret_value()
-    if not url:
-        folder = settings.data_dir.resolve()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise VoteError(f"The folder of EASEL_DATA_DIR cannot be used: "
-                            f"{(error.strerror or str(error)).lower()}.") from None
-        url = URL.create("sqlite", database=str(folder / "votes.sqlite"))
-    return VoteBook(url)
+def _add(session: Session, vote: Vote) -> bool:
+    """Add a vote unless it is there already; returns whether it was added."""
+    values = {"comparison_id": vote.comparison_id, "cast_s": vote.cast_s or time.time(),
+              "voter": vote.voter, "prompt": vote.prompt, "kind": vote.kind,
+              "blind": vote.blind, "choice": str(vote.choice),
+              "panes": [dict(pane) for pane in vote.panes]}
+    insert = sqlite_insert if session.get_bind().dialect.name == "sqlite" else postgresql_insert
+    added = session.execute(insert(CastVote).values(values).on_conflict_do_nothing().returning(
+        CastVote.comparison_id))
+    return added.first() is not None
 
 
-def _engine(url: str | URL) -> Engine:
-    sqlite = str(url).startswith("sqlite")
-    return create_engine(url, pool_pre_ping=True,
-                         connect_args={"timeout": BUSY_S} if sqlite else {})
+def _older(row: sqlite3.Row) -> Vote:
+    """A row of the older table."""
+    choice = str(row["choice"])
+    return Vote(row["comparison_id"], row["prompt"], tuple(json.loads(row["panes"])),
+                int(choice) if choice.isdigit() else choice, bool(row["blind"]), row["voter"],
+                float(row["cast_s"]))
 
 
 def pairs(votes: Iterable[Vote], names: Sequence[str]) -> list[np.ndarray]:

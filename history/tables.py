@@ -95,3 +95,27 @@ class Member(Base):
     visitor: Mapped[str] = mapped_column(String(64), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64))
     since_s: Mapped[float] = mapped_column(Float(53))
+
+
+class CastVote(Base):
+    """One person's word on one comparison, once.
+
+    Attributes:
+        comparison_id: what was voted on.
+        cast_s: Unix time.
+        kind: of the prompt, see ``compare.kinds``.
+        choice: index of the best pane, "tie" or "bad".
+        panes: for each "pipeline", "seed", "options" and "clip".
+    """
+
+    __tablename__ = "votes"
+    __table_args__ = (Index(None, "kind", "blind"),)
+
+    comparison_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    cast_s: Mapped[float] = mapped_column(Float(53))
+    voter: Mapped[str] = mapped_column(String(128))
+    prompt: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(String(32))
+    blind: Mapped[bool]
+    choice: Mapped[str] = mapped_column(String(8))
+    panes: Mapped[list[dict[str, Any]]] = mapped_column(JSON)

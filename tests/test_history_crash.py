@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from compare.votes import VoteBook
 from history.records import Filters
 from pipelines.metadata import read_png
 from tests.kept import opened
@@ -18,10 +19,12 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
+from compare.votes import Vote, VoteBook
 from history.recorder import Recorder
 from pipelines.events import Candidate, Result
 from tests.kept import make_history
-record = Recorder(make_history(Path(sys.argv[1])))
+history = make_history(Path(sys.argv[1]))
+record, votes = Recorder(history), VoteBook(history.database)
 seed = int(sys.argv[2])
 while True:
     candidates = []
@@ -33,12 +36,15 @@ while True:
              "weights": {"linear/8": "ab" * 32}}
     for candidate in record(Result(tuple(candidates), 0.1, facts), "me").candidates:
         print(candidate.metadata["picture_id"], candidate.seed, flush=True)
+    votes.cast(Vote(f"vote{seed}", "a red apple", ({"pipeline": "a"}, {"pipeline": "b"}), 1))
+    print("vote", seed, flush=True)
 """
 ROUNDS, REPORTS = 2, 12
 
 
 def test_a_killed_process_loses_no_finished_picture(tmp_path: Path, repository: Path) -> None:
     reported: dict[str, int] = {}
+    cast: set[str] = set()
     for round_number in range(ROUNDS):
         with subprocess.Popen(
                 [sys.executable, "-c", WRITER, str(tmp_path), str(100_000 * round_number)],
@@ -50,9 +56,13 @@ def test_a_killed_process_loses_no_finished_picture(tmp_path: Path, repository: 
             process.send_signal(signal.SIGKILL)
             lines += process.stdout.readlines()
         assert process.returncode == -signal.SIGKILL
-        reported |= {line.split()[0]: int(line.split()[1]) for line in lines
-                     if line.endswith("\n")}
-    assert len(reported) >= ROUNDS * REPORTS
+        for name, number in (line.split() for line in lines if line.endswith("\n")):
+            if name == "vote":
+                cast.add(f"vote{number}")
+            else:
+                reported[name] = int(number)
+    assert len(reported) >= ROUNDS * REPORTS // 2
+    assert cast
 
     with sqlite3.connect(tmp_path / "history.sqlite") as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -68,5 +78,8 @@ def test_a_killed_process_loses_no_finished_picture(tmp_path: Path, repository: 
             assert facts["seed"] == picture.seed == reported.get(picture.id, picture.seed)
         runs = [picture.facts["job_id"] for picture in kept.values()]
         assert all(runs.count(run) == 3 for run in runs), "a run is kept whole or not at all"
+        votes = {vote.comparison_id: vote for vote in VoteBook(history.database).votes()}
+        assert cast <= votes.keys(), "a vote that was counted was lost"
+        assert all(len(vote.panes) == 2 for vote in votes.values())
         history.sweep()
         assert all(picture.path.is_file() for picture in kept.values())

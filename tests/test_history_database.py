@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.exc import InvalidRequestError
 
+from compare.votes import Vote, VoteBook, VoteError
 from history.build import open_history
 from history.database import MIGRATIONS, Database, told, upgrade
 from history.records import Filters
@@ -26,6 +30,7 @@ from pipelines.errors import EaselError, HistoryError
 from pipelines.settings import Settings
 from tests import postgres
 from tests.kept import new_picture, opened
+from tests.test_votes import OLD_TABLE
 
 REASON = postgres.why_not()
 KINDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.skipif(bool(REASON),
@@ -84,6 +89,15 @@ def at_revision(url: str, revision: str) -> None:
                                                               "parent": "a" * 32}])
         connection.execute(tables.tables["weights"].insert(), [
             {"picture": "a" * 32, "model": "m", "sha256": None, "owner": "me"}])
+        row = {"comparison_id": "c1", "cast_s": 5.5, "voter": "me", "prompt": "two cats",
+               "kind": "counts", "blind": True, "choice": "1"}
+        panes = [{"pipeline": "a", "clip": 0.25}, {"pipeline": "b", "clip": None}]
+        if revision < "0004":  # votes had a table of their own, which no migration knew
+            connection.execute(sa.text(OLD_TABLE))
+            connection.execute(sa.Table("easel_votes", sa.MetaData(), autoload_with=connection
+                                        ).insert(), [{**row, "panes": json.dumps(panes)}])
+        else:
+            connection.execute(tables.tables["votes"].insert(), [{**row, "panes": panes}])
     engine.dispose()
 
 
@@ -102,6 +116,11 @@ def test_a_database_of_any_age_is_brought_up_to_date(url: str, revision: str,
         assert [p.prompt for p in history.family("me", "b" * 32).ancestors] == ["Maçã VERDE"]
         history.add("me", [new_picture(parents=("a" * 32,))])
         assert history.rate("me", "a" * 32, 4).rating == 4
+        [vote] = VoteBook(history.database).votes()
+        assert (vote.choice, vote.kind, vote.panes[0]["clip"]) == (1, "counts", 0.25)
+        assert not sa.inspect(history.database.engine).has_table("easel_votes")
+        with pytest.raises(VoteError, match="voted on already"):
+            VoteBook(history.database).cast(Vote("c1", "x", vote.panes, 0))
 
 
 @pytest.mark.parametrize("url", KINDS, indirect=True)
@@ -128,6 +147,19 @@ def test_a_newer_database_is_left_alone(url: str, tmp_path: Path) -> None:
         assert connection.execute(sa.text("SELECT version_num FROM alembic_version")
                                   ).scalar() == "9999"
     engine.dispose()
+
+
+def test_the_server_does_not_start_on_a_newer_database_and_says_why(
+        tmp_path: Path, repository: Path) -> None:
+    open_history(Settings(data_dir=tmp_path)).close()
+    with sqlite3.connect(tmp_path / "history" / "history.sqlite") as database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    done = subprocess.run([sys.executable, "app.py"], cwd=repository, capture_output=True,
+                          text=True, timeout=300, check=False,
+                          env={**os.environ, "EASEL_DATA_DIR": str(tmp_path)})
+    assert done.returncode == 1
+    [sentence] = done.stderr.strip().splitlines()
+    assert sentence.startswith("The history's database was written by a newer Easel")
 
 
 @pytest.mark.parametrize("url", KINDS, indirect=True)

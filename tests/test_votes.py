@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 import threading
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,13 @@ from compare.votes import (
     pairs,
     strengths,
 )
+from history.database import Database
+from pipelines.errors import HistoryError
+
+OLD_TABLE = """CREATE TABLE easel_votes (
+    comparison_id VARCHAR(64) NOT NULL, cast_s FLOAT NOT NULL, voter VARCHAR(128) NOT NULL,
+    prompt TEXT NOT NULL, kind VARCHAR(32) NOT NULL, blind BOOLEAN NOT NULL,
+    choice VARCHAR(8) NOT NULL, panes TEXT NOT NULL, PRIMARY KEY (comparison_id))"""
 
 
 def vote(number: int, choice: int | str, *names: str, prompt: str = "a pizza",
@@ -32,27 +42,27 @@ def vote(number: int, choice: int | str, *names: str, prompt: str = "a pizza",
 
 
 def test_a_vote_counts_once_however_often_it_is_cast(tmp_path: Path) -> None:
-    book = VoteBook(f"sqlite:///{tmp_path / 'votes.sqlite'}")
+    url = f"sqlite:///{tmp_path / 'history.sqlite'}"
+    database, other = Database(url), Database(url)  # two servers on one database
+    books = [VoteBook(database), VoteBook(other)]
     together, refused = threading.Barrier(8), []
 
-    def cast() -> None:
+    def cast(number: int) -> None:
         together.wait()
         try:
-            book.cast(vote(1, 0, "a", "b"))
+            books[number % 2].cast(vote(1, 0, "a", "b"))
         except VoteError as error:
             refused.append(str(error))
 
-    threads = [threading.Thread(target=cast) for _ in range(8)]
+    threads = [threading.Thread(target=cast, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
     assert refused == ["This comparison was voted on already; a vote counts once."] * 7
-    assert len(book.votes()) == 1
-    book.close()
-    again = VoteBook(f"sqlite:///{tmp_path / 'votes.sqlite'}")
-    assert [v.choice for v in again.votes()] == [0]
-    again.close()
+    assert [v.choice for v in books[1].votes()] == [0]
+    database.close()
+    other.close()
 
 
 def test_votes_come_back_as_they_were_cast() -> None:
@@ -76,21 +86,60 @@ def test_a_choice_that_is_none_is_refused(choice: object) -> None:
     assert book.votes() == []
 
 
-def test_a_locked_table_is_waited_for(tmp_path: Path) -> None:
-    path = tmp_path / "votes.sqlite"
-    book = VoteBook(f"sqlite:///{path}")
+def test_a_locked_database_is_waited_for_and_then_told(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    patient = Database(f"sqlite:///{path}")
+    hasty = Database(f"sqlite:///{path}", busy_timeout_s=0.1)
     other = sqlite3.connect(path, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(HistoryError, match="in use by another program: try again"):
+        VoteBook(hasty).cast(vote(1, 0, "a", "b"))
+    assert VoteBook(hasty).votes() == [], "reads go on"
     threading.Timer(0.5, other.rollback).start()
-    book.cast(vote(1, 0, "a", "b"))
-    assert len(book.votes()) == 1
-    book.close()
+    VoteBook(patient).cast(vote(1, 0, "a", "b"))
+    assert len(VoteBook(hasty).votes()) == 1
+    patient.close()
+    hasty.close()
 
 
-def test_a_file_that_is_no_table_is_said(tmp_path: Path) -> None:
+def older_file(folder: Path, votes: Sequence[Vote]) -> None:
+    """The file that votes were in until revision 0003, as that code wrote it."""
+    with closing(sqlite3.connect(folder / "votes.sqlite")) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(OLD_TABLE)
+        connection.executemany("INSERT INTO easel_votes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [
+            (v.comparison_id, 5.5 + i, "anna", v.prompt, v.kind, v.blind, str(v.choice),
+             json.dumps(v.panes)) for i, v in enumerate(votes)])
+        connection.commit()
+
+
+def test_votes_of_an_older_easel_are_carried_over_once(tmp_path: Path) -> None:
+    cast = [vote(1, 1, "a", "b", scores=(0.2, None)), vote(2, "tie", "a", "b"),
+            vote(3, "bad", "b", "c", prompt="two cats")]
+    older_file(tmp_path, cast)
+    database = Database(f"sqlite:///{tmp_path / 'history.sqlite'}")
+    book = VoteBook(database)
+    book.cast(cast[0])  # a start that was killed after the first one
+    assert book.take_over(tmp_path) == 3
+    found = {v.comparison_id: v for v in book.votes()}
+    assert {n: (v.choice, v.panes, v.prompt) for n, v in found.items()} == {
+        v.comparison_id: (v.choice, v.panes, v.prompt) for v in cast}
+    assert found["c3"].voter == "anna"
+    assert found["c3"].cast_s == 7.5
+    assert book.take_over(tmp_path) == 0
+    assert not (tmp_path / "votes.sqlite").exists()
+    with pytest.raises(VoteError, match="voted on already"):
+        book.cast(vote(2, 0, "a", "b"))
+    database.close()
+
+
+def test_an_older_file_that_is_damaged_stays_and_is_told(tmp_path: Path) -> None:
     (tmp_path / "votes.sqlite").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(VoteError, match=r"^The table of votes cannot be opened: .*\.$"):
-        VoteBook(f"sqlite:///{tmp_path / 'votes.sqlite'}")
+    book = VoteBook()
+    with pytest.raises(VoteError, match=r"^The votes of an older Easel in votes.sqlite .*\.$"):
+        book.take_over(tmp_path)
+    assert (tmp_path / "votes.sqlite").is_file()
+    book.close()
 
 
 def test_strengths_are_those_of_the_model() -> None:
