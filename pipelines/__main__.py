@@ -15,9 +15,11 @@ from history.build import open_history
 from pipelines.commands.compare import add_compare_commands
 from pipelines.commands.history import app as history_app
 from pipelines.commands.lab import add_lab_commands
+from pipelines.commands.runs import app as runs_app
+from pipelines.commands.runs import print_outcome
 from pipelines.commands.walk import walk_command
 from pipelines.errors import EaselError, InvalidRequest
-from pipelines.generate import Outcome, generate
+from pipelines.generate import generate
 from pipelines.images import MAX_BYTES
 from pipelines.options import option_fields
 from pipelines.registry import build_registry
@@ -86,6 +88,10 @@ def generate_command(
         help="PNG, JPEG or WebP file to start from.")] = None,
     best_of: Annotated[int | None, typer.Option(
         help="How many candidates to draw for the best; no more where left out.")] = None,
+    pause_after: Annotated[int | None, typer.Option(
+        min=1, help="Steps after which to put a run of vqgan_clip aside, for `runs`.")] = None,
+    video: Annotated[bool, typer.Option(
+        "--video", help="Write an mp4 of how the pictures came about as well.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
 ) -> None:
     """Draw pictures and write them as PNG files, named by seed, best first in the list."""
@@ -97,21 +103,9 @@ def generate_command(
             settings = load_settings()
             history = stack.enter_context(closing(open_history(settings)))
             backend = build_backend(settings, history=history)
-        outcome = generate(fields, out, stack.enter_context(closing(backend)), best_of)
-    _print_pictures(outcome)
-    if outcome.stopped:
-        raise typer.Exit(EXIT_STOPPED)
-
-
-def _print_pictures(outcome: Outcome) -> None:
-    for rank, (path, metadata) in enumerate(outcome.pictures, start=1):
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in metadata["scores"].items())
-        typer.echo(f"{rank:2}  seed {metadata['seed']:<10}  {scores}  {path}")
-    if outcome.stopped:
-        kept = "what was finished is kept" if outcome.pictures else "no picture was finished"
-        typer.echo(f"Stopped; {kept}.", err=True)
-    if outcome.notice:
-        typer.echo(outcome.notice, err=True)
+        outcome = generate(fields, out, stack.enter_context(closing(backend)), best_of,
+                           pause_after, video)
+    print_outcome(outcome)
 
 
 @app.command("options")
@@ -129,6 +123,7 @@ def options_command(context: typer.Context) -> None:
 
 
 add_lab_commands(app)
+app.add_typer(runs_app, name="runs")
 add_compare_commands(app)
 app.command("walk")(walk_command)
 

@@ -48,8 +48,26 @@ class Busy(EaselError):
     """The queue is full."""
 
 
+class PausedRunError(EaselError):
+    """A paused run that cannot be kept, read or continued."""
+
+
 class Cancelled(EaselError):
     """The job was stopped by its user before there was anything to keep."""
 
     def __init__(self, message: str = "The job was stopped.") -> None:
         super().__init__(message)
+
+
+class Paused(Cancelled):
+    """The run was put aside with everything that it takes to go on.
+
+    Args:
+        run_id: its name among the paused runs.
+        step: steps taken.
+        total: steps that it is to take.
+    """
+
+    def __init__(self, run_id: str, step: int, total: int) -> None:
+        super().__init__(f"The run is paused at step {step} of {total}.")
+        self.run_id, self.step, self.total = run_id, step, total

@@ -22,6 +22,34 @@ def _check_pictures(images: np.ndarray, ndim: int) -> None:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A change in the middle of a run.
+
+    Attributes:
+        step: steps taken before it.
+        changes: what is new, JSON-ready; "prompt" comes with "prompt_before".
+    """
+
+    step: int
+    changes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """What a run that goes on has behind it.
+
+    Attributes:
+        losses: points (step, value) of the loss curves, by name.
+        marks: its changes so far.
+        frames: earlier frames of its video, JPEG files.
+    """
+
+    losses: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    frames: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
 class Progress:
     """One step taken, or a message while there is nothing to count.
 
@@ -31,6 +59,7 @@ class Progress:
         elapsed_s: seconds since the run began.
         message: what is going on, in words; empty for a plain step.
         losses: new points of the loss curves at ``step``, by name.
+        earlier: once, before the first step of a run that goes on.
     """
 
     step: int = 0
@@ -38,6 +67,7 @@ class Progress:
     elapsed_s: float = 0.0
     message: str = ""
     losses: Mapping[str, float] = field(default_factory=dict)
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipelines.errors import Cancelled, HistoryError
-from pipelines.events import Progress, Result
+from pipelines.errors import Cancelled, EaselError, HistoryError, InvalidRequest, Paused
+from pipelines.events import Event, Preview, Progress, Result
+from pipelines.files import atomic_write
 from pipelines.metadata import picture_metadata, picture_name, save_png
+from pipelines.video import Film, last_frame
 from serving.backend import Backend, LocalBackend
 from serving.best_of import stream_best
 
@@ -25,12 +27,15 @@ from serving.best_of import stream_best
 class Outcome:
     """Pictures on disk with their metadata, best first, and whether Ctrl+C ended the run.
 
-    ``notice`` says why the history did not keep them, where it did not.
+    ``notice`` says why the history did not keep them, where it did not; ``paused`` names the run
+    where it was put aside, and ``video`` the mp4 where one was asked for.
     """
 
     pictures: tuple[tuple[Path, Mapping[str, Any]], ...] = ()
     stopped: bool = False
     notice: str = ""
+    paused: Paused | None = None
+    video: Path | None = None
 
 
 @contextmanager
@@ -78,7 +83,8 @@ def show_progress(bar: tqdm, event: Progress) -> None:
 
 
 def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
-             best_of: int | None = None) -> Outcome:
+             best_of: int | None = None, pause_after: int | None = None, video: bool = False,
+             ) -> Outcome:
     """Run one request to its end and write its pictures.
 
     Args:
@@ -86,24 +92,51 @@ def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
         out: folder for the PNG files; made where it does not exist.
         backend: where to run it.
         best_of: how many pictures to draw for the best ``num_images``; None for no more.
+        pause_after: steps after which the run is put aside; None for never.
+        video: write an mp4 of how the pictures came about as well.
 
     Raises:
         InvalidRequest: the request cannot be run.
         EaselError: the run or the writing failed.
     """
     job_id = uuid.uuid4().hex
+    if best_of is not None:
+        if pause_after is not None:
+            raise InvalidRequest("A run that draws the best of many cannot be paused.",
+                                 "pause_after")
+        events = stream_best(backend, backend.registry, fields, best_of, job_id)
+    else:
+        events = backend.stream(fields, job_id, pause_after=pause_after)
+    return write_pictures(events, job_id, out, backend, video)
+
+
+def write_pictures(events: Iterable[Event], job_id: str, out: Path, backend: Backend,
+                   video: bool = False) -> Outcome:
+    """Follow a run to its end and write its pictures; see ``generate``.
+
+    Args:
+        events: of the run.
+        job_id: its name at the backend.
+        out: folder for the files.
+        backend: where it runs.
+        video: write an mp4 as well.
+    """
     result: Result | None = None
-    notice = ""
+    notice, film = "", Film()
     try:
         with (interrupt_cancels(backend, job_id),
               tqdm(total=None, file=sys.stderr, leave=False, unit="step") as bar):
-            events = backend.stream(fields, job_id) if best_of is None else stream_best(
-                backend, backend.registry, fields, best_of, job_id)
             for event in events:
                 if isinstance(event, Progress):
+                    if event.earlier is not None:
+                        film = Film(event.earlier.frames)
                     show_progress(bar, event)
+                elif isinstance(event, Preview):
+                    film.add(event.images)
                 elif isinstance(event, Result):
                     result = event
+    except Paused as error:
+        return Outcome(paused=error)
     except Cancelled:
         return Outcome(stopped=True)
     except HistoryError as error:
@@ -116,4 +149,13 @@ def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
         path = out / picture_name(metadata)
         save_png(path, candidate.image, metadata)
         pictures.append((path, metadata))
-    return Outcome(tuple(pictures), bool(result.metadata.get("stopped")), notice)
+    stopped = bool(result.metadata.get("stopped"))
+    if not video or not pictures:
+        return Outcome(tuple(pictures), stopped, notice)
+    path = min(path for path, _ in pictures).with_suffix(".mp4")
+    try:
+        atomic_write(path, film.video(last_frame(result.candidates)))
+    except OSError as error:
+        raise EaselError(f"The video {path.name} could not be written: "
+                         f"{(error.strerror or str(error)).lower()}.") from error
+    return Outcome(tuple(pictures), stopped, notice, video=path)

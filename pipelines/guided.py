@@ -6,7 +6,7 @@ Guidance" (2022), section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from pipelines.models.vqgan import VQGAN
 from pipelines.pixels import to_squares
 from pipelines.precision import Precision, fast_bfloat16
 from pipelines.prompts import WeightedPrompt
+
+_GENERATOR = "generator."  # before a candidate's index in a state
 
 
 class Guide:
@@ -116,9 +118,12 @@ class Painting:
             then has no effect.
         """
         self.latents.begin_step(step, total)
+        before = [generator.get_state() for generator in self.generators]
         gradients, pixels, losses, scores = [], [], [], []
         for first in range(0, len(self.generators), self._rows):
             if first and cancelled():
+                for generator, state in zip(self.generators, before, strict=True):
+                    generator.set_state(state)
                 return None
             parts = self._gradient(slice(first, first + self._rows))
             for found, part in zip((gradients, pixels, losses, scores), parts, strict=True):
@@ -134,6 +139,47 @@ class Painting:
         """JSON-ready facts of a candidate's best picture."""
         return {"best_step": self._best_step[index],
                 "guide_score": round(self._best_score[index], 4)}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What the next step depends on and the best so far: tensors, and JSON-ready facts.
+
+        A painting made with the same arguments goes on with the same bits after ``restore``.
+        """
+        tensors = self.latents.state()
+        for i, generator in enumerate(self.generators):
+            tensors[f"{_GENERATOR}{i}"] = generator.get_state()
+        if self.best_pixels is not None:
+            tensors |= {"best_pixels": self.best_pixels.cpu(), "best_loss": self._best_loss.clone()}
+        return tensors, {"best_step": self._best_step.copy(), "best_score": self._best_score.copy()}
+
+    def restore(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go back to a ``state`` after ``step`` steps.
+
+        Raises:
+            KeyError: a part is missing.
+            ValueError: it is the state of another painting.
+            RuntimeError: a generator's state is none.
+        """
+        count = len(self.generators)
+        self.latents.restore(tensors)
+        for i, generator in enumerate(self.generators):
+            generator.set_state(tensors[f"{_GENERATOR}{i}"])
+        best_step, best_score = list(facts["best_step"]), list(facts["best_score"])
+        if step:
+            pixels, loss = tensors["best_pixels"], tensors["best_loss"]
+            side = self.latents.start.shape[-1] * self.vqgan.downsampling
+            if pixels.shape != (count, 3, side, side) or loss.shape != (count,) \
+                    or len(best_step) != count or len(best_score) != count:
+                raise ValueError("pictures of another run")
+            self.best_pixels = pixels.to(self._device, torch.float32, copy=True)
+            self._best_loss = loss.clone()
+        self._best_step = [int(each) for each in best_step]
+        self._best_score = [float(each) for each in best_score]
+        self.steps = step
+
+    def forget_best(self) -> None:
+        """Let the next step's pictures take the place of the best: what counts has changed."""
+        self._best_loss.fill_(torch.inf)
 
     def _gradient(self, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradient, pixels (n, 3, H, W), losses (n,) and scores (n,) of some candidates."""

@@ -56,7 +56,7 @@ def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     image = _open(data, max_pixels)
     try:
         image.load()
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it
             wide = np.asarray(image).astype(np.float32)
             image = Image.fromarray((wide / 257).clip(0, 255).astype(np.uint8))

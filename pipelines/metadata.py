@@ -61,6 +61,8 @@ def provenance(request: Request, weights: Mapping[str, str | None]) -> dict[str,
     }
     if request.init_image is not None:
         facts["init_image_sha256"] = hashlib.sha256(request.init_image).hexdigest()
+    if request.parents:
+        facts["parents"] = list(request.parents)
     return facts
 
 

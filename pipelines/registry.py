@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -18,10 +19,41 @@ from pipelines.request import Request
 
 if TYPE_CHECKING:
     from pipelines.checkpoints.catalogue import Catalogue
+    from pipelines.snapshot import Change, Snapshot
 
 
 def _never() -> bool:
     return False
+
+
+class Keeper(Protocol):
+    """Keeps the state of one run, so that it can be paused, or found again after a crash.
+
+    Attributes:
+        run_id: its name.
+        start: the state to go on from; None for a run that begins.
+        change: what is to be different from there on.
+    """
+
+    run_id: str
+    start: Snapshot | None
+    change: Change
+
+    def pausing(self, step: int) -> bool:
+        """Whether the run should be put aside, now that it has taken ``step`` steps."""
+        ...
+
+    def due(self) -> bool:
+        """Whether it is time to keep the state, in case this process is killed."""
+        ...
+
+    def save(self, snapshot: Snapshot, paused: bool) -> None:
+        """Keep a state in place of the one before.
+
+        Raises:
+            PausedRunError: there is no room for it, or it cannot be written.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,6 +68,7 @@ class RunContext:
         started_s: ``time.monotonic()`` at the start of the run.
         used_models: ids of the models leased so far.
         waits_s: seconds that each lease waited for its model.
+        keeper: where a pipeline that can be paused keeps its state; None to keep none.
     """
 
     cache: ModelCache
@@ -45,6 +78,7 @@ class RunContext:
     started_s: float = field(default_factory=time.monotonic)
     used_models: set[str] = field(default_factory=set)
     waits_s: list[float] = field(default_factory=list)
+    keeper: Keeper | None = None
 
     def check(self) -> None:
         """Raise ``Cancelled`` once the user pressed Stop."""
@@ -86,6 +120,7 @@ class Pipeline(Protocol):
         models: catalogue ids that a run leases.
         accepts_init_image: whether a request may bring an init image.
         draws_variations: whether it then draws that picture anew, with nothing else asked for.
+        can_pause: whether its runs use the context's keeper.
     """
 
     name: str
@@ -95,6 +130,7 @@ class Pipeline(Protocol):
     models: tuple[str, ...]
     accepts_init_image: bool = False
     draws_variations: bool = False
+    can_pause: bool = False
 
     def check(self, request: Request) -> None:
         """Raise ``InvalidRequest`` for what the bounds of the options cannot say."""
@@ -117,22 +153,43 @@ class Pipeline(Protocol):
 
 
 class Registry:
-    """Pipelines by name, in the order of registration."""
+    """Pipelines by name, in the order of registration; those that had to wait come last."""
 
     def __init__(self) -> None:
         self._pipelines: dict[str, Pipeline] = {}
+        self._waiting: dict[str, tuple[Pipeline, Callable[[], bool]]] = {}
 
-    def register(self, pipeline: Pipeline) -> None:
+    def register(self, pipeline: Pipeline, ready: Callable[[], bool] = lambda: True) -> None:
         """Add a pipeline.
+
+        Args:
+            pipeline: a new one.
+            ready: whether its models are here; asked again until they are, and while they are not
+                it is as if there were no such pipeline.
 
         Raises:
             ValueError: if the name is taken.
             TypeError: if an option has no description, no default or no control.
         """
-        if pipeline.name in self._pipelines:
+        if pipeline.name in self._pipelines or pipeline.name in self._waiting:
             raise ValueError(f"a pipeline called {pipeline.name!r} is registered already")
         option_fields(pipeline.Options)
-        self._pipelines[pipeline.name] = pipeline
+        if ready():
+            self._pipelines = {**self._pipelines, pipeline.name: pipeline}
+        else:
+            self._waiting[pipeline.name] = pipeline, ready
+
+    def waiting(self) -> tuple[Pipeline, ...]:
+        """Those whose models are not here yet."""
+        self._wake()
+        return tuple(pipeline for pipeline, _ in self._waiting.values())
+
+    def _wake(self) -> None:
+        for name, (pipeline, ready) in list(self._waiting.items()):
+            if ready():
+                # A new dictionary: others may be reading the old one.
+                self._pipelines = {**self._pipelines, name: pipeline}
+                self._waiting.pop(name, None)
 
     def get(self, name: str) -> Pipeline:
         """The pipeline of that name.
@@ -140,6 +197,7 @@ class Registry:
         Raises:
             InvalidRequest: if there is none.
         """
+        self._wake()
         try:
             return self._pipelines[name]
         except KeyError:
@@ -150,16 +208,18 @@ class Registry:
 
     def names(self) -> tuple[str, ...]:
         """Names in the order of registration."""
+        self._wake()
         return tuple(self._pipelines)
 
     def __iter__(self) -> Iterator[Pipeline]:
+        self._wake()
         return iter(self._pipelines.values())
 
 
 def build_registry(catalogue: Catalogue | None = None) -> Registry:
     """The registry of all pipelines that Easel ships.
 
-    Those that need public checkpoints are in it where such a checkpoint is on this machine.
+    Those that need public checkpoints are in it as soon as such a checkpoint is on this machine.
 
     Args:
         catalogue: the models to choose from; those of ``assets/catalogue.toml`` where None.
@@ -183,8 +243,8 @@ def build_registry(catalogue: Catalogue | None = None) -> Registry:
     if are_here(UnclipPipeline.models, catalogue):
         registry.register(UnclipPipeline(catalogue))
     for public in (MinDallePipeline(catalogue), JanusPipeline(catalogue)):
-        if is_ready(public.Options, public.models, catalogue):
-            registry.register(public)
-    if are_here(PARTS, catalogue):
-        registry.register(KandinskyPipeline(catalogue))
+        registry.register(public, partial(is_ready, public.Options, public.models, catalogue))
+    known = {entry.id for entry in catalogue}
+    if known.issuperset(PARTS):
+        registry.register(KandinskyPipeline(catalogue), partial(are_here, PARTS, catalogue))
     return registry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_PROMPT_CHARS = 500
 MAX_IMAGES = 16
+MAX_PARENTS = 8
 SEED_COUNT = 2**32
 
 
@@ -39,6 +40,9 @@ class Request(BaseModel):
                                     description="Values of the pipeline's own options.")
     init_image: bytes | None = Field(default=None, title="Init image", repr=False,
                                      description="PNG, JPEG or WebP file to start from.")
+    parents: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")], ...] = Field(
+        default=(), max_length=MAX_PARENTS, title="Parents",
+        description="Ids of kept pictures that this run varies.")
 
     @field_validator("prompt")
     @classmethod

@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     visitor_quota: Annotated[ByteSize, Field(
         description="Disk space that the pictures of one visitor may take.",
     )] = ByteSize(2 * 10**9)
+    paused_quota: Annotated[ByteSize, Field(
+        description="Disk space that the paused runs of all visitors may take together.",
+    )] = ByteSize(2 * 10**9)
+    paused_runs: Annotated[int, Field(
+        ge=0, le=1000, description="Paused runs that one visitor may have.")] = 10
     shared_password: Annotated[SecretStr, Field(
         description="Who knows it may sign in to a history that all of them share; empty for "
                     "none.")] = SecretStr("")
@@ -65,6 +70,11 @@ class Settings(BaseSettings):
                     "catalogue.toml in the data folder.")] = None
     offline: Annotated[bool, Field(
         description="Download nothing, even when asked.")] = False
+    models_by: Annotated[Literal["local", "everyone", "nobody"], Field(
+        description="Who may download, load, unload and pin models on the page: local is who "
+                    "browses on this machine itself, not through a proxy.")] = "local"
+    models_password: Annotated[SecretStr, Field(
+        description="Who knows it may do so from anywhere; empty for nobody.")] = SecretStr("")
     queue_size: Annotated[int, Field(
         ge=0, le=10_000, description="Jobs that may wait while one runs; more are refused.")] = 20
     user_jobs: Annotated[int, Field(

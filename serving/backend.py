@@ -34,6 +34,7 @@ from serving.interface import Backend, Requested
 from serving.jobs import Group, Job, RunEvent, Usage
 from serving.metrics import Metrics
 from serving.pace import Pace
+from serving.paused_runs import Continuation, PausedRuns, RunKeeper
 from serving.turns import Recorder, Turns
 
 __all__ = ["Backend", "LocalBackend"]
@@ -55,11 +56,13 @@ class LocalBackend:
         max_per_owner: how many jobs of one user may wait or run; None for no limit.
         record: keeps every result for its owner, as ``history.recorder.Recorder`` does, before
             it is posted; None to keep nothing.
+        paused: where runs are kept that are paused; None where none can be.
     """
 
     def __init__(self, registry: Registry, cache: ModelCache, max_waiting: int = 20,
-                 max_per_owner: int | None = None, record: Recorder | None = None) -> None:
-        self.registry, self.cache = registry, cache
+                 max_per_owner: int | None = None, record: Recorder | None = None,
+                 paused: PausedRuns | None = None) -> None:
+        self.registry, self.cache, self.paused = registry, cache, paused
         self.max_waiting, self.max_per_owner = max_waiting, max_per_owner
         self._jobs: dict[str, Job] = {}  # unfinished
         self._groups: list[Group] = []  # unfinished, in the order of their coming
@@ -71,13 +74,31 @@ class LocalBackend:
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
     def stream(self, request: Requested, job_id: str | None = None, owner: str = "",
+               can_pause: bool = True, pause_after: int | None = None,
                ) -> Generator[Event, None, None]:
         """Run a request; see ``Backend.stream``."""
-        with closing(self._events(Group((self._job(request, job_id),), owner))) as events:
-            for _, event, _ in events:
-                if isinstance(event, EaselError):
-                    raise event
-                yield event
+        job = self._job(request, job_id)
+        if self.paused is not None and can_pause and self.registry.get(job.kind).can_pause:
+            job.keeper = RunKeeper(self.paused, owner, pause_after=pause_after)
+        if pause_after is not None:
+            self._may_pause(job)
+        yield from self._alone(job, owner)
+
+    def go_on(self, continuation: Continuation, job_id: str | None = None,
+              ) -> Generator[Event, None, None]:
+        """Let a paused run go on; see ``Backend.go_on``."""
+        job = self._job(continuation.request, job_id)
+        job.keeper = continuation.keeper
+        yield from self._alone(job, continuation.keeper.owner)
+
+    def pause(self, job_id: str) -> bool:
+        """Put a run aside; see ``Backend.pause``."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+        if job is None:
+            return False
+        self._may_pause(job).ask()
+        return True
 
     def compare(self, requests: Sequence[Requested], job_ids: Sequence[str] | None = None,
                 budget_s: float | None = None, together: int = 4, owner: str = "",
@@ -127,6 +148,8 @@ class LocalBackend:
             if job is None:
                 return False
             job.stopped = True
+            if job.keeper is not None:
+                job.keeper.ask(False)  # who stops wants pictures
             if not job.started:
                 del self._jobs[job_id]
                 job.finish(Cancelled("The job was stopped before it began."))
@@ -143,12 +166,16 @@ class LocalBackend:
         return self._open
 
     def close(self) -> None:
-        """Stop every job and end the device's thread."""
+        """Stop every job and end the device's thread; a run that can be paused is."""
         self._open = False
         with self._lock:
-            job_ids = list(self._jobs)
-        for job_id in job_ids:
-            self.cancel(job_id)
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            if job.keeper is not None and job.started:
+                job.keeper.ask()
+                job.stopped = True  # should there be no room to pause it
+            else:
+                self.cancel(job.job_id)
         self._device.shutdown(wait=True, cancel_futures=True)
 
     # What follows runs in the reader's thread.
@@ -177,6 +204,26 @@ class LocalBackend:
                     raise event
         return found[0]
 
+    def _alone(self, job: Job, owner: str) -> Generator[Event]:
+        with closing(self._events(Group((job,), owner))) as events:
+            for _, event, _ in events:
+                if isinstance(event, EaselError):
+                    raise event
+                yield event
+
+    def _may_pause(self, job: Job) -> RunKeeper:
+        """What a run is paused by.
+
+        Raises:
+            InvalidRequest: it is of a kind that cannot be paused.
+            PausedRunError: its owner has the most paused runs already.
+        """
+        if job.keeper is None or self.paused is None:
+            raise InvalidRequest("This run cannot be paused.", "pause_after")
+        if job.keeper.start is None:
+            self.paused.check_room(job.keeper.owner)
+        return job.keeper
+
     def _submit(self, group: Group) -> None:
         with self._lock:
             for job in group.jobs:
@@ -200,7 +247,13 @@ class LocalBackend:
 
     def _events(self, group: Group) -> Generator[tuple[Job, Event | EaselError, Usage]]:
         """Queue a group and read its events; each job's last is its Result or its error."""
-        self._submit(group)
+        try:
+            self._submit(group)
+        except EaselError:
+            for job in group.jobs:
+                if job.keeper is not None:
+                    job.keeper.release()
+            raise
         try:
             yield from self._read(group)
         finally:
@@ -263,6 +316,8 @@ class LocalBackend:
         with self._lock:
             if self._jobs.get(job.job_id) is job:
                 del self._jobs[job.job_id]
+        if job.keeper is not None:
+            job.keeper.end(error)
         job.finish(error)
         self._pace.note(job)
         self.metrics.note(job)
@@ -272,7 +327,7 @@ class LocalBackend:
     def _steps(self, request: Request, job: Job) -> Generator[Event]:
         pipeline = self.registry.get(request.pipeline)
         context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
-                             waits_s=job.waits_s)
+                             waits_s=job.waits_s, keeper=job.keeper)
         late = 0
         run = cast("Generator[Event, None, None]", pipeline.run(request, context))
         with closing(run) as events:

@@ -56,7 +56,8 @@ def stream_best(backend: Backend, registry: Registry, request: Requested, drawn:
     problem: EaselError | None = None
     for number, part in enumerate(parts):
         spent_s = sum(result.elapsed_s for result in found)
-        stream = cast("Generator[Event]", backend.stream(part, job_id, owner))
+        stream = cast("Generator[Event]",
+                      backend.stream(part, job_id, owner, can_pause=False))
         try:
             with closing(stream) as events:
                 for event in events:

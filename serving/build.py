@@ -14,6 +14,7 @@ from pipelines.registry import Registry, build_registry
 from pipelines.settings import Settings
 from pipelines.weights import CatalogueLoader
 from serving.backend import LocalBackend
+from serving.paused_runs import PausedRuns
 
 
 def build_cache(settings: Settings, catalogue: Catalogue | None = None) -> ModelCache:
@@ -27,6 +28,12 @@ def build_cache(settings: Settings, catalogue: Catalogue | None = None) -> Model
         CatalogueLoader(catalogue), device, settings.torch_dtype(),
         device_budget(settings.model_budget, reserve, device), reserve_bytes=reserve,
         host_budget_bytes=resolve(settings.host_budget, HOST) if use_host else 0)
+
+
+def open_paused_runs(settings: Settings) -> PausedRuns:
+    """The paused runs of all visitors, in the data folder."""
+    return PausedRuns(settings.data_dir.resolve() / "paused", int(settings.paused_quota),
+                      settings.paused_runs)
 
 
 def build_backend(settings: Settings, registry: Registry | None = None,
@@ -46,4 +53,5 @@ def build_backend(settings: Settings, registry: Registry | None = None,
     catalogue = open_catalogue(settings.data_dir, settings.catalogue)
     return LocalBackend(registry or build_registry(catalogue), build_cache(settings, catalogue),
                         settings.queue_size, settings.user_jobs,
-                        record=None if history is None else Recorder(history))
+                        record=None if history is None else Recorder(history),
+                        paused=open_paused_runs(settings))

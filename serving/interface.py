@@ -11,6 +11,7 @@ from pipelines.events import Event
 from pipelines.features import Features
 from pipelines.request import Request
 from serving.jobs import RunEvent
+from serving.paused_runs import Continuation, PausedRuns
 
 if TYPE_CHECKING:
     from pipelines.walk import Walk
@@ -21,7 +22,10 @@ Requested = Request | Mapping[str, Any]
 class Backend(Protocol):
     """Runs requests and streams their events."""
 
+    paused: PausedRuns | None
+
     def stream(self, request: Requested, job_id: str | None = None, owner: str = "",
+               can_pause: bool = True, pause_after: int | None = None,
                ) -> Generator[Event, None, None]:
         """Run a request.
 
@@ -30,6 +34,8 @@ class Backend(Protocol):
             job_id: name for ``cancel``, chosen by the caller; a new one where None.
             owner: the visitor who asks, whose history the pictures go to and whose jobs are
                 counted; empty for nobody in particular.
+            can_pause: keep the state of a run whose pipeline can be paused.
+            pause_after: steps after which it is paused by itself; None for never.
 
         Yields:
             ``Progress`` while waiting in the queue, then the events of the run; the last is a
@@ -39,8 +45,31 @@ class Backend(Protocol):
             InvalidRequest: the request cannot be run.
             Busy: the queue is full, or this user has too many jobs in it.
             Cancelled: the job was stopped and has nothing to keep.
+            Paused: the run was put aside.
             HistoryError: after the ``Result``, where its pictures could not be kept.
             EaselError: everything else that goes wrong, as one sentence.
+        """
+        ...
+
+    def go_on(self, continuation: Continuation, job_id: str | None = None,
+              ) -> Generator[Event, None, None]:
+        """Let a paused run, or a branch of it, go on from its state.
+
+        Args:
+            continuation: of ``paused.go_on``; it is given back, whatever happens.
+            job_id: as for ``stream``.
+
+        Yields:
+            As ``stream``; the first ``Progress`` of the run itself has what is ``earlier``.
+        """
+        ...
+
+    def pause(self, job_id: str) -> bool:
+        """Put a run aside within a step; False where there is no such job.
+
+        Raises:
+            InvalidRequest: it is of a kind that cannot be paused.
+            PausedRunError: its owner has the most paused runs already.
         """
         ...
 

@@ -6,10 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pipelines.errors import EaselError
+from pipelines.errors import Cancelled, EaselError
 from pipelines.events import Event, Preview, Progress
+
+if TYPE_CHECKING:
+    from serving.paused_runs import RunKeeper
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Job:
         waits_s: seconds that it waited for each of its models.
         wait_s: seconds that it waited to begin.
         changed: shared by the jobs that one reader reads.
+        keeper: of a run that can be paused.
     """
 
     job_id: str
@@ -85,6 +89,7 @@ class Job:
     events: list[Posted] = field(default_factory=list)
     changed: threading.Condition = field(
         default_factory=lambda: threading.Condition(threading.Lock()))
+    keeper: RunKeeper | None = None
 
     def cancelled(self) -> bool:
         """Whether the run should end at its next step."""
@@ -92,7 +97,8 @@ class Job:
 
     def outcome(self) -> Literal["done", "stopped", "failed"]:
         """How a finished job ended; one that used up its budget is done."""
-        if self.cancelled() and not self.out_of_time:
+        stopped = self.cancelled() or isinstance(self.error, Cancelled)
+        if stopped and not self.out_of_time:
             return "stopped"
         return "done" if self.error is None else "failed"
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from compare.bundle import read_folder
 from history.build import open_history
 from history.recorder import Recorder
+from history.store import History
 from pipelines.__main__ import main
-from pipelines.settings import load_settings
+from pipelines.settings import Settings, load_settings
 from serving.backend import LocalBackend
 from tests.kept import new_picture
 from tests.noise import linear_cache, noise_registry
+from tests.small_models import small_cache
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +78,47 @@ def test_drawn_listed_shown_exported_deleted_restored(
     assert main(["history", "delete", apple, "--forever"]) == 0
     assert len(listed(capsys)) == 2
     assert listed(capsys, "--deleted") == []
+
+
+def test_comparisons_are_kept_and_kept_pictures_are_reranked(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        ) -> None:
+    def build(settings: Settings, history: History | None = None) -> LocalBackend:
+        return LocalBackend(noise_registry(), small_cache(),
+                            record=None if history is None else Recorder(history))
+
+    # The command opens the history of the settings itself; only the generators are small.
+    monkeypatch.setattr("pipelines.commands.compare.build_backend", build)
+    monkeypatch.setattr("pipelines.commands.rerank.build_backend", build)
+    assert main(["compare", "a cat", "--pane", "noise:seed=4", "--pane", "noise", "--seed", "8",
+                 "--out", "cmp"]) == 0
+    rows = listed(capsys, "--text", "cat")
+    assert sorted(row[row.index("seed") + 1] for row in rows) == ["4", "8"]
+    ids = [row[0] for row in rows]
+    bundle = read_folder(Path("cmp"))
+    with closing(open_history(load_settings())) as history:
+        kept = {history.get("local", each).path.read_bytes() for each in ids}
+    assert set(bundle.files.values()) == kept, "the same files"
+
+    Image.new("RGB", (64, 64), "red").save("red.png")
+    assert main(["rerank", "red.png", "--id", ids[0][:9], "--newest", "5", "--text", "CAT",
+                 "--prompt", "a cat", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["pictures"] == ["red.png", ids[0], ids[1]], "each once"
+    assert sorted(found["order"]) == [0, 1, 2]
+    for args, says in ((["--id", "nobody"], "no picture called 'nobody'"),
+                       (["--newest", "3", "--text", "nothing"], "no such pictures in the history"),
+                       ([], "There are no pictures to put in order"),
+                       (["--text", "cat"], "add --newest"),
+                       (["--newest", "-1"], "--newest")):
+        assert main(["rerank", "--prompt", "a cat", *args]) in (1, 2)
+        assert says in capsys.readouterr().err
+
+    monkeypatch.setenv("EASEL_VISITOR_QUOTA", "10")
+    assert main(["compare", "a dog", "--pane", "noise", "--pane", "noise", "--out", "dog"]) == 0
+    written = capsys.readouterr()
+    assert written.err.count("Your history is full") == 1
+    assert len(read_folder(Path("dog")).files) == 2
 
 
 @pytest.mark.parametrize(("args", "code", "words"), [

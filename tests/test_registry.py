@@ -54,3 +54,21 @@ def test_check_raises_once_cancelled() -> None:
     stop = True
     with pytest.raises(Cancelled):
         context.check()
+
+
+def test_a_pipeline_waits_until_its_models_are_here() -> None:
+    here = False
+    registry = Registry()
+    registry.register(NoisePipeline(), lambda: here)
+    assert [p.name for p in registry.waiting()] == ["noise"]
+    assert registry.names() == ()
+    assert list(registry) == []
+    with pytest.raises(InvalidRequest, match="no generator called 'noise'"):
+        registry.get("noise")
+    with pytest.raises(ValueError, match="registered already"):
+        registry.register(NoisePipeline())
+    here = True
+    assert registry.get("noise").title == "Noise"
+    assert (registry.names(), registry.waiting()) == (("noise",), ())
+    here = False
+    assert registry.names() == ("noise",), "what came stays"

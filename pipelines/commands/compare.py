@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import uuid
 from collections.abc import Sequence
@@ -15,15 +14,14 @@ from tqdm import tqdm
 
 from compare.bundle import Bundle, make_bundle, write_folder, write_zip
 from compare.plan import LETTERS, Plan, plan_comparison
-from compare.ranking import rank_pictures, read_prompts
+from history.build import open_history
+from pipelines.commands.rerank import rerank_command
 from pipelines.errors import EaselError, InvalidRequest
 from pipelines.events import Progress, Result
 from pipelines.files import atomic_write
 from pipelines.generate import interrupt_cancels, show_progress
-from pipelines.images import MAX_BYTES, load_image
 from pipelines.metadata import encode_png, picture_metadata, versions
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER
 from pipelines.settings import load_settings
 from serving.backend import LocalBackend
 from serving.build import build_backend
@@ -72,10 +70,16 @@ def compare_command(
         help="Folder for the comparison, or a zip file.")] = Path("comparison"),
 ) -> None:
     """Draw a prompt in several ways at the same time, and write a page that shows them."""
-    with closing(context.obj or build_backend(load_settings())) as backend:
+    with ExitStack() as stack:
+        backend = context.obj
+        if backend is None:
+            settings = load_settings()
+            history = stack.enter_context(closing(open_history(settings)))
+            backend = build_backend(settings, history=history)
+        stack.enter_context(closing(backend))
         plan = plan_comparison(backend.registry, prompt, [parse_pane(p, num_images) for p in pane],
                                seed, seconds)
-        ends, stopped = _run(plan, backend)
+        ends, notices, stopped = _run(plan, backend)
         bundle = _bundle(plan, ends, backend.registry)
     if out.suffix == ".zip":
         try:
@@ -93,13 +97,16 @@ def compare_command(
         scores = "".join(f"  {name} {value:.3f}" for name, value in best.items())
         typer.echo(f"{letter}  {facts.title}: {facts.device_s:.2f} s on the device{scores}")
     typer.echo(str(out if out.suffix == ".zip" else out / "index.html"))
+    for notice in notices:
+        typer.echo(notice, err=True)
     if stopped:
         typer.echo("Stopped; what was finished is kept.", err=True)
         raise typer.Exit(EXIT_STOPPED)
 
 
-def _run(plan: Plan, backend: LocalBackend) -> tuple[list[RunEvent], bool]:
-    """How each pane ended, and whether Ctrl+C did it."""
+def _run(plan: Plan, backend: LocalBackend) -> tuple[list[RunEvent], list[str], bool]:
+    """How each pane ended, what became of keeping its pictures, and whether Ctrl+C ended it."""
+    notices: list[str] = []
     job_ids = [uuid.uuid4().hex for _ in plan.requests]
     ends: dict[int, RunEvent] = {}
     with interrupt_cancels(backend, *job_ids) as interrupted, ExitStack() as stack:
@@ -110,11 +117,14 @@ def _run(plan: Plan, backend: LocalBackend) -> tuple[list[RunEvent], bool]:
             if isinstance(event.event, Progress):
                 show_progress(bars[event.index], event.event)
             elif isinstance(event.event, Result | EaselError):
+                if event.index in ends and isinstance(event.event, EaselError):
+                    notices.append(str(event.event))  # drawn, but not kept
                 ends.setdefault(event.index, event)
         stopped = interrupted.is_set()
     if not any(isinstance(end.event, Result) for end in ends.values()):
         raise next(end.event for end in ends.values() if isinstance(end.event, EaselError))
-    return [ends[index] for index in range(len(plan.requests))], stopped
+    return ([ends[index] for index in range(len(plan.requests))], list(dict.fromkeys(notices)),
+            stopped)
 
 
 def _bundle(plan: Plan, ends: Sequence[RunEvent], registry: Registry) -> Bundle:
@@ -135,37 +145,3 @@ def _bundle(plan: Plan, ends: Sequence[RunEvent], registry: Registry) -> Bundle:
                       for c in result.candidates])
     return make_bundle({"prompt": plan.requests[0].prompt, "budget_s": plan.budget_s,
                         "versions": versions(), "panes": panes}, files)
-
-
-def rerank_command(
-    context: typer.Context,
-    pictures: Annotated[list[Path], typer.Argument(help="PNG, JPEG or WebP files.")],
-    prompt: Annotated[list[str], typer.Option(
-        help='What they should show, as in "a red apple" or "a red apple:2"; may be repeated.')],
-    against: Annotated[list[str] | None, typer.Option(
-        help="What they should not show; may be repeated.")] = None,
-    clip: Annotated[list[str] | None, typer.Option(
-        help="Id of a CLIP of the catalogue; several are averaged.")] = None,
-    keep: Annotated[int, typer.Option(min=0, help="List only the best; 0 for all.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
-) -> None:
-    """Put pictures in order by how well CLIP says that they match, best first."""
-    prompts = read_prompts(prompt, against or [])
-    images = [load_image(_read(path)) for path in pictures]
-    with closing(context.obj or build_backend(load_settings())) as backend:
-        ranking = rank_pictures(images, prompts, clip or [RANKER], backend.embed)
-    if as_json:
-        typer.echo(json.dumps({"pictures": [str(path) for path in pictures],
-                               **ranking.to_json()}, indent=1))
-        return
-    for rank, index in enumerate(ranking.order[:keep or None], 1):
-        typer.echo(f"{rank:2}  {ranking.scores[index]:7.4f}  {pictures[index]}")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidRequest(f"The picture {path.name} cannot be read: "
-                             f"{(error.strerror or str(error)).lower()}.") from None

@@ -76,7 +76,7 @@ def show_command(picture_id: Annotated[str, typer.Argument(help="Id of the pictu
                  owner: Owner = LOCAL) -> None:
     """Print all that is known of a picture as JSON, with its ancestors and descendants."""
     with _opened() as history:
-        picture = _find(history, owner, picture_id)
+        picture = find_picture(history, owner, picture_id)
         family = history.family(owner, picture.id)
     known = {**picture.public(), "path": str(picture.path),
              "ancestors": [each.id for each in family.ancestors],
@@ -98,7 +98,7 @@ def export_command(
     filters = Filters(text, _day(since), _day(until, after=True), pipeline, model, rating,
                       favourite, deleted)
     with _opened() as history:
-        pictures = ([_find(history, owner, each) for each in picture_ids] if picture_ids
+        pictures = ([find_picture(history, owner, each) for each in picture_ids] if picture_ids
                     else list(pictures_of(history, owner, filters)))
         if not pictures:
             raise HistoryError("There are no such pictures, so nothing was written.")
@@ -114,7 +114,7 @@ def delete_command(
 ) -> None:
     """Delete pictures; they can be restored for 30 days unless --forever is given."""
     with _opened() as history:
-        chosen = [_find(history, owner, each).id for each in picture_ids]
+        chosen = [find_picture(history, owner, each).id for each in picture_ids]
         moved = history.delete(owner, chosen)
         if forever:
             moved = history.purge(owner, chosen)
@@ -125,11 +125,11 @@ def delete_command(
 def restore_command(picture_ids: Ids, owner: Owner = LOCAL) -> None:
     """Bring deleted pictures back."""
     with _opened() as history:
-        chosen = [_find(history, owner, each).id for each in picture_ids]
+        chosen = [find_picture(history, owner, each).id for each in picture_ids]
         typer.echo(f"{history.restore(owner, chosen)} restored.")
 
 
-def _find(history: History, owner: str, start: str) -> KeptPicture:
+def find_picture(history: History, owner: str, start: str) -> KeptPicture:
     """The one picture whose id begins like that."""
     found = history.starting_with(owner, start)
     if len(found) > 1:

@@ -31,7 +31,7 @@ from serving.backend import Backend
 from serving.build import build_backend
 
 if TYPE_CHECKING:  # the database and its migrations are for those who search
-    from search.index import Snapshot
+    from search.snapshot import Snapshot
     from search.update import UpdateProgress
 
 MAX_SHOWN_LABELS = 5

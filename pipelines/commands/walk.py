@@ -12,7 +12,8 @@ from PIL import Image
 from pipelines.errors import InvalidRequest
 from pipelines.files import atomic_write
 from pipelines.settings import load_settings
-from pipelines.walk import Walk, mp4, strip
+from pipelines.video import mp4
+from pipelines.walk import Walk, strip
 from serving.build import build_backend
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
