@@ -17,7 +17,7 @@ from pipelines.model_cache import ModelCache
 from pipelines.registry import Pipeline, Registry
 from pipelines.settings import Settings
 from serving.backend import LocalBackend
-from serving.build import build_cache
+from serving.build import build_cache, open_paused_runs
 from tests.sketch import SketchPipeline
 from ui.launch import serve
 from ui.page import build_page
@@ -46,7 +46,8 @@ class App:
         self.cache = cache or build_cache(settings)
         self.history = open_history(settings)
         self.backend = LocalBackend(registry, self.cache, settings.queue_size,
-                                    record=Recorder(self.history))
+                                    record=Recorder(self.history),
+                                    paused=open_paused_runs(settings))
         self.playground: Playground = load_playground(registry, self.backend, self.history,
                                                        settings)
         self.page = build_page(self.playground)

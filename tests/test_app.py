@@ -29,6 +29,7 @@ ENDPOINTS = {"/generate", "/rerank", "/stop", "/pipelines", "/examples", "/surpr
              "/unknown_words", "/history_list", "/history_show", "/history_export",
              "/history_delete", "/history_restore", "/history_rate", "/history_token",
              "/picture_settings", "/compare", "/vote", "/leaders",
+             "/bundle_export", "/bundle_open", "/bundle_replay", "/sweep",
              "/clips", "/classify", "/index", "/search", "/near_duplicates",
              "/text_picture_matrix", "/picture_map", "/models"}
 LONG = {"steps": 400, "pause_s": 0.05}  # far longer than any test waits
@@ -292,7 +293,8 @@ def test_every_endpoint_is_named_and_documented(client: Client) -> None:
     assert set(named) == ENDPOINTS
     assert all(endpoint["description"] for endpoint in named.values())
     assert [p["parameter_name"] for p in named["/generate"]["parameters"]] == [
-        "prompt", "pipelines", "num_images", "seed", "options", "init_image", "best_of"]
+        "prompt", "pipelines", "num_images", "seed", "options", "init_image", "best_of",
+        "video"]
 
 
 def test_look_ups(app: App, client: Client) -> None:

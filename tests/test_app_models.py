@@ -156,13 +156,21 @@ def test_uploaded_pictures_are_ranked(small: App, tmp_path: Path) -> None:
     for colour, side_px in (("red", 32), ("blue", 3000), ("white", 200)):
         files.append(tmp_path / f"{colour}.png")
         Image.new("RGB", (side_px, side_px // 2), colour).save(files[-1])
-    found = small.client().predict([handle_file(str(file)) for file in files],
-                                   ["a red apple", "snow"], api_name="/rerank")["ranking"]
-    assert [entry["prompt"] for entry in found] == ["a red apple", "snow"]
-    for entry in found:
-        best_first = [entry["similarities"][i] for i in entry["order"]]
-        assert best_first == sorted(best_first, reverse=True)
-        assert sum(entry["probabilities"]) == pytest.approx(1)
+    best, found = small.client().predict(
+        [handle_file(str(file)) for file in files], ["a red apple:2"], ["snow"], None, 2,
+        api_name="/rerank")
+    assert found["prompts"] == [{"text": "a red apple", "weight": 2},
+                                {"text": "snow", "weight": -1}]
+    assert sorted(found["order"]) == [0, 1, 2]
+    best_first = [found["scores"][i] for i in found["order"]]
+    assert best_first == sorted(best_first, reverse=True)
+    [judge] = found["clips"].values()
+    cosines = np.array(judge["similarities"])
+    assert cosines.shape == (3, 2)
+    assert np.allclose(cosines @ [2 / 3, -1 / 3], judge["scores"], atol=1e-6)
+    assert found["kept"] == found["order"][:2]
+    for file, index in zip(best, found["kept"], strict=True):
+        assert Path(file).read_bytes() == files[index].read_bytes()
 
 
 def test_stop_during_a_step_keeps_the_best_so_far(small: App) -> None:
@@ -292,6 +300,7 @@ def test_the_trained_ranker_finds_each_captions_picture(trained: App, tmp_path: 
     for i, pixels in enumerate(World().renderer.render(list(scenes.values()), 128)):
         files.append(tmp_path / f"{i}.png")
         Image.fromarray(to_uint8(2 * pixels[None] - 1)[0]).save(files[-1])
-    found = trained.client().predict([handle_file(str(file)) for file in files], list(scenes),
-                                     api_name="/rerank")["ranking"]
-    assert [entry["order"][0] for entry in found] == [0, 1, 2, 3]
+    client, uploads = trained.client(), [handle_file(str(file)) for file in files]
+    best = [client.predict(uploads, [prompt], api_name="/rerank")[1]["order"][0]
+            for prompt in scenes]
+    assert best == [0, 1, 2, 3]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.served import App
 from tests.test_browser import CHROMIUM, CONTRASTS, DESKTOP, PHONE, app, browser, open_page
 from ui import strings
+from ui.live import GRACE_S
 
 __all__ = ["app", "browser", "open_page"]
 pytestmark = [
@@ -28,6 +29,26 @@ def patience() -> Iterator[None]:
     expect.set_options(timeout=30_000)
     yield
     expect.set_options(timeout=5_000)
+
+
+@pytest.fixture
+def window(browser: Browser, app: App) -> Iterator[BrowserContext]:
+    """A visitor whose pages may be torn down as they stream, of which Gradio complains in the
+    console; ``open_page`` would not have that."""
+    context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    context.set_default_timeout(60_000)
+    yield context
+    app.playground.live.grace_s = 0.1  # nothing goes on into the next test
+    context.close()
+    app.wait_until_idle(30)
+    app.playground.live.grace_s = GRACE_S
+
+
+def visit(window: BrowserContext, app: App) -> Page:
+    page = window.new_page()
+    page.goto(app.url)
+    page.wait_for_selector("#generate:not(:disabled)")
+    return page
 
 
 def open_tab(page: Page, name: str) -> None:
@@ -90,6 +111,83 @@ def test_a_blind_vote_on_a_phone(open_page) -> None:
     expect(page.get_by_role("alert")).to_have_text("The prompt is empty: say what to draw.")
 
 
+def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App) -> None:
+    page = visit(window, app)
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#compare-prompt textarea").fill("a green bus")
+    page.locator('.pane-form[data-pane="1"] [data-field=pipeline]').select_option("sketch")
+    for pane in (0, 1):
+        set_option(page, pane, "steps", "2000")
+    page.locator("#compare-run").click()
+    panes = page.locator(".pane")
+    for pane in (0, 1):
+        expect(panes.nth(pane).locator("img")).to_have_attribute(
+            "src", re.compile("^data:image/jpeg"))
+    twin = visit(window, app)  # the same visitor's second tab
+    page.reload()
+    expect(page.locator("#compare-prompt textarea")).to_have_value("a green bus")
+    for pane in (0, 1):  # in view, so the tab is open, and moving
+        expect(panes.nth(pane).locator("img")).to_be_visible()
+        expect(panes.nth(pane).locator("img")).to_have_attribute(
+            "src", re.compile("^data:image/jpeg"))
+    before = panes.nth(0).locator(".status").text_content() or ""
+    assert before.startswith("Step")
+    expect(panes.nth(0).locator(".status")).not_to_have_text(before)
+    expect(page.locator("#compare-run")).to_be_disabled()
+    expect(page.locator('.pane-form[data-pane="0"] fieldset:not([hidden]) [data-option=steps]')
+           ).to_have_value("2000")
+    open_tab(twin, strings.TAB_COMPARE)
+    expect(twin.locator(".pane")).to_have_count(0)
+    page.get_by_role("button", name="Stop A").click()
+    expect(panes.nth(0).locator(".status")).to_contain_text("the best so far is kept")
+    page.locator("#compare-stop").click()
+    expect(page.locator("#compare-run")).to_be_enabled()
+    page.reload()  # over, but not yet voted on
+    page.locator("#vote-tie").click()
+    expect(page.locator("#outcome")).to_have_text(strings.NO_CHOICE["tie"])
+    page.reload()
+    expect(page.locator("#outcome")).to_have_text(strings.NO_CHOICE["tie"])
+    expect(page.locator("#vote-tie")).to_have_count(0)
+
+
+def test_a_reload_finds_the_run_of_generate_as_it_was_asked_for(window: BrowserContext, app: App,
+                                                               ) -> None:
+    page = visit(window, app)
+    page.locator("#prompt textarea").fill("a purple whale")
+    page.locator("#choose-etching input").uncheck()
+    page.locator("#count-sketch input").fill("2")
+    page.locator("#settings .label-wrap").first.click()
+    page.get_by_label("Steps").first.fill("2000")
+    page.get_by_label("Steps").first.blur()
+    page.locator("#seed textarea, #seed input").fill("31")
+    page.locator("#generate").click()
+    making = page.locator('#stage img[src^="data:image/jpeg"]')
+    expect(making).to_have_count(2)
+    page.reload()
+    expect(making).to_have_count(2)
+    expect(page.locator("#prompt textarea")).to_have_value("a purple whale")
+    expect(page.locator("#choose-etching input")).not_to_be_checked()
+    expect(page.locator("#count-sketch input")).to_have_value("2")
+    expect(page.locator("#generate")).to_be_disabled()
+    page.keyboard.press("Escape")
+    expect(page.locator("#stage .tile.done")).to_have_count(2)
+    expect(page.locator("#stage .seed").first).to_have_text(re.compile("seed 3[12]"))
+    expect(page.locator("#generate")).to_be_enabled()
+
+
+def test_a_closed_tab_ends_its_comparison_when_nobody_comes_back(window: BrowserContext, app: App,
+                                                                 ) -> None:
+    app.playground.live.grace_s = 0.5
+    page = visit(window, app)
+    open_tab(page, strings.TAB_COMPARE)
+    set_option(page, 0, "steps", "2000")
+    page.locator("#compare-run").click()
+    expect(page.locator(".pane").nth(0).locator("img")).to_have_attribute(
+        "src", re.compile("^data:image/jpeg"))
+    page.close()
+    app.wait_until_idle(30)
+
+
 def test_a_comparison_is_saved_and_opened_again(open_page, tmp_path: Path) -> None:
     page = open_page(DESKTOP)
     open_tab(page, strings.TAB_COMPARE)
@@ -129,11 +227,47 @@ def test_a_grid_over_seeds_and_prompts(open_page) -> None:
     page.locator("#sweep .label-wrap").click()
     page.locator("#sweep-values-across textarea, #sweep-values-across input").fill("1..3")
     page.locator("#sweep-run").click()
+    expect(page.locator("#sweep-stage .tile").first).to_be_visible()
     expect(page.locator("#sweep-stage .tile.done")).to_have_count(6)
     expect(page.locator("#sweep-stage .label")).to_have_count(5)
     with page.expect_download() as saved:
         page.get_by_text(strings.SWEEP_SAVE).click()
     assert saved.value.suggested_filename == "grid.png"
+
+
+@pytest.mark.weights("clip-ranker")
+def test_the_last_run_and_what_the_history_shows_are_candidates(open_page) -> None:
+    page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_RERANK)
+    page.get_by_label(strings.SOURCE_LAST).check()
+    page.locator("#rerank-run").click()
+    expect(page.get_by_role("alert")).to_have_text(strings.NO_LAST_RUN)
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#compare-prompt textarea").fill("a yellow duck")
+    page.locator('.pane-form[data-pane="0"] [data-field=num_images]').fill("2")
+    page.locator("#compare-run").click()
+    expect(page.locator("#vote-0")).to_be_visible()
+    open_tab(page, strings.TAB_RERANK)
+    page.locator("#rerank-run").click()
+    expect(page.locator(".ranked .tile")).to_have_count(3)
+    names = sorted(page.locator(".ranked .from").all_text_contents())
+    assert [name.split()[0] for name in names] == ["Etching", "Sketch", "Sketch"]
+    open_tab(page, strings.TAB_GENERATE)
+    page.locator("#count-sketch input").fill("1")
+    page.locator("#choose-etching input").uncheck()
+    page.locator("#generate").click()
+    expect(page.locator("#stage .tile.done")).to_have_count(1)
+    expect(page.locator("#generate")).to_be_enabled()
+    open_tab(page, strings.TAB_HISTORY)
+    page.locator("#search-kept textarea, #search-kept input").fill("yellow")
+    expect(page.locator("#kept .tile")).to_have_count(3)
+    page.locator("#rerank-these").click()
+    expect(page.locator("#rerank-chosen")).to_have_text(strings.CHOSEN_NOTE.format(3))
+    page.locator("#rerank-run").click()
+    expect(page.locator(".ranked .tile")).to_have_count(3)
+    page.get_by_label(strings.SOURCE_LAST).check()
+    page.locator("#rerank-run").click()
+    expect(page.locator(".ranked .tile")).to_have_count(1)
 
 
 @pytest.mark.weights("clip-ranker")

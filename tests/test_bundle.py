@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ from compare.bundle import (
     write_zip,
 )
 from compare.plan import plan_comparison
+from compare.votes import VoteError
 from pipelines.errors import EaselError
 from pipelines.metadata import encode_png
 from serving.backend import LocalBackend
@@ -210,3 +213,36 @@ def test_what_cannot_be_saved_or_opened_is_said(playground: Playground) -> None:
         bundle_of(drawn(playground, blind=True))
     with pytest.raises(EaselError, match="Pane A: Blur must be"):
         open_comparison(write_zip(bundle()), playground, STORE, "me")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(
+        playground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = drawn(playground)
+    data = write_zip(bundle_of(comparison))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for act in (lambda: save_comparison(comparison, STORE),
+                    lambda: open_comparison(data, playground, STORE, "me"),
+                    lambda: write_folder(bundle_of(comparison), tmp_path / "folder")):
+            with pytest.raises(EaselError, match=r"could not be written.*: no space left on "
+                                                 r"device\.$"):
+                act()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert read_zip(Path(save_comparison(comparison, STORE)).read_bytes()).facts.prompt == "a cat"
+
+
+def test_two_votes_on_the_same_pictures_count_once(playground: Playground) -> None:
+    comparison = drawn(playground)
+    data = write_zip(bundle_of(comparison))
+    cast_vote(playground, comparison, 0)
+    before = len(playground.votes.votes(blind=None))
+    with pytest.raises(VoteError, match="voted on already"):
+        cast_vote(playground, comparison, 1)
+    for _ in range(2):  # saved before the vote, and opened by somebody else
+        with pytest.raises(VoteError, match="voted on already"):
+            cast_vote(playground, open_comparison(data, playground, STORE, "you"), 1)
+    assert len(playground.votes.votes(blind=None)) == before

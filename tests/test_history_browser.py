@@ -141,6 +141,26 @@ def test_vary_draws_the_next_seeds_at_once(visit: Callable[..., Page]) -> None:
     expect(page.locator("#stage .seed").first).to_have_text(
         re.compile("|".join(f"seed {seed}" for seed in after)))
     expect(page.locator("#stage .tile.done")).to_have_count(2)
+    expect(page.locator("#generate")).to_be_enabled()
+    page.locator("#settings .label-wrap").first.click()
+    page.locator("#seed textarea, #seed input").fill("77")
+    page.locator("#generate").click()
+    expect(page.locator("#stage .seed").first).to_have_text(re.compile("seed 7[78]"))
+    expect(page.locator("#generate")).to_be_enabled()
+    history(page)
+    page.locator("#history-back").click()
+    kept = page.locator("#kept .tile")
+    expect(kept).to_have_count(6)
+    kept.locator("button").nth(3).click()  # a variation: it knows what it was made from
+    expect(page.locator("#kin section")).to_have_count(1)
+    expect(page.locator("#kin h3")).to_have_text(strings.ANCESTORS)
+    page.locator("#kin button").first.click()  # and that one knows its variations
+    expect(page.locator("#kin h3")).to_have_text(strings.DESCENDANTS)
+    expect(page.locator("#kin .tile")).to_have_count(2)
+    page.locator("#history-back").click()
+    kept.locator("button").first.click()  # with another seed it is a drawing of its own
+    expect(page.locator("#history-picture .kept-large")).to_be_visible()
+    expect(page.locator("#kin section")).to_have_count(0)
 
 
 def test_a_candidate_becomes_the_init_image_and_both_know_it(visit: Callable[..., Page]) -> None:

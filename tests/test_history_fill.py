@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -11,11 +12,15 @@ import pytest
 from history.recall import Recalled, recall, recalled_from_facts
 from history.records import Filters
 from pipelines.dalle import DallePipeline
+from pipelines.errors import InvalidRequest
+from pipelines.metadata import provenance
 from pipelines.registry import Registry
+from pipelines.request import validate
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from tests.kept import new_picture, opened
 from tests.test_history_recall import A1111_FILES
 from ui.controls import GenerateInputs, build_choice, build_options
+from ui.generate import prepare
 from ui.history_render import render_facts, render_gallery, render_note, render_prompt
 from ui.recall import fill, outputs
 
@@ -90,3 +95,25 @@ def test_script_is_inert_wherever_it_comes_from(inputs: GenerateInputs, tmp_path
         assert "<script" not in text
         assert "<img src=x" not in text
         assert "\"'>" not in text
+
+
+def test_vary_names_the_parent_for_as_long_as_its_seed_stands() -> None:
+    registry = Registry()
+    registry.register(DallePipeline())
+    playground: Any = SimpleNamespace(registry=registry)
+    parent = "ab" * 16
+
+    def parents(told: str, seed: str | None) -> tuple[str, ...]:
+        [request] = prepare(playground, "a cat", seed,  # type: ignore[arg-type]
+                            [{"pipeline": "dalle", "varied": told}])
+        return request.parents
+
+    assert parents(f"{parent} 7", "7") == (parent,)
+    assert parents(f"{parent} 7", "8") == ()
+    assert parents(f"{parent} 7", None) == ()
+    assert parents("", "7") == ()
+    with pytest.raises(InvalidRequest, match="Parents"):
+        parents("../../x 7", "7")
+    facts = provenance(validate({"pipeline": "dalle", "prompt": "x", "parents": (parent,)},
+                                registry), {})
+    assert facts["parents"] == [parent]

@@ -200,7 +200,7 @@ def test_what_is_shown_is_escaped_and_named(app: App, tmp_path: Path) -> None:
 
 
 def test_the_map_shows_each_picture_once(app: App, tmp_path: Path) -> None:
-    from search.index import Item
+    from search.snapshot import Item
     paths = write_pictures(tmp_path, 3)
     items = tuple(Item(p.name, str(p), 0, 0, 0.0, "", '"><b>') for p in paths)
     html = render_map(PictureMap(items, np.array([[0, 0], [1, 2], [2, 1]], np.float32),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def part(page: Page, name: str) -> None:
     page.locator(".lab-parts button[role=tab]", has_text=name).click()
 
 
-def test_the_lessons_example_is_one_click(lab_page: Page) -> None:
+def test_the_lessons_example_is_one_click(lab_page: Page, tmp_path: Path) -> None:
     part(lab_page, strings.LAB_CLASSIFY)
     lab_page.locator("#lab-example").click()
     table = lab_page.locator(".lab-table")
@@ -65,7 +66,14 @@ def test_the_lessons_example_is_one_click(lab_page: Page) -> None:
     expect(table.locator("tbody th")).to_have_text(["cat.png", "dog.png", "human.png"])
     expect(lab_page.locator("#lab-labels textarea")).to_have_value("cat, dog, human")
     expect(lab_page.locator("#lab-classify-stage")).to_contain_text("logit scale")
-    expect(lab_page.locator("#lab-classify-csv")).to_be_visible()
+    with lab_page.expect_download() as saved:
+        lab_page.get_by_role("link", name=strings.LAB_CSV).click()
+    saved.value.save_as(tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["picture"] for row in rows] == ["cat.png", "dog.png", "human.png"]
+    assert sum(float(rows[0][label]) for label in ("cat", "dog", "human")) == pytest.approx(
+        1, abs=1e-4)
 
 
 def test_one_picture_has_a_bar_chart_and_faults_are_said(lab_page: Page, root: Path) -> None:

@@ -190,3 +190,35 @@ def test_buttons_in_the_page(served: tuple[App, Hub], page: Page) -> None:
     expect(public.locator(".state")).to_have_text("on the device")
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+def test_who_may_not_has_no_buttons_until_the_password(tmp_path: Path) -> None:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    shelf = shelf_in(tmp_path)
+    app = App(cache=shelf.cache, models_by="nobody", models_password="wren")
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            page = browser.new_page(viewport={"width": 390, "height": 844})
+            page.set_default_timeout(30_000)
+            page.goto(app.url)
+            page.get_by_role("tab", name="Models").click()
+            expect(page.locator("#models .hint")).to_be_visible(timeout=30_000)
+            assert page.locator("#models [data-act]").count() == 0
+            # What a script could send without a button is refused as well.
+            page.locator("#model-act textarea, #model-act input").evaluate(
+                "(field) => { field.value = 'load embedded/one 1';"
+                " field.dispatchEvent(new Event('input', {bubbles: true})); }")
+            expect(page.locator("#models [role=alert]")).to_contain_text("enter it above",
+                                                                         timeout=30_000)
+            assert app.cache.stats().used_bytes == 0
+            page.locator("#models-password-field input").fill("wren")
+            page.locator("#models-enter").click()
+            expect(page.locator("#models [data-act=load]").first).to_be_visible(timeout=30_000)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+            browser.close()
+    finally:
+        app.close()
+        shelf.close()

@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import structlog
@@ -15,9 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from compare.votes import Vote, open_votes
 from pipelines.errors import EaselError
-from pipelines.settings import Settings
 from serving.backend import LocalBackend
 from serving.logs import configure_logging
 from tests.noise import linear_cache, noise_registry
@@ -119,14 +116,3 @@ def test_text_is_for_people(log: io.StringIO) -> None:
     assert "not told" not in stream.getvalue()
     assert "a sentence" in stream.getvalue()
     assert "easel.test" in stream.getvalue()
-
-
-def test_votes_lie_in_the_data_folder_or_in_the_database(tmp_path: Path) -> None:
-    vote = Vote("one", "a cat", ({"pipeline": "a"}, {"pipeline": "b"}), 0)
-    book = open_votes(Settings(data_dir=tmp_path / "data"))
-    book.cast(vote)
-    book.close()
-    assert (tmp_path / "data" / "votes.sqlite").is_file()
-    (tmp_path / "file").write_text("")
-    with pytest.raises(EaselError, match="EASEL_DATA_DIR cannot be used"):
-        open_votes(Settings(data_dir=tmp_path / "file" / "data"))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -20,22 +19,26 @@ from ui.examples import EXAMPLES
 from ui.generate import one_sentence, prepare, stream_run
 from ui.pictures import PictureStore
 from ui.playground import Playground
-from ui.rerank import rerank_files
 from ui.run_state import Card, RunView
+from ui.videos import write_video
 from ui.visitors import visitor_of
 
 logger = logging.getLogger(__name__)
-MAX_RERANK_FILES = 64
 # JSON schemas; Gradio's own annotation of them is too narrow.
 STRING: dict[str, Any] = {"type": "string"}
 STRINGS: dict[str, Any] = {"type": "array", "items": STRING}
 OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": {}}
+BOOLEAN: dict[str, Any] = {"type": "boolean"}
+# What endpoints that draw have in common.
+FILES = "PNG files, the best match first; then an mp4 of each generator where one is asked for"
+OUTCOME = ("Progress while the run lasts; then pictures in the same order with generator, seed and "
+           "scores; a run that was paused has a run_id")
+VIDEO = "Whether to make an mp4 of how each generator's pictures came about"
 
 
 def add_endpoints(playground: Playground, store: PictureStore) -> None:
     """Add every endpoint to the page under construction. None of them shows on it."""
     _add_generate(playground, store)
-    _add_rerank(playground)
     _add_stop(playground)
     _add_look_ups(playground)
 
@@ -61,26 +64,19 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
     def generate(request: gr.Request, prompt: str = strings.FIRST_PROMPT,
                  pipelines: Any = tuple(names[:1]), num_images: int | None = None,
                  seed: int | None = None, options: Any = None, init_image: str | None = None,
-                 best_of: Any = None) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+                 best_of: Any = None, video: Any = False,
+                 ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         run = playground.runs.start(request.session_hash or "", visitor_of(request))
-        try:
+
+        def start() -> Generator[RunView]:
             choices = _choices(pipelines, num_images, options, init_image)
             requests = prepare(playground, _text(prompt), seed, choices)
-            view = RunView()
             for asked in requests if best_of is not None else ():
                 check_drawn(best_of, asked.num_images)
-            with closing(stream_run(playground, store, requests, run, best_of or 0)) as views:
-                for view in views:
-                    yield None, _progress(view)
-            cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
-            if not cards:
-                raise EaselError(" ".join(panel.status() for panel in view.panels))
-            yield [str(card.path) for card in cards], _outcome(view, cards)
-        except EaselError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        except Exception:
-            logger.exception("generate failed")
-            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+            yield from stream_run(playground, store, requests, run, best_of or 0)
+
+        try:
+            yield from answer(start, store, video)
         finally:
             playground.runs.end(run)
 
@@ -100,11 +96,43 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
                    label="Picture to start from (PNG, JPEG or WebP), or null"),
         json_value(None, {"type": "integer", "minimum": 1, "maximum": MAX_DRAWN},
             "How many pictures each generator draws to give its num_images best; null for no more"),
+        json_value(False, BOOLEAN, VIDEO),
     ], [
-        gr.File(visible=False, file_count="multiple", label="PNG files, the best match first"),
-        json_value({}, OBJECT, "Progress while the run lasts; then pictures in the same order with "
-            "generator, seed and scores"),
+        gr.File(visible=False, file_count="multiple", label=FILES),
+        json_value({}, OBJECT, OUTCOME),
     ], "Draw a prompt with one or more generators and rank the pictures by CLIP.")
+
+
+def answer(start: Callable[[], Generator[RunView]], store: PictureStore, video: Any,
+           ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+    """What an endpoint that draws yields: progress, then files with what they are.
+
+    Args:
+        start: checks what was asked for, and runs it.
+        store: where videos are written.
+        video: whether one of each generator is asked for.
+
+    Raises:
+        gr.Error: what went wrong, in one sentence.
+    """
+    try:
+        if not isinstance(video, bool):
+            raise InvalidRequest("Video must be true or false.", "video")
+        view = RunView()
+        with closing(start()) as views:
+            for view in views:
+                yield None, _progress(view)
+        cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
+        if not cards and not any(panel.paused_id for panel in view.panels):
+            raise EaselError(" ".join(panel.status() for panel in view.panels))
+        films = [panel.film for panel in view.panels if video and panel.film is not None]
+        yield ([str(card.path) for card in cards] + [str(write_video(store, film))
+                                                     for film in films], _outcome(view, cards))
+    except EaselError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+    except Exception:
+        logger.exception("an endpoint failed")
+        raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
 
 
 def _choices(pipelines: Any, num_images: int | None, options: Any, init_image: str | None,
@@ -138,7 +166,8 @@ def _text(value: Any) -> str:
 
 def _progress(view: RunView) -> dict[str, Any]:
     return {"panels": [{"pipeline": p.name, "phase": p.phase, "step": p.step, "total": p.total,
-                        "elapsed_s": round(p.elapsed_s, 3), "message": p.message}
+                        "elapsed_s": round(p.elapsed_s, 3), "message": p.message,
+                        **({"run_id": p.paused_id} if p.paused_id else {})}
                        for p in view.panels]}
 
 
@@ -148,26 +177,6 @@ def _outcome(view: RunView, cards: Sequence[Card]) -> dict[str, Any]:
         {"rank": rank, "pipeline": names[card.generator], "seed": card.seed,
          "clip": card.clip_score, "probability": card.probability}
         for rank, card in enumerate(cards, 1)]}
-
-
-def _add_rerank(playground: Playground) -> None:
-    @one_sentence
-    def rerank(images: list[str] | None, prompts: list[str]) -> dict[str, Any]:
-        if not isinstance(prompts, list) or not all(isinstance(p, str) for p in prompts):
-            raise InvalidRequest("Prompts must be a list of texts.", "prompt")
-        if images and len(images) > MAX_RERANK_FILES:
-            raise InvalidRequest(f"{len(images)} pictures are too many: {MAX_RERANK_FILES} is "
-                                 "the most.", "images")
-        return rerank_files(playground, [Path(image) for image in images or []], prompts)
-
-    add_endpoint(rerank, [
-        gr.File(visible=False, file_count="multiple", file_types=IMAGE_SUFFIXES, type="filepath",
-                   label="Pictures to put in order (PNG, JPEG or WebP)"),
-        json_value([strings.FIRST_PROMPT], STRINGS, "Prompts to compare them with"),
-    ], [
-        json_value({}, OBJECT, "For each prompt the order of the pictures, their cosine "
-                   "similarities and probabilities"),
-    ], "Rank pictures by CLIP against one or more prompts.")
 
 
 def _add_stop(playground: Playground) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +11,14 @@ from typing import Any
 import gradio as gr
 
 from compare.kinds import KINDS
-from compare.plan import MAX_BUDGET_S, MAX_PANES, MIN_BUDGET_S, MIN_PANES, plan_comparison
+from compare.plan import (
+    MAX_BUDGET_S,
+    MAX_PANES,
+    MIN_BUDGET_S,
+    MIN_PANES,
+    Plan,
+    plan_comparison,
+)
 from compare.votes import clip_agreement, leaderboard
 from pipelines.errors import EaselError, InvalidRequest
 from pipelines.request import MAX_PROMPT_CHARS, SEED_COUNT
@@ -41,31 +48,11 @@ def _add_compare(playground: Playground, store: PictureStore) -> None:
     def compare(request: gr.Request, prompt: Any = strings.FIRST_PROMPT, panes: Any = None,
                 seed: Any = None, budget_s: Any = None, init_image: str | None = None,
                 ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
-        session, visitor = request.session_hash or "", visitor_of(request)
-        run = playground.runs.start(session, visitor, PLACE)
-        try:
-            plan = plan_comparison(playground.registry, prompt, panes, seed, budget_s,
+        def plan() -> Plan:
+            return plan_comparison(playground.registry, prompt, panes, seed, budget_s,
                                    read_upload(init_image) if init_image else None)
-            comparison = start_comparison(playground, plan, session, blind=False)
-            playground.comparisons.put(comparison)
-            events = playground.backend.compare(plan.requests, run.next_jobs(len(plan.requests)),
-                                                plan.budget_s, owner=visitor)
-            with closing(events):
-                for _ in fold_events(comparison, events, playground, store, REDRAW_EVERY_S):
-                    if run.stopped:
-                        run.stop(playground.backend)
-                    yield None, describe(comparison)
-            files = [str(card.path) for pane in comparison.panes for card in pane.panel.cards]
-            if not files:
-                raise EaselError(" ".join(p.panel.status() for p in comparison.panes))
-            yield files, describe(comparison)
-        except EaselError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        except Exception:
-            logger.exception("compare failed")
-            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
-        finally:
-            playground.runs.end(run)
+
+        yield from stream_comparison(playground, store, plan, request)
 
     two = [{"pipeline": names[0]}, {"pipeline": names[-1]}]
     add_endpoint(compare, [
@@ -84,6 +71,53 @@ def _add_compare(playground: Playground, store: PictureStore) -> None:
         gr.File(visible=False, file_count="multiple", label="PNG files, pane by pane"),
         json_value({}, OBJECT, "The comparison's id and its panes, with what each took"),
     ], "Draw a prompt in two to four panes at the same time, step by step in turn.")
+
+
+def stream_comparison(playground: Playground, store: PictureStore, plan: Callable[[], Plan],
+                      request: gr.Request) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+    """Run a comparison for a program.
+
+    Args:
+        playground: what there is.
+        store: where finished pictures are written.
+        plan: checks what was asked for and says what runs.
+        request: of the program.
+
+    Yields:
+        Nothing and the state while it lasts; then the files, pane by pane, and the state.
+
+    Raises:
+        gr.Error: what went wrong, in one sentence.
+    """
+    session, visitor = request.session_hash or "", visitor_of(request)
+    run = playground.runs.start(session, visitor, PLACE)
+    try:
+        planned = plan()
+        comparison = start_comparison(playground, planned, session, blind=False)
+        playground.comparisons.put(comparison)
+        events = playground.backend.compare(
+            planned.requests, run.next_jobs(len(planned.requests)), planned.budget_s,
+            owner=visitor)
+        with closing(events):
+            for _ in fold_events(comparison, events, playground, store, REDRAW_EVERY_S):
+                if run.stopped:
+                    run.stop(playground.backend)
+                yield None, describe(comparison)
+        if not (files := files_of(comparison)):
+            raise EaselError(" ".join(p.panel.status() for p in comparison.panes))
+        yield files, describe(comparison)
+    except EaselError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+    except Exception:
+        logger.exception("compare failed")
+        raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+    finally:
+        playground.runs.end(run)
+
+
+def files_of(comparison: Comparison) -> list[str]:
+    """The PNG files of all panes, in the order of the panes."""
+    return [str(card.path) for card in comparison.cards()]
 
 
 def describe(comparison: Comparison) -> dict[str, Any]:

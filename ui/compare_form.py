@@ -17,6 +17,8 @@ from pipelines.options import OptionField, option_fields
 from pipelines.registry import Pipeline
 from pipelines.request import MAX_IMAGES, SEED_COUNT
 from ui import strings
+from ui.comparison import Comparison
+from ui.language import say
 
 
 def render_forms(pipelines: Iterable[Pipeline], panes: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -48,6 +50,12 @@ def default_panes(pipelines: Iterable[Pipeline], shown: int = MIN_PANES) -> list
             for i in range(shown)]
 
 
+def panes_of(comparison: Comparison) -> list[dict[str, Any]]:
+    """What the forms said, or would say, for this comparison to be drawn."""
+    return [{"pipeline": r.pipeline, "num_images": r.num_images, "seed": r.seed,
+             "options": r.options} for r in comparison.plan.requests]
+
+
 def _pane_form(index: int, pipelines: Iterable[Pipeline], pane: Mapping[str, Any], shown: bool,
                ) -> str:
     """The settings of one pane: generator, number of pictures, seed, options."""
@@ -59,12 +67,12 @@ def _pane_form(index: int, pipelines: Iterable[Pipeline], pane: Mapping[str, Any
     groups = "".join(_group(letter, p, pane["options"], p.name == pane["pipeline"])
                      for p in offered)
     return (
-        f'<form class="pane-form" data-pane="{index}" aria-label="Pane {letter}"'
+        f'<form class="pane-form" data-pane="{index}" aria-label="{strings.PANE.format(letter)}"'
         f'{"" if shown else " hidden"}>'
         f'<div class="pane-head"><b>{letter}</b>'
-        f'<label><span class="sr">Generator of pane {letter}</span>'
+        f'<label><span class="sr">{strings.PANE_GENERATOR.format(letter)}</span>'
         f'<select data-field="pipeline">{choices}</select></label>'
-        f'<label><span class="sr">Pictures of pane {letter}</span>'
+        f'<label><span class="sr">{strings.PANE_PICTURES.format(letter)}</span>'
         f'<input type="number" data-field="num_images" value="{int(pane["num_images"])}" min="1" '
         f'max="{MAX_IMAGES}"></label></div>'
         f"<details><summary>{escape(strings.PANE_OPTIONS)}</summary>"
@@ -79,7 +87,8 @@ def _group(letter: str, pipeline: Pipeline, values: Mapping[str, Any], shown: bo
     rows = "".join(_row(option, values.get(option.name, option.default) if shown
                         else option.default) for option in fields)
     return (f'<fieldset data-pipeline="{escape(pipeline.name)}"{"" if shown else " hidden"}>'
-            f'<legend class="sr">Options of {escape(pipeline.title)}, pane {letter}</legend>'
+            f'<legend class="sr">{escape(strings.PANE_OPTIONS_OF.format(pipeline.title, letter))}'
+            "</legend>"
             f"{rows}</fieldset>")
 
 
@@ -91,7 +100,7 @@ def _row(option: OptionField, value: Any) -> str:
     elif option.kind == "choice":
         choices = "".join(
             f'<option value="{_json(choice)}"{" selected" if choice == value else ""}>'
-            f"{escape(str(choice))}</option>" for choice in option.choices)
+            f"{escape(say(label))}</option>" for label, choice in option.labelled())
         control = (f'<select data-option="{name}" data-default="{_json(option.default)}">'
                    f"{choices}</select>")
     else:
@@ -102,8 +111,8 @@ def _row(option: OptionField, value: Any) -> str:
         control = (f'<input type="{"number" if number else "text"}" data-option="{name}" '
                    f'value="{_plain(value)}" data-default="{_plain(option.default)}"'
                    f"{limits}{step}>")
-    return (f'<label class="option" title="{escape(option.description)}">'
-            f"<span>{escape(option.title)}</span>{control}</label>")
+    return (f'<label class="option" title="{escape(say(option.description))}">'
+            f"<span>{escape(say(option.title))}</span>{control}</label>")
 
 
 def _plain(value: Any) -> str:

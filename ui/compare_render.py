@@ -8,6 +8,7 @@ from pipelines.images import load_image
 from serving.jobs import Usage
 from ui import strings
 from ui.comparison import Comparison, Pane, clip_favourite
+from ui.language import figure, say
 from ui.render import (
     blank_tile,
     loss_curves,
@@ -58,7 +59,7 @@ def _status(pane: Pane, hidden: bool) -> str:
     budget = pane.result.metadata.get("time_budget_s") if pane.result is not None else None
     if budget and panel.phase == "stopped" and panel.cards \
             and pane.usage.device_s >= budget:
-        return f"Best so far after its {seconds(budget)}"
+        return strings.BEST_AFTER.format(seconds(budget))
     return panel.status()
 
 
@@ -86,12 +87,13 @@ def _card(card: Card, rank: int) -> str:
     scores = ""
     if card.clip_score is not None:
         scores += (f'<span class="score" title="{escape(strings.CLIP_TITLE)}">'
-                   f"CLIP {card.clip_score:.3f}</span>")
+                   f"CLIP {figure(card.clip_score, '.3f')}</span>")
     if card.guide_score is not None:
         scores += (f'<span class="guide" title="{escape(strings.GUIDE_TITLE)}">'
-                   f"{escape(strings.GUIDE_SCORE.format(card.guide_score))}</span>")
+                   f"{escape(strings.GUIDE_SCORE.format(figure(card.guide_score, '.3f')))}</span>")
     return (f'<figure class="tile done">{picture_frame(card, rank)}<figcaption>{scores}'
-            f'<span class="from seed">seed {card.seed}</span></figcaption></figure>')
+            f'<span class="from seed">{strings.SEED_OF.format(card.seed)}</span></figcaption>'
+            "</figure>")
 
 
 def _usage(usage: Usage) -> str:
@@ -105,7 +107,7 @@ def _usage(usage: Usage) -> str:
 
 
 def _notice(pane: Pane) -> str:
-    return f'<p class="usage">{escape(pane.notice)}</p>' if pane.notice else ""
+    return f'<p class="usage">{escape(say(pane.notice))}</p>' if pane.notice else ""
 
 
 def render_outcome(comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from compare.bundle import Bundle, BundlePane, make_bundle, read_zip, write_zip
 from compare.plan import plan_comparison
 from pipelines.errors import EaselError
-from pipelines.files import atomic_write, safe_stem
+from pipelines.files import safe_stem
 from pipelines.metadata import versions
 from serving.jobs import Usage
 from ui.compare_view import start_comparison
@@ -52,12 +52,7 @@ def save_comparison(comparison: Comparison, store: PictureStore) -> str:
     """Write a comparison as a zip file where a browser can fetch it; returns its path."""
     data = write_zip(bundle_of(comparison))
     path = store.new_folder() / f"comparison-{safe_stem(comparison.prompt)}.zip"
-    try:
-        atomic_write(path, data)
-    except OSError as error:
-        raise EaselError(f"The comparison could not be written: "
-                         f"{(error.strerror or str(error)).lower()}.") from None
-    return str(store.serve(path))
+    return str(store.write(path, data))
 
 
 def open_comparison(data: bytes, playground: Playground, store: PictureStore, session: str,
@@ -80,9 +75,9 @@ def open_comparison(data: bytes, playground: Playground, store: PictureStore, se
     for pane, saved in zip(comparison.panes, facts.panes, strict=True):
         cards = []
         for picture in saved.pictures:
-            path = folder / picture.file.replace("/", "-")
-            atomic_write(path, bundle.files[picture.file])
-            cards.append(Card(store.serve(path), facts.prompt, saved.title, picture.seed,
+            path = store.write(folder / picture.file.replace("/", "-"),
+                               bundle.files[picture.file])
+            cards.append(Card(path, facts.prompt, saved.title, picture.seed,
                               picture.scores.get("clip"), picture.scores.get("probability"),
                               _lines(saved), picture.guide_score))
         pane.panel.finish(cards, saved.elapsed_s, saved.stopped)

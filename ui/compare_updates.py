@@ -14,6 +14,7 @@ from ui import strings
 from ui.compare_render import render_outcome, render_pane
 from ui.compare_share import save_comparison
 from ui.comparison import Comparison
+from ui.language import say
 from ui.pictures import PictureStore
 
 CHOICES = (*range(MAX_PANES), "tie", "bad")
@@ -108,7 +109,7 @@ def _label_of(comparison: Comparison, choice: int | str) -> str:
 
 def failed_view(sentence: str) -> tuple[Any, ...]:
     """The tab when nothing could be drawn."""
-    alert = f'<p class="alert" role="alert">{escape(sentence)}</p>'
+    alert = f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
     return _updates(_SKIPS, _SKIPS, [gr.update(visible=False)] * MAX_PANES,
                     gr.update(interactive=True), gr.update(interactive=False), alert,
                     gr.skip())

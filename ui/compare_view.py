@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator
 
 from compare.plan import Plan
-from compare.votes import Vote, VoteError
+from compare.votes import VOTED, Vote, VoteError
 from pipelines.errors import Cancelled, EaselError
 from pipelines.events import Preview, Progress, Result
 from serving.jobs import RunEvent
@@ -82,7 +83,9 @@ def cast_vote(playground: Playground, comparison: Comparison, choice: int | str,
     Raises:
         VoteError: it was voted on before, or cannot be.
     """
-    if comparison.choice is None and not comparison.can_be_voted_on():
+    if comparison.choice is not None:
+        raise VoteError(VOTED)
+    if not comparison.can_be_voted_on():
         raise VoteError("A vote needs pictures in at least two panes: wait until they are done.")
     if isinstance(choice, int) and not isinstance(choice, bool):
         if not 0 <= choice < len(comparison.panes):
@@ -92,6 +95,16 @@ def cast_vote(playground: Playground, comparison: Comparison, choice: int | str,
                    "options": dict(pane.request.options),
                    "clip": card.clip_score if (card := pane.best()) else None}
                   for pane in comparison.panes)
-    playground.votes.cast(Vote(comparison.id, comparison.prompt, panes, choice,
+    playground.votes.cast(Vote(_ballot(comparison), comparison.prompt, panes, choice,
                                comparison.blind, voter))
     comparison.choice = choice
+
+
+def _ballot(comparison: Comparison) -> str:
+    """What a vote on these pictures is known by: saved and opened again, they get no second one."""
+    try:
+        hashes = sorted(hashlib.sha256(card.path.read_bytes()).hexdigest()
+                        for pane in comparison.panes for card in pane.panel.cards)
+    except OSError:  # left open for so long that the files are gone
+        return comparison.id
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()

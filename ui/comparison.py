@@ -79,6 +79,10 @@ class Comparison:
         """The panes from left to right."""
         return [self.panes[index] for index in self.order]
 
+    def cards(self) -> list[Card]:
+        """The finished pictures, pane by pane."""
+        return [card for pane in self.panes for card in pane.panel.cards]
+
     def label(self, place: int) -> str:
         """What the pane at a place is called: its letter, or its place while that is hidden."""
         return str(place + 1) if self.hidden else LETTERS[self.order[place]]

@@ -32,17 +32,22 @@ class PipelineControls:
         num_images: how many pictures it draws.
         init_image: uploaded file; None where the pipeline starts from no picture.
         options: components by option name.
+        varied: hidden; the kept picture that Vary was pressed for, and the seed that it set.
+        places: where the components are, hidden until the pipeline's models are here; none where
+            they were from the start.
     """
 
     pipeline: Pipeline
     chosen: gr.Checkbox
     num_images: gr.Number
+    varied: gr.Textbox
     init_image: gr.File | None = None
     options: dict[str, gr.components.Component] = field(default_factory=dict)
+    places: list[gr.Column] = field(default_factory=list)
 
     def components(self) -> Iterable[gr.components.Component]:
         """Everything that ``read`` needs the value of."""
-        yield from (self.chosen, self.num_images, *self.options.values())
+        yield from (self.chosen, self.num_images, self.varied, *self.options.values())
         if self.init_image is not None:
             yield self.init_image
 
@@ -56,6 +61,7 @@ class PipelineControls:
             "num_images": values[self.num_images],
             "options": {name: values[component] for name, component in self.options.items()},
             "init_image": read_upload(uploaded) if uploaded else None,
+            "varied": values[self.varied],
         }
 
 
@@ -121,7 +127,8 @@ def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
                           precision=0, minimum=1, maximum=MAX_IMAGES, container=False,
                           scale=0, min_width=64, elem_classes="count",
                           elem_id=f"count-{pipeline.name}")
-    return PipelineControls(pipeline, box, count)
+        varied = gr.Textbox(visible="hidden")
+    return PipelineControls(pipeline, box, count, varied)
 
 
 def build_options(controls: PipelineControls) -> None:

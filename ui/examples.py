@@ -9,6 +9,7 @@ from collections.abc import Callable
 from html import escape
 
 from ui import strings
+from ui.language import current, say
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 def world_sampler() -> Callable[[], str] | None:
-    """A function that says a new scene of the world, None where the world is not installed.
+    """A function that says a new scene of the world in the language of whoever asks.
+
+    None where the world is not installed.
 
     Building it reads the concepts, a fraction of a second, so it is done once at start.
     """
@@ -45,7 +48,7 @@ def world_sampler() -> Callable[[], str] | None:
 
     def surprise() -> str:
         seed = secrets.randbelow(2**32)
-        return caption(scenes.sample(seed), by_id, random.Random(seed))
+        return caption(scenes.sample(seed), by_id, random.Random(seed), current())
 
     return surprise
 
@@ -57,9 +60,9 @@ def render_examples() -> str:
         chosen = index == 0
         tabs.append(f'<button type="button" role="tab" id="kind-{index}" '
                     f'aria-controls="prompts-{index}" aria-selected="{str(chosen).lower()}" '
-                    f'tabindex="{0 if chosen else -1}">{escape(kind)}</button>')
+                    f'tabindex="{0 if chosen else -1}">{escape(say(kind))}</button>')
         chips = "".join(f'<button type="button" class="chip" data-prompt="{escape(prompt)}">'
-                        f"{escape(prompt)}</button>" for prompt in prompts)
+                        f"{escape(prompt)}</button>" for prompt in map(say, prompts))
         panels.append(f'<div role="tabpanel" id="prompts-{index}" aria-labelledby="kind-{index}"'
                       f'{"" if chosen else " hidden"}>{chips}</div>')
     return (f'<div class="examples"><p class="caption-label">{escape(strings.EXAMPLES_LABEL)}</p>'

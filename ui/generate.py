@@ -11,15 +11,19 @@ from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
-from pipelines.errors import Cancelled, EaselError, InvalidRequest
-from pipelines.events import Preview, Progress, Result
+from pipelines.errors import Cancelled, EaselError, InvalidRequest, Paused
+from pipelines.events import Event, Preview, Progress, Result
 from pipelines.request import Request, resolve_seed, validate
+from pipelines.video import Film
 from serving.best_of import stream_best
+from serving.paused_runs import Continuation
 from ui import strings
 from ui.jobs import Run
+from ui.language import say
 from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.run_state import Panel, RunView
+from ui.videos import keep_film
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -44,10 +48,20 @@ def prepare(playground: Playground, prompt: str, seed: int | None,
     """
     if not choices:
         raise InvalidRequest(strings.NOTHING_TICKED, "pipeline")
-    requests = [validate({**choice, "prompt": prompt, "seed": seed}, playground.registry)
-                for choice in choices]
+    requests = [validate({**_with_parents(choice, seed), "prompt": prompt, "seed": seed},
+                         playground.registry) for choice in choices]
     shared_seed = resolve_seed(requests[0])
     return [request.model_copy(update={"seed": shared_seed}) for request in requests]
+
+
+def _with_parents(choice: Mapping[str, Any], seed: Any) -> dict[str, Any]:
+    """Fields of a request whose parent is the picture that Vary was pressed for, as long as the
+    seed is the one that Vary set: with another seed it is a drawing of its own."""
+    fields = dict(choice)
+    picture_id, _, varied_seed = str(fields.pop("varied", None) or "").partition(" ")
+    if picture_id and str(seed) == varied_seed:
+        fields["parents"] = (picture_id,)
+    return fields
 
 
 def stream_run(playground: Playground, store: PictureStore, requests: Sequence[Request],
@@ -74,16 +88,32 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[R
         if run.stopped:
             panel.stop()
             continue
-        panel.phase = "running"
-        yield from _stream_panel(playground, store, request, panel, run, view, best_of)
+        drawn = best_of or request.num_images
+        panel.can_pause = drawn == request.num_images and playground.can_pause(request.pipeline)
+        stream = stream_best(playground.backend, playground.registry, request, drawn,
+                             run.next_job(), run.visitor)
+        yield from _stream_panel(playground, store, request, panel, run, view, stream)
+    yield view
+
+
+def stream_on(playground: Playground, store: PictureStore, continuation: Continuation, run: Run,
+              ) -> Generator[RunView]:
+    """Let a paused run, or a branch of it, go on; yields as ``stream_run``."""
+    request = continuation.request
+    panel = Panel(request.pipeline, playground.registry.get(request.pipeline).title,
+                  request.prompt, request.num_images, can_pause=True)
+    view = RunView([panel])
+    yield view
+    stream = playground.backend.go_on(continuation, run.next_job())
+    yield from _stream_panel(playground, store, request, panel, run, view, stream)
     yield view
 
 
 def _stream_panel(playground: Playground, store: PictureStore, request: Request, panel: Panel,
-                  run: Run, view: RunView, best_of: int) -> Generator[RunView]:
+                  run: Run, view: RunView, stream: Generator[Event]) -> Generator[RunView]:
     shown_s = 0.0
-    stream = stream_best(playground.backend, playground.registry, request,
-                         best_of or request.num_images, run.next_job(), run.visitor)
+    panel.phase = "running"
+    film = Film()
     try:
         with closing(stream) as events:
             for event in events:
@@ -92,14 +122,21 @@ def _stream_panel(playground: Playground, store: PictureStore, request: Request,
                 if isinstance(event, Result):
                     pipeline = playground.registry.get(request.pipeline)
                     cards = store.keep(request, event, pipeline)
+                    run.cards += cards
                     panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")))
+                    panel.film = keep_film(store, film, event.candidates)
                 elif isinstance(event, Preview):
+                    film.add(event.images)
                     panel.show_preview(event)
                 elif isinstance(event, Progress):
+                    if event.earlier is not None:
+                        film = Film(event.earlier.frames)
                     panel.show_progress(event)
                 if time.monotonic() - shown_s > REDRAW_EVERY_S:
                     yield view
                     shown_s = time.monotonic()
+    except Paused as error:
+        panel.pause(error)
     except Cancelled:
         panel.stop()
     except EaselError as error:
@@ -119,7 +156,7 @@ def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **kwargs)
         except EaselError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise gr.Error(say(str(error)), print_exception=False) from None
         except gr.Error:
             raise
         except Exception:

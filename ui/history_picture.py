@@ -157,7 +157,8 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
     filled = [tab.parent, inputs.note, *inputs.components()]
     there = gr.update(selected="generate")
 
-    def settings(picture: KeptPicture, seed: int | None, num_images: int | None) -> list[Any]:
+    def settings(picture: KeptPicture, seed: int | None, num_images: int | None,
+                 varied: bool = False) -> list[Any]:
         result = fill(inputs, recalled_from_facts(picture.facts), seed, num_images)
         updates, note = dict(result.updates), result.note
         if digest := picture.facts.get("init_image_sha256"):
@@ -168,6 +169,10 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
                 note += f" {strings.INIT_GONE}"
             else:
                 updates |= {file: in_cache(file, start) for file in files}
+        # With the seed, so that what is drawn with it knows its parent.
+        parent = f"{picture.id} {updates[inputs.seed]}" if varied else ""
+        updates |= {group.varied: parent if group.pipeline.name == picture.pipeline else ""
+                    for group in inputs.controls}
         return [there, render_note(note), *outputs(inputs, updates)]
 
     @one_sentence
@@ -180,7 +185,7 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
         picture = own(request, picture_id)
         count = picture.facts.get("num_images", 1)
         first = picture.facts.get("run_seed", picture.seed)
-        return settings(picture, int(first) + int(count), int(count))
+        return settings(picture, int(first) + int(count), int(count), varied=True)
 
     @one_sentence
     def start_from(request: gr.Request, picture_id: str) -> Any:
@@ -210,6 +215,7 @@ def hand_off(inputs: GenerateInputs, picture: KeptPicture, there: Any) -> list[A
     if group is None or group.init_image is None:
         raise HistoryError("No generator here starts from a picture.")
     updates: dict[Any, Any] = {other.chosen: other is group for other in inputs.controls}
+    updates |= {other.varied: "" for other in inputs.controls}
     updates |= {inputs.prompt: picture.prompt,
                 group.init_image: in_cache(group.init_image, picture)}
     if "from_image" in group.options:

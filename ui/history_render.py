@@ -13,7 +13,8 @@ from pipelines.options import option_fields
 from pipelines.registry import Registry
 from ui import strings
 from ui.history_filters import query_of
-from ui.run_state import seconds
+from ui.language import figure, say, written
+from ui.run_state import pictures, seconds
 
 # Clicks on anything that names a picture; the element outlives what is put into it.
 PICK = """element.addEventListener("click", (event) => {
@@ -29,11 +30,12 @@ def render_gallery(page: Page, filters: Filters, registry: Registry) -> str:
         if filters == Filters(deleted=True):
             hint = strings.HISTORY_NO_DELETED
         return f'<p class="kept-status" role="status">{escape(hint)}</p>'
-    pictures = "1 picture" if page.total == 1 else f"{page.total:,} pictures"
-    where = f", page {page.number} of {page.pages}" if page.pages > 1 else ""
+    found = pictures(page.total)
+    if page.pages > 1:
+        found = strings.HISTORY_PAGE.format(found, page.number, page.pages)
     export = (f'<a href="history/export?{escape(query_of(filters))}" download>'
               f"{escape(strings.HISTORY_EXPORT)}</a>")
-    return (f'<p class="kept-status" role="status">{pictures}{where} · {export}</p>'
+    return (f'<p class="kept-status" role="status">{found} · {export}</p>'
             f'<div class="kept">{"".join(_thumbnail(p, registry) for p in page.pictures)}</div>')
 
 
@@ -42,7 +44,8 @@ def _thumbnail(picture: KeptPicture, registry: Registry) -> str:
     if picture.favourite:
         marks.append(f'<span title="{escape(strings.FAVOURITE)}">♥</span>')
     if picture.rating:
-        marks.append(f'<span title="{picture.rating} of 5">{"★" * picture.rating}</span>')
+        marks.append(f'<span title="{strings.STARS.format(picture.rating)}">'
+                     f'{"★" * picture.rating}</span>')
     caption = "".join(marks) + f'<span class="prompt">{prompt}</span>'
     title = escape(f"{picture.prompt} · {title_of(registry, picture.pipeline)}")
     return (f'<figure class="tile"><button type="button" class="frame" '
@@ -60,7 +63,7 @@ def render_picture(picture: KeptPicture) -> str:
 
 def render_facts(picture: KeptPicture, registry: Registry) -> str:
     """Its prompt, everything that is known of it, and the link that saves it."""
-    rows = "".join(f"<dt>{escape(label)}</dt><dd>{escape(value)}</dd>"
+    rows = "".join(f"<dt>{escape(say(label))}</dt><dd>{escape(say(value))}</dd>"
                    for label, value in facts_of(picture, registry))
     return (f'<dl class="kept-facts">{rows}</dl><p class="kept-save">'
             f'<a href="{picture_url(picture)}" download="{escape(picture_name(picture.facts))}">'
@@ -90,7 +93,7 @@ def render_note(text: str, alert: bool = False) -> str:
     if not text:
         return ""
     role = "alert" if alert else "status"
-    return f'<p class="kept-note{" alert" if alert else ""}" role="{role}">{escape(text)}</p>'
+    return f'<p class="kept-note{" alert" if alert else ""}" role="{role}">{escape(say(text))}</p>'
 
 
 def thumbnail_url(picture: KeptPicture) -> str:
@@ -114,7 +117,7 @@ def facts_of(picture: KeptPicture, registry: Registry) -> Iterator[tuple[str, st
     yield "Generator", title_of(registry, picture.pipeline)
     yield "Seed", str(picture.seed)
     if picture.clip_score is not None:
-        yield "CLIP score", f"{picture.clip_score:.4f} (cosine similarity)"
+        yield "CLIP score", f"{figure(picture.clip_score, '.4f')} (cosine similarity)"
     yield "Drawn", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(picture.created_s))
     yield "Size", f"{picture.width_px} × {picture.height_px} px"
     if isinstance(elapsed_s := facts.get("elapsed_s"), int | float):
@@ -144,4 +147,4 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return written(f"{value:g}") if isinstance(value, float) else str(value)

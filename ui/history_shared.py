@@ -13,6 +13,7 @@ from history.store import History
 from pipelines.errors import HistoryError
 from ui import strings
 from ui.generate import one_sentence
+from ui.page_words import worded_html
 from ui.theme import LIVE, PLAIN
 from ui.visitors import visitor_of
 
@@ -36,7 +37,7 @@ def build_shared(history: History) -> SharedParts | None:
     if members is None:
         return None
     with gr.Accordion(strings.SHARED_LABEL, open=False, elem_id="history-shared"):
-        gr.HTML(f"<p>{strings.SHARED_INFO}</p>", **PLAIN)
+        worded_html(lambda: f"<p>{strings.SHARED_INFO}</p>")
         with gr.Row(equal_height=True):
             password = gr.Textbox(label=strings.SHARED_PASSWORD, type="password", max_lines=1,
                                   elem_id="shared-password", min_width=160)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from serving.backend import Backend
+from ui.run_state import Card
+
+MAX_REMEMBERED = 500  # sessions whose last pictures are known
 
 
 @dataclass
@@ -19,6 +24,7 @@ class Run:
         place: the tab that started it.
         job_id: the backend's name for the pipeline that runs now; None between two of them.
         job_ids: those of pipelines that run side by side, in the order of their panes.
+        cards: what is finished so far.
     """
 
     session: str
@@ -26,6 +32,7 @@ class Run:
     place: str = "generate"
     job_id: str | None = None
     job_ids: tuple[str, ...] = ()
+    cards: list[Card] = field(default_factory=list)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -58,6 +65,7 @@ class SessionRuns:
         self._backend = backend
         self._lock = threading.Lock()
         self._runs: dict[str, list[Run]] = {}
+        self._last: OrderedDict[str, tuple[Card, ...]] = OrderedDict()
 
     def start(self, session: str, visitor: str = "", place: str = "generate") -> Run:
         """Note a new run."""
@@ -74,6 +82,50 @@ class SessionRuns:
                 runs.remove(run)
             if not runs:
                 self._runs.pop(run.session, None)
+        self.remember(run.session, run.cards)
+
+    def remember(self, session: str, cards: Sequence[Card]) -> None:
+        """Note the pictures of a session's last run; where there are none, the ones before stay."""
+        with self._lock:
+            if cards:
+                self._last[session] = tuple(cards)
+                self._last.move_to_end(session)
+            while len(self._last) > MAX_REMEMBERED:
+                self._last.popitem(last=False)
+
+    def last_cards(self, session: str) -> tuple[Card, ...]:
+        """The pictures of a session's last run that had any."""
+        with self._lock:
+            return self._last.get(session, ())
+
+    def forget(self, session: str) -> None:
+        """A session is over: what it drew is in the history alone."""
+        with self._lock:
+            self._last.pop(session, None)
+
+    def attach(self, run: Run, session: str) -> None:
+        """Note a run that goes on for another session of the same visitor."""
+        with self._lock:
+            run.session = session
+            self._runs.setdefault(session, []).append(run)
+
+    def halt(self, run: Run) -> None:
+        """Stop one run."""
+        run.stop(self._backend)
+
+    def busy(self, session: str, place: str) -> bool:
+        """Whether a session runs anything in a place."""
+        return bool(self._of(session, place))
+
+    def pause(self, session: str, place: str = "generate") -> int:
+        """Put aside what runs now, where it can be; returns how many runs that were.
+
+        Raises:
+            InvalidRequest: what runs cannot be paused.
+            PausedRunError: the visitor has the most paused runs already.
+        """
+        return sum(self._backend.pause(run.job_id) for run in self._of(session, place)
+                   if run.job_id is not None)
 
     def stop(self, session: str, place: str | None = None) -> int:
         """Stop every run of a session, or those of one place; returns how many there were."""

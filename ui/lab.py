@@ -30,9 +30,9 @@ from search.collections import (
     upload_collection,
 )
 from search.files import PictureFile
-from search.index import Item, Snapshot
 from search.projection import principal_components
 from search.searcher import Searcher
+from search.snapshot import Item, Snapshot
 from search.update import UpdateProgress, embed_files, update_index
 from ui.jobs import Run
 from ui.playground import Playground
@@ -296,11 +296,12 @@ class Lab:
         clip = self.searcher.features(model_id, said)
         files = [PictureFile(path.name, path, 0, 0, pipeline="", prompt="") for path in paths]
         with closing(embed_files(files, self.backend, clip)) as batches:
-            [(decoded, features)] = list(batches)
+            looked = list(batches)
+        decoded = [picture for part, _ in looked for picture in part]
         if bad := next((d for d in decoded if d.square is None), None):
             raise InvalidRequest(f"{bad.file.key}: {bad.reason}", "images")
-        assert features is not None
-        similarities = clip.texts @ features.images.T
+        seen = np.concatenate([features.images for _, features in looked if features is not None])
+        similarities = clip.texts @ seen.T
         logits = similarities * clip.logit_scale
         return Matrix(clip, tuple(said), tuple(f.key for f in files), tuple(paths), similarities,
                       softmax(logits, axis=0), softmax(logits, axis=1))

@@ -18,9 +18,9 @@ from pipelines.errors import EaselError, InvalidRequest
 from pipelines.images import load_image
 from pipelines.rerank import RANKER
 from search.duplicates import near_duplicates as groups_of
-from search.index import Item, Snapshot
 from search.query import Filters, allowed, parse_day
 from search.query import search as search_in
+from search.snapshot import Item, Snapshot
 from ui import strings
 from ui.api import OBJECT, STRING, STRINGS, add_endpoint, json_value
 from ui.controls import IMAGE_SUFFIXES, read_upload

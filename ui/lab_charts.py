@@ -12,6 +12,7 @@ import numpy as np
 from ui import strings
 from ui.lab import Matrix, PictureMap
 from ui.lab_render import SMALL_PX, percent, render_image
+from ui.language import figure
 
 MAX_TINT = 60  # percent of the accent behind a full cell, so that its figure stays readable
 # Told apart without hue alone: the legend and each picture's words say the label too.
@@ -34,7 +35,7 @@ def render_matrix(matrix: Matrix) -> str:
         f'<table class="matrix view-{n}"><caption class="sr">{escape(title)}</caption>'
         f"<thead><tr><th></th>{heads}</tr></thead><tbody>{_rows(matrix, values, shares)}"
         "</tbody></table>" for n, (title, values, shares) in enumerate(views))
-    scale = strings.LOGIT_SCALE.format(matrix.clip.logit_scale)
+    scale = strings.LOGIT_SCALE.format(figure(matrix.clip.logit_scale, ".2f"))
     return (f'<div class="matrix-box"><fieldset class="matrix-views"><legend class="sr">'
             f"{strings.MATRIX_SHOW}</legend>{switches}</fieldset>"
             f'<div class="matrix-scroll">{tables}</div>'
@@ -48,7 +49,8 @@ def _rows(matrix: Matrix, values: np.ndarray, shares: bool) -> str:
     for text, row in zip(matrix.texts, values, strict=True):
         cells = "".join(
             f'<td style="--tint:{MAX_TINT * (float(value) - low) / span:.0f}%">'
-            f"{percent(float(value)) if shares else f'{float(value):.3f}'}</td>" for value in row)
+            f"{percent(float(value)) if shares else figure(float(value), '.3f')}</td>"
+            for value in row)
         rows.append(f'<tr><th scope="row">{escape(text)}</th>{cells}</tr>')
     return "".join(rows)
 

@@ -20,7 +20,14 @@ from ui import strings
 from ui.controls import IMAGE_SUFFIXES, read_upload
 from ui.generate import one_sentence
 from ui.lab import HISTORY, UPLOADS, Classified, Lab
-from ui.lab_render import render_facts, render_faults, render_many, render_one, render_sorted
+from ui.lab_render import (
+    render_facts,
+    render_faults,
+    render_many,
+    render_one,
+    render_save,
+    render_sorted,
+)
 from ui.lab_runs import (
     Asked,
     Outputs,
@@ -31,6 +38,7 @@ from ui.lab_runs import (
     connect,
     connect_stop,
 )
+from ui.language import say
 from ui.theme import LIVE
 
 EXAMPLE_DIR = Path(__file__).resolve().parent.parent / "assets" / "lab"
@@ -59,9 +67,9 @@ def build_classify(lab: Lab, clip: gr.Dropdown) -> None:
                 templates = gr.Textbox(DEFAULT_TEMPLATE, label=strings.LAB_TEMPLATES, lines=2,
                                        max_lines=16, show_label=False,
                                        info=strings.LAB_TEMPLATES_INFO, elem_id="lab-templates")
-            go, stop, rebuild, download = build_buttons(strings.LAB_CLASSIFY, "classify")
+            go, stop, rebuild = build_buttons(strings.LAB_CLASSIFY, "classify")
         stage = build_stage(strings.LAB_EMPTY_CLASSIFY, "classify")
-    outputs = Outputs(stage, stop, rebuild, download, go)
+    outputs = Outputs(stage, stop, rebuild, go)
 
     def work(asked: Asked) -> Generator[str | Shown]:
         wanted = parse_labels(asked.text(labels))
@@ -78,8 +86,8 @@ def build_classify(lab: Lab, clip: gr.Dropdown) -> None:
             if isinstance(step, Classified):
                 title = next(title for title, known in lab.clips if known == model_id)
                 head = render_facts(step, title, len(said))
-                yield Shown(head + _body(step, place) + render_faults(step.unreadable),
-                            _write_csv(stage, step))
+                yield Shown(head + _body(step, place) + render_faults(step.unreadable)
+                            + render_save(_write_csv(stage, step)))
             else:
                 yield step
 
@@ -100,14 +108,14 @@ def _body(outcome: Classified, place: str) -> str:
     return render_one(outcome) if len(outcome.names) == 1 else render_many(outcome)
 
 
-def _write_csv(owner: gr.HTML, outcome: Classified) -> str:
+def _write_csv(owner: gr.HTML, outcome: Classified) -> Path:
     """The table as a file that the visitor alone knows the address of."""
     folder = Path(owner.GRADIO_CACHE) / "lab" / secrets.token_urlsafe(16)
     folder.mkdir(parents=True)
     path = folder / "labels.csv"
     path.write_text(classification_csv(outcome.names, outcome.found), encoding="utf-8-sig")
     owner.move_resource_to_block_cache(path)
-    return str(path)
+    return path
 
 
 def _connect_example(lab: Lab, button: gr.Button, work: Work, inputs: set[Any], outputs: Outputs,
@@ -121,6 +129,6 @@ def _connect_example(lab: Lab, button: gr.Button, work: Work, inputs: set[Any], 
             outputs.stage.keep_in_cache.add(cached)
             paths.append(cached)
     filled = button.click(
-        lambda: (UPLOADS, paths, strings.LAB_FIRST_LABELS, DEFAULT_TEMPLATE),
+        lambda: (UPLOADS, paths, strings.LAB_FIRST_LABELS, say(DEFAULT_TEMPLATE)),
         None, list(fields), **LIVE)
     connect(lab, filled.then, work, inputs, outputs)

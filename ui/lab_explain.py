@@ -9,13 +9,14 @@ import gradio as gr
 from pipelines.classify import DEFAULT_TEMPLATE, parse_labels
 from pipelines.errors import EaselError
 from pipelines.metadata import read_png
-from search.index import Snapshot
+from search.snapshot import Snapshot
 from ui import strings
 from ui.controls import IMAGE_SUFFIXES
 from ui.lab import Lab
 from ui.lab_charts import render_map, render_matrix
 from ui.lab_runs import Asked, Outputs, Shown, build_buttons, build_stage, connect, connect_stop
 from ui.lab_search import build_where
+from ui.language import say
 from ui.samples import SAMPLES
 from ui.theme import LIVE
 
@@ -31,9 +32,9 @@ def build_matrix(lab: Lab, clip: gr.Dropdown) -> None:
                                lines=4, max_lines=12, elem_id="lab-matrix-texts")
             with gr.Row(elem_classes="lab-small"):
                 example = gr.Button(strings.MATRIX_EXAMPLE, size="sm", elem_id="lab-matrix-example")
-            go, stop, rebuild, download = build_buttons(strings.MATRIX_DO, "matrix")
+            go, stop, rebuild = build_buttons(strings.MATRIX_DO, "matrix")
         stage = build_stage(strings.MATRIX_EMPTY, "matrix")
-    outputs = Outputs(stage, stop, rebuild, download, go)
+    outputs = Outputs(stage, stop, rebuild, go)
 
     def work(asked: Asked) -> Generator[str | Shown]:
         yield strings.LAB_STARTING
@@ -46,7 +47,8 @@ def build_matrix(lab: Lab, clip: gr.Dropdown) -> None:
     connect_stop(lab, stop)
     paths, prompts = _samples(stage)
     example.visible = bool(paths)
-    filled = example.click(lambda: (paths, "\n".join(prompts)), None, [uploads, texts], **LIVE)
+    filled = example.click(lambda: (paths, "\n".join(map(say, prompts))), None,
+                           [uploads, texts], **LIVE)
     connect(lab, filled.then, work, inputs, outputs)
 
 
@@ -73,9 +75,9 @@ def build_map(lab: Lab, clip: gr.Dropdown) -> None:
             where, uploads = build_where(lab, "map")
             labels = gr.Textbox(label=strings.LAB_LABELS, info=strings.MAP_LABELS_INFO, lines=2,
                                 max_lines=6, elem_id="lab-map-labels")
-            go, stop, rebuild, download = build_buttons(strings.MAP_DO, "map")
+            go, stop, rebuild = build_buttons(strings.MAP_DO, "map")
         stage = build_stage(strings.MAP_EMPTY, "map")
-    outputs = Outputs(stage, stop, rebuild, download, go)
+    outputs = Outputs(stage, stop, rebuild, go)
 
     def work(asked: Asked) -> Generator[str | Shown]:
         model_id = lab.check_clip(asked.values[clip])

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ from pipelines.images import MAX_BYTES, load_image
 from search.query import Hit
 from ui import strings
 from ui.lab import Classified
+from ui.language import figure, say
 
 THUMBNAIL_PX, SMALL_PX = 320, 96
 MAX_BARS = 10
@@ -28,8 +30,8 @@ MAX_FAULTS = 20
 def render_note(text: str, alert: bool = False) -> str:
     """A line about how things stand; an alert for what went wrong."""
     if alert:
-        return f'<p class="alert" role="alert">{escape(text)}</p>'
-    return f'<p class="lab-note" role="status">{escape(text)}</p>'
+        return f'<p class="alert" role="alert">{escape(say(text))}</p>'
+    return f'<p class="lab-note" role="status">{escape(say(text))}</p>'
 
 
 def thumbnail(path: str | Path, side_px: int) -> str:
@@ -60,7 +62,7 @@ def render_image(path: str | Path, alt: str, side_px: int = THUMBNAIL_PX) -> str
 
 def percent(share: float) -> str:
     """A share as people read it."""
-    return f"{100 * share:.1f} %"
+    return f"{figure(100 * share, '.1f')} %"
 
 
 def render_bars(labels: Sequence[str], shares: Sequence[float]) -> str:
@@ -75,10 +77,12 @@ def render_bars(labels: Sequence[str], shares: Sequence[float]) -> str:
 
 def render_facts(outcome: Classified, title: str, num_templates: int) -> str:
     """The line above: which CLIP, its logit scale, templates."""
-    templates = "1 template" if num_templates == 1 else f"{num_templates} templates, averaged"
-    scale = strings.LOGIT_SCALE.format(outcome.clip.logit_scale)
-    return (f'<p class="lab-note">{escape(title)} · <span title="{escape(strings.LOGIT_SCALE_INFO)}'
-            f'">{escape(scale)}</span> · {templates}</p>')
+    templates = strings.LAB_ONE_TEMPLATE if num_templates == 1 else (
+        strings.LAB_AVERAGED.format(num_templates))
+    scale = strings.LOGIT_SCALE.format(figure(outcome.clip.logit_scale, ".2f"))
+    return (f'<p class="lab-note">{escape(say(title))} · '
+            f'<span title="{escape(strings.LOGIT_SCALE_INFO)}">{escape(scale)}</span> · '
+            f"{templates}</p>")
 
 
 def render_one(outcome: Classified) -> str:
@@ -90,8 +94,8 @@ def render_one(outcome: Classified) -> str:
     rest = ""
     if len(order) > MAX_BARS:
         left = float(sum(shares[i] for i in order[MAX_BARS:]))
-        rest = (f'<p class="lab-note">{len(order) - MAX_BARS:,} other labels together: '
-                f"{percent(left)}</p>")
+        rest = render_note(strings.LAB_OTHERS.format(figure(len(order) - MAX_BARS, ","),
+                                                     percent(left)))
     picture = render_image(outcome.paths[0], outcome.names[0], 640)
     return (f'<div class="lab-one"><div class="lab-picture">{picture}</div>'
             f"<div>{bars}{rest}</div></div>")
@@ -139,12 +143,18 @@ def render_faults(faults: Sequence[tuple[str, str]]) -> str:
     """Files that could not be read, each with the reason."""
     if not faults:
         return ""
-    lines = "".join(f"<li><b>{escape(name)}</b>: {escape(reason)}</li>"
+    lines = "".join(f"<li><b>{escape(name)}</b>: {escape(say(reason))}</li>"
                     for name, reason in faults[:MAX_FAULTS])
     more = len(faults) - MAX_FAULTS
     lines += f"<li>{strings.LAB_MORE.format(f'{more:,}')}</li>" if more > 0 else ""
     title = strings.LAB_FAULTS.format(f"{len(faults):,}")
     return f'<details class="lab-faults"><summary>{title}</summary><ul>{lines}</ul></details>'
+
+
+def render_save(path: Path) -> str:
+    """A link that saves a table; it comes with the outcome, and so is never there without it."""
+    return (f'<p class="lab-save"><a class="chip" download="{escape(path.name)}" '
+            f'href="gradio_api/file={escape(quote(str(path)))}">{escape(strings.LAB_CSV)}</a></p>')
 
 
 def render_hits(hits: Sequence[Hit]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -17,19 +17,22 @@ from ui.generate import REDRAW_EVERY_S
 from ui.jobs import Run
 from ui.lab import STOPPED, Lab
 from ui.lab_render import render_note
-from ui.theme import LIVE, PLAIN
+from ui.page_words import worded_html
+from ui.theme import LIVE
 from ui.visitors import visitor_of
 
 logger = logging.getLogger(__name__)
 PLACE = "lab"
+# In the page but not seen: with visible=False a button is taken out of it, and what it is told
+# while it is put back in may be lost.
+HIDDEN: Any = "hidden"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a run ends with: HTML for the stage, and a file to save where there is one."""
+    """What a run ends with: HTML for the stage."""
 
     html: str
-    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,32 +66,28 @@ class Outputs:
     stage: gr.HTML
     stop: gr.Button
     rebuild: gr.Button
-    download: gr.DownloadButton
     go: gr.Button
 
     def components(self) -> list[gr.components.Component]:
         """In the order of ``_update``."""
-        return [self.stage, self.go, self.stop, self.rebuild, self.download]
+        return [self.stage, self.go, self.stop, self.rebuild]
 
 
 def build_stage(hint: str, name: str) -> gr.HTML:
     """Where outcomes go."""
-    return gr.HTML(render_note(hint), elem_id=f"lab-{name}-stage", elem_classes="lab-stage",
-                   **PLAIN)
+    return worded_html(lambda: render_note(hint), elem_id=f"lab-{name}-stage",
+                       elem_classes="lab-stage")
 
 
-def build_buttons(label: str, name: str) -> tuple[gr.Button, gr.Button, gr.Button,
-                                                  gr.DownloadButton]:
-    """Go, Stop, and two that show themselves when they are needed."""
+def build_buttons(label: str, name: str) -> tuple[gr.Button, gr.Button, gr.Button]:
+    """Go, Stop, and Rebuild, which shows itself when it is needed."""
     with gr.Row(elem_classes="lab-buttons"):
         go = gr.Button(label, variant="primary", elem_id=f"lab-{name}", min_width=120)
         stop = gr.Button(strings.STOP, interactive=False, min_width=80,
                          elem_id=f"lab-{name}-stop", elem_classes="lab-stop")
-    rebuild = gr.Button(strings.LAB_REBUILD, size="sm", visible=False,
+    rebuild = gr.Button(strings.LAB_REBUILD, size="sm", visible=HIDDEN,
                         elem_id=f"lab-{name}-rebuild")
-    download = gr.DownloadButton(strings.LAB_CSV, size="sm", visible=False,
-                                 elem_id=f"lab-{name}-csv")
-    return go, stop, rebuild, download
+    return go, stop, rebuild
 
 
 def connect(lab: Lab, listen: Callable[..., Any], work: Work, inputs: set[Any],
@@ -103,19 +102,19 @@ def connect(lab: Lab, listen: Callable[..., Any], work: Work, inputs: set[Any],
         outputs: where it is shown.
         rebuild: see ``Asked``.
     """
-    def handler(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+    def steps(values: Mapping[Any, Any], request: gr.Request) -> Generator[tuple[Any, ...]]:
         run = lab.playground.runs.start(request.session_hash or "", visitor_of(request), PLACE)
         yield _update(render_note(strings.LAB_STARTING), busy=True)
         try:
-            download: Any = gr.skip()
-            with closing(_shown(work(Asked(values, run.visitor, run, rebuild)))) as steps:
-                for changes in steps:
-                    download = changes[-1]
-                    yield changes
+            with closing(_shown(work(Asked(values, run.visitor, run, rebuild)))) as changes:
+                yield from changes
         finally:
             lab.playground.runs.end(run)
-        # Once more: a part that has just been opened may have missed it.
-        yield *_update(None, busy=False)[:-1], download
+        yield _update(None, busy=False)
+
+    def handler(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        with closing(steps(values, request)) as changes:
+            yield from said_whole(changes)
 
     listen(handler, inputs, outputs.components(), show_progress="hidden", concurrency_limit=None,
            trigger_mode="once", api_visibility="private")
@@ -129,13 +128,26 @@ def connect_stop(lab: Lab, button: gr.Button) -> None:
     button.click(stop, None, None, **LIVE)
 
 
+def said_whole(messages: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Messages in which every button is told all that it was told before.
+
+    Gradio sends the difference to the message before, and its page puts that into the message
+    before itself, which may still wait to be shown. Where two come close together, a button that
+    the second one skips would never hear of the first. Texts are replaced whole and need no care.
+    """
+    told: list[Any] = []
+    for stage, *buttons in messages:
+        told = [{**old, **new} for old, new in zip(told, buttons, strict=True)] if told else buttons
+        yield stage, *told
+
+
 def _shown(steps: Generator[str | Shown]) -> Generator[tuple[Any, ...]]:
     told_s = 0.0
     try:
         with closing(steps):
             for step in steps:
                 if isinstance(step, Shown):
-                    yield _update(step.html, file=step.file)
+                    yield _update(step.html)
                 elif time.monotonic() - told_s > REDRAW_EVERY_S:
                     told_s = time.monotonic()
                     yield _update(render_note(step))
@@ -153,15 +165,12 @@ def _shown(steps: Generator[str | Shown]) -> Generator[tuple[Any, ...]]:
 
 
 def _update(html: str | None, busy: bool | None = None, ask: bool | None = None,
-            file: str | None = None) -> tuple[Any, ...]:
-    """Changes of the stage, Go, Stop, Rebuild and the download, in this order."""
+            ) -> tuple[Any, ...]:
+    """Changes of the stage, Go, Stop and Rebuild, in this order."""
     stage = gr.skip() if html is None else html
     go = gr.skip() if busy is None else gr.update(interactive=not busy)
     stop = gr.skip() if busy is None else gr.update(interactive=busy)
     rebuild = gr.skip()
     if ask is not None or busy:
-        rebuild = gr.update(visible=bool(ask))
-    download = gr.skip()
-    if file is not None or busy:
-        download = gr.update(value=file, visible=file is not None)
-    return stage, go, stop, rebuild, download
+        rebuild = gr.update(visible=True if ask else HIDDEN)
+    return stage, go, stop, rebuild

@@ -13,13 +13,14 @@ import numpy as np
 from pipelines.errors import Cancelled, InvalidRequest
 from pipelines.images import load_image
 from search.duplicates import near_duplicates
-from search.index import Snapshot
 from search.query import Filters, Hit, allowed, parse_day, search
+from search.snapshot import Snapshot
 from ui import strings
 from ui.controls import IMAGE_SUFFIXES, read_upload
 from ui.lab import HISTORY, UPLOADS, Lab
 from ui.lab_render import render_faults, render_groups, render_hits, render_note
 from ui.lab_runs import Asked, Outputs, Shown, build_buttons, build_stage, connect, connect_stop
+from ui.language import figure, say
 from ui.theme import LIVE
 
 ALIKE = 0.97
@@ -76,12 +77,12 @@ def build_search(lab: Lab, clip: gr.Dropdown) -> None:
                            file_types=IMAGE_SUFFIXES, height=90, elem_classes="upload",
                            elem_id="lab-like")
             fields = Fields(clip, where, uploads, text, minus, like, *_build_filters(lab))
-            go, stop, rebuild, download = build_buttons(strings.LAB_DO_SEARCH, "search")
+            go, stop, rebuild = build_buttons(strings.LAB_DO_SEARCH, "search")
             with gr.Row(elem_classes="lab-small"):
                 index = gr.Button(strings.LAB_DO_INDEX, size="sm", elem_id="lab-index")
                 duplicates = gr.Button(strings.LAB_DUPLICATES, size="sm", elem_id="lab-duplicates")
         stage = build_stage(strings.LAB_EMPTY_SEARCH, "search")
-    outputs = Outputs(stage, stop, rebuild, download, go)
+    outputs = Outputs(stage, stop, rebuild, go)
     inputs = fields.all()
     for listen in (go.click, text.submit, minus.submit):
         connect(lab, listen, lambda asked: _search(lab, fields, asked), inputs, outputs)
@@ -170,7 +171,8 @@ def _search(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Shown]:
         own = lab.still_own(asked.values[fields.where], asked.visitor, [h.item for h in hits])
         hits = [hit for hit, mine in zip(hits, own, strict=True) if mine]
         title = next(title for title, known in lab.clips if known == clip.model_id)
-        head = strings.LAB_FOUND.format(f"{len(hits):,}", f"{len(snapshot):,}", title)
+        head = strings.LAB_FOUND.format(figure(len(hits), ","), figure(len(snapshot), ","),
+                                         say(title))
         yield Shown((render_note(head) if hits else "") + render_hits(hits))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
-from compare.votes import open_votes
+from compare.votes import VoteBook
 from history.build import open_history
 from history.store import History
 from pipelines.errors import EaselError
@@ -21,8 +23,10 @@ from serving.logs import configure_logging
 from ui.health_routes import health_routes
 from ui.history_routes import history_routes
 from ui.page import build_page
+from ui.page_words import page_i18n
 from ui.playground import load_playground
 from ui.theme import FAVICON, SCRIPT, STYLE, build_theme
+from ui.videos import video_routes
 from ui.visitors import VisitorCookie
 
 logger = logging.getLogger(__name__)
@@ -32,7 +36,9 @@ MAX_THREADS = 80  # a waiting visitor's stream rests in one of them
 def launch_options(settings: Settings, history: History | None = None,
                    backend: LocalBackend | None = None) -> dict[str, Any]:
     """Keywords of ``Blocks.launch``: what is shown, and what never leaves the machine."""
-    routes = [] if history is None else history_routes(history)
+    routes = video_routes(Path(get_upload_folder()))
+    if history is not None:
+        routes = [*routes, *history_routes(history)]
     if backend is not None:
         routes = [*routes, *health_routes(backend, settings.metrics)]
     return {
@@ -46,6 +52,9 @@ def launch_options(settings: Settings, history: History | None = None,
         "footer_links": ["api"], "run_history": False, "ssr_mode": False, "pwa": False,
         "mcp_server": False, "show_error": False, "enable_monitoring": False,
         "max_file_size": int(settings.max_upload), "max_threads": MAX_THREADS,
+        # Not asked for the page itself within 3 s, which a busy machine misses and is then refused
+        # for; the request of the start-up events, which waits, has shown that the address answers.
+        "_frontend": False,
     }
 
 
@@ -68,7 +77,7 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
     # Gradio's own queue lets everything through: waiting is the backend's.
     page.queue(default_concurrency_limit=None, api_open=False)
     try:
-        _, address, _ = page.launch(prevent_thread_lock=True, quiet=True,
+        _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, i18n=page_i18n(page),
                                     **launch_options(settings, history, backend))
     except OSError:
         raise EaselError(f"Easel cannot listen on {settings.host}, port {settings.port}: choose "
@@ -76,11 +85,23 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
     return address
 
 
-def _sweep(history: History) -> None:
+def _sweep(history: History, backend: LocalBackend) -> None:
     try:
         history.sweep()
     except EaselError as error:
         logger.warning("The history was not swept: %s", error)
+    if backend.paused is not None:
+        backend.paused.sweep()
+
+
+def _take_over_votes(votes: VoteBook, settings: Settings) -> None:
+    try:
+        moved = votes.take_over(settings.data_dir.resolve())
+    except EaselError as error:
+        logger.warning("%s", error)
+    else:
+        if moved:
+            logger.info("%d votes of an older Easel came into the history's database.", moved)
 
 
 def main() -> None:
@@ -92,10 +113,10 @@ def main() -> None:
     history = open_history(settings)
     backend = build_backend(settings, history=history)
     playground = load_playground(backend.registry, backend, history, settings)
-    playground.votes = open_votes(settings)
+    _take_over_votes(playground.votes, settings)
     page = build_page(playground)
     address = serve(page, settings, history, backend)
-    threading.Thread(target=_sweep, args=(history,), name="sweep", daemon=True).start()
+    threading.Thread(target=_sweep, args=(history, backend), name="sweep", daemon=True).start()
     print(f"Easel is at {address}", flush=True)
     try:
         page.block_thread()

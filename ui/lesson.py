@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from ui.language import say
+
 RANKING = (
     "How CLIP ranks",
     "CLIP turns a prompt and a picture each into a vector of the same space. The score is the "
@@ -64,6 +66,6 @@ def render_lessons(pipeline_names: Iterable[str]) -> str:
     """Folds for the generators on offer, and one for the ranking."""
     lessons = [LESSONS[name] for name in pipeline_names if name in LESSONS]
     return "".join(
-        f"<details class='lesson'><summary>{escape(title)}</summary><p>{escape(text)}</p>"
-        f"<p class='paper'>{escape(paper)}</p></details>"
+        f"<details class='lesson'><summary>{escape(say(title))}</summary>"
+        f"<p>{escape(say(text))}</p><p class='paper'>{escape(paper)}</p></details>"
         for title, text, paper in [*lessons, RANKING])

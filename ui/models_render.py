@@ -9,34 +9,38 @@ from pipelines.cache.memory import megabytes
 from pipelines.cache.shelf import ModelRow, ModelShelf
 from pipelines.checkpoints.licences import UNSTATED, licence_words
 from ui import strings
+from ui.language import say, written
 from ui.run_state import seconds
 
 UNSTATED_WORDS = licence_words(UNSTATED)
 
 
-def render_models(shelf: ModelShelf, alert: str = "") -> str:
+def render_models(shelf: ModelShelf, alert: str = "", may_act: bool = True) -> str:
     """The whole tab.
 
     Args:
         shelf: the models.
         alert: why the last press of a button had no effect.
+        may_act: whether whoever looks has buttons.
     """
     memory, rows = shelf.memory(), shelf.rows()
     bars = _bar(strings.MODELS_DEVICE, memory.used_bytes, memory.budget_bytes)
     if memory.host_budget_bytes != 0:
         bars += _bar(strings.MODELS_HOST, memory.host_used_bytes, memory.host_budget_bytes)
     alerts = "".join(f'<p class="alert" role="alert">{escape(text)}</p>'
-                     for text in [*([alert] if alert else []), *shelf.catalogue.faults])
-    groups = "".join(_group(kind, [row for row in rows if row.kind == kind])
+                     for text in map(say, [*([alert] if alert else []), *shelf.catalogue.faults]))
+    groups = "".join(_group(kind, [row for row in rows if row.kind == kind], may_act)
                      for kind in ("embedded", "public", "own"))
     heads = "".join(f'<th scope="col">{name}</th>' for name in strings.MODELS_HEADS)
-    return (f'<div class="memory">{bars}</div>{alerts}<table class="models"><thead><tr>{heads}'
+    note = "" if may_act else f'<p class="hint">{escape(strings.MODELS_LOOK)}</p>'
+    return (f'<div class="memory">{bars}</div>{alerts}{note}'
+            f'<table class="models"><thead><tr>{heads}'
             f'</tr></thead>{groups}</table>')
 
 
 def _bar(label: str, used_bytes: int, budget_bytes: int | None) -> str:
-    total = strings.MODELS_OF.format(megabytes(used_bytes), megabytes(budget_bytes)) \
-        if budget_bytes is not None else megabytes(used_bytes)
+    total = strings.MODELS_OF.format(_size(used_bytes), _size(budget_bytes)) \
+        if budget_bytes is not None else _size(used_bytes)
     share = min(1.0, used_bytes / budget_bytes) if budget_bytes else 0.0
     return (f'<div class="gauge" role="meter" aria-label="{label}" aria-valuemin="0" '
             f'aria-valuemax="100" aria-valuenow="{share * 100:.0f}" aria-valuetext="{total}">'
@@ -44,45 +48,50 @@ def _bar(label: str, used_bytes: int, budget_bytes: int | None) -> str:
             f'<div class="bar"><span style="width:{share * 100:.1f}%"></span></div></div>')
 
 
-def _group(kind: str, rows: Sequence[ModelRow]) -> str:
+def _group(kind: str, rows: Sequence[ModelRow], may_act: bool) -> str:
     if not rows:
         return ""
     columns = len(strings.MODELS_HEADS)
     return (f'<tbody><tr class="kind"><th scope="rowgroup" colspan="{columns}">'
-            f'{strings.MODELS_KINDS[kind]}</th></tr>{"".join(map(_row, rows))}</tbody>')
+            f'{strings.MODELS_KINDS[kind]}</th></tr>'
+            f'{"".join(_row(row, may_act) for row in rows)}</tbody>')
 
 
-def _row(row: ModelRow) -> str:
+def _row(row: ModelRow, may_act: bool) -> str:
     _, size, state, load, counts, _ = strings.MODELS_HEADS
-    error = f'<p class="alert" role="alert">{escape(row.error)}</p>' if row.error else ""
+    error = f'<p class="alert" role="alert">{escape(say(row.error))}</p>' if row.error else ""
     licence = escape(strings.MODELS_UNLICENSED if row.licence == UNSTATED_WORDS else row.licence)
-    origin = f'<span class="origin">{escape(row.repository or row.source)}</span>'
+    origin = f'<span class="origin">{escape(row.repository or say(row.source))}</span>'
     return (
         f'<tr data-row="{escape(row.id)}"><th scope="row"><span class="title">'
-        f'{escape(row.title)}</span><span class="facts">{licence} · {origin}</span>'
+        f'{escape(say(row.title))}</span><span class="facts">{licence} · {origin}</span>'
         f'{error}</th><td data-label="{size}">{_sizes(row)}</td>'
         f'<td data-label="{state}" class="state">{_state(row)}</td>'
         f'<td data-label="{load}">{_load(row)}</td>'
         f'<td data-label="{counts}" class="figures">{row.hits} · {row.misses} · {row.evictions}'
-        f'</td><td class="acts">{_buttons(row)}</td></tr>')
+        f'</td><td class="acts">{_buttons(row) if may_act else ""}</td></tr>')
+
+
+def _size(size_bytes: int) -> str:
+    return written(megabytes(size_bytes))
 
 
 def _sizes(row: ModelRow) -> str:
     if row.disk_bytes and row.state not in ("not downloaded", "downloading", "checking"):
-        size = megabytes(row.disk_bytes)
+        size = _size(row.disk_bytes)
     elif row.download_bytes:
-        size = strings.MODELS_ABOUT.format(megabytes(row.download_bytes))
+        size = strings.MODELS_ABOUT.format(_size(row.download_bytes))
     else:
         size = strings.MODELS_UNKNOWN
-    needs = f'<span class="facts">{strings.MODELS_NEEDS.format(megabytes(row.vram_bytes))}</span>' \
+    needs = f'<span class="facts">{strings.MODELS_NEEDS.format(_size(row.vram_bytes))}</span>' \
         if row.vram_bytes else ""
     return size + needs
 
 
 def _state(row: ModelRow) -> str:
-    words = row.state
+    words = say(row.state)
     if row.progress is not None and row.state == "downloading":
-        words = f"downloading, {row.progress:.0%}"
+        words += f", {row.progress:.0%}"
     pinned = f'<span class="facts">{strings.MODELS_PINNED}</span>' if row.pinned else ""
     bar = (f'<div class="bar"><span style="width:{row.progress * 100:.0f}%"></span></div>'
            if row.progress is not None else
@@ -110,5 +119,5 @@ def _buttons(row: ModelRow) -> str:
         acts.append("unpin" if row.pinned else "pin")
     return "".join(
         f'<button type="button" data-act="{act}" data-model="{escape(row.id)}" '
-        f'aria-label="{strings.MODELS_ACTS[act]}: {escape(row.title)}">'
+        f'aria-label="{strings.MODELS_ACTS[act]}: {escape(say(row.title))}">'
         f'{strings.MODELS_ACTS[act]}</button>' for act in acts)

@@ -2,6 +2,14 @@
 (() => {
   const find = (selector) => document.querySelector(selector);
 
+  // The page's words, in the language that Gradio takes: English texts are their own keys.
+  const portuguese = navigator.language.toLowerCase().split("-")[0] === "pt";
+  if (portuguese) document.documentElement.lang = "pt-BR";
+  function say(text, ...values) {
+    const words = portuguese ? window.gradio_config?.i18n_translations?.pt : null;
+    return values.reduce((said, value) => said.replace("{}", () => value), words?.[text] ?? text);
+  }
+
   function type(selector, text) {
     const field = find(selector);
     if (!field) return;
@@ -40,10 +48,10 @@
     for (const [label, value] of card.facts) {
       list.append(element("dt", "", label), element("dd", "", value));
     }
-    const save = element("a", "", "Save PNG");
+    const save = element("a", "", say("Save PNG"));
     save.href = card.url;
     save.download = card.filename;
-    const again = element("button", "", "Use prompt and seed");
+    const again = element("button", "", say("Use prompt and seed"));
     again.type = "button";
     again.addEventListener("click", () => {
       type("#prompt textarea", card.prompt);
@@ -69,10 +77,10 @@
     body.append(picture, facts);
     const close = element("button", "close", "×");
     close.type = "button";
-    close.setAttribute("aria-label", "Close");
+    close.setAttribute("aria-label", say("Close"));
     close.addEventListener("click", () => dialog.close());
     dialog.replaceChildren(body, close);
-    dialog.setAttribute("aria-label", `Picture ${card.rank}: ${card.prompt}`);
+    dialog.setAttribute("aria-label", say("Picture {}: {}", card.rank, card.prompt));
     if (!dialog.open) dialog.showModal();
   }
 

@@ -6,20 +6,26 @@ import gradio as gr
 
 from ui import strings
 from ui.api import add_endpoints
+from ui.bundle_api import add_bundle_endpoints
 from ui.compare_api import add_compare_endpoints
 from ui.history_api import add_history_endpoints
 from ui.lab import Lab
 from ui.lab_api import add_lab_endpoints
 from ui.models_api import add_models_endpoint
+from ui.page_words import worded_html
+from ui.paused_api import add_paused_endpoints
 from ui.pictures import PictureStore
 from ui.playground import Playground
+from ui.rerank_api import add_rerank_endpoint
+from ui.sweep_api import add_sweep_endpoint
 from ui.tabs.compare import build_compare
-from ui.tabs.generate import build_generate, stop_session_of
+from ui.tabs.generate import build_generate
 from ui.tabs.history import build_history
 from ui.tabs.lab import build_lab
 from ui.tabs.models import build_models
 from ui.tabs.rerank import build_rerank
 from ui.theme import PLAIN
+from ui.waiting import connect_waiting
 from ui.walk_api import add_walk_endpoint
 
 # Files are kept for a day after they were made, and looked through every hour.
@@ -30,40 +36,45 @@ def build_page(playground: Playground) -> gr.Blocks:
     """The whole page with its event handlers and API endpoints, ready to launch."""
     with gr.Blocks(title=strings.TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S,
                    fill_width=True) as page:
-        gr.HTML(f"<h1>{strings.TITLE}</h1><p>{strings.TAGLINE}</p>", elem_id="masthead",
-                **PLAIN)
+        worded_html(lambda: f"<h1>{strings.TITLE}</h1><p>{strings.TAGLINE}</p>",
+                    elem_id="masthead")
         stage = gr.HTML("", elem_id="stage", render=False, **PLAIN)
         store = PictureStore(stage)
         add_endpoints(playground, store)  # first, so that they get the names
         add_compare_endpoints(playground, store)
+        add_bundle_endpoints(playground, store)
+        add_sweep_endpoint(playground, store)
+        add_rerank_endpoint(playground)
         lab = Lab(playground)
         add_lab_endpoints(lab)
         add_walk_endpoint(playground, store)
+        add_paused_endpoints(playground, store)
         if playground.history is not None:
             add_history_endpoints(playground.history)
         if playground.models is not None:
             add_models_endpoint(playground.models)
         with gr.Tabs(elem_id="tabs"):
             _add_tabs(playground, page, store, stage, lab)
-        gr.HTML(f'<span>{strings.FOOTER}</span><button data-api>API</button>', elem_id="colophon",
-                **PLAIN)
-        page.unload(stop_session_of(playground))
+        worded_html(lambda: f'<span>{strings.FOOTER}</span><button data-api>API</button>',
+                    elem_id="colophon")
+        page.unload(playground.live.on_unload)
     return page
 
 
 def _add_tabs(playground: Playground, page: gr.Blocks, store: PictureStore, stage: gr.HTML,
               lab: Lab) -> None:
-    with gr.Tab(strings.TAB_GENERATE, id="generate"):
+    with gr.Tab(strings.TAB_GENERATE, id="generate") as tab:
         inputs = build_generate(playground, page, store, stage)
-    with gr.Tab(strings.TAB_COMPARE, id="compare"):
-        build_compare(playground, store)
+        connect_waiting(playground.registry, inputs.controls, page, tab)
+    with gr.Tab(strings.TAB_COMPARE, id="compare") as tab:
+        build_compare(playground, store, page, tab)
     with gr.Tab(strings.TAB_RERANK, id="rerank"):
-        build_rerank(playground, store)
+        rerank = build_rerank(playground, store)
     with gr.Tab(strings.TAB_LAB, id="lab"):
         build_lab(lab)
     if playground.history is not None:
         with gr.Tab(strings.TAB_HISTORY, id="history") as tab:
-            build_history(playground, playground.history, inputs, tab)
+            build_history(playground, playground.history, inputs, tab, rerank)
     if playground.models is not None:
         with gr.Tab(strings.TAB_MODELS, id="models") as tab:
-            build_models(playground.models, tab)
+            build_models(playground.models, tab, playground.keepers)

@@ -10,12 +10,14 @@ from typing import Any
 import gradio as gr
 
 from pipelines.errors import EaselError
-from pipelines.events import Candidate, Result
+from pipelines.events import Candidate, Mark, Result
+from pipelines.files import atomic_write
 from pipelines.metadata import picture_metadata, picture_name, save_png
 from pipelines.options import option_fields
 from pipelines.registry import Pipeline
 from pipelines.request import Request
-from ui.run_state import Card, seconds
+from ui.language import figure, written
+from ui.run_state import Card, mark_text, seconds
 
 
 class PictureStore:
@@ -46,6 +48,19 @@ class PictureStore:
         """Let a browser fetch a file of ``new_folder``; returns its path."""
         self._owner.move_resource_to_block_cache(path)
         return path
+
+    def write(self, path: Path, data: bytes) -> Path:
+        """Write a file into a folder of ``new_folder`` and let a browser fetch it.
+
+        Raises:
+            EaselError: it cannot be written.
+        """
+        try:
+            atomic_write(path, data)
+        except OSError as error:
+            raise EaselError(f"The file {path.name} could not be written: "
+                             f"{(error.strerror or str(error)).lower()}.") from None
+        return self.serve(path)
 
     def keep(self, request: Request, result: Result, pipeline: Pipeline) -> list[Card]:
         """Write the pictures of a run.
@@ -85,14 +100,16 @@ def _facts(request: Request, result: Result, candidate: Candidate,
     yield "Generator", pipeline.title
     yield "Seed", str(candidate.seed)
     if (score := candidate.scores.get("clip")) is not None:
-        yield "CLIP score", f"{score:.4f} (cosine similarity)"
+        yield "CLIP score", f"{figure(score, '.4f')} (cosine similarity)"
     if (probability := candidate.scores.get("probability")) is not None:
-        yield "Probability", f"{100 * probability:.1f} % among the pictures of this run"
+        yield "Probability", f"{figure(100 * probability, '.1f')} % among the pictures of this run"
     if (score := candidate.metadata.get("guide_score")) is not None:
-        yield "Guide’s score", f"{score:.4f}, by the CLIP that guided it: not comparable"
+        yield "Guide’s score", f"{figure(score, '.4f')}, by the CLIP that guided it: not comparable"
     yield "Size", f"{width_px} × {height_px} px"
     stopped = ", stopped early" if result.metadata.get("stopped") else ""
     yield "Run", f"{seconds(result.elapsed_s)}{stopped}"
+    for change in result.metadata.get("changes", ()):
+        yield "Changed", mark_text(Mark(change["step"], change))
     for option in option_fields(pipeline.Options):
         if (value := request.options.get(option.name)) not in (None, ""):
             yield option.title, _plain(value)
@@ -103,7 +120,7 @@ def _facts(request: Request, result: Result, candidate: Candidate,
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return written(f"{value:g}") if isinstance(value, float) else str(value)
 
 
 def _weights(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,8 @@ from serving.backend import Backend
 from ui.comparison import ComparisonShelf
 from ui.examples import world_sampler
 from ui.jobs import SessionRuns
+from ui.live import LiveRuns
+from ui.model_keepers import ModelKeepers
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +33,6 @@ class Playground:
         vocabulary: words that the embedded models know; None where it is not installed.
         surprise: says a new scene of the world; None where the world is not installed.
         history: where finished pictures are kept; None where none are.
-        votes: votes on comparisons; they end with the process unless given a table.
         settings: the operator's.
     """
 
@@ -40,8 +41,12 @@ class Playground:
     vocabulary: Vocabulary | None = None
     surprise: Callable[[], str] | None = None
     history: History | None = None
-    votes: VoteBook = field(default_factory=VoteBook)
     settings: Settings = field(default_factory=load_settings)
+
+    @cached_property
+    def votes(self) -> VoteBook:
+        """Votes on comparisons: in the history's database, else they end with the process."""
+        return VoteBook(None if self.history is None else self.history.database)
 
     @cached_property
     def comparisons(self) -> ComparisonShelf:
@@ -53,10 +58,25 @@ class Playground:
         """The models and what may be done with them; None where they come from no catalogue."""
         return shelf_of(getattr(self.backend, "cache", None), self.settings.offline)
 
+    def can_pause(self, pipeline_name: str) -> bool:
+        """Whether runs of a generator can be put aside here."""
+        return self.backend.paused is not None and self.registry.get(pipeline_name).can_pause
+
+    @cached_property
+    def keepers(self) -> ModelKeepers:
+        """Who may change which models are here."""
+        return ModelKeepers(self.settings.models_by,
+                            self.settings.models_password.get_secret_value())
+
     @cached_property
     def runs(self) -> SessionRuns:
         """The runs in progress of every session."""
         return SessionRuns(self.backend)
+
+    @cached_property
+    def live(self) -> LiveRuns:
+        """The runs that a reload of the page finds again."""
+        return LiveRuns(self.runs)
 
 
 def load_playground(registry: Registry, backend: Backend,

@@ -13,6 +13,7 @@ from pipelines.errors import EaselError, InvalidRequest
 from pipelines.options import option_fields, parse_options
 from pipelines.registry import Pipeline
 from pipelines.request import MAX_IMAGES, SEED_COUNT
+from ui import strings
 from ui.controls import GenerateInputs, PipelineControls, read_upload
 from ui.history_render import render_note
 from ui.theme import LIVE
@@ -46,19 +47,19 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
     taken, left = [], []
     if found.prompt:
         updates[inputs.prompt] = found.prompt
-        taken.append("prompt, shortened" if found.cut else "prompt")
+        taken.append(strings.FILLED_CUT if found.cut else strings.FILLED_PROMPT)
     if seed is not None:
         updates[inputs.seed] = str(seed)
-        taken.append("seed")
+        taken.append(strings.FILLED_SEED)
     options = dict(found.options)
     if found.negative_prompt:
         options["negative_prompt"] = found.negative_prompt
     drew = [group for group in inputs.controls if group.pipeline.name == found.pipeline]
     if drew:
         updates |= _tick_alone(inputs, drew[0], num_images or found.num_images)
-        taken.append(f"generator {drew[0].pipeline.title}")
+        taken.append(strings.FILLED_GENERATOR.format(drew[0].pipeline.title))
     elif found.pipeline:
-        left.append(f"generator {found.pipeline[:40]}")
+        left.append(strings.FILLED_GENERATOR.format(found.pipeline[:40]))
     used: set[str] = set()
     for group in drew or inputs.controls:
         values = _valid(group.pipeline, options)
@@ -68,7 +69,8 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
                       **values}
         updates |= {group.options[name]: value for name, value in values.items()
                     if name in group.options}
-    taken += ["options"] if drew and used else sorted(name.replace("_", " ") for name in used)
+    taken += [strings.FILLED_OPTIONS] if drew and used else \
+        sorted(name.replace("_", " ") for name in used)
     left += [f"{name.replace('_', ' ')} {str(value)[:40]}" for name, value in options.items()
              if name not in used]
     left += [f"{label} {value}".strip()[:60] for label, value in found.other]
@@ -76,10 +78,10 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
 
 
 def _note(tool: str, taken: list[str], left: list[str]) -> str:
-    note = f"From {tool}: {', '.join(taken) or 'nothing that fits'}."
+    note = strings.FILLED_FROM.format(tool, ", ".join(taken) or strings.FILLED_NOTHING)
     if left:
-        shown = left[:6] + ([f"{len(left) - 6} more"] if len(left) > 6 else [])
-        note += f" Without a place here: {', '.join(shown)}."
+        more = [strings.FILLED_MORE.format(len(left) - 6)] if len(left) > 6 else []
+        note += strings.FILLED_LEFT.format(", ".join(left[:6] + more))
     return note
 
 

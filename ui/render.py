@@ -6,8 +6,12 @@ import json
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from pipelines.events import Mark
+from serving.paused_runs import PausedRun
 from ui import strings
-from ui.run_state import Card, Panel, RunView, data_uri
+from ui.language import figure, say, say_all
+from ui.run_state import Card, Panel, RunView, data_uri, jpeg_uri, mark_text
+from ui.videos import video_url
 
 CURVE_WIDTH, CURVE_HEIGHT = 240, 36
 
@@ -16,7 +20,7 @@ def render_run(view: RunView) -> str:
     """The whole stage: alert, panels, joint ranking."""
     parts = []
     if view.alert:
-        parts.append(f'<p class="alert" role="alert">{escape(view.alert)}</p>')
+        parts.append(f'<p class="alert" role="alert">{escape(say(view.alert))}</p>')
     crowded = len(view.panels) > 1
     parts.extend(render_panel(panel, crowded) for panel in view.panels)
     if ranking := view.joint_ranking():
@@ -59,8 +63,36 @@ def render_panel(panel: Panel, crowded: bool) -> str:
         f'role="status" aria-live="{"off" if busy else "polite"}"')
     return (f'<section class="panel {panel.phase}" aria-label="{escape(panel.title)}">'
             f'<header><h2>{escape(panel.title)}</h2>'
-            f'<p class="status" {role}>{escape(panel.status())}</p></header>'
+            f'<p class="status" {role}>{escape(panel.status())}</p>{video_link(panel)}</header>'
             f"{progress_bar(panel)}{body}</section>")
+
+
+def render_paused(run: PausedRun) -> str:
+    """A run that waits: its last preview, and where it stands."""
+    if run.fault:
+        return f'<p class="alert" role="alert">{escape(say(run.fault))}</p>'
+    words = strings.PAUSED_ONE if run.num_images == 1 else strings.PAUSED_MANY
+    counts = (run.step, run.total) if run.num_images == 1 else (run.num_images, run.step, run.total)
+    facts = words.format(*counts)
+    if run.interrupted:
+        facts += f" · {strings.PAUSED_BY_END}"
+    alt = escape(strings.IN_THE_MAKING.format(run.prompt))
+    picture = "" if run.frame is None else f'<img src="{jpeg_uri(run.frame)}" alt="{alt}">'
+    return (f'<figure class="paused-run">{picture}<figcaption><b>{escape(run.prompt)}</b>'
+            f"<span>{escape(facts)}</span></figcaption></figure>")
+
+
+def render_paused_none() -> str:
+    """Where paused runs would be."""
+    return f'<p class="hint">{escape(strings.PAUSED_NONE)}</p>'
+
+
+def video_link(panel: Panel) -> str:
+    """Where the video of a finished run is had; empty where there is none."""
+    if panel.film is None or not panel.cards:
+        return ""
+    return (f'<a class="video" href="{escape(video_url(panel.film))}" download '
+            f'title="{escape(strings.VIDEO_TITLE)}">{escape(strings.VIDEO)}</a>')
 
 
 def progress_bar(panel: Panel) -> str:
@@ -90,17 +122,17 @@ def blank_tile() -> str:
 
 def preview_tile(panel: Panel, url: str) -> str:
     """A picture in the making."""
-    alt = escape(f"{panel.prompt} (in the making)")
+    alt = escape(strings.IN_THE_MAKING.format(panel.prompt))
     return (f'<figure class="tile preview"><div class="frame"><img src="{url}" alt="{alt}"></div>'
             "<figcaption></figcaption></figure>")
 
 
 def _card(card: Card, rank: int, named: bool = False) -> str:
     score = "" if card.clip_score is None else (
-        f'<span class="score" title="Cosine similarity of picture and prompt, by the ranker">'
-        f"CLIP {card.clip_score:.3f}</span>")
+        f'<span class="score" title="{escape(strings.SCORE_TITLE)}">'
+        f"CLIP {figure(card.clip_score, '.3f')}</span>")
     right = (f'<span class="from">{escape(card.generator)}</span>' if named
-             else f'<span class="from seed">seed {card.seed}</span>')
+             else f'<span class="from seed">{strings.SEED_OF.format(card.seed)}</span>')
     return (f'<figure class="tile done">{picture_frame(card, rank)}'
             f'<figcaption><span class="rank">{rank}</span>{score}'
             f"{right}</figcaption></figure>")
@@ -108,26 +140,32 @@ def _card(card: Card, rank: int, named: bool = False) -> str:
 
 def _sample(card: Card) -> str:
     return (f'<figure class="tile sample">{picture_frame(card, 1)}'
-            f"<figcaption>{escape(card.prompt)}</figcaption></figure>")
+            f"<figcaption>{escape(say(card.prompt))}</figcaption></figure>")
 
 
 def picture_frame(card: Card, rank: int) -> str:
     """The picture as a button that opens it large; page.js reads the details."""
     details = escape(json.dumps({
         "url": card.url, "filename": card.path.name, "prompt": card.prompt, "rank": rank,
-        "seed": card.seed, "facts": card.facts, "id": card.picture_id}, ensure_ascii=False))
+        "seed": card.seed, "facts": say_all(card.facts), "id": card.picture_id,
+    }, ensure_ascii=False))
     return (f'<button type="button" class="frame" data-details="{details}" '
-            f'aria-label="Open picture {rank} large: {escape(card.prompt)}">'
+            f'aria-label="{escape(strings.OPEN_LARGE.format(rank, card.prompt))}">'
             f'<img src="{escape(card.url)}" alt="{escape(card.prompt)}"></button>')
 
 
 def loss_curves(panel: Panel) -> str:
     """The loss curves of an optimised picture, each with its last value."""
-    drawn = [_curve(name, points) for name, points in panel.losses.items() if len(points) > 1]
-    return f'<div class="curves">{"".join(drawn)}</div>' if drawn else ""
+    drawn = [_curve(name, points, panel.marks) for name, points in panel.losses.items()
+             if len(points) > 1]
+    if not drawn:
+        return ""
+    marks = "".join(f"<li>{escape(mark_text(mark))}</li>" for mark in panel.marks)
+    marks = f'<ul class="marks">{marks}</ul>' if marks else ""
+    return f'<div class="curves">{"".join(drawn)}{marks}</div>'
 
 
-def _curve(name: str, points: Sequence[tuple[int, float]]) -> str:
+def _curve(name: str, points: Sequence[tuple[int, float]], marks: Sequence[Mark] = ()) -> str:
     # No more points than pixels; the last one always counts.
     points = [*points[:-1:max(1, len(points) // CURVE_WIDTH)], points[-1]]
     values = [value for _, value in points]
@@ -137,11 +175,16 @@ def _curve(name: str, points: Sequence[tuple[int, float]]) -> str:
         f"{(step - first) / steps * CURVE_WIDTH:.1f},"
         f"{CURVE_HEIGHT - 2 - (value - low) / span * (CURVE_HEIGHT - 4):.1f}"
         for step, value in points)
-    label = escape(name.replace("_", " "))
+    lines = "".join(
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{CURVE_HEIGHT}">'
+        f"<title>{escape(mark_text(mark))}</title></line>"
+        for mark in marks
+        if 0 <= (x := (mark.step - first) / steps * CURVE_WIDTH) <= CURVE_WIDTH)
+    label = escape(say(name.replace("_", " ")))
     return (f'<figure class="curve"><svg viewBox="0 0 {CURVE_WIDTH} {CURVE_HEIGHT}" '
-            f'preserveAspectRatio="none" role="img" aria-label="Curve of {label}">'
-            f'<polyline points="{path}"/></svg>'
-            f"<figcaption>{label} <b>{values[-1]:.3f}</b></figcaption></figure>")
+            f'preserveAspectRatio="none" role="img" aria-label="{strings.CURVE_OF.format(label)}">'
+            f'{lines}<polyline points="{path}"/></svg>'
+            f"<figcaption>{label} <b>{figure(values[-1], '.3f')}</b></figcaption></figure>")
 
 
 def render_vocabulary_note(unknown: Sequence[str], truncated: bool) -> str:
@@ -149,7 +192,7 @@ def render_vocabulary_note(unknown: Sequence[str], truncated: bool) -> str:
     notes = []
     if unknown:
         words = ", ".join(f"<mark>{escape(word)}</mark>" for word in unknown)
-        notes.append(f"Not in the embedded vocabulary: {words}.")
+        notes.append(strings.UNKNOWN_WORDS.format(words))
     if truncated:
-        notes.append("The prompt is longer than the embedded models read; its end is not seen.")
+        notes.append(strings.PROMPT_CUT)
     return f'<p class="vocabulary">{" ".join(notes)}</p>' if notes else ""

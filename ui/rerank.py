@@ -1,58 +1,27 @@
-"""Pictures from files, put in order by the embedded ranker."""
+"""Where the pictures to put in order come from, and which CLIPs may judge them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from history.records import Filters
+from history.records import Filters, KeptPicture
 from history.store import History
 from pipelines.checkpoints.catalogue import Catalogue
 from pipelines.errors import InvalidRequest
 from pipelines.images import load_image, resize
-from pipelines.request import MAX_PROMPT_CHARS
 from pipelines.rerank import RANKER
+from ui import strings
 from ui.controls import read_upload
-from ui.playground import Playground
+from ui.run_state import Card
 
-MAX_PROMPTS = 16
 MAX_FILES = 64
 # More than a CLIP looks at; 64 uploads as they come could fill the memory.
 MAX_SIDE_PX = 512
-
-
-def rerank_files(playground: Playground, paths: Sequence[Path],
-                 prompts: Sequence[str]) -> dict[str, Any]:
-    """Rank uploaded pictures against prompts.
-
-    Args:
-        playground: whose backend ranks.
-        paths: PNG, JPEG or WebP files.
-        prompts: what they are compared with.
-
-    Returns:
-        For each prompt the order of the pictures (indices into ``paths``, best first), their
-        cosine similarities and probabilities, JSON-ready.
-
-    Raises:
-        InvalidRequest: no pictures, no prompts, or too many or empty ones.
-        InvalidImage: a file is not a picture that Easel reads.
-        Busy: too many jobs wait for the device.
-        WeightsError: the ranker is not there.
-    """
-    if not paths:
-        raise InvalidRequest("There are no pictures to put in order.", "images")
-    texts = [prompt.strip() for prompt in prompts]
-    if not texts or not all(texts) or len(texts) > MAX_PROMPTS:
-        raise InvalidRequest(f"Give 1 to {MAX_PROMPTS} prompts, none of them empty.", "prompt")
-    if any(len(text) > MAX_PROMPT_CHARS for text in texts):
-        raise InvalidRequest(f"A prompt has more than {MAX_PROMPT_CHARS} characters.", "prompt")
-    images = [read_small(path) for path in paths]
-    return {"ranking": playground.backend.rank(images, texts)}
 
 
 def read_small(path: Path, side_px: int = MAX_SIDE_PX) -> np.ndarray:
@@ -97,8 +66,57 @@ def history_files(history: History, visitor: str, count: Any, contains: str) -> 
     page = history.page(history.owner_of(visitor), Filters(text=contains), size=int(count))
     if not page.pictures:
         raise InvalidRequest("Your history has no such pictures.", "images")
-    return [SourceFile(picture.path, f"{picture.pipeline} {picture.seed}")
-            for picture in page.pictures]
+    return [kept_file(picture) for picture in page.pictures]
+
+
+def run_files(cards: Sequence[Card]) -> list[SourceFile]:
+    """The pictures of a run, called by generator and seed.
+
+    Raises:
+        InvalidRequest: there are none, or too many.
+    """
+    if not cards:
+        raise InvalidRequest(strings.NO_LAST_RUN, "images")
+    if len(cards) > MAX_FILES:
+        raise InvalidRequest(f"{len(cards)} pictures are too many: {MAX_FILES} is the most.",
+                             "images")
+    return [SourceFile(card.path, f"{card.generator} {card.seed}") for card in cards]
+
+
+def chosen_files(history: History | None, visitor: str, ids: Sequence[Any]) -> list[SourceFile]:
+    """Pictures of a visitor's history by their ids.
+
+    Raises:
+        InvalidRequest: there is no history, or there are no ids, too many, or other things.
+        HistoryError: the visitor has no such picture.
+    """
+    if history is None:
+        raise InvalidRequest("Nothing is kept here, so there are no ids.", "ids")
+    if not all(isinstance(each, str) for each in ids):
+        raise InvalidRequest("Ids must be a list of texts.", "ids")
+    if not ids:
+        raise InvalidRequest("There are no pictures to put in order.", "images")
+    if len(ids) > MAX_FILES:
+        raise InvalidRequest(f"{len(ids)} pictures are too many: {MAX_FILES} is the most.", "ids")
+    owner = history.owner_of(visitor)
+    return [kept_file(history.get(owner, each)) for each in dict.fromkeys(ids)]
+
+
+def kept_file(picture: KeptPicture) -> SourceFile:
+    """A kept picture, called by generator and seed."""
+    return SourceFile(picture.path, f"{picture.pipeline} {picture.seed}")
+
+
+def check_clips(chosen: Sequence[Any], offered: Mapping[str, str]) -> list[str]:
+    """Ids of CLIPs that are here.
+
+    Raises:
+        InvalidRequest: one of them is not.
+    """
+    if unknown := [each for each in chosen if not isinstance(each, str) or each not in offered]:
+        raise InvalidRequest(f"There is no CLIP called {str(unknown[0])[:40]!r} here; there are: "
+                             f"{', '.join(offered)}.", "clips")
+    return list(dict.fromkeys(chosen))
 
 
 def installed_clips(catalogue: Catalogue | None = None) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from compare.ranking import Ranking, table_rows
 from ui import strings
+from ui.language import figure, say
 from ui.run_state import data_uri
 
 # From the paper's grey to a blue that is light enough for dark figures on it (5.2 to 1).
@@ -21,7 +22,7 @@ def render_gallery(ranking: Ranking, thumbnails: Sequence[np.ndarray], names: Se
     tiles = "".join(
         f'<figure class="tile done"><div class="frame"><img src="{data_uri(thumbnails[index])}" '
         f'alt="{escape(names[index])}"></div><figcaption><span class="rank">{rank}</span>'
-        f'<span class="score">{ranking.scores[index]:.3f}</span>'
+        f'<span class="score">{figure(ranking.scores[index], ".3f")}</span>'
         f'<span class="from">{escape(names[index])}</span></figcaption></figure>'
         for rank, index in enumerate(ranking.order[:keep], 1))
     return _section(strings.RANK_ORDER, f'<div class="tiles many">{tiles}</div>', "ranked")
@@ -33,10 +34,10 @@ def render_table(ranking: Ranking, names: Sequence[str], titles: Mapping[str, st
     if len(ranking.judges) == 1:
         for row in rows:
             del row["score"]
-    heads = "".join(f'<th scope="col">{escape(head.capitalize() if head.islower() else head)}</th>'
-                    for head in rows[0])
+    shown = (say(head.capitalize() if head.islower() else head) for head in rows[0])
+    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in shown)
     body = "".join("<tr>" + "".join(
-        f"<td>{value:.4f}</td>" if isinstance(value, float) else f"<td>{escape(str(value))}</td>"
+        f"<td>{escape(figure(value, '.4f') if isinstance(value, float) else str(value))}</td>"
         for value in row.values()) + "</tr>" for row in rows)
     table = (f'<table class="figures"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody>'
              "</table>")
@@ -55,14 +56,15 @@ def render_bars(ranking: Ranking, names: Sequence[str]) -> str:
         rows.append(f'<div class="bar-row"><span class="bar-name">{escape(names[index])}</span>'
                     f'<span class="bar-track"><span style="margin-left:{100 * left:.1f}%;'
                     f'width:{100 * width:.1f}%"></span></span>'
-                    f'<span class="bar-value">{score:.3f}</span></div>')
+                    f'<span class="bar-value">{figure(score, ".3f")}</span></div>')
     return _section(strings.RANK_BARS, f'<div class="bars">{"".join(rows)}</div>', "")
 
 
 def render_heat(ranking: Ranking, names: Sequence[str], titles: Mapping[str, str]) -> str:
     """Cosine similarities of pictures (rows, best first) and prompts, a table for each CLIP."""
-    heads = "".join(f'<th scope="col" title="weight {weight:g}">{"− " if weight < 0 else ""}'
-                    f"{escape(text)}</th>" for text, weight in ranking.prompts)
+    heads = "".join(f'<th scope="col" title="{strings.RANK_WEIGHT.format(weight)}">'
+                    f'{"− " if weight < 0 else ""}{escape(text)}</th>'
+                    for text, weight in ranking.prompts)
     tables = []
     for judge in ranking.judges:
         low, high = float(judge.cosines.min()), float(judge.cosines.max())
@@ -70,7 +72,7 @@ def render_heat(ranking: Ranking, names: Sequence[str], titles: Mapping[str, str
             f'<tr><th scope="row">{escape(names[index])}</th>' + "".join(
                 _cell(float(value), (float(value) - low) / ((high - low) or 1.0))
                 for value in judge.cosines[index]) + "</tr>" for index in ranking.order)
-        caption = escape(titles.get(judge.model_id, judge.model_id))
+        caption = escape(say(titles.get(judge.model_id, judge.model_id)))
         tables.append(f'<div class="wide"><table class="heat"><caption>{caption}</caption><thead>'
                       f"<tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>")
     return _section(strings.RANK_HEAT, "".join(tables), "")
@@ -78,7 +80,8 @@ def render_heat(ranking: Ranking, names: Sequence[str], titles: Mapping[str, str
 
 def _cell(value: float, share: float) -> str:
     red, green, blue = np.round(LOW_RGB + share * (HIGH_RGB - LOW_RGB)).astype(int)
-    return f'<td style="background:rgb({red} {green} {blue});color:{INK}">{value:.3f}</td>'
+    return (f'<td style="background:rgb({red} {green} {blue});color:{INK}">'
+            f'{figure(value, ".3f")}</td>')
 
 
 def _section(title: str, body: str, name: str) -> str:

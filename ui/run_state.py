@@ -14,10 +14,12 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from pipelines.events import Preview, Progress
+from pipelines.errors import Paused
+from pipelines.events import Mark, Preview, Progress
 from ui import strings
+from ui.language import figure, say
 
-Phase = Literal["waiting", "running", "done", "stopped", "failed"]
+Phase = Literal["waiting", "running", "done", "stopped", "paused", "failed"]
 PREVIEW_QUALITY = 88
 
 
@@ -56,7 +58,16 @@ class Card:
 
 @dataclass
 class Panel:
-    """One generator's part of a run."""
+    """One generator's part of a run.
+
+    Attributes:
+        losses: points (step, value) of the loss curves, by name.
+        marks: changes in the middle of the run.
+        first_step: steps taken before this part of the run.
+        can_pause: whether the run can be put aside.
+        paused_id: its name among the paused runs; empty where it is not there.
+        film: the frames of its video, kept by ``ui.videos``; None where there are none.
+    """
 
     name: str
     title: str
@@ -70,10 +81,18 @@ class Panel:
     preview: Preview | None = None
     cards: tuple[Card, ...] = ()
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    first_step: int = 0
+    can_pause: bool = False
+    paused_id: str = ""
+    film: Path | None = None
 
     def show_progress(self, event: Progress) -> None:
         """Take in a step or a message."""
         self.phase = "running"
+        if event.earlier is not None:
+            self.first_step, self.marks = event.step, event.earlier.marks
+            self.losses = {name: list(points) for name, points in event.earlier.losses.items()}
         self.step, self.total = event.step, event.total
         self.elapsed_s, self.message = event.elapsed_s, event.message
         for name, value in event.losses.items():
@@ -98,30 +117,37 @@ class Panel:
         """End without pictures because the user pressed Stop."""
         self.phase, self.message, self.preview = "stopped", "", None
 
+    def pause(self, error: Paused) -> None:
+        """End with the last preview: the run was put aside."""
+        self.phase, self.message, self.paused_id = "paused", "", error.run_id
+        self.step, self.total = error.step, error.total
+
     def status(self) -> str:
         """The line under the title."""
         if self.phase == "waiting":
             return strings.WAITING
         if self.phase == "failed":
-            return self.message
+            return say(self.message)
         if self.phase == "running":
             return self._running_status()
+        if self.phase == "paused":
+            return strings.PAUSED_AT.format(self.step, self.total)
         if not self.cards:
             return strings.STOPPED_EMPTY
-        pictures = "1 picture" if len(self.cards) == 1 else f"{len(self.cards)} pictures"
         if self.phase == "stopped":
-            return f"Stopped after {seconds(self.elapsed_s)}; the best so far is kept"
-        return f"{pictures} in {seconds(self.elapsed_s)}"
+            return strings.STOPPED_AFTER.format(seconds(self.elapsed_s))
+        return strings.DONE_IN.format(pictures(len(self.cards)), seconds(self.elapsed_s))
 
     def _running_status(self) -> str:
         if not self.total:
-            return self.message or strings.STARTING
-        parts = [f"Step {self.step} of {self.total}", seconds(self.elapsed_s)]
-        if 0 < self.step < self.total:
-            left_s = self.elapsed_s / self.step * (self.total - self.step)
-            parts.append(f"about {seconds(left_s)} left")
+            return say(self.message) or strings.STARTING
+        parts = [strings.STEP_OF.format(self.step, self.total), seconds(self.elapsed_s)]
+        if self.first_step < self.step < self.total:
+            left_s = (self.elapsed_s / (self.step - self.first_step)
+                      * (self.total - self.step))
+            parts.append(strings.TIME_LEFT.format(seconds(left_s)))
         if self.message:
-            parts.append(self.message)
+            parts.append(say(self.message))
         return " · ".join(parts)
 
 
@@ -132,6 +158,10 @@ class RunView:
     panels: list[Panel] = field(default_factory=list)
     alert: str = ""
     started_s: float = field(default_factory=time.monotonic)
+
+    def can_pause(self) -> bool:
+        """Whether what runs now can be put aside."""
+        return any(panel.can_pause and panel.phase == "running" for panel in self.panels)
 
     def joint_ranking(self) -> list[Card]:
         """All scored pictures of all panels, the best match first; empty for a single panel.
@@ -147,10 +177,26 @@ class RunView:
         return sorted(scored, key=lambda card: -(card.clip_score or 0.0))
 
 
+def pictures(count: int) -> str:
+    """A number of pictures as people say it."""
+    return strings.ONE_PICTURE if count == 1 else strings.PICTURES.format(figure(count, ","))
+
+
+def mark_text(mark: Mark) -> str:
+    """A change in the middle of a run, in words."""
+    said = {"prompt": strings.MARK_PROMPT, "iterations": strings.MARK_STEPS,
+            "seed": strings.MARK_SEED, "noise": strings.MARK_NOISE}
+    words = [template.format(mark.changes[name]) for name, template in said.items()
+             if name in mark.changes]
+    if "branch_of" in mark.changes:
+        words.insert(0, strings.MARK_BRANCH)
+    return strings.MARK_AT.format(mark.step, ", ".join(words))
+
+
 def seconds(value: float) -> str:
     """A duration as people say it: "0.4 s", "12 s", "2 min 5 s"."""
     if value < 9.95:
-        return f"{value:.1f} s"
+        return f"{figure(value, '.1f')} s"
     if value < 99.5:
         return f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
@@ -168,4 +214,9 @@ def data_uri(image: np.ndarray) -> str:
     """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=PREVIEW_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return jpeg_uri(buffer.getvalue())
+
+
+def jpeg_uri(data: bytes) -> str:
+    """A JPEG file as a data URI."""
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()

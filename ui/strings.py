@@ -1,6 +1,28 @@
-"""What the page says. One place, so that a second language is a second table."""
+"""What the page says, in English; ``translations`` has every text in the other languages.
+
+A name of this module is its text in the language of the request that is being answered, so that
+``strings.STOP`` says "Parar" to a visitor whose browser prefers Portuguese. While the page is
+built it is the English text, which ``ui.page_words`` marks for the browser.
+"""
 
 from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from ui.language import say_all
+
+
+class _Spoken(ModuleType):
+    """A module whose constants are said in the language to speak now."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        return say_all(value) if name.isupper() else value
+
+
+sys.modules[__name__].__class__ = _Spoken
 
 TITLE = "Easel"
 TAGLINE = "Type a prompt. Each generator draws it, and CLIP puts the pictures in order."
@@ -41,12 +63,61 @@ RANKING_TITLE = "All pictures, the best match first"
 FOOTER = ("Everything runs on this machine; no prompt or picture leaves it. Your pictures are kept "
           "in the history of this browser.")
 
+# Runs and their pictures
+ONE_PICTURE, PICTURES = "1 picture", "{} pictures"
+STOPPED_AFTER = "Stopped after {}; the best so far is kept"
+DONE_IN = "{} in {}"
+STEP_OF = "Step {} of {}"
+TIME_LEFT = "about {} left"
+IN_THE_MAKING = "{} (in the making)"
+SCORE_TITLE = "Cosine similarity of picture and prompt, by the ranker"
+SEED_OF = "seed {}"
+OPEN_LARGE = "Open picture {} large: {}"
+CURVE_OF = "Curve of {}"
+UNKNOWN_WORDS = "Not in the embedded vocabulary: {}."
+PROMPT_CUT = "The prompt is longer than the embedded models read; its end is not seen."
+BEST_AFTER = "Best so far after its {}"
+
+# Paused runs and videos
+PAUSE = "Pause"
+PAUSED_AT = "Paused at step {} of {}; it waits under Paused runs"
+VIDEO = "Video"
+VIDEO_TITLE = "How the pictures came about, as an mp4"
+PAUSED_RUNS = "Paused runs"
+PAUSED_NONE = "A run of VQGAN+CLIP that you pause waits here, also while Easel is not running."
+PAUSED_RUN = "Run"
+PAUSED_LINE = "{} · step {} of {}"
+PAUSED_ONE = "1 picture, step {} of {}"
+PAUSED_MANY = "{} pictures, step {} of {}"
+PAUSED_BY_END = "Easel ended while it ran"
+PAUSED_PROMPT = "Prompt from here on"
+PAUSED_PROMPT_INFO = ("Weights are part of it, as in a red apple:2 | a worm:-1. A change is marked "
+                      "on the loss curve.")
+PAUSED_STEPS = "Steps in all"
+PAUSED_GONE_ON = "Another run is under way: pause it or stop it first."
+PAUSED_SEED = "New seed"
+PAUSED_SEED_PLACEHOLDER = "as before"
+PAUSED_NOISE = "Noise"
+PAUSED_NOISE_INFO = "Added to the latents, as a share of half of their range."
+RESUME, BRANCH = "Resume", "Branch"
+RESUME_INFO = ("Resume goes on with this run; Branch leaves it here and goes on with another. A "
+               "new seed counts with noise or with cutouts that vary.")
+PAUSED_DELETE = "Delete"
+MARK_AT = "Step {}: {}"
+MARK_PROMPT, MARK_STEPS, MARK_SEED = "prompt “{}”", "{} steps", "seed {}"
+MARK_NOISE, MARK_BRANCH = "noise {}", "branch"
+
+# What page.js says
+SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Close", "Picture {}: {}")
+
 # Compare
 COMPARE = "Compare"
 ADD_PANE = "Add a pane"
 REMOVE_PANE = "Remove the last"
 PANE_OPTIONS = "Options"
 PANE_SEED = "as the others"
+PANE, PANE_GENERATOR = "Pane {}", "Generator of pane {}"
+PANE_PICTURES, PANE_OPTIONS_OF = "Pictures of pane {}", "Options of {}, pane {}"
 COMPARE_SETTINGS = "Seed, time and start picture"
 COMPARE_SEED_INFO = "For every pane that names none; empty for a new one, the same for all."
 BUDGET_LABEL = "Seconds for each"
@@ -66,7 +137,7 @@ USAGE_TITLE = ("Seconds of this pane's own steps, without the loading of models;
 CLIP_TITLE = "Cosine similarity of picture and prompt, by the ranker; comparable across panes"
 GUIDE_TITLE = ("Similarity by the CLIP that guided this picture: it was optimised against, and "
                "compares with nothing else")
-GUIDE_SCORE = "guide {:.3f}, not comparable"
+GUIDE_SCORE = "guide {}, not comparable"
 VOTE_LABEL = "Which is best?"
 VOTE_FOR = "{} is best"
 VOTE_LEFT, VOTE_RIGHT = "Left is better", "Right is better"
@@ -92,7 +163,10 @@ HISTORY_NONE = "Every picture that you draw is kept here, with its settings."
 HISTORY_NO_MATCH = "No picture matches these filters."
 HISTORY_NO_DELETED = "There are no deleted pictures. What is deleted can be restored for 30 days."
 HISTORY_EMPTY_BIN = "Delete these for good"
+HISTORY_RERANK = "Rerank these"
 HISTORY_BAD_DAY = "A day is given as 2026-11-24, not {}."
+HISTORY_PAGE = "{}, page {} of {}"
+HISTORY_STARS, STARS = "{} of {} or more", "{} of 5"
 HISTORY_BACK = "Back to all pictures"
 HISTORY_GONE = "{} removed for good."
 OPEN_KEPT = "Open: {}"
@@ -107,6 +181,10 @@ ANCESTORS, DESCENDANTS = "Made from", "Made from this"
 INIT_TAKEN = "{} starts from the picture; say what it should become and press Generate."
 INIT_GONE = "Its init image is not in the history, so choose it again."
 RECALL_LABEL = "Settings from a picture by Easel, A1111, InvokeAI or ComfyUI"
+FILLED_PROMPT, FILLED_CUT, FILLED_SEED = "prompt", "prompt, shortened", "seed"
+FILLED_GENERATOR, FILLED_OPTIONS, FILLED_NOTHING = "generator {}", "options", "nothing that fits"
+FILLED_FROM, FILLED_LEFT = "From {}: {}.", " Without a place here: {}."
+FILLED_MORE = "{} more"
 START_FROM = "Start {} from it"
 SHARED_LABEL = "Shared history"
 SHARED_PASSWORD = "Password"
@@ -155,6 +233,8 @@ LAB_EMPTY_SEARCH = ("Pictures are found by what they show: by a text, by another
 LAB_BAD_NUMBER = "The least similarity must be a number from -1 to 1."
 LAB_FOUND = "{} found among {} · {}"
 LAB_PICTURE, LAB_LIKELIEST = "Picture", "Likeliest labels"
+LAB_ONE_TEMPLATE, LAB_AVERAGED = "1 template", "{} templates, averaged"
+LAB_OTHERS = "{} other labels together: {}"
 LAB_MORE = "and {} more"
 LAB_MORE_ROWS = "and {} more; the CSV has all of them"
 LAB_FAULTS = "Files that cannot be read: {}"
@@ -164,7 +244,7 @@ LAB_NO_DUPLICATES = "No two pictures are that much alike."
 LAB_COMPARING = "Comparing all pairs: {} %."
 LAB_FILE_GONE = "file gone"
 LAB_STOPPED = "Stopped."
-LOGIT_SCALE = "logit scale {:.2f}"
+LOGIT_SCALE = "logit scale {}"
 LOGIT_SCALE_INFO = ("Similarities are multiplied by it before the softmax: the larger it is, the "
                     "surer CLIP sounds. It was learned in training.")
 MATRIX_TEXTS_LABEL, MATRIX_TEXTS_INFO = "Texts", "One a line."
@@ -190,6 +270,10 @@ RERANK_EMPTY = "CLIP compares each picture with each prompt; the best match come
 RERANK_FILES = "Pictures (PNG, JPEG or WebP), up to 64"
 RERANK_SOURCE = "Candidates"
 SOURCE_FILES, SOURCE_HISTORY = "Uploaded files", "My history, the newest"
+SOURCE_LAST, SOURCE_CHOSEN = "The last run", "Chosen in the history"
+CHOSEN_NOTE = "{} pictures chosen in the history."
+NO_LAST_RUN = "Nothing was drawn on this page yet: draw something, or choose other candidates."
+NOTHING_CHOSEN = "Nothing is chosen in the history: filter it there and press Rerank these."
 RERANK_COUNT = "How many"
 RERANK_FILTER = "Prompt contains"
 PROMPTS_FOR = "Prompts"
@@ -203,6 +287,7 @@ KEEP_BEST = "Keep the best"
 KEEP_BEST_INFO = "How many pictures the gallery and the zip file hold; 0 for all."
 SAVE_BEST = "Save as zip"
 RANK_ORDER, RANK_TABLE, RANK_BARS, RANK_HEAT = "In order", "Table", "Scores", "Pictures × prompts"
+RANK_WEIGHT = "weight {:g}"
 DRAWING_RANKS = "Ranking."
 RANKED_STATUS = "{} pictures, {} prompts, in {}"
 
@@ -213,6 +298,8 @@ MODELS_OF = "{} of {}"
 MODELS_HEADS = ("Model", "Size", "State", "Last load", "Hits · misses · evictions", "")
 MODELS_KINDS = {"embedded": "Embedded", "public": "Public checkpoints", "own": "Your own"}
 MODELS_ABOUT, MODELS_NEEDS = "about {}", "takes about {} in use"
+MODELS_LOOK = "Models are changed by who keeps this Easel; you may look."
+MODELS_PASSWORD, MODELS_ENTER = "Password for changing models", "Enter"
 MODELS_UNKNOWN, MODELS_NEVER = "size not known", "–"
 MODELS_PINNED = "pinned"
 MODELS_UNLICENSED = "licence not stated"
@@ -241,6 +328,7 @@ LEADERS_NONE = "There is no such vote yet: compare two generators, and vote."
 LEADERS_HEADS = ("Generator", "Points", "95 % interval", "Votes", "Wins")
 LEADERS_INFO = ("Strengths by the Bradley-Terry model, 400 points for odds of ten to one, 1000 on "
                 "average; intervals by drawing the votes again. A tie is half a win for both.")
+LEADERS_RANGE = "{:.0f} to {:.0f}"
 LEADERS_CLIP = "CLIP’s scores would have chosen the same in {} of {} votes for a pane."
 SAVE_COMPARISON = "Save as zip"
 OPEN_COMPARISON = "Open a saved comparison"

@@ -19,6 +19,7 @@ from pipelines.metadata import save_png
 from serving.jobs import RunEvent
 from ui import strings
 from ui.generate import REDRAW_EVERY_S
+from ui.language import figure, say
 from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.render import picture_frame
@@ -114,8 +115,8 @@ def render_sweep(view: SweepView, running: bool) -> str:
     status = strings.SWEEP_STATUS.format(len(view.cards), len(sweep.requests),
                                          seconds(time.monotonic() - view.started_s))
     if running and view.message:
-        status += f" · {view.message}"
-    problems = "".join(f'<p class="alert" role="alert">{escape(note)}</p>'
+        status += f" · {say(view.message)}"
+    problems = "".join(f'<p class="alert" role="alert">{escape(say(note))}</p>'
                        for note in dict.fromkeys(view.notes.values()))
     save = ""
     if view.picture is not None:
@@ -127,12 +128,13 @@ def render_sweep(view: SweepView, running: bool) -> str:
 
 def _cell(view: SweepView, index: int) -> str:
     if (card := view.cards.get(index)) is not None:
-        score = "" if card.clip_score is None else f"CLIP {card.clip_score:.3f}"
+        score = "" if card.clip_score is None else f"CLIP {figure(card.clip_score, '.3f')}"
         return (f'<figure class="tile done">{picture_frame(card, index + 1)}<figcaption>'
                 f'<span class="score">{score}</span></figcaption></figure>')
     image = ""
     if (preview := view.previews.get(index)) is not None and index not in view.notes:
         prompt = view.sweep.requests[index].prompt
-        image = f'<img src="{data_uri(preview)}" alt="{escape(prompt)} (in the making)">'
+        alt = escape(strings.IN_THE_MAKING.format(prompt))
+        image = f'<img src="{data_uri(preview)}" alt="{alt}">'
     return (f'<figure class="tile"><div class="frame">{image}</div>'
             "<figcaption></figcaption></figure>")

@@ -11,7 +11,8 @@ from PIL import Image
 from pipelines.errors import InvalidRequest
 from pipelines.files import atomic_write
 from pipelines.request import MAX_PROMPT_CHARS, SEED_COUNT
-from pipelines.walk import MAX_FRAMES, MIN_FRAMES, Walk, mp4, strip
+from pipelines.video import mp4
+from pipelines.walk import MAX_FRAMES, MIN_FRAMES, Walk, strip
 from ui.api import OBJECT, STRING, add_endpoint, json_value
 from ui.controls import IMAGE_SUFFIXES, read_upload
 from ui.generate import one_sentence

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -15,7 +16,7 @@ from compare.plan import MAX_PANES, plan_comparison
 from pipelines.errors import EaselError
 from pipelines.request import MAX_PROMPT_CHARS
 from ui import strings
-from ui.compare_form import default_panes, read_panes, render_forms
+from ui.compare_form import default_panes, panes_of, read_panes, render_forms
 from ui.compare_updates import (
     CHOICES,
     failed_view,
@@ -25,8 +26,12 @@ from ui.compare_updates import (
     vote_label,
 )
 from ui.compare_view import cast_vote, fold_events, start_comparison
+from ui.comparison import Comparison
 from ui.controls import IMAGE_SUFFIXES, read_upload
 from ui.generate import REDRAW_EVERY_S
+from ui.jobs import Run
+from ui.live import WINDOW_JS
+from ui.page_words import worded_html
 from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.tabs.compare_more import build_leaderboard, build_open
@@ -67,8 +72,9 @@ class CompareParts:
                 self.comparison_id, self.vote_row, *self.votes, self.outcome, self.save]
 
 
-def build_compare(playground: Playground, store: PictureStore) -> None:
-    """Lay the tab out and connect it."""
+def build_compare(playground: Playground, store: PictureStore, page: gr.Blocks, tab: gr.Tab,
+                  ) -> None:
+    """Lay the tab out and connect it; ``tab`` is the one that is built in, of that page."""
     parts = _build_ask(playground)
     with gr.Row(elem_id="panes"):
         for index in range(MAX_PANES):
@@ -78,7 +84,7 @@ def build_compare(playground: Playground, store: PictureStore) -> None:
                                              elem_classes="stop-pane", visible=False))
             parts.columns.append(column)
     with gr.Row(visible=False, elem_id="vote") as parts.vote_row:
-        gr.HTML(f"<p>{strings.VOTE_LABEL}</p>", elem_classes="vote-label", **PLAIN)
+        worded_html(lambda: f"<p>{strings.VOTE_LABEL}</p>", elem_classes="vote-label")
         for choice in CHOICES:
             parts.votes.append(gr.Button(vote_label(choice, MAX_PANES, str(choice)), size="sm",
                                          min_width=0, elem_id=f"vote-{choice}"))
@@ -86,9 +92,10 @@ def build_compare(playground: Playground, store: PictureStore) -> None:
     parts.save = gr.DownloadButton(strings.SAVE_COMPARISON, size="sm", visible=False,
                                    elem_id="compare-save")
     _connect_run(playground, store, parts)
+    _connect_return(playground, store, parts, page, tab)
     votes = _connect_votes(playground, store, parts)
     build_open(playground, store, parts)
-    build_sweep(playground, store, parts.prompt, parts.panes, parts.seed)
+    build_sweep(playground, store, page, tab, parts.prompt, parts.panes, parts.seed)
     build_leaderboard(playground, votes)
 
 
@@ -106,7 +113,7 @@ def _build_ask(playground: Playground) -> CompareParts:
                              elem_id="compare-stop")
         note = gr.HTML("", elem_id="compare-note", **PLAIN)
         prompt.change(render_suggestions, prompt, note, **LIVE)
-        forms = gr.HTML(render_forms(pipelines), elem_id="compare-forms", **PLAIN)
+        forms = worded_html(lambda: render_forms(pipelines), elem_id="compare-forms")
         # Written by page.js from the forms.
         panes = gr.Textbox(json.dumps(default_panes(pipelines)), elem_id="compare-panes",
                            elem_classes="offstage", container=False, show_label=False)
@@ -122,8 +129,8 @@ def _build_ask(playground: Playground) -> CompareParts:
             init_image = gr.File(label=strings.INIT_IMAGE_LABEL, file_count="single", height=64,
                                  file_types=IMAGE_SUFFIXES, type="filepath",
                                  elem_classes="upload")
-    alert = gr.HTML(f'<p class="hint">{strings.COMPARE_EMPTY}</p>', elem_id="compare-alert",
-                    **PLAIN)
+    alert = worded_html(lambda: f'<p class="hint">{strings.COMPARE_EMPTY}</p>',
+                        elem_id="compare-alert")
     return CompareParts(prompt, forms, panes, run, stop, blind, seed, budget, init_image, alert,
                         gr.State(""))
 
@@ -131,7 +138,6 @@ def _build_ask(playground: Playground) -> CompareParts:
 def _connect_run(playground: Playground, store: PictureStore, parts: CompareParts) -> None:
     def compare(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
         session, visitor = request.session_hash or "", visitor_of(request)
-        run = playground.runs.start(session, visitor, PLACE)
         try:
             uploaded = values[parts.init_image]
             plan = plan_comparison(
@@ -140,24 +146,15 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
                 read_upload(uploaded) if uploaded else None)
             comparison = start_comparison(playground, plan, session, bool(values[parts.blind]))
             playground.comparisons.put(comparison)
-            yield first_view(comparison)
-            job_ids = run.next_jobs(len(plan.requests))
-            events = playground.backend.compare(plan.requests, job_ids, plan.budget_s,
-                                                owner=visitor)
-            with closing(events):
-                for changed in fold_events(comparison, events, playground, store,
-                                           REDRAW_EVERY_S):
-                    if run.stopped:  # again: Stop may have come before the backend knew them
-                        run.stop(playground.backend)
-                    yield next_view(comparison, changed)
-            yield over_view(comparison, store)
+            run = playground.runs.start(session, visitor, PLACE)
+            live = playground.live.start(
+                run, partial(_draw, playground, store, comparison, run), comparison)
+            yield from live.follow(session)
         except EaselError as error:
             yield failed_view(str(error))
         except Exception:
             logger.exception("the page failed while it compared")
             yield failed_view(strings.UNEXPECTED)
-        finally:
-            playground.runs.end(run)
 
     inputs = {parts.prompt, parts.panes, parts.blind, parts.seed, parts.budget, parts.init_image}
     gr.on([parts.run.click, parts.prompt.submit], compare, inputs, parts.shown(),
@@ -177,6 +174,55 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
         button.click(stop_one, parts.comparison_id, None, **LIVE)
 
 
+def _draw(playground: Playground, store: PictureStore, comparison: Comparison, run: Run,
+          ) -> Iterator[tuple[Any, ...]]:
+    """Run a comparison to its end; yields updates of ``CompareParts.shown``."""
+    plan = comparison.plan
+    yield first_view(comparison)
+    events = playground.backend.compare(plan.requests, run.next_jobs(len(plan.requests)),
+                                        plan.budget_s, owner=run.visitor)
+    with closing(events):
+        for changed in fold_events(comparison, events, playground, store, REDRAW_EVERY_S):
+            if run.stopped:  # again: Stop may have come before the backend knew them
+                run.stop(playground.backend)
+            yield next_view(comparison, changed)
+    if not comparison.hidden:  # names would tell blind panes apart
+        run.cards = comparison.cards()
+    yield over_view(comparison, store)
+
+
+def _connect_return(playground: Playground, store: PictureStore, parts: CompareParts,
+                    page: gr.Blocks, tab: gr.Tab) -> None:
+    """A page that is opened again finds the comparison that ran when it was closed."""
+    def come_back(window: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        session = request.session_hash or ""
+        stay = (gr.skip(),) * 6
+        live = playground.live.adopt(session, visitor_of(request), PLACE, window)
+        if live is None:
+            yield (*stay, *[gr.skip()] * len(parts.shown()))
+            return
+        comparison: Comparison = live.subject
+        comparison.session = session
+        panes = panes_of(comparison)
+        asked = (gr.update(selected=PLACE), comparison.prompt,
+                 render_forms(playground.registry, panes), json.dumps(panes),
+                 str(comparison.plan.budget_s or ""), comparison.blind)
+        try:
+            if live.finished and live.error is None:  # perhaps with a vote since then
+                yield (*asked, *over_view(comparison, store))
+                return
+            for updates in live.follow(session):
+                yield (*asked, *updates)
+                asked = stay
+        except EaselError as error:
+            yield (*asked, *failed_view(str(error)))
+
+    changed: list[Any] = [tab.parent, parts.prompt, parts.forms, parts.panes, parts.budget,
+                          parts.blind, *parts.shown()]
+    page.load(come_back, gr.Textbox(visible="hidden"), changed, js=WINDOW_JS,
+              show_progress="hidden", concurrency_limit=None, api_visibility="private")
+
+
 def _connect_votes(playground: Playground, store: PictureStore, parts: CompareParts,
                    ) -> list[Any]:
     def handler(choice: int | str) -> Callable[[str, gr.Request], tuple[Any, ...]]:
@@ -185,6 +231,7 @@ def _connect_votes(playground: Playground, store: PictureStore, parts: ComparePa
                 comparison = playground.comparisons.get(comparison_id,
                                                         request.session_hash or "")
                 cast_vote(playground, comparison, choice, visitor_of(request))
+                playground.runs.remember(comparison.session, comparison.cards())
             except EaselError as error:
                 return failed_view(str(error))
             return over_view(comparison, store)

@@ -14,10 +14,11 @@ from compare.kinds import KINDS
 from compare.votes import clip_agreement, leaderboard
 from pipelines.errors import EaselError
 from ui import strings
-from ui.compare_form import render_forms
+from ui.compare_form import panes_of, render_forms
 from ui.compare_share import open_comparison
 from ui.compare_updates import failed_view, over_view
 from ui.controls import read_upload
+from ui.language import say
 from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.theme import LIVE, PLAIN
@@ -54,8 +55,7 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
             logger.exception("the page failed to open a comparison")
             return (*stay, *failed_view(strings.UNEXPECTED))
         playground.comparisons.put(comparison)
-        panes = [{"pipeline": r.pipeline, "num_images": r.num_images, "seed": r.seed,
-                  "options": r.options} for r in comparison.plan.requests]
+        panes = panes_of(comparison)
         return (comparison.prompt, render_forms(playground.registry, panes), json.dumps(panes),
                 str(comparison.plan.budget_s or ""), *over_view(comparison, store))
 
@@ -78,7 +78,7 @@ def build_leaderboard(playground: Playground, votes: Sequence[Any]) -> None:
         try:
             return render_leaders(playground, kind, open_too)
         except EaselError as error:
-            return f'<p class="alert" role="alert">{escape(str(error))}</p>'
+            return f'<p class="alert" role="alert">{escape(say(str(error)))}</p>'
 
     for event in (fold.expand, kind.change, open_too.change, *(vote.then for vote in votes)):
         event(show, [kind, open_too], table, **LIVE)
@@ -100,7 +100,8 @@ def render_leaders(playground: Playground, kind: str, open_too: bool) -> str:
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in strings.LEADERS_HEADS)
     rows = "".join(
         f"<tr><th scope='row'>{escape(titles.get(s.name, s.name))}</th><td>{s.points:.0f}</td>"
-        f"<td>{s.low:.0f} to {s.high:.0f}</td><td>{s.votes}</td><td>{s.wins:g}</td></tr>"
+        f"<td>{strings.LEADERS_RANGE.format(s.low, s.high)}</td><td>{s.votes}</td>"
+        f"<td>{s.wins:g}</td></tr>"
         for s in standings)
     agreed, judged = clip_agreement(votes)
     clip = f" {strings.LEADERS_CLIP.format(agreed, judged)}" if judged else ""

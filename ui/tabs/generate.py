@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from pipelines.errors import EaselError
 from pipelines.request import MAX_PROMPT_CHARS
 from serving.best_of import MAX_DRAWN
 from ui import strings
@@ -22,16 +22,20 @@ from ui.controls import (
 from ui.examples import render_examples
 from ui.generate import one_sentence, prepare, stream_run
 from ui.lesson import render_lessons
+from ui.live import WINDOW_JS
+from ui.page_words import fill_html, worded_html
 from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.recall import connect_recall
-from ui.render import render_empty, render_run, render_vocabulary_note
+from ui.render import render_empty, render_vocabulary_note
 from ui.run_state import RunView
+from ui.run_updates import run_updates
 from ui.samples import load_samples
+from ui.tabs.paused import build_paused, connect_paused
 from ui.theme import LIVE, PLAIN
 from ui.visitors import visitor_of
 
-logger = logging.getLogger(__name__)
+PLACE = "generate"
 
 
 def build_generate(playground: Playground, page: gr.Blocks, store: PictureStore, stage: gr.HTML,
@@ -45,21 +49,29 @@ def build_generate(playground: Playground, page: gr.Blocks, store: PictureStore,
             with gr.Row(elem_id="buttons"):
                 generate = gr.Button(strings.GENERATE, variant="primary", size="lg",
                                      elem_id="generate")
+                pause = gr.Button(strings.PAUSE, size="lg", interactive=False, elem_id="pause",
+                                  visible=any(map(playground.can_pause,
+                                                  playground.registry.names())))
                 stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="stop")
-            gr.HTML(f'<p class="keys">{strings.KEYS}</p>', **PLAIN)
+            worded_html(lambda: f'<p class="keys">{strings.KEYS}</p>')
         stage.render()
-        stage.value = render_empty(load_samples(stage, playground.registry))
+        samples = load_samples(stage, playground.registry)
+        fill_html(stage, lambda: render_empty(samples))
         with gr.Column(elem_id="more"):
-            gr.HTML(render_examples(), elem_id="examples", **PLAIN)
+            worded_html(render_examples, elem_id="examples")
             surprise = gr.Button(strings.SURPRISE, size="sm", elem_id="surprise",
                                  visible=playground.surprise is not None)
             dropped = gr.File(label=strings.RECALL_LABEL, file_count="single", type="filepath",
                               file_types=IMAGE_SUFFIXES, height=64, elem_id="recall",
                               elem_classes="upload")
             seed, best_of = _build_settings(controls)
-            gr.HTML(render_lessons(playground.registry.names()), elem_id="lessons", **PLAIN)
+            paused = build_paused(playground)
+            worded_html(lambda: render_lessons(playground.registry.names()), elem_id="lessons")
     _connect_words(playground, page, prompt, note, surprise)
-    _connect_run(playground, store, prompt, seed, best_of, controls, generate, stop, stage)
+    run_parts = [stage, generate, pause, stop]
+    drawn = _connect_run(playground, store, page, prompt, seed, best_of, controls, run_parts)
+    if paused is not None:
+        connect_paused(playground, store, page, paused, pause, run_parts, drawn)
     # Here and not in the tab of the history, which is not there before it was opened.
     starters = [group.pipeline.title for group in controls if group.init_image is not None]
     offered = starters and playground.history is not None
@@ -79,9 +91,14 @@ def _build_prompt() -> tuple[gr.Textbox, gr.HTML]:
 
 def _build_generators(playground: Playground) -> list[PipelineControls]:
     with gr.Column(elem_id="generators"):
-        gr.HTML(f"<span>{strings.GENERATORS_LABEL}</span><span>{strings.COUNT_LABEL}</span>",
-                elem_classes="heads", **PLAIN)
-        return [build_choice(pipeline, chosen=True) for pipeline in playground.registry]
+        worded_html(lambda: f"<span>{strings.GENERATORS_LABEL}</span>"
+                            f"<span>{strings.COUNT_LABEL}</span>", elem_classes="heads")
+        controls = [build_choice(pipeline, chosen=True) for pipeline in playground.registry]
+        for pipeline in playground.registry.waiting():
+            with gr.Column(visible=False) as place:
+                controls.append(build_choice(pipeline, chosen=False))
+            controls[-1].places.append(place)
+    return controls
 
 
 def _build_settings(controls: list[PipelineControls]) -> tuple[gr.Textbox, gr.Number]:
@@ -92,8 +109,11 @@ def _build_settings(controls: list[PipelineControls]) -> tuple[gr.Textbox, gr.Nu
         best_of = gr.Number(0, label=strings.BEST_OF, info=strings.BEST_OF_INFO, precision=0,
                             minimum=0, maximum=MAX_DRAWN, elem_id="best-of")
         for group in controls:
-            gr.HTML(f'<h3 class="group-title">{group.pipeline.title}</h3>', **PLAIN)
-            build_options(group)
+            with gr.Column(visible=False) if group.places else nullcontext() as place:
+                gr.HTML(f'<h3 class="group-title">{group.pipeline.title}</h3>', **PLAIN)
+                build_options(group)
+            if place is not None:
+                group.places.append(place)
     return seed, best_of
 
 
@@ -112,34 +132,52 @@ def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, 
         surprise.click(playground.surprise, None, prompt, **LIVE)
 
 
-def _connect_run(playground: Playground, store: PictureStore, prompt: gr.Textbox,
+def _connect_run(playground: Playground, store: PictureStore, page: gr.Blocks, prompt: gr.Textbox,
                  seed: gr.Textbox, best_of: gr.Number, controls: list[PipelineControls],
-                 generate: gr.Button, stop: gr.Button, stage: gr.HTML) -> None:
+                 run_parts: list[Any]) -> Any:
+    """Connect Generate and Stop; ``run_parts`` are stage, Generate, Pause and Stop."""
+    _, generate, _, stop = run_parts
+
     def draw(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
         run = playground.runs.start(request.session_hash or "", visitor_of(request))
-        busy = (gr.update(interactive=False), gr.update(interactive=True))
-        try:
+
+        def start() -> Iterator[RunView]:
             choices = [fields for group in controls if (fields := group.read(values))]
             requests = prepare(playground, values[prompt] or "",
                                values[seed] or None, choices)
-            for view in stream_run(playground, store, requests, run, values[best_of] or 0):
-                yield (render_run(view), *busy)
-                busy = (gr.skip(), gr.skip())
-        except EaselError as error:
-            yield render_run(RunView(alert=str(error))), gr.skip(), gr.skip()
-        except Exception:
-            logger.exception("the page failed before a run")
-            yield render_run(RunView(alert=strings.UNEXPECTED)), gr.skip(), gr.skip()
-        finally:
-            playground.runs.end(run)
-        yield gr.skip(), gr.update(interactive=True), gr.update(interactive=False)
+            yield from stream_run(playground, store, requests, run, values[best_of] or 0)
+
+        live = playground.live.start(run, partial(run_updates, start), dict(values))
+        yield from live.follow(run.session)
 
     inputs = {prompt, seed, best_of} | {c for group in controls for c in group.components()}
     # Waiting is the backend's: it says how many are ahead, and when the queue is full.
-    gr.on([generate.click, prompt.submit], draw, inputs, [stage, generate, stop],
-          show_progress="hidden", concurrency_limit=None, trigger_mode="once",
-          api_visibility="private")
+    drawn = gr.on([generate.click, prompt.submit], draw, inputs, run_parts,
+                  show_progress="hidden", concurrency_limit=None, trigger_mode="once",
+                  api_visibility="private")
     stop.click(stop_session_of(playground), None, None, **LIVE)
+    _connect_return(playground, page, list(inputs), run_parts)
+    return drawn
+
+
+def _connect_return(playground: Playground, page: gr.Blocks, inputs: list[Any],
+                    run_parts: list[Any]) -> None:
+    """A page that is opened again finds the run that went on when it was closed, as it was asked
+    for."""
+    def come_back(window: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        session, stay = request.session_hash or "", [gr.skip()] * len(inputs)
+        live = playground.live.adopt(session, visitor_of(request), PLACE, window)
+        if live is None:
+            yield (*stay, *[gr.skip()] * len(run_parts))
+            return
+        values = live.subject or {}  # a paused run that went on was asked for elsewhere
+        asked = [gr.update(value=values[c]) if c in values else gr.skip() for c in inputs]
+        for updates in live.follow(session):
+            yield (*asked, *updates)
+            asked = stay
+
+    page.load(come_back, gr.Textbox(visible="hidden"), [*inputs, *run_parts], js=WINDOW_JS,
+              show_progress="hidden", concurrency_limit=None, api_visibility="private")
 
 
 def stop_session_of(playground: Playground) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -19,6 +20,8 @@ from ui.history_picture import PicturePage, build_picture_page, connect_picture_
 from ui.history_render import PICK, render_gallery, render_note
 from ui.history_shared import build_shared
 from ui.playground import Playground
+from ui.rerank import MAX_FILES
+from ui.tabs.rerank import RerankParts
 from ui.theme import LIVE, PLAIN
 from ui.visitors import visitor_of
 
@@ -34,15 +37,17 @@ class GalleryParts:
     newer: gr.Button
     older: gr.Button
     empty_bin: gr.Button
+    rerank: gr.Button
     number: gr.State
 
     def shown(self) -> list[gr.components.Component]:
         """What a new page of thumbnails changes, in the order of ``_show``."""
-        return [self.thumbnails, self.number, self.newer, self.older, self.empty_bin]
+        return [self.thumbnails, self.number, self.newer, self.older, self.empty_bin,
+                self.rerank]
 
 
 def build_history(playground: Playground, history: History, inputs: GenerateInputs, tab: gr.Tab,
-                  ) -> None:
+                  rerank: RerankParts) -> None:
     """Lay the tab out and connect it.
 
     Args:
@@ -50,11 +55,13 @@ def build_history(playground: Playground, history: History, inputs: GenerateInpu
         history: whose pictures are shown.
         inputs: where "Reuse settings" and its like put them.
         tab: this tab; the others are its neighbours.
+        rerank: where "Rerank these" puts what the filters leave.
     """
     gallery = _build_gallery()
     picture = build_picture_page(playground)
     shared = build_shared(history)
     _connect_gallery(playground, history, tab, gallery, picture)
+    _connect_rerank(history, tab, gallery, rerank)
 
     def reload(number: int, *values: Any, request: gr.Request) -> Any:
         return _show(playground, history, _read(values), number, request)
@@ -91,7 +98,8 @@ def _build_gallery() -> GalleryParts:
                     for label in (strings.HISTORY_PIPELINE, strings.HISTORY_MODEL))
                 rating = gr.Dropdown(
                     [(strings.HISTORY_ANY, 0),
-                     *((f"{n} of {MAX_RATING} or more", n) for n in range(1, MAX_RATING + 1))],
+                     *((strings.HISTORY_STARS.format(n, MAX_RATING), n)
+                       for n in range(1, MAX_RATING + 1))],
                     value=0, label=strings.HISTORY_RATING, min_width=150, filterable=False)
             with gr.Row(elem_id="history-marks"):
                 favourite, deleted = (gr.Checkbox(label=label, container=False, min_width=120)
@@ -102,9 +110,11 @@ def _build_gallery() -> GalleryParts:
         with gr.Row(elem_id="history-pager"):
             newer = gr.Button(strings.HISTORY_NEWER, size="sm", visible=False)
             older = gr.Button(strings.HISTORY_OLDER, size="sm", visible=False)
+            rerank = gr.Button(strings.HISTORY_RERANK, size="sm", visible=False,
+                               elem_id="rerank-these")
             empty_bin = gr.Button(strings.HISTORY_EMPTY_BIN, size="sm", visible=False)
     return GalleryParts(column, [text, since, until, pipeline, model, rating, favourite, deleted],
-                        thumbnails, note, newer, older, empty_bin, gr.State(1))
+                        thumbnails, note, newer, older, empty_bin, rerank, gr.State(1))
 
 
 def _read(values: tuple[Any, ...]) -> Filters:
@@ -134,7 +144,22 @@ def _show(playground: Playground, history: History, filters: Filters, number: in
     return (render_gallery(page, filters, playground.registry), page.number,
             gr.update(visible=several, interactive=page.number > 1),
             gr.update(visible=several, interactive=page.number < page.pages),
-            gr.update(visible=filters.deleted and page.total > 0))
+            gr.update(visible=filters.deleted and page.total > 0),
+            gr.update(visible=page.total > 1))
+
+
+def _connect_rerank(history: History, tab: gr.Tab, gallery: GalleryParts, rerank: RerankParts,
+                    ) -> None:
+    @one_sentence
+    def choose(request: gr.Request, *values: Any) -> Any:
+        owner = history.owner_of(visitor_of(request))
+        page = history.page(owner, _read(values), size=MAX_FILES)
+        said = strings.CHOSEN_NOTE.format(len(page.pictures))
+        return (gr.update(selected="rerank"), "chosen", [each.id for each in page.pictures],
+                f'<p class="hint" role="status">{escape(said)}</p>')
+
+    filled: list[Any] = [tab.parent, rerank.source, rerank.chosen, rerank.chosen_note]
+    gallery.rerank.click(choose, gallery.filters, filled, **LIVE)
 
 
 def _connect_gallery(playground: Playground, history: History, tab: gr.Tab, gallery: GalleryParts,

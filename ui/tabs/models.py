@@ -10,6 +10,8 @@ import gradio as gr
 from pipelines.cache.shelf import ModelShelf
 from pipelines.errors import EaselError, InvalidRequest
 from ui import strings
+from ui.generate import one_sentence
+from ui.model_keepers import ModelKeepers
 from ui.models_render import render_models
 from ui.theme import LIVE, PLAIN
 
@@ -17,30 +19,51 @@ logger = logging.getLogger(__name__)
 TICK_S = 1.0
 
 
-def build_models(shelf: ModelShelf, tab: gr.Tab) -> None:
+def build_models(shelf: ModelShelf, tab: gr.Tab, keepers: ModelKeepers) -> None:
     """Lay the tab out and connect it; ``tab`` is the one under construction."""
+    password = _build_password(keepers) if keepers.has_password else None
     table = gr.HTML("", elem_id="models", **PLAIN)
     # Buttons are HTML; what was pressed comes through a field, as "ACT ID" and a stamp.
     pressed = gr.Textbox(elem_id="model-act", elem_classes="offstage", label=strings.TAB_MODELS)
     timer = gr.Timer(TICK_S, active=False)
 
-    def show() -> tuple[Any, Any]:
-        return render_models(shelf), gr.Timer(active=shelf.moving())
+    def show(request: gr.Request, alert: str = "") -> tuple[Any, Any]:
+        return (render_models(shelf, alert, keepers.may(request)),
+                gr.Timer(active=shelf.moving()))
 
-    def act(words: str) -> tuple[Any, Any]:
+    def act(request: gr.Request, words: str) -> tuple[Any, Any]:
         alert = ""
         try:
+            keepers.check(request)
             perform(shelf, words)
         except EaselError as error:
             alert = str(error)
         except Exception:
             logger.exception("the Models tab failed")
             alert = strings.UNEXPECTED
-        return render_models(shelf, alert), gr.Timer(active=shelf.moving())
+        return show(request, alert)
 
+    if password is not None:
+        password.success(show, None, [table, timer], **LIVE)
     tab.select(show, None, [table, timer], **LIVE)
     timer.tick(show, None, [table, timer], **LIVE)
     pressed.change(act, pressed, [table, timer], **LIVE)
+
+
+def _build_password(keepers: ModelKeepers) -> Any:
+    """A field for the password; returns the event of its being entered."""
+    with gr.Row(equal_height=True, elem_id="models-password"):
+        field = gr.Textbox(label=strings.MODELS_PASSWORD, type="password", max_lines=1,
+                           elem_id="models-password-field", min_width=160)
+        enter = gr.Button(strings.MODELS_ENTER, size="sm", min_width=90, elem_id="models-enter",
+                          scale=0)
+
+    @one_sentence
+    def entered(request: gr.Request, text: str) -> str:
+        keepers.enter(request, text or "")
+        return ""
+
+    return gr.on([enter.click, field.submit], entered, field, field, **LIVE)
 
 
 def perform(shelf: ModelShelf, words: str) -> None:

@@ -16,17 +16,22 @@ import gradio as gr
 
 from compare.ranking import Ranking, rank_pictures, read_prompts
 from pipelines.errors import EaselError, InvalidRequest
-from pipelines.files import atomic_write, safe_stem
+from pipelines.files import safe_stem
 from ui import strings
 from ui.controls import IMAGE_SUFFIXES
+from ui.language import say
+from ui.page_words import worded_html
 from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.rerank import (
     MAX_FILES,
     SourceFile,
+    check_clips,
+    chosen_files,
     history_files,
     installed_clips,
     read_small,
+    run_files,
     uploaded_files,
 )
 from ui.rerank_render import render_bars, render_gallery, render_heat, render_table
@@ -44,6 +49,8 @@ class RerankParts:
 
     source: gr.Radio
     files: gr.File
+    chosen: gr.State
+    chosen_note: gr.HTML
     count: gr.Number
     contains: gr.Textbox
     wanted: gr.Textbox
@@ -57,12 +64,12 @@ class RerankParts:
     save: gr.DownloadButton
 
 
-def build_rerank(playground: Playground, store: PictureStore) -> None:
-    """Lay the tab out and connect it."""
+def build_rerank(playground: Playground, store: PictureStore) -> RerankParts:
+    """Lay the tab out and connect it; the history puts what is chosen there into ``chosen``."""
     clips = installed_clips()
     with gr.Column(elem_id="rerank-desk"):
         with gr.Column(elem_id="rerank-ask"):
-            source, files, count, contains = _build_source(playground.history is not None)
+            source, files, count, contains, note = _build_source(playground.history is not None)
             wanted = gr.Textbox(strings.FIRST_PROMPT, label=strings.PROMPTS_FOR, lines=2,
                                 info=strings.PROMPTS_FOR_INFO, elem_id="rerank-prompts")
             unwanted = gr.Textbox(label=strings.PROMPTS_AGAINST, lines=1, elem_id="rerank-against",
@@ -74,19 +81,22 @@ def build_rerank(playground: Playground, store: PictureStore) -> None:
                              minimum=0, maximum=MAX_FILES, elem_id="rerank-keep")
             run = gr.Button(strings.RERANK, variant="primary", size="lg", elem_id="rerank-run")
         with gr.Column(elem_id="rerank-stage"):
-            status = gr.HTML(f'<p class="hint">{strings.RERANK_EMPTY}</p>', **PLAIN)
+            status = worded_html(lambda: f'<p class="hint">{strings.RERANK_EMPTY}</p>')
             gallery = gr.HTML("", **PLAIN)
             save = gr.DownloadButton(strings.SAVE_BEST, size="sm", visible=False,
                                      elem_id="rerank-save")
             details = gr.HTML("", elem_id="rerank-details", **PLAIN)
-    parts = RerankParts(source, files, count, contains, wanted, unwanted, chosen, keep, run,
-                        status, gallery, details, save)
+    parts = RerankParts(source, files, gr.State([]), note, count, contains, wanted, unwanted,
+                        chosen, keep, run, status, gallery, details, save)
     _connect(playground, store, parts, clips)
+    return parts
 
 
-def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.Textbox]:
-    source = gr.Radio([(strings.SOURCE_FILES, "files"), (strings.SOURCE_HISTORY, "history")],
-                      value="files", label=strings.RERANK_SOURCE, visible=has_history,
+def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.Textbox, gr.HTML]:
+    choices = [(strings.SOURCE_FILES, "files"), (strings.SOURCE_LAST, "last")]
+    if has_history:
+        choices += [(strings.SOURCE_HISTORY, "history"), (strings.SOURCE_CHOSEN, "chosen")]
+    source = gr.Radio(choices, value="files", label=strings.RERANK_SOURCE,
                       elem_id="rerank-source")
     files = gr.File(label=strings.RERANK_FILES, file_count="multiple", type="filepath",
                     file_types=IMAGE_SUFFIXES, height=120, elem_id="rerank-files",
@@ -95,11 +105,13 @@ def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.T
         count = gr.Number(16, label=strings.RERANK_COUNT, precision=0, minimum=1,
                           maximum=MAX_FILES, min_width=80)
         contains = gr.Textbox(label=strings.RERANK_FILTER, min_width=120)
+    note = gr.HTML("", visible=False, elem_id="rerank-chosen", **PLAIN)
     source.change(lambda chosen: (gr.update(visible=chosen == "files"),
-                                  gr.update(visible=chosen == "history")),
-                  source, [files, row], queue=False, show_progress="hidden",
+                                  gr.update(visible=chosen == "history"),
+                                  gr.update(visible=chosen == "chosen")),
+                  source, [files, row, note], queue=False, show_progress="hidden",
                   api_visibility="private")
-    return source, files, count, contains
+    return source, files, count, contains, note
 
 
 def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
@@ -111,9 +123,7 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
             start_s = time.monotonic()
             prompts = read_prompts(str(values[parts.wanted] or "").splitlines(),
                                    str(values[parts.unwanted] or "").splitlines())
-            chosen = values[parts.clips] or []
-            if unknown := sorted(set(chosen) - set(clips)):
-                raise InvalidRequest(f"There is no CLIP called {unknown[0][:40]!r} here.", "clips")
+            chosen = check_clips(values[parts.clips] or [], clips)
             sources = _sources(playground, parts, values, request)
             images = [read_small(source.path) for source in sources]
             ranking = rank_pictures(images, prompts, chosen, playground.backend.embed)
@@ -134,7 +144,7 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
             logger.exception("the page failed while it ranked")
             yield _refused(strings.UNEXPECTED)
 
-    inputs = {parts.source, parts.files, parts.count, parts.contains, parts.wanted,
+    inputs = {parts.source, parts.files, parts.chosen, parts.count, parts.contains, parts.wanted,
               parts.unwanted, parts.clips, parts.keep}
     parts.run.click(rerank, inputs, [parts.status, parts.gallery, parts.details, parts.save,
                                      parts.run],
@@ -143,7 +153,7 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
 
 
 def _refused(sentence: str) -> tuple[Any, ...]:
-    return (f'<p class="alert" role="alert">{escape(sentence)}</p>', gr.skip(), gr.skip(),
+    return (f'<p class="alert" role="alert">{escape(say(sentence))}</p>', gr.skip(), gr.skip(),
             gr.skip(), gr.update(interactive=True))
 
 
@@ -152,6 +162,12 @@ def _sources(playground: Playground, parts: RerankParts, values: Mapping[Any, An
     if values[parts.source] == "history" and playground.history is not None:
         return history_files(playground.history, visitor_of(request), values[parts.count],
                              str(values[parts.contains] or ""))
+    if values[parts.source] == "chosen":
+        if not values[parts.chosen]:
+            raise InvalidRequest(strings.NOTHING_CHOSEN, "images")
+        return chosen_files(playground.history, visitor_of(request), values[parts.chosen])
+    if values[parts.source] == "last":
+        return run_files(playground.runs.last_cards(request.session_hash or ""))
     return uploaded_files(values[parts.files] or [])
 
 
@@ -167,6 +183,4 @@ def _save(store: PictureStore, ranking: Ranking, sources: Sequence[SourceFile], 
             source = sources[index]
             name = f"{rank:02}-{safe_stem(Path(source.name).stem)}{source.path.suffix.lower()}"
             archive.writestr(name, source.path.read_bytes())
-    path = store.new_folder() / "best.zip"
-    atomic_write(path, buffer.getvalue())
-    return store.serve(path)
+    return store.write(store.new_folder() / "best.zip", buffer.getvalue())

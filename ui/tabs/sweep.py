@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import logging
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
 
-from compare.sweeps import (
-    PROMPT,
-    Axis,
-    Sweep,
-    expand_matrix,
-    parse_axis,
-    plan_sweep,
-    share_work,
-    sweep_options,
-)
-from compare.wildcards import suggestions, wildcard_words
-from pipelines.errors import EaselError, InvalidRequest
-from pipelines.registry import Registry
-from pipelines.request import SEED_COUNT
+from compare.sweeps import Sweep, share_work, sweep_options
+from compare.wildcards import suggestions
+from pipelines.errors import EaselError
 from ui import strings
 from ui.compare_form import read_panes
+from ui.jobs import Run
+from ui.language import say
+from ui.live import WINDOW_JS
+from ui.page_words import worded_html
 from ui.pictures import PictureStore
 from ui.playground import Playground
+from ui.sweep_plan import read_sweep
 from ui.sweep_view import SweepView, fold_sweep, render_sweep
 from ui.theme import LIVE, PLAIN
 from ui.visitors import visitor_of
@@ -37,13 +31,15 @@ logger = logging.getLogger(__name__)
 PLACE = "sweep"
 
 
-def build_sweep(playground: Playground, store: PictureStore, prompt: gr.Textbox,
-                panes: gr.Textbox, seed: gr.Textbox) -> None:
+def build_sweep(playground: Playground, store: PictureStore, page: gr.Blocks, tab: gr.Tab,
+                prompt: gr.Textbox, panes: gr.Textbox, seed: gr.Textbox) -> None:
     """Lay the fold out and connect it.
 
     Args:
         playground: what there is.
         store: where finished pictures are written.
+        page: which finds a running grid again when it is opened again.
+        tab: the one that the fold is in.
         prompt: the tab's prompt.
         panes: the tab's panes as JSON; the first one is the grid's base.
         seed: the tab's seed.
@@ -51,8 +47,8 @@ def build_sweep(playground: Playground, store: PictureStore, prompt: gr.Textbox,
     names = {name: title for pipeline in playground.registry
              for name, title in sweep_options(pipeline).items()}
     choices = [(strings.SWEEP_NONE, ""), *((title, name) for name, title in names.items())]
-    with gr.Accordion(strings.SWEEP, open=False, elem_id="sweep"):
-        gr.HTML(f'<p class="hint">{escape(strings.SWEEP_INFO)}</p>', **PLAIN)
+    with gr.Accordion(strings.SWEEP, open=False, elem_id="sweep") as fold:
+        worded_html(lambda: f'<p class="hint">{escape(strings.SWEEP_INFO)}</p>')
         sides = []
         with gr.Row():
             for label, first, values in ((strings.SWEEP_X, "seed", "1..4"),
@@ -68,33 +64,51 @@ def build_sweep(playground: Playground, store: PictureStore, prompt: gr.Textbox,
             stop = gr.Button(strings.STOP, size="sm", interactive=False, elem_id="sweep-stop")
         stage = gr.HTML("", elem_id="sweep-stage", **PLAIN)
 
+    busy = (gr.update(interactive=False), gr.update(interactive=True))
+    idle = (gr.update(interactive=True), gr.update(interactive=False))
+
+    def draw(planned: Sweep, task: Run) -> Iterator[tuple[Any, ...]]:
+        view = SweepView(planned, share_work(planned))
+        requests = [batch.request for batch in view.batches]
+        events = playground.backend.compare(requests, task.next_jobs(len(requests)), together=1,
+                                            owner=task.visitor)
+        with closing(events):
+            for _ in fold_sweep(view, events, playground, store):
+                if task.stopped:
+                    task.stop(playground.backend)
+                yield (render_sweep(view, running=True), *busy)
+        task.cards = [view.cards[index] for index in sorted(view.cards)]
+        yield (render_sweep(view, running=False), *idle)
+
     def sweep(prompt_text: str, panes_text: str, seed_text: str, x_name: str, x_text: str,
               y_name: str, y_text: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        visitor = visitor_of(request)
-        task = playground.runs.start(request.session_hash or "", visitor, PLACE)
-        busy = (gr.update(interactive=False), gr.update(interactive=True))
+        session = request.session_hash or ""
         try:
-            planned = _plan(playground.registry, prompt_text or "", read_panes(panes_text)[:1],
-                            seed_text, (x_name or "", x_text or ""), (y_name or "", y_text or ""))
-            view = SweepView(planned, share_work(planned))
-            requests = [batch.request for batch in view.batches]
-            events = playground.backend.compare(requests, task.next_jobs(len(requests)),
-                                                together=1, owner=visitor)
-            with closing(events):
-                for _ in fold_sweep(view, events, playground, store):
-                    if task.stopped:
-                        task.stop(playground.backend)
-                    yield (render_sweep(view, running=True), *busy)
-                    busy = (gr.skip(), gr.skip())
-            yield render_sweep(view, running=False), gr.skip(), gr.skip()
+            pane = next(iter(read_panes(panes_text)), {})
+            planned = read_sweep(playground.registry, prompt_text or "", pane, seed_text,
+                                 (x_name or "", x_text or ""), (y_name or "", y_text or ""))
+            task = playground.runs.start(session, visitor_of(request), PLACE)
+            live = playground.live.start(task, partial(draw, planned, task))
+            yield from live.follow(session)
         except EaselError as error:
-            yield _alert(str(error)), gr.skip(), gr.skip()
+            yield (_alert(str(error)), *idle)
         except Exception:
             logger.exception("the page failed while it drew a grid")
-            yield _alert(strings.UNEXPECTED), gr.skip(), gr.skip()
-        finally:
-            playground.runs.end(task)
-        yield gr.skip(), gr.update(interactive=True), gr.update(interactive=False)
+            yield (_alert(strings.UNEXPECTED), *idle)
+
+    def come_back(window: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        session = request.session_hash or ""
+        live = playground.live.adopt(session, visitor_of(request), PLACE, window)
+        if live is None:
+            yield (gr.skip(),) * 5
+            return
+        opened = (gr.update(selected="compare"), gr.update(open=True))
+        try:
+            for updates in live.follow(session):
+                yield (*opened, *updates)
+                opened = (gr.skip(), gr.skip())
+        except EaselError as error:
+            yield (*opened, _alert(str(error)), *idle)
 
     def stop_sweep(request: gr.Request) -> None:
         playground.runs.stop(request.session_hash or "", PLACE)
@@ -102,38 +116,14 @@ def build_sweep(playground: Playground, store: PictureStore, prompt: gr.Textbox,
     run.click(sweep, [prompt, panes, seed, *sides], [stage, run, stop], show_progress="hidden",
               concurrency_limit=None, trigger_mode="once", api_visibility="private")
     stop.click(stop_sweep, None, None, **LIVE)
+    changed: list[Any] = [tab.parent, fold, stage, run, stop]
+    page.load(come_back, gr.Textbox(visible="hidden"), changed,
+              js=WINDOW_JS, show_progress="hidden", concurrency_limit=None,
+              api_visibility="private")
 
 
 def _alert(sentence: str) -> str:
-    return f'<p class="alert" role="alert">{escape(sentence)}</p>'
-
-
-def _plan(registry: Registry, prompt: str, panes: list[dict[str, Any]], seed: str,
-          across: tuple[str, str], down: tuple[str, str]) -> Sweep:
-    """A sweep from what the page says.
-
-    Raises:
-        InvalidRequest: one sentence about the first fault.
-    """
-    pane: Mapping[str, Any] = panes[0] if panes else {}
-    pipeline = registry.get(str(pane.get("pipeline", "")))
-    given = pane.get("seed") or seed or secrets.randbelow(SEED_COUNT)
-    try:
-        base_seed: Any = int(given)
-    except ValueError:
-        base_seed = given  # refused by the request, in its own words
-    x, y = parse_axis(*across, pipeline, prompt), parse_axis(*down, pipeline, prompt)
-    if len(expand_matrix(prompt)) > 1 and PROMPT not in (x.name, y.name):
-        matrix = parse_axis(PROMPT, "", pipeline, prompt)
-        if not x.name:
-            x = matrix
-        elif not y.name:
-            y = matrix
-        else:
-            raise InvalidRequest(strings.SWEEP_AXES_FULL, "axis")
-    base = {"pipeline": pipeline.name, "prompt": prompt, "seed": base_seed,
-            "options": pane.get("options") or {}}
-    return plan_sweep(registry, base, x or Axis(), y or Axis(), wildcard_words())
+    return f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
 
 
 def render_suggestions(text: str) -> str:

@@ -1,0 +1,88 @@
+"""Every text that the page may show, read from the code, for the tests of the translations."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pipelines
+from pipelines.options import Options, option_fields
+from pipelines.registry import Pipeline
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("pipelines", "serving", "ui", "history", "compare", "search")
+# What only programs and the command line are told, in English as their documentation is.
+FOR_PROGRAMS = ("_api.py", "settings.py", "__main__.py", "launch.py")
+# Errors that are not for the user: their text goes to the log.
+INTERNAL = {"ValueError", "TypeError", "RuntimeError", "AssertionError", "KeyError", "OSError",
+            "FileNotFoundError", "ArgumentError", "OutOfMemoryError", "PydanticCustomError",
+            "NotImplementedError", "Error", "LookupError", "ImportError"}
+
+
+def flat(words: Any) -> Iterator[str]:
+    """The texts in tuples, lists and the values of dictionaries."""
+    if isinstance(words, str):
+        yield words
+    elif isinstance(words, dict):
+        yield from flat(list(words.values()))
+    elif isinstance(words, tuple | list):
+        for part in words:
+            yield from flat(part)
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def texts_of_pipelines() -> set[str]:
+    """Titles, summaries, and the words of the options of every generator in the code."""
+    for module in pkgutil.iter_modules(pipelines.__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"pipelines.{module.name}")
+    found = set()
+    for kind in subclasses(Pipeline):
+        if kind.__module__.startswith("pipelines."):
+            found |= {text for name in ("title", "summary")
+                      if isinstance(text := getattr(kind, name, None), str)}
+    for kind in subclasses(Options):
+        if kind.__module__.startswith("pipelines."):
+            for option in option_fields(kind):
+                found |= {option.title, option.description}
+                if option.kind == "choice":
+                    found |= {label for label, _ in option.labelled()}
+    return {text for text in found if text}
+
+
+def user_sentences(folders: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Sentences of errors that reach the user, as templates, and where they are raised."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if path.name.endswith(FOR_PROGRAMS) or "commands" in path.parts:
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                    text = template_of(node.exc.args[0]) if node.exc.args else None
+                    if text and _name(node.exc.func) not in INTERNAL:
+                        found.setdefault(text, f"{path.relative_to(ROOT)}:{node.lineno}")
+    return found
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def template_of(node: ast.AST) -> str | None:
+    """A text with ``{}`` where values are put in; None where it is not written there."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}"
+                       for part in node.values)
+    return None

@@ -1,0 +1,280 @@
+"""The page in two languages: every word has a Portuguese one, and each visitor gets their own."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from string import Formatter
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio.components.api_component import Api
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from pipelines.metadata import read_png
+from pipelines.options import option_fields
+from pipelines.vocabulary import Vocabulary
+from tests.page_texts import (
+    PACKAGES,
+    ROOT,
+    flat,
+    template_of,
+    texts_of_pipelines,
+    user_sentences,
+)
+from tests.served import App
+from ui import page_words, strings
+from ui.examples import EXAMPLES, world_sampler
+from ui.language import (
+    PORTUGUESE,
+    Catalogue,
+    figure,
+    language_of,
+    load_catalogue,
+    say,
+    speaking,
+    written,
+)
+from ui.lesson import LESSONS, RANKING
+from ui.run_state import Panel, seconds
+from ui.samples import SAMPLES
+
+
+@pytest.fixture(scope="module")
+def portuguese() -> Catalogue:
+    return load_catalogue(PORTUGUESE)
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App()
+    yield served
+    served.close()
+
+
+def words_of_strings() -> set[str]:
+    constants = {name: value for name, value in vars(strings).items() if name.isupper()}
+    return {text for text in flat(constants) if text}
+
+
+def lessons() -> set[str]:
+    """Titles and texts; the papers keep their own."""
+    return {text for lesson in (*LESSONS.values(), RANKING) for text in lesson[:2]}
+
+
+def examples() -> set[str]:
+    return {*EXAMPLES, *(prompt for prompts in EXAMPLES.values() for prompt in prompts)}
+
+
+def samples() -> set[str]:
+    """Prompts of the pictures that are there before a visitor's own."""
+    return {read_png(path.read_bytes())["easel"]["prompt"] for path in SAMPLES.glob("*.png")}
+
+
+@pytest.mark.parametrize("texts", [
+    pytest.param(words_of_strings, id="words"), pytest.param(texts_of_pipelines, id="options"),
+    pytest.param(lessons, id="lessons"), pytest.param(examples, id="examples"),
+    pytest.param(samples, id="samples")])
+def test_every_word_has_a_portuguese_one(texts: Any, portuguese: Catalogue) -> None:
+    assert sorted(texts() - portuguese.texts.keys()) == []
+
+
+def test_every_sentence_of_an_error_has_a_portuguese_one(portuguese: Catalogue) -> None:
+    missing = {text: where for text, where in user_sentences().items()
+               if text not in portuguese.texts}
+    assert missing == {}
+
+
+def places(text: str) -> list[tuple[str, str]]:
+    """The places for values of a text with their formats, numbered by what goes there."""
+    found = [(name, form or "") for _, name, form, _ in Formatter().parse(text)
+             if name is not None]
+    return sorted((name or str(index), form) for index, (name, form) in enumerate(found))
+
+
+def test_places_for_values_are_the_same(portuguese: Catalogue) -> None:
+    for english, said in portuguese.texts.items():
+        assert said.strip(), english
+        assert english[0] == said[0] or not english[0].isspace(), english
+        try:
+            expected = places(english)
+        except ValueError:
+            expected = []
+        if all(name.isdigit() and form.isascii() for name, form in expected):
+            assert places(said) == expected, english
+        else:  # braces that stand for themselves, as in {red|blue}
+            assert (said.count("{"), said.count("}")) == (english.count("{"), english.count("}"))
+
+
+def test_no_entry_is_left_of_a_text_that_is_gone(portuguese: Catalogue) -> None:
+    paths = [path for folder in PACKAGES for path in (ROOT / folder).rglob("*.py")]
+    found = {text for path in paths for node in ast.walk(ast.parse(path.read_text("utf-8")))
+             if (text := template_of(node))}
+    code = "\n".join(found) + (ROOT / "assets" / "catalogue.toml").read_text("utf-8") \
+        + (ROOT / "ui" / "page.js").read_text("utf-8")
+    # Some sentences are put together from parts, all of which have to be there.
+    found |= samples()
+    unused = [english for english in portuguese.texts if english not in found and not all(
+        part.strip() in code for part in re.split(r"\{.*?\}|[:;,.()]", english))]
+    assert unused == []
+
+
+@pytest.mark.parametrize(("header", "language"), [
+    ("pt-BR,pt;q=0.9,en;q=0.8", "pt"), ("pt", "pt"), ("PT-pt;q=1", "pt"), ("en-US,pt;q=0.9", "en"),
+    ("fr, pt", "en"), ("", "en"), ("ptx", "en"), ("*", "en")])
+def test_the_first_choice_of_the_browser_counts(header: str, language: str) -> None:
+    assert language_of({"Accept-Language": header}) == language
+
+
+def test_words_follow_the_language_that_is_spoken() -> None:
+    assert strings.STOP == "Stop"
+    with speaking("pt"):
+        assert strings.STOP == "Parar"
+        assert strings.MODELS_ACTS["load"] == "Carregar"
+        assert strings.MODELS_HEADS[0] == "Modelo"
+        assert strings.NO_CHOICE["tie"] == "Você declarou empate."
+        with speaking("en"):
+            assert strings.STOP == "Stop"
+    assert strings.STOP == "Stop"
+
+
+def test_finished_sentences_are_said_with_their_values() -> None:
+    with speaking("pt"):
+        assert say("Temperature must be a number between 0.1 and 2, not 9.") == \
+            "Temperatura deve ser um número entre 0.1 e 2, não 9."
+        assert say("Pane 2: The prompt is empty: say what to draw.") == \
+            "Painel 2: O prompt está vazio: diga o que desenhar."
+        assert say("Loading the DALL·E transformer, 30 MB, took 0.4 s last time.") == \
+            "Carregando: transformer do DALL·E, 30 MB, da última vez levou 0.4 s."
+        assert say("Loading the ranker CLIP, 14 MB.") == "Carregando: CLIP avaliador, 14 MB."
+        assert say("{0} {red|blue} {") == "{0} {red|blue} {"
+        assert say("Nobody has ever said this.") == "Nobody has ever said this."
+    assert say("The picture is an empty file.") == "The picture is an empty file."
+
+
+def test_short_templates_do_not_take_sentences_apart(portuguese: Catalogue) -> None:
+    assert portuguese.say("Picture 3") == "Imagem 3"
+    for sentence in ("Picture of something that nobody translated", "one of those",
+                     "more of this and that more", "Stop it or not"):
+        assert portuguese.say(sentence) == sentence
+
+
+def test_numbers_have_the_commas_of_the_language() -> None:
+    assert (figure(1234.5, ",.1f"), written("5.9 MB"), seconds(2.04)) == \
+        ("1,234.5", "5.9 MB", "2.0 s")
+    with speaking("pt"):
+        assert (figure(1234.5, ",.1f"), written("5.9 MB"), seconds(2.04)) == \
+            ("1.234,5", "5,9 MB", "2,0 s")
+
+
+def test_the_status_of_a_run_is_said() -> None:
+    panel = Panel("dalle", "DALL·E", "a dog", 1, phase="running", step=4, total=8, elapsed_s=2.0)
+    panel.message = "Ranking."
+    assert panel.status() == "Step 4 of 8 · 2.0 s · about 2.0 s left · Ranking."
+    with speaking("pt"):
+        assert panel.status() == "Passo 4 de 8 · 2,0 s · faltam cerca de 2,0 s · Ordenando."
+
+
+def test_the_embedded_models_know_the_words_of_the_portuguese_prompts(
+        portuguese: Catalogue) -> None:
+    vocabulary = Vocabulary.load()
+    prompts = [strings.FIRST_PROMPT, *(p for prompts in EXAMPLES.values() for p in prompts)]
+    for prompt in prompts:
+        said = portuguese.say(prompt)
+        assert said != prompt
+        assert vocabulary.unknown_words(said) == [], said
+
+
+def test_surprises_are_drawn_in_the_language_of_the_visitor() -> None:
+    surprise = world_sampler()
+    assert surprise is not None
+    with speaking("pt"):
+        said = " ".join(f" {surprise()} " for _ in range(12))
+    assert any(word in said for word in (" um ", " uma ", " de ", " no ", " na "))
+    assert not any(word in said for word in (" the ", " with ", " of "))
+
+
+class Texts(HTMLParser):
+    """The texts of some HTML that a person reads or hears, in their order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if value and name in (
+            "aria-label", "title", "placeholder", "alt", "data-prompt")]
+
+    def handle_data(self, data: str) -> None:
+        if any(char.isalpha() for char in data):
+            self.found.append(data.strip())
+
+
+def tables_of(app: App) -> dict[str, dict[str, str]]:
+    """What the browser gets, by language."""
+    i18n = app.page.i18n_instance
+    assert i18n is not None
+    return i18n.translations_dict
+
+
+def said_anyhow(text: str, portuguese: Catalogue, app: App) -> bool:
+    """Whether a text may be the same in both languages."""
+    own = {"A", "B", "C", "D", "API", "Ctrl", "Enter", "Esc"}
+    for pipeline in app.playground.registry:  # of the tests alone
+        own |= {pipeline.title, pipeline.summary}
+        for option in option_fields(pipeline.Options):
+            own |= {option.title, option.description, *map(str, option.choices)}
+    names = ("CLIP ViT-B/32 (", "SigLIP 2 B/32", "Sketch", "Etching")
+    return (portuguese.texts.get(text) == text or text in own or text.startswith((*names, "[{"))
+            or not any(char.isalpha() for char in text))
+
+
+def test_everything_on_the_page_is_translated(app: App, portuguese: Catalogue) -> None:
+    """Of the page as it is served: labels, hints, choices and blocks of HTML."""
+    left = set()
+    papers = {lesson[2] for lesson in (*LESSONS.values(), RANKING)}
+    for block in app.page.blocks.values():
+        for_programs = isinstance(block, gr.File) and not block.visible
+        if isinstance(block, Api) or for_programs:
+            continue
+        texts = [getattr(block, name, None) for name in page_words.LABELS]
+        texts += [block.value] if isinstance(block, page_words.SAYING) else []
+        texts += [label for label, _ in getattr(block, "choices", None) or []]
+        left |= {text for text in texts if isinstance(text, str) and "__i18n__" not in text
+                 and not said_anyhow(text, portuguese, app)}
+        if isinstance(block, gr.HTML) and isinstance(block.value, str) \
+                and "__i18n__" not in block.value:
+            left |= {text for text in Texts(block.value).found
+                     if not said_anyhow(text, portuguese, app)}
+    tables = tables_of(app)
+    for key, english in tables["en"].items():
+        if "<" in english:
+            pairs = zip(Texts(english).found, Texts(tables["pt"][key]).found, strict=True)
+            left |= {text for text, said in pairs if text == said and text not in papers
+                     and not said_anyhow(text, portuguese, app)}
+    of_samples = {text for text in left for prompt in samples() if text.endswith(prompt)}
+    assert sorted(left - of_samples) == []  # the pictures were drawn from the English ones
+
+
+def test_both_tables_of_the_browser_have_the_same_keys(app: App) -> None:
+    tables = tables_of(app)
+    assert tables["en"].keys() == {key for key in tables["pt"] if key.startswith("easel_")}
+    assert set(strings.SCRIPT_WORDS) <= tables["pt"].keys()
+    script = (ROOT / "ui" / "page.js").read_text("utf-8")
+    assert all(f'say("{word}"' in script for word in strings.SCRIPT_WORDS)
+
+
+def test_errors_of_the_server_are_in_the_language_of_the_request(app: App) -> None:
+    def refusal(headers: dict[str, str]) -> str:
+        client = Client(app.url, verbose=False, headers=headers, analytics_enabled=False)
+        with pytest.raises(AppError) as refused:
+            client.predict([], ["a dog"], api_name="/rerank")
+        return str(refused.value)
+
+    assert refusal({}) == "There are no pictures to put in order."
+    assert refusal({"accept-language": "pt-BR,en;q=0.5"}) == "Não há imagens para pôr em ordem."

@@ -1,0 +1,144 @@
+"""The page in headless Chromium, as people with a Portuguese and an English browser see it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.served import App
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+DESKTOP, PHONE = (1440, 900), (390, 844)
+ENGLISH = ("Generate", "Compare", "Rerank", "Lab", "History", "Models")
+PORTUGUESE = ("Gerar", "Comparar", "Reordenar", "Lab", "Histórico", "Modelos")
+Opener = Callable[..., Page]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App()
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(app: App, browser: Browser) -> Iterator[Opener]:
+    contexts = []
+
+    def open_in(locale: str, size: tuple[int, int] = DESKTOP) -> Page:
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]},
+                                      locale=locale)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(app.url)
+        page.wait_for_selector("#generate:not(:disabled)")
+        return page
+
+    yield open_in
+    for context in contexts:
+        context.close()
+
+
+def tabs_of(page: Page) -> list[str]:
+    tabs = page.locator("#tabs > .tab-wrapper .tab-container button[role=tab]")
+    return [text.strip() for text in tabs.all_text_contents()]
+
+
+def go_to(page: Page, tab: str) -> None:
+    page.locator("#tabs").get_by_role("tab", name=tab, exact=True).first.click()
+
+
+def test_a_portuguese_browser_gets_a_portuguese_page(open_page: Opener) -> None:
+    page = open_page("pt-PT")  # Gradio's own words are European then
+    assert tuple(tabs_of(page)) == PORTUGUESE
+    assert page.evaluate("document.documentElement.lang") == "pt-BR"
+    expect(page.locator("#masthead")).to_contain_text("Escreva um prompt.")
+    expect(page.locator("#prompt textarea")).to_have_value(re.compile("^uma maçã vermelha"))
+    expect(page.locator("#prompt textarea")).to_have_attribute(
+        "placeholder", "O que deve aparecer na imagem?")
+    expect(page.locator("#generate")).to_have_text("Gerar")
+    expect(page.locator("#stop")).to_have_text("Parar")
+    expect(page.locator("#settings")).to_contain_text("Semente e opções")
+    expect(page.locator("#examples")).to_contain_text("um guarda-chuva roxo")
+    page.locator("#examples .chip").first.click()
+    expect(page.locator("#prompt textarea")).to_have_value(
+        "uma maçã vermelha ao lado de um carro azul")
+
+
+def test_a_run_is_reported_in_portuguese(open_page: Opener) -> None:
+    page = open_page("pt-BR")
+    page.locator("#generate").click()
+    status = page.locator("#stage .panel.done .status").first
+    expect(status).to_have_text(re.compile(r"^\d+ imagens? em \d+,\d s$"))
+    expect(page.locator("#stage .seed").first).to_contain_text("semente")
+    page.locator("#stage .panel.done .frame").first.click()
+    facts = page.locator("dialog.large")
+    expect(facts).to_contain_text("Salvar PNG")
+    expect(facts).to_contain_text("Gerador")
+    expect(facts.locator(".close")).to_have_attribute("aria-label", "Fechar")
+    page.keyboard.press("Escape")
+    page.locator("#prompt textarea").fill("")
+    page.locator("#generate").click()
+    expect(page.locator("#stage .alert")).to_have_text("O prompt está vazio: diga o que desenhar.")
+
+
+def test_what_other_tabs_say_later_is_portuguese_too(open_page: Opener) -> None:
+    page = open_page("pt-BR")
+    go_to(page, "Comparar")
+    expect(page.locator("#compare-forms")).to_contain_text("Adicionar um painel")
+    page.locator("#compare-run").click()
+    expect(page.locator("#vote")).to_contain_text("Qual é a melhor?")
+    page.locator("#vote-0").click()
+    expect(page.locator("#outcome")).to_contain_text("Você escolheu A")
+    go_to(page, "Histórico")
+    expect(page.locator("#kept")).to_contain_text("Exportar como zip")
+    go_to(page, "Modelos")
+    expect(page.locator("#models")).to_contain_text("Checkpoints públicos")
+    expect(page.locator("#models")).to_contain_text("não baixado")
+
+
+def test_every_other_browser_gets_the_english_page(open_page: Opener) -> None:
+    page = open_page("fr-FR")  # Gradio's own words are French then
+    assert tuple(tabs_of(page)) == ENGLISH
+    expect(page.locator("#prompt textarea")).to_have_value(re.compile("^a red apple"))
+    expect(page.locator("#settings")).to_contain_text("Seed and options")
+    assert "easel_" not in page.locator("body").inner_text()
+    page.locator("#generate").click()
+    expect(page.locator("#stage .panel.done .status").first).to_have_text(
+        re.compile(r"^\d+ pictures? in \d+\.\d s$"))
+
+
+def test_long_words_fit_on_a_phone(open_page: Opener) -> None:
+    page = open_page("pt-BR", PHONE)
+    for tab in PORTUGUESE:
+        go_to(page, tab)
+        page.wait_for_timeout(200)
+        page.evaluate("""() => document.querySelectorAll("button.label-wrap:not(.open)")
+            .forEach((fold) => fold.checkVisibility() && fold.click())""")
+        page.wait_for_timeout(200)
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], tab
+        cut = page.evaluate("""() => [...document.querySelectorAll("button, label span, h2, th")]
+            .filter((e) => e.checkVisibility() && getComputedStyle(e).overflow !== "visible"
+                && e.clientWidth > 8  // less is for screen readers alone
+                && e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent.trim())""")
+        assert cut == [], tab

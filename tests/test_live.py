@@ -1,0 +1,161 @@
+"""Runs that outlive their page: found again by their visitor alone, and ended if nobody comes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from pipelines.errors import EaselError
+from serving.backend import LocalBackend
+from tests.noise import linear_cache, noise_registry
+from ui.jobs import Run, SessionRuns
+from ui.live import LiveRuns
+
+SKIP = gr.skip()
+
+
+@pytest.fixture
+def runs() -> Iterator[SessionRuns]:
+    backend = LocalBackend(noise_registry(), linear_cache())
+    yield SessionRuns(backend)
+    backend.close()
+
+
+class Work:
+    """Says a, then b once it may, and notices when it is stopped."""
+
+    def __init__(self, run: Run, error: EaselError | None = None) -> None:
+        self.run, self.error, self.go_on = run, error, threading.Event()
+
+    def __call__(self) -> Iterator[tuple[Any, ...]]:
+        yield "a", "same"
+        while not (self.go_on.is_set() or self.run.stopped):
+            time.sleep(0.01)
+        if self.error is not None:
+            raise self.error
+        yield "stopped" if self.run.stopped else "b", SKIP
+
+
+def until(true: Callable[[], bool], timeout_s: float = 10) -> None:
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_page_that_comes_back_sees_the_run_go_on(runs: SessionRuns) -> None:
+    live = LiveRuns(runs, grace_s=30)
+    work = Work(runs.start("old", "anna", "compare"))
+    first = live.start(work.run, work, "what it is about").follow("old")
+    assert next(first) == ("a", "same")
+    live.leave("old")
+    assert list(first) == [], "a page that is gone is told nothing more"
+    assert runs.stop("old") == 0
+    found = live.adopt("new", "anna", "compare")
+    assert found is not None
+    assert found.subject == "what it is about"
+    second = found.follow("new")
+    assert next(second) == ("a", "same"), "all that there is to see, at once"
+    work.go_on.set()
+    assert next(second) == ("b", SKIP), "then only what changes"
+    assert list(second) == []
+    until(lambda: runs.stop("new") == 0)
+
+
+def test_stop_reaches_a_run_that_was_found_again(runs: SessionRuns) -> None:
+    live = LiveRuns(runs)
+    work = Work(runs.start("old", "anna", "compare"))
+    live.start(work.run, work)
+    live.leave("old")
+    found = live.adopt("new", "anna", "compare")
+    assert found is not None
+    assert runs.stop("new", "compare") == 1
+    assert list(found.follow("new"))[-1][0] == "stopped"
+
+
+def test_only_its_visitor_finds_a_run_and_only_when_no_page_shows_it(runs: SessionRuns) -> None:
+    live = LiveRuns(runs)
+    work = Work(runs.start("one", "anna", "compare"))
+    live.start(work.run, work)
+    assert live.adopt("two", "anna", "compare") is None, "another tab shows it"
+    live.leave("one")
+    assert live.adopt("ben", "ben", "compare") is None
+    assert live.adopt("nobody", "", "compare") is None
+    assert live.adopt("two", "anna", "sweep") is None
+    threads = [threading.Thread(target=lambda name=name: found.append(
+        live.adopt(name, "anna", "compare"))) for name in "abcd"]
+    found: list[Any] = []
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sum(each is not None for each in found) == 1, "two tabs do not share a run"
+    work.go_on.set()
+
+
+def test_a_reload_may_ask_before_the_old_page_is_known_to_be_gone(runs: SessionRuns) -> None:
+    live = LiveRuns(runs)
+    assert live.adopt("old", "anna", "compare", "w") is None
+    work = Work(runs.start("old", "anna", "compare"))
+    live.start(work.run, work)
+    assert live.adopt("twin", "anna", "compare", "another window") is None
+    threading.Timer(0.3, live.leave, ("old",)).start()
+    assert live.adopt("new", "anna", "compare", "w") is not None
+    work.go_on.set()
+
+
+def test_nobody_comes_back_and_the_run_is_stopped(runs: SessionRuns) -> None:
+    live = LiveRuns(runs, grace_s=0.2)
+    work = Work(runs.start("old", "anna", "compare"))
+    run = live.start(work.run, work)
+    live.leave("old")
+    until(lambda: run.finished)
+    assert work.run.stopped
+    assert live.adopt("new", "anna", "compare") is None
+
+
+def test_who_comes_back_in_time_is_not_stopped_later(runs: SessionRuns) -> None:
+    live = LiveRuns(runs, grace_s=0.3)
+    work = Work(runs.start("old", "anna", "compare"))
+    live.start(work.run, work)
+    live.leave("old")
+    assert live.adopt("new", "anna", "compare") is not None
+    time.sleep(0.6)
+    assert not work.run.stopped
+    work.go_on.set()
+
+
+def test_what_ended_while_nobody_looked_is_shown_and_so_is_what_went_wrong(
+        runs: SessionRuns) -> None:
+    live = LiveRuns(runs)
+    work = Work(runs.start("old", "anna", "compare"), EaselError("The disk is full."))
+    run = live.start(work.run, work)
+    live.leave("old")
+    work.go_on.set()
+    until(lambda: run.finished)
+    found = live.adopt("new", "anna", "compare")
+    assert found is not None
+    assert found is run
+    followed = found.follow("new")
+    assert next(followed) == ("a", "same")
+    with pytest.raises(EaselError, match="The disk is full"):
+        next(followed)
+    assert runs.stop("new") == 0
+
+
+def test_a_new_run_takes_the_place_of_the_last_one(runs: SessionRuns) -> None:
+    live = LiveRuns(runs)
+    last = None
+    for _ in range(3):
+        work = Work(runs.start("old", "anna", "compare"))
+        last = live.start(work.run, work)
+        work.go_on.set()
+        list(last.follow("old"))
+    live.leave("old")
+    assert live.adopt("new", "anna", "compare") is last
+    assert live.adopt("newer", "anna", "compare") is None

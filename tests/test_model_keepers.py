@@ -1,0 +1,88 @@
+"""Who may change models: whoever sits at the machine, everyone, or who knows the password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipelines.errors import InvalidRequest
+from tests.test_models_tab import shelf_in
+from ui import model_keepers
+from ui.model_keepers import ModelKeepers
+from ui.models_render import render_models
+from ui.visitors import COOKIE
+
+LOCAL, ELSEWHERE = "127.0.0.1", "203.0.113.9"
+
+
+def request(host: str = ELSEWHERE, visitor: str = "a", **headers: str) -> Any:
+    return SimpleNamespace(client=SimpleNamespace(host=host), session_hash=None,
+                           headers={name.replace("_", "-"): text for name, text in headers.items()},
+                           cookies={COOKIE: visitor * 43} if visitor else {})
+
+
+@pytest.mark.parametrize(("who", "asked", "may"), [
+    ("local", request(LOCAL), True), ("local", request("::1"), True),
+    ("local", request(ELSEWHERE), False), ("local", request("testclient"), False),
+    ("local", request(LOCAL, X_Forwarded_For=ELSEWHERE), False),
+    ("local", request(LOCAL, forwarded="for=203.0.113.9"), False),
+    ("everyone", request(ELSEWHERE), True), ("everyone", request(LOCAL, via="1.1 proxy"), True),
+    ("nobody", request(LOCAL), False)])
+def test_who_may(who: Any, asked: Any, may: bool) -> None:
+    keepers = ModelKeepers(who)
+    assert keepers.may(asked) is may
+    if may:
+        keepers.check(asked)
+    else:
+        with pytest.raises(InvalidRequest, match="only be changed at the machine"):
+            keepers.check(asked)
+
+
+def test_a_password_lets_its_knower_in_and_nobody_else() -> None:
+    keepers = ModelKeepers("nobody", "wren")
+    with pytest.raises(InvalidRequest, match="enter it above"):
+        keepers.check(request())
+    with pytest.raises(InvalidRequest, match=r"^That is not the models' password\.$"):
+        keepers.enter(request(), "Wren")
+    keepers.enter(request(), "wren")
+    assert keepers.may(request())
+    assert not keepers.may(request(visitor="b"))
+    with pytest.raises(InvalidRequest, match="sent no cookie"):
+        keepers.enter(request(visitor=""), "wren")
+    assert not keepers.may(request(visitor=""))
+
+
+def test_guessing_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(model_keepers.time, "monotonic", lambda: now[0])
+    keepers = ModelKeepers("nobody", "wren")
+    for n in range(model_keepers.MAX_WRONG):
+        with pytest.raises(InvalidRequest, match="That is not"):
+            keepers.enter(request(), str(n))
+    with pytest.raises(InvalidRequest, match="too many wrong passwords"):
+        keepers.enter(request(), "wren")
+    now[0] += model_keepers.WRONG_WINDOW_S + 1
+    keepers.enter(request(), "wren")
+    assert keepers.may(request())
+
+
+def test_an_empty_password_is_none() -> None:
+    keepers = ModelKeepers("nobody", "")
+    assert not keepers.has_password
+    with pytest.raises(InvalidRequest):
+        keepers.enter(request(), "")
+
+
+def test_who_may_not_sees_no_buttons(tmp_path: Path) -> None:
+    shelf = shelf_in(tmp_path)
+    try:
+        assert 'data-act="' in render_models(shelf)
+        looked = render_models(shelf, may_act=False)
+        assert 'data-act="' not in looked
+        assert "you may look" in looked
+    finally:
+        shelf.close()
+        shelf.cache.close()
