@@ -38,9 +38,9 @@ if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
 
 MODELS = ("embedded/unclip-prior", "embedded/unclip-decoder", "embedded/clip-guide",
           "embedded/vqgan", "embedded/upscaler", RANKER)
-PRIOR, DECODER, GUIDE, VQGAN, UPSCALER, _ = MODELS
+PRIOR, DECODER, CLIP, VQGAN, UPSCALER, _ = MODELS
 ADVANCED: JsonDict = {"advanced": True}
-OTHER_GUIDE = "The {part} of unCLIP was trained with another guide CLIP than the one installed"
+OTHER_CLIP = "The {part} of unCLIP was trained with another CLIP than the one installed"
 
 
 class UnclipOptions(Options):
@@ -81,7 +81,7 @@ class UnclipOptions(Options):
         RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
 
     def models(self) -> tuple[str, ...]:
-        """Prior, decoder, guide, VQGAN, upscaler and ranker."""
+        """Prior, decoder, CLIP, VQGAN, upscaler and ranker."""
         return (*MODELS[:-1], self.ranker)
 
 
@@ -91,15 +91,15 @@ class Models:
 
     prior: UnclipPrior
     decoder: UnclipDecoder
-    guide: ClipModel
+    clip: ClipModel
     vqgan: Any
     upscaler: Any
     ranker: ClipModel
 
     def fits(self, part: UnclipPrior | UnclipDecoder, context: RunContext) -> bool:
-        """Whether the prior or the decoder was trained with the guide that is here."""
-        there = context.cache.fingerprints((GUIDE,))[GUIDE]
-        return part.guide_sha256 is None or there is None or part.guide_sha256 == there
+        """Whether the prior or the decoder was trained with the CLIP that is here."""
+        there = context.cache.fingerprints((CLIP,))[CLIP]
+        return part.clip_sha256 is None or there is None or part.clip_sha256 == there
 
 
 class UnclipPipeline(Pipeline):
@@ -144,7 +144,7 @@ class UnclipPipeline(Pipeline):
                                for name, dtype in leases))
             context.check()
             noise = Noise.of(seeds, models.prior.image_dim, models.decoder.latent_shape,
-                             models.guide.device)
+                             models.clip.device)
             total = options.decoder_steps + _prior_steps(options, request)
             image, facts = yield from _embedding(models, request, options, noise, context, total)
             texts = [request.prompt if options.tell_caption else ""] * len(seeds)
@@ -181,23 +181,23 @@ def _embedding(models: Models, request: Request, options: UnclipOptions, noise: 
     decoder_fits = models.fits(models.decoder, context)
     if request.init_image is not None:
         if not decoder_fits:
-            raise WeightsError(f"{OTHER_GUIDE.format(part='decoder')}, so that it cannot start "
+            raise WeightsError(f"{OTHER_CLIP.format(part='decoder')}, so that it cannot start "
                                "from a picture.")
-        embeds = image_features(models.guide, [load_image(request.init_image)])
+        embeds = image_features(models.clip, [load_image(request.init_image)])
         if options.picture == "difference":
-            embeds = text_difference(models.guide, embeds, options.described, request.prompt,
+            embeds = text_difference(models.clip, embeds, options.described, request.prompt,
                                      options.difference)
         return encoder.standardise(embeds).expand(count, -1), facts
     if not decoder_fits or (options.prior and not models.fits(models.prior, context)):
         # The decoder draws from the caption alone as well.
         part = "prior" if decoder_fits else "decoder"
-        facts["notice"] = f"{OTHER_GUIDE.format(part=part)}, so that the caption alone was told."
+        facts["notice"] = f"{OTHER_CLIP.format(part=part)}, so that the caption alone was told."
         return torch.zeros_like(noise.prior), facts
     if not options.prior:
-        embeds = text_features(models.guide, [request.prompt])
+        embeds = text_features(models.clip, [request.prompt])
         return encoder.standardise(embeds).expand(count, -1), facts
     standardised = noise.prior
-    imagining = imagine(models.prior, models.guide, request.prompt, noise.prior,
+    imagining = imagine(models.prior, models.clip, request.prompt, noise.prior,
                         options.prior_steps, options.prior_guidance_scale)
     for step in range(1, options.prior_steps + 1):
         standardised = next(imagining)

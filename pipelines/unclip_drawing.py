@@ -104,13 +104,14 @@ def text_condition(clip: ClipModel, texts: Sequence[str]) -> tuple[Tensor, Tenso
     """What a CLIP knows of texts, for ``UnclipPrior.predict``.
 
     Returns:
-        Unit-length text features (N, D), states of the tokens (N, T, width), and which of them
-        are no padding (N, T) bool.
+        Unit-length text features (N, D), states of the tokens (N, T, D), and which of them are no
+        padding (N, T) bool.
     """
     module = cast(Any, clip.module)
     ids = clip.tokenizer(list(texts), context_length=module.context_length).to(clip.device)
     x = module.token_embedding(ids) + module.positional_embedding
     states = module.ln_final(module.transformer(x, attn_mask=module.attn_mask))
+    states = states @ module.text_projection  # as wide as the features
     return clip.encode_text(texts), states.float(), ids != PAD_ID
 
 

@@ -8,7 +8,6 @@ section 3.2.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,12 +24,11 @@ from pipelines.model_cache import ModelCache
 from pipelines.options import parse_options
 from pipelines.pixels import enlarge
 from pipelines.request import MAX_PROMPT_CHARS, SEED_COUNT
-from pipelines.unclip import DECODER, GUIDE, OTHER_GUIDE, PRIOR, UPSCALER, VQGAN, UnclipOptions
+from pipelines.unclip import CLIP, DECODER, OTHER_CLIP, PRIOR, UPSCALER, VQGAN, UnclipOptions
 from pipelines.unclip_drawing import Noise, decode, imagine, paint, slerp
 
 MIN_FRAMES, MAX_FRAMES = 2, 64
 FRAMES_AT_ONCE = 8
-FRAMES_PER_S = 8
 
 
 @dataclass(frozen=True)
@@ -95,30 +93,30 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
 
     Raises:
         Cancelled: it was stopped.
-        WeightsError: prior or decoder know another guide CLIP than the one that is here.
+        WeightsError: prior or decoder know another CLIP than the one that is here.
     """
     options = plan.options
     with ExitStack() as stack:
-        prior, decoder, guide, vqgan, upscaler = (
+        prior, decoder, clip, vqgan, upscaler = (
             stack.enter_context(cache.lease(name, cancelled=cancelled))
-            for name in (PRIOR, DECODER, GUIDE, VQGAN, UPSCALER))
-        there = cache.fingerprints((GUIDE,))[GUIDE]
+            for name in (PRIOR, DECODER, CLIP, VQGAN, UPSCALER))
+        there = cache.fingerprints((CLIP,))[CLIP]
         for part, name in ((decoder, "decoder"), (prior, "prior")):
-            if None not in (part.guide_sha256, there) and part.guide_sha256 != there:
-                raise WeightsError(f"{OTHER_GUIDE.format(part=name)}, so that there is no way "
+            if None not in (part.clip_sha256, there) and part.clip_sha256 != there:
+                raise WeightsError(f"{OTHER_CLIP.format(part=name)}, so that there is no way "
                                    "between embeddings.")
-        noise = Noise.of((plan.seed,), prior.image_dim, decoder.latent_shape, guide.device)
+        noise = Noise.of((plan.seed,), prior.image_dim, decoder.latent_shape, clip.device)
 
         def embedding(end: str | bytes) -> Tensor:
             if isinstance(end, bytes):
-                return image_features(guide, [load_image(end)])
+                return image_features(clip, [load_image(end)])
             if not options.prior:
-                return text_features(guide, [end])
-            steps = imagine(prior, guide, end, noise.prior, options.prior_steps,
+                return text_features(clip, [end])
+            steps = imagine(prior, clip, end, noise.prior, options.prior_steps,
                             options.prior_guidance_scale)
             return prior.unit(list(steps)[-1])
 
-        shares = torch.linspace(0, 1, plan.frames, device=guide.device)[:, None]
+        shares = torch.linspace(0, 1, plan.frames, device=clip.device)[:, None]
         start, end = (embedding(each).expand(plan.frames, -1) for each in (plan.start, plan.end))
         image = decoder.caption_encoder.standardise(slerp(start, end, shares))
         drawn = []
@@ -138,18 +136,3 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
 def strip(frames: np.ndarray) -> np.ndarray:
     """Frames (N, H, W, 3) side by side, (H, N · W, 3)."""
     return np.concatenate(list(frames), axis=1)
-
-
-def mp4(frames: np.ndarray, frames_per_s: int = FRAMES_PER_S) -> bytes:
-    """Frames (N, H, W, 3) uint8 RGB as an H.264 video, H and W even."""
-    import av
-
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=frames_per_s)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return file.getvalue()

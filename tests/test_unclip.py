@@ -18,7 +18,7 @@ from pipelines.model_cache import ModelCache
 from pipelines.models.unclip import UnclipDecoder
 from pipelines.registry import Registry, RunContext
 from pipelines.request import validate
-from pipelines.unclip import GUIDE, UnclipPipeline
+from pipelines.unclip import CLIP, UnclipPipeline
 from pipelines.unclip_drawing import Noise, slerp
 from tests.small_models import SmallLoader, small_cache
 
@@ -153,23 +153,23 @@ def test_pictures_of_other_modes_are_read(cache: ModelCache, mode: str) -> None:
 
 
 class _OtherGuide(SmallLoader):
-    """Models whose decoder was trained with another guide than the one that is here."""
+    """Models whose decoder was trained with another CLIP than the one that is here."""
 
     def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
         model = super().load(model_id, device, dtype)
         if isinstance(model, UnclipDecoder):
-            model.guide_sha256 = "a" * 64
+            model.clip_sha256 = "a" * 64
         return model
 
     def fingerprint(self, model_id: str) -> str | None:
-        return "b" * 64 if model_id == GUIDE else None
+        return "b" * 64 if model_id == CLIP else None
 
 
 def test_embeddings_of_another_clip_are_not_used() -> None:
     cache = ModelCache(_OtherGuide(), "cpu")
     result = result_of(events_of(cache, num_images=1))
-    assert "another guide CLIP" in result.metadata["notice"]
-    with pytest.raises(WeightsError, match="another guide CLIP"):
+    assert "another CLIP" in result.metadata["notice"]
+    with pytest.raises(WeightsError, match="another CLIP"):
         events_of(cache, init_image=png())
 
 

@@ -70,7 +70,7 @@ def decoder_folder(tmp_path: Path) -> Path:
     model = build_decoder(UNCLIP_DECODER)
     model.caption_encoder.image_mean.fill_(0.25)
     return export_diffusers({"unet": model.unet, "caption_encoder": model.caption_encoder},
-                            "decoder", "A test.", {"guide_sha256": "c" * 64}, tmp_path)
+                            "decoder", "A test.", {"clip_sha256": "c" * 64}, tmp_path)
 
 
 def test_an_exported_decoder_loads_again(decoder_folder: Path) -> None:
@@ -78,7 +78,7 @@ def test_an_exported_decoder_loads_again(decoder_folder: Path) -> None:
     model = build_decoder(UNCLIP_DECODER).eval()
     loaded = loader("diffusers-unclip")(decoder_folder, entry()).float().eval()
     assert isinstance(loaded, UnclipDecoder)
-    assert loaded.guide_sha256 == "c" * 64
+    assert loaded.clip_sha256 == "c" * 64
     assert float(loaded.caption_encoder.image_mean[0]) == 0.25
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([0.3, 0.9])
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_an_exported_prior_loads_again(tmp_path: Path) -> None:
     folder = export_diffusers({"prior": model.transformer}, "prior", "A test.", {}, tmp_path)
     loaded = loader("diffusers-unclip")(folder, entry())
     assert isinstance(loaded, UnclipPrior)
-    assert loaded.guide_sha256 is None
+    assert loaded.clip_sha256 is None
     embeds = torch.nn.functional.normalize(torch.randn(3, 32), dim=-1)
     assert torch.allclose(loaded.float().unit(loaded.standardise(embeds)), embeds, atol=1e-5)
 
@@ -130,14 +130,36 @@ def test_nothing_told_stays_nothing() -> None:
 @pytest.mark.parametrize("name", ["decoder", "prior"])
 def test_the_configurations_fit_the_models_that_ship(name: str, repository: Path) -> None:
     config = load_config(repository / "training" / "configs" / f"{name}.toml", [])
-    guide = json.loads(
+    clip = json.loads(
         (repository / "assets/weights/clip-guide/config.json").read_text())["config"]
     vqgan = json.loads((repository / "assets/weights/vqgan/config.json").read_text())["config"]
     with torch.device("meta"):
         if name == "prior":
             model = build_prior(config["transformer"])
-            assert model.image_dim == guide["embed_dim"] == guide["text_cfg"]["width"]
+            assert model.image_dim == clip["embed_dim"]
         else:
             decoder = build_decoder(config)
             assert decoder.latent_shape == (vqgan["embed_dim"], 16, 16)
-            assert len(decoder.caption_encoder.image_mean) == guide["embed_dim"]
+            assert len(decoder.caption_encoder.image_mean) == clip["embed_dim"]
+            assert decoder.told_by_cell
+
+
+def test_a_cell_is_told_its_own_numbers_of_the_embedding() -> None:
+    torch.manual_seed(0)
+    side = UNCLIP_DECODER["unet"]["sample_size"]
+    numbers, width = 2, 2 * side**2
+    unet = UNCLIP_DECODER["unet"] | {
+        "in_channels": UNCLIP_DECODER["unet"]["in_channels"] + numbers,
+        "projection_class_embeddings_input_dim": width}
+    encoder = UNCLIP_DECODER["caption_encoder"] | {"image_dim": width}
+    model = build_decoder({"unet": unet, "caption_encoder": encoder})
+    assert model.told_by_cell
+    seen: list[torch.Tensor] = []
+    model.unet.conv_in.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    image = torch.arange(width, dtype=torch.float32)[None]
+    model(torch.zeros(1, *model.latent_shape), torch.ones(1), CAPTIONS[:1], image)
+    cells = seen[0][0, -numbers:]
+    for row in range(side):
+        for column in range(side):
+            first = numbers * (row * side + column)
+            assert cells[:, row, column].tolist() == [first, first + 1]

@@ -17,7 +17,8 @@ from pipelines.errors import Cancelled, EaselError
 from pipelines.model_cache import ModelCache
 from pipelines.registry import Registry
 from pipelines.unclip import UnclipPipeline
-from pipelines.walk import Walk, mp4, strip, walk
+from pipelines.video import mp4
+from pipelines.walk import Walk, strip, walk
 from serving.backend import LocalBackend
 from tests.small_models import small_cache
 from tests.test_unclip import png

@@ -1,8 +1,9 @@
 """Train the embedded unCLIP's decoder: ``python -m training.train_decoder``.
 
 Flow matching in the latents of the VQGAN, whose codes are evenly spaced in [-1, 1]. Each row is
-told the caption, the guide CLIP's image embedding, both or nothing, so that the decoder draws from
-either alone and can be guided. After the guide was trained again the same command goes on, with
+told the caption, the CLIP's image embedding, both or nothing, so that the decoder draws from
+either alone and can be guided; or the caption and its own embedding, which the prior's resembles
+more than a true picture's. After the CLIP was trained again the same command goes on, with
 more minutes, from the checkpoint: the caption's part stays, the embedding's is learned anew.
 
 Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022),
@@ -26,7 +27,7 @@ from training.data import World, prefetched
 from training.export import export_diffusers
 from training.loop import Loop, parse_arguments
 from training.train_dalle import SAMPLE_PROMPTS, load_vqgan
-from training.unclip_data import EmbeddedScenes, flow_loss, flow_times, load_guide
+from training.unclip_data import EmbeddedScenes, flow_loss, flow_times, load_clip
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -39,6 +40,7 @@ class Batches:
         self.vocabulary = Vocabulary.load()
         self.text_length = config["caption_encoder"]["text_length"]
 
+    @torch.no_grad()
     def batch(self, step: int) -> Batch:
         """Batch ``step``.
 
@@ -49,15 +51,21 @@ class Batches:
         rows, rng = self.scenes.chosen(step)
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
         told = self.config["told"]
-        kinds = rng.choices(("both", "caption", "image", "none"),
-                            (told["both"], told["caption"], told["image"],
+        kinds = rng.choices(("both", "caption", "image", "text", "none"),
+                            (told["both"], told["caption"], told["image"], told["text"],
                              1 - sum(told.values())), k=len(rows))
-        texts = [caption if kind in ("both", "caption") else "" for caption, kind in
-                 zip(self.scenes.captions(rows, rng), kinds, strict=True)]
+        captions = self.scenes.captions(rows, rng)
+        texts = ["" if kind in ("image", "none") else caption
+                 for caption, kind in zip(captions, kinds, strict=True)]
         # Always of one length: a compiled network is compiled for each anew.
         ids = self.vocabulary(texts, context_length=self.text_length)
         embeds = self.scenes.embeds(rows)
-        embeds[[kind not in ("both", "image") for kind in kinds]] = 0
+        embeds[[kind in ("caption", "none") for kind in kinds]] = 0
+        own = [kind == "text" for kind in kinds]
+        if any(own):
+            embeds[own] = self.scenes.clip.encode_text(
+                [caption for caption, kind in zip(captions, kinds, strict=True) if kind == "text"]
+            ).cpu()
         clean = self.vqgan.lookup(self.scenes.store.codes(rows))
         noise = torch.randn(clean.shape, generator=generator)
         return (clean, noise, flow_times(len(rows), self.config, generator),
@@ -104,7 +112,7 @@ def sample_grid(loop: Loop[UnclipDecoder], vqgan: VQGAN) -> None:
 
 @torch.no_grad()
 def set_statistics(model: UnclipDecoder, scenes: EmbeddedScenes) -> None:
-    """Let the decoder know where the guide's image embeddings lie."""
+    """Let the decoder know where the CLIP's image embeddings lie."""
     mean, std = scenes.statistics()
     model.caption_encoder.image_mean.copy_(mean)
     model.caption_encoder.image_std.copy_(std)
@@ -119,14 +127,14 @@ def train(config: dict[str, Any]) -> float:
     model.unet.set_attn_processor(AttnProcessor())
     loop = Loop(config, model)
     world, vqgan = World(), load_vqgan().to(loop.device)
-    guide, fingerprint = load_guide()
-    scenes = EmbeddedScenes(config, world, vqgan, guide.to(loop.device), fingerprint)
-    if loop.extra.get("guide") != fingerprint:
+    clip, fingerprint = load_clip()
+    scenes = EmbeddedScenes(config, world, vqgan, clip.to(loop.device), fingerprint)
+    if loop.extra.get("clip") != fingerprint:
         while len(scenes) < min(1024, 8 * config["chunk"]):
             scenes.grow()
         for each in (loop.model, loop.ema):
             set_statistics(each, scenes)
-        loop.extra["guide"] = fingerprint
+        loop.extra["clip"] = fingerprint
     if config.get("compile"):
         # Block by block: the whole network takes minutes to compile.
         loop.model.unet.compile_repeated_blocks(dynamic=False)
@@ -144,13 +152,13 @@ def train(config: dict[str, Any]) -> float:
         loop.log(loss=loss, blind=(predicted.float() - clean)[blind].detach().pow(2).mean())
         if step % config.get("export_every", 400) == config.get("export_every", 400) - 1:
             sample_grid(loop, vqgan)
-            write(loop, fingerprint, evaluate(loop, world, vqgan, guide, fingerprint))
+            write(loop, fingerprint, evaluate(loop, world, vqgan, clip, fingerprint))
     sample_grid(loop, vqgan)
-    return write(loop, fingerprint, evaluate(loop, world, vqgan, guide, fingerprint))
+    return write(loop, fingerprint, evaluate(loop, world, vqgan, clip, fingerprint))
 
 
 @torch.no_grad()
-def evaluate(loop: Loop[UnclipDecoder], world: World, vqgan: VQGAN, guide: Any,
+def evaluate(loop: Loop[UnclipDecoder], world: World, vqgan: VQGAN, clip: Any,
              fingerprint: str) -> float:
     """Mean squared error of x_0 from noise alone, told the caption, on scenes no training saw.
 
@@ -158,8 +166,8 @@ def evaluate(loop: Loop[UnclipDecoder], world: World, vqgan: VQGAN, guide: Any,
     of the latents is about 0.45.
     """
     config = {**loop.config, "split": "eval-unclip", "batch_size": 64,
-              "told": {"both": 0.0, "caption": 1.0, "image": 0.0}}
-    scenes = EmbeddedScenes(config, world, vqgan, guide, fingerprint)
+              "told": {"both": 0.0, "caption": 1.0, "image": 0.0, "text": 0.0}}
+    scenes = EmbeddedScenes(config, world, vqgan, clip, fingerprint)
     model, batches, total = loop.ema.eval(), Batches(config, scenes, vqgan), 0.0
     for step in range(2):
         clean, noise, t, ids, embeds = (x.to(loop.device) for x in batches.batch(step))
@@ -180,12 +188,12 @@ latents.
 
 - Command: `python -m training.train_decoder`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
-- Image embeddings: of the guide CLIP with SHA-256 `{fingerprint}`
+- Image embeddings: of the CLIP with SHA-256 `{fingerprint}`
 - Mean squared error of the latents from noise and caption: {error:.4f}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
     export_diffusers({"unet": loop.ema.unet, "caption_encoder": loop.ema.caption_encoder},
-                     "unclip-decoder", card, {"guide_sha256": fingerprint})
+                     "unclip-decoder", card, {"clip_sha256": fingerprint})
     print(f"decoder: error {error:.4f} after {loop.scenes} scenes; weights exported", flush=True)
     return error
 

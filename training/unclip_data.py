@@ -1,4 +1,4 @@
-"""Scenes with the guide CLIP's image embeddings, for the prior and the decoder."""
+"""Scenes with the CLIP's image embeddings, for the prior and the decoder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from training.data import World
 from training.export import WEIGHTS_DIR
 from training.loop import RUNS_DIR
 
-GUIDE = "clip-guide"
+FOLDER = "clip-guide"
 
 
-def load_guide() -> tuple[ClipModel, str]:
-    """The embedded guide CLIP, frozen, in float32, and the SHA-256 of its weights."""
-    folder = WEIGHTS_DIR / GUIDE
+def load_clip() -> tuple[ClipModel, str]:
+    """The embedded CLIP, frozen, in float32, and the SHA-256 of its weights."""
+    folder = WEIGHTS_DIR / FOLDER
     config = json.loads((folder / "config.json").read_text())["config"]
     module = cast(CLIP, build(config))
     path = folder / "model.safetensors"
@@ -36,20 +36,20 @@ def load_guide() -> tuple[ClipModel, str]:
 
 
 class EmbeddedScenes:
-    """A growing store of scenes: their codes, and their pictures' embeddings by the guide.
+    """A growing store of scenes: their codes, and their pictures' embeddings by the CLIP.
 
     Args:
         config: a trainer's, with ``split``, ``chunk``, ``kinds``, ``coloured``, ``newest``,
             ``fresh_every``, ``batch_size`` and ``seed``.
         world: draws the scenes.
         vqgan: makes the codes.
-        guide: makes the embeddings.
-        fingerprint: of the guide, so that embeddings of two guides are never mixed.
+        clip: makes the embeddings.
+        fingerprint: of the CLIP, so that embeddings of two CLIPs are never mixed.
     """
 
-    def __init__(self, config: dict[str, Any], world: World, vqgan: VQGAN, guide: ClipModel,
+    def __init__(self, config: dict[str, Any], world: World, vqgan: VQGAN, clip: ClipModel,
                  fingerprint: str) -> None:
-        self.config, self.world, self.guide = config, world, guide
+        self.config, self.world, self.clip = config, world, clip
         self.store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
                                kinds=config["kinds"], coloured=config["coloured"])
         self.folder = self.store.folder / f"embeds-{fingerprint[:12]}"
@@ -81,12 +81,12 @@ class EmbeddedScenes:
         """Embeddings (chunk, D) float32 of the scenes of a shard."""
         first = number * self.store.chunk
         scenes = [self.store.sampler.sample(i) for i in range(first, first + self.store.chunk)]
-        device = self.guide.device
+        device = self.clip.device
         parts = []
         for start in range(0, len(scenes), 64):
-            pixels = self.world.render(scenes[start : start + 64], self.guide.image_size)
+            pixels = self.world.render(scenes[start : start + 64], self.clip.image_size)
             with torch.autocast(device.type, torch.bfloat16):
-                parts.append(self.guide.encode_image(pixels.to(device)).float().cpu())
+                parts.append(self.clip.encode_image(pixels.to(device)).float().cpu())
         return torch.cat(parts)
 
     def chosen(self, step: int) -> tuple[list[int], random.Random]:

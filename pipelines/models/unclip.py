@@ -4,7 +4,8 @@ Both are trained by flow matching: x_t = (1 - t) x_0 + t noise with t in (0, 1],
 x_0, from which the velocity follows. The decoder works on the latents of the embedded VQGAN, four
 of them (2 by 2) a cell, so that its U-Net sees 8 × 8 cells. It is told the caption by
 cross-attention to the states of a small text encoder of its own, and the image embedding by four
-more of such states and beside the time.
+more of such states, beside the time, and where it holds so many numbers for each of the cells, as
+the guide's does (``training.patch_code``), cell by cell as further channels of its input.
 
 Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022),
 section 2; flow matching: Lipman et al., "Flow Matching for Generative Modeling" (2023), section 4;
@@ -106,7 +107,8 @@ class UnclipDecoder(nn.Module):
     """The U-Net with its caption encoder.
 
     Args:
-        unet: sees 4 · channels of latents and the position channels.
+        unet: sees 4 · channels of latents, the position channels, and where it has room for them,
+            the image embedding's numbers of each cell.
         caption_encoder: makes its encoder hidden states.
     """
 
@@ -114,10 +116,12 @@ class UnclipDecoder(nn.Module):
         super().__init__()
         self.unet, self.caption_encoder = unet, caption_encoder
         # SHA-256 of the CLIP whose image embeddings it knows; None where that is not known.
-        self.guide_sha256: str | None = None
+        self.clip_sha256: str | None = None
         self.cells = int(cast(Any, unet.config).sample_size)
         self.channels = int(cast(Any, unet.config).out_channels) // PATCH**2
         self.register_buffer("places", position_channels(self.cells), persistent=False)
+        told = int(cast(Any, unet.config).in_channels) - PATCH**2 * self.channels - len(self.places)
+        self.told_by_cell = told > 0
 
     @property
     def text_length(self) -> int:
@@ -154,7 +158,11 @@ class UnclipDecoder(nn.Module):
         states, visible, image = condition
         cells = F.pixel_unshuffle(latents, PATCH)
         places = cast(Tensor, self.places).to(cells.dtype).expand(len(cells), -1, -1, -1)
-        sample = self.unet(torch.cat([cells, places], dim=1), t * TIME_STEPS, states,
+        seen = [cells, places]
+        if self.told_by_cell:
+            by_cell = image.unflatten(1, (self.cells, self.cells, -1)).permute(0, 3, 1, 2)
+            seen.append(by_cell.to(cells.dtype))
+        sample = self.unet(torch.cat(seen, dim=1), t * TIME_STEPS, states,
                            class_labels=image, encoder_attention_mask=visible,
                            return_dict=False)[0]
         return F.pixel_shuffle(sample, PATCH)
@@ -175,7 +183,7 @@ class UnclipPrior(nn.Module):
         super().__init__()
         self.transformer = transformer
         # SHA-256 of the CLIP that it was trained with; None where that is not known.
-        self.guide_sha256: str | None = None
+        self.clip_sha256: str | None = None
 
     @property
     def image_dim(self) -> int:

@@ -36,8 +36,8 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise WeightsError(f"A {CONFIG} of the model {entry.id} does not fit its classes: "
                            f"{error}.") from None
-    guide = index.get("guide_sha256")
-    module.guide_sha256 = guide if isinstance(guide, str) else None
+    clip = index.get("clip_sha256")
+    module.clip_sha256 = clip if isinstance(clip, str) else None
     return fill(module, state_dict, entry.id)
 
 
