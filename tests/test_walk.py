@@ -23,7 +23,7 @@ from serving.backend import LocalBackend
 from tests.small_models import small_cache
 from tests.test_unclip import png
 
-FEW = {"decoder_steps": 2, "prior_steps": 2}
+FEW = {"decoder_steps": 4, "prior_steps": 2}
 
 
 @pytest.fixture(scope="module")
