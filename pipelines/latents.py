@@ -7,7 +7,7 @@ Guidance" (2022), section 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -26,14 +26,15 @@ LEAST_LIGHT = 0.75  # of a plain field's channels, in [0, 1]
 
 
 class NormalisedDescent(torch.optim.Optimizer):
-    """Steps of one length along the gradient, whatever its size.
+    """Steps along the gradient, as long as its share of the largest that there was.
 
     Adam moves every latent equally far, also those of which the guide has nothing to say; a guide
-    whose gradient points at the missing picture (``training.denoise``) means its proportions.
+    whose gradient points at the missing picture (``training.patch_code``) means its proportions,
+    and where little is missing steps grow short by themselves.
 
     Args:
         params: what is moved; elements of the first dimension are independent of one another.
-        lr: root mean square of a step.
+        lr: root mean square of the first step.
     """
 
     def __init__(self, params: Any, lr: float) -> None:
@@ -49,7 +50,9 @@ class NormalisedDescent(torch.optim.Optimizer):
                     continue
                 over = tuple(range(1, gradient.ndim))
                 size = gradient.square().mean(over, keepdim=True).sqrt().clamp_min(1e-12)
-                move = (gradient / size).clamp(-LARGEST_SHARE, LARGEST_SHARE)
+                state = self.state[parameter]
+                state["largest"] = torch.maximum(size, state.get("largest", size))
+                move = (gradient / state["largest"]).clamp(-LARGEST_SHARE, LARGEST_SHARE)
                 parameter.sub_(group["lr"] * move)
 
 
@@ -58,6 +61,7 @@ OPTIMISERS: dict[Optimiser, Callable[..., torch.optim.Optimizer]] = {
     "radam": torch.optim.RAdam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD,
 }
 LAST_STEP_SIZE = 0.1  # of the first, with the cosine schedule
+_OPTIMISER = "optimiser."  # before the names of an optimiser's tensors in a state
 
 
 class ClampWithGradient(torch.autograd.Function):
@@ -149,6 +153,9 @@ class Latents:
         done = (step - 1) / total
         factor = 4 if done < self._coarse / 2 else 2 if done < self._coarse else 1
         height, width = (max(1, side // factor) for side in self.start.shape[-2:])
+        if step > 1:  # a run that goes on with more steps keeps what it has
+            height = max(height, self.change.shape[-2])
+            width = max(width, self.change.shape[-1])
         if (height, width) != self.change.shape[-2:]:
             self._set_change(_resized(self.change, height, width))
         rate = self._step_size
@@ -177,6 +184,48 @@ class Latents:
         else:
             reach = self.high - self.low
             self.change.copy_(self.change.clamp(-reach, reach))
+
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of what the next step depends on, on the CPU, for ``restore``."""
+        kept = {"start": self.start, "change": self.change.detach()}
+        for name, value in self.optimizer.state.get(self.change, {}).items():
+            if isinstance(value, Tensor):
+                kept[f"{_OPTIMISER}{name}"] = value
+        return {name: value.detach().cpu().clone() for name, value in kept.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a ``state`` of latents made with the same arguments.
+
+        Raises:
+            ValueError: it is the state of other latents.
+        """
+        start, change = state["start"], state["change"]
+        if (start.shape != self.start.shape or change.shape[:2] != start.shape[:2]
+                or change.ndim != 4 or start.dtype != torch.float32
+                or change.dtype != torch.float32):
+            raise ValueError("latents of another shape")
+        self.start = start.to(self.start.device, copy=True)
+        self._set_change(change.to(self.start.device))
+        moments = {name.removeprefix(_OPTIMISER): value.clone() for name, value in state.items()
+                   if name.startswith(_OPTIMISER)}
+        if any(value.ndim and len(value) != len(change) for value in moments.values()):
+            raise ValueError("an optimiser of other latents")
+        if moments:
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": {0: moments}})
+
+    @torch.no_grad()
+    def shake(self, amount: float, generators: Sequence[torch.Generator]) -> None:
+        """Add noise to the change.
+
+        Args:
+            amount: standard deviation as a share of half of each channel's range.
+            generators: one a candidate, on the CPU.
+        """
+        shape = self.change.shape[1:]
+        noise = torch.stack([torch.randn(shape, generator=g) for g in generators])
+        reach = (self.high - self.low) / 2
+        self.change.add_(amount * reach * noise.to(self.change.device))
 
 
 def _resized(grid: Tensor, height: int, width: int) -> Tensor:

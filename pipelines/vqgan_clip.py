@@ -16,6 +16,7 @@ from pydantic.config import JsonDict
 
 from pipelines.checkpoints.catalogue import Catalogue
 from pipelines.checkpoints.choices import model_field, with_choices
+from pipelines.course import Course
 from pipelines.cutouts import Augmentations, Cutouts
 from pipelines.errors import Cancelled, InvalidRequest
 from pipelines.events import Event, Preview, Progress, Result
@@ -57,7 +58,7 @@ class VQGANCLIPOptions(Options):
         default=0.0, ge=-10, le=10, title="Image prompt weight",
         description="How strongly the init image is also a target beside the prompt.")
     step_size: float = Field(
-        default=0.08, ge=0.001, le=2, title="Step size", json_schema_extra=ADVANCED,
+        default=0.15, ge=0.001, le=2, title="Step size", json_schema_extra=ADVANCED,
         description="How far the latents move in the first step.")
     optimiser: Optimiser = Field(
         default="normalised", title="Optimiser", json_schema_extra=ADVANCED,
@@ -66,10 +67,10 @@ class VQGANCLIPOptions(Options):
         default="cosine", title="Schedule", json_schema_extra=ADVANCED,
         description="Whether steps grow shorter towards the end.")
     coarse: float = Field(
-        default=0.2, ge=0, le=1, title="Coarse first", json_schema_extra=ADVANCED,
+        default=0.0, ge=0, le=1, title="Coarse first", json_schema_extra=ADVANCED,
         description="Share of the steps that shape the picture in large blocks.")
     num_cutouts: int = Field(
-        default=2, ge=1, le=64, title="Cutouts", json_schema_extra=ADVANCED,
+        default=1, ge=1, le=64, title="Cutouts", json_schema_extra=ADVANCED,
         description="Parts of the picture that CLIP looks at in each step.")
     cut_power: float = Field(
         default=1.0, ge=0.1, le=10, title="Cut power", json_schema_extra=ADVANCED,
@@ -127,6 +128,7 @@ class VQGANCLIPPipeline(Pipeline):
     Options = VQGANCLIPOptions
     models = MODELS
     accepts_init_image = True
+    can_pause = True
 
     def __init__(self, catalogue: Catalogue | None = None) -> None:
         if catalogue is not None:
@@ -157,6 +159,10 @@ class VQGANCLIPPipeline(Pipeline):
         """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
 
         Each candidate's picture is that of the step with the lowest loss, of those before Stop.
+
+        Raises:
+            Paused: the state is kept.
+            PausedRunError: the run cannot go on from the state that it was given.
         """
         options = VQGANCLIPOptions.model_validate(request.options)
         prompts = parse_prompts(request.prompt)
@@ -184,7 +190,10 @@ class VQGANCLIPPipeline(Pipeline):
             painting = Painting(vqgan, guide, latents, generators, options.cutouts(),
                                 options.init_weight, options.smoothness, options.quantize,
                                 options.precision)
-            yield from _optimise(painting, options, seeds, context)
+            course = Course(context.keeper, painting, request, options.iterations)
+            course.go_on(context.cache.fingerprints((options.vqgan, options.guide)))
+            yield from course.earlier_events(seeds, context.elapsed_s())
+            yield from _optimise(painting, options, seeds, context, course)
             if painting.best_pixels is None:
                 raise Cancelled
             done = painting.steps
@@ -193,18 +202,25 @@ class VQGANCLIPPipeline(Pipeline):
             ranked = rank_candidates(images, seeds, ranking_texts(request.prompt), ranker)
             candidates = tuple(replace(c, metadata=painting.facts(c.index)) for c in ranked)
         stopped = {"stopped": True} if done < options.iterations else {}
-        yield Result(candidates, context.elapsed_s(), stopped)
+        yield Result(candidates, context.elapsed_s(), {**stopped, **course.metadata()})
 
 
 def _optimise(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, ...],
-              context: RunContext) -> Iterator[Event]:
-    """Take the steps; ends early once the run is cancelled."""
-    for step in range(1, options.iterations + 1):
-        losses = painting.step(step, options.iterations, context.cancelled)
-        if losses is None:
-            return
-        if (step - 1) % options.preview_every == 0 and painting.pixels is not None:
-            yield Preview(step, to_uint8(painting.pixels), seeds)
-        yield Progress(step, options.iterations, context.elapsed_s(), losses=losses)
+              context: RunContext, course: Course) -> Iterator[Event]:
+    """Take the steps; ends early once the run is cancelled or paused."""
+    def interrupted() -> bool:
+        return context.cancelled() or course.pausing()
+
+    while painting.steps < options.iterations:
+        step = painting.steps + 1
+        losses = painting.step(step, options.iterations, interrupted)
+        if losses is not None:
+            if (step - 1) % options.preview_every == 0 and painting.pixels is not None:
+                images = to_uint8(painting.pixels)
+                course.film.add(images)
+                yield Preview(step, images, seeds)
+            course.note(step, losses)
+            yield Progress(step, options.iterations, context.elapsed_s(), course.notice, losses)
+        course.keep()
         if context.cancelled():
             return

@@ -46,7 +46,8 @@ def test_the_gradient_learns_to_point_at_the_picture() -> None:
     def loss(count: int) -> Tensor:
         pictures, colours = squares(count, generator)
         finished, begun = unfinished(pictures, generator)
-        return pull_loss(begun, finished, F.normalize(table(colours), dim=-1), clip.encode_image)
+        return pull_loss(begun, finished, F.normalize(table(colours), dim=-1),
+                         clip.encode_image)[0]
 
     before = float(loss(64).detach())
     for _ in range(60):

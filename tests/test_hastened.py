@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import json
 
 import open_clip
 import pytest
@@ -13,7 +14,10 @@ import torch.nn.functional as F
 from taming.modules.diffusionmodules.model import Decoder
 from torch import Tensor, nn
 
-from pipelines.models import hastened, hastened_vqgan
+from pipelines.checkpoints.catalogue import Catalogue
+from pipelines.models import clip, hastened, hastened_vqgan
+from pipelines.models.clip import ClipModel
+from pipelines.weights import load_model
 from tests.test_open_clip_checkpoints import SMALL
 
 
@@ -80,3 +84,38 @@ def test_a_clip_and_its_gradient_stay_the_same(causal: bool, generator: torch.Ge
         assert torch.allclose(found, expected, atol=1e-4, rtol=1e-4)
     ids = open_clip.SimpleTokenizer()(["a red apple", "a worm"])
     assert torch.allclose(fast.encode_text(ids), plain.encode_text(ids), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["embedded/clip-guide", "embedded/clip-ranker"])
+def test_embedded_clips_are_hastened_and_see_the_same(name: str, generator: torch.Generator,
+                                                      ) -> None:
+    catalogue = Catalogue.load()
+    entry = catalogue.get(name)
+    fast = load_model(catalogue, entry)
+    assert isinstance(fast, ClipModel)
+    assert any(isinstance(part, hastened.SelfAttention) for part in fast.module.modules())
+    config = json.loads((catalogue.folder(entry) / "config.json").read_text())["config"]
+    plain = clip.build(config)
+    plain.load_state_dict(fast.module.state_dict())
+    slow = ClipModel(plain.eval().requires_grad_(False), fast.tokenizer, fast.image_size,
+                     fast.mean, fast.std)
+    pixels = torch.rand(2, 3, fast.image_size, fast.image_size, generator=generator)
+    (found, gradient), (expected, wanted) = (
+        value_and_gradient(Looking(model), pixels) for model in (fast, slow))
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(gradient, wanted, atol=1e-5)
+    assert wanted.abs().max() > 1e-4
+    texts = ["a red apple under two blue cars"]
+    with torch.no_grad():
+        assert torch.allclose(fast.encode_text(texts), slow.encode_text(texts), atol=1e-5)
+
+
+class Looking(nn.Module):
+    """A CLIP's view of pictures as a module's forward."""
+
+    def __init__(self, model: ClipModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model.encode_image(pixels)

@@ -73,7 +73,7 @@ def _blurred(picture: Tensor, cells: int) -> Tensor:
 
 
 def pull_loss(pictures: Tensor, finished: Tensor, text: Tensor,
-              encode_image: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+              encode_image: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """One minus the cosine between the similarity's gradient and the way to the finished picture.
 
     Args:
@@ -83,8 +83,9 @@ def pull_loss(pictures: Tensor, finished: Tensor, text: Tensor,
         encode_image: pictures to features; differentiable twice, so not compiled.
 
     Returns:
-        The mean over the batch, in [0, 2], where those that are nearly finished count less; the
-        gradients (B, 3, s, s) and the cosines (B,), both detached.
+        The loss, in [0, 2]: half of it of each picture's own gradient, where those that are nearly
+        finished count less, and half of all gradients of the batch as one vector; and the mean
+        cosine, detached.
     """
     moving = pictures.detach().requires_grad_()
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
@@ -92,7 +93,14 @@ def pull_loss(pictures: Tensor, finished: Tensor, text: Tensor,
         similarity = (image * text).sum()
         (gradient,) = torch.autograd.grad(similarity, moving, create_graph=True)
     way = (finished - pictures).flatten(1)
+    size = way.square().mean(1, keepdim=True).sqrt()
     cosines = F.cosine_similarity(gradient.flatten(1), way, dim=1)
-    weights = (way.square().mean(1).sqrt() / NEARLY_FINISHED).clamp_max(1)
-    loss = (weights * (1 - cosines)).sum() / weights.sum()
-    return loss, gradient.detach(), cosines.detach()
+    weights = (size[:, 0] / NEARLY_FINISHED).clamp_max(1)
+    directions = (weights * (1 - cosines)).sum() / weights.sum()
+    # Over the whole batch at once the lengths count too: a gradient that is as long as the way
+    # ends where nothing is missing any more, or nothing more is known.
+    unit = size + NEARLY_FINISHED
+    lengths = 1 - F.cosine_similarity((gradient.flatten(1) / unit).flatten(),
+                                      (way / unit).flatten(), dim=0)
+    loss = (directions + lengths) / 2
+    return loss, cosines.detach().mean()

@@ -6,16 +6,16 @@ degraded but keep their caption, some are decoded from VQGAN codes, some fit no 
 guide is trained on pictures moved against it as well: the gradients of such a network draw
 shapes, where those of an ordinary one draw noise.
 
-Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (2023), section 3; adversarial
-training: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks" (2018);
-what it does to gradients: Santurkar et al., "Image Synthesis with a Single (Robust) Classifier"
-(2019).
+The guide that ships has a picture tower which is set, not trained (``training.patch_code``), and
+its captions learn the embeddings of the pictures that they stand for.
+
+Source: Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (2023), section 3;
+adversarial training: ``training.attack``.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,20 @@ from torch import Tensor
 
 from pipelines.models.clip import ClipModel, build
 from pipelines.vocabulary import Vocabulary
+from training.attack import PictureLoss, attacked
 from training.data import World, prefetched
 from training.degrade import degrade, meaningless, scrambled
 from training.denoise import pull_loss
 from training.drafts import Drafts
 from training.export import export
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
-from training.train_dalle import load_vqgan
+from training.patch_code import begin_as_patch_code
 from training.world.captions import hard_negative
 from training.world.scenes import Scene
 
 STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 ADVERSARIAL_RAMP = 0.3  # share of the run in which the attack grows to its full radius
-ADVERSARIAL_STEPS = 1
+ABOUT = "An open_clip model trained with the sigmoid loss on scenes of `training/world` only."
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -126,60 +127,22 @@ class Pairs:
         return captions + negatives
 
 
-class PictureLoss:
-    """Sigmoid loss of pictures (B, 3, s, s) in [0, 1] against texts (T, D) of unit length.
+def recall_loss(text: Tensor, finished: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
+    """How far captions are from the embeddings of the pictures that they stand for.
 
     Args:
-        clip: with a ``logit_bias``.
-        encode_image: pictures to features.
-        text: features of the texts.
-        labels: (B, T), 1 where a text is true of a picture and -1 elsewhere.
-    """
-
-    def __init__(self, clip: CLIP, encode_image: Callable[[Tensor], Tensor], text: Tensor,
-                 labels: Tensor) -> None:
-        self.clip, self.encode_image, self.text, self.labels = clip, encode_image, text, labels
-
-    def against(self, count: int) -> PictureLoss:
-        """The loss of the first pictures with fixed texts, for an attack that moves these alone."""
-        return PictureLoss(self.clip, self.encode_image, self.text.detach(), self.labels[:count])
-
-    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss a pair and the logits (B, T)."""
-        image = F.normalize(self.encode_image(pictures).float(), dim=-1)
-        scale, bias = self.clip.logit_scale.exp(), self.clip.logit_bias
-        assert bias is not None
-        logits = image @ self.text.t() * scale + bias
-        return -F.logsigmoid(self.labels * logits).sum() / (len(self.text) / 2), logits
-
-
-def attacked(pictures: Tensor, loss_of: PictureLoss, radius: float, autocast: Callable,
-             steps: int = ADVERSARIAL_STEPS) -> Tensor:
-    """Move pictures up the loss inside an L2 ball, by projected gradient steps.
-
-    Args:
-        pictures: (B, 3, s, s) in [0, 1].
-        loss_of: the loss; its parameters get no gradient here.
-        radius: of the ball around each picture, in the units of pixels.
-        autocast: context of mixed precision.
-        steps: gradient steps.
+        text: (B, D) unit features of captions.
+        finished: (B, D) unit features of their pictures.
+        plain: (D,) unit features of a white field, where a run begins.
 
     Returns:
-        The same shape and range, without a gradient.
+        The loss: half of it by cosines, half by those of what is missing from the plain field; and
+        the mean of the latter, detached.
     """
-    loss_of.clip.requires_grad_(False)
-    shift = torch.zeros_like(pictures)
-    for _ in range(steps):
-        moved = (pictures + shift).clamp(0, 1).requires_grad_()
-        with autocast():
-            loss = loss_of(moved)[0]
-        (gradient,) = torch.autograd.grad(loss, moved)
-        norm = gradient.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-        shift = shift + 1.5 * radius / steps * gradient / norm
-        length = shift.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-        shift = shift * (radius / length).clamp_max(1)
-    loss_of.clip.requires_grad_(True)
-    return (pictures + shift).clamp(0, 1).detach()
+    asked, missing = (x - (x @ plain)[:, None] * plain for x in (text, finished))
+    cosines = F.cosine_similarity(asked, missing)
+    straight = (text * finished).sum(1)
+    return (2 - cosines - straight).mean() / 2, cosines.detach().mean()
 
 
 @torch.no_grad()
@@ -213,13 +176,18 @@ def wrap(module: CLIP, config: dict[str, Any]) -> ClipModel:
 def train(config: dict[str, Any]) -> dict[str, float]:
     """Run or resume the training and export the averaged weights; returns the figures."""
     torch.manual_seed(config["seed"])
-    module = build(config["model"])
+    module, world = build(config["model"]), World()
+    pairs = Pairs(config, world, Bank(RUNS_DIR / "bank.pt"))
+    drafts = None
+    if config.get("denoise") or config.get("recall"):
+        drafts = Drafts(config, world, pairs.size_px)
+    if config.get("patch_code") and drafts is not None:
+        begin_as_patch_code(module.visual, drafts.finished(config["patch_code"])[0])
+        module.visual.requires_grad_(not config["pictures_fixed"])
     loop = Loop(config, module)
     if loop.device.type == "cpu":
         # The backward pass of the fused kernel took half of a step here.
         torch.backends.cuda.enable_flash_sdp(False)
-    world = World()
-    pairs = Pairs(config, world, Bank(RUNS_DIR / "bank.pt"))
     clip, (mean, std) = loop.model, (STATISTICS[0][0], STATISTICS[1][0])
 
     def encode_plainly(pictures: Tensor) -> Tensor:
@@ -227,12 +195,9 @@ def train(config: dict[str, Any]) -> dict[str, float]:
 
     encode_image = compiled(encode_plainly, config)
     encode_text = compiled(clip.encode_text, config)
-    drafts = None
-    if config.get("denoise"):
-        drafts = Drafts(config, world, pairs.size_px, load_vqgan(), loop.accelerator.autocast)
-        drafts.begin_at(loop.step)
     batches = prefetched(
-        lambda i: (pairs.batch(i), drafts.taken_back(i) if drafts else None), loop.step)
+        lambda i: (pairs.batch(i), drafts.batch(i) if drafts else None), loop.step)
+    white = torch.ones(1, 3, pairs.size_px, pairs.size_px, device=loop.device)
     for step in loop.steps():
         pair, draft = next(batches)
         pictures, ids, labels = (t.to(loop.device) for t in pair)
@@ -247,16 +212,25 @@ def train(config: dict[str, Any]) -> dict[str, float]:
             pictures = torch.cat([moved, pictures[half:]])
         with loop.accelerator.autocast():
             loss, logits = loss_of(pictures)
-        pulls = {}
+        loss, measured = loss * config.get("pair_weight", 1.0), {}
         if drafts is not None and draft is not None:
-            begun, finished, said = (
-                torch.cat(parts) for parts in zip(draft, *drafts.on_the_way(), strict=True))
-            with loop.accelerator.autocast():
-                text = F.normalize(encode_text(said).float(), dim=-1)
-                pull, gradients, cosines = pull_loss(begun, finished, text, encode_plainly)
-            drafts.move(gradients[len(draft[0]):])
-            loss = loss + config["denoise_weight"] * pull
-            pulls = drafts.means(cosines)
+            taken_back, (pictures, said) = draft
+            if len(pictures):
+                pictures, said = pictures.to(loop.device), said.to(loop.device)
+                with loop.accelerator.autocast():
+                    text = F.normalize(encode_text(said).float(), dim=-1)
+                    # Of a fixed tower; one that learns must not come to the captions instead.
+                    with torch.no_grad():
+                        seen = [F.normalize(encode_plainly(x).float(), dim=-1)
+                                for x in (pictures, white)]
+                recall, measured["recall"] = recall_loss(text, seen[0], seen[1][0])
+                loss = loss + config["recall_weight"] * recall
+            if len(taken_back[0]):
+                begun, finished, said = (part.to(loop.device) for part in taken_back)
+                with loop.accelerator.autocast():
+                    text = F.normalize(encode_text(said).float(), dim=-1)
+                    pull, measured["pull"] = pull_loss(begun, finished, text, encode_plainly)
+                loss = loss + config["denoise_weight"] * pull
         loop.backward(loss)
         loop.scenes += config["batch_size"]
         with torch.no_grad():
@@ -268,7 +242,7 @@ def train(config: dict[str, Any]) -> dict[str, float]:
                 .float()
                 .mean()
             )
-        loop.log(loss=loss, hard=hard, top1=top, **pulls)
+        loop.log(loss=loss, hard=hard, top1=top, **measured)
         if step % 500 == 499:
             print(evaluate(wrap(loop.ema.eval(), config), world, 300), flush=True)
     return finish(loop, world, config)
@@ -280,7 +254,7 @@ def finish(loop: Loop[CLIP], world: World, config: dict[str, Any]) -> dict[str, 
     role = config["name"].removeprefix("clip-")
     card = f"""# Embedded CLIP ({role})
 
-An open_clip model trained with the sigmoid loss on scenes of `training/world` only.
+{config.get("about", ABOUT).strip()}
 
 - Command: `python -m training.train_clip --config training/configs/clip_{role}.toml`
 - Pairs seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}

@@ -1,0 +1,45 @@
+"""The picture that a caption stands for, and batches of such pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from training.data import World
+from training.drafts import Drafts, usual
+
+CONFIG = {"denoise": 3, "recall": 2, "denoise_kinds": {"single": 1.0}, "seed": 4,
+          "split": "test-drafts"}
+
+
+def test_what_a_caption_leaves_open_is_as_usual() -> None:
+    world = World()
+    sampler = world.sampler("test-usual", jitter=1.0)
+    for scene in (sampler.sample(i) for i in range(60)):
+        found = usual(scene)
+        assert world.caption(found, 3, "en") == world.caption(scene, 3, "en")
+        again = usual(replace(scene, objects=tuple(
+            replace(o, style="twemoji", box=(0.1, 0.1, 0.3, 0.3)) for o in scene.objects)))
+        assert found == again
+
+
+def test_batches_hold_what_the_configuration_says() -> None:
+    drafts = Drafts(CONFIG, World(), 24)
+    (begun, finished, ids), (pictures, said) = drafts.batch(5)
+    assert begun.shape == finished.shape == (3, 3, 24, 24)
+    assert pictures.shape == (2, 3, 24, 24)
+    assert ids.shape == (3, 32)
+    assert said.shape == (2, 32)
+    assert not torch.equal(begun, finished)
+    again = drafts.batch(5)
+    assert torch.equal(again[0][0], begun)
+    assert torch.equal(again[1][0], pictures)
+    assert not torch.equal(drafts.batch(6)[1][0], pictures)
+
+
+def test_a_part_that_is_not_asked_for_is_empty() -> None:
+    drafts = Drafts({**CONFIG, "denoise": 0}, World(), 24)
+    (begun, _, ids), (pictures, _) = drafts.batch(0)
+    assert len(begun) == len(ids) == 0
+    assert len(pictures) == 2
