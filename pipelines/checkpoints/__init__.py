@@ -1,0 +1,1 @@
+"""Where weights come from: the catalogue, downloads, pins, and loaders by format."""
