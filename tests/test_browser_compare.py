@@ -150,7 +150,7 @@ def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App)
     expect(page.locator("#vote-tie")).to_have_count(0)
 
 
-@pytest.mark.xfail(strict=False, reason="known fault: previews are not there after a reload of Generate")
+@pytest.mark.xfail(strict=False, reason="known fault: no previews after a reload of Generate")
 def test_a_reload_finds_the_run_of_generate_as_it_was_asked_for(window: BrowserContext, app: App,
                                                                ) -> None:
     page = visit(window, app)

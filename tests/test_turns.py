@@ -213,7 +213,7 @@ def test_models_that_do_not_fit_together_are_used_one_after_the_other() -> None:
     backend.close()
 
 
-@pytest.mark.xfail(strict=False, reason="measures the process, and other tests' memory is returned meanwhile")
+@pytest.mark.xfail(strict=False, reason="other tests give memory back meanwhile")
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not say how much was used")
 def test_memory_is_that_of_the_run_alone(backend: LocalBackend) -> None:
     asked = [{"pipeline": "weighing", "prompt": megabytes, "num_images": 1}
