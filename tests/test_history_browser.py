@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pipelines.metadata import read_png
+from tests.page_fields import fill_and_keep
 from tests.served import App
 from tests.test_browser import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
 from tests.test_history_recall import A1111_FILES
@@ -80,7 +81,6 @@ def history(page: Page) -> None:
     page.get_by_role("tab", name=strings.TAB_HISTORY).click()
 
 
-@pytest.mark.xfail(strict=False, reason="known fault: reuse settings does not reach the prompt")
 def test_a_picture_is_kept_found_used_and_restored(visit: Callable[..., Page], app: App,
                                                    tmp_path: Path) -> None:
     page = visit()
@@ -120,7 +120,9 @@ def test_a_picture_is_kept_found_used_and_restored(visit: Callable[..., Page], a
     page.locator("#delete-kept").click()
     expect(page.locator("#delete-kept")).to_have_text(strings.DELETE)
 
-    page.locator("#prompt textarea").evaluate("e => e.value = 'something else'")
+    page.get_by_role("tab", name=strings.TAB_GENERATE).click()
+    page.locator("#prompt textarea").fill("something else")
+    history(page)
     page.locator("#reuse").click()
     expect(page.locator("#filled-note")).to_contain_text("From Easel: prompt, seed, generator")
     expect(page.locator("#prompt textarea")).to_have_value(SCRIPT)
@@ -130,7 +132,6 @@ def test_a_picture_is_kept_found_used_and_restored(visit: Callable[..., Page], a
     expect(page.locator("#stage .tile.done .seed")).to_have_text([f"seed {seed}"])
 
 
-@pytest.mark.xfail(strict=False, reason="known fault: vary does not reach the seed")
 def test_vary_draws_the_next_seeds_at_once(visit: Callable[..., Page]) -> None:
     page = visit()
     draw(page, "a dog")
@@ -145,7 +146,7 @@ def test_vary_draws_the_next_seeds_at_once(visit: Callable[..., Page]) -> None:
     expect(page.locator("#stage .tile.done")).to_have_count(2)
     expect(page.locator("#generate")).to_be_enabled()
     page.locator("#settings .label-wrap").first.click()
-    page.locator("#seed textarea, #seed input").fill("77")
+    fill_and_keep(page.locator("#seed textarea, #seed input"), "77")
     page.locator("#generate").click()
     expect(page.locator("#stage .seed").first).to_have_text(re.compile("seed 7[78]"))
     expect(page.locator("#generate")).to_be_enabled()
