@@ -29,7 +29,8 @@ UNCLIP_DECODER = {
              "resnet_time_scale_shift": "scale_shift"},
     "caption_encoder": {"dim": 32, "depth": 1, "heads": 2, "image_dim": 32, "image_tokens": 2}}
 UNCLIP_PRIOR = {"num_attention_heads": 2, "attention_head_dim": 16, "num_layers": 1,
-                "embedding_dim": 32, "num_embeddings": 32, "additional_embeddings": 4}
+                "num_embeddings": 16, "additional_embeddings": 33, "embedding_dim": 4,
+                "clip_embed_dim": 2, "embedding_proj_dim": 32}
 
 
 def clip_config(width: int) -> dict:
@@ -73,6 +74,10 @@ class SmallLoader:
             return unclip.build_decoder(UNCLIP_DECODER)
         if name == "unclip-prior":
             prior = unclip.build_prior(UNCLIP_PRIOR)
+            for parameter in prior.transformer.parameters():
+                if parameter.ndim == 2:
+                    nn.init.normal_(parameter, std=1.0)  # so that captions make a difference
+            nn.init.zeros_(prior.transformer.clip_mean)
             nn.init.ones_(prior.transformer.clip_std)
             return prior
         config = clip_config(48 if name == "clip-guide" else 32)

@@ -13,10 +13,13 @@ from pipelines.checkpoints.catalogue import CatalogueEntry
 from pipelines.checkpoints.loaders import loader
 from pipelines.errors import WeightsError
 from pipelines.models.unclip import UnclipDecoder, UnclipPrior, build_decoder, build_prior
-from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR
+from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR, SmallLoader
+from training.data import World
+from training.drafts import usual
 from training.export import export_diffusers
 from training.loop import Loop, load_config
 from training.train_decoder import draw, image_condition
+from training.train_prior import Batches, initialised, sample
 from training.unclip_data import flow_loss, flow_times
 
 CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
@@ -62,6 +65,44 @@ def test_a_decoder_learns_two_captions(tmp_path: Path) -> None:
     assert resumed.step == 60
     for name, tensor in loop.ema.state_dict().items():
         assert torch.equal(resumed.ema.state_dict()[name], tensor)
+
+
+def test_a_prior_learns_two_captions(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    loop = Loop(CONFIG | {"name": "prior"}, initialised(UNCLIP_PRIOR), runs_dir=tmp_path)
+    loop.model.transformer.clip_std.fill_(1.0)
+    own, states = torch.randn(2, 32), torch.randn(2, 32, 32)
+    visible = torch.arange(32)[None] < torch.tensor([[3], [5]])
+    states = states.masked_fill(~visible[..., None], 1e4)
+    told = own, states, visible
+    targets = torch.randn(2, 32)
+    for step in loop.steps():
+        generator = torch.Generator().manual_seed(step)
+        rows = torch.randint(2, (16,), generator=generator)
+        clean, t = targets[rows], flow_times(16, CONFIG, generator)
+        at = t[:, None]
+        noisy = (1 - at) * clean + at * torch.randn(clean.shape, generator=generator)
+        loop.backward(flow_loss(loop.prepared(noisy, t, *(x[rows] for x in told)), clean, t, 0.3))
+        if step == 150:
+            break
+    unit = torch.nn.functional.normalize(targets, dim=-1)
+    cosines = torch.nn.functional.cosine_similarity(sample(loop.model.eval(), told, steps=4), unit)
+    assert cosines.min() > 0.9, "and padding says nothing, however loud it is"
+
+
+def test_the_priors_batches_are_of_one_step_and_stand_as_is_usual() -> None:
+    config = {"split": "test", "seed": 1, "kinds": {"pair": 1.0}, "coloured": 0.5, "usual": 1.0,
+              "caption_dropout": 0.0, "batch_size": 3} | CONFIG
+    clip = SmallLoader().load("embedded/clip-guide", torch.device("cpu"), torch.float32)
+    world = World()
+    first, again = (Batches(config, world, clip).batch(4) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert first[0].shape == first[1].shape == (3, 32)
+    sampler = world.sampler("test", kinds={"pair": 1.0}, coloured=0.5)
+    pixels = world.render([usual(sampler.sample(12 + k)) for k in range(3)], clip.image_size)
+    with torch.no_grad():
+        expected = clip.encode_image(pixels)
+    assert torch.nn.functional.cosine_similarity(first[0], expected).min() > 0.99
 
 
 @pytest.fixture
@@ -137,6 +178,7 @@ def test_the_configurations_fit_the_models_that_ship(name: str, repository: Path
         if name == "prior":
             model = build_prior(config["transformer"])
             assert model.image_dim == clip["embed_dim"]
+            assert model.text_length == clip["text_cfg"]["context_length"]
         else:
             decoder = build_decoder(config)
             assert decoder.latent_shape == (vqgan["embed_dim"], 16, 16)

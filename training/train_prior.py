@@ -1,7 +1,9 @@
 """Train the embedded unCLIP's prior: ``python -m training.train_prior``.
 
 Flow matching from noise to the CLIP's image embedding, told the caption by the same CLIP's
-text embedding and token states. Train it again after the CLIP: the run starts afresh then.
+text embedding and token states. Most scenes stand as their captions usually do (``usual`` in
+``training.drafts``): of two things side by side a caption says which is left, not how far. Train it
+again after the CLIP: the run starts afresh then.
 
 Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022),
 section 2.2.
@@ -9,6 +11,7 @@ section 2.2.
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import torch
@@ -21,19 +24,39 @@ from pipelines.models.clip import ClipModel
 from pipelines.models.unclip import UnclipPrior, build_prior
 from pipelines.unclip_drawing import text_condition
 from training.data import World, prefetched
+from training.drafts import usual
 from training.export import export_diffusers
 from training.loop import Loop, parse_arguments
-from training.train_dalle import load_vqgan
-from training.unclip_data import EmbeddedScenes, flow_loss, flow_times, load_clip
+from training.unclip_data import flow_loss, flow_times, load_clip
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class Batches:
-    """Makes training batches for the prior."""
+    """Makes training batches for the prior, of scenes that are drawn once.
 
-    def __init__(self, config: dict[str, Any], scenes: EmbeddedScenes, clip: ClipModel) -> None:
-        self.config, self.scenes, self.clip = config, scenes, clip
+    Args:
+        config: with ``split``, ``seed``, ``kinds``, ``coloured``, ``usual``: share of the scenes
+            that stand as is usual, ``caption_dropout``, and ``time_mean`` and ``time_std``.
+        world: draws the scenes.
+        clip: makes the embeddings.
+    """
+
+    def __init__(self, config: dict[str, Any], world: World, clip: ClipModel) -> None:
+        self.config, self.world, self.clip = config, world, clip
+        self.sampler = world.sampler(config["split"], kinds=config["kinds"],
+                                     coloured=config["coloured"])
+
+    @torch.no_grad()
+    def embeds(self, first: int, count: int, rng: random.Random) -> tuple[list[str], Tensor]:
+        """Captions and unit-length image embeddings (count, D) of scenes from ``first`` on."""
+        scenes = [self.sampler.sample(first + k) for k in range(count)]
+        captions = [self.world.caption(scene, rng.getrandbits(30)) for scene in scenes]
+        drawn = [usual(scene) if rng.random() < self.config["usual"] else scene
+                 for scene in scenes]
+        pixels = self.world.render(drawn, self.clip.image_size).to(self.clip.device)
+        with torch.autocast(self.clip.device.type, torch.bfloat16):
+            return captions, self.clip.encode_image(pixels).float().cpu()
 
     @torch.no_grad()
     def batch(self, step: int) -> Batch:
@@ -43,15 +66,15 @@ class Batches:
             Unit-length image embeddings (B, D), noise (B, D), times (B,) and what
             ``text_condition`` returns of the captions.
         """
-        rows, rng = self.scenes.chosen(step)
+        size, rng = self.config["batch_size"], random.Random(f"{self.config['seed']}/{step}")
         generator = torch.Generator().manual_seed(rng.getrandbits(62))
+        captions, embeds = self.embeds(step * size, size, rng)
         texts = ["" if rng.random() < self.config["caption_dropout"] else caption
-                 for caption in self.scenes.captions(rows, rng)]
+                 for caption in captions]
         with torch.autocast(self.clip.device.type, torch.bfloat16):
             condition = text_condition(self.clip, texts)
-        embeds = self.scenes.embeds(rows)
         noise = torch.randn(embeds.shape, generator=generator)
-        return (embeds, noise, flow_times(len(rows), self.config, generator), *condition)
+        return (embeds, noise, flow_times(size, self.config, generator), *condition)
 
 
 @torch.no_grad()
@@ -65,12 +88,25 @@ def sample(model: UnclipPrior, condition: tuple[Tensor, Tensor, Tensor], seed: i
 
 
 @torch.no_grad()
-def set_statistics(model: UnclipPrior, scenes: EmbeddedScenes) -> None:
-    """Let the prior know where the CLIP's image embeddings lie."""
-    mean, std = scenes.statistics()
-    model.transformer.clip_mean.copy_(mean[None])
+def set_statistics(model: UnclipPrior, embeds: Tensor) -> None:
+    """Let the prior know where the CLIP's image embeddings (N, D) lie."""
+    cells = embeds.view(-1, model.numbers)
+    model.transformer.clip_mean.copy_(cells.mean(0)[None])
     # One scale for all of them: what hardly varies over scenes is not worth as much as the rest.
-    model.transformer.clip_std.copy_(std.square().mean().sqrt().expand_as(std)[None])
+    model.transformer.clip_std.fill_(float(cells.var(0).mean().sqrt()))
+
+
+def initialised(config: dict[str, Any]) -> UnclipPrior:
+    """An untrained prior that is ready for training."""
+    model = build_prior(config)
+    # Attention written out: its backward pass is much cheaper on a CPU than the fused kernel's.
+    model.transformer.set_attn_processor(AttnProcessor())
+    for name, p in model.transformer.named_parameters():
+        if name in ("clip_mean", "clip_std"):
+            p.requires_grad_(False)
+        elif name == "positional_embedding":
+            torch.nn.init.normal_(p, std=0.02)
+    return model
 
 
 def train(config: dict[str, Any]) -> float:
@@ -78,52 +114,47 @@ def train(config: dict[str, Any]) -> float:
     torch.manual_seed(config["seed"])
     clip, fingerprint = load_clip()
     config = {**config, "name": f"{config['name']}-{fingerprint[:12]}"}
-    model = build_prior(config["transformer"])
-    model.transformer.set_attn_processor(AttnProcessor())
-    for name, p in model.transformer.named_parameters():
-        if name in ("clip_mean", "clip_std"):
-            p.requires_grad_(False)
-        elif name.endswith("_embedding"):
-            torch.nn.init.normal_(p, std=0.02)
-    loop = Loop(config, model)
-    world, vqgan = World(), load_vqgan().to(loop.device)
-    clip = clip.to(loop.device)
-    scenes = EmbeddedScenes(config, world, vqgan, clip, fingerprint)
+    loop = Loop(config, initialised(config["transformer"]))
+    world, clip = World(), clip.to(loop.device)
+    batches = Batches(config, world, clip)
     if not loop.extra:
-        while len(scenes) < 8 * config["chunk"]:
-            scenes.grow()
+        known = batches.embeds(0, 1024, random.Random(0))[1]
         for each in (loop.model, loop.ema):
-            set_statistics(each, scenes)
+            set_statistics(each, known)
         loop.extra["clip"] = fingerprint
-    batches = prefetched(Batches(config, scenes, clip).batch, loop.step)
+    if config.get("compile"):
+        for block in loop.model.transformer.transformer_blocks:
+            block.compile(dynamic=False)
+    every, upcoming = config["export_every"], prefetched(batches.batch, loop.step)
     for step in loop.steps():
-        embeds, noise, t, *told = (x.to(loop.device) for x in next(batches))
+        embeds, noise, t, *told = (x.to(loop.device) for x in next(upcoming))
         clean, at = loop.model.standardise(embeds), t[:, None]
         with loop.accelerator.autocast():
             predicted = loop.model((1 - at) * clean + at * noise, t, *told)
         loss = flow_loss(predicted, clean, t, config["least_time"])
         loop.backward(loss)
         loop.scenes += len(clean)
-        loop.log(loss=loss)
-        if step % 1000 == 999:
-            write(loop, fingerprint, *evaluate(loop, world, vqgan, clip, fingerprint))
-    return write(loop, fingerprint, *evaluate(loop, world, vqgan, clip, fingerprint))
+        blind = t > 0.8
+        loop.log(loss=loss, blind=(predicted.float() - clean)[blind].detach().pow(2).mean())
+        if step % every == every - 1:
+            write(loop, fingerprint, *evaluate(loop, world, clip))
+    return write(loop, fingerprint, *evaluate(loop, world, clip))
 
 
 @torch.no_grad()
-def evaluate(loop: Loop[UnclipPrior], world: World, vqgan: Any, clip: ClipModel,
-             fingerprint: str) -> tuple[float, float]:
+def evaluate(loop: Loop[UnclipPrior], world: World, clip: ClipModel) -> tuple[float, float]:
     """Mean cosine with the true image embedding on unseen scenes: of samples, of the caption's own.
 
-    Both after the mean of all image embeddings is taken off, as all of them share it.
+    Both of scenes that stand as is usual, after the mean of all image embeddings is taken off, as
+    all of them share it.
     """
-    config = {**loop.config, "split": "eval-unclip", "caption_dropout": 0.0}
-    scenes = EmbeddedScenes(config, world, vqgan, clip, fingerprint)
-    embeds, _, _, *told = (x.to(loop.device) for x in Batches(config, scenes, clip).batch(0))
-    mean = loop.ema.transformer.clip_mean
-    drawn = sample(loop.ema.eval(), (told[0], told[1], told[2]))
-    return (float(F.cosine_similarity(drawn - mean, embeds - mean).mean()),
-            float(F.cosine_similarity(told[0] - mean, embeds - mean).mean()))
+    config = {**loop.config, "split": "eval-unclip", "caption_dropout": 0.0, "usual": 1.0}
+    embeds, _, _, *told = (x.to(loop.device) for x in Batches(config, world, clip).batch(0))
+    model = loop.ema.eval()
+    drawn = sample(model, (told[0], told[1], told[2]))
+    drawn, own, true = (model.standardise(x) for x in (drawn, told[0], embeds))
+    return (float(F.cosine_similarity(drawn, true).mean()),
+            float(F.cosine_similarity(own, true).mean()))
 
 
 def write(loop: Loop[UnclipPrior], fingerprint: str, cosine: float, caption: float) -> float:
@@ -131,7 +162,7 @@ def write(loop: Loop[UnclipPrior], fingerprint: str, cosine: float, caption: flo
     millions = sum(p.numel() for p in loop.ema.parameters()) / 1e6
     card = f"""# Embedded unCLIP prior
 
-A transformer from the CLIP's text features to its image embedding, {millions:.1f} M
+A transformer from the CLIP's text features to its image embedding, cell by cell, {millions:.1f} M
 parameters, trained by flow matching on scenes of `training/world` only.
 
 - Command: `python -m training.train_prior`

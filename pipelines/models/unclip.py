@@ -173,10 +173,15 @@ class UnclipDecoder(nn.Module):
 
 
 class UnclipPrior(nn.Module):
-    """Caption to image embedding, in the space of one CLIP.
+    """Caption to image embedding, in the space of one CLIP, whose embedding is a row of cells.
 
     Args:
-        transformer: diffusers' prior, with a state for each token, the text embedding and the time.
+        transformer: diffusers' prior, with one state for each cell (``num_embeddings``) beside the
+            tokens' and the time's (``additional_embeddings``). It sees the numbers of a cell twice:
+            noisy, and as the caption's own embedding has them.
+
+    Source: Ramesh et al. (2022), section 2.2; many states instead of one: Jun and Nichol, "Shap-E:
+    Generating Conditional 3D Implicit Functions" (2023), section 4.2.
     """
 
     def __init__(self, transformer: PriorTransformer) -> None:
@@ -184,30 +189,41 @@ class UnclipPrior(nn.Module):
         self.transformer = transformer
         # SHA-256 of the CLIP that it was trained with; None where that is not known.
         self.clip_sha256: str | None = None
+        config = cast(Any, transformer.config)
+        self.cells, self.numbers = int(config.num_embeddings), int(config.clip_embed_dim)
 
     @property
     def image_dim(self) -> int:
         """Width of the image embedding."""
-        return int(cast(Any, self.transformer.config).embedding_dim)
+        return self.cells * self.numbers
+
+    @property
+    def text_length(self) -> int:
+        """States of tokens that it sees."""
+        return int(cast(Any, self.transformer.config).additional_embeddings) - 1
 
     def standardise(self, image_embeds: Tensor) -> Tensor:
         """Unit-length image embeddings (B, D) to mean 0 and variance 1 over scenes."""
-        return (image_embeds - self.transformer.clip_mean) / self.transformer.clip_std
+        cells = image_embeds.unflatten(1, (self.cells, self.numbers))
+        return ((cells - self.transformer.clip_mean) / self.transformer.clip_std).flatten(1)
 
     def unit(self, standardised: Tensor) -> Tensor:
         """Inverse of ``standardise``, at unit length."""
-        embeds = self.transformer.post_process_latents(standardised)
-        return F.normalize(embeds.float(), dim=-1)
+        cells = standardised.unflatten(1, (self.cells, self.numbers))
+        return F.normalize(self.transformer.post_process_latents(cells).flatten(1).float(), dim=-1)
 
     def predict(self, embeds: Tensor, t: Tensor,
                 condition: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """The clean standardised embeddings (B, D) behind noisy ones (B, D) at times t (B,).
 
-        ``condition`` is what ``text_condition`` returns.
+        ``condition`` is what ``text_condition`` returns, of ``text_length`` tokens.
         """
         text_embeds, states, visible = condition
-        return self.transformer(embeds, t * TIME_STEPS, text_embeds, states, visible,
-                                return_dict=False)[0]
+        seen = [x.unflatten(1, (self.cells, self.numbers))
+                for x in (embeds, self.standardise(text_embeds).to(embeds.dtype))]
+        clean = self.transformer(torch.cat(seen, dim=-1), t * TIME_STEPS,
+                                 states * visible[..., None], return_dict=False)[0]
+        return clean.flatten(1)
 
     def forward(self, embeds: Tensor, t: Tensor, text_embeds: Tensor, states: Tensor,
                 visible: Tensor) -> Tensor:
@@ -226,4 +242,6 @@ def build_decoder(config: Mapping[str, Any]) -> UnclipDecoder:
 
 def build_prior(config: Mapping[str, Any]) -> UnclipPrior:
     """An untrained prior from the arguments of ``PriorTransformer``."""
-    return UnclipPrior(cast(PriorTransformer, PriorTransformer.from_config(dict(config))))
+    # The states of tokens go in with the features. TOML has no word for none.
+    shape = {"added_emb_type": None, "encoder_hid_proj_type": None, **config}
+    return UnclipPrior(cast(PriorTransformer, PriorTransformer.from_config(shape)))
