@@ -194,6 +194,10 @@ class TestPage:
         prompt = page.locator("#paused-prompt textarea, #paused-prompt input")
         expect(prompt).to_have_value(strings.FIRST_PROMPT)
         prompt.fill("a blue car")
+        for _ in range(2):  # shut and opened again, it keeps what was typed
+            page.locator("#paused .label-wrap").click()
+        page.wait_for_timeout(700)  # for the server's answer, which must not change it
+        expect(prompt).to_have_value("a blue car")
         steps = page.get_by_label(strings.PAUSED_STEPS)
         steps.fill(str(step + 2))
         page.locator("#branch").click()

@@ -71,7 +71,7 @@ def build_generate(playground: Playground, page: gr.Blocks, store: PictureStore,
     run_parts = [stage, generate, pause, stop]
     drawn = _connect_run(playground, store, page, prompt, seed, best_of, controls, run_parts)
     if paused is not None:
-        connect_paused(playground, store, page, paused, pause, run_parts, drawn)
+        connect_paused(playground, store, paused, pause, run_parts, drawn)
     # Here and not in the tab of the history, which is not there before it was opened.
     starters = [group.pipeline.title for group in controls if group.init_image is not None]
     offered = starters and playground.history is not None

@@ -83,14 +83,13 @@ def build_paused(playground: Playground) -> PausedParts | None:
                        delete)
 
 
-def connect_paused(playground: Playground, store: PictureStore, page: gr.Blocks,
-                   parts: PausedParts, pause: gr.Button, run_parts: list[Any], drawn: Any) -> None:
+def connect_paused(playground: Playground, store: PictureStore, parts: PausedParts,
+                   pause: gr.Button, run_parts: list[Any], drawn: Any) -> None:
     """Connect the fold and the Pause button.
 
     Args:
         playground: what there is.
         store: where finished pictures are written.
-        page: shows the paused runs when it is loaded.
         parts: the fold.
         pause: puts aside what runs now.
         run_parts: stage, Generate, Pause and Stop.
@@ -99,12 +98,19 @@ def connect_paused(playground: Playground, store: PictureStore, page: gr.Blocks,
     runs = playground.backend.paused
     assert runs is not None
 
-    def listed(request: gr.Request, chosen: str | None) -> list[Any]:
+    def listed(request: gr.Request, chosen: str | None, keep: bool = False) -> list[Any]:
         found = runs.of(visitor_of(request))
         shown = next((run for run in found if run.run_id == chosen), found[0] if found else None)
         choices = [(_line(run), run.run_id) for run in found]
+        about, form, *fields = _shown(shown)
+        if keep and shown is not None and shown.run_id == chosen:
+            fields = [gr.skip()] * len(fields)
         return [gr.update(choices=choices, value=shown.run_id if shown else None,
-                          visible=len(found) > 1), *_shown(shown)]
+                          visible=len(found) > 1), about, form, *fields]
+
+    def listed_again(request: gr.Request, chosen: str | None) -> list[Any]:
+        # What a person has begun to change stays as it is.
+        return listed(request, chosen, keep=True)
 
     def show(request: gr.Request, chosen: str | None) -> list[Any]:
         return _shown(next((run for run in runs.of(visitor_of(request))
@@ -120,12 +126,12 @@ def connect_paused(playground: Playground, store: PictureStore, page: gr.Blocks,
         return listed(request, None)
 
     all_of = [parts.chosen, *parts.shown()]
-    page.load(listed, parts.chosen, all_of, **LIVE)
-    parts.fold.expand(listed, parts.chosen, all_of, **LIVE)
+    # Not when the page is loaded too: the later answer of the two would put back what was typed.
+    parts.fold.expand(listed_again, parts.chosen, all_of, **LIVE)
     parts.chosen.input(show, parts.chosen, parts.shown(), **LIVE)
     parts.delete.click(delete, parts.chosen, all_of, **LIVE)
     pause.click(put_aside, None, None, **LIVE)
-    drawn.then(listed, parts.chosen, all_of, **LIVE)
+    drawn.then(listed_again, parts.chosen, all_of, **LIVE)
     show_stage = """() => {
         if (matchMedia("(max-width: 760px)").matches)
             document.querySelector("#stage").scrollIntoView({behavior: "smooth"});
