@@ -7,7 +7,8 @@ from dataclasses import replace
 import torch
 
 from training.data import World
-from training.drafts import Drafts, usual
+from training.drafts import Drafts
+from training.world.usual import usual
 
 CONFIG = {"denoise": 3, "recall": 2, "denoise_kinds": {"single": 1.0}, "seed": 4,
           "split": "test-drafts"}

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pipelines.models.clip import build
 from training.data import World
-from training.drafts import usual
 from training.patch_code import begin_as_patch_code, patches_of
 from training.train_clip import recall_loss
+from training.world.usual import usual
 
 SIZE_PX = 32
 

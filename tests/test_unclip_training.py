@@ -15,12 +15,12 @@ from pipelines.errors import WeightsError
 from pipelines.models.unclip import UnclipDecoder, UnclipPrior, build_decoder, build_prior
 from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR, SmallLoader
 from training.data import World
-from training.drafts import usual
 from training.export import export_diffusers
 from training.loop import Loop, load_config
 from training.train_decoder import draw, image_condition
 from training.train_prior import Batches, initialised, sample
 from training.unclip_data import flow_loss, flow_times
+from training.world.usual import usual
 
 CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
                           "warmup_steps": 1, "ema_decay": 0.9, "mixed_precision": "no",

@@ -14,6 +14,7 @@ from training.world.atlas import default_atlas
 from training.world.concepts import load_concepts
 from training.world.renderer import Renderer
 from training.world.scenes import Scene, SceneSampler
+from training.world.usual import UsualSampler
 
 PORTUGUESE_SHARE = 0.12
 T = TypeVar("T")
@@ -31,9 +32,10 @@ class World:
         self.by_id = {c.id: c for c in self.concepts}
         self.renderer = Renderer(default_atlas(), self.by_id, device)
 
-    def sampler(self, split: str, **options) -> SceneSampler:
-        """A scene sampler over all concepts; see ``SceneSampler``."""
-        return SceneSampler(self.concepts, split, **options)
+    def sampler(self, split: str, usual: float = 0.0, **options) -> SceneSampler | UsualSampler:
+        """A scene sampler over all concepts; ``usual``: see ``UsualSampler``."""
+        scenes = SceneSampler(self.concepts, split, **options)
+        return UsualSampler(scenes, usual) if usual else scenes
 
     def render(self, scenes: Sequence[Scene], size_px: int, part: int = 32) -> Tensor:
         """Draw scenes: (N, 3, size_px, size_px) float32 in [0, 1]."""

@@ -1,13 +1,10 @@
 """What a guide's gradient and its captions are trained on: unfinished and finished pictures.
 
-A caption leaves open where a thing stands and in which style it is drawn. The average over all of
-that is a blur, and a gradient can only point to one place; so here every caption has one picture.
+A gradient can only point to one place; so here every caption has one picture, the usual one.
 """
 
 from __future__ import annotations
 
-import random
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,22 +13,11 @@ from torch import Tensor
 from pipelines.vocabulary import Vocabulary
 from training.data import World
 from training.denoise import unfinished
-from training.world.scenes import MEDIUM_STYLE, STYLE_WEIGHTS, Scene, place
+from training.world.scenes import Scene
+from training.world.usual import usual
 
 Drawn = tuple[Tensor, Tensor]
 TakenBack = tuple[Tensor, Tensor, Tensor]
-USUAL_STYLE = max(STYLE_WEIGHTS, key=lambda style: STYLE_WEIGHTS[style])
-
-
-def usual(scene: Scene) -> Scene:
-    """The scene with what its caption leaves open as it usually is: style, place, background."""
-    size = scene.objects[0].size
-    boxes = place(scene.kind, scene.relation, len(scene.objects), random.Random(0), size)
-    style = MEDIUM_STYLE.get(scene.medium or "", USUAL_STYLE)
-    objects = tuple(replace(o, style=style, box=box)
-                    for o, box in zip(scene.objects, boxes, strict=True))
-    background = scene.background if scene.say_background else "white"
-    return replace(scene, objects=objects, background=background)
 
 
 class Drafts:

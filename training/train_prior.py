@@ -1,9 +1,9 @@
 """Train the embedded unCLIP's prior: ``python -m training.train_prior``.
 
 Flow matching from noise to the CLIP's image embedding, told the caption by the same CLIP's
-text embedding and token states. Most scenes stand as their captions usually do (``usual`` in
-``training.drafts``): of two things side by side a caption says which is left, not how far. Train it
-again after the CLIP: the run starts afresh then.
+text embedding and token states. Most scenes are as is usual (``training.world.usual``): of two
+things side by side a caption says which is left, not how far. Train it again after the CLIP: the
+run starts afresh then.
 
 Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022),
 section 2.2.
@@ -24,7 +24,6 @@ from pipelines.models.clip import ClipModel
 from pipelines.models.unclip import UnclipPrior, build_prior
 from pipelines.unclip_drawing import text_condition
 from training.data import World, prefetched
-from training.drafts import usual
 from training.export import export_diffusers
 from training.loop import Loop, parse_arguments
 from training.unclip_data import flow_loss, flow_times, load_clip
@@ -45,16 +44,14 @@ class Batches:
     def __init__(self, config: dict[str, Any], world: World, clip: ClipModel) -> None:
         self.config, self.world, self.clip = config, world, clip
         self.sampler = world.sampler(config["split"], kinds=config["kinds"],
-                                     coloured=config["coloured"])
+                                     coloured=config["coloured"], usual=config["usual"])
 
     @torch.no_grad()
     def embeds(self, first: int, count: int, rng: random.Random) -> tuple[list[str], Tensor]:
         """Captions and unit-length image embeddings (count, D) of scenes from ``first`` on."""
         scenes = [self.sampler.sample(first + k) for k in range(count)]
         captions = [self.world.caption(scene, rng.getrandbits(30)) for scene in scenes]
-        drawn = [usual(scene) if rng.random() < self.config["usual"] else scene
-                 for scene in scenes]
-        pixels = self.world.render(drawn, self.clip.image_size).to(self.clip.device)
+        pixels = self.world.render(scenes, self.clip.image_size).to(self.clip.device)
         with torch.autocast(self.clip.device.type, torch.bfloat16):
             return captions, self.clip.encode_image(pixels).float().cpu()
 

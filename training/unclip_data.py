@@ -39,8 +39,8 @@ class EmbeddedScenes:
     """A growing store of scenes: their codes, and their pictures' embeddings by the CLIP.
 
     Args:
-        config: a trainer's, with ``split``, ``chunk``, ``kinds``, ``coloured``, ``newest``,
-            ``fresh_every``, ``batch_size`` and ``seed``.
+        config: a trainer's, with ``split``, ``chunk``, ``kinds``, ``coloured``, ``usual``,
+            ``newest``, ``fresh_every``, ``batch_size`` and ``seed``.
         world: draws the scenes.
         vqgan: makes the codes.
         clip: makes the embeddings.
@@ -51,7 +51,8 @@ class EmbeddedScenes:
                  fingerprint: str) -> None:
         self.config, self.world, self.clip = config, world, clip
         self.store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
-                               kinds=config["kinds"], coloured=config["coloured"])
+                               kinds=config["kinds"], coloured=config["coloured"],
+                               usual=config["usual"])
         self.folder = self.store.folder / f"embeds-{fingerprint[:12]}"
         self.folder.mkdir(exist_ok=True)
         self._embeds: list[Tensor] = []
