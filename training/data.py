@@ -46,14 +46,18 @@ class World:
             ]
         )
 
-    def caption(self, scene: Scene, salt: int = 0, language: str | None = None) -> str:
-        """One caption of a scene; another ``salt`` gives another paraphrase."""
+    def caption(self, scene: Scene, salt: int = 0, language: str | None = None,
+                in_order: bool = False) -> str:
+        """One caption of a scene; another ``salt`` gives another paraphrase.
+
+        ``in_order``: see ``training.world.captions.caption``.
+        """
         from training.world.captions import caption
 
         rng = random.Random(f"{scene.seed}/{salt}")
         if language is None:
             language = "pt" if rng.random() < PORTUGUESE_SHARE else "en"
-        return caption(scene, self.by_id, rng, language)
+        return caption(scene, self.by_id, rng, language, in_order)
 
 
 def prefetched(make: Callable[[int], T], start: int) -> Iterator[T]:

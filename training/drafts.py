@@ -40,7 +40,7 @@ class Drafts:
             for part in ("-unfinished", "-recall"))
 
     def _pictures(self, scenes: list[Scene], salt: int) -> Drawn:
-        ids = self.vocabulary([self.world.caption(scene, salt) for scene in scenes],
+        ids = self.vocabulary([self.world.caption(scene, salt, in_order=True) for scene in scenes],
                               context_length=32)
         if not scenes:
             return torch.zeros(0, 3, self.size_px, self.size_px), ids

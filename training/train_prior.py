@@ -27,6 +27,7 @@ from training.data import World, prefetched
 from training.export import export_diffusers
 from training.loop import Loop, parse_arguments
 from training.unclip_data import flow_loss, flow_times, load_clip
+from training.world.usual import is_usual
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
@@ -50,7 +51,8 @@ class Batches:
     def embeds(self, first: int, count: int, rng: random.Random) -> tuple[list[str], Tensor]:
         """Captions and unit-length image embeddings (count, D) of scenes from ``first`` on."""
         scenes = [self.sampler.sample(first + k) for k in range(count)]
-        captions = [self.world.caption(scene, rng.getrandbits(30)) for scene in scenes]
+        captions = [self.world.caption(scene, rng.getrandbits(30), in_order=is_usual(scene))
+                    for scene in scenes]
         pixels = self.world.render(scenes, self.clip.image_size).to(self.clip.device)
         with torch.autocast(self.clip.device.type, torch.bfloat16):
             return captions, self.clip.encode_image(pixels).float().cpu()

@@ -19,6 +19,7 @@ from training.codes import CodeStore
 from training.data import World
 from training.export import WEIGHTS_DIR
 from training.loop import RUNS_DIR
+from training.world.usual import is_usual
 
 FOLDER = "clip-guide"
 
@@ -102,8 +103,9 @@ class EmbeddedScenes:
 
     def captions(self, rows: list[int], rng: random.Random) -> list[str]:
         """A new paraphrase of each scene."""
-        return [self.world.caption(self.store.sampler.sample(i), rng.randrange(1 << 30))
-                for i in rows]
+        scenes = [self.store.sampler.sample(i) for i in rows]
+        return [self.world.caption(scene, rng.randrange(1 << 30), in_order=is_usual(scene))
+                for scene in scenes]
 
     def embeds(self, rows: list[int]) -> Tensor:
         """Unit-length image embeddings (N, D) of the scenes with these numbers."""

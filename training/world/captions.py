@@ -29,7 +29,8 @@ _P_PHOTO_PORTRAIT = 0.3
 
 
 def caption(
-    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str = "en"
+    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str = "en",
+    in_order: bool = False,
 ) -> str:
     """Says what a scene shows, in one of many ways.
 
@@ -38,6 +39,7 @@ def caption(
         concepts: Concepts by id.
         rng: Source of randomness; the same state gives the same caption.
         language: "en" or "pt".
+        in_order: Name things side by side in the scene's order, and not in any.
 
     Returns:
         A lower-case caption without line breaks, such as "a photo of a dog right of a bench".
@@ -53,7 +55,7 @@ def caption(
     if closeup:
         clause, medium_said = str(things[0]), False
     else:
-        clause, medium_said = _clause(scene, things, concepts, rng, words, language)
+        clause, medium_said = _clause(scene, things, concepts, rng, words, language, in_order)
     fronted = False
     if scene.say_background and _shows_background(scene):
         join = words["places"]["joins"].pick(rng)
@@ -103,6 +105,7 @@ def _clause(
     rng: random.Random,
     words: Mapping[str, Any],
     language: str,
+    in_order: bool,
 ) -> tuple[str, bool]:
     """What is seen, and whether that already names the medium ("a neon cat")."""
     if scene.kind == "count":
@@ -117,12 +120,12 @@ def _clause(
     if len(things) == 1:
         return str(things[0]), False
     if scene.kind == "group" or len(things) > 2:
-        order = rng.sample(things, len(things))
+        order = list(things) if in_order else rng.sample(things, len(things))
         join, last = words["group_joins"].pick(rng)
         return join.join(map(str, order[:-1])) + last + str(order[-1]), False
     first, second = things
     if scene.relation is None:
-        if rng.random() < 0.5:
+        if not in_order and rng.random() < 0.5:
             first, second = second, first
         template = _sentence(words["pair_templates"].pick(rng), words["pair_default"], things)
         return template.format(a=first, b=second), False

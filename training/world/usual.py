@@ -1,7 +1,9 @@
 """Scenes with what their captions leave open as it usually is.
 
 A caption leaves open where a thing stands and in which style it is drawn. The average over all of
-that is a blur; where every caption has one picture there is something sharp to learn.
+that is a blur; where every caption has one picture there is something sharp to learn. Captions of
+such scenes therefore name things side by side from left to right (``in_order`` of
+``training.world.captions``).
 """
 
 from __future__ import annotations
@@ -23,6 +25,11 @@ def usual(scene: Scene) -> Scene:
                     for o, box in zip(scene.objects, boxes, strict=True))
     background = scene.background if scene.say_background else "white"
     return replace(scene, objects=objects, background=background)
+
+
+def is_usual(scene: Scene) -> bool:
+    """Whether nothing that the caption leaves open is out of the usual."""
+    return scene == usual(scene)
 
 
 class UsualSampler:
