@@ -39,11 +39,14 @@ def plain_loop(decoder: UnclipDecoder, text: str, image: torch.Tensor, noise: to
     states, visible = decoder.caption_encoder(ids, condition)
     scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=1.0)
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / STEPS, STEPS).tolist())
-    places = decoder.get_buffer("places").expand(2 * count, -1, -1, -1)
+    told_cells = [decoder.get_buffer("places").expand(2 * count, -1, -1, -1)]
+    if decoder.told_by_cell:
+        by_cell = condition.unflatten(1, (decoder.cells, decoder.cells, -1))
+        told_cells.append(by_cell.permute(0, 3, 1, 2))
     x = noise
     for t in scheduler.timesteps:
         cells = F.pixel_unshuffle(torch.cat([x, x]), 2)
-        sample = decoder.unet(torch.cat([cells, places], dim=1), t, states,
+        sample = decoder.unet(torch.cat([cells, *told_cells], dim=1), t, states,
                               class_labels=condition, encoder_attention_mask=visible,
                               return_dict=False)[0]
         told, untold = F.pixel_shuffle(sample, 2).chunk(2)

@@ -21,7 +21,7 @@ TRANSFORMER = TransformerConfig(text_vocab_size=3072, codebook_size=16, digits=2
                                 dim=32, depth=2, heads=2, code_dim=16, head_dim=32)
 
 UNCLIP_DECODER = {
-    "unet": {"sample_size": 4, "in_channels": 20, "out_channels": 12, "block_out_channels": [32],
+    "unet": {"sample_size": 4, "in_channels": 22, "out_channels": 12, "block_out_channels": [32],
              "down_block_types": ["CrossAttnDownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D"],
              "layers_per_block": 1, "attention_head_dim": 2, "cross_attention_dim": 32,
              "use_linear_projection": True, "class_embed_type": "projection",

@@ -190,11 +190,7 @@ def test_a_cell_is_told_its_own_numbers_of_the_embedding() -> None:
     torch.manual_seed(0)
     side = UNCLIP_DECODER["unet"]["sample_size"]
     numbers, width = 2, 2 * side**2
-    unet = UNCLIP_DECODER["unet"] | {
-        "in_channels": UNCLIP_DECODER["unet"]["in_channels"] + numbers,
-        "projection_class_embeddings_input_dim": width}
-    encoder = UNCLIP_DECODER["caption_encoder"] | {"image_dim": width}
-    model = build_decoder({"unet": unet, "caption_encoder": encoder})
+    model = build_decoder(UNCLIP_DECODER)
     assert model.told_by_cell
     seen: list[torch.Tensor] = []
     model.unet.conv_in.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
