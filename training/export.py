@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pipelines.checkpoints.int8 import to_int8
+
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "assets" / "weights"
 
 
@@ -22,6 +24,7 @@ def export(
     config: dict[str, Any],
     card: str,
     folder: Path = WEIGHTS_DIR,
+    int8: bool = False,
 ) -> Path:
     """Save a model as fp16 safetensors beside its configuration and card.
 
@@ -32,12 +35,14 @@ def export(
         config: arguments of that builder and whatever else the loader needs.
         card: text of the model card, Markdown.
         folder: where the weights live.
+        int8: large matrices in 8 bits.
 
     Returns:
         Path of the weights file.
     """
     target = folder / name
-    _save_half(model.state_dict(), target / "model.safetensors")
+    state_dict = to_int8(model.state_dict()) if int8 else model.state_dict()
+    _save_half(state_dict, target / "model.safetensors")
     description = {"architecture": architecture, "config": config}
     (target / "config.json").write_text(json.dumps(description, indent=2) + "\n")
     (target / "README.md").write_text(card.strip() + "\n")

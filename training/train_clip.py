@@ -182,7 +182,8 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     if config.get("denoise") or config.get("recall"):
         drafts = Drafts(config, world, pairs.size_px)
     if config.get("patch_code") and drafts is not None:
-        begin_as_patch_code(module.visual, drafts.finished(config["patch_code"])[0])
+        visual: Any = module.visual
+        begin_as_patch_code(visual, drafts.finished(config["patch_code"])[0])
         module.visual.requires_grad_(not config["pictures_fixed"])
     loop = Loop(config, module)
     if loop.device.type == "cpu":
@@ -268,6 +269,7 @@ def finish(loop: Loop[CLIP], world: World, config: dict[str, Any]) -> dict[str, 
         "clip",
         {**config["model"], "mean": STATISTICS[0], "std": STATISTICS[1]},
         card,
+        int8=config.get("int8", False),
     )
     print(f"{config['name']}: {figures}; weights exported")
     return figures

@@ -12,6 +12,7 @@ from open_clip import CLIP
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pipelines.checkpoints.int8 import from_int8
 from pipelines.models.clip import ClipModel, build, image_size
 from pipelines.models.vqgan import VQGAN
 from pipelines.vocabulary import Vocabulary
@@ -30,7 +31,7 @@ def load_clip() -> tuple[ClipModel, str]:
     config = json.loads((folder / "config.json").read_text())["config"]
     module = cast(CLIP, build(config))
     path = folder / "model.safetensors"
-    module.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    module.load_state_dict({k: v.float() for k, v in from_int8(load_file(path)).items()})
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
     clip = ClipModel(module, Vocabulary.load(), image_size(config), config["mean"], config["std"])
     return cast(ClipModel, clip.eval().requires_grad_(False)), fingerprint

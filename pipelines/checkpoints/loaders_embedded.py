@@ -1,6 +1,7 @@
 """Easel's own format: ``config.json`` and ``model.safetensors``.
 
-``config.json`` holds ``{"architecture": NAME, "config": {…}}``.
+``config.json`` holds ``{"architecture": NAME, "config": {…}}``. Large matrices may be in 8 bits
+(``pipelines.checkpoints.int8``).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any, cast
 from torch import nn
 
 from pipelines.checkpoints.catalogue import CatalogueEntry
-from pipelines.errors import WeightsError
+from pipelines.checkpoints.int8 import from_int8
 from pipelines.checkpoints.loaders import WithoutRandomNumbers, fill, missing_file, read_safetensors
+from pipelines.errors import WeightsError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -86,7 +88,7 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     """
     name, config = _read_config(folder / CONFIG, entry.id)
     kind = architecture(name)
-    state_dict = read_safetensors(folder / WEIGHTS, entry.id)
+    state_dict = from_int8(read_safetensors(folder / WEIGHTS, entry.id))
     try:
         with WithoutRandomNumbers():
             module = kind.build(config)
