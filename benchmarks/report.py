@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.results import RESULTS_DIR, read_results
 from benchmarks.tasks import TASKS
+from benchmarks.zero_shot import lab_table
 
 HEADINGS = {"single_object": "single", "two_objects": "two", "counting": "counting",
             "colours": "colours", "position": "position", "attribution": "attribution"}
@@ -95,6 +96,17 @@ def speed_table(results: Mapping[str, Any]) -> str:
     return _table([str(results["machine"]["cpu"]), "measured", "share of the bound"], rows)
 
 
+def search_table(results: Mapping[str, Any]) -> str:
+    """The search over random vectors, and the indexing of a folder, as Markdown."""
+    rows = [[f"{row['vectors']:,}", f"{row['served']['median_ms']:.1f} ms",
+             f"{row['plain_numpy']['median_ms']:.1f} ms", f"{row['times_plain_numpy']:.1f}",
+             f"{row['recall_at_10']:.3f}"] for row in results["search"]]
+    embedding = results["embedding"]
+    return _table(["vectors", "a query, median", "plain NumPy", "times as fast", "recall@10"],
+                  rows) + (f"\n\nA folder of {embedding['pictures']:,} pictures is indexed at "
+                           f"{100 * embedding['share']:.0f} % of the CLIP's own rate.")
+
+
 def report(folder: Path = RESULTS_DIR) -> str:
     """All tables that there are results for, as Markdown."""
     parts = []
@@ -104,4 +116,8 @@ def report(folder: Path = RESULTS_DIR) -> str:
         parts.append(models_table(models))
     if speed := read_results(folder / "speed.json"):
         parts.append(speed_table(speed))
+    if lab := read_results(folder / "lab.json"):
+        parts.append(lab_table(lab))
+    if search := read_results(folder / "search.json"):
+        parts.append(search_table(search))
     return "\n\n".join(part for part in parts if part)

@@ -10,7 +10,7 @@ Source: Radford et al., "Learning Transferable Visual Models From Natural Langua
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -146,26 +146,25 @@ def rounded(value: Any) -> Any:
     return {k: rounded(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def lab_table(figures: dict[str, Any]) -> str:
-    """The figures as Markdown for the README."""
-    names = list(figures)
-    lines = [f"| percent | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
+def lab_table(figures: Mapping[str, Any]) -> str:
+    """The figures as Markdown for the README: a column a CLIP, with the shares in percent."""
+    first = next(iter(figures.values()))
+    labels, scenes = first["zero_shot"]["labels"], first["retrieval"]["scenes"]
+    lines = [f"| top-1 / top-5 in percent, {labels} labels | {' | '.join(figures)} |",
+             f"| --- |{' --- |' * len(figures)}"]
 
-    def row(title: str, *values: float) -> None:
-        lines.append(f"| {title} | " + " | ".join(f"{100 * v:.1f}" for v in values) + " |")
+    def row(title: str, pairs: Iterable[tuple[float, float]]) -> None:
+        cells = " | ".join(f"{100 * one:.1f} / {100 * five:.1f}" for one, five in pairs)
+        lines.append(f"| {title} | {cells} |")
 
-    count = figures[names[0]]["zero_shot"]["labels"]
     for kind, said in (("one_template", "one template"), ("four_templates", "four averaged")):
-        for top in ("top1", "top5"):
-            row(f"zero-shot over {count} labels, all media, {said}: {top}",
-                *(figures[n]["zero_shot"][kind][top] for n in names))
-    for medium in figures[names[0]]["zero_shot"]["four_templates"]["media"]:
-        for top in ("top1", "top5"):
-            row(f"– medium {medium}: {top}",
-                *(figures[n]["zero_shot"]["four_templates"]["media"][medium][top] for n in names))
+        row(f"all media, {said}", ((f["zero_shot"][kind]["top1"], f["zero_shot"][kind]["top5"])
+                                   for f in figures.values()))
+    for medium in first["zero_shot"]["one_template"]["media"]:
+        shares = [f["zero_shot"]["one_template"]["media"][medium] for f in figures.values()]
+        row("no medium" if medium == PLAIN else medium, ((s["top1"], s["top5"]) for s in shares))
     for way in ("text_to_picture", "picture_to_text"):
-        for rank in ("r1", "r5"):
-            scenes = figures[names[0]]["retrieval"]["scenes"]
-            row(f"retrieval among {scenes:,} scenes, {way.replace('_', ' ')}: "
-                f"R@{rank[1]}", *(figures[n]["retrieval"][f"{way}_{rank}"] for n in names))
+        row(f"{way.replace('_', ' ')} among {scenes:,} scenes, R@1 / R@5",
+            ((f["retrieval"][f"{way}_r1"], f["retrieval"][f"{way}_r5"])
+             for f in figures.values()))
     return "\n".join(lines)

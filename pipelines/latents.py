@@ -41,7 +41,7 @@ class NormalisedDescent(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """Take one step; elements of more than ``LARGEST_SHARE`` are cut to it."""
         for group in self.param_groups:
             for parameter in group["params"]:

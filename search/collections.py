@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from history.listing import list_pictures, listing_state
 from history.store import History
 from pipelines.errors import InvalidRequest
 from search.files import SUFFIXES, PictureFile, list_folder
 
 UPLOADS_S = 86_400  # as long as the uploaded files themselves are kept
-HISTORY_PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,14 @@ class Collection:
         title: what people call it.
         folder: of its indexes, one a CLIP.
         files: lists its pictures as they are now.
+        state: quicker than listing them, says whether they are others than before; None where
+            only listing tells.
     """
 
     title: str
     folder: Path
     files: Callable[[], Sequence[PictureFile]]
+    state: Callable[[], Hashable] | None = None
 
 
 def _place(data_dir: Path, kind: str, name: str) -> Path:
@@ -104,23 +107,18 @@ def upload_collection(paths: Sequence[Path], owner: str, data_dir: Path) -> Coll
                 shutil.rmtree(old, ignore_errors=True)
         except OSError:  # another process removed it
             continue
-    return Collection("Uploaded pictures", place, files)
+    return Collection("Uploaded pictures", place, files, lambda: tuple(files()))
 
 
 def history_collection(history: History, owner: str, data_dir: Path) -> Collection:
     """The history of one owner, without what lies among the deleted pictures."""
     def files() -> list[PictureFile]:
-        found, number = [], 1
-        while True:
-            page = history.page(owner, number=number, size=HISTORY_PAGE)
-            # A file of the history never changes; its time would, when the same is drawn again.
-            found += [PictureFile(p.id, p.path, p.size_bytes, int(p.created_s * 1e9), p.created_s,
-                                  p.pipeline, p.prompt) for p in page.pictures]
-            if number >= page.pages:
-                return list({file.key: file for file in found}.values())
-            number += 1
+        # A file of the history never changes; its time would, when the same is drawn again.
+        return [PictureFile(p.id, p.path, p.size_bytes, int(p.created_s * 1e9), p.created_s,
+                            p.pipeline, p.prompt) for p in list_pictures(history, owner)]
 
-    return Collection("My history", _place(data_dir, "history", owner), files)
+    return Collection("My history", _place(data_dir, "history", owner), files,
+                      lambda: listing_state(history, owner))
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from pipelines.errors import SearchIndexError
+from pipelines.errors import IndexInUse, IndexOutdated, SearchIndexError
 
 DATABASE = "index.sqlite"
 LOCK = "lock.sqlite"
+DAMAGED = ("The search index is damaged: make it again with rebuild; the pictures themselves are "
+           "not touched.")
 SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE pictures (row INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, path TEXT NOT NULL,
@@ -30,6 +32,24 @@ def connect(folder: Path) -> sqlite3.Connection:
     return database
 
 
+@contextlib.contextmanager
+def reading(folder: Path) -> Iterator[sqlite3.Connection]:
+    """The database of an index for a query; what goes wrong is said in a sentence.
+
+    Raises:
+        SearchIndexError: another program holds it.
+        IndexOutdated: it is damaged or gone.
+    """
+    try:
+        with closing(connect(folder)) as database:
+            yield database
+    except (OSError, sqlite3.Error) as error:
+        if "locked" in str(error):
+            raise SearchIndexError("The search index is in use by another program: try again in a "
+                                   "moment.") from error
+        raise IndexOutdated(DAMAGED) from error
+
+
 def reason_of(error: BaseException) -> str:
     """Why the disk or the database refused, for a sentence."""
     return (getattr(error, "strerror", None) or str(error)).lower()
@@ -40,7 +60,8 @@ def only_writer(collection: Path) -> Iterator[None]:
     """Hold a collection against a second run of indexing; a crash lets it go.
 
     Raises:
-        SearchIndexError: another run holds it, or the folder cannot be made.
+        IndexInUse: another run holds it.
+        SearchIndexError: the folder cannot be made.
     """
     try:
         collection.mkdir(parents=True, exist_ok=True)
@@ -53,6 +74,6 @@ def only_writer(collection: Path) -> Iterator[None]:
         try:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error:
-            raise SearchIndexError("These pictures are being indexed already: try again when "
-                                   "that is done.") from None
+            raise IndexInUse("These pictures are being indexed already: try again when that is "
+                             "done.") from None
         yield

@@ -6,6 +6,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from pipelines.errors import InvalidRequest
 from search.snapshot import Snapshot
@@ -26,24 +28,6 @@ class DuplicatesProgress:
 
     share: float
     groups: tuple[tuple[int, ...], ...] = ()
-
-
-class _Groups:
-    """Disjoint sets with path halving."""
-
-    def __init__(self, count: int) -> None:
-        self.parent = list(range(count))
-
-    def root(self, item: int) -> int:
-        parent = self.parent
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    def join(self, first: int, second: int) -> None:
-        a, b = sorted((self.root(first), self.root(second)))
-        self.parent[b] = a
 
 
 def near_duplicates(snapshot: Snapshot, threshold: float = 0.97, mask: np.ndarray | None = None,
@@ -69,7 +53,7 @@ def near_duplicates(snapshot: Snapshot, threshold: float = 0.97, mask: np.ndarra
     if count > MAX_PICTURES:
         raise InvalidRequest(f"Near-duplicates are looked for among at most {MAX_PICTURES:,} "
                              "pictures: narrow them down by date or generator.", "threshold")
-    groups, blocks = _Groups(count), range(0, count, BLOCK)
+    groups, blocks = np.arange(count), range(0, count, BLOCK)
     pairs, seen = max(1, len(blocks) * (len(blocks) + 1) // 2), 0
     for start in blocks:
         rows = snapshot.features(positions[start:start + BLOCK])
@@ -77,14 +61,35 @@ def near_duplicates(snapshot: Snapshot, threshold: float = 0.97, mask: np.ndarra
             columns = rows if other == start else snapshot.features(positions[other:other + BLOCK])
             # Rounding puts a picture and its copy a little below 1.
             alike = rows @ columns.T >= threshold - 1e-6
-            for a, b in zip(*np.nonzero(np.triu(alike, 1) if other == start else alike),
-                            strict=True):
-                groups.join(start + int(a), other + int(b))
+            first, second = np.nonzero(np.triu(alike, 1) if other == start else alike)
+            if len(first):
+                groups = _joined(groups, start + first, other + second)
             seen += 1
             yield DuplicatesProgress(seen / pairs)
-    members: dict[int, list[int]] = {}
-    for item in range(count):
-        members.setdefault(groups.root(item), []).append(int(positions[item]))
-    found = sorted((tuple(m) for m in members.values() if len(m) > 1),
+    order = np.argsort(groups, kind="stable")
+    members = np.split(positions[order], np.flatnonzero(np.diff(groups[order])) + 1)
+    found = sorted((tuple(m.tolist()) for m in members if len(m) > 1),
                    key=lambda group: (-len(group), group))
     yield DuplicatesProgress(1.0, tuple(found))
+
+
+def _joined(groups: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Groups after pairs were linked.
+
+    Args:
+        groups: (N,) int64, for each picture the first member of its group.
+        first: (P,) int64, one picture of each pair.
+        second: (P,) int64, the other one.
+
+    Returns:
+        (N,) int64.
+    """
+    known, places = np.unique(groups[np.concatenate([first, second])], return_inverse=True)
+    links = coo_array((np.ones(len(first), np.float32), (places[:len(first)], places[len(first):])),
+                      shape=(len(known), len(known)))
+    count, parts = connected_components(links, directed=False)
+    least = np.full(count, len(groups))
+    np.minimum.at(least, parts, known)
+    joined = np.arange(len(groups))
+    joined[known] = least[parts]
+    return joined[groups]

@@ -55,6 +55,7 @@ class Decoded:
         pipeline: who drew it, "" where not known.
         prompt: of what, "" where not known.
         reason: one sentence about what is wrong, "" where nothing is.
+        refused: whether the disk is at fault and not the picture, so that another try may succeed.
     """
 
     file: PictureFile
@@ -62,6 +63,7 @@ class Decoded:
     pipeline: str = ""
     prompt: str = ""
     reason: str = ""
+    refused: bool = False
 
 
 def list_folder(folder: Path) -> list[PictureFile]:
@@ -120,7 +122,7 @@ def decode(file: PictureFile, side_px: int) -> Decoded:
         return Decoded(file, None, reason=str(error))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        return Decoded(file, None, reason=f"The file cannot be read: {reason}.")
+        return Decoded(file, None, reason=f"The file cannot be read: {reason}.", refused=True)
     pipeline, prompt = file.pipeline, file.prompt
     if (pipeline is None or prompt is None) and data.startswith(b"\x89PNG"):
         read = picture_facts(data)

@@ -17,14 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import SearchIndexError
-from search.database import DATABASE, SCHEMA, connect, reason_of
-from search.snapshot import Item, Snapshot
+from pipelines.errors import IndexOutdated, SearchIndexError
+from search.database import DAMAGED, DATABASE, SCHEMA, connect, reading, reason_of
+from search.snapshot import Item, Snapshot, grown
 
 VERSION = 1
 SQUEEZE_SHARE = 0.25  # of dead rows among all, from which a new generation pays
-DAMAGED = ("The search index is damaged: make it again with rebuild; the pictures themselves are "
-           "not touched.")
 
 
 class VectorIndex:
@@ -34,7 +32,7 @@ class VectorIndex:
         folder: of the index.
 
     Raises:
-        SearchIndexError: it cannot be read.
+        IndexOutdated: it cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,16 +55,13 @@ class VectorIndex:
         return cls(folder)
 
     def _facts(self) -> dict[str, str]:
-        try:
-            if not (self.folder / DATABASE).is_file():
-                raise FileNotFoundError
-            with closing(connect(self.folder)) as database:
-                facts = dict(database.execute("SELECT name, value FROM facts"))
-            if {"version", "model_id", "fingerprint", "dim", "generation", "rows"} <= facts.keys():
-                return facts
-        except (OSError, sqlite3.Error):
-            pass
-        raise SearchIndexError(DAMAGED)
+        if not (self.folder / DATABASE).is_file():  # opening it would make it
+            raise IndexOutdated(DAMAGED)
+        with reading(self.folder) as database:
+            facts = dict(database.execute("SELECT name, value FROM facts"))
+        if {"version", "model_id", "fingerprint", "dim", "generation", "rows"} <= facts.keys():
+            return facts
+        raise IndexOutdated(DAMAGED)
 
     def _mapped(self, facts: dict[str, str]) -> np.ndarray:
         """The vectors that the facts name: (rows, D) float32."""
@@ -77,10 +72,18 @@ class VectorIndex:
             return np.memmap(self._vectors_path(generation), np.float32, "r",
                              shape=(rows, self.dim))
         except (OSError, ValueError):
-            raise SearchIndexError(DAMAGED) from None
+            raise IndexOutdated(DAMAGED) from None
 
     def _vectors_path(self, generation: int) -> Path:
         return self.folder / f"vectors-{generation}.f32"
+
+    def check(self) -> None:
+        """See that the vectors are there.
+
+        Raises:
+            IndexOutdated: their file is missing or shorter than the database says.
+        """
+        self._mapped(self._facts())
 
     def change(self) -> int:
         """How many commits there were; a snapshot of another number is out of date."""
@@ -88,18 +91,18 @@ class VectorIndex:
 
     def known(self) -> dict[str, tuple[int, int]]:
         """Size and time of every picture by key, the unreadable ones too."""
-        with closing(connect(self.folder)) as database:
+        with reading(self.folder) as database:
             rows = database.execute("SELECT key, size_bytes, mtime_ns FROM pictures UNION ALL "
                                     "SELECT key, size_bytes, mtime_ns FROM unreadable")
             return {key: (size, mtime) for key, size, mtime in rows}
 
     def unreadable(self) -> list[tuple[str, str]]:
         """Key and reason of every file that could not be read."""
-        with closing(connect(self.folder)) as database:
+        with reading(self.folder) as database:
             return database.execute("SELECT key, reason FROM unreadable ORDER BY key").fetchall()
 
     def __len__(self) -> int:
-        with closing(connect(self.folder)) as database:
+        with reading(self.folder) as database:
             return int(database.execute("SELECT count(*) FROM pictures").fetchone()[0])
 
     def add(self, items: Sequence[Item], vectors: np.ndarray,
@@ -146,30 +149,44 @@ class VectorIndex:
         if rows and (rows - len(self)) / rows > SQUEEZE_SHARE:
             self._squeeze()
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, before: Snapshot | None = None) -> Snapshot:
         """The index as it stands.
 
+        Args:
+            before: how it stood earlier; where pictures only came since, theirs alone are read.
+
         Raises:
-            SearchIndexError: a file is missing or shorter than the database says.
+            IndexOutdated: a file is missing or shorter than the database says.
         """
-        with closing(connect(self.folder)) as database:
+        with reading(self.folder) as database:
             database.execute("BEGIN")
             facts = dict(database.execute("SELECT name, value FROM facts"))
-            table = database.execute(
-                "SELECT row, created_s, pipeline FROM pictures ORDER BY row").fetchall()
+            if before is not None and not self._only_grew(database, facts, before):
+                before = None
+            first = 0 if before is None else len(before.vectors)
+            table = database.execute("SELECT row, created_s, pipeline FROM pictures "
+                                     "WHERE row >= ? ORDER BY row", (first,)).fetchall()
         try:
             vectors = self._mapped(facts)
         except SearchIndexError:  # or another process squeezed the index since the facts were read
             if self._facts()["generation"] == facts["generation"]:
                 raise
             return self.snapshot()
-        names = sorted({pipeline for _, _, pipeline in table})
-        codes = {name: code for code, name in enumerate(names)}
-        return Snapshot(
-            self.folder, int(facts["generation"]), int(facts["change"]), vectors,
-            np.array([row for row, _, _ in table], np.int64),
-            np.array([created for _, created, _ in table], np.float64),
-            np.array([codes[pipeline] for _, _, pipeline in table], np.int32), tuple(names))
+        if before is None:
+            before = Snapshot.empty(self.folder, self.dim)
+        return grown(before, int(facts["generation"]), int(facts["change"]), vectors, table)
+
+    @staticmethod
+    def _only_grew(database: sqlite3.Connection, facts: dict[str, str], before: Snapshot) -> bool:
+        """Whether nothing that a snapshot shows was removed.
+
+        Rows are appended and never taken again, so as many below the old end are the same ones.
+        """
+        if int(facts["generation"]) != before.generation:
+            return False
+        left, = database.execute("SELECT count(*) FROM pictures WHERE row < ?",
+                                 (len(before.vectors),)).fetchone()
+        return left == len(before)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

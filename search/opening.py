@@ -29,8 +29,7 @@ def find_index(collection: Path, model_id: str, fingerprint: str) -> VectorIndex
     """The index of a collection by a CLIP as it is now, None where there is none yet.
 
     Raises:
-        IndexOutdated: there is one, of other weights or another version.
-        SearchIndexError: there is one, damaged.
+        IndexOutdated: there is one, of other weights, of another version or damaged.
     """
     folder = index_folder(collection, model_id, fingerprint)
     if not (folder / DATABASE).exists():
@@ -59,13 +58,13 @@ def open_index(collection: Path, model_id: str, fingerprint: str, dim: int,
 
     Raises:
         IndexOutdated: as ``find_index``, without ``rebuild``.
-        SearchIndexError: it is damaged, without ``rebuild``, or cannot be made.
+        SearchIndexError: it cannot be made.
     """
     folder = index_folder(collection, model_id, fingerprint)
     try:
         index = find_index(collection, model_id, fingerprint)
         if index is not None and index.dim == dim:
-            index.snapshot()  # whether its vectors are there
+            index.check()
             return index
         if index is not None and not rebuild:
             raise IndexOutdated("The index of these pictures has vectors of another length: allow "

@@ -77,8 +77,8 @@ class Searcher:
         """A collection as it was indexed by a CLIP.
 
         Raises:
-            IndexOutdated: it was indexed with other weights or by another version.
-            SearchIndexError: it is damaged, or was not indexed yet.
+            IndexOutdated: the index is of other weights, of another version or damaged.
+            SearchIndexError: the collection was not indexed yet.
         """
         index = find_index(collection.folder, clip.model_id, clip.fingerprint)
         if index is None:
@@ -90,7 +90,7 @@ class Searcher:
         with self._lock:
             kept = self._snapshots.get(index.folder)
         if kept is None or kept.change != index.change():
-            kept = index.snapshot()
+            kept = index.snapshot(kept)
         with self._lock:
             self._snapshots[index.folder] = kept
             self._snapshots.move_to_end(index.folder)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from search.database import connect
+from pipelines.errors import SearchIndexError
+from search.database import reading
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,12 @@ class Snapshot:
     pipelines: np.ndarray
     pipeline_names: tuple[str, ...]
 
+    @classmethod
+    def empty(cls, folder: Path, dim: int) -> Snapshot:
+        """A snapshot without pictures."""
+        return cls(folder, 0, 0, np.zeros((0, dim), np.float32), np.zeros(0, np.int64),
+                   np.zeros(0, np.float64), np.zeros(0, np.int32), ())
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -74,10 +80,16 @@ class Snapshot:
         return places[there]
 
     def items(self, picks: Sequence[int]) -> list[Item]:
-        """Facts of the pictures at some positions, in that order."""
+        """Facts of the pictures at some positions, in that order.
+
+        Raises:
+            SearchIndexError: one of them was removed meanwhile.
+        """
         rows = [int(self.rows[pick]) for pick in picks]
         found: dict[int, Item] = {}
-        with closing(connect(self.folder)) as database:
+        with reading(self.folder) as database:
+            database.execute("BEGIN")
+            now, = database.execute("SELECT value FROM facts WHERE name = 'generation'").fetchone()
             for start in range(0, len(rows), 500):
                 part = rows[start:start + 500]
                 marks = ",".join("?" * len(part))
@@ -85,4 +97,29 @@ class Snapshot:
                         "SELECT row, key, path, size_bytes, mtime_ns, created_s, pipeline, prompt "
                         f"FROM pictures WHERE row IN ({marks})", part):
                     found[row] = Item(*fields)
-        return [found[row] for row in rows if row in found]
+        # Another generation numbers its rows anew.
+        if int(now) != self.generation or any(row not in found for row in rows):
+            raise SearchIndexError("The pictures changed in this moment: try again.")
+        return [found[row] for row in rows]
+
+
+def grown(before: Snapshot, generation: int, change: int, vectors: np.ndarray,
+          table: Sequence[tuple[int, float, str]]) -> Snapshot:
+    """A snapshot with further pictures.
+
+    Args:
+        before: what was there.
+        generation: number of the vectors' file.
+        change: counts the commits of the index.
+        vectors: (R, D) float32 of all rows, the old ones too.
+        table: row, time and generator of each new picture, ascending.
+    """
+    names = tuple(sorted({*before.pipeline_names, *(pipeline for _, _, pipeline in table)}))
+    codes = {name: code for code, name in enumerate(names)}
+    old = np.array([codes[name] for name in before.pipeline_names], np.int32)
+    return Snapshot(
+        before.folder, generation, change, vectors,
+        np.concatenate([before.rows, np.array([row for row, _, _ in table], np.int64)]),
+        np.concatenate([before.created_s, np.array([made for _, made, _ in table], np.float64)]),
+        np.concatenate([old[before.pipelines] if len(old) else before.pipelines,
+                        np.array([codes[name] for _, _, name in table], np.int32)]), names)

@@ -84,7 +84,8 @@ def update_index(collection: Path, files: Callable[[], Sequence[PictureFile]], b
 
     Raises:
         IndexOutdated: the index would have to be replaced, without ``rebuild``.
-        SearchIndexError: damaged, in use by another run, or not writable.
+        IndexInUse: another run indexes the collection.
+        SearchIndexError: it cannot be written.
         Busy: the queue is full.
         EaselError: the CLIP cannot be loaded, or the files cannot be listed.
     """
@@ -171,7 +172,8 @@ def _commit(index: VectorIndex, pictures: Sequence[Decoded], features: Features 
     items = [Item(p.file.key, str(p.file.path), p.file.size_bytes, p.file.mtime_ns,
                   p.file.mtime_ns / 1e9 if p.file.created_s is None else p.file.created_s,
                   p.pipeline, p.prompt) for p in readable]
-    faults = [(p.file.key, p.file.size_bytes, p.file.mtime_ns, p.reason)
+    # A time that no file has makes the next run try again.
+    faults = [(p.file.key, p.file.size_bytes, -1 if p.refused else p.file.mtime_ns, p.reason)
               for p in pictures if p.square is None]
     if features is not None and features.fingerprint != index.fingerprint:
         raise InvalidRequest("The CLIP was exchanged while pictures were indexed; start again.",

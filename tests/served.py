@@ -42,7 +42,7 @@ class App:
             registry.register(pipeline)
         self.data = tempfile.TemporaryDirectory(prefix="easel-", ignore_cleanup_errors=True)
         settings = Settings(port=free_port(), queue_size=1, device="cpu",
-                            data_dir=Path(self.data.name), **more)
+                            **{"data_dir": Path(self.data.name), **more})
         self.cache = cache or build_cache(settings)
         self.history = open_history(settings)
         self.backend = LocalBackend(registry, self.cache, settings.queue_size,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,30 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from history.listing import list_pictures
+from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
+from pipelines.features import embed_images, embed_texts
+from pipelines.images import load_image
+from pipelines.rerank import RANKER
+from pipelines.settings import Settings
+from search.database import DATABASE, only_writer
+from search.query import Hit
+from search.snapshot import Item
+from serving.build import build_cache
 from tests.lab import write_pictures
 from tests.served import App
 from tests.small_models import small_cache
-from ui.lab import Classified, Matrix, PictureMap
+from ui.lab import Lab
 from ui.lab_charts import render_map, render_matrix
-from ui.lab_render import render_bars, render_faults, render_many, render_one, render_sorted
+from ui.lab_outcomes import Classified, Matrix, PictureMap, classify_files
+from ui.lab_render import (
+    render_bars,
+    render_faults,
+    render_hits,
+    render_many,
+    render_one,
+    render_sorted,
+)
 from ui.visitors import HEADER, new_token
 
 
@@ -134,6 +155,93 @@ def test_visitors_search_and_sort_their_own_history_alone(app: App) -> None:
     assert {hit["key"] for hit in found["hits"]} == ids["one"] - {gone}
 
 
+def test_a_history_is_listed_again_only_when_it_changed(
+        app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = Client(app.url, verbose=False, analytics_enabled=False, headers={HEADER: new_token()})
+
+    def draw(seed: int) -> None:
+        me.predict(prompt="again", pipelines=["sketch"], num_images=1, seed=seed,
+                   options={"sketch": {"steps": 1}}, api_name="/generate")
+
+    def found() -> int:
+        hits = me.predict(place="history", text="a cat", api_name="/search")["hits"]
+        return len({hit["key"] for hit in hits})
+
+    draw(70)
+    assert found() == 1
+    listed = []
+    monkeypatch.setattr("search.collections.list_pictures", lambda history, owner: (
+        listed.append(owner), list_pictures(history, owner))[1])
+    assert found() == 1
+    assert listed == []
+    draw(71)
+    assert found() == 2
+    assert len(listed) == 1
+
+
+def test_a_history_that_is_being_indexed_is_searched_as_it_is(app: App) -> None:
+    me = Client(app.url, verbose=False, analytics_enabled=False, headers={HEADER: new_token()})
+    places = app.playground.settings.data_dir.resolve() / "search"
+
+    def draw(seed: int) -> None:
+        me.predict(prompt="busy", pipelines=["sketch"], num_images=1, seed=seed,
+                   options={"sketch": {"steps": 1}}, api_name="/generate")
+
+    before = set(places.glob("history-*"))
+    draw(80)
+    assert me.predict(place="history", text="a cat", api_name="/search")["searched"] == 1
+    mine, = set(places.glob("history-*")) - before
+    draw(81)
+    with only_writer(mine):
+        assert me.predict(place="history", text="a cat", api_name="/search")["searched"] == 1
+    assert me.predict(place="history", text="a cat", api_name="/search")["searched"] == 2
+    shutil.rmtree(mine)
+    with only_writer(mine):
+        assert refusal(me, "/search", place="history", text="a cat") == (
+            "These pictures are being indexed already: try again when that is done.")
+
+
+def test_a_folder_that_vanishes_and_comes_back_loses_nothing(client: Client, root: Path,
+                                                             tmp_path: Path) -> None:
+    write_pictures(root / "shy", 2, start=30)
+    client.predict(place="shy", api_name="/index")
+    (root / "shy").rename(tmp_path / "shy")
+    for api_name, fields in (("/index", {}), ("/search", {"text": "a cat"}), ("/picture_map", {})):
+        assert refusal(client, api_name, place="shy", **fields) == "The folder shy is not there."
+    (tmp_path / "shy").rename(root / "shy")
+    try:
+        assert client.predict(place="shy", text="a cat", api_name="/search")["searched"] == 2
+        assert client.predict(place="shy", api_name="/index")["kept"] == 2
+    finally:
+        shutil.rmtree(root / "shy")
+
+
+def test_an_index_of_another_version_is_made_anew_when_told_to(client: Client, app: App) -> None:
+    client.predict(place="below", api_name="/index")
+    places = app.playground.settings.data_dir.resolve() / "search"
+    for database in places.glob(f"folder-*/*/{DATABASE}"):
+        with closing(sqlite3.connect(database)) as opened:
+            opened.execute("UPDATE facts SET value = '99' WHERE name = 'version'")
+            opened.commit()
+    sentence = ("The index of these pictures was made by another version of Easel: allow a "
+                "rebuild to make it again.")
+    assert refusal(client, "/search", place="below", text="a cat") == sentence
+    assert refusal(client, "/index", place="below") == sentence
+    last = client.predict(place="below", rebuild=True, api_name="/index")
+    assert (last["finished"], last["done"], last["kept"]) == (True, 2, 0)
+    assert client.predict(place="below", text="a cat", api_name="/search")["searched"] == 2
+
+
+def test_labels_times_pictures_have_a_limit(client: Client,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.lab_outcomes.MAX_CELLS", 5)
+    client.predict(place="below", api_name="/index")
+    assert refusal(client, "/classify", place="below", labels=["a", "b", "c"]) == (
+        "3 labels are too many for 2 pictures: 2 is the most.")
+    found = client.predict(place="below", labels=["a", "b"], api_name="/classify")
+    assert len(found["pictures"]) == 2
+
+
 @pytest.mark.parametrize(("api_name", "fields", "sentence"), [
     ("/classify", {"labels": ["a", "b"]}, "There are no pictures: choose some files first."),
     ("/classify", {"labels": []},
@@ -169,9 +277,7 @@ def test_bad_input_is_one_sentence(client: Client, api_name: str, fields: dict[s
 
 def outcome(app: App, paths: list[Path], labels: list[str]) -> Classified:
     lab_run = app.playground.runs.start("test", "visitor")
-    from ui.lab import Lab
-    *_, found = Lab(app.playground).classify_files(paths, labels, ["{}"],
-                                                   "embedded/clip-ranker", lab_run)
+    *_, found = classify_files(Lab(app.playground), paths, labels, ["{}"], RANKER, lab_run)
     assert isinstance(found, Classified)
     return found
 
@@ -200,7 +306,6 @@ def test_what_is_shown_is_escaped_and_named(app: App, tmp_path: Path) -> None:
 
 
 def test_the_map_shows_each_picture_once(app: App, tmp_path: Path) -> None:
-    from search.snapshot import Item
     paths = write_pictures(tmp_path, 3)
     items = tuple(Item(p.name, str(p), 0, 0, 0.0, "", '"><b>') for p in paths)
     html = render_map(PictureMap(items, np.array([[0, 0], [1, 2], [2, 1]], np.float32),
@@ -208,9 +313,36 @@ def test_the_map_shows_each_picture_once(app: App, tmp_path: Path) -> None:
                                  np.array([0, 1, 1]), 9))
     assert html.count('class="dot"') == 3
     assert "<b>" not in html
-    assert "left:100.00%;top:50.00%" in html
+    assert "--x:100.00%;--y:50.00%" in html
     assert "keep 80.0 % of the variance" in html
     assert "3 of 9 pictures are drawn" in html
+
+
+def test_a_file_is_named_without_its_folders() -> None:
+    item = Item("long/way/down/cat.png", "/nowhere.png", 0, 0, 0.0, "", "")
+    html = render_hits([Hit(item, 0.5)])
+    assert ">cat.png</span>" in html
+    assert 'title="long/way/down/cat.png"' in html
+
+
+def test_the_ranker_tells_the_lessons_three_apart(repository: Path) -> None:
+    """By the weights that are shipped: what a visitor sees after one click is right."""
+    names = ["cat", "dog", "human"]
+    pictures = [load_image((repository / "assets" / "lab" / f"{name}.png").read_bytes())
+                for name in names]
+    cache = build_cache(Settings(device="cpu"))
+    try:
+        with cache.lease(RANKER) as clip:
+            squares = [np.asarray(Image.fromarray(picture).resize(
+                (clip.image_size, clip.image_size), Image.Resampling.BICUBIC))
+                for picture in pictures]
+            directions = class_features(embed_texts(class_texts(names, [DEFAULT_TEMPLATE]), clip),
+                                        len(names))
+            found = classify(embed_images(squares, clip), directions, names, clip.logit_scale)
+    finally:
+        cache.close()
+    assert [names[found.ranking(n)[0]] for n in range(3)] == names
+    assert found.probabilities.diagonal().min() > 0.6
 
 
 def test_the_example_of_the_lesson_is_shipped(repository: Path) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import csv
+import re
+import shutil
+import sqlite3
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from search.database import DATABASE
 from tests.lab import write_pictures
 from tests.served import App
 from tests.small_models import small_cache
@@ -34,20 +40,29 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lab_page(root: Path) -> Iterator[Page]:
+def data() -> Iterator[Path]:
+    """The app's data folder."""
+    with tempfile.TemporaryDirectory(prefix="easel-lab-") as name:
+        yield Path(name).resolve()
+
+
+@pytest.fixture(scope="module")
+def lab_page(root: Path, data: Path) -> Iterator[Page]:
     """The lab at desktop size; fails on a foreign request or an error in the console."""
-    served = App(cache=small_cache(), search_folders=str(root))
+    served = App(cache=small_cache(), search_folders=str(root), data_dir=data)
     foreign, errors = [], []
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = chromium.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=30_000)
         page.on("request", lambda request: foreign.append(request.url) if not request.url.
                 startswith((served.url, "data:", "blob:")) else None)
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         page.goto(served.url)
         page.locator(TAB_BUTTON, has_text=strings.TAB_LAB).click()
         yield page
+        expect.set_options(timeout=5_000)
         chromium.close()
     served.close()
     assert foreign == [], "requests left the machine"
@@ -118,6 +133,79 @@ def test_a_folder_is_indexed_searched_and_mapped(lab_page: Page, root: Path) -> 
     lab_page.get_by_role("option", name=f"Folder {root.name}").last.click()
     lab_page.locator("#lab-map").click()
     expect(lab_page.locator(".map .dot img")).to_have_count(5)
+
+
+def choose_folder(page: Page, name: str, typed: str) -> None:
+    """Type a place by hand, as the field allows."""
+    where = page.locator(f"#lab-{name}-where input")
+    where.fill(typed)
+    where.press("Enter")
+    where.press("Tab")
+
+
+def test_places_that_may_not_be_searched_are_said_on_the_page(lab_page: Page, root: Path) -> None:
+    part(lab_page, strings.LAB_SEARCH)
+    stage = lab_page.locator("#lab-search-stage")
+    lab_page.locator("#lab-text textarea, #lab-text input").fill("a cat")
+    write_pictures(root / "gone", 1)
+    for typed, sentence in (("/etc", "That folder is not among those that this Easel may search"),
+                            ("../..", "That folder is not among those that this Easel may search"),
+                            (str(root / "gone"), "gone was not indexed with this CLIP yet")):
+        choose_folder(lab_page, "search", typed)
+        lab_page.locator("#lab-search").click()
+        expect(stage.locator("[role=alert]")).to_contain_text(sentence)
+        expect(lab_page.locator("#lab-search")).to_be_enabled()
+    shutil.rmtree(root / "gone")
+    lab_page.locator("#lab-index").click()
+    expect(stage.locator("[role=alert]")).to_have_text("The folder gone is not there.")
+    expect(lab_page.locator("#lab-search")).to_be_enabled()
+
+
+def test_an_index_of_another_version_is_made_anew_after_asking(lab_page: Page, data: Path,
+                                                               root: Path) -> None:
+    part(lab_page, strings.LAB_SEARCH)
+    choose_folder(lab_page, "search", str(root))
+    stage, rebuild = lab_page.locator("#lab-search-stage"), lab_page.locator("#lab-search-rebuild")
+    lab_page.locator("#lab-index").click()
+    expect(stage).to_contain_text("The index is up to date")
+    expect(lab_page.locator("#lab-search")).to_be_enabled()
+    expect(rebuild).to_be_hidden()
+    for database in (data / "search").glob(f"folder-*/*/{DATABASE}"):
+        with closing(sqlite3.connect(database)) as opened:
+            opened.execute("UPDATE facts SET value = '99' WHERE name = 'version'")
+            opened.commit()
+    lab_page.locator("#lab-text textarea, #lab-text input").fill("a cat")
+    lab_page.locator("#lab-search").click()
+    expect(stage.locator("[role=alert]")).to_contain_text("was made by another version of Easel")
+    expect(lab_page.locator("#lab-search")).to_be_enabled()
+    rebuild.click()
+    expect(stage).to_contain_text("The index is up to date: 6 new, 0 known already")
+    expect(rebuild).to_be_hidden()
+    expect(lab_page.locator("#lab-search")).to_be_enabled()
+    lab_page.locator("#lab-search").click()
+    expect(stage.locator(".lab-tiles .tile")).to_have_count(5)
+
+
+def test_labels_that_cannot_be_used_are_said_on_the_page(lab_page: Page, tmp_path: Path) -> None:
+    part(lab_page, strings.LAB_CLASSIFY)
+    labels, stage = lab_page.locator("#lab-labels textarea"), lab_page.locator(
+        "#lab-classify-stage [role=alert]")
+    labels.fill(" , ")
+    lab_page.locator("#lab-classify").click()
+    expect(stage).to_have_text("There are no labels: type two or more, with commas between them.")
+    expect(lab_page.locator("#lab-classify")).to_be_enabled()
+    (tmp_path / "many.txt").write_text("\n".join(f"label {n}" for n in range(10_000)))
+    (tmp_path / "film.txt").write_bytes(b"GIF89a\xff\xfe\0")
+    file = lab_page.locator("#lab input[type=file][accept*='.csv']")
+    file.set_input_files(tmp_path / "many.txt")
+    expect(labels).to_have_value(re.compile("label 9999$"))
+    lab_page.locator("#lab-classify").click()
+    expect(stage).to_have_text("10,000 labels are too many: 1,000 is the most.")
+    expect(lab_page.locator("#lab-classify")).to_be_enabled()
+    file.set_input_files(tmp_path / "film.txt")
+    expect(stage).to_have_text("The file of labels is not text in UTF-8.")
+    expect(labels).to_have_value(re.compile("label 9999$"))
+    labels.fill("cat, dog")
 
 
 def test_the_matrix_changes_its_reading_without_the_server(lab_page: Page) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,11 @@ from search.collections import (
     upload_collection,
 )
 from search.duplicates import near_duplicates
+from search.files import list_folder
 from search.projection import principal_components
 from search.query import combine, parse_day, search
 from search.searcher import Searcher
+from search.snapshot import Snapshot
 from search.update import UpdateProgress, update_index
 from serving.backend import LocalBackend
 from tests.lab import CLIP, lab_backend, write_pictures
@@ -148,6 +151,21 @@ def test_unreadable_files_are_listed_and_the_others_indexed(folder: Path, tmp_pa
                                           backend.embed(CLIP))) == 5
 
 
+def test_what_the_disk_refused_is_tried_again(folder: Path, tmp_path: Path,
+                                              backend: LocalBackend) -> None:
+    listed, collection = list_folder(folder), collection_of(folder, tmp_path)
+    (folder / "picture-002.png").rename(tmp_path / "away.png")
+    (folder / "picture-003.png").write_bytes(b"no picture")
+    *_, last = update_index(collection.folder, lambda: listed, backend, CLIP)
+    assert dict(last.unreadable) == {
+        "picture-002.png": "The file cannot be read: no such file or directory.",
+        "picture-003.png": "The file is not a PNG, JPEG or WebP picture."}
+    (tmp_path / "away.png").rename(folder / "picture-002.png")  # the same file with the same time
+    *_, last = update_index(collection.folder, lambda: listed, backend, CLIP)
+    assert (last.done, last.kept) == (1, 4), "a file that is no picture is not read twice"
+    assert [name for name, _ in last.unreadable] == ["picture-003.png"]
+
+
 class Failing:
     """A backend that is stopped at its third batch; the others are real."""
 
@@ -254,6 +272,27 @@ def test_near_duplicates_are_grouped(folder: Path, tmp_path: Path, backend: Loca
     assert len(list(near_duplicates(snapshot, 0.9999, mask))[-1].groups) == 1
     with pytest.raises(InvalidRequest, match="above 0 and at most 1"):
         list(near_duplicates(snapshot, 1.5))
+
+
+def test_groups_are_those_that_pairs_connect(monkeypatch: pytest.MonkeyPatch,
+                                             tmp_path: Path) -> None:
+    monkeypatch.setattr("search.duplicates.BLOCK", 7)
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((40, 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    snapshot = Snapshot(tmp_path, 1, 1, vectors, np.arange(40), np.zeros(40),
+                        np.zeros(40, np.int32), ("",))
+    for threshold in (0.5, 0.9, 0.97, 0.999):
+        reach = vectors @ vectors.T >= threshold
+        for _ in range(6):  # walks of up to 64 steps
+            reach = reach @ reach
+        wanted = {tuple(np.flatnonzero(row).tolist()) for row in reach if row.sum() > 1}
+        *_, last = near_duplicates(snapshot, threshold)
+        assert set(last.groups) == wanted, threshold
+        assert [len(group) for group in last.groups] == sorted(map(len, wanted), reverse=True)
+    # Every pair alike, far more of them than pictures, is no more work than a few.
+    alike = replace(snapshot, vectors=np.ones((40, 1), np.float32))
+    assert list(near_duplicates(alike))[-1].groups == (tuple(range(40)),)
 
 
 def test_the_map_keeps_the_directions_of_most_variance() -> None:

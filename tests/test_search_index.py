@@ -5,17 +5,18 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from pipelines.errors import IndexOutdated, SearchIndexError
+from pipelines.errors import IndexInUse, IndexOutdated, SearchIndexError
 from search import approximate
 from search.database import DATABASE, only_writer
 from search.index import VectorIndex
 from search.opening import drop_outdated, find_index, index_folder, open_index
 from search.query import Filters, allowed, nearest, search, top
-from search.snapshot import Item
+from search.snapshot import Item, Snapshot, grown
 
 MODEL, DIM = "embedded/clip-ranker", 8
 OLD, NEW = "a" * 64, "b" * 64
@@ -147,7 +148,7 @@ def test_a_damaged_index_is_said_and_made_anew(tmp_path: Path, harm: str) -> Non
 
 
 def test_two_runs_do_not_write_one_index(tmp_path: Path) -> None:
-    already = pytest.raises(SearchIndexError, match=r"^These pictures are being indexed already")
+    already = pytest.raises(IndexInUse, match=r"^These pictures are being indexed already")
     with only_writer(tmp_path), already, only_writer(tmp_path):
         pass
     with only_writer(tmp_path):
@@ -237,3 +238,60 @@ def test_rows_are_looked_up_among_those_that_are_left(tmp_path: Path) -> None:
     assert snapshot.positions_of(rows).tolist() == [0, 3, 6]
     assert snapshot.rows[snapshot.positions_of(rows)].tolist() == [1, 5, 8]
     assert snapshot.positions_of(np.array([], np.int64)).tolist() == []
+
+
+def same(one: Snapshot, other: Snapshot) -> bool:
+    return (one.change == other.change and one.pipeline_names == other.pipeline_names and all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("vectors", "rows", "created_s", "pipelines")))
+
+
+def test_only_what_came_is_read_into_a_newer_snapshot(tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def counted(before: Snapshot, *rest: Any) -> Snapshot:
+        read.append(len(rest[-1]))
+        return grown(before, *rest)
+
+    monkeypatch.setattr("search.index.grown", counted)
+    index = open_index(tmp_path, MODEL, OLD, DIM)
+    index.add(items("a", "b", pipeline="vqgan_clip"), vectors(2))
+    kept = index.snapshot()
+    index.add(items("c", created_s=7.0, pipeline="dalle"), vectors(1, seed=1))
+    kept = index.snapshot(kept)
+    assert read == [2, 1]
+    assert same(kept, index.snapshot())
+    assert [kept.pipeline_names[code] for code in kept.pipelines] == [
+        "vqgan_clip", "vqgan_clip", "dalle"]
+    index.add(items("a", pipeline="dalle"), vectors(1, seed=2))  # one goes, one comes
+    kept = index.snapshot(kept)
+    assert read[-1] == 3
+    assert same(kept, index.snapshot())
+    index.remove(["b", "c"])  # so many that the rows are squeezed
+    kept = index.snapshot(kept)
+    assert [item.key for item in kept.items([0])] == ["a"]
+    assert same(kept, index.snapshot())
+
+
+def test_facts_of_pictures_that_are_gone_are_not_told(tmp_path: Path) -> None:
+    index = open_index(tmp_path, MODEL, OLD, DIM)
+    index.add(items(*"abcdefgh"), vectors(8))
+    older = index.snapshot()
+    for gone in (["h"], list("abc")):  # removed; then squeezed, so that rows have other numbers
+        index.remove(gone)
+        with pytest.raises(SearchIndexError) as caught:
+            older.items(range(7 if gone == list("abc") else 8))
+        assert str(caught.value) == "The pictures changed in this moment: try again."
+    assert keys_of(index) == list("defg")
+
+
+def test_damage_in_the_midst_of_the_database_is_said(tmp_path: Path) -> None:
+    index = open_index(tmp_path, MODEL, OLD, DIM)
+    index.add(items("a"), vectors(1))
+    with closing(sqlite3.connect(index.folder / DATABASE)) as database:
+        database.execute("DROP TABLE pictures")
+        database.commit()
+    for ask in (index.snapshot, index.known, lambda: len(index)):
+        with pytest.raises(IndexOutdated, match=r"^The search index is damaged: make it again"):
+            ask()

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -122,10 +122,10 @@ class JudgeData:
         rare = {c.id: config["rare"] for c in world.concepts if not c.coco}
         options = {"weights": rare, "jitter": config["jitter"], "held_out": True,
                    "kinds": config["kinds"]}
-        self.sampler = world.sampler("judge", **options)
+        self.sampler = cast(SceneSampler, world.sampler("judge", **options))
         self.classes = {c.id: i for i, c in enumerate(world.concepts)}
         self.size_px = config["model"]["image_px"]
-        self.pool_sampler = world.sampler("judge-reconstructed", **options)
+        self.pool_sampler = cast(SceneSampler, world.sampler("judge-reconstructed", **options))
         self.pool = self._reconstructions(folder / "reconstructions.pt")
 
     def _reconstructions(self, path: Path) -> Tensor | None:

@@ -10,6 +10,8 @@ The similarity with a picture's own embedding is then largest at that picture an
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from open_clip.transformer import AttentionalPooler, VisionTransformer
 from torch import Tensor
@@ -59,12 +61,14 @@ def begin_as_patch_code(visual: VisionTransformer, pictures: Tensor) -> None:
     # White is nothing, and the constant is as strong as what is usually drawn on it.
     places[1:, : numbers - 1] = -CONTENT_SCALE * basis.sum(1)
     places[1:, numbers - 1] = CONSTANT
-    for block in visual.transformer.resblocks:
+    blocks: Any = visual.transformer.resblocks
+    for block in blocks:
         for layer in (block.attn.out_proj, block.mlp.c_proj):
             layer.weight.zero_()
             layer.bias.zero_()
     _one_patch_each(pool, codes[1:], numbers, width)
-    visual.proj.copy_(torch.eye(len(visual.proj)))
+    projection: Any = visual.proj
+    projection.copy_(torch.eye(len(projection)))
 
 
 def _components(patches: Tensor, count: int) -> Tensor:

@@ -26,7 +26,8 @@ from ui.api import OBJECT, STRING, STRINGS, add_endpoint, json_value
 from ui.controls import IMAGE_SUFFIXES, read_upload
 from ui.generate import one_sentence
 from ui.jobs import Run
-from ui.lab import HISTORY, UPLOADS, Classified, Lab
+from ui.lab import HISTORY, UPLOADS, Lab
+from ui.lab_outcomes import Classified, classify_collection, classify_files, map_of, matrix_of
 from ui.lab_runs import PLACE
 from ui.visitors import visitor_of
 
@@ -121,10 +122,10 @@ def _add_classify(lab: Lab) -> None:
         model_id = lab.check_clip(model)
         with _run(lab, request) as run:
             if place == UPLOADS:
-                steps = lab.classify_files(images or [], wanted, said, model_id, run)
+                steps = classify_files(lab, images or [], wanted, said, model_id, run)
             else:
-                steps = lab.classify_collection(lab.collection(place, run.visitor), wanted, said,
-                                                model_id, run, rebuild is True)
+                steps = classify_collection(lab, lab.collection(place, run.visitor), wanted, said,
+                                            model_id, run, rebuild is True)
             return _described(_last(steps, Classified))
 
     add_endpoint(classify, [
@@ -263,7 +264,7 @@ def _add_matrix(lab: Lab) -> None:
     @one_sentence
     def text_picture_matrix(images: list[str] | None = None, texts: Any = None,
                             model: Any = RANKER) -> dict[str, Any]:
-        found = lab.matrix(images or [], _texts(texts or [], "texts"), lab.check_clip(model))
+        found = matrix_of(lab, images or [], _texts(texts or [], "texts"), lab.check_clip(model))
         return {"model": found.clip.model_id, "logit_scale": round(found.clip.logit_scale, 4),
                 "texts": list(found.texts), "pictures": list(found.names),
                 "similarities": found.similarities.tolist(),
@@ -285,7 +286,7 @@ def _add_map(lab: Lab) -> None:
         wanted = check_labels(_texts(labels, "labels")) if labels else ()
         with _run(lab, request) as run:
             snapshot = _snapshot(lab, run, place, images, model_id)
-            found = lab.map_of(snapshot, wanted, (DEFAULT_TEMPLATE,), model_id, run)
+            found = map_of(lab, snapshot, wanted, (DEFAULT_TEMPLATE,), model_id, run)
         return {"model": model_id, "labels": list(found.labels),
                 "variance_shares": [round(float(share), 4) for share in found.shares],
                 "pictures": [{**_facts(item), "x": float(x), "y": float(y), "label": int(label)}

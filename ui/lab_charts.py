@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 
 from ui import strings
-from ui.lab import Matrix, PictureMap
+from ui.lab_outcomes import Matrix, PictureMap
 from ui.lab_render import SMALL_PX, percent, render_image
 from ui.language import figure
 
@@ -75,9 +75,11 @@ def render_map(found: PictureMap) -> str:
         name = item.prompt or item.key
         said = f"{found.labels[label]}: {name}" if found.labels else name
         dots.append(
-            f'<span class="dot" style="left:{100 * x:.2f}%;top:{100 * (1 - y):.2f}%;'
+            # Not in the order of Tab, which would stop at hundreds; a touch makes it large.
+            f'<span class="dot" tabindex="-1" style="--x:{100 * x:.2f}%;--y:{100 * (1 - y):.2f}%;'
             f'--ring:{COLOURS[label % len(COLOURS)]}" title="{escape(said)}">'
-            f"{render_image(item.path, said, SMALL_PX)}</span>")
+            f"{render_image(item.path, said, SMALL_PX)}"
+            f'<span class="said" aria-hidden="true">{escape(said)}</span></span>')
     counts = np.bincount(found.colours, minlength=len(found.labels))
     legend = "".join(
         f'<li><span style="background:{COLOURS[n % len(COLOURS)]}"></span>{escape(label)} '

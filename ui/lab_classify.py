@@ -16,14 +16,16 @@ from pipelines.classify import (
     parse_labels,
     parse_templates,
 )
+from pipelines.errors import EaselError
 from ui import strings
 from ui.controls import IMAGE_SUFFIXES, read_upload
-from ui.generate import one_sentence
-from ui.lab import HISTORY, UPLOADS, Classified, Lab
+from ui.lab import HISTORY, UPLOADS, Lab
+from ui.lab_outcomes import Classified, classify_collection, classify_files
 from ui.lab_render import (
     render_facts,
     render_faults,
     render_many,
+    render_note,
     render_one,
     render_save,
     render_sorted,
@@ -77,11 +79,11 @@ def build_classify(lab: Lab, clip: gr.Dropdown) -> None:
         model_id = lab.check_clip(asked.values[clip])
         place = asked.values[where]
         if place == UPLOADS:
-            steps = lab.classify_files(asked.values[uploads] or [], wanted, said, model_id,
-                                       asked.run)
+            steps = classify_files(lab, asked.values[uploads] or [], wanted, said, model_id,
+                                   asked.run)
         else:
-            steps = lab.classify_collection(lab.collection(place, asked.visitor), wanted, said,
-                                            model_id, asked.run, asked.rebuild)
+            steps = classify_collection(lab, lab.collection(place, asked.visitor), wanted, said,
+                                        model_id, asked.run, asked.rebuild)
         for step in steps:
             if isinstance(step, Classified):
                 title = next(title for title, known in lab.clips if known == model_id)
@@ -98,8 +100,16 @@ def build_classify(lab: Lab, clip: gr.Dropdown) -> None:
     where.change(lambda place: (gr.update(visible=place == UPLOADS),
                                 strings.LAB_CLASSIFY if place == UPLOADS else strings.LAB_SORT),
                  where, [uploads, go], **LIVE)
-    file.upload(one_sentence(lambda path: decode_labels(read_upload(path))), file, labels, **LIVE)
+    file.upload(_read_labels, file, [labels, stage], **LIVE)
     _connect_example(lab, example, work, inputs, outputs, (where, uploads, labels, templates))
+
+
+def _read_labels(path: str) -> tuple[Any, Any]:
+    """The text of a file of labels for the field, or a sentence for the stage."""
+    try:
+        return decode_labels(read_upload(path)), gr.skip()
+    except EaselError as error:
+        return gr.skip(), render_note(str(error), alert=True)
 
 
 def _body(outcome: Classified, place: str) -> str:

@@ -14,6 +14,7 @@ from ui import strings
 from ui.controls import IMAGE_SUFFIXES
 from ui.lab import Lab
 from ui.lab_charts import render_map, render_matrix
+from ui.lab_outcomes import map_of, matrix_of
 from ui.lab_runs import Asked, Outputs, Shown, build_buttons, build_stage, connect, connect_stop
 from ui.lab_search import build_where
 from ui.language import say
@@ -38,8 +39,8 @@ def build_matrix(lab: Lab, clip: gr.Dropdown) -> None:
 
     def work(asked: Asked) -> Generator[str | Shown]:
         yield strings.LAB_STARTING
-        matrix = lab.matrix(asked.values[uploads] or [], asked.text(texts).splitlines(),
-                            lab.check_clip(asked.values[clip]))
+        matrix = matrix_of(lab, asked.values[uploads] or [], asked.text(texts).splitlines(),
+                           lab.check_clip(asked.values[clip]))
         yield Shown(render_matrix(matrix))
 
     inputs = {clip, uploads, texts}
@@ -87,7 +88,7 @@ def build_map(lab: Lab, clip: gr.Dropdown) -> None:
                                     asked.values[uploads] or [])
         for step in lab.current(collection, model_id, asked.run, asked.rebuild):
             if isinstance(step, Snapshot):
-                found = lab.map_of(step, wanted, (DEFAULT_TEMPLATE,), model_id, asked.run)
+                found = map_of(lab, step, wanted, (DEFAULT_TEMPLATE,), model_id, asked.run)
                 yield Shown(render_map(found))
             else:
                 yield step

@@ -17,7 +17,7 @@ from pipelines.errors import EaselError
 from pipelines.images import MAX_BYTES, load_image
 from search.query import Hit
 from ui import strings
-from ui.lab import Classified
+from ui.lab_outcomes import Classified
 from ui.language import figure, say
 
 THUMBNAIL_PX, SMALL_PX = 320, 96
@@ -180,7 +180,8 @@ def render_groups(groups: Iterable[Sequence[Hit]]) -> str:
 
 def _tile(path: str | Path, name: str, score: str, rank: int | None = None) -> str:
     mark = "" if rank is None else f'<span class="rank">{rank}</span>'
+    shown = name.rsplit("/", 1)[-1] or name  # folders first would fill the line
     return (f'<figure class="tile"><div class="frame">{render_image(path, name)}</div>'
             f'<figcaption>{mark}<span class="score">{score}</span>'
-            f'<span class="from" title="{escape(name)}">{escape(name)}</span>'
+            f'<span class="from" title="{escape(name)}">{escape(shown)}</span>'
             "</figcaption></figure>")

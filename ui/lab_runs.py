@@ -155,8 +155,7 @@ def _shown(steps: Generator[str | Shown]) -> Generator[tuple[Any, ...]]:
         told = str(error) if str(error) == STOPPED else strings.LAB_STOPPED
         yield _update(render_note(told))
     except SearchIndexError as error:
-        ask = isinstance(error, IndexOutdated) or "rebuild" in str(error)
-        yield _update(render_note(str(error), alert=True), ask=ask)
+        yield _update(render_note(str(error), alert=True), ask=isinstance(error, IndexOutdated))
     except EaselError as error:
         yield _update(render_note(str(error), alert=True))
     except Exception:

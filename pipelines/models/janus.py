@@ -55,13 +55,14 @@ class Janus(nn.Module):
 
     def __init__(self, model: JanusForConditionalGeneration, processor: JanusProcessor) -> None:
         super().__init__()
-        self.num_codes = int(model.config.vision_config.num_image_tokens)
+        vision: Any = model.config.vision_config
+        self.num_codes = int(vision.num_image_tokens)
         whole = model.model
         self.language_model, self.head = whole.language_model, whole.generation_head
         self.embedding, self.aligner = whole.generation_embeddings, whole.generation_aligner
-        self.vqmodel = whole.vqmodel
+        self.vqmodel: Any = whole.vqmodel
         del self.vqmodel.encoder, self.vqmodel.quant_conv
-        self.processor = processor
+        self.processor: Any = processor
         self.grid = int(self.vqmodel.quantize.quant_state_dims[0])
 
     @property
@@ -130,9 +131,10 @@ def load(folder: Path, entry: CatalogueEntry) -> Janus:
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # the page and the command line have their own
     try:
-        model, report = JanusForConditionalGeneration.from_pretrained(
+        loaded: Any = JanusForConditionalGeneration.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, dtype="auto",
             output_loading_info=True)
+        model, report = loaded
         processor: Any = JanusProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises whatever its parts raise
         words = " ".join(str(error).split())[:160].rstrip(".")
