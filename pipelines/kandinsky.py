@@ -178,7 +178,7 @@ def _imagine(run: _Run, prior: Prior, condition: tuple[Tensor, Tensor, Tensor],
     model, scheduler = cast(Any, prior.model), cast(Any, prior.scheduler(options.prior_steps))
     embeds, states, mask = condition
     embeds, states = embeds.to(model.dtype), states.to(model.dtype)
-    latents = _noise(run, (model.config.embedding_dim,), model) * scheduler.init_noise_sigma
+    latents = _noise(run, (model.config.embedding_dim,), prior) * scheduler.init_noise_sigma
     times = scheduler.timesteps
     for i, t in enumerate(times):
         with torch.no_grad():
@@ -192,7 +192,7 @@ def _imagine(run: _Run, prior: Prior, condition: tuple[Tensor, Tensor, Tensor],
         yield run.progress()
         if run.context.cancelled():
             raise Cancelled
-    return model.post_process_latents(latents)
+    return prior.finish(latents)
 
 
 def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
@@ -204,9 +204,9 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
         model, guided = cast(Any, painter.model), options.decoder_guidance_scale > 1
         scheduler = cast(Any, painter.scheduler(options.decoder_steps))
         side = options.size_px // movq.scale
-        told = (torch.cat([blank, embeds]) if guided else embeds).to(model.device, model.dtype)
+        told = (torch.cat([blank, embeds]) if guided else embeds).to(painter.device, model.dtype)
         shape = (model.config.in_channels, side, side)
-        latents = _noise(run, shape, model) * scheduler.init_noise_sigma
+        latents = _noise(run, shape, painter) * scheduler.init_noise_sigma
         for i, t in enumerate(scheduler.timesteps):
             with torch.no_grad():
                 noise = _predict(model, latents, t, told, options.decoder_guidance_scale)
@@ -226,12 +226,12 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
             return movq.decode(latents)
 
 
-def _noise(run: _Run, shape: tuple[int, ...], model: Any) -> Tensor:
+def _noise(run: _Run, shape: tuple[int, ...], part: Prior | Painter) -> Tensor:
     """Standard normal (N, *shape), each row from its own generator, in diffusers' own way."""
     from diffusers.utils.torch_utils import randn_tensor
 
-    return randn_tensor((len(run.seeds), *shape), generator=run.generators, device=model.device,
-                        dtype=model.dtype)
+    return randn_tensor((len(run.seeds), *shape), generator=run.generators, device=part.device,
+                        dtype=part.model.dtype)
 
 
 def _predict(model: torch.nn.Module, latents: Tensor, t: Tensor, told: Tensor,

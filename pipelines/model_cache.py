@@ -25,6 +25,7 @@ from torch import nn
 from pipelines.cache.leases import LeaseBook
 from pipelines.cache.memory import megabytes
 from pipelines.cache.mover import MEMORY_ERRORS, Loader, ModelMover
+from pipelines.cache.offload import Footprint
 from pipelines.cache.stats import CacheStats, measured_bytes, stats_of
 from pipelines.cache.tiers import Entry, ModelKey, Move, Tier, Tiers
 from pipelines.embeddings import Embeddings
@@ -50,14 +51,18 @@ class ModelCache:
             0 drops them.
         reserve_bytes: memory of an accelerator that a load leaves free for activations.
         room_timeout_s: how long a lease waits for others to give room back.
+        offloadable: which models may compute on the device with their weights in host memory where
+            the device has no room for them, see ``pipelines.cache.offload``; none by default.
         clock: seconds, to time loads with.
     """
 
     def __init__(self, loader: Loader, device: torch.device | str = "cpu",
                  dtype: torch.dtype = torch.float32, budget_bytes: int | None = None,
                  room_timeout_s: float = 60.0, *, host_budget_bytes: int | None = 0,
-                 reserve_bytes: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+                 reserve_bytes: int = 0, clock: Callable[[], float] = time.monotonic,
+                 offloadable: Callable[[str], bool] = lambda model_id: False) -> None:
         self.device, self.dtype, self.loader = torch.device(device), dtype, loader
+        self._offloadable = offloadable
         self._room_timeout_s = room_timeout_s
         self._tiers = Tiers(Tier("device", budget_bytes), Tier("host", host_budget_bytes))
         # Reentrant, because the garbage collector may close a generator that holds a lease while
@@ -211,18 +216,30 @@ class ModelCache:
                     raise Cancelled
                 if expected is None:
                     expected = self._expected_bytes(entry)  # the world may have changed meanwhile
-                elif (moves := self._tiers.admit(entry, expected)) is not None:
+                elif (moves := self._room(entry, expected,
+                                          time.monotonic() > deadline)) is not None:
                     entry.misses += 1
                     return entry, self._start(entry, moves)
-                elif time.monotonic() > deadline or expected > (
-                        self._tiers.device.budget_bytes or 0):
-                    raise self._no_room(key, expected)
                 else:
                     self._changed.wait(POLL_S)
             entry.hits += entry.future is None
             entry.misses += entry.future is not None
             entry.leases += 1
             return entry, entry.future
+
+    def _room(self, entry: Entry, need: int, waited: bool) -> list[Move] | None:
+        """Room on the device, or for a model that can be offloaded in host memory.
+
+        Returns:
+            What to carry out first; None to wait a little longer.
+        """
+        moves = self._tiers.admit(entry, need)
+        if moves is None and (waited or need > (self._tiers.device.budget_bytes or 0)):
+            if self._offloadable(entry.key.model_id):
+                moves = self._tiers.admit_offloaded(entry, need)
+            if moves is None:
+                raise self._no_room(entry.key, need)
+        return moves
 
     def _start(self, entry: Entry, moves: list[Move]) -> Future[None]:
         try:
@@ -279,8 +296,7 @@ class ModelCache:
             self._mover.carry_out(moves)
             if entry.model is None:
                 self._check_wanted(entry)
-            model = self._mover.place(entry, self.evict_idle)
-            self._admit(entry, model)
+            self._admit(entry, *self._mover.place(entry, self.evict_idle))
         except BaseException as error:
             if not isinstance(error, EaselError):
                 logger.exception("building %s failed", entry.key)
@@ -298,17 +314,17 @@ class ModelCache:
                 entry.future = None
                 raise Cancelled
 
-    def _admit(self, entry: Entry, model: nn.Module) -> None:
+    def _admit(self, entry: Entry, model: nn.Module, taken: Footprint) -> None:
         """Take a model in, unless its measured size turns out not to fit."""
-        size_bytes = measured_bytes(model)
         self.embeddings.attach(model, entry.key, self.loader.fingerprint(entry.key.model_id))
         with self._changed:
-            moves = self._tiers.remeasure(entry, size_bytes)
+            moves = self._tiers.remeasure(entry, *taken)
             if moves is None:
                 self._tiers.drop(entry)
-                raise self._no_room(entry.key, size_bytes)
+                raise self._no_room(entry.key, taken.device_bytes)
             entry.model, entry.future = model, None
             self._tiers.touch(entry)
             self._changed.notify_all()
         self._mover.carry_out(moves)
-        logger.info("%s is on %s: %s", entry.key.model_id, self.device, megabytes(size_bytes))
+        logger.info("%s is on %s: %s", entry.key.model_id, self.device,
+                    megabytes(taken.device_bytes))

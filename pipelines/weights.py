@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
-from pipelines.checkpoints.loaders import loader, missing_file
+from pipelines.checkpoints.loaders import OFFLOADABLE, loader, missing_file
 from pipelines.checkpoints.quarantine import quarantine
 from pipelines.errors import WeightsError
 
@@ -178,6 +178,10 @@ class CatalogueLoader:
                 on_disk = path.stat().st_size if path.is_file() else file.size_bytes or 0
                 total += on_disk * dtype.itemsize // torch.float32.itemsize
         return total
+
+    def offloadable(self, model_id: str) -> bool:
+        """Whether the model can run with its weights in host memory; see ``cache.offload``."""
+        return self.catalogue.get(model_id).loader in OFFLOADABLE
 
     def title(self, model_id: str) -> str:
         """What people call the model."""

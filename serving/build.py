@@ -19,15 +19,16 @@ from serving.paused_runs import PausedRuns
 
 def build_cache(settings: Settings, catalogue: Catalogue | None = None) -> ModelCache:
     """The model cache of a process, empty."""
-    catalogue = catalogue or open_catalogue(settings.data_dir, settings.catalogue)
+    loader = CatalogueLoader(catalogue or open_catalogue(settings.data_dir, settings.catalogue))
     device = settings.torch_device()
     reserve = int(settings.activation_reserve)
     # What leaves a CPU for host memory would leave it for itself.
     use_host = device.type != "cpu" or "host_budget" in settings.model_fields_set
     return ModelCache(
-        CatalogueLoader(catalogue), device, settings.torch_dtype(),
+        loader, device, settings.torch_dtype(),
         device_budget(settings.model_budget, reserve, device), reserve_bytes=reserve,
-        host_budget_bytes=resolve(settings.host_budget, HOST) if use_host else 0)
+        host_budget_bytes=resolve(settings.host_budget, HOST) if use_host else 0,
+        offloadable=loader.offloadable)
 
 
 def open_paused_runs(settings: Settings) -> PausedRuns:

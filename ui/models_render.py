@@ -92,11 +92,12 @@ def _state(row: ModelRow) -> str:
     words = say(row.state)
     if row.progress is not None and row.state == "downloading":
         words += f", {row.progress:.0%}"
-    pinned = f'<span class="facts">{strings.MODELS_PINNED}</span>' if row.pinned else ""
+    facts = "".join(f'<span class="facts">{fact}</span>' for fact, holds in (
+        (strings.MODELS_PINNED, row.pinned), (strings.MODELS_OFFLOADED, row.offloaded)) if holds)
     bar = (f'<div class="bar"><span style="width:{row.progress * 100:.0f}%"></span></div>'
            if row.progress is not None else
            '<div class="bar moving"><span></span></div>' if row.state == "loading" else "")
-    return f'{words}{pinned}{bar}'
+    return f'{words}{facts}{bar}'
 
 
 def _load(row: ModelRow) -> str:

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from pipelines.cache.memory import free_bytes
+from pipelines.cache.offload import Footprint, offload
+from pipelines.cache.stats import measured_bytes
 from pipelines.cache.tiers import Entry, Move
 from pipelines.errors import OutOfMemory
 
@@ -95,12 +97,15 @@ class ModelMover:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def place(self, entry: Entry, evict_idle: Callable[[], int]) -> nn.Module:
+    def place(self, entry: Entry, evict_idle: Callable[[], int]) -> tuple[nn.Module, Footprint]:
         """Load a model from disk or move it from the host, timed; idle ones make way once.
 
         Args:
             entry: which; its times are noted.
             evict_idle: takes idle models off the device and says how many bytes that freed.
+
+        Returns:
+            The model, and what it takes in both memories.
 
         Raises:
             OutOfMemory: the device is full all the same.
@@ -110,13 +115,13 @@ class ModelMover:
             start = self._clock()
             try:
                 self._check_free(entry)
-                if on_host is not None:
-                    model = on_host.to(self.device)
-                    entry.move_s = self._clock() - start
-                else:
-                    model = self._loader.load(key.model_id, self.device, key.dtype)
-                    entry.load_s = self._clock() - start
-                return model
+                target = HOST if entry.offloaded else self.device
+                model = self._loader.load(key.model_id, target, key.dtype) \
+                    if on_host is None else on_host.to(target)
+                taken = offload(model, self.device) if entry.offloaded else \
+                    Footprint(measured_bytes(model), 0)
+                setattr(entry, "load_s" if on_host is None else "move_s", self._clock() - start)
+                return model, taken
             except MEMORY_ERRORS:
                 if last_try or not evict_idle():
                     logger.exception("no memory for %s", key)

@@ -32,6 +32,7 @@ class ModelRow:
         download_bytes: about how much a download is, None where nobody knows or none is possible.
         vram_bytes: device memory with activations, as an estimate; None where nobody knows.
         memory_bytes: measured in memory, 0 while it is on disk.
+        offloaded: whether it computes on the device with its weights in host memory.
         progress: share of a running download in [0, 1], None without one.
         last_load_s: seconds of the last load from disk, None before the first.
         error: why the last download or load failed; empty where it did not.
@@ -52,6 +53,7 @@ class ModelRow:
     download_bytes: int | None
     vram_bytes: int | None
     memory_bytes: int
+    offloaded: bool
     progress: float | None
     last_load_s: float | None
     hits: int
@@ -184,7 +186,9 @@ class ModelShelf:
             repository=entry.repository, revision=entry.revision, state=state,
             pinned=any(s.pinned for s in stats), leases=sum(s.leases for s in stats),
             disk_bytes=bytes_on_disk(self.catalogue, entry), download_bytes=entry.download_bytes,
-            vram_bytes=entry.vram_bytes, memory_bytes=sum(s.size_bytes for s in in_memory),
+            vram_bytes=entry.vram_bytes,
+            memory_bytes=sum(s.size_bytes + s.host_bytes for s in in_memory),
+            offloaded=any(s.host_bytes for s in in_memory),
             progress=progress, last_load_s=loads[-1] if loads else None,
             hits=sum(s.hits for s in stats), misses=sum(s.misses for s in stats),
             evictions=sum(s.evictions for s in stats), error=error)

@@ -26,6 +26,7 @@ class ModelStats:
         pinned: whether it stays on the device.
         leases: how many use or await it.
         size_bytes: measured at the last load, or expected before the first.
+        host_bytes: of the weights of an offloaded model, which stay in host memory; 0 for others.
         load_s: seconds of the last load from disk, None before the first.
         move_s: seconds of the last move from the host to the device, None before the first.
         hits: leases that found it on the device.
@@ -40,6 +41,7 @@ class ModelStats:
     pinned: bool
     leases: int
     size_bytes: int
+    host_bytes: int
     load_s: float | None
     move_s: float | None
     hits: int
@@ -65,7 +67,8 @@ def _model_stats(entry: Entry) -> ModelStats:
     return ModelStats(
         entry.key.model_id, entry.key.device, str(entry.key.dtype).removeprefix("torch."),
         "loading" if entry.future is not None else entry.place, entry.pinned, entry.leases,
-        entry.size_bytes, entry.load_s, entry.move_s, entry.hits, entry.misses, entry.evictions)
+        entry.size_bytes, entry.host_bytes, entry.load_s, entry.move_s, entry.hits, entry.misses,
+        entry.evictions)
 
 
 def stats_of(tiers: Tiers) -> CacheStats:

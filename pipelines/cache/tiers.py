@@ -38,6 +38,9 @@ class Entry:
     ``leases`` also counts those who wait for the model in flight, so that it cannot be evicted
     between its arrival and its first use. While ``future`` is set, the model is on its way to the
     device, and its place is counted there already.
+
+    An ``offloaded`` model is on the device with ``size_bytes``, while its weights, ``host_bytes``,
+    stay in host memory. When it leaves the device it leaves both.
     """
 
     key: ModelKey
@@ -47,6 +50,8 @@ class Entry:
     leases: int = 0
     pinned: bool = False
     size_bytes: int = 0
+    offloaded: bool = False
+    host_bytes: int = 0
     load_s: float | None = None
     move_s: float | None = None
     worth: float = 0.0
@@ -110,7 +115,8 @@ class Tiers:
 
     def used_bytes(self, place: Place) -> int:
         """Bytes of what is in a tier or on its way there."""
-        return sum(e.size_bytes for e in self.entries.values() if e.place == place)
+        whole = sum(e.size_bytes for e in self.entries.values() if e.place == place)
+        return whole + (sum(e.host_bytes for e in self.entries.values()) if place == "host" else 0)
 
     def held_bytes(self) -> int:
         """Bytes on the device that cannot leave now."""
@@ -136,11 +142,30 @@ class Tiers:
         entry.place, entry.size_bytes = "device", need
         return self._evict_to_budget()
 
-    def remeasure(self, entry: Entry, size_bytes: int) -> list[Move] | None:
+    def admit_offloaded(self, entry: Entry, need: int) -> list[Move] | None:
+        """As ``admit``, for a model whose weights stay in host memory.
+
+        Args:
+            entry: one that is not on the device.
+            need: bytes of its weights; what it takes on the device is measured later.
+        """
+        budget = self.host.budget_bytes
+        held = sum(e.host_bytes for e in self.entries.values() if not e.idle)
+        if budget is not None and held + need > budget:
+            return None
+        moves = self.admit(entry, 0)
+        if moves is not None:
+            entry.offloaded, entry.host_bytes = True, need
+            self._make_host_room(0)
+        return moves
+
+    def remeasure(self, entry: Entry, size_bytes: int, host_bytes: int = 0) -> list[Move] | None:
         """Note the bytes that a model on the device really takes; see ``admit``."""
         budget = self.device.budget_bytes
-        entry.size_bytes = size_bytes
+        entry.size_bytes, entry.host_bytes = size_bytes, host_bytes
         if budget is not None and self.held_bytes() > budget:
+            return None
+        if host_bytes and not self._make_host_room(0):
             return None
         return self._evict_to_budget()
 
@@ -158,7 +183,7 @@ class Tiers:
                 break
             self.device.floor = max(self.device.floor, entry.worth)
             entry.evictions += 1
-            if self._make_host_room(entry.size_bytes):
+            if not entry.offloaded and self._make_host_room(entry.size_bytes):
                 entry.place = "host"
                 entry.worth = self.host.floor + entry.cost
                 if entry.model is not None:
@@ -170,9 +195,13 @@ class Tiers:
     def drop(self, entry: Entry) -> None:
         """Forget a model's copy in memory."""
         entry.model, entry.place = None, "disk"
+        if entry.offloaded:
+            entry.size_bytes = entry.host_bytes  # as a whole, should there be room next time
+            entry.offloaded, entry.host_bytes = False, 0
 
     def _leaving(self, place: Place) -> list[Entry]:
-        idle = [e for e in self.entries.values() if e.place == place and e.idle]
+        idle = [e for e in self.entries.values()
+                if e.idle and (e.place == place or (place == "host" and e.offloaded))]
         return sorted(idle, key=lambda e: (e.worth, e.last_used))
 
     def _make_host_room(self, need: int) -> bool:
@@ -185,5 +214,6 @@ class Tiers:
             if self.used_bytes("host") + need <= budget:
                 break
             self.host.floor = max(self.host.floor, entry.worth)
+            entry.evictions += entry.offloaded
             self.drop(entry)
         return self.used_bytes("host") + need <= budget

@@ -20,10 +20,10 @@ from pydantic import (
     model_validator,
 )
 
-from pipelines.errors import WeightsError
-from pipelines.files import atomic_write
 from pipelines.checkpoints.licences import known_licence
 from pipelines.checkpoints.pins import Pins
+from pipelines.errors import WeightsError
+from pipelines.files import atomic_write
 
 logger = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parents[2] / "assets"

@@ -9,9 +9,9 @@ from pydantic import Field, create_model
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
+from pipelines.cache.memory import megabytes
 from pipelines.checkpoints.catalogue import EMBEDDED, Catalogue, CatalogueEntry
 from pipelines.checkpoints.licences import licence_words
-from pipelines.cache.memory import megabytes
 from pipelines.options import Options
 from pipelines.weights import is_complete
 

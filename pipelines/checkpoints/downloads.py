@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.checkpoints.catalogue import ASSETS, Catalogue, CatalogueEntry
-from pipelines.errors import Cancelled, WeightsError
 from pipelines.checkpoints.pins import FilePin
 from pipelines.checkpoints.quarantine import quarantine
+from pipelines.errors import Cancelled, WeightsError
 from pipelines.weights import is_complete
 
 logger = logging.getLogger(__name__)

@@ -38,6 +38,9 @@ LOADERS: dict[str, tuple[str, str]] = {
     "diffusers-vqmodel": ("pipelines.models.vqgan_checkpoints", "load_diffusers"),
 }
 
+# Those whose modules read their weights in ``forward`` alone, or say where else they do.
+OFFLOADABLE = frozenset({"kandinsky"})
+
 
 def loader(name: str) -> LoadFunction:
     """The function that reads models of that format.

@@ -33,6 +33,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from pipelines.cache.offload import execution_device, weights_at_hand
 from pipelines.checkpoints.catalogue import CatalogueEntry
 from pipelines.checkpoints.loaders import fill, missing_file, read_safetensors
 from pipelines.errors import WeightsError
@@ -40,7 +41,16 @@ from pipelines.errors import WeightsError
 DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 
 
-class TextEncoder(nn.Module):
+class Part(nn.Module):
+    """One of Kandinsky's parts, which may be offloaded."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return execution_device(self)
+
+
+class TextEncoder(Part):
     """Captions to what the prior needs to know of them."""
 
     def __init__(self, model: CLIPTextModelWithProjection, tokenizer: CLIPTokenizer) -> None:
@@ -57,10 +67,10 @@ class TextEncoder(nn.Module):
         whole = KandinskyV22PriorPipeline(
             text_encoder=self.model, tokenizer=self.tokenizer, **parts)
         # The pipeline's own method, so that captions are read as it reads them.
-        return whole._encode_prompt([text], self.model.device, count, guided)
+        return whole._encode_prompt([text], self.device, count, guided)
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder(Part):
     """Pictures to the embeddings that the decoder draws from."""
 
     def __init__(self, model: CLIPVisionModelWithProjection, processor: CLIPImageProcessor,
@@ -75,11 +85,11 @@ class ImageEncoder(nn.Module):
             pixels = torch.zeros(1, 3, side, side)
         else:
             pixels = self.processor(image, return_tensors="pt").pixel_values
-        pixels = pixels.to(self.model.device, self.model.dtype)
+        pixels = pixels.to(self.device, self.model.dtype)
         return self.model(pixels).image_embeds
 
 
-class Prior(nn.Module):
+class Prior(Part):
     """The prior with the noise schedule that it was trained on."""
 
     def __init__(self, model: PriorTransformer, scheduler: UnCLIPScheduler) -> None:
@@ -89,11 +99,16 @@ class Prior(nn.Module):
     def scheduler(self, steps: int) -> UnCLIPScheduler:
         """A schedule of its own for a run."""
         scheduler = cast(UnCLIPScheduler, UnCLIPScheduler.from_config(self.scheduler_config))
-        scheduler.set_timesteps(steps, device=self.model.device)
+        scheduler.set_timesteps(steps, device=self.device)
         return scheduler
 
+    def finish(self, latents: Tensor) -> Tensor:
+        """Image embeddings (N, D) of the latents after the last step."""
+        with weights_at_hand(self.model):
+            return cast(Any, self.model).post_process_latents(latents)
 
-class Painter(nn.Module):
+
+class Painter(Part):
     """The U-Net with the noise schedule that it was trained on."""
 
     def __init__(self, model: UNet2DConditionModel, scheduler: DDPMScheduler) -> None:
@@ -103,11 +118,11 @@ class Painter(nn.Module):
     def scheduler(self, steps: int) -> DDPMScheduler:
         """A schedule of its own for a run."""
         scheduler = cast(DDPMScheduler, DDPMScheduler.from_config(self.scheduler_config))
-        scheduler.set_timesteps(steps, device=self.model.device)
+        scheduler.set_timesteps(steps, device=self.device)
         return scheduler
 
 
-class MoVQ(nn.Module):
+class MoVQ(Part):
     """Latents to pixels."""
 
     def __init__(self, model: VQModel) -> None:

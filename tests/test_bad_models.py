@@ -1,0 +1,163 @@
+"""Bad models behind the real page: one sentence each, no code run, and the embedded ones go on."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gradio_client import Client
+from safetensors.torch import save_file
+
+from pipelines.cache.shelf import ModelShelf
+from pipelines.checkpoints.catalogue import Catalogue
+from pipelines.checkpoints.downloads import INCOMING, Downloads
+from pipelines.model_cache import ModelCache
+from pipelines.vqgan_clip import VQGANCLIPPipeline
+from tests.hub_server import Hub, Repository, serve_hub
+from tests.served import App
+from tests.test_app import generate, refusal
+from tests.test_models_tab import row_of, until
+from tests.test_open_clip_checkpoints import SMALL, random_open_clip
+from tests.test_public_models import PublicLoader
+from tests.test_vqgan_checkpoints import random_taming
+from tests.test_weights import Bomb
+
+QUICK = {"iterations": 1}
+BUDGET = 40_000_000
+PICTURES = "someone/pictures"
+
+
+def write_files(folder: Path) -> None:
+    """What each of the bad entries names."""
+    weights = random_taming("f16").state_dict()
+    save_file(weights, folder / "whole.safetensors")
+    whole = (folder / "whole.safetensors").read_bytes()
+    (folder / "truncated.safetensors").write_bytes(whole[:-1000])
+    (folder / "page.safetensors").write_bytes(b"<html>404</html>")
+    random_open_clip(folder, SMALL)
+    (folder / "open_clip_model.safetensors").rename(folder / "other.safetensors")
+    torch.save({"state_dict": Bomb()}, folder / "bomb.ckpt")
+    (folder / "old-bomb.ckpt").write_bytes(pickle.dumps({"state_dict": Bomb()}, protocol=2))
+    huge = torch.zeros(BUDGET // 2, dtype=torch.float16)
+    save_file({**weights, "loss.huge": huge}, folder / "large.safetensors")
+
+
+def user_file(folder: Path) -> Path:
+    """A user's catalogue: a good model, models whose files are bad, and wrong entries."""
+    def entry(model_id: str, file: str, **changes: Any) -> str:
+        fields = {"id": model_id, "title": model_id, "family": "vqgan", "loader": "taming-vqgan",
+                  "licence": "MIT", "source": "a test", "path": ".", **changes}
+        lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items()
+                 if value is not None]
+        return "\n".join(["[[models]]", *lines, f'[[models.files]]\nname = "{file}"'])
+
+    names = ("whole", "truncated", "page", "other", "large")
+    parts = [entry(f"mine/{name}", f"{name}.safetensors") for name in names]
+    parts += [entry(f"mine/{name}", f"{name}.ckpt") for name in ("bomb", "old-bomb")]
+    parts += [entry("mine/hub", "big.bin", path=None, repository=PICTURES),
+              entry("../../etc/passwd", "whole.safetensors"),
+              entry("mine/strange", "whole.safetensors", licence="do what you like"),
+              entry("mine/upwards", "../../secret.safetensors")]
+    path = folder / "catalogue.toml"
+    path.write_text("\n".join(parts))
+    return path
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, Catalogue, Path]]:
+    """The page with small embedded models and that catalogue, and where its bombs leave a mark."""
+    folder = tmp_path_factory.mktemp("bad")
+    write_files(folder)
+    catalogue = Catalogue.load(models_dir=folder / "models")
+    catalogue.add_user_entries(user_file(folder))
+
+    class Loader(PublicLoader):
+        def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
+            return self.files.size_bytes(model_id, dtype) if model_id.startswith("mine/") else 0
+
+    cache = ModelCache(Loader(catalogue), budget_bytes=BUDGET, room_timeout_s=0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARK", str(folder / "mark"))
+        app = App([VQGANCLIPPipeline(catalogue)], cache)
+        yield app, catalogue, folder / "mark"
+        app.close()
+
+
+@pytest.fixture(scope="module")
+def client(served: tuple[App, Catalogue, Path]) -> Client:
+    """One for all, patient with a busy machine."""
+    return Client(served[0].url, verbose=False, analytics_enabled=False,
+                  httpx_kwargs={"timeout": 60})
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("truncated", "mine/truncated is cut short or is not a safetensors file"),
+    ("page", "mine/page is cut short or is not a safetensors file"),
+    ("other", "mine/other"),
+    ("bomb", "reading it could run code"),
+    ("old-bomb", "reading it could run code"),
+    ("large", "The model mine/large needs"),
+    ("../../etc/passwd", "VQGAN must be"),
+    ("mine/strange", "VQGAN must be"),
+])
+def test_a_bad_model_is_a_sentence_and_the_embedded_go_on(
+        served: tuple[App, Catalogue, Path], client: Client, name: str, says: str) -> None:
+    app, _, mark = served
+    model_id = name if "/" in name else f"mine/{name}"
+    said = refusal(client, pipelines=["vqgan_clip"], num_images=1,
+                   options={"vqgan_clip": {**QUICK, "vqgan": model_id}})
+    assert says in said
+    assert not mark.exists(), "code ran"
+    app.wait_until_idle(20.0)
+    files, _ = generate(client, pipelines=["vqgan_clip"], num_images=1,
+                        options={"vqgan_clip": QUICK})
+    assert len(files) == 1
+
+
+def test_a_good_model_beside_them_draws(client: Client) -> None:
+    files, _ = generate(client, pipelines=["vqgan_clip"], num_images=1,
+                        options={"vqgan_clip": {**QUICK, "vqgan": "mine/whole"}})
+    assert len(files) == 1
+
+
+def test_wrong_entries_are_told_and_left_out(served: tuple[App, Catalogue, Path]) -> None:
+    catalogue = served[1]
+    assert [fault.count("\n") for fault in catalogue.faults] == [0, 0, 0]
+    for fault, words in zip(catalogue.faults, (
+            "'../../etc/passwd' is not of the form", "not a licence that Easel knows",
+            "'../../secret.safetensors' is not of the form"), strict=True):
+        assert words in fault
+    assert "mine/strange" not in {entry.id for entry in catalogue}
+
+
+@pytest.mark.parametrize("fault", ["html", "full"])
+def test_a_download_that_fails_leaves_no_half_file(
+        served: tuple[App, Catalogue, Path], client: Client, monkeypatch: pytest.MonkeyPatch,
+        fault: str) -> None:
+    app, catalogue, _ = served
+    hub = Hub({PICTURES: Repository("a" * 40, {"big.bin": bytes(2**16)})})
+    hub.html = fault == "html"
+    if fault == "full":
+        hub.sizes["big.bin"] = 10**18
+    shelf = ModelShelf(app.cache, catalogue, Downloads(catalogue, timeout_s=20.0))
+    with serve_hub(hub):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        shelf.download("mine/hub")
+        until(lambda: bool(row_of(shelf, "mine/hub").error))
+    shelf.close()
+    row = row_of(shelf, "mine/hub")
+    assert ("a web page perhaps" if fault == "html" else "and the disk has") in row.error
+    assert row.state == "not downloaded"
+    folder = catalogue.models_dir
+    assert not [path for path in folder.rglob("*.bin*") if INCOMING not in path.parts]
+    assert "mine/hub is not on this machine" in refusal(
+        client, pipelines=["vqgan_clip"], num_images=1,
+        options={"vqgan_clip": {**QUICK, "vqgan": "mine/hub"}})
+    assert len(generate(client, pipelines=["vqgan_clip"], num_images=1,
+                        options={"vqgan_clip": QUICK})[0]) == 1
