@@ -108,7 +108,7 @@ def make_cutouts(pixels: Tensor, numbers: CutoutNumbers, cutouts: Cutouts, side_
     cut = _recolour(cut, uniform, untouched, STRENGTHS[cutouts.augmentations])
     if numbers.normal is not None:
         scale = uniform[:, 10] * cutouts.noise * ~untouched
-        cut = cut + scale.view(-1, 1, 1, 1) * numbers.normal.to(pixels.device)
+        cut = torch.addcmul(cut, scale.view(-1, 1, 1, 1), numbers.normal.to(pixels.device))
     return cut
 
 
@@ -156,17 +156,27 @@ def _sample(pixels: Tensor, matrices: Tensor, levels: Sequence[int], side_px: in
     for level in range(max(levels) + 1):
         if level:
             pixels = F.avg_pool2d(pixels, 2)
-        chosen = [i for i, wanted in enumerate(levels) if wanted == level]
-        if not chosen:
-            continue
-        index = torch.tensor(chosen, device=pixels.device)
-        parts.append(F.grid_sample(pixels[index // each], grid[index].to(pixels.dtype),
-                                   mode="bilinear", padding_mode="border", align_corners=False))
-        order += chosen
+        for picture in range(len(pixels)):
+            first = picture * each
+            chosen = [first + i for i in range(each) if levels[first + i] == level]
+            if chosen:
+                parts.append(_read(pixels[picture], grid[chosen].to(pixels.dtype)))
+                order += chosen
     if len(parts) == 1:
         return parts[0]
     back = torch.tensor(order, device=pixels.device).argsort()
     return torch.cat(parts)[back]
+
+
+def _read(picture: Tensor, grid: Tensor) -> Tensor:
+    """Cutouts (K, 3, side, side) of one picture (3, H, W) at places (K, side, side, 2).
+
+    They are read as one high picture, so that neither it nor its gradient is copied K times.
+    """
+    count, side_px = grid.shape[:2]
+    high = F.grid_sample(picture[None], grid.view(1, count * side_px, side_px, 2),
+                         mode="bilinear", padding_mode="border", align_corners=False)
+    return high[0].unflatten(1, (count, side_px)).transpose(0, 1)
 
 
 def _recolour(cut: Tensor, uniform: Tensor, untouched: Tensor, strength: Strength) -> Tensor:
@@ -179,4 +189,6 @@ def _recolour(cut: Tensor, uniform: Tensor, untouched: Tensor, strength: Strengt
     grey = cut.mean(dim=1, keepdim=True)
     mean = grey.mean(dim=(2, 3), keepdim=True)
     shift = mean * (1 - contrast) + signed[:, 7] * strength.brightness
-    return (grey + (cut - grey) * saturation) * contrast + shift
+    # (grey + (cut - grey) · saturation) · contrast + shift, in fewer passes.
+    return torch.addcmul(torch.addcmul(shift, grey, (1 - saturation) * contrast), cut,
+                         saturation * contrast)

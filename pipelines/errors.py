@@ -41,7 +41,11 @@ class SearchIndexError(EaselError):
 
 
 class IndexOutdated(SearchIndexError):
-    """A search index of other weights or of another version, to be made anew once allowed."""
+    """A search index of other weights, of another version or damaged: made anew once allowed."""
+
+
+class IndexInUse(SearchIndexError):
+    """A search index that another run is bringing up to date."""
 
 
 class Busy(EaselError):

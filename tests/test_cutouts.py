@@ -8,7 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines.cutouts import Cutouts, draw_numbers, make_cutouts
+from pipelines.cutouts import (
+    STRENGTHS,
+    Cutouts,
+    _homographies,
+    _sizes,
+    draw_numbers,
+    make_cutouts,
+)
 
 PLAIN = Cutouts(num_cutouts=6, augmentations="none", noise=0)
 STRONG = Cutouts(num_cutouts=6, augmentations="strong", flip=True, noise=0.1)
@@ -74,3 +81,32 @@ def test_mirrored_and_not() -> None:
     plain = replace(cutouts, flip=False)
     cut = make_cutouts(ramp, draw_numbers(generators(0), plain, 16), plain, 16)
     assert (cut[:, 0, 0, 0] < cut[:, 0, 0, -1]).all()
+
+
+def test_one_pass_is_what_single_reads_and_plain_formulas_give() -> None:
+    pixels = smooth(1, 32).requires_grad_()
+    numbers, side, count = draw_numbers(generators(2), STRONG, 24), 24, STRONG.num_cutouts
+    untouched = torch.arange(count) == 0
+    matrices = _homographies(numbers.uniform, _sizes(numbers.uniform[:, 0], STRONG), untouched,
+                             STRONG)
+    axis = (torch.arange(side) * 2 + 1) / side - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    mapped = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(1, -1, 3) @ matrices.mT
+    grid = (mapped[..., :2] / mapped[..., 2:]).view(-1, side, side, 2)
+    cut = torch.cat([F.grid_sample(pixels, each[None], padding_mode="border", align_corners=False)
+                     for each in grid])
+    signed = ((2 * numbers.uniform - 1) * ~untouched[:, None]).view(count, -1, 1, 1, 1)
+    strength = STRENGTHS["strong"]
+    contrast = 1 + signed[:, 8] * strength.contrast
+    grey = cut.mean(dim=1, keepdim=True)
+    mean = grey.mean(dim=(2, 3), keepdim=True)
+    coloured = (grey + (cut - grey) * (1 + signed[:, 9] * strength.saturation) - mean) * contrast
+    noise = (numbers.uniform[:, 10] * STRONG.noise * ~untouched).view(-1, 1, 1, 1)
+    assert numbers.normal is not None
+    expected = coloured + mean + signed[:, 7] * strength.brightness + noise * numbers.normal
+    found = make_cutouts(pixels, numbers, STRONG, side)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    weights = torch.randn(found.shape, generator=generators(9)[0])
+    gradients = [torch.autograd.grad((each * weights).sum(), pixels, retain_graph=True)[0]
+                 for each in (found, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import json
+from collections.abc import Callable
 
 import open_clip
 import pytest
@@ -48,7 +49,7 @@ def value_and_gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 def test_a_decoder_and_its_gradient_stay_the_same(batch: int, generator: torch.Generator) -> None:
     plain = small_decoder()
     fast = hastened_vqgan.hastened(copy.deepcopy(plain))
-    assert not any(type(m).__name__ == "ResnetBlock" for m in fast.modules())
+    assert not any(type(m).__name__ in ("ResnetBlock", "Decoder") for m in fast.modules())
     assert fast.state_dict().keys() == plain.state_dict().keys()
     x = torch.randn(batch, 8, 8, 8, generator=generator)
     for found, expected in zip(value_and_gradient(fast, x), value_and_gradient(plain, x),
@@ -68,6 +69,62 @@ def test_norm_and_swish_have_the_right_gradient(generator: torch.Generator) -> N
     found = hastened_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6)
     assert isinstance(found, Tensor)
     assert torch.allclose(found, expected)
+
+
+@pytest.mark.parametrize(("side", "cached"), [(5, 40), (4, 8), (3, 10**6)])
+def test_small_parts_give_the_gradient_of_the_whole(
+        monkeypatch: pytest.MonkeyPatch, generator: torch.Generator, side: int, cached: int,
+        ) -> None:
+    monkeypatch.setattr(hastened_vqgan, "CACHED", cached)
+    x = torch.randn(2, 8, side, side + 1, generator=generator)
+    weight, bias = torch.randn(2, 8, generator=generator)
+    found = Function(lambda x: hastened_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6))
+    expected = Function(lambda x: F.silu(F.group_norm(x, 4, weight, bias, 1e-6)))
+    for one, other in zip(value_and_gradient(found, x), value_and_gradient(expected, x),
+                          strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_written_out_attention_and_its_gradients(rows: int, generator: torch.Generator) -> None:
+    q = torch.randn(2, 3, rows, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    k, v = (torch.randn(2, 3, 7, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+            for _ in range(2))
+    found, expected = hastened.attend(q, k, v), F.scaled_dot_product_attention(q, k, v)
+    assert type(found.grad_fn).__name__ != type(expected.grad_fn).__name__
+    assert torch.allclose(found, expected)
+    weights = torch.randn(found.shape, generator=generator, dtype=torch.float64)
+    for one, other in zip(*(torch.autograd.grad((each * weights).sum(), (q, k, v))
+                            for each in (found, expected)), strict=True):
+        assert torch.allclose(one, other)
+
+
+@pytest.mark.parametrize(("written", "limit"), [(True, 7), (False, 6)])
+def test_long_rows_of_tokens_keep_no_weights(
+        monkeypatch: pytest.MonkeyPatch, written: bool, limit: int) -> None:
+    monkeypatch.setattr(hastened, "MOST_TOKENS", limit)
+    q = torch.zeros(1, 1, 7, 8, requires_grad=True)
+    found = hastened.attend(q, q, q)
+    names = [type(found.grad_fn).__name__, type(found.grad_fn.next_functions[0][0]).__name__]
+    assert any("WrittenOut" in name for name in names) == written
+
+
+@pytest.mark.parametrize(("pool", "replaced"), [("tok", True), ("avg", False)])
+def test_the_last_block_computes_the_class_token_alone(
+        pool: str, replaced: bool, generator: torch.Generator) -> None:
+    config = SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"pool_type": pool}}
+    plain = randomised(open_clip.CLIP(**config))
+    fast = hastened.hastened(copy.deepcopy(plain))
+    last = fast.visual.transformer.resblocks[-1]
+    assert isinstance(last, hastened.LastBlock) == replaced
+    x = torch.rand(3, 3, 32, 32, generator=generator)
+    for found, expected in zip(value_and_gradient(fast.visual, x),
+                               value_and_gradient(plain.visual, x), strict=True):
+        assert torch.allclose(found, expected, atol=1e-4, rtol=1e-4)
+    with torch.no_grad():
+        assert torch.allclose(fast.visual(x), plain.visual(x), atol=1e-4)
+        half = fast.visual.bfloat16()(x.bfloat16()).float()
+        assert torch.nn.functional.cosine_similarity(half, plain.visual(x)).min() > 0.99
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -108,6 +165,14 @@ def test_embedded_clips_are_hastened_and_see_the_same(name: str, generator: torc
     texts = ["a red apple under two blue cars"]
     with torch.no_grad():
         assert torch.allclose(fast.encode_text(texts), slow.encode_text(texts), atol=1e-5)
+
+
+class Function(nn.Module):
+    """A function as a module's forward."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.forward = function
 
 
 class Looking(nn.Module):

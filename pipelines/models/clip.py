@@ -84,10 +84,10 @@ class ClipModel(nn.Module):
                 align_corners=False,
                 antialias=True,
             ).clamp(0, 1)
+        scale = 1 / pixels.new_tensor(self.std).view(1, 3, 1, 1)
         mean = pixels.new_tensor(self.mean).view(1, 3, 1, 1)
-        std = pixels.new_tensor(self.std).view(1, 3, 1, 1)
         dtype = next(self.module.visual.parameters()).dtype
-        features = self.module.encode_image(((pixels - mean) / std).to(dtype))
+        features = self.module.encode_image(torch.addcmul(-mean * scale, pixels, scale).to(dtype))
         return F.normalize(features.float(), dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""taming's residual blocks, frozen and faster: the same weights and results.
+"""taming's residual blocks and decoders, frozen and faster: the same weights and results.
 
 A frozen block needs the gradient of its input alone. torch's own backward pass of group
 normalisation computes far more, and a product with a sigmoid costs three passes over memory where
@@ -14,10 +14,11 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
-from taming.modules.diffusionmodules.model import ResnetBlock
+from taming.modules.diffusionmodules.model import Decoder, ResnetBlock
 from torch import Tensor, nn
 
 T = TypeVar("T", bound=nn.Module)
+CACHED = 131_072  # elements that a CPU core keeps at hand while several operations pass over them
 
 
 class NormSwish(torch.autograd.Function):
@@ -30,31 +31,46 @@ class NormSwish(torch.autograd.Function):
         batch, channels, height, width = x.shape
         normed, mean, rstd = torch.native_group_norm(x, weight, bias, batch, channels,
                                                      height * width, groups, eps)
-        ctx.save_for_backward(x, normed, mean, rstd, weight)
-        return F.silu(normed)
+        ctx.save_for_backward(x, mean, rstd, weight, bias)
+        return F.silu(normed, inplace=True)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """dx = a · dh + b · x + c, where b and c are the same for a whole group."""
-        x, normed, mean, rstd, weight = ctx.saved_tensors
-        dh = torch.ops.aten.silu_backward(gradient, normed)
-        batch, channels = x.shape[:2]
-        groups = mean.shape[1]
-        count = x[0].numel() // groups
+        x, mean, rstd, weight, bias = ctx.saved_tensors
+        batch, groups = mean.shape
         gamma = weight.float().view(1, groups, -1)
-        sums = dh.sum((2, 3), dtype=torch.float32).view(batch, groups, -1)
-        products = (dh * x).sum((2, 3), dtype=torch.float32).view(batch, groups, -1)
         mean, rstd = mean.float()[..., None], rstd.float()[..., None]
-        first = (gamma * sums).sum(-1, keepdim=True)
-        second = (gamma * (products - mean * sums)).sum(-1, keepdim=True) * rstd**3 / count
-        offset = mean * second - first * rstd / count
+        slope = gamma * rstd
 
         def spread(each: Tensor) -> Tensor:
-            whole = each.expand(batch, groups, channels // groups)
-            return whole.reshape(batch, channels, 1, 1).to(x.dtype)
+            return each.expand(batch, *gamma.shape[1:]).reshape(batch, 1, -1).to(x.dtype)
 
-        dx = torch.addcmul(spread(offset), x, spread(-second))
-        return dx.addcmul_(dh, spread(gamma * rstd)), None, None, None, None
+        slopes, shifts = spread(slope), spread(bias.float().view_as(gamma) - mean * slope)
+        found = torch.empty_like(x, memory_format=torch.channels_last)
+        parts = list(zip(*map(_parts, (x, gradient, found)), strict=True))
+        sums, products = torch.zeros(2, batch, x.shape[1], device=x.device)
+        for x_part, gradient_part, dh in parts:
+            normed = torch.addcmul(shifts, x_part, slopes)
+            torch.ops.aten.silu_backward.grad_input(gradient_part, normed, grad_input=dh)
+            sums += dh.sum(1)
+            products += torch.mul(dh, x_part, out=normed).sum(1)
+        sums, products = (gamma * each.view(batch, groups, -1) for each in (sums, products))
+        first = sums.sum(-1, keepdim=True)
+        second = (products - mean * sums).sum(-1, keepdim=True) * rstd**3
+        count = x[0].numel() // groups
+        offsets, minus_seconds = spread((mean * second - first * rstd) / count), \
+            spread(-second / count)
+        for x_part, _, dh in parts:
+            moved = torch.addcmul(offsets, x_part, minus_seconds)
+            torch.addcmul(moved, dh, slopes, out=dh)
+        return found, None, None, None, None
+
+
+def _parts(x: Tensor) -> tuple[Tensor, ...]:
+    """Views (B, pixels, C) of a picture (B, C, H, W), on a CPU so small that they stay cached."""
+    rows = x.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1).flatten(1, 2)
+    return rows.split(max(1, CACHED // x.shape[1]) if x.device.type == "cpu" else rows.shape[1], 1)
 
 
 class FrozenResnetBlock(nn.Module):
@@ -76,7 +92,36 @@ class FrozenResnetBlock(nn.Module):
         h = layers["conv1"](_norm_swish(x, layers["norm1"]))
         h = layers["conv2"](_norm_swish(h, layers["norm2"]))
         shortcut = layers.get("nin_shortcut") or layers.get("conv_shortcut")
-        return h + (x if shortcut is None else shortcut(x))
+        return h.add_(x if shortcut is None else shortcut(x))
+
+
+class FrozenDecoder(nn.Module):
+    """Takes the place of a ``Decoder``, under the same names.
+
+    Args:
+        source: whose layers these are from now on.
+    """
+
+    def __init__(self, source: Decoder) -> None:
+        super().__init__()
+        for name, layer in source.named_children():
+            self.add_module(name, layer)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, z_channels, h, w) to (B, out_ch, H, W)."""
+        layers = cast("dict[str, Any]", self._modules)
+        middle, levels = layers["mid"], layers["up"]
+        h = middle.block_1(layers["conv_in"](z))
+        h = middle.block_2(middle.attn_1(h))
+        for i in reversed(range(len(levels))):
+            attention = list(levels[i].attn) or [None] * len(levels[i].block)
+            for block, attend in zip(levels[i].block, attention, strict=True):
+                h = block(h)
+                if attend is not None:
+                    h = attend(h)
+            if i:
+                h = levels[i].upsample(h)
+        return layers["conv_out"](_norm_swish(h, layers["norm_out"]))
 
 
 def _norm_swish(x: Tensor, norm: nn.GroupNorm) -> Tensor:
@@ -86,7 +131,8 @@ def _norm_swish(x: Tensor, norm: nn.GroupNorm) -> Tensor:
 
 
 def hastened(module: T) -> T:
-    """Replace the residual blocks of a taming encoder or decoder, in place; returns the module.
+    """Replace the residual blocks and decoders of taming's in a module; returns it, or what takes
+    its place where it is a decoder itself.
 
     Convolutions get the memory format in which CPUs and GPUs compute them fastest.
     """
@@ -94,4 +140,8 @@ def hastened(module: T) -> T:
         for name, child in list(parent.named_children()):
             if isinstance(child, ResnetBlock):
                 setattr(parent, name, FrozenResnetBlock(child))
+            elif isinstance(child, Decoder):
+                setattr(parent, name, FrozenDecoder(child))
+    if isinstance(module, Decoder):
+        module = cast(T, FrozenDecoder(module))
     return module.to(memory_format=torch.channels_last)

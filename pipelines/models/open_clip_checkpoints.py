@@ -142,7 +142,8 @@ def _transformers_configuration(config: Mapping[str, Any], model_id: str) -> dic
         # transformers writes only what differs from its defaults.
         from transformers import CLIPConfig
         whole = CLIPConfig.from_dict(dict(config))
-        vision, text = whole.vision_config, whole.text_config
+        vision: Any = whole.vision_config
+        text: Any = whole.text_config
         quick = {vision.hidden_act, text.hidden_act}
         if len(quick) != 1 or not quick <= {"quick_gelu", "gelu"}:
             raise ValueError(f"its activations are {', '.join(sorted(quick))}")
