@@ -69,10 +69,10 @@ class UnclipOptions(Options):
         default=0.4, ge=0, le=1, title="Difference", json_schema_extra=ADVANCED,
         description="How far to turn the embedding of the init image towards the prompt.")
     prior_guidance_scale: float = Field(
-        default=2.0, ge=1, le=20, title="Prior guidance", json_schema_extra=ADVANCED,
+        default=1.5, ge=1, le=20, title="Prior guidance", json_schema_extra=ADVANCED,
         description="How closely the prior follows the prompt.")
     prior_steps: int = Field(
-        default=4, ge=1, le=64, title="Prior steps", json_schema_extra=ADVANCED,
+        default=8, ge=1, le=64, title="Prior steps", json_schema_extra=ADVANCED,
         description="Steps of the prior from noise to an image embedding.")
     preview_every: int = Field(
         default=1, ge=1, le=64, title="Preview interval", json_schema_extra=ADVANCED,
