@@ -84,6 +84,14 @@ def test_a_candidate_is_drawn_again_alone(client: Client) -> None:
     assert np.array_equal(np.asarray(Image.open(files[1])), np.asarray(Image.open(alone[0])))
 
 
+def test_lineage_is_kept_of_ones_own_pictures_alone(app: App) -> None:
+    client, stranger = app.client(), app.client()
+    (first,), (other,) = (generate(c, num_images=1)[1]["pictures"] for c in (client, stranger))
+    _, details = generate(client, num_images=1, parents=[first["id"], other["id"], "f" * 32])
+    child = client.predict(details["pictures"][0]["id"], api_name="/history_show")[1]
+    assert child["ancestors"] == [first["id"]]
+
+
 def test_two_generators_share_one_ranking(client: Client) -> None:
     _, details = generate(client, pipelines=["sketch", "etching"], num_images=2, seed=1,
                           options={"etching": {"blur": "none"}})
@@ -128,6 +136,9 @@ def test_progress_is_streamed(client: Client) -> None:
     ({"pipelines": ["nobody"]}, "no generator called"),
     ({"pipelines": "sketch"}, "list"),
     ({"pipelines": ["sketch", "sketch"]}, "twice"),
+    ({"parents": "0" * 32}, "Parents"),
+    ({"parents": ["../" * 10]}, "Parents"),
+    ({"parents": [f"{index:032x}" for index in range(9)]}, "Parents"),
 ])
 def test_bad_requests_are_refused_in_a_sentence(app: App, client: Client, fields: dict[str, Any],
                                                 says: str) -> None:
@@ -294,7 +305,7 @@ def test_every_endpoint_is_named_and_documented(client: Client) -> None:
     assert all(endpoint["description"] for endpoint in named.values())
     assert [p["parameter_name"] for p in named["/generate"]["parameters"]] == [
         "prompt", "pipelines", "num_images", "seed", "options", "init_image", "best_of",
-        "video"]
+        "video", "parents"]
 
 
 def test_look_ups(app: App, client: Client) -> None:

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.page_fields import fill_and_keep
 from tests.served import App
 from tests.test_browser import CHROMIUM, CONTRASTS, DESKTOP, PHONE, app, browser, open_page
 from ui import strings
@@ -158,8 +157,8 @@ def test_a_reload_finds_the_run_of_generate_as_it_was_asked_for(window: BrowserC
     page.locator("#choose-etching input").uncheck()
     page.locator("#count-sketch input").fill("2")
     page.locator("#settings .label-wrap").first.click()
-    fill_and_keep(page.get_by_label("Steps").first, "2000")
-    fill_and_keep(page.locator("#seed textarea, #seed input"), "31")
+    page.get_by_label("Steps").first.fill("2000")
+    page.locator("#seed textarea, #seed input").fill("31")
     page.locator("#generate").click()
     making = page.locator('#stage img[src^="data:image/jpeg"]')
     expect(making).to_have_count(2)
@@ -225,7 +224,7 @@ def test_a_grid_over_seeds_and_prompts(open_page) -> None:
     page.locator("[data-complete=__animal__]").click()
     expect(page.locator("#compare-prompt textarea")).to_have_value("a {red|blue} __animal__ ")
     page.locator("#sweep .label-wrap").click()
-    fill_and_keep(page.locator("#sweep-values-across textarea, #sweep-values-across input"), "1..3")
+    page.locator("#sweep-values-across textarea, #sweep-values-across input").fill("1..3")
     page.locator("#sweep-run").click()
     expect(page.locator("#sweep-stage .tile").first).to_be_visible()
     expect(page.locator("#sweep-stage .tile.done")).to_have_count(6)

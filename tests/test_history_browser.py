@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pipelines.metadata import read_png
-from tests.page_fields import fill_and_keep
 from tests.served import App
 from tests.test_browser import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
 from tests.test_history_recall import A1111_FILES
@@ -146,7 +145,7 @@ def test_vary_draws_the_next_seeds_at_once(visit: Callable[..., Page]) -> None:
     expect(page.locator("#stage .tile.done")).to_have_count(2)
     expect(page.locator("#generate")).to_be_enabled()
     page.locator("#settings .label-wrap").first.click()
-    fill_and_keep(page.locator("#seed textarea, #seed input"), "77")
+    page.locator("#seed textarea, #seed input").fill("77")
     page.locator("#generate").click()
     expect(page.locator("#stage .seed").first).to_have_text(re.compile("seed 7[78]"))
     expect(page.locator("#generate")).to_be_enabled()

@@ -11,7 +11,7 @@ import gradio as gr
 from gradio.components.api_component import Api
 
 from pipelines.errors import EaselError, InvalidRequest
-from pipelines.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.request import MAX_IMAGES, MAX_PARENTS, MAX_PROMPT_CHARS, SEED_COUNT
 from serving.best_of import MAX_DRAWN, check_drawn
 from ui import strings
 from ui.controls import IMAGE_SUFFIXES, default_num_images, read_upload
@@ -31,8 +31,8 @@ OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": {}}
 BOOLEAN: dict[str, Any] = {"type": "boolean"}
 # What endpoints that draw have in common.
 FILES = "PNG files, the best match first; then an mp4 of each generator where one is asked for"
-OUTCOME = ("Progress while the run lasts; then pictures in the same order with generator, seed and "
-           "scores; a run that was paused has a run_id")
+OUTCOME = ("Progress while the run lasts; then pictures in the same order with generator, seed, "
+           "scores and, where kept, id in the history; a run that was paused has a run_id")
 VIDEO = "Whether to make an mp4 of how each generator's pictures came about"
 
 
@@ -64,12 +64,14 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
     def generate(request: gr.Request, prompt: str = strings.FIRST_PROMPT,
                  pipelines: Any = tuple(names[:1]), num_images: int | None = None,
                  seed: int | None = None, options: Any = None, init_image: str | None = None,
-                 best_of: Any = None, video: Any = False,
+                 best_of: Any = None, video: Any = False, parents: Any = None,
                  ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         run = playground.runs.start(request.session_hash or "", visitor_of(request))
 
         def start() -> Generator[RunView]:
-            choices = _choices(pipelines, num_images, options, init_image)
+            lineage = {} if parents is None else {"parents": parents}
+            choices = [choice | lineage
+                       for choice in _choices(pipelines, num_images, options, init_image)]
             requests = prepare(playground, _text(prompt), seed, choices)
             for asked in requests if best_of is not None else ():
                 check_drawn(best_of, asked.num_images)
@@ -97,6 +99,9 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
         json_value(None, {"type": "integer", "minimum": 1, "maximum": MAX_DRAWN},
             "How many pictures each generator draws to give its num_images best; null for no more"),
         json_value(False, BOOLEAN, VIDEO),
+        json_value(None, {**STRINGS, "maxItems": MAX_PARENTS},
+            "Ids of kept pictures that these come from, for their lineage in the history; null for "
+            "none"),
     ], [
         gr.File(visible=False, file_count="multiple", label=FILES),
         json_value({}, OBJECT, OUTCOME),
@@ -175,7 +180,8 @@ def _outcome(view: RunView, cards: Sequence[Card]) -> dict[str, Any]:
     names = {panel.title: panel.name for panel in view.panels}
     return _progress(view) | {"pictures": [
         {"rank": rank, "pipeline": names[card.generator], "seed": card.seed,
-         "clip": card.clip_score, "probability": card.probability}
+         "clip": card.clip_score, "probability": card.probability,
+         **({"id": card.picture_id} if card.picture_id else {})}
         for rank, card in enumerate(cards, 1)]}
 
 

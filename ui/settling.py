@@ -1,0 +1,37 @@
+"""Folds and tabs that show their fields once these keep what is typed.
+
+Gradio mounts what is in a closed fold or in another tab when that is opened, waits for a frame or
+two, and then puts every component's first value in once more: whatever was typed in between would
+be lost, and on a busy machine that is half a second. So a fold or tab shows nothing until then. A
+mark in each tells when: it takes another value as soon as it is there, and Gradio puts its first
+one back in the same pass as everybody else's.
+"""
+
+from __future__ import annotations
+
+import gradio as gr
+
+# The limit is for a mark that was mounted in another way, and so has nothing to wait for.
+WAIT_JS = """
+const place = element.closest(".block").parentElement;
+const settled = () => place.classList.remove("settling");
+place.classList.add("settling");
+props.value = "settling";
+watch("value", settled);
+setTimeout(settled, 5000);
+"""
+
+
+def show_settled(page: gr.Blocks) -> None:
+    """Put a mark in every fold and tab that starts closed; call it when all is built."""
+    for block in list(page.blocks.values()):
+        if isinstance(block, gr.Accordion | gr.Tab) and _starts_closed(block):
+            with block:
+                gr.HTML("", js_on_load=WAIT_JS, apply_default_css=False, padding=False,
+                        elem_classes="settling-mark")
+
+
+def _starts_closed(region: gr.Accordion | gr.Tab) -> bool:
+    if isinstance(region, gr.Accordion):
+        return not region.open
+    return region.parent is not None and region is not region.parent.children[0]
