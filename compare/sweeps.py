@@ -21,6 +21,8 @@ from pipelines.request import MAX_IMAGES, Request, candidate_seed, validate
 
 MAX_CELLS, MAX_VALUES, MAX_PROMPTS = 36, 12, 36
 SEED, PROMPT, PIPELINE = "seed", "prompt", "pipeline"
+SWITCHES = {**dict.fromkeys(("true", "yes", "on", "sim"), True),
+            **dict.fromkeys(("false", "no", "off", "não", "nao"), False)}
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _WILDCARD = re.compile(r"__([a-z][a-z0-9-]*)__")
 _RANGE = re.compile(r"\s*([^\s.]\S*?)\s*\.\.\s*(\S+?)\s*(?:/\s*(\d+)\s*)?")
@@ -45,8 +47,7 @@ class Axis:
         if self.name in (PROMPT, PIPELINE):
             return [str(value) for value in self.values]
         name = self.name.replace("_", " ")
-        return [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-                for value in self.values]
+        return [f"{name} {_written(value)}" for value in self.values]
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,12 @@ def parse_axis(name: str, text: str, pipeline: Pipeline, prompt: str) -> Axis:
     return Axis(name, tuple(values))
 
 
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
     whole = name == SEED or (option is not None and option.kind == "int")
     if (match := _RANGE.fullmatch(text)) is not None and (whole or (
@@ -170,8 +177,7 @@ def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
         if not part:
             continue
         if option is not None and option.kind == "bool":
-            found.append({"true": True, "yes": True, "false": False, "no": False}.get(
-                part.lower(), part))
+            found.append(SWITCHES.get(part.lower(), part))
         elif option is not None and option.kind == "choice":
             found.append(next((c for c in option.choices if str(c) == part), part))
         else:

@@ -8,10 +8,11 @@ section 3.2.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from pipelines.embeddings import image_features, text_features
 from pipelines.errors import Cancelled, InvalidRequest, WeightsError
+from pipelines.events import Preview, Progress
 from pipelines.images import load_image
 from pipelines.model_cache import ModelCache
 from pipelines.options import parse_options
@@ -29,6 +31,12 @@ from pipelines.unclip_drawing import Noise, decode, imagine, paint, slerp
 
 MIN_FRAMES, MAX_FRAMES = 2, 64
 FRAMES_AT_ONCE = 8
+MODELS = (PRIOR, DECODER, CLIP, VQGAN, UPSCALER)
+Told: TypeAlias = Progress | Preview
+
+
+def _tell_nobody(event: Told) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,16 @@ class Walk:
 
 @torch.no_grad()
 def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
-         ) -> np.ndarray:
+         tell: Callable[[Told], None] = _tell_nobody) -> np.ndarray:
     """Draw the frames.
 
     Args:
         plan: a checked walk.
         cache: where models are leased.
         cancelled: polled at each step.
+        tell: called at each step with how far the walk is, in frames (those of a batch advance
+            together, so that it counts the whole frames that their steps so far would make), and
+            after a batch with all frames so far.
 
     Returns:
         (frames, H, W, 3) uint8 RGB.
@@ -95,11 +106,14 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
         Cancelled: it was stopped.
         WeightsError: prior or decoder know another CLIP than the one that is here.
     """
-    options = plan.options
+    options, start_s = plan.options, time.monotonic()
     with ExitStack() as stack:
-        prior, decoder, clip, vqgan, upscaler = (
-            stack.enter_context(cache.lease(name, cancelled=cancelled))
-            for name in (PRIOR, DECODER, CLIP, VQGAN, UPSCALER))
+        leased = []
+        for name in MODELS:
+            if message := cache.loading_message(name):
+                tell(Progress(elapsed_s=time.monotonic() - start_s, message=message))
+            leased.append(stack.enter_context(cache.lease(name, cancelled=cancelled)))
+        prior, decoder, clip, vqgan, upscaler = leased
         there = cache.fingerprints((CLIP,))[CLIP]
         for part, name in ((decoder, "decoder"), (prior, "prior")):
             if None not in (part.clip_sha256, there) and part.clip_sha256 != there:
@@ -119,20 +133,20 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
         shares = torch.linspace(0, 1, plan.frames, device=clip.device)[:, None]
         start, end = (embedding(each).expand(plan.frames, -1) for each in (plan.start, plan.end))
         image = decoder.caption_encoder.standardise(slerp(start, end, shares))
-        drawn = []
+        drawn, frames = [], np.empty(0)
         for rows in torch.arange(plan.frames).split(FRAMES_AT_ONCE):
             latents = noise.decoder
             painting = paint(decoder, [""] * len(rows), image[rows],
                              noise.decoder.expand(len(rows), -1, -1, -1),
                              options.decoder_steps, options.decoder_guidance_scale)
-            for _ in range(options.decoder_steps):
+            for step in range(options.decoder_steps):
                 latents = next(painting)
                 if cancelled():
                     raise Cancelled
+                done = int(rows[0]) + len(rows) * (step + 1) // options.decoder_steps
+                tell(Progress(done, plan.frames, time.monotonic() - start_s))
             drawn.append(enlarge(decode(vqgan, latents), upscaler))
-    return np.concatenate(drawn)
-
-
-def strip(frames: np.ndarray) -> np.ndarray:
-    """Frames (N, H, W, 3) side by side, (H, N · W, 3)."""
-    return np.concatenate(list(frames), axis=1)
+            frames = np.concatenate(drawn)
+            if len(frames) < plan.frames:
+                tell(Preview(len(frames), frames, (plan.seed,) * len(frames)))
+    return frames

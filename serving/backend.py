@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 from pipelines.errors import Busy, Cancelled, EaselError, InvalidRequest
-from pipelines.events import Event, Progress, Result
+from pipelines.events import Event, Preview, Progress, Result
 from pipelines.features import Features, embed_images, embed_texts
 from pipelines.metadata import provenance
 from pipelines.model_cache import ModelCache
@@ -137,9 +137,11 @@ class LocalBackend:
 
         return self._take_turn(work, "embed", job_id)
 
-    def walk(self, plan: Walk, job_id: str | None = None) -> np.ndarray:
+    def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
+             ) -> Generator[Progress | Preview | np.ndarray, None, None]:
         """Frames between two prompts or pictures; see ``Backend.walk``."""
-        return self._take_turn(lambda job: walk(plan, self.cache, job.cancelled), "walk", job_id)
+        yield from self._turn(lambda job: walk(plan, self.cache, job.cancelled, job.post), "walk",
+                              job_id, owner)
 
     def cancel(self, job_id: str) -> bool:
         """Stop a waiting or running job; see ``Backend.cancel``."""
@@ -191,18 +193,21 @@ class LocalBackend:
 
     def _take_turn(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None) -> Any:
         """Wait for the device, and for work on it that says nothing meanwhile."""
+        *_, found = self._turn(work, kind, job_id)
+        return found
+
+    def _turn(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None,
+              owner: str = "") -> Generator[Any]:
+        """The events of work on the device, then what it found."""
         found: list[Any] = []
 
         def steps(job: Job) -> Generator[Event]:
             found.append(work(job))
             yield from ()
 
-        group = Group((Job(job_id or uuid.uuid4().hex, steps, kind),))
-        with closing(self._events(group)) as events:
-            for _, event, _ in events:
-                if isinstance(event, EaselError):
-                    raise event
-        return found[0]
+        job = Job(job_id or uuid.uuid4().hex, steps, kind)
+        yield from self._alone(job, owner)
+        yield found[0]
 
     def _alone(self, job: Job, owner: str) -> Generator[Event]:
         with closing(self._events(Group((job,), owner))) as events:

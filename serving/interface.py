@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pipelines.events import Event
+from pipelines.events import Event, Preview, Progress
 from pipelines.features import Features
 from pipelines.request import Request
 from serving.jobs import RunEvent
@@ -129,15 +129,18 @@ class Backend(Protocol):
         """
         ...
 
-    def walk(self, plan: Walk, job_id: str | None = None) -> np.ndarray:
+    def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
+             ) -> Generator[Progress | Preview | np.ndarray, None, None]:
         """Draw the frames of a walk by unCLIP, in turn with the other jobs.
 
         Args:
             plan: from where to where, checked.
             job_id: name for ``cancel``, chosen by the caller; a new one where None.
+            owner: whose job it is; empty for nobody's.
 
-        Returns:
-            (frames, H, W, 3) uint8 RGB.
+        Yields:
+            How far it is, and the frames so far; as the last all frames, (frames, H, W, 3) uint8
+            RGB. The walk ends where the generator is closed.
 
         Raises:
             Busy: the queue is full.

@@ -101,10 +101,16 @@ def test_words_and_wildcards_are_completed() -> None:
     ("blur", "none, soft", ("none", "soft")), ("fail", "false,true", (False, True)),
     ("pipeline", "sketch, etching", ("sketch", "etching")),
     ("prompt", "", ("a red car", "a blue car")), ("", "anything", (None,)),
-    ("steps", "3..3", (3,)), ("steps", "3,3", (3,)),
+    ("steps", "3..3", (3,)), ("steps", "3,3", (3,)), ("fail", "On, off", (True, False)),
+    ("fail", "sim, não", (True, False)),
 ])
 def test_values_of_an_axis(name: str, text: str, values: tuple[Any, ...]) -> None:
     assert parse_axis(name, text, SKETCH, "a {red|blue} car").values == values
+
+
+def test_switches_are_labelled_as_people_say_them() -> None:
+    axis = parse_axis("fail", "yes, no", SKETCH, "a car")
+    assert axis.labels() == ["fail on", "fail off"]
 
 
 @pytest.mark.parametrize(("name", "text", "says"), [

@@ -46,6 +46,16 @@ def test_pictures_and_variations(app: App, picture: Path) -> None:
         client, **fields | {"options": {"unclip": {"picture": "difference"}}})
 
 
+@pytest.mark.parametrize("values", ["yes, no", [True, False]])
+def test_a_grid_with_the_prior_on_and_off(app: App, values: object) -> None:
+    files, details = app.client().predict(
+        "a red apple", "unclip", {"name": "prior", "values": values}, None, 3, FEW,
+        api_name="/sweep")
+    assert details["x"] == {"name": "prior", "values": [True, False]}
+    assert len(files) == 3
+    assert Path(files[1]).read_bytes() != Path(files[2]).read_bytes()
+
+
 def test_a_walk_comes_as_strip_video_and_frames(app: App, picture: Path) -> None:
     client = app.client()
     files = client.predict("", "a cow", 3, 0, FEW, handle_file(picture), None, api_name="/walk")

@@ -14,11 +14,14 @@ from PIL import Image
 
 from pipelines.__main__ import main
 from pipelines.errors import Cancelled, EaselError
+from pipelines.events import Preview, Progress
+from pipelines.metadata import read_png
 from pipelines.model_cache import ModelCache
 from pipelines.registry import Registry
 from pipelines.unclip import UnclipPipeline
 from pipelines.video import mp4
-from pipelines.walk import Walk, strip, walk
+from pipelines.walk import Walk, walk
+from pipelines.walk_files import strip
 from serving.backend import LocalBackend
 from tests.small_models import small_cache
 from tests.test_unclip import png
@@ -49,6 +52,16 @@ def test_many_frames_are_drawn_in_batches(cache: ModelCache) -> None:
     few = walk(Walk.checked(png(), "a cow", 2, 0, FEW), cache)
     for frame, same in ((0, 0), (10, 1)):
         assert (np.abs(many[frame].astype(int) - few[same]) > 1).mean() < 0.02
+
+
+def test_a_walk_tells_how_far_it_is(cache: ModelCache) -> None:
+    told: list[Progress | Preview] = []
+    frames = walk(Walk.checked("a cat", "a cow", 11, 3, FEW), cache, tell=told.append)
+    steps = [event.step for event in told if isinstance(event, Progress) and event.total]
+    assert steps == [2, 4, 6, 8, 8, 9, 10, 11]
+    previews = [event.images for event in told if isinstance(event, Preview)]
+    assert len(previews) == 1
+    assert np.array_equal(previews[0], frames[:8])
 
 
 @pytest.mark.parametrize(("fields", "words"), [
@@ -92,7 +105,12 @@ def test_the_command_line_writes_all_files(tmp_path: Path,
         "frame-00.png", "frame-01.png", "frame-02.png", "strip.png", "walk.mp4"]
     with Image.open(out / "strip.png") as picture_of_all:
         assert picture_of_all.size == (3 * 64, 64)
-    assert "3 frames" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "3 frames" in said.out
+    assert "3/3" in said.err, "the bar counts frames"
+    walked = read_png((out / "strip.png").read_bytes())["easel"]["walk"]
+    assert walked["end"] == {"prompt": "a cow"}
+    assert len(walked["start"]["picture_sha256"]) == 64
     backend = LocalBackend(registry, small_cache())
     missing = str(tmp_path / "none.png")
     assert main(["walk", missing, "a cow", "--out", str(out)], backend) == 2

@@ -178,9 +178,9 @@
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      press("#generate", "#compare-run", "#rerank-run");
+      press("#generate", "#compare-run", "#rerank-run", "#walk-run");
     } else if (event.key === "Escape" && !dialog?.open) {
-      press("#stop", "#compare-stop");
+      press("#stop", "#compare-stop", "#walk-stop");
     } else if (dialog?.open && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
       step(event.key === "ArrowRight" ? 1 : -1);
     } else if (event.target.matches?.(".examples [role=tab]") && event.key.startsWith("Arrow")) {

@@ -17,6 +17,7 @@ from ui.paused_api import add_paused_endpoints
 from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.rerank_api import add_rerank_endpoint
+from ui.settling import show_settled
 from ui.sweep_api import add_sweep_endpoint
 from ui.tabs.compare import build_compare
 from ui.tabs.generate import build_generate
@@ -24,6 +25,7 @@ from ui.tabs.history import build_history
 from ui.tabs.lab import build_lab
 from ui.tabs.models import build_models
 from ui.tabs.rerank import build_rerank
+from ui.tabs.walk import build_walk
 from ui.theme import PLAIN
 from ui.waiting import connect_waiting
 from ui.walk_api import add_walk_endpoint
@@ -55,6 +57,7 @@ def build_page(playground: Playground) -> gr.Blocks:
             add_models_endpoint(playground.models)
         with gr.Tabs(elem_id="tabs"):
             _add_tabs(playground, page, store, stage, lab)
+        show_settled(page)
         worded_html(lambda: f'<span>{strings.FOOTER}</span><button data-api>API</button>',
                     elem_id="colophon")
         page.unload(playground.live.on_unload)
@@ -70,6 +73,9 @@ def _add_tabs(playground: Playground, page: gr.Blocks, store: PictureStore, stag
         build_compare(playground, store, page, tab)
     with gr.Tab(strings.TAB_RERANK, id="rerank"):
         rerank = build_rerank(playground, store)
+    if "unclip" in playground.registry.names():
+        with gr.Tab(strings.WALK, id="walk") as tab:
+            build_walk(playground, store, page, tab)
     with gr.Tab(strings.TAB_LAB, id="lab"):
         build_lab(lab)
     if playground.history is not None:

@@ -271,7 +271,7 @@ RERANK_FILES = "Pictures (PNG, JPEG or WebP), up to 64"
 RERANK_SOURCE = "Candidates"
 SOURCE_FILES, SOURCE_HISTORY = "Uploaded files", "My history, the newest"
 SOURCE_LAST, SOURCE_CHOSEN = "The last run", "Chosen in the history"
-CHOSEN_NOTE = "{} pictures chosen in the history."
+CHOSEN_NOTE = "Pictures chosen in the history: {}."
 NO_LAST_RUN = "Nothing was drawn on this page yet: draw something, or choose other candidates."
 NOTHING_CHOSEN = "Nothing is chosen in the history: filter it there and press Rerank these."
 RERANK_COUNT = "How many"
@@ -289,7 +289,27 @@ SAVE_BEST = "Save as zip"
 RANK_ORDER, RANK_TABLE, RANK_BARS, RANK_HEAT = "In order", "Table", "Scores", "Pictures × prompts"
 RANK_WEIGHT = "weight {:g}"
 DRAWING_RANKS = "Ranking."
-RANKED_STATUS = "{} pictures, {} prompts, in {}"
+RANKED_STATUS = "Pictures: {}, prompts: {}, in {}"
+
+# Walk
+WALK = "Walk"
+WALK_FROM, WALK_TO = "From", "To"
+WALK_FIRST, WALK_LAST = "a red apple", "a blue car"
+WALK_PICTURE = "or a picture, which counts in place of the prompt"
+WALK_FRAMES = "Frames"
+WALK_FRAMES_INFO = "How many pictures, the two ends among them."
+WALK_SEED_INFO = "Of the noise that all frames start from; empty for a new one each time."
+WALK_INFO = ("unCLIP draws every frame from the same noise; only the CLIP image embedding moves, "
+             "along the sphere from one end to the other (Ramesh et al. 2022, section 3.2).")
+WALK_EMPTY = "The frames appear here side by side, and a video of them."
+WALK_OF = "From {} to {}"
+WALK_A_PICTURE = "a picture"
+WALK_STRIP = "All frames, from left to right"
+WALK_VIDEO_OF = "{}, as a video"
+WALK_FRAME = "Frame {} of {}"
+WALK_DONE = "{} frames in {}"
+WALK_STOPPED = "Stopped with {} of {} frames."
+WALK_SAVE_VIDEO, WALK_SAVE_STRIP = "Save the video", "Save the strip"
 
 # Models
 TAB_MODELS = "Models"
@@ -301,7 +321,7 @@ MODELS_ABOUT, MODELS_NEEDS = "about {}", "takes about {} in use"
 MODELS_LOOK = "Models are changed by who keeps this Easel; you may look."
 MODELS_PASSWORD, MODELS_ENTER = "Password for changing models", "Enter"
 MODELS_UNKNOWN, MODELS_NEVER = "size not known", "–"
-MODELS_PINNED = "pinned"
+MODELS_PINNED, MODELS_OFFLOADED = "pinned", "weights in host memory"
 MODELS_UNLICENSED = "licence not stated"
 MODELS_ACTS = {"download": "Download", "cancel": "Cancel", "load": "Load", "unload": "Unload",
                "pin": "Pin", "unpin": "Unpin"}
@@ -309,8 +329,8 @@ MODELS_ACTS = {"download": "Download", "cancel": "Cancel", "load": "Load", "unlo
 # Grids (on the Compare tab)
 SWEEP = "Grid over two options"
 SWEEP_INFO = ("Pane A’s settings, with one option along each side. Values with commas, or 1..5, "
-              "or 0.5..1/3 for three of them. In the prompt {red|blue} stands for both, and "
-              "__animal__ for a word drawn by the seed.")
+              "or 0.5..1/3 for three of them; on, off for a tick box. In the prompt {red|blue} "
+              "stands for both, and __animal__ for a word drawn by the seed.")
 SWEEP_X, SWEEP_Y = "Across", "Down"
 SWEEP_VALUES = "Values"
 SWEEP_NONE = "nothing"

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
+import numpy as np
 
 from pipelines.errors import InvalidRequest
-from pipelines.files import atomic_write
 from pipelines.request import MAX_PROMPT_CHARS, SEED_COUNT
-from pipelines.video import mp4
-from pipelines.walk import MAX_FRAMES, MIN_FRAMES, Walk, strip
+from pipelines.walk import MAX_FRAMES, MIN_FRAMES, Walk
 from ui.api import OBJECT, STRING, add_endpoint, json_value
-from ui.controls import IMAGE_SUFFIXES, read_upload
+from ui.controls import IMAGE_SUFFIXES
 from ui.generate import one_sentence
 from ui.pictures import PictureStore
 from ui.playground import Playground
 from ui.visitors import visitor_of
+from ui.walk_view import end_of_walk, keep_walk
 
 PROMPT = {**STRING, "maxLength": MAX_PROMPT_CHARS}
 
@@ -34,20 +32,15 @@ def add_walk_endpoint(playground: Playground, store: PictureStore) -> None:
              end_image: str | None = None) -> list[str]:
         if options is not None and not isinstance(options, dict):
             raise InvalidRequest("Options must be values by name.", "options")
-        plan = Walk.checked(_end(start, start_image, "start"), _end(end, end_image, "end"), frames,
-                            seed, options)
+        plan = Walk.checked(end_of_walk(start, start_image, "start"),
+                            end_of_walk(end, end_image, "end"), frames, seed, options)
         run = playground.runs.start(request.session_hash or "", visitor_of(request))
         try:
-            pictures = playground.backend.walk(plan, run.next_job())
+            *_, pictures = playground.backend.walk(plan, run.next_job(), run.visitor)
         finally:
             playground.runs.end(run)
-        folder = store.new_folder()
-        Image.fromarray(strip(pictures)).save(folder / "strip.png")
-        atomic_write(folder / "walk.mp4", mp4(pictures))
-        names = [f"frame-{number:02d}.png" for number in range(len(pictures))]
-        for name, picture in zip(names, pictures, strict=True):
-            Image.fromarray(picture).save(folder / name)
-        return [str(store.serve(folder / name)) for name in ("strip.png", "walk.mp4", *names)]
+        assert isinstance(pictures, np.ndarray)
+        return [str(path) for path in keep_walk(store, plan, pictures)]
 
     def upload(which: str) -> gr.File:
         return gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
@@ -67,12 +60,3 @@ def add_walk_endpoint(playground: Playground, store: PictureStore) -> None:
         gr.File(visible=False, file_count="multiple",
                 label="All frames side by side, a video of them, and each of them"),
     ], "Walk from one prompt or picture to another with unCLIP.")
-
-
-def _end(prompt: Any, image: str | None, name: str) -> str | bytes:
-    """The picture where there is one, the prompt otherwise."""
-    if image is not None:
-        return read_upload(Path(image))
-    if not isinstance(prompt, str):
-        raise InvalidRequest(f"The {name} of the walk is neither a prompt nor a picture.", name)
-    return prompt

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image
+from tqdm import tqdm
 
-from pipelines.errors import InvalidRequest
-from pipelines.files import atomic_write
+from pipelines.errors import Cancelled, InvalidRequest
+from pipelines.events import Preview, Progress
+from pipelines.generate import interrupt_cancels, show_progress
 from pipelines.settings import load_settings
-from pipelines.video import mp4
-from pipelines.walk import Walk, strip
+from pipelines.walk import Walk
+from pipelines.walk_files import STRIP, VIDEO, write_walk
 from serving.build import build_backend
 
+EXIT_STOPPED = 130
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 End = Annotated[str, typer.Argument(help="A prompt, or the path of a PNG, JPEG or WebP file.")]
 
@@ -39,11 +43,21 @@ def walk_command(
 ) -> None:
     """Walk from one prompt or picture to another with unCLIP: frames, strip.png and walk.mp4."""
     plan = Walk.checked(_end(start), _end(end), frames, seed)
-    with closing(context.obj or build_backend(load_settings())) as backend:
-        pictures = backend.walk(plan)
-    out.mkdir(parents=True, exist_ok=True)
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(out / f"frame-{number:02d}.png")
-    Image.fromarray(strip(pictures)).save(out / "strip.png")
-    atomic_write(out / "walk.mp4", mp4(pictures))
-    typer.echo(f"{len(pictures)} frames, {out / 'strip.png'}, {out / 'walk.mp4'}")
+    job_id = uuid.uuid4().hex
+    pictures = None
+    try:
+        with (closing(context.obj or build_backend(load_settings())) as backend,
+              interrupt_cancels(backend, job_id),
+              tqdm(total=None, file=sys.stderr, leave=False, unit="frame") as bar):
+            for event in backend.walk(plan, job_id):
+                if isinstance(event, Progress):
+                    show_progress(bar, event)
+                elif not isinstance(event, Preview):
+                    pictures = event
+    except Cancelled:
+        typer.echo("Stopped.", err=True)
+        raise typer.Exit(EXIT_STOPPED) from None
+    if pictures is None:
+        raise RuntimeError("the backend ended a walk without its frames")
+    write_walk(out, plan, pictures)
+    typer.echo(f"{len(pictures)} frames, {out / STRIP}, {out / VIDEO}")
