@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def texts_of_pipelines() -> set[str]:
             found |= {text for name in ("title", "summary")
                       if isinstance(text := getattr(kind, name, None), str)}
     for kind in subclasses(Options):
-        if kind.__module__.startswith("pipelines."):
+        # What is written in the code; classes with a catalogue's choices are made by running it.
+        written = getattr(sys.modules[kind.__module__], kind.__name__, None) is kind
+        if written and kind.__module__.startswith("pipelines."):
             for option in option_fields(kind):
                 found |= {option.title, option.description}
                 if option.kind == "choice":

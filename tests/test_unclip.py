@@ -174,7 +174,7 @@ def test_embeddings_of_another_clip_are_not_used() -> None:
 
 
 def test_stop_keeps_what_is_drawn(cache: ModelCache) -> None:
-    polls = iter([False] * 7)  # one before the first step, one after each
+    polls = iter([False] * 11)  # one before the first step, one after each
     result = result_of(events_of(cache, lambda: next(polls, True), num_images=2))
     assert result.metadata == {"stopped": True}
     assert len(result.candidates) == 2
