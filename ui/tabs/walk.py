@@ -128,6 +128,7 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts) -> N
     def draw(plan: Walk, run: Run) -> Iterator[tuple[Any, ...]]:
         view, shown_s = WalkView(plan), 0.0
         yield (render_walk(view), *BUSY)
+        message = ""
         try:
             with closing(playground.backend.walk(plan, run.next_job(), run.visitor)) as events:
                 for event in events:
@@ -138,7 +139,10 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts) -> N
                     if run.stopped:  # before there was a job that could be
                         run.stop(playground.backend)
                     late = time.monotonic() - shown_s > REDRAW_EVERY_S
-                    if late or isinstance(event, Preview):
+                    # The first step is shown at once: after the loading it may be a long one.
+                    begun = isinstance(event, Progress) and bool(message) and not event.message
+                    message = event.message if isinstance(event, Progress) else message
+                    if late or begun or isinstance(event, Preview):
                         shown_s = time.monotonic()
                         yield (render_walk(view), *BUSY)
         except Cancelled:
