@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from pipelines.models.transformer import FeedForward
-from training.loop import Loop, load_config
+from training.export import begin_with_shipped, export
+from training.loop import Loop, default_precision, fast_autocast, load_config
 
 CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
                           "warmup_steps": 1, "ema_decay": 0.9, "mixed_precision": "no"}
@@ -92,3 +93,28 @@ def test_options_change_a_configuration(tmp_path: Path) -> None:
     path.write_text("lr = 1.0\n[model]\ndim = 3\n")
     assert load_config(path, ["lr=0.5", "model.dim=4", 'name="x"']) == {
         "lr": 0.5, "model": {"dim": 4}, "name": "x"}
+
+
+@pytest.mark.parametrize("capability", [True, False])
+def test_precision_follows_what_the_cpu_is_fast_at(
+        monkeypatch: pytest.MonkeyPatch, capability: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": capability})
+    assert default_precision(cpu=True) == ("bf16" if capability else "no")
+    with fast_autocast(torch.device("cpu")):
+        product = torch.ones(4, 4) @ torch.ones(4, 4)
+    assert product.dtype == (torch.bfloat16 if capability else torch.float32)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_run_begins_with_shipped_weights(tmp_path: Path, int8: bool) -> None:
+    shipped, begun = nn.Linear(128, 64), nn.Linear(128, 64)
+    path = export(shipped, "small", "none", {}, "A test.", tmp_path, int8=int8)
+    begin_with_shipped(begun, path)
+    assert begun.weight.dtype == torch.float32
+    assert torch.allclose(begun.weight, shipped.weight, atol=1e-3)
+
+
+def test_a_run_refuses_weights_of_another_shape(tmp_path: Path) -> None:
+    path = export(nn.Linear(8, 4), "small", "none", {}, "A test.", tmp_path)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        begin_with_shipped(nn.Linear(4, 8), path)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pipelines.models.vqgan import VQGAN
 from training.data import World
+from training.loop import fast_autocast
 from training.world.backgrounds import PLAIN_RGB, VARIANTS
 from training.world.scenes import GRID, Scene, SceneObject
 
@@ -75,7 +76,7 @@ class SceneCodes:
         for i in range(0, len(missing), 16):
             group = missing[i : i + 16]
             pixels = self.world.render(group, self.vqgan.config.resolution) * 2 - 1
-            with torch.autocast(device.type, torch.bfloat16):
+            with fast_autocast(device):
                 latents = self.vqgan.encode_latents(pixels.to(device))
             codes = self.vqgan.nearest(latents.float()).to(torch.int32).cpu()
             self.cache.update(zip(group, codes.unbind(), strict=True))

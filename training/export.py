@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipelines.checkpoints.int8 import to_int8
+from pipelines.checkpoints.int8 import from_int8, to_int8
 
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "assets" / "weights"
 
@@ -73,6 +73,19 @@ def export_diffusers(
     (target / "model_index.json").write_text(json.dumps({**index, **facts}, indent=2) + "\n")
     (target / "README.md").write_text(card.strip() + "\n")
     return target
+
+
+def begin_with_shipped(model: nn.Module, path: Path) -> None:
+    """Set a model's weights to those that ``export`` wrote, for a run that goes on without its own.
+
+    Args:
+        model: in float32.
+        path: the safetensors file, in 16 or 8 bits.
+
+    Raises:
+        RuntimeError: The file is of a model of another shape.
+    """
+    model.load_state_dict({k: v.float() for k, v in from_int8(load_file(path)).items()})
 
 
 def _save_half(state_dict: Mapping[str, Tensor], path: Path) -> None:

@@ -17,6 +17,7 @@ from benchmarks.judge_targets import Targets, targets_of
 from pipelines.errors import EaselError
 from pipelines.models.vqgan import VQGAN
 from training.data import World
+from training.loop import fast_autocast
 from training.world.scenes import (
     COLOURS,
     GRID,
@@ -61,7 +62,7 @@ def reconstruct(vqgan: VQGAN, pictures: Tensor, perturbed: float = 0.0,
     """
     device = next(vqgan.parameters()).device
     pictures = prepare(pictures, vqgan.config.resolution)
-    with torch.autocast(device.type, torch.bfloat16):
+    with fast_autocast(device):
         latents = vqgan.encode_latents(pictures.to(device) * 2 - 1)
         codes = vqgan.nearest(latents)
         if perturbed:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from training.data import World
-from training.loop import RUNS_DIR
+from training.loop import RUNS_DIR, fast_autocast
 from training.train_dalle import load_vqgan
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     size_px, codes, pictures = vqgan.config.resolution, [], []
 
     def decode(indices: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with fast_autocast(torch.device("cpu")):
             decoded = vqgan.decode_indices(indices).float()
         return ((decoded.clamp(-1, 1) + 1) * 127.5).round().byte()
 

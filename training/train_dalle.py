@@ -25,7 +25,7 @@ from pipelines.models.vqgan import build as build_vqgan
 from pipelines.vocabulary import Vocabulary
 from training.codes import CodeStore
 from training.data import World, prefetched
-from training.export import WEIGHTS_DIR, export
+from training.export import WEIGHTS_DIR, begin_with_shipped, export
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
 
 SAMPLE_PROMPTS = (
@@ -125,10 +125,13 @@ def train(config: dict[str, Any]) -> float:
     torch.manual_seed(config["seed"])
     model = ImageTransformer(TransformerConfig(**config["model"]))
     model.initialise()
+    if config.get("from_shipped"):
+        begin_with_shipped(model, WEIGHTS_DIR / "dalle" / "model.safetensors")
     loop = Loop(config, model)
     world, vqgan = World(), load_vqgan().to(loop.device)
     store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
-                      kinds=config["kinds"], coloured=config["coloured"])
+                      kinds=config["kinds"], coloured=config["coloured"],
+                      weights=config.get("weights"))
     batches = prefetched(Batches(config, world, store).batch, loop.step)
     forward = compiled(loop.model, config)
     for step in loop.steps():

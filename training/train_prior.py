@@ -24,8 +24,8 @@ from pipelines.models.clip import ClipModel
 from pipelines.models.unclip import UnclipPrior, build_prior
 from pipelines.unclip_drawing import text_condition
 from training.data import World, prefetched
-from training.export import export_diffusers
-from training.loop import Loop, parse_arguments
+from training.export import WEIGHTS_DIR, begin_with_shipped, export_diffusers
+from training.loop import Loop, fast_autocast, parse_arguments
 from training.unclip_data import flow_loss, flow_times, load_clip
 from training.world.usual import is_usual
 
@@ -54,7 +54,7 @@ class Batches:
         captions = [self.world.caption(scene, rng.getrandbits(30), in_order=is_usual(scene))
                     for scene in scenes]
         pixels = self.world.render(scenes, self.clip.image_size).to(self.clip.device)
-        with torch.autocast(self.clip.device.type, torch.bfloat16):
+        with fast_autocast(self.clip.device):
             return captions, self.clip.encode_image(pixels).float().cpu()
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class Batches:
         captions, embeds = self.embeds(step * size, size, rng)
         texts = ["" if rng.random() < self.config["caption_dropout"] else caption
                  for caption in captions]
-        with torch.autocast(self.clip.device.type, torch.bfloat16):
+        with fast_autocast(self.clip.device):
             condition = text_condition(self.clip, texts)
         noise = torch.randn(embeds.shape, generator=generator)
         return (embeds, noise, flow_times(size, self.config, generator), *condition)
@@ -113,14 +113,18 @@ def train(config: dict[str, Any]) -> float:
     torch.manual_seed(config["seed"])
     clip, fingerprint = load_clip()
     config = {**config, "name": f"{config['name']}-{fingerprint[:12]}"}
-    loop = Loop(config, initialised(config["transformer"]))
+    model = initialised(config["transformer"])
+    if config.get("from_shipped"):
+        folder = WEIGHTS_DIR / "unclip-prior" / "prior"
+        begin_with_shipped(model.transformer, folder / "diffusion_pytorch_model.safetensors")
+    loop = Loop(config, model)
     world, clip = World(), clip.to(loop.device)
     batches = Batches(config, world, clip)
-    if not loop.extra:
+    if not loop.extra and not config.get("from_shipped"):
         known = batches.embeds(0, 1024, random.Random(0))[1]
         for each in (loop.model, loop.ema):
             set_statistics(each, known)
-        loop.extra["clip"] = fingerprint
+    loop.extra["clip"] = fingerprint
     if config.get("compile"):
         for block in loop.model.transformer.transformer_blocks:
             block.compile(dynamic=False)

@@ -19,7 +19,7 @@ from pipelines.vocabulary import Vocabulary
 from training.codes import CodeStore
 from training.data import World
 from training.export import WEIGHTS_DIR
-from training.loop import RUNS_DIR
+from training.loop import RUNS_DIR, fast_autocast
 from training.world.usual import is_usual
 
 FOLDER = "clip-guide"
@@ -88,7 +88,7 @@ class EmbeddedScenes:
         parts = []
         for start in range(0, len(scenes), 64):
             pixels = self.world.render(scenes[start : start + 64], self.clip.image_size)
-            with torch.autocast(device.type, torch.bfloat16):
+            with fast_autocast(device):
                 parts.append(self.clip.encode_image(pixels.to(device)).float().cpu())
         return torch.cat(parts)
 
