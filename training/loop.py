@@ -72,7 +72,8 @@ class Loop(Generic[ModelT]):
     Args:
         config: with ``name``, ``minutes``, ``lr``, and optionally ``threads``, ``warmup_steps``,
             ``ema_decay``, ``mixed_precision`` ("bf16" or "no"; by default what is faster),
-            ``weight_decay``, ``betas``, and ``muon_lr``: with it the matrices of the model's blocks are trained by Muon.
+            ``weight_decay``, ``betas``, and ``muon_lr``: with it the matrices of the model's blocks
+            are trained by Muon.
         model: the network to train.
         runs_dir: where runs are kept.
     """
