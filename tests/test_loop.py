@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pipelines.models.transformer import FeedForward
-from training.export import begin_with_shipped, export
+from training.export import export, load_exported
 from training.loop import Loop, default_precision, fast_autocast, load_config
 
 CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
@@ -109,7 +109,7 @@ def test_precision_follows_what_the_cpu_is_fast_at(
 def test_a_run_begins_with_shipped_weights(tmp_path: Path, int8: bool) -> None:
     shipped, begun = nn.Linear(128, 64), nn.Linear(128, 64)
     path = export(shipped, "small", "none", {}, "A test.", tmp_path, int8=int8)
-    begin_with_shipped(begun, path)
+    load_exported(begun, path)
     assert begun.weight.dtype == torch.float32
     assert torch.allclose(begun.weight, shipped.weight, atol=1e-3)
 
@@ -117,4 +117,4 @@ def test_a_run_begins_with_shipped_weights(tmp_path: Path, int8: bool) -> None:
 def test_a_run_refuses_weights_of_another_shape(tmp_path: Path) -> None:
     path = export(nn.Linear(8, 4), "small", "none", {}, "A test.", tmp_path)
     with pytest.raises(RuntimeError, match="size mismatch"):
-        begin_with_shipped(nn.Linear(4, 8), path)
+        load_exported(nn.Linear(4, 8), path)

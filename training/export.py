@@ -75,8 +75,8 @@ def export_diffusers(
     return target
 
 
-def begin_with_shipped(model: nn.Module, path: Path) -> None:
-    """Set a model's weights to those that ``export`` wrote, for a run that goes on without its own.
+def load_exported(model: nn.Module, path: Path) -> None:
+    """Set a model's weights to those that ``export`` or ``export_diffusers`` wrote.
 
     Args:
         model: in float32.

@@ -31,7 +31,7 @@ from training.data import World, prefetched
 from training.degrade import degrade, meaningless, scrambled
 from training.denoise import pull_loss
 from training.drafts import Drafts
-from training.export import WEIGHTS_DIR, begin_with_shipped, export
+from training.export import WEIGHTS_DIR, export, load_exported
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
 from training.patch_code import begin_as_patch_code
 from training.world.captions import hard_negative
@@ -182,7 +182,7 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     if config.get("denoise") or config.get("recall"):
         drafts = Drafts(config, world, pairs.size_px)
     if config.get("from_shipped"):
-        begin_with_shipped(module, WEIGHTS_DIR / config["name"] / "model.safetensors")
+        load_exported(module, WEIGHTS_DIR / config["name"] / "model.safetensors")
     if config.get("patch_code") and drafts is not None:
         visual: Any = module.visual
         if not config.get("from_shipped"):

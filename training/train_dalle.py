@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.utils import save_image
 
@@ -25,7 +24,7 @@ from pipelines.models.vqgan import build as build_vqgan
 from pipelines.vocabulary import Vocabulary
 from training.codes import CodeStore
 from training.data import World, prefetched
-from training.export import WEIGHTS_DIR, begin_with_shipped, export
+from training.export import WEIGHTS_DIR, export, load_exported
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
 
 SAMPLE_PROMPTS = (
@@ -52,9 +51,7 @@ def load_vqgan() -> VQGAN:
     """The embedded VQGAN, frozen, in float32."""
     folder = WEIGHTS_DIR / "vqgan"
     model = build_vqgan(json.loads((folder / "config.json").read_text())["config"])
-    model.load_state_dict(
-        {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
-    )
+    load_exported(model, folder / "model.safetensors")
     return model.eval().requires_grad_(False)
 
 
@@ -126,7 +123,7 @@ def train(config: dict[str, Any]) -> float:
     model = ImageTransformer(TransformerConfig(**config["model"]))
     model.initialise()
     if config.get("from_shipped"):
-        begin_with_shipped(model, WEIGHTS_DIR / "dalle" / "model.safetensors")
+        load_exported(model, WEIGHTS_DIR / "dalle" / "model.safetensors")
     loop = Loop(config, model)
     world, vqgan = World(), load_vqgan().to(loop.device)
     store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],

@@ -24,7 +24,7 @@ from pipelines.models.clip import ClipModel
 from pipelines.models.unclip import UnclipPrior, build_prior
 from pipelines.unclip_drawing import text_condition
 from training.data import World, prefetched
-from training.export import WEIGHTS_DIR, begin_with_shipped, export_diffusers
+from training.export import WEIGHTS_DIR, export_diffusers, load_exported
 from training.loop import Loop, fast_autocast, parse_arguments
 from training.unclip_data import flow_loss, flow_times, load_clip
 from training.world.usual import is_usual
@@ -116,7 +116,7 @@ def train(config: dict[str, Any]) -> float:
     model = initialised(config["transformer"])
     if config.get("from_shipped"):
         folder = WEIGHTS_DIR / "unclip-prior" / "prior"
-        begin_with_shipped(model.transformer, folder / "diffusion_pytorch_model.safetensors")
+        load_exported(model.transformer, folder / "diffusion_pytorch_model.safetensors")
     loop = Loop(config, model)
     world, clip = World(), clip.to(loop.device)
     batches = Batches(config, world, clip)

@@ -9,16 +9,14 @@ from typing import Any, cast
 
 import torch
 from open_clip import CLIP
-from safetensors.torch import load_file
 from torch import Tensor
 
-from pipelines.checkpoints.int8 import from_int8
 from pipelines.models.clip import ClipModel, build, image_size
 from pipelines.models.vqgan import VQGAN
 from pipelines.vocabulary import Vocabulary
 from training.codes import CodeStore
 from training.data import World
-from training.export import WEIGHTS_DIR
+from training.export import WEIGHTS_DIR, load_exported
 from training.loop import RUNS_DIR, fast_autocast
 from training.world.usual import is_usual
 
@@ -31,7 +29,7 @@ def load_clip() -> tuple[ClipModel, str]:
     config = json.loads((folder / "config.json").read_text())["config"]
     module = cast(CLIP, build(config))
     path = folder / "model.safetensors"
-    module.load_state_dict({k: v.float() for k, v in from_int8(load_file(path)).items()})
+    load_exported(module, path)
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
     clip = ClipModel(module, Vocabulary.load(), image_size(config), config["mean"], config["std"])
     return cast(ClipModel, clip.eval().requires_grad_(False)), fingerprint
