@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,8 +19,10 @@ from pipelines.model_cache import ModelCache
 from pipelines.models.unclip import UnclipDecoder
 from pipelines.registry import Registry, RunContext
 from pipelines.request import validate
+from pipelines.settings import Settings
 from pipelines.unclip import CLIP, UnclipPipeline
 from pipelines.unclip_drawing import Noise, slerp
+from serving.build import build_cache
 from tests.small_models import SmallLoader, small_cache
 
 
@@ -81,6 +84,15 @@ def test_a_candidate_is_drawn_again_alone(cache: ModelCache, scale: float) -> No
         alone = drawn(cache, num_images=1, seed=seed, options=options)
         # One code may flip where two are as good as equal.
         assert (np.abs(alone[seed] - together[seed]) > 1).mean() < 0.02
+
+
+@pytest.mark.weights("unclip-prior", "unclip-decoder", "clip-guide", "vqgan")
+def test_a_trained_candidate_is_drawn_again_alone(tmp_path: Path) -> None:
+    cache = build_cache(Settings(data_dir=tmp_path))
+    together, alone = (drawn(cache, num_images=n, prompt="two green birds on a beach")[5]
+                       for n in (2, 1))
+    assert (np.abs(alone - together) > 1).mean() < 0.02
+    cache.close()
 
 
 def test_the_seed_decides(cache: ModelCache) -> None:
