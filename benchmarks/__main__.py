@@ -15,9 +15,12 @@ import typer
 from benchmarks.cache import cache_figures
 from benchmarks.compose import ComposePlan, compose, tune
 from benchmarks.examples import draw_examples
+from benchmarks.judge_files import load_judge
+from benchmarks.languages import language_figures
+from benchmarks.media import media_figures
 from benchmarks.models import model_figures
 from benchmarks.report import compose_table, report
-from benchmarks.results import RESULTS_DIR, write_results
+from benchmarks.results import RESULTS_DIR, read_results, write_results
 from benchmarks.search import search_figures
 from benchmarks.speed import rounded, speed
 from benchmarks.tasks import TASKS, WORLD_TASK
@@ -126,6 +129,46 @@ def tune_command(
             print(json.dumps({"options": chosen} | figures), flush=True)
     finally:
         backend.close()
+
+
+@app.command("languages")
+def languages_command(
+    pipelines: Annotated[str, typer.Option(help="Which to draw with, with commas.")] = "dalle",
+    num_images: Annotated[int, typer.Option(min=1, max=16, help="Pictures a prompt.")] = 1,
+    limit: Annotated[int | None, typer.Option(help="Prompts a task.")] = None,
+) -> None:
+    """Prompts of ``compose`` in Portuguese beside the same ones in English."""
+    registry, judge = build_registry(), load_judge()
+    backend = build_backend(load_settings(), registry)
+    path = RESULTS_DIR / "languages.json"
+    try:
+        for name in _names(pipelines):
+            figures = language_figures(name, ComposePlan(num_images, limit=limit), judge, registry,
+                                       backend)
+            write_results(path, read_results(path) | {name: figures})
+            print(json.dumps({name: figures}, indent=1), flush=True)
+    finally:
+        backend.close()
+
+
+@app.command("media")
+def media_command(
+    things: Annotated[list[str] | None, typer.Option(
+        help="How many things a pipeline draws in each medium, as dalle=24; may be repeated.",
+    )] = None,
+) -> None:
+    """Whether the ranker recognises the medium that a prompt asks for."""
+    registry = build_registry()
+    backend = build_backend(load_settings(), registry)
+    path = RESULTS_DIR / "media.json"
+    counts = {name: int(count) for name, _, count in
+              (part.partition("=") for part in things or ["dalle=24"])}
+    try:
+        figures = media_figures(counts, registry, backend)
+    finally:
+        backend.close()
+    write_results(path, read_results(path) | figures)
+    print(json.dumps(figures, indent=1))
 
 
 @app.command("examples")

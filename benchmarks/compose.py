@@ -32,8 +32,10 @@ from benchmarks.sheets import contact_sheet
 from benchmarks.tasks import TASKS, WORLD_TASK, TaskPrompt, task_prompts, tuning_prompts
 from benchmarks.variations import diversity, variations
 from pipelines.model_cache import ModelCache
+from pipelines.models.clip import ClipModel
+from pipelines.prompts import ranking_texts
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER
+from pipelines.rerank import RANKER, rank_candidates
 from serving.backend import LocalBackend
 from training.data import World
 from training.world.concepts import concepts_by_id
@@ -122,20 +124,21 @@ def run_controls(judge: TrainedJudge, world: World, cache: ModelCache | None,
 
 
 def judged(store: PictureStore, prompts: Sequence[TaskPrompt], judge: TrainedJudge,
-           num_images: int) -> list[Pool]:
-    """Judge the pictures kept for the prompts, and write the contact sheets of each task."""
+           ranker: ClipModel, num_images: int, sheets: bool = True) -> list[Pool]:
+    """Judge and rank the pictures kept for the prompts; with ``sheets``, write one of each task."""
     concepts, pools = concepts_by_id(), []
     cells: dict[str, list[tuple[Any, str, bool]]] = {}
     for prompt in prompts:
         drawn = store.read(prompt)
         if drawn is None:
             continue
-        count = min(len(drawn.ranks), 1 if prompt.task == WORLD_TASK else num_images)
-        verdicts = judge(torch.from_numpy(drawn.images[:count].copy()))
-        scores = tuple(score(prompt, v, concepts) for v in verdicts)
-        pools.append(Pool(prompt, scores, drawn.ranks[:count]))
+        images = drawn.images[: 1 if prompt.task == WORLD_TASK else num_images].copy()
+        scores = tuple(score(prompt, v, concepts) for v in judge(torch.from_numpy(images)))
+        ranked = rank_candidates(images, [0] * len(images), ranking_texts(prompt.text), ranker)
+        ranks = {c.index: c.scores["clip"] for c in ranked}
+        pools.append(Pool(prompt, scores, tuple(ranks[i] for i in range(len(images)))))
         cells.setdefault(prompt.task, []).append((drawn.images[0], prompt.text, scores[0].correct))
-    for task, sheet in cells.items():
+    for task, sheet in cells.items() if sheets else ():
         contact_sheet(sheet, RUNS_DIR / f"{store.pipeline}-{task}.png")
     return pools
 
@@ -158,11 +161,12 @@ def run_pipeline(name: str, plan: ComposePlan, judge: TrainedJudge, registry: Re
     store.fill([(p, 1 if p.task == WORLD_TASK else plan.num_images) for p in prompts],
                plan.minutes)
     # Pictures of earlier runs with the same weights and options count as well.
-    pools = judged(store, interleaved(everything), judge, plan.num_images)
+    with backend.cache.lease(RANKER) as ranker:
+        pools = judged(store, interleaved(everything), judge, ranker, plan.num_images)
     counts = [n for n in plan.best_of if n <= plan.num_images]
     figures = summary(pools, counts)
     drawn = [d for p in prompts if (d := store.read(p)) is not None]
-    pictures = sum(len(d.ranks) for d in drawn)
+    pictures = sum(len(d.images) for d in drawn)
     with backend.cache.lease(RANKER) as ranker:
         figures["diversity"] = _rounded(diversity([d.images for d in drawn], ranker))
     if name in VARIES:
@@ -183,7 +187,8 @@ def tune(name: str, plan: ComposePlan, registry: Registry, backend: LocalBackend
     store = PictureStore(backend, name, plan.options, fingerprints, RUNS_DIR / "tuning")
     prompts = plan.prompts(tuning_prompts(concepts_by_id()))
     store.fill([(p, plan.num_images) for p in prompts], plan.minutes)
-    figures = summary(judged(store, prompts, load_judge(), plan.num_images))
+    with backend.cache.lease(RANKER) as ranker:
+        figures = summary(judged(store, prompts, load_judge(), ranker, plan.num_images))
     return {key: figures[key] for key in ("overall", "tasks")}
 
 

@@ -1,7 +1,7 @@
 """The pictures that ``compose`` judges, drawn through the backend and kept in ``runs/compose``.
 
-A prompt's pictures are kept as one strip, so that a run may be cut off, go on, or be judged again
-by a better judge without drawing anything twice.
+A prompt's pictures are kept as one strip, so that a run may be cut off, go on, or be judged and
+ranked again by a better judge or ranker without drawing anything twice.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from benchmarks.tasks import TaskPrompt
 from pipelines.events import Result
 from pipelines.request import SEED_COUNT
+from pipelines.rerank import RANKER
 from serving.backend import Backend
 
 RUNS_DIR = Path(__file__).resolve().parents[1] / "runs" / "compose"
@@ -33,12 +34,10 @@ class Drawn:
 
     Attributes:
         images: (N, H, W, 3) uint8, in the order of their seeds.
-        ranks: the ranker's similarity of each.
         seconds: that drawing and ranking them took.
     """
 
     images: np.ndarray
-    ranks: tuple[float, ...]
     seconds: float
 
 
@@ -56,14 +55,15 @@ class PictureStore:
         pipeline: the pipeline's name.
         options: its options, where they differ from the defaults.
         fingerprints: SHA-256 of the pipeline's weights by model, so that retrained models start
-            afresh.
+            afresh; the ranker's does not count, as no picture depends on it.
         folder: where stores are kept.
     """
 
     def __init__(self, backend: Backend, pipeline: str, options: Mapping[str, Any],
                  fingerprints: Mapping[str, str | None], folder: Path = RUNS_DIR) -> None:
         self.backend, self.pipeline, self.options = backend, pipeline, dict(options)
-        key = json.dumps([self.options, dict(fingerprints)], sort_keys=True)
+        weights = {name: sha for name, sha in fingerprints.items() if name != RANKER}
+        key = json.dumps([self.options, weights], sort_keys=True)
         self.folder = folder / f"{pipeline}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "key.json").write_text(key + "\n")
@@ -81,14 +81,13 @@ class PictureStore:
         facts = json.loads(facts_path.read_text())
         with Image.open(path) as strip:
             pixels = np.asarray(strip.convert("RGB"))
-        count = len(facts["ranks"])
-        images = np.stack(np.split(pixels[:, : pixels.shape[1] // count * count], count, axis=1))
-        return Drawn(images, tuple(facts["ranks"]), facts["seconds"])
+        images = np.stack(np.split(pixels, facts["count"], axis=1))
+        return Drawn(images, facts["seconds"])
 
     def draw(self, prompt: TaskPrompt, count: int) -> Drawn:
         """At least ``count`` pictures of a prompt, those kept already and the missing ones."""
         kept = self.read(prompt)
-        have = len(kept.ranks) if kept else 0
+        have = len(kept.images) if kept else 0
         if kept is not None and have >= count:
             return kept
         started = time.monotonic()
@@ -97,19 +96,17 @@ class PictureStore:
         result = [e for e in self.backend.stream(request) if isinstance(e, Result)][-1]
         fresh = sorted(result.candidates, key=lambda c: c.index)
         images = np.stack([c.image for c in fresh])
-        ranks = tuple(float(c.scores["clip"]) for c in fresh)
         seconds = time.monotonic() - started
         if kept is not None:
-            images, ranks = np.concatenate([kept.images, images]), kept.ranks + ranks
-            seconds += kept.seconds
-        self._write(prompt, drawn := Drawn(images, ranks, seconds))
+            images, seconds = np.concatenate([kept.images, images]), seconds + kept.seconds
+        self._write(prompt, drawn := Drawn(images, seconds))
         return drawn
 
     def _write(self, prompt: TaskPrompt, drawn: Drawn) -> None:
         path = self._path(prompt)
         temporary = path.with_suffix(".tmp")
         Image.fromarray(np.concatenate(list(drawn.images), axis=1)).save(temporary, "PNG")
-        facts = {"prompt": prompt.text, "ranks": drawn.ranks, "seconds": drawn.seconds}
+        facts = {"prompt": prompt.text, "count": len(drawn.images), "seconds": drawn.seconds}
         facts_path = path.with_suffix(".json")
         # Facts that are one picture short of their strip would cut it wrongly.
         facts_path.unlink(missing_ok=True)

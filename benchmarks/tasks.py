@@ -157,19 +157,12 @@ def _singles(task: str, things: Iterable[Concept]) -> list[TaskPrompt]:
     return prompts
 
 
-def task_prompts(concepts: Mapping[str, Concept], language: str = "en"
-                 ) -> dict[str, list[TaskPrompt]]:
-    """All prompts by task, always the same.
+def task_prompts(concepts: Mapping[str, Concept]) -> dict[str, list[TaskPrompt]]:
+    """All prompts by task, always the same; for Portuguese ones see ``benchmarks.portuguese``.
 
     Args:
         concepts: by id.
-        language: of the prompts; English is all there is.
-
-    Raises:
-        ValueError: there are no prompts in that language.
     """
-    if language != "en":
-        raise ValueError(f"there are no prompts in the language {language!r}")
     grammar = _Grammar(concepts)
     prompts = {"single_object": _singles("single_object", grammar.things)}
     for task in TASKS[1:]:
