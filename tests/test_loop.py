@@ -14,6 +14,7 @@ from torch import nn
 from pipelines.models.transformer import FeedForward
 from training.export import export, load_exported
 from training.loop import Loop, default_precision, fast_autocast, load_config
+from training.muon import FloatMuon, orthogonalised
 
 CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
                           "warmup_steps": 1, "ema_decay": 0.9, "mixed_precision": "no"}
@@ -118,3 +119,23 @@ def test_a_run_refuses_weights_of_another_shape(tmp_path: Path) -> None:
     path = export(nn.Linear(8, 4), "small", "none", {}, "A test.", tmp_path)
     with pytest.raises(RuntimeError, match="size mismatch"):
         load_exported(nn.Linear(4, 8), path)
+
+
+@pytest.mark.parametrize("shape", [(48, 16), (16, 48)])
+def test_muon_in_float32_steps_as_torchs_does(shape: tuple[int, int]) -> None:
+    found = []
+    for muon in (torch.optim.Muon, FloatMuon):
+        generator = torch.Generator().manual_seed(3)
+        parameter = nn.Parameter(torch.randn(shape, generator=generator))
+        start = parameter.detach().clone()
+        optimizer = muon([parameter], lr=0.02, weight_decay=0.1)
+        for _ in range(3):
+            parameter.grad = torch.randn(shape, generator=generator)
+            optimizer.step()
+        found.append(parameter.detach() - start)
+    assert ((found[0] - found[1]).norm() / found[0].norm()).item() < 0.02
+    matrix = torch.randn(shape, generator=generator)
+    straight = orthogonalised(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    values = torch.linalg.svdvals(straight)
+    assert values.min() > 0.5
+    assert values.max() < 1.3

@@ -24,6 +24,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pipelines.precision import fast_bfloat16
+from training.muon import FloatMuon
 
 RUNS_DIR = Path(__file__).resolve().parents[1] / "runs"
 CHECKPOINT_EVERY_S = 240.0
@@ -89,7 +90,7 @@ class Loop(Generic[ModelT]):
         self.device = self.accelerator.device
         self.folder = runs_dir / config["name"]
         self.folder.mkdir(parents=True, exist_ok=True)
-        optimizers = _optimizers(model, config)
+        optimizers = _optimizers(model, config, self.device)
         self.ema: ModelT = copy.deepcopy(model).requires_grad_(False).to(self.device)
         self.model: ModelT = model
         self.prepared, *self.optimizers = self.accelerator.prepare(model, *optimizers)
@@ -211,7 +212,8 @@ class Loop(Generic[ModelT]):
                 averaged.copy_(sources[name])
 
 
-def _optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.optim.Optimizer]:
+def _optimizers(model: nn.Module, config: dict[str, Any], device: torch.device,
+                ) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the matrices inside the model's blocks and AdamW beside it.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024).
@@ -233,7 +235,8 @@ def _optimizers(model: nn.Module, config: dict[str, Any]) -> list[torch.optim.Op
     ]
     if hidden:
         group = {"params": hidden, "peak_lr": config["muon_lr"]}
-        optimizers.append(torch.optim.Muon([group], lr=config["muon_lr"], weight_decay=decay))
+        muon = torch.optim.Muon if fast_bfloat16(device, large=True) else FloatMuon
+        optimizers.append(muon([group], lr=config["muon_lr"], weight_decay=decay))
     return optimizers
 
 
