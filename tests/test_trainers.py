@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from training.attack import PictureLoss
 from training.data import World
 from training.export import export
 from training.loop import Loop
+from training.world.hard_negatives import other_medium
+from training.world.scenes import MEDIA
 
 RUN: dict[str, Any] = {"seed": 3, "batch_size": 4, "lr": 3e-3, "muon_lr": 0.02, "warmup_steps": 1,
                        "ema_decay": 0.5, "mixed_precision": "no", "minutes": 1e-4}
@@ -55,6 +58,26 @@ def test_a_clip_learns_one_batch_by_heart() -> None:
     logits = logits.detach()
     assert logits[:4].argmax(1).tolist() == [0, 1, 2, 3], logits
     assert float(logits[4].max()) < float(logits[:4, :4].diagonal().min()), "it shows nothing"
+
+
+def test_captions_have_as_many_hard_negatives_as_are_asked_for() -> None:
+    changes = {"negatives": 3, "other_media": 1.0, "in_medium": 1.0, "batch_size": 6,
+               "kinds": {"single": 1.0}}
+    pairs = train_clip.Pairs(CLIP_RUN | changes, World(), train_clip.Bank(Path("none")))
+    pictures, ids, labels = pairs.batch(0)
+    assert len(ids) == 6 + 3 * 6
+    assert labels.shape == (len(pictures), len(ids))
+    assert labels[:6, :6].diagonal().eq(1).all()
+    assert labels.eq(1).sum() == 6
+    scenes = [pairs.sampler.sample(k) for k in range(50)]
+    assert {s.kind for s in scenes} == {"single"}
+    assert all(s.medium for s in scenes)
+    rng = random.Random(0)
+    for scene in scenes:
+        wrong = other_medium(scene, rng)
+        assert wrong.medium in MEDIA
+        assert wrong.medium != scene.medium
+        assert wrong.objects == scene.objects
 
 
 def test_a_vqgan_learns_one_batch_by_heart() -> None:

@@ -1,7 +1,7 @@
 """Train an embedded CLIP: ``python -m training.train_clip --config CONFIG``.
 
-Sigmoid loss over all pictures x (captions and hard negatives) of a batch. Every caption brings one
-hard negative (attributes swapped, relation reversed, count changed, ...). Some pictures are
+Sigmoid loss over all pictures x (captions and hard negatives) of a batch. Every caption brings
+hard negatives (attributes swapped, relation reversed, count changed, ...). Some pictures are
 degraded but keep their caption, some are decoded from VQGAN codes, some fit no caption at all. A
 guide is trained on pictures moved against it as well: the gradients of such a network draw
 shapes, where those of an ordinary one draw noise.
@@ -34,7 +34,7 @@ from training.drafts import Drafts
 from training.export import WEIGHTS_DIR, export, load_exported
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
 from training.patch_code import begin_as_patch_code
-from training.world.captions import hard_negative
+from training.world.hard_negatives import hard_negative, other_medium
 from training.world.scenes import Scene
 
 STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -67,13 +67,18 @@ class Pairs:
 
     def __init__(self, config: dict[str, Any], world: World, bank: Bank) -> None:
         self.config, self.world, self.bank = config, world, bank
-        self.sampler = world.sampler(config["split"], jitter=config["jitter"])
+        named = ("kinds", "coloured", "in_medium", "weights")
+        self.sampler = world.sampler(config["split"], jitter=config["jitter"],
+                                     **{name: config[name] for name in named if name in config})
         self.bank_sampler = world.sampler("train-bank", jitter=0.25)
         self.vocabulary = Vocabulary.load()
         self.size_px = config["model"]["vision_cfg"]["image_size"]
 
     def batch(self, step: int) -> Batch:
-        """Batch number ``step``: pictures (B + U, 3, s, s) in [0, 1], ids (2 B, 32), labels."""
+        """Batch number ``step``: pictures (B + U, 3, s, s) in [0, 1], ids (B + K B, 32), labels.
+
+        The K hard negatives of each caption follow all captions.
+        """
         config, count = self.config, self.config["batch_size"]
         generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
         rng = random.Random(f"{config['seed']}/{step}")
@@ -92,7 +97,7 @@ class Pairs:
         extra = round(count * config["uncaptioned"])
         pictures = torch.cat([pictures, self._uncaptioned(pictures, extra, generator)])
         ids = self.vocabulary(self._texts(scenes, rng), context_length=32)
-        labels = torch.full((count + extra, 2 * count), -1.0)
+        labels = torch.full((count + extra, len(ids)), -1.0)
         labels[torch.arange(count), torch.arange(count)] = 1.0
         return pictures, ids, labels
 
@@ -117,14 +122,20 @@ class Pairs:
         return torch.cat(parts)
 
     def _texts(self, scenes: list[Scene], rng: random.Random) -> list[str]:
-        captions, negatives = [], []
+        captions = []
+        negatives: list[list[str]] = [[] for _ in range(self.config.get("negatives", 1))]
+        other_media = self.config.get("other_media", 0.0)
         for scene in scenes:
-            language = "pt" if rng.random() < 0.12 else None
-            wrong = hard_negative(scene, rng, self.world.by_id)
+            language = "pt" if rng.random() < 0.12 else "en"
             salt = rng.randrange(1 << 30)
-            captions.append(self.world.caption(scene, salt, language or "en"))
-            negatives.append(self.world.caption(wrong, salt + rng.randint(0, 1), language or "en"))
-        return captions + negatives
+            captions.append(self.world.caption(scene, salt, language))
+            for group in negatives:
+                if scene.medium is not None and other_media and rng.random() < other_media:
+                    wrong = other_medium(scene, rng)
+                else:
+                    wrong = hard_negative(scene, rng, self.world.by_id)
+                group.append(self.world.caption(wrong, salt + rng.randint(0, 1), language))
+        return captions + [text for group in negatives for text in group]
 
 
 def recall_loss(text: Tensor, finished: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:

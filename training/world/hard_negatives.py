@@ -82,6 +82,16 @@ def hard_negative(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene
     raise ValueError("no other caption is false of the scene")
 
 
+def other_medium(scene: Scene, rng: random.Random) -> Scene:
+    """The scene in another of the media; only the caption is of use, and false of the picture.
+
+    Args:
+        scene: one in a stated medium, each of which has a look of its own.
+        rng: source of randomness.
+    """
+    return replace(scene, medium=rng.choice([m for m in MEDIA if m != scene.medium]))
+
+
 def _with_object(scene: Scene, index: int, **changes: object) -> Scene:
     objects = list(scene.objects)
     objects[index] = replace(objects[index], **changes)  # type: ignore[arg-type]

@@ -200,6 +200,7 @@ class SceneSampler:
             loop of training raises the concepts that are drawn worst.
         kinds: relative frequency by kind of scene, where it differs from ``KIND_WEIGHTS``.
         coloured: share of the objects which can be painted whose colour is stated, in [0, 1].
+        in_medium: share of the scenes in a stated medium, in [0, 1].
     """
 
     def __init__(
@@ -212,9 +213,10 @@ class SceneSampler:
         weights: dict[str, float] | None = None,
         kinds: Mapping[str, float] | None = None,
         coloured: float = 0.4,
+        in_medium: float = 0.25,
     ) -> None:
         self.split, self.jitter, self.held_out = split, jitter, held_out
-        self.coloured = coloured
+        self.coloured, self.in_medium = coloured, in_medium
         self.by_id = {c.id: c for c in concepts}
         self.ids = list(self.by_id)
         scale = weights or {}
@@ -235,7 +237,7 @@ class SceneSampler:
 
     def _draw(self, rng: random.Random, seed: int) -> Scene:
         kind = rng.choices(self.kinds, self.kind_weights)[0]
-        medium = rng.choice(MEDIA) if rng.random() < 0.25 else None
+        medium = rng.choice(MEDIA) if rng.random() < self.in_medium else None
         relation = size = None
         if kind == "count":
             ids = [self._concept(rng)] * rng.choice((2, 2, 3, 3, 4, 5))
