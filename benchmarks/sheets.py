@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from compare.lettering import label_font
+
 COLUMNS = 8
 THUMB_PX = 160
-LINE_PX = 12
+LINE_PX, FONT_PX = 13, 11
 TEXT_LINES = 3
 CHARS = 27
 FRAME = {True: (40, 160, 70), False: (205, 50, 50), None: (226, 226, 226)}
@@ -36,7 +38,7 @@ def contact_sheet(cells: Sequence[tuple[np.ndarray, str, bool | None]], path: Pa
     height = THUMB_PX + LINE_PX * TEXT_LINES + 6
     rows = -(-len(cells) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * THUMB_PX, max(1, rows) * height), "white")
-    draw = ImageDraw.Draw(sheet)
+    draw, font = ImageDraw.Draw(sheet), label_font(FONT_PX)
     for i, (picture, text, right) in enumerate(cells):
         x, y = i % COLUMNS * THUMB_PX, i // COLUMNS * height
         draw.rectangle((x, y, x + THUMB_PX - 3, y + THUMB_PX - 3), fill=FRAME[right])
@@ -44,6 +46,7 @@ def contact_sheet(cells: Sequence[tuple[np.ndarray, str, bool | None]], path: Pa
         sheet.paste(Image.fromarray(picture).resize((inner, inner), Image.Resampling.LANCZOS),
                     (x + 3, y + 3))
         for line, words in enumerate(_wrapped(text)):
-            draw.text((x + 2, y + THUMB_PX - 2 + line * LINE_PX), words, fill="black")
+            draw.text((x + 2, y + THUMB_PX - 2 + line * LINE_PX), words, fill="black",
+                      font=font)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)

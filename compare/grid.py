@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from compare.lettering import label_font
+
 PAPER, INK, BLANK = (255, 255, 255), (20, 19, 17), (242, 240, 235)
 GAP_PX, MAX_LABEL_LINES = 8, 3
-
-
-@lru_cache(maxsize=8)
-def _font(size_px: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size_px)
 
 
 def _wrap(text: str, width_px: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
@@ -57,7 +53,7 @@ def draw_grid(cells: Sequence[np.ndarray | None], columns: Sequence[str], rows: 
     if len(cells) != len(columns) * len(rows) or not cells:
         raise ValueError(f"{len(cells)} cells do not fill {len(rows)} rows of {len(columns)}")
     size_px = max(11, cell_px // 16)
-    font, line_px = _font(size_px), round(size_px * 1.35)
+    font, line_px = label_font(size_px), round(size_px * 1.35)
     label_px = round(cell_px * 0.6) if any(rows) else 0
     heads = [_wrap(label, cell_px, font) for label in columns]
     head_px = line_px * max(map(len, heads)) + GAP_PX if any(columns) else 0

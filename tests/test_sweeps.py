@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from compare.grid import draw_grid
+from compare.lettering import label_font
 from compare.sweeps import (
     Axis,
     expand_matrix,
@@ -207,3 +208,9 @@ def test_the_grid_holds_every_cell_and_its_labels() -> None:
 def test_what_may_be_swept() -> None:
     assert list(sweep_options(SKETCH)) == ["seed", "prompt", "pipeline", "steps", "pause_s", "blur",
                                            "fail"]
+
+
+def test_labels_know_the_letters_of_portuguese() -> None:
+    font = label_font(20)
+    drawn = {bytes(font.getmask(letter)) for letter in "çãéêóõúà"}
+    assert len(drawn) == 8, "letters that a font lacks all look the same"
