@@ -90,6 +90,10 @@ class WritingOptions(Options):
         """Ids of the writer's models, and of the ranker at the end."""
         return (self.ranker,)
 
+    def dtypes(self, device: torch.device, run_dtype: torch.dtype) -> dict[str, torch.dtype]:
+        """The dtype of each of the models, by id, in the order of ``models``."""
+        return {name: dtype_for(name, device, run_dtype, self.precision) for name in self.models()}
+
 
 @dataclass
 class Written:
@@ -172,8 +176,7 @@ class WritingPipeline(Pipeline):
         options = self._options(request)
         first = resolve_seed(request)
         seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
-        leases = [(name, dtype_for(name, context.device, context.dtype, options.precision))
-                  for name in options.models()]
+        leases = list(options.dtypes(context.device, context.dtype).items())
         for name, dtype in leases:
             yield from context.loading(name, dtype=dtype)
         # All at once: a model that is missing is found before the work.

@@ -23,6 +23,7 @@ from pipelines.models.min_dalle import (
     MinDalle,
     TextKeys,
 )
+from pipelines.precision import PrecisionOrInt8, dtype_for
 from pipelines.rerank import RANKER
 
 TRANSFORMER, DETOKENIZER = "kuprel/dalle-mini", "kuprel/dalle-detoker"
@@ -40,9 +41,19 @@ class MinDalleOptions(WritingOptions):
         default=256, ge=0, le=4096, title="Top k", json_schema_extra=ADVANCED,
         description="Draw each code from this many of the likeliest; 0 for all.")
 
+    precision: PrecisionOrInt8 = Field(  # type: ignore[assignment]
+        default="auto", title="Precision", json_schema_extra=ADVANCED,
+        description="Number format of the computation; auto is the fastest of this machine, int8 "
+                    "rounds the weights and is for CPUs.")
+
     def models(self) -> tuple[str, ...]:
         """Transformer, detokenizer and ranker."""
         return self.model, DETOKENIZER, self.ranker
+
+    def dtypes(self, device: torch.device, run_dtype: torch.dtype) -> dict[str, torch.dtype]:
+        """See ``WritingOptions.dtypes``; the transformer can be packed in 8 bits."""
+        return {name: dtype_for(name, device, run_dtype, self.precision, int8=name == self.model)
+                for name in self.models()}
 
 
 @dataclass

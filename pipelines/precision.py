@@ -7,8 +7,10 @@ from typing import Literal
 import torch
 
 from pipelines.checkpoints.catalogue import EMBEDDED
+from pipelines.models.linear import has_int8
 
 Precision = Literal["auto", "float32", "bfloat16"]
+PrecisionOrInt8 = Literal["auto", "float32", "bfloat16", "int8"]
 
 
 def fast_bfloat16(device: torch.device, large: bool = False) -> bool:
@@ -33,19 +35,28 @@ def cpu_has_tiles() -> bool:
 
 
 def dtype_for(model_id: str, device: torch.device, run_dtype: torch.dtype,
-              precision: Precision = "auto") -> torch.dtype:
+              precision: PrecisionOrInt8 = "auto", int8: bool = False) -> torch.dtype:
     """The dtype to lease a model in.
 
     Embedded models keep the run's; "auto" and "bfloat16" give public ones half the bytes, and
-    with them twice the speed of every step that is bound by reading weights.
+    with them twice the speed of every step that is bound by reading weights. 8 bits halve them
+    once more: on a CPU "auto" is "int8" for a model that can, since its scores move little
+    (``models.linear`` says how little). Where the integer product is not there, an accelerator
+    say, "int8" is "auto".
 
     Args:
         model_id: catalogue id.
         device: where the run computes.
         run_dtype: the operator's choice; anything but float32 is kept.
         precision: the user's.
+        int8: whether the model can be packed in 8 bits.
+
+    Returns:
+        ``torch.int8`` for packed matrices beside float32 for all the rest.
     """
     if model_id.startswith(EMBEDDED) or run_dtype != torch.float32 or precision == "float32":
         return run_dtype
+    if int8 and precision != "bfloat16" and device.type == "cpu" and has_int8():
+        return torch.int8
     wanted = precision == "bfloat16" or fast_bfloat16(device, large=True)
     return torch.bfloat16 if wanted else run_dtype

@@ -16,6 +16,7 @@ from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
 from pipelines.checkpoints.loaders import OFFLOADABLE, loader, missing_file
 from pipelines.checkpoints.quarantine import quarantine
 from pipelines.errors import WeightsError
+from pipelines.models.linear import in_int8
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -96,7 +97,8 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
         catalogue: knows where the files are.
         entry: which model.
         device: where its tensors go.
-        dtype: dtype of its floating-point tensors, whatever the file's.
+        dtype: dtype of its floating-point tensors, whatever the file's. ``torch.int8`` packs the
+            matrices that can be (see ``models.linear``) and gives the others float32.
         verifier: remembers which files were checked already.
 
     Raises:
@@ -104,6 +106,8 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
     """
     (verifier or Verifier()).check(catalogue, entry)
     module = loader(entry.loader)(catalogue.folder(entry), entry)
+    if dtype == torch.int8:  # first, so that no matrix is there in float32 and in 8 bits at once
+        module, dtype = in_int8(module), torch.float32
     # What a file holds takes the dtype; tables that constructors compute keep their own.
     for tensor in module.state_dict(keep_vars=True).values():
         if tensor.is_floating_point():

@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from pipelines.checkpoints.catalogue import CatalogueEntry, ModelFile
+from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
 from pipelines.checkpoints.loaders import loader
 from pipelines.errors import WeightsError
+from pipelines.models.linear import has_int8
 from pipelines.models.min_dalle import GRID, NUM_CODES, START_CODE, Detokenizer, MinDalle
 from pipelines.sampling import guide
+from pipelines.weights import load_model
 
 PARTS = ("encoder.pt", "decoder.pt", "vocab.json", "merges.txt")
 WORDS = """
@@ -133,6 +135,19 @@ def test_bfloat16_scores_nearly_the_same(folder: Path, reference: dict[str, Tens
     found = written(load(folder, *PARTS), prompts(1)[0], reference["forced"], torch.bfloat16)
     error = (found - reference["logits"]).norm() / reference["logits"].norm()
     assert 0 < error < 0.05
+
+
+@pytest.mark.skipif(not has_int8(), reason="needs a CPU with the integer product")
+def test_8_bits_score_nearly_the_same(folder: Path, reference: dict[str, Tensor]) -> None:
+    published = entry(*PARTS).model_copy(update={"path": folder})
+    catalogue = Catalogue((published,), folder, folder)
+    packed = load_model(catalogue, published, dtype=torch.int8)
+    assert isinstance(packed, MinDalle)
+    found = written(packed, prompts(1)[0], reference["forced"])
+    error = (found - reference["logits"]).norm() / reference["logits"].norm()
+    assert 0 < error < 0.03
+    agreement = found.argmax(-1) == reference["logits"].argmax(-1)
+    assert agreement.float().mean() > 0.9
 
 
 def test_pictures_are_those_of_min_dalle(folder: Path, reference: dict[str, Tensor]) -> None:

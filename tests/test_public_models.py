@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import pipelines.precision
 from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry
 from pipelines.checkpoints.choices import is_ready, with_choices
 from pipelines.dalle import DallePipeline
@@ -17,6 +18,7 @@ from pipelines.errors import InvalidRequest, WeightsError
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.min_dalle import DETOKENIZER, TRANSFORMER, MinDallePipeline
 from pipelines.model_cache import ModelCache
+from pipelines.models.linear import has_int8, in_int8
 from pipelines.models.min_dalle import NUM_CODES, Detokenizer, MinDalle, MinDalleConfig
 from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
 from pipelines.options import option_fields
@@ -89,7 +91,10 @@ class PublicLoader(SmallLoader):
             return self.files.load(model_id, device, dtype)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
-            return made().to(device, dtype).requires_grad_(False).eval()
+            model: nn.Module = made()
+            if dtype == torch.int8:
+                model, dtype = in_int8(model), torch.float32
+            return model.to(device, dtype).requires_grad_(False).eval()
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +211,20 @@ def test_dalle_mini_stops_and_keeps(cache: ModelCache) -> None:
     assert (result.candidates[0].image[32:] == 128).all()
 
 
+@pytest.mark.skipif(not has_int8(), reason="needs a CPU with the integer product")
+def test_dalle_mini_in_8_bits_draws_each_picture_as_alone(catalogue: Catalogue) -> None:
+    cache = ModelCache(PublicLoader(catalogue))
+    together = run(MinDallePipeline(), cache, num_images=3)[-1]
+    alone = run(MinDallePipeline(), cache, seed=7, options={"precision": "int8"})[-1]
+    assert isinstance(together, Result)
+    assert isinstance(alone, Result)
+    images = {c.seed: c.image for c in together.candidates}
+    assert (alone.candidates[0].image == images[7]).all()
+    dtypes = {m.model_id: m.dtype for m in cache.stats().models}
+    assert dtypes[TRANSFORMER] == "int8", "auto"
+    assert "int8" not in (dtypes[DETOKENIZER], dtypes["embedded/clip-ranker"])
+
+
 def test_dalle_can_be_ranked_by_another_clip(catalogue: Catalogue, cache: ModelCache) -> None:
     plain = run(DallePipeline(catalogue), cache)[-1]
     other = run(DallePipeline(catalogue), cache, options={"ranker": "mine/clip"})[-1]
@@ -226,6 +245,25 @@ def test_dalle_can_be_ranked_by_another_clip(catalogue: Catalogue, cache: ModelC
 def test_the_dtype_of_a_lease(model_id: str, run_dtype: torch.dtype, precision: Any,
                               expected: torch.dtype) -> None:
     assert dtype_for(model_id, torch.device("cpu"), run_dtype, precision) == expected
+
+
+@pytest.mark.parametrize(("device", "run_dtype", "precision", "expected"), [
+    ("cpu", torch.float32, "auto", torch.int8),
+    ("cpu", torch.float32, "int8", torch.int8),
+    ("cpu", torch.float32, "float32", torch.float32),
+    ("cpu", torch.float32, "bfloat16", torch.bfloat16),
+    ("cpu", torch.bfloat16, "int8", torch.bfloat16),
+    ("mps", torch.float32, "int8", torch.float32),
+])
+def test_8_bits_are_for_models_that_can_and_for_cpus(
+        device: str, run_dtype: torch.dtype, precision: Any, expected: torch.dtype,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipelines.precision, "has_int8", lambda: True)
+    asked = TRANSFORMER, torch.device(device), run_dtype, precision
+    assert dtype_for(*asked, int8=True) == expected
+    assert dtype_for(*asked) != torch.int8
+    monkeypatch.setattr(pipelines.precision, "has_int8", lambda: False)
+    assert dtype_for(*asked, int8=True) == dtype_for(*asked)
 
 
 def test_auto_asks_the_machine() -> None:

@@ -81,12 +81,16 @@ def stats_of(tiers: Tiers) -> CacheStats:
 
 
 def measured_bytes(model: nn.Module) -> int:
-    """Bytes of the parameters and buffers of a model, shared storage counted once."""
+    """Bytes of the parameters and buffers of a model, shared storage counted once.
+
+    A module whose weights are no tensors says itself what they take, as ``packed_bytes``.
+    """
     storages = {}
     for tensor in _tensors(model):
         storage = tensor.untyped_storage()
         storages[storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
+    packed = sum(getattr(module, "packed_bytes", 0) for module in model.modules())
+    return sum(storages.values()) + packed
 
 
 def _tensors(model: nn.Module) -> Iterable[torch.Tensor]:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from taming.modules.diffusionmodules.model import Decoder
 from torch import Tensor, nn
 
+from pipelines.models.linear import Linear
 from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
 
 GRID = 16  # codes along one side of a picture
@@ -31,7 +32,6 @@ PAD_ID = 1
 CODEBOOK_SIZE = 2**14
 START_CODE = CODEBOOK_SIZE - 1  # what the decoder reads first
 HEAD_WIDTH = 64
-FEW_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -60,28 +60,6 @@ class MinDalleConfig:
     def heads(self) -> int:
         """Heads of attention."""
         return self.dim // HEAD_WIDTH
-
-
-class Linear(nn.Module):
-    """A matrix without bias.
-
-    A CPU multiplies a few rows by a bfloat16 matrix from the other side: taken as the left factor
-    it is read as it lies, while the usual order packs it anew at every call.
-    """
-
-    def __init__(self, width_in: int, width_out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width_out, width_in))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, width_in) to (…, width_out)."""
-        weight = self.weight
-        if weight.device.type == "cpu" and weight.dtype == torch.bfloat16:
-            rows = x.reshape(-1, x.shape[-1])
-            if len(rows) <= FEW_ROWS:
-                found = torch.mm(weight, rows.t()).t().contiguous()
-                return found.view(*x.shape[:-1], -1)
-        return F.linear(x, weight)
 
 
 class GatedLayer(nn.Module):
@@ -233,7 +211,7 @@ class CodeDecoder(nn.Module):
 
     def new_cache(self, rows: int) -> CodeCache:
         """An empty cache."""
-        weight, c = self.head.weight, self.config
+        weight, c = self.embedding.weight, self.config  # the head's may be packed
         keys = torch.zeros(c.depth, rows, c.heads, c.num_codes, HEAD_WIDTH, device=weight.device,
                            dtype=weight.dtype)
         return CodeCache(keys, torch.zeros_like(keys))
@@ -309,7 +287,7 @@ class MinDalle(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return self.decoder.head.weight.device
+        return self.decoder.embedding.weight.device
 
     def text_ids(self, text: str) -> Tensor:
         """Ids of an empty text and of ``text``, (2, T) int64, no longer than they must be.
