@@ -239,11 +239,16 @@ def cache_command() -> None:
 @app.command("peers")
 def peers_command(
     turns: Annotated[int | None, typer.Option(min=1, help="Turns of every comparison.")] = None,
+    only: Annotated[str, typer.Option(
+        help="Comparisons to make, with commas; the others keep their figures.")] = "",
 ) -> None:
     """Easel's loops beside min-dalle, a plain VQGAN+CLIP script and plain open_clip."""
-    from benchmarks.peers import peers  # needs requirements-dev.txt
+    from benchmarks.peers import COMPARISONS, peers  # needs requirements-dev.txt
 
-    figures = peers(turns, lambda found: write_results(RESULTS_DIR / "peers.json", found))
+    chosen, path = _names(only) if only else (), RESULTS_DIR / "peers.json"
+    if unknown := set(chosen) - COMPARISONS.keys():
+        raise typer.BadParameter(f"there is no comparison called {', '.join(sorted(unknown))}")
+    figures = peers(turns, chosen, read_results(path), lambda found: write_results(path, found))
     print(json.dumps(figures, indent=1))
 
 

@@ -9,9 +9,10 @@ import open_clip
 import pytest
 import torch
 
-from benchmarks import peers
+from benchmarks import peers, peers_dalle, peers_turns
 from benchmarks.peer_loops import PlainLoop, plain_ranking
 from benchmarks.roofline import Rates
+from pipelines.models.linear import has_int8
 from pipelines.models.min_dalle import CodeDecoder, MinDalleConfig
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.rerank import rank
@@ -20,14 +21,14 @@ from tests.test_open_clip_checkpoints import SMALL
 RATES = Rates({"float32": 1e9, "bfloat16": 2e9}, copy_bytes=1e6)
 
 
-def turns_of(*seconds: float) -> peers.Side:
+def turns_of(*seconds: float) -> peers_turns.Side:
     rest: Iterator[float] = iter(seconds)
     return lambda: next(rest)
 
 
 def test_medians_ratios_and_the_bound() -> None:
-    found = peers.compared(turns_of(1, 2, 9), turns_of(4, 3, 3), turns_of(12, 11, 90), 3,
-                           peers.Work(flops=1e9, size_bytes=1e6), RATES, "rank_256")
+    found = peers_turns.compared(turns_of(1, 2, 9), turns_of(4, 3, 3), turns_of(12, 11, 90), 3,
+                           peers_turns.Work(1e9, 1e6, torch.bfloat16), RATES, "rank_256")
     assert (found["ours_s"], found["ours_float32_s"], found["peer_s"]) == (2, 3, 12)
     assert (found["ratio_as_shipped"], found["ratio_same_dtype"]) == (6, 4)
     assert found["bound_s"] == 1, "the copy takes longer than the products"
@@ -67,18 +68,51 @@ def test_the_plain_loop_moves_its_latents() -> None:
     assert not torch.equal(plain.z, before)
 
 
-def test_a_step_of_the_decoder_and_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def decoder(monkeypatch: pytest.MonkeyPatch) -> CodeDecoder:
+    """A small one with random weights."""
     config = MinDalleConfig(64, 2**14 + 1, 64, 96, 2)
-    monkeypatch.setattr(peers, "MINI", config)
+    monkeypatch.setattr(peers_dalle, "MINI", config)
     decoder = CodeDecoder(config).requires_grad_(False)
-    for parameter in decoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    step = peers.DecoderStep(decoder, 3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        for parameter in decoder.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return decoder
+
+
+def test_a_step_of_the_decoder_and_its_bytes(decoder: CodeDecoder) -> None:
+    step = peers_dalle.DecoderStep(decoder, 3)
     assert step().shape == (3,)
-    assert step.cache.length == peers.PLACE + 1
-    one, nine = (peers._step_bytes(decoder, images) for images in (1, 9))
+    assert step.cache.length == peers_dalle.PLACE + 1
+    one, nine = (peers_dalle._step_bytes(decoder, images) for images in (1, 9))
     layers = 2 * (64 * 64 * 6 + 64 * 96 * 3 + 2 * (64 * 5 + 96))  # matrices and norms
     weights = 4 * (layers + 2 * 2 * 64 + 64 * (2**14 + 1))
     keys = 4 * 2 * 2 * 64  # bytes of one code of one row
-    assert one == weights + keys * (2 * (peers.PLACE + 1) + 2 * peers.TEXT_TOKENS)
-    assert nine - one == keys * 16 * (peers.PLACE + 1)
+    assert one == weights + keys * (2 * (peers_dalle.PLACE + 1) + 2 * peers_dalle.TEXT_TOKENS)
+    assert nine - one == keys * 16 * (peers_dalle.PLACE + 1)
+
+
+@pytest.mark.skipif(not has_int8(), reason="needs a CPU with the integer product")
+def test_the_shipped_decoder_scores_nearly_the_same(decoder: CodeDecoder) -> None:
+    shipped, dtype = peers_dalle.shipped_decoder(decoder)
+    assert dtype == torch.int8
+    with torch.random.fork_rng(devices=[]):
+        found = peers_dalle.deviation(decoder, shipped)
+        assert peers_dalle.deviation(decoder, decoder) == {"logits_error": 0, "top1_agreement": 1}
+    assert 0 < found["logits_error"] < 0.05
+    assert 0.8 < found["top1_agreement"] <= 1
+
+
+def test_figures_of_what_is_not_compared_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "measure_rates", lambda device, clock: RATES)
+    monkeypatch.setattr(peers, "COMPARISONS", {
+        "one": lambda rates, turns: {"one": {"turns": turns}}, "two": lambda rates: {"two": {}}})
+    kept: list[dict] = []
+    threads = torch.get_num_threads()
+    try:
+        found = peers.peers(2, ("one",), {"two": {"ours_s": 1}}, kept.append)
+    finally:
+        torch.set_num_threads(threads)
+    assert (found["one"], found["two"]) == ({"turns": 2}, {"ours_s": 1})
+    assert len(kept) == 1
