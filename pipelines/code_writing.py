@@ -6,9 +6,10 @@ second network: Gafni et al., "Make-A-Scene" (2022), section 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
@@ -20,6 +21,7 @@ from pipelines.checkpoints.catalogue import Catalogue
 from pipelines.checkpoints.choices import model_field, with_choices
 from pipelines.errors import Cancelled
 from pipelines.events import Event, Preview, Progress, Result
+from pipelines.groups import Drawn, draw_in_groups
 from pipelines.options import Options
 from pipelines.pixels import to_uint8
 from pipelines.precision import Precision, dtype_for
@@ -184,12 +186,19 @@ class WritingPipeline(Pipeline):
             *models, clip = [stack.enter_context(context.lease(name, dtype))
                              for name, dtype in leases]
             context.check()
-            writer, written = self.writer(*models), Written()
-            yield from write_codes(writer, request.prompt, seeds, options, written, context)
-            if not written.codes:
-                raise Cancelled
-            done, total = len(written.codes), writer.num_codes
-            yield Progress(done, total, context.elapsed_s(), "Ranking.")
-            images = to_uint8(draw(writer, written))
-            candidates = rank_candidates(images, seeds, ranking_texts(request.prompt), clip)
-        yield Result(candidates, context.elapsed_s(), {"stopped": True} if done < total else {})
+            draw = partial(_draw, self.writer(*models), request.prompt, options, context)
+            drawn = yield from draw_in_groups(draw, seeds, context)
+            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
+            candidates = rank_candidates(drawn.images, drawn.seeds,
+                                         ranking_texts(request.prompt), clip)
+        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+
+
+def _draw(writer: CodeWriter, text: str, options: WritingOptions, context: RunContext,
+          seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+    """Write some candidates; ends early once the run is cancelled."""
+    written = Written()
+    yield from write_codes(writer, text, seeds, options, written, context)
+    if not written.codes:
+        raise Cancelled
+    return Drawn(to_uint8(draw(writer, written)), seeds, len(written.codes), writer.num_codes)

@@ -6,18 +6,20 @@ second network: Gafni et al., "Make-A-Scene" (2022), section 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from pydantic import Field
 from pydantic.config import JsonDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipelines.checkpoints.catalogue import Catalogue
 from pipelines.checkpoints.choices import model_field, with_choices
 from pipelines.events import Event, Preview, Progress, Result
+from pipelines.groups import Drawn, draw_in_groups
 from pipelines.models.transformer import ImageTransformer, KVCache
 from pipelines.models.vqgan import VQGAN
 from pipelines.options import Options
@@ -178,23 +180,30 @@ class DallePipeline(Pipeline):
         # All at once: a model that is broken is found before the work, and Stop keeps its pictures
         # without waiting for the ranker.
         with ExitStack() as stack:
-            model, vqgan, upscaler, clip = (
-                stack.enter_context(context.lease(name, dtype)) for name, dtype in leases)
+            *models, clip = [stack.enter_context(context.lease(name, dtype))
+                             for name, dtype in leases]
             context.check()
-            length = model.config.text_length
-            text_ids = Vocabulary.load()([request.prompt, ""], context_length=length)
-            writing = begin(model, text_ids, seeds, options.guidance_scale != 1)
-            for step in range(1, model.num_steps + 1):
-                write_block(model, writing, options)
-                if context.cancelled():
-                    break
-                if (step - 1) % options.preview_every == 0:
-                    pixels = draw_codes(model, vqgan, writing.blocks)
-                    yield Preview(step, to_uint8(pixels), seeds)
-                yield Progress(step, model.num_steps, context.elapsed_s())
-            pixels = draw_codes(model, vqgan, writing.blocks)
-            yield Progress(len(writing.blocks), model.num_steps, context.elapsed_s(), "Ranking.")
-            stopped = len(writing.blocks) < model.num_steps
-            images = enlarge(pixels, upscaler)
-            candidates = rank_candidates(images, seeds, ranking_texts(request.prompt), clip)
-        yield Result(candidates, context.elapsed_s(), {"stopped": True} if stopped else {})
+            drawn = yield from draw_in_groups(
+                partial(_draw, request.prompt, options, context, *models), seeds, context)
+            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
+            candidates = rank_candidates(drawn.images, drawn.seeds,
+                                         ranking_texts(request.prompt), clip)
+        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+
+
+def _draw(prompt: str, options: DalleOptions, context: RunContext, model: ImageTransformer,
+          vqgan: VQGAN, upscaler: nn.Module, seeds: tuple[int, ...],
+          ) -> Generator[Event, None, Drawn]:
+    """Write some candidates; ends early once the run is cancelled."""
+    text_ids = Vocabulary.load()([prompt, ""], context_length=model.config.text_length)
+    writing = begin(model, text_ids, seeds, options.guidance_scale != 1)
+    for step in range(1, model.num_steps + 1):
+        write_block(model, writing, options)
+        if context.cancelled():
+            break
+        if (step - 1) % options.preview_every == 0:
+            yield Preview(step, to_uint8(draw_codes(model, vqgan, writing.blocks)), seeds)
+        yield Progress(step, model.num_steps, context.elapsed_s())
+    pixels = draw_codes(model, vqgan, writing.blocks)
+    return Drawn(enlarge(pixels, upscaler, context.cache.evict_idle), seeds, len(writing.blocks),
+                 model.num_steps)

@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipelines.cache.out_of_memory import Batches
 from pipelines.cutouts import CutoutNumbers, Cutouts, draw_numbers, make_cutouts
 from pipelines.embeddings import text_features
+from pipelines.errors import Cancelled
 from pipelines.latents import Latents, clamp_with_gradient
 from pipelines.models.clip import ClipModel
 from pipelines.models.vqgan import VQGAN
@@ -83,6 +85,8 @@ class Painting:
         smoothness: weight of the total variation.
         quantize: decode the nearest codes.
         precision: number format; "auto" is bfloat16 where the device computes faster in it.
+        make_room: takes idle models off a device that is full, and says how many bytes that freed;
+            from then on half as many candidates are computed at once.
 
     Attributes:
         steps: whole steps taken.
@@ -93,7 +97,7 @@ class Painting:
     def __init__(self, vqgan: VQGAN, guide: Guide, latents: Latents,
                  generators: Sequence[torch.Generator], cutouts: Cutouts, init_weight: float = 0.0,
                  smoothness: float = 0.0, quantize: bool = True, precision: Precision = "auto",
-                 ) -> None:
+                 make_room: Callable[[], int] = lambda: 0) -> None:
         self.vqgan, self.guide, self.latents = vqgan, guide, latents
         self.generators, self.cutouts, self.quantize = generators, cutouts, quantize
         self.init_weight, self.smoothness = init_weight, smoothness
@@ -102,7 +106,7 @@ class Painting:
         self._autocast = self._dtype == torch.float32 and (
             precision == "bfloat16" or (precision == "auto" and fast_bfloat16(self._device)))
         count = len(generators)
-        self._rows = 1 if self._device.type == "cpu" else count
+        self._batches = Batches(candidates_at_once(self._device, count), make_room)
         self.steps = 0
         self.pixels: Tensor | None = None
         self.best_pixels: Tensor | None = None
@@ -116,18 +120,27 @@ class Painting:
             Means over the candidates: "loss", and "guide score", the guide's own similarity of the
             whole picture. None where the run was cancelled before the step was complete, which
             then has no effect.
+
+        Raises:
+            OutOfMemory: the device is full, even for half of the candidates.
         """
         self.latents.begin_step(step, total)
         before = [generator.get_state() for generator in self.generators]
-        gradients, pixels, losses, scores = [], [], [], []
-        for first in range(0, len(self.generators), self._rows):
-            if first and cancelled():
-                for generator, state in zip(self.generators, before, strict=True):
-                    generator.set_state(state)
-                return None
-            parts = self._gradient(slice(first, first + self._rows))
-            for found, part in zip((gradients, pixels, losses, scores), parts, strict=True):
-                found.append(part)
+
+        def compute(rows: Sequence[int]) -> tuple[Tensor, ...]:
+            part = slice(rows[0], rows[-1] + 1)
+            if rows[0] and cancelled():
+                raise Cancelled
+            # Their numbers may have been drawn before, for more candidates than there is room for.
+            _set_states(self.generators[part], before[part])
+            return self._gradient(part)
+
+        try:
+            parts = self._batches.run(compute, range(len(self.generators)))
+        except Cancelled:
+            _set_states(self.generators, before)
+            return None
+        gradients, pixels, losses, scores = zip(*parts, strict=True)
         self.pixels = torch.cat(pixels)
         loss, score = torch.cat(losses).cpu(), torch.cat(scores).cpu()
         self._keep_best(step, loss, score)
@@ -230,6 +243,16 @@ class Painting:
         self._best_loss = torch.where(better, loss, self._best_loss)
         for i in better.nonzero().flatten().tolist():
             self._best_step[i], self._best_score[i] = step, float(score[i])
+
+
+def candidates_at_once(device: torch.device, count: int) -> int:
+    """How many of ``count`` candidates a device computes in one batch; see ``Painting``."""
+    return 1 if device.type == "cpu" else count
+
+
+def _set_states(generators: Sequence[torch.Generator], states: Sequence[Tensor]) -> None:
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
 
 
 def total_variation(pixels: Tensor) -> Tensor:

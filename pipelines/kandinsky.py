@@ -10,9 +10,10 @@ Latent Diffusion" (2023).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -24,6 +25,7 @@ from pipelines.checkpoints.catalogue import Catalogue
 from pipelines.checkpoints.choices import model_field, with_choices
 from pipelines.errors import Cancelled, InvalidRequest
 from pipelines.events import Event, Preview, Progress, Result
+from pipelines.groups import Drawn, draw_in_groups
 from pipelines.images import load_image
 from pipelines.options import Options
 from pipelines.pixels import to_uint8
@@ -71,6 +73,10 @@ class KandinskyOptions(Options):
     ranker: str = model_field(
         RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
 
+    def dtype_of(self, model_id: str, context: RunContext) -> torch.dtype:
+        """The dtype to lease a model in."""
+        return dtype_for(model_id, context.device, context.dtype, self.precision)
+
 
 @dataclass
 class _Run:
@@ -91,18 +97,16 @@ class _Run:
 
     def lease(self, stack: ExitStack, model_id: str) -> Iterator[Progress]:
         """Say that a part is loaded, where it is; returns the part."""
-        dtype = dtype_for(model_id, self.context.device, self.context.dtype,
-                          self.options.precision)
+        dtype = self.options.dtype_of(model_id, self.context)
         yield from self.context.loading(model_id, dtype=dtype)
         part = stack.enter_context(self.context.lease(model_id, dtype))
         self.context.check()
         return part
 
-    def progress(self, message: str = "") -> Progress:
-        """One more step, or a message."""
-        if not message:
-            self.done += 1
-        return Progress(self.done, self.total, self.context.elapsed_s(), message)
+    def progress(self) -> Progress:
+        """One more step."""
+        self.done += 1
+        return Progress(self.done, self.total, self.context.elapsed_s())
 
 
 class KandinskyPipeline(Pipeline):
@@ -133,20 +137,32 @@ class KandinskyPipeline(Pipeline):
         options = KandinskyOptions.model_validate(request.options)
         first = resolve_seed(request)
         seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
-        prior_steps = options.prior_steps if request.init_image is None else 0
-        run = _Run(request, options, context, seeds,
-                   [torch.Generator().manual_seed(seed) for seed in seeds],
-                   prior_steps + options.decoder_steps)
-        embeds, blank = yield from _image_embeds(run)
         with ExitStack() as stack:
-            # Before the drawing, so that Stop keeps its pictures without waiting for the ranker.
-            ranker = yield from run.lease(stack, options.ranker)
-            pixels = yield from _draw(run, embeds, blank)
-            stopped = {"stopped": True} if run.done < run.total else {}
-            yield run.progress("Ranking.")
-            candidates = rank_candidates(to_uint8(pixels), seeds, ranking_texts(request.prompt),
-                                         ranker)
-        yield Result(candidates, context.elapsed_s(), stopped)
+            drawn = yield from draw_in_groups(
+                partial(_candidates, request, options, context, stack), seeds, context)
+            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
+            ranker = stack.enter_context(context.lease(
+                options.ranker, options.dtype_of(options.ranker, context)))
+            candidates = rank_candidates(drawn.images, drawn.seeds,
+                                         ranking_texts(request.prompt), ranker)
+        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+
+
+def _candidates(request: Request, options: KandinskyOptions, context: RunContext,
+                stack: ExitStack, seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+    """Draw some candidates; ends early once the run is cancelled.
+
+    The ranker is leased until the stack is closed, before the drawing: Stop keeps its pictures
+    without waiting for it.
+    """
+    prior_steps = options.prior_steps if request.init_image is None else 0
+    run = _Run(request, options, context, seeds,
+               [torch.Generator().manual_seed(seed) for seed in seeds],
+               prior_steps + options.decoder_steps)
+    embeds, blank = yield from _image_embeds(run)
+    yield from run.lease(stack, options.ranker)
+    pixels = yield from _draw(run, embeds, blank)
+    return Drawn(to_uint8(pixels), seeds, run.done, run.total)
 
 
 def _image_embeds(run: _Run) -> Iterator[Event]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pipelines.cache.out_of_memory import Batches
 
 BATCH_SIZE = 16  # pictures that are enlarged or resized at once
 
@@ -26,18 +28,24 @@ def from_uint8(images: np.ndarray, device: torch.device | str = "cpu",
 
 
 @torch.no_grad()
-def enlarge(pixels: Tensor, upscaler: nn.Module) -> np.ndarray:
+def enlarge(pixels: Tensor, upscaler: nn.Module,
+            make_room: Callable[[], int] = lambda: 0) -> np.ndarray:
     """Draw pictures larger.
 
     Args:
         pixels: (B, 3, H, W) in [-1, 1], clamped here.
         upscaler: maps such pictures to larger ones.
+        make_room: takes idle models off a device that is full, and says how many bytes that freed.
 
     Returns:
         (B, factor · H, factor · W, 3) uint8 RGB.
+
+    Raises:
+        OutOfMemory: the device is full, even for half a batch.
     """
     pixels = pixels.clamp(-1, 1).to(next(upscaler.parameters()).dtype)
-    return np.concatenate([to_uint8(upscaler(part)) for part in pixels.split(BATCH_SIZE)])
+    return np.concatenate(Batches(BATCH_SIZE, make_room).run(
+        lambda rows: to_uint8(upscaler(pixels[list(rows)])), range(len(pixels))))
 
 
 def to_squares(images: Sequence[np.ndarray], side_px: int, device: torch.device | str) -> Tensor:

@@ -8,9 +8,10 @@ Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -22,6 +23,7 @@ from pipelines.checkpoints.choices import model_field, with_choices
 from pipelines.embeddings import image_features, text_features
 from pipelines.errors import Cancelled, InvalidRequest, WeightsError
 from pipelines.events import Event, Preview, Progress, Result
+from pipelines.groups import Drawn, draw_in_groups
 from pipelines.images import load_image
 from pipelines.options import Options
 from pipelines.pixels import enlarge, to_uint8
@@ -143,29 +145,35 @@ class UnclipPipeline(Pipeline):
             models = Models(*(stack.enter_context(context.lease(name, dtype))
                                for name, dtype in leases))
             context.check()
-            noise = Noise.of(seeds, models.prior.image_dim, models.decoder.latent_shape,
-                             models.clip.device)
-            total = options.decoder_steps + _prior_steps(options, request)
-            image, facts = yield from _embedding(models, request, options, noise, context, total)
-            texts = [request.prompt if options.tell_caption else ""] * len(seeds)
-            before = done = total - options.decoder_steps
-            latents = noise.decoder
-            painting = paint(models.decoder, texts, image, noise.decoder, options.decoder_steps,
-                             options.decoder_guidance_scale)
-            for done in range(before + 1, total + 1):
-                latents = next(painting)
-                if context.cancelled():
-                    break
-                if (done - before - 1) % options.preview_every == 0 and done < total:
-                    yield Preview(done, to_uint8(decode(models.vqgan, latents)), seeds)
-                yield Progress(done, total, context.elapsed_s())
-            yield Progress(done, total, context.elapsed_s(), "Ranking.")
-            images = enlarge(decode(models.vqgan, latents), models.upscaler)
-            candidates = rank_candidates(images, seeds, ranking_texts(request.prompt),
-                                         models.ranker)
-        if done < total:
-            facts["stopped"] = True
-        yield Result(candidates, context.elapsed_s(), facts)
+            drawn = yield from draw_in_groups(partial(_draw, models, request, options, context),
+                                              seeds, context)
+            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
+            candidates = rank_candidates(drawn.images, drawn.seeds,
+                                         ranking_texts(request.prompt), models.ranker)
+        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+
+
+def _draw(models: Models, request: Request, options: UnclipOptions, context: RunContext,
+          seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+    """Draw some candidates; ends early once the run is cancelled."""
+    noise = Noise.of(seeds, models.prior.image_dim, models.decoder.latent_shape,
+                     models.clip.device)
+    before = _prior_steps(options, request)
+    total = done = before + options.decoder_steps
+    image, facts = yield from _embedding(models, request, options, noise, context, total)
+    texts = [request.prompt if options.tell_caption else ""] * len(seeds)
+    latents = noise.decoder
+    painting = paint(models.decoder, texts, image, noise.decoder, options.decoder_steps,
+                     options.decoder_guidance_scale)
+    for done in range(before + 1, total + 1):
+        latents = next(painting)
+        if context.cancelled():
+            break
+        if (done - before - 1) % options.preview_every == 0 and done < total:
+            yield Preview(done, to_uint8(decode(models.vqgan, latents)), seeds)
+        yield Progress(done, total, context.elapsed_s())
+    images = enlarge(decode(models.vqgan, latents), models.upscaler, context.cache.evict_idle)
+    return Drawn(images, seeds, done, total, facts)
 
 
 def _prior_steps(options: UnclipOptions, request: Request) -> int:

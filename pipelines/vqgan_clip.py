@@ -189,7 +189,7 @@ class VQGANCLIPPipeline(Pipeline):
                               options.schedule, options.coarse)
             painting = Painting(vqgan, guide, latents, generators, options.cutouts(),
                                 options.init_weight, options.smoothness, options.quantize,
-                                options.precision)
+                                options.precision, context.cache.evict_idle)
             course = Course(context.keeper, painting, request, options.iterations)
             course.go_on(context.cache.fingerprints((options.vqgan, options.guide)))
             yield from course.earlier_events(seeds, context.elapsed_s())
@@ -198,7 +198,7 @@ class VQGANCLIPPipeline(Pipeline):
                 raise Cancelled
             done = painting.steps
             yield Progress(done, options.iterations, context.elapsed_s(), "Ranking.")
-            images = enlarge(painting.best_pixels, upscaler)
+            images = enlarge(painting.best_pixels, upscaler, context.cache.evict_idle)
             ranked = rank_candidates(images, seeds, ranking_texts(request.prompt), ranker)
             candidates = tuple(replace(c, metadata=painting.facts(c.index)) for c in ranked)
         stopped = {"stopped": True} if done < options.iterations else {}

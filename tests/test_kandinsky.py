@@ -145,6 +145,28 @@ def test_a_candidate_is_drawn_again_alone(cache: ModelCache) -> None:
     assert not np.array_equal(together[5], together[7])
 
 
+def test_fewer_are_drawn_at_once_where_the_device_is_full(
+        cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = result_of(list(run(cache, num_images=3)))
+    with cache.lease(UNET) as painter:
+        own = painter.model.forward
+
+        def small_device(rows: torch.Tensor, *others: Any, **named: Any) -> Any:
+            if len(rows) > 4:  # with guidance, two rows a picture
+                raise torch.OutOfMemoryError("full")
+            return own(rows, *others, **named)
+
+        monkeypatch.setattr(painter.model, "forward", small_device)
+    events = list(run(cache, num_images=3))
+    images = {c.seed: c.image.astype(int) for c in whole.candidates}
+    for candidate in result_of(events).candidates:
+        assert np.abs(candidate.image - images[candidate.seed]).max() <= 1
+    steps = [(e.step, e.total) for e in events if isinstance(e, Progress) and e.total]
+    assert steps == sorted(steps)
+    assert steps[-1] == (3 + 2 * 6, 3 + 2 * 6), "the prior's steps of the attempt, and two groups"
+    assert not any(m.leases for m in cache.stats().models)
+
+
 def test_variations_need_no_prior(catalogue: Catalogue) -> None:
     loader = Loader(catalogue)
     cache = ModelCache(loader, "cpu")

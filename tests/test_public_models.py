@@ -225,6 +225,30 @@ def test_dalle_mini_in_8_bits_draws_each_picture_as_alone(catalogue: Catalogue) 
     assert "int8" not in (dtypes[DETOKENIZER], dtypes["embedded/clip-ranker"])
 
 
+def test_dalle_mini_writes_fewer_at_once_where_the_device_is_full(
+        catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ModelCache(PublicLoader(catalogue))
+    options = {"precision": "float32", "preview_every": 100}
+    whole = run(MinDallePipeline(), cache, num_images=3, options=options)[-1]
+    with cache.lease(TRANSFORMER) as model:
+        own = model.decoder.forward
+
+        def small_device(codes: torch.Tensor, *others: Any) -> torch.Tensor:
+            if len(codes) > 4:  # with guidance, two rows a picture
+                raise torch.OutOfMemoryError("full")
+            return own(codes, *others)
+
+        monkeypatch.setattr(model.decoder, "forward", small_device)
+    found = run(MinDallePipeline(), cache, num_images=3, options=options)[-1]
+    assert isinstance(whole, Result)
+    assert isinstance(found, Result)
+    images = {c.seed: c.image.astype(int) for c in whole.candidates}
+    assert {c.seed for c in found.candidates} == images.keys() == {5, 6, 7}
+    for candidate in found.candidates:
+        # Greys of codes: hardly any code is another one for the last bits of a score.
+        assert (candidate.image == images[candidate.seed]).mean() > 0.99
+
+
 def test_dalle_can_be_ranked_by_another_clip(catalogue: Catalogue, cache: ModelCache) -> None:
     plain = run(DallePipeline(catalogue), cache)[-1]
     other = run(DallePipeline(catalogue), cache, options={"ranker": "mine/clip"})[-1]

@@ -1,0 +1,204 @@
+"""A full device in the middle of a run: fewer candidates at once, and the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import pipelines.guided
+from pipelines.cache.out_of_memory import Batches
+from pipelines.dalle import DallePipeline
+from pipelines.errors import OutOfMemory
+from pipelines.events import Event, Preview, Progress, Result
+from pipelines.groups import GREY
+from pipelines.model_cache import ModelCache
+from pipelines.registry import Registry
+from pipelines.unclip import UnclipPipeline
+from pipelines.vqgan_clip import VQGANCLIPPipeline
+from serving.backend import LocalBackend
+from tests.small_models import small_cache
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dalle": {"guidance_scale": 1.0, "preview_every": 4},
+    "unclip": {"prior_steps": 2, "decoder_steps": 3, "decoder_guidance_scale": 1.0,
+               "prior_guidance_scale": 1.0},
+    "vqgan_clip": {"iterations": 4, "num_cutouts": 1, "precision": "float32"}}
+# Where a batch of the drawing passes through: a model, and a function of it.
+PLACES = {"dalle": ("embedded/dalle", "sample_block"),
+          "unclip": ("embedded/unclip-decoder", "predict"),
+          "vqgan_clip": ("embedded/clip-guide", "encode_image")}
+
+
+@pytest.fixture
+def backend() -> Iterator[LocalBackend]:
+    registry = Registry()
+    for pipeline in (DallePipeline(), UnclipPipeline(), VQGANCLIPPipeline()):
+        registry.register(pipeline)
+    built = LocalBackend(registry, small_cache())
+    yield built
+    built.close()
+    built.cache.close()
+
+
+class SmallDevice:
+    """Lets a function of a model compute so many rows at once and no more.
+
+    Args:
+        cache: has the model.
+        model_id: which one.
+        name: of the function, whose first argument is the batch.
+        rows: the most.
+        calls: how many work all the same before the device becomes small.
+    """
+
+    def __init__(self, cache: ModelCache, model_id: str, name: str, rows: int, calls: int = 0,
+                 ) -> None:
+        self.rows, self._calls, self.batches = rows, calls, list[int]()
+        with cache.lease(model_id) as model:
+            self._model, self._name, self._own = model, name, getattr(model, name)
+        object.__setattr__(model, name, self._run)
+
+    def _run(self, batch: Tensor, *others: Any) -> Any:
+        self.batches.append(len(batch))
+        if len(self.batches) > self._calls and len(batch) > self.rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return self._own(batch, *others)
+
+    def grow(self) -> None:
+        """Have room for everything again."""
+        object.__setattr__(self._model, self._name, self._own)
+
+
+def request(name: str, **fields: Any) -> dict[str, Any]:
+    return {"pipeline": name, "prompt": "a red apple", "seed": 5, "num_images": 4,
+            "options": OPTIONS[name], **fields}
+
+
+def pictures(events: list[Event]) -> dict[int, np.ndarray]:
+    """By seed, as signed numbers."""
+    assert isinstance(events[-1], Result)
+    return {c.seed: c.image.astype(int) for c in events[-1].candidates}
+
+
+def steps_of(events: list[Event]) -> list[tuple[int, int]]:
+    return [(e.step, e.total) for e in events if isinstance(e, Progress) and e.total]
+
+
+@pytest.fixture
+def side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """VQGAN+CLIP computes candidates as an accelerator does, not one after the other."""
+    monkeypatch.setattr(pipelines.guided, "candidates_at_once", lambda device, count: count)
+
+
+@pytest.mark.usefixtures("side_by_side")
+@pytest.mark.parametrize("name", list(OPTIONS))
+@pytest.mark.parametrize("calls", [0, 2])
+def test_half_of_the_candidates_are_drawn_at_once(backend: LocalBackend, name: str, calls: int,
+                                                  ) -> None:
+    whole = list(backend.stream(request(name)))
+    with backend.cache.lease("embedded/" + ("clip-guide" if name == "dalle" else "dalle")):
+        pass
+    device = SmallDevice(backend.cache, *PLACES[name], rows=2, calls=calls)
+    events = list(backend.stream(request(name)))
+    assert 4 in device.batches
+    assert device.batches.count(4) == calls + 1, "tried once"
+    found, expected = pictures(events), pictures(whole)
+    assert found.keys() == expected.keys() == {5, 6, 7, 8}
+    for seed, image in found.items():
+        assert np.abs(image - expected[seed]).max() <= 1
+    assert isinstance(result := events[-1], Result)
+    assert sorted(c.index for c in result.candidates) == [0, 1, 2, 3]
+    assert all(c.seed == 5 + c.index for c in result.candidates)
+    assert sum(c.scores["probability"] for c in result.candidates) == pytest.approx(1)
+    assert "stopped" not in result.metadata
+    idle = {m.model_id for m in backend.cache.stats().models if m.evictions}
+    assert idle == {"embedded/clip-guide" if name == "dalle" else "embedded/dalle"}
+    steps = steps_of(events)
+    assert all(before <= after for (before, _), (after, _) in pairwise(steps))
+    assert steps[-1][0] == steps[-1][1], "as many as were announced"
+    assert all(e.seeds == (5, 6, 7, 8) for e in events if isinstance(e, Preview))
+    device.grow()
+    assert pictures(list(backend.stream(request(name)))).keys() == expected.keys()
+
+
+def test_steps_and_previews_count_the_attempt_and_both_groups(backend: LocalBackend) -> None:
+    whole = list(backend.stream(request("dalle")))
+    device = SmallDevice(backend.cache, *PLACES["dalle"], rows=2, calls=5)
+    events = list(backend.stream(request("dalle")))
+    assert [e.message for e in events if isinstance(e, Progress) and "full" in e.message] == \
+        ["The device was full: drawing at most 2 at a time."]
+    each = len(device.batches[6:]) // 2
+    counted = list(dict.fromkeys(steps_of(events)))
+    assert counted == [(step, each) for step in range(1, 6)] + \
+        [(step, 5 + 2 * each) for step in range(5, 5 + 2 * each + 1)]
+    first, second = ([e for e in events if isinstance(e, Preview) and low < e.step <= low + each]
+                     for low in (5, 5 + each))
+    like = {e.step: e.images for e in whole if isinstance(e, Preview)}
+    assert len(first) == len(second) == len(like)
+    for preview in first:
+        assert np.abs(preview.images[:2] - like[preview.step - 5][:2].astype(int)).max() <= 1
+        assert (preview.images[2:] == GREY).all()
+    finished = pictures(events)
+    for preview in second:
+        now = like[preview.step - 5 - each].astype(int)
+        assert np.abs(preview.images[2:] - now[2:]).max() <= 1
+        large = finished[5].reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+        assert np.abs(preview.images[0] - large).max() <= 1
+
+
+def test_a_run_that_is_stopped_between_groups_keeps_the_first(backend: LocalBackend) -> None:
+    SmallDevice(backend.cache, *PLACES["dalle"], rows=2)
+    events = []
+    for event in backend.stream(request("dalle"), "job"):
+        events.append(event)
+        if isinstance(event, Preview) and (event.images[3] != GREY).any():
+            backend.cancel("job")
+    assert isinstance(result := events[-1], Result)
+    assert result.metadata["stopped"]
+    assert {5, 6} <= pictures(events).keys()
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_one_sentence_where_one_picture_is_too_much(backend: LocalBackend, name: str) -> None:
+    device = SmallDevice(backend.cache, *PLACES[name], rows=0)
+    with pytest.raises(OutOfMemory, match=r"^The device has no memory left for .*: ask for fewer "
+                                          r"or smaller ones, or choose a smaller model\.$"):
+        list(backend.stream(request(name)))
+    with pytest.raises(OutOfMemory, match="for a single picture"):
+        list(backend.stream(request(name, num_images=1)))
+    assert not any(m.leases for m in backend.cache.stats().models)
+    device.grow()
+    assert pictures(list(backend.stream(request(name)))).keys() == {5, 6, 7, 8}
+
+
+def test_pictures_are_enlarged_in_smaller_batches(backend: LocalBackend) -> None:
+    whole = pictures(list(backend.stream(request("vqgan_clip"))))
+    device = SmallDevice(backend.cache, "embedded/upscaler", "forward", rows=2)
+    found = pictures(list(backend.stream(request("vqgan_clip"))))
+    assert device.batches == [4, 2, 2]
+    assert all(np.abs(found[seed] - image).max() <= 1 for seed, image in whole.items())
+
+
+def test_one_picture_is_tried_again_where_others_made_way() -> None:
+    def limited(times: int) -> Callable[[Any], int]:
+        left = [times]
+
+        def compute(batch: Any) -> int:
+            left[0] -= 1
+            if left[0] >= 0:
+                raise torch.OutOfMemoryError("full")
+            return len(batch)
+
+        return compute
+
+    assert Batches(1, lambda: 9).run(limited(1), [7]) == [1]
+    with pytest.raises(OutOfMemory, match="a single picture"):
+        Batches(1, lambda: 9).run(limited(2), [7])
+    with pytest.raises(OutOfMemory, match="a single picture"):
+        Batches(1).run(limited(1), [7])
