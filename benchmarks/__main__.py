@@ -230,8 +230,8 @@ def cache_command() -> None:
     """The model cache: cold load, host to device, resident hit, sixteen threads over six models."""
     settings = load_settings()
     catalogue = Catalogue.load()
-    figures = cache_figures(lambda: build_cache(settings),
-                            [e.id for e in catalogue if e.id.startswith(EMBEDDED)])
+    figures = rounded(cache_figures(lambda: build_cache(settings),
+                                    [e.id for e in catalogue if e.id.startswith(EMBEDDED)]))
     write_results(RESULTS_DIR / "cache.json", figures)
     print(json.dumps(figures, indent=1))
 
