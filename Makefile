@@ -56,8 +56,9 @@ postgresql:
 	    || echo "PostgreSQL could not be installed: its tests are skipped."; \
 	else echo "PostgreSQL is not installed: its tests are skipped."; fi
 
+# A process a core, a module of tests at a time: modules share servers and browsers within them.
 test: $(VENV)/.installed-dev chromium postgresql ## run the tests (ARGS="tests/test_app.py -k stop" for some)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 bench: $(VENV)/.installed ## measure the models and write benchmarks/results
 	$(BIN)/python -m benchmarks $(ARGS)
