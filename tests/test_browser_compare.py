@@ -234,6 +234,31 @@ def test_a_grid_over_seeds_and_prompts(open_page) -> None:
     assert saved.value.suggested_filename == "grid.png"
 
 
+@pytest.mark.parametrize("how", ["the button", "Escape"])
+def test_a_grid_is_stopped(app: App, open_page, how: str) -> None:
+    page = open_page(DESKTOP)
+    page.set_default_timeout(60_000)
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#sweep .label-wrap").click()
+    page.locator("#sweep-across input").click()
+    page.locator("#sweep-across").get_by_role("option", name="Steps").click()
+    values = page.locator("#sweep-values-across textarea, #sweep-values-across input")
+    values.fill("1998..2000")
+    values.press("Control+Enter")  # inside the fold it is the grid that is drawn
+    making = page.locator("#sweep-stage .tile img")
+    expect(making).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    expect(page.locator("#compare-run")).to_be_enabled()
+    if how == "Escape":
+        page.keyboard.press("Escape")
+    else:
+        page.locator("#sweep-stop").press("Enter")  # a click waits for a page that stands still
+    expect(page.locator("#sweep-run")).to_be_enabled()
+    expect(page.locator("#sweep-stop")).to_be_disabled()
+    expect(page.locator("#sweep-stage .tile.done")).to_have_count(1)  # the best so far
+    expect(page.get_by_role("alert")).to_have_count(0)
+    app.wait_until_idle()
+
+
 @pytest.mark.weights("clip-ranker")
 def test_the_last_run_and_what_the_history_shows_are_candidates(open_page) -> None:
     page = open_page(DESKTOP)

@@ -170,17 +170,19 @@
     else openKind(target);
   });
 
-  // The first of some buttons that is on the open tab.
+  // The first of some buttons that can be pressed on the open tab.
   function press(...names) {
-    names.map((name) => find(`${name}:not(:disabled)`)).find((b) => b?.checkVisibility())?.click();
+    names.flatMap((name) => [...document.querySelectorAll(`${name}:not(:disabled)`)])
+      .find((button) => button.checkVisibility())?.click();
   }
 
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      press("#generate", "#compare-run", "#rerank-run", "#walk-run");
+      if (event.target.closest?.("#sweep")) press("#sweep-run");
+      else press("#generate", "#compare-run", "#rerank-run", "#walk-run", ".lab-buttons .primary");
     } else if (event.key === "Escape" && !dialog?.open) {
-      press("#stop", "#compare-stop", "#walk-stop");
+      press("#stop", "#compare-stop", "#sweep-stop", "#walk-stop", ".lab-stop");
     } else if (dialog?.open && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
       step(event.key === "ArrowRight" ? 1 : -1);
     } else if (event.target.matches?.(".examples [role=tab]") && event.key.startsWith("Arrow")) {

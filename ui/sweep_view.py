@@ -13,6 +13,7 @@ import numpy as np
 
 from compare.grid import draw_grid
 from compare.sweeps import Batch, Sweep
+from pipelines.errors import Cancelled
 from pipelines.events import Preview, Progress, Result
 from pipelines.images import load_image
 from pipelines.metadata import save_png
@@ -35,7 +36,7 @@ class SweepView:
         batches: the runs that draw them.
         cards: finished cells.
         previews: cells in the making, (H, W, 3) uint8 each.
-        notes: what went wrong with a cell.
+        notes: what went wrong with a cell; empty for one that was stopped.
         message: what the run that has the device says.
         picture: the labelled grid as a file, once it is over.
     """
@@ -66,8 +67,9 @@ def fold_sweep(view: SweepView, events: Iterator[RunEvent], playground: Playgrou
             for candidate, card in zip(event.candidates, cards, strict=True):
                 view.cards[batch.cells[candidate.index]] = card
         else:
+            note = "" if isinstance(event, Cancelled) else str(event)
             view.notes.update(dict.fromkeys(
-                (c for c in batch.cells if c not in view.cards), str(event)))
+                (c for c in batch.cells if c not in view.cards), note))
         if time.monotonic() - shown_s > REDRAW_EVERY_S:
             yield
             shown_s = time.monotonic()
@@ -117,7 +119,7 @@ def render_sweep(view: SweepView, running: bool) -> str:
     if running and view.message:
         status += f" · {say(view.message)}"
     problems = "".join(f'<p class="alert" role="alert">{escape(say(note))}</p>'
-                       for note in dict.fromkeys(view.notes.values()))
+                       for note in dict.fromkeys(view.notes.values()) if note)
     save = ""
     if view.picture is not None:
         save = (f'<a class="chip" download="grid.png" href="gradio_api/file='
