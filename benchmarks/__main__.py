@@ -15,6 +15,7 @@ import typer
 from benchmarks.cache import cache_figures
 from benchmarks.compose import ComposePlan, compose, tune
 from benchmarks.examples import draw_examples
+from benchmarks.history import PICTURES, history_figures
 from benchmarks.judge_files import load_judge
 from benchmarks.languages import language_figures
 from benchmarks.media import media_figures
@@ -234,6 +235,21 @@ def cache_command() -> None:
                                     [e.id for e in catalogue if e.id.startswith(EMBEDDED)]))
     write_results(RESULTS_DIR / "cache.json", figures)
     print(json.dumps(figures, indent=1))
+
+
+@app.command("history")
+def history_command(
+    pictures: Annotated[int, typer.Option(min=100, help="How many the history keeps.")] = PICTURES,
+    database_url: Annotated[str, typer.Option(
+        help="An empty PostgreSQL database; SQLite where there is none.")] = "",
+) -> None:
+    """The history at the server: pages, filters and one picture among 10,000."""
+    figures = history_figures(pictures, database_url)
+    path = RESULTS_DIR / "history.json"
+    write_results(path, read_results(path) | {figures["database"].partition("+")[0]: figures})
+    print(json.dumps(figures, indent=1))
+    if figures["questions"]["first page"]["median_ms"] > figures["target_ms"]:
+        raise typer.Exit(1)
 
 
 @app.command("peers")

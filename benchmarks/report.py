@@ -107,6 +107,15 @@ def search_table(results: Mapping[str, Any]) -> str:
                            f"{100 * embedding['share']:.0f} % of the CLIP's own rate.")
 
 
+def history_line(results: Mapping[str, Any]) -> str:
+    """How long a long history takes to show its first page, as a sentence a database."""
+    names = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+    return "\n".join(
+        f"Among {row['pictures']:,} kept pictures in {names.get(name, name)} the first page takes "
+        f"{row['questions']['first page']['median_ms']:.0f} ms at the server, a search for words "
+        f"{row['questions']['text']['median_ms']:.0f} ms." for name, row in results.items())
+
+
 def report(folder: Path = RESULTS_DIR) -> str:
     """All tables that there are results for, as Markdown."""
     parts = []
@@ -120,4 +129,6 @@ def report(folder: Path = RESULTS_DIR) -> str:
         parts.append(lab_table(lab))
     if search := read_results(folder / "search.json"):
         parts.append(search_table(search))
+    if history := read_results(folder / "history.json"):
+        parts.append(history_line(history))
     return "\n\n".join(part for part in parts if part)
