@@ -36,7 +36,20 @@ FOLDS_AND_TABS = {
     "#tabs [role=tab]:nth-child(2)": ["#compare-prompt textarea"],
     "#sweep .label-wrap": ["#sweep-values-across textarea, #sweep-values-across input"],
     "#compare-settings .label-wrap": ["#compare-seed textarea, #compare-seed input"],
+    "#tabs [role=tab]:nth-child(5)": ["#search-kept textarea, #search-kept input"],
 }
+# Opens a tab and says after how many frames its fields are seen.
+FRAMES = """async ([opener, selector]) => {
+    document.querySelector(opener).click();
+    let frames = 0;
+    const shown = (field) => field?.checkVisibility({visibilityProperty: true});
+    while (!shown(document.querySelector(selector)) && frames < 600) {
+        await new Promise(requestAnimationFrame);
+        frames += 1;
+    }
+    return frames;
+}"""
+TABS = {2: "#compare-run", 3: "#rerank-run", 4: "#lab-classify", 5: "#kept", 6: "#models"}
 
 
 def test_what_is_typed_at_once_is_kept(app: App, browser: Browser) -> None:
@@ -46,4 +59,14 @@ def test_what_is_typed_at_once_is_kept(app: App, browser: Browser) -> None:
     for opener, fields in FOLDS_AND_TABS.items():
         page.locator(opener).first.wait_for()
         assert page.evaluate(TYPE_AT_ONCE, [opener, fields]) == ["7"] * len(fields), opener
+    page.close()
+
+
+def test_every_tab_is_shown_within_a_few_frames(app: App, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(app.url)
+    page.wait_for_selector("#generate:not(:disabled)")
+    for place, selector in TABS.items():
+        opener = f"#tabs [role=tab]:nth-child({place})"
+        assert page.evaluate(FRAMES, [opener, selector]) < 45, selector
     page.close()

@@ -4,21 +4,24 @@ Gradio mounts what is in a closed fold or in another tab when that is opened, wa
 two, and then puts every component's first value in once more: whatever was typed in between would
 be lost, and on a busy machine that is half a second. So a fold or tab shows nothing until then. A
 mark in each tells when: it takes another value as soon as it is there, and Gradio puts its first
-one back in the same pass as everybody else's.
+one back in the same pass as everybody else's. Tabs whose selection asks the server for something
+have no such pass; they are shown after some frames, which last as long as the machine is busy.
 """
 
 from __future__ import annotations
 
 import gradio as gr
 
-# The limit is for a mark that was mounted in another way, and so has nothing to wait for.
+# The frames are for a mark that was mounted in another way, and so has nothing else to wait for.
 WAIT_JS = """
+let frames = 20;
 const place = element.closest(".block").parentElement;
 const settled = () => place.classList.remove("settling");
 place.classList.add("settling");
 props.value = "settling";
 watch("value", settled);
-setTimeout(settled, 5000);
+const next = () => --frames ? requestAnimationFrame(next) : settled();
+next();
 """
 
 
