@@ -12,9 +12,6 @@ from ui import strings
 from ui.language import figure, say
 from ui.run_state import data_uri
 
-# From the paper's grey to a blue that is light enough for dark figures on it (5.2 to 1).
-LOW_RGB, HIGH_RGB, INK = np.array([242, 240, 235]), np.array([116, 141, 220]), "#141311"
-
 
 def render_gallery(ranking: Ranking, thumbnails: Sequence[np.ndarray], names: Sequence[str],
                    keep: int) -> str:
@@ -79,9 +76,7 @@ def render_heat(ranking: Ranking, names: Sequence[str], titles: Mapping[str, str
 
 
 def _cell(value: float, share: float) -> str:
-    red, green, blue = np.round(LOW_RGB + share * (HIGH_RGB - LOW_RGB)).astype(int)
-    return (f'<td style="background:rgb({red} {green} {blue});color:{INK}">'
-            f'{figure(value, ".3f")}</td>')
+    return f'<td style="--tint:{100 * share:.0f}%">{figure(value, ".3f")}</td>'
 
 
 def _section(title: str, body: str, name: str) -> str:
