@@ -218,6 +218,7 @@ def test_models_that_do_not_fit_together_are_used_one_after_the_other() -> None:
 def test_memory_is_that_of_the_run_alone(backend: LocalBackend) -> None:
     asked = [{"pipeline": "weighing", "prompt": megabytes, "num_images": 1}
              for megabytes in ("32", "1", "96")]
+    ends, used, megabytes = dict[int, RunEvent](), list[int | None](), list[float]()
     for _ in range(5):
         # What the last threads of other tests give back while this runs is taken off, so it may
         # run again. What was freed before, as here, is still resident and must not hide anything.
