@@ -156,7 +156,7 @@ def parse_axis(name: str, text: str, pipeline: Pipeline, prompt: str) -> Axis:
         raise InvalidRequest(f"The axis {name} has no values: write them with commas, or 1..5.",
                              "axis")
     if len(values) > MAX_VALUES and name != PROMPT:
-        raise InvalidRequest(f"The axis {name} has {len(values)} values; {MAX_VALUES} is the "
+        raise InvalidRequest(f"The axis {name} has more than {MAX_VALUES} values, which is the "
                              "most.", "axis")
     return Axis(name, tuple(values))
 

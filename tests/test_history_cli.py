@@ -101,6 +101,7 @@ def test_comparisons_are_kept_and_kept_pictures_are_reranked(
     assert set(bundle.files.values()) == kept, "the same files"
 
     Image.new("RGB", (64, 64), "red").save("red.png")
+    Path("notes.png").write_text("no picture")
     assert main(["rerank", "red.png", "--id", ids[0][:9], "--newest", "5", "--text", "CAT",
                  "--prompt", "a cat", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -109,6 +110,7 @@ def test_comparisons_are_kept_and_kept_pictures_are_reranked(
     for args, says in ((["--id", "nobody"], "no picture called 'nobody'"),
                        (["--newest", "3", "--text", "nothing"], "no such pictures in the history"),
                        ([], "There are no pictures to put in order"),
+                       (["red.png", "notes.png"], "notes.png: The file is not a PNG"),
                        (["--text", "cat"], "add --newest"),
                        (["--newest", "-1"], "--newest")):
         assert main(["rerank", "--prompt", "a cat", *args]) in (1, 2)

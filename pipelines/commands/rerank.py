@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from compare.ranking import rank_pictures, read_prompts
@@ -15,7 +16,7 @@ from history.build import open_history
 from history.records import MAX_PAGE_SIZE, Filters
 from history.store import LOCAL, History
 from pipelines.commands.history import Favourite, Generator, Owner, Rating, Text, find_picture
-from pipelines.errors import HistoryError, InvalidRequest
+from pipelines.errors import HistoryError, InvalidImage, InvalidRequest
 from pipelines.images import MAX_BYTES, load_image
 from pipelines.rerank import RANKER
 from pipelines.settings import load_settings
@@ -56,7 +57,7 @@ def rerank_command(
     if not named:
         raise InvalidRequest("There are no pictures to put in order: name files, or kept pictures "
                              "by --id or --newest.", "images")
-    images = [load_image(data) for _, data in named]
+    images = [_picture(name, data) for name, data in named]
     with closing(context.obj or build_backend(load_settings())) as backend:
         ranking = rank_pictures(images, prompts, clip or [RANKER], backend.embed)
     names = [name for name, _ in named]
@@ -78,6 +79,14 @@ def _kept(history: History, owner: str, ids: Sequence[str], newest: int, filters
         found += page.pictures
     pictures = {picture.id: picture for picture in found}
     return [(picture.id, history.files.read(picture.sha256)) for picture in pictures.values()]
+
+
+def _picture(name: str, data: bytes) -> np.ndarray:
+    """One of many pictures; what is wrong with it is said with its name."""
+    try:
+        return load_image(data)
+    except InvalidImage as error:
+        raise InvalidImage(f"{name}: {error}", "images") from None
 
 
 def _read(path: Path) -> bytes:
