@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pipelines.models.transformer import FeedForward
-from training.export import export, load_exported
+from training.export import export, keep_share, load_exported
 from training.loop import Loop, default_precision, fast_autocast, load_config
 from training.muon import FloatMuon, orthogonalised
 
@@ -139,3 +139,14 @@ def test_muon_in_float32_steps_as_torchs_does(shape: tuple[int, int]) -> None:
     values = torch.linalg.svdvals(straight)
     assert values.min() > 0.5
     assert values.max() < 1.3
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 3.0), (0.5, 2.0), (1.0, 1.0)])
+def test_a_share_of_exported_weights_is_kept(tmp_path: Path, share: float, expected: float) -> None:
+    begun, trained = nn.Linear(4, 4), nn.Linear(4, 4)
+    for layer, value in ((begun, 1.0), (trained, 3.0)):
+        for parameter in layer.parameters():
+            nn.init.constant_(parameter, value)
+    path = export(begun, "small", "small", {}, "card", tmp_path)
+    keep_share(trained, path, share)
+    assert all(torch.all(p == expected) for p in trained.parameters())

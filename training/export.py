@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -86,6 +87,27 @@ def load_exported(model: nn.Module, path: Path) -> None:
         RuntimeError: The file is of a model of another shape.
     """
     model.load_state_dict({k: v.float() for k, v in from_int8(load_file(path)).items()})
+
+
+@torch.no_grad()
+def keep_share(model: nn.Module, path: Path, share: float) -> None:
+    """Move a model's weights back towards exported ones, from which its training began.
+
+    What was learnt before and not trained again is lost less than in the weights at the end.
+
+    Args:
+        model: in float32; changed in place.
+        path: the safetensors file that the training began with.
+        share: of the exported weights, 0 to 1.
+
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022), section 3.
+    """
+    begun = copy.deepcopy(model)
+    load_exported(begun, path)
+    old = begun.state_dict()
+    for name, value in model.state_dict().items():
+        if value.dtype.is_floating_point:
+            value.lerp_(old[name].to(value), share)
 
 
 def _save_half(state_dict: Mapping[str, Tensor], path: Path) -> None:

@@ -31,7 +31,7 @@ from training.data import World, prefetched
 from training.degrade import degrade, meaningless, scrambled
 from training.denoise import pull_loss
 from training.drafts import Drafts
-from training.export import WEIGHTS_DIR, export, load_exported
+from training.export import WEIGHTS_DIR, export, keep_share, load_exported
 from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
 from training.patch_code import begin_as_patch_code
 from training.world.hard_negatives import hard_negative, other_medium
@@ -264,7 +264,12 @@ def train(config: dict[str, Any]) -> dict[str, float]:
 
 
 def finish(loop: Loop[CLIP], world: World, config: dict[str, Any]) -> dict[str, float]:
-    """Evaluate the averaged weights and export them with their card."""
+    """Evaluate the averaged weights and export them with their card.
+
+    With ``keep_shipped`` in the configuration, that share of the shipped weights is kept.
+    """
+    if share := config.get("keep_shipped", 0.0):
+        keep_share(loop.ema, WEIGHTS_DIR / config["name"] / "model.safetensors", share)
     figures = evaluate(wrap(loop.ema.eval(), config), world)
     role = config["name"].removeprefix("clip-")
     card = f"""# Embedded CLIP ({role})
