@@ -19,6 +19,11 @@ _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 FIRST_STEPS, SETTLE_EVERY_S = 2, 1.0
 _CLEAR_PEAK = "5"  # proc(5): resets the peak resident size to the current one
+# mallopt(3): M_TRIM_THRESHOLD and M_MMAP_THRESHOLD with the most that glibc raises them to by
+# itself, which it no longer does once they are set; and what makes a free look at the threshold.
+_TRIM, _TRIM_BYTES = -1, 64 * 2**20
+_MMAP, _MMAP_BYTES = -3, 32 * 2**20
+_LOOK_BYTES = 128 * 2**10
 
 
 class MemoryGauge(Protocol):
@@ -64,12 +69,27 @@ class ResidentMemory:
     def __init__(self) -> None:
         self.reset()
         self.peak()
-        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+        libc = ctypes.CDLL(None)
+        self._libc = libc if hasattr(libc, "malloc_trim") else None  # glibc
+        if self._libc is not None:
+            libc.malloc.argtypes, libc.malloc.restype = (ctypes.c_size_t,), ctypes.c_void_p
+            libc.free.argtypes = (ctypes.c_void_p,)
+            libc.mallopt(_MMAP, _MMAP_BYTES)
+            libc.mallopt(_TRIM, _TRIM_BYTES)
 
     def settle(self) -> None:
-        """Give back what is free, which takes some milliseconds."""
-        if self._trim is not None:
-            self._trim(0)
+        """Give back what is free, which takes some milliseconds.
+
+        Of the heaps of other threads, the free end of up to 64 MB stays resident.
+        """
+        if self._libc is None:
+            return
+        self._libc.malloc_trim(0)
+        # That leaves the free end of every heap but the first thread's. This thread's own is given
+        # back by a free while nothing may be kept there.
+        self._libc.mallopt(_TRIM, 0)
+        self._libc.free(self._libc.malloc(_LOOK_BYTES))
+        self._libc.mallopt(_TRIM, _TRIM_BYTES)
 
     def reset(self) -> None:
         """Start the peak anew."""

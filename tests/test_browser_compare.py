@@ -124,6 +124,7 @@ def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App)
         expect(panes.nth(pane).locator("img")).to_have_attribute(
             "src", re.compile("^data:image/jpeg"))
     twin = visit(window, app)  # the same visitor's second tab
+    page.bring_to_front()  # a tab in the background draws nothing for as long as it pleases
     page.reload()
     expect(page.locator("#compare-prompt textarea")).to_have_value("a green bus")
     for pane in (0, 1):  # in view, so the tab is open, and moving
@@ -136,8 +137,10 @@ def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App)
     expect(page.locator("#compare-run")).to_be_disabled()
     expect(page.locator('.pane-form[data-pane="0"] fieldset:not([hidden]) [data-option=steps]')
            ).to_have_value("2000")
+    twin.bring_to_front()
     open_tab(twin, strings.TAB_COMPARE)
     expect(twin.locator(".pane")).to_have_count(0)
+    page.bring_to_front()
     page.get_by_role("button", name="Stop A").click()
     expect(panes.nth(0).locator(".status")).to_contain_text("the best so far is kept")
     page.locator("#compare-stop").click()

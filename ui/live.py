@@ -23,7 +23,7 @@ from ui.jobs import Run, SessionRuns
 
 logger = logging.getLogger(__name__)
 GRACE_S = 30.0
-ARRIVAL_S = 3.0  # a reloaded page may ask before its predecessor is known to be gone
+ARRIVAL_S = 10.0  # a reloaded page may ask before its predecessor is known to be gone
 POLL_S = 0.1
 MAX_FINISHED = 200
 Updates = tuple[Any, ...]
