@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 
-def main() -> None:
+def _refuse_arguments(arguments: Sequence[str] | None) -> None:
+    """Settings are variables: arguments are refused, and ``--help`` lists the variables."""
+    from pipelines.settings import settings_help
+
+    argparse.ArgumentParser(
+        prog="app.py", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Serve Easel's page. It takes no arguments but settings from the environment:"
+                    "\n\n    EASEL_PORT=8000 python app.py",
+        epilog="settings:\n" + settings_help()).parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Serve the page; a setting that is not valid ends with one sentence."""
+    _refuse_arguments(arguments)
     # Read once, when gradio and the hub client are imported: nothing leaves the machine.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -136,14 +137,23 @@ def load_settings() -> Settings:
         raise EaselError(f"{name} is not valid: {message}, not {fault['input']!r}.") from None
 
 
-def settings_table() -> str:
-    """The settings as a Markdown table for the README."""
-    lines = ["| variable | default | what it does |", "| --- | --- | --- |"]
+def _described() -> Iterator[tuple[str, str, str]]:
+    """Variable, default as one would write it, and description of every setting."""
     for name, info in Settings.model_fields.items():
         default = info.default
         shown = f"{default // 10**6}MB" if isinstance(default, ByteSize) else str(default or "")
-        if default == 0:
-            shown = "0"
-        lines.append(f"| `{PREFIX}{name.upper()}` | {f'`{shown}`' if shown else 'empty'} | "
-                     f"{info.description} |")
+        yield f"{PREFIX}{name.upper()}", "0" if default == 0 else shown, info.description or ""
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table for the README."""
+    lines = ["| variable | default | what it does |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {f'`{default}`' if default else 'empty'} | {description} |"
+              for name, default, description in _described()]
     return "\n".join(lines)
+
+
+def settings_help() -> str:
+    """The settings as plain text for a terminal."""
+    return "\n".join(f"  {name}={default}\n      {description}"
+                     for name, default, description in _described())

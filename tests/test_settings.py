@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,17 @@ def test_the_budgets_reach_the_cache() -> None:
     stats = build_cache(settings).stats()
     assert (stats.budget_bytes, stats.host_budget_bytes) == (
         resolve(Share(10), torch.device("cpu")), 2 * 10**6)
+
+
+def test_arguments_are_refused_and_the_settings_listed(repository: Path) -> None:
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "app.py", *arguments], cwd=repository,
+                              capture_output=True, text=True, timeout=120)
+
+    told = start("--help")
+    assert told.returncode == 0
+    assert "EASEL_PORT=7860\n      Port that the page listens on." in told.stdout
+    assert "EASEL_MODEL_BUDGET=80%\n" in told.stdout
+    refused = start("--port", "80")
+    assert refused.returncode == 2
+    assert "unrecognized arguments: --port 80" in refused.stderr
