@@ -101,10 +101,11 @@ def search_table(results: Mapping[str, Any]) -> str:
     rows = [[f"{row['vectors']:,}", f"{row['served']['median_ms']:.1f} ms",
              f"{row['plain_numpy']['median_ms']:.1f} ms", f"{row['times_plain_numpy']:.1f}",
              f"{row['recall_at_10']:.3f}"] for row in results["search"]]
-    embedding = results["embedding"]
+    embedding, threads = results["embedding"], results["torch_threads"]
     return _table(["vectors", "a query, median", "plain NumPy", "times as fast", "recall@10"],
                   rows) + (f"\n\nA folder of {embedding['pictures']:,} pictures is indexed at "
-                           f"{100 * embedding['share']:.0f} % of the CLIP's own rate.")
+                           f"{100 * embedding['share']:.0f} % of the CLIP's own rate on {threads} "
+                           f"CPU thread{'s' * (threads > 1)}.")
 
 
 def history_line(results: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def search_speed(count: int, folder: Path) -> dict[str, Any]:
             "recall_at_10": recall, "times_plain_numpy": plain["median_ms"] / served["median_ms"]}
 
 
-def own_rate(backend: LocalBackend, tile: np.ndarray, batches: int = 4) -> float:
+def own_rate(backend: LocalBackend, tile: np.ndarray, batches: int = 6) -> float:
     """Pictures a second that the ranker embeds in batches, decoded and squeezed already."""
     with backend.cache.lease(RANKER) as clip:
         side = clip.image_size
@@ -108,8 +109,24 @@ def own_rate(backend: LocalBackend, tile: np.ndarray, batches: int = 4) -> float
         return batches * BATCH_SIZE / (time.perf_counter() - started)
 
 
-def embedding_rate(backend: LocalBackend, folder: Path, pictures: int = 512) -> dict[str, Any]:
-    """Pictures a second when a folder is indexed, against the model's own batch rate."""
+def folder_rate(backend: LocalBackend, pictures: Path, indexes: Path) -> float:
+    """Pictures a second when a folder is indexed anew, from its listing to the last commit."""
+    collection = folder_collection(pictures, indexes)
+    started = time.perf_counter()
+    for _ in update_index(collection.folder, collection.files, backend, RANKER):
+        pass
+    taken_s = time.perf_counter() - started
+    searcher = Searcher(backend)
+    return len(searcher.snapshot(collection, searcher.features(RANKER))) / taken_s
+
+
+def embedding_rate(backend: LocalBackend, folder: Path, pictures: int = 1024, turns: int = 7,
+                   ) -> dict[str, Any]:
+    """Pictures a second when a folder is indexed, against the model's own batch rate.
+
+    A machine's speed drifts, so each turn measures the own rate on both sides of the folder's; the
+    share is the median over the turns.
+    """
     pictures_dir = folder / "pictures"
     pictures_dir.mkdir()
     samples = sorted((Path(__file__).parents[1] / "assets" / "samples").glob("*.png"))
@@ -117,19 +134,15 @@ def embedding_rate(backend: LocalBackend, folder: Path, pictures: int = 512) -> 
     for n in range(pictures):  # each a file of its own, as the generators write them
         Image.fromarray(np.roll(tiles[n % len(tiles)], n, axis=1)).save(
             pictures_dir / f"{n:05}.png")
-    collection = folder_collection(pictures_dir, folder)
-    before = own_rate(backend, tiles[0])
-    started = time.perf_counter()
-    for _ in update_index(collection.folder, collection.files, backend, RANKER):
-        pass
-    rate = pictures / (time.perf_counter() - started)
-    # A machine's speed drifts: what it was on both sides of the run counts.
-    own = (before + own_rate(backend, tiles[0])) / 2
-    searcher = Searcher(backend)
-    clip_facts = searcher.features(RANKER)
-    assert len(searcher.snapshot(collection, clip_facts)) == pictures
-    return {"pictures": pictures, "side_px": tiles[0].shape[0], "model_per_s": own,
-            "folder_per_s": rate, "share": rate / own}
+    own, indexed = [own_rate(backend, tiles[0])], []
+    for turn in range(turns):
+        indexed.append(folder_rate(backend, pictures_dir, folder / f"turn-{turn}"))
+        own.append(own_rate(backend, tiles[0]))
+    beside = [(before + after) / 2 for before, after in pairwise(own)]
+    shares = [rate / alone for rate, alone in zip(indexed, beside, strict=True)]
+    return {"pictures": pictures, "side_px": tiles[0].shape[0],
+            "model_per_s": float(np.median(beside)), "folder_per_s": float(np.median(indexed)),
+            "share": float(np.median(shares)), "shares": [round(share, 3) for share in shares]}
 
 
 def search_figures(backend: LocalBackend, counts: tuple[int, ...] = (99_999, 100_000, 1_000_000),

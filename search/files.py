@@ -134,10 +134,13 @@ def decode(file: PictureFile, side_px: int) -> Decoded:
 def decode_all(files: Sequence[PictureFile], side_px: int) -> Generator[Decoded]:
     """Decode pictures in threads, in order, never far ahead of the reader.
 
-    Pillow's decoders and resizing leave Python's lock, so threads share the cores.
+    Pillow's decoders and resizing leave Python's lock, so threads share the cores, of which one is
+    left to whoever drives the device: on two cores without an accelerator two threads took a sixth
+    of its rate.
     """
-    threads = min(MAX_DECODERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-                  else os.cpu_count() or 1)
+    cores = (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+             else os.cpu_count() or 1)
+    threads = max(1, min(MAX_DECODERS, cores - 1))
     waiting: list[Future[Decoded]] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         try:

@@ -47,9 +47,11 @@ def test_the_search_is_measured_on_a_real_index(tmp_path: Path) -> None:
     assert found["codes"] is False
     assert found["times_plain_numpy"] == pytest.approx(
         found["plain_numpy"]["median_ms"] / found["served"]["median_ms"])
-    lines = search_table({"search": [found], "embedding": {"pictures": 512, "share": 0.83}})
+    lines = search_table({"search": [found], "torch_threads": 1,
+                          "embedding": {"pictures": 512, "share": 0.83}})
     assert lines.splitlines()[2].startswith("| 400 | ")
-    assert lines.endswith("A folder of 512 pictures is indexed at 83 % of the CLIP's own rate.")
+    assert lines.endswith("A folder of 512 pictures is indexed at 83 % of the CLIP's own "
+                          "rate on 1 CPU thread.")
 
 
 def test_the_table_has_every_medium_and_both_ways() -> None:
