@@ -40,6 +40,7 @@ from ui.language import (
     written,
 )
 from ui.lesson import LESSONS, RANKING
+from ui.render import loss_curves
 from ui.run_state import Panel, seconds
 from ui.samples import SAMPLES
 
@@ -128,6 +129,15 @@ def test_no_entry_is_left_of_a_text_that_is_gone(portuguese: Catalogue) -> None:
     ("fr, pt", "en"), ("", "en"), ("ptx", "en"), ("*", "en")])
 def test_the_first_choice_of_the_browser_counts(header: str, language: str) -> None:
     assert language_of({"Accept-Language": header}) == language
+
+
+def test_the_curves_of_a_run_are_named_in_the_language() -> None:
+    panel = Panel("vqgan_clip", "VQGAN+CLIP", "a cat", 1,
+                  losses={"loss": [(0, 1.0), (1, 0.5)], "guide score": [(0, 0.1), (1, 0.2)]})
+    with speaking("pt"):
+        drawn = loss_curves(panel)
+    assert "perda <b>0,500" in drawn
+    assert "pontuação do guia <b>0,200" in drawn
 
 
 def test_words_follow_the_language_that_is_spoken() -> None:

@@ -78,6 +78,7 @@ def patience(loader: HeldLoader) -> Iterator[None]:
 def test_a_walk_is_seen_as_strip_and_video(open_page: Open, loader: HeldLoader,
                                            tmp_path: Path) -> None:
     page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_LAB)
     open_tab(page, strings.WALK)
     stage, go, stop = (page.locator(place) for place in ("#walk-stage", "#walk-run", "#walk-stop"))
     expect(stop).to_be_disabled()
@@ -124,6 +125,7 @@ def test_a_reload_finds_a_walk_again_and_stop_ends_it(browser: Browser, app: App
     page = context.new_page()
     page.goto(app.url)
     page.wait_for_selector("#generate:not(:disabled)")
+    open_tab(page, strings.TAB_LAB)
     open_tab(page, strings.WALK)
     frames = page.get_by_label("number input for Frames")
     frames.fill("64")
@@ -154,6 +156,7 @@ def test_a_reload_finds_a_walk_again_and_stop_ends_it(browser: Browser, app: App
 
 def test_a_phone_shows_it_without_overflow(open_page: Open) -> None:
     page = open_page(PHONE, "dark")
+    open_tab(page, strings.TAB_LAB)
     open_tab(page, strings.WALK)
     button = page.locator("#walk-run").bounding_box()
     assert button is not None

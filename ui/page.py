@@ -25,7 +25,6 @@ from ui.tabs.history import build_history
 from ui.tabs.lab import build_lab
 from ui.tabs.models import build_models
 from ui.tabs.rerank import build_rerank
-from ui.tabs.walk import build_walk
 from ui.theme import PLAIN
 from ui.waiting import connect_waiting
 from ui.walk_api import add_walk_endpoint
@@ -73,11 +72,8 @@ def _add_tabs(playground: Playground, page: gr.Blocks, store: PictureStore, stag
         build_compare(playground, store, page, tab)
     with gr.Tab(strings.TAB_RERANK, id="rerank"):
         rerank = build_rerank(playground, store)
-    if "unclip" in playground.registry.names():
-        with gr.Tab(strings.WALK, id="walk") as tab:
-            build_walk(playground, store, page, tab)
-    with gr.Tab(strings.TAB_LAB, id="lab"):
-        build_lab(lab)
+    with gr.Tab(strings.TAB_LAB, id="lab") as tab:
+        build_lab(lab, playground, store, page, tab)
     if playground.history is not None:
         with gr.Tab(strings.TAB_HISTORY, id="history") as tab:
             build_history(playground, playground.history, inputs, tab, rerank)

@@ -1,4 +1,7 @@
-"""Lab: what else CLIP can do than put pictures in order, each part in a tab of its own."""
+"""Lab: what else CLIP can do than put pictures in order, each part in a tab of its own.
+
+A walk is among them: it shows what lies between two embeddings of CLIP.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,14 @@ from ui.lab import Lab
 from ui.lab_classify import build_classify
 from ui.lab_explain import build_map, build_matrix
 from ui.lab_search import build_search
+from ui.pictures import PictureStore
+from ui.playground import Playground
+from ui.tabs.walk import build_walk
 
 
-def build_lab(lab: Lab) -> None:
-    """Lay the tab out and connect it."""
+def build_lab(lab: Lab, playground: Playground, store: PictureStore, page: gr.Blocks,
+              tab: gr.Tab) -> None:
+    """Lay the tab out and connect it; ``tab`` is the one that is built in, of that page."""
     with gr.Column(elem_id="lab"):
         clip = gr.Dropdown(lab.clips, value=RANKER, label=strings.LAB_CLIP, filterable=False,
                            info=strings.LAB_CLIP_INFO, elem_id="lab-clip")
@@ -26,3 +33,6 @@ def build_lab(lab: Lab) -> None:
                 build_matrix(lab, clip)
             with gr.Tab(strings.LAB_MAP):
                 build_map(lab, clip)
+            if "unclip" in playground.registry.names():
+                with gr.Tab(strings.WALK, id="walk") as walk:
+                    build_walk(playground, store, page, (tab, walk))

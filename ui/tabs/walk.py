@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -85,14 +85,15 @@ class WalkParts:
             values[self.frames], number)
 
 
-def build_walk(playground: Playground, store: PictureStore, page: gr.Blocks, tab: gr.Tab) -> None:
+def build_walk(playground: Playground, store: PictureStore, page: gr.Blocks,
+               tabs: Sequence[gr.Tab]) -> None:
     """Lay the tab out and connect it.
 
     Args:
         playground: what there is.
         store: where the files are written.
         page: which finds a running walk again when it is opened again.
-        tab: the one that is under construction.
+        tabs: the one that is under construction, after those that it is in.
     """
     with gr.Column(elem_id="walk-desk"):
         with gr.Column(elem_id="walk-ask"):
@@ -111,7 +112,7 @@ def build_walk(playground: Playground, store: PictureStore, page: gr.Blocks, tab
                     elem_id="walk-info")
     parts = WalkParts(start, start_picture, end, end_picture, frames, seed, go, stop, stage)
     _connect(playground, store, parts)
-    _connect_return(playground, parts, page, tab)
+    _connect_return(playground, parts, page, tabs)
 
 
 def _build_end(name: str, label: str, prompt: str) -> tuple[gr.Textbox, gr.File]:
@@ -172,23 +173,24 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts) -> N
 
 
 def _connect_return(playground: Playground, parts: WalkParts, page: gr.Blocks,
-                    tab: gr.Tab) -> None:
+                    tabs: Sequence[gr.Tab]) -> None:
     """A page that is opened again finds the walk that went on when it was closed, as asked for."""
     def come_back(window: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         session, stay = request.session_hash or "", [gr.skip() for _ in parts.asked()]
+        closed = [gr.skip() for _ in tabs]
         live = playground.live.adopt(session, visitor_of(request), PLACE, window)
         if live is None:
-            yield (*(gr.skip() for _ in parts.shown()), gr.skip(), *stay)
+            yield (*(gr.skip() for _ in parts.shown()), *closed, *stay)
             return
-        opened = [gr.update(selected=tab.id), *(gr.update(value=live.subject[part])
-                                                for part in parts.asked())]
+        opened = [*(gr.update(selected=tab.id) for tab in tabs),
+                  *(gr.update(value=live.subject[part]) for part in parts.asked())]
         try:
             for updates in said_whole(live.follow(session)):
                 yield (*updates, *opened)
-                opened = [gr.skip(), *stay]
+                opened = [*closed, *stay]
         except EaselError as error:
             yield (render_alert(str(error)), *IDLE, *opened)
 
-    changed: list[Any] = [*parts.shown(), tab.parent, *parts.asked()]
+    changed: list[Any] = [*parts.shown(), *(tab.parent for tab in tabs), *parts.asked()]
     page.load(come_back, gr.Textbox(visible="hidden"), changed, js=WINDOW_JS,
               show_progress="hidden", concurrency_limit=None, api_visibility="private")
