@@ -32,8 +32,9 @@ def list_pictures(history: History, owner: str) -> list[ListedPicture]:
               .where(Picture.owner == owner, Picture.deleted.is_(False))
               .order_by(Picture.number.desc()))
     with history.database.read() as session:
-        return [ListedPicture(name, history.files.path(sha256), *rest)
-                for name, sha256, *rest in session.execute(chosen)]
+        return [ListedPicture(row.id, history.files.path(row.sha256), row.size_bytes,
+                              row.created_s, row.pipeline, row.prompt)
+                for row in session.execute(chosen)]
 
 
 def listing_state(history: History, owner: str) -> Hashable:

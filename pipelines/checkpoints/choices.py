@@ -88,10 +88,10 @@ def is_ready(options: type[Options], models: Iterable[str], catalogue: Catalogue
         models: ids that it leases by default; what no option chooses must be there itself.
         catalogue: knows the files.
     """
-    families = {extra[FAMILY] for info in options.model_fields.values()
+    families = {str(extra[FAMILY]) for info in options.model_fields.values()
                 if isinstance(extra := info.json_schema_extra, dict) and FAMILY in extra}
     fixed = [entry for entry in map(catalogue.get, models) if entry.family not in families]
-    chosen = [choices(catalogue, str(family)) for family in families]
+    chosen = [choices(catalogue, family) for family in families]
     return all(any(is_complete(catalogue, entry) for entry in offered)
                for offered in [*chosen, *((entry,) for entry in fixed)])
 

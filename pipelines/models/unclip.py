@@ -119,8 +119,9 @@ class UnclipDecoder(nn.Module):
         self.clip_sha256: str | None = None
         self.cells = int(cast(Any, unet.config).sample_size)
         self.channels = int(cast(Any, unet.config).out_channels) // PATCH**2
-        self.register_buffer("places", position_channels(self.cells), persistent=False)
-        told = int(cast(Any, unet.config).in_channels) - PATCH**2 * self.channels - len(self.places)
+        places = position_channels(self.cells)
+        self.register_buffer("places", places, persistent=False)
+        told = int(cast(Any, unet.config).in_channels) - PATCH**2 * self.channels - len(places)
         self.told_by_cell = told > 0
 
     @property
