@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.results import RESULTS_DIR, read_results
 from benchmarks.tasks import TASKS
 from benchmarks.zero_shot import lab_table
+from training.world.scenes import MEDIA
 
 HEADINGS = {"single_object": "single", "two_objects": "two", "counting": "counting",
             "colours": "colours", "position": "position", "attribution": "attribution"}
@@ -108,6 +109,29 @@ def search_table(results: Mapping[str, Any]) -> str:
                            f"CPU thread{'s' * (threads > 1)}.")
 
 
+def media_table(results: Mapping[str, Any]) -> str:
+    """How often the ranker recognises the medium of a picture, as Markdown: renders, generators."""
+    names = list(results)
+    media = [medium for medium in results[names[0]] if medium in MEDIA]
+    rows = [[medium, *(_share(results[name][medium]) for name in names)]
+            for medium in [*media, "mean"]]
+    heads = [f"{name} ({results[name]['pictures']:,} pictures)" for name in names]
+    return _table(["medium recognised", *heads], rows)
+
+
+def languages_table(results: Mapping[str, Any]) -> str:
+    """The same prompts in English and in Portuguese, as Markdown."""
+    rows = []
+    for name, figures in results.items():
+        low, high = figures.get("interval95", (None, None))
+        spread = f" ({low:+.2f} to {high:+.2f})" if low is not None else ""
+        rows.append([name, _share(figures["en"]["overall"]), _share(figures["pt"]["overall"]),
+                     f"{figures['pt_falls_short_by']:+.2f}{spread}"
+                     if "pt_falls_short_by" in figures else "", str(figures["en"]["pictures"])])
+    return _table(["prompts of `compose`", "English", "Portuguese", "falls short by (95 %)",
+                   "pictures each"], rows)
+
+
 def history_line(results: Mapping[str, Any]) -> str:
     """How long a long history takes to show its first page, as a sentence a database."""
     names = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
@@ -128,6 +152,10 @@ def report(folder: Path = RESULTS_DIR) -> str:
         parts.append(speed_table(speed))
     if lab := read_results(folder / "lab.json"):
         parts.append(lab_table(lab))
+    if media := read_results(folder / "media.json"):
+        parts.append(media_table(media))
+    if languages := read_results(folder / "languages.json"):
+        parts.append(languages_table(languages))
     if search := read_results(folder / "search.json"):
         parts.append(search_table(search))
     if history := read_results(folder / "history.json"):

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.languages import difference95
 from benchmarks.media import media_prompts, recognised
 from benchmarks.portuguese import in_portuguese
+from benchmarks.report import languages_table, media_table
 from benchmarks.scoring import Pool, Score
 from benchmarks.tasks import TASKS, TaskPrompt, task_prompts
 from benchmarks.zero_shot import concept_scenes, render_uint8
@@ -86,3 +87,18 @@ def test_the_ranker_tells_the_media_of_renders(tmp_path) -> None:
     cache.close()
     assert set(shares) == {"pencil", "mosaic", "neon", "mean"}
     assert shares["mean"] > 0.8 > 0.3 > wrong["mean"]
+
+
+def test_the_tables_name_who_drew_and_how_many() -> None:
+    shares = {"emoji": 0.5, "oil": 0.25, "mean": 0.375}
+    media = media_table({"renders": shares | {"pictures": 4580},
+                         "dalle": shares | {"pictures": 240, "weights_sha256": {}}}).splitlines()
+    assert media[0] == "| medium recognised | renders (4,580 pictures) | dalle (240 pictures) |"
+    assert media[2:] == ["| emoji | 0.50 | 0.50 |", "| oil | 0.25 | 0.25 |",
+                         "| mean | 0.38 | 0.38 |"]
+    figures = {"en": {"overall": 0.86, "pictures": 192}, "pt": {"overall": 0.84, "pictures": 192},
+               "pt_falls_short_by": 0.02, "interval95": [-0.01, 0.05]}
+    assert languages_table({"dalle": figures}).splitlines()[2] == (
+        "| dalle | 0.86 | 0.84 | +0.02 (-0.01 to +0.05) | 192 |")
+    del figures["pt_falls_short_by"], figures["interval95"]
+    assert languages_table({"dalle": figures}).endswith("| dalle | 0.86 | 0.84 |  | 192 |")
