@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pipelines.models.vqgan import VQGAN, VQGANConfig
+from training import make_codes
 from training.codes import CodeStore, SceneCodes
 from training.data import World
 from training.world.scenes import Scene, SceneObject
@@ -74,3 +75,34 @@ def test_a_store_goes_on_where_it_ended(tmp_path: Path, world: World, vqgan: VQG
     assert torch.equal(again.codes([1, 6]), store.codes([1, 6]))
     other = CodeStore(tmp_path, vqgan, world, "train-test", 4, coloured=1.0)
     assert len(other) == 0
+
+
+def test_shards_may_be_made_in_any_order(tmp_path: Path, world: World, vqgan: VQGAN) -> None:
+    makers = [CodeStore(tmp_path, vqgan, world, "train-test", 4) for _ in range(2)]
+    makers[1].write(1)
+    assert len(CodeStore(tmp_path, vqgan, world, "train-test", 4)) == 0, "the first is missing"
+    makers[0].write(0)
+    makers[0].write(3)
+    store = CodeStore(tmp_path, vqgan, world, "train-test", 4)
+    assert len(store) == 8
+    alone = CodeStore(tmp_path / "alone", vqgan, world, "train-test", 4)
+    alone.grow()
+    alone.grow()
+    assert torch.equal(store.codes([0, 5]), alone.codes([0, 5]))
+    store.grow()
+    assert len(store) == 12
+    assert len(CodeStore(tmp_path, vqgan, world, "train-test", 4)) == 16
+
+
+def test_several_processes_fill_a_store(tmp_path: Path, vqgan: VQGAN, world: World,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"split": "train-test", "chunk": 4, "kinds": {"pair": 1.0}, "coloured": 0.5}
+    monkeypatch.setattr(make_codes, "World", lambda device: world)
+    monkeypatch.setattr(make_codes, "load_vqgan", lambda: vqgan)
+    monkeypatch.setattr(make_codes, "code_store", lambda config, vqgan, world: CodeStore(
+        tmp_path, vqgan, world, config["split"], config["chunk"], kinds=config["kinds"]))
+    make_codes.fill("dalle", config, 10, 0, 2)
+    store = make_codes.code_store(config, vqgan, world)
+    assert sorted(path.name for path in store.folder.glob("*.pt")) == ["00000.pt", "00002.pt"]
+    make_codes.fill("dalle", config, 10, 1, 2)
+    assert len(make_codes.code_store(config, vqgan, world)) == 12

@@ -96,6 +96,14 @@ def test_options_change_a_configuration(tmp_path: Path) -> None:
         "lr": 0.5, "model": {"dim": 4}, "name": "x"}
 
 
+def test_a_gpu_has_a_section_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text("lr = 1.0\nsteps = 2\n[gpu]\nlr = 2.0\n[gpu.model]\ndim = 8\n")
+    assert load_config(path, []) == {"lr": 1.0, "steps": 2}
+    found = load_config(path, ["model.dim=9"], gpu=True)
+    assert found == {"lr": 2.0, "steps": 2, "model": {"dim": 9}}
+
+
 @pytest.mark.parametrize("capability", [True, False])
 def test_precision_follows_what_the_cpu_is_fast_at(
         monkeypatch: pytest.MonkeyPatch, capability: bool) -> None:

@@ -19,7 +19,7 @@ from tests.small_models import clip_config
 from tests.test_vqgan import SMALL
 from training import train_clip, train_vqgan
 from training.attack import PictureLoss
-from training.data import World
+from training.data import World, prefetched
 from training.export import export
 from training.loop import Loop
 from training.world.hard_negatives import other_medium
@@ -78,6 +78,32 @@ def test_captions_have_as_many_hard_negatives_as_are_asked_for() -> None:
         assert wrong.medium in MEDIA
         assert wrong.medium != scene.medium
         assert wrong.objects == scene.objects
+
+
+def test_pictures_are_compared_within_their_group_and_never_with_the_same_words() -> None:
+    said = torch.tensor([[1, 5], [1, 6], [1, 5], [1, 7]])  # the third says what the first says
+    wrong = torch.tensor([[1, 8], [1, 9], [1, 8], [1, 5]])
+    labels = train_clip.labels_of(torch.cat([said, wrong]), 4, 1, group=2)
+    assert labels.tolist() == [
+        [1, -1, 0, 0, -1, -1, 0, 0],
+        [-1, 1, 0, 0, -1, -1, 0, 0],
+        [0, 0, 1, -1, 0, 0, -1, 0],  # the last one's hard negative is true of it
+        [0, 0, -1, 1, 0, 0, -1, -1],
+        [-1] * 8]  # nothing is true of a picture that shows nothing
+    together = train_clip.labels_of(said, 4, 0, group=4)
+    assert together[0].tolist() == [1, -1, 0, -1]
+
+
+def test_processes_plan_the_same_batches() -> None:
+    pairs = train_clip.Pairs(CLIP_RUN, World(), train_clip.Bank(Path("none")))
+    made = prefetched(pairs.plan, pairs.draw, 3, workers=2)
+    for step in range(3, 6):
+        pictures, ids, labels = next(made)
+        expected = pairs.batch(step)
+        assert torch.allclose(pictures, expected[0], atol=1e-4)
+        assert torch.equal(ids, expected[1])
+        assert torch.equal(labels, expected[2])
+    made.close()
 
 
 def test_a_vqgan_learns_one_batch_by_heart() -> None:

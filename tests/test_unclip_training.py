@@ -128,6 +128,21 @@ def test_an_exported_decoder_loads_again(decoder_folder: Path) -> None:
     assert torch.allclose(ours, theirs, atol=2e-2), "as far as fp16 goes"
 
 
+def test_an_exported_decoder_in_8_bits_draws_about_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_decoder(UNCLIP_DECODER).eval()
+    folder = export_diffusers({"unet": model.unet, "caption_encoder": model.caption_encoder},
+                              "decoder", "A test.", {}, tmp_path, int8=True)
+    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    assert size < 1.3 * sum(p.numel() for p in model.parameters())
+    loaded = loader("diffusers-unclip")(folder, entry()).float().eval()
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor([0.3, 0.9])
+    with torch.no_grad():
+        ours = model(x, t, CAPTIONS, torch.zeros(2, 32))
+        theirs = loaded(x, t, CAPTIONS, torch.zeros(2, 32))
+    assert 0 < float((ours - theirs).norm() / ours.norm()) < 0.05
+
+
 def test_an_exported_prior_loads_again(tmp_path: Path) -> None:
     model = build_prior(UNCLIP_PRIOR)
     torch.nn.init.constant_(model.transformer.clip_std, 0.5)

@@ -10,7 +10,9 @@ background, and the codes of its square are set into the codes of the empty back
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,13 +75,22 @@ class SceneCodes:
     def _fill(self, wanted: set[Scene]) -> None:
         missing = [part for part in wanted if part not in self.cache]
         device = next(self.vqgan.parameters()).device
-        for i in range(0, len(missing), 16):
-            group = missing[i : i + 16]
+        size = 16 if device.type == "cpu" else 256
+        for i in range(0, len(missing), size):
+            group = missing[i : i + size]
             pixels = self.world.render(group, self.vqgan.config.resolution) * 2 - 1
-            with fast_autocast(device):
+            with exact_autocast(device):
                 latents = self.vqgan.encode_latents(pixels.to(device))
             codes = self.vqgan.nearest(latents.float()).to(torch.int32).cpu()
             self.cache.update(zip(group, codes.unbind(), strict=True))
+
+
+def exact_autocast(device: torch.device) -> AbstractContextManager:
+    """``fast_autocast`` on a CPU, and float32 on a GPU, which has time for it.
+
+    The closer latents are to what they are elsewhere, the fewer codes of a part flip.
+    """
+    return fast_autocast(device) if device.type == "cpu" else nullcontext()
 
 
 def _cells(thing: SceneObject) -> tuple[slice, slice]:
@@ -93,6 +104,18 @@ def _centred(thing: SceneObject) -> SceneObject:
     near = (GRID - side) // 4 * 2  # on an even cell
     edges = near / GRID, (near + side) / GRID
     return replace(thing, box=(edges[0], edges[0], edges[1], edges[1]))
+
+
+def save_whole(tensor: Tensor, path: Path) -> None:
+    """Save a tensor, whole or not at all."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    torch.save(tensor, temporary)
+    temporary.replace(path)
+
+
+def rows_of(shards: Sequence[Tensor], chunk: int, indices: Sequence[int]) -> Tensor:
+    """Rows of shards of ``chunk`` rows each, as if they were one tensor."""
+    return torch.stack([shards[i // chunk][i % chunk] for i in indices])
 
 
 class CodeStore:
@@ -118,22 +141,33 @@ class CodeStore:
         digest.update(repr([self.sampler.sample(i) for i in range(64)]).encode())
         self.folder = folder / f"{split}-{digest.hexdigest()[:12]}-{chunk}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        shards = sorted(self.folder.glob("*.pt"))
-        self.shards = [torch.load(path, weights_only=True) for path in shards]
+        self.shards: list[Tensor] = []
+        while self.path(len(self.shards)).exists():
+            self.shards.append(torch.load(self.path(len(self.shards)), weights_only=True))
 
     def __len__(self) -> int:
         return len(self.shards) * self.chunk
 
-    def grow(self) -> None:
-        """Draw and encode the next chunk."""
-        start = len(self)
+    def path(self, number: int) -> Path:
+        """Where a shard is kept."""
+        return self.folder / f"{number:05d}.pt"
+
+    def write(self, number: int) -> Tensor:
+        """Draw and encode the scenes of a shard, (chunk, grid, grid) int32, and keep them.
+
+        Shards may be made in any order and by several processes; a store reads those that have no
+        gap before them.
+        """
+        start = number * self.chunk
         scenes = [self.sampler.sample(k) for k in range(start, start + self.chunk)]
         shard = self.parts.encode(scenes)
-        temporary = self.folder / "shard.tmp"
-        torch.save(shard, temporary)
-        temporary.replace(self.folder / f"{len(self.shards):05d}.pt")
-        self.shards.append(shard)
+        save_whole(shard, self.path(number))
+        return shard
+
+    def grow(self) -> None:
+        """Draw and encode the next chunk."""
+        self.shards.append(self.write(len(self.shards)))
 
     def codes(self, indices: list[int]) -> Tensor:
         """Codes (N, grid, grid) int64 of the scenes with these numbers."""
-        return torch.stack([self.shards[i // self.chunk][i % self.chunk] for i in indices]).long()
+        return rows_of(self.shards, self.chunk, indices).long()

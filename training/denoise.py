@@ -40,25 +40,26 @@ def unfinished(pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Te
     Returns:
         The finished pictures, moved a little, and the unfinished ones; the same shape and range.
     """
-    count, _, size, _ = pictures.shape
+    (count, _, size, _), device = pictures.shape, generator.device
 
     def chance(share: float) -> Tensor:
-        return torch.rand(count, 1, 1, 1, generator=generator) < share
+        return torch.rand(count, 1, 1, 1, generator=generator, device=device) < share
 
     pictures = torch.where(chance(0.3), jittered(pictures, generator), pictures).clamp(0, 1)
-    colour = torch.rand(count, 3, 1, 1, generator=generator)
+    colour = torch.rand(count, 3, 1, 1, generator=generator, device=device)
     field = torch.where(chance(WHITE_SHARE), torch.ones_like(colour), colour)
     field = torch.where(chance(MIXED_SHARE), pictures.roll(1, 0), field.expand_as(pictures))
-    blurs = torch.randint(len(BLUR_CELLS), (count,), generator=generator).tolist()
+    blurs = torch.randint(len(BLUR_CELLS), (count,), generator=generator, device=device).tolist()
     sketch = torch.stack([_blurred(picture, BLUR_CELLS[blur])
                           for picture, blur in zip(pictures, blurs, strict=True)])
     # Near the start as often as near the end.
-    share = torch.rand(count, 1, 1, 1, generator=generator)
+    share = torch.rand(count, 1, 1, 1, generator=generator, device=device)
     share = torch.where(chance(0.2), torch.zeros_like(share), share)
     result = share * sketch + (1 - share) * field
-    cells = BLUR_CELLS[1:][int(torch.randint(4, (1,), generator=generator))]
-    coarse = torch.randn(count, 3, cells, cells, generator=generator)
-    amount = BLOTCHES * torch.rand(count, 1, 1, 1, generator=generator).square()
+    cells = BLUR_CELLS[1:][int(torch.randint(4, (1,), generator=generator, device=device))]
+    coarse = torch.randn(count, 3, cells, cells, generator=generator, device=device)
+    amount = torch.rand(count, 1, 1, 1, generator=generator, device=device)
+    amount = BLOTCHES * amount.square()
     result = result + amount * F.interpolate(coarse, (size, size), mode="bilinear")
     return pictures, result.clamp(0, 1)
 

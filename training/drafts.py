@@ -18,6 +18,8 @@ from training.world.usual import usual
 
 Drawn = tuple[Tensor, Tensor]
 TakenBack = tuple[Tensor, Tensor, Tensor]
+Told = tuple[list[Scene], Tensor]
+Plan = tuple[int, Told, Told]
 
 
 class Drafts:
@@ -39,29 +41,42 @@ class Drafts:
                           coloured=config.get("coloured", 0.4))
             for part in ("-unfinished", "-recall"))
 
-    def _pictures(self, scenes: list[Scene], salt: int) -> Drawn:
-        ids = self.vocabulary([self.world.caption(scene, salt, in_order=True) for scene in scenes],
-                              context_length=32)
-        if not scenes:
-            return torch.zeros(0, 3, self.size_px, self.size_px), ids
-        return self.world.render([usual(scene) for scene in scenes], self.size_px), ids
+    def plan(self, step: int) -> Plan:
+        """Of batch ``step`` a seed, and for both kinds of pictures the scenes and captions' ids."""
+        begun = [self.unfinished.sample(step * self.count + k) for k in range(self.count)]
+        whole = [self.recalled.sample(step * self.recall + k) for k in range(self.recall)]
+        return (self.seed * 1_000_003 + step, self._told(begun, step), self._told(whole, step))
+
+    def draw(self, plan: Plan) -> tuple[TakenBack, Drawn]:
+        """The batch of a plan.
+
+        Returns:
+            Unfinished and finished pictures (B, 3, s, s) in [0, 1] with ids (B, 32); and finished
+            pictures with their captions' ids.
+        """
+        seed, (begun, ids), (whole, whole_ids) = plan
+        pictures = self._pictures(begun)
+        taken_back = pictures, pictures, ids
+        if begun:
+            finished, pictures = unfinished(pictures, self.world.generator(seed))
+            taken_back = pictures, finished, ids
+        return taken_back, (self._pictures(whole), whole_ids)
 
     def batch(self, step: int) -> tuple[TakenBack, Drawn]:
-        """Batch ``step``: of ``taken_back``, and finished pictures with their captions' ids."""
-        first = step * self.recall
-        scenes = [self.recalled.sample(first + k) for k in range(self.recall)]
-        return self.taken_back(step), self._pictures(scenes, step)
+        """Batch ``step``."""
+        return self.draw(self.plan(step))
 
     def finished(self, count: int) -> Drawn:
         """The first finished pictures (count, 3, s, s) in [0, 1] and their captions' ids."""
-        return self._pictures([self.recalled.sample(k) for k in range(count)], 0)
+        scenes, ids = self._told([self.recalled.sample(k) for k in range(count)], 0)
+        return self._pictures(scenes), ids
 
-    def taken_back(self, step: int) -> TakenBack:
-        """Batch ``step``: unfinished and finished pictures (B, 3, s, s) in [0, 1], ids (B, 32)."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        scenes = [self.unfinished.sample(step * self.count + k) for k in range(self.count)]
-        pictures, ids = self._pictures(scenes, step)
+    def _told(self, scenes: list[Scene], salt: int) -> Told:
+        ids = self.vocabulary([self.world.caption(scene, salt, in_order=True) for scene in scenes],
+                              context_length=32)
+        return [usual(scene) for scene in scenes], ids
+
+    def _pictures(self, scenes: list[Scene]) -> Tensor:
         if not scenes:
-            return pictures, pictures, ids
-        finished, pictures = unfinished(pictures, generator)
-        return pictures, finished, ids
+            return torch.zeros(0, 3, self.size_px, self.size_px)
+        return self.world.render(scenes, self.size_px)

@@ -52,7 +52,7 @@ def export(
 
 def export_diffusers(
     parts: Mapping[str, Any], name: str, card: str, facts: Mapping[str, Any],
-    folder: Path = WEIGHTS_DIR,
+    folder: Path = WEIGHTS_DIR, int8: bool = False,
 ) -> Path:
     """Save models as a folder in diffusers' layout: fp16 safetensors, each with its configuration.
 
@@ -62,13 +62,15 @@ def export_diffusers(
         card: text of the model card, Markdown.
         facts: what ``model_index.json`` also says.
         folder: where the weights live.
+        int8: large matrices in 8 bits.
 
     Returns:
         The model's folder.
     """
     target = folder / name
     for part, model in parts.items():
-        _save_half(model.state_dict(), target / part / "diffusion_pytorch_model.safetensors")
+        state_dict = to_int8(model.state_dict()) if int8 else model.state_dict()
+        _save_half(state_dict, target / part / "diffusion_pytorch_model.safetensors")
         (target / part / "config.json").write_text(model.to_json_string())
     index = {part: ["diffusers", type(model).__name__] for part, model in parts.items()}
     (target / "model_index.json").write_text(json.dumps({**index, **facts}, indent=2) + "\n")

@@ -31,9 +31,18 @@ CHECKPOINT_EVERY_S = 240.0
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
-def load_config(path: Path, overrides: list[str]) -> dict[str, Any]:
-    """Read a TOML configuration and apply ``section.key=value`` overrides (values as TOML)."""
+def load_config(path: Path, overrides: list[str], gpu: bool = False) -> dict[str, Any]:
+    """Read a TOML configuration and apply ``section.key=value`` overrides (values as TOML).
+
+    Args:
+        path: the file.
+        overrides: applied last.
+        gpu: whether what the section ``gpu`` says holds.
+    """
     config = tomllib.loads(path.read_text())
+    for_gpu = config.pop("gpu", {})
+    if gpu:
+        config |= for_gpu
     for override in overrides:
         name, _, value = override.partition("=")
         section, _, key = name.rpartition(".")
@@ -50,7 +59,7 @@ def parse_arguments(default_config: str) -> dict[str, Any]:
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    return load_config(arguments.config, arguments.set)
+    return load_config(arguments.config, arguments.set, torch.cuda.is_available())
 
 
 def default_precision(cpu: bool) -> str:
@@ -84,6 +93,8 @@ class Loop(Generic[ModelT]):
         if config.get("threads"):
             torch.set_num_threads(config["threads"])
         cpu = not torch.cuda.is_available()
+        if not cpu:
+            torch.set_float32_matmul_precision("high")
         self.accelerator = Accelerator(
             mixed_precision=config.get("mixed_precision") or default_precision(cpu), cpu=cpu
         )
@@ -96,7 +107,7 @@ class Loop(Generic[ModelT]):
         self.prepared, *self.optimizers = self.accelerator.prepare(model, *optimizers)
         self.step, self.scenes, self.seconds = 0, 0, 0.0
         self.extra: dict[str, Any] = {}
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, float | Tensor] = {}
         self._since, self._logged_step = time.monotonic(), 0
         self._saved = time.monotonic()
         self._resume()
@@ -140,14 +151,14 @@ class Loop(Generic[ModelT]):
     def log(self, every: int = 50, /, **values: float | Tensor) -> None:
         """Add to the running means and print them every ``every`` steps."""
         for key, value in values.items():
-            self._sums[key] = self._sums.get(key, 0.0) + float(
-                value.detach() if isinstance(value, Tensor) else value
-            )
+            # Left on the device until it is printed: reading a number waits for a GPU.
+            shown = value.detach() if isinstance(value, Tensor) else value
+            self._sums[key] = self._sums.get(key, 0.0) + shown
         steps = self.step + 1 - self._logged_step
         if steps < every:
             return
         seconds = time.monotonic() - self._since
-        means = {key: total / steps for key, total in self._sums.items()}
+        means = {key: float(total) / steps for key, total in self._sums.items()}
         shown = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
         print(
             f"{self.config['name']} step {self.step + 1}  scenes {self.scenes}  "
@@ -204,12 +215,12 @@ class Loop(Generic[ModelT]):
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.config.get("ema_decay", 0.999), (1 + self.step) / (10 + self.step))
-        sources = self.model.state_dict()
-        for name, averaged in self.ema.state_dict().items():
-            if averaged.dtype.is_floating_point:
-                averaged.lerp_(sources[name].detach().to(averaged), 1 - decay)
-            else:
-                averaged.copy_(sources[name])
+        sources, averages = self.model.state_dict(), self.ema.state_dict()
+        moved = [name for name, value in averages.items() if value.dtype.is_floating_point]
+        torch._foreach_lerp_([averages[name] for name in moved],
+                             [sources[name].to(averages[name]) for name in moved], 1 - decay)
+        for name in averages.keys() - set(moved):
+            averages[name].copy_(sources[name])
 
 
 def _optimizers(model: nn.Module, config: dict[str, Any], device: torch.device,
@@ -238,6 +249,11 @@ def _optimizers(model: nn.Module, config: dict[str, Any], device: torch.device,
         muon = torch.optim.Muon if fast_bfloat16(device, large=True) else FloatMuon
         optimizers.append(muon([group], lr=config["muon_lr"], weight_decay=decay))
     return optimizers
+
+
+def due(step: int, every: int) -> bool:
+    """Whether something that is done every so many steps is done after this one; 0 is never."""
+    return every > 0 and step % every == every - 1
 
 
 def compiled(function: Callable, config: dict[str, Any]) -> Callable:

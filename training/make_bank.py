@@ -18,6 +18,8 @@ from training.data import World
 from training.loop import RUNS_DIR, fast_autocast
 from training.train_dalle import load_vqgan
 
+PART = 32  # pictures at once
+
 
 @torch.no_grad()
 def main() -> None:
@@ -25,18 +27,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__ and __doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=4000)
     count = parser.parse_args().count
-    world, vqgan = World(), load_vqgan()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    world, vqgan = World(device), load_vqgan().to(device)
     sampler, generator = world.sampler("train-bank", jitter=0.25), torch.Generator().manual_seed(1)
     size_px, codes, pictures = vqgan.config.resolution, [], []
 
     def decode(indices: Tensor) -> Tensor:
-        with fast_autocast(torch.device("cpu")):
-            decoded = vqgan.decode_indices(indices).float()
-        return ((decoded.clamp(-1, 1) + 1) * 127.5).round().byte()
+        with fast_autocast(device):
+            decoded = vqgan.decode_indices(indices.to(device)).float()
+        return ((decoded.clamp(-1, 1) + 1) * 127.5).round().byte().cpu()
 
-    for start in range(0, count, 32):
-        scenes = [sampler.sample(i) for i in range(start, start + 32)]
-        indices = vqgan.encode(world.render(scenes, size_px) * 2 - 1)
+    for start in range(0, count, PART):
+        scenes = [sampler.sample(i) for i in range(start, start + PART)]
+        indices = vqgan.encode(world.render(scenes, size_px) * 2 - 1).cpu()
         codes.append(indices)
         rate = 0.08 * torch.rand(len(indices), 1, 1, generator=generator)
         slips = torch.rand(indices.shape, generator=generator) < rate
@@ -45,8 +48,8 @@ def main() -> None:
         )
         pictures.append(decode(torch.where(slips, others, indices)))
     every, broken = torch.cat(codes), []
-    for _ in range(0, count // 4, 32):
-        shuffled = every[torch.randint(len(every), (32,), generator=generator)].flatten(1)
+    for _ in range(0, count // 4, PART):
+        shuffled = every[torch.randint(len(every), (PART,), generator=generator)].flatten(1)
         half = len(shuffled) // 2
         shuffled[:half] = torch.randint(
             vqgan.config.n_embed, shuffled[:half].shape, generator=generator

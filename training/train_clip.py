@@ -15,6 +15,7 @@ adversarial training: ``training.attack``.
 
 from __future__ import annotations
 
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from training.degrade import degrade, meaningless, scrambled
 from training.denoise import pull_loss
 from training.drafts import Drafts
 from training.export import WEIGHTS_DIR, export, keep_share, load_exported
-from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
+from training.loop import RUNS_DIR, Loop, compiled, due, parse_arguments
 from training.patch_code import begin_as_patch_code
 from training.world.hard_negatives import hard_negative, other_medium
 from training.world.scenes import Scene
@@ -40,6 +41,7 @@ from training.world.scenes import Scene
 STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 ADVERSARIAL_RAMP = 0.3  # share of the run in which the attack grows to its full radius
 ABOUT = "An open_clip model trained with the sigmoid loss on scenes of `training/world` only."
+Plan = tuple[int, list[Scene], list[int], Tensor]
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -74,32 +76,42 @@ class Pairs:
         self.vocabulary = Vocabulary.load()
         self.size_px = config["model"]["vision_cfg"]["image_size"]
 
-    def batch(self, step: int) -> Batch:
-        """Batch number ``step``: pictures (B + U, 3, s, s) in [0, 1], ids (B + K B, 32), labels.
-
-        The K hard negatives of each caption follow all captions.
-        """
+    def plan(self, step: int) -> Plan:
+        """Of batch ``step`` a seed, scenes to draw, numbers of pictures of the bank, and ids."""
         config, count = self.config, self.config["batch_size"]
-        generator = torch.Generator().manual_seed(config["seed"] * 1_000_003 + step)
         rng = random.Random(f"{config['seed']}/{step}")
         reused = rng.sample(
             range(len(self.bank.seeds)),
             min(len(self.bank.seeds), round(count * config["reconstructed"])),
         )
         scenes = [self.sampler.sample(step * count + k) for k in range(count - len(reused))]
+        all_scenes = scenes + [self.bank_sampler.sample(self.bank.seeds[i]) for i in reused]
+        ids = self.vocabulary(self._texts(all_scenes, rng), context_length=32)
+        return config["seed"] * 1_000_003 + step, scenes, reused, ids
+
+    def draw(self, plan: Plan) -> Batch:
+        """The batch of a plan: pictures (B + U, 3, s, s) in [0, 1], ids (B + K B, 32), labels.
+
+        The K hard negatives of each caption follow all captions.
+        """
+        seed, scenes, reused, ids = plan
+        count, device = len(scenes) + len(reused), self.world.device
+        generator = self.world.generator(seed)
         pictures = self.world.render(scenes, self.size_px)
-        touched = torch.rand(len(pictures), generator=generator) < config["degraded"]
+        chosen = torch.rand(len(pictures), generator=generator, device=device)
+        touched = chosen < self.config["degraded"]
         if touched.any():
             pictures[touched] = degrade(pictures[touched], generator)
         if reused:
-            scenes += [self.bank_sampler.sample(self.bank.seeds[i]) for i in reused]
-            pictures = torch.cat([pictures, self._sized(self.bank.pictures[reused])])
-        extra = round(count * config["uncaptioned"])
+            seen_before = self._sized(self.bank.pictures[reused].to(device))
+            pictures = torch.cat([pictures, seen_before])
+        extra = round(count * self.config["uncaptioned"])
         pictures = torch.cat([pictures, self._uncaptioned(pictures, extra, generator)])
-        ids = self.vocabulary(self._texts(scenes, rng), context_length=32)
-        labels = torch.full((count + extra, len(ids)), -1.0)
-        labels[torch.arange(count), torch.arange(count)] = 1.0
-        return pictures, ids, labels
+        return pictures, ids, labels_of(ids, count, extra, self.config.get("group", count))
+
+    def batch(self, step: int) -> Batch:
+        """Batch ``step``."""
+        return self.draw(self.plan(step))
 
     def _sized(self, pictures: Tensor) -> Tensor:
         """Pictures of the bank (N, 3, 128, 128) uint8 at the size that the CLIP sees, in [0, 1]."""
@@ -115,8 +127,9 @@ class Pairs:
         ]
         broken = self.bank.broken
         if len(broken):
-            picks = torch.randint(len(broken), (third,), generator=generator)
-            parts.append(self._sized(broken[picks]))
+            picks = torch.randint(len(broken), (third,), generator=generator,
+                                  device=generator.device)
+            parts.append(self._sized(broken[picks.cpu()].to(generator.device)))
         else:
             parts.append(scrambled(pictures[-third:] if third else pictures[:0], generator, 8))
         return torch.cat(parts)
@@ -136,6 +149,32 @@ class Pairs:
                     wrong = hard_negative(scene, rng, self.world.by_id)
                 group.append(self.world.caption(wrong, salt + rng.randint(0, 1), language))
         return captions + [text for group in negatives for text in group]
+
+
+def labels_of(ids: Tensor, count: int, extra: int, group: int) -> Tensor:
+    """Which texts are true of which pictures.
+
+    Pictures are compared with the captions of their own group only: of a thousand scenes many have
+    captions that are true of each other. So are captions which say the same in the same words.
+
+    Args:
+        ids: (T, L) int64: ``count`` captions, and after them as many hard negatives, once or more.
+        count: pictures with a caption.
+        extra: pictures after them without one.
+        group: pictures of a group; it divides ``count``.
+
+    Returns:
+        (count + extra, T) float32: 1 where a text is true, -1 where it is not, 0 where that is not
+        asked.
+    """
+    weights = torch.randint(1 << 40, (ids.shape[1],), generator=torch.Generator().manual_seed(0))
+    keys, place = (ids * weights).sum(1), torch.arange(len(ids)) % count // group
+    own = torch.arange(count)
+    labels = torch.full((count + extra, len(ids)), -1.0)
+    unasked = (place[None] != place[:count, None]) | (keys[None] == keys[:count, None])
+    labels[:count].masked_fill_(unasked, 0.0)
+    labels[own, own] = 1.0
+    return labels
 
 
 def recall_loss(text: Tensor, finished: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,8 +210,9 @@ def evaluate(clip: ClipModel, world: World, count: int = 1000) -> dict[str, floa
     )
     right, wrong = clip.encode_text(true), clip.encode_text(false)
     hard = ((pictures * right).sum(1) > (pictures * wrong).sum(1)).float().mean()
+    own = torch.arange(100, device=pictures.device)
     top = [
-        (pictures[i : i + 100] @ right[i : i + 100].t()).argmax(1) == torch.arange(100)
+        (pictures[i : i + 100] @ right[i : i + 100].t()).argmax(1) == own
         for i in range(0, count - 99, 100)
     ]
     return {"hard_pairs": float(hard), "top1_of_100": float(torch.cat(top).float().mean())}
@@ -187,7 +227,8 @@ def wrap(module: CLIP, config: dict[str, Any]) -> ClipModel:
 def train(config: dict[str, Any]) -> dict[str, float]:
     """Run or resume the training and export the averaged weights; returns the figures."""
     torch.manual_seed(config["seed"])
-    module, world = build(config["model"]), World()
+    module = build(config["model"])
+    world = World("cuda" if torch.cuda.is_available() else "cpu")
     pairs = Pairs(config, world, Bank(RUNS_DIR / "bank.pt"))
     drafts = None
     if config.get("denoise") or config.get("recall"):
@@ -197,7 +238,7 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     if config.get("patch_code") and drafts is not None:
         visual: Any = module.visual
         if not config.get("from_shipped"):
-            begin_as_patch_code(visual, drafts.finished(config["patch_code"])[0])
+            begin_as_patch_code(visual, drafts.finished(config["patch_code"])[0].cpu())
         module.visual.requires_grad_(not config["pictures_fixed"])
     loop = Loop(config, module)
     if loop.device.type == "cpu":
@@ -211,7 +252,9 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     encode_image = compiled(encode_plainly, config)
     encode_text = compiled(clip.encode_text, config)
     batches = prefetched(
-        lambda i: (pairs.batch(i), drafts.batch(i) if drafts else None), loop.step)
+        lambda i: (pairs.plan(i), drafts.plan(i) if drafts else None),
+        lambda plan: (pairs.draw(plan[0]), drafts.draw(plan[1]) if drafts else None),
+        loop.step, config.get("workers", 0))
     white = torch.ones(1, 3, pairs.size_px, pairs.size_px, device=loop.device)
     for step in loop.steps():
         pair, draft = next(batches)
@@ -258,8 +301,10 @@ def train(config: dict[str, Any]) -> dict[str, float]:
                 .mean()
             )
         loop.log(loss=loss, hard=hard, top1=top, **measured)
-        if step % 500 == 499:
+        if due(step, config.get("evaluate_every", 500)):
             print(evaluate(wrap(loop.ema.eval(), config), world, 300), flush=True)
+        if due(step, config.get("export_every", 0)):
+            finish(loop, world, config)
     return finish(loop, world, config)
 
 
@@ -268,9 +313,11 @@ def finish(loop: Loop[CLIP], world: World, config: dict[str, Any]) -> dict[str, 
 
     With ``keep_shipped`` in the configuration, that share of the shipped weights is kept.
     """
+    module = loop.ema.eval()
     if share := config.get("keep_shipped", 0.0):
-        keep_share(loop.ema, WEIGHTS_DIR / config["name"] / "model.safetensors", share)
-    figures = evaluate(wrap(loop.ema.eval(), config), world)
+        module = copy.deepcopy(module)
+        keep_share(module, WEIGHTS_DIR / config["name"] / "model.safetensors", share)
+    figures = evaluate(wrap(module, config), world)
     role = config["name"].removeprefix("clip-")
     card = f"""# Embedded CLIP ({role})
 
@@ -283,7 +330,7 @@ def finish(loop: Loop[CLIP], world: World, config: dict[str, Any]) -> dict[str, 
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
     export(
-        loop.ema,
+        module,
         config["name"],
         "clip",
         {**config["model"], "mean": STATISTICS[0], "std": STATISTICS[1]},

@@ -25,7 +25,7 @@ from pipelines.vocabulary import Vocabulary
 from training.codes import CodeStore
 from training.data import World, prefetched
 from training.export import WEIGHTS_DIR, export, load_exported
-from training.loop import RUNS_DIR, Loop, compiled, parse_arguments
+from training.loop import RUNS_DIR, Loop, compiled, due, parse_arguments
 
 SAMPLE_PROMPTS = (
     "a photo of a dog",
@@ -60,17 +60,15 @@ class Batches:
 
     def __init__(self, config: dict[str, Any], world: World, store: CodeStore) -> None:
         self.config, self.world, self.store = config, world, store
-        self.vocabulary = Vocabulary.load()
+        self.vocabulary, self.at_first = Vocabulary.load(), len(store)
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Batch ``step``: text ids (B, 16, 24 or 32) int64 and codes (B, grid, grid) int64."""
-        if len(self.store) < self.config["chunk"] * (1 + step // self.config["fresh_every"]):
-            self.store.grow()
+    def plan(self, step: int) -> tuple[list[int], Tensor]:
+        """Of batch ``step`` the numbers of the scenes and the text ids (B, 16, 24 or 32) int64."""
         rng = random.Random(f"{self.config['seed']}/{step}")
-        count = self.config["batch_size"]
+        count, known = self.config["batch_size"], self._scenes(step)
         # Half of each batch from the newest scenes, so that each is seen soon and then again.
-        newest = max(0, len(self.store) - self.config["newest"])
-        chosen = [rng.randrange(newest if k % 2 else 0, len(self.store)) for k in range(count)]
+        newest = max(0, known - self.config["newest"])
+        chosen = [rng.randrange(newest if k % 2 else 0, known) for k in range(count)]
         texts = []
         for i in chosen:
             dropped = rng.random() < self.config["caption_dropout"]
@@ -78,7 +76,19 @@ class Batches:
             texts.append("" if dropped else self.world.caption(self.store.sampler.sample(i), salt))
         ids = self.vocabulary(texts, context_length=self.config["model"]["text_length"])
         longest = int((ids != 0).sum(1).max())
-        return ids[:, : min(ids.shape[1], -(-longest // 8) * 8)], self.store.codes(chosen)
+        return chosen, ids[:, : min(ids.shape[1], -(-longest // 8) * 8)]
+
+    def draw(self, plan: tuple[list[int], Tensor]) -> tuple[Tensor, Tensor]:
+        """Text ids of a plan and the codes (B, grid, grid) int64."""
+        chosen, ids = plan
+        while len(self.store) <= max(chosen):
+            self.store.grow()
+        return ids, self.store.codes(chosen)
+
+    def _scenes(self, step: int) -> int:
+        """How many scenes there are to choose from."""
+        grown = self.config["chunk"] * (1 + step // self.config["fresh_every"])
+        return max(self.at_first, grown)
 
 
 @torch.no_grad()
@@ -108,6 +118,13 @@ def draw(
     return model.to_grid(torch.stack(blocks, 1)[:count])
 
 
+def code_store(config: dict[str, Any], vqgan: VQGAN, world: World) -> CodeStore:
+    """The scenes of a configuration."""
+    return CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
+                     kinds=config["kinds"], coloured=config["coloured"],
+                     weights=config.get("weights"))
+
+
 def sample_grid(model: ImageTransformer, vqgan: VQGAN, path, seed: int = 0) -> None:
     """Draw the fixed prompts and save them as one picture."""
     ids = Vocabulary.load()(list(SAMPLE_PROMPTS), context_length=model.config.text_length)
@@ -125,21 +142,19 @@ def train(config: dict[str, Any]) -> float:
     if config.get("from_shipped"):
         load_exported(model, WEIGHTS_DIR / "dalle" / "model.safetensors")
     loop = Loop(config, model)
-    world, vqgan = World(), load_vqgan().to(loop.device)
-    store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
-                      kinds=config["kinds"], coloured=config["coloured"],
-                      weights=config.get("weights"))
-    batches = prefetched(Batches(config, world, store).batch, loop.step)
+    world, vqgan = World(loop.device), load_vqgan().to(loop.device)
+    batches = Batches(config, world, code_store(config, vqgan, world))
+    upcoming = prefetched(batches.plan, batches.draw, loop.step, config.get("workers", 0))
     forward = compiled(loop.model, config)
     for step in loop.steps():
-        ids, codes = (t.to(loop.device) for t in next(batches))
+        ids, codes = (t.to(loop.device) for t in next(upcoming))
         with loop.accelerator.autocast():
             logits = forward(ids, codes)
         loss = F.cross_entropy(logits.float().flatten(0, 2), loop.model.to_blocks(codes).flatten())
         loop.backward(loss)
         loop.scenes += len(codes)
         loop.log(loss=loss)
-        if step % 600 == 599:
+        if due(step, config.get("export_every", 0)):
             sample_grid(loop.ema.eval(), vqgan, loop.folder / "samples.png")
             write(loop, float(loss.detach()))
     sample_grid(loop.ema.eval(), vqgan, loop.folder / "samples.png")
@@ -181,7 +196,8 @@ Trained on scenes of `training/world` only.
 - Cross-entropy: {loss:.3f} nats a code
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
-    export(loop.ema, "dalle", "dalle", config_dict(loop.ema.config), card)
+    export(loop.ema, "dalle", "dalle", config_dict(loop.ema.config), card,
+           int8=loop.config.get("int8", False))
     print(f"dalle: {loss:.3f} nats a code after {loop.scenes} scenes; weights exported", flush=True)
     return loss
 

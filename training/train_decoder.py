@@ -27,10 +27,11 @@ from pipelines.models.vqgan import VQGAN
 from pipelines.vocabulary import Vocabulary
 from training.data import World, prefetched
 from training.export import export_diffusers
-from training.loop import Loop, parse_arguments
+from training.loop import Loop, due, parse_arguments
 from training.train_dalle import SAMPLE_PROMPTS, load_vqgan
 from training.unclip_data import EmbeddedScenes, flow_loss, flow_times, load_clip
 
+Plan = tuple[list[int], int, list[str], list[str]]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -42,21 +43,26 @@ class Batches:
         self.vocabulary = Vocabulary.load()
         self.text_length = config["caption_encoder"]["text_length"]
 
+    def plan(self, step: int) -> Plan:
+        """Of batch ``step`` the scenes' numbers, a seed, captions and what each row is told."""
+        rows, rng = self.scenes.chosen(step)
+        seed, told = rng.getrandbits(62), self.config["told"]
+        kinds = rng.choices(("both", "caption", "image", "text", "none"),
+                            (told["both"], told["caption"], told["image"], told["text"],
+                             1 - sum(told.values())), k=len(rows))
+        return rows, seed, self.scenes.captions(rows, rng), kinds
+
     @torch.no_grad()
-    def batch(self, step: int) -> Batch:
-        """Batch ``step``.
+    def draw(self, plan: Plan) -> Batch:
+        """The batch of a plan.
 
         Returns:
             Clean latents (B, C, grid, grid), noise of that shape, times (B,), text ids (B, T)
             and unit-length image embeddings (B, D), zeros where a row is not told.
         """
-        rows, rng = self.scenes.chosen(step)
-        generator = torch.Generator().manual_seed(rng.getrandbits(62))
-        told = self.config["told"]
-        kinds = rng.choices(("both", "caption", "image", "text", "none"),
-                            (told["both"], told["caption"], told["image"], told["text"],
-                             1 - sum(told.values())), k=len(rows))
-        captions = self.scenes.captions(rows, rng)
+        rows, seed, captions, kinds = plan
+        self.scenes.reach(max(rows))
+        generator = torch.Generator().manual_seed(seed)
         texts = ["" if kind in ("image", "none") else caption
                  for caption, kind in zip(captions, kinds, strict=True)]
         # Always of one length: a compiled network is compiled for each anew.
@@ -68,10 +74,14 @@ class Batches:
             embeds[own] = self.scenes.clip.encode_text(
                 [caption for caption, kind in zip(captions, kinds, strict=True) if kind == "text"]
             ).cpu()
-        clean = self.vqgan.lookup(self.scenes.store.codes(rows))
+        clean = self.vqgan.lookup(self.scenes.store.codes(rows)).cpu()
         noise = torch.randn(clean.shape, generator=generator)
         return (clean, noise, flow_times(len(rows), self.config, generator),
                 ids, embeds)
+
+    def batch(self, step: int) -> Batch:
+        """Batch ``step``."""
+        return self.draw(self.plan(step))
 
 
 def image_condition(model: UnclipDecoder, embeds: Tensor, noise: float = 0.0) -> Tensor:
@@ -126,9 +136,10 @@ def train(config: dict[str, Any]) -> float:
     model = build_decoder(config)
     model.caption_encoder.initialise()
     # Attention written out: its backward pass is much cheaper on a CPU than the fused kernel's.
-    model.unet.set_attn_processor(AttnProcessor())
+    if not torch.cuda.is_available():
+        model.unet.set_attn_processor(AttnProcessor())
     loop = Loop(config, model)
-    world, vqgan = World(), load_vqgan().to(loop.device)
+    world, vqgan = World(loop.device), load_vqgan().to(loop.device)
     clip, fingerprint = load_clip()
     scenes = EmbeddedScenes(config, world, vqgan, clip.to(loop.device), fingerprint)
     if loop.extra.get("clip") != fingerprint:
@@ -140,9 +151,10 @@ def train(config: dict[str, Any]) -> float:
     if config.get("compile"):
         # Block by block: the whole network takes minutes to compile.
         loop.model.unet.compile_repeated_blocks(dynamic=False)
-    batches = prefetched(Batches(config, scenes, vqgan).batch, loop.step)
+    batches = Batches(config, scenes, vqgan)
+    upcoming = prefetched(batches.plan, batches.draw, loop.step, config.get("workers", 0))
     for step in loop.steps():
-        clean, noise, t, ids, embeds = (x.to(loop.device) for x in next(batches))
+        clean, noise, t, ids, embeds = (x.to(loop.device) for x in next(upcoming))
         image = image_condition(loop.model, embeds, config["embedding_noise"])
         at = t.view(-1, 1, 1, 1)
         with loop.accelerator.autocast():
@@ -152,7 +164,7 @@ def train(config: dict[str, Any]) -> float:
         loop.scenes += len(clean)
         blind = t > 0.8
         loop.log(loss=loss, blind=(predicted.float() - clean)[blind].detach().pow(2).mean())
-        if step % config.get("export_every", 400) == config.get("export_every", 400) - 1:
+        if due(step, config.get("export_every", 0)):
             sample_grid(loop, vqgan)
             write(loop, fingerprint, evaluate(loop, world, vqgan, clip, fingerprint))
     sample_grid(loop, vqgan)
@@ -196,7 +208,8 @@ latents.
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
     export_diffusers({"unet": loop.ema.unet, "caption_encoder": loop.ema.caption_encoder},
-                     "unclip-decoder", card, {"clip_sha256": fingerprint})
+                     "unclip-decoder", card, {"clip_sha256": fingerprint},
+                     int8=loop.config.get("int8", False))
     print(f"decoder: error {error:.4f} after {loop.scenes} scenes; weights exported", flush=True)
     return error
 

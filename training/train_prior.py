@@ -12,6 +12,7 @@ section 2.2.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,10 +26,12 @@ from pipelines.models.unclip import UnclipPrior, build_prior
 from pipelines.unclip_drawing import text_condition
 from training.data import World, prefetched
 from training.export import WEIGHTS_DIR, export_diffusers, load_exported
-from training.loop import Loop, fast_autocast, parse_arguments
+from training.loop import Loop, due, fast_autocast, parse_arguments
 from training.unclip_data import flow_loss, flow_times, load_clip
+from training.world.scenes import Scene
 from training.world.usual import is_usual
 
+Plan = tuple[int, list[Scene], list[str]]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -48,32 +51,41 @@ class Batches:
                                      coloured=config["coloured"], usual=config["usual"])
 
     @torch.no_grad()
-    def embeds(self, first: int, count: int, rng: random.Random) -> tuple[list[str], Tensor]:
-        """Captions and unit-length image embeddings (count, D) of scenes from ``first`` on."""
-        scenes = [self.sampler.sample(first + k) for k in range(count)]
-        captions = [self.world.caption(scene, rng.getrandbits(30), in_order=is_usual(scene))
-                    for scene in scenes]
+    def embeds(self, scenes: Sequence[Scene]) -> Tensor:
+        """Unit-length image embeddings (N, D) of scenes."""
         pixels = self.world.render(scenes, self.clip.image_size).to(self.clip.device)
         with fast_autocast(self.clip.device):
-            return captions, self.clip.encode_image(pixels).float().cpu()
+            return self.clip.encode_image(pixels).float()
+
+    def plan(self, step: int) -> Plan:
+        """Of batch ``step`` a seed, the scenes, and their captions, some of them left out."""
+        size, rng = self.config["batch_size"], random.Random(f"{self.config['seed']}/{step}")
+        seed = rng.getrandbits(62)
+        scenes = [self.sampler.sample(step * size + k) for k in range(size)]
+        captions = [self.world.caption(scene, rng.getrandbits(30), in_order=is_usual(scene))
+                    for scene in scenes]
+        return seed, scenes, ["" if rng.random() < self.config["caption_dropout"] else caption
+                              for caption in captions]
 
     @torch.no_grad()
-    def batch(self, step: int) -> Batch:
-        """Batch ``step``.
+    def draw(self, plan: Plan) -> Batch:
+        """The batch of a plan.
 
         Returns:
             Unit-length image embeddings (B, D), noise (B, D), times (B,) and what
             ``text_condition`` returns of the captions.
         """
-        size, rng = self.config["batch_size"], random.Random(f"{self.config['seed']}/{step}")
-        generator = torch.Generator().manual_seed(rng.getrandbits(62))
-        captions, embeds = self.embeds(step * size, size, rng)
-        texts = ["" if rng.random() < self.config["caption_dropout"] else caption
-                 for caption in captions]
+        seed, scenes, texts = plan
+        generator = torch.Generator().manual_seed(seed)
+        embeds = self.embeds(scenes)
         with fast_autocast(self.clip.device):
             condition = text_condition(self.clip, texts)
         noise = torch.randn(embeds.shape, generator=generator)
-        return (embeds, noise, flow_times(size, self.config, generator), *condition)
+        return (embeds, noise, flow_times(len(scenes), self.config, generator), *condition)
+
+    def batch(self, step: int) -> Batch:
+        """Batch ``step``."""
+        return self.draw(self.plan(step))
 
 
 @torch.no_grad()
@@ -118,17 +130,17 @@ def train(config: dict[str, Any]) -> float:
         folder = WEIGHTS_DIR / "unclip-prior" / "prior"
         load_exported(model.transformer, folder / "diffusion_pytorch_model.safetensors")
     loop = Loop(config, model)
-    world, clip = World(), clip.to(loop.device)
+    world, clip = World(loop.device), clip.to(loop.device)
     batches = Batches(config, world, clip)
     if not loop.extra and not config.get("from_shipped"):
-        known = batches.embeds(0, 1024, random.Random(0))[1]
+        known = batches.embeds([batches.sampler.sample(k) for k in range(1024)])
         for each in (loop.model, loop.ema):
             set_statistics(each, known)
     loop.extra["clip"] = fingerprint
     if config.get("compile"):
         for block in loop.model.transformer.transformer_blocks:
             block.compile(dynamic=False)
-    every, upcoming = config["export_every"], prefetched(batches.batch, loop.step)
+    upcoming = prefetched(batches.plan, batches.draw, loop.step, config.get("workers", 0))
     for step in loop.steps():
         embeds, noise, t, *told = (x.to(loop.device) for x in next(upcoming))
         clean, at = loop.model.standardise(embeds), t[:, None]
@@ -139,7 +151,7 @@ def train(config: dict[str, Any]) -> float:
         loop.scenes += len(clean)
         blind = t > 0.8
         loop.log(loss=loss, blind=(predicted.float() - clean)[blind].detach().pow(2).mean())
-        if step % every == every - 1:
+        if due(step, config.get("export_every", 0)):
             write(loop, fingerprint, *evaluate(loop, world, clip))
     return write(loop, fingerprint, *evaluate(loop, world, clip))
 
@@ -176,7 +188,7 @@ parameters, trained by flow matching on scenes of `training/world` only.
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
     export_diffusers({"prior": loop.ema.transformer}, "unclip-prior", card,
-                     {"clip_sha256": fingerprint})
+                     {"clip_sha256": fingerprint}, int8=loop.config.get("int8", False))
     print(f"prior: cosine {cosine:.4f} (caption's own {caption:.4f}) after {loop.scenes} scenes; "
           "weights exported", flush=True)
     return cosine

@@ -41,7 +41,8 @@ def train(config: dict[str, Any]) -> float:
     torch.manual_seed(config["seed"])
     model = Upscaler(UpscalerConfig(**config["model"]))
     torch.nn.init.zeros_(model.outward.weight)
-    loop, world = Loop(config, model), World()
+    loop = Loop(config, model)
+    world = World(loop.device)
     factor, crop = model.config.factor, config["crop"]
     low, high = pairs(world, "train-upscaler", config["pool"], factor)
     for step in loop.steps():

@@ -26,6 +26,7 @@ from training.codes import SceneCodes
 from training.data import World, prefetched
 from training.export import export
 from training.loop import Loop, compiled, parse_arguments
+from training.world.scenes import Scene
 
 
 def gradient_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -35,10 +36,15 @@ def gradient_loss(output: Tensor, target: Tensor) -> Tensor:
     return dx.abs().mean() + dy.abs().mean()
 
 
-def psnr_db(output: Tensor, target: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of batches in [-1, 1], the mean over pictures."""
+def psnr_of(output: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of batches in [-1, 1], the mean over pictures, scalar."""
     error = (output.clamp(-1, 1) - target).float().pow(2).mean((1, 2, 3)) / 4
-    return float((-10 * error.clamp_min(1e-10).log10()).mean())
+    return (-10 * error.clamp_min(1e-10).log10()).mean()
+
+
+def psnr_db(output: Tensor, target: Tensor) -> float:
+    """The same as a number."""
+    return float(psnr_of(output, target))
 
 
 @torch.no_grad()
@@ -98,7 +104,7 @@ def train(config: dict[str, Any]) -> float:
         model.encoder.requires_grad_(False)
         model.quant_conv.requires_grad_(False)
     loop = Loop(config, model)
-    world = World()
+    world = World(loop.device)
     sampler, batch_size = (
         world.sampler("train-vqgan", jitter=config["jitter"]),
         config["batch_size"],
@@ -108,21 +114,24 @@ def train(config: dict[str, Any]) -> float:
     composed = world.sampler("train-vqgan-parts")
     parts = SceneCodes(copy.deepcopy(model).eval().requires_grad_(False), world)
 
-    def make(i: int) -> tuple[Tensor, Tensor]:
+    count = round(batch_size * config["from_parts"])
+
+    def plan(i: int) -> list[Scene]:
         numbers = range(i * batch_size, (i + 1) * batch_size)
-        count = round(batch_size * config["from_parts"])
-        scenes = [(composed if k < count else sampler).sample(n) for k, n in enumerate(numbers)]
+        return [(composed if k < count else sampler).sample(n) for k, n in enumerate(numbers)]
+
+    def draw(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
         codes = parts.encode(scenes[:count]) if count else torch.zeros(0, dtype=torch.int64)
         return world.render(scenes, model.config.resolution) * 2 - 1, codes.long()
 
     discriminator: Discriminator | None = None
-    batches = prefetched(make, loop.step)
+    batches = prefetched(plan, draw, loop.step, config.get("workers", 0))
     encode, decode = compiled(model.encode_latents, config), compiled(model.decode, config)
     for _ in loop.steps():
         pixels, codes = (t.to(loop.device) for t in next(batches))
         with loop.accelerator.autocast(), torch.set_grad_enabled(not config["decoder_only"]):
             latents = encode(pixels).float()
-        quantised, indices = model.quantize(latents)
+        quantised, _ = model.quantize(latents)
         if len(codes):
             quantised = torch.cat([model.lookup(codes), quantised[len(codes) :]])
         with loop.accelerator.autocast():
@@ -137,9 +146,7 @@ def train(config: dict[str, Any]) -> float:
             discriminator.update(pixels, output)
         loop.backward(loss)
         loop.scenes += batch_size
-        loop.log(
-            l1=reconstruction, codes=len(indices.unique()), psnr=psnr_db(output.detach(), pixels)
-        )
+        loop.log(l1=reconstruction, psnr=psnr_of(output.detach(), pixels))
     return finish(loop, world, config)
 
 

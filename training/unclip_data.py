@@ -14,7 +14,7 @@ from torch import Tensor
 from pipelines.models.clip import ClipModel, build, image_size
 from pipelines.models.vqgan import VQGAN
 from pipelines.vocabulary import Vocabulary
-from training.codes import CodeStore
+from training.codes import CodeStore, rows_of, save_whole
 from training.data import World
 from training.export import WEIGHTS_DIR, load_exported
 from training.loop import RUNS_DIR, fast_autocast
@@ -59,6 +59,7 @@ class EmbeddedScenes:
         if not len(self.store):
             self.store.grow()
         self._embed_shards()
+        self.at_first = len(self)
 
     def __len__(self) -> int:
         return len(self._embeds) * self.store.chunk
@@ -72,10 +73,16 @@ class EmbeddedScenes:
         for number in range(len(self._embeds), len(self.store.shards)):
             path = self.folder / f"{number:05d}.pt"
             if not path.exists():
-                temporary = path.with_suffix(".tmp")
-                torch.save(self._embed(number), temporary)
-                temporary.replace(path)
+                self._write_embeds(number)
             self._embeds.append(torch.load(path, weights_only=True))
+
+    def write(self, number: int) -> None:
+        """Draw, encode, embed and keep the scenes of a shard, see ``CodeStore.write``."""
+        self.store.write(number)
+        self._write_embeds(number)
+
+    def _write_embeds(self, number: int) -> None:
+        save_whole(self._embed(number), self.folder / f"{number:05d}.pt")
 
     @torch.no_grad()
     def _embed(self, number: int) -> Tensor:
@@ -83,9 +90,9 @@ class EmbeddedScenes:
         first = number * self.store.chunk
         scenes = [self.store.sampler.sample(i) for i in range(first, first + self.store.chunk)]
         device = self.clip.device
-        parts = []
-        for start in range(0, len(scenes), 64):
-            pixels = self.world.render(scenes[start : start + 64], self.clip.image_size)
+        parts, size = [], 64 if device.type == "cpu" else 1024
+        for start in range(0, len(scenes), size):
+            pixels = self.world.render(scenes[start : start + size], self.clip.image_size)
             with fast_autocast(device):
                 parts.append(self.clip.encode_image(pixels.to(device)).float().cpu())
         return torch.cat(parts)
@@ -93,12 +100,16 @@ class EmbeddedScenes:
     def chosen(self, step: int) -> tuple[list[int], random.Random]:
         """Numbers of the scenes of batch ``step``, half of them new ones; and its randomness."""
         config = self.config
-        while len(self) < config["chunk"] * (1 + step // config["fresh_every"]):
-            self.grow()
+        known = max(self.at_first, config["chunk"] * (1 + step // config["fresh_every"]))
         rng = random.Random(f"{config['seed']}/{step}")
-        newest = max(0, len(self) - config["newest"])
-        return [rng.randrange(newest if k % 2 else 0, len(self))
+        newest = max(0, known - config["newest"])
+        return [rng.randrange(newest if k % 2 else 0, known)
                 for k in range(config["batch_size"])], rng
+
+    def reach(self, last: int) -> None:
+        """Grow until there is a scene of this number."""
+        while len(self) <= last:
+            self.grow()
 
     def captions(self, rows: list[int], rng: random.Random) -> list[str]:
         """A new paraphrase of each scene."""
@@ -108,12 +119,11 @@ class EmbeddedScenes:
 
     def embeds(self, rows: list[int]) -> Tensor:
         """Unit-length image embeddings (N, D) of the scenes with these numbers."""
-        size = self.store.chunk
-        return torch.stack([self._embeds[i // size][i % size] for i in rows])
+        return rows_of(self._embeds, self.store.chunk, rows)
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (D,) of the image embeddings that are there."""
-        known = torch.cat(self._embeds)
+        known = torch.cat(self._embeds).float()
         return known.mean(0), known.std(0).clamp_min(1e-4)
 
 

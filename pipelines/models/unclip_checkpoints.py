@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from pipelines.checkpoints.catalogue import CatalogueEntry
+from pipelines.checkpoints.int8 import from_int8
 from pipelines.checkpoints.loaders import WithoutRandomNumbers, fill, missing_file, read_safetensors
 from pipelines.errors import WeightsError
 from pipelines.models.unclip import build_decoder, build_prior
@@ -28,7 +29,8 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     parts = PRIOR_PARTS if "prior" in index else DECODER_PARTS
     configs = {name: _read_json(folder / part / CONFIG, entry.id) for name, part in parts.items()}
     state_dict = {f"{name}.{key}": tensor for name, part in parts.items()
-                  for key, tensor in read_safetensors(folder / part / WEIGHTS, entry.id).items()}
+                  for key, tensor in
+                  from_int8(read_safetensors(folder / part / WEIGHTS, entry.id)).items()}
     try:
         with WithoutRandomNumbers():
             module = (build_prior(configs["transformer"]) if "prior" in index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -39,6 +40,7 @@ class Renderer:
     ) -> None:
         self.atlas, self.concepts, self.device = atlas, concepts, torch.device(device)
         self.levels = {side: tiles.to(self.device) for side, tiles in atlas.levels.items()}
+        self._banks: dict[int, tuple[dict[str, int], dict[str, int], Tensor]] = {}
 
     @torch.no_grad()
     def render(self, scenes: Sequence[Scene], size_px: int = 256) -> Tensor:
@@ -51,9 +53,9 @@ class Renderer:
         Returns:
             (B, 3, size_px, size_px) float32 in [0, 1] on the renderer's device.
         """
-        bank = background_bank(size_px)
-        canvas = torch.stack([bank[s.background][s.seed % len(bank[s.background])] for s in scenes])
-        canvas = canvas.to(self.device)
+        first, count, bank = self._backgrounds(size_px)
+        rows = [first[s.background] + s.seed % count[s.background] for s in scenes]
+        canvas = bank[torch.tensor(rows, device=self.device)]
         for layer in range(max(len(scene.objects) for scene in scenes)):
             by_level: dict[int, list[int]] = {}
             for row, scene in enumerate(scenes):
@@ -64,6 +66,15 @@ class Renderer:
                 outlined = [scenes[row].medium == "sticker" for row in rows]
                 self._composite(canvas, rows, objects, side, outlined)
         return apply_media(canvas, [scene.medium for scene in scenes])
+
+    def _backgrounds(self, size_px: int) -> tuple[dict[str, int], dict[str, int], Tensor]:
+        """Of each background the first row and the number of variants, and all of them."""
+        if size_px not in self._banks:
+            bank = background_bank(size_px)
+            count = {name: len(variants) for name, variants in bank.items()}
+            first = dict(zip(count, itertools.accumulate(count.values(), initial=0), strict=False))
+            self._banks[size_px] = first, count, torch.cat(list(bank.values())).to(self.device)
+        return self._banks[size_px]
 
     def _level(self, thing: SceneObject, size_px: int) -> int:
         wanted = (thing.box[2] - thing.box[0]) * size_px

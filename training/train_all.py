@@ -1,0 +1,140 @@
+"""Train all embedded models on one GPU, those that build on each other in turn, the others at once.
+
+    python -m training.train_all --minutes 23
+
+The VQGAN and the guide come first; from their weights the scenes of DALL·E and of unCLIP's decoder
+are encoded; then everything else trains side by side until the time is over. What each writes is in
+``runs/<name>.log``. The small models leave a GPU room: five processes take turns on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from training.loop import RUNS_DIR
+
+VQGAN_MINUTES, GUIDE_MINUTES, PRIOR_MINUTES = 4.0, 5.5, 8.0
+# Of the decoder of the VQGAN alone, on pictures that are put together from codes of parts.
+PARTS_MINUTES, UPSCALER_MINUTES = 4.0, 1.2
+DALLE_SCENES, DECODER_SCENES, BANK_PICTURES = 480_000, 320_000, 19_200
+
+
+class Failed(RuntimeError):
+    """A training ended with an error."""
+
+
+def run(name: str, module: str, *arguments: str) -> None:
+    """Run ``python -m training.<module>`` to its end, its output in ``runs/<name>.log``.
+
+    Raises:
+        Failed: it ended with an error.
+    """
+    RUNS_DIR.mkdir(exist_ok=True)
+    started = time.monotonic()
+    with (RUNS_DIR / f"{name}.log").open("a") as log:
+        code = subprocess.call([sys.executable, "-m", f"training.{module}", *arguments],
+                               stdout=log, stderr=subprocess.STDOUT)
+    print(f"{name}: {time.monotonic() - started:.0f} s, exit {code}", flush=True)
+    if code:
+        raise Failed(f"{name} failed, see {RUNS_DIR / name}.log")
+
+
+class Schedule:
+    """What trains when.
+
+    Args:
+        minutes: from now until all trainings end.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self.end = time.monotonic() + 60 * minutes
+        self.vqgan, self.guide = threading.Event(), threading.Event()
+        self.failures: list[BaseException] = []
+
+    def left(self) -> float:
+        """Minutes until the end."""
+        return max(0.2, (self.end - time.monotonic()) / 60)
+
+    def until_the_end(self, name: str, module: str, most: float = 1e6) -> None:
+        """Train in all the time that is left, in minutes at most ``most``."""
+        run(name, module, "--set", f"minutes={min(most, self.left()):.2f}")
+
+    def train_vqgan(self) -> None:
+        """The VQGAN, then its decoder again, and the upscaler of what that draws."""
+        run("vqgan", "train_vqgan", "--set", f"minutes={VQGAN_MINUTES}")
+        self.vqgan.set()
+        run("vqgan-parts", "train_vqgan", "--set", 'name="vqgan-parts"', "--set",
+            'start_from="assets/weights/vqgan"', "--set", "decoder_only=true",
+            "--set", "from_parts=0.5", "--set", f"minutes={PARTS_MINUTES}", "--set", "lr=6e-4")
+        run("upscaler", "train_upscaler", "--set", f"minutes={UPSCALER_MINUTES}")
+
+    def train_guide(self) -> None:
+        """The guide, then the prior of its embeddings."""
+        config = Path(__file__).parent / "configs" / "clip_guide.toml"
+        run("clip-guide", "train_clip", "--config", str(config), "--set",
+            f"minutes={GUIDE_MINUTES}")
+        self.guide.set()
+        self.until_the_end("prior", "train_prior", PRIOR_MINUTES)
+
+    def train_dalle(self) -> None:
+        """DALL·E, once there are codes."""
+        self.vqgan.wait()
+        run("codes-dalle", "make_codes", "--trainer", "dalle", "--scenes", str(DALLE_SCENES),
+            "--processes", "7")
+        self.until_the_end("dalle", "train_dalle")
+
+    def train_decoder(self) -> None:
+        """unCLIP's decoder, once there are codes and embeddings."""
+        self.vqgan.wait()
+        self.guide.wait()
+        run("codes-decoder", "make_codes", "--trainer", "decoder", "--scenes",
+            str(DECODER_SCENES), "--processes", "5")
+        self.until_the_end("decoder", "train_decoder")
+
+    def train_ranker(self) -> None:
+        """The ranker, once there are pictures decoded from codes."""
+        self.vqgan.wait()
+        run("bank", "make_bank", "--count", str(BANK_PICTURES))
+        self.until_the_end("clip-ranker", "train_clip")
+
+    def _guarded(self, train: object) -> None:
+        try:
+            train()  # type: ignore[operator]
+        except BaseException as error:
+            self.failures.append(error)
+            print(error, flush=True)
+            # What waits for it shall fail too, and not wait for ever.
+            self.vqgan.set()
+            self.guide.set()
+
+    def run(self) -> None:
+        """Train everything.
+
+        Raises:
+            Failed: one of the trainings ended with an error; the others were not stopped by it.
+        """
+        parts = (self.train_vqgan, self.train_guide, self.train_dalle, self.train_decoder,
+                 self.train_ranker)
+        threads = [threading.Thread(target=self._guarded, args=(part,)) for part in parts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self.failures:
+            raise Failed("; ".join(str(error) for error in self.failures))
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__ and __doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=23.0)
+    Schedule(parser.parse_args().minutes).run()
+
+
+if __name__ == "__main__":
+    main()
