@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from pipelines.registry import Pipeline, Registry, RunContext
 from pipelines.request import Request, candidate_seed, resolve_seed
 
 SIDE_PX = 16
+HELD_S = 30.0  # the longest that a run is held, should its test have failed
 
 
 class NoiseOptions(Options):
@@ -73,6 +76,21 @@ class NoisePipeline(Pipeline):
     def __init__(self) -> None:
         self.spans: list[tuple[float, float]] = []
         self.closed = 0
+        self._gate = threading.Event()
+        self._gate.set()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep every run before the step that follows its next preview.
+
+        A reader gets what is posted together at once, and how much that is depends on who is
+        quicker; what was posted before a run is held does not.
+        """
+        self._gate.clear()
+        try:
+            yield
+        finally:
+            self._gate.set()
 
     def check(self, request: Request) -> None:
         """Refuse one word, as an example of what bounds cannot say."""
@@ -102,6 +120,7 @@ class NoisePipeline(Pipeline):
                     yield Progress(step, options.steps, context.elapsed_s(), "",
                                    {"loss": 1 / step})
                     yield Preview(step, pictures, seeds)
+                    self._gate.wait(HELD_S)
             candidates = tuple(Candidate(image, seed, index, {"clip": 0.5 - index / 10})
                                for index, (image, seed) in enumerate(zip(pictures, seeds,
                                                                          strict=True)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -18,7 +19,8 @@ from pipelines.errors import OutOfMemory
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.groups import GREY
 from pipelines.model_cache import ModelCache
-from pipelines.registry import Registry
+from pipelines.registry import Registry, RunContext
+from pipelines.request import validate
 from pipelines.unclip import UnclipPipeline
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from serving.backend import LocalBackend
@@ -80,6 +82,14 @@ def request(name: str, **fields: Any) -> dict[str, Any]:
             "options": OPTIONS[name], **fields}
 
 
+def told(backend: LocalBackend, fields: dict[str, Any],
+         cancelled: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """All that a pipeline tells, step by step; a reader of the backend may miss previews."""
+    asked = validate(fields, backend.registry)
+    context = RunContext(backend.cache, backend.cache.device, cancelled=cancelled)
+    return backend.registry.get(asked.pipeline).run(asked, context)
+
+
 def pictures(events: list[Event]) -> dict[int, np.ndarray]:
     """By seed, as signed numbers."""
     assert isinstance(events[-1], Result)
@@ -128,9 +138,9 @@ def test_half_of_the_candidates_are_drawn_at_once(backend: LocalBackend, name: s
 
 
 def test_steps_and_previews_count_the_attempt_and_both_groups(backend: LocalBackend) -> None:
-    whole = list(backend.stream(request("dalle")))
+    whole = list(told(backend, request("dalle")))
     device = SmallDevice(backend.cache, *PLACES["dalle"], rows=2, calls=5)
-    events = list(backend.stream(request("dalle")))
+    events = list(told(backend, request("dalle")))
     assert [e.message for e in events if isinstance(e, Progress) and "full" in e.message] == \
         ["The device was full: drawing at most 2 at a time."]
     each = len(device.batches[6:]) // 2
@@ -154,11 +164,11 @@ def test_steps_and_previews_count_the_attempt_and_both_groups(backend: LocalBack
 
 def test_a_run_that_is_stopped_between_groups_keeps_the_first(backend: LocalBackend) -> None:
     SmallDevice(backend.cache, *PLACES["dalle"], rows=2)
-    events = []
-    for event in backend.stream(request("dalle"), "job"):
+    events, stopped = list[Event](), threading.Event()
+    for event in told(backend, request("dalle"), stopped.is_set):
         events.append(event)
         if isinstance(event, Preview) and (event.images[3] != GREY).any():
-            backend.cancel("job")
+            stopped.set()
     assert isinstance(result := events[-1], Result)
     assert result.metadata["stopped"]
     assert {5, 6} <= pictures(events).keys()
