@@ -7,16 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    JanusConfig,
-    JanusForConditionalGeneration,
-    JanusImageProcessor,
-    JanusProcessor,
-)
-from transformers import PreTrainedTokenizerFast as FastTokenizer
+from transformers import JanusForConditionalGeneration
 
-from pipelines.checkpoints.catalogue import CatalogueEntry, ModelFile
 from pipelines.checkpoints.loaders import loader
 from pipelines.errors import WeightsError
 from pipelines.events import Preview, Progress, Result
@@ -25,63 +17,16 @@ from pipelines.model_cache import ModelCache
 from pipelines.models.janus import Janus
 from pipelines.registry import Registry, RunContext
 from pipelines.request import validate
-from tests.small_models import SmallLoader
+from tests.janus_folder import GRID, PIECES, JanusLoader, entry, write_janus
 
 PROMPT = "a red apple"
-PIECES = ("<pad>", "<bos>", "<eos>", "<unk>", "<begin_of_image>", "<end_of_image>",
-          "<image_placeholder>", "<|User|>", "<|Assistant|>", ":", "a", "red", "apple")
-GRID = 6  # image tokens along one side
-
-
-def tokenizer() -> FastTokenizer:
-    plain = Tokenizer(models.WordLevel({p: i for i, p in enumerate(PIECES)}, unk_token="<unk>"))
-    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
-    return FastTokenizer(
-        tokenizer_object=plain, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>",
-        unk_token="<unk>", extra_special_tokens={
-            "boi_token": "<begin_of_image>", "eoi_token": "<end_of_image>",
-            "image_token": "<image_placeholder>"})
-
-
-def whole_model() -> JanusForConditionalGeneration:
-    side = 16 * GRID
-    config = JanusConfig(
-        text_config={"model_type": "llama", "hidden_size": 64, "intermediate_size": 96,
-                     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
-                     "vocab_size": len(PIECES), "pad_token_id": 0, "bos_token_id": 1,
-                     "eos_token_id": 2, "max_position_embeddings": 256},
-        vision_config={"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-                       "image_size": side, "patch_size": 16, "projection_dim": 64,
-                       "num_image_tokens": GRID * GRID, "depth": 2},
-        vq_config={"embed_dim": 8, "num_embeddings": 40, "latent_channels": 32,
-                   "base_channels": 32, "channel_multiplier": [1, 1, 1, 1, 2],
-                   "num_res_blocks": 1, "projection_dim": 64, "image_token_embed_dim": 64,
-                   "num_patches": GRID, "num_hidden_layers": 2})
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
-        model = JanusForConditionalGeneration(config).eval().requires_grad_(False)
-        for name, parameter in model.named_parameters():  # choices that differ
-            if "generation" in name and parameter.ndim == 2:
-                torch.nn.init.normal_(parameter, std=0.3)
-    return model
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("janus")
-    whole_model().save_pretrained(path)
-    template = ("{% for message in messages %}<|User|> : {{ message['content'][0]['text'] }} "
-                "{% endfor %}<|Assistant|> : ")
-    JanusProcessor(JanusImageProcessor(), tokenizer(), chat_template=template,
-                   num_image_tokens=GRID * GRID).save_pretrained(path)
+    write_janus(path)
     return path
-
-
-def entry() -> CatalogueEntry:
-    return CatalogueEntry.model_validate({
-        "id": JANUS, "title": "test Janus", "family": "janus", "loader": "janus",
-        "licence": "MIT", "source": "made by a test",
-        "files": (ModelFile(name="config.json"), ModelFile(name="model.safetensors"))})
 
 
 @pytest.fixture(scope="module")
@@ -122,20 +67,6 @@ def test_greedy_tokens_are_those_of_generate(folder: Path, janus: Janus) -> None
         assert torch.allclose(janus.draw(found), pixels, atol=1e-4)
         half = janus.draw(found[:GRID * 2])
     assert half[:, :, 32:].abs().max() == 0
-
-
-class JanusLoader(SmallLoader):
-    """Small models, Janus from its folder."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-        if model_id != JANUS:
-            return super().load(model_id, device, dtype)
-        model = loader("janus")(self.folder, entry())
-        return model.to(device, dtype).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,31 +21,41 @@ from pipelines.dalle import DallePipeline
 from pipelines.errors import OutOfMemory
 from pipelines.events import Event, Preview, Progress, Result
 from pipelines.groups import GREY
+from pipelines.janus import JANUS, JanusPipeline
 from pipelines.model_cache import ModelCache
 from pipelines.registry import Registry, RunContext
 from pipelines.request import validate
 from pipelines.unclip import UnclipPipeline
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from serving.backend import LocalBackend
-from tests.small_models import small_cache
+from tests.janus_folder import GRID, JanusLoader, write_janus
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "dalle": {"guidance_scale": 1.0, "preview_every": 4},
+    "janus": {"guidance_scale": 1.0, "preview_every": 9, "precision": "float32"},
     "unclip": {"prior_steps": 2, "decoder_steps": 3, "decoder_guidance_scale": 1.0,
                "prior_guidance_scale": 1.0},
     "vqgan_clip": {"iterations": 4, "num_cutouts": 1, "precision": "float32"}}
-# Where a batch of the drawing passes through: a model, and a function of it.
+# Where a batch of the drawing passes through: a model, and a function of it or of a part of it.
 PLACES = {"dalle": ("embedded/dalle", "sample_block"),
+          "janus": (JANUS, "head.forward"),
           "unclip": ("embedded/unclip-decoder", "predict"),
           "vqgan_clip": ("embedded/clip-guide", "encode_image")}
 
 
+@pytest.fixture(scope="module")
+def janus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("janus")
+    write_janus(path)
+    return path
+
+
 @pytest.fixture
-def backend() -> Iterator[LocalBackend]:
+def backend(janus_folder: Path) -> Iterator[LocalBackend]:
     registry = Registry()
-    for pipeline in (DallePipeline(), UnclipPipeline(), VQGANCLIPPipeline()):
+    for pipeline in (DallePipeline(), JanusPipeline(), UnclipPipeline(), VQGANCLIPPipeline()):
         registry.register(pipeline)
-    built = LocalBackend(registry, small_cache())
+    built = LocalBackend(registry, ModelCache(JanusLoader(janus_folder), "cpu"))
     yield built
     built.close()
     built.cache.close()
@@ -54,7 +67,7 @@ class SmallDevice:
     Args:
         cache: has the model.
         model_id: which one.
-        name: of the function, whose first argument is the batch.
+        name: of the function, dotted where it is a part's; its first argument is the batch.
         rows: the most.
         calls: how many work all the same before the device becomes small.
     """
@@ -62,9 +75,11 @@ class SmallDevice:
     def __init__(self, cache: ModelCache, model_id: str, name: str, rows: int, calls: int = 0,
                  ) -> None:
         self.rows, self._calls, self.batches = rows, calls, list[int]()
+        part, _, self._name = name.rpartition(".")
         with cache.lease(model_id) as model:
-            self._model, self._name, self._own = model, name, getattr(model, name)
-        object.__setattr__(model, name, self._run)
+            self._model = model.get_submodule(part)
+        self._own = getattr(self._model, self._name)
+        object.__setattr__(self._model, self._name, self._run)
 
     def _run(self, batch: Tensor, *others: Any) -> Any:
         self.batches.append(len(batch))
@@ -193,6 +208,47 @@ def test_pictures_are_enlarged_in_smaller_batches(backend: LocalBackend) -> None
     found = pictures(list(backend.stream(request("vqgan_clip"))))
     assert device.batches == [4, 2, 2]
     assert all(np.abs(found[seed] - image).max() <= 1 for seed, image in whole.items())
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
+def test_janus_writes_fewer_at_once_where_the_pictures_are_too_much(
+        backend: LocalBackend, guidance_scale: float) -> None:
+    """All tokens are written, and their decoder has no room: none of the pictures is lost."""
+    fields = request("janus", options={**OPTIONS["janus"], "guidance_scale": guidance_scale,
+                                       "preview_every": GRID * GRID})
+    whole = pictures(list(backend.stream(fields)))
+    device = SmallDevice(backend.cache, JANUS, "vqmodel.decode", rows=2)
+    events = list(backend.stream(fields))
+    assert device.batches == [4, 2, 2]
+    found = pictures(events)
+    assert found.keys() == whole.keys() == {5, 6, 7, 8}
+    assert all(np.abs(found[seed] - image).max() <= 1 for seed, image in whole.items())
+    assert steps_of(events)[-1] == (3 * GRID * GRID, 3 * GRID * GRID)
+
+
+def test_janus_holds_no_keys_and_values_of_an_attempt_that_was_too_much(
+        backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    SmallDevice(backend.cache, *PLACES["janus"], rows=4, calls=5)  # two rows a picture
+    streams: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+    with backend.cache.lease(JANUS) as model:
+        own = model.begin
+
+    def begin(text: str, num_images: int, guided: bool) -> Any:
+        alive.append(sum(stream() is not None for stream in streams))
+        state = own(text, num_images, guided)
+        streams.append(weakref.ref(state.cache))
+        return state
+
+    monkeypatch.setattr(model, "begin", begin)
+    fields = request("janus", options={**OPTIONS["janus"], "guidance_scale": 5.0})
+    gc.disable()  # what only the collector would free is held while the device is full
+    try:
+        found = pictures(list(backend.stream(fields)))
+    finally:
+        gc.enable()
+    assert found.keys() == {5, 6, 7, 8}
+    assert alive == [0, 0, 0]
 
 
 def test_one_picture_is_tried_again_where_others_made_way() -> None:
