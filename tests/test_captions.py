@@ -1,4 +1,4 @@
-"""Captions say what the scene is, all of it and nothing else, in good English and Portuguese."""
+"""Captions say what the scene is, all of it and nothing else, tidily and in good English."""
 
 from __future__ import annotations
 
@@ -9,21 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from training.world.captions import caption, hard_negative
-from training.world.concepts import Concept, concepts_by_id, load_concepts
-from training.world.grammar import raw_grammar
-from training.world.hard_negatives import GREY_MEDIA, OPPOSITE, alike, excludes
-from training.world.noun_phrases import inflect
-from training.world.scenes import (
-    MEDIA,
-    PLACES,
-    Scene,
-    SceneObject,
-    SceneSampler,
-    uses_held_out,
-)
+from tests.captioned import concepts, picture, sayings, scenes, thing
+from training.world.captions import caption
+from training.world.concepts import Concept
+from training.world.hard_negatives import GREY_MEDIA, OPPOSITE
+from training.world.scenes import MEDIA, PLACES, Scene
 
-NUM_SCENES = 600
+__all__ = ["concepts", "scenes"]
 COLOUR_OF_WORD = {"violet": "purple", "grey": "gray"} | {
     c: c
     for c in (
@@ -77,39 +69,6 @@ MEDIUM_WORDS = {
     "neon": r"neon",
     "bw": r"black[ -]and[ -]white|monochrome|grayscale",
 }
-
-
-@pytest.fixture(scope="module")
-def concepts() -> dict[str, Concept]:
-    return concepts_by_id()
-
-
-@pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
-    sampler = SceneSampler(load_concepts(), "test-captions")
-    return [sampler.sample(seed) for seed in range(NUM_SCENES)]
-
-
-def thing(
-    concept: str, x: float = 0.1, colour: str | None = None, size: str | None = None
-) -> SceneObject:
-    return SceneObject(concept, "fluent", colour, size, (x, 0.2, x + 0.4, 0.6))
-
-
-def picture(
-    kind: str,
-    *objects: SceneObject,
-    relation: str | None = None,
-    medium: str | None = None,
-    place: str | None = None,
-) -> Scene:
-    return Scene(kind, objects, relation, place or "white", place is not None, medium, 0)
-
-
-def sayings(
-    scene: Scene, concepts: dict[str, Concept], number: int, language: str = "en"
-) -> list[str]:
-    return [caption(scene, concepts, random.Random(i), language) for i in range(number)]
 
 
 def surfaces(concept: Concept, several: bool) -> list[str]:
@@ -315,137 +274,3 @@ def test_two_people_of_one_role_keep_their_gender(concepts: dict[str, Concept]) 
     for text in sayings(pair, concepts, 200):
         assert re.search(r"\b(male|man)\b", text), text
         assert re.search(r"\b(female|woman)\b", text), text
-
-
-@pytest.mark.parametrize(
-    ("scene", "wanted"),
-    [
-        (
-            picture("single", thing("car", colour="blue")),
-            {"um carro azul", "uma foto de um carro azul"},
-        ),
-        (
-            picture("single", thing("apple", colour="red"), place="beach"),
-            {"uma maçã vermelha na praia"},
-        ),
-        (picture("count", thing("dog"), thing("dog")), {"dois cachorros", "uma foto de dois cães"}),
-        (picture("count", *[thing("apple", colour="yellow")] * 2), {"duas maçãs amarelas"}),
-        (picture("count", *[thing("car", colour="blue")] * 3), {"três carros azuis"}),
-        (
-            picture("relation", thing("cat"), thing("chair"), relation="on top of"),
-            {"um gato em cima de uma cadeira"},
-        ),
-        (
-            picture("relation", thing("dog"), thing("bicycle"), relation="left of"),
-            {"um cachorro à esquerda de uma bicicleta"},
-        ),
-        (
-            picture("single", thing("dog"), place="desert", medium="oil"),
-            {"uma pintura a óleo de um cachorro no deserto"},
-        ),
-    ],
-)
-def test_portuguese_agrees(concepts: dict[str, Concept], scene: Scene, wanted: set[str]) -> None:
-    assert wanted <= set(sayings(scene, concepts, 500, "pt"))
-
-
-def test_portuguese_articles_and_colours_agree_with_every_noun(
-    concepts: dict[str, Concept],
-) -> None:
-    colours = raw_grammar()["pt"]["colours"]
-    for i, concept in enumerate(c for c in concepts.values() if c.colours):
-        colour = list(colours)[i % len(colours)]
-        text = caption(
-            picture("single", thing(concept.id, colour=colour)), concepts, random.Random(i), "pt"
-        )
-        words = {inflect(word, concept.pt_gender, False) for _, word in colours[colour]}
-        assert any(f"{name} {word}" in text for name in concept.pt for word in words) or re.search(
-            "lind|bonit", text
-        ), text
-        articles = set(re.findall(rf"\b(um|uma) (?:{'|'.join(concept.pt)})", text))
-        assert articles <= {"uma" if concept.pt_gender == "f" else "um"}, text
-
-
-def test_hard_negatives_are_false(scenes: list[Scene], concepts: dict[str, Concept]) -> None:
-    changed: set[str] = set()
-    for scene in scenes:
-        for i in range(6):
-            negative = hard_negative(scene, random.Random(scene.seed * 6 + i), concepts)
-            assert not uses_held_out(negative)
-            changed.add(difference(scene, negative, concepts))
-    assert changed == {
-        "swap",
-        "colour",
-        "count",
-        "size",
-        "concept",
-        "relation",
-        "reversed",
-        "place",
-        "medium",
-    }
-
-
-def difference(scene: Scene, negative: Scene, concepts: dict[str, Concept]) -> str:
-    """What was changed, after checking that the change makes the caption false."""
-    if negative.medium != scene.medium:
-        assert negative.medium is not None
-        return "medium"
-    if (negative.background, negative.say_background) != (scene.background, scene.say_background):
-        assert negative.say_background
-        assert not alike(scene.background, negative.background)
-        return "place"
-    before, after = scene.objects, negative.objects
-    if len(before) != len(after):
-        assert len(after) > 1
-        assert len({o.concept for o in after}) == 1
-        return "count"
-    if negative.relation != scene.relation or [o.concept for o in before] == [
-        o.concept for o in reversed(after)
-    ] != [o.concept for o in after]:
-        if before[0].concept != after[0].concept:
-            assert scene.relation == "on top of"
-            assert negative.relation in ("on top of", "above")
-            return "reversed"
-        assert scene.relation not in ("with", "on top of")
-        assert negative.relation not in (scene.relation, "next to", "with")
-        return "relation"
-    said = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
-    assert said
-    a, b = said[0]
-    if a.concept != b.concept:
-        assert excludes(concepts[a.concept], concepts[b.concept])
-        return "concept"
-    if a.size != b.size:
-        assert {a.size, b.size} == {"small", "big"}
-        return "size"
-    assert scene.medium not in GREY_MEDIA
-    wrong = [
-        pair
-        for pair in said
-        if pair[1].colour
-        and (pair[0].colour or concepts[pair[0].concept].native_colour) != pair[1].colour
-    ]
-    assert wrong
-    return "swap" if len(said) == 2 and scene.kind != "count" else "colour"
-
-
-def test_a_kind_is_no_negative_of_its_genus(concepts: dict[str, Concept]) -> None:
-    def excluded(shown: str, said: str) -> bool:
-        return excludes(concepts[shown], concepts[said])
-
-    assert not excluded("taxi", "car")
-    assert not excluded("man-teacher", "woman-teacher"), "both may be called a teacher"
-    assert not excluded("man-teacher", "man")
-    assert not excluded("woman", "person")
-    assert excluded("man", "woman")
-    assert excluded("man-teacher", "man-cook")
-    assert excluded("dog", "cat")
-
-
-def test_next_to_is_never_turned_round(concepts: dict[str, Concept]) -> None:
-    scene = picture("relation", thing("dog"), thing("chair", 0.5), relation="next to")
-    for i in range(200):
-        negative = hard_negative(scene, random.Random(i), concepts)
-        assert negative.relation not in ("left of", "right of")
-        assert [o.concept for o in negative.objects] != ["chair", "dog"]

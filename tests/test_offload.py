@@ -24,10 +24,10 @@ from pipelines.rerank import RANKER
 from pipelines.settings import Settings
 from pipelines.weights import CatalogueLoader, load_model
 from serving.build import build_cache
+from tests.cached_layers import bytes_of, states, use
 from tests.kandinsky_folders import DIM, write_kandinsky
 from tests.noise import LinearLoader
 from tests.test_kandinsky import Loader, result_of, run
-from tests.test_model_cache import bytes_of, states, use
 from ui.models_render import render_models
 
 LAYERS = 4

@@ -12,8 +12,8 @@ from pipelines.images import load_image
 from pipelines.metadata import read_png
 from pipelines.model_cache import ModelCache
 from serving.paused_runs import PausedRuns
+from tests.paused_server import Server
 from tests.small_models import small_cache
-from tests.test_paused import Server
 
 OPTIONS = [part for name in ("num_cutouts=1", "iterations=4", "precision=float32",
                              "preview_every=1") for part in ("--option", name)]

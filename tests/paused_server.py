@@ -1,0 +1,113 @@
+"""A backend whose runs are paused in a folder, and what a restart leaves of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.errors import Paused
+from pipelines.events import Event, Progress, Result
+from pipelines.model_cache import ModelCache
+from pipelines.registry import Registry
+from pipelines.snapshot import Change
+from pipelines.vqgan_clip import VQGANCLIPPipeline
+from serving.backend import LocalBackend
+from serving.paused_runs import PausedRuns
+from tests.sketch import SketchPipeline
+from tests.small_models import small_cache
+
+FEW = {"num_cutouts": 1, "iterations": 5, "precision": "float32", "preview_every": 2}
+FIELDS = {"pipeline": "vqgan_clip", "prompt": "a red apple", "seed": 5, "num_images": 1,
+          "options": FEW}
+LIVELY = FEW | {"num_cutouts": 2, "augmentations": "strong"}  # random numbers in each step
+ME = "me"
+
+
+def registry() -> Registry:
+    found = Registry()
+    found.register(VQGANCLIPPipeline())
+    found.register(SketchPipeline())
+    return found
+
+
+class Server:
+    """A backend with a folder of paused runs; ``again`` is what a restart leaves of it."""
+
+    def __init__(self, folder: Path, cache: ModelCache, **limits: Any) -> None:
+        self.folder, self.cache, self.limits = folder, cache, limits
+        self.runs = PausedRuns(folder, **limits)
+        self.backend = LocalBackend(registry(), cache, paused=self.runs)
+
+    def again(self) -> Server:
+        self.backend.close()
+        return Server(self.folder, self.cache, **self.limits)
+
+    def drawn(self, **fields: Any) -> list[Event]:
+        return list(self.backend.stream({**FIELDS, **fields}, owner=ME))
+
+    def paused_at(self, step: int, owner: str = ME, **fields: Any) -> str:
+        """Run until it is paused by itself; the run's name."""
+        with pytest.raises(Paused) as caught:
+            list(self.backend.stream({**FIELDS, **fields}, owner=owner, pause_after=step))
+        assert caught.value.step == step
+        return caught.value.run_id
+
+    def go_on(self, run_id: str, branch: bool = False, owner: str = ME, **change: Any,
+              ) -> list[Event]:
+        continuation = self.runs.go_on(owner, run_id, self.backend.registry,
+                                       Change.checked(**change), branch)
+        return list(self.backend.go_on(continuation))
+
+    def file(self) -> Path:
+        (path,) = self.folder.glob("*/*.safetensors")
+        return path
+
+
+@pytest.fixture(scope="module")
+def cache() -> Iterator[ModelCache]:
+    built = small_cache()
+    yield built
+    built.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path, cache: ModelCache) -> Iterator[Server]:
+    made = Server(tmp_path / "paused", cache)
+    yield made
+    made.backend.close()
+
+
+def result_of(events: list[Event]) -> Result:
+    assert isinstance(events[-1], Result)
+    return events[-1]
+
+
+def images_of(events: list[Event]) -> list[np.ndarray]:
+    return [candidate.image for candidate in result_of(events).candidates]
+
+
+def same(one: list[Event], other: list[Event]) -> bool:
+    """Whether two runs ended with the same pictures, bit for bit, in the same order."""
+    return all(a.seed == b.seed and a.metadata == b.metadata and np.array_equal(a.image, b.image)
+               for a, b in zip(result_of(one).candidates, result_of(other).candidates, strict=True))
+
+
+def pausing(server: Server, events: Iterable[Event]) -> None:
+    """Follow the run named "job", and pause it after a step."""
+    for event in events:
+        if isinstance(event, Progress) and event.losses:
+            server.backend.pause("job")
+
+
+def curve_of(events: list[Event]) -> list[tuple[int, float]]:
+    found: list[tuple[int, float]] = []
+    for event in events:
+        if isinstance(event, Progress):
+            found += event.earlier.losses.get("loss", ()) if event.earlier else ()
+            if "loss" in event.losses:
+                found.append((event.step, event.losses["loss"]))
+    return found

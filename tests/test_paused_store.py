@@ -1,0 +1,136 @@
+"""Paused runs in their folder: whose they are, how many, and files that are damaged or foreign."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from pipelines.errors import EaselError, Paused, PausedRunError
+from pipelines.events import Progress
+from pipelines.model_cache import ModelCache
+from pipelines.registry import Registry
+from tests.paused_server import FIELDS, ME, Server, cache, result_of, server
+from tests.sketch import SketchPipeline
+
+__all__ = ["cache", "server"]
+
+
+def test_visitors_see_their_own_only(server: Server) -> None:
+    run_id = server.paused_at(1)
+    assert server.runs.of("you") == []
+    for act in (lambda: server.go_on(run_id, owner="you"),
+                lambda: server.runs.delete("you", run_id),
+                lambda: server.runs.delete(ME, "../../etc/passwd"),
+                lambda: server.go_on(f"../{server.file().parent.name}/{run_id}", owner=ME),
+                lambda: server.runs.delete(ME, "")):
+        with pytest.raises(PausedRunError, match="There is no such paused run"):
+            act()
+    server.runs.delete(ME, run_id)
+    assert server.runs.of(ME) == []
+    assert not list(server.folder.glob("*/*"))
+
+
+def test_a_visitor_has_only_so_many(tmp_path: Path, cache: ModelCache) -> None:
+    server = Server(tmp_path, cache, max_per_owner=1)
+    run_id = server.paused_at(1)
+    with pytest.raises(PausedRunError, match="1 runs of yours are paused"):
+        server.paused_at(1)
+    server.paused_at(1, owner="you")
+    # The run itself is no further one.
+    continuation = server.runs.go_on(ME, run_id, server.backend.registry, pause_after=2)
+    with pytest.raises(Paused):
+        list(server.backend.go_on(continuation))
+    server.backend.close()
+
+
+def test_all_together_take_only_so_much(tmp_path: Path, cache: ModelCache) -> None:
+    server = Server(tmp_path, cache, quota_bytes=1000)
+    events = list(server.backend.stream(FIELDS, owner=ME, pause_after=2))
+    assert any(isinstance(e, Progress) and "take all the room" in e.message for e in events)
+    assert result_of(events)
+    server.backend.close()
+
+
+def test_what_waits_for_too_long_is_removed(server: Server) -> None:
+    server.paused_at(1)
+    assert server.runs.sweep() == 0
+    assert server.runs.sweep(max_age_s=-1) == 1
+    assert server.runs.of(ME) == []
+
+
+@pytest.fixture(scope="module")
+def whole_file(cache: ModelCache, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    made = Server(tmp_path_factory.mktemp("whole"), cache)
+    made.paused_at(1)
+    made.backend.close()
+    return made.file().read_bytes()
+
+
+def rewritten(data: bytes, text: str, by: str) -> bytes:
+    """The file with its header changed by somebody who did not change the hash."""
+    tensors = load(data)
+    length = int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8:8 + length])["__metadata__"]
+    assert any(text in value for value in metadata.values())
+    return save(tensors, {name: value.replace(text, by) for name, value in metadata.items()})
+
+
+@pytest.mark.parametrize("damage", [
+    lambda data: data[: len(data) // 2],
+    lambda data: b"",
+    lambda data: data[:-1000] + bytes([data[-1000] ^ 1]) + data[-999:],
+    lambda data: rewritten(data, "a red apple", "a red appla"),
+    lambda data: pickle.dumps({"step": 1}),
+    lambda data: save({"change": torch.zeros(2)}),
+    lambda data: b"\xff" * 8 + data[8:],
+], ids=["truncated", "empty", "one bit", "prompt", "pickle", "foreign", "length"])
+def test_a_damaged_file_is_refused_in_a_sentence(server: Server, whole_file: bytes,
+                                                 damage: Callable[[bytes], bytes]) -> None:
+    run_id = "0123456789abcdef" * 2
+    path = server.runs.path(ME, run_id)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage(whole_file))
+    with pytest.raises(PausedRunError, match="damaged"):
+        server.go_on(run_id)
+    (listed,) = server.runs.of(ME)
+    assert listed.run_id == run_id
+    server.runs.delete(ME, run_id)
+    assert server.runs.of(ME) == []
+
+
+def test_a_file_of_another_version_is_refused(server: Server,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.snapshot.FORMAT", 2)
+    run_id = server.paused_at(1)
+    monkeypatch.undo()
+    with pytest.raises(PausedRunError, match="another version of Easel"):
+        server.go_on(run_id)
+    assert "another version" in server.runs.of(ME)[0].fault
+
+
+def test_a_state_of_other_weights_is_refused(server: Server,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = server.cache.loader
+    monkeypatch.setattr(loader, "fingerprint", lambda model_id: "a" * 64)
+    run_id = server.paused_at(1)
+    monkeypatch.setattr(loader, "fingerprint", lambda model_id: "b" * 64)
+    with pytest.raises(PausedRunError, match="other weights of embedded/"):
+        server.go_on(run_id)
+    assert [run.run_id for run in server.runs.of(ME)] == [run_id], "it may go on elsewhere"
+    monkeypatch.setattr(loader, "fingerprint", lambda model_id: "a" * 64)
+    assert result_of(server.go_on(run_id))
+
+
+def test_a_generator_that_is_gone_is_named(server: Server) -> None:
+    run_id = server.paused_at(1)
+    bare = Registry()
+    bare.register(SketchPipeline())
+    with pytest.raises(EaselError, match="no generator called 'vqgan_clip'"):
+        server.runs.go_on(ME, run_id, bare)
+    assert result_of(server.go_on(run_id)), "it was given back"
