@@ -39,6 +39,12 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an uploaded picture as an array (H, W, 3) uint8 RGB; see ``open_image``."""
+    return np.array(open_image(data, max_pixels))
+
+
+def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None = None,
+               ) -> Image.Image:
     """Decode an uploaded picture.
 
     EXIF orientation is applied, transparency is put on white, an animation gives its first frame.
@@ -46,16 +52,21 @@ def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Args:
         data: the file.
         max_pixels: width times height that is refused before decoding when exceeded.
+        least_px: where no more is wanted, a JPEG's decoder may leave out details, down to twice
+            that side; None for all that is there.
 
     Returns:
-        (H, W, 3) uint8 RGB.
+        The picture, decoded, in RGB; ``info`` is what the file says of it.
 
     Raises:
         InvalidImage: another format, too large, or damaged.
     """
     image = _open(data, max_pixels)
     try:
+        if least_px is not None:
+            image.draft("RGB", (2 * least_px, 2 * least_px))
         image.load()
+        info = {key: value for key, value in image.info.items() if key != "transparency"}
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it
             wide = np.asarray(image).astype(np.float32)
@@ -64,7 +75,9 @@ def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, "white")
             image = Image.alpha_composite(white, image)
-        return np.array(image.convert("RGB"))
+        picture = image if image.mode == "RGB" else image.convert("RGB")
+        picture.info = info
+        return picture
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise InvalidImage("The picture is damaged or cut short.", "init_image") from None
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from pipelines.errors import InvalidImage
-from pipelines.images import MAX_BYTES, crop_square, fit_square, load_image, resize
+from pipelines.images import MAX_BYTES, crop_square, fit_square, load_image, open_image, resize
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -110,6 +111,25 @@ def test_transparency_is_put_on_white() -> None:
     palette.putpixel((1, 0), 1)
     assert load_image(encoded(palette, transparency=1)).tolist() == [
         [[10, 20, 30], [255, 255, 255]]]
+
+
+def test_a_large_jpeg_may_be_decoded_small() -> None:
+    image = gradient().resize((1600, 1200))
+    file = encoded(image, "JPEG", quality=95)
+    small = open_image(file, least_px=96)
+    assert small.size == (400, 300), "a quarter, which is still more than 192"
+    whole = np.asarray(image.resize(small.size)).astype(int)
+    assert abs(np.asarray(small).astype(int) - whole).mean() < 3
+    assert open_image(file).size == image.size
+
+
+def test_what_a_file_says_of_its_picture_is_kept() -> None:
+    facts = PngInfo()
+    facts.add_text("easel", "{}")
+    for mode in ("RGB", "RGBA", "P", "L"):
+        opened = open_image(encoded(gradient().convert(mode), pnginfo=facts))
+        assert opened.mode == "RGB"
+        assert opened.info["easel"] == "{}", mode
 
 
 def test_sixteen_bit_grey_keeps_its_range() -> None:
