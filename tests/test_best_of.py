@@ -84,7 +84,7 @@ def test_wrong_numbers_are_refused(backend: LocalBackend, drawn: Any) -> None:
 
 
 def test_stop_keeps_the_best_so_far(backend: LocalBackend) -> None:
-    stream = stream_best(backend, backend.registry, request(steps=40, pause_s=0.01), 40, "job")
+    stream = stream_best(backend, backend.registry, request(steps=40, pause_s=0.04), 40, "job")
     seen = []
     for event in stream:
         seen.append(event)
