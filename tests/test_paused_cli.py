@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,21 +12,14 @@ from pipelines.images import load_image
 from pipelines.metadata import read_png
 from pipelines.model_cache import ModelCache
 from serving.paused_runs import PausedRuns
-from tests.paused_server import Server
-from tests.small_models import small_cache
+from tests.paused_server import Server, cache
 
+__all__ = ["cache"]
 OPTIONS = [part for name in ("num_cutouts=1", "iterations=4", "precision=float32",
                              "preview_every=1") for part in ("--option", name)]
 DRAW = ["a red apple", "--pipeline", "vqgan_clip", "--num-images", "1", "--seed", "5", *OPTIONS]
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def cache() -> Iterator[ModelCache]:
-    built = small_cache()
-    yield built
-    built.close()
 
 
 @pytest.fixture

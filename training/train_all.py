@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from training.loop import RUNS_DIR
@@ -102,9 +103,9 @@ class Schedule:
         run("bank", "make_bank", "--count", str(BANK_PICTURES))
         self.until_the_end("clip-ranker", "train_clip")
 
-    def _guarded(self, train: object) -> None:
+    def _guarded(self, train: Callable[[], None]) -> None:
         try:
-            train()  # type: ignore[operator]
+            train()
         except BaseException as error:
             self.failures.append(error)
             print(error, flush=True)

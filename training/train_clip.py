@@ -253,7 +253,7 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     encode_text = compiled(clip.encode_text, config)
     batches = prefetched(
         lambda i: (pairs.plan(i), drafts.plan(i) if drafts else None),
-        lambda plan: (pairs.draw(plan[0]), drafts.draw(plan[1]) if drafts else None),
+        lambda plan: (pairs.draw(plan[0]), drafts.draw(plan[1]) if drafts and plan[1] else None),
         loop.step, config.get("workers", 0))
     white = torch.ones(1, 3, pairs.size_px, pairs.size_px, device=loop.device)
     for step in loop.steps():

@@ -14,6 +14,7 @@ section 2.1; guidance: Ho and Salimans, "Classifier-Free Diffusion Guidance" (20
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from training.loop import Loop, due, parse_arguments
 from training.train_dalle import SAMPLE_PROMPTS, load_vqgan
 from training.unclip_data import EmbeddedScenes, flow_loss, flow_times, load_clip
 
-Plan = tuple[list[int], int, list[str], list[str]]
+Plan = tuple[list[int], int, list[str], Sequence[str]]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 

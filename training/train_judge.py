@@ -82,7 +82,7 @@ def train(config: dict[str, Any], weights_path: Path = WEIGHTS_PATH) -> dict[str
     if config.get("compile"):
         judge.compile(dynamic=False)
     data = JudgeData(config, world, loop.folder)
-    batches = prefetched(data.batch, loop.step)
+    batches = prefetched(lambda step: step, data.batch, loop.step)
     for _ in loop.steps():
         pictures, truth = next(batches)
         truth = Targets(**{k: v.to(loop.device) for k, v in vars(truth).items()})
