@@ -19,7 +19,7 @@ from pipelines.model_cache import ModelCache
 from pipelines.models import vqgan
 from pipelines.weights import CatalogueLoader, file_sha256, is_complete
 from tests.hub_server import Hub, Repository, serve_hub
-from tests.test_weights import VQGAN_CONFIG
+from tests.weight_folders import VQGAN_CONFIG
 from training.export import export
 
 COMMIT, LATER = "a" * 40, "b" * 40

@@ -22,7 +22,7 @@ from tests.hub_server import Hub, Repository, serve_hub
 from tests.noise import linear_cache
 from tests.served import App
 from tests.test_browser import ARGUMENTS, CHROMIUM
-from tests.test_weights import VQGAN_CONFIG, entry
+from tests.weight_folders import VQGAN_CONFIG, entry
 from training.export import export
 from ui.models_render import render_models
 from ui.tabs.models import perform

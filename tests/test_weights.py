@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.checkpoints.catalogue import CATALOGUE_PATH, Catalogue, CatalogueEntry, ModelFile
+from pipelines.checkpoints.catalogue import Catalogue
 from pipelines.checkpoints.loaders import read_checkpoint
 from pipelines.checkpoints.pins import Pins
 from pipelines.commands.weights import app, main
 from pipelines.errors import OutOfMemory, WeightsError
 from pipelines.model_cache import ModelCache, measured_bytes
-from pipelines.models import clip, transformer, vqgan
+from pipelines.models import clip, vqgan
 from pipelines.weights import (
     CatalogueLoader,
     Verifier,
@@ -26,38 +26,10 @@ from pipelines.weights import (
     pinned,
     stored_bytes,
 )
+from tests.weight_folders import CLIP_CONFIG, VQGAN_CONFIG, catalogue
 from training.export import export
 
-VQGAN_CONFIG = {"resolution": 32, "ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1,
-                "attn_resolutions": [], "z_channels": 8, "embed_dim": 8, "n_embed": 16}
-CLIP_CONFIG = {"embed_dim": 16,
-               "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1,
-                              "head_width": 16},
-               "text_cfg": {"context_length": 32, "vocab_size": 64, "width": 32, "layers": 1,
-                            "heads": 2}}
-DALLE_CONFIG = {"text_vocab_size": 64, "text_length": 8, "codebook_size": 16, "grid": 4,
-                "dim": 32, "depth": 1, "heads": 2, "code_dim": 8, "head_dim": 24}
-
-
-def entry(model_id: str, family: str, **pins: str) -> CatalogueEntry:
-    """A catalogue entry of the two usual files."""
-    files = tuple(ModelFile(name=name, sha256=pins.get(name.partition(".")[0]))
-                  for name in ("config.json", "model.safetensors"))
-    return CatalogueEntry.model_validate({
-        "id": model_id, "title": "test model", "family": family, "licence": "Apache-2.0",
-        "source": "made by a test", "files": files})
-
-
-@pytest.fixture
-def catalogue(tmp_path: Path) -> Catalogue:
-    """Three small models with random weights, on disk, not pinned."""
-    for name, build, architecture, config in (
-            ("vqgan", vqgan.build, "vqgan", VQGAN_CONFIG),
-            ("clip", clip.build, "clip", CLIP_CONFIG),
-            ("dalle", transformer.build, "dalle", DALLE_CONFIG)):
-        export(build(config), name, architecture, config, "A test.", tmp_path)
-    return Catalogue(tuple(entry(f"embedded/{name}", name) for name in ("vqgan", "clip", "dalle")),
-                     tmp_path)
+__all__ = ["catalogue"]
 
 
 def refusal(catalogue: Catalogue, name: str = "vqgan") -> str:
@@ -233,26 +205,6 @@ def test_traversal_in_a_model_id(catalogue: Catalogue, model_id: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("line", [
-    'id = "../x"', 'id = "embedded/x"\nunheard_of = 1', 'id = "embedded/x"\nfamily = "other"',
-    'id = "embedded/x"\nfiles = [{name = "../../x"}]',
-    'id = "embedded/x"\nfiles = [{name = "x", sha256 = "short"}]', "id = ", "id = 5",
-])
-def test_a_wrong_catalogue(tmp_path: Path, line: str) -> None:
-    fields = {"title": "t", "family": "clip", "licence": "MIT", "source": "s", "files": []}
-    rest = [f"{key} = {json.dumps(value)}" for key, value in fields.items()
-            if f"\n{key} =" not in f"\n{line}"]
-    path = tmp_path / "catalogue.toml"
-    path.write_text("\n".join(["[[models]]", line, *rest]))
-    with pytest.raises(WeightsError, match=r"^The catalogue catalogue.toml "):
-        Catalogue.load(path)
-
-
-def test_two_models_of_one_id_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="two models"):
-        Catalogue((entry("embedded/a", "clip"), entry("embedded/a", "clip")), tmp_path)
-
-
 def test_pin_writes_what_verify_checks(catalogue: Catalogue, tmp_path: Path,
                                        capsys: pytest.CaptureFixture[str],
                                        monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,84 +242,12 @@ def test_fingerprint_is_that_of_the_loaded_file(catalogue: Catalogue) -> None:
     assert cache.fingerprints(["embedded/vqgan"]) == {"embedded/vqgan": expected}
 
 
-def test_the_shipped_catalogue_is_valid() -> None:
-    catalogue = Catalogue.load()
-    assert CATALOGUE_PATH.is_file()
-    assert {e.id for e in catalogue} >= {"embedded/vqgan", "embedded/clip-guide",
-                                         "embedded/clip-ranker", "embedded/dalle"}
-
-
 @pytest.mark.weights
 def test_the_shipped_weights_are_pinned_and_load() -> None:
     catalogue = Catalogue.load()
     for model in (m for m in catalogue if m.repository is None):
         assert all(file.sha256 for file in model.files), f"{model.id} is not pinned"
         load_model(catalogue, model)
-
-
-USER_ENTRY = {"id": "me/mine", "title": "mine", "family": "vqgan", "licence": "MIT",
-              "source": "a test", "path": "mine", "files": [{"name": "config.json"},
-                                                            {"name": "model.safetensors"}]}
-
-
-def user_catalogue(folder: Path, *entries: dict[str, object]) -> Path:
-    """A user's catalogue file of these entries."""
-    def table(entry: dict[str, object]) -> str:
-        lines = [f"{key} = {json.dumps(value)}" for key, value in entry.items() if key != "files"]
-        files = entry.get("files", [])
-        assert isinstance(files, list)
-        return "\n".join(["[[models]]", *lines, *(
-            f'[[models.files]]\nname = "{file["name"]}"' for file in files)])
-
-    path = folder / "catalogue.toml"
-    path.write_text("\n".join(table(entry) for entry in entries))
-    return path
-
-
-def test_a_users_own_model_loads_from_a_path_beside_the_file(catalogue: Catalogue) -> None:
-    folder = catalogue.weights_dir
-    export(vqgan.build(VQGAN_CONFIG), "mine", "vqgan", VQGAN_CONFIG, "A test.", folder)
-    catalogue.add_user_entries(user_catalogue(folder, USER_ENTRY))
-    assert catalogue.faults == ()
-    assert isinstance(load_model(catalogue, catalogue.get("me/mine")), vqgan.VQGAN)
-    (folder / "mine" / "config.json").unlink()
-    with pytest.raises(WeightsError, match=r"^The file config.json of the model me/mine is not"):
-        load_model(catalogue, catalogue.get("me/mine"))
-
-
-@pytest.mark.parametrize(("change", "words"), [
-    ({"id": "../../evil"}, "'../../evil' is not of the form"),
-    ({"id": "embedded/vqgan"}, "names with embedded/ are Easel's own"),
-    ({"files": [{"name": "../x"}]}, "'../x' is not of the form"),
-    ({"licence": "free for all"}, "'free for all' is not a licence that Easel knows"),
-    ({"licence": "LicenseRef-"}, "not a licence that Easel knows"),
-    ({"path": "x", "repository": "a/b"}, "a path or a repository, not both"),
-    ({"path": None}, "neither a path nor a repository"),
-    ({"repository": "../b", "path": None}, "'../b' is not of the form"),
-    ({"revision": "main"}, "a revision needs a repository"),
-    ({"id": "me/good"}, "two models called me/good"),
-])
-def test_a_wrong_entry_of_a_user_is_told_and_the_rest_goes_on(
-        catalogue: Catalogue, change: dict[str, object], words: str) -> None:
-    wrong = {key: value for key, value in {**USER_ENTRY, **change}.items() if value is not None}
-    good = {**USER_ENTRY, "id": "me/good", "licence": "LicenseRef-mine"}
-    catalogue.add_user_entries(user_catalogue(catalogue.weights_dir, good, wrong))
-    (fault,) = catalogue.faults
-    assert words in fault
-    assert fault.endswith(".")
-    assert "\n" not in fault
-    assert [e.id for e in catalogue][-1] == "me/good"
-    load_model(catalogue, catalogue.get("embedded/vqgan"))
-
-
-@pytest.mark.parametrize("text", ["models = 5", "models = [5]", "[[", "\0"])
-def test_a_users_file_that_is_no_catalogue(catalogue: Catalogue, text: str) -> None:
-    path = catalogue.weights_dir / "catalogue.toml"
-    path.write_text(text)
-    catalogue.add_user_entries(path)
-    assert len(catalogue.faults) == 1
-    assert "catalogue.toml" in catalogue.faults[0]
-    load_model(catalogue, catalogue.get("embedded/vqgan"))
 
 
 def test_a_pytorch_file_that_runs_code_is_refused(tmp_path: Path,
