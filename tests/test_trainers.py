@@ -22,6 +22,7 @@ from training.attack import PictureLoss
 from training.data import World, prefetched
 from training.export import export
 from training.loop import Loop
+from training.pairs import Bank, Pairs, labels_of
 from training.world.hard_negatives import other_medium
 from training.world.scenes import MEDIA
 
@@ -44,7 +45,7 @@ def entry(family: str) -> CatalogueEntry:
 def test_a_clip_learns_one_batch_by_heart() -> None:
     torch.manual_seed(0)
     clip = build(CLIP_RUN["model"])
-    batch = train_clip.Pairs(CLIP_RUN, World(), train_clip.Bank(Path("none"))).batch(0)
+    batch = Pairs(CLIP_RUN, World(), Bank(Path("none"))).batch(0)
     pictures, ids, labels = batch
     assert pictures.shape == (5, 3, 32, 32)
     optimizer = torch.optim.AdamW(clip.parameters(), 2e-3)
@@ -63,7 +64,7 @@ def test_a_clip_learns_one_batch_by_heart() -> None:
 def test_captions_have_as_many_hard_negatives_as_are_asked_for() -> None:
     changes = {"negatives": 3, "other_media": 1.0, "in_medium": 1.0, "batch_size": 6,
                "kinds": {"single": 1.0}}
-    pairs = train_clip.Pairs(CLIP_RUN | changes, World(), train_clip.Bank(Path("none")))
+    pairs = Pairs(CLIP_RUN | changes, World(), Bank(Path("none")))
     pictures, ids, labels = pairs.batch(0)
     assert len(ids) == 6 + 3 * 6
     assert labels.shape == (len(pictures), len(ids))
@@ -83,19 +84,19 @@ def test_captions_have_as_many_hard_negatives_as_are_asked_for() -> None:
 def test_pictures_are_compared_within_their_group_and_never_with_the_same_words() -> None:
     said = torch.tensor([[1, 5], [1, 6], [1, 5], [1, 7]])  # the third says what the first says
     wrong = torch.tensor([[1, 8], [1, 9], [1, 8], [1, 5]])
-    labels = train_clip.labels_of(torch.cat([said, wrong]), 4, 1, group=2)
+    labels = labels_of(torch.cat([said, wrong]), 4, 1, group=2)
     assert labels.tolist() == [
         [1, -1, 0, 0, -1, -1, 0, 0],
         [-1, 1, 0, 0, -1, -1, 0, 0],
         [0, 0, 1, -1, 0, 0, -1, 0],  # the last one's hard negative is true of it
         [0, 0, -1, 1, 0, 0, -1, -1],
         [-1] * 8]  # nothing is true of a picture that shows nothing
-    together = train_clip.labels_of(said, 4, 0, group=4)
+    together = labels_of(said, 4, 0, group=4)
     assert together[0].tolist() == [1, -1, 0, -1]
 
 
 def test_processes_plan_the_same_batches() -> None:
-    pairs = train_clip.Pairs(CLIP_RUN, World(), train_clip.Bank(Path("none")))
+    pairs = Pairs(CLIP_RUN, World(), Bank(Path("none")))
     made = prefetched(pairs.plan, pairs.draw, 3, workers=2)
     for step in range(3, 6):
         pictures, ids, labels = next(made)
