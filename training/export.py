@@ -78,17 +78,24 @@ def export_diffusers(
     return target
 
 
-def load_exported(model: nn.Module, path: Path) -> None:
+def load_exported(model: nn.Module, path: Path, optional: str | None = None) -> None:
     """Set a model's weights to those that ``export`` or ``export_diffusers`` wrote.
 
     Args:
         model: in float32.
         path: the safetensors file, in 16 or 8 bits.
+        optional: how the names of a part begin that only one of model and file may have; the
+            model's stays as it is then, the file's is left out.
 
     Raises:
         RuntimeError: The file is of a model of another shape.
     """
-    model.load_state_dict({k: v.float() for k, v in from_int8(load_file(path)).items()})
+    weights = {k: v.float() for k, v in from_int8(load_file(path)).items()}
+    if optional is not None:
+        own = model.state_dict()
+        weights = ({k: v for k, v in own.items() if k.startswith(optional)}
+                   | {k: v for k, v in weights.items() if k in own or not k.startswith(optional)})
+    model.load_state_dict(weights)
 
 
 @torch.no_grad()

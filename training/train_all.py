@@ -19,7 +19,7 @@ from pathlib import Path
 
 from training.loop import RUNS_DIR
 
-VQGAN_MINUTES, GUIDE_MINUTES, PRIOR_MINUTES = 4.0, 5.5, 8.0
+VQGAN_MINUTES, GUIDE_MINUTES, CELLS_MINUTES, PRIOR_MINUTES = 4.0, 3.0, 3.0, 7.0
 # Of the decoder of the VQGAN alone, on pictures that are put together from codes of parts.
 PARTS_MINUTES, UPSCALER_MINUTES = 4.0, 1.2
 DALLE_SCENES, DECODER_SCENES, BANK_PICTURES = 480_000, 320_000, 19_200
@@ -75,10 +75,11 @@ class Schedule:
         run("upscaler", "train_upscaler", "--set", f"minutes={UPSCALER_MINUTES}")
 
     def train_guide(self) -> None:
-        """The guide, then the prior of its embeddings."""
+        """The guide, its cell tower, then the prior of its embeddings."""
         config = Path(__file__).parent / "configs" / "clip_guide.toml"
         run("clip-guide", "train_clip", "--config", str(config), "--set",
             f"minutes={GUIDE_MINUTES}")
+        run("cells", "train_cells", "--set", f"minutes={CELLS_MINUTES}")
         self.guide.set()
         self.until_the_end("prior", "train_prior", PRIOR_MINUTES)
 

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipelines.models.cell_text import CellCLIP
+
 Tokenizer = Callable[..., Tensor]
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -96,14 +98,16 @@ def build(config: Mapping[str, Any]) -> open_clip.CLIP:
 
     Args:
         config: ``embed_dim``, ``vision_cfg``, ``text_cfg`` and the optional ``init_logit_bias``,
-            exactly as in open_clip's JSON files.
+            exactly as in open_clip's JSON files; and the optional ``cells``, the shape of a
+            ``pipelines.models.cell_text.CellTower``.
     """
-    return open_clip.CLIP(
-        embed_dim=config["embed_dim"],
-        vision_cfg=config["vision_cfg"],
-        text_cfg=config["text_cfg"],
-        init_logit_bias=config.get("init_logit_bias"),
-    )
+    fields = {
+        "embed_dim": config["embed_dim"],
+        "vision_cfg": config["vision_cfg"],
+        "text_cfg": config["text_cfg"],
+        "init_logit_bias": config.get("init_logit_bias"),
+    }
+    return CellCLIP(config["cells"], **fields) if "cells" in config else open_clip.CLIP(**fields)
 
 
 def image_size(config: Mapping[str, Any]) -> int:
