@@ -13,7 +13,7 @@ from torch import Tensor
 from pipelines.vocabulary import Vocabulary
 from training.data import World
 from training.denoise import unfinished
-from training.world.scenes import Scene
+from training.world.scenes import COCO_WEIGHT, Scene
 from training.world.usual import usual
 
 Drawn = tuple[Tensor, Tensor]
@@ -27,7 +27,8 @@ class Drafts:
 
     Args:
         config: with ``recall``: finished pictures in a step; ``denoise``: pictures taken back in a
-            step; ``denoise_kinds``: shares of kinds of scene; ``coloured`` as ``SceneSampler``.
+            step; ``denoise_kinds``: shares of kinds of scene; ``coloured`` as ``SceneSampler``;
+            ``coco``: weight of the things of COCO, where it is not that of ``SceneSampler``.
         world: what is drawn.
         size_px: side of the pictures that the guide sees.
     """
@@ -36,8 +37,10 @@ class Drafts:
         self.seed, self.size_px = config["seed"], size_px
         self.count, self.recall = config.get("denoise", 0), config.get("recall", 0)
         self.world, self.vocabulary = world, Vocabulary.load()
+        rarer = config.get("coco", COCO_WEIGHT) / COCO_WEIGHT
+        weights = {c.id: rarer for c in world.concepts if c.coco}
         self.unfinished, self.recalled = (
-            world.sampler(config["split"] + part, kinds=config["denoise_kinds"],
+            world.sampler(config["split"] + part, kinds=config["denoise_kinds"], weights=weights,
                           coloured=config.get("coloured", 0.4))
             for part in ("-unfinished", "-recall"))
 

@@ -114,21 +114,21 @@ def write(loop: Loop[CellCLIP], world: World, config: dict[str, Any], recalled: 
           ) -> dict[str, float]:
     """Evaluate the averaged weights, export them and say in the card what the tower brings."""
     figures = evaluate(wrap(loop.ema.eval(), config), world)
+    millions = sum(p.numel() for p in loop.ema.cells.parameters()) / 1e6
     text = (FOLDER / "README.md").read_text().split("\n## Cell tower")[0].strip()
     card = f"""{text}
 
 ## Cell tower
 
 Behind the text tower each cell of the picture asks the caption what it shows
-(`pipelines/models/cell_text.py`), {sum(p.numel() for p in loop.ema.cells.parameters()) / 1e6:.1f} M
-parameters.
+(`pipelines/models/cell_text.py`), {millions:.1f} M parameters.
 
 - Command: `python -m training.train_cells`
 - Captions seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
 - Cosine between what captions ask of a plain field and what is missing there, on unseen scenes:
   {recalled["with"]:.3f}, without the tower {recalled["without"]:.3f}
-- Right caption of 2 hard ones: {figures["hard_pairs"]:.3f}; of 100 random ones:
-  {figures["top1_of_100"]:.3f}
+- Right caption of 2 hard ones: {figures["hard_pairs"]:.3f}
+- Right caption of 100 random ones: {figures["top1_of_100"]:.3f}
 """
     export(loop.ema, config["name"], "clip", config["model"], card, int8=config.get("int8", False))
     print(f"{config['name']}: {recalled} {figures}; weights exported", flush=True)
