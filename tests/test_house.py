@@ -196,3 +196,10 @@ def test_importing_the_app_starts_nothing(repository: Path) -> None:
             "assert threading.active_count() == 1, threading.enumerate()\n"
             "assert 'torch' not in sys.modules, 'importing app loads torch'\n")
     subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)
+
+
+def test_the_embedded_weights_stay_small() -> None:
+    sizes = {path: path.stat().st_size for path in WEIGHTS.rglob("*.safetensors")}
+    assert len(sizes) > 5
+    assert max(sizes.values()) < 48_000_000, sizes
+    assert sum(sizes.values()) < 120_000_000, sum(sizes.values())
