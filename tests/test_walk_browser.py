@@ -106,10 +106,10 @@ def test_a_walk_is_seen_as_strip_and_video(open_page: Open, loader: HeldLoader,
         stage.get_by_text(strings.WALK_SAVE_VIDEO).click()
     assert saved.value.suggested_filename == "walk.mp4"
 
-    picture = tmp_path / "red.png"
+    picture = tmp_path / "evening.png"
     picture.write_bytes(png())
     page.locator("#walk-end-picture input[type=file]").set_input_files(picture)
-    expect(page.locator("#walk-end-picture")).to_contain_text("red")
+    expect(page.locator("#walk-end-picture")).to_contain_text("evening")
     go.click()
     expect(stage.get_by_alt_text("From “a red apple” to a picture").first).to_be_visible()
     expect(stage.locator("video")).to_be_visible()
