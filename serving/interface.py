@@ -11,7 +11,8 @@ from pipelines.events import Event, Preview, Progress
 from pipelines.features import Features
 from pipelines.request import Request
 from serving.jobs import RunEvent
-from serving.paused_runs import Continuation, PausedRuns
+from serving.paused_runs import PausedRuns
+from serving.run_keeper import Continuation
 
 if TYPE_CHECKING:
     from pipelines.walk import Walk

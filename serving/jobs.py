@@ -12,7 +12,7 @@ from pipelines.errors import Cancelled, EaselError
 from pipelines.events import Event, Preview, Progress
 
 if TYPE_CHECKING:
-    from serving.paused_runs import RunKeeper
+    from serving.run_keeper import RunKeeper
 
 
 @dataclass(frozen=True)

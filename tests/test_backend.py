@@ -200,7 +200,7 @@ def test_a_full_queue_says_so_and_empties(backend: LocalBackend) -> None:
     running = start(backend, "running", steps=10_000, step_s=0.01)
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(lambda: list(backend.stream(request()))) for _ in range(2)]
-        until(lambda: len(backend._jobs) == 3)
+        until(lambda: sum(backend.queue()) == 3)
         with pytest.raises(Busy, match=r"^The queue is full, 2 jobs are waiting: try again"):
             next(backend.stream(request()))
         running.close()
@@ -217,7 +217,7 @@ def test_ranking_waits_its_turn(pipeline: NoisePipeline) -> None:
     running = start(backend, "running", steps=10_000, step_s=0.01)
     with ThreadPoolExecutor(1) as pool:
         ranking = pool.submit(backend.rank, pictures, ["a cat", "snow"])
-        until(lambda: len(backend._jobs) == 2)
+        until(lambda: sum(backend.queue()) == 2)
         with pytest.raises(Busy, match="queue is full"):
             backend.rank(pictures, ["a cat"])
         assert not ranking.done(), "a run has the device"
@@ -291,7 +291,7 @@ def test_readers_may_change_threads(backend: LocalBackend) -> None:
 @pytest.mark.parametrize("fault", ["error", "silence"])
 def test_unexpected_errors_become_a_sentence(
         backend: LocalBackend, fault: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR, "serving.backend"), \
+    with caplog.at_level(logging.ERROR, "serving.turns"), \
             pytest.raises(EaselError) as caught:
         list(backend.stream(request(fault=fault), "job-7"))
     assert str(caught.value) == ("Something went wrong inside Easel; the server's log has the "
@@ -342,7 +342,7 @@ def test_a_job_id_is_used_once_at_a_time(backend: LocalBackend) -> None:
     with pytest.raises(InvalidRequest, match="on its way already"):
         next(backend.stream(request(), "job"))
     running.close()
-    until(lambda: not backend._jobs)
+    until(lambda: backend.jobs.find("job") is None)
     result_of(list(backend.stream(request(), "job")))
 
 

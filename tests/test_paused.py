@@ -104,10 +104,10 @@ def test_the_embedded_models_go_on_with_the_same_bits(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-import serving.paused_runs as paused_runs
+import serving.run_keeper as run_keeper
 from tests.small_models import small_cache
 from tests.paused_server import FIELDS, ME, Server
-paused_runs.SAVE_EVERY_S = 0.0
+run_keeper.SAVE_EVERY_S = 0.0
 server = Server(Path(sys.argv[1]), small_cache())
 for event in server.backend.stream(FIELDS | {"options": FIELDS["options"] | {"iterations": 900}},
                                    owner=ME):

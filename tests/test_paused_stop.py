@@ -43,7 +43,7 @@ def test_pause_acts_within_a_step(server: Server) -> None:
     asked: list[int] = []
 
     def pause() -> None:
-        job = server.backend._jobs["job"]
+        job = server.backend.jobs.find("job")
         server.backend.pause("job")
         asked.append(job.progress.step)
 
@@ -68,7 +68,7 @@ def test_stop_wins_over_pause(server: Server) -> None:
 
 
 def test_a_stopped_run_leaves_no_state(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.paused_runs.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("serving.run_keeper.SAVE_EVERY_S", 0.0)
     seen: list[bool] = []
 
     def stop() -> None:

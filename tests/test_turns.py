@@ -142,7 +142,7 @@ def test_one_is_stopped_and_the_others_go_on(backend: LocalBackend) -> None:
     assert isinstance(whole, Result)
     assert kept.metadata["stopped"] is True
     assert "stopped" not in whole.metadata
-    assert not backend._jobs
+    assert backend.queue() == (0, 0)
 
 
 def test_a_waiting_run_of_a_comparison_can_be_stopped(backend: LocalBackend,
@@ -199,7 +199,7 @@ def test_a_reader_that_leaves_ends_all_runs(backend: LocalBackend, noise: NoiseP
         if isinstance(event.event, Preview):
             break
     events.close()
-    until(lambda: not backend._jobs and not backend._groups)
+    until(lambda: not backend.jobs._jobs and not backend.jobs._groups)
     assert noise.closed == 3
     assert backend.cache.stats().models[0].leases == 0
 

@@ -16,7 +16,7 @@ from pipelines.events import Event, Preview, Progress, Result
 from pipelines.request import Request, resolve_seed, validate
 from pipelines.video import Film
 from serving.best_of import stream_best
-from serving.paused_runs import Continuation
+from serving.run_keeper import Continuation
 from ui import strings
 from ui.jobs import Run
 from ui.language import say
