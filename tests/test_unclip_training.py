@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pipelines.checkpoints.catalogue import CatalogueEntry
 from pipelines.checkpoints.loaders import loader
 from pipelines.errors import WeightsError
 from pipelines.models.unclip import UnclipDecoder, UnclipPrior, build_decoder, build_prior
 from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR, SmallLoader
+from training import train_decoder, unclip_data
 from training.data import World
-from training.export import export_diffusers
+from training.export import WEIGHTS_DIR, export_diffusers
 from training.loop import Loop, load_config
 from training.train_decoder import draw, image_condition
 from training.train_prior import Batches, initialised, sample
@@ -181,6 +184,26 @@ def test_nothing_told_stays_nothing() -> None:
     assert states.shape[1] == visible.shape[1] == 5
     assert visible[0].all()
     assert not visible[1, 3:].any()
+
+
+def test_a_run_goes_on_from_the_decoder_that_ships(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
+    monkeypatch.setattr(train_decoder, "Loop", partial(Loop, runs_dir=tmp_path))
+    monkeypatch.setattr(train_decoder, "export_diffusers",
+                        partial(export_diffusers, folder=tmp_path))
+    for name in ("sample_grid", "evaluate"):  # 128 scenes and 16 pictures
+        monkeypatch.setattr(train_decoder, name, lambda *_: 0.1)
+    monkeypatch.setattr(unclip_data, "RUNS_DIR", tmp_path)
+    small = {"from_shipped": True, "split": "train-test", "minutes": 1e-9, "batch_size": 2,
+             "chunk": 4, "lr": 1e-9, "muon_lr": 1e-9, "weight_decay": 0.0, "threads": 0}
+    config = load_config(repository / "training" / "configs" / "decoder.toml", [])
+    train_decoder.train(config | small)
+    for part in ("unet", "caption_encoder"):
+        name = f"{part}/diffusion_pytorch_model.safetensors"
+        made = load_file(tmp_path / "unclip-decoder" / name)
+        begun = load_file(WEIGHTS_DIR / "unclip-decoder" / name)
+        assert all(torch.allclose(made[key].float(), value.float(), atol=1e-4)
+                   for key, value in begun.items()), "the embeddings' statistics among them"
 
 
 @pytest.mark.parametrize("name", ["decoder", "prior"])

@@ -27,8 +27,9 @@ class Drafts:
 
     Args:
         config: with ``recall``: finished pictures in a step; ``denoise``: pictures taken back in a
-            step; ``denoise_kinds``: shares of kinds of scene; ``coloured`` as ``SceneSampler``;
-            ``coco``: weight of the things of COCO, where it is not that of ``SceneSampler``.
+            step; ``denoise_kinds``: shares of kinds of scene; ``coloured`` and ``in_place`` as
+            ``SceneSampler``; ``coco``: weight of the things of COCO, where it is not that of
+            ``SceneSampler``.
         world: what is drawn.
         size_px: side of the pictures that the guide sees.
     """
@@ -41,7 +42,8 @@ class Drafts:
         weights = {c.id: rarer for c in world.concepts if c.coco}
         self.unfinished, self.recalled = (
             world.sampler(config["split"] + part, kinds=config["denoise_kinds"], weights=weights,
-                          coloured=config.get("coloured", 0.4))
+                          coloured=config.get("coloured", 0.4),
+                          in_place=config.get("in_place", 0.22))
             for part in ("-unfinished", "-recall"))
 
     def plan(self, step: int) -> Plan:

@@ -6,7 +6,8 @@ either alone and can be guided; or the caption and its own embedding, which the 
 more than a true picture's. Most scenes are as is usual (``training.world.usual``), so that this
 embedding has things where the picture has them. After the CLIP was trained again the same command
 goes on, with more minutes, from the checkpoint: the caption's part stays, the embedding's is
-learned anew.
+learned anew. With ``from_shipped`` a run begins at the weights that ship, whose CLIP had the same
+picture tower.
 
 Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022),
 section 2.1; guidance: Ho and Salimans, "Classifier-Free Diffusion Guidance" (2022), section 3.
@@ -27,7 +28,7 @@ from pipelines.models.unclip import UnclipDecoder, build_decoder
 from pipelines.models.vqgan import VQGAN
 from pipelines.vocabulary import Vocabulary
 from training.data import World, prefetched
-from training.export import export_diffusers
+from training.export import WEIGHTS_DIR, export_diffusers, load_exported
 from training.loop import Loop, due, parse_arguments
 from training.train_dalle import SAMPLE_PROMPTS, load_vqgan
 from training.unclip_data import EmbeddedScenes, flow_loss, flow_times, load_clip
@@ -136,6 +137,10 @@ def train(config: dict[str, Any]) -> float:
     torch.manual_seed(config["seed"])
     model = build_decoder(config)
     model.caption_encoder.initialise()
+    if config.get("from_shipped"):
+        for part in ("unet", "caption_encoder"):
+            load_exported(getattr(model, part), WEIGHTS_DIR / "unclip-decoder" / part
+                          / "diffusion_pytorch_model.safetensors")
     # Attention written out: its backward pass is much cheaper on a CPU than the fused kernel's.
     if not torch.cuda.is_available():
         model.unet.set_attn_processor(AttnProcessor())
@@ -143,12 +148,12 @@ def train(config: dict[str, Any]) -> float:
     world, vqgan = World(loop.device), load_vqgan().to(loop.device)
     clip, fingerprint = load_clip()
     scenes = EmbeddedScenes(config, world, vqgan, clip.to(loop.device), fingerprint)
-    if loop.extra.get("clip") != fingerprint:
+    if loop.extra.get("clip") != fingerprint and not config.get("from_shipped"):
         while len(scenes) < min(1024, 8 * config["chunk"]):
             scenes.grow()
         for each in (loop.model, loop.ema):
             set_statistics(each, scenes)
-        loop.extra["clip"] = fingerprint
+    loop.extra["clip"] = fingerprint
     if config.get("compile"):
         # Block by block: the whole network takes minutes to compile.
         loop.model.unet.compile_repeated_blocks(dynamic=False)

@@ -201,6 +201,7 @@ class SceneSampler:
         kinds: relative frequency by kind of scene, where it differs from ``KIND_WEIGHTS``.
         coloured: share of the objects which can be painted whose colour is stated, in [0, 1].
         in_medium: share of the scenes in a stated medium, in [0, 1].
+        in_place: share of the scenes in a stated place, in [0, 0.8].
     """
 
     def __init__(
@@ -214,9 +215,10 @@ class SceneSampler:
         kinds: Mapping[str, float] | None = None,
         coloured: float = 0.4,
         in_medium: float = 0.25,
+        in_place: float = 0.22,
     ) -> None:
         self.split, self.jitter, self.held_out = split, jitter, held_out
-        self.coloured, self.in_medium = coloured, in_medium
+        self.coloured, self.in_medium, self.in_place = coloured, in_medium, in_place
         self.by_id = {c.id: c for c in concepts}
         self.ids = list(self.by_id)
         scale = weights or {}
@@ -284,9 +286,9 @@ class SceneSampler:
 
     def _background(self, rng: random.Random) -> tuple[str, bool]:
         draw = rng.random()
-        if draw < 0.22:
+        if draw < self.in_place:
             return rng.choice(PLACES), True
-        if draw < 0.28:
+        if draw < self.in_place + 0.06:
             return rng.choice(COLOURS), True
         # What the caption leaves open is mostly white; the rest teaches the model to vary.
         return ("white" if draw < 0.86 else rng.choice(PLACES)), False
