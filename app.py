@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 def _refuse_arguments(arguments: Sequence[str] | None) -> None:
     """Settings are variables: arguments are refused, and ``--help`` lists the variables."""
-    from pipelines.settings import settings_help
+    from pipelines.core.settings import settings_help
 
     argparse.ArgumentParser(
         prog="app.py", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-    from pipelines.errors import EaselError
-    from ui import launch
+    from easel.ui import launch
+    from pipelines.core.errors import EaselError
 
     try:
         launch.main()

@@ -16,7 +16,7 @@ from benchmarks.cache import cache_figures
 from benchmarks.compose import ComposePlan, compose, tune
 from benchmarks.examples import draw_examples
 from benchmarks.history import PICTURES, history_figures
-from benchmarks.judge_files import load_judge
+from benchmarks.judge.files import load_judge
 from benchmarks.languages import language_figures
 from benchmarks.media import media_figures
 from benchmarks.models import model_figures
@@ -26,11 +26,11 @@ from benchmarks.search import search_figures
 from benchmarks.speed import rounded, speed
 from benchmarks.tasks import TASKS, WORLD_TASK
 from benchmarks.zero_shot import lab_figures, lab_table
-from pipelines.checkpoints.catalogue import EMBEDDED, Catalogue
+from easel.serving.backend import LocalBackend
+from easel.serving.build import build_backend, build_cache
+from pipelines.core.settings import load_settings
+from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue
 from pipelines.registry import Registry, build_registry
-from pipelines.settings import load_settings
-from serving.backend import LocalBackend
-from serving.build import build_backend, build_cache
 
 # What `make bench` runs: VQGAN+CLIP takes seconds a picture, and draws much the same of all seeds.
 PLANS = {
@@ -259,7 +259,7 @@ def peers_command(
         help="Comparisons to make, with commas; the others keep their figures.")] = "",
 ) -> None:
     """Easel's loops beside min-dalle, a plain VQGAN+CLIP script and plain open_clip."""
-    from benchmarks.peers import COMPARISONS, peers  # needs requirements-dev.txt
+    from benchmarks.peers.peers import COMPARISONS, peers  # needs requirements-dev.txt
 
     chosen, path = _names(only) if only else (), RESULTS_DIR / "peers.json"
     if unknown := set(chosen) - COMPARISONS.keys():

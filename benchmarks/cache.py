@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.roofline import machine
-from pipelines.checkpoints.loaders import read_safetensors
-from pipelines.model_cache import ModelCache
-from pipelines.weights import file_sha256
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.formats import read_safetensors
+from pipelines.models.checkpoints.loading import file_sha256
 
 ROUNDS = 9
 MODEL_BYTES = 64 * 2**20

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.controls import render_pools, shuffled_pools
-from benchmarks.judge_files import TrainedJudge, load_judge
+from benchmarks.judge.files import TrainedJudge, load_judge
 from benchmarks.pictures import RUNS_DIR, PictureStore, interleaved
 from benchmarks.results import read_results, write_results
 from benchmarks.scoring import (
@@ -31,14 +31,14 @@ from benchmarks.scoring import (
 from benchmarks.sheets import contact_sheet
 from benchmarks.tasks import TASKS, WORLD_TASK, TaskPrompt, task_prompts, tuning_prompts
 from benchmarks.variations import diversity, variations
-from pipelines.model_cache import ModelCache
+from easel.serving.backend import LocalBackend
+from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip import ClipModel
-from pipelines.prompts import ranking_texts
 from pipelines.registry import Registry
 from pipelines.rerank import RANKER, rank_candidates
-from serving.backend import LocalBackend
+from pipelines.weighted_prompts import ranking_texts
+from pipelines.world.concepts import concepts_by_id
 from training.data import World
-from training.world.concepts import concepts_by_id
 
 VARIES = ("unclip",)  # pipelines that draw variations of a picture
 

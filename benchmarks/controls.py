@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.judge import Verdict, prepare
+from benchmarks.judge.model import Verdict, prepare
 from benchmarks.scoring import Pool, score
 from benchmarks.tasks import TaskPrompt, scene_of
 from pipelines.models.vqgan import VQGAN
-from training.world.concepts import Concept
-from training.world.scenes import Scene
+from pipelines.world.concepts import Concept
+from pipelines.world.scenes import Scene
 
 JudgeFunction = Callable[[Tensor], list[Verdict]]
 RenderFunction = Callable[[Sequence[Scene]], Tensor]

@@ -11,8 +11,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.sheets import contact_sheet
-from pipelines.events import Result
-from serving.backend import Backend
+from easel.serving.backend import Backend
+from pipelines.core.events import Result
 
 EXAMPLES_DIR = Path(__file__).resolve().parents[1] / "assets" / "examples"
 SEED = 2026

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from benchmarks.roofline import machine
-from history.database import Database
-from history.files import FileStore
-from history.records import Filters
-from history.store import History
-from history.tables import Picture, Weights
+from easel.history.database import Database
+from easel.history.files import FileStore
+from easel.history.records import Filters
+from easel.history.store import History
+from easel.history.tables import Picture, Weights
+from easel.ui.history.render import render_gallery
 from pipelines.registry import Registry
-from ui.history_render import render_gallery
 
 PICTURES, REPEATS, BATCH = 10_000, 20, 1000
 TARGET_MS = 200.0

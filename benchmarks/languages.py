@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.compose import ComposePlan, judged, summary, weights_of
-from benchmarks.judge_files import TrainedJudge
+from benchmarks.judge.files import TrainedJudge
 from benchmarks.pictures import PictureStore
 from benchmarks.portuguese import in_portuguese
 from benchmarks.scoring import BOOTSTRAP_ROUNDS, Pool
 from benchmarks.tasks import TASKS, task_prompts
+from easel.serving.backend import LocalBackend
 from pipelines.registry import Registry
 from pipelines.rerank import RANKER
-from serving.backend import LocalBackend
-from training.world.concepts import concepts_by_id
+from pipelines.world.concepts import concepts_by_id
 
 FIGURES = ("tasks", "overall", "pictures")
 

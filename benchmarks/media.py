@@ -17,15 +17,15 @@ from benchmarks.compose import weights_of
 from benchmarks.pictures import PictureStore
 from benchmarks.tasks import TaskPrompt, Wanted, noun
 from benchmarks.zero_shot import concept_scenes, render_uint8
-from pipelines.features import embed_images, embed_texts
+from easel.serving.backend import LocalBackend
 from pipelines.models.clip import ClipModel
+from pipelines.models.features import embed_images, embed_texts
 from pipelines.registry import Registry
 from pipelines.rerank import RANKER
-from serving.backend import LocalBackend
+from pipelines.world.concepts import Concept
+from pipelines.world.grammar import raw_grammar
+from pipelines.world.scenes import MEDIA
 from training.data import World
-from training.world.concepts import Concept
-from training.world.grammar import raw_grammar
-from training.world.scenes import MEDIA
 
 
 def sentence(concept: Concept, medium: str) -> str:

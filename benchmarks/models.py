@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.model_cache import ModelCache
+from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip import ClipModel, no_grad_features
 from pipelines.models.vqgan import VQGAN
+from pipelines.world.captions import caption
+from pipelines.world.hard_negatives import hard_negative
+from pipelines.world.scenes import Scene
 from training.data import World
-from training.world.captions import caption
-from training.world.hard_negatives import hard_negative
-from training.world.scenes import Scene
 
 SPLIT = "bench"
 GROUP = 100  # captions of which one is right

@@ -20,10 +20,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.tasks import TaskPrompt
-from pipelines.events import Result
-from pipelines.request import SEED_COUNT
+from easel.serving.backend import Backend
+from pipelines.core.events import Result
+from pipelines.core.request import SEED_COUNT
 from pipelines.rerank import RANKER
-from serving.backend import Backend
 
 RUNS_DIR = Path(__file__).resolve().parents[1] / "runs" / "compose"
 

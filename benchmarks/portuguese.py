@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from benchmarks.tasks import TaskPrompt, Wanted
-from training.world.concepts import Concept
-from training.world.grammar import raw_grammar
-from training.world.noun_phrases import inflect
+from pipelines.world.concepts import Concept
+from pipelines.world.grammar import raw_grammar
+from pipelines.world.noun_phrases import inflect
 
 RELATIONS = {"left of": "à esquerda de", "right of": "à direita de", "above": "acima de",
              "below": "abaixo de"}

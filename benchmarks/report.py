@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.results import RESULTS_DIR, read_results
 from benchmarks.tasks import TASKS
 from benchmarks.zero_shot import lab_table
-from training.world.scenes import MEDIA
+from pipelines.world.scenes import MEDIA
 
 HEADINGS = {"single_object": "single", "two_objects": "two", "counting": "counting",
             "colours": "colours", "position": "position", "attribution": "attribution"}

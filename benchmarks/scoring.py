@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.judge import Detection, Verdict
+from benchmarks.judge.model import Detection, Verdict
 from benchmarks.tasks import COMBINED_TASKS, TASKS, TaskPrompt, Wanted, accepts
-from training.world.concepts import Concept
+from pipelines.world.concepts import Concept
 
 MIN_PROBABILITY = 0.5  # below it an object counts as there, but as nothing in particular
 POSITION_MARGIN = 0.1  # GenEval's POSITION_THRESHOLD

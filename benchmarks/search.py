@@ -17,15 +17,15 @@ import torch
 from PIL import Image
 
 from benchmarks.roofline import machine
+from easel.search import approximate
+from easel.search.collections import folder_collection
+from easel.search.index import VectorIndex
+from easel.search.query import nearest
+from easel.search.searcher import Searcher
+from easel.search.snapshot import Item, Snapshot
+from easel.search.update import BATCH_SIZE, update_index
+from easel.serving.backend import LocalBackend
 from pipelines.rerank import RANKER
-from search import approximate
-from search.collections import folder_collection
-from search.index import VectorIndex
-from search.query import nearest
-from search.searcher import Searcher
-from search.snapshot import Item, Snapshot
-from search.update import BATCH_SIZE, update_index
-from serving.backend import LocalBackend
 
 DIM = 256  # of the embedded ranker
 QUERIES = 50

@@ -23,12 +23,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.roofline import Rates, machine, measure_rates, parameter_bytes, peak_memory_bytes
-from pipelines.events import Preview, Progress, Result
-from pipelines.model_cache import ModelCache
-from pipelines.models.transformer import ImageTransformer
-from pipelines.options import option_fields
+from pipelines.core.events import Preview, Progress, Result
+from pipelines.core.options import option_fields
+from pipelines.core.request import validate
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.dalle import ImageTransformer
 from pipelines.registry import Pipeline, Registry, RunContext
-from pipelines.request import validate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROMPT = "a photo of a red apple and a blue car"

@@ -14,8 +14,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from training.world.concepts import Concept
-from training.world.scenes import (
+from pipelines.world.concepts import Concept
+from pipelines.world.scenes import (
     COLOURS,
     STYLE_WEIGHTS,
     Scene,

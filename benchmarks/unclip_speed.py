@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from benchmarks.roofline import Rates, best_seconds, parameter_bytes
-from pipelines.model_cache import ModelCache
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.unclip import TIME_STEPS, UnclipDecoder
-from pipelines.unclip import DECODER
-from pipelines.unclip_drawing import Noise, paint
-from pipelines.vocabulary import Vocabulary
+from pipelines.unclip.pipeline import DECODER
+from pipelines.unclip.steps import Noise, paint
 
 GUIDANCE, STEPS, ROUNDS = 3.0, 8, 3
 

@@ -15,12 +15,12 @@ from benchmarks.controls import JudgeFunction, RenderFunction
 from benchmarks.pictures import prompt_seed
 from benchmarks.scoring import score
 from benchmarks.tasks import TaskPrompt, scene_of
-from pipelines.embeddings import image_features
-from pipelines.events import Result
+from easel.serving.backend import Backend
+from pipelines.core.events import Result
 from pipelines.models.clip import ClipModel
-from pipelines.pixels import to_uint8
-from serving.backend import Backend
-from training.world.concepts import Concept
+from pipelines.models.clip_features import image_features
+from pipelines.models.pixels import to_uint8
+from pipelines.world.concepts import Concept
 
 PICTURES_A_PROMPT = 4
 # The embedding alone is told, so that the prompt cannot help; it is there for the ranking.

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
-from pipelines.features import embed_images, embed_texts
-from pipelines.model_cache import ModelCache
+from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip import ClipModel
+from pipelines.models.features import embed_images, embed_texts
+from pipelines.world.captions import caption
+from pipelines.world.scenes import MEDIA, MEDIUM_STYLE, Scene, SceneSampler
 from training.data import World
-from training.world.captions import caption
-from training.world.scenes import MEDIA, MEDIUM_STYLE, Scene, SceneSampler
 
 SPLIT = "bench-lab"
 PLAIN = "none"  # no stated medium

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.errors import InvalidRequest
+from pipelines.core.errors import InvalidRequest
 
 DEFAULT_TEMPLATE = "a picture of a {}"
 MAX_LABELS = 1000

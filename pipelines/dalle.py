@@ -16,21 +16,21 @@ from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor, nn
 
-from pipelines.checkpoints.catalogue import Catalogue
-from pipelines.checkpoints.choices import model_field, with_choices
-from pipelines.events import Event, Preview, Progress, Result
-from pipelines.groups import Drawn, draw_in_groups
-from pipelines.models.transformer import ImageTransformer, KVCache
+from pipelines.batching import Drawn, draw_in_groups
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.options import Options
+from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.model_options import model_field, with_choices
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.dalle import ImageTransformer, KVCache
+from pipelines.models.pixels import enlarge, to_uint8
+from pipelines.models.precision import dtype_for
+from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
-from pipelines.options import Options
-from pipelines.pixels import enlarge, to_uint8
-from pipelines.precision import dtype_for
-from pipelines.prompts import ranking_texts
 from pipelines.registry import Pipeline, RunContext
-from pipelines.request import Request, candidate_seed, resolve_seed
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.sampling import RowNoise, choose, guide
-from pipelines.vocabulary import Vocabulary
+from pipelines.weighted_prompts import ranking_texts
 
 MODELS = ("embedded/dalle", "embedded/vqgan", "embedded/upscaler", RANKER)
 TRANSFORMER, VQGAN_OF_CODES, UPSCALER, _ = MODELS

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field
 
-from pipelines.checkpoints.choices import model_field
-from pipelines.code_writing import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
+from pipelines.autoregressive import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
+from pipelines.model_options import model_field
 from pipelines.rerank import RANKER
 
 JANUS = "deepseek/janus-pro-1b"

@@ -21,20 +21,20 @@ from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor
 
-from pipelines.checkpoints.catalogue import Catalogue
-from pipelines.checkpoints.choices import model_field, with_choices
-from pipelines.errors import Cancelled, InvalidRequest
-from pipelines.events import Event, Preview, Progress, Result
-from pipelines.groups import Drawn, draw_in_groups
-from pipelines.images import load_image
-from pipelines.options import Options
-from pipelines.pixels import to_uint8
-from pipelines.precision import Precision, dtype_for
-from pipelines.prompts import ranking_texts
+from pipelines.batching import Drawn, draw_in_groups
+from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.images import load_image
+from pipelines.core.options import Options
+from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.model_options import model_field, with_choices
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.pixels import to_uint8
+from pipelines.models.precision import Precision, dtype_for
 from pipelines.registry import Pipeline, RunContext
-from pipelines.request import Request, candidate_seed, resolve_seed
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.sampling import guide
+from pipelines.weighted_prompts import ranking_texts
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
     from pipelines.models.kandinsky import ImageEncoder, MoVQ, Painter, Prior, TextEncoder

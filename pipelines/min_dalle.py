@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from pipelines.checkpoints.choices import model_field
-from pipelines.code_writing import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
+from pipelines.autoregressive import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
+from pipelines.model_options import model_field
 from pipelines.models.min_dalle import (
     NUM_CODES,
     START_CODE,
@@ -23,7 +23,7 @@ from pipelines.models.min_dalle import (
     MinDalle,
     TextKeys,
 )
-from pipelines.precision import PrecisionOrInt8, dtype_for
+from pipelines.models.precision import PrecisionOrInt8, dtype_for
 from pipelines.rerank import RANKER
 
 TRANSFORMER, DETOKENIZER = "kuprel/dalle-mini", "kuprel/dalle-detoker"

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from pipelines.errors import Cancelled, InvalidRequest
-from pipelines.events import Event, Progress
-from pipelines.model_cache import ModelCache
-from pipelines.options import Options, option_fields
-from pipelines.request import Request
+from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.events import Event, Progress
+from pipelines.core.options import Options, option_fields
+from pipelines.core.request import Request
+from pipelines.models.cache.cache import ModelCache
 
 if TYPE_CHECKING:
-    from pipelines.checkpoints.catalogue import Catalogue
-    from pipelines.snapshot import Change, Snapshot
+    from pipelines.models.checkpoints.catalogue import Catalogue
+    from pipelines.saved_run import Change, Snapshot
 
 
 def _never() -> bool:
@@ -227,14 +227,14 @@ def build_registry(catalogue: Catalogue | None = None) -> Registry:
     Raises:
         WeightsError: the catalogue cannot be read.
     """
-    from pipelines.checkpoints.catalogue import Catalogue
-    from pipelines.checkpoints.choices import are_here, is_ready
     from pipelines.dalle import DallePipeline
     from pipelines.janus import JanusPipeline
     from pipelines.kandinsky import PARTS, KandinskyPipeline
     from pipelines.min_dalle import MinDallePipeline
-    from pipelines.unclip import UnclipPipeline
-    from pipelines.vqgan_clip import VQGANCLIPPipeline
+    from pipelines.model_options import are_here, is_ready
+    from pipelines.models.checkpoints.catalogue import Catalogue
+    from pipelines.unclip.pipeline import UnclipPipeline
+    from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 
     catalogue = catalogue or Catalogue.load()
     registry = Registry()

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.embeddings import image_features, text_features
-from pipelines.events import Candidate
+from pipelines.core.events import Candidate
 from pipelines.models.clip import ClipModel
+from pipelines.models.clip_features import image_features, text_features
 
 RANKER = "embedded/clip-ranker"
 WeightedText = tuple[str, float]

@@ -8,8 +8,8 @@ import time
 import torch
 from torch import nn
 
-from pipelines.errors import WeightsError
-from pipelines.model_cache import ModelCache
+from pipelines.core.errors import WeightsError
+from pipelines.models.cache.cache import ModelCache
 from tests.noise import LinearLoader
 
 

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from training.world.captions import caption
-from training.world.concepts import Concept, concepts_by_id, load_concepts
-from training.world.scenes import Scene, SceneObject, SceneSampler
+from pipelines.world.captions import caption
+from pipelines.world.concepts import Concept, concepts_by_id, load_concepts
+from pipelines.world.scenes import Scene, SceneObject, SceneSampler
 
 NUM_SCENES = 600
 

@@ -14,9 +14,9 @@ from transformers import (
 )
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
-from pipelines.checkpoints.catalogue import CatalogueEntry, ModelFile
-from pipelines.checkpoints.loaders import loader
 from pipelines.janus import JANUS
+from pipelines.models.checkpoints.catalogue import CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.formats import loader
 from tests.small_models import SmallLoader
 
 PIECES = ("<pad>", "<bos>", "<eos>", "<unk>", "<begin_of_image>", "<end_of_image>",

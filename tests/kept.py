@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from history.database import Database
-from history.files import FileStore
-from history.members import Members
-from history.records import NewPicture
-from history.store import History
-from pipelines.metadata import encode_png
+from easel.history.database import Database
+from easel.history.files import FileStore
+from easel.history.members import Members
+from easel.history.records import NewPicture
+from easel.history.store import History
+from pipelines.core.metadata import encode_png
 
 SHA256 = "ab" * 32
 

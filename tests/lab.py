@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pipelines.model_cache import ModelCache
+from easel.serving.backend import LocalBackend
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
-from serving.backend import LocalBackend
 from tests.small_models import SmallLoader
 
 CLIP = "embedded/clip-ranker"

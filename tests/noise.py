@@ -13,12 +13,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from pipelines.errors import InvalidRequest
-from pipelines.events import Candidate, Event, Preview, Progress, Result
-from pipelines.model_cache import ModelCache
-from pipelines.options import Options
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.events import Candidate, Event, Preview, Progress, Result
+from pipelines.core.options import Options
+from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Pipeline, Registry, RunContext
-from pipelines.request import Request, candidate_seed, resolve_seed
 
 SIDE_PX = 16
 HELD_S = 30.0  # the longest that a run is held, should its test have failed

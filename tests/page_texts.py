@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pipelines
-from pipelines.options import Options, option_fields
+from pipelines.core.options import Options, option_fields
 from pipelines.registry import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("pipelines", "serving", "ui", "history", "compare", "search")
+PACKAGES = ("pipelines", "easel")
 # What only programs and the command line are told, in English as their documentation is.
-FOR_PROGRAMS = ("_api.py", "settings.py", "__main__.py", "launch.py")
+FOR_PROGRAMS = ("api.py", "settings.py", "__main__.py", "launch.py")
 # Errors that are not for the user: their text goes to the log.
 INTERNAL = {"ValueError", "TypeError", "RuntimeError", "AssertionError", "KeyError", "OSError",
             "FileNotFoundError", "ArgumentError", "OutOfMemoryError", "PydanticCustomError",
@@ -43,9 +43,9 @@ def subclasses(kind: type) -> Iterator[type]:
 
 def texts_of_pipelines() -> set[str]:
     """Titles, summaries, and the words of the options of every generator in the code."""
-    for module in pkgutil.iter_modules(pipelines.__path__):
-        if module.name != "__main__":
-            importlib.import_module(f"pipelines.{module.name}")
+    for module in pkgutil.walk_packages(pipelines.__path__, "pipelines."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     found = set()
     for kind in subclasses(Pipeline):
         if kind.__module__.startswith("pipelines."):
@@ -67,7 +67,7 @@ def user_sentences(folders: Iterable[str] = PACKAGES) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if path.name.endswith(FOR_PROGRAMS) or "commands" in path.parts:
+            if path.name.endswith(FOR_PROGRAMS) or "cli" in path.parts:
                 continue
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):

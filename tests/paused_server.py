@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.errors import Paused
-from pipelines.events import Event, Progress, Result
-from pipelines.model_cache import ModelCache
+from easel.serving.backend import LocalBackend
+from easel.serving.paused_runs import PausedRuns
+from pipelines.core.errors import Paused
+from pipelines.core.events import Event, Progress, Result
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
-from pipelines.snapshot import Change
-from pipelines.vqgan_clip import VQGANCLIPPipeline
-from serving.backend import LocalBackend
-from serving.paused_runs import PausedRuns
+from pipelines.saved_run import Change
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
+from easel.ui.words import strings
 from pipelines.dalle import DallePipeline
-from pipelines.unclip import UnclipPipeline
-from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.unclip.pipeline import UnclipPipeline
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
-from ui import strings
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 DESKTOP, PHONE = (1440, 900), (390, 844)

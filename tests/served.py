@@ -11,17 +11,17 @@ from typing import Any
 
 from gradio_client import Client
 
-from history.build import open_history
-from history.recorder import Recorder
-from pipelines.model_cache import ModelCache
+from easel.history.build import open_history
+from easel.history.recorder import Recorder
+from easel.serving.backend import LocalBackend
+from easel.serving.build import build_cache, open_paused_runs
+from easel.ui.launch import serve
+from easel.ui.page import build_page
+from easel.ui.playground import Playground, load_playground
+from pipelines.core.settings import Settings
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Pipeline, Registry
-from pipelines.settings import Settings
-from serving.backend import LocalBackend
-from serving.build import build_cache, open_paused_runs
 from tests.sketch import SketchPipeline
-from ui.launch import serve
-from ui.page import build_page
-from ui.playground import Playground, load_playground
 
 
 class App:

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from pipelines.errors import Cancelled
-from pipelines.events import Candidate, Event, Preview, Progress, Result
-from pipelines.options import Options
+from pipelines.core.errors import Cancelled
+from pipelines.core.events import Candidate, Event, Preview, Progress, Result
+from pipelines.core.options import Options
+from pipelines.core.request import Request, candidate_seed, resolve_seed
 from pipelines.registry import Pipeline, RunContext
-from pipelines.request import Request, candidate_seed, resolve_seed
 
 SIDE_PX = 64
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pipelines.model_cache import ModelCache
 from pipelines.models import clip, unclip, upscaler, vqgan
+from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip import ClipModel
-from pipelines.models.transformer import ImageTransformer, TransformerConfig
-from pipelines.vocabulary import Vocabulary
+from pipelines.models.dalle import ImageTransformer, TransformerConfig
+from pipelines.models.tokenizer import Vocabulary
 
 GRID = vqgan.VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks=1,
                          attn_resolutions=(), z_channels=32, embed_dim=3, n_embed=125,

@@ -19,11 +19,11 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from pipelines.metadata import read_png
-from pipelines.settings import Settings
+from easel.ui.generate.examples import EXAMPLES
+from easel.ui.words.strings import FIRST_PROMPT
+from pipelines.core.metadata import read_png
+from pipelines.core.settings import Settings
 from tests.served import App
-from ui.examples import EXAMPLES
-from ui.strings import FIRST_PROMPT
 
 ENDPOINTS = {"/generate", "/rerank", "/stop", "/pipelines", "/examples", "/surprise",
              "/unknown_words", "/history_list", "/history_show", "/history_export",

@@ -16,16 +16,16 @@ import torch
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.core.metadata import read_png
 from pipelines.dalle import DallePipeline
-from pipelines.metadata import read_png
-from pipelines.model_cache import ModelCache
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.loading import CatalogueLoader, pinned
 from pipelines.models.clip import ClipModel
-from pipelines.models.transformer import config_dict
+from pipelines.models.dalle import config_dict
+from pipelines.models.pixels import to_uint8
 from pipelines.models.upscaler import UpscalerConfig
-from pipelines.pixels import to_uint8
-from pipelines.vqgan_clip import VQGANCLIPPipeline
-from pipelines.weights import CatalogueLoader, pinned
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
 from tests.small_models import GRID, TRANSFORMER, SmallLoader, clip_config, small_cache
 from tests.test_app import generate, huge_png, refusal

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
-from pipelines.events import Candidate, Event, Preview, Progress, Result
+from easel.serving.backend import LocalBackend
+from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
+from pipelines.core.events import Candidate, Event, Preview, Progress, Result
+from pipelines.core.request import Request
 from pipelines.registry import Registry, RunContext
-from pipelines.request import Request
-from serving.backend import LocalBackend
 from tests.noise import NoisePipeline, linear_cache
 from tests.small_models import small_cache
 
@@ -291,7 +291,7 @@ def test_readers_may_change_threads(backend: LocalBackend) -> None:
 @pytest.mark.parametrize("fault", ["error", "silence"])
 def test_unexpected_errors_become_a_sentence(
         backend: LocalBackend, fault: str, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.ERROR, "serving.turns"), \
+    with caplog.at_level(logging.ERROR, "easel.serving.scheduler"), \
             pytest.raises(EaselError) as caught:
         list(backend.stream(request(fault=fault), "job-7"))
     assert str(caught.value) == ("Something went wrong inside Easel; the server's log has the "

@@ -13,11 +13,11 @@ import torch
 from gradio_client import Client
 from safetensors.torch import save_file
 
-from pipelines.cache.shelf import ModelShelf
-from pipelines.checkpoints.catalogue import Catalogue
-from pipelines.checkpoints.downloads import INCOMING, Downloads
-from pipelines.model_cache import ModelCache
-from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.downloads import INCOMING, Downloads
+from pipelines.models.inventory import ModelShelf
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.served import App
 from tests.test_app import generate, refusal

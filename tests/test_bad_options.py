@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import InvalidRequest
-from pipelines.options import OptionField, option_fields
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.options import OptionField, option_fields
+from pipelines.core.request import validate
 from pipelines.registry import Registry, build_registry
-from pipelines.request import validate
 
 NAN, INF = float("nan"), float("inf")
 NOT_NUMBERS: tuple[Any, ...] = (NAN, INF, -INF, "nan", "many", [1], {"a": 1}, 10**400)

@@ -14,7 +14,7 @@ from benchmarks.cache import (
     many_threads,
     tier_times,
 )
-from pipelines.model_cache import ModelCache
+from pipelines.models.cache.cache import ModelCache
 
 CPU = torch.device("cpu")
 

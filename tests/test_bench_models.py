@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from benchmarks.models import clip_figures, hard_pairs, psnr_db, says, top1_of_100, vqgan_figures
 from pipelines.models.clip import ClipModel
 from pipelines.models.vqgan import VQGAN, VQGANConfig
+from pipelines.world.hard_negatives import hard_negative
+from pipelines.world.scenes import Scene
 from training.data import World
-from training.world.hard_negatives import hard_negative
-from training.world.scenes import Scene
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_hard_captions_differ_little_and_are_the_same_every_time(world: World) -
 
 def test_an_untrained_clip_guesses(world: World) -> None:
     from pipelines.models.clip import build
-    from pipelines.vocabulary import Vocabulary
+    from pipelines.models.tokenizer import Vocabulary
 
     torch.manual_seed(0)
     module = build({

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compare.bundle import read_folder, read_zip
-from pipelines.__main__ import main
-from pipelines.commands.compare import parse_pane
-from pipelines.errors import InvalidRequest
-from pipelines.events import Event, Preview, Progress, Result
-from pipelines.metadata import read_png
+from easel.cli.compare import parse_pane
+from easel.cli.main import main
+from easel.compare.bundle import read_folder, read_zip
+from easel.serving.backend import LocalBackend
+from easel.serving.best_of import stream_best
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.metadata import read_png
 from pipelines.registry import Registry
-from serving.backend import LocalBackend
-from serving.best_of import stream_best
 from tests.noise import linear_cache
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache

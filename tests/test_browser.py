@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from easel.ui.words import strings
+from pipelines.core.metadata import read_png
 from pipelines.dalle import DallePipeline
-from pipelines.metadata import read_png
-from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
-from ui import strings
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

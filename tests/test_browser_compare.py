@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from easel.ui.parts.live import GRACE_S
+from easel.ui.words import strings
 from tests.served import App
 from tests.test_browser import CHROMIUM, CONTRASTS, DESKTOP, PHONE, app, browser, open_page
-from ui import strings
-from ui.live import GRACE_S
 
 __all__ = ["app", "browser", "open_page"]
 pytestmark = [

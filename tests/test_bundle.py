@@ -15,7 +15,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
-from compare.bundle import (
+from easel.compare.bundle import (
     FACTS,
     INDEX,
     MAX_FILE_BYTES,
@@ -28,19 +28,19 @@ from compare.bundle import (
     write_folder,
     write_zip,
 )
-from compare.plan import plan_comparison
-from compare.votes import VoteError
-from pipelines.errors import EaselError
-from pipelines.metadata import encode_png
-from serving.backend import LocalBackend
+from easel.compare.plan import plan_comparison
+from easel.compare.votes import VoteError
+from easel.serving.backend import LocalBackend
+from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
+from easel.ui.compare.share import bundle_of, open_comparison, save_comparison
+from easel.ui.compare.state import Comparison
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.playground import Playground
+from pipelines.core.errors import EaselError
+from pipelines.core.metadata import encode_png
 from tests.noise import linear_cache
 from tests.test_compare import PANES, SCRIPT
 from tests.test_sweeps import SKETCH
-from ui.compare_share import bundle_of, open_comparison, save_comparison
-from ui.compare_view import cast_vote, fold_events, start_comparison
-from ui.comparison import Comparison
-from ui.pictures import PictureStore
-from ui.playground import Playground
 
 
 def png(value: int) -> bytes:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from pipelines.errors import Cancelled, OutOfMemory, WeightsError
-from pipelines.model_cache import ModelCache
+from pipelines.core.errors import Cancelled, OutOfMemory, WeightsError
+from pipelines.models.cache.cache import ModelCache
 from tests.cached_layers import CountingLoader, bytes_of, states
 
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from pipelines.errors import OutOfMemory
-from pipelines.model_cache import ModelCache
+from pipelines.core.errors import OutOfMemory
+from pipelines.models.cache.cache import ModelCache
 from tests.cached_layers import CountingLoader, TickingLoader, bytes_of, states, use
 from tests.noise import LinearLoader, linear_cache
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
+from pipelines.world.captions import caption
+from pipelines.world.concepts import Concept
+from pipelines.world.hard_negatives import GREY_MEDIA, OPPOSITE
+from pipelines.world.scenes import MEDIA, PLACES, Scene
 from tests.captioned import concepts, picture, sayings, scenes, thing
-from training.world.captions import caption
-from training.world.concepts import Concept
-from training.world.hard_negatives import GREY_MEDIA, OPPOSITE
-from training.world.scenes import MEDIA, PLACES, Scene
 
 __all__ = ["concepts", "scenes"]
 COLOUR_OF_WORD = {"violet": "purple", "grey": "gray"} | {

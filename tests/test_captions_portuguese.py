@@ -7,12 +7,12 @@ import re
 
 import pytest
 
+from pipelines.world.captions import caption
+from pipelines.world.concepts import Concept
+from pipelines.world.grammar import raw_grammar
+from pipelines.world.noun_phrases import inflect
+from pipelines.world.scenes import Scene
 from tests.captioned import concepts, picture, sayings, thing
-from training.world.captions import caption
-from training.world.concepts import Concept
-from training.world.grammar import raw_grammar
-from training.world.noun_phrases import inflect
-from training.world.scenes import Scene
 
 __all__ = ["concepts"]
 

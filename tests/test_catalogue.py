@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.checkpoints.catalogue import CATALOGUE_PATH, Catalogue
-from pipelines.errors import WeightsError
+from pipelines.core.errors import WeightsError
 from pipelines.models import vqgan
-from pipelines.weights import load_model
+from pipelines.models.checkpoints.catalogue import CATALOGUE_PATH, Catalogue
+from pipelines.models.checkpoints.loading import load_model
 from tests.weight_folders import VQGAN_CONFIG, catalogue, entry
 from training.export import export
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines.models.cell_text import CellCLIP
 from pipelines.models.clip import build
-from pipelines.vocabulary import Vocabulary
+from pipelines.models.clip_cells import CellCLIP
+from pipelines.models.tokenizer import Vocabulary
 from tests.small_models import clip_config
 
 CAPTIONS = ["a red apple", "two dogs on the grass", "a cat"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.checkpoints.loaders import loader
+from pipelines.models.checkpoints.formats import loader
 from pipelines.models.clip import build
 from tests.test_cell_text import config
 from tests.test_trainers import RUN, entry

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines import classify as c
-from pipelines.errors import InvalidRequest
+from pipelines.core.errors import InvalidRequest
 
 
 def unit(*rows: tuple[float, ...]) -> np.ndarray:

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipelines.__main__ import main
-from pipelines.metadata import read_png
-from serving.backend import LocalBackend
+from easel.cli.main import main
+from easel.serving.backend import LocalBackend
+from pipelines.core.metadata import read_png
 from tests.noise import linear_cache, noise_registry
 
 NOISE_MAIN = """
 import sys
-from pipelines.__main__ import main
-from serving.backend import LocalBackend
+from easel.cli.main import main
+from easel.serving.backend import LocalBackend
 from tests.noise import linear_cache, noise_registry
 sys.exit(main(sys.argv[1:], LocalBackend(noise_registry(), linear_cache())))
 """

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pipelines.models.vqgan import VQGAN, VQGANConfig
+from pipelines.world.scenes import Scene, SceneObject
 from training import make_codes
 from training.codes import CodeStore, SceneCodes
 from training.data import World
-from training.world.scenes import Scene, SceneObject
 
 CONFIG = VQGANConfig(resolution=128, ch=32, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(),
                      z_channels=16, embed_dim=3, n_embed=125, levels=(5, 5, 5), patch_size=4)

@@ -14,18 +14,18 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from compare.plan import plan_comparison
-from pipelines.errors import EaselError, InvalidRequest
-from pipelines.events import Preview, Progress
+from easel.compare.plan import plan_comparison
+from easel.serving.jobs import RunEvent, Usage
+from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
+from easel.ui.compare.form import default_panes, read_panes, render_forms
+from easel.ui.compare.render import render_outcome, render_pane
+from easel.ui.compare.state import Comparison
+from easel.ui.parts.pictures import PictureStore
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.events import Preview, Progress
 from pipelines.registry import Registry
-from serving.jobs import RunEvent, Usage
 from tests.served import App
 from tests.sketch import SketchPipeline
-from ui.compare_form import default_panes, read_panes, render_forms
-from ui.compare_render import render_outcome, render_pane
-from ui.compare_view import cast_vote, fold_events, start_comparison
-from ui.comparison import Comparison
-from ui.pictures import PictureStore
 
 SCRIPT = '<img src=x onerror="alert(1)">'
 PANES: list[dict[str, Any]] = [{"pipeline": "sketch", "num_images": 2, "seed": 5},

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks.compose import ComposePlan, summary
 from benchmarks.controls import render_pools, shuffled_pools
-from benchmarks.judge import Detection, Verdict
+from benchmarks.judge.model import Detection, Verdict
 from benchmarks.pictures import PictureStore, interleaved, prompt_seed
 from benchmarks.report import report
 from benchmarks.results import write_results
@@ -44,11 +44,11 @@ from benchmarks.tasks import (
     task_prompts,
     tuning_prompts,
 )
-from pipelines.events import Candidate, Event, Progress, Result
+from easel.serving.backend import Backend
+from pipelines.core.events import Candidate, Event, Progress, Result
 from pipelines.rerank import RANKER
-from serving.backend import Backend
-from training.world.concepts import concepts_by_id
-from training.world.scenes import Scene, is_held_out_pair, is_held_out_triple, uses_held_out
+from pipelines.world.concepts import concepts_by_id
+from pipelines.world.scenes import Scene, is_held_out_pair, is_held_out_triple, uses_held_out
 
 CONCEPTS = concepts_by_id()
 PROMPTS = task_prompts(CONCEPTS)

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from training.world.concepts import Concept, concepts_by_id, load_concepts
-from training.world.grammar import indefinite_article
-from training.world.scenes import COLOURS
+from pipelines.world.concepts import Concept, concepts_by_id, load_concepts
+from pipelines.world.grammar import indefinite_article
+from pipelines.world.scenes import COLOURS
 
 # COCO's classes that have art in all three emoji sets.
 COCO = """\

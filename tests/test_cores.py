@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.cores import on_every_core
-from pipelines.features import IMAGES_AT_ONCE, embed_images
+from pipelines.core.cpu_pool import on_every_core
+from pipelines.models.features import IMAGES_AT_ONCE, embed_images
 from tests.small_models import SmallLoader
 
 

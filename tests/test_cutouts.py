@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines.cutouts import (
+from pipelines.vqgan_clip.cutouts import (
     STRENGTHS,
     Cutouts,
     _homographies,

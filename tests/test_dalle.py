@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.request import validate
 from pipelines.dalle import DalleOptions, DallePipeline, begin, draw_codes, write_block
-from pipelines.errors import Cancelled, InvalidRequest
-from pipelines.events import Event, Preview, Progress, Result
-from pipelines.model_cache import ModelCache
-from pipelines.models.transformer import ImageTransformer
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.dalle import ImageTransformer
 from pipelines.registry import Registry, RunContext
-from pipelines.request import validate
 from pipelines.rerank import RANKER, similarities, weighted_scores
 from tests.small_models import TRANSFORMER, small_cache
 

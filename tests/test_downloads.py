@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, open_catalogue
-from pipelines.checkpoints.downloads import INCOMING, Download, Downloads
-from pipelines.checkpoints.quarantine import FOLDER
-from pipelines.commands.weights import main
-from pipelines.errors import WeightsError
-from pipelines.model_cache import ModelCache
+from easel.cli.weights import main
+from pipelines.core.errors import WeightsError
 from pipelines.models import vqgan
-from pipelines.weights import CatalogueLoader, file_sha256, is_complete
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, open_catalogue
+from pipelines.models.checkpoints.downloads import INCOMING, Download, Downloads
+from pipelines.models.checkpoints.loading import CatalogueLoader, file_sha256, is_complete
+from pipelines.models.checkpoints.quarantine import FOLDER
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.weight_folders import VQGAN_CONFIG
 from training.export import export

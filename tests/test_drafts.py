@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import torch
 
+from pipelines.world.canonical import is_usual, usual
 from training.data import World
 from training.drafts import Drafts
-from training.world.usual import is_usual, usual
 
 CONFIG = {"denoise": 3, "recall": 2, "denoise_kinds": {"single": 1.0}, "seed": 4,
           "split": "test-drafts"}

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines.cache.out_of_memory import in_batches
-from pipelines.embeddings import Embeddings, image_features, text_features
-from pipelines.errors import OutOfMemory
-from pipelines.guided import Guide
-from pipelines.model_cache import ModelCache
+from pipelines.core.errors import OutOfMemory
+from pipelines.models.batches import in_batches
+from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip import ClipModel
-from pipelines.prompts import WeightedPrompt
+from pipelines.models.clip_features import Embeddings, image_features, text_features
 from pipelines.rerank import RANKER, rank
+from pipelines.vqgan_clip.optimise import Guide
+from pipelines.weighted_prompts import WeightedPrompt
 from tests.noise import LinearLoader
 from tests.small_models import small_cache
 

@@ -16,8 +16,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from compare.bundle import FACTS, read_zip
-from pipelines.metadata import read_png
+from easel.compare.bundle import FACTS, read_zip
+from pipelines.core.metadata import read_png
 from tests.served import App
 
 NAN = float("nan")

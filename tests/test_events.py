@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from pipelines.errors import Cancelled, EaselError, InvalidImage, InvalidRequest
-from pipelines.events import Candidate, Preview, Progress, Result
+from pipelines.core.errors import Cancelled, EaselError, InvalidImage, InvalidRequest
+from pipelines.core.events import Candidate, Preview, Progress, Result
 
 PICTURE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 

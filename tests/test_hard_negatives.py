@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 
+from pipelines.world.captions import hard_negative
+from pipelines.world.concepts import Concept
+from pipelines.world.hard_negatives import GREY_MEDIA, alike, excludes
+from pipelines.world.scenes import Scene, uses_held_out
 from tests.captioned import concepts, picture, scenes, thing
-from training.world.captions import hard_negative
-from training.world.concepts import Concept
-from training.world.hard_negatives import GREY_MEDIA, alike, excludes
-from training.world.scenes import Scene, uses_held_out
 
 __all__ = ["concepts", "scenes"]
 

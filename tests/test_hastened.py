@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from taming.modules.diffusionmodules.model import Decoder
 from torch import Tensor, nn
 
-from pipelines.checkpoints.catalogue import Catalogue
-from pipelines.models import clip, hastened, hastened_vqgan
+from pipelines.models import clip, fast_clip, fast_vqgan
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.loading import load_model
 from pipelines.models.clip import ClipModel
-from pipelines.weights import load_model
 from tests.test_open_clip_checkpoints import SMALL
 
 
@@ -48,7 +48,7 @@ def value_and_gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_decoder_and_its_gradient_stay_the_same(batch: int, generator: torch.Generator) -> None:
     plain = small_decoder()
-    fast = hastened_vqgan.hastened(copy.deepcopy(plain))
+    fast = fast_vqgan.hastened(copy.deepcopy(plain))
     assert not any(type(m).__name__ in ("ResnetBlock", "Decoder") for m in fast.modules())
     assert fast.state_dict().keys() == plain.state_dict().keys()
     x = torch.randn(batch, 8, 8, 8, generator=generator)
@@ -64,9 +64,9 @@ def test_norm_and_swish_have_the_right_gradient(generator: torch.Generator) -> N
     x = torch.randn(2, 8, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
     weight, bias = torch.randn(2, 8, generator=generator, dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda x: hastened_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6), (x,), atol=1e-4)
+        lambda x: fast_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6), (x,), atol=1e-4)
     expected = F.silu(F.group_norm(x, 4, weight, bias, 1e-6))
-    found = hastened_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6)
+    found = fast_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6)
     assert isinstance(found, Tensor)
     assert torch.allclose(found, expected)
 
@@ -75,10 +75,10 @@ def test_norm_and_swish_have_the_right_gradient(generator: torch.Generator) -> N
 def test_small_parts_give_the_gradient_of_the_whole(
         monkeypatch: pytest.MonkeyPatch, generator: torch.Generator, side: int, cached: int,
         ) -> None:
-    monkeypatch.setattr(hastened_vqgan, "CACHED", cached)
+    monkeypatch.setattr(fast_vqgan, "CACHED", cached)
     x = torch.randn(2, 8, side, side + 1, generator=generator)
     weight, bias = torch.randn(2, 8, generator=generator)
-    found = Function(lambda x: hastened_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6))
+    found = Function(lambda x: fast_vqgan.NormSwish.apply(x, weight, bias, 4, 1e-6))
     expected = Function(lambda x: F.silu(F.group_norm(x, 4, weight, bias, 1e-6)))
     for one, other in zip(value_and_gradient(found, x), value_and_gradient(expected, x),
                           strict=True):
@@ -90,7 +90,7 @@ def test_written_out_attention_and_its_gradients(rows: int, generator: torch.Gen
     q = torch.randn(2, 3, rows, 8, generator=generator, dtype=torch.float64, requires_grad=True)
     k, v = (torch.randn(2, 3, 7, 8, generator=generator, dtype=torch.float64, requires_grad=True)
             for _ in range(2))
-    found, expected = hastened.attend(q, k, v), F.scaled_dot_product_attention(q, k, v)
+    found, expected = fast_clip.attend(q, k, v), F.scaled_dot_product_attention(q, k, v)
     assert type(found.grad_fn).__name__ != type(expected.grad_fn).__name__
     assert torch.allclose(found, expected)
     weights = torch.randn(found.shape, generator=generator, dtype=torch.float64)
@@ -102,9 +102,9 @@ def test_written_out_attention_and_its_gradients(rows: int, generator: torch.Gen
 @pytest.mark.parametrize(("written", "limit"), [(True, 7), (False, 6)])
 def test_long_rows_of_tokens_keep_no_weights(
         monkeypatch: pytest.MonkeyPatch, written: bool, limit: int) -> None:
-    monkeypatch.setattr(hastened, "MOST_TOKENS", limit)
+    monkeypatch.setattr(fast_clip, "MOST_TOKENS", limit)
     q = torch.zeros(1, 1, 7, 8, requires_grad=True)
-    found = hastened.attend(q, q, q)
+    found = fast_clip.attend(q, q, q)
     names = [type(found.grad_fn).__name__, type(found.grad_fn.next_functions[0][0]).__name__]
     assert any("WrittenOut" in name for name in names) == written
 
@@ -114,9 +114,9 @@ def test_the_last_block_computes_the_class_token_alone(
         pool: str, replaced: bool, generator: torch.Generator) -> None:
     config = SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"pool_type": pool}}
     plain = randomised(open_clip.CLIP(**config))
-    fast = hastened.hastened(copy.deepcopy(plain))
+    fast = fast_clip.hastened(copy.deepcopy(plain))
     last = fast.visual.transformer.resblocks[-1]
-    assert isinstance(last, hastened.LastBlock) == replaced
+    assert isinstance(last, fast_clip.LastBlock) == replaced
     x = torch.rand(3, 3, 32, 32, generator=generator)
     for found, expected in zip(value_and_gradient(fast.visual, x),
                                value_and_gradient(plain.visual, x), strict=True):
@@ -132,7 +132,7 @@ def test_a_clip_and_its_gradient_stay_the_same(causal: bool, generator: torch.Ge
     config = SMALL | {"text_cfg": SMALL["text_cfg"] | {"no_causal_mask": not causal}}
     plain = randomised(open_clip.CLIP(**config))
     assert isinstance(plain, open_clip.CLIP)
-    fast = hastened.hastened(copy.deepcopy(plain))
+    fast = fast_clip.hastened(copy.deepcopy(plain))
     assert not any(isinstance(m, nn.MultiheadAttention) for m in fast.modules())
     assert fast.state_dict().keys() == plain.state_dict().keys()
     x = torch.rand(2, 3, 32, 32, generator=generator)
@@ -150,7 +150,7 @@ def test_embedded_clips_are_hastened_and_see_the_same(name: str, generator: torc
     entry = catalogue.get(name)
     fast = load_model(catalogue, entry)
     assert isinstance(fast, ClipModel)
-    assert any(isinstance(part, hastened.SelfAttention) for part in fast.module.modules())
+    assert any(isinstance(part, fast_clip.SelfAttention) for part in fast.module.modules())
     config = json.loads((catalogue.folder(entry) / "config.json").read_text())["config"]
     plain = clip.build(config)
     plain.load_state_dict(fast.module.state_dict())

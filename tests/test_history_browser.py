@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from pipelines.metadata import read_png
+from easel.ui.words import strings
+from pipelines.core.metadata import read_png
 from tests.served import App
 from tests.test_browser import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
 from tests.test_history_recall import A1111_FILES
-from ui import strings
 
 PATIENCE_MS = 90_000  # a busy machine is slow, not wrong
 SCRIPT = "a cat <img src=x onerror=alert(1)>"

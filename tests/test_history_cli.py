@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from compare.bundle import read_folder
-from history.build import open_history
-from history.recorder import Recorder
-from history.store import History
-from pipelines.__main__ import main
-from pipelines.settings import Settings, load_settings
-from serving.backend import LocalBackend
+from easel.cli.main import main
+from easel.compare.bundle import read_folder
+from easel.history.build import open_history
+from easel.history.recorder import Recorder
+from easel.history.store import History
+from easel.serving.backend import LocalBackend
+from pipelines.core.settings import Settings, load_settings
 from tests.kept import new_picture
 from tests.noise import linear_cache, noise_registry
 from tests.small_models import small_cache
@@ -88,8 +88,8 @@ def test_comparisons_are_kept_and_kept_pictures_are_reranked(
                             record=None if history is None else Recorder(history))
 
     # The command opens the history of the settings itself; only the generators are small.
-    monkeypatch.setattr("pipelines.commands.compare.build_backend", build)
-    monkeypatch.setattr("pipelines.commands.rerank.build_backend", build)
+    monkeypatch.setattr("easel.cli.compare.build_backend", build)
+    monkeypatch.setattr("easel.cli.rerank.build_backend", build)
     assert main(["compare", "a cat", "--pane", "noise:seed=4", "--pane", "noise", "--seed", "8",
                  "--out", "cmp"]) == 0
     rows = listed(capsys, "--text", "cat")

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compare.votes import VoteBook
-from history.records import Filters
-from pipelines.metadata import read_png
+from easel.compare.votes import VoteBook
+from easel.history.records import Filters
+from pipelines.core.metadata import read_png
 from tests.kept import opened
 
 # Keeps runs as a backend does, reports each picture as a page would learn of it, and never stops.
@@ -19,12 +19,12 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from compare.votes import Vote, VoteBook
-from history.recorder import Recorder
-from pipelines.events import Candidate, Result
+from easel.compare.votes import Vote, VoteBook
+from easel.history.recorder import Recorder
+from pipelines.core.events import Candidate, Result
 from tests.kept import make_history
 history = make_history(Path(sys.argv[1]))
-record, votes = Recorder(history), VoteBook(history.database)
+record, votes = Recorder(history), VoteBook(easel.history.database)
 seed = int(sys.argv[2])
 while True:
     candidates = []

@@ -21,13 +21,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.exc import InvalidRequestError
 
-from compare.votes import Vote, VoteBook, VoteError
-from history.build import open_history
-from history.database import MIGRATIONS, Database, told, upgrade
-from history.records import Filters
-from history.tables import Base
-from pipelines.errors import EaselError, HistoryError
-from pipelines.settings import Settings
+from easel.compare.votes import Vote, VoteBook, VoteError
+from easel.history.build import open_history
+from easel.history.database import MIGRATIONS, Database, told, upgrade
+from easel.history.records import Filters
+from easel.history.tables import Base
+from pipelines.core.errors import EaselError, HistoryError
+from pipelines.core.settings import Settings
 from tests import postgres
 from tests.kept import new_picture, opened
 from tests.test_votes import OLD_TABLE

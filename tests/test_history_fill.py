@@ -9,20 +9,20 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from history.recall import Recalled, recall, recalled_from_facts
-from history.records import Filters
+from easel.history.recall import Recalled, recall, recalled_from_facts
+from easel.history.records import Filters
+from easel.ui.generate.recall import fill, outputs
+from easel.ui.generate.run import prepare
+from easel.ui.history.render import render_facts, render_gallery, render_note, render_prompt
+from easel.ui.parts.controls import GenerateInputs, build_choice, build_options
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.metadata import provenance
+from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
-from pipelines.errors import InvalidRequest
-from pipelines.metadata import provenance
 from pipelines.registry import Registry
-from pipelines.request import validate
-from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.kept import new_picture, opened
 from tests.test_history_recall import A1111_FILES
-from ui.controls import GenerateInputs, build_choice, build_options
-from ui.generate import prepare
-from ui.history_render import render_facts, render_gallery, render_note, render_prompt
-from ui.recall import fill, outputs
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from history.build import open_history
-from history.listing import list_pictures, listing_state, present_ids
-from history.records import NewPicture
-from history.store import History
-from pipelines.settings import Settings
+from easel.history.build import open_history
+from easel.history.listing import list_pictures, listing_state, present_ids
+from easel.history.records import NewPicture
+from easel.history.store import History
+from pipelines.core.settings import Settings
 
 
 @pytest.fixture

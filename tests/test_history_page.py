@@ -15,12 +15,12 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from history.records import Filters
-from pipelines.metadata import read_png
+from easel.history.records import Filters
+from easel.ui.parts.visitors import COOKIE, HEADER, new_token
+from pipelines.core.metadata import read_png
 from tests.kept import new_picture
 from tests.served import App
 from tests.test_history_recall import A1111_FILES
-from ui.visitors import COOKIE, HEADER, new_token
 
 DRAW = {"pipelines": ["sketch"], "options": {"sketch": {"steps": 1}}, "api_name": "/generate"}
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from history.comfyui import read_graph, read_workflow
-from history.recall import Recalled, recall, recalled_from_facts
-from pipelines.errors import InvalidImage
-from pipelines.metadata import encode_png
+from easel.history.comfyui import read_graph, read_workflow
+from easel.history.recall import Recalled, recall, recalled_from_facts
+from pipelines.core.errors import InvalidImage
+from pipelines.core.metadata import encode_png
 from tests.kept import new_picture
 
 A1111 = ("a castle, (detailed:1.2)\non a hill\nNegative prompt: blurry,\ntext\n"

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from history.export import pictures_of, stream_zip, write_zip
-from history.files import THUMBNAIL_PX, FileStore
-from history.members import MAX_WRONG, SHARED
-from history.recorder import Recorder
-from history.records import Filters
-from history.store import LOCAL, ORPHAN_S, TRASH_S, History
-from pipelines.errors import EaselError, HistoryError, InvalidRequest
-from pipelines.events import Candidate, Result
-from pipelines.metadata import encode_png, picture_metadata, read_png
+from easel.history.export import pictures_of, stream_zip, write_zip
+from easel.history.files import THUMBNAIL_PX, FileStore
+from easel.history.members import MAX_WRONG, SHARED
+from easel.history.recorder import Recorder
+from easel.history.records import Filters
+from easel.history.store import LOCAL, ORPHAN_S, TRASH_S, History
+from pipelines.core.errors import EaselError, HistoryError, InvalidRequest
+from pipelines.core.events import Candidate, Result
+from pipelines.core.metadata import encode_png, picture_metadata, read_png
 from tests.kept import SHA256, make_history, new_picture, opened
 
 
@@ -54,7 +54,7 @@ def test_everything_about_a_picture_comes_back(history: History) -> None:
 def test_pages_are_in_order_whatever_the_clock_says(history: History,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([1000.0, 900.0, 950.0, 100.0, 2000.0])
-    monkeypatch.setattr("history.store.time.time", lambda: next(clock))
+    monkeypatch.setattr("easel.history.store.time.time", lambda: next(clock))
     for seed in range(5):
         history.add("me", [new_picture(seed=seed)])
     pages = [history.page("me", number=number, size=2) for number in (1, 2, 3, 99)]
@@ -193,7 +193,7 @@ def test_a_sweep_removes_what_nobody_needs(history: History, tmp_path: Path,
     left = {path.name for path in tmp_path.glob("*/??/*")}
     names = {f"{kept.sha256}.png", f"{kept.sha256}.webp"}
     assert left == names | {f"{old.sha256}.png"}
-    monkeypatch.setattr("history.store.time.time", lambda: past + ORPHAN_S + TRASH_S + 120)
+    monkeypatch.setattr("easel.history.store.time.time", lambda: past + ORPHAN_S + TRASH_S + 120)
     history.sweep()
     assert {path.name for path in tmp_path.glob("*/??/*")} == names
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from easel.ui.generate.lesson import render_lessons
 from tests.conftest import WEIGHTS, missing_models
-from ui.lesson import render_lessons
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([A-Za-z0-9_.+!-]+)$")
 STATIC_ENGINES = {"static", "react", "svelte", "vue"}

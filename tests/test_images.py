@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines.errors import InvalidImage
-from pipelines.images import MAX_BYTES, crop_square, fit_square, load_image, open_image, resize
+from pipelines.core.errors import InvalidImage
+from pipelines.core.images import MAX_BYTES, crop_square, fit_square, load_image, open_image, resize
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:

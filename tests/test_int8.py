@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipelines.checkpoints.int8 import SCALE, from_int8, to_int8
+from pipelines.models.checkpoints.int8 import SCALE, from_int8, to_int8
 
 
 def test_matrices_come_back_within_half_a_step() -> None:

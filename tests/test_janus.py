@@ -9,14 +9,14 @@ import pytest
 import torch
 from transformers import JanusForConditionalGeneration
 
-from pipelines.checkpoints.loaders import loader
-from pipelines.errors import WeightsError
-from pipelines.events import Preview, Progress, Result
+from pipelines.core.errors import WeightsError
+from pipelines.core.events import Preview, Progress, Result
+from pipelines.core.request import validate
 from pipelines.janus import JANUS, JanusPipeline
-from pipelines.model_cache import ModelCache
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.formats import loader
 from pipelines.models.janus import Janus
 from pipelines.registry import Registry, RunContext
-from pipelines.request import validate
 from tests.janus_folder import GRID, PIECES, JanusLoader, entry, write_janus
 
 PROMPT = "a red apple"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.judge import (
+from benchmarks.judge.files import load_judge, save_judge
+from benchmarks.judge.model import (
     COLOUR_LABELS,
     GRID,
     Detection,
@@ -18,10 +19,9 @@ from benchmarks.judge import (
     prepare,
     suppress,
 )
-from benchmarks.judge_files import load_judge, save_judge
-from benchmarks.judge_targets import IGNORE, box_loss, heat_loss, judge_loss, targets_of
-from training.world.concepts import concepts_by_id
-from training.world.scenes import Scene, SceneObject
+from benchmarks.judge.targets import IGNORE, box_loss, heat_loss, judge_loss, targets_of
+from pipelines.world.concepts import concepts_by_id
+from pipelines.world.scenes import Scene, SceneObject
 
 IDS = ("dog", "car", "apple", "banana")
 TINY = JudgeConfig(num_concepts=len(IDS), widths=(16, 24, 32), depths=(0, 1, 1), neck=32)

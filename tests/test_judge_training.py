@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.judge_files import load_judge
-from training import train_judge
+from benchmarks.judge import train as train_judge
+from benchmarks.judge.files import load_judge
 from training.loop import Loop, load_config
+from training.make_codes import CONFIGS
 
-CONFIG = Path(train_judge.__file__).parent / "configs" / "judge.toml"
+CONFIG = CONFIGS / "judge.toml"
 SHORT = ["minutes=1e-6", "batch_size=4", "threads=1", "compile=false", "native=0.0",
          "reconstructions=0", "reconstructed=0.0", "evaluation_scenes=8",
          "model.widths=[8, 16, 16]", "model.depths=[1, 1, 1]", "model.neck=16"]

@@ -13,16 +13,16 @@ import torch
 from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
 from PIL import Image
 
-from pipelines.checkpoints.catalogue import Catalogue
-from pipelines.checkpoints.downloads import Downloads
-from pipelines.errors import Cancelled, InvalidRequest, WeightsError
-from pipelines.events import Event, Preview, Progress, Result
+from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.request import validate
 from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, UNET, KandinskyPipeline
-from pipelines.model_cache import ModelCache
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.downloads import Downloads
+from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.registry import Registry, RunContext
-from pipelines.request import validate
 from pipelines.rerank import RANKER
-from pipelines.weights import CatalogueLoader
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.kandinsky_folders import write_kandinsky
 from tests.small_models import SmallLoader

@@ -15,23 +15,15 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from history.listing import list_pictures
-from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
-from pipelines.features import embed_images, embed_texts
-from pipelines.images import load_image
-from pipelines.rerank import RANKER
-from pipelines.settings import Settings
-from search.database import DATABASE, only_writer
-from search.query import Hit
-from search.snapshot import Item
-from serving.build import build_cache
-from tests.lab import write_pictures
-from tests.served import App
-from tests.small_models import small_cache
-from ui.lab import Lab
-from ui.lab_charts import render_map, render_matrix
-from ui.lab_outcomes import Classified, Matrix, PictureMap, classify_files
-from ui.lab_render import (
+from easel.history.listing import list_pictures
+from easel.search.database import DATABASE, only_writer
+from easel.search.query import Hit
+from easel.search.snapshot import Item
+from easel.serving.build import build_cache
+from easel.ui.lab.charts import render_map, render_matrix
+from easel.ui.lab.lab import Lab
+from easel.ui.lab.outcomes import Classified, Matrix, PictureMap, classify_files
+from easel.ui.lab.render import (
     render_bars,
     render_faults,
     render_hits,
@@ -39,7 +31,15 @@ from ui.lab_render import (
     render_one,
     render_sorted,
 )
-from ui.visitors import HEADER, new_token
+from easel.ui.parts.visitors import HEADER, new_token
+from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
+from pipelines.core.images import load_image
+from pipelines.core.settings import Settings
+from pipelines.models.features import embed_images, embed_texts
+from pipelines.rerank import RANKER
+from tests.lab import write_pictures
+from tests.served import App
+from tests.small_models import small_cache
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_a_history_is_listed_again_only_when_it_changed(
     draw(70)
     assert found() == 1
     listed = []
-    monkeypatch.setattr("search.collections.list_pictures", lambda history, owner: (
+    monkeypatch.setattr("easel.search.collections.list_pictures", lambda history, owner: (
         listed.append(owner), list_pictures(history, owner))[1])
     assert found() == 1
     assert listed == []
@@ -234,7 +234,7 @@ def test_an_index_of_another_version_is_made_anew_when_told_to(client: Client, a
 
 def test_labels_times_pictures_have_a_limit(client: Client,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ui.lab_outcomes.MAX_CELLS", 5)
+    monkeypatch.setattr("easel.ui.lab.outcomes.MAX_CELLS", 5)
     client.predict(place="below", api_name="/index")
     assert refusal(client, "/classify", place="below", labels=["a", "b", "c"]) == (
         "3 labels are too many for 2 pictures: 2 is the most.")

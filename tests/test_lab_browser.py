@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from search.database import DATABASE
+from easel.search.database import DATABASE
+from easel.ui.words import strings
 from tests.lab import write_pictures
 from tests.served import App
 from tests.small_models import small_cache
 from tests.test_browser import ARGUMENTS, CHROMIUM, CONTRASTS, DESKTOP, PHONE
-from ui import strings
 
 pytestmark = [
     pytest.mark.browser,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.__main__ import main
+from easel.cli.main import main
 from tests.lab import lab_backend, write_pictures
 
 

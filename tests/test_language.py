@@ -15,21 +15,13 @@ from gradio.components.api_component import Api
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from pipelines.metadata import read_png
-from pipelines.options import option_fields
-from pipelines.vocabulary import Vocabulary
-from tests.page_texts import (
-    PACKAGES,
-    ROOT,
-    flat,
-    template_of,
-    texts_of_pipelines,
-    user_sentences,
-)
-from tests.served import App
-from ui import page_words, strings
-from ui.examples import EXAMPLES, world_sampler
-from ui.language import (
+from easel.ui.generate.examples import EXAMPLES, world_sampler
+from easel.ui.generate.lesson import LESSONS, RANKING
+from easel.ui.generate.render import loss_curves
+from easel.ui.generate.samples import SAMPLES
+from easel.ui.parts.panel import Panel, seconds
+from easel.ui.words import page_words, strings
+from easel.ui.words.language import (
     PORTUGUESE,
     Catalogue,
     figure,
@@ -39,10 +31,18 @@ from ui.language import (
     speaking,
     written,
 )
-from ui.lesson import LESSONS, RANKING
-from ui.render import loss_curves
-from ui.run_state import Panel, seconds
-from ui.samples import SAMPLES
+from pipelines.core.metadata import read_png
+from pipelines.core.options import option_fields
+from pipelines.models.tokenizer import Vocabulary
+from tests.page_texts import (
+    PACKAGES,
+    ROOT,
+    flat,
+    template_of,
+    texts_of_pipelines,
+    user_sentences,
+)
+from tests.served import App
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_no_entry_is_left_of_a_text_that_is_gone(portuguese: Catalogue) -> None:
     found = {text for path in paths for node in ast.walk(ast.parse(path.read_text("utf-8")))
              if (text := template_of(node))}
     code = "\n".join(found) + (ROOT / "assets" / "catalogue.toml").read_text("utf-8") \
-        + (ROOT / "ui" / "page.js").read_text("utf-8")
+        + (ROOT / "easel" / "ui" / "page.js").read_text("utf-8")
     # Some sentences are put together from parts, all of which have to be there.
     found |= samples()
     unused = [english for english in portuguese.texts if english not in found and not all(
@@ -275,7 +275,7 @@ def test_both_tables_of_the_browser_have_the_same_keys(app: App) -> None:
     tables = tables_of(app)
     assert tables["en"].keys() == {key for key in tables["pt"] if key.startswith("easel_")}
     assert set(strings.SCRIPT_WORDS) <= tables["pt"].keys()
-    script = (ROOT / "ui" / "page.js").read_text("utf-8")
+    script = (ROOT / "easel" / "ui" / "page.js").read_text("utf-8")
     assert all(f'say("{word}"' in script for word in strings.SCRIPT_WORDS)
 
 

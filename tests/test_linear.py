@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.cache.stats import measured_bytes
-from pipelines.models.linear import Int8Linear, Linear, has_int8, in_int8
+from pipelines.models.cache.stats import measured_bytes
+from pipelines.models.fast_linear import Int8Linear, Linear, has_int8, in_int8
 
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="needs a CPU with the integer product")
 WIDTH_IN, WIDTH_OUT = 2730, 300  # of DALL·E mini's gated layers: no multiple of anything

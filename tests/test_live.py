@@ -10,11 +10,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from pipelines.errors import EaselError
-from serving.backend import LocalBackend
+from easel.serving.backend import LocalBackend
+from easel.ui.parts.live import LiveRuns
+from easel.ui.parts.runs import Run, SessionRuns
+from pipelines.core.errors import EaselError
 from tests.noise import linear_cache, noise_registry
-from ui.jobs import Run, SessionRuns
-from ui.live import LiveRuns
 
 SKIP = gr.skip()
 

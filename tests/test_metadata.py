@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines.errors import EaselError, InvalidImage
-from pipelines.events import Candidate, Result
-from pipelines.files import atomic_write, safe_stem
-from pipelines.metadata import (
+from pipelines.core.errors import EaselError, InvalidImage
+from pipelines.core.events import Candidate, Result
+from pipelines.core.files import atomic_write, safe_stem
+from pipelines.core.metadata import (
     encode_png,
     format_parameters,
     parse_parameters,
@@ -29,7 +29,7 @@ from pipelines.metadata import (
     read_png,
     save_png,
 )
-from pipelines.request import Request
+from pipelines.core.request import Request
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 SHA256 = "ab" * 32

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from serving.meter import ResidentMemory
+from easel.serving.usage import ResidentMemory
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux",
                                 reason="the system does not say how much was used")

@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
-from pipelines.checkpoints.loaders import loader
-from pipelines.errors import WeightsError
-from pipelines.models.linear import has_int8
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.formats import loader
+from pipelines.models.checkpoints.loading import load_model
+from pipelines.models.fast_linear import has_int8
 from pipelines.models.min_dalle import GRID, NUM_CODES, START_CODE, Detokenizer, MinDalle
 from pipelines.sampling import guide
-from pipelines.weights import load_model
 
 PARTS = ("encoder.pt", "decoder.pt", "vocab.json", "merges.txt")
 WORDS = """

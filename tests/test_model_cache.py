@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.errors import Cancelled, EaselError, WeightsError
-from pipelines.model_cache import ModelCache, measured_bytes
+from pipelines.core.errors import Cancelled, EaselError, WeightsError
+from pipelines.models.cache.cache import ModelCache, measured_bytes
 from tests.cached_layers import CountingLoader, bytes_of, states, use
 from tests.noise import linear_cache
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import InvalidRequest
+from easel.ui.models import keepers as model_keepers
+from easel.ui.models.keepers import ModelKeepers
+from easel.ui.models.render import render_models
+from easel.ui.parts.visitors import COOKIE
+from pipelines.core.errors import InvalidRequest
 from tests.test_models_tab import shelf_in
-from ui import model_keepers
-from ui.model_keepers import ModelKeepers
-from ui.models_render import render_models
-from ui.visitors import COOKIE
 
 LOCAL, ELSEWHERE = "127.0.0.1", "203.0.113.9"
 

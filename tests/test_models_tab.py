@@ -11,21 +11,21 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from pipelines.cache.shelf import ModelRow, ModelShelf, shelf_of
-from pipelines.checkpoints.catalogue import Catalogue
-from pipelines.checkpoints.downloads import Downloads
-from pipelines.errors import Busy, EaselError, InvalidRequest, WeightsError
-from pipelines.model_cache import ModelCache
+from easel.ui.models.render import render_models
+from easel.ui.models.tab import perform
+from pipelines.core.errors import Busy, EaselError, InvalidRequest, WeightsError
 from pipelines.models import vqgan
-from pipelines.weights import CatalogueLoader, pinned
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.downloads import Downloads
+from pipelines.models.checkpoints.loading import CatalogueLoader, pinned
+from pipelines.models.inventory import ModelRow, ModelShelf, shelf_of
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.noise import linear_cache
 from tests.served import App
 from tests.test_browser import ARGUMENTS, CHROMIUM
 from tests.weight_folders import VQGAN_CONFIG, entry
 from training.export import export
-from ui.models_render import render_models
-from ui.tabs.models import perform
 
 SCRIPT = "<img src=x onerror=alert(1)>"
 PUBLIC = "someone/vqgan"

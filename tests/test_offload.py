@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from torch import nn
 
-from pipelines.cache.offload import execution_device, offload
-from pipelines.cache.shelf import ModelShelf
-from pipelines.checkpoints.catalogue import Catalogue
-from pipelines.checkpoints.downloads import Downloads
-from pipelines.errors import OutOfMemory
+from easel.serving.build import build_cache
+from easel.ui.models.render import render_models
+from pipelines.core.errors import OutOfMemory
+from pipelines.core.settings import Settings
 from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, TEXT_ENCODER, UNET
-from pipelines.model_cache import ModelCache, measured_bytes
+from pipelines.models.cache.cache import ModelCache, measured_bytes
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.downloads import Downloads
+from pipelines.models.checkpoints.loading import CatalogueLoader, load_model
+from pipelines.models.inventory import ModelShelf
+from pipelines.models.offload import execution_device, offload
 from pipelines.rerank import RANKER
-from pipelines.settings import Settings
-from pipelines.weights import CatalogueLoader, load_model
-from serving.build import build_cache
 from tests.cached_layers import bytes_of, states, use
 from tests.kandinsky_folders import DIM, write_kandinsky
 from tests.noise import LinearLoader
 from tests.test_kandinsky import Loader, result_of, run
-from ui.models_render import render_models
 
 LAYERS = 4
 

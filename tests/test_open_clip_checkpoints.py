@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
-from pipelines.checkpoints.catalogue import CatalogueEntry, ModelFile
-from pipelines.checkpoints.loaders import loader
-from pipelines.errors import WeightsError
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.formats import loader
 from pipelines.models.clip import ClipModel
 
 TEXTS = ["a red apple", "two blue cars in the snow", "ein Wurm"]

@@ -15,19 +15,19 @@ import pytest
 import torch
 from torch import Tensor
 
-import pipelines.guided
-from pipelines.cache.out_of_memory import Batches
+import pipelines.vqgan_clip.optimise
+from easel.serving.backend import LocalBackend
+from pipelines.batching import GREY
+from pipelines.core.errors import OutOfMemory
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
-from pipelines.errors import OutOfMemory
-from pipelines.events import Event, Preview, Progress, Result
-from pipelines.groups import GREY
 from pipelines.janus import JANUS, JanusPipeline
-from pipelines.model_cache import ModelCache
+from pipelines.models.batches import Batches
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry, RunContext
-from pipelines.request import validate
-from pipelines.unclip import UnclipPipeline
-from pipelines.vqgan_clip import VQGANCLIPPipeline
-from serving.backend import LocalBackend
+from pipelines.unclip.pipeline import UnclipPipeline
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.janus_folder import GRID, JanusLoader, write_janus
 
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -9,10 +9,10 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from pipelines.models.clip import build
+from pipelines.world.canonical import usual
 from training.data import World
 from training.patch_code import begin_as_patch_code, patches_of
 from training.train_clip import recall_loss
-from training.world.usual import usual
 
 SIZE_PX = 32
 

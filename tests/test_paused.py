@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.checkpoints.catalogue import Catalogue
-from pipelines.cutouts import Cutouts
-from pipelines.errors import PausedRunError
-from pipelines.events import Preview
-from pipelines.guided import Guide, Painting
-from pipelines.latents import Latents, Optimiser, start_latents
-from pipelines.model_cache import ModelCache
-from pipelines.prompts import WeightedPrompt
+from pipelines.core.errors import PausedRunError
+from pipelines.core.events import Preview
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.registry import RunContext
-from pipelines.weights import CatalogueLoader
+from pipelines.vqgan_clip.cutouts import Cutouts
+from pipelines.vqgan_clip.latents import Latents, Optimiser, start_latents
+from pipelines.vqgan_clip.optimise import Guide, Painting
+from pipelines.weighted_prompts import WeightedPrompt
 from tests.paused_server import FEW, ME, Server, cache, curve_of, result_of, same, server
 from tests.test_vqgan_clip import picture
 
@@ -104,7 +104,7 @@ def test_the_embedded_models_go_on_with_the_same_bits(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-import serving.run_keeper as run_keeper
+import easel.serving.run_keeper as run_keeper
 from tests.small_models import small_cache
 from tests.paused_server import FIELDS, ME, Server
 run_keeper.SAVE_EVERY_S = 0.0

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from pipelines.errors import InvalidRequest, Paused
-from pipelines.events import Progress
-from pipelines.snapshot import Change
+from pipelines.core.errors import InvalidRequest, Paused
+from pipelines.core.events import Progress
+from pipelines.saved_run import Change
 from tests.paused_server import (
     LIVELY,
     ME,

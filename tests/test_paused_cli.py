@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.__main__ import main
-from pipelines.images import load_image
-from pipelines.metadata import read_png
-from pipelines.model_cache import ModelCache
-from serving.paused_runs import PausedRuns
+from easel.cli.main import main
+from easel.serving.paused_runs import PausedRuns
+from pipelines.core.images import load_image
+from pipelines.core.metadata import read_png
+from pipelines.models.cache.cache import ModelCache
 from tests.paused_server import Server, cache
 
 __all__ = ["cache"]

@@ -16,18 +16,18 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, Page, expect
 
-from pipelines.events import Earlier, Mark, Progress
-from pipelines.metadata import read_png
-from pipelines.model_cache import ModelCache
-from pipelines.vqgan_clip import VQGANCLIPPipeline
+from easel.ui.generate.render import render_panel
+from easel.ui.parts.panel import Panel
+from easel.ui.words import strings
+from pipelines.core.events import Earlier, Mark, Progress
+from pipelines.core.metadata import read_png
+from pipelines.models.cache.cache import ModelCache
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 from tests.test_browser import DESKTOP, PHONE, browser  # noqa: F401  (a fixture)
 from tests.test_browser import pytestmark as browser_marks
-from ui import strings
-from ui.render import render_panel
-from ui.run_state import Panel
 
 LONG = {"num_cutouts": 1, "iterations": 900, "precision": "float32", "preview_every": 1}
 

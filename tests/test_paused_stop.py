@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import Busy, InvalidRequest, Paused
-from pipelines.events import Event, Progress
-from serving.best_of import stream_best
+from easel.serving.best_of import stream_best
+from pipelines.core.errors import Busy, InvalidRequest, Paused
+from pipelines.core.events import Event, Progress
 from tests.paused_server import (
     FEW,
     FIELDS,
@@ -68,7 +68,7 @@ def test_stop_wins_over_pause(server: Server) -> None:
 
 
 def test_a_stopped_run_leaves_no_state(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.run_keeper.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("easel.serving.run_keeper.SAVE_EVERY_S", 0.0)
     seen: list[bool] = []
 
     def stop() -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from pipelines.errors import EaselError, Paused, PausedRunError
-from pipelines.events import Progress
-from pipelines.model_cache import ModelCache
+from pipelines.core.errors import EaselError, Paused, PausedRunError
+from pipelines.core.events import Progress
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
 from tests.paused_server import FIELDS, ME, Server, cache, result_of, server
 from tests.sketch import SketchPipeline
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_refused_in_a_sentence(server: Server, whole_file: byt
 
 def test_a_file_of_another_version_is_refused(server: Server,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.snapshot.FORMAT", 2)
+    monkeypatch.setattr("pipelines.saved_run.FORMAT", 2)
     run_id = server.paused_at(1)
     monkeypatch.undo()
     with pytest.raises(PausedRunError, match="another version of Easel"):

@@ -9,10 +9,10 @@ import open_clip
 import pytest
 import torch
 
-from benchmarks import peers, peers_dalle, peers_turns
-from benchmarks.peer_loops import PlainLoop, plain_ranking
+from benchmarks.peers import peers, peers_dalle, peers_turns
+from benchmarks.peers.peer_loops import PlainLoop, plain_ranking
 from benchmarks.roofline import Rates
-from pipelines.models.linear import has_int8
+from pipelines.models.fast_linear import has_int8
 from pipelines.models.min_dalle import CodeDecoder, MinDalleConfig
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.rerank import rank

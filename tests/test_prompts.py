@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from pipelines.errors import InvalidRequest
-from pipelines.prompts import WeightedPrompt, parse_prompts, ranking_texts
+from pipelines.core.errors import InvalidRequest
+from pipelines.weighted_prompts import WeightedPrompt, parse_prompts, ranking_texts
 
 
 @pytest.mark.parametrize(("prompt", "expected"), [

@@ -10,23 +10,23 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-import pipelines.precision
-from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry
-from pipelines.checkpoints.choices import is_ready, with_choices
+import pipelines.models.precision
+from pipelines.core.errors import InvalidRequest, WeightsError
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.options import option_fields
+from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
-from pipelines.errors import InvalidRequest, WeightsError
-from pipelines.events import Event, Preview, Progress, Result
 from pipelines.min_dalle import DETOKENIZER, TRANSFORMER, MinDallePipeline
-from pipelines.model_cache import ModelCache
-from pipelines.models.linear import has_int8, in_int8
+from pipelines.model_options import is_ready, with_choices
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry
+from pipelines.models.checkpoints.loading import CatalogueLoader
+from pipelines.models.fast_linear import has_int8, in_int8
 from pipelines.models.min_dalle import NUM_CODES, Detokenizer, MinDalle, MinDalleConfig
 from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
-from pipelines.options import option_fields
-from pipelines.precision import cpu_has_tiles, dtype_for
+from pipelines.models.precision import cpu_has_tiles, dtype_for
 from pipelines.registry import Pipeline, Registry, RunContext, build_registry
-from pipelines.request import validate
-from pipelines.vqgan_clip import VQGANCLIPOptions, VQGANCLIPPipeline
-from pipelines.weights import CatalogueLoader
+from pipelines.vqgan_clip.pipeline import VQGANCLIPOptions, VQGANCLIPPipeline
 from tests.small_models import SmallLoader
 from tests.test_open_clip_checkpoints import SMALL, random_open_clip
 from tests.test_vqgan_checkpoints import random_taming

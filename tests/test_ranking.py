@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compare.ranking import Ranking, rank_pictures, read_prompts, table_rows
-from pipelines.errors import InvalidImage, InvalidRequest
-from pipelines.features import Features
+from easel.compare.ranking import Ranking, rank_pictures, read_prompts, table_rows
+from easel.serving.backend import LocalBackend
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.rerank.render import render_bars, render_gallery, render_heat, render_table
+from easel.ui.rerank.sources import SourceFile, installed_clips, read_small, uploaded_files
+from easel.ui.rerank.tab import _save
+from pipelines.core.errors import InvalidImage, InvalidRequest
+from pipelines.models.features import Features
 from pipelines.rerank import RANKER, rank
-from serving.backend import LocalBackend
 from tests.noise import noise_registry
 from tests.small_models import small_cache
 from tests.test_rerank import pictures
-from ui.pictures import PictureStore
-from ui.rerank import SourceFile, installed_clips, read_small, uploaded_files
-from ui.rerank_render import render_bars, render_gallery, render_heat, render_table
-from ui.tabs.rerank import _save
 
 GUIDE = "embedded/clip-guide"
 SCRIPT = '<img src=x onerror="alert(1)">'

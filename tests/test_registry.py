@@ -6,8 +6,8 @@ import pytest
 import torch
 from pydantic import Field
 
-from pipelines.errors import Cancelled, InvalidRequest
-from pipelines.options import Options
+from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.options import Options
 from pipelines.registry import Registry, RunContext
 from tests.noise import NoisePipeline, linear_cache, noise_registry
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.errors import InvalidImage, InvalidRequest
-from pipelines.options import option_fields
-from pipelines.request import Request, candidate_seed, resolve_seed, validate
+from pipelines.core.errors import InvalidImage, InvalidRequest
+from pipelines.core.options import option_fields
+from pipelines.core.request import Request, candidate_seed, resolve_seed, validate
 from tests.noise import NoiseOptions, noise_registry
 
 REGISTRY = noise_registry()

@@ -11,25 +11,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.errors import Cancelled, IndexOutdated, InvalidRequest, SearchIndexError
-from pipelines.features import Features
-from pipelines.images import load_image
-from pipelines.metadata import save_png
-from search import update as update_module
-from search.collections import (
+from easel.search import update as update_module
+from easel.search.collections import (
     Collection,
     allowed_folder,
     folder_collection,
     upload_collection,
 )
-from search.duplicates import near_duplicates
-from search.files import list_folder
-from search.projection import principal_components
-from search.query import combine, parse_day, search
-from search.searcher import Searcher
-from search.snapshot import Snapshot
-from search.update import UpdateProgress, update_index
-from serving.backend import LocalBackend
+from easel.search.duplicates import near_duplicates
+from easel.search.files import list_folder
+from easel.search.projection import principal_components
+from easel.search.query import combine, parse_day, search
+from easel.search.searcher import Searcher
+from easel.search.snapshot import Snapshot
+from easel.search.update import UpdateProgress, update_index
+from easel.serving.backend import LocalBackend
+from pipelines.core.errors import Cancelled, IndexOutdated, InvalidRequest, SearchIndexError
+from pipelines.core.images import load_image
+from pipelines.core.metadata import save_png
+from pipelines.models.features import Features
 from tests.lab import CLIP, lab_backend, write_pictures
 
 
@@ -256,7 +256,7 @@ def test_generator_and_prompt_are_read_from_easels_own_files(tmp_path: Path,
 
 def test_near_duplicates_are_grouped(folder: Path, tmp_path: Path, backend: LocalBackend,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.duplicates.BLOCK", 2)
+    monkeypatch.setattr("easel.search.duplicates.BLOCK", 2)
     for number, name in ((1, "again.png"), (1, "once-more.png"), (3, "three.png")):
         with Image.open(folder / f"picture-00{number}.png") as image:
             image.save(folder / name, optimize=True)
@@ -276,7 +276,7 @@ def test_near_duplicates_are_grouped(folder: Path, tmp_path: Path, backend: Loca
 
 def test_groups_are_those_that_pairs_connect(monkeypatch: pytest.MonkeyPatch,
                                              tmp_path: Path) -> None:
-    monkeypatch.setattr("search.duplicates.BLOCK", 7)
+    monkeypatch.setattr("easel.search.duplicates.BLOCK", 7)
     rng = np.random.default_rng(3)
     vectors = rng.standard_normal((40, 3)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.errors import IndexInUse, IndexOutdated, SearchIndexError
-from search import approximate
-from search.database import DATABASE, only_writer
-from search.index import VectorIndex
-from search.opening import drop_outdated, find_index, index_folder, open_index
-from search.query import Filters, allowed, nearest, search, top
-from search.snapshot import Item, Snapshot, grown
+from easel.search import approximate
+from easel.search.database import DATABASE, only_writer
+from easel.search.index import VectorIndex
+from easel.search.opening import drop_outdated, find_index, index_folder, open_index
+from easel.search.query import Filters, allowed, nearest, search, top
+from easel.search.snapshot import Item, Snapshot, grown
+from pipelines.core.errors import IndexInUse, IndexOutdated, SearchIndexError
 
 MODEL, DIM = "embedded/clip-ranker", 8
 OLD, NEW = "a" * 64, "b" * 64
@@ -188,7 +188,7 @@ def test_filters_and_thresholds(tmp_path: Path) -> None:
 def test_large_indexes_are_searched_through_codes(tmp_path: Path,
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(approximate, "FROM_ROWS", 3000)
-    monkeypatch.setattr("search.query.EXACT_ROWS", 3000)
+    monkeypatch.setattr("easel.search.query.EXACT_ROWS", 3000)
     monkeypatch.setattr(approximate, "MIN_CANDIDATES", 200)
     monkeypatch.setattr(approximate, "CANDIDATES_PER_HIT", 20)
     index = open_index(tmp_path, MODEL, OLD, 32)
@@ -254,7 +254,7 @@ def test_only_what_came_is_read_into_a_newer_snapshot(tmp_path: Path,
         read.append(len(rest[-1]))
         return grown(before, *rest)
 
-    monkeypatch.setattr("search.index.grown", counted)
+    monkeypatch.setattr("easel.search.index.grown", counted)
     index = open_index(tmp_path, MODEL, OLD, DIM)
     index.add(items("a", "b", pipeline="vqgan_clip"), vectors(2))
     kept = index.snapshot()

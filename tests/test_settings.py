@@ -10,10 +10,10 @@ import pytest
 import torch
 from pydantic import ByteSize
 
-from pipelines.cache.memory import Share, device_budget, resolve, total_bytes
-from pipelines.errors import EaselError
-from pipelines.settings import PREFIX, Settings, load_settings, settings_table
-from serving.build import build_cache
+from easel.serving.build import build_cache
+from pipelines.core.errors import EaselError
+from pipelines.core.settings import PREFIX, Settings, load_settings, settings_table
+from pipelines.models.cache.memory import Share, device_budget, resolve, total_bytes
 
 
 def test_the_readme_lists_every_setting(repository: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from pipelines.core.events import Result
+from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
-from pipelines.events import Result
-from pipelines.model_cache import ModelCache
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Pipeline, Registry, RunContext
-from pipelines.request import validate
-from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.small_models import SmallLoader
 
 QUICK = {"iterations": 2, "num_cutouts": 2}

@@ -25,12 +25,12 @@ from benchmarks.roofline import (
     peak_memory_bytes,
 )
 from benchmarks.speed import quiet_options, rounded, timed_run, transformer_bytes
-from pipelines.events import Candidate, Event, Preview, Progress, Result
-from pipelines.model_cache import ModelCache
-from pipelines.models.transformer import ImageTransformer, TransformerConfig
-from pipelines.options import Options
+from pipelines.core.events import Candidate, Event, Preview, Progress, Result
+from pipelines.core.options import Options
+from pipelines.core.request import Request
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.dalle import ImageTransformer, TransformerConfig
 from pipelines.registry import Pipeline, Registry, RunContext
-from pipelines.request import Request
 
 SIDE = 64
 STEP_S = 0.01

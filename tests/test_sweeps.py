@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compare.grid import draw_grid
-from compare.lettering import label_font
-from compare.sweeps import (
+from easel.compare.grid import draw_grid
+from easel.compare.lettering import label_font
+from easel.compare.sweeps import (
     Axis,
     expand_matrix,
     fill_wildcards,
@@ -18,13 +18,13 @@ from compare.sweeps import (
     share_work,
     sweep_options,
 )
-from compare.wildcards import suggestions, wildcard_words
+from easel.compare.wildcards import suggestions, wildcard_words
+from easel.serving.backend import LocalBackend
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.events import Result
 from pipelines.dalle import DallePipeline
-from pipelines.errors import InvalidRequest
-from pipelines.events import Result
+from pipelines.models.tokenizer import Vocabulary
 from pipelines.registry import Registry
-from pipelines.vocabulary import Vocabulary
-from serving.backend import LocalBackend
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 

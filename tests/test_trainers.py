@@ -11,10 +11,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipelines.checkpoints.catalogue import CatalogueEntry
-from pipelines.checkpoints.loaders import loader
+from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.formats import loader
 from pipelines.models.clip import build
 from pipelines.models.vqgan import VQGAN, VQGANConfig
+from pipelines.world.hard_negatives import other_medium
+from pipelines.world.scenes import MEDIA
 from tests.small_models import clip_config
 from tests.test_vqgan import SMALL
 from training import train_clip, train_vqgan
@@ -23,8 +25,6 @@ from training.data import World, prefetched
 from training.export import export
 from training.loop import Loop
 from training.pairs import Bank, Pairs, labels_of
-from training.world.hard_negatives import other_medium
-from training.world.scenes import MEDIA
 
 RUN: dict[str, Any] = {"seed": 3, "batch_size": 4, "lr": 3e-3, "muon_lr": 0.02, "warmup_steps": 1,
                        "ema_decay": 0.5, "mixed_precision": "no", "minutes": 1e-4}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from pipelines.models.transformer import ImageTransformer, TransformerConfig
+from pipelines.models.dalle import ImageTransformer, TransformerConfig
 
 TINY = TransformerConfig(
     text_vocab_size=40,

@@ -14,16 +14,16 @@ import pytest
 import torch
 from torch import nn
 
+from easel.serving.backend import LocalBackend
+from easel.serving.jobs import Group, Job, RunEvent, Usage
+from easel.serving.pace import Pace
+from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
+from pipelines.core.events import Candidate, Event, Preview, Progress, Result
+from pipelines.core.request import Request
 from pipelines.dalle import DallePipeline
-from pipelines.errors import Busy, Cancelled, EaselError, InvalidRequest
-from pipelines.events import Candidate, Event, Preview, Progress, Result
-from pipelines.model_cache import ModelCache
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Pipeline, Registry, RunContext
-from pipelines.request import Request
-from pipelines.vqgan_clip import VQGANCLIPPipeline
-from serving.backend import LocalBackend
-from serving.jobs import Group, Job, RunEvent, Usage
-from serving.pace import Pace
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.noise import LinearLoader, NoisePipeline, linear_cache
 from tests.small_models import small_cache
 from tests.test_backend import request, start, until

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import Field
 
-from pipelines.errors import InvalidImage
-from pipelines.events import Preview, Progress
-from pipelines.metadata import read_png, save_png
-from pipelines.options import Options, option_fields
+from easel.ui.generate.render import render_empty, render_run, render_vocabulary_note
+from easel.ui.generate.samples import load_samples
+from easel.ui.parts.controls import build_choice, component_of, read_upload, slider_step
+from easel.ui.parts.panel import Card, Panel, RunView, seconds
+from pipelines.core.errors import InvalidImage
+from pipelines.core.events import Preview, Progress
+from pipelines.core.metadata import read_png, save_png
+from pipelines.core.options import Options, option_fields
 from pipelines.registry import Registry, build_registry
 from tests.sketch import SketchPipeline
-from ui.controls import build_choice, component_of, read_upload, slider_step
-from ui.render import render_empty, render_run, render_vocabulary_note
-from ui.run_state import Card, Panel, RunView, seconds
-from ui.samples import load_samples
 
 SCRIPT = '<img src=x onerror="alert(1)">'
 

@@ -12,17 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.errors import Cancelled, InvalidImage, InvalidRequest, WeightsError
-from pipelines.events import Event, Preview, Progress, Result
-from pipelines.flow import flow_end, flow_steps, sampling_times
-from pipelines.model_cache import ModelCache
+from easel.serving.build import build_cache
+from pipelines.core.errors import Cancelled, InvalidImage, InvalidRequest, WeightsError
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.request import validate
+from pipelines.core.settings import Settings
+from pipelines.flow_matching import flow_end, flow_steps, sampling_times
+from pipelines.models.cache.cache import ModelCache
 from pipelines.models.unclip import UnclipDecoder
 from pipelines.registry import Registry, RunContext
-from pipelines.request import validate
-from pipelines.settings import Settings
-from pipelines.unclip import CLIP, UnclipPipeline
-from pipelines.unclip_drawing import Noise, slerp
-from serving.build import build_cache
+from pipelines.unclip.pipeline import CLIP, UnclipPipeline
+from pipelines.unclip.steps import Noise, slerp
 from tests.small_models import SmallLoader, small_cache
 
 

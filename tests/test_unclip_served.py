@@ -10,7 +10,7 @@ import pytest
 from gradio_client import handle_file
 from PIL import Image
 
-from pipelines.unclip import UnclipPipeline
+from pipelines.unclip.pipeline import UnclipPipeline
 from tests.served import App
 from tests.small_models import small_cache
 from tests.test_app import generate, refusal

@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.checkpoints.catalogue import CatalogueEntry
-from pipelines.checkpoints.loaders import loader
-from pipelines.errors import WeightsError
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.formats import loader
 from pipelines.models.unclip import UnclipDecoder, UnclipPrior, build_decoder, build_prior
+from pipelines.world.canonical import usual
 from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR, SmallLoader
 from training import train_decoder, unclip_data
 from training.data import World
@@ -23,7 +24,6 @@ from training.loop import Loop, load_config
 from training.train_decoder import draw, image_condition
 from training.train_prior import Batches, initialised, sample
 from training.unclip_data import flow_loss, flow_times
-from training.world.usual import usual
 
 CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
                           "warmup_steps": 1, "ema_decay": 0.9, "mixed_precision": "no",

@@ -10,20 +10,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.judge import Detection, Verdict
+from benchmarks.judge.model import Detection, Verdict
 from benchmarks.report import variations_table
 from benchmarks.roofline import Rates
 from benchmarks.tasks import scene_of, task_prompts
 from benchmarks.unclip_speed import GUIDANCE, STEPS, plain_loop, unclip_speed
 from benchmarks.variations import diversity, pairwise_distance, variations
-from pipelines.model_cache import ModelCache
+from easel.serving.backend import LocalBackend
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
 from pipelines.rerank import RANKER
-from pipelines.unclip import DECODER, UnclipPipeline
-from pipelines.unclip_drawing import Noise, paint
-from serving.backend import LocalBackend
+from pipelines.unclip.pipeline import DECODER, UnclipPipeline
+from pipelines.unclip.steps import Noise, paint
+from pipelines.world.concepts import concepts_by_id
 from tests.small_models import small_cache
-from training.world.concepts import concepts_by_id
 
 CONCEPTS = concepts_by_id()
 SINGLE = task_prompts(CONCEPTS)["single_object"][:2]

@@ -9,11 +9,11 @@ import av
 import numpy as np
 import pytest
 
-from pipelines.__main__ import main
-from pipelines.events import Candidate
+from easel.cli.main import main
+from easel.serving.backend import LocalBackend
+from pipelines.core.events import Candidate
+from pipelines.core.video import MAX_FRAME_PX, MAX_FRAMES, MAX_VIDEO_PX, Film, last_frame, sheet
 from pipelines.registry import Registry
-from pipelines.video import MAX_FRAME_PX, MAX_FRAMES, MAX_VIDEO_PX, Film, last_frame, sheet
-from serving.backend import LocalBackend
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 

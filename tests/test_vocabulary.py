@@ -10,7 +10,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from pipelines.vocabulary import (
+from pipelines.models.tokenizer import (
     CONTEXT_LENGTH,
     END_ID,
     PAD_ID,
@@ -19,10 +19,10 @@ from pipelines.vocabulary import (
     UNK_ID,
     Vocabulary,
 )
+from pipelines.world.captions import caption, hard_negative
+from pipelines.world.concepts import concepts_by_id, load_concepts
+from pipelines.world.scenes import SceneSampler
 from training.build_tokenizer import build
-from training.world.captions import caption, hard_negative
-from training.world.concepts import concepts_by_id, load_concepts
-from training.world.scenes import SceneSampler
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compare.kinds import KINDS, kind_of
-from compare.votes import (
+from easel.compare.prompt_kinds import KINDS, kind_of
+from easel.compare.votes import (
     Vote,
     VoteBook,
     VoteError,
@@ -25,8 +25,8 @@ from compare.votes import (
     pairs,
     strengths,
 )
-from history.database import Database
-from pipelines.errors import HistoryError
+from easel.history.database import Database
+from pipelines.core.errors import HistoryError
 
 OLD_TABLE = """CREATE TABLE easel_votes (
     comparison_id VARCHAR(64) NOT NULL, cast_s FLOAT NOT NULL, voter VARCHAR(128) NOT NULL,

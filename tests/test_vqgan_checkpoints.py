@@ -17,9 +17,9 @@ from taming.modules.diffusionmodules.model import Decoder, Encoder
 from taming.modules.vqvae.quantize import VectorQuantizer
 from torch import Tensor, nn
 
-from pipelines.checkpoints.catalogue import CatalogueEntry, ModelFile
-from pipelines.checkpoints.loaders import loader
-from pipelines.errors import WeightsError
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.formats import loader
 from pipelines.models.vqgan import VQGAN
 
 SHAPES: dict[str, dict[str, Any]] = {

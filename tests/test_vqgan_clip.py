@@ -11,18 +11,23 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.cutouts import Cutouts
-from pipelines.errors import Cancelled, InvalidRequest
-from pipelines.events import Event, Preview, Progress, Result
-from pipelines.guided import Guide, Painting, total_variation
-from pipelines.latents import Latents, NormalisedDescent, clamp_with_gradient, start_latents
-from pipelines.model_cache import ModelCache
+from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.options import parse_options
+from pipelines.core.request import validate
+from pipelines.models.cache.cache import ModelCache
 from pipelines.models.vqgan import VQGAN
-from pipelines.options import parse_options
-from pipelines.prompts import WeightedPrompt
 from pipelines.registry import Registry, RunContext
-from pipelines.request import validate
-from pipelines.vqgan_clip import VQGANCLIPOptions, VQGANCLIPPipeline
+from pipelines.vqgan_clip.cutouts import Cutouts
+from pipelines.vqgan_clip.latents import (
+    Latents,
+    NormalisedDescent,
+    clamp_with_gradient,
+    start_latents,
+)
+from pipelines.vqgan_clip.optimise import Guide, Painting, total_variation
+from pipelines.vqgan_clip.pipeline import VQGANCLIPOptions, VQGANCLIPPipeline
+from pipelines.weighted_prompts import WeightedPrompt
 from tests.small_models import LEARNED, small_cache
 
 FEW = {"num_cutouts": 4, "iterations": 4, "precision": "float32"}

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.__main__ import main
-from pipelines.errors import Cancelled, EaselError
-from pipelines.events import Preview, Progress
-from pipelines.metadata import read_png
-from pipelines.model_cache import ModelCache
+from easel.cli.main import main
+from easel.serving.backend import LocalBackend
+from pipelines.core.errors import Cancelled, EaselError
+from pipelines.core.events import Preview, Progress
+from pipelines.core.metadata import read_png
+from pipelines.core.video import mp4
+from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
-from pipelines.unclip import UnclipPipeline
-from pipelines.video import mp4
-from pipelines.walk import Walk, walk
-from pipelines.walk_files import strip
-from serving.backend import LocalBackend
+from pipelines.unclip.pipeline import UnclipPipeline
+from pipelines.unclip.walk import Walk, walk
+from pipelines.unclip.walk_files import strip
 from tests.small_models import small_cache
 from tests.test_unclip import png
 

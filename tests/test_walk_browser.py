@@ -12,14 +12,14 @@ import torch
 from playwright.sync_api import Browser, Page, expect
 from torch import nn
 
-from pipelines.model_cache import ModelCache
-from pipelines.unclip import UnclipPipeline
+from easel.ui.words import strings
+from pipelines.models.cache.cache import ModelCache
+from pipelines.unclip.pipeline import UnclipPipeline
 from tests.served import App
 from tests.small_models import SmallLoader
 from tests.test_browser import CHROMIUM, CONTRASTS, DESKTOP, PHONE, browser, open_page
 from tests.test_browser_compare import open_tab
 from tests.test_unclip import png
-from ui import strings
 
 __all__ = ["browser", "open_page"]
 pytestmark = [

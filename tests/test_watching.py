@@ -14,12 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from pipelines.errors import EaselError
-from serving.backend import LocalBackend
-from serving.logs import configure_logging
+from easel.serving.backend import LocalBackend
+from easel.serving.logs import configure_logging
+from easel.ui.health_routes import health_routes
+from pipelines.core.errors import EaselError
 from tests.noise import linear_cache, noise_registry
 from tests.test_backend import request, start, until
-from ui.health_routes import health_routes
 
 
 @pytest.fixture

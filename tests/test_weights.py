@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.checkpoints.catalogue import Catalogue
-from pipelines.checkpoints.loaders import read_checkpoint
-from pipelines.checkpoints.pins import Pins
-from pipelines.commands.weights import app, main
-from pipelines.errors import OutOfMemory, WeightsError
-from pipelines.model_cache import ModelCache, measured_bytes
+from easel.cli.weights import app, main
+from pipelines.core.errors import OutOfMemory, WeightsError
 from pipelines.models import clip, vqgan
-from pipelines.weights import (
+from pipelines.models.cache.cache import ModelCache, measured_bytes
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.formats import read_checkpoint
+from pipelines.models.checkpoints.loading import (
     CatalogueLoader,
     Verifier,
     file_sha256,
@@ -26,6 +25,7 @@ from pipelines.weights import (
     pinned,
     stored_bytes,
 )
+from pipelines.models.checkpoints.pins import Pins
 from tests.weight_folders import CLIP_CONFIG, VQGAN_CONFIG, catalogue
 from training.export import export
 
@@ -72,7 +72,7 @@ def test_gradients_flow_through_to_the_input(catalogue: Catalogue) -> None:
 
 def test_clip_keeps_the_buffers_that_no_file_holds(
         catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.vocabulary.Vocabulary.load", lambda: None)
+    monkeypatch.setattr("pipelines.models.tokenizer.Vocabulary.load", lambda: None)
     model = load_model(catalogue, catalogue.get("embedded/clip"))
     assert isinstance(model, clip.ClipModel)
     assert model.image_size == 32
@@ -88,7 +88,7 @@ def test_clip_keeps_the_buffers_that_no_file_holds(
 
 def test_loading_leaves_the_global_generator_alone(
         catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.vocabulary.Vocabulary.load", lambda: None)
+    monkeypatch.setattr("pipelines.models.tokenizer.Vocabulary.load", lambda: None)
     before = torch.random.get_rng_state()
     for model in catalogue:
         load_model(catalogue, model)
@@ -208,7 +208,7 @@ def test_traversal_in_a_model_id(catalogue: Catalogue, model_id: str) -> None:
 def test_pin_writes_what_verify_checks(catalogue: Catalogue, tmp_path: Path,
                                        capsys: pytest.CaptureFixture[str],
                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.vocabulary.Vocabulary.load", lambda: None)
+    monkeypatch.setattr("pipelines.models.tokenizer.Vocabulary.load", lambda: None)
     path = tmp_path / "catalogue.toml"
     path.write_text("# A comment.\n")
     catalogue.save(path)
@@ -294,7 +294,7 @@ def test_an_unknown_loader_is_a_sentence(catalogue: Catalogue) -> None:
 def test_a_file_is_hashed_again_only_where_it_changed(catalogue: Catalogue,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     hashed = []
-    monkeypatch.setattr("pipelines.weights.file_sha256",
+    monkeypatch.setattr("pipelines.models.checkpoints.loading.file_sha256",
                         lambda path: hashed.append(path.name) or file_sha256(path))
     catalogue = pinned(catalogue)
     hashed.clear()

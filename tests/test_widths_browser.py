@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from easel.ui.words import strings
 from tests.served import App
 from tests.test_browser import CONTRASTS, DESKTOP, PHONE, app, browser, open_page, pytestmark
-from ui import strings
 
 __all__ = ["app", "browser", "open_page", "pytestmark"]
 TABLET = (1024, 768)

@@ -14,12 +14,12 @@ from benchmarks.report import languages_table, media_table
 from benchmarks.scoring import Pool, Score
 from benchmarks.tasks import TASKS, TaskPrompt, task_prompts
 from benchmarks.zero_shot import concept_scenes, render_uint8
-from pipelines.settings import Settings
-from pipelines.vocabulary import Vocabulary
-from serving.build import build_cache
+from easel.serving.build import build_cache
+from pipelines.core.settings import Settings
+from pipelines.models.tokenizer import Vocabulary
+from pipelines.world.concepts import concepts_by_id
+from pipelines.world.scenes import MEDIA
 from training.data import World
-from training.world.concepts import concepts_by_id
-from training.world.scenes import MEDIA
 
 CONCEPTS = concepts_by_id()
 PROMPTS = task_prompts(CONCEPTS)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.data import World
-from training.world.atlas import STYLES
-from training.world.backgrounds import PAINTERS, PLAIN_RGB
-from training.world.media import OPERATIONS, apply_media
-from training.world.scenes import (
+from pipelines.world.atlas import STYLES
+from pipelines.world.backgrounds import PAINTERS, PLAIN_RGB
+from pipelines.world.media import OPERATIONS, apply_media
+from pipelines.world.scenes import (
     COLOURS,
     KINDS,
     MEDIA,
@@ -21,6 +20,7 @@ from training.world.scenes import (
     is_held_out_triple,
     uses_held_out,
 )
+from training.data import World
 
 CENTRE = (0.25, 0.25, 0.75, 0.75)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
-from pipelines.models import clip, transformer, vqgan
+from pipelines.models import clip, dalle, vqgan
+from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
 from training.export import export
 
 VQGAN_CONFIG = {"resolution": 32, "ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1,
@@ -36,7 +36,7 @@ def catalogue(tmp_path: Path) -> Catalogue:
     for name, build, architecture, config in (
             ("vqgan", vqgan.build, "vqgan", VQGAN_CONFIG),
             ("clip", clip.build, "clip", CLIP_CONFIG),
-            ("dalle", transformer.build, "dalle", DALLE_CONFIG)):
+            ("dalle", dalle.build, "dalle", DALLE_CONFIG)):
         export(build(config), name, architecture, config, "A test.", tmp_path)
     return Catalogue(tuple(entry(f"embedded/{name}", name) for name in ("vqgan", "clip", "dalle")),
                      tmp_path)

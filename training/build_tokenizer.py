@@ -18,10 +18,10 @@ from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from pipelines.vocabulary import SPECIAL_TOKENS, TOKENIZER_DIR, Vocabulary, split_words
-from training.world.concepts import load_concepts
-from training.world.grammar import raw_grammar
-from training.world.noun_phrases import inflect
+from pipelines.models.tokenizer import SPECIAL_TOKENS, TOKENIZER_DIR, Vocabulary, split_words
+from pipelines.world.concepts import load_concepts
+from pipelines.world.grammar import raw_grammar
+from pipelines.world.noun_phrases import inflect
 
 # Pieces below the word, for the words that people type and no caption contains.
 NUM_PIECES = 500

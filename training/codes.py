@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from pipelines.models.vqgan import VQGAN
+from pipelines.world.backgrounds import PLAIN_RGB, VARIANTS
+from pipelines.world.scenes import GRID, Scene, SceneObject
 from training.data import World
 from training.loop import fast_autocast
-from training.world.backgrounds import PLAIN_RGB, VARIANTS
-from training.world.scenes import GRID, Scene, SceneObject
 
 # Codes of one object or background, by the picture that was encoded for them.
 _MAX_CACHED = 400_000

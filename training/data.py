@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.world.atlas import default_atlas
-from training.world.concepts import load_concepts
-from training.world.renderer import Renderer
-from training.world.scenes import Scene, SceneSampler
-from training.world.usual import UsualSampler
+from pipelines.world.atlas import default_atlas
+from pipelines.world.canonical import UsualSampler
+from pipelines.world.concepts import load_concepts
+from pipelines.world.renderer import Renderer
+from pipelines.world.scenes import Scene, SceneSampler
 
 PORTUGUESE_SHARE = 0.12
 PlanT = TypeVar("PlanT")
@@ -64,9 +64,9 @@ class World:
                 in_order: bool = False) -> str:
         """One caption of a scene; another ``salt`` gives another paraphrase.
 
-        ``in_order``: see ``training.world.captions.caption``.
+        ``in_order``: see ``pipelines.world.captions.caption``.
         """
-        from training.world.captions import caption
+        from pipelines.world.captions import caption
 
         rng = random.Random(f"{scene.seed}/{salt}")
         if language is None:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.vocabulary import Vocabulary
+from pipelines.models.tokenizer import Vocabulary
+from pipelines.world.canonical import usual
+from pipelines.world.scenes import COCO_WEIGHT, Scene
 from training.data import World
 from training.denoise import unfinished
-from training.world.scenes import COCO_WEIGHT, Scene
-from training.world.usual import usual
 
 Drawn = tuple[Tensor, Tensor]
 TakenBack = tuple[Tensor, Tensor, Tensor]

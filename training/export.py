@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pipelines.checkpoints.int8 import from_int8, to_int8
+from pipelines.models.checkpoints.int8 import from_int8, to_int8
 
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "assets" / "weights"
 
@@ -32,7 +32,7 @@ def export(
     Args:
         model: the network, usually the averaged (EMA) weights.
         name: folder under ``assets/weights``.
-        architecture: key of the builder that ``pipelines.weights`` calls.
+        architecture: key of the builder that ``pipelines.models.checkpoints.loading`` calls.
         config: arguments of that builder and whatever else the loader needs.
         card: text of the model card, Markdown.
         folder: where the weights live.

@@ -23,7 +23,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from pipelines.precision import fast_bfloat16
+from pipelines.models.precision import fast_bfloat16
 from training.muon import FloatMuon
 
 RUNS_DIR = Path(__file__).resolve().parents[1] / "runs"

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.vocabulary import Vocabulary
+from pipelines.models.tokenizer import Vocabulary
+from pipelines.world.hard_negatives import hard_negative, other_medium
+from pipelines.world.scenes import Scene
 from training.data import World
 from training.degrade import degrade, meaningless, scrambled
-from training.world.hard_negatives import hard_negative, other_medium
-from training.world.scenes import Scene
 
 Plan = tuple[int, list[Scene], list[int], Tensor]
 Batch = tuple[Tensor, Tensor, Tensor]

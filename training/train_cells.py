@@ -2,7 +2,7 @@
 
 The rest of the guide stays as ``training.train_clip`` left it: a picture tower that is a code of
 patches, and a text tower whose captions come near the embeddings of the pictures that they stand
-for. The cell tower brings them nearer (``pipelines.models.cell_text``).
+for. The cell tower brings them nearer (``pipelines.models.clip_cells``).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.models.cell_text import CellCLIP
 from pipelines.models.clip import build
+from pipelines.models.clip_cells import CellCLIP
 from training.data import World, prefetched
 from training.drafts import Drafts, Plan
 from training.export import WEIGHTS_DIR, export, load_exported
@@ -121,7 +121,7 @@ def write(loop: Loop[CellCLIP], world: World, config: dict[str, Any], recalled: 
 ## Cell tower
 
 Behind the text tower each cell of the picture asks the caption what it shows
-(`pipelines/models/cell_text.py`), {millions:.1f} M parameters.
+(`pipelines/models/clip_cells.py`), {millions:.1f} M parameters.
 
 - Command: `python -m training.train_cells`
 - Captions seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}

@@ -23,7 +23,8 @@ from open_clip import CLIP
 from torch import Tensor
 
 from pipelines.models.clip import ClipModel, build
-from pipelines.vocabulary import Vocabulary
+from pipelines.models.tokenizer import Vocabulary
+from pipelines.world.hard_negatives import hard_negative
 from training.attack import PictureLoss, attacked
 from training.data import World, prefetched
 from training.denoise import pull_loss
@@ -32,11 +33,10 @@ from training.export import WEIGHTS_DIR, export, keep_share, load_exported
 from training.loop import RUNS_DIR, Loop, compiled, due, parse_arguments
 from training.pairs import Bank, Pairs
 from training.patch_code import begin_as_patch_code
-from training.world.hard_negatives import hard_negative
 
 STATISTICS = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 ADVERSARIAL_RAMP = 0.3  # share of the run in which the attack grows to its full radius
-ABOUT = "An open_clip model trained with the sigmoid loss on scenes of `training/world` only."
+ABOUT = "An open_clip model trained with the sigmoid loss on scenes of `pipelines/world` only."
 
 
 def recall_loss(text: Tensor, finished: Tensor, plain: Tensor) -> tuple[Tensor, Tensor]:

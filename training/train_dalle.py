@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.utils import save_image
 
-from pipelines.models.transformer import ImageTransformer, TransformerConfig, config_dict
+from pipelines.models.dalle import ImageTransformer, TransformerConfig, config_dict
+from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
 from pipelines.models.vqgan import build as build_vqgan
-from pipelines.vocabulary import Vocabulary
 from training.codes import CodeStore
 from training.data import World, prefetched
 from training.export import WEIGHTS_DIR, export, load_exported
@@ -189,7 +189,7 @@ def write(loop: Loop[ImageTransformer], loss: float) -> float:
     card = f"""# Embedded DALL·E
 
 One transformer over text tokens and 256 VQGAN codes, {millions:.1f} M parameters.
-Trained on scenes of `training/world` only.
+Trained on scenes of `pipelines/world` only.
 
 - Command: `python -m training.train_dalle`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}

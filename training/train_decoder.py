@@ -1,10 +1,10 @@
 """Train the embedded unCLIP's decoder: ``python -m training.train_decoder``.
 
 Flow matching in the latents of the VQGAN, whose codes are evenly spaced in [-1, 1]. Each row is
-told the caption, the CLIP's image embedding, both or nothing, so that the decoder draws from
-either alone and can be guided; or the caption and its own embedding, which the prior's resembles
-more than a true picture's. Most scenes are as is usual (``training.world.usual``), so that this
-embedding has things where the picture has them. After the CLIP was trained again the same command
+told the caption, the CLIP's image embedding, both or nothing, so that the decoder draws from either
+alone and can be guided; or the caption and its own embedding, which the prior's resembles more than
+a true picture's. Most scenes are as is usual (``pipelines.world.canonical``), so that this
+embedding has things where the picture has them.After the CLIP was trained again the same command
 goes on, with more minutes, from the checkpoint: the caption's part stays, the embedding's is
 learned anew. With ``from_shipped`` a run begins at the weights that ship, whose CLIP had the same
 picture tower.
@@ -23,10 +23,10 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from torchvision.utils import save_image
 
-from pipelines.flow import flow_end
+from pipelines.flow_matching import flow_end
+from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.unclip import UnclipDecoder, build_decoder
 from pipelines.models.vqgan import VQGAN
-from pipelines.vocabulary import Vocabulary
 from training.data import World, prefetched
 from training.export import WEIGHTS_DIR, export_diffusers, load_exported
 from training.loop import Loop, due, parse_arguments
@@ -203,7 +203,7 @@ def write(loop: Loop[UnclipDecoder], fingerprint: str, error: float) -> float:
     card = f"""# Embedded unCLIP decoder
 
 A U-Net over 2 × 2 latents of the embedded VQGAN and an encoder of captions, {millions:.1f} M
-parameters, trained by flow matching on scenes of `training/world` only. It predicts the clean
+parameters, trained by flow matching on scenes of `pipelines/world` only. It predicts the clean
 latents.
 
 - Command: `python -m training.train_decoder`

@@ -1,7 +1,7 @@
 """Train the embedded unCLIP's prior: ``python -m training.train_prior``.
 
 Flow matching from noise to the CLIP's image embedding, told the caption by the same CLIP's
-text embedding and token states. Most scenes are as is usual (``training.world.usual``): of two
+text embedding and token states. Most scenes are as is usual (``pipelines.world.canonical``): of two
 things side by side a caption says which is left, not how far. Train it again after the CLIP: the
 run starts afresh then.
 
@@ -20,16 +20,16 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
-from pipelines.flow import flow_end
+from pipelines.flow_matching import flow_end
 from pipelines.models.clip import ClipModel
 from pipelines.models.unclip import UnclipPrior, build_prior
-from pipelines.unclip_drawing import text_condition
+from pipelines.unclip.steps import text_condition
+from pipelines.world.canonical import is_usual
+from pipelines.world.scenes import Scene
 from training.data import World, prefetched
 from training.export import WEIGHTS_DIR, export_diffusers, load_exported
 from training.loop import Loop, due, fast_autocast, parse_arguments
 from training.unclip_data import flow_loss, flow_times, load_clip
-from training.world.scenes import Scene
-from training.world.usual import is_usual
 
 Plan = tuple[int, list[Scene], list[str]]
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -178,7 +178,7 @@ def write(loop: Loop[UnclipPrior], fingerprint: str, cosine: float, caption: flo
     card = f"""# Embedded unCLIP prior
 
 A transformer from the CLIP's text features to its image embedding, cell by cell, {millions:.1f} M
-parameters, trained by flow matching on scenes of `training/world` only.
+parameters, trained by flow matching on scenes of `pipelines/world` only.
 
 - Command: `python -m training.train_prior`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}

@@ -80,7 +80,7 @@ def finish(loop: Loop[Upscaler], world: World) -> float:
     card = f"""# Embedded upscaler
 
 Enlarges pictures of the embedded VQGAN by {loop.ema.config.factor}.
-Trained on scenes of `training/world` only.
+Trained on scenes of `pipelines/world` only.
 
 - Command: `python -m training.train_upscaler`
 - Crops seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}

@@ -22,11 +22,11 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from pipelines.models.vqgan import VQGAN, VQGANConfig, config_dict
+from pipelines.world.scenes import Scene
 from training.codes import SceneCodes
 from training.data import World, prefetched
 from training.export import export
 from training.loop import Loop, compiled, parse_arguments
-from training.world.scenes import Scene
 
 
 def gradient_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ def finish(loop: Loop[VQGAN], world: World, config: dict[str, Any]) -> float:
 
 {model.config.resolution} px pictures to 16 x 16 codes of {model.config.n_embed}
 (finite scalar quantisation, levels {model.config.levels}),
-on taming-transformers' encoder and decoder. Trained on scenes of `training/world` only.
+on taming-transformers' encoder and decoder. Trained on scenes of `pipelines/world` only.
 
 - Command: `python -m training.train_vqgan`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}

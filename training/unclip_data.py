@@ -12,13 +12,13 @@ from open_clip import CLIP
 from torch import Tensor
 
 from pipelines.models.clip import ClipModel, build, image_size
+from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
-from pipelines.vocabulary import Vocabulary
+from pipelines.world.canonical import is_usual
 from training.codes import CodeStore, rows_of, save_whole
 from training.data import World
 from training.export import WEIGHTS_DIR, load_exported
 from training.loop import RUNS_DIR, fast_autocast
-from training.world.usual import is_usual
 
 FOLDER = "clip-guide"
 

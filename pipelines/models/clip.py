@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.models.cell_text import CellCLIP
+from pipelines.models.clip_cells import CellCLIP
 
 Tokenizer = Callable[..., Tensor]
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -99,7 +99,7 @@ def build(config: Mapping[str, Any]) -> open_clip.CLIP:
     Args:
         config: ``embed_dim``, ``vision_cfg``, ``text_cfg`` and the optional ``init_logit_bias``,
             exactly as in open_clip's JSON files; and the optional ``cells``, the shape of a
-            ``pipelines.models.cell_text.CellTower``.
+            ``pipelines.models.clip_cells.CellTower``.
     """
     fields = {
         "embed_dim": config["embed_dim"],

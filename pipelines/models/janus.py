@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration, JanusProcessor, StaticCache
 from transformers.utils import logging as transformers_logging
 
-from pipelines.checkpoints.catalogue import CatalogueEntry
-from pipelines.checkpoints.loaders import missing_file
-from pipelines.errors import WeightsError
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.formats import missing_file
 
 FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 # Where a folder brings no chat template; the same words as DeepSeek's own.

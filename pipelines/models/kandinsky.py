@@ -33,10 +33,10 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from pipelines.cache.offload import execution_device, weights_at_hand
-from pipelines.checkpoints.catalogue import CatalogueEntry
-from pipelines.checkpoints.loaders import fill, missing_file, read_safetensors
-from pipelines.errors import WeightsError
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.formats import fill, missing_file, read_safetensors
+from pipelines.models.offload import execution_device, weights_at_hand
 
 DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 

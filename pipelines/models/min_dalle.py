@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from taming.modules.diffusionmodules.model import Decoder
 from torch import Tensor, nn
 
-from pipelines.models.linear import Linear
+from pipelines.models.fast_linear import Linear
 from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
 
 GRID = 16  # codes along one side of a picture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import emoji
 
-from pipelines.errors import WeightsError
+from pipelines.core.errors import WeightsError
 
 WORD_START = "Ġ"  # stands for the space before a word
 CACHED_WORDS = 4096

@@ -1,0 +1,1 @@
+"""The judge of drawn pictures: its network, its training, its files."""

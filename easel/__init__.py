@@ -1,0 +1,1 @@
+"""The application: command line, page, history, search and comparisons on the engine."""

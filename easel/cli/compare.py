@@ -1,0 +1,147 @@
+"""``python -m pipelines compare | rerank`` without a browser."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from easel.cli.rerank import rerank_command
+from easel.cli.run import interrupt_cancels, show_progress
+from easel.compare.bundle import Bundle, make_bundle, write_folder, write_zip
+from easel.compare.plan import LETTERS, Plan, plan_comparison
+from easel.history.build import open_history
+from easel.serving.backend import LocalBackend
+from easel.serving.build import build_backend
+from easel.serving.jobs import RunEvent
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.events import Progress, Result
+from pipelines.core.files import atomic_write
+from pipelines.core.metadata import encode_png, picture_metadata, versions
+from pipelines.core.settings import load_settings
+from pipelines.registry import Registry
+
+EXIT_STOPPED = 130
+
+
+def add_compare_commands(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command("compare")(compare_command)
+    app.command("rerank")(rerank_command)
+
+
+def parse_pane(text: str, num_images: int) -> dict[str, Any]:
+    """A pane from ``pipeline`` or ``pipeline:name=value,name=value``; "seed" is a name too.
+
+    Raises:
+        InvalidRequest: something else stands there.
+    """
+    pipeline, _, rest = text.partition(":")
+    pane: dict[str, Any] = {"pipeline": pipeline.strip(), "num_images": num_images, "options": {}}
+    for pair in (pair for pair in rest.split(",") if pair.strip()):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not name:
+            raise InvalidRequest(f"A pane is given as generator:name=value,name=value, not "
+                                 f"{text[:60]!r}.", "panes")
+        if name == "seed":
+            pane["seed"] = value
+        else:
+            pane["options"][name] = value
+    return pane
+
+
+def compare_command(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="What all panes draw.")],
+    pane: Annotated[list[str], typer.Option(
+        help="Two to four: a generator, perhaps with options, as dalle:temperature=0.5,seed=3.")],
+    num_images: Annotated[int, typer.Option(help="Pictures of each pane.")] = 1,
+    seed: Annotated[int | None, typer.Option(
+        help="Seed of every pane that names none; a new one where left out.")] = None,
+    seconds: Annotated[float | None, typer.Option(
+        help="Device seconds for each pane, which then keeps its best so far.")] = None,
+    out: Annotated[Path, typer.Option(
+        help="Folder for the comparison, or a zip file.")] = Path("comparison"),
+) -> None:
+    """Draw a prompt in several ways at the same time, and write a page that shows them."""
+    with ExitStack() as stack:
+        backend = context.obj
+        if backend is None:
+            settings = load_settings()
+            history = stack.enter_context(closing(open_history(settings)))
+            backend = build_backend(settings, history=history)
+        stack.enter_context(closing(backend))
+        plan = plan_comparison(backend.registry, prompt, [parse_pane(p, num_images) for p in pane],
+                               seed, seconds)
+        ends, notices, stopped = _run(plan, backend)
+        bundle = _bundle(plan, ends, backend.registry)
+    if out.suffix == ".zip":
+        try:
+            atomic_write(out, write_zip(bundle))
+        except OSError as error:
+            raise EaselError(f"The comparison could not be written to {out.name}: "
+                             f"{(error.strerror or str(error)).lower()}.") from None
+    else:
+        write_folder(bundle, out)
+    for letter, facts, end in zip(LETTERS, bundle.facts.panes, ends, strict=False):
+        if isinstance(end.event, EaselError):
+            typer.echo(f"{letter}  {facts.title}: {end.event}")
+            continue
+        best = facts.pictures[0].scores if facts.pictures else {}
+        scores = "".join(f"  {name} {value:.3f}" for name, value in best.items())
+        typer.echo(f"{letter}  {facts.title}: {facts.device_s:.2f} s on the device{scores}")
+    typer.echo(str(out if out.suffix == ".zip" else out / "index.html"))
+    for notice in notices:
+        typer.echo(notice, err=True)
+    if stopped:
+        typer.echo("Stopped; what was finished is kept.", err=True)
+        raise typer.Exit(EXIT_STOPPED)
+
+
+def _run(plan: Plan, backend: LocalBackend) -> tuple[list[RunEvent], list[str], bool]:
+    """How each pane ended, what became of keeping its pictures, and whether Ctrl+C ended it."""
+    notices: list[str] = []
+    job_ids = [uuid.uuid4().hex for _ in plan.requests]
+    ends: dict[int, RunEvent] = {}
+    with interrupt_cancels(backend, *job_ids) as interrupted, ExitStack() as stack:
+        bars = [stack.enter_context(tqdm(
+            total=None, file=sys.stderr, leave=False, unit="step", position=index))
+            for index in range(len(plan.requests))]
+        for event in backend.compare(plan.requests, job_ids, plan.budget_s):
+            if isinstance(event.event, Progress):
+                show_progress(bars[event.index], event.event)
+            elif isinstance(event.event, Result | EaselError):
+                if event.index in ends and isinstance(event.event, EaselError):
+                    notices.append(str(event.event))  # drawn, but not kept
+                ends.setdefault(event.index, event)
+        stopped = interrupted.is_set()
+    if not any(isinstance(end.event, Result) for end in ends.values()):
+        raise next(end.event for end in ends.values() if isinstance(end.event, EaselError))
+    return ([ends[index] for index in range(len(plan.requests))], list(dict.fromkeys(notices)),
+            stopped)
+
+
+def _bundle(plan: Plan, ends: Sequence[RunEvent], registry: Registry) -> Bundle:
+    panes, files = [], []
+    for request, end in zip(plan.requests, ends, strict=True):
+        result = end.event if isinstance(end.event, Result) else Result((), 0.0)
+        panes.append({
+            "pipeline": request.pipeline, "title": registry.get(request.pipeline).title,
+            "num_images": request.num_images, "seed": request.seed,
+            "options": dict(request.options), "elapsed_s": result.elapsed_s,
+            "weights": dict(result.metadata.get("weights") or {}),
+            "device_s": end.usage.device_s, "peak_memory_bytes": end.usage.peak_memory_bytes,
+            "stopped": bool(result.metadata.get("stopped")),
+            "pictures": [{"seed": c.seed, "scores": dict(c.scores),
+                          "guide_score": c.metadata.get("guide_score")}
+                         for c in result.candidates]})
+        files.append([encode_png(c.image, picture_metadata(result, c))
+                      for c in result.candidates])
+    return make_bundle({"prompt": plan.requests[0].prompt, "budget_s": plan.budget_s,
+                        "versions": versions(), "panes": panes}, files)

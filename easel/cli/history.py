@@ -1,0 +1,162 @@
+"""The history without a browser: ``python -m pipelines history list`` and its like."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from easel.history.build import open_history
+from easel.history.export import pictures_of, write_zip, zip_name
+from easel.history.records import Filters, KeptPicture
+from easel.history.store import LOCAL, History
+from pipelines.core.errors import HistoryError, InvalidRequest
+from pipelines.core.settings import load_settings
+
+PROMPT_CHARS = 60
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
+                  help="List, show, export, delete and restore kept pictures.")
+
+Owner = Annotated[str, typer.Option(
+    help="Whose pictures: local for the command line's own, shared, or a visitor's id.")]
+Text = Annotated[str, typer.Option(help="Words that the prompt holds.")]
+Since = Annotated[str, typer.Option(help="First day, as 2026-11-24.")]
+Until = Annotated[str, typer.Option(help="Last day, as 2026-11-24.")]
+Generator = Annotated[str, typer.Option("--pipeline", help="Name of the generator.")]
+Model = Annotated[str, typer.Option(help="Id of a model that took part.")]
+Rating = Annotated[int, typer.Option("--rating", help="Fewest stars, 1 to 5.")]
+Favourite = Annotated[bool, typer.Option("--favourite", help="Only favourites.")]
+Deleted = Annotated[bool, typer.Option("--deleted", help="The deleted ones.")]
+Ids = Annotated[list[str], typer.Argument(help="Ids of pictures, or their first letters.")]
+
+
+@contextmanager
+def _opened() -> Iterator[History]:
+    history = open_history(load_settings())
+    try:
+        yield history
+    finally:
+        history.close()
+
+
+@app.command("list")
+def list_command(
+    owner: Owner = LOCAL, text: Text = "", since: Since = "", until: Until = "",
+    pipeline: Generator = "", model: Model = "", rating: Rating = 0, favourite: Favourite = False,
+    deleted: Deleted = False,
+    page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
+    size: Annotated[int, typer.Option(min=1, max=500, help="Pictures on a page.")] = 20,
+    owners: Annotated[bool, typer.Option("--owners", help="List who has pictures.")] = False,
+) -> None:
+    """List kept pictures, the newest first."""
+    with _opened() as history:
+        if owners:
+            for name in history.owners():
+                typer.echo(f"{name}  {history.page(name, size=1).total} pictures")
+            return
+        filters = Filters(text, _day(since), _day(until, after=True), pipeline, model, rating,
+                          favourite, deleted)
+        found = history.page(owner, filters, page, size)
+    for picture in found.pictures:
+        typer.echo(_line(picture))
+    if found.pages > 1:
+        typer.echo(f"Page {found.number} of {found.pages}, {found.total} pictures.", err=True)
+    elif not found.total:
+        typer.echo("There are no such pictures.", err=True)
+
+
+@app.command("show")
+def show_command(picture_id: Annotated[str, typer.Argument(help="Id of the picture.")],
+                 owner: Owner = LOCAL) -> None:
+    """Print all that is known of a picture as JSON, with its ancestors and descendants."""
+    with _opened() as history:
+        picture = find_picture(history, owner, picture_id)
+        family = history.family(owner, picture.id)
+    known = {**picture.public(), "path": str(picture.path),
+             "ancestors": [each.id for each in family.ancestors],
+             "descendants": [each.id for each in family.descendants]}
+    typer.echo(json.dumps(known, ensure_ascii=False, indent=2))
+
+
+@app.command("export")
+def export_command(
+    picture_ids: Annotated[list[str] | None, typer.Argument(
+        help="Ids of pictures; all that pass the options where none is given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Zip to write.")] = None,
+    owner: Owner = LOCAL, text: Text = "", since: Since = "", until: Until = "",
+    pipeline: Generator = "", model: Model = "", rating: Rating = 0, favourite: Favourite = False,
+    deleted: Deleted = False,
+) -> None:
+    """Write pictures and what is known of them as a zip."""
+    path = out or Path(zip_name())
+    filters = Filters(text, _day(since), _day(until, after=True), pipeline, model, rating,
+                      favourite, deleted)
+    with _opened() as history:
+        pictures = ([find_picture(history, owner, each) for each in picture_ids] if picture_ids
+                    else list(pictures_of(history, owner, filters)))
+        if not pictures:
+            raise HistoryError("There are no such pictures, so nothing was written.")
+        with typer.progressbar(pictures, label="Writing") as shown:
+            write_zip(shown, path)
+    typer.echo(str(path))
+
+
+@app.command("delete")
+def delete_command(
+    picture_ids: Ids, owner: Owner = LOCAL,
+    forever: Annotated[bool, typer.Option("--forever", help="Beyond restoring.")] = False,
+) -> None:
+    """Delete pictures; they can be restored for 30 days unless --forever is given."""
+    with _opened() as history:
+        chosen = [find_picture(history, owner, each).id for each in picture_ids]
+        moved = history.delete(owner, chosen)
+        if forever:
+            moved = history.purge(owner, chosen)
+    typer.echo(f"{moved} deleted{' for good' if forever else ''}.")
+
+
+@app.command("restore")
+def restore_command(picture_ids: Ids, owner: Owner = LOCAL) -> None:
+    """Bring deleted pictures back."""
+    with _opened() as history:
+        chosen = [find_picture(history, owner, each).id for each in picture_ids]
+        typer.echo(f"{history.restore(owner, chosen)} restored.")
+
+
+def find_picture(history: History, owner: str, start: str) -> KeptPicture:
+    """The one picture whose id begins like that."""
+    found = history.starting_with(owner, start)
+    if len(found) > 1:
+        raise InvalidRequest(f"Several pictures begin with {start[:40]!r}: say more of the id.")
+    if not found:
+        raise HistoryError(f"{owner[:40]} has no picture called {start[:40]!r}.")
+    return found[0]
+
+
+def _day(text: str, after: bool = False) -> float | None:
+    """Unix time at which a local day begins, or ends where ``after``."""
+    if not text:
+        return None
+    try:
+        start = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest(f"A day is given as 2026-11-24, not {text[:40]!r}.") from None
+    return start.timestamp() + (86400 if after else 0)
+
+
+def _line(picture: KeptPicture) -> str:
+    prompt = " ".join(picture.prompt.split())
+    if len(prompt) > PROMPT_CHARS:
+        prompt = prompt[:PROMPT_CHARS - 1] + "…"
+    score = "     -" if picture.clip_score is None else f"{picture.clip_score:6.3f}"
+    stars = "♥" if picture.favourite else " "
+    stars += str(picture.rating or "-")
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(picture.created_s))
+    return (f"{picture.id}  {when}  {picture.pipeline:12} seed {picture.seed:<10}  clip {score}  "
+            f"{stars}  {prompt}")

@@ -1,0 +1,217 @@
+"""``python -m pipelines classify | index | search``: the CLIP lab without a browser."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from easel.serving.backend import Backend
+from easel.serving.build import build_backend
+from pipelines.classify import (
+    DEFAULT_TEMPLATE,
+    Classification,
+    check_templates,
+    class_features,
+    class_texts,
+    classification_csv,
+    classify,
+    decode_labels,
+    parse_labels,
+)
+from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest
+from pipelines.core.files import atomic_write
+from pipelines.core.images import load_image
+from pipelines.core.settings import load_settings
+from pipelines.rerank import RANKER
+
+if TYPE_CHECKING:  # the database and its migrations are for those who search
+    from easel.search.snapshot import Snapshot
+    from easel.search.update import UpdateProgress
+
+MAX_SHOWN_LABELS = 5
+IMAGES_AT_ONCE = 256
+Model = Annotated[str, typer.Option(help="Id of a CLIP in the catalogue.")]
+Folder = Annotated[Path, typer.Argument(help="Folder of pictures.")]
+
+
+@contextmanager
+def _backend(context: typer.Context) -> Iterator[Backend]:
+    with closing(context.obj or build_backend(load_settings())) as backend:
+        yield backend
+
+
+def _read_bytes(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"The {what} {path.name} cannot be read: "
+                             f"{(error.strerror or str(error)).lower()}.") from None
+
+
+def _image(path: Path) -> np.ndarray:
+    return load_image(_read_bytes(path, "picture"))
+
+
+def classify_command(
+    context: typer.Context,
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
+    labels: Annotated[str, typer.Option(help="Labels with commas between them.")] = "",
+    labels_file: Annotated[Path | None, typer.Option(
+        help="Text file of labels, one a line or with commas.")] = None,
+    template: Annotated[list[str] | None, typer.Option(
+        help=f'Prompt template such as "{DEFAULT_TEMPLATE}"; several are averaged.')] = None,
+    model: Model = RANKER,
+    csv: Annotated[Path | None, typer.Option(help="Write all probabilities to this file.")] = None,
+) -> None:
+    """Say which of your labels fits a picture best, with the probability of each."""
+    from easel.search.collections import picture_files
+    from easel.search.files import PictureFile, decode_all
+
+    text = decode_labels(_read_bytes(labels_file, "file of labels")) if labels_file else ""
+    wanted = parse_labels(f"{labels}\n{text}")
+    templates = check_templates(template or [])
+    paths = picture_files(pictures)
+    with _backend(context) as backend:
+        clip = backend.embed(model, texts=class_texts(wanted, templates))
+        names, parts = [], []
+        batch: list[np.ndarray] = []
+        files = [PictureFile(str(path), path, 0, 0) for path in paths]
+        for decoded in decode_all(files, clip.image_size):
+            if decoded.square is None:
+                typer.echo(f"{decoded.file.key}: {decoded.reason}", err=True)
+                continue
+            names.append(decoded.file.key)
+            batch.append(decoded.square)
+            if len(batch) == IMAGES_AT_ONCE:
+                parts.append(backend.embed(model, batch).images)
+                batch = []
+        if batch:
+            parts.append(backend.embed(model, batch).images)
+    if not parts:
+        raise InvalidRequest("None of the pictures can be read.", "images")
+    found = classify(np.concatenate(parts), class_features(clip.texts, len(wanted)), wanted,
+                     clip.logit_scale)
+    typer.echo(f"{model}, logit scale {clip.logit_scale:.2f}, "
+               f"{len(templates)} template{'s' if len(templates) > 1 else ''}")
+    _print_classes(names, found)
+    if csv is not None:
+        _write(csv, classification_csv(names, found))
+
+
+def _print_classes(names: Sequence[str], found: Classification) -> None:
+    for row, name in enumerate(names):
+        best = found.ranking(row)[:MAX_SHOWN_LABELS]
+        shares = "  ".join(f"{found.labels[i]} {100 * found.probabilities[row, i]:.1f} %"
+                           for i in best)
+        typer.echo(f"{name}: {shares}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        atomic_write(path, text.encode())
+    except OSError as error:
+        raise EaselError(f"The file {path.name} could not be written: "
+                         f"{(error.strerror or str(error)).lower()}.") from None
+
+
+def index_command(
+    context: typer.Context,
+    folder: Folder,
+    model: Model = RANKER,
+    rebuild: Annotated[bool, typer.Option(
+        "--rebuild", help="Replace an index of other weights, or a damaged one, unasked.")] = False,
+) -> None:
+    """Index the pictures of a folder for search; run again, it takes what is new."""
+    from easel.search.collections import folder_collection
+    from easel.search.update import update_index
+
+    collection = folder_collection(folder, load_settings().data_dir)
+    with _backend(context) as backend:
+        try:
+            _run_update(update_index(collection.folder, collection.files, backend, model, rebuild))
+        except IndexOutdated as error:
+            if not sys.stdin.isatty() or not typer.confirm(f"{error} Rebuild it now?"):
+                raise
+            _run_update(update_index(collection.folder, collection.files, backend, model, True))
+
+
+def _run_update(progress: Iterator[UpdateProgress]) -> None:
+    last = None
+    for last in progress:
+        if not last.finished:
+            typer.echo(f"\r{last.message():70}", err=True, nl=False)
+    typer.echo("", err=True)
+    if last is not None:
+        for name, reason in last.unreadable:
+            typer.echo(f"{name}: {reason}", err=True)
+        typer.echo(last.message())
+
+
+def search_command(
+    context: typer.Context,
+    folder: Folder,
+    text: Annotated[str, typer.Argument(help="What to look for.")] = "",
+    minus: Annotated[str, typer.Option(help="What the pictures should not be like.")] = "",
+    picture: Annotated[Path | None, typer.Option(help="A picture to look for the like of.")] = None,
+    picture_weight: Annotated[float, typer.Option(
+        help="How much the picture counts beside the text.")] = 1.0,
+    model: Model = RANKER,
+    limit: Annotated[int, typer.Option(help="How many pictures to list.")] = 10,
+    threshold: Annotated[float | None, typer.Option(
+        help="Least similarity, from -1 to 1; for --duplicates 0.97 where left out.")] = None,
+    since: Annotated[str | None, typer.Option(help="First day, such as 2026-11-24.")] = None,
+    until: Annotated[str | None, typer.Option(help="Last day.")] = None,
+    pipeline: Annotated[list[str] | None, typer.Option(
+        help="Only pictures of this generator; may be repeated.")] = None,
+    duplicates: Annotated[bool, typer.Option(
+        "--duplicates", help="List groups of pictures that are nearly the same instead.")] = False,
+) -> None:
+    """Find pictures of an indexed folder by a text, a picture, or both."""
+    from easel.search.collections import folder_collection
+    from easel.search.query import Filters, allowed, parse_day, search
+    from easel.search.searcher import Searcher
+
+    collection = folder_collection(folder, load_settings().data_dir)
+    filters = Filters(parse_day(since), parse_day(until, end=True), tuple(pipeline or ()))
+    with _backend(context) as backend:
+        searcher = Searcher(backend)
+        if duplicates:
+            snapshot = searcher.snapshot(collection, searcher.features(model))
+            _print_duplicates(snapshot, 0.97 if threshold is None else threshold,
+                              allowed(snapshot, filters))
+            return
+        images = [(_image(picture), picture_weight)] if picture else []
+        clip, direction = searcher.direction(model, [(text, 1.0), (minus, -1.0)], images)
+        snapshot = searcher.snapshot(collection, clip)
+    hits = search(snapshot, direction, limit, threshold, filters)
+    for rank, hit in enumerate(hits, start=1):
+        typer.echo(f"{rank:3}  {hit.similarity:.3f}  {hit.item.path}")
+    if not hits:
+        typer.echo("No picture fits.")
+
+
+def _print_duplicates(snapshot: Snapshot, threshold: float, mask: np.ndarray | None) -> None:
+    from easel.search.duplicates import near_duplicates
+
+    groups = ()
+    for progress in near_duplicates(snapshot, threshold, mask):
+        groups = progress.groups
+    for number, group in enumerate(groups, start=1):
+        typer.echo(f"{number}:")
+        for item in snapshot.items(group):
+            typer.echo(f"  {item.path}")
+    if not groups:
+        typer.echo("No two pictures are that much alike.")
+
+
+def add_lab_commands(app: typer.Typer) -> None:
+    """Add the lab's commands to a command line."""
+    app.command("classify")(classify_command)
+    app.command("index")(index_command)
+    app.command("search")(search_command)

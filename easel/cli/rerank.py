@@ -1,0 +1,98 @@
+"""``python -m pipelines rerank``: files or kept pictures, put in order by CLIP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from easel.cli.history import Favourite, Generator, Owner, Rating, Text, find_picture
+from easel.compare.ranking import rank_pictures, read_prompts
+from easel.history.build import open_history
+from easel.history.records import MAX_PAGE_SIZE, Filters
+from easel.history.store import LOCAL, History
+from easel.serving.build import build_backend
+from pipelines.core.errors import HistoryError, InvalidImage, InvalidRequest
+from pipelines.core.images import MAX_BYTES, load_image
+from pipelines.core.settings import load_settings
+from pipelines.rerank import RANKER
+
+
+def rerank_command(
+    context: typer.Context,
+    prompt: Annotated[list[str], typer.Option(
+        help='What they should show, as in "a red apple" or "a red apple:2"; may be repeated.')],
+    pictures: Annotated[list[Path] | None, typer.Argument(help="PNG, JPEG or WebP files.")] = None,
+    against: Annotated[list[str] | None, typer.Option(
+        help="What they should not show; may be repeated.")] = None,
+    clip: Annotated[list[str] | None, typer.Option(
+        help="Id of a CLIP of the catalogue; several are averaged.")] = None,
+    keep: Annotated[int, typer.Option(min=0, help="List only the best; 0 for all.")] = 0,
+    id_: Annotated[list[str] | None, typer.Option(
+        "--id", help="Id of a kept picture, or its first letters; may be repeated.")] = None,
+    newest: Annotated[int, typer.Option(
+        min=0, max=MAX_PAGE_SIZE, help="So many of the newest kept pictures that pass the "
+                                       "options below.")] = 0,
+    owner: Owner = LOCAL, text: Text = "", pipeline: Generator = "", rating: Rating = 0,
+    favourite: Favourite = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+) -> None:
+    """Put pictures in order by how well CLIP says that they match, best first.
+
+    They are files, pictures of the history, or both.
+    """
+    prompts = read_prompts(prompt, against or [])
+    named = [(str(path), _read(path)) for path in pictures or []]
+    if id_ or newest:
+        filters = Filters(text, pipeline=pipeline, min_rating=rating, favourite=favourite)
+        with closing(open_history(load_settings())) as history:
+            named += _kept(history, owner, id_ or [], newest, filters)
+    elif text or pipeline or rating or favourite:
+        raise InvalidRequest("Say how many kept pictures to take: add --newest.", "newest")
+    if not named:
+        raise InvalidRequest("There are no pictures to put in order: name files, or kept pictures "
+                             "by --id or --newest.", "images")
+    images = [_picture(name, data) for name, data in named]
+    with closing(context.obj or build_backend(load_settings())) as backend:
+        ranking = rank_pictures(images, prompts, clip or [RANKER], backend.embed)
+    names = [name for name, _ in named]
+    if as_json:
+        typer.echo(json.dumps({"pictures": names, **ranking.to_json()}, indent=1))
+        return
+    for rank, index in enumerate(ranking.order[:keep or None], 1):
+        typer.echo(f"{rank:2}  {ranking.scores[index]:7.4f}  {names[index]}")
+
+
+def _kept(history: History, owner: str, ids: Sequence[str], newest: int, filters: Filters,
+          ) -> list[tuple[str, bytes]]:
+    """Id and file of kept pictures, each once: those that are named, then the newest."""
+    found = [find_picture(history, owner, each) for each in ids]
+    if newest:
+        page = history.page(owner, filters, size=newest)
+        if not page.pictures:
+            raise HistoryError("There are no such pictures in the history.")
+        found += page.pictures
+    pictures = {picture.id: picture for picture in found}
+    return [(picture.id, history.files.read(picture.sha256)) for picture in pictures.values()]
+
+
+def _picture(name: str, data: bytes) -> np.ndarray:
+    """One of many pictures; what is wrong with it is said with its name."""
+    try:
+        return load_image(data)
+    except InvalidImage as error:
+        raise InvalidImage(f"{name}: {error}", "images") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest(f"The picture {path.name} cannot be read: "
+                             f"{(error.strerror or str(error)).lower()}.") from None

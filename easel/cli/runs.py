@@ -1,0 +1,130 @@
+"""Paused runs without a browser: ``python -m pipelines runs list`` and its like."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from easel.cli.run import Outcome, write_pictures
+from easel.history.build import open_history
+from easel.serving.backend import LocalBackend
+from easel.serving.build import build_backend, open_paused_runs
+from easel.serving.paused_runs import PausedRuns
+from pipelines.core.errors import PausedRunError
+from pipelines.core.settings import load_settings
+from pipelines.saved_run import Change
+
+EXIT_STOPPED = 130
+OWNER = ""  # the command line's own runs
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
+                  help="List, continue, branch and delete paused runs of vqgan_clip.")
+
+RunId = Annotated[str, typer.Argument(help="Id of the run, or its first letters.")]
+Prompt = Annotated[str | None, typer.Option(help="Prompt from here on, weights among it.")]
+Iterations = Annotated[int | None, typer.Option(help="Steps in all, those before among them.")]
+Seed = Annotated[int | None, typer.Option(help="Start the random numbers anew.")]
+Noise = Annotated[float, typer.Option(
+    help="Noise for the latents, as a share of half of their range.")]
+PauseAfter = Annotated[int | None, typer.Option(min=1, help="Steps after which to pause again.")]
+Video = Annotated[bool, typer.Option(
+    "--video", help="Write an mp4 of how the pictures came about as well.")]
+Out = Annotated[Path, typer.Option(help="Folder for the pictures.")]
+
+
+@app.command("list")
+def list_command(context: typer.Context) -> None:
+    """List paused runs, the newest first."""
+    found = _runs(context).of(OWNER)
+    for run in found:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.saved_s))
+        what = run.fault or f"step {run.step} of {run.total}  {run.prompt}"
+        typer.echo(f"{run.run_id}  {when}  {what}")
+    if not found:
+        typer.echo("There are no paused runs.", err=True)
+
+
+@app.command("resume")
+def resume_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
+                   iterations: Iterations = None, seed: Seed = None, noise: Noise = 0.0,
+                   pause_after: PauseAfter = None, video: Video = False,
+                   out: Out = Path("out")) -> None:
+    """Let a paused run go on to its end, changed where options say so."""
+    _go_on(context, run_id, Change.checked(prompt, iterations, seed, noise), False, pause_after,
+           video, out)
+
+
+@app.command("branch")
+def branch_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
+                   iterations: Iterations = None, seed: Seed = None, noise: Noise = 0.0,
+                   pause_after: PauseAfter = None, video: Video = False,
+                   out: Out = Path("out")) -> None:
+    """Begin another run from the state of a paused one, which stays paused."""
+    _go_on(context, run_id, Change.checked(prompt, iterations, seed, noise), True, pause_after,
+           video, out)
+
+
+@app.command("delete")
+def delete_command(context: typer.Context, run_id: RunId) -> None:
+    """Delete a paused run."""
+    runs = _runs(context)
+    runs.delete(OWNER, _full(runs, run_id))
+
+
+def _go_on(context: typer.Context, run_id: str, change: Change, branch: bool,
+           pause_after: int | None, video: bool, out: Path) -> None:
+    with ExitStack() as stack:
+        backend: LocalBackend | None = context.obj
+        if backend is None:
+            settings = load_settings()
+            history = stack.enter_context(closing(open_history(settings)))
+            backend = build_backend(settings, history=history)
+        stack.enter_context(closing(backend))
+        runs = _runs(context) if backend.paused is None else backend.paused
+        continuation = runs.go_on(OWNER, _full(runs, run_id), backend.registry, change, branch,
+                                  pause_after)
+        job_id = uuid.uuid4().hex
+        outcome = write_pictures(backend.go_on(continuation, job_id), job_id, out, backend, video)
+    print_outcome(outcome)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Say what became of a run, and exit with 130 where it was stopped."""
+    for rank, (path, metadata) in enumerate(outcome.pictures, start=1):
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in metadata["scores"].items())
+        typer.echo(f"{rank:2}  seed {metadata['seed']:<10}  {scores}  {path}")
+    if outcome.video is not None:
+        typer.echo(str(outcome.video))
+    if outcome.notice:
+        typer.echo(outcome.notice, err=True)
+    if outcome.paused is not None:
+        typer.echo(f"{outcome.paused} Go on by `python -m pipelines runs resume "
+                   f"{outcome.paused.run_id}`.")
+    if outcome.stopped:
+        kept = "what was finished is kept" if outcome.pictures else "no picture was finished"
+        typer.echo(f"Stopped; {kept}.", err=True)
+        raise typer.Exit(EXIT_STOPPED)
+
+
+def _runs(context: typer.Context) -> PausedRuns:
+    backend: LocalBackend | None = context.obj
+    if backend is not None and backend.paused is not None:
+        return backend.paused
+    return open_paused_runs(load_settings())
+
+
+def _full(runs: PausedRuns, run_id: str) -> str:
+    """The whole name of a run by its first letters.
+
+    Raises:
+        PausedRunError: no run, or more than one, begins so.
+    """
+    found = [run.run_id for run in runs.of(OWNER) if run.run_id.startswith(run_id)]
+    if len(found) > 1:
+        raise PausedRunError(f"{len(found)} paused runs begin with {run_id[:32]!r}: give more "
+                             "letters.")
+    return found[0] if found else run_id

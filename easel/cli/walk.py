@@ -1,0 +1,63 @@
+"""``python -m pipelines walk START END``: frames, a strip and a video from one to the other."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from easel.cli.run import interrupt_cancels, show_progress
+from easel.serving.build import build_backend
+from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.events import Preview, Progress
+from pipelines.core.settings import load_settings
+from pipelines.unclip.walk import Walk
+from pipelines.unclip.walk_files import STRIP, VIDEO, write_walk
+
+EXIT_STOPPED = 130
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+End = Annotated[str, typer.Argument(help="A prompt, or the path of a PNG, JPEG or WebP file.")]
+
+
+def _end(text: str) -> str | bytes:
+    """The picture of that path, or the prompt itself."""
+    if not text.lower().endswith(IMAGE_SUFFIXES):
+        return text
+    try:
+        return Path(text).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"The picture {Path(text).name} cannot be read: "
+                             f"{(error.strerror or str(error)).lower()}.") from None
+
+
+def walk_command(
+    context: typer.Context, start: End, end: End,
+    frames: Annotated[int, typer.Option(help="Pictures, the two ends among them.")] = 9,
+    seed: Annotated[int, typer.Option(help="Seed of the noise of all frames.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("out"),
+) -> None:
+    """Walk from one prompt or picture to another with unCLIP: frames, strip.png and walk.mp4."""
+    plan = Walk.checked(_end(start), _end(end), frames, seed)
+    job_id = uuid.uuid4().hex
+    pictures = None
+    try:
+        with (closing(context.obj or build_backend(load_settings())) as backend,
+              interrupt_cancels(backend, job_id),
+              tqdm(total=None, file=sys.stderr, leave=False, unit="frame") as bar):
+            for event in backend.walk(plan, job_id):
+                if isinstance(event, Progress):
+                    show_progress(bar, event)
+                elif not isinstance(event, Preview):
+                    pictures = event
+    except Cancelled:
+        typer.echo("Stopped.", err=True)
+        raise typer.Exit(EXIT_STOPPED) from None
+    if pictures is None:
+        raise RuntimeError("the backend ended a walk without its frames")
+    write_walk(out, plan, pictures)
+    typer.echo(f"{len(pictures)} frames, {out / STRIP}, {out / VIDEO}")

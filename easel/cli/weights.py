@@ -1,0 +1,139 @@
+"""``python -m pipelines.weights list | download | verify | pin``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from pipelines.core.errors import EaselError, WeightsError
+from pipelines.core.settings import Settings, load_settings
+from pipelines.models.cache.memory import megabytes
+from pipelines.models.checkpoints.catalogue import (
+    CATALOGUE_PATH,
+    Catalogue,
+    CatalogueEntry,
+    open_catalogue,
+)
+from pipelines.models.checkpoints.downloads import Download, Downloads
+from pipelines.models.checkpoints.loading import (
+    bytes_on_disk,
+    file_sha256,
+    is_complete,
+    load_model,
+    pinned,
+)
+
+EXIT_STOPPED = 130
+
+app = typer.Typer(help="The models' files.", no_args_is_help=True, rich_markup_mode=None,
+                  pretty_exceptions_enable=False, add_completion=False)
+CataloguePath = Annotated[Path | None, typer.Option(
+    "--catalogue", help="Catalogue file to use in place of Easel's and your own.")]
+ModelIds = Annotated[list[str] | None, typer.Argument(help="Models; all where left out.")]
+
+
+def _open(path: Path | None) -> tuple[Catalogue, Settings]:
+    settings = load_settings()
+    if path is not None:
+        return Catalogue.load(path, models_dir=settings.data_dir / "models"), settings
+    catalogue = open_catalogue(settings.data_dir, settings.catalogue)
+    for fault in catalogue.faults:
+        typer.echo(fault, err=True)
+    return catalogue, settings
+
+
+def _state(catalogue: Catalogue, entry: CatalogueEntry) -> str:
+    if not is_complete(catalogue, entry):
+        if entry.repository is None:
+            return "not there"
+        about = f", about {megabytes(entry.download_bytes)}" if entry.download_bytes else ""
+        return f"not downloaded{about}"
+    pins = "pinned" if all(file.sha256 or file.optional for file in entry.files) else "not pinned"
+    return f"{megabytes(bytes_on_disk(catalogue, entry))}, {pins}"
+
+
+@app.command("list")
+def list_models(path: CataloguePath = None) -> None:
+    """List every model with its family, licence and state."""
+    catalogue, _ = _open(path)
+    for entry in catalogue:
+        typer.echo(f"{entry.id:24} {entry.family:10} {entry.licence:12} "
+                   f"{_state(catalogue, entry)}")
+
+
+@app.command()
+def download(model_ids: Annotated[list[str], typer.Argument(help="Models to download.")],
+             path: CataloguePath = None) -> None:
+    """Download models, pin them, and show how far it is; Ctrl+C stops and keeps what came."""
+    catalogue, settings = _open(path)
+    downloads = Downloads(catalogue, settings.offline)
+    for model_id in model_ids:
+        entry = catalogue.get(model_id)
+        running = downloads.start(model_id)
+        try:
+            _show(entry, running)
+        finally:
+            running.cancel()
+            running.wait(10)
+        if running.phase != "done":
+            raise WeightsError(running.error or "The download was stopped.")
+        typer.echo(f"{model_id}: downloaded, "
+                   f"{megabytes(bytes_on_disk(catalogue, catalogue.get(model_id)))}")
+
+
+def _show(entry: CatalogueEntry, running: Download) -> None:
+    with tqdm(total=None, unit="B", unit_scale=True, desc=entry.id) as bar:
+        ended = False
+        while not ended:
+            ended = running.wait(0.1)
+            if running.total_bytes and bar.total != running.total_bytes:
+                bar.reset(running.total_bytes)
+            bar.set_postfix_str("checking" if running.checking else "", refresh=False)
+            bar.update(running.done_bytes - bar.n)
+
+
+@app.command()
+def verify(model_ids: ModelIds = None, path: CataloguePath = None) -> None:
+    """Check every file's hash and load every model that is on this machine once."""
+    catalogue, _ = _open(path)
+    faults = 0
+    for entry in catalogue if not model_ids else [catalogue.get(m) for m in model_ids]:
+        if not model_ids and entry.repository is not None and not is_complete(catalogue, entry):
+            continue
+        try:
+            load_model(catalogue, entry)
+        except WeightsError as error:
+            faults += 1
+            typer.echo(str(error), err=True)
+        else:
+            typer.echo(f"{entry.id}: good")
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def pin(path: Annotated[Path, typer.Option(
+        "--catalogue", help="Catalogue file to write.")] = CATALOGUE_PATH) -> None:
+    """Write the sizes and hashes of the embedded models' files into the catalogue."""
+    catalogue = pinned(Catalogue.load(path))
+    catalogue.save(path)
+    for entry in (e for e in catalogue if e.repository is None):
+        for file in entry.files:
+            if (catalogue.folder(entry) / file.name).is_file():
+                typer.echo(f"{file_sha256(catalogue.folder(entry) / file.name)}  "
+                           f"{entry.id}/{file.name}")
+
+
+def main() -> None:
+    """Run the command line; an error is one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except EaselError as error:
+        typer.echo(str(error), err=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("Stopped; what came so far is kept.", err=True)
+        raise SystemExit(EXIT_STOPPED) from None

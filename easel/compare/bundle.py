@@ -1,0 +1,247 @@
+"""A comparison as a folder or zip: pictures, facts, and a page that opens without Easel.
+
+A bundle comes from anyone, so reading one trusts nothing: names are those that this module writes,
+sizes are counted while they are unpacked and not as the archive claims, and facts are checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from easel.compare.bundle_page import render_index
+from pipelines.core.errors import EaselError
+from pipelines.core.files import atomic_write
+from pipelines.core.images import load_image
+
+VERSION = 1
+FACTS, INDEX = "comparison.json", "index.html"
+MAX_FILES, MAX_FILE_BYTES, MAX_BUNDLE_BYTES = 130, 32 * 2**20, 128 * 2**20
+# Year of the zip format's first day: the same comparison makes the same file.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+CHUNK_BYTES = 2**16
+
+
+class BundleError(EaselError):
+    """A file that is no bundle, or that cannot be written as one."""
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class BundlePicture(_Facts):
+    """A picture of a pane: its file in the bundle, its hash, and what is known of it."""
+
+    file: str = Field(pattern=r"^pictures/[a-d]-\d{2}\.png$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    seed: int = Field(ge=0, lt=2**32)
+    scores: dict[str, float] = Field(default_factory=dict)
+    guide_score: float | None = None
+
+
+class BundlePane(_Facts):
+    """A pane: what ran, what it took, its pictures best first."""
+
+    pipeline: str = Field(max_length=100)
+    title: str = Field(max_length=200)
+    num_images: int = Field(ge=1, le=16)
+    seed: int = Field(ge=0, lt=2**32)
+    options: dict[str, Any] = Field(default_factory=dict)
+    weights: dict[str, str | None] = Field(default_factory=dict)
+    elapsed_s: float = Field(default=0, ge=0)
+    device_s: float = Field(default=0, ge=0)
+    peak_memory_bytes: int | None = Field(default=None, ge=0)
+    stopped: bool = False
+    pictures: list[BundlePicture] = Field(default_factory=list, max_length=16)
+
+
+class BundleFacts(_Facts):
+    """Everything of a comparison but the pixels."""
+
+    version: int = Field(default=VERSION, ge=1, le=VERSION)
+    prompt: str = Field(min_length=1, max_length=500)
+    budget_s: float | None = Field(default=None, gt=0, le=600)
+    blind: bool = False
+    vote: Annotated[int, Field(ge=0, le=3)] | Literal["tie", "bad"] | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+    panes: list[BundlePane] = Field(min_length=2, max_length=4)
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Panes as ``easel.compare.plan.plan_comparison`` takes them, to draw the same again."""
+        return [{"pipeline": pane.pipeline, "num_images": pane.num_images, "seed": pane.seed,
+                 "options": pane.options} for pane in self.panes]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Facts, and the pictures' files by their names in the bundle."""
+
+    facts: BundleFacts
+    files: Mapping[str, bytes]
+
+
+def make_bundle(facts: Mapping[str, Any], pictures: Sequence[Sequence[bytes]]) -> Bundle:
+    """A bundle from facts without pictures' files and hashes, and the PNG files of each pane.
+
+    Args:
+        facts: as ``BundleFacts``; each picture without "file" and "sha256".
+        pictures: for each pane its PNG files, best first.
+
+    Raises:
+        BundleError: they do not fit together.
+    """
+    files: dict[str, bytes] = {}
+    panes = []
+    for letter, pane, datas in zip("abcd", facts["panes"], pictures, strict=False):
+        entries = []
+        for number, (picture, data) in enumerate(zip(pane["pictures"], datas, strict=True), 1):
+            name = f"pictures/{letter}-{number:02}.png"
+            files[name] = data
+            entries.append({**picture, "file": name, "sha256": hashlib.sha256(data).hexdigest()})
+        panes.append({**pane, "pictures": entries})
+    return Bundle(_checked({**facts, "panes": panes}), files)
+
+
+def write_zip(bundle: Bundle) -> bytes:
+    """A bundle as a zip file; the same bundle gives the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in _contents(bundle):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.compress_type = (zipfile.ZIP_STORED if name.endswith(".png")
+                                  else zipfile.ZIP_DEFLATED)
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+    return buffer.getvalue()
+
+
+def write_folder(bundle: Bundle, folder: Path) -> None:
+    """A bundle as a folder, each file whole or not at all.
+
+    Raises:
+        BundleError: a file cannot be written.
+    """
+    try:
+        for name, data in _contents(bundle):
+            atomic_write(folder / name, data)
+    except OSError as error:
+        raise BundleError(f"The comparison could not be written to {folder.name}: "
+                          f"{(error.strerror or str(error)).lower()}.") from None
+
+
+def read_zip(data: bytes) -> Bundle:
+    """A bundle from a zip file of anyone.
+
+    Raises:
+        BundleError: one sentence about what is wrong with it.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _read(_unpacked(archive))
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, OSError,
+            EOFError, ValueError, OverflowError, zlib.error):
+        raise BundleError("The file is no comparison that Easel saved, or it is damaged.",
+                          ) from None
+
+
+def read_folder(folder: Path) -> Bundle:
+    """A bundle from a folder; links out of it are not followed.
+
+    Raises:
+        BundleError: one sentence about what is wrong with it.
+    """
+    root = folder.resolve()
+    try:
+        facts = (folder / FACTS).read_bytes()
+        if len(facts) > MAX_FILE_BYTES:
+            raise BundleError("The comparison's facts are too long.")
+        files = {FACTS: facts}
+        for path in sorted((folder / "pictures").glob("*.png")):
+            if not path.resolve().is_relative_to(root):
+                raise BundleError(f"The file {path.name[:60]} leads out of its folder.")
+            if path.stat().st_size > MAX_FILE_BYTES or len(files) > MAX_FILES:
+                raise BundleError("The folder is too large for a comparison.")
+            files[f"pictures/{path.name}"] = path.read_bytes()
+    except OSError:
+        raise BundleError("The folder is no comparison that Easel saved.") from None
+    return _read(files)
+
+
+def _contents(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
+    facts = bundle.facts.model_dump(mode="json")
+    yield FACTS, (json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    yield INDEX, render_index(facts).encode()
+    yield from sorted(bundle.files.items())
+
+
+def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    """The files of an archive that a bundle has, each no larger than allowed."""
+    infos = archive.infolist()
+    if len(infos) > MAX_FILES:
+        raise BundleError(f"The zip file holds {len(infos):,} files; a comparison has at most "
+                          f"{MAX_FILES}.")
+    files: dict[str, bytes] = {}
+    left = MAX_BUNDLE_BYTES
+    for info in infos:
+        name = info.filename
+        if name == INDEX or info.is_dir():
+            continue  # written anew, never taken over
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BundleError("The zip file is packed in a way that Easel does not read.")
+        if ("\\" in name or ".." in name.split("/") or name.startswith("/")
+                or name in files):
+            raise BundleError(f"The zip file names a file {name[:60]!r}, which no comparison has.")
+        files[name] = _limited(archive, info, min(left, MAX_FILE_BYTES))
+        left -= len(files[name])
+    return files
+
+
+def _limited(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
+    """Unpack one file, giving up as soon as it grows larger than a limit."""
+    buffer = io.BytesIO()
+    with archive.open(info) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            buffer.write(chunk)
+            if buffer.tell() > limit:
+                raise BundleError("The zip file unpacks to more than a comparison holds.")
+    return buffer.getvalue()
+
+
+def _read(files: Mapping[str, bytes]) -> Bundle:
+    if FACTS not in files:
+        raise BundleError("The file is no comparison that Easel saved: its facts are missing.")
+    try:
+        raw = json.loads(files[FACTS])
+    except (ValueError, RecursionError):
+        raise BundleError("The comparison's facts are not valid JSON.") from None
+    facts = _checked(raw)
+    pictures = {}
+    for picture in (picture for pane in facts.panes for picture in pane.pictures):
+        data = files.get(picture.file)
+        if data is None or hashlib.sha256(data).hexdigest() != picture.sha256:
+            raise BundleError(f"The picture {picture.file} is missing or was changed.")
+        load_image(data)
+        pictures[picture.file] = data
+    return Bundle(facts, pictures)
+
+
+def _checked(raw: Any) -> BundleFacts:
+    try:
+        return BundleFacts.model_validate(raw)
+    except (ValidationError, RecursionError) as error:
+        where = ""
+        if isinstance(error, ValidationError):
+            fault = error.errors(include_url=False, include_input=False)[0]
+            where = f" at {'.'.join(map(str, fault['loc']))[:80]}"
+        raise BundleError(f"The comparison's facts are not as Easel writes them{where}.",
+                          ) from None

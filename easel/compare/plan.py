@@ -1,0 +1,106 @@
+"""What a comparison runs: a request for each pane, checked before anything is drawn."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.request import SEED_COUNT, Request, validate
+from pipelines.registry import Registry
+
+MIN_PANES, MAX_PANES = 2, 4
+MIN_BUDGET_S, MAX_BUDGET_S = 0.1, 600.0
+LETTERS = "ABCD"
+PANE_FIELDS = frozenset({"pipeline", "num_images", "seed", "options"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Requests with their seeds resolved, and the device seconds that each may take.
+
+    Attributes:
+        requests: one a pane.
+        budget_s: None for as long as each takes.
+    """
+
+    requests: tuple[Request, ...]
+    budget_s: float | None = None
+
+
+def check_budget(value: Any) -> float | None:
+    """A time budget in seconds from outside; None and empty text mean none.
+
+    Raises:
+        InvalidRequest: it is no number, or out of bounds.
+    """
+    if value is None or value == "":
+        return None
+    message = (f"Seconds for each must be a number between {MIN_BUDGET_S:g} and "
+               f"{MAX_BUDGET_S:g}.")
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidRequest(message, "budget_s") from None
+    if isinstance(value, bool) or not math.isfinite(seconds) \
+            or not MIN_BUDGET_S <= seconds <= MAX_BUDGET_S:
+        raise InvalidRequest(message, "budget_s")
+    return seconds
+
+
+def plan_comparison(registry: Registry, prompt: Any, panes: Any, seed: Any = None,
+                    budget_s: Any = None, init_image: bytes | None = None) -> Plan:
+    """Check a comparison whole.
+
+    Args:
+        registry: the pipelines on offer.
+        prompt: what all panes draw.
+        panes: two to four objects with "pipeline" and perhaps "num_images", "seed", "options".
+        seed: of every pane that names none; None for a new one, the same for all.
+        budget_s: device seconds for each pane, None for no limit.
+        init_image: given to every pane whose pipeline takes one.
+
+    Raises:
+        InvalidRequest: one sentence about the first fault, with the pane where it is.
+    """
+    if not isinstance(panes, Sequence) or isinstance(panes, str | bytes) \
+            or not all(isinstance(pane, Mapping) for pane in panes):
+        raise InvalidRequest('Panes must be a list of objects, as in [{"pipeline": "dalle"}].',
+                             "panes")
+    if not MIN_PANES <= len(panes) <= MAX_PANES:
+        raise InvalidRequest(f"A comparison has {MIN_PANES} to {MAX_PANES} panes, not "
+                             f"{len(panes)}.", "panes")
+    if not isinstance(prompt, str):
+        raise InvalidRequest("The prompt must be text.", "prompt")
+    requests = [_request(registry, prompt, pane, LETTERS[index], seed, init_image)
+                for index, pane in enumerate(panes)]
+    shared = secrets.randbelow(SEED_COUNT)
+    requests = [r if r.seed is not None else r.model_copy(update={"seed": shared})
+                for r in requests]
+    return Plan(tuple(requests), check_budget(budget_s))
+
+
+def _request(registry: Registry, prompt: str, pane: Mapping[str, Any], letter: str, seed: Any,
+             init_image: bytes | None) -> Request:
+    if strange := sorted(map(str, set(pane) - PANE_FIELDS)):
+        raise InvalidRequest(f"Pane {letter} has no field called {strange[0][:40]!r}; there are: "
+                             f"{', '.join(sorted(PANE_FIELDS))}.", "panes")
+    if not isinstance(options := pane.get("options") or {}, Mapping):
+        raise InvalidRequest(f"The options of pane {letter} must be an object.", "options")
+    fields = {"pipeline": pane.get("pipeline", ""), "prompt": prompt, "options": dict(options),
+              "num_images": pane.get("num_images", 1),
+              "seed": seed if pane.get("seed") in (None, "") else pane["seed"]}
+    fields["seed"] = None if fields["seed"] == "" else fields["seed"]
+    name = fields["pipeline"]
+    if init_image is not None and name in registry.names() \
+            and registry.get(name).accepts_init_image:
+        fields["init_image"] = init_image
+    try:
+        return validate(fields, registry)
+    except InvalidRequest as error:
+        if error.field in ("prompt", "init_image"):
+            raise
+        raise InvalidRequest(f"Pane {letter}: {error}", error.field) from None

@@ -1,0 +1,295 @@
+"""Sweeps: prompts with alternatives and wildcards, and grids over any two options.
+
+``a {red|blue} car`` stands for two prompts, and several braces for every combination (the prompt
+matrix of AUTOMATIC1111's web UI, with braces in place of bars, which weights need). ``__animal__``
+stands for a word drawn anew for each seed (the wildcards of Fooocus).
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.options import OptionField, option_fields
+from pipelines.core.request import MAX_IMAGES, Request, candidate_seed, validate
+from pipelines.registry import Pipeline, Registry
+
+MAX_CELLS, MAX_VALUES, MAX_PROMPTS = 36, 12, 36
+SEED, PROMPT, PIPELINE = "seed", "prompt", "pipeline"
+SWITCHES = {**dict.fromkeys(("true", "yes", "on", "sim"), True),
+            **dict.fromkeys(("false", "no", "off", "não", "nao"), False)}
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_WILDCARD = re.compile(r"__([a-z][a-z0-9-]*)__")
+_RANGE = re.compile(r"\s*([^\s.]\S*?)\s*\.\.\s*(\S+?)\s*(?:/\s*(\d+)\s*)?")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One side of a grid.
+
+    Attributes:
+        name: an option of the pipeline, or "seed", "prompt", "pipeline"; empty for no axis.
+        values: what it takes in turn; one nothing where there is no axis.
+    """
+
+    name: str = ""
+    values: tuple[Any, ...] = (None,)
+
+    def labels(self) -> list[str]:
+        """What the grid writes beside its rows or above its columns."""
+        if not self.name:
+            return [""]
+        if self.name in (PROMPT, PIPELINE):
+            return [str(value) for value in self.values]
+        name = self.name.replace("_", " ")
+        return [f"{name} {_written(value)}" for value in self.values]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The requests of a grid, row by row.
+
+    Attributes:
+        x: columns.
+        y: rows.
+        requests: one a cell.
+    """
+
+    x: Axis
+    y: Axis
+    requests: tuple[Request, ...]
+
+    def cell(self, row: int, column: int) -> Request:
+        """The request of a cell."""
+        return self.requests[row * len(self.x.values) + column]
+
+
+def expand_matrix(prompt: str) -> list[str]:
+    """Every prompt that one with alternatives in braces stands for, in order.
+
+    Raises:
+        InvalidRequest: a brace is not closed, or they stand for too many prompts.
+    """
+    parts = [part.split("|") for part in _BRACES.findall(prompt)]
+    if any(brace in _BRACES.sub("", prompt) for brace in "{}"):
+        raise InvalidRequest("A brace of the prompt is not closed, or stands inside another: "
+                             "write {red|blue}.", PROMPT)
+    count = 1
+    for part in parts:
+        count *= len(part)
+    if count > MAX_PROMPTS:
+        raise InvalidRequest(f"The prompt stands for {count:,} prompts; {MAX_PROMPTS} is the "
+                             "most.", PROMPT)
+    found = []
+    for chosen in itertools.product(*parts):
+        words = iter(chosen)
+        text = _BRACES.sub(lambda _, words=words: next(words).strip(), prompt)
+        found.append(" ".join(text.split()))
+    return list(dict.fromkeys(found))
+
+
+def fill_wildcards(prompt: str, words: Mapping[str, Sequence[str]], seed: int) -> str:
+    """A prompt with a word for each wildcard; the same seed gives the same words.
+
+    Args:
+        prompt: perhaps with ``__animal__`` and the like.
+        words: what each wildcard may become.
+        seed: of the drawing.
+
+    Raises:
+        InvalidRequest: a wildcard that is not known.
+    """
+    draw = random.Random(seed)
+
+    def word(match: re.Match[str]) -> str:
+        if match[1] not in words:
+            known = ", ".join(f"__{name}__" for name in sorted(words)) or "none"
+            raise InvalidRequest(f"There is no wildcard called {match[0]}; there are: {known}.",
+                                 PROMPT)
+        return draw.choice(words[match[1]])
+
+    return _articles(_WILDCARD.sub(word, prompt))
+
+
+def _articles(text: str) -> str:
+    """"a owl" said as "an owl", where a wildcard may have brought it about."""
+    return re.sub(r"\b([Aa])n? (?=(\w))", lambda m: m[1] + (
+        "n " if m[2].lower() in "aeio" else "n " if m[0].lower() == "an " and m[2].lower() == "u"
+        else " "), text)
+
+
+def sweep_options(pipeline: Pipeline) -> dict[str, str]:
+    """What an axis may be, by name with its title: seed, prompt, generator, any option."""
+    return {SEED: "Seed", PROMPT: "Prompt (its {a|b})", PIPELINE: "Generator",
+            **{option.name: option.title for option in option_fields(pipeline.Options)}}
+
+
+def parse_axis(name: str, text: str, pipeline: Pipeline, prompt: str) -> Axis:
+    """An axis from what people type.
+
+    Args:
+        name: one of ``sweep_options``; empty for no axis.
+        text: values with commas between them, or ``first..last`` or ``first..last/count``; not
+            read for "prompt", whose values are the prompt's own alternatives.
+        pipeline: whose options may be swept.
+        prompt: with its braces.
+
+    Raises:
+        InvalidRequest: in one sentence, what is wrong.
+    """
+    if not name:
+        return Axis()
+    if name == PROMPT:
+        values: list[Any] = list(expand_matrix(prompt))
+    else:
+        kinds = {option.name: option for option in option_fields(pipeline.Options)}
+        if name not in (SEED, PIPELINE) and name not in kinds:
+            raise InvalidRequest(f"{pipeline.title} has no option called {name[:40]!r} to sweep.",
+                                 "axis")
+        values = _values(name, text, kinds.get(name))
+    if not values:
+        raise InvalidRequest(f"The axis {name} has no values: write them with commas, or 1..5.",
+                             "axis")
+    if len(values) > MAX_VALUES and name != PROMPT:
+        raise InvalidRequest(f"The axis {name} has more than {MAX_VALUES} values, which is the "
+                             "most.", "axis")
+    return Axis(name, tuple(values))
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
+    whole = name == SEED or (option is not None and option.kind == "int")
+    if (match := _RANGE.fullmatch(text)) is not None and (whole or (
+            option is not None and option.kind == "float")):
+        return _spread(match, whole)
+    found: list[Any] = []
+    for part in (part.strip() for part in text.split(",")):
+        if not part:
+            continue
+        if option is not None and option.kind == "bool":
+            found.append(SWITCHES.get(part.lower(), part))
+        elif option is not None and option.kind == "choice":
+            found.append(next((c for c in option.choices if str(c) == part), part))
+        else:
+            found.append(_number(part, whole) if whole or (
+                option is not None and option.kind == "float") else part)
+    return list(dict.fromkeys(found))
+
+
+def _number(text: str, whole: bool) -> Any:
+    """A number where it is one; what is none is refused by the option itself, by its name."""
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        return text
+
+
+def _spread(match: re.Match[str], whole: bool) -> list[Any]:
+    first, last = _number(match[1], False), _number(match[2], False)
+    if not isinstance(first, float) or not isinstance(last, float) \
+            or not abs(first) + abs(last) < 1e12:
+        return [match[0]]
+    count = int(match[3]) if match[3] else int(abs(last - first)) + 1 if whole else 5
+    count = min(count, MAX_VALUES + 1)
+    steps = [first + (last - first) * i / max(1, count - 1) for i in range(count)]
+    return list(dict.fromkeys(round(step) if whole else round(step, 6) for step in steps))
+
+
+def plan_sweep(registry: Registry, base: Mapping[str, Any], x: Axis, y: Axis,
+               words: Mapping[str, Sequence[str]]) -> Sweep:
+    """Every cell of a grid as a valid request.
+
+    A cell's prompt has its wildcards filled by the cell's seed, so that a column of seeds is also
+    one of words.
+
+    Args:
+        registry: the pipelines.
+        base: fields of a request with a seed; its prompt may have wildcards, and alternatives
+            where an axis is "prompt".
+        x: columns.
+        y: rows, over something else.
+        words: what wildcards may become.
+
+    Raises:
+        InvalidRequest: one sentence about the first fault.
+    """
+    if x.name and x.name == y.name:
+        raise InvalidRequest("Both axes are the same: choose two different ones.", "axis")
+    cells = len(x.values) * len(y.values)
+    if cells > MAX_CELLS:
+        raise InvalidRequest(f"The grid has {cells} cells; {MAX_CELLS} is the most.", "axis")
+    requests = []
+    for row in y.values:
+        for column in x.values:
+            fields = {**base, "num_images": 1, "options": dict(base.get("options") or {})}
+            for axis, value in ((y, row), (x, column)):
+                if axis.name in (SEED, PROMPT, PIPELINE):
+                    fields[axis.name] = value
+                elif axis.name:
+                    fields["options"][axis.name] = value
+            _keep_known(registry, fields)
+            fields["prompt"] = fill_wildcards(str(fields["prompt"]), words, _seed(fields))
+            requests.append(validate(fields, registry))
+    return Sweep(x, y, tuple(requests))
+
+
+def _seed(fields: Mapping[str, Any]) -> int:
+    seed = fields.get("seed")
+    return seed if isinstance(seed, int) else 0
+
+
+def _keep_known(registry: Registry, fields: dict[str, Any]) -> None:
+    """Another generator takes those of the base's options that it has too."""
+    name = str(fields["pipeline"])
+    known = set(registry.get(name).Options.model_fields)
+    fields["options"] = {key: value for key, value in fields["options"].items() if key in known}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cells that one run draws: they differ in nothing but seeds that follow one another.
+
+    Attributes:
+        request: draws all of them; its tokens and text features are made once.
+        cells: their indices in ``Sweep.requests``, in the order of the candidates.
+    """
+
+    request: Request
+    cells: tuple[int, ...]
+
+
+def share_work(sweep: Sweep) -> list[Batch]:
+    """The fewest runs that draw every cell; each picture is the one that its cell draws alone."""
+    alike: dict[str, list[int]] = {}
+    for index, request in enumerate(sweep.requests):
+        key = repr(sorted(request.model_dump(exclude={"seed"}).items()))
+        alike.setdefault(key, []).append(index)
+    batches = []
+    for cells in alike.values():
+        cells = sorted(cells, key=lambda i: (sweep.requests[i].seed or 0, i))
+        chain: list[int] = []
+        for index in cells:
+            seed = sweep.requests[index].seed or 0
+            if chain and (len(chain) == MAX_IMAGES
+                          or seed != candidate_seed(sweep.requests[chain[0]].seed or 0,
+                                                    len(chain))):
+                batches.append(_batch(sweep, chain))
+                chain = []
+            chain.append(index)
+        batches.append(_batch(sweep, chain))
+    return sorted(batches, key=lambda batch: min(batch.cells))
+
+
+def _batch(sweep: Sweep, cells: list[int]) -> Batch:
+    request = sweep.requests[cells[0]].model_copy(update={"num_images": len(cells)})
+    return Batch(request, tuple(cells))

@@ -1,0 +1,57 @@
+"""Words for wildcards: the concepts, colours and places that the embedded models know."""
+
+from __future__ import annotations
+
+import functools
+
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
+           "gray")
+PLACES = ("in the snow", "at sunset", "at night", "under water", "in space", "on the beach",
+          "in the desert", "in a forest", "in the city")
+MEDIA = ("a watercolor painting of", "an oil painting of", "a pencil sketch of", "pixel art of",
+         "a mosaic of")
+NUMBERS = ("two", "three", "four", "five")
+
+
+@functools.cache
+def wildcard_words() -> dict[str, tuple[str, ...]]:
+    """Words by wildcard: colour, place, medium, number, thing, and each group of concepts.
+
+    The concepts are those of the world that the embedded models were trained on; without it there
+    are the others alone.
+    """
+    found = {"colour": COLOURS, "color": COLOURS, "place": PLACES, "medium": MEDIA,
+             "number": NUMBERS}
+    try:
+        from pipelines.world.concepts import load_concepts
+    except ImportError:
+        return found
+    groups: dict[str, list[str]] = {}
+    for concept in load_concepts():
+        groups.setdefault(concept.group, []).append(concept.name)
+        groups.setdefault("thing", []).append(concept.name)
+    return {**found, **{group: tuple(names) for group, names in sorted(groups.items())}}
+
+
+def suggestions(text: str, limit: int = 8) -> list[str]:
+    """Wildcards and words that complete the end of a prompt, for autocompletion.
+
+    Args:
+        text: the prompt up to the cursor.
+        limit: how many at most.
+
+    Returns:
+        ``__animal__`` and the like after two underscores; else words of the world that begin as
+        the last word does, which has at least two letters.
+    """
+    words = wildcard_words()
+    last = text.rsplit(" ", 1)[-1].lower()
+    if last.startswith("__"):
+        start = last[2:].rstrip("_")
+        return [f"__{name}__" for name in words
+                if name.startswith(start) and last != f"__{name}__"][:limit]
+    if len(last) < 2:
+        return []
+    known = sorted({word for names in words.values() for word in names
+                    if " " not in word and word.startswith(last) and word != last})
+    return known[:limit]

@@ -1,0 +1,34 @@
+"""Open the history that the settings name."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import URL
+
+from easel.history.database import Database
+from easel.history.files import FileStore
+from easel.history.members import Members
+from easel.history.store import History
+from pipelines.core.errors import HistoryError
+from pipelines.core.settings import Settings
+
+
+def open_history(settings: Settings) -> History:
+    """The history of a process, its tables brought up to date.
+
+    Raises:
+        HistoryError: the database cannot be opened, or is newer than this code.
+    """
+    folder = settings.data_dir.resolve() / "history"
+    url: str | URL = settings.database_url.get_secret_value()
+    if not url:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HistoryError(f"The folder of EASEL_DATA_DIR cannot be used: "
+                               f"{(error.strerror or str(error)).lower()}.") from None
+        url = URL.create("sqlite", database=str(folder / "history.sqlite"))
+    database = Database(url)
+    password = settings.shared_password.get_secret_value()
+    return History(database, FileStore(folder), int(settings.history_quota),
+                   int(settings.visitor_quota),
+                   Members(database, password) if password else None)

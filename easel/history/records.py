@@ -1,0 +1,123 @@
+"""What goes into the history and what comes out of it: plain data, free of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PAGE_SIZE = 48
+MAX_PAGE_SIZE = 500
+MAX_RATING = 5
+
+
+@dataclass(frozen=True)
+class NewPicture:
+    """A finished picture to keep.
+
+    Attributes:
+        data: the PNG file.
+        facts: JSON-ready, as ``pipelines.core.metadata.picture_metadata`` makes them.
+        parents: ids of pictures of the same owner that it was made from.
+        id: its name in the history; a new one where None.
+    """
+
+    data: bytes = field(repr=False)
+    facts: Mapping[str, Any]
+    parents: tuple[str, ...] = ()
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class KeptPicture:
+    """A picture of the history.
+
+    Attributes:
+        id: its unguessable name.
+        owner: whose history it belongs to.
+        path: the PNG file, with its metadata.
+        sha256: content hash of that file.
+        size_bytes: length of that file.
+        created_s: Unix time of keeping.
+        deleted: whether it lies among the deleted ones.
+        clip_score: the ranker's cosine similarity, in [-1, 1]; None where nothing ranked it.
+        rating: 1..5 stars; None where not rated.
+        facts: everything that is known of it.
+    """
+
+    id: str
+    owner: str
+    path: Path
+    sha256: str
+    size_bytes: int
+    created_s: float
+    deleted: bool
+    pipeline: str
+    prompt: str
+    seed: int
+    width_px: int
+    height_px: int
+    clip_score: float | None
+    rating: int | None
+    favourite: bool
+    facts: Mapping[str, Any] = field(repr=False)
+
+    def public(self) -> dict[str, Any]:
+        """What programs are told of it, JSON-ready; no path of the server."""
+        return {"id": self.id, "created_s": round(self.created_s, 3), "deleted": self.deleted,
+                "pipeline": self.pipeline, "prompt": self.prompt, "seed": self.seed,
+                "width_px": self.width_px, "height_px": self.height_px,
+                "clip_score": self.clip_score, "rating": self.rating,
+                "favourite": self.favourite, "sha256": self.sha256,
+                "size_bytes": self.size_bytes, "facts": dict(self.facts)}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which pictures to show; the default is all that are not deleted.
+
+    Attributes:
+        text: words that the prompt must hold, in any order and case.
+        since_s: Unix time of the first moment.
+        until_s: Unix time after the last moment.
+        pipeline: name of the generator; empty for any.
+        model: id of a model that took part; empty for any.
+        min_rating: fewest stars, 1..5; 0 for any, rated or not.
+        favourite: only favourites.
+        deleted: the deleted ones in place of the others.
+    """
+
+    text: str = ""
+    since_s: float | None = None
+    until_s: float | None = None
+    pipeline: str = ""
+    model: str = ""
+    min_rating: int = 0
+    favourite: bool = False
+    deleted: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of pictures, the newest first.
+
+    Attributes:
+        pictures: at most ``size`` of them.
+        number: which page, from 1.
+        pages: how many there are, at least 1.
+        total: how many pictures all pages hold.
+    """
+
+    pictures: tuple[KeptPicture, ...]
+    number: int
+    pages: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a picture was made from and what was made from it, the oldest first."""
+
+    ancestors: tuple[KeptPicture, ...]
+    descendants: tuple[KeptPicture, ...]

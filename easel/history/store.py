@@ -1,0 +1,300 @@
+"""The history itself: keep a picture, find it, rate, delete, restore; each visitor's alone.
+
+The file comes first and the database's row second. A process that is killed between the two leaves
+a file that nobody knows, which ``sweep`` removes; never a row without its file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from easel.history import queries
+from easel.history.database import Database
+from easel.history.files import FileStore
+from easel.history.members import SHARED, Members
+from easel.history.records import (
+    MAX_PAGE_SIZE,
+    MAX_RATING,
+    PAGE_SIZE,
+    Family,
+    Filters,
+    KeptPicture,
+    NewPicture,
+    Page,
+)
+from easel.history.rows import links_of, new_row, weights_of
+from easel.history.tables import Picture, Weights
+from pipelines.core.errors import HistoryError, InvalidRequest
+
+LOCAL = "local"  # the owner of what is drawn without a page
+TRASH_S = 30 * 86400  # how long a deleted picture can be restored, unless room is needed
+SWEEP_BATCH = 200  # files looked at in one transaction
+ORPHAN_S = 3600  # older than any writing that still goes on
+
+
+class History:
+    """Pictures of all owners; every method acts on those of one.
+
+    Args:
+        database: where the facts are.
+        files: where the pictures are.
+        quota_bytes: room for the files of all owners together.
+        owner_quota_bytes: room for those of one owner.
+        members: who signed in to the shared history; None where there is none.
+    """
+
+    def __init__(self, database: Database, files: FileStore, quota_bytes: int = 10**10,
+                 owner_quota_bytes: int = 10**10, members: Members | None = None) -> None:
+        self.database, self.files, self.members = database, files, members
+        self.quota_bytes, self.owner_quota_bytes = quota_bytes, owner_quota_bytes
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def owner_of(self, visitor: str) -> str:
+        """Whose history a visitor sees and fills: their own, or the shared one.
+
+        Args:
+            visitor: id of a visitor; empty on the command line.
+        """
+        if not visitor:
+            return LOCAL
+        return SHARED if self.members is not None and visitor in self.members else visitor
+
+    # Keeping ------------------------------------------------------------------------------
+
+    def add(self, owner: str, pictures: Sequence[NewPicture]) -> list[KeptPicture]:
+        """Keep pictures; once this returns, they survive a crash. All are kept, or none is.
+
+        Raises:
+            HistoryError: the quota or the disk is full, or the database cannot be written.
+        """
+        self._make_room(owner, sum(len(picture.data) for picture in pictures))
+        hashes = [self.files.put(picture.data) for picture in pictures]
+        with self.database.write() as session:
+            rows = [new_row(owner, picture, sha256)
+                    for picture, sha256 in zip(pictures, hashes, strict=True)]
+            session.add_all(rows)
+            session.flush()
+            for row, picture in zip(rows, pictures, strict=True):
+                session.add_all(weights_of(row))
+                session.add_all(links_of(session, row, picture.parents))
+        for picture, sha256 in zip(pictures, hashes, strict=True):
+            if not self.files.path(sha256).is_file():  # purged for another picture meanwhile
+                self.files.put(picture.data)
+        return [self._kept(row) for row in rows]
+
+    def _make_room(self, owner: str, needed_bytes: int) -> None:
+        """Remove deleted pictures, the longest deleted first, where the quota asks for it."""
+        for whose, quota in ((owner, self.owner_quota_bytes), (None, self.quota_bytes)):
+            missing = self.used_bytes(whose) + needed_bytes - quota
+            if missing <= 0:
+                continue
+            trash = select(Picture).where(Picture.deleted.is_(True)).order_by(Picture.deleted_s)
+            if whose is not None:
+                trash = trash.where(Picture.owner == whose)
+            with self.database.read() as session:
+                chosen: list[Picture] = []
+                for row in session.scalars(trash):
+                    if sum(each.size_bytes for each in chosen) >= missing:
+                        break
+                    chosen.append(row)
+            if sum(row.size_bytes for row in chosen) < missing:
+                scope = "Your history" if whose is not None else "The history"
+                raise HistoryError(f"{scope} is full at {quota / 10**6:,.0f} MB, so this was not "
+                                   "kept: save it, or delete other pictures.")
+            self._purge(chosen)
+
+    def used_bytes(self, owner: str | None = None) -> int:
+        """Length of all kept files, the deleted ones too; of every owner where None."""
+        total = select(func.coalesce(func.sum(Picture.size_bytes), 0))
+        with self.database.read() as session:
+            return int(session.scalar(
+                total if owner is None else total.where(Picture.owner == owner)) or 0)
+
+    # Finding ------------------------------------------------------------------------------
+
+    def get(self, owner: str, picture_id: str) -> KeptPicture:
+        """One picture, deleted or not.
+
+        Raises:
+            HistoryError: the owner has no such picture.
+        """
+        with self.database.read() as session:
+            row = session.scalar(select(Picture).where(Picture.id == picture_id,
+                                                       Picture.owner == owner))
+        if row is None:
+            raise HistoryError("There is no such picture in your history.")
+        return self._kept(row)
+
+    def starting_with(self, owner: str, start: str) -> list[KeptPicture]:
+        """An owner's pictures whose id begins like that, two of them at most."""
+        chosen = select(Picture).where(
+            Picture.owner == owner, Picture.id.startswith(start, autoescape=True)).limit(2)
+        with self.database.read() as session:
+            return [self._kept(row) for row in session.scalars(chosen)]
+
+    def page(self, owner: str, filters: Filters | None = None, number: int = 1,
+             size: int = PAGE_SIZE) -> Page:
+        """A page of pictures, the newest first.
+
+        Args:
+            number: from 1; the last page where there are fewer.
+            size: pictures on a page, 1..500.
+        """
+        filters, size = filters or Filters(), max(1, min(size, MAX_PAGE_SIZE))
+        with self.database.read() as session:
+            total = int(session.scalar(queries.count(owner, filters)) or 0)
+            pages = max(1, -(-total // size))
+            number = max(1, min(number, pages))
+            rows = session.scalars(queries.page(owner, filters, (number - 1) * size, size)).all()
+        return Page(tuple(map(self._kept, rows)), number, pages, total)
+
+    def paths(self, owner: str, filters: Filters | None = None,
+              limit: int = 10_000) -> list[tuple[str, Path]]:
+        """Id and PNG file of an owner's pictures, the newest first, for those who search them."""
+        chosen = (select(Picture.id, Picture.sha256)
+                  .where(*queries.conditions(owner, filters or Filters()))
+                  .order_by(Picture.number.desc()).limit(limit))
+        with self.database.read() as session:
+            return [(name, self.files.path(sha256)) for name, sha256 in session.execute(chosen)]
+
+    def with_hash(self, owner: str, sha256: str) -> list[str]:
+        """Ids of an owner's pictures whose file has that hash, the oldest first."""
+        chosen = (select(Picture.id).where(Picture.owner == owner, Picture.sha256 == sha256)
+                  .order_by(Picture.number))
+        with self.database.read() as session:
+            return list(session.scalars(chosen))
+
+    def family(self, owner: str, picture_id: str) -> Family:
+        """Ancestors and descendants of a picture, as far as they go.
+
+        Raises:
+            HistoryError: the owner has no such picture.
+        """
+        self.get(owner, picture_id)
+        with self.database.read() as session:
+            found = [tuple(self._kept(row) for row in session.scalars(
+                queries.relatives(picture_id, up).where(Picture.owner == owner)))
+                for up in (True, False)]
+        return Family(*found)
+
+    def pipelines(self, owner: str) -> list[str]:
+        """Names of the generators that drew an owner's pictures."""
+        with self.database.read() as session:
+            return list(session.scalars(select(Picture.pipeline).where(Picture.owner == owner)
+                                        .distinct().order_by(Picture.pipeline)))
+
+    def models(self, owner: str) -> list[str]:
+        """Ids of the models that took part in an owner's pictures."""
+        with self.database.read() as session:
+            return list(session.scalars(select(Weights.model).where(Weights.owner == owner)
+                                        .distinct().order_by(Weights.model)))
+
+    def owners(self) -> list[str]:
+        """Everybody who has pictures; for the operator alone."""
+        with self.database.read() as session:
+            return list(session.scalars(select(Picture.owner).distinct().order_by(Picture.owner)))
+
+    # Opinions and the bin ---------------------------------------------------------------------
+
+    def rate(self, owner: str, picture_id: str, rating: int | None) -> KeptPicture:
+        """Give a picture 1..5 stars, or none.
+
+        Raises:
+            InvalidRequest: another number.
+            HistoryError: the owner has no such picture.
+        """
+        if rating is not None and (isinstance(rating, bool) or not isinstance(rating, int)
+                                   or not 1 <= rating <= MAX_RATING):
+            raise InvalidRequest(f"A rating is 1 to {MAX_RATING} stars or none, not "
+                                 f"{str(rating)[:20]}.", "rating")
+        return self._change(owner, picture_id, rating=rating)
+
+    def set_favourite(self, owner: str, picture_id: str, favourite: bool) -> KeptPicture:
+        """Mark a picture as a favourite, or as none.
+
+        Raises:
+            HistoryError: the owner has no such picture.
+        """
+        return self._change(owner, picture_id, favourite=bool(favourite))
+
+    def delete(self, owner: str, picture_ids: Iterable[str]) -> int:
+        """Move pictures to the deleted ones; returns how many there were to move."""
+        return self._set_deleted(owner, picture_ids, True)
+
+    def restore(self, owner: str, picture_ids: Iterable[str]) -> int:
+        """Bring deleted pictures back; returns how many there were to bring."""
+        return self._set_deleted(owner, picture_ids, False)
+
+    def purge(self, owner: str, picture_ids: Iterable[str] | None = None) -> int:
+        """Remove deleted pictures for good, all of an owner's where None; returns how many."""
+        chosen = select(Picture).where(Picture.owner == owner, Picture.deleted.is_(True))
+        if picture_ids is not None:
+            chosen = chosen.where(Picture.id.in_(list(picture_ids)))
+        with self.database.read() as session:
+            rows = list(session.scalars(chosen))
+        return self._purge(rows)
+
+    def sweep(self) -> None:
+        """Remove what was deleted long ago, and files that a killed process left behind."""
+        old = select(Picture).where(Picture.deleted_s < time.time() - TRASH_S)
+        with self.database.read() as session:
+            rows = list(session.scalars(old))
+        self._purge(rows)
+        found = list(self.files.old_files(ORPHAN_S))
+        for first in range(0, len(found), SWEEP_BATCH):
+            with self.database.write() as session:
+                for sha256, path in found[first:first + SWEEP_BATCH]:
+                    if not sha256 or not _needed(session, sha256):
+                        path.unlink(missing_ok=True)
+
+    # Inside -----------------------------------------------------------------------------------
+
+    def _change(self, owner: str, picture_id: str, **values: Any) -> KeptPicture:
+        mine = (Picture.id == picture_id, Picture.owner == owner)
+        with self.database.write() as session:
+            session.execute(update(Picture).where(*mine).values(**values))
+        return self.get(owner, picture_id)
+
+    def _set_deleted(self, owner: str, picture_ids: Iterable[str], deleted: bool) -> int:
+        change = update(Picture).where(
+            Picture.owner == owner, Picture.id.in_(list(picture_ids)),
+            Picture.deleted.is_(not deleted)).values(
+                deleted=deleted, deleted_s=time.time() if deleted else None)
+        with self.database.write() as session:
+            return len(session.execute(change.returning(Picture.id)).all())
+
+    def _purge(self, rows: Sequence[Picture]) -> int:
+        numbers = [row.number for row in rows]
+        with self.database.write() as session:
+            gone = session.execute(delete(Picture).where(  # not those restored meanwhile
+                Picture.number.in_(numbers), Picture.deleted.is_(True))
+                .returning(Picture.sha256)).scalars().all()
+        # Only once the rows are gone for certain; as a writer, so that nobody adds a row meanwhile.
+        with self.database.write() as session:
+            for sha256 in set(gone):
+                if not _needed(session, sha256):
+                    self.files.remove(sha256)
+        return len(gone)
+
+    def _kept(self, row: Picture) -> KeptPicture:
+        return KeptPicture(
+            id=row.id, owner=row.owner, path=self.files.path(row.sha256), sha256=row.sha256,
+            size_bytes=row.size_bytes, created_s=row.created_s, deleted=row.deleted,
+            pipeline=row.pipeline, prompt=row.prompt, seed=row.seed, width_px=row.width_px,
+            height_px=row.height_px, clip_score=row.clip_score, rating=row.rating,
+            favourite=row.favourite, facts=row.facts)
+
+
+def _needed(session: Session, sha256: str) -> bool:
+    """Whether any picture's file has that hash."""
+    return session.scalar(select(Picture.number).where(Picture.sha256 == sha256)
+                          .limit(1)) is not None

@@ -1,0 +1,121 @@
+"""The tables of the history, as SQLAlchemy maps them; ``migrations`` makes the same ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Float, ForeignKey, Index, Integer, MetaData, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# Names for every constraint, so that a later migration can find it on any database.
+NAMES = {"ix": "ix_%(table_name)s_%(column_0_N_name)s",
+         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+         "fk": "fk_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
+# SQLite counts up only in a column of exactly this type.
+Counter = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Root of the mapped classes."""
+
+    metadata = MetaData(naming_convention=NAMES)
+
+
+class Picture(Base):
+    """A finished picture.
+
+    Attributes:
+        number: counts up in the order of keeping, also when the clock steps back.
+        id: unguessable public name.
+        owner: whose history it belongs to.
+        sha256: content hash of the PNG file.
+        size_bytes: length of that file.
+        created_s: Unix time of keeping.
+        deleted_s: Unix time of deletion; None while the picture is not deleted.
+        search: what the text filter looks through, in lower case.
+        rating: 1..5 stars; None where not rated.
+        facts: everything the file says of itself, see ``pipelines.core.metadata.picture_metadata``.
+    """
+
+    __tablename__ = "pictures"
+    __table_args__ = (Index(None, "owner", "deleted", "number"),
+                      Index(None, "owner", "pipeline"), Index(None, "owner", "size_bytes"),
+                      {"sqlite_autoincrement": True})
+
+    number: Mapped[int] = mapped_column(Counter, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(32), unique=True)
+    owner: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_s: Mapped[float] = mapped_column(Float(53))
+    deleted: Mapped[bool] = mapped_column(default=False)
+    deleted_s: Mapped[float | None] = mapped_column(Float(53), default=None)
+    job_id: Mapped[str] = mapped_column(String(64), default="")
+    pipeline: Mapped[str] = mapped_column(String(64))
+    prompt: Mapped[str] = mapped_column(Text)
+    search: Mapped[str] = mapped_column(Text, default="")
+    seed: Mapped[int] = mapped_column(BigInteger)
+    width_px: Mapped[int]
+    height_px: Mapped[int]
+    clip_score: Mapped[float | None] = mapped_column(Float(53), default=None)
+    rating: Mapped[int | None] = mapped_column(default=None)
+    favourite: Mapped[bool] = mapped_column(default=False)
+    facts: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Weights(Base):
+    """A model that drew or judged a picture, with the SHA-256 of its weights where known."""
+
+    __tablename__ = "weights"
+    __table_args__ = (Index(None, "owner", "model"),)
+
+    picture: Mapped[str] = mapped_column(ForeignKey("pictures.id", ondelete="CASCADE"),
+                                         primary_key=True)
+    model: Mapped[str] = mapped_column(String(200), primary_key=True)
+    sha256: Mapped[str | None] = mapped_column(String(64), default=None)
+    owner: Mapped[str] = mapped_column(String(64))
+
+
+class Link(Base):
+    """A picture that another one was made from."""
+
+    __tablename__ = "links"
+
+    child: Mapped[str] = mapped_column(ForeignKey("pictures.id", ondelete="CASCADE"),
+                                       primary_key=True)
+    parent: Mapped[str] = mapped_column(ForeignKey("pictures.id", ondelete="CASCADE"),
+                                        primary_key=True, index=True)
+
+
+class Member(Base):
+    """A visitor who signed in to the shared history with the password of that fingerprint."""
+
+    __tablename__ = "members"
+
+    visitor: Mapped[str] = mapped_column(String(64), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    since_s: Mapped[float] = mapped_column(Float(53))
+
+
+class CastVote(Base):
+    """One person's word on one comparison, once.
+
+    Attributes:
+        comparison_id: what was voted on.
+        cast_s: Unix time.
+        kind: of the prompt, see ``easel.compare.prompt_kinds``.
+        choice: index of the best pane, "tie" or "bad".
+        panes: for each "pipeline", "seed", "options" and "clip".
+    """
+
+    __tablename__ = "votes"
+    __table_args__ = (Index(None, "kind", "blind"),)
+
+    comparison_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    cast_s: Mapped[float] = mapped_column(Float(53))
+    voter: Mapped[str] = mapped_column(String(128))
+    prompt: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(String(32))
+    blind: Mapped[bool]
+    choice: Mapped[str] = mapped_column(String(8))
+    panes: Mapped[list[dict[str, Any]]] = mapped_column(JSON)

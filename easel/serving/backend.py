@@ -1,0 +1,214 @@
+"""Requests as jobs on this machine's device, and what other work is done on it."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from easel.serving.interface import Backend, Requested
+from easel.serving.job_queue import JobQueue
+from easel.serving.jobs import Group, Job, RunEvent
+from easel.serving.paused_runs import PausedRuns
+from easel.serving.run_keeper import Continuation, RunKeeper
+from easel.serving.scheduler import Recorder
+from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.metadata import provenance
+from pipelines.core.request import Request, resolve_seed, validate
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.features import Features, embed_images, embed_texts
+from pipelines.registry import Registry, RunContext
+from pipelines.rerank import RANKER, rank
+from pipelines.unclip.walk import Walk, walk
+
+__all__ = ["Backend", "LocalBackend"]
+GRACE_EVENTS = 8  # what a stopped run may still say before its Result (ranking, say)
+
+
+class LocalBackend:
+    """Runs requests one after the other on this machine's device, those of a comparison in turn.
+
+    Args:
+        registry: the pipelines.
+        cache: the models; its device and dtype are those of the runs.
+        max_waiting: how many jobs may wait while one runs.
+        max_per_owner: how many jobs of one user may wait or run; None for no limit.
+        record: keeps every result for its owner, as ``easel.history.recorder.Recorder`` does,
+            before it is posted; None to keep nothing.
+        paused: where runs are kept that are paused; None where none can be.
+
+    Attributes:
+        jobs: the device's queue.
+        metrics: what has been done.
+    """
+
+    def __init__(self, registry: Registry, cache: ModelCache, max_waiting: int = 20,
+                 max_per_owner: int | None = None, record: Recorder | None = None,
+                 paused: PausedRuns | None = None) -> None:
+        self.registry, self.cache, self.paused = registry, cache, paused
+        self.jobs = JobQueue(cache, max_waiting, max_per_owner, record)
+        self.metrics = self.jobs.metrics
+
+    def stream(self, request: Requested, job_id: str | None = None, owner: str = "",
+               can_pause: bool = True, pause_after: int | None = None,
+               ) -> Generator[Event, None, None]:
+        """Run a request; see ``Backend.stream``."""
+        job = self._job(request, job_id)
+        if self.paused is not None and can_pause and self.registry.get(job.kind).can_pause:
+            job.keeper = RunKeeper(self.paused, owner, pause_after=pause_after)
+        if pause_after is not None:
+            self._may_pause(job)
+        yield from self._alone(job, owner)
+
+    def go_on(self, continuation: Continuation, job_id: str | None = None,
+              ) -> Generator[Event, None, None]:
+        """Let a paused run go on; see ``Backend.go_on``."""
+        job = self._job(continuation.request, job_id)
+        job.keeper = continuation.keeper
+        yield from self._alone(job, continuation.keeper.owner)
+
+    def pause(self, job_id: str) -> bool:
+        """Put a run aside; see ``Backend.pause``."""
+        job = self.jobs.find(job_id)
+        if job is None:
+            return False
+        self._may_pause(job).ask()
+        return True
+
+    def compare(self, requests: Sequence[Requested], job_ids: Sequence[str] | None = None,
+                budget_s: float | None = None, together: int = 4, owner: str = "",
+                ) -> Generator[RunEvent, None, None]:
+        """Run several requests in turn; see ``Backend.compare``."""
+        if not requests:
+            raise InvalidRequest("There is nothing to compare.", "pipeline")
+        changed = threading.Condition(threading.Lock())
+        jobs = [self._job(request, job_id, budget_s, changed) for request, job_id in
+                zip(requests, job_ids or [None] * len(requests), strict=True)]
+        if len({job.job_id for job in jobs}) < len(jobs):
+            raise InvalidRequest("Two jobs of a comparison have one name.")
+        with closing(self.jobs.events(Group(tuple(jobs), owner, together))) as events:
+            for job, event, usage in events:
+                yield RunEvent(jobs.index(job), event, usage)
+
+    def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
+             ) -> list[dict[str, Any]]:
+        """Rank pictures by the embedded ranker; see ``Backend.rank``."""
+        def work(job: Job) -> list[dict[str, Any]]:
+            with self.cache.lease(RANKER, cancelled=job.cancelled) as clip:
+                return rank(images, prompts, clip)
+
+        return self._take_turn(work, "rank")
+
+    def embed(self, model_id: str, images: Sequence[np.ndarray] = (), texts: Sequence[str] = (),
+              job_id: str | None = None) -> Features:
+        """Features of pictures and texts; see ``Backend.embed``."""
+        def work(job: Job) -> Features:
+            with self.cache.lease(model_id, cancelled=job.cancelled) as clip:
+                fingerprint = self.cache.fingerprints([model_id])[model_id] or "not known"
+                return Features(
+                    model_id, fingerprint, clip.image_size, clip.logit_scale,
+                    embed_images(images, clip, job.cancelled),
+                    embed_texts(texts, clip, job.cancelled))
+
+        return self._take_turn(work, "embed", job_id)
+
+    def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
+             ) -> Generator[Progress | Preview | np.ndarray, None, None]:
+        """Frames between two prompts or pictures; see ``Backend.walk``."""
+        yield from self._turn(lambda job: walk(plan, self.cache, job.cancelled, job.post), "walk",
+                              job_id, owner)
+
+    def cancel(self, job_id: str) -> bool:
+        """Stop a waiting or running job; see ``Backend.cancel``."""
+        return self.jobs.cancel(job_id)
+
+    def queue(self) -> tuple[int, int]:
+        """How many jobs run, and how many wait."""
+        return self.jobs.counts()
+
+    def is_open(self) -> bool:
+        """Whether it still takes jobs."""
+        return self.jobs.is_open
+
+    def close(self) -> None:
+        """Stop every job and end the device's thread; a run that can be paused is."""
+        self.jobs.close()
+
+    def _job(self, request: Requested, job_id: str | None, budget_s: float | None = None,
+             changed: threading.Condition | None = None) -> Job:
+        checked = validate(request, self.registry)
+        checked = checked.model_copy(update={"seed": resolve_seed(checked)})
+        models = self.registry.get(checked.pipeline).models_of(checked)
+        return Job(job_id or uuid.uuid4().hex, partial(self._steps, checked), checked.pipeline,
+                   models, budget_s,
+                   changed=changed or threading.Condition(threading.Lock()))
+
+    def _take_turn(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None) -> Any:
+        """Wait for the device, and for work on it that says nothing meanwhile."""
+        *_, found = self._turn(work, kind, job_id)
+        return found
+
+    def _turn(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None,
+              owner: str = "") -> Generator[Any]:
+        """The events of work on the device, then what it found."""
+        found: list[Any] = []
+
+        def steps(job: Job) -> Generator[Event]:
+            found.append(work(job))
+            yield from ()
+
+        job = Job(job_id or uuid.uuid4().hex, steps, kind)
+        yield from self._alone(job, owner)
+        yield found[0]
+
+    def _alone(self, job: Job, owner: str) -> Generator[Event]:
+        with closing(self.jobs.events(Group((job,), owner))) as events:
+            for _, event, _ in events:
+                if isinstance(event, EaselError):
+                    raise event
+                yield event
+
+    def _may_pause(self, job: Job) -> RunKeeper:
+        """What a run is paused by.
+
+        Raises:
+            InvalidRequest: it is of a kind that cannot be paused.
+            PausedRunError: its owner has the most paused runs already.
+        """
+        if job.keeper is None or self.paused is None:
+            raise InvalidRequest("This run cannot be paused.", "pause_after")
+        if job.keeper.start is None:
+            self.paused.check_room(job.keeper.owner)
+        return job.keeper
+
+    def _steps(self, request: Request, job: Job) -> Generator[Event]:
+        pipeline = self.registry.get(request.pipeline)
+        context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
+                             waits_s=job.waits_s, keeper=job.keeper)
+        late = 0
+        run = cast("Generator[Event, None, None]", pipeline.run(request, context))
+        with closing(run) as events:
+            for event in events:
+                if isinstance(event, Result):
+                    yield self._with_provenance(event, request, job, context)
+                    return
+                late += job.cancelled()
+                if job.abandoned or late > GRACE_EVENTS:
+                    raise Cancelled
+                yield event
+        if job.cancelled():
+            raise Cancelled
+        raise RuntimeError(f"{pipeline.name} ended without a Result")
+
+    def _with_provenance(self, result: Result, request: Request, job: Job,
+                         context: RunContext) -> Result:
+        """The result with what it takes to draw it again."""
+        facts = provenance(request, self.cache.fingerprints(context.used_models))
+        return replace(result, metadata={**facts, **result.metadata, "job_id": job.job_id})

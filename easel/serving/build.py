@@ -1,0 +1,58 @@
+"""Put the parts together as the settings say."""
+
+from __future__ import annotations
+
+import torch
+
+from easel.history.recorder import Recorder
+from easel.history.store import History
+from easel.serving.backend import LocalBackend
+from easel.serving.paused_runs import PausedRuns
+from pipelines.core.settings import Settings
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.loader_thread import HOST
+from pipelines.models.cache.memory import device_budget, resolve
+from pipelines.models.checkpoints.catalogue import Catalogue, open_catalogue
+from pipelines.models.checkpoints.loading import CatalogueLoader
+from pipelines.registry import Registry, build_registry
+
+
+def build_cache(settings: Settings, catalogue: Catalogue | None = None) -> ModelCache:
+    """The model cache of a process, empty."""
+    loader = CatalogueLoader(catalogue or open_catalogue(settings.data_dir, settings.catalogue))
+    device = settings.torch_device()
+    reserve = int(settings.activation_reserve)
+    # What leaves a CPU for host memory would leave it for itself.
+    use_host = device.type != "cpu" or "host_budget" in settings.model_fields_set
+    return ModelCache(
+        loader, device, settings.torch_dtype(),
+        device_budget(settings.model_budget, reserve, device), reserve_bytes=reserve,
+        host_budget_bytes=resolve(settings.host_budget, HOST) if use_host else 0,
+        offloadable=loader.offloadable)
+
+
+def open_paused_runs(settings: Settings) -> PausedRuns:
+    """The paused runs of all visitors, in the data folder."""
+    return PausedRuns(settings.data_dir.resolve() / "paused", int(settings.paused_quota),
+                      settings.paused_runs)
+
+
+def build_backend(settings: Settings, registry: Registry | None = None,
+                  history: History | None = None) -> LocalBackend:
+    """The backend of a process that runs its jobs on its own device.
+
+    Args:
+        settings: the operator's.
+        registry: the pipelines; all that Easel ships where None.
+        history: where finished pictures are kept; None to keep none.
+
+    Raises:
+        EaselError: the device that the settings ask for is not there, or the catalogue is broken.
+    """
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    catalogue = open_catalogue(settings.data_dir, settings.catalogue)
+    return LocalBackend(registry or build_registry(catalogue), build_cache(settings, catalogue),
+                        settings.queue_size, settings.user_jobs,
+                        record=None if history is None else Recorder(history),
+                        paused=open_paused_runs(settings))

@@ -1,0 +1,155 @@
+"""What every backend offers, whether it runs here or elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from easel.serving.jobs import RunEvent
+from easel.serving.paused_runs import PausedRuns
+from easel.serving.run_keeper import Continuation
+from pipelines.core.events import Event, Preview, Progress
+from pipelines.core.request import Request
+from pipelines.models.features import Features
+
+if TYPE_CHECKING:
+    from pipelines.unclip.walk import Walk
+
+Requested = Request | Mapping[str, Any]
+
+
+class Backend(Protocol):
+    """Runs requests and streams their events."""
+
+    paused: PausedRuns | None
+
+    def stream(self, request: Requested, job_id: str | None = None, owner: str = "",
+               can_pause: bool = True, pause_after: int | None = None,
+               ) -> Generator[Event, None, None]:
+        """Run a request.
+
+        Args:
+            request: a request, or its fields by name; checked before anything else.
+            job_id: name for ``cancel``, chosen by the caller; a new one where None.
+            owner: the visitor who asks, whose history the pictures go to and whose jobs are
+                counted; empty for nobody in particular.
+            can_pause: keep the state of a run whose pipeline can be paused.
+            pause_after: steps after which it is paused by itself; None for never.
+
+        Yields:
+            ``Progress`` while waiting in the queue, then the events of the run; the last is a
+            ``Result``. Closing the generator ends the job and frees the device.
+
+        Raises:
+            InvalidRequest: the request cannot be run.
+            Busy: the queue is full, or this user has too many jobs in it.
+            Cancelled: the job was stopped and has nothing to keep.
+            Paused: the run was put aside.
+            HistoryError: after the ``Result``, where its pictures could not be kept.
+            EaselError: everything else that goes wrong, as one sentence.
+        """
+        ...
+
+    def go_on(self, continuation: Continuation, job_id: str | None = None,
+              ) -> Generator[Event, None, None]:
+        """Let a paused run, or a branch of it, go on from its state.
+
+        Args:
+            continuation: of ``paused.go_on``; it is given back, whatever happens.
+            job_id: as for ``stream``.
+
+        Yields:
+            As ``stream``; the first ``Progress`` of the run itself has what is ``earlier``.
+        """
+        ...
+
+    def pause(self, job_id: str) -> bool:
+        """Put a run aside within a step; False where there is no such job.
+
+        Raises:
+            InvalidRequest: it is of a kind that cannot be paused.
+            PausedRunError: its owner has the most paused runs already.
+        """
+        ...
+
+    def compare(self, requests: Sequence[Requested], job_ids: Sequence[str] | None = None,
+                budget_s: float | None = None, together: int = 4, owner: str = "",
+                ) -> Generator[RunEvent, None, None]:
+        """Run several requests in one place of the queue, step by step in turn.
+
+        Args:
+            requests: at least one, checked before anything runs.
+            job_ids: a name for ``cancel`` for each; new ones where None.
+            budget_s: device seconds that each run gets; then it keeps its best so far.
+            together: how many runs take turns at the same time; the others follow.
+            owner: as for ``stream``.
+
+        Yields:
+            The events of all runs as they come. A run ends with a ``Result`` or with the error
+            that ended it, and the others go on. Closing the generator ends all of them.
+
+        Raises:
+            InvalidRequest: one of the requests cannot be run.
+            Busy: the queue is full, or this user has too many jobs in it.
+        """
+        ...
+
+    def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
+             ) -> list[dict[str, Any]]:
+        """Rank pictures by the embedded ranker, in turn with the other jobs.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, at least one.
+            prompts: at least one.
+
+        Returns:
+            See ``pipelines.rerank.rank``.
+
+        Raises:
+            Busy: the queue is full.
+            EaselError: everything else that goes wrong, as one sentence.
+        """
+        ...
+
+    def embed(self, model_id: str, images: Sequence[np.ndarray] = (), texts: Sequence[str] = (),
+              job_id: str | None = None) -> Features:
+        """Features of pictures and texts by a CLIP, in turn with the other jobs.
+
+        Args:
+            model_id: id of a CLIP in the catalogue.
+            images: (H, W, 3) uint8 RGB each; none is fine, for the facts of the CLIP alone.
+            texts: any number.
+            job_id: name for ``cancel``, chosen by the caller; a new one where None.
+
+        Raises:
+            Busy: the queue is full.
+            Cancelled: the job was stopped.
+            EaselError: everything else that goes wrong, as one sentence.
+        """
+        ...
+
+    def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
+             ) -> Generator[Progress | Preview | np.ndarray, None, None]:
+        """Draw the frames of a walk by unCLIP, in turn with the other jobs.
+
+        Args:
+            plan: from where to where, checked.
+            job_id: name for ``cancel``, chosen by the caller; a new one where None.
+            owner: whose job it is; empty for nobody's.
+
+        Yields:
+            How far it is, and the frames so far; as the last all frames, (frames, H, W, 3) uint8
+            RGB. The walk ends where the generator is closed.
+
+        Raises:
+            Busy: the queue is full.
+            Cancelled: the job was stopped.
+            EaselError: everything else that goes wrong, as one sentence.
+        """
+        ...
+
+    def cancel(self, job_id: str) -> bool:
+        """Stop a waiting or running job within a step; False where there is no such job."""
+        ...

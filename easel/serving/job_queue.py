@@ -1,0 +1,196 @@
+"""The device's queue: one job at a time or a few in turn, Stop within a step, nothing left behind.
+
+Gradio frees its own concurrency slot before a cancelled step has ended, resumes a generator on
+whichever thread is free, and may never resume it at all. The device therefore belongs to one
+thread of the queue, which takes each step of each run; readers only read what it posts. Two
+steps cannot overlap, and a reader that goes away holds nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from easel.serving.jobs import Group, Job, Usage
+from easel.serving.metrics import Metrics
+from easel.serving.pace import Pace
+from easel.serving.scheduler import Recorder, Turns
+from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
+from pipelines.core.events import Event, Progress
+from pipelines.models.cache.cache import ModelCache
+
+logger = logging.getLogger(__name__)
+MESSAGE_EVERY_S = 1.0
+
+
+class JobQueue:
+    """Takes groups of jobs one after the other on a thread of its own, and says how they fare.
+
+    The jobs of a group take turns. Nothing else does: a queue that moves on is shorter for
+    everybody than one in which all wait for all.
+
+    Args:
+        cache: the models; idle ones are dropped where memory runs out.
+        max_waiting: how many groups may wait while one runs.
+        max_per_owner: how many groups of one user may wait or run; None for no limit.
+        record: keeps every result for its owner before it is posted; None to keep nothing.
+
+    Attributes:
+        is_open: whether it still takes jobs.
+        metrics: what has been done.
+    """
+
+    def __init__(self, cache: ModelCache, max_waiting: int = 20, max_per_owner: int | None = None,
+                 record: Recorder | None = None) -> None:
+        self.max_waiting, self.max_per_owner = max_waiting, max_per_owner
+        self._jobs: dict[str, Job] = {}  # unfinished
+        self._groups: list[Group] = []  # unfinished, in the order of their coming
+        self._lock = threading.Lock()
+        self._pace = Pace()
+        self.metrics = Metrics(cache, self.counts)
+        self.is_open = True
+        self._turns = Turns(cache, self._admit, self._end, record)
+        self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
+
+    def find(self, job_id: str) -> Job | None:
+        """An unfinished job by its name."""
+        with self._lock:
+            return self._jobs.get(job_id)
+
+    def counts(self) -> tuple[int, int]:
+        """How many jobs run, and how many wait."""
+        with self._lock:
+            started = [job.started for job in self._jobs.values() if not job.abandoned]
+        return sum(started), len(started) - sum(started)
+
+    def cancel(self, job_id: str) -> bool:
+        """Stop a waiting or running job; whether there was one."""
+        with self._lock:
+            job = self._jobs.get(job_id)
+            if job is None:
+                return False
+            job.stopped = True
+            if job.keeper is not None:
+                job.keeper.ask(False)  # who stops wants pictures
+            if not job.started:
+                del self._jobs[job_id]
+                job.finish(Cancelled("The job was stopped before it began."))
+        return True
+
+    def close(self) -> None:
+        """Stop every job and end the device's thread; a run that can be paused is."""
+        self.is_open = False
+        with self._lock:
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            if job.keeper is not None and job.started:
+                job.keeper.ask()
+                job.stopped = True  # should there be no room to pause it
+            else:
+                self.cancel(job.job_id)
+        self._device.shutdown(wait=True, cancel_futures=True)
+
+    # What follows runs in the reader's thread.
+
+    def events(self, group: Group) -> Generator[tuple[Job, Event | EaselError, Usage]]:
+        """Queue a group and read its events; each job's last is its Result or its error."""
+        try:
+            self._submit(group)
+        except EaselError:
+            for job in group.jobs:
+                if job.keeper is not None:
+                    job.keeper.release()
+            raise
+        try:
+            yield from self._read(group)
+        finally:
+            for job in group.jobs:
+                job.abandoned = True
+
+    def _read(self, group: Group) -> Iterator[tuple[Job, Event | EaselError, Usage]]:
+        changed = group.jobs[0].changed
+        unread = list(group.jobs)
+        told_s = time.monotonic()
+        while unread:
+            with changed:
+                if not any(job.events or job.finished for job in unread):
+                    changed.wait(MESSAGE_EVERY_S)
+                taken = [(job, *job.take()) for job in unread]
+            posted = [(job, each) for job, events, _ in taken for each in events]
+            for job, each in sorted(posted, key=lambda pair: pair[1].at_s):
+                yield job, each.event, each.usage
+            for job, _, finished in taken:
+                if finished:
+                    unread.remove(job)
+                    if job.error is not None:
+                        yield job, job.error, job.usage
+            if (any(events or finished for _, events, finished in taken)
+                    and time.monotonic() - told_s < MESSAGE_EVERY_S):
+                continue
+            told_s = time.monotonic()
+            for job in unread:
+                if not job.started:
+                    yield job, self._waiting(group), job.usage
+
+    def _waiting(self, group: Group) -> Progress:
+        with self._lock:
+            index = self._groups.index(group) if group in self._groups else 0
+            ahead = [other for other in self._groups[:index] if other.alive()]
+        elapsed_s = time.monotonic() - group.submitted_s
+        if not ahead:
+            message = "Waiting for the others." if group.started() else "Waiting: next in line."
+            return Progress(elapsed_s=elapsed_s, message=message)
+        wait_s = self._pace.wait_s(ahead)
+        about = "" if wait_s is None else f", about {max(1, round(wait_s))} s"
+        return Progress(elapsed_s=elapsed_s, message=f"Waiting: {len(ahead)} ahead{about}.")
+
+    def _submit(self, group: Group) -> None:
+        with self._lock:
+            for job in group.jobs:
+                if job.job_id in self._jobs:
+                    raise InvalidRequest(f"A job called {job.job_id[:40]!r} is on its way "
+                                         "already.")
+            alive = [g for g in self._groups if g.alive()]
+            if len(alive) > self.max_waiting:
+                raise Busy(f"The queue is full, {self.max_waiting} jobs are waiting: try again "
+                           "in a minute.")
+            own = sum(g.owner == group.owner for g in alive) if group.owner else 0
+            if self.max_per_owner is not None and own >= self.max_per_owner:
+                raise Busy(f"{own} jobs of yours are on their way, which is the most: wait for "
+                           "one to end, or stop one.")
+            try:
+                self._device.submit(self._run, group)
+            except RuntimeError:  # the executor's word for closed
+                raise Busy("Easel is shutting down and takes no more jobs.") from None
+            self._groups.append(group)
+            self._jobs.update((job.job_id, job) for job in group.jobs)
+
+    # What follows runs in the device's thread.
+
+    def _run(self, group: Group) -> None:
+        """Run a group to its end; never raises."""
+        try:
+            self._turns.run(group)
+        finally:
+            with self._lock:
+                self._groups.remove(group)
+
+    def _admit(self, job: Job) -> bool:
+        with self._lock:
+            job.started, job.wait_s = True, time.monotonic() - job.submitted_s
+            return not (job.finished or job.cancelled())
+
+    def _end(self, job: Job, error: EaselError | None) -> None:
+        with self._lock:
+            if self._jobs.get(job.job_id) is job:
+                del self._jobs[job.job_id]
+        if job.keeper is not None:
+            job.keeper.end(error)
+        job.finish(error)
+        self._pace.note(job)
+        self.metrics.note(job)
+        logger.info("%s %s after %.2f s on the device and %.2f s of waiting", job.kind,
+                    job.outcome(), job.usage.device_s, job.wait_s)

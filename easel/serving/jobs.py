@@ -1,0 +1,154 @@
+"""Jobs on their way through the queue: their flags, their events, and what they took."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pipelines.core.errors import Cancelled, EaselError
+from pipelines.core.events import Event, Preview, Progress
+
+if TYPE_CHECKING:
+    from easel.serving.run_keeper import RunKeeper
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a run took of the device, whoever else had it meanwhile.
+
+    Attributes:
+        device_s: seconds of its own steps, without the loading of models.
+        peak_memory_bytes: the most that its own steps held beside the models; None where the
+            device or the system does not say.
+    """
+
+    device_s: float = 0.0
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RunEvent:
+    """One event of a comparison.
+
+    Attributes:
+        index: which of the requests it belongs to.
+        event: as ``Backend.stream`` yields it, or the error that ended this run.
+        usage: what the run took so far.
+    """
+
+    index: int
+    event: Event | EaselError
+    usage: Usage
+
+
+class Posted(NamedTuple):
+    """An event with what its run had used by then, and the moment of ``time.monotonic()``."""
+
+    at_s: float
+    event: Event
+    usage: Usage
+
+
+@dataclass(eq=False)
+class Job:
+    """Something to do on the device.
+
+    ``stopped`` and ``abandoned`` are plain flags, set without any lock: a generator may be closed
+    by the garbage collector inside whatever code happens to run.
+
+    Attributes:
+        work: makes the iterator of its steps; each step may yield an event for the reader.
+        kind: name of the pipeline, or what else is done.
+        models: catalogue ids that it needs at the same time, as far as they are known.
+        budget_s: device seconds after which it is stopped; None for no limit.
+        waits_s: seconds that it waited for each of its models.
+        wait_s: seconds that it waited to begin.
+        changed: shared by the jobs that one reader reads.
+        keeper: of a run that can be paused.
+    """
+
+    job_id: str
+    work: Callable[[Job], Generator[Event]]
+    kind: str = ""
+    models: tuple[str, ...] = ()
+    budget_s: float | None = None
+    stopped: bool = False
+    abandoned: bool = False
+    started: bool = False
+    finished: bool = False
+    out_of_time: bool = False
+    error: EaselError | None = None
+    usage: Usage = field(default_factory=Usage)
+    progress: Progress = field(default_factory=Progress)
+    waits_s: list[float] = field(default_factory=list)
+    wait_s: float = 0.0
+    submitted_s: float = field(default_factory=time.monotonic)
+    events: list[Posted] = field(default_factory=list)
+    changed: threading.Condition = field(
+        default_factory=lambda: threading.Condition(threading.Lock()))
+    keeper: RunKeeper | None = None
+
+    def cancelled(self) -> bool:
+        """Whether the run should end at its next step."""
+        return self.stopped or self.abandoned
+
+    def outcome(self) -> Literal["done", "stopped", "failed"]:
+        """How a finished job ended; one that used up its budget is done."""
+        stopped = self.cancelled() or isinstance(self.error, Cancelled)
+        if stopped and not self.out_of_time:
+            return "stopped"
+        return "done" if self.error is None else "failed"
+
+    def post(self, event: Event) -> None:
+        """Hand an event to the reader; a newer preview replaces one that was not read yet."""
+        with self.changed:
+            if isinstance(event, Preview):
+                self.events = [e for e in self.events if not isinstance(e.event, Preview)]
+            elif isinstance(event, Progress):
+                self.progress = event
+            self.events.append(Posted(time.monotonic(), event, self.usage))
+            self.changed.notify_all()
+
+    def finish(self, error: EaselError | None) -> None:
+        """Record the outcome, once."""
+        with self.changed:
+            if not self.finished:
+                self.finished, self.error = True, error
+            self.changed.notify_all()
+
+    def take(self) -> tuple[list[Posted], bool]:
+        """The events since the last call, and whether there will be no more; holds ``changed``."""
+        events, self.events = self.events, []
+        return events, self.finished
+
+
+@dataclass(eq=False)
+class Group:
+    """Jobs that share a place in the queue and then the device, step by step in turn.
+
+    Attributes:
+        jobs: at least one.
+        owner: whose they are; empty for nobody's.
+        together: how many of them take turns at the same time.
+    """
+
+    jobs: tuple[Job, ...]
+    owner: str = ""
+    together: int = 1
+    submitted_s: float = field(default_factory=time.monotonic)
+
+    def alive(self) -> bool:
+        """Whether anybody still waits for any of the jobs."""
+        return any(not (job.finished or job.abandoned) for job in self.jobs)
+
+    def started(self) -> bool:
+        """Whether one of the jobs has had the device."""
+        return any(job.started for job in self.jobs)
+
+    def is_over(self) -> bool:
+        """Whether all jobs have ended."""
+        return all(job.finished for job in self.jobs)
+

@@ -1,0 +1,232 @@
+"""Paused runs in the data folder: each visitor's own, few, and whole or not there at all.
+
+A run that can be paused is kept every few seconds too (``easel.serving.run_keeper``), so that one
+whose server was killed can go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from easel.serving.run_keeper import Continuation, RunKeeper, is_locked, reason
+from pipelines.core.errors import InvalidRequest, PausedRunError
+from pipelines.core.request import Request, validate
+from pipelines.registry import Registry
+from pipelines.saved_run import Change, Snapshot, read_header
+
+MAX_AGE_S = 30 * 86400.0
+_SUFFIX = ".safetensors"
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_GONE = "There is no such paused run: it was continued, deleted, or never yours."
+
+
+@dataclass(frozen=True)
+class PausedRun:
+    """A run that waits to go on.
+
+    Attributes:
+        prompt: what it draws now.
+        step: steps taken.
+        total: steps that it is to take.
+        saved_s: Unix time of its state.
+        interrupted: its server ended, rather than a person pausing it.
+        frame: the last preview, a JPEG file; None where there is none.
+        fault: why it cannot go on; empty where it can.
+    """
+
+    run_id: str
+    size_bytes: int
+    saved_s: float
+    prompt: str = ""
+    pipeline: str = ""
+    num_images: int = 0
+    step: int = 0
+    total: int = 0
+    interrupted: bool = False
+    frame: bytes | None = None
+    fault: str = ""
+
+    def public(self) -> dict[str, object]:
+        """What programs are told of it, JSON-ready."""
+        return {"run_id": self.run_id, "pipeline": self.pipeline, "prompt": self.prompt,
+                "num_images": self.num_images, "step": self.step, "total": self.total,
+                "saved_s": round(self.saved_s, 3), "interrupted": self.interrupted,
+                "size_bytes": self.size_bytes, "fault": self.fault}
+
+
+class PausedRuns:
+    """The paused runs of all visitors.
+
+    Args:
+        folder: where they are; made when the first is kept.
+        quota_bytes: what all of them may take together.
+        max_per_owner: how many one visitor may have.
+    """
+
+    def __init__(self, folder: Path, quota_bytes: int = 2 * 10**9, max_per_owner: int = 10) -> None:
+        self.folder, self.quota_bytes, self.max_per_owner = folder, quota_bytes, max_per_owner
+
+    def path(self, owner: str, run_id: str) -> Path:
+        """Where the file of a run is or would be.
+
+        Raises:
+            PausedRunError: it is no name of a run.
+        """
+        if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+            raise PausedRunError(_GONE)
+        return self._folder_of(owner) / f"{run_id}{_SUFFIX}"
+
+    def of(self, owner: str) -> list[PausedRun]:
+        """The paused runs of a visitor, the newest first, without those that are under way."""
+        found = [self._described(path) for path in self._files(self._folder_of(owner))
+                 if not is_locked(path)]
+        return sorted((run for run in found if run is not None), key=lambda run: -run.saved_s)
+
+    def check_room(self, owner: str) -> None:
+        """Refuse another paused run of a visitor who has the most already.
+
+        Raises:
+            PausedRunError: so it is.
+        """
+        count = len(self.of(owner))
+        if count >= self.max_per_owner:
+            raise PausedRunError(f"{count} runs of yours are paused, which is the most: let one go "
+                                 "on to its end, or delete one.")
+
+    def go_on(self, owner: str, run_id: str, registry: Registry, change: Change | None = None,
+              branch: bool = False, pause_after: int | None = None) -> Continuation:
+        """Read a paused run and make it ready to go on.
+
+        Args:
+            owner: whose it must be.
+            run_id: its name.
+            registry: the pipelines.
+            change: what is to be different from here on.
+            branch: leave the run as it is and begin another one from its state.
+            pause_after: as for ``RunKeeper``.
+
+        Raises:
+            PausedRunError: it is not there, damaged, or under way.
+            InvalidRequest: the change cannot be made, or a branch without any is asked for.
+        """
+        change = change or Change()
+        path = self.path(owner, run_id)
+        if not path.is_file():
+            raise PausedRunError(_GONE)
+        keeper = RunKeeper(self, owner, None if branch else run_id, pause_after)
+        if not branch:
+            keeper.claim()
+        try:
+            start = Snapshot.decode(_read(path))
+            request = _changed(start, change, registry)
+            total = int(request.options.get("iterations", start.total))
+            snapshot = start.changed(request, change, total, run_id if branch else "")
+            if branch and set(snapshot.earlier.marks[-1].changes) == {"branch_of"}:
+                raise InvalidRequest("A branch needs a change: another prompt, number of steps, "
+                                     "seed or noise.", "prompt")
+        except BaseException:
+            keeper.release()
+            raise
+        keeper.start, keeper.change = snapshot, change
+        return Continuation(request, keeper)
+
+    def delete(self, owner: str, run_id: str) -> None:
+        """Remove a paused run.
+
+        Raises:
+            PausedRunError: it is not there, or under way.
+        """
+        path = self.path(owner, run_id)
+        if not path.is_file():
+            raise PausedRunError(_GONE)
+        keeper = RunKeeper(self, owner, run_id)
+        keeper.claim()
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise PausedRunError("The paused run could not be deleted: "
+                                 f"{reason(error)}.") from None
+        finally:
+            keeper.release()
+
+    def make_room(self, path: Path, size_bytes: int) -> None:
+        """Refuse a file that would take all of them over the quota.
+
+        Raises:
+            PausedRunError: so it would.
+        """
+        others = sum(_size(file) for file in self._files(self.folder, "*/*") if file != path)
+        if others + size_bytes > self.quota_bytes:
+            raise PausedRunError("The run could not be paused: the paused runs of all visitors "
+                                 "take all the room that they may.")
+
+    def sweep(self, max_age_s: float = MAX_AGE_S) -> int:
+        """Remove what has waited for too long, and what killed processes left half written.
+
+        Returns:
+            How many runs were removed.
+        """
+        removed = 0
+        oldest_s = time.time() - max_age_s
+        for path in self.folder.glob("*/*"):
+            with suppress(OSError):
+                if path.stat().st_mtime >= oldest_s or is_locked(path):
+                    continue
+                path.unlink()
+                removed += path.suffix == _SUFFIX
+        return removed
+
+    def _folder_of(self, owner: str) -> Path:
+        return self.folder / hashlib.sha256(owner.encode()).hexdigest()[:32]
+
+    def _files(self, folder: Path, pattern: str = "*") -> Iterator[Path]:
+        return (path for path in folder.glob(f"{pattern}{_SUFFIX}") if _RUN_ID.fullmatch(path.stem))
+
+    def _described(self, path: Path) -> PausedRun | None:
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # it went on meanwhile
+            return None
+        try:
+            header, frame = read_header(path)
+        except PausedRunError as error:
+            return PausedRun(path.stem, status.st_size, status.st_mtime, fault=str(error))
+        return PausedRun(path.stem, status.st_size, header.saved_s, header.request.prompt,
+                         header.request.pipeline, header.request.num_images, header.step,
+                         header.total, not header.paused, frame)
+
+
+def _changed(start: Snapshot, change: Change, registry: Registry) -> Request:
+    """The request of a run from here on."""
+    options = dict(start.request.options)
+    if change.iterations is not None:
+        if change.iterations <= start.step:
+            raise InvalidRequest(f"The run has taken {start.step} steps already: ask for more than "
+                                 "that in all.", "iterations")
+        options["iterations"] = change.iterations
+    prompt = start.request.prompt if change.prompt is None else change.prompt
+    request = validate(start.request.model_copy(update={"prompt": prompt, "options": options}),
+                       registry)
+    if not registry.get(request.pipeline).can_pause:
+        raise PausedRunError(f"{registry.get(request.pipeline).title} cannot let a run go on.")
+    return request
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise PausedRunError(_GONE) from None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

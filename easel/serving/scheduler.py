@@ -1,0 +1,144 @@
+"""Jobs on the device's thread: step by step in turn, whoever has had least of it first.
+
+With equal shares, a run of few long steps and one of many short ones get the same seconds, which
+taking turns by steps would not give them. Source: Waldspurger and Weihl, "Stride Scheduling"
+(1995), section 2, with all tickets equal and the measured seconds as the stride.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+
+import structlog
+
+from easel.serving.jobs import Group, Job
+from easel.serving.usage import Meter
+from pipelines.core.errors import Cancelled, EaselError, OutOfMemory
+from pipelines.core.events import Event, Result
+from pipelines.models.cache.cache import MEMORY_ERRORS, ModelCache
+
+logger = logging.getLogger(__name__)
+
+
+Recorder = Callable[[Result, str], Result]
+
+
+@dataclass(eq=False)
+class _Turn:
+    """A job that has begun, and its steps."""
+
+    job: Job
+    steps: Generator[Event]
+    owner: str
+
+
+class Turns:
+    """Runs groups of jobs to their ends, on the thread that calls ``run``.
+
+    Args:
+        cache: the models; idle ones are dropped where memory runs out.
+        admit: marks a job as started and says whether it should begin; False ends it.
+        end: takes every job that has ended, and what went wrong with it.
+        record: keeps a result for its owner and returns it as kept; None to keep nothing.
+    """
+
+    def __init__(self, cache: ModelCache, admit: Callable[[Job], bool],
+                 end: Callable[[Job, EaselError | None], None],
+                 record: Recorder | None = None) -> None:
+        self._cache, self._admit, self._end_job = cache, admit, end
+        self._record = record
+        self._meter = Meter(cache)
+
+    def run(self, group: Group) -> None:
+        """Run the jobs of a group; never raises."""
+        waiting, turns = list(group.jobs), list[_Turn]()
+        while True:
+            self._begin(waiting, turns, group)
+            if not turns:
+                return
+            # Who was stopped has only to hand over what there is.
+            turn = min(turns, key=lambda t: (not t.job.cancelled(), t.job.usage.device_s))
+            with structlog.contextvars.bound_contextvars(job_id=turn.job.job_id,
+                                                         kind=turn.job.kind):
+                if not self._step(turn):
+                    turns.remove(turn)
+
+    def _begin(self, waiting: list[Job], turns: list[_Turn], group: Group) -> None:
+        """Let jobs begin whose models fit beside those of the jobs that have begun."""
+        for job in list(waiting):
+            if len(turns) >= group.together:
+                return
+            models = {m for turn in turns for m in turn.job.models} | set(job.models)
+            if turns and not job.cancelled() and not self._cache.fits(models):
+                continue
+            waiting.remove(job)
+            if self._admit(job):
+                turns.append(_Turn(job, job.work(job), group.owner))
+            else:
+                self._end(job, Cancelled())
+
+    def _step(self, turn: _Turn) -> bool:
+        """Take one step and post its event; False where it was the last."""
+        job = turn.job
+        try:
+            with self._meter.step(job):
+                event = next(turn.steps)
+                if isinstance(event, Result):
+                    turn.steps.close()  # before its reader hears of it: nothing is leased then
+        except StopIteration:
+            self._end(job, None)
+            return False
+        except BaseException as error:
+            self._end(job, self._plain(job, error))
+            return False
+        if isinstance(event, Result):
+            self._finish(turn, replace(event, metadata={**event.metadata, **_facts(job)}))
+            return False
+        job.post(event)
+        if job.budget_s is not None and job.usage.device_s >= job.budget_s:
+            job.out_of_time = job.out_of_time or not job.stopped
+            job.stopped = True
+        return True
+
+    def _finish(self, turn: _Turn, result: Result) -> None:
+        """Keep a result, then post it; where it cannot be kept, it is posted all the same."""
+        error = None
+        try:
+            if self._record is not None:
+                result = self._record(result, turn.owner)
+        except Exception as fault:
+            error = self._plain(turn.job, fault)
+        turn.job.post(result)
+        self._end(turn.job, error)
+
+    def _end(self, job: Job, error: EaselError | None) -> None:
+        self._meter.forget(job)
+        self._end_job(job, error)
+
+    def _plain(self, job: Job, error: BaseException) -> EaselError:
+        """What went wrong as a sentence, without the frames that the run held."""
+        if isinstance(error, EaselError):
+            plain = error
+        elif isinstance(error, MEMORY_ERRORS):
+            logger.error("job %s ran out of memory", job.job_id, exc_info=error)
+            self._cache.evict_idle()
+            plain = OutOfMemory("The device ran out of memory: ask for fewer or smaller pictures.")
+        else:
+            logger.error("job %s failed", job.job_id, exc_info=error)
+            plain = EaselError(f"Something went wrong inside Easel; the server's log has the "
+                               f"details under job {job.job_id}.")
+        # A traceback keeps the frames of the run, and with them its tensors, alive.
+        plain.__cause__ = plain.__context__ = None
+        return plain.with_traceback(None)
+
+
+def _facts(job: Job) -> dict[str, float | int]:
+    """What a run took, JSON-ready, for the metadata of its pictures."""
+    facts: dict[str, float | int] = {"device_s": round(job.usage.device_s, 3)}
+    if job.usage.peak_memory_bytes is not None:
+        facts["peak_memory_bytes"] = job.usage.peak_memory_bytes
+    if job.budget_s is not None:
+        facts["time_budget_s"] = job.budget_s
+    return facts

@@ -1,0 +1,164 @@
+"""The endpoints of comparisons: run one, vote on it, read the leaderboard."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from easel.compare.plan import (
+    MAX_BUDGET_S,
+    MAX_PANES,
+    MIN_BUDGET_S,
+    MIN_PANES,
+    Plan,
+    plan_comparison,
+)
+from easel.compare.prompt_kinds import KINDS
+from easel.compare.votes import clip_agreement, leaderboard
+from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
+from easel.ui.compare.state import Comparison
+from easel.ui.generate.api import OBJECT, STRING, add_endpoint, json_value
+from easel.ui.generate.run import REDRAW_EVERY_S, one_sentence
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.visitors import visitor_of
+from easel.ui.playground import Playground
+from easel.ui.words import strings
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+
+logger = logging.getLogger(__name__)
+PLACE = "compare"
+
+
+def add_compare_endpoints(playground: Playground, store: PictureStore) -> None:
+    """Add the endpoints to the page under construction."""
+    _add_compare(playground, store)
+    _add_votes(playground)
+
+
+def _add_compare(playground: Playground, store: PictureStore) -> None:
+    names = list(playground.registry.names())
+
+    def compare(request: gr.Request, prompt: Any = strings.FIRST_PROMPT, panes: Any = None,
+                seed: Any = None, budget_s: Any = None, init_image: str | None = None,
+                ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+        def plan() -> Plan:
+            return plan_comparison(playground.registry, prompt, panes, seed, budget_s,
+                                   read_upload(init_image) if init_image else None)
+
+        yield from stream_comparison(playground, store, plan, request)
+
+    two = [{"pipeline": names[0]}, {"pipeline": names[-1]}]
+    add_endpoint(compare, [
+        json_value(strings.FIRST_PROMPT, {**STRING, "minLength": 1,
+                                          "maxLength": MAX_PROMPT_CHARS}, "What all panes draw"),
+        json_value(two, {"type": "array", "minItems": MIN_PANES, "maxItems": MAX_PANES,
+                         "items": OBJECT},
+                   'Panes, each with "pipeline" and perhaps "num_images", "seed" and "options"'),
+        json_value(None, {"type": "integer", "minimum": 0, "maximum": SEED_COUNT - 1},
+                   "Seed of every pane that names none; null for a new one, the same for all"),
+        json_value(None, {"type": "number", "minimum": MIN_BUDGET_S, "maximum": MAX_BUDGET_S},
+                   "Device seconds for each pane, which then keeps its best so far; null for none"),
+        gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
+                label="Picture to start from (PNG, JPEG or WebP), or null"),
+    ], [
+        gr.File(visible=False, file_count="multiple", label="PNG files, pane by pane"),
+        json_value({}, OBJECT, "The comparison's id and its panes, with what each took"),
+    ], "Draw a prompt in two to four panes at the same time, step by step in turn.")
+
+
+def stream_comparison(playground: Playground, store: PictureStore, plan: Callable[[], Plan],
+                      request: gr.Request) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+    """Run a comparison for a program.
+
+    Args:
+        playground: what there is.
+        store: where finished pictures are written.
+        plan: checks what was asked for and says what runs.
+        request: of the program.
+
+    Yields:
+        Nothing and the state while it lasts; then the files, pane by pane, and the state.
+
+    Raises:
+        gr.Error: what went wrong, in one sentence.
+    """
+    session, visitor = request.session_hash or "", visitor_of(request)
+    run = playground.runs.start(session, visitor, PLACE)
+    try:
+        planned = plan()
+        comparison = start_comparison(playground, planned, session, blind=False)
+        playground.comparisons.put(comparison)
+        events = playground.backend.compare(
+            planned.requests, run.next_jobs(len(planned.requests)), planned.budget_s,
+            owner=visitor)
+        with closing(events):
+            for _ in fold_events(comparison, events, playground, store, REDRAW_EVERY_S):
+                if run.stopped:
+                    run.stop(playground.backend)
+                yield None, describe(comparison)
+        if not (files := files_of(comparison)):
+            raise EaselError(" ".join(p.panel.status() for p in comparison.panes))
+        yield files, describe(comparison)
+    except EaselError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+    except Exception:
+        logger.exception("compare failed")
+        raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+    finally:
+        playground.runs.end(run)
+
+
+def files_of(comparison: Comparison) -> list[str]:
+    """The PNG files of all panes, in the order of the panes."""
+    return [str(card.path) for card in comparison.cards()]
+
+
+def describe(comparison: Comparison) -> dict[str, Any]:
+    """A comparison as JSON: its id, and for each pane its state and pictures."""
+    return {"comparison": comparison.id, "panes": [{
+        "pipeline": pane.panel.name, "phase": pane.panel.phase, "step": pane.panel.step,
+        "total": pane.panel.total, "elapsed_s": round(pane.panel.elapsed_s, 3),
+        "device_s": round(pane.usage.device_s, 3),
+        "peak_memory_bytes": pane.usage.peak_memory_bytes,
+        "message": pane.panel.message or pane.notice,
+        "pictures": [{"seed": card.seed, "clip": card.clip_score,
+                      "guide_score_not_comparable": card.guide_score}
+                     for card in pane.panel.cards],
+    } for pane in comparison.panes]}
+
+
+def _add_votes(playground: Playground) -> None:
+    @one_sentence
+    def vote(request: gr.Request, comparison: Any, choice: Any) -> dict[str, Any]:
+        if not isinstance(comparison, str):
+            raise InvalidRequest("The comparison must be the id that /compare gave.")
+        found = playground.comparisons.get(comparison, request.session_hash or "")
+        cast_vote(playground, found, choice, visitor_of(request))
+        return {"choice": found.choice}
+
+    @one_sentence
+    def leaders(kind: Any = None) -> dict[str, Any]:
+        if kind not in (None, "", *KINDS):
+            raise InvalidRequest(f"There is no kind of prompt called {str(kind)[:40]!r}; there "
+                                 f"are: {', '.join(KINDS)}.")
+        votes = playground.votes.votes(kind or None, blind=None)
+        agreed, judged = clip_agreement(votes)
+        return {"votes": len(votes), "standings": [asdict(s) for s in leaderboard(votes)],
+                "clip_agrees": agreed, "clip_judged": judged}
+
+    add_endpoint(vote, [
+        json_value("", STRING, "Id of a comparison of this client"),
+        json_value(0, {}, 'Index of the best pane, "tie" or "bad"'),
+    ], [json_value({}, OBJECT, "What was counted")],
+        "Vote on a comparison, once.", queue=False)
+    add_endpoint(leaders, [
+        json_value(None, {"enum": [None, *KINDS]}, "Only prompts of this kind; null for all"),
+    ], [json_value({}, OBJECT, "Points with 95 % intervals, and how often CLIP agrees")],
+        "The leaderboard of all votes, by the Bradley-Terry model.")

@@ -1,0 +1,109 @@
+"""The folds of the Compare tab that open a saved comparison and show the leaderboard."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from easel.compare.prompt_kinds import KINDS
+from easel.compare.votes import clip_agreement, leaderboard
+from easel.ui.compare.form import panes_of, render_forms
+from easel.ui.compare.share import open_comparison
+from easel.ui.compare.updates import failed_view, over_view
+from easel.ui.parts.controls import read_upload
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.playground import Playground
+from easel.ui.words import strings
+from easel.ui.words.language import say
+from pipelines.core.errors import EaselError
+
+if TYPE_CHECKING:
+    from easel.ui.compare.tab import CompareParts
+
+logger = logging.getLogger(__name__)
+
+
+def build_open(playground: Playground, store: PictureStore, parts: CompareParts) -> None:
+    """The fold that opens a saved comparison.
+
+    Args:
+        playground: what there is.
+        store: where its pictures are written.
+        parts: the tab's components.
+    """
+    with gr.Accordion(strings.OPEN_COMPARISON, open=False, elem_id="compare-open"):
+        upload = gr.File(label=strings.OPEN_INFO, file_count="single", file_types=[".zip"],
+                         type="filepath", height=64, elem_classes="upload",
+                         elem_id="compare-upload")
+
+    def open_saved(path: str | None, request: gr.Request) -> tuple[Any, ...]:
+        stay = [gr.skip()] * 4
+        if not path:
+            return (*stay, *[gr.skip()] * len(parts.shown()))
+        try:
+            comparison = open_comparison(read_upload(path), playground, store,
+                                         request.session_hash or "")
+        except EaselError as error:
+            return (*stay, *failed_view(str(error)))
+        except Exception:
+            logger.exception("the page failed to open a comparison")
+            return (*stay, *failed_view(strings.UNEXPECTED))
+        playground.comparisons.put(comparison)
+        panes = panes_of(comparison)
+        return (comparison.prompt, render_forms(playground.registry, panes), json.dumps(panes),
+                str(comparison.plan.budget_s or ""), *over_view(comparison, store))
+
+    upload.upload(open_saved, upload,
+                  [parts.prompt, parts.forms, parts.panes, parts.budget, *parts.shown()],
+                  show_progress="hidden", api_visibility="private")
+
+
+def build_leaderboard(playground: Playground, votes: Sequence[Any]) -> None:
+    """The fold with the leaderboard, drawn anew when it is opened and after each of ``votes``."""
+    with gr.Accordion(strings.LEADERBOARD, open=False, elem_id="leaderboard") as fold:
+        with gr.Row():
+            kind = gr.Dropdown([(strings.LEADERS_ALL, ""), *KINDS], value="", min_width=140,
+                               label=strings.LEADERS_KIND, elem_id="leaders-kind")
+            open_too = gr.Checkbox(label=strings.LEADERS_OPEN, container=False,
+                                   elem_id="leaders-open")
+        table = gr.HTML("", elem_id="leaders", **PLAIN)
+
+    def show(kind: str, open_too: bool) -> str:
+        try:
+            return render_leaders(playground, kind, open_too)
+        except EaselError as error:
+            return f'<p class="alert" role="alert">{escape(say(str(error)))}</p>'
+
+    for event in (fold.expand, kind.change, open_too.change, *(vote.then for vote in votes)):
+        event(show, [kind, open_too], table, **LIVE)
+
+
+def render_leaders(playground: Playground, kind: str, open_too: bool) -> str:
+    """The leaderboard as a table.
+
+    Args:
+        playground: whose votes.
+        kind: only of prompts of this kind; empty for all.
+        open_too: also votes on panes that had names.
+    """
+    votes = playground.votes.votes(kind or None, blind=None if open_too else True)
+    standings = leaderboard(votes)
+    if not standings:
+        return f'<p class="hint">{escape(strings.LEADERS_NONE)}</p>'
+    titles = {pipeline.name: pipeline.title for pipeline in playground.registry}
+    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in strings.LEADERS_HEADS)
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(titles.get(s.name, s.name))}</th><td>{s.points:.0f}</td>"
+        f"<td>{strings.LEADERS_RANGE.format(s.low, s.high)}</td><td>{s.votes}</td>"
+        f"<td>{s.wins:g}</td></tr>"
+        for s in standings)
+    agreed, judged = clip_agreement(votes)
+    clip = f" {strings.LEADERS_CLIP.format(agreed, judged)}" if judged else ""
+    return (f'<div class="wide"><table class="figures"><thead><tr>{heads}</tr></thead><tbody>{rows}'
+            f'</tbody></table></div><p class="hint">{escape(strings.LEADERS_INFO + clip)}</p>')

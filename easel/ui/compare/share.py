@@ -1,0 +1,94 @@
+"""Comparisons saved as zip files and opened again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from easel.compare.bundle import Bundle, BundlePane, make_bundle, read_zip, write_zip
+from easel.compare.plan import plan_comparison
+from easel.serving.jobs import Usage
+from easel.ui.compare.fold import start_comparison
+from easel.ui.compare.state import Comparison, Pane
+from easel.ui.parts.panel import Card, seconds
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.playground import Playground
+from pipelines.core.errors import EaselError
+from pipelines.core.files import safe_stem
+from pipelines.core.metadata import versions
+
+
+def bundle_of(comparison: Comparison) -> Bundle:
+    """A finished comparison as a bundle; a blind one is not saved before its vote.
+
+    Raises:
+        EaselError: it is not over, or not voted on.
+    """
+    if not comparison.is_over() or not any(pane.panel.cards for pane in comparison.panes):
+        raise EaselError("There is no finished comparison to save.")
+    if comparison.hidden:
+        raise EaselError("A blind comparison can be saved after the vote.")
+    facts = {"prompt": comparison.prompt, "budget_s": comparison.plan.budget_s,
+             "blind": comparison.blind, "vote": comparison.choice, "versions": versions(),
+             "panes": [_pane_facts(pane) for pane in comparison.panes]}
+    return make_bundle(facts, [[card.path.read_bytes() for card in pane.panel.cards]
+                               for pane in comparison.panes])
+
+
+def _pane_facts(pane: Pane) -> dict[str, Any]:
+    panel, result = pane.panel, pane.result
+    weights = dict(result.metadata.get("weights") or {}) if result is not None else pane.weights
+    return {"pipeline": panel.name, "title": panel.title, "num_images": pane.request.num_images,
+            "seed": pane.request.seed, "options": dict(pane.request.options),
+            "weights": weights, "elapsed_s": panel.elapsed_s,
+            "device_s": pane.usage.device_s, "peak_memory_bytes": pane.usage.peak_memory_bytes,
+            "stopped": panel.phase == "stopped",
+            "pictures": [{"seed": card.seed, "guide_score": card.guide_score, "scores": {
+                name: value for name, value in (("clip", card.clip_score),
+                                                ("probability", card.probability))
+                if value is not None}} for card in panel.cards]}
+
+
+def save_comparison(comparison: Comparison, store: PictureStore) -> str:
+    """Write a comparison as a zip file where a browser can fetch it; returns its path."""
+    data = write_zip(bundle_of(comparison))
+    path = store.new_folder() / f"comparison-{safe_stem(comparison.prompt)}.zip"
+    return str(store.write(path, data))
+
+
+def open_comparison(data: bytes, playground: Playground, store: PictureStore, session: str,
+                    ) -> Comparison:
+    """A saved comparison as if it had just been drawn.
+
+    Raises:
+        BundleError: the file is not one.
+        InvalidRequest: it has a generator or an option that this Easel lacks.
+    """
+    bundle = read_zip(data)
+    facts = bundle.facts
+    plan = plan_comparison(playground.registry, facts.prompt, facts.requests(),
+                           budget_s=facts.budget_s)
+    comparison = start_comparison(playground, plan, session, blind=False)
+    comparison.blind, comparison.choice = facts.blind, facts.vote
+    if isinstance(facts.vote, int) and facts.vote >= len(facts.panes):
+        comparison.choice = None
+    folder = store.new_folder()
+    for pane, saved in zip(comparison.panes, facts.panes, strict=True):
+        cards = []
+        for picture in saved.pictures:
+            path = store.write(folder / picture.file.replace("/", "-"),
+                               bundle.files[picture.file])
+            cards.append(Card(path, facts.prompt, saved.title, picture.seed,
+                              picture.scores.get("clip"), picture.scores.get("probability"),
+                              _lines(saved), picture.guide_score))
+        pane.panel.finish(cards, saved.elapsed_s, saved.stopped)
+        pane.usage = Usage(saved.device_s, saved.peak_memory_bytes)
+        pane.weights = dict(saved.weights)
+    return comparison
+
+
+def _lines(pane: BundlePane) -> tuple[tuple[str, str], ...]:
+    return (("Generator", pane.title), ("Run", seconds(pane.elapsed_s)),
+            *((name.replace("_", " ").capitalize(), str(value))
+              for name, value in pane.options.items()),
+            *(("Weights", f"{model} {digest[:12]}") for model, digest in pane.weights.items()
+              if digest))

@@ -1,0 +1,93 @@
+"""The endpoint /sweep: a grid over any two options."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+
+from easel.compare.sweeps import share_work
+from easel.ui.compare.sweep import SweepView, fold_sweep
+from easel.ui.compare.sweep_plan import read_sweep
+from easel.ui.generate.api import OBJECT, STRING, add_endpoint, json_value
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.visitors import visitor_of
+from easel.ui.playground import Playground
+from easel.ui.words import strings
+from pipelines.core.errors import EaselError
+from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+
+logger = logging.getLogger(__name__)
+PLACE = "sweep"
+
+
+def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
+    """Add /sweep to the page under construction."""
+    names = list(playground.registry.names())
+
+    def sweep(request: gr.Request, prompt: Any = strings.FIRST_PROMPT, pipeline: Any = names[0],
+              x: Any = None, y: Any = None, seed: Any = None, options: Any = None,
+              ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+        visitor = visitor_of(request)
+        run = playground.runs.start(request.session_hash or "", visitor, PLACE)
+        try:
+            planned = read_sweep(playground.registry, prompt,
+                                 {"pipeline": pipeline, "options": options}, seed, x, y)
+            view = SweepView(planned, share_work(planned))
+            requests = [batch.request for batch in view.batches]
+            events = playground.backend.compare(requests, run.next_jobs(len(requests)),
+                                                together=1, owner=visitor)
+            with closing(events):
+                for _ in fold_sweep(view, events, playground, store):
+                    if run.stopped:
+                        run.stop(playground.backend)
+                    yield None, describe(view)
+            if view.picture is None:
+                raise EaselError(" ".join(dict.fromkeys(view.notes.values()))
+                                 or strings.STOPPED_EMPTY)
+            cells = [view.cards[index] for index in sorted(view.cards)]
+            yield [str(view.picture), *(str(card.path) for card in cells)], describe(view)
+        except EaselError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        except Exception:
+            logger.exception("sweep failed")
+            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+        finally:
+            playground.runs.end(run)
+
+    add_endpoint(sweep, [
+        json_value(strings.FIRST_PROMPT, {**STRING, "minLength": 1,
+                                          "maxLength": MAX_PROMPT_CHARS},
+                   "What to draw; {red|blue} stands for both, __animal__ for a word by the seed"),
+        json_value(names[0], {"enum": names}, "Which generator draws"),
+        json_value({"name": "seed", "values": "1..4"}, OBJECT,
+                   'Columns: an option, "seed", "prompt" or "pipeline" as "name", and "values" as '
+                   "a list or as text such as 1..5; null for none"),
+        json_value(None, OBJECT, "Rows, in the same way"),
+        json_value(None, {"type": "integer", "minimum": 0, "maximum": SEED_COUNT - 1},
+                   "Seed of every cell where no axis is one; null for a new one"),
+        json_value(None, OBJECT, "Values of the generator's other options by name, or null"),
+    ], [
+        gr.File(visible=False, file_count="multiple",
+                label="The labelled grid as a PNG file, then its cells row by row"),
+        json_value({}, OBJECT, "Both axes, and the finished cells with row, column, seed, score"),
+    ], "Draw a grid over any two options.")
+
+
+def describe(view: SweepView) -> dict[str, Any]:
+    """A grid as JSON: its axes and its finished cells, row by row."""
+    sweep = view.sweep
+    columns = len(sweep.x.values)
+    return {
+        "x": {"name": sweep.x.name, "values": list(sweep.x.values)},
+        "y": {"name": sweep.y.name, "values": list(sweep.y.values)},
+        "cells": [{"row": index // columns, "column": index % columns,
+                   "pipeline": sweep.requests[index].pipeline,
+                   "prompt": sweep.requests[index].prompt, "seed": view.cards[index].seed,
+                   "clip": view.cards[index].clip_score, "id": view.cards[index].picture_id}
+                  for index in sorted(view.cards)],
+        "left": len(sweep.requests) - len(view.cards), "message": view.message,
+        "failed": sorted(set(view.notes.values()))}

@@ -1,0 +1,228 @@
+"""The named endpoints, for `gradio_client` and plain HTTP; the page documents them at its foot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+from gradio.components.api_component import Api
+
+from easel.serving.best_of import MAX_DRAWN, check_drawn
+from easel.ui.generate.examples import EXAMPLES
+from easel.ui.generate.run import one_sentence, prepare, stream_run
+from easel.ui.parts.controls import IMAGE_SUFFIXES, default_num_images, read_upload
+from easel.ui.parts.panel import Card, RunView
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.videos import write_video
+from easel.ui.parts.visitors import visitor_of
+from easel.ui.playground import Playground
+from easel.ui.words import strings
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.request import MAX_IMAGES, MAX_PARENTS, MAX_PROMPT_CHARS, SEED_COUNT
+
+logger = logging.getLogger(__name__)
+# JSON schemas; Gradio's own annotation of them is too narrow.
+STRING: dict[str, Any] = {"type": "string"}
+STRINGS: dict[str, Any] = {"type": "array", "items": STRING}
+OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": {}}
+BOOLEAN: dict[str, Any] = {"type": "boolean"}
+# What endpoints that draw have in common.
+FILES = "PNG files, the best match first; then an mp4 of each generator where one is asked for"
+OUTCOME = ("Progress while the run lasts; then pictures in the same order with generator, seed, "
+           "scores and, where kept, id in the history; a run that was paused has a run_id")
+VIDEO = "Whether to make an mp4 of how each generator's pictures came about"
+
+
+def add_endpoints(playground: Playground, store: PictureStore) -> None:
+    """Add every endpoint to the page under construction. None of them shows on it."""
+    _add_generate(playground, store)
+    _add_stop(playground)
+    _add_look_ups(playground)
+
+
+def add_endpoint(function: Any, inputs: Sequence[gr.components.Component],
+                 outputs: Sequence[gr.components.Component], description: str,
+                 queue: bool = True) -> None:
+    """An endpoint without a place on the page: the button that triggers it is never shown."""
+    gr.Button(visible=False).click(
+        function, list(inputs), list(outputs), api_name=function.__name__, queue=queue,
+        api_description=description, api_visibility="public", show_progress="hidden",
+        concurrency_limit=None, trigger_mode="multiple")
+
+
+def json_value(value: Any, schema: dict[str, Any], label: str) -> Api:
+    """A plain JSON value with its schema; what comes in is checked by our own code alone."""
+    return Api(value, schema, label)
+
+
+def _add_generate(playground: Playground, store: PictureStore) -> None:
+    names = list(playground.registry.names())
+
+    def generate(request: gr.Request, prompt: str = strings.FIRST_PROMPT,
+                 pipelines: Any = tuple(names[:1]), num_images: int | None = None,
+                 seed: int | None = None, options: Any = None, init_image: str | None = None,
+                 best_of: Any = None, video: Any = False, parents: Any = None,
+                 ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+        run = playground.runs.start(request.session_hash or "", visitor_of(request))
+
+        def start() -> Generator[RunView]:
+            lineage = {} if parents is None else {"parents": parents}
+            choices = [choice | lineage
+                       for choice in _choices(pipelines, num_images, options, init_image)]
+            requests = prepare(playground, _text(prompt), seed, choices)
+            for asked in requests if best_of is not None else ():
+                check_drawn(best_of, asked.num_images)
+            yield from stream_run(playground, store, requests, run, best_of or 0)
+
+        try:
+            yield from answer(start, store, video)
+        finally:
+            playground.runs.end(run)
+
+    add_endpoint(generate, [
+        json_value(strings.FIRST_PROMPT, {**STRING, "minLength": 1, "maxLength": MAX_PROMPT_CHARS},
+            "What to draw; vqgan_clip reads weights, as in 'a red apple:2 | a worm:-0.5', dalle "
+            "takes it as it stands"),
+        json_value(names[:1], {"type": "array", "items": {"enum": names}},
+            "Names of generators, run one after the other"),
+        json_value(None, {"type": "integer", "minimum": 1, "maximum": MAX_IMAGES},
+            "Pictures from each generator; null for its default"),
+        json_value(None, {"type": "integer", "minimum": 0, "maximum": SEED_COUNT - 1},
+            "Start of the random numbers; null for a new one"),
+        json_value(None, OBJECT, "Option values by name for each generator, as in "
+            '{"dalle": {"temperature": 0.9}}; /pipelines lists them'),
+        gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
+                   label="Picture to start from (PNG, JPEG or WebP), or null"),
+        json_value(None, {"type": "integer", "minimum": 1, "maximum": MAX_DRAWN},
+            "How many pictures each generator draws to give its num_images best; null for no more"),
+        json_value(False, BOOLEAN, VIDEO),
+        json_value(None, {**STRINGS, "maxItems": MAX_PARENTS},
+            "Ids of kept pictures that these come from, for their lineage in the history; null for "
+            "none"),
+    ], [
+        gr.File(visible=False, file_count="multiple", label=FILES),
+        json_value({}, OBJECT, OUTCOME),
+    ], "Draw a prompt with one or more generators and rank the pictures by CLIP.")
+
+
+def answer(start: Callable[[], Generator[RunView]], store: PictureStore, video: Any,
+           ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+    """What an endpoint that draws yields: progress, then files with what they are.
+
+    Args:
+        start: checks what was asked for, and runs it.
+        store: where videos are written.
+        video: whether one of each generator is asked for.
+
+    Raises:
+        gr.Error: what went wrong, in one sentence.
+    """
+    try:
+        if not isinstance(video, bool):
+            raise InvalidRequest("Video must be true or false.", "video")
+        view = RunView()
+        with closing(start()) as views:
+            for view in views:
+                yield None, _progress(view)
+        cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
+        if not cards and not any(panel.paused_id for panel in view.panels):
+            raise EaselError(" ".join(panel.status() for panel in view.panels))
+        films = [panel.film for panel in view.panels if video and panel.film is not None]
+        yield ([str(card.path) for card in cards] + [str(write_video(store, film))
+                                                     for film in films], _outcome(view, cards))
+    except EaselError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+    except Exception:
+        logger.exception("an endpoint failed")
+        raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+
+
+def _choices(pipelines: Any, num_images: int | None, options: Any, init_image: str | None,
+             ) -> list[dict[str, Any]]:
+    """The request fields of each generator; what is not even a list is said in a sentence."""
+    if not isinstance(pipelines, list) or not all(isinstance(p, str) for p in pipelines):
+        raise InvalidRequest("Pipelines must be a list of names.", "pipeline")
+    if len(set(pipelines)) != len(pipelines):
+        raise InvalidRequest("A generator is named twice: name each one once.", "pipeline")
+    options = {} if options is None else options
+    if not isinstance(options, Mapping) or not all(isinstance(v, Mapping)
+                                                   for v in options.values()):
+        raise InvalidRequest('Options must be an object of objects, as in {"dalle": {}}.',
+                             "options")
+    if strange := sorted(set(options) - set(pipelines)):
+        raise InvalidRequest(f"There are options for {strange[0][:40]!r}, which does not run.",
+                             "options")
+    return [{
+        "pipeline": name,
+        "num_images": default_num_images(name) if num_images is None else num_images,
+        "options": dict(options.get(name, {})),
+        "init_image": read_upload(init_image) if init_image else None,
+    } for name in pipelines]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest("The prompt must be text.", "prompt")
+    return value
+
+
+def _progress(view: RunView) -> dict[str, Any]:
+    return {"panels": [{"pipeline": p.name, "phase": p.phase, "step": p.step, "total": p.total,
+                        "elapsed_s": round(p.elapsed_s, 3), "message": p.message,
+                        **({"run_id": p.paused_id} if p.paused_id else {})}
+                       for p in view.panels]}
+
+
+def _outcome(view: RunView, cards: Sequence[Card]) -> dict[str, Any]:
+    names = {panel.title: panel.name for panel in view.panels}
+    return _progress(view) | {"pictures": [
+        {"rank": rank, "pipeline": names[card.generator], "seed": card.seed,
+         "clip": card.clip_score, "probability": card.probability,
+         **({"id": card.picture_id} if card.picture_id else {})}
+        for rank, card in enumerate(cards, 1)]}
+
+
+def _add_stop(playground: Playground) -> None:
+    @one_sentence
+    def stop(request: gr.Request) -> int:
+        return playground.runs.stop(request.session_hash or "")
+
+    add_endpoint(stop, [], [json_value(0, {"type": "integer"}, "How many runs were told to stop")],
+                 "Stop this client's runs within a step; what is finished by then is kept.",
+                 queue=False)
+
+
+def _add_look_ups(playground: Playground) -> None:
+    def pipelines() -> dict[str, Any]:
+        return {p.name: {"title": p.title, "summary": p.summary,
+                         "default_num_images": default_num_images(p.name),
+                         "accepts_init_image": p.accepts_init_image,
+                         "options": p.Options.model_json_schema()} for p in playground.registry}
+
+    def examples() -> dict[str, list[str]]:
+        return {kind: list(prompts) for kind, prompts in EXAMPLES.items()}
+
+    @one_sentence
+    def surprise() -> str:
+        if playground.surprise is None:
+            raise EaselError("The world is not installed here, so there are no surprises.")
+        return playground.surprise()
+
+    @one_sentence
+    def unknown_words(prompt: str) -> list[str]:
+        if playground.vocabulary is None:
+            raise EaselError("The embedded vocabulary is not installed here.")
+        return playground.vocabulary.unknown_words(_text(prompt)[:MAX_PROMPT_CHARS])
+
+    add_endpoint(pipelines, [], [json_value({}, OBJECT, "Generators by name")],
+                 "The generators, with the JSON schema of their options.", queue=False)
+    add_endpoint(examples, [], [json_value({}, OBJECT, "Prompts by kind")],
+                 "Prompts that the embedded models know how to draw.", queue=False)
+    add_endpoint(surprise, [], [json_value("", STRING, "A prompt")],
+                 "A new prompt, drawn from the world of the embedded models.", queue=False)
+    add_endpoint(unknown_words, [json_value("", STRING, "A prompt")],
+                 [json_value([], STRINGS, "Words without a place in the training captions")],
+                 "Words of a prompt that the embedded models have never seen.", queue=False)

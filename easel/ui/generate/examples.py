@@ -1,0 +1,70 @@
+"""Prompts to start from: a few of each kind, and new ones drawn from the world."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+from collections.abc import Callable
+from html import escape
+
+from easel.ui.words import strings
+from easel.ui.words.language import current, say
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "Objects": ("a red apple next to a blue car", "a cat and a guitar",
+                "a photo of a dog right of a chair", "a bicycle below a balloon"),
+    "Colours": ("a purple umbrella", "a green car and a yellow bus",
+                "a pink chair on a blue background", "an orange cat"),
+    "Counts": ("two dogs", "three strawberries", "four yellow stars", "five green apples"),
+    "Places": ("a sailboat at sunset", "a fox in the snow", "an octopus under water",
+               "a rocket in space"),
+    "Media": ("a watercolor painting of a rose", "a pencil sketch of an elephant",
+              "pixel art of a dragon", "a neon butterfly"),
+    "People": ("a closeup watercolor portrait of a teacher with a book", "an astronaut in space",
+               "a firefighter next to a fire engine", "an artist with a guitar"),
+}
+
+
+def world_sampler() -> Callable[[], str] | None:
+    """A function that says a new scene of the world in the language of whoever asks.
+
+    None where the world is not installed.
+
+    Building it reads the concepts, a fraction of a second, so it is done once at start.
+    """
+    try:
+        from pipelines.world.captions import caption
+        from pipelines.world.concepts import load_concepts
+        from pipelines.world.scenes import SceneSampler
+    except ImportError:
+        logger.info("The world's captions are not installed: no surprises.")
+        return None
+    concepts = load_concepts()
+    by_id = {concept.id: concept for concept in concepts}
+    scenes = SceneSampler(concepts, split="page", held_out=True)
+
+    def surprise() -> str:
+        seed = secrets.randbelow(2**32)
+        return caption(scenes.sample(seed), by_id, random.Random(seed), current())
+
+    return surprise
+
+
+def render_examples() -> str:
+    """Tabs of example prompts; a click on one puts it into the prompt box."""
+    tabs, panels = [], []
+    for index, (kind, prompts) in enumerate(EXAMPLES.items()):
+        chosen = index == 0
+        tabs.append(f'<button type="button" role="tab" id="kind-{index}" '
+                    f'aria-controls="prompts-{index}" aria-selected="{str(chosen).lower()}" '
+                    f'tabindex="{0 if chosen else -1}">{escape(say(kind))}</button>')
+        chips = "".join(f'<button type="button" class="chip" data-prompt="{escape(prompt)}">'
+                        f"{escape(prompt)}</button>" for prompt in map(say, prompts))
+        panels.append(f'<div role="tabpanel" id="prompts-{index}" aria-labelledby="kind-{index}"'
+                      f'{"" if chosen else " hidden"}>{chips}</div>')
+    return (f'<div class="examples"><p class="caption-label">{escape(strings.EXAMPLES_LABEL)}</p>'
+            f'<div role="tablist" aria-label="{escape(strings.EXAMPLES_LABEL)}">{"".join(tabs)}'
+            f'</div>{"".join(panels)}</div>')

@@ -1,0 +1,178 @@
+"""Paused runs, a fold of the Generate tab: let one go on, branch it, or delete it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from easel.serving.paused_runs import PausedRun
+from easel.ui.generate.render import render_paused, render_paused_none
+from easel.ui.generate.run import one_sentence, stream_on
+from easel.ui.generate.run_updates import run_updates
+from easel.ui.parts.panel import RunView
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.visitors import visitor_of
+from easel.ui.playground import Playground
+from easel.ui.words import strings
+from easel.ui.words.page_words import worded_html
+from pipelines.core.errors import PausedRunError
+from pipelines.saved_run import MAX_NOISE, Change
+
+PLACE = "generate"
+
+
+@dataclass
+class PausedParts:
+    """The components of the fold.
+
+    Attributes:
+        chosen: id of the run that is shown.
+        form: everything that needs a run.
+        about: the run's last preview and where it stands, or that there is none.
+    """
+
+    fold: gr.Accordion
+    chosen: gr.Dropdown
+    about: gr.HTML
+    form: gr.Column
+    prompt: gr.Textbox
+    steps: gr.Number
+    seed: gr.Textbox
+    noise: gr.Number
+    resume: gr.Button
+    branch: gr.Button
+    delete: gr.Button
+
+    def change(self) -> list[gr.components.Component]:
+        """What says how the run goes on."""
+        return [self.chosen, self.prompt, self.steps, self.seed, self.noise]
+
+    def shown(self) -> list[Any]:
+        """What follows from the choice of a run."""
+        return [self.about, self.form, self.prompt, self.steps, self.seed, self.noise]
+
+
+def build_paused(playground: Playground) -> PausedParts | None:
+    """Lay the fold out; None where no run can be paused."""
+    if not any(playground.can_pause(name) for name in playground.registry.names()):
+        return None
+    with gr.Accordion(strings.PAUSED_RUNS, open=False, elem_id="paused") as fold:
+        chosen = gr.Dropdown([], label=strings.PAUSED_RUN, filterable=False, visible=False,
+                             elem_id="paused-run")
+        about = gr.HTML("", elem_id="paused-about", **PLAIN)
+        with gr.Column(visible=False, elem_id="paused-form") as form:
+            prompt = gr.Textbox(label=strings.PAUSED_PROMPT, info=strings.PAUSED_PROMPT_INFO,
+                                max_lines=4, elem_id="paused-prompt")
+            with gr.Row(elem_id="paused-numbers"):
+                steps = gr.Number(label=strings.PAUSED_STEPS, precision=0, min_width=80)
+                seed = gr.Textbox(label=strings.PAUSED_SEED, max_lines=1, min_width=80,
+                                  placeholder=strings.PAUSED_SEED_PLACEHOLDER)
+                noise = gr.Number(0, label=strings.PAUSED_NOISE, minimum=0, maximum=MAX_NOISE,
+                                  step=0.05, min_width=80)
+            with gr.Row(elem_id="paused-buttons"):
+                resume = gr.Button(strings.RESUME, size="sm", elem_id="resume")
+                branch = gr.Button(strings.BRANCH, size="sm", elem_id="branch")
+                delete = gr.Button(strings.PAUSED_DELETE, size="sm", elem_id="paused-delete")
+            worded_html(lambda: f'<p class="hint">{strings.RESUME_INFO}</p>')
+    return PausedParts(fold, chosen, about, form, prompt, steps, seed, noise, resume, branch,
+                       delete)
+
+
+def connect_paused(playground: Playground, store: PictureStore, parts: PausedParts,
+                   pause: gr.Button, run_parts: list[Any], drawn: Any) -> None:
+    """Connect the fold and the Pause button.
+
+    Args:
+        playground: what there is.
+        store: where finished pictures are written.
+        parts: the fold.
+        pause: puts aside what runs now.
+        run_parts: stage, Generate, Pause and Stop.
+        drawn: the event of Generate, after which there may be another paused run.
+    """
+    runs = playground.backend.paused
+    assert runs is not None
+
+    def listed(request: gr.Request, chosen: str | None, keep: bool = False) -> list[Any]:
+        found = runs.of(visitor_of(request))
+        shown = next((run for run in found if run.run_id == chosen), found[0] if found else None)
+        choices = [(_line(run), run.run_id) for run in found]
+        about, form, *fields = _shown(shown)
+        if keep and shown is not None and shown.run_id == chosen:
+            fields = [gr.skip()] * len(fields)
+        return [gr.update(choices=choices, value=shown.run_id if shown else None,
+                          visible=len(found) > 1), about, form, *fields]
+
+    def listed_again(request: gr.Request, chosen: str | None) -> list[Any]:
+        # What a person has begun to change stays as it is.
+        return listed(request, chosen, keep=True)
+
+    def show(request: gr.Request, chosen: str | None) -> list[Any]:
+        return _shown(next((run for run in runs.of(visitor_of(request))
+                            if run.run_id == chosen), None))
+
+    @one_sentence
+    def put_aside(request: gr.Request) -> None:
+        playground.runs.pause(request.session_hash or "", PLACE)
+
+    @one_sentence
+    def delete(request: gr.Request, chosen: str | None) -> list[Any]:
+        runs.delete(visitor_of(request), chosen or "")
+        return listed(request, None)
+
+    all_of = [parts.chosen, *parts.shown()]
+    # Not when the page is loaded too: the later answer of the two would put back what was typed.
+    parts.fold.expand(listed_again, parts.chosen, all_of, **LIVE)
+    parts.chosen.input(show, parts.chosen, parts.shown(), **LIVE)
+    parts.delete.click(delete, parts.chosen, all_of, **LIVE)
+    pause.click(put_aside, None, None, **LIVE)
+    drawn.then(listed_again, parts.chosen, all_of, **LIVE)
+    show_stage = """() => {
+        if (matchMedia("(max-width: 760px)").matches)
+            document.querySelector("#stage").scrollIntoView({behavior: "smooth"});
+    }"""
+    for button, is_branch in ((parts.resume, False), (parts.branch, True)):
+        button.click(_goer_on(playground, store, is_branch), parts.change(), run_parts,
+                     show_progress="hidden", concurrency_limit=None, trigger_mode="once",
+                     api_visibility="private").then(listed, parts.chosen, all_of, **LIVE)
+        button.click(None, None, None, js=show_stage, api_visibility="private")
+
+
+def _goer_on(playground: Playground, store: PictureStore, is_branch: bool) -> Callable[..., Any]:
+    def go_on(chosen: str | None, prompt: str, steps: Any, seed: str, noise: Any,
+              request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        session, visitor = request.session_hash or "", visitor_of(request)
+        if playground.runs.busy(session, PLACE):
+            raise gr.Error(strings.PAUSED_GONE_ON, print_exception=False)
+        run = playground.runs.start(session, visitor, PLACE)
+
+        def start() -> Iterator[RunView]:
+            runs = playground.backend.paused
+            if runs is None:
+                raise PausedRunError("No run can be paused here.")
+            change = Change.checked(prompt.strip(), steps, seed.strip(), noise)
+            continuation = runs.go_on(visitor, chosen or "", playground.registry, change, is_branch)
+            yield from stream_on(playground, store, continuation, run)
+
+        live = playground.live.start(run, partial(run_updates, start))
+        yield from live.follow(session)
+
+    return go_on
+
+
+def _line(run: PausedRun) -> str:
+    if run.fault:
+        return run.run_id[:8]
+    return strings.PAUSED_LINE.format(run.prompt, run.step, run.total)
+
+
+def _shown(run: PausedRun | None) -> list[Any]:
+    """Updates of ``PausedParts.shown``."""
+    if run is None:
+        return [render_paused_none(), gr.update(visible=False), *[gr.skip()] * 4]
+    return [render_paused(run), gr.update(visible=True), run.prompt, run.total or None, "", 0]

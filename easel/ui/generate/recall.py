@@ -1,0 +1,130 @@
+"""Settings that come back: a picture's own, or another tool's, put into the Generate tab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from easel.history.recall import Recalled, recall
+from easel.ui.history.render import render_note
+from easel.ui.parts.controls import GenerateInputs, PipelineControls, read_upload
+from easel.ui.parts.theme import LIVE
+from easel.ui.words import strings
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.options import option_fields, parse_options
+from pipelines.core.request import MAX_IMAGES, SEED_COUNT
+from pipelines.registry import Pipeline
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What to show in the Generate tab.
+
+    Attributes:
+        updates: by component; what is not there stays as it is.
+        note: one or two sentences on what was taken over and what was not; plain text.
+    """
+
+    updates: dict[Any, Any]
+    note: str
+
+
+def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
+         num_images: int | None = None) -> Filled:
+    """Settings as updates of the components.
+
+    Args:
+        inputs: the components.
+        found: the settings.
+        seed: in place of the one that was found.
+        num_images: in place of the run's number.
+    """
+    seed = found.seed if seed is None else seed % SEED_COUNT
+    updates: dict[Any, Any] = {}
+    taken, left = [], []
+    if found.prompt:
+        updates[inputs.prompt] = found.prompt
+        taken.append(strings.FILLED_CUT if found.cut else strings.FILLED_PROMPT)
+    if seed is not None:
+        updates[inputs.seed] = str(seed)
+        taken.append(strings.FILLED_SEED)
+    options = dict(found.options)
+    if found.negative_prompt:
+        options["negative_prompt"] = found.negative_prompt
+    drew = [group for group in inputs.controls if group.pipeline.name == found.pipeline]
+    if drew:
+        updates |= _tick_alone(inputs, drew[0], num_images or found.num_images)
+        taken.append(strings.FILLED_GENERATOR.format(drew[0].pipeline.title))
+    elif found.pipeline:
+        left.append(strings.FILLED_GENERATOR.format(found.pipeline[:40]))
+    used: set[str] = set()
+    for group in drew or inputs.controls:
+        values = _valid(group.pipeline, options)
+        used |= values.keys()
+        if drew:  # what the file does not name had its default
+            values = {**{o.name: o.default for o in option_fields(group.pipeline.Options)},
+                      **values}
+        updates |= {group.options[name]: value for name, value in values.items()
+                    if name in group.options}
+    taken += [strings.FILLED_OPTIONS] if drew and used else \
+        sorted(name.replace("_", " ") for name in used)
+    left += [f"{name.replace('_', ' ')} {str(value)[:40]}" for name, value in options.items()
+             if name not in used]
+    left += [f"{label} {value}".strip()[:60] for label, value in found.other]
+    return Filled(updates, _note(found.tool, taken, left))
+
+
+def _note(tool: str, taken: list[str], left: list[str]) -> str:
+    note = strings.FILLED_FROM.format(tool, ", ".join(taken) or strings.FILLED_NOTHING)
+    if left:
+        more = [strings.FILLED_MORE.format(len(left) - 6)] if len(left) > 6 else []
+        note += strings.FILLED_LEFT.format(", ".join(left[:6] + more))
+    return note
+
+
+def _tick_alone(inputs: GenerateInputs, group: PipelineControls, num_images: int | None,
+                ) -> dict[Any, Any]:
+    updates: dict[Any, Any] = {other.chosen: other is group for other in inputs.controls}
+    if num_images is not None and 1 <= num_images <= MAX_IMAGES:
+        updates[group.num_images] = num_images
+    if group.init_image is not None:
+        updates[group.init_image] = None
+    return updates
+
+
+def _valid(pipeline: Pipeline, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that the pipeline has, with values that it takes."""
+    names = {option.name for option in option_fields(pipeline.Options)}
+    found = {}
+    for name, value in options.items():
+        if name not in names:
+            continue
+        try:
+            found[name] = getattr(parse_options(pipeline.Options, {name: value}), name)
+        except InvalidRequest:
+            continue
+    return found
+
+
+def outputs(inputs: GenerateInputs, updates: Mapping[Any, Any]) -> list[Any]:
+    """Updates in the order of ``inputs.components()``, for the end of a handler's outputs."""
+    return [gr.update(value=updates[component]) if component in updates else gr.skip()
+            for component in inputs.components()]
+
+
+def connect_recall(inputs: GenerateInputs) -> None:
+    """A dropped picture fills in its settings; what is wrong with it is said in their place."""
+    def read(path: str | None) -> list[Any]:
+        if not path:
+            return [gr.skip()] * (2 + len(inputs.components()))
+        try:
+            filled = fill(inputs, recall(read_upload(path)))
+        except EaselError as error:
+            return [None, render_note(str(error), alert=True), *outputs(inputs, {})]
+        return [None, render_note(filled.note), *outputs(inputs, filled.updates)]
+
+    inputs.dropped.upload(read, inputs.dropped,
+                          [inputs.dropped, inputs.note, *inputs.components()], **LIVE)

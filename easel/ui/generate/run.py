@@ -1,0 +1,166 @@
+"""From a press of Generate to pictures: one path for the page and the API."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+
+from easel.serving.best_of import stream_best
+from easel.serving.run_keeper import Continuation
+from easel.ui.parts.panel import Panel, RunView
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.runs import Run
+from easel.ui.parts.videos import keep_film
+from easel.ui.playground import Playground
+from easel.ui.words import strings
+from easel.ui.words.language import say
+from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.request import Request, resolve_seed, validate
+from pipelines.core.video import Film
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# A page that is redrawn more often than people see costs the device's thread its time.
+REDRAW_EVERY_S = 0.12
+
+
+def prepare(playground: Playground, prompt: str, seed: int | None,
+            choices: Sequence[Mapping[str, Any]]) -> list[Request]:
+    """Check everything that will run before anything does.
+
+    Args:
+        playground: what there is.
+        prompt: what to draw.
+        seed: shared by all generators; None for a new one.
+        choices: for each generator the fields of its request, less prompt and seed.
+
+    Raises:
+        InvalidRequest: one sentence about the first fault.
+    """
+    if not choices:
+        raise InvalidRequest(strings.NOTHING_TICKED, "pipeline")
+    requests = [validate({**_with_parents(choice, seed), "prompt": prompt, "seed": seed},
+                         playground.registry) for choice in choices]
+    shared_seed = resolve_seed(requests[0])
+    return [request.model_copy(update={"seed": shared_seed}) for request in requests]
+
+
+def _with_parents(choice: Mapping[str, Any], seed: Any) -> dict[str, Any]:
+    """Fields of a request whose parent is the picture that Vary was pressed for, as long as the
+    seed is the one that Vary set: with another seed it is a drawing of its own."""
+    fields = dict(choice)
+    picture_id, _, varied_seed = str(fields.pop("varied", None) or "").partition(" ")
+    if picture_id and str(seed) == varied_seed:
+        fields["parents"] = (picture_id,)
+    return fields
+
+
+def stream_run(playground: Playground, store: PictureStore, requests: Sequence[Request],
+               run: Run, best_of: int = 0) -> Generator[RunView]:
+    """Run the requests one after the other on the one device.
+
+    Args:
+        playground: what there is.
+        store: where finished pictures are written.
+        requests: valid requests with their seeds resolved.
+        run: what Stop acts on; the caller ends it.
+        best_of: how many pictures each generator draws to show its best; 0 for no more than are
+            shown.
+
+    Yields:
+        The same view again and again, whenever it is worth showing; the last one is complete.
+        What goes wrong with one generator is said in its panel, and the next one begins.
+    """
+    view = RunView([
+        Panel(r.pipeline, playground.registry.get(r.pipeline).title, r.prompt, r.num_images)
+        for r in requests])
+    yield view
+    for request, panel in zip(requests, view.panels, strict=True):
+        if run.stopped:
+            panel.stop()
+            continue
+        drawn = best_of or request.num_images
+        panel.can_pause = drawn == request.num_images and playground.can_pause(request.pipeline)
+        stream = stream_best(playground.backend, playground.registry, request, drawn,
+                             run.next_job(), run.visitor)
+        yield from _stream_panel(playground, store, request, panel, run, view, stream)
+    yield view
+
+
+def stream_on(playground: Playground, store: PictureStore, continuation: Continuation, run: Run,
+              ) -> Generator[RunView]:
+    """Let a paused run, or a branch of it, go on; yields as ``stream_run``."""
+    request = continuation.request
+    panel = Panel(request.pipeline, playground.registry.get(request.pipeline).title,
+                  request.prompt, request.num_images, can_pause=True)
+    view = RunView([panel])
+    yield view
+    stream = playground.backend.go_on(continuation, run.next_job())
+    yield from _stream_panel(playground, store, request, panel, run, view, stream)
+    yield view
+
+
+def _stream_panel(playground: Playground, store: PictureStore, request: Request, panel: Panel,
+                  run: Run, view: RunView, stream: Generator[Event]) -> Generator[RunView]:
+    shown_s = 0.0
+    panel.phase = "running"
+    film = Film()
+    try:
+        with closing(stream) as events:
+            for event in events:
+                if run.stopped:  # again: Stop may have come before the backend knew the job
+                    run.stop(playground.backend)
+                if isinstance(event, Result):
+                    pipeline = playground.registry.get(request.pipeline)
+                    cards = store.keep(request, event, pipeline)
+                    run.cards += cards
+                    panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")))
+                    panel.film = keep_film(store, film, event.candidates)
+                elif isinstance(event, Preview):
+                    film.add(event.images)
+                    panel.show_preview(event)
+                elif isinstance(event, Progress):
+                    if event.earlier is not None:
+                        film = Film(event.earlier.frames)
+                    panel.show_progress(event)
+                if time.monotonic() - shown_s > REDRAW_EVERY_S:
+                    yield view
+                    shown_s = time.monotonic()
+    except Paused as error:
+        panel.pause(error)
+    except Cancelled:
+        panel.stop()
+    except EaselError as error:
+        panel.fail(str(error))
+    except Exception:
+        logger.exception("the page failed while %s ran", request.pipeline)
+        panel.fail(strings.UNEXPECTED)
+    finally:
+        run.job_id = None
+
+
+def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
+    """For endpoints: errors reach the client as one sentence, never as a traceback."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except EaselError as error:
+            raise gr.Error(say(str(error)), print_exception=False) from None
+        except gr.Error:
+            raise
+        except Exception:
+            logger.exception("%s failed", function.__name__)
+            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+
+    return guarded

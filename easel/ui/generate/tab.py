@@ -1,0 +1,189 @@
+"""Generate: ask on the left, pictures on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from easel.serving.best_of import MAX_DRAWN
+from easel.ui.generate.examples import render_examples
+from easel.ui.generate.lesson import render_lessons
+from easel.ui.generate.paused import build_paused, connect_paused
+from easel.ui.generate.recall import connect_recall
+from easel.ui.generate.render import render_empty, render_vocabulary_note
+from easel.ui.generate.run import one_sentence, prepare, stream_run
+from easel.ui.generate.run_updates import run_updates
+from easel.ui.generate.samples import load_samples
+from easel.ui.parts.controls import (
+    IMAGE_SUFFIXES,
+    GenerateInputs,
+    PipelineControls,
+    build_choice,
+    build_options,
+)
+from easel.ui.parts.live import WINDOW_JS
+from easel.ui.parts.panel import RunView
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.visitors import visitor_of
+from easel.ui.playground import Playground
+from easel.ui.words import strings
+from easel.ui.words.page_words import fill_html, worded_html
+from pipelines.core.request import MAX_PROMPT_CHARS
+
+PLACE = "generate"
+
+
+def build_generate(playground: Playground, page: gr.Blocks, store: PictureStore, stage: gr.HTML,
+                   ) -> GenerateInputs:
+    """Lay the tab out and connect it; ``stage`` is where the pictures go."""
+    with gr.Column(elem_id="desk"):
+        with gr.Column(elem_id="ask"):
+            prompt, note = _build_prompt()
+            filled_note = gr.HTML("", elem_id="filled-note", **PLAIN)
+            controls = _build_generators(playground)
+            with gr.Row(elem_id="buttons"):
+                generate = gr.Button(strings.GENERATE, variant="primary", size="lg",
+                                     elem_id="generate")
+                pause = gr.Button(strings.PAUSE, size="lg", interactive=False, elem_id="pause",
+                                  visible=any(map(playground.can_pause,
+                                                  playground.registry.names())))
+                stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="stop")
+            worded_html(lambda: f'<p class="keys">{strings.KEYS}</p>')
+        stage.render()
+        samples = load_samples(stage, playground.registry)
+        fill_html(stage, lambda: render_empty(samples))
+        with gr.Column(elem_id="more"):
+            worded_html(render_examples, elem_id="examples")
+            surprise = gr.Button(strings.SURPRISE, size="sm", elem_id="surprise",
+                                 visible=playground.surprise is not None)
+            dropped = gr.File(label=strings.RECALL_LABEL, file_count="single", type="filepath",
+                              file_types=IMAGE_SUFFIXES, height=64, elem_id="recall",
+                              elem_classes="upload")
+            seed, best_of = _build_settings(controls)
+            paused = build_paused(playground)
+            worded_html(lambda: render_lessons(playground.registry.names()), elem_id="lessons")
+    _connect_words(playground, page, prompt, note, surprise)
+    run_parts = [stage, generate, pause, stop]
+    drawn = _connect_run(playground, store, page, prompt, seed, best_of, controls, run_parts)
+    if paused is not None:
+        connect_paused(playground, store, paused, pause, run_parts, drawn)
+    # Here and not in the tab of the history, which is not there before it was opened.
+    starters = [group.pipeline.title for group in controls if group.init_image is not None]
+    offered = starters and playground.history is not None
+    hand_off = gr.Textbox(visible="hidden", elem_id="hand-off",
+                          label=strings.START_FROM.format(starters[0]) if offered else "")
+    inputs = GenerateInputs(prompt, seed, controls, filled_note, dropped, hand_off)
+    connect_recall(inputs)
+    return inputs
+
+
+def _build_prompt() -> tuple[gr.Textbox, gr.HTML]:
+    prompt = gr.Textbox(value=strings.FIRST_PROMPT, label=strings.PROMPT_LABEL, lines=2,
+                        max_lines=6, placeholder=strings.PROMPT_PLACEHOLDER, elem_id="prompt",
+                        max_length=MAX_PROMPT_CHARS)
+    return prompt, gr.HTML("", elem_id="prompt-note", **PLAIN)
+
+
+def _build_generators(playground: Playground) -> list[PipelineControls]:
+    with gr.Column(elem_id="generators"):
+        worded_html(lambda: f"<span>{strings.GENERATORS_LABEL}</span>"
+                            f"<span>{strings.COUNT_LABEL}</span>", elem_classes="heads")
+        controls = [build_choice(pipeline, chosen=True) for pipeline in playground.registry]
+        for pipeline in playground.registry.waiting():
+            with gr.Column(visible=False) as place:
+                controls.append(build_choice(pipeline, chosen=False))
+            controls[-1].places.append(place)
+    return controls
+
+
+def _build_settings(controls: list[PipelineControls]) -> tuple[gr.Textbox, gr.Number]:
+    with gr.Accordion(strings.SETTINGS_LABEL, open=False, elem_id="settings"):
+        # Text, because Gradio shows an empty number as 0.
+        seed = gr.Textbox(label=strings.SEED_LABEL, info=strings.SEED_INFO, max_lines=1,
+                          placeholder=strings.SEED_PLACEHOLDER, elem_id="seed")
+        best_of = gr.Number(0, label=strings.BEST_OF, info=strings.BEST_OF_INFO, precision=0,
+                            minimum=0, maximum=MAX_DRAWN, elem_id="best-of")
+        for group in controls:
+            with gr.Column(visible=False) if group.places else nullcontext() as place:
+                gr.HTML(f'<h3 class="group-title">{group.pipeline.title}</h3>', **PLAIN)
+                build_options(group)
+            if place is not None:
+                group.places.append(place)
+    return seed, best_of
+
+
+def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, note: gr.HTML,
+                   surprise: gr.Button) -> None:
+    """Unknown words are marked while a person types; Surprise me draws a caption."""
+    def mark_words(text: str) -> str:
+        vocabulary = playground.vocabulary
+        if vocabulary is None or not text:
+            return ""
+        return render_vocabulary_note(vocabulary.unknown_words(text), vocabulary.truncated(text))
+
+    prompt.change(mark_words, prompt, note, **LIVE)
+    page.load(mark_words, prompt, note, **LIVE)
+    if playground.surprise is not None:
+        surprise.click(playground.surprise, None, prompt, **LIVE)
+
+
+def _connect_run(playground: Playground, store: PictureStore, page: gr.Blocks, prompt: gr.Textbox,
+                 seed: gr.Textbox, best_of: gr.Number, controls: list[PipelineControls],
+                 run_parts: list[Any]) -> Any:
+    """Connect Generate and Stop; ``run_parts`` are stage, Generate, Pause and Stop."""
+    _, generate, _, stop = run_parts
+
+    def draw(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        run = playground.runs.start(request.session_hash or "", visitor_of(request))
+
+        def start() -> Iterator[RunView]:
+            choices = [fields for group in controls if (fields := group.read(values))]
+            requests = prepare(playground, values[prompt] or "",
+                               values[seed] or None, choices)
+            yield from stream_run(playground, store, requests, run, values[best_of] or 0)
+
+        live = playground.live.start(run, partial(run_updates, start), dict(values))
+        yield from live.follow(run.session)
+
+    inputs = {prompt, seed, best_of} | {c for group in controls for c in group.components()}
+    # Waiting is the backend's: it says how many are ahead, and when the queue is full.
+    drawn = gr.on([generate.click, prompt.submit], draw, inputs, run_parts,
+                  show_progress="hidden", concurrency_limit=None, trigger_mode="once",
+                  api_visibility="private")
+    stop.click(stop_session_of(playground), None, None, **LIVE)
+    _connect_return(playground, page, list(inputs), run_parts)
+    return drawn
+
+
+def _connect_return(playground: Playground, page: gr.Blocks, inputs: list[Any],
+                    run_parts: list[Any]) -> None:
+    """A page that is opened again finds the run that went on when it was closed, as it was asked
+    for."""
+    def come_back(window: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        session, stay = request.session_hash or "", [gr.skip()] * len(inputs)
+        live = playground.live.adopt(session, visitor_of(request), PLACE, window)
+        if live is None:
+            yield (*stay, *[gr.skip()] * len(run_parts))
+            return
+        values = live.subject or {}  # a paused run that went on was asked for elsewhere
+        asked = [gr.update(value=values[c]) if c in values else gr.skip() for c in inputs]
+        for updates in live.follow(session):
+            yield (*asked, *updates)
+            asked = stay
+
+    page.load(come_back, gr.Textbox(visible="hidden"), [*inputs, *run_parts], js=WINDOW_JS,
+              show_progress="hidden", concurrency_limit=None, api_visibility="private")
+
+
+def stop_session_of(playground: Playground) -> Any:
+    """An event handler that stops what the visitor's session runs."""
+    @one_sentence
+    def stop_session(request: gr.Request) -> None:
+        playground.runs.stop(request.session_hash or "")
+
+    return stop_session

@@ -1,0 +1,176 @@
+"""Named endpoints of the history: each acts on the pictures of who calls, and on no others.
+
+A program is one visitor for as long as its session lasts, or for ever with the token that
+``/history_token`` gives it, sent as the header ``x-easel-visitor``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from easel.history.export import pictures_of, write_zip, zip_name
+from easel.history.recall import recall as recall_file
+from easel.history.records import MAX_PAGE_SIZE, PAGE_SIZE
+from easel.history.store import History
+from easel.ui.generate.api import OBJECT, STRING, STRINGS, add_endpoint, json_value
+from easel.ui.generate.run import one_sentence
+from easel.ui.history.filters import build_filters
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.visitors import HEADER, new_token, visitor_of
+from pipelines.core.errors import HistoryError, InvalidRequest
+
+MAX_IDS = 500
+
+
+def add_history_endpoints(history: History) -> None:
+    """Add the endpoints to the page under construction. None of them shows on it."""
+    _add_look_ups(history)
+    _add_export(history)
+    _add_changes(history)
+    _add_recall()
+
+
+def _owner(history: History, request: gr.Request) -> str:
+    visitor = visitor_of(request)
+    if not visitor:
+        raise HistoryError(f"Say who you are by a session or by the header {HEADER}.")
+    return history.owner_of(visitor)
+
+
+def _ids(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise InvalidRequest("Ids must be a list of texts.", "ids")
+    if not 1 <= len(value) <= MAX_IDS:
+        raise InvalidRequest(f"Give 1 to {MAX_IDS} ids.", "ids")
+    return value
+
+
+def _whole(value: Any, name: str, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidRequest(f"{name} must be a whole number between {least} and {most}.", name)
+    return value
+
+
+def _add_look_ups(history: History) -> None:
+    @one_sentence
+    def history_list(request: gr.Request, filters: Any = None, page: int = 1,
+                     size: int = PAGE_SIZE) -> dict[str, Any]:
+        found = history.page(_owner(history, request), build_filters(filters or {}),
+                             _whole(page, "page", 1, 10**9),
+                             _whole(size, "size", 1, MAX_PAGE_SIZE))
+        return {"page": found.number, "pages": found.pages, "total": found.total,
+                "pictures": [picture.public() for picture in found.pictures]}
+
+    @one_sentence
+    def history_show(request: gr.Request, id: str) -> tuple[str, dict[str, Any]]:
+        picture = history.get(_owner(history, request), str(id))
+        family = history.family(picture.owner, picture.id)
+        cached = shown.move_resource_to_block_cache(picture.path)
+        if cached is None:
+            raise HistoryError("The picture's file is no longer in the data folder.")
+        return cached, {**picture.public(),
+                        "ancestors": [each.id for each in family.ancestors],
+                        "descendants": [each.id for each in family.descendants]}
+
+    @one_sentence
+    def history_token() -> str:
+        return new_token()
+
+    add_endpoint(history_list, [
+        json_value(None, OBJECT, "Filters by name, or null: text, since_s, until_s (Unix seconds), "
+            "pipeline, model, min_rating, favourite, deleted"),
+        json_value(1, {"type": "integer", "minimum": 1}, "Which page"),
+        json_value(PAGE_SIZE, {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE},
+            "Pictures on a page"),
+    ], [json_value({}, OBJECT, "Pictures of this page, the newest first, and how many there are")],
+        "List kept pictures.", queue=False)
+    shown = gr.File(visible=False, label="The PNG file, with its metadata")
+    add_endpoint(history_show, [json_value("", STRING, "Id of a picture")],
+                 [shown, json_value({}, OBJECT, "All that is known of it, with the ids of its "
+                                    "ancestors and descendants")],
+                 "Show a kept picture.", queue=False)
+    add_endpoint(history_token, [], [json_value("", STRING, "The token")],
+                 f"A token that makes a program one visitor for ever, as the header {HEADER}.",
+                 queue=False)
+
+
+def _add_export(history: History) -> None:
+    @one_sentence
+    def history_export(request: gr.Request, ids: Any = None, filters: Any = None) -> str:
+        owner = _owner(history, request)
+        pictures = ([history.get(owner, each) for each in _ids(ids)] if ids is not None
+                    else list(pictures_of(history, owner, build_filters(filters or {}))))
+        if not pictures:
+            raise HistoryError("There are no such pictures, so there is nothing to export.")
+        # As with pictures: who has the address may fetch it, and nobody guesses it.
+        path = Path(zip_file.GRADIO_CACHE) / "exports" / secrets.token_urlsafe(16) / zip_name()
+        write_zip(pictures, path)
+        zip_file.move_resource_to_block_cache(path)
+        return str(path)
+
+    zip_file = gr.File(visible=False, label="Zip with the pictures and history.json")
+    add_endpoint(history_export, [
+        json_value(None, {"type": "array", "items": STRING}, "Ids, or null for all that pass"),
+        json_value(None, OBJECT, "Filters as for /history_list, or null"),
+    ], [zip_file], "Export kept pictures as a zip.", queue=True)
+
+
+def _add_changes(history: History) -> None:
+    @one_sentence
+    def history_delete(request: gr.Request, ids: Any, forever: bool = False) -> int:
+        owner, chosen = _owner(history, request), _ids(ids)
+        moved = history.delete(owner, chosen)
+        return history.purge(owner, chosen) if forever is True else moved
+
+    @one_sentence
+    def history_restore(request: gr.Request, ids: Any) -> int:
+        return history.restore(_owner(history, request), _ids(ids))
+
+    @one_sentence
+    def history_rate(request: gr.Request, id: str, rating: int | None = None,
+                     favourite: bool | None = None) -> dict[str, Any]:
+        owner = _owner(history, request)
+        picture = history.get(owner, str(id))
+        if rating is not None:
+            picture = history.rate(owner, str(id), rating or None)
+        if favourite is not None:
+            picture = history.set_favourite(owner, str(id), favourite is True)
+        return picture.public()
+
+    ids = {**STRINGS, "minItems": 1, "maxItems": MAX_IDS}
+    count, flag = {"type": "integer"}, {"type": "boolean"}
+    add_endpoint(history_delete, [json_value([], ids, "Ids of pictures"),
+                                  json_value(False, flag, "Whether beyond restoring")],
+                 [json_value(0, count, "How many were deleted")],
+                 "Delete kept pictures; they can be restored for 30 days.", queue=False)
+    add_endpoint(history_restore, [json_value([], ids, "Ids of pictures")],
+                 [json_value(0, count, "How many came back")], "Restore deleted pictures.",
+                 queue=False)
+    add_endpoint(history_rate, [
+        json_value("", STRING, "Id of a picture"),
+        json_value(None, {"type": "integer", "minimum": 0, "maximum": 5},
+            "1 to 5 stars, 0 for none, or null for as before"),
+        json_value(None, flag, "Whether it is a favourite, or null for as before"),
+    ], [json_value({}, OBJECT, "The picture as it is now")], "Rate a kept picture.", queue=False)
+
+
+def _add_recall() -> None:
+    @one_sentence
+    def picture_settings(picture: str | None) -> dict[str, Any]:
+        if not picture:
+            raise InvalidRequest("There is no picture to read.", "picture")
+        found = recall_file(read_upload(picture))
+        return {"tool": found.tool, "prompt": found.prompt,
+                "negative_prompt": found.negative_prompt, "seed": found.seed,
+                "pipeline": found.pipeline or None, "num_images": found.num_images,
+                "options": dict(found.options), "other": dict(found.other)}
+
+    add_endpoint(picture_settings, [
+        gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
+                   label="Picture that Easel, A1111, InvokeAI or ComfyUI made (PNG, JPEG or WebP)"),
+    ], [json_value({}, OBJECT, "Its settings by Easel's names; what has none under other")],
+        "Read how a picture was made out of its file.")

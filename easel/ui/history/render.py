@@ -1,0 +1,150 @@
+"""HTML of the history: the gallery and one picture. Every text from outside is escaped here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from html import escape
+from typing import Any
+
+from easel.history.records import Family, Filters, KeptPicture, Page
+from easel.ui.history.filters import query_of
+from easel.ui.parts.panel import pictures, seconds
+from easel.ui.words import strings
+from easel.ui.words.language import figure, say, written
+from pipelines.core.metadata import picture_name
+from pipelines.core.options import option_fields
+from pipelines.registry import Registry
+
+# Clicks on anything that names a picture; the element outlives what is put into it.
+PICK = """element.addEventListener("click", (event) => {
+  const picked = event.target.closest("[data-picture]");
+  if (picked) trigger("click", { id: picked.dataset.picture });
+});"""
+
+
+def render_gallery(page: Page, filters: Filters, registry: Registry) -> str:
+    """A page of thumbnails under a line that says what is shown."""
+    if not page.total:
+        hint = strings.HISTORY_NONE if filters == Filters() else strings.HISTORY_NO_MATCH
+        if filters == Filters(deleted=True):
+            hint = strings.HISTORY_NO_DELETED
+        return f'<p class="kept-status" role="status">{escape(hint)}</p>'
+    found = pictures(page.total)
+    if page.pages > 1:
+        found = strings.HISTORY_PAGE.format(found, page.number, page.pages)
+    export = (f'<a href="history/export?{escape(query_of(filters))}" download>'
+              f"{escape(strings.HISTORY_EXPORT)}</a>")
+    return (f'<p class="kept-status" role="status">{found} · {export}</p>'
+            f'<div class="kept">{"".join(_thumbnail(p, registry) for p in page.pictures)}</div>')
+
+
+def _thumbnail(picture: KeptPicture, registry: Registry) -> str:
+    prompt, marks = escape(picture.prompt), []
+    if picture.favourite:
+        marks.append(f'<span title="{escape(strings.FAVOURITE)}">♥</span>')
+    if picture.rating:
+        marks.append(f'<span title="{strings.STARS.format(picture.rating)}">'
+                     f'{"★" * picture.rating}</span>')
+    caption = "".join(marks) + f'<span class="prompt">{prompt}</span>'
+    title = escape(f"{picture.prompt} · {title_of(registry, picture.pipeline)}")
+    return (f'<figure class="tile"><button type="button" class="frame" '
+            f'data-picture="{escape(picture.id)}" title="{title}" '
+            f'aria-label="{escape(strings.OPEN_KEPT.format(picture.prompt))}">'
+            f'<img src="{thumbnail_url(picture)}" alt="{prompt}" loading="lazy" decoding="async">'
+            f"</button><figcaption>{caption}</figcaption></figure>")
+
+
+def render_picture(picture: KeptPicture) -> str:
+    """The picture itself, large."""
+    return (f'<img class="kept-large" src="{picture_url(picture)}" alt="{escape(picture.prompt)}" '
+            f'width="{picture.width_px}" height="{picture.height_px}">')
+
+
+def render_facts(picture: KeptPicture, registry: Registry) -> str:
+    """Its prompt, everything that is known of it, and the link that saves it."""
+    rows = "".join(f"<dt>{escape(say(label))}</dt><dd>{escape(say(value))}</dd>"
+                   for label, value in facts_of(picture, registry))
+    return (f'<dl class="kept-facts">{rows}</dl><p class="kept-save">'
+            f'<a href="{picture_url(picture)}" download="{escape(picture_name(picture.facts))}">'
+            f"{escape(strings.SAVE_PNG)}</a></p>")
+
+
+def render_prompt(picture: KeptPicture) -> str:
+    """The head of the picture's page."""
+    gone = f" <small>{escape(strings.DELETED_MARK)}</small>" if picture.deleted else ""
+    return f'<h2 class="kept-prompt">{escape(picture.prompt)}{gone}</h2>'
+
+
+def render_family(family: Family, registry: Registry) -> str:
+    """What it was made from and what was made from it; empty where there is neither."""
+    parts = []
+    for title, members in ((strings.ANCESTORS, family.ancestors),
+                           (strings.DESCENDANTS, family.descendants)):
+        if members:
+            tiles = "".join(_thumbnail(member, registry) for member in members)
+            parts.append(f'<section class="kin" aria-label="{escape(title)}"><h3>{escape(title)}'
+                         f'</h3><div class="kept">{tiles}</div></section>')
+    return "".join(parts)
+
+
+def render_note(text: str, alert: bool = False) -> str:
+    """A sentence for the person; empty for none."""
+    if not text:
+        return ""
+    role = "alert" if alert else "status"
+    return f'<p class="kept-note{" alert" if alert else ""}" role="{role}">{escape(say(text))}</p>'
+
+
+def thumbnail_url(picture: KeptPicture) -> str:
+    """Where its visitor's browser finds the thumbnail, relative to the page."""
+    return f"history/{escape(picture.id)}/thumbnail"
+
+
+def picture_url(picture: KeptPicture) -> str:
+    """Where its visitor's browser finds the PNG file, relative to the page."""
+    return f"history/{escape(picture.id)}/picture"
+
+
+def title_of(registry: Registry, pipeline: str) -> str:
+    """What people call a generator; its name where it is not installed."""
+    return registry.get(pipeline).title if pipeline in registry.names() else pipeline
+
+
+def facts_of(picture: KeptPicture, registry: Registry) -> Iterator[tuple[str, str]]:
+    """Label and value of what a person may want to know of a kept picture."""
+    facts = picture.facts
+    yield "Generator", title_of(registry, picture.pipeline)
+    yield "Seed", str(picture.seed)
+    if picture.clip_score is not None:
+        yield "CLIP score", f"{figure(picture.clip_score, '.4f')} (cosine similarity)"
+    yield "Drawn", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(picture.created_s))
+    yield "Size", f"{picture.width_px} × {picture.height_px} px"
+    if isinstance(elapsed_s := facts.get("elapsed_s"), int | float):
+        stopped = ", stopped early" if facts.get("stopped") else ""
+        yield "Run", f"{seconds(elapsed_s)}{stopped}"
+    yield from _options(picture, registry)
+    for model, digest in _mapping(facts.get("weights")).items():
+        yield "Weights", f"{model} {str(digest)[:12]}" if digest else str(model)
+    versions = _mapping(facts.get("versions"))
+    yield "Versions", ", ".join(f"{name} {number}" for name, number in versions.items())
+
+
+def _options(picture: KeptPicture, registry: Registry) -> Iterable[tuple[str, str]]:
+    titles: dict[str, str] = {}
+    if picture.pipeline in registry.names():
+        fields = option_fields(registry.get(picture.pipeline).Options)
+        titles = {option.name: option.title for option in fields}
+    for name, value in _mapping(picture.facts.get("options")).items():
+        if value not in (None, ""):
+            yield titles.get(name, name), _plain(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return written(f"{value:g}") if isinstance(value, float) else str(value)

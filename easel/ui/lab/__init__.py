@@ -1,0 +1,1 @@
+"""The Lab tab: search, classification, matrix and walk."""

@@ -1,0 +1,300 @@
+"""The lab's endpoints: classify, index, search, near-duplicates, matrix, map.
+
+A place is "history" (the caller's own), "uploads" (the files of the same call), or the path of a
+folder that the operator allows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import gradio as gr
+
+from easel.search.duplicates import near_duplicates as groups_of
+from easel.search.query import Filters, allowed, parse_day
+from easel.search.query import search as search_in
+from easel.search.snapshot import Item, Snapshot
+from easel.ui.generate.api import OBJECT, STRING, STRINGS, add_endpoint, json_value
+from easel.ui.generate.run import one_sentence
+from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
+from easel.ui.lab.outcomes import Classified, classify_collection, classify_files, map_of, matrix_of
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.runs import Run
+from easel.ui.parts.task import PLACE
+from easel.ui.parts.visitors import visitor_of
+from easel.ui.words import strings
+from pipelines.classify import DEFAULT_TEMPLATE, check_labels, check_templates
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.images import load_image
+from pipelines.rerank import RANKER
+
+logger = logging.getLogger(__name__)
+NUMBER: dict[str, Any] = {"type": "number"}
+BOOLEAN: dict[str, Any] = {"type": "boolean"}
+
+
+def add_lab_endpoints(lab: Lab) -> None:
+    """Add the endpoints to the page under construction. None of them shows on it."""
+    _add_clips(lab)
+    _add_classify(lab)
+    _add_index(lab)
+    _add_search(lab)
+    _add_duplicates(lab)
+    _add_matrix(lab)
+    _add_map(lab)
+
+
+@contextmanager
+def _run(lab: Lab, request: gr.Request) -> Iterator[Run]:
+    """A run that /stop ends."""
+    run = lab.playground.runs.start(request.session_hash or "", visitor_of(request), PLACE)
+    try:
+        yield run
+    finally:
+        lab.playground.runs.end(run)
+
+
+def _texts(value: Any, name: str) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise InvalidRequest(f"{name.capitalize()} must be a list of texts.", name)
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name.capitalize()} must be a text.", name)
+    return value
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise InvalidRequest(f"{name.capitalize()} must be a number.", name)
+    return float(value)
+
+
+def _model() -> Any:
+    return json_value(RANKER, STRING, "Id of a CLIP; /clips lists them")
+
+
+def _place(default: str = HISTORY) -> Any:
+    return json_value(default, STRING,
+                      '"history", "uploads" for the files of this call, or an allowed folder')
+
+
+def _images(label: str) -> gr.File:
+    return gr.File(visible=False, file_count="multiple", file_types=IMAGE_SUFFIXES,
+                   type="filepath", label=label)
+
+
+def _facts(item: Item) -> dict[str, Any]:
+    return {"key": item.key, "pipeline": item.pipeline, "prompt": item.prompt,
+            "created_s": round(item.created_s, 3)}
+
+
+def _last(steps: Generator[Any], kind: type) -> Any:
+    """What a run of the lab ends with."""
+    with closing(steps):
+        return next(step for step in steps if isinstance(step, kind))
+
+
+def _add_clips(lab: Lab) -> None:
+    def clips() -> dict[str, str]:
+        return {model_id: title for title, model_id in lab.clips}
+
+    add_endpoint(clips, [], [json_value({}, OBJECT, "Title of each CLIP by id")],
+                 "The CLIPs that the lab can use.", queue=False)
+
+
+def _add_classify(lab: Lab) -> None:
+    @one_sentence
+    def classify(request: gr.Request, images: list[str] | None = None, labels: Any = None,
+                 templates: Any = None, model: Any = RANKER, place: Any = UPLOADS,
+                 rebuild: Any = False) -> dict[str, Any]:
+        wanted = check_labels(_texts(labels or [], "labels"))
+        said = check_templates(_texts(templates or [], "templates"))
+        model_id = lab.check_clip(model)
+        with _run(lab, request) as run:
+            if place == UPLOADS:
+                steps = classify_files(lab, images or [], wanted, said, model_id, run)
+            else:
+                steps = classify_collection(lab, lab.collection(place, run.visitor), wanted, said,
+                                            model_id, run, rebuild is True)
+            return _described(_last(steps, Classified))
+
+    add_endpoint(classify, [
+        _images("Pictures to classify (PNG, JPEG or WebP)"),
+        json_value(["cat", "dog", "human"], STRINGS, "Two labels or more"),
+        json_value([DEFAULT_TEMPLATE], STRINGS, "Templates with {} for the label; averaged"),
+        _model(), _place(UPLOADS),
+        json_value(False, BOOLEAN, "Whether an index that does not fit may be replaced"),
+    ], [json_value({}, OBJECT, "Probabilities of every label for every picture")],
+        "Classify pictures with labels of your own, by CLIP.")
+
+
+def _described(outcome: Classified) -> dict[str, Any]:
+    found = outcome.found
+    return {"model": outcome.clip.model_id, "logit_scale": round(found.logit_scale, 4),
+            "labels": list(found.labels),
+            "pictures": [
+                {"name": name, "label": found.labels[int(shares.argmax())],
+                 "probabilities": [round(float(share), 6) for share in shares],
+                 "similarities": [round(float(value), 6) for value in row]}
+                for name, shares, row in zip(outcome.names, found.probabilities,
+                                             found.similarities, strict=True)],
+            "unreadable": [{"name": name, "reason": reason}
+                           for name, reason in outcome.unreadable]}
+
+
+def _add_index(lab: Lab) -> None:
+    def index(request: gr.Request, place: Any = HISTORY, images: list[str] | None = None,
+              model: Any = RANKER, rebuild: Any = False) -> Iterator[dict[str, Any]]:
+        try:
+            with _run(lab, request) as run:
+                collection = lab.collection(place, run.visitor, images or [])
+                steps = lab.index(collection, lab.check_clip(model), run, rebuild is True)
+                with closing(steps):
+                    for step in steps:
+                        yield {"done": step.done, "total": step.total, "kept": step.kept,
+                               "removed": step.removed, "finished": step.finished,
+                               "message": step.message(),
+                               "unreadable": [{"name": name, "reason": reason}
+                                              for name, reason in step.unreadable]}
+        except EaselError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        except Exception:
+            logger.exception("index failed")
+            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+
+    add_endpoint(index, [
+        _place(), _images("Pictures, for the place \"uploads\""), _model(),
+        json_value(False, BOOLEAN, "Whether an index that does not fit may be replaced"),
+    ], [json_value({}, OBJECT, "Progress, and at the end files that cannot be read")],
+        "Index pictures for search; only what is new is looked at.")
+
+
+def _snapshot(lab: Lab, run: Run, place: Any, images: Sequence[str] | None,
+              model_id: str) -> Snapshot:
+    """An index; one's own pictures are brought up to date first, a folder when told to."""
+    collection = lab.collection(place, run.visitor, images or [])
+    if place in (HISTORY, UPLOADS):
+        return _last(lab.current(collection, model_id, run), Snapshot)
+    return lab.searcher.snapshot(collection, lab.searcher.features(model_id))
+
+
+def _filters(since: Any, until: Any, generators: Any) -> Filters:
+    return Filters(parse_day(_text(since, "since")), parse_day(_text(until, "until"), end=True),
+                   tuple(_texts(generators or [], "generators")))
+
+
+def _filter_inputs() -> list[Any]:
+    return [json_value("", STRING, "First day in UTC, such as 2026-11-24, or empty"),
+            json_value("", STRING, "Last day in UTC, or empty"),
+            json_value([], STRINGS, "Only pictures of these generators")]
+
+
+def _add_search(lab: Lab) -> None:
+    @one_sentence
+    def search(request: gr.Request, place: Any = HISTORY, text: Any = "", minus: Any = "",
+               picture: str | None = None, picture_weight: Any = 1.0,
+               images: list[str] | None = None, limit: Any = 24, threshold: Any = None,
+               since: Any = "", until: Any = "", generators: Any = None,
+               model: Any = RANKER) -> dict[str, Any]:
+        model_id = lab.check_clip(model)
+        filters = _filters(since, until, generators)
+        least = None if threshold is None else _number(threshold, "threshold")
+        shown = [(load_image(read_upload(picture)), _number(picture_weight, "picture_weight"))] \
+            if picture else []
+        with _run(lab, request) as run:
+            _, direction = lab.searcher.direction(
+                model_id, [(_text(text, "text"), 1.0), (_text(minus, "minus"), -1.0)], shown)
+            snapshot = _snapshot(lab, run, place, images, model_id)
+            hits = search_in(snapshot, direction, int(_number(limit, "limit")), least, filters)
+            own = lab.still_own(place, run.visitor, [hit.item for hit in hits])
+        return {"model": model_id, "searched": len(snapshot),
+                "hits": [{**_facts(hit.item), "similarity": round(hit.similarity, 6)}
+                         for hit, mine in zip(hits, own, strict=True) if mine]}
+
+    add_endpoint(search, [
+        _place(), json_value("", STRING, "What to look for"),
+        json_value("", STRING, "What the pictures should not be like"),
+        gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
+                label="Picture to find the like of, or null"),
+        json_value(1.0, NUMBER, "Weight of that picture beside the text"),
+        _images("Pictures to search, for the place \"uploads\""),
+        json_value(24, {"type": "integer"}, "How many at most"),
+        json_value(None, NUMBER, "Least similarity, or null"), *_filter_inputs(), _model(),
+    ], [json_value({}, OBJECT, "Pictures, the nearest first")],
+        "Find pictures by text, by picture, by both, or by one text without another.")
+
+
+def _add_duplicates(lab: Lab) -> None:
+    @one_sentence
+    def near_duplicates(request: gr.Request, place: Any = HISTORY,
+                        images: list[str] | None = None, threshold: Any = 0.97, since: Any = "",
+                        until: Any = "", generators: Any = None,
+                        model: Any = RANKER) -> dict[str, Any]:
+        model_id, least = lab.check_clip(model), _number(threshold, "threshold")
+        filters = _filters(since, until, generators)
+        with _run(lab, request) as run:
+            snapshot = _snapshot(lab, run, place, images, model_id)
+            groups = ()
+            for progress in groups_of(snapshot, least, allowed(snapshot, filters)):
+                groups = progress.groups
+                if run.stopped:
+                    raise EaselError(strings.LAB_STOPPED)
+        return {"model": model_id, "groups": [[_facts(item) for item in snapshot.items(group)]
+                                              for group in groups]}
+
+    add_endpoint(near_duplicates, [
+        _place(), _images("Pictures, for the place \"uploads\""),
+        json_value(0.97, NUMBER, "Similarity from which two pictures are nearly the same"),
+        *_filter_inputs(), _model(),
+    ], [json_value({}, OBJECT, "Groups of pictures, the largest first")],
+        "Groups of pictures that are nearly the same.")
+
+
+def _add_matrix(lab: Lab) -> None:
+    @one_sentence
+    def text_picture_matrix(images: list[str] | None = None, texts: Any = None,
+                            model: Any = RANKER) -> dict[str, Any]:
+        found = matrix_of(lab, images or [], _texts(texts or [], "texts"), lab.check_clip(model))
+        return {"model": found.clip.model_id, "logit_scale": round(found.clip.logit_scale, 4),
+                "texts": list(found.texts), "pictures": list(found.names),
+                "similarities": found.similarities.tolist(),
+                "softmax_over_texts": found.over_texts.tolist(),
+                "softmax_over_pictures": found.over_pictures.tolist()}
+
+    add_endpoint(text_picture_matrix, [
+        _images("Pictures (PNG, JPEG or WebP)"),
+        json_value(["a cat", "a dog"], STRINGS, "Texts"), _model(),
+    ], [json_value({}, OBJECT, "A row a text, a column a picture")],
+        "Compare every text with every picture, as CLIP was trained.")
+
+
+def _add_map(lab: Lab) -> None:
+    @one_sentence
+    def picture_map(request: gr.Request, place: Any = HISTORY, images: list[str] | None = None,
+                    labels: Any = None, model: Any = RANKER) -> dict[str, Any]:
+        model_id = lab.check_clip(model)
+        wanted = check_labels(_texts(labels, "labels")) if labels else ()
+        with _run(lab, request) as run:
+            snapshot = _snapshot(lab, run, place, images, model_id)
+            found = map_of(lab, snapshot, wanted, (DEFAULT_TEMPLATE,), model_id, run)
+        return {"model": model_id, "labels": list(found.labels),
+                "variance_shares": [round(float(share), 4) for share in found.shares],
+                "pictures": [{**_facts(item), "x": float(x), "y": float(y), "label": int(label)}
+                             for item, (x, y), label in zip(found.items, found.points,
+                                                            found.colours, strict=True)]}
+
+    add_endpoint(picture_map, [
+        _place(), _images("Pictures, for the place \"uploads\""),
+        json_value(None, STRINGS, "Labels to colour by, or null for the generators"), _model(),
+    ], [json_value({}, OBJECT, "Two coordinates a picture")],
+        "A collection on the two directions in which it varies most (PCA).")

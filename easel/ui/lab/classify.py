@@ -1,0 +1,144 @@
+"""Classify: pictures and the visitor's own labels."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
+from easel.ui.lab.outcomes import Classified, classify_collection, classify_files
+from easel.ui.lab.render import (
+    render_facts,
+    render_faults,
+    render_many,
+    render_note,
+    render_one,
+    render_save,
+    render_sorted,
+)
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.task import (
+    Asked,
+    Outputs,
+    Shown,
+    Work,
+    build_buttons,
+    build_stage,
+    connect,
+    connect_stop,
+)
+from easel.ui.parts.theme import LIVE
+from easel.ui.words import strings
+from easel.ui.words.language import say
+from pipelines.classify import (
+    DEFAULT_TEMPLATE,
+    classification_csv,
+    decode_labels,
+    parse_labels,
+    parse_templates,
+)
+from pipelines.core.errors import EaselError
+
+EXAMPLE_DIR = Path(__file__).resolve().parents[3] / "assets" / "lab"
+EXAMPLE = ("cat.png", "dog.png", "human.png")
+TEXT_SUFFIXES = [".txt", ".csv"]
+
+
+def build_classify(lab: Lab, clip: gr.Dropdown) -> None:
+    """Lay the part out and connect it; ``clip`` chooses the CLIP."""
+    places = [place for place in lab.places() if place[1] in (HISTORY, UPLOADS)]
+    with gr.Column(elem_classes="lab-desk"):
+        with gr.Column(elem_classes="lab-ask"):
+            where = gr.Radio(places, value=UPLOADS, label=strings.LAB_WHERE, container=False,
+                             visible=len(places) > 1, elem_classes="lab-where")
+            uploads = gr.File(label=strings.LAB_PICTURES, file_count="multiple", type="filepath",
+                              file_types=IMAGE_SUFFIXES, height=120, elem_classes="upload",
+                              elem_id="lab-classify-pictures")
+            labels = gr.Textbox(strings.LAB_FIRST_LABELS, label=strings.LAB_LABELS, lines=2,
+                                max_lines=8, info=strings.LAB_LABELS_INFO, elem_id="lab-labels")
+            with gr.Row(elem_classes="lab-small"):
+                example = gr.Button(strings.LAB_EXAMPLE, size="sm", elem_id="lab-example",
+                                    visible=EXAMPLE_DIR.is_dir())
+                file = gr.UploadButton(strings.LAB_LABELS_FILE, size="sm",
+                                       file_types=TEXT_SUFFIXES, type="filepath")
+            with gr.Accordion(strings.LAB_TEMPLATES, open=False, elem_classes="lab-fold"):
+                templates = gr.Textbox(DEFAULT_TEMPLATE, label=strings.LAB_TEMPLATES, lines=2,
+                                       max_lines=16, show_label=False,
+                                       info=strings.LAB_TEMPLATES_INFO, elem_id="lab-templates")
+            go, stop, rebuild = build_buttons(strings.LAB_CLASSIFY, "classify")
+        stage = build_stage(strings.LAB_EMPTY_CLASSIFY, "classify")
+    outputs = Outputs(stage, stop, rebuild, go)
+
+    def work(asked: Asked) -> Generator[str | Shown]:
+        wanted = parse_labels(asked.text(labels))
+        said = parse_templates(asked.text(templates))
+        model_id = lab.check_clip(asked.values[clip])
+        place = asked.values[where]
+        if place == UPLOADS:
+            steps = classify_files(lab, asked.values[uploads] or [], wanted, said, model_id,
+                                   asked.run)
+        else:
+            steps = classify_collection(lab, lab.collection(place, asked.visitor), wanted, said,
+                                        model_id, asked.run, asked.rebuild)
+        for step in steps:
+            if isinstance(step, Classified):
+                title = next(title for title, known in lab.clips if known == model_id)
+                head = render_facts(step, title, len(said))
+                yield Shown(head + _body(step, place) + render_faults(step.unreadable)
+                            + render_save(_write_csv(stage, step)))
+            else:
+                yield step
+
+    inputs = {clip, where, uploads, labels, templates}
+    connect(lab, go.click, work, inputs, outputs)
+    connect(lab, rebuild.click, work, inputs, outputs, rebuild=True)
+    connect_stop(lab, stop)
+    where.change(lambda place: (gr.update(visible=place == UPLOADS),
+                                strings.LAB_CLASSIFY if place == UPLOADS else strings.LAB_SORT),
+                 where, [uploads, go], **LIVE)
+    file.upload(_read_labels, file, [labels, stage], **LIVE)
+    _connect_example(lab, example, work, inputs, outputs, (where, uploads, labels, templates))
+
+
+def _read_labels(path: str) -> tuple[Any, Any]:
+    """The text of a file of labels for the field, or a sentence for the stage."""
+    try:
+        return decode_labels(read_upload(path)), gr.skip()
+    except EaselError as error:
+        return gr.skip(), render_note(str(error), alert=True)
+
+
+def _body(outcome: Classified, place: str) -> str:
+    if place != UPLOADS:
+        return render_sorted(outcome)
+    return render_one(outcome) if len(outcome.names) == 1 else render_many(outcome)
+
+
+def _write_csv(owner: gr.HTML, outcome: Classified) -> Path:
+    """The table as a file that the visitor alone knows the address of."""
+    folder = Path(owner.GRADIO_CACHE) / "lab" / secrets.token_urlsafe(16)
+    folder.mkdir(parents=True)
+    path = folder / "labels.csv"
+    path.write_text(classification_csv(outcome.names, outcome.found), encoding="utf-8-sig")
+    owner.move_resource_to_block_cache(path)
+    return path
+
+
+def _connect_example(lab: Lab, button: gr.Button, work: Work, inputs: set[Any], outputs: Outputs,
+                     fields: tuple[Any, ...]) -> None:
+    """The three labels of the lesson, in one click."""
+    paths = []
+    for name in EXAMPLE:
+        cached = outputs.stage.move_resource_to_block_cache(EXAMPLE_DIR / name) \
+            if (EXAMPLE_DIR / name).is_file() else None
+        if cached:
+            outputs.stage.keep_in_cache.add(cached)
+            paths.append(cached)
+    filled = button.click(
+        lambda: (UPLOADS, paths, strings.LAB_FIRST_LABELS, say(DEFAULT_TEMPLATE)),
+        None, list(fields), **LIVE)
+    connect(lab, filled.then, work, inputs, outputs)

@@ -1,0 +1,107 @@
+"""See how CLIP works: the matrix of texts and pictures, and the map of a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import gradio as gr
+
+from easel.search.snapshot import Snapshot
+from easel.ui.generate.samples import SAMPLES
+from easel.ui.lab.charts import render_map, render_matrix
+from easel.ui.lab.lab import Lab
+from easel.ui.lab.outcomes import map_of, matrix_of
+from easel.ui.lab.search import build_where
+from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.task import (
+    Asked,
+    Outputs,
+    Shown,
+    build_buttons,
+    build_stage,
+    connect,
+    connect_stop,
+)
+from easel.ui.parts.theme import LIVE
+from easel.ui.words import strings
+from easel.ui.words.language import say
+from pipelines.classify import DEFAULT_TEMPLATE, parse_labels
+from pipelines.core.errors import EaselError
+from pipelines.core.metadata import read_png
+
+
+def build_matrix(lab: Lab, clip: gr.Dropdown) -> None:
+    """Texts × pictures, on which CLIP was explained; ``clip`` chooses the CLIP."""
+    with gr.Column(elem_classes="lab-desk"):
+        with gr.Column(elem_classes="lab-ask"):
+            uploads = gr.File(label=strings.LAB_PICTURES, file_count="multiple", type="filepath",
+                              file_types=IMAGE_SUFFIXES, height=120, elem_classes="upload",
+                              elem_id="lab-matrix-pictures")
+            texts = gr.Textbox(label=strings.MATRIX_TEXTS_LABEL, info=strings.MATRIX_TEXTS_INFO,
+                               lines=4, max_lines=12, elem_id="lab-matrix-texts")
+            with gr.Row(elem_classes="lab-small"):
+                example = gr.Button(strings.MATRIX_EXAMPLE, size="sm", elem_id="lab-matrix-example")
+            go, stop, rebuild = build_buttons(strings.MATRIX_DO, "matrix")
+        stage = build_stage(strings.MATRIX_EMPTY, "matrix")
+    outputs = Outputs(stage, stop, rebuild, go)
+
+    def work(asked: Asked) -> Generator[str | Shown]:
+        yield strings.LAB_STARTING
+        matrix = matrix_of(lab, asked.values[uploads] or [], asked.text(texts).splitlines(),
+                           lab.check_clip(asked.values[clip]))
+        yield Shown(render_matrix(matrix))
+
+    inputs = {clip, uploads, texts}
+    connect(lab, go.click, work, inputs, outputs)
+    connect_stop(lab, stop)
+    paths, prompts = _samples(stage)
+    example.visible = bool(paths)
+    filled = example.click(lambda: (paths, "\n".join(map(say, prompts))), None,
+                           [uploads, texts], **LIVE)
+    connect(lab, filled.then, work, inputs, outputs)
+
+
+def _samples(owner: gr.HTML) -> tuple[list[str], list[str]]:
+    """Pictures that Easel drew earlier, with their prompts."""
+    paths, prompts = [], []
+    for path in sorted(SAMPLES.glob("*.png")):
+        try:
+            prompt = read_png(path.read_bytes())["easel"]["prompt"]
+        except (EaselError, KeyError):  # not one of ours
+            continue
+        cached = owner.move_resource_to_block_cache(path)
+        if cached:
+            owner.keep_in_cache.add(cached)
+            paths.append(cached)
+            prompts.append(str(prompt))
+    return paths, prompts
+
+
+def build_map(lab: Lab, clip: gr.Dropdown) -> None:
+    """A collection on a plane; ``clip`` chooses the CLIP."""
+    with gr.Column(elem_classes="lab-desk"):
+        with gr.Column(elem_classes="lab-ask"):
+            where, uploads = build_where(lab, "map")
+            labels = gr.Textbox(label=strings.LAB_LABELS, info=strings.MAP_LABELS_INFO, lines=2,
+                                max_lines=6, elem_id="lab-map-labels")
+            go, stop, rebuild = build_buttons(strings.MAP_DO, "map")
+        stage = build_stage(strings.MAP_EMPTY, "map")
+    outputs = Outputs(stage, stop, rebuild, go)
+
+    def work(asked: Asked) -> Generator[str | Shown]:
+        model_id = lab.check_clip(asked.values[clip])
+        typed = asked.text(labels)
+        wanted = parse_labels(typed) if typed.strip() else ()
+        collection = lab.collection(asked.values[where], asked.visitor,
+                                    asked.values[uploads] or [])
+        for step in lab.current(collection, model_id, asked.run, asked.rebuild):
+            if isinstance(step, Snapshot):
+                found = map_of(lab, step, wanted, (DEFAULT_TEMPLATE,), model_id, asked.run)
+                yield Shown(render_map(found))
+            else:
+                yield step
+
+    inputs = {clip, where, uploads, labels}
+    connect(lab, go.click, work, inputs, outputs)
+    connect(lab, rebuild.click, work, inputs, outputs, rebuild=True)
+    connect_stop(lab, stop)

@@ -1,0 +1,191 @@
+"""Which pictures and CLIPs the lab has for a visitor, and their indexes, free of components."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Generator, Hashable, Sequence
+from contextlib import closing
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from easel.history.listing import present_ids
+from easel.search.collections import (
+    Collection,
+    allowed_folder,
+    folder_collection,
+    history_collection,
+    upload_collection,
+)
+from easel.search.opening import find_index
+from easel.search.searcher import Searcher
+from easel.search.snapshot import Item, Snapshot
+from easel.search.update import UpdateProgress, update_index
+from easel.ui.parts.runs import Run
+from easel.ui.parts.visitors import HEADER
+from easel.ui.playground import Playground
+from pipelines.classify import class_features, class_texts
+from pipelines.core.errors import Cancelled, IndexInUse, InvalidRequest
+from pipelines.model_options import choice_label, choices
+from pipelines.models.checkpoints.catalogue import open_catalogue
+from pipelines.models.features import Features
+from pipelines.rerank import RANKER
+
+UPLOADS, HISTORY = "uploads", "history"  # places beside the folders
+MAX_UPLOADS = 1000
+MAX_REMEMBERED = 1000  # collections that are known to be up to date
+STOPPED = "Stopped; what was indexed is kept."
+
+
+class Lab:
+    """Collections, queries and classifications of a playground.
+
+    Args:
+        playground: whose backend, history and settings are used.
+    """
+
+    def __init__(self, playground: Playground) -> None:
+        self.playground = playground
+        self.backend = playground.backend
+        self.searcher = Searcher(playground.backend)
+        self.data_dir = playground.settings.data_dir
+        self.roots = playground.settings.search_roots()
+        self._lock = threading.Lock()
+        self._indexed: OrderedDict[Hashable, Hashable] = OrderedDict()
+
+    @cached_property
+    def clips(self) -> list[tuple[str, str]]:
+        """Title and id of every CLIP of the catalogue, the embedded ranker first."""
+        catalogue = open_catalogue(self.data_dir, self.playground.settings.catalogue)
+        found = [(choice_label(entry), entry.id) for entry in choices(catalogue, "clip")]
+        return sorted(found, key=lambda choice: choice[1] != RANKER)
+
+    def check_clip(self, model_id: object) -> str:
+        """The id of a CLIP, checked.
+
+        Raises:
+            InvalidRequest: the catalogue has no CLIP of that name.
+        """
+        if not isinstance(model_id, str) or model_id not in {known for _, known in self.clips}:
+            raise InvalidRequest(f"The catalogue has no CLIP called {str(model_id)[:60]!r}.",
+                                 "model")
+        return model_id
+
+    def places(self) -> list[tuple[str, str]]:
+        """Title and name of every place that may be searched."""
+        history = [("My history", HISTORY)] if self.playground.history is not None else []
+        folders = [(f"Folder {root.name or root}", str(root)) for root in self.roots]
+        return [*history, ("Pictures that I upload", UPLOADS), *folders]
+
+    def collection(self, place: object, visitor: str, uploads: Sequence[str | Path] = ()) \
+            -> Collection:
+        """The pictures of a place, as far as a visitor may see them.
+
+        Args:
+            place: ``UPLOADS``, ``HISTORY``, or the path of an allowed folder.
+            visitor: who asks.
+            uploads: files that the visitor uploaded, for ``UPLOADS``.
+
+        Raises:
+            InvalidRequest: there are no uploads or too many, or the folder may not be searched.
+        """
+        if place in (HISTORY, UPLOADS) and not visitor:
+            # The empty name is the command line's, which is nobody's to see here.
+            raise InvalidRequest(f"Say who you are by a session or by the header {HEADER}.",
+                                 "place")
+        if place == HISTORY and self.playground.history is not None:
+            owner = self.playground.history.owner_of(visitor)
+            return history_collection(self.playground.history, owner, self.data_dir)
+        if place == UPLOADS:
+            return upload_collection(self.uploaded(uploads), visitor, self.data_dir)
+        folder = allowed_folder(place if isinstance(place, str) else "", self.roots)
+        return folder_collection(folder, self.data_dir)
+
+    def uploaded(self, uploads: Sequence[str | Path]) -> list[Path]:
+        """The files of an upload.
+
+        Raises:
+            InvalidRequest: there are none, or too many.
+        """
+        if not uploads:
+            raise InvalidRequest("There are no pictures: choose some files first.", "images")
+        if len(uploads) > MAX_UPLOADS:
+            raise InvalidRequest(f"{len(uploads):,} pictures are too many at once: "
+                                 f"{MAX_UPLOADS:,} is the most.", "images")
+        return [Path(upload) for upload in uploads]
+
+    def index(self, collection: Collection, model_id: str, run: Run, rebuild: bool = False,
+              ) -> Generator[UpdateProgress]:
+        """Bring the index of a collection up to date; see ``easel.search.update.update_index``.
+
+        Raises:
+            Cancelled: the run was stopped; what was indexed is kept.
+        """
+        updates = update_index(collection.folder, collection.files, self.backend, model_id, rebuild)
+        with closing(updates):
+            for progress in updates:
+                yield progress
+                if run.stopped and not progress.finished:
+                    raise Cancelled(STOPPED)
+
+    def label_features(self, model_id: str, labels: Sequence[str], templates: Sequence[str],
+                       run: Run) -> tuple[Features, np.ndarray]:
+        """Facts of a CLIP, and one direction a label: (L, D) float32."""
+        clip = self.backend.embed(model_id, texts=class_texts(labels, templates),
+                                  job_id=run.next_job())
+        return clip, class_features(clip.texts, len(labels))
+
+    def current(self, collection: Collection, model_id: str, run: Run, rebuild: bool = False,
+                ) -> Generator[str | Snapshot]:
+        """A collection's index brought up to date, as far as that is needed.
+
+        While another run does that, the index is taken as it is.
+
+        Yields:
+            Sentences while it lasts, then the snapshot.
+
+        Raises:
+            InvalidRequest: the collection has no pictures.
+            SearchIndexError: see ``easel.search.update.update_index``.
+        """
+        clip = self.searcher.features(model_id)
+        state = None if collection.state is None else collection.state()
+        if rebuild or not self._is_current(collection, clip, state):
+            try:
+                for progress in self.index(collection, model_id, run, rebuild):
+                    yield progress.message()
+            except IndexInUse:
+                index = find_index(collection.folder, clip.model_id, clip.fingerprint)
+                if index is None or not len(index):
+                    raise
+            else:
+                self._note_current(collection, clip, state)
+        snapshot = self.searcher.snapshot(collection, clip)
+        if not len(snapshot):
+            raise InvalidRequest(f"{collection.title}: there are no pictures yet.", "images")
+        yield snapshot
+
+    def _is_current(self, collection: Collection, clip: Features, state: Hashable) -> bool:
+        key = (collection.folder, clip.model_id, clip.fingerprint)
+        with self._lock:
+            known = self._indexed.get(key)
+        return state is not None and known == state and find_index(*key) is not None
+
+    def _note_current(self, collection: Collection, clip: Features, state: Hashable) -> None:
+        """Remember the state of a collection from before it was listed, which cannot be newer."""
+        key = (collection.folder, clip.model_id, clip.fingerprint)
+        with self._lock:
+            self._indexed[key] = state
+            self._indexed.move_to_end(key)
+            while len(self._indexed) > MAX_REMEMBERED:
+                self._indexed.popitem(last=False)
+
+    def still_own(self, place: object, visitor: str, items: Sequence[Item]) -> list[bool]:
+        """For each picture whether the visitor still has it: the bin is no place to find things."""
+        history = self.playground.history
+        if place != HISTORY or history is None:
+            return [True] * len(items)
+        own = present_ids(history, history.owner_of(visitor), [item.key for item in items])
+        return [item.key in own for item in items]

@@ -1,0 +1,201 @@
+"""What the lab finds out: pictures over labels, texts against pictures, a collection on a plane."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from easel.search.collections import Collection
+from easel.search.files import PictureFile
+from easel.search.projection import principal_components
+from easel.search.snapshot import Item, Snapshot
+from easel.search.update import embed_files
+from easel.ui.lab.lab import Lab
+from easel.ui.parts.runs import Run
+from pipelines.classify import Classification, classify, softmax
+from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.models.features import Features
+
+MAX_CELLS = 5_000_000  # pictures times labels, each with its probability in the table
+MAX_SIDE = 12  # texts and pictures of a matrix
+MAX_MAP = 400
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Pictures that were classified.
+
+    Attributes:
+        clip: which CLIP looked.
+        names: what the pictures are called.
+        paths: their files, for thumbnails.
+        found: how they spread over the labels.
+        unreadable: name and reason of files that could not be read.
+    """
+
+    clip: Features
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    found: Classification
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Texts against pictures, as CLIP was trained.
+
+    Attributes:
+        clip: which CLIP compares.
+        texts: M of them.
+        names: of the N pictures.
+        paths: their files.
+        similarities: (M, N) cosine similarities.
+        over_texts: (M, N), softmax over the texts: each picture's column sums to 1.
+        over_pictures: (M, N), softmax over the pictures: each text's row sums to 1.
+    """
+
+    clip: Features
+    texts: tuple[str, ...]
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    similarities: np.ndarray
+    over_texts: np.ndarray
+    over_pictures: np.ndarray
+
+
+@dataclass(frozen=True)
+class PictureMap:
+    """A collection in two dimensions.
+
+    Attributes:
+        items: the pictures that are shown.
+        points: (n, 2) float32 coordinates.
+        shares: (2,) shares of the variance that the two directions keep.
+        labels: names of the colours, in their order; empty where nothing is coloured.
+        colours: (n,) indices of labels.
+        total: how many pictures the collection has.
+    """
+
+    items: tuple[Item, ...]
+    points: np.ndarray
+    shares: np.ndarray
+    labels: tuple[str, ...]
+    colours: np.ndarray
+    total: int
+
+
+def classify_files(lab: Lab, uploads: Sequence[str | Path], labels: Sequence[str],
+                   templates: Sequence[str], model_id: str, run: Run,
+                   ) -> Generator[str | Classified]:
+    """Classify uploaded files; nothing of them is kept.
+
+    Yields:
+        Sentences while it lasts, then the outcome.
+
+    Raises:
+        InvalidRequest: no file can be read, or there are none or too many.
+        Cancelled: the run was stopped.
+    """
+    paths = lab.uploaded(uploads)
+    yield "Reading the labels."
+    clip, directions = lab.label_features(model_id, labels, templates, run)
+    files = [PictureFile(path.name, path, 0, 0, pipeline="", prompt="") for path in paths]
+    names, kept, parts, faults = [], [], [], []
+    with closing(embed_files(files, lab.backend, clip)) as batches:
+        for decoded, features in batches:
+            faults += [(d.file.key, d.reason) for d in decoded if d.square is None]
+            readable = [d.file for d in decoded if d.square is not None]
+            names += [file.key for file in readable]
+            kept += [file.path for file in readable]
+            if features is not None:
+                parts.append(features.images)
+            yield f"Looking at pictures: {len(names) + len(faults):,} of {len(files):,}."
+            if run.stopped:
+                raise Cancelled
+    if not parts:
+        raise InvalidRequest(f"No picture can be read; {faults[0][0]}: {faults[0][1]}", "images")
+    found = classify(np.concatenate(parts), directions, labels, clip.logit_scale)
+    yield Classified(clip, tuple(names), tuple(kept), found, tuple(faults))
+
+
+def classify_collection(lab: Lab, collection: Collection, labels: Sequence[str],
+                        templates: Sequence[str], model_id: str, run: Run,
+                        rebuild: bool = False) -> Generator[str | Classified]:
+    """Classify every picture of a collection, whose index is brought up to date first.
+
+    Yields:
+        Sentences while it lasts, then the outcome.
+
+    Raises:
+        InvalidRequest: the collection has no pictures, or too many for so many labels.
+        Cancelled: the run was stopped; what was indexed is kept.
+        SearchIndexError: see ``update_index``.
+    """
+    snapshot = None
+    for snapshot in lab.current(collection, model_id, run, rebuild):
+        if isinstance(snapshot, str):
+            yield snapshot
+    assert isinstance(snapshot, Snapshot)
+    if len(snapshot) * len(labels) > MAX_CELLS:
+        raise InvalidRequest(f"{len(labels):,} labels are too many for {len(snapshot):,} pictures: "
+                             f"{MAX_CELLS // len(snapshot):,} is the most.", "labels")
+    clip, directions = lab.label_features(model_id, labels, templates, run)
+    items = snapshot.items(range(len(snapshot)))
+    found = classify(snapshot.features(), directions, labels, clip.logit_scale)
+    yield Classified(clip, tuple(i.prompt or i.key for i in items),
+                     tuple(Path(i.path) for i in items), found)
+
+
+def matrix_of(lab: Lab, uploads: Sequence[str | Path], texts: Sequence[str], model_id: str,
+              ) -> Matrix:
+    """Compare texts with pictures, each with each.
+
+    Raises:
+        InvalidRequest: no texts, no pictures, or too many.
+        InvalidImage: a file cannot be read.
+    """
+    said = [text.strip() for text in texts if text.strip()]
+    if not said:
+        raise InvalidRequest("There are no texts: type one a line.", "texts")
+    paths = lab.uploaded(uploads)
+    if len(said) > MAX_SIDE or len(paths) > MAX_SIDE:
+        raise InvalidRequest(f"The matrix has room for {MAX_SIDE} texts and {MAX_SIDE} "
+                             "pictures.", "texts")
+    clip = lab.searcher.features(model_id, said)
+    files = [PictureFile(path.name, path, 0, 0, pipeline="", prompt="") for path in paths]
+    with closing(embed_files(files, lab.backend, clip)) as batches:
+        looked = list(batches)
+    decoded = [picture for part, _ in looked for picture in part]
+    if bad := next((d for d in decoded if d.square is None), None):
+        raise InvalidRequest(f"{bad.file.key}: {bad.reason}", "images")
+    seen = np.concatenate([features.images for _, features in looked if features is not None])
+    similarities = clip.texts @ seen.T
+    logits = similarities * clip.logit_scale
+    return Matrix(clip, tuple(said), tuple(f.key for f in files), tuple(paths), similarities,
+                  softmax(logits, axis=0), softmax(logits, axis=1))
+
+
+def map_of(lab: Lab, snapshot: Snapshot, labels: Sequence[str], templates: Sequence[str],
+           model_id: str, run: Run) -> PictureMap:
+    """A collection on a plane, coloured by labels or, without any, by generator.
+
+    Raises:
+        InvalidRequest: there are fewer than three pictures.
+    """
+    if len(snapshot) < 3:
+        raise InvalidRequest("A map needs at least three pictures.", "images")
+    features = snapshot.features()
+    points, shares = principal_components(features)
+    picks = np.unique(np.linspace(0, len(snapshot) - 1, MAX_MAP).round().astype(int))
+    if labels:
+        _, directions = lab.label_features(model_id, labels, templates, run)
+        names, colours = tuple(labels), (features[picks] @ directions.T).argmax(1)
+    else:
+        names = tuple(name or "not known" for name in snapshot.pipeline_names)
+        colours = snapshot.pipelines[picks]
+    return PictureMap(tuple(snapshot.items(picks.tolist())), points[picks], shares, names,
+                      colours, len(snapshot))

@@ -1,0 +1,187 @@
+"""HTML of the lab's outcomes. Every text from outside is escaped here."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image
+
+from easel.search.query import Hit
+from easel.ui.lab.outcomes import Classified
+from easel.ui.words import strings
+from easel.ui.words.language import figure, say
+from pipelines.core.errors import EaselError
+from pipelines.core.images import MAX_BYTES, load_image
+
+THUMBNAIL_PX, SMALL_PX = 320, 96
+MAX_BARS = 10
+MAX_ROWS = 100
+MAX_PER_GROUP = 12
+MAX_FAULTS = 20
+
+
+def render_note(text: str, alert: bool = False) -> str:
+    """A line about how things stand; an alert for what went wrong."""
+    if alert:
+        return f'<p class="alert" role="alert">{escape(say(text))}</p>'
+    return f'<p class="lab-note" role="status">{escape(say(text))}</p>'
+
+
+def thumbnail(path: str | Path, side_px: int) -> str:
+    """A small copy of a picture as a data URI; empty where it cannot be read any more."""
+    try:
+        return _thumbnail(str(path), Path(path).stat().st_mtime_ns, side_px)
+    except (OSError, EaselError):
+        return ""
+
+
+@lru_cache(maxsize=2048)
+def _thumbnail(path: str, stamp: int, side_px: int) -> str:
+    with open(path, "rb") as file:
+        picture = Image.fromarray(load_image(file.read(MAX_BYTES + 1)))
+    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=82)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def render_image(path: str | Path, alt: str, side_px: int = THUMBNAIL_PX) -> str:
+    """A picture, or words where its file is gone."""
+    uri = thumbnail(path, side_px)
+    if not uri:
+        return f'<span class="lab-gone">{escape(strings.LAB_FILE_GONE)}</span>'
+    return f'<img src="{uri}" alt="{escape(alt)}" loading="lazy" decoding="async">'
+
+
+def percent(share: float) -> str:
+    """A share as people read it."""
+    return f"{figure(100 * share, '.1f')} %"
+
+
+def render_bars(labels: Sequence[str], shares: Sequence[float]) -> str:
+    """Labels with their probabilities as bars, in the order given."""
+    rows = "".join(
+        f'<li><span class="lab-label">{escape(label)}</span>'
+        f'<span class="lab-bar"><span style="width:{100 * share:.2f}%"></span></span>'
+        f'<span class="lab-share">{percent(share)}</span></li>'
+        for label, share in zip(labels, shares, strict=True))
+    return f'<ol class="lab-bars">{rows}</ol>'
+
+
+def render_facts(outcome: Classified, title: str, num_templates: int) -> str:
+    """The line above: which CLIP, its logit scale, templates."""
+    templates = strings.LAB_ONE_TEMPLATE if num_templates == 1 else (
+        strings.LAB_AVERAGED.format(num_templates))
+    scale = strings.LOGIT_SCALE.format(figure(outcome.clip.logit_scale, ".2f"))
+    return (f'<p class="lab-note">{escape(say(title))} · '
+            f'<span title="{escape(strings.LOGIT_SCALE_INFO)}">{escape(scale)}</span> · '
+            f"{templates}</p>")
+
+
+def render_one(outcome: Classified) -> str:
+    """One picture beside its bar chart."""
+    order = outcome.found.ranking(0)
+    shares = outcome.found.probabilities[0]
+    shown = order[:MAX_BARS]
+    bars = render_bars([outcome.found.labels[i] for i in shown], [float(shares[i]) for i in shown])
+    rest = ""
+    if len(order) > MAX_BARS:
+        left = float(sum(shares[i] for i in order[MAX_BARS:]))
+        rest = render_note(strings.LAB_OTHERS.format(figure(len(order) - MAX_BARS, ","),
+                                                     percent(left)))
+    picture = render_image(outcome.paths[0], outcome.names[0], 640)
+    return (f'<div class="lab-one"><div class="lab-picture">{picture}</div>'
+            f"<div>{bars}{rest}</div></div>")
+
+
+def render_many(outcome: Classified) -> str:
+    """Several pictures as a table of their three likeliest labels."""
+    found, rows = outcome.found, []
+    for row, name in enumerate(outcome.names[:MAX_ROWS]):
+        order, shares = found.ranking(row)[:3], found.probabilities[row]
+        bars = render_bars([found.labels[i] for i in order], [float(shares[i]) for i in order])
+        image = render_image(outcome.paths[row], name, SMALL_PX)
+        rows.append(f'<tr><td class="lab-thumb">{image}</td><th scope="row">{escape(name)}</th>'
+                    f"<td>{bars}</td></tr>")
+    more = len(outcome.names) - MAX_ROWS
+    note = render_note(strings.LAB_MORE_ROWS.format(f"{more:,}")) if more > 0 else ""
+    return (f'<table class="lab-table"><thead><tr><th></th>'
+            f"<th>{strings.LAB_PICTURE}</th><th>{strings.LAB_LIKELIEST}</th></tr></thead>"
+            f'<tbody>{"".join(rows)}</tbody></table>{note}')
+
+
+def render_sorted(outcome: Classified) -> str:
+    """Pictures under the label that fits them best, the surest first."""
+    found = outcome.found
+    best = found.probabilities.argmax(1)
+    sections = []
+    for label in np.argsort(-np.bincount(best, minlength=len(found.labels)), kind="stable"):
+        rows = np.flatnonzero(best == label)
+        if not len(rows):
+            continue
+        shares = found.probabilities[rows, label]
+        rows = rows[np.argsort(-shares, kind="stable")]
+        tiles = "".join(_tile(outcome.paths[row], outcome.names[row],
+                              percent(float(found.probabilities[row, label])))
+                        for row in rows[:MAX_PER_GROUP])
+        more = len(rows) - MAX_PER_GROUP
+        note = render_note(strings.LAB_MORE.format(f"{more:,}")) if more > 0 else ""
+        sections.append(f'<section class="lab-group"><h3>{escape(found.labels[label])} '
+                        f"<small>{len(rows):,}</small></h3>"
+                        f'<div class="lab-tiles">{tiles}</div>{note}</section>')
+    return "".join(sections)
+
+
+def render_faults(faults: Sequence[tuple[str, str]]) -> str:
+    """Files that could not be read, each with the reason."""
+    if not faults:
+        return ""
+    lines = "".join(f"<li><b>{escape(name)}</b>: {escape(say(reason))}</li>"
+                    for name, reason in faults[:MAX_FAULTS])
+    more = len(faults) - MAX_FAULTS
+    lines += f"<li>{strings.LAB_MORE.format(f'{more:,}')}</li>" if more > 0 else ""
+    title = strings.LAB_FAULTS.format(f"{len(faults):,}")
+    return f'<details class="lab-faults"><summary>{title}</summary><ul>{lines}</ul></details>'
+
+
+def render_save(path: Path) -> str:
+    """A link that saves a table; it comes with the outcome, and so is never there without it."""
+    return (f'<p class="lab-save"><a class="chip" download="{escape(path.name)}" '
+            f'href="gradio_api/file={escape(quote(str(path)))}">{escape(strings.LAB_CSV)}</a></p>')
+
+
+def render_hits(hits: Sequence[Hit]) -> str:
+    """Pictures that were found, the nearest first."""
+    if not hits:
+        return render_note(strings.LAB_NO_HITS)
+    tiles = "".join(_tile(hit.item.path, hit.item.prompt or hit.item.key, f"{hit.similarity:.3f}",
+                          rank) for rank, hit in enumerate(hits, start=1))
+    return f'<div class="lab-tiles">{tiles}</div>'
+
+
+def render_groups(groups: Iterable[Sequence[Hit]]) -> str:
+    """Groups of near-duplicates; each member with its similarity to the group's first."""
+    sections = []
+    for number, group in enumerate(groups, start=1):
+        tiles = "".join(_tile(hit.item.path, hit.item.prompt or hit.item.key,
+                              f"{hit.similarity:.3f}") for hit in group[:MAX_PER_GROUP])
+        title = strings.LAB_GROUP.format(number, len(group))
+        sections.append(f'<section class="lab-group"><h3>{escape(title)}</h3>'
+                        f'<div class="lab-tiles">{tiles}</div></section>')
+    return "".join(sections) or render_note(strings.LAB_NO_DUPLICATES)
+
+
+def _tile(path: str | Path, name: str, score: str, rank: int | None = None) -> str:
+    mark = "" if rank is None else f'<span class="rank">{rank}</span>'
+    shown = name.rsplit("/", 1)[-1] or name  # folders first would fill the line
+    return (f'<figure class="tile"><div class="frame">{render_image(path, name)}</div>'
+            f'<figcaption>{mark}<span class="score">{score}</span>'
+            f'<span class="from" title="{escape(name)}">{escape(shown)}</span>'
+            "</figcaption></figure>")

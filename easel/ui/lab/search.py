@@ -1,0 +1,211 @@
+"""Search: a text, a picture, both, or one text without another; near-duplicates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from easel.search.duplicates import near_duplicates
+from easel.search.query import Filters, Hit, allowed, parse_day, search
+from easel.search.snapshot import Snapshot
+from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
+from easel.ui.lab.render import render_faults, render_groups, render_hits, render_note
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.task import (
+    Asked,
+    Outputs,
+    Shown,
+    build_buttons,
+    build_stage,
+    connect,
+    connect_stop,
+)
+from easel.ui.parts.theme import LIVE
+from easel.ui.words import strings
+from easel.ui.words.language import figure, say
+from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.images import load_image
+
+ALIKE = 0.97
+MAX_GROUPS = 30
+MAX_RESULTS = 100
+
+
+@dataclass
+class Fields:
+    """What a person fills in."""
+
+    clip: gr.Dropdown
+    where: gr.Dropdown
+    uploads: gr.File
+    text: gr.Textbox
+    minus: gr.Textbox
+    like: gr.File
+    weight: gr.Slider
+    threshold: gr.Textbox
+    limit: gr.Slider
+    since: gr.Textbox
+    until: gr.Textbox
+    generators: gr.Dropdown
+
+    def all(self) -> set[Any]:
+        """The components, as inputs of an event."""
+        return set(vars(self).values())
+
+
+def build_where(lab: Lab, name: str) -> tuple[gr.Dropdown, gr.File]:
+    """Which pictures: a place, and the files where the place is an upload."""
+    places = lab.places()
+    where = gr.Dropdown(places, value=places[0][1], label=strings.LAB_WHERE,
+                        filterable=bool(lab.roots), allow_custom_value=bool(lab.roots),
+                        elem_id=f"lab-{name}-where",
+                        info=strings.LAB_WHERE_FOLDERS_INFO if lab.roots else None)
+    uploads = gr.File(label=strings.LAB_PICTURES, file_count="multiple", type="filepath",
+                      file_types=IMAGE_SUFFIXES, height=120, elem_classes="upload",
+                      visible=places[0][1] == UPLOADS, elem_id=f"lab-{name}-pictures")
+    where.change(lambda place: gr.update(visible=place == UPLOADS), where, uploads, **LIVE)
+    return where, uploads
+
+
+def build_search(lab: Lab, clip: gr.Dropdown) -> None:
+    """Lay the part out and connect it; ``clip`` chooses the CLIP."""
+    with gr.Column(elem_classes="lab-desk"):
+        with gr.Column(elem_classes="lab-ask"):
+            where, uploads = build_where(lab, "search")
+            text = gr.Textbox(label=strings.LAB_TEXT, placeholder=strings.LAB_TEXT_PLACEHOLDER,
+                              max_lines=2, elem_id="lab-text")
+            minus = gr.Textbox(label=strings.LAB_MINUS, max_lines=2, elem_id="lab-minus",
+                               placeholder=strings.LAB_MINUS_PLACEHOLDER)
+            like = gr.File(label=strings.LAB_LIKE, file_count="single", type="filepath",
+                           file_types=IMAGE_SUFFIXES, height=90, elem_classes="upload",
+                           elem_id="lab-like")
+            fields = Fields(clip, where, uploads, text, minus, like, *_build_filters(lab))
+            go, stop, rebuild = build_buttons(strings.LAB_DO_SEARCH, "search")
+            with gr.Row(elem_classes="lab-small"):
+                index = gr.Button(strings.LAB_DO_INDEX, size="sm", elem_id="lab-index")
+                duplicates = gr.Button(strings.LAB_DUPLICATES, size="sm", elem_id="lab-duplicates")
+        stage = build_stage(strings.LAB_EMPTY_SEARCH, "search")
+    outputs = Outputs(stage, stop, rebuild, go)
+    inputs = fields.all()
+    for listen in (go.click, text.submit, minus.submit):
+        connect(lab, listen, lambda asked: _search(lab, fields, asked), inputs, outputs)
+    connect(lab, index.click, lambda asked: _index(lab, fields, asked), inputs, outputs)
+    connect(lab, rebuild.click, lambda asked: _index(lab, fields, asked), inputs, outputs,
+            rebuild=True)
+    connect(lab, duplicates.click, lambda asked: _duplicates(lab, fields, asked), inputs, outputs)
+    connect_stop(lab, stop)
+
+
+def _build_filters(lab: Lab) -> tuple[Any, ...]:
+    """Weight, threshold, number of results, days and generators, folded away."""
+    names = [(p.title, p.name) for p in lab.playground.registry]
+    with gr.Accordion(strings.LAB_FILTERS, open=False, elem_classes="lab-fold"):
+        weight = gr.Slider(0, 2, 1, step=0.1, label=strings.LAB_LIKE_WEIGHT, buttons=[],
+                           info=strings.LAB_LIKE_WEIGHT_INFO)
+        threshold = gr.Textbox(label=strings.LAB_THRESHOLD, info=strings.LAB_THRESHOLD_INFO,
+                               max_lines=1, elem_id="lab-threshold")
+        limit = gr.Slider(1, MAX_RESULTS, 24, step=1, label=strings.LAB_LIMIT, buttons=[])
+        with gr.Row():
+            since, until = (gr.Textbox(label=label, max_lines=1, min_width=120,
+                                       placeholder=strings.LAB_DAY_PLACEHOLDER)
+                            for label in (strings.LAB_SINCE, strings.LAB_UNTIL))
+        generators = gr.Dropdown(names, value=[], label=strings.LAB_GENERATORS, multiselect=True)
+    return weight, threshold, limit, since, until, generators
+
+
+def parse_threshold(text: str) -> float | None:
+    """The least similarity that was typed; None where nothing was.
+
+    Raises:
+        InvalidRequest: it is not a number from -1 to 1.
+    """
+    if not text.strip():
+        return None
+    try:
+        value = float(text.strip().replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not -1 <= value <= 1:
+        raise InvalidRequest(strings.LAB_BAD_NUMBER, "threshold")
+    return value
+
+
+def _filters(fields: Fields, asked: Asked) -> Filters:
+    return Filters(parse_day(asked.text(fields.since)), parse_day(asked.text(fields.until), True),
+                   tuple(asked.values[fields.generators] or ()))
+
+
+def _collection(lab: Lab, fields: Fields, asked: Asked) -> Any:
+    return lab.collection(asked.values[fields.where], asked.visitor,
+                          asked.values[fields.uploads] or [])
+
+
+def _index(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Shown]:
+    model_id = lab.check_clip(asked.values[fields.clip])
+    collection = _collection(lab, fields, asked)
+    for progress in lab.index(collection, model_id, asked.run, asked.rebuild):
+        yield progress.message()
+        if progress.finished:
+            yield Shown(render_note(progress.message()) + render_faults(progress.unreadable))
+
+
+def _snapshot(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Snapshot]:
+    """The index; one's own pictures are brought up to date first, a folder when told to."""
+    model_id = lab.check_clip(asked.values[fields.clip])
+    collection = _collection(lab, fields, asked)
+    if asked.values[fields.where] in (HISTORY, UPLOADS):
+        yield from lab.current(collection, model_id, asked.run)
+    else:
+        yield lab.searcher.snapshot(collection, lab.searcher.features(model_id))
+
+
+def _search(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Shown]:
+    threshold, filters = parse_threshold(asked.text(fields.threshold)), _filters(fields, asked)
+    like = asked.values[fields.like]
+    images = [(load_image(read_upload(like)), float(asked.values[fields.weight]))] if like else []
+    clip, direction = lab.searcher.direction(
+        lab.check_clip(asked.values[fields.clip]),
+        [(asked.text(fields.text), 1.0), (asked.text(fields.minus), -1.0)], images)
+    for snapshot in _snapshot(lab, fields, asked):
+        if isinstance(snapshot, str):
+            yield snapshot
+            continue
+        hits = search(snapshot, direction, int(asked.values[fields.limit]), threshold, filters)
+        own = lab.still_own(asked.values[fields.where], asked.visitor, [h.item for h in hits])
+        hits = [hit for hit, mine in zip(hits, own, strict=True) if mine]
+        title = next(title for title, known in lab.clips if known == clip.model_id)
+        head = strings.LAB_FOUND.format(figure(len(hits), ","), figure(len(snapshot), ","),
+                                         say(title))
+        yield Shown((render_note(head) if hits else "") + render_hits(hits))
+
+
+def _duplicates(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Shown]:
+    threshold, filters = parse_threshold(asked.text(fields.threshold)), _filters(fields, asked)
+    for snapshot in _snapshot(lab, fields, asked):
+        if isinstance(snapshot, str):
+            yield snapshot
+            continue
+        groups: tuple[tuple[int, ...], ...] = ()
+        steps = near_duplicates(snapshot, ALIKE if threshold is None else threshold,
+                                allowed(snapshot, filters))
+        for progress in steps:
+            groups = progress.groups
+            yield strings.LAB_COMPARING.format(round(100 * progress.share))
+            if asked.run.stopped:
+                raise Cancelled
+        found = [group_hits(snapshot, group) for group in groups[:MAX_GROUPS]]
+        more = len(groups) - MAX_GROUPS
+        note = render_note(strings.LAB_MORE.format(f"{more:,}")) if more > 0 else ""
+        yield Shown(render_groups(found) + note)
+
+
+def group_hits(snapshot: Snapshot, group: tuple[int, ...]) -> list[Hit]:
+    """The members of a group with their similarity to its first."""
+    features = snapshot.features(np.array(group))
+    return [Hit(item, float(similarity)) for item, similarity in
+            zip(snapshot.items(group), features @ features[0], strict=True)]

@@ -1,0 +1,38 @@
+"""Lab: what else CLIP can do than put pictures in order, each part in a tab of its own.
+
+A walk is among them: it shows what lies between two embeddings of CLIP.
+"""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from easel.ui.lab.classify import build_classify
+from easel.ui.lab.explain import build_map, build_matrix
+from easel.ui.lab.lab import Lab
+from easel.ui.lab.search import build_search
+from easel.ui.lab.walk_tab import build_walk
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.playground import Playground
+from easel.ui.words import strings
+from pipelines.rerank import RANKER
+
+
+def build_lab(lab: Lab, playground: Playground, store: PictureStore, page: gr.Blocks,
+              tab: gr.Tab) -> None:
+    """Lay the tab out and connect it; ``tab`` is the one that is built in, of that page."""
+    with gr.Column(elem_id="lab"):
+        clip = gr.Dropdown(lab.clips, value=RANKER, label=strings.LAB_CLIP, filterable=False,
+                           info=strings.LAB_CLIP_INFO, elem_id="lab-clip")
+        with gr.Tabs(elem_classes="lab-parts"):
+            with gr.Tab(strings.LAB_CLASSIFY):
+                build_classify(lab, clip)
+            with gr.Tab(strings.LAB_SEARCH):
+                build_search(lab, clip)
+            with gr.Tab(strings.LAB_MATRIX):
+                build_matrix(lab, clip)
+            with gr.Tab(strings.LAB_MAP):
+                build_map(lab, clip)
+            if "unclip" in playground.registry.names():
+                with gr.Tab(strings.WALK, id="walk") as walk:
+                    build_walk(playground, store, page, (tab, walk))

@@ -1,0 +1,167 @@
+"""A walk on the page: its ends as people give them, its progress, its files, and their HTML."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image
+
+from easel.ui.parts.controls import read_upload
+from easel.ui.parts.panel import data_uri, seconds
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.words import strings
+from easel.ui.words.language import say
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.events import Preview, Progress
+from pipelines.unclip.walk import Walk
+from pipelines.unclip.walk_files import strip, write_walk
+
+BAR_AT_REST = '<div class="bar rest"></div>'
+PREVIEW_PX = 128  # height of the frames that are done while others are drawn
+
+
+def end_of_walk(prompt: Any, picture: str | None, name: str) -> str | bytes:
+    """An end of a walk: the picture where there is one, the prompt otherwise.
+
+    Args:
+        prompt: what was typed.
+        picture: path of an uploaded file.
+        name: "start" or "end".
+
+    Raises:
+        InvalidRequest: the prompt is no text.
+        InvalidImage: the file is no longer there.
+    """
+    if picture is not None:
+        return read_upload(picture)
+    if not isinstance(prompt, str):
+        raise InvalidRequest(f"The {name} of the walk is neither a prompt nor a picture.", name)
+    return prompt
+
+
+def keep_walk(store: PictureStore, plan: Walk, frames: np.ndarray) -> list[Path]:
+    """Write the files of a walk where a browser can fetch them; see ``write_walk``.
+
+    Raises:
+        EaselError: a file cannot be written.
+    """
+    return [store.serve(path) for path in write_walk(store.new_folder(), plan, frames)]
+
+
+@dataclass
+class WalkView:
+    """What the page knows of a walk.
+
+    Attributes:
+        plan: from where to where.
+        progress: how far it is, in frames.
+        preview: frames so far, (N, H, W, 3) uint8 RGB.
+        files: as ``write_walk`` gives them, once it is over.
+        stopped: whether it was stopped before that.
+    """
+
+    plan: Walk
+    progress: Progress = field(default_factory=Progress)
+    preview: np.ndarray | None = None
+    files: list[Path] = field(default_factory=list)
+    stopped: bool = False
+    started_s: float = field(default_factory=time.monotonic)
+
+    def take(self, event: Progress | Preview) -> None:
+        """Take in what the walk reports."""
+        if isinstance(event, Preview):
+            self.preview = event.images
+        else:
+            self.progress = event
+
+    def describe(self) -> str:
+        """What is to be seen, in words."""
+        start, end = (strings.WALK_A_PICTURE if isinstance(end, bytes) else f"“{end.strip()}”"
+                      for end in (self.plan.start, self.plan.end))
+        return strings.WALK_OF.format(start, end)
+
+    def status(self) -> str:
+        """The line above the frames."""
+        elapsed_s = time.monotonic() - self.started_s
+        if self.files:
+            return " · ".join([strings.WALK_DONE.format(self.plan.frames, seconds(elapsed_s)),
+                               strings.SEED_OF.format(self.plan.seed)])
+        if self.stopped:
+            done = 0 if self.preview is None else len(self.preview)
+            return strings.WALK_STOPPED.format(done, self.plan.frames)
+        done, total = self.progress.step, self.progress.total
+        if not total:
+            return say(self.progress.message) or strings.STARTING
+        parts = [strings.WALK_FRAME.format(done, total), seconds(self.progress.elapsed_s)]
+        if 0 < done < total:
+            left_s = self.progress.elapsed_s / done * (total - done)
+            parts.append(strings.TIME_LEFT.format(seconds(left_s)))
+        return " · ".join(parts)
+
+
+def render_walk(view: WalkView) -> str:
+    """The stage of a walk: where it is, then its strip and its video."""
+    alt = escape(view.describe())
+    over = bool(view.files) or view.stopped
+    parts = [f'<p class="hint" role="status" aria-live="{"polite" if over else "off"}">'
+             f"{escape(view.status())}</p>"]
+    parts.append(BAR_AT_REST if over else _bar(view.progress, alt))
+    if view.files:
+        return "".join([*parts, _finished(view, alt)])
+    if view.preview is None:
+        return "".join([*parts, _strip("", view.plan.frames)])
+    alt = escape(strings.IN_THE_MAKING.format(view.describe()))
+    share = 100 * len(view.preview) / view.plan.frames
+    image = f'<img src="{data_uri(_small(view.preview))}" alt="{alt}" style="width:{share:.2f}%">'
+    return "".join([*parts, _strip(image, view.plan.frames)])
+
+
+def render_empty(frames: int) -> str:
+    """The stage before the first walk: a place as large as the strip will be."""
+    return f'<p class="hint">{escape(strings.WALK_EMPTY)}</p>' + BAR_AT_REST + _strip("", frames)
+
+
+def render_alert(sentence: str) -> str:
+    """What went wrong."""
+    return f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
+
+
+def _bar(progress: Progress, name: str) -> str:
+    if not progress.total:
+        return '<div class="bar moving"><span></span></div>'
+    share = 100 * progress.step / progress.total
+    return (f'<div class="bar" role="progressbar" aria-label="{name}" aria-valuemin="0" '
+            f'aria-valuemax="{progress.total}" aria-valuenow="{progress.step}">'
+            f'<span style="width:{share:.1f}%"></span></div>')
+
+
+def _finished(view: WalkView, alt: str) -> str:
+    picture, video = (f"gradio_api/file={escape(quote(str(path)))}" for path in view.files[:2])
+    saved = "".join(f'<a class="chip" download="{escape(path.name)}" href="{url}">'
+                    f"{escape(label)}</a>" for path, url, label in (
+                        (view.files[1], video, strings.WALK_SAVE_VIDEO),
+                        (view.files[0], picture, strings.WALK_SAVE_STRIP)))
+    named = escape(strings.WALK_VIDEO_OF.format(view.describe()))
+    return (_strip(f'<img src="{picture}" alt="{alt}">', view.plan.frames)
+            + f'<video class="walk-film" src="{video}" aria-label="{named}" controls autoplay '
+              "loop muted playsinline></video>"
+            + f'<p class="walk-save">{saved}</p>')
+
+
+def _strip(image: str, frames: int) -> str:
+    """A place for all frames with those that are there; focusable, so that keys can scroll it."""
+    return (f'<div class="walk-strip" tabindex="0" role="group" aria-label="'
+            f'{escape(strings.WALK_STRIP)}"><div style="--frames:{frames}">{image}</div></div>')
+
+
+def _small(frames: np.ndarray) -> np.ndarray:
+    """The strip of frames, (h, w, 3), no higher than ``PREVIEW_PX``."""
+    picture = Image.fromarray(strip(frames))
+    height_px = min(PREVIEW_PX, picture.height)
+    return np.asarray(picture.resize((picture.width * height_px // picture.height, height_px)))

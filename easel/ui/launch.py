@@ -1,0 +1,128 @@
+"""Puts the application together and serves it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+from starlette.middleware import Middleware
+
+from easel.compare.votes import VoteBook
+from easel.history.build import open_history
+from easel.history.store import History
+from easel.serving.backend import LocalBackend
+from easel.serving.build import build_backend
+from easel.serving.logs import configure_logging
+from easel.ui.health_routes import health_routes
+from easel.ui.history.routes import history_routes
+from easel.ui.page import build_page
+from easel.ui.parts.theme import FAVICON, SCRIPT, STYLE, build_theme
+from easel.ui.parts.videos import video_routes
+from easel.ui.parts.visitors import VisitorCookie
+from easel.ui.playground import load_playground
+from easel.ui.words.page_words import page_i18n
+from pipelines.core.errors import EaselError
+from pipelines.core.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+MAX_THREADS = 80  # a waiting visitor's stream rests in one of them
+# How often Gradio looks into its queue. At its own 1 ms an idle server keeps a laptop's core awake.
+QUEUE_POLL_S = 0.02
+
+
+def launch_options(settings: Settings, history: History | None = None,
+                   backend: LocalBackend | None = None) -> dict[str, Any]:
+    """Keywords of ``Blocks.launch``: what is shown, and what never leaves the machine."""
+    routes = video_routes(Path(get_upload_folder()))
+    if history is not None:
+        routes = [*routes, *history_routes(history)]
+    if backend is not None:
+        routes = [*routes, *health_routes(backend, settings.metrics)]
+    return {
+        "app_kwargs": {"middleware": [Middleware(VisitorCookie)], "routes": routes},
+        "server_name": settings.host, "server_port": settings.port,
+        "root_path": settings.root_path or None, "share": False, "inbrowser": False,
+        "theme": build_theme(), "favicon_path": FAVICON,
+        # Not by css_paths: Gradio writes every rule twice and media queries in one way only.
+        "head": (f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+                 f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"),
+        "footer_links": ["api"], "run_history": False, "ssr_mode": False, "pwa": False,
+        "mcp_server": False, "show_error": False, "enable_monitoring": False,
+        "max_file_size": int(settings.max_upload), "max_threads": MAX_THREADS,
+        # Not asked for the page itself within 3 s, which a busy machine misses and is then refused
+        # for; the request of the start-up events, which waits, has shown that the address answers.
+        "_frontend": False,
+    }
+
+
+def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
+          backend: LocalBackend | None = None) -> str:
+    """Serve a page from a thread of its own.
+
+    Args:
+        page: made by ``easel.ui.page.build_page``.
+        settings: where, and how much may be uploaded.
+        history: whose pictures are served; the page's own, None where it has none.
+        backend: of which /healthz and /metrics tell; None for neither.
+
+    Returns:
+        The page's address.
+
+    Raises:
+        EaselError: the port is taken, or the host is not this machine's.
+    """
+    # Gradio's own queue lets everything through: waiting is the backend's.
+    page.queue(default_concurrency_limit=None, api_open=False)
+    page._queue.sleep_when_free = QUEUE_POLL_S
+    try:
+        _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, i18n=page_i18n(page),
+                                    **launch_options(settings, history, backend))
+    except OSError:
+        raise EaselError(f"Easel cannot listen on {settings.host}, port {settings.port}: choose "
+                         "others with EASEL_HOST and EASEL_PORT.") from None
+    return address
+
+
+def _sweep(history: History, backend: LocalBackend) -> None:
+    try:
+        history.sweep()
+    except EaselError as error:
+        logger.warning("The history was not swept: %s", error)
+    if backend.paused is not None:
+        backend.paused.sweep()
+
+
+def _take_over_votes(votes: VoteBook, settings: Settings) -> None:
+    try:
+        moved = votes.take_over(settings.data_dir.resolve())
+    except EaselError as error:
+        logger.warning("%s", error)
+    else:
+        if moved:
+            logger.info("%d votes of an older Easel came into the history's database.", moved)
+
+
+def main() -> None:
+    """Serve the page as the ``EASEL_*`` settings say, until the process is ended."""
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    # Uploads and finished pictures; read when components are made.
+    os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
+    history = open_history(settings)
+    backend = build_backend(settings, history=history)
+    playground = load_playground(backend.registry, backend, history, settings)
+    _take_over_votes(playground.votes, settings)
+    page = build_page(playground)
+    address = serve(page, settings, history, backend)
+    threading.Thread(target=_sweep, args=(history, backend), name="sweep", daemon=True).start()
+    print(f"Easel is at {address}", flush=True)
+    try:
+        page.block_thread()
+    finally:
+        backend.close()
+        history.close()

@@ -1,0 +1,92 @@
+"""Who may download, load, unload and pin models: they are everybody's, and the device too."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import threading
+import time
+from typing import Literal
+
+import gradio as gr
+
+from easel.ui.parts.visitors import visitor_of
+from pipelines.core.errors import InvalidRequest
+
+Who = Literal["local", "everyone", "nobody"]
+MAX_WRONG = 10
+WRONG_WINDOW_S = 60.0
+# What a proxy adds: behind one, everybody seems to sit at this machine.
+PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
+
+class ModelKeepers:
+    """Tells who may change which models are here and where.
+
+    Args:
+        who: "local" is whoever's browser runs on this machine.
+        password: who knows it may as well, from anywhere; empty for nobody.
+    """
+
+    def __init__(self, who: Who = "local", password: str = "") -> None:
+        self.who, self._password = who, password.encode()
+        self._lock = threading.Lock()
+        self._wrong: list[float] = []
+        self._entered: set[str] = set()
+
+    @property
+    def has_password(self) -> bool:
+        """Whether there is a password to enter."""
+        return bool(self._password)
+
+    def may(self, request: gr.Request) -> bool:
+        """Whether whoever sent a request may change something."""
+        if self.who == "everyone" or (self.who == "local" and is_local(request)):
+            return True
+        visitor = visitor_of(request)
+        with self._lock:
+            return bool(visitor) and visitor in self._entered
+
+    def check(self, request: gr.Request) -> None:
+        """Refuse whoever may not.
+
+        Raises:
+            InvalidRequest: one sentence on what would help.
+        """
+        if not self.may(request):
+            raise InvalidRequest("Only who knows the models' password may change models here: "
+                                 "enter it above." if self.has_password else
+                                 "Models may only be changed at the machine that Easel runs on "
+                                 "(EASEL_MODELS_BY).", "model")
+
+    def enter(self, request: gr.Request, password: str) -> None:
+        """Let a visitor in until Easel ends.
+
+        Raises:
+            InvalidRequest: the password is wrong, too many wrong ones came in a minute, or the
+                visitor cannot be known again.
+        """
+        visitor, now = visitor_of(request), time.monotonic()
+        if not visitor:
+            raise InvalidRequest("Your browser sent no cookie, so Easel cannot know you again.")
+        with self._lock:
+            self._wrong = [at for at in self._wrong if now - at < WRONG_WINDOW_S]
+            if len(self._wrong) >= MAX_WRONG:
+                raise InvalidRequest("There were too many wrong passwords: try again in a minute.")
+            right = hmac.compare_digest(password.encode(errors="replace"), self._password)
+            if not (self._password and right):
+                self._wrong.append(now)
+                raise InvalidRequest("That is not the models' password.")
+            self._entered.add(visitor)
+
+
+def is_local(request: gr.Request) -> bool:
+    """Whether a request comes from this machine, and through no proxy that says so."""
+    headers = {str(name).lower() for name in dict(request.headers)}
+    if headers.intersection(PROXY_HEADERS):
+        return False
+    client = getattr(request, "client", None)
+    try:
+        return ipaddress.ip_address(str(getattr(client, "host", ""))).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,124 @@
+"""The Models tab as HTML: a memory bar and a table that becomes cards on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from easel.ui.parts.panel import seconds
+from easel.ui.words import strings
+from easel.ui.words.language import say, written
+from pipelines.models.cache.memory import megabytes
+from pipelines.models.checkpoints.licences import UNSTATED, licence_words
+from pipelines.models.inventory import ModelRow, ModelShelf
+
+UNSTATED_WORDS = licence_words(UNSTATED)
+
+
+def render_models(shelf: ModelShelf, alert: str = "", may_act: bool = True) -> str:
+    """The whole tab.
+
+    Args:
+        shelf: the models.
+        alert: why the last press of a button had no effect.
+        may_act: whether whoever looks has buttons.
+    """
+    memory, rows = shelf.memory(), shelf.rows()
+    bars = _bar(strings.MODELS_DEVICE, memory.used_bytes, memory.budget_bytes)
+    if memory.host_budget_bytes != 0:
+        bars += _bar(strings.MODELS_HOST, memory.host_used_bytes, memory.host_budget_bytes)
+    alerts = "".join(f'<p class="alert" role="alert">{escape(text)}</p>'
+                     for text in map(say, [*([alert] if alert else []), *shelf.catalogue.faults]))
+    groups = "".join(_group(kind, [row for row in rows if row.kind == kind], may_act)
+                     for kind in ("embedded", "public", "own"))
+    heads = "".join(f'<th scope="col">{name}</th>' for name in strings.MODELS_HEADS)
+    note = "" if may_act else f'<p class="hint">{escape(strings.MODELS_LOOK)}</p>'
+    return (f'<div class="memory">{bars}</div>{alerts}{note}'
+            f'<table class="models"><thead><tr>{heads}'
+            f'</tr></thead>{groups}</table>')
+
+
+def _bar(label: str, used_bytes: int, budget_bytes: int | None) -> str:
+    total = strings.MODELS_OF.format(_size(used_bytes), _size(budget_bytes)) \
+        if budget_bytes is not None else _size(used_bytes)
+    share = min(1.0, used_bytes / budget_bytes) if budget_bytes else 0.0
+    return (f'<div class="gauge" role="meter" aria-label="{label}" aria-valuemin="0" '
+            f'aria-valuemax="100" aria-valuenow="{share * 100:.0f}" aria-valuetext="{total}">'
+            f'<p><b>{label}</b> {total}</p>'
+            f'<div class="bar"><span style="width:{share * 100:.1f}%"></span></div></div>')
+
+
+def _group(kind: str, rows: Sequence[ModelRow], may_act: bool) -> str:
+    if not rows:
+        return ""
+    columns = len(strings.MODELS_HEADS)
+    return (f'<tbody><tr class="kind"><th scope="rowgroup" colspan="{columns}">'
+            f'{strings.MODELS_KINDS[kind]}</th></tr>'
+            f'{"".join(_row(row, may_act) for row in rows)}</tbody>')
+
+
+def _row(row: ModelRow, may_act: bool) -> str:
+    _, size, state, load, counts, _ = strings.MODELS_HEADS
+    error = f'<p class="alert" role="alert">{escape(say(row.error))}</p>' if row.error else ""
+    licence = escape(strings.MODELS_UNLICENSED if row.licence == UNSTATED_WORDS else row.licence)
+    origin = f'<span class="origin">{escape(row.repository or say(row.source))}</span>'
+    return (
+        f'<tr data-row="{escape(row.id)}"><th scope="row"><span class="title">'
+        f'{escape(say(row.title))}</span><span class="facts">{licence} · {origin}</span>'
+        f'{error}</th><td data-label="{size}">{_sizes(row)}</td>'
+        f'<td data-label="{state}" class="state">{_state(row)}</td>'
+        f'<td data-label="{load}">{_load(row)}</td>'
+        f'<td data-label="{counts}" class="figures">{row.hits} · {row.misses} · {row.evictions}'
+        f'</td><td class="acts">{_buttons(row) if may_act else ""}</td></tr>')
+
+
+def _size(size_bytes: int) -> str:
+    return written(megabytes(size_bytes))
+
+
+def _sizes(row: ModelRow) -> str:
+    if row.disk_bytes and row.state not in ("not downloaded", "downloading", "checking"):
+        size = _size(row.disk_bytes)
+    elif row.download_bytes:
+        size = strings.MODELS_ABOUT.format(_size(row.download_bytes))
+    else:
+        size = strings.MODELS_UNKNOWN
+    needs = f'<span class="facts">{strings.MODELS_NEEDS.format(_size(row.vram_bytes))}</span>' \
+        if row.vram_bytes else ""
+    return size + needs
+
+
+def _state(row: ModelRow) -> str:
+    words = say(row.state)
+    if row.progress is not None and row.state == "downloading":
+        words += f", {row.progress:.0%}"
+    facts = "".join(f'<span class="facts">{fact}</span>' for fact, holds in (
+        (strings.MODELS_PINNED, row.pinned), (strings.MODELS_OFFLOADED, row.offloaded)) if holds)
+    bar = (f'<div class="bar"><span style="width:{row.progress * 100:.0f}%"></span></div>'
+           if row.progress is not None else
+           '<div class="bar moving"><span></span></div>' if row.state == "loading" else "")
+    return f'{words}{facts}{bar}'
+
+
+def _load(row: ModelRow) -> str:
+    return seconds(row.last_load_s) if row.last_load_s is not None else strings.MODELS_NEVER
+
+
+def _buttons(row: ModelRow) -> str:
+    acts: list[str] = []
+    if row.state in ("downloading", "checking", "loading"):
+        acts.append("cancel")
+    elif row.state == "not downloaded":
+        acts.append("download")
+    elif row.state == "on disk":
+        acts.append("load")
+    elif row.state == "in host memory":
+        acts += ["load", "unload"]
+    elif row.state == "on the device":
+        acts.append("unload")
+    if row.state in ("on disk", "in host memory", "on the device", "in use"):
+        acts.append("unpin" if row.pinned else "pin")
+    return "".join(
+        f'<button type="button" data-act="{act}" data-model="{escape(row.id)}" '
+        f'aria-label="{strings.MODELS_ACTS[act]}: {escape(say(row.title))}">'
+        f'{strings.MODELS_ACTS[act]}</button>' for act in acts)

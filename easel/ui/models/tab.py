@@ -1,0 +1,96 @@
+"""Models: what there is, where it is, and buttons to download, load, unload and pin."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gradio as gr
+
+from easel.ui.generate.run import one_sentence
+from easel.ui.models.keepers import ModelKeepers
+from easel.ui.models.render import render_models
+from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.words import strings
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.models.inventory import ModelShelf
+
+logger = logging.getLogger(__name__)
+TICK_S = 1.0
+
+
+def build_models(shelf: ModelShelf, tab: gr.Tab, keepers: ModelKeepers) -> None:
+    """Lay the tab out and connect it; ``tab`` is the one under construction."""
+    password = _build_password(keepers) if keepers.has_password else None
+    table = gr.HTML("", elem_id="models", **PLAIN)
+    # Buttons are HTML; what was pressed comes through a field, as "ACT ID" and a stamp.
+    pressed = gr.Textbox(elem_id="model-act", elem_classes="offstage", label=strings.TAB_MODELS)
+    timer = gr.Timer(TICK_S, active=False)
+
+    def show(request: gr.Request, alert: str = "") -> tuple[Any, Any]:
+        return (render_models(shelf, alert, keepers.may(request)),
+                gr.Timer(active=shelf.moving()))
+
+    def act(request: gr.Request, words: str) -> tuple[Any, Any]:
+        alert = ""
+        try:
+            keepers.check(request)
+            perform(shelf, words)
+        except EaselError as error:
+            alert = str(error)
+        except Exception:
+            logger.exception("the Models tab failed")
+            alert = strings.UNEXPECTED
+        return show(request, alert)
+
+    if password is not None:
+        password.success(show, None, [table, timer], **LIVE)
+    tab.select(show, None, [table, timer], **LIVE)
+    timer.tick(show, None, [table, timer], **LIVE)
+    pressed.change(act, pressed, [table, timer], **LIVE)
+
+
+def _build_password(keepers: ModelKeepers) -> Any:
+    """A field for the password; returns the event of its being entered."""
+    with gr.Row(equal_height=True, elem_id="models-password"):
+        field = gr.Textbox(label=strings.MODELS_PASSWORD, type="password", max_lines=1,
+                           elem_id="models-password-field", min_width=160)
+        enter = gr.Button(strings.MODELS_ENTER, size="sm", min_width=90, elem_id="models-enter",
+                          scale=0)
+
+    @one_sentence
+    def entered(request: gr.Request, text: str) -> str:
+        keepers.enter(request, text or "")
+        return ""
+
+    return gr.on([enter.click, field.submit], entered, field, field, **LIVE)
+
+
+def perform(shelf: ModelShelf, words: str) -> None:
+    """Do what a button says.
+
+    Args:
+        shelf: the models.
+        words: act, id and a stamp that is ignored, with spaces between them.
+
+    Raises:
+        EaselError: it cannot be done, in a sentence.
+    """
+    act, _, rest = words.partition(" ")
+    model_id = rest.partition(" ")[0]
+    shelf.catalogue.get(model_id)
+    if act == "pin":
+        shelf.pin(model_id, True)
+        shelf.load(model_id)
+    elif act == "unpin":
+        shelf.pin(model_id, False)
+    elif act == "download":
+        shelf.download(model_id)
+    elif act == "cancel":
+        shelf.cancel(model_id)
+    elif act == "load":
+        shelf.load(model_id)
+    elif act == "unload":
+        shelf.unload(model_id)
+    else:
+        raise InvalidRequest(f"There is nothing called {act[:20]!r} to do with a model.")

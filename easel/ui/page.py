@@ -1,0 +1,82 @@
+"""The page: its head and foot, and the tabs between them."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from easel.ui.compare.api import add_compare_endpoints
+from easel.ui.compare.bundle_api import add_bundle_endpoints
+from easel.ui.compare.sweep_api import add_sweep_endpoint
+from easel.ui.compare.tab import build_compare
+from easel.ui.generate.api import add_endpoints
+from easel.ui.generate.paused_api import add_paused_endpoints
+from easel.ui.generate.tab import build_generate
+from easel.ui.history.api import add_history_endpoints
+from easel.ui.history.tab import build_history
+from easel.ui.lab.api import add_lab_endpoints
+from easel.ui.lab.lab import Lab
+from easel.ui.lab.tab import build_lab
+from easel.ui.lab.walk_api import add_walk_endpoint
+from easel.ui.models.api import add_models_endpoint
+from easel.ui.models.tab import build_models
+from easel.ui.parts.late import connect_waiting
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.settling import show_settled
+from easel.ui.parts.theme import PLAIN
+from easel.ui.playground import Playground
+from easel.ui.rerank.api import add_rerank_endpoint
+from easel.ui.rerank.tab import build_rerank
+from easel.ui.words import strings
+from easel.ui.words.page_words import worded_html
+
+# Files are kept for a day after they were made, and looked through every hour.
+DELETE_CACHE_S = (3600, 86400)
+
+
+def build_page(playground: Playground) -> gr.Blocks:
+    """The whole page with its event handlers and API endpoints, ready to launch."""
+    with gr.Blocks(title=strings.TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S,
+                   fill_width=True) as page:
+        worded_html(lambda: f"<h1>{strings.TITLE}</h1><p>{strings.TAGLINE}</p>",
+                    elem_id="masthead")
+        stage = gr.HTML("", elem_id="stage", render=False, **PLAIN)
+        store = PictureStore(stage)
+        add_endpoints(playground, store)  # first, so that they get the names
+        add_compare_endpoints(playground, store)
+        add_bundle_endpoints(playground, store)
+        add_sweep_endpoint(playground, store)
+        add_rerank_endpoint(playground)
+        lab = Lab(playground)
+        add_lab_endpoints(lab)
+        add_walk_endpoint(playground, store)
+        add_paused_endpoints(playground, store)
+        if playground.history is not None:
+            add_history_endpoints(playground.history)
+        if playground.models is not None:
+            add_models_endpoint(playground.models)
+        with gr.Tabs(elem_id="tabs"):
+            _add_tabs(playground, page, store, stage, lab)
+        show_settled(page)
+        worded_html(lambda: f'<span>{strings.FOOTER}</span><button data-api>API</button>',
+                    elem_id="colophon")
+        page.unload(playground.live.on_unload)
+    return page
+
+
+def _add_tabs(playground: Playground, page: gr.Blocks, store: PictureStore, stage: gr.HTML,
+              lab: Lab) -> None:
+    with gr.Tab(strings.TAB_GENERATE, id="generate") as tab:
+        inputs = build_generate(playground, page, store, stage)
+        connect_waiting(playground.registry, inputs.controls, page, tab)
+    with gr.Tab(strings.TAB_COMPARE, id="compare") as tab:
+        build_compare(playground, store, page, tab)
+    with gr.Tab(strings.TAB_RERANK, id="rerank"):
+        rerank = build_rerank(playground, store)
+    with gr.Tab(strings.TAB_LAB, id="lab") as tab:
+        build_lab(lab, playground, store, page, tab)
+    if playground.history is not None:
+        with gr.Tab(strings.TAB_HISTORY, id="history") as tab:
+            build_history(playground, playground.history, inputs, tab, rerank)
+    if playground.models is not None:
+        with gr.Tab(strings.TAB_MODELS, id="models") as tab:
+            build_models(playground.models, tab, playground.keepers)

@@ -1,0 +1,222 @@
+"""Runs that outlive the page that started them, so that a reload finds them again.
+
+Gradio closes a handler's generator when its browser goes away, and a run that is driven by the
+generator would end with it. A live run is driven by a thread of its own, which keeps what the page
+shows of it; handlers only read that. Who leaves has ``GRACE_S`` seconds to come back, as the same
+visitor; after that the run is stopped, and what is finished by then is in the history.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import gradio as gr
+
+from easel.ui.parts.runs import Run, SessionRuns
+from easel.ui.words import strings
+from pipelines.core.errors import EaselError
+
+logger = logging.getLogger(__name__)
+GRACE_S = 30.0
+ARRIVAL_S = 10.0  # a reloaded page may ask before its predecessor is known to be gone
+POLL_S = 0.1
+MAX_FINISHED = 200
+Updates = tuple[Any, ...]
+# The name of a browser's window: it outlives a reload, and no other window has it.
+WINDOW_JS = """() => {
+  const name = sessionStorage.getItem("easel-window")
+    ?? `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+  sessionStorage.setItem("easel-window", name);
+  return [name];
+}"""
+
+
+class LiveRun:
+    """A run, and what the page shows of it now.
+
+    Args:
+        run: whose it is, and what Stop acts on.
+        subject: what the run is about, for whoever finds it again.
+    """
+
+    def __init__(self, run: Run, subject: Any = None) -> None:
+        self.run, self.subject = run, subject
+        self.session: str = run.session  # empty while no page shows it
+        self.window = ""
+        self.finished = False
+        self.error: EaselError | None = None
+        self.timer: threading.Timer | None = None
+        self._shown: Updates = ()
+        self._version = 0
+        self._changed = threading.Condition(threading.Lock())
+
+    def follow(self, session: str) -> Generator[Updates]:
+        """What to update on a page that shows nothing of the run yet, until the run is over.
+
+        Args:
+            session: the page's; the generator ends where another page takes the run over.
+
+        Yields:
+            Updates of the same components each time; those that have not changed are skipped.
+
+        Raises:
+            EaselError: what ended the run.
+        """
+        sent, version = (), 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda seen=version: self._version != seen)
+                shown, version = self._shown, self._version
+                finished, mine = self.finished, self.session == session
+            if not mine:
+                return
+            if shown != sent:
+                yield tuple(gr.skip() if sent and new == old else new
+                            for new, old in zip(shown, sent or shown, strict=True))
+                sent = shown
+            if finished:
+                if self.error is not None:
+                    raise self.error
+                return
+
+    def post(self, updates: Updates) -> None:
+        """Take in what has changed; what is skipped stays as it was."""
+        with self._changed:
+            old = self._shown or updates
+            skip = gr.skip()
+            self._shown = tuple(before if new == skip else new
+                                for new, before in zip(updates, old, strict=True))
+            self._tell()
+
+    def finish(self, error: EaselError | None = None) -> None:
+        """The run is over."""
+        with self._changed:
+            self.finished, self.error = True, error
+            self._tell()
+
+    def belong_to(self, session: str) -> None:
+        """Give the run to another page, or to none."""
+        with self._changed:
+            self.session = session
+            self._tell()
+
+    def _tell(self) -> None:
+        self._version += 1
+        self._changed.notify_all()
+
+
+class LiveRuns:
+    """The live runs of all visitors, and those that ended while their page was open.
+
+    Args:
+        runs: where Stop finds them.
+        grace_s: how long a run goes on, or is remembered, without a page that shows it.
+    """
+
+    def __init__(self, runs: SessionRuns, grace_s: float = GRACE_S) -> None:
+        self._runs, self.grace_s = runs, grace_s
+        self._lock = threading.Lock()
+        self._live: list[LiveRun] = []
+        self._windows: dict[str, str] = {}  # of sessions whose page is open
+
+    def start(self, run: Run, work: Callable[[], Iterator[Updates]], subject: Any = None,
+              ) -> LiveRun:
+        """Drive a run on a thread of its own.
+
+        Args:
+            run: as ``SessionRuns.start`` made it; it is ended when the work is.
+            work: makes the iterator of what the page shows.
+            subject: what the run is about.
+        """
+        live = LiveRun(run, subject)
+        with self._lock:
+            live.window = self._windows.get(run.session, "")
+            self._live = [old for old in self._live if not (
+                old.finished and old.session == run.session and old.run.place == run.place)]
+            finished = [old for old in self._live if old.finished]
+            for old in finished[:max(0, len(finished) - MAX_FINISHED)]:
+                self._live.remove(old)
+            self._live.append(live)
+        context = contextvars.copy_context()  # the language of who asks, for one
+        threading.Thread(target=context.run, args=(self._drive, live, work),
+                         name=f"{run.place} run", daemon=True).start()
+        return live
+
+    def _drive(self, live: LiveRun, work: Callable[[], Iterator[Updates]]) -> None:
+        error: EaselError | None = None
+        try:
+            for updates in work():
+                live.post(updates)
+        except EaselError as fault:
+            error = fault
+        except Exception:
+            logger.exception("the page failed while it showed a run")
+            error = EaselError(strings.UNEXPECTED)
+        finally:
+            live.finish(error)  # before the end: whoever takes it over meanwhile looks for that
+            self._runs.end(live.run)
+
+    def on_unload(self, request: gr.Request) -> None:
+        """For a page that was closed: what it may find again waits for it, the rest is stopped."""
+        session = request.session_hash or ""
+        self.leave(session)
+        self._runs.stop(session)
+        self._runs.forget(session)
+
+    def leave(self, session: str) -> None:
+        """A page was closed or reloaded: its runs wait for their visitor to come back."""
+        with self._lock:
+            self._windows.pop(session, None)
+            for live in [live for live in self._live if live.session == session]:
+                self._runs.end(live.run)  # out of reach of what stops a closed page's other runs
+                live.belong_to("")
+                live.timer = threading.Timer(self.grace_s, self._give_up, (live,))
+                live.timer.daemon = True
+                live.timer.start()
+
+    def _give_up(self, live: LiveRun) -> None:
+        with self._lock:
+            if live.session or live not in self._live:
+                return
+            self._live.remove(live)
+        self._runs.halt(live.run)
+
+    def adopt(self, session: str, visitor: str, place: str, window: str = "") -> LiveRun | None:
+        """The visitor's last run of a place that no page shows; from now on ``session`` shows it.
+
+        Args:
+            session: of the page that looks for it.
+            visitor: whose run it must be; nobody's where empty.
+            place: the tab of the page.
+            window: what the browser's window remembers of itself over a reload. A page of the same
+                window that shows such a run is about to be gone, which is waited for.
+        """
+        end_s, window = time.monotonic() + ARRIVAL_S, str(window or "")[:64]
+        while visitor:
+            with self._lock:
+                self._windows[session] = window
+                mine = [live for live in self._live if live.session != session and live.run.place
+                        == place and live.run.visitor == visitor]
+                for live in sorted(mine[::-1], key=lambda live: live.window != window):
+                    if not live.session:
+                        self._attach(live, session, window)
+                        return live
+                expected = window and any(live.window == window for live in mine)
+            if not expected or time.monotonic() > end_s:
+                return None
+            time.sleep(POLL_S)
+        return None
+
+    def _attach(self, live: LiveRun, session: str, window: str) -> None:
+        if live.timer is not None:
+            live.timer.cancel()
+        live.window = window
+        live.belong_to(session)
+        self._runs.attach(live.run, session)
+        if live.finished:
+            self._runs.end(live.run)

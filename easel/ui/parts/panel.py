@@ -1,0 +1,222 @@
+"""What the page knows of a run: plain data that events are folded into and HTML is made from."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image
+
+from easel.ui.words import strings
+from easel.ui.words.language import figure, say
+from pipelines.core.errors import Paused
+from pipelines.core.events import Mark, Preview, Progress
+
+Phase = Literal["waiting", "running", "done", "stopped", "paused", "failed"]
+PREVIEW_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Card:
+    """A finished picture as the page shows it.
+
+    Attributes:
+        path: the PNG file, with its metadata, in Gradio's cache.
+        prompt: what was asked for; the alternative text.
+        generator: title of the pipeline.
+        seed: seed that draws this picture alone.
+        clip_score: cosine similarity of the ranker, in [-1, 1]; None where nothing ranked it.
+        probability: share of this picture among those ranked with it, in [0, 1].
+        facts: label and value of everything worth reading when the picture is large.
+        guide_score: similarity by the CLIP that guided the picture, where one did; it was
+            optimised against and compares with nothing else.
+        picture_id: its name in the history; empty where it is not kept.
+    """
+
+    path: Path
+    prompt: str
+    generator: str
+    seed: int
+    clip_score: float | None
+    probability: float | None
+    facts: tuple[tuple[str, str], ...]
+    guide_score: float | None = None
+    picture_id: str = ""
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the file, relative to the page."""
+        return "gradio_api/file=" + quote(str(self.path))
+
+
+@dataclass
+class Panel:
+    """One generator's part of a run.
+
+    Attributes:
+        losses: points (step, value) of the loss curves, by name.
+        marks: changes in the middle of the run.
+        first_step: steps taken before this part of the run.
+        can_pause: whether the run can be put aside.
+        paused_id: its name among the paused runs; empty where it is not there.
+        film: the frames of its video, kept by ``easel.ui.parts.videos``; None where there are none.
+    """
+
+    name: str
+    title: str
+    prompt: str
+    num_images: int
+    phase: Phase = "waiting"
+    step: int = 0
+    total: int = 0
+    elapsed_s: float = 0.0
+    message: str = ""
+    preview: Preview | None = None
+    cards: tuple[Card, ...] = ()
+    losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    first_step: int = 0
+    can_pause: bool = False
+    paused_id: str = ""
+    film: Path | None = None
+
+    def show_progress(self, event: Progress) -> None:
+        """Take in a step or a message."""
+        self.phase = "running"
+        if event.earlier is not None:
+            self.first_step, self.marks = event.step, event.earlier.marks
+            self.losses = {name: list(points) for name, points in event.earlier.losses.items()}
+        self.step, self.total = event.step, event.total
+        self.elapsed_s, self.message = event.elapsed_s, event.message
+        for name, value in event.losses.items():
+            self.losses.setdefault(name, []).append((event.step, float(value)))
+
+    def show_preview(self, event: Preview) -> None:
+        """Take in pictures in the making."""
+        self.phase = "running"
+        self.preview = event
+
+    def finish(self, cards: Sequence[Card], elapsed_s: float, stopped: bool) -> None:
+        """Take in the finished pictures, in rank order."""
+        self.cards, self.preview = tuple(cards), None
+        self.elapsed_s, self.message = elapsed_s, ""
+        self.phase = "stopped" if stopped else "done"
+
+    def fail(self, sentence: str) -> None:
+        """End with a sentence in place of pictures."""
+        self.phase, self.message, self.preview = "failed", sentence, None
+
+    def stop(self) -> None:
+        """End without pictures because the user pressed Stop."""
+        self.phase, self.message, self.preview = "stopped", "", None
+
+    def pause(self, error: Paused) -> None:
+        """End with the last preview: the run was put aside."""
+        self.phase, self.message, self.paused_id = "paused", "", error.run_id
+        self.step, self.total = error.step, error.total
+
+    def status(self) -> str:
+        """The line under the title."""
+        if self.phase == "waiting":
+            return strings.WAITING
+        if self.phase == "failed":
+            return say(self.message)
+        if self.phase == "running":
+            return self._running_status()
+        if self.phase == "paused":
+            return strings.PAUSED_AT.format(self.step, self.total)
+        if not self.cards:
+            return strings.STOPPED_EMPTY
+        if self.phase == "stopped":
+            return strings.STOPPED_AFTER.format(seconds(self.elapsed_s))
+        return strings.DONE_IN.format(pictures(len(self.cards)), seconds(self.elapsed_s))
+
+    def _running_status(self) -> str:
+        if not self.total:
+            return say(self.message) or strings.STARTING
+        parts = [strings.STEP_OF.format(self.step, self.total), seconds(self.elapsed_s)]
+        if self.first_step < self.step < self.total:
+            left_s = (self.elapsed_s / (self.step - self.first_step)
+                      * (self.total - self.step))
+            parts.append(strings.TIME_LEFT.format(seconds(left_s)))
+        if self.message:
+            parts.append(say(self.message))
+        return " · ".join(parts)
+
+
+@dataclass
+class RunView:
+    """All panels of a run, what went wrong before it began, and the joint ranking after it."""
+
+    panels: list[Panel] = field(default_factory=list)
+    alert: str = ""
+    started_s: float = field(default_factory=time.monotonic)
+
+    def can_pause(self) -> bool:
+        """Whether what runs now can be put aside."""
+        return any(panel.can_pause and panel.phase == "running" for panel in self.panels)
+
+    def joint_ranking(self) -> list[Card]:
+        """All scored pictures of all panels, the best match first; empty for a single panel.
+
+        Every panel is ranked by the same CLIP against the same prompt, so cosine similarities
+        may be compared across generators. Ties keep the order of the panels.
+        """
+        finished = [panel for panel in self.panels if panel.cards]
+        if len(finished) < 2 or any(p.phase in ("waiting", "running") for p in self.panels):
+            return []
+        cards = [card for panel in finished for card in panel.cards]
+        scored = [card for card in cards if card.clip_score is not None]
+        return sorted(scored, key=lambda card: -(card.clip_score or 0.0))
+
+
+def pictures(count: int) -> str:
+    """A number of pictures as people say it."""
+    return strings.ONE_PICTURE if count == 1 else strings.PICTURES.format(figure(count, ","))
+
+
+def mark_text(mark: Mark) -> str:
+    """A change in the middle of a run, in words."""
+    said = {"prompt": strings.MARK_PROMPT, "iterations": strings.MARK_STEPS,
+            "seed": strings.MARK_SEED, "noise": strings.MARK_NOISE}
+    words = [template.format(mark.changes[name]) for name, template in said.items()
+             if name in mark.changes]
+    if "branch_of" in mark.changes:
+        words.insert(0, strings.MARK_BRANCH)
+    return strings.MARK_AT.format(mark.step, ", ".join(words))
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: "0.4 s", "12 s", "2 min 5 s"."""
+    if value < 9.95:
+        return f"{figure(value, '.1f')} s"
+    if value < 99.5:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+
+
+def data_uri(image: np.ndarray) -> str:
+    """A preview as a data URI.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        A JPEG: previews live for a fraction of a second, finished pictures are PNG files.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=PREVIEW_QUALITY)
+    return jpeg_uri(buffer.getvalue())
+
+
+def jpeg_uri(data: bytes) -> str:
+    """A JPEG file as a data URI."""
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()

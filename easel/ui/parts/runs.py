@@ -1,0 +1,146 @@
+"""Which runs belong to which browser session, so that Stop and a closed tab end the right ones."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from easel.serving.backend import Backend
+from easel.ui.parts.panel import Card
+
+MAX_REMEMBERED = 500  # sessions whose last pictures are known
+
+
+@dataclass
+class Run:
+    """One press of a button: several pipelines, one after the other or side by side.
+
+    Attributes:
+        session: whose run it is.
+        visitor: whose history its pictures go to, and whose jobs are counted.
+        place: the tab that started it.
+        job_id: the backend's name for the pipeline that runs now; None between two of them.
+        job_ids: those of pipelines that run side by side, in the order of their panes.
+        cards: what is finished so far.
+    """
+
+    session: str
+    visitor: str = ""
+    place: str = "generate"
+    job_id: str | None = None
+    job_ids: tuple[str, ...] = ()
+    cards: list[Card] = field(default_factory=list)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def stopped(self) -> bool:
+        """True once the user asked for the run to end; no further pipeline starts."""
+        return self._stopped.is_set()
+
+    def next_job(self) -> str:
+        """A new job id for the pipeline that starts now."""
+        self.job_id = uuid.uuid4().hex
+        return self.job_id
+
+    def next_jobs(self, count: int) -> tuple[str, ...]:
+        """New job ids for pipelines that start side by side."""
+        self.job_ids = tuple(uuid.uuid4().hex for _ in range(count))
+        return self.job_ids
+
+    def stop(self, backend: Backend) -> None:
+        """End what runs and let nothing else start."""
+        self._stopped.set()
+        for job_id in (self.job_id, *self.job_ids):
+            if job_id is not None:
+                backend.cancel(job_id)
+
+
+class SessionRuns:
+    """The runs in progress of every session."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._lock = threading.Lock()
+        self._runs: dict[str, list[Run]] = {}
+        self._last: OrderedDict[str, tuple[Card, ...]] = OrderedDict()
+
+    def start(self, session: str, visitor: str = "", place: str = "generate") -> Run:
+        """Note a new run."""
+        run = Run(session, visitor, place)
+        with self._lock:
+            self._runs.setdefault(session, []).append(run)
+        return run
+
+    def end(self, run: Run) -> None:
+        """Forget a run; call it in ``finally``."""
+        with self._lock:
+            runs = self._runs.get(run.session, [])
+            if run in runs:
+                runs.remove(run)
+            if not runs:
+                self._runs.pop(run.session, None)
+        self.remember(run.session, run.cards)
+
+    def remember(self, session: str, cards: Sequence[Card]) -> None:
+        """Note the pictures of a session's last run; where there are none, the ones before stay."""
+        with self._lock:
+            if cards:
+                self._last[session] = tuple(cards)
+                self._last.move_to_end(session)
+            while len(self._last) > MAX_REMEMBERED:
+                self._last.popitem(last=False)
+
+    def last_cards(self, session: str) -> tuple[Card, ...]:
+        """The pictures of a session's last run that had any."""
+        with self._lock:
+            return self._last.get(session, ())
+
+    def forget(self, session: str) -> None:
+        """A session is over: what it drew is in the history alone."""
+        with self._lock:
+            self._last.pop(session, None)
+
+    def attach(self, run: Run, session: str) -> None:
+        """Note a run that goes on for another session of the same visitor."""
+        with self._lock:
+            run.session = session
+            self._runs.setdefault(session, []).append(run)
+
+    def halt(self, run: Run) -> None:
+        """Stop one run."""
+        run.stop(self._backend)
+
+    def busy(self, session: str, place: str) -> bool:
+        """Whether a session runs anything in a place."""
+        return bool(self._of(session, place))
+
+    def pause(self, session: str, place: str = "generate") -> int:
+        """Put aside what runs now, where it can be; returns how many runs that were.
+
+        Raises:
+            InvalidRequest: what runs cannot be paused.
+            PausedRunError: the visitor has the most paused runs already.
+        """
+        return sum(self._backend.pause(run.job_id) for run in self._of(session, place)
+                   if run.job_id is not None)
+
+    def stop(self, session: str, place: str | None = None) -> int:
+        """Stop every run of a session, or those of one place; returns how many there were."""
+        runs = self._of(session, place)
+        for run in runs:
+            run.stop(self._backend)
+        return len(runs)
+
+    def stop_pane(self, session: str, place: str, pane: int) -> bool:
+        """Stop one of the jobs that run side by side; False where there is none."""
+        job_ids = [run.job_ids[pane] for run in self._of(session, place)
+                   if pane < len(run.job_ids)]
+        return any([self._backend.cancel(job_id) for job_id in job_ids])
+
+    def _of(self, session: str, place: str | None) -> list[Run]:
+        with self._lock:
+            runs = list(self._runs.get(session, []))
+        return [run for run in runs if place in (None, run.place)]

@@ -1,0 +1,95 @@
+"""What the page stands on, put together once at start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from easel.compare.votes import VoteBook
+from easel.history.store import History
+from easel.serving.backend import Backend
+from easel.ui.compare.state import ComparisonShelf
+from easel.ui.generate.examples import world_sampler
+from easel.ui.models.keepers import ModelKeepers
+from easel.ui.parts.live import LiveRuns
+from easel.ui.parts.runs import SessionRuns
+from pipelines.core.settings import Settings, load_settings
+from pipelines.models.inventory import ModelShelf, shelf_of
+from pipelines.models.tokenizer import Vocabulary
+from pipelines.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Playground:
+    """The parts that event handlers share.
+
+    Attributes:
+        registry: the pipelines on offer, in the order of the page.
+        backend: where requests run.
+        vocabulary: words that the embedded models know; None where it is not installed.
+        surprise: says a new scene of the world; None where the world is not installed.
+        history: where finished pictures are kept; None where none are.
+        settings: the operator's.
+    """
+
+    registry: Registry
+    backend: Backend
+    vocabulary: Vocabulary | None = None
+    surprise: Callable[[], str] | None = None
+    history: History | None = None
+    settings: Settings = field(default_factory=load_settings)
+
+    @cached_property
+    def votes(self) -> VoteBook:
+        """Votes on comparisons: in the history's database, else they end with the process."""
+        return VoteBook(None if self.history is None else self.history.database)
+
+    @cached_property
+    def comparisons(self) -> ComparisonShelf:
+        """The last comparisons of all visitors."""
+        return ComparisonShelf()
+
+    @cached_property
+    def models(self) -> ModelShelf | None:
+        """The models and what may be done with them; None where they come from no catalogue."""
+        return shelf_of(getattr(self.backend, "cache", None), self.settings.offline)
+
+    def can_pause(self, pipeline_name: str) -> bool:
+        """Whether runs of a generator can be put aside here."""
+        return self.backend.paused is not None and self.registry.get(pipeline_name).can_pause
+
+    @cached_property
+    def keepers(self) -> ModelKeepers:
+        """Who may change which models are here."""
+        return ModelKeepers(self.settings.models_by,
+                            self.settings.models_password.get_secret_value())
+
+    @cached_property
+    def runs(self) -> SessionRuns:
+        """The runs in progress of every session."""
+        return SessionRuns(self.backend)
+
+    @cached_property
+    def live(self) -> LiveRuns:
+        """The runs that a reload of the page finds again."""
+        return LiveRuns(self.runs)
+
+
+def load_playground(registry: Registry, backend: Backend,
+                    history: History | None = None,
+                    settings: Settings | None = None) -> Playground:
+    """A playground with what is installed of the embedded models' vocabulary and world.
+
+    Settings are read from the environment where they are not given.
+    """
+    try:
+        vocabulary = Vocabulary.load()
+    except FileNotFoundError as error:
+        logger.info("Unknown words are not marked: %s.", error)
+        vocabulary = None
+    return Playground(registry, backend, vocabulary, world_sampler(), history,
+                      settings=settings or load_settings())

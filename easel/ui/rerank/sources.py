@@ -1,0 +1,127 @@
+"""Where the pictures to put in order come from, and which CLIPs may judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from easel.history.records import Filters, KeptPicture
+from easel.history.store import History
+from easel.ui.parts.controls import read_upload
+from easel.ui.parts.panel import Card
+from easel.ui.words import strings
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.images import load_image, resize
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.rerank import RANKER
+
+MAX_FILES = 64
+# More than a CLIP looks at; 64 uploads as they come could fill the memory.
+MAX_SIDE_PX = 512
+
+
+def read_small(path: Path, side_px: int = MAX_SIDE_PX) -> np.ndarray:
+    """A picture's file as (H, W, 3) uint8 RGB, its longer side at most ``side_px``."""
+    image = load_image(read_upload(path))
+    height_px, width_px = image.shape[:2]
+    scale = min(1.0, side_px / max(height_px, width_px))
+    return resize(image, max(1, round(width_px * scale)), max(1, round(height_px * scale)))
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A picture to rank, and what people call it."""
+
+    path: Path
+    name: str
+
+
+def uploaded_files(paths: Sequence[str]) -> list[SourceFile]:
+    """Uploads by their own names.
+
+    Raises:
+        InvalidRequest: there are none, or too many.
+    """
+    if not paths:
+        raise InvalidRequest("There are no pictures to put in order.", "images")
+    if len(paths) > MAX_FILES:
+        raise InvalidRequest(f"{len(paths)} pictures are too many: {MAX_FILES} is the most.",
+                             "images")
+    return [SourceFile(Path(path), Path(path).name) for path in paths]
+
+
+def history_files(history: History, visitor: str, count: Any, contains: str) -> list[SourceFile]:
+    """The newest pictures of a visitor's history, called by generator and seed.
+
+    Raises:
+        InvalidRequest: the number is out of bounds, or there are none.
+    """
+    if not isinstance(count, int | float) or not 1 <= count <= MAX_FILES:
+        raise InvalidRequest(f"How many must be a whole number between 1 and {MAX_FILES}.",
+                             "images")
+    page = history.page(history.owner_of(visitor), Filters(text=contains), size=int(count))
+    if not page.pictures:
+        raise InvalidRequest("Your history has no such pictures.", "images")
+    return [kept_file(picture) for picture in page.pictures]
+
+
+def run_files(cards: Sequence[Card]) -> list[SourceFile]:
+    """The pictures of a run, called by generator and seed.
+
+    Raises:
+        InvalidRequest: there are none, or too many.
+    """
+    if not cards:
+        raise InvalidRequest(strings.NO_LAST_RUN, "images")
+    if len(cards) > MAX_FILES:
+        raise InvalidRequest(f"{len(cards)} pictures are too many: {MAX_FILES} is the most.",
+                             "images")
+    return [SourceFile(card.path, f"{card.generator} {card.seed}") for card in cards]
+
+
+def chosen_files(history: History | None, visitor: str, ids: Sequence[Any]) -> list[SourceFile]:
+    """Pictures of a visitor's history by their ids.
+
+    Raises:
+        InvalidRequest: there is no history, or there are no ids, too many, or other things.
+        HistoryError: the visitor has no such picture.
+    """
+    if history is None:
+        raise InvalidRequest("Nothing is kept here, so there are no ids.", "ids")
+    if not all(isinstance(each, str) for each in ids):
+        raise InvalidRequest("Ids must be a list of texts.", "ids")
+    if not ids:
+        raise InvalidRequest("There are no pictures to put in order.", "images")
+    if len(ids) > MAX_FILES:
+        raise InvalidRequest(f"{len(ids)} pictures are too many: {MAX_FILES} is the most.", "ids")
+    owner = history.owner_of(visitor)
+    return [kept_file(history.get(owner, each)) for each in dict.fromkeys(ids)]
+
+
+def kept_file(picture: KeptPicture) -> SourceFile:
+    """A kept picture, called by generator and seed."""
+    return SourceFile(picture.path, f"{picture.pipeline} {picture.seed}")
+
+
+def check_clips(chosen: Sequence[Any], offered: Mapping[str, str]) -> list[str]:
+    """Ids of CLIPs that are here.
+
+    Raises:
+        InvalidRequest: one of them is not.
+    """
+    if unknown := [each for each in chosen if not isinstance(each, str) or each not in offered]:
+        raise InvalidRequest(f"There is no CLIP called {str(unknown[0])[:40]!r} here; there are: "
+                             f"{', '.join(offered)}.", "clips")
+    return list(dict.fromkeys(chosen))
+
+
+def installed_clips(catalogue: Catalogue | None = None) -> dict[str, str]:
+    """Titles of the CLIPs whose files are here, by id, the ranker first."""
+    catalogue = catalogue or Catalogue.load()
+    found = {entry.id: entry.title for entry in catalogue if entry.family == "clip"
+             and all((catalogue.folder(entry) / file.name).is_file() for file in entry.files)}
+    return {RANKER: found.get(RANKER, "ranker CLIP"), **found}

@@ -1,0 +1,186 @@
+"""Rerank: many pictures, several prompts, one or more CLIPs; best first."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from easel.compare.ranking import Ranking, rank_pictures, read_prompts
+from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.panel import seconds
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.theme import PLAIN
+from easel.ui.parts.visitors import visitor_of
+from easel.ui.playground import Playground
+from easel.ui.rerank.render import render_bars, render_gallery, render_heat, render_table
+from easel.ui.rerank.sources import (
+    MAX_FILES,
+    SourceFile,
+    check_clips,
+    chosen_files,
+    history_files,
+    installed_clips,
+    read_small,
+    run_files,
+    uploaded_files,
+)
+from easel.ui.words import strings
+from easel.ui.words.language import say
+from easel.ui.words.page_words import worded_html
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.files import safe_stem
+
+logger = logging.getLogger(__name__)
+THUMBNAIL_PX = 256
+
+
+@dataclass
+class RerankParts:
+    """The components of the tab."""
+
+    source: gr.Radio
+    files: gr.File
+    chosen: gr.State
+    chosen_note: gr.HTML
+    count: gr.Number
+    contains: gr.Textbox
+    wanted: gr.Textbox
+    unwanted: gr.Textbox
+    clips: gr.CheckboxGroup
+    keep: gr.Number
+    run: gr.Button
+    status: gr.HTML
+    gallery: gr.HTML
+    details: gr.HTML
+    save: gr.DownloadButton
+
+
+def build_rerank(playground: Playground, store: PictureStore) -> RerankParts:
+    """Lay the tab out and connect it; the history puts what is chosen there into ``chosen``."""
+    clips = installed_clips()
+    with gr.Column(elem_id="rerank-desk"):
+        with gr.Column(elem_id="rerank-ask"):
+            source, files, count, contains, note = _build_source(playground.history is not None)
+            wanted = gr.Textbox(strings.FIRST_PROMPT, label=strings.PROMPTS_FOR, lines=2,
+                                info=strings.PROMPTS_FOR_INFO, elem_id="rerank-prompts")
+            unwanted = gr.Textbox(label=strings.PROMPTS_AGAINST, lines=1, elem_id="rerank-against",
+                                  info=strings.PROMPTS_AGAINST_INFO)
+            chosen = gr.CheckboxGroup([(title, name) for name, title in clips.items()],
+                                      value=list(clips)[:1], label=strings.CLIPS_LABEL,
+                                      info=strings.CLIPS_INFO, elem_id="rerank-clips")
+            keep = gr.Number(0, label=strings.KEEP_BEST, info=strings.KEEP_BEST_INFO, precision=0,
+                             minimum=0, maximum=MAX_FILES, elem_id="rerank-keep")
+            run = gr.Button(strings.RERANK, variant="primary", size="lg", elem_id="rerank-run")
+        with gr.Column(elem_id="rerank-stage"):
+            status = worded_html(lambda: f'<p class="hint">{strings.RERANK_EMPTY}</p>')
+            gallery = gr.HTML("", **PLAIN)
+            save = gr.DownloadButton(strings.SAVE_BEST, size="sm", visible=False,
+                                     elem_id="rerank-save")
+            details = gr.HTML("", elem_id="rerank-details", **PLAIN)
+    parts = RerankParts(source, files, gr.State([]), note, count, contains, wanted, unwanted,
+                        chosen, keep, run, status, gallery, details, save)
+    _connect(playground, store, parts, clips)
+    return parts
+
+
+def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.Textbox, gr.HTML]:
+    choices = [(strings.SOURCE_FILES, "files"), (strings.SOURCE_LAST, "last")]
+    if has_history:
+        choices += [(strings.SOURCE_HISTORY, "history"), (strings.SOURCE_CHOSEN, "chosen")]
+    source = gr.Radio(choices, value="files", label=strings.RERANK_SOURCE,
+                      elem_id="rerank-source")
+    files = gr.File(label=strings.RERANK_FILES, file_count="multiple", type="filepath",
+                    file_types=IMAGE_SUFFIXES, height=120, elem_id="rerank-files",
+                    elem_classes="upload")
+    with gr.Row(visible=False) as row:
+        count = gr.Number(16, label=strings.RERANK_COUNT, precision=0, minimum=1,
+                          maximum=MAX_FILES, min_width=80)
+        contains = gr.Textbox(label=strings.RERANK_FILTER, min_width=120)
+    note = gr.HTML("", visible=False, elem_id="rerank-chosen", **PLAIN)
+    source.change(lambda chosen: (gr.update(visible=chosen == "files"),
+                                  gr.update(visible=chosen == "history"),
+                                  gr.update(visible=chosen == "chosen")),
+                  source, [files, row, note], queue=False, show_progress="hidden",
+                  api_visibility="private")
+    return source, files, count, contains, note
+
+
+def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
+             clips: Mapping[str, str]) -> None:
+    def rerank(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        yield (f'<p class="hint">{strings.DRAWING_RANKS}</p>', gr.skip(), gr.skip(),
+               gr.update(visible=False), gr.update(interactive=False))
+        try:
+            start_s = time.monotonic()
+            prompts = read_prompts(str(values[parts.wanted] or "").splitlines(),
+                                   str(values[parts.unwanted] or "").splitlines())
+            chosen = check_clips(values[parts.clips] or [], clips)
+            sources = _sources(playground, parts, values, request)
+            images = [read_small(source.path) for source in sources]
+            ranking = rank_pictures(images, prompts, chosen, playground.backend.embed)
+            names = [source.name for source in sources]
+            keep = _keep(values[parts.keep], len(images))
+            thumbnails = [read_small(source.path, THUMBNAIL_PX) for source in sources]
+            said = strings.RANKED_STATUS.format(len(images), len(prompts),
+                                                seconds(time.monotonic() - start_s))
+            yield (f'<p class="hint" role="status">{escape(said)}</p>',
+                   render_gallery(ranking, thumbnails, names, keep),
+                   render_bars(ranking, names) + render_heat(ranking, names, clips)
+                   + render_table(ranking, names, clips),
+                   gr.update(visible=True, value=str(_save(store, ranking, sources, keep))),
+                   gr.update(interactive=True))
+        except EaselError as error:
+            yield _refused(str(error))
+        except Exception:
+            logger.exception("the page failed while it ranked")
+            yield _refused(strings.UNEXPECTED)
+
+    inputs = {parts.source, parts.files, parts.chosen, parts.count, parts.contains, parts.wanted,
+              parts.unwanted, parts.clips, parts.keep}
+    parts.run.click(rerank, inputs, [parts.status, parts.gallery, parts.details, parts.save,
+                                     parts.run],
+                    show_progress="hidden", concurrency_limit=None, trigger_mode="once",
+                    api_visibility="private")
+
+
+def _refused(sentence: str) -> tuple[Any, ...]:
+    return (f'<p class="alert" role="alert">{escape(say(sentence))}</p>', gr.skip(), gr.skip(),
+            gr.skip(), gr.update(interactive=True))
+
+
+def _sources(playground: Playground, parts: RerankParts, values: Mapping[Any, Any],
+             request: gr.Request) -> list[SourceFile]:
+    if values[parts.source] == "history" and playground.history is not None:
+        return history_files(playground.history, visitor_of(request), values[parts.count],
+                             str(values[parts.contains] or ""))
+    if values[parts.source] == "chosen":
+        if not values[parts.chosen]:
+            raise InvalidRequest(strings.NOTHING_CHOSEN, "images")
+        return chosen_files(playground.history, visitor_of(request), values[parts.chosen])
+    if values[parts.source] == "last":
+        return run_files(playground.runs.last_cards(request.session_hash or ""))
+    return uploaded_files(values[parts.files] or [])
+
+
+def _keep(value: Any, count: int) -> int:
+    return min(count, int(value)) if value and value > 0 else count
+
+
+def _save(store: PictureStore, ranking: Ranking, sources: Sequence[SourceFile], keep: int) -> Path:
+    """The best pictures' files as they came, in a zip, named by rank."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for rank, index in enumerate(ranking.order[:keep], 1):
+            source = sources[index]
+            name = f"{rank:02}-{safe_stem(Path(source.name).stem)}{source.path.suffix.lower()}"
+            archive.writestr(name, source.path.read_bytes())
+    return store.write(store.new_folder() / "best.zip", buffer.getvalue())

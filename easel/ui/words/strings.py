@@ -1,0 +1,355 @@
+"""What the page says, in English; ``translations`` has every text in the other languages.
+
+A name of this module is its text in the language of the request that is being answered, so that
+``strings.STOP`` says "Parar" to a visitor whose browser prefers Portuguese. While the page is
+built it is the English text, which ``easel.ui.words.page_words`` marks for the browser.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+from easel.ui.words.language import say_all
+
+
+class _Spoken(ModuleType):
+    """A module whose constants are said in the language to speak now."""
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        return say_all(value) if name.isupper() else value
+
+
+sys.modules[__name__].__class__ = _Spoken
+
+TITLE = "Easel"
+TAGLINE = "Type a prompt. Each generator draws it, and CLIP puts the pictures in order."
+
+PROMPT_LABEL = "Prompt"
+PROMPT_PLACEHOLDER = "What should be in the picture?"
+FIRST_PROMPT = "a red apple next to a blue car at the beach"
+GENERATORS_LABEL = "Generators"
+COUNT_LABEL = "Pictures"
+TAB_GENERATE = "Generate"
+TAB_COMPARE = "Compare"
+TAB_RERANK = "Rerank"
+GENERATE = "Generate"
+STOP = "Stop"
+KEYS = "<kbd>Ctrl</kbd> <kbd>Enter</kbd> generates, <kbd>Esc</kbd> stops"
+SURPRISE = "Surprise me"
+EXAMPLES_LABEL = "Examples"
+
+SEED_LABEL = "Seed"
+SEED_INFO = "The same seed and options draw the same pictures; empty for new ones each time."
+SEED_PLACEHOLDER = "new each time"
+BEST_OF = "Best of"
+BEST_OF_INFO = ("How many pictures each generator draws to show its best; 0 for no more than are "
+                "shown.")
+SETTINGS_LABEL = "Seed and options"
+ADVANCED_LABEL = "More options"
+INIT_IMAGE_LABEL = "Start from a picture (PNG, JPEG or WebP)"
+
+NOTHING_TICKED = "No generator is ticked: tick at least one."
+UNEXPECTED = "Something went wrong on this machine; the details are in the server's log."
+SAMPLES_STAGE = "Drawn by Easel earlier. Your pictures appear here, the best match first."
+EMPTY_STAGE = "The pictures appear here, the best match first."
+WAITING = "Next in line"
+STARTING = "Starting"
+STOPPED_EMPTY = "Stopped before a picture was finished."
+RANKING_TITLE = "All pictures, the best match first"
+
+FOOTER = ("Everything runs on this machine; no prompt or picture leaves it. Your pictures are kept "
+          "in the history of this browser.")
+
+# Runs and their pictures
+ONE_PICTURE, PICTURES = "1 picture", "{} pictures"
+STOPPED_AFTER = "Stopped after {}; the best so far is kept"
+DONE_IN = "{} in {}"
+STEP_OF = "Step {} of {}"
+TIME_LEFT = "about {} left"
+IN_THE_MAKING = "{} (in the making)"
+SCORE_TITLE = "Cosine similarity of picture and prompt, by the ranker"
+SEED_OF = "seed {}"
+OPEN_LARGE = "Open picture {} large: {}"
+CURVE_OF = "Curve of {}"
+UNKNOWN_WORDS = "Not in the embedded vocabulary: {}."
+PROMPT_CUT = "The prompt is longer than the embedded models read; its end is not seen."
+BEST_AFTER = "Best so far after its {}"
+
+# Paused runs and videos
+PAUSE = "Pause"
+PAUSED_AT = "Paused at step {} of {}; it waits under Paused runs"
+VIDEO = "Video"
+VIDEO_TITLE = "How the pictures came about, as an mp4"
+PAUSED_RUNS = "Paused runs"
+PAUSED_NONE = "A run of VQGAN+CLIP that you pause waits here, also while Easel is not running."
+PAUSED_RUN = "Run"
+PAUSED_LINE = "{} · step {} of {}"
+PAUSED_ONE = "1 picture, step {} of {}"
+PAUSED_MANY = "{} pictures, step {} of {}"
+PAUSED_BY_END = "Easel ended while it ran"
+PAUSED_PROMPT = "Prompt from here on"
+PAUSED_PROMPT_INFO = ("Weights are part of it, as in a red apple:2 | a worm:-1. A change is marked "
+                      "on the loss curve.")
+PAUSED_STEPS = "Steps in all"
+PAUSED_GONE_ON = "Another run is under way: pause it or stop it first."
+PAUSED_SEED = "New seed"
+PAUSED_SEED_PLACEHOLDER = "as before"
+PAUSED_NOISE = "Noise"
+PAUSED_NOISE_INFO = "Added to the latents, as a share of half of their range."
+RESUME, BRANCH = "Resume", "Branch"
+RESUME_INFO = ("Resume goes on with this run; Branch leaves it here and goes on with another. A "
+               "new seed counts with noise or with cutouts that vary.")
+PAUSED_DELETE = "Delete"
+MARK_AT = "Step {}: {}"
+MARK_PROMPT, MARK_STEPS, MARK_SEED = "prompt “{}”", "{} steps", "seed {}"
+MARK_NOISE, MARK_BRANCH = "noise {}", "branch"
+
+# What page.js says
+SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Close", "Picture {}: {}")
+
+# Compare
+COMPARE = "Compare"
+ADD_PANE = "Add a pane"
+REMOVE_PANE = "Remove the last"
+PANE_OPTIONS = "Options"
+PANE_SEED = "as the others"
+PANE, PANE_GENERATOR = "Pane {}", "Generator of pane {}"
+PANE_PICTURES, PANE_OPTIONS_OF = "Pictures of pane {}", "Options of {}, pane {}"
+COMPARE_SETTINGS = "Seed, time and start picture"
+COMPARE_SEED_INFO = "For every pane that names none; empty for a new one, the same for all."
+BUDGET_LABEL = "Seconds for each"
+BUDGET_INFO = ("Device seconds after which a pane keeps its best so far; empty to let each finish. "
+               "The panes take turns on the one device, by seconds and not by steps.")
+BLIND_LABEL = "Blind"
+BLIND_INFO = "Panes are shuffled and unnamed until you vote."
+STOP_PANE = "Stop {}"
+PICTURE_OF = "Picture {}"
+DRAWING = "Drawing"
+FINISHED = "Finished"
+COMPARE_EMPTY = "Each pane draws the prompt with its own settings, all at the same time."
+DEVICE_SECONDS = "{} on the device"
+PEAK_MEMORY = "{:.0f} MB at most"
+USAGE_TITLE = ("Seconds of this pane's own steps, without the loading of models; the memory that "
+               "they held at most, beside the models")
+CLIP_TITLE = "Cosine similarity of picture and prompt, by the ranker; comparable across panes"
+GUIDE_TITLE = ("Similarity by the CLIP that guided this picture: it was optimised against, and "
+               "compares with nothing else")
+GUIDE_SCORE = "guide {}, not comparable"
+VOTE_LABEL = "Which is best?"
+VOTE_FOR = "{} is best"
+VOTE_LEFT, VOTE_RIGHT = "Left is better", "Right is better"
+VOTE_TIE, VOTE_BAD = "Tie", "All are bad"
+NO_CHOICE = {"tie": "You called it a tie.", "bad": "You found all of them bad."}
+YOUR_CHOICE = "You chose {}."
+CLIP_AGREES = " CLIP would have chosen the same."
+CLIP_DISAGREES = " CLIP would have chosen {}."
+VOTED_ALREADY = "This comparison was voted on already; a vote counts once."
+
+# History
+TAB_HISTORY = "History"
+HISTORY_SEARCH = "Search"
+HISTORY_SEARCH_PLACEHOLDER = "Words of the prompt"
+HISTORY_FILTERS = "Filters"
+HISTORY_FROM, HISTORY_TO = "From", "To"
+HISTORY_PIPELINE, HISTORY_MODEL, HISTORY_RATING = "Generator", "Model", "Rating"
+HISTORY_ANY = "any"
+HISTORY_FAVOURITES, HISTORY_DELETED = "Only favourites", "Deleted pictures"
+HISTORY_NEWER, HISTORY_OLDER = "Newer", "Older"
+HISTORY_EXPORT = "Export as zip"
+HISTORY_NONE = "Every picture that you draw is kept here, with its settings."
+HISTORY_NO_MATCH = "No picture matches these filters."
+HISTORY_NO_DELETED = "There are no deleted pictures. What is deleted can be restored for 30 days."
+HISTORY_EMPTY_BIN = "Delete these for good"
+HISTORY_RERANK = "Rerank these"
+HISTORY_BAD_DAY = "A day is given as 2026-11-24, not {}."
+HISTORY_PAGE = "{}, page {} of {}"
+HISTORY_STARS, STARS = "{} of {} or more", "{} of 5"
+HISTORY_BACK = "Back to all pictures"
+HISTORY_GONE = "{} removed for good."
+OPEN_KEPT = "Open: {}"
+REUSE, VARY, USE_AS_INIT = "Reuse settings", "Vary", "Use as init image"
+REUSE_INFO = "The same settings, which draw this picture again."
+FAVOURITE, RATING = "Favourite", "Rating"
+NO_RATING = "none"
+DELETE, RESTORE = "Delete", "Restore"
+DELETED_MARK = "deleted"
+SAVE_PNG = "Save PNG"
+ANCESTORS, DESCENDANTS = "Made from", "Made from this"
+INIT_TAKEN = "{} starts from the picture; say what it should become and press Generate."
+INIT_GONE = "Its init image is not in the history, so choose it again."
+RECALL_LABEL = "Settings from a picture by Easel, A1111, InvokeAI or ComfyUI"
+FILLED_PROMPT, FILLED_CUT, FILLED_SEED = "prompt", "prompt, shortened", "seed"
+FILLED_GENERATOR, FILLED_OPTIONS, FILLED_NOTHING = "generator {}", "options", "nothing that fits"
+FILLED_FROM, FILLED_LEFT = "From {}: {}.", " Without a place here: {}."
+FILLED_MORE = "{} more"
+START_FROM = "Start {} from it"
+SHARED_LABEL = "Shared history"
+SHARED_PASSWORD = "Password"
+SHARED_INFO = ("Who knows the password sees one history together, and what they draw goes there. "
+               "Your own stays as it is.")
+SHARED_IN = "This is the shared history; your own comes back when you sign out."
+SIGN_IN, SIGN_OUT = "Sign in", "Sign out"
+
+# The lab
+TAB_LAB = "Lab"
+LAB_CLIP = "CLIP"
+LAB_CLIP_INFO = "Which CLIP looks. The embedded ones know the world that Easel was trained on."
+LAB_CLASSIFY, LAB_SEARCH, LAB_MATRIX, LAB_MAP = "Classify", "Search", "Matrix", "Map"
+LAB_PICTURES = "Pictures (PNG, JPEG or WebP)"
+LAB_LABELS = "Labels"
+LAB_LABELS_INFO = "With commas or line ends between them. CLIP says which one fits best."
+LAB_FIRST_LABELS = "cat, dog, human"
+LAB_LABELS_FILE = "Labels from a file"
+LAB_TEMPLATES = "Templates"
+LAB_TEMPLATES_INFO = "One a line; the label goes where {} is. Several are averaged."
+LAB_WHERE = "Where"
+LAB_WHERE_FOLDERS_INFO = "A folder below one of these may be typed as well."
+LAB_EXAMPLE = "Cat, dog or human?"
+LAB_SORT = "Sort into these labels"
+LAB_CSV = "Save as CSV"
+LAB_REBUILD = "Make the index anew"
+LAB_STARTING = "Starting."
+LAB_EMPTY_CLASSIFY = ("Each picture is compared with each label's text; a softmax over the labels "
+                      "makes probabilities of the similarities.")
+LAB_TEXT, LAB_TEXT_PLACEHOLDER = "Look for", "three bananas"
+LAB_MINUS, LAB_MINUS_PLACEHOLDER = "Without", "nothing"
+LAB_LIKE = "Like this picture"
+LAB_LIKE_WEIGHT = "Weight of the picture"
+LAB_LIKE_WEIGHT_INFO = "How much the picture counts beside the text."
+LAB_FILTERS = "Filters"
+LAB_THRESHOLD = "Least similarity"
+LAB_THRESHOLD_INFO = "From -1 to 1; empty for any, and for 0.97 with near-duplicates."
+LAB_LIMIT = "Results"
+LAB_SINCE, LAB_UNTIL = "First day (UTC)", "Last day (UTC)"
+LAB_DAY_PLACEHOLDER = "2026-11-24"
+LAB_GENERATORS = "Generators"
+LAB_DO_SEARCH, LAB_DO_INDEX = "Search", "Index"
+LAB_DUPLICATES = "Find near-duplicates"
+LAB_EMPTY_SEARCH = ("Pictures are found by what they show: by a text, by another picture, by both, "
+                    "or by one text without another.")
+LAB_BAD_NUMBER = "The least similarity must be a number from -1 to 1."
+LAB_FOUND = "{} found among {} · {}"
+LAB_PICTURE, LAB_LIKELIEST = "Picture", "Likeliest labels"
+LAB_ONE_TEMPLATE, LAB_AVERAGED = "1 template", "{} templates, averaged"
+LAB_OTHERS = "{} other labels together: {}"
+LAB_MORE = "and {} more"
+LAB_MORE_ROWS = "and {} more; the CSV has all of them"
+LAB_FAULTS = "Files that cannot be read: {}"
+LAB_NO_HITS = "No picture fits."
+LAB_GROUP = "Group {}: {} pictures"
+LAB_NO_DUPLICATES = "No two pictures are that much alike."
+LAB_COMPARING = "Comparing all pairs: {} %."
+LAB_FILE_GONE = "file gone"
+LAB_STOPPED = "Stopped."
+LOGIT_SCALE = "logit scale {}"
+LOGIT_SCALE_INFO = ("Similarities are multiplied by it before the softmax: the larger it is, the "
+                    "surer CLIP sounds. It was learned in training.")
+MATRIX_TEXTS_LABEL, MATRIX_TEXTS_INFO = "Texts", "One a line."
+MATRIX_DO, MATRIX_EXAMPLE = "Compare", "Four pictures by Easel"
+MATRIX_SHOW = "What the figures are"
+MATRIX_PICTURES = "Softmax over the pictures (rows)"
+MATRIX_TEXTS = "Softmax over the texts (columns)"
+MATRIX_SIMILARITIES = "Cosine similarities"
+MATRIX_DIAGONAL = ("In this order, {0} of {2} texts find their picture and {1} of {2} pictures "
+                   "find their text: CLIP was trained to make the diagonal win both ways.")
+MATRIX_EMPTY = ("Every text is compared with every picture. The softmax of a row says which "
+                "picture fits a text, that of a column which text fits a picture.")
+MAP_DO, MAP_TITLE = "Draw the map", "Map of the collection"
+MAP_LABELS_INFO = "Each picture takes the colour of its best label; empty for its generator."
+MAP_EMPTY = ("The two directions in which the collection's features vary most (PCA): what CLIP "
+             "finds alike lies close together.")
+MAP_SHARES = "These two directions keep {} of the variance."
+MAP_SOME = "{} of {} pictures are drawn."
+
+# Rerank
+RERANK = "Rerank"
+RERANK_EMPTY = "CLIP compares each picture with each prompt; the best match comes first."
+RERANK_FILES = "Pictures (PNG, JPEG or WebP), up to 64"
+RERANK_SOURCE = "Candidates"
+SOURCE_FILES, SOURCE_HISTORY = "Uploaded files", "My history, the newest"
+SOURCE_LAST, SOURCE_CHOSEN = "The last run", "Chosen in the history"
+CHOSEN_NOTE = "Pictures chosen in the history: {}."
+NO_LAST_RUN = "Nothing was drawn on this page yet: draw something, or choose other candidates."
+NOTHING_CHOSEN = "Nothing is chosen in the history: filter it there and press Rerank these."
+RERANK_COUNT = "How many"
+RERANK_FILTER = "Prompt contains"
+PROMPTS_FOR = "Prompts"
+PROMPTS_FOR_INFO = "One a line, each with a weight if you like: a red apple:2"
+PROMPTS_AGAINST = "Prompts against"
+PROMPTS_AGAINST_INFO = "What should not be there, one a line."
+CLIPS_LABEL = "CLIP"
+CLIPS_INFO = ("The ranker guides no generator. Scores of several CLIPs are put on one scale and "
+              "averaged.")
+KEEP_BEST = "Keep the best"
+KEEP_BEST_INFO = "How many pictures the gallery and the zip file hold; 0 for all."
+SAVE_BEST = "Save as zip"
+RANK_ORDER, RANK_TABLE, RANK_BARS, RANK_HEAT = "In order", "Table", "Scores", "Pictures × prompts"
+RANK_WEIGHT = "weight {:g}"
+DRAWING_RANKS = "Ranking."
+RANKED_STATUS = "Pictures: {}, prompts: {}, in {}"
+
+# Walk
+WALK = "Walk"
+WALK_FROM, WALK_TO = "From", "To"
+WALK_FIRST, WALK_LAST = "a red apple", "a blue car"
+WALK_PICTURE = "or a picture, which counts in place of the prompt"
+WALK_FRAMES = "Frames"
+WALK_FRAMES_INFO = "How many pictures, the two ends among them."
+WALK_SEED_INFO = "Of the noise that all frames start from; empty for a new one each time."
+WALK_INFO = ("unCLIP draws every frame from the same noise; only the CLIP image embedding moves, "
+             "along the sphere from one end to the other (Ramesh et al. 2022, section 3.2).")
+WALK_EMPTY = "The frames appear here side by side, and a video of them."
+WALK_OF = "From {} to {}"
+WALK_A_PICTURE = "a picture"
+WALK_STRIP = "All frames, from left to right"
+WALK_VIDEO_OF = "{}, as a video"
+WALK_FRAME = "Frame {} of {}"
+WALK_DONE = "{} frames in {}"
+WALK_STOPPED = "Stopped with {} of {} frames."
+WALK_SAVE_VIDEO, WALK_SAVE_STRIP = "Save the video", "Save the strip"
+
+# Models
+TAB_MODELS = "Models"
+MODELS_DEVICE, MODELS_HOST = "Models on the device", "Models in host memory"
+MODELS_OF = "{} of {}"
+MODELS_HEADS = ("Model", "Size", "State", "Last load", "Hits · misses · evictions", "")
+MODELS_KINDS = {"embedded": "Embedded", "public": "Public checkpoints", "own": "Your own"}
+MODELS_ABOUT, MODELS_NEEDS = "about {}", "takes about {} in use"
+MODELS_LOOK = "Models are changed by who keeps this Easel; you may look."
+MODELS_PASSWORD, MODELS_ENTER = "Password for changing models", "Enter"
+MODELS_UNKNOWN, MODELS_NEVER = "size not known", "–"
+MODELS_PINNED, MODELS_OFFLOADED = "pinned", "weights in host memory"
+MODELS_UNLICENSED = "licence not stated"
+MODELS_ACTS = {"download": "Download", "cancel": "Cancel", "load": "Load", "unload": "Unload",
+               "pin": "Pin", "unpin": "Unpin"}
+
+# Grids (on the Compare tab)
+SWEEP = "Grid over two options"
+SWEEP_INFO = ("Pane A’s settings, with one option along each side. Values with commas, or 1..5, "
+              "or 0.5..1/3 for three of them; on, off for a tick box. In the prompt {red|blue} "
+              "stands for both, and __animal__ for a word drawn by the seed.")
+SWEEP_X, SWEEP_Y = "Across", "Down"
+SWEEP_VALUES = "Values"
+SWEEP_NONE = "nothing"
+SWEEP_RUN = "Draw the grid"
+SWEEP_SAVE = "Save as one picture"
+SWEEP_STATUS = "{} of {} cells · {}"
+SWEEP_AXES_FULL = "The prompt has alternatives in braces: choose Prompt as one side of the grid."
+SUGGESTIONS = "Continue with"
+
+# Leaderboard and bundles (on the Compare tab)
+LEADERBOARD = "Leaderboard"
+LEADERS_KIND, LEADERS_ALL = "Kind of prompt", "all"
+LEADERS_OPEN = "Count open votes too"
+LEADERS_NONE = "There is no such vote yet: compare two generators, and vote."
+LEADERS_HEADS = ("Generator", "Points", "95 % interval", "Votes", "Wins")
+LEADERS_INFO = ("Strengths by the Bradley-Terry model, 400 points for odds of ten to one, 1000 on "
+                "average; intervals by drawing the votes again. A tie is half a win for both.")
+LEADERS_RANGE = "{:.0f} to {:.0f}"
+LEADERS_CLIP = "CLIP’s scores would have chosen the same in {} of {} votes for a pane."
+SAVE_COMPARISON = "Save as zip"
+OPEN_COMPARISON = "Open a saved comparison"
+OPEN_INFO = "A zip file that Easel saved. Compare then draws it again."

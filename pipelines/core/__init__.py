@@ -1,0 +1,1 @@
+"""What every part of the engine speaks: requests, options, events, errors, settings, files."""

@@ -1,0 +1,110 @@
+"""Pictures from outside: only formats that are allowed, never larger than allowed, always RGB."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipelines.core.errors import InvalidImage
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_PIXELS = 16_000_000
+MAX_BYTES = 32 * 2**20
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header alone, with Pillow's other decoders out of reach."""
+    if not data:
+        raise InvalidImage("The picture is an empty file.", "init_image")
+    if len(data) > MAX_BYTES:
+        raise InvalidImage(f"The picture has {len(data) / 2**20:.0f} MB; {MAX_BYTES // 2**20} MB "
+                           "is the most.", "init_image")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise InvalidImage(f"The picture has far too many pixels; {max_pixels / 1e6:.0f} "
+                           "megapixels is the most.", "init_image") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise InvalidImage("The file is not a PNG, JPEG or WebP picture.", "init_image") from None
+    if image.format not in FORMATS:  # Pillow's JPEG reader hands multi-picture files to MPO
+        raise InvalidImage(f"The file is a {image.format} picture under another name; use PNG, "
+                           "JPEG or WebP.", "init_image")
+    width_px, height_px = image.size
+    if width_px * height_px > max_pixels:
+        raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; "
+                           f"{max_pixels / 1e6:.0f} megapixels is the most.", "init_image")
+    return image
+
+
+def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an uploaded picture as an array (H, W, 3) uint8 RGB; see ``open_image``."""
+    return np.array(open_image(data, max_pixels))
+
+
+def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None = None,
+               ) -> Image.Image:
+    """Decode an uploaded picture.
+
+    EXIF orientation is applied, transparency is put on white, an animation gives its first frame.
+
+    Args:
+        data: the file.
+        max_pixels: width times height that is refused before decoding when exceeded.
+        least_px: where no more is wanted, a JPEG's decoder may leave out details, down to twice
+            that side; None for all that is there.
+
+    Returns:
+        The picture, decoded, in RGB; ``info`` is what the file says of it.
+
+    Raises:
+        InvalidImage: another format, too large, or damaged.
+    """
+    image = _open(data, max_pixels)
+    try:
+        if least_px is not None:
+            image.draft("RGB", (2 * least_px, 2 * least_px))
+        image.load()
+        info = {key: value for key, value in image.info.items() if key != "transparency"}
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it
+            wide = np.asarray(image).astype(np.float32)
+            image = Image.fromarray((wide / 257).clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        picture = image if image.mode == "RGB" else image.convert("RGB")
+        picture.info = info
+        return picture
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise InvalidImage("The picture is damaged or cut short.", "init_image") from None
+
+
+def resize(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:
+    """Resize a picture, whatever its proportions.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (height_px, width_px, 3) uint8 RGB.
+    """
+    if image.shape[:2] == (height_px, width_px):
+        return image
+    resized = Image.fromarray(image).resize((width_px, height_px), Image.Resampling.LANCZOS)
+    return np.array(resized)
+
+
+def crop_square(image: np.ndarray) -> np.ndarray:
+    """The central square of a picture (H, W, 3), as large as it goes."""
+    height_px, width_px = image.shape[:2]
+    side = min(height_px, width_px)
+    top, left = (height_px - side) // 2, (width_px - side) // 2
+    return image[top:top + side, left:left + side]
+
+
+def fit_square(image: np.ndarray, side_px: int) -> np.ndarray:
+    """The central square of a picture at ``side_px``: (side_px, side_px, 3) uint8 RGB."""
+    return resize(crop_square(image), side_px, side_px)

@@ -1,0 +1,187 @@
+"""What a picture's file says about itself, and how it is read back.
+
+Two PNG text chunks: ``parameters`` is the convention of AUTOMATIC1111's web UI, which other tools
+read; ``easel`` is JSON with everything that it takes to draw the picture again. Both are data:
+whoever shows them escapes them.
+
+Source: AUTOMATIC1111/stable-diffusion-webui, ``modules/infotext_utils.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import re
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from pipelines import __version__
+from pipelines.core.errors import EaselError, InvalidImage
+from pipelines.core.events import Candidate, Result
+from pipelines.core.files import atomic_write, safe_stem
+from pipelines.core.request import Request
+
+LIBRARIES = ("torch", "open_clip_torch", "taming-transformers", "numpy", "pillow")
+# Names of A1111 for what our pipelines call otherwise; the rest keeps its own name.
+_A1111_NAMES = {"iterations": "Steps", "num_inference_steps": "Steps",
+                "guidance_scale": "CFG scale"}
+_PAIR = re.compile(r'\s*([^:,]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+
+
+def versions() -> dict[str, str]:
+    """Versions of Easel, Python and the libraries that pictures depend on."""
+    found = {"easel": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def provenance(request: Request, weights: Mapping[str, str | None]) -> dict[str, Any]:
+    """The facts of a run, JSON-ready.
+
+    Args:
+        request: as it ran, with its seed resolved.
+        weights: SHA-256 of the weights in use, by model id.
+    """
+    facts: dict[str, Any] = {
+        "pipeline": request.pipeline, "prompt": request.prompt, "num_images": request.num_images,
+        "run_seed": request.seed, "options": dict(request.options), "weights": dict(weights),
+        "versions": versions(),
+    }
+    if request.init_image is not None:
+        facts["init_image_sha256"] = hashlib.sha256(request.init_image).hexdigest()
+    if request.parents:
+        facts["parents"] = list(request.parents)
+    return facts
+
+
+def picture_metadata(result: Result, candidate: Candidate) -> dict[str, Any]:
+    """Everything to keep with one picture: the run's facts and its own, JSON-ready."""
+    height_px, width_px = candidate.image.shape[:2]
+    return {**result.metadata, **candidate.metadata, "seed": candidate.seed,
+            "index": candidate.index, "scores": dict(candidate.scores),
+            "width_px": width_px, "height_px": height_px, "elapsed_s": round(result.elapsed_s, 3)}
+
+
+def _quoted(value: Any) -> str:
+    """A value of the last line; those that would break it apart become JSON strings."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r'[,:\n\r"]', text) else text
+
+
+def format_parameters(metadata: Mapping[str, Any]) -> str:
+    """The ``parameters`` text of a picture.
+
+    Args:
+        metadata: as ``picture_metadata`` makes it.
+    """
+    options = dict(metadata.get("options", {}))
+    negative = str(options.pop("negative_prompt", "") or "")
+    pairs = {_A1111_NAMES.get(name, name): value for name, value in options.items()
+             if value not in (None, "")}
+    pairs = {**{name: pairs.pop(name) for name in ("Steps", "CFG scale") if name in pairs},
+             "Seed": metadata.get("seed"),
+             "Size": f"{metadata.get('width_px')}x{metadata.get('height_px')}",
+             "Model": metadata.get("pipeline"), **pairs, "Version": f"Easel {__version__}"}
+    lines = [str(metadata.get("prompt", ""))]
+    if negative:
+        lines.append(f"Negative prompt: {negative}")
+    lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items()))
+    return "\n".join(lines)
+
+
+def parse_parameters(text: str) -> dict[str, str]:
+    """Read a ``parameters`` text, ours or another tool's.
+
+    Returns:
+        "Prompt", "Negative prompt" and the pairs of the last line, as text.
+    """
+    *lines, last = text.strip().split("\n")
+    pairs = {name.strip(): value.strip() for name, value in _PAIR.findall(last)}
+    if "Seed" not in pairs and "Steps" not in pairs:  # no settings, the prompt alone
+        lines, pairs = [*lines, last], {}
+    prompt, _, negative = "\n".join(lines).partition("\nNegative prompt:")
+    for name, value in pairs.items():
+        if value.startswith('"'):
+            try:
+                pairs[name] = json.loads(value)
+            except ValueError:
+                continue
+    return {"Prompt": prompt.strip(), "Negative prompt": negative.strip(), **pairs}
+
+
+def encode_png(image: np.ndarray, metadata: Mapping[str, Any]) -> bytes:
+    """A PNG file with its metadata.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        metadata: JSON-ready, as ``picture_metadata`` makes it.
+
+    Raises:
+        ValueError: the metadata holds NaN or what JSON cannot say.
+    """
+    chunks = PngInfo()
+    chunks.add_text("parameters", format_parameters(metadata))
+    chunks.add_text("easel", json.dumps(metadata, allow_nan=False))
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, Any]) -> None:
+    """Write a PNG file with its metadata, whole or not at all.
+
+    Raises:
+        EaselError: the file cannot be written.
+    """
+    try:
+        atomic_write(path, encode_png(image, metadata))
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise EaselError(f"The picture {path.name} could not be written: {reason}.") from error
+
+
+def read_png(data: bytes) -> dict[str, Any]:
+    """The metadata of a PNG file.
+
+    Args:
+        data: the file, from anyone.
+
+    Returns:
+        "easel": our JSON, {} where there is none that is valid; "parameters": the pairs of
+        ``parse_parameters``, {} where there is no such chunk.
+
+    Raises:
+        InvalidImage: the file is not a PNG, or is damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            image.load()  # text chunks may come after the pixels
+            chunks = dict(getattr(image, "text", {}))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise InvalidImage("The file is not a PNG picture, or it is damaged.") from None
+    try:
+        ours = json.loads(chunks.get("easel", "{}"))
+    except (ValueError, RecursionError):
+        ours = {}
+    parameters = chunks.get("parameters")
+    return {"easel": ours if isinstance(ours, dict) else {},
+            "parameters": parse_parameters(parameters) if parameters else {}}
+
+
+def picture_name(metadata: Mapping[str, Any]) -> str:
+    """File name of a picture: its prompt in plain letters, its generator and its seed."""
+    prompt = safe_stem(str(metadata.get("prompt", "")))
+    pipeline = safe_stem(str(metadata.get("pipeline", "")), "easel")
+    return f"{prompt}-{pipeline}-{int(metadata.get('seed', 0))}.png"

@@ -1,0 +1,168 @@
+"""Options of a pipeline: frozen, bounded, documented; the page's controls are made from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from pipelines.core.errors import InvalidRequest
+
+Kind = Literal["bool", "int", "float", "choice", "text"]
+
+
+_KINDS: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}
+
+
+class Options(BaseModel):
+    """Base of every pipeline's options.
+
+    A subclass gives each field a default, bounds (``ge``/``le`` or a ``Literal``), a ``title`` and
+    a ``description`` of one sentence; ``json_schema_extra={"advanced": True}`` folds a control
+    away. Unknown names, NaN and infinities are refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """One option as a control or a command-line help line shows it.
+
+    Attributes:
+        kind: "bool", "int", "float", "choice" or "text".
+        minimum: smallest value, None where there is no bound.
+        maximum: largest value, None where there is no bound.
+        choices: the values of a choice, in order; empty for the other kinds.
+        labels: what people read for each of the choices; empty where the values say it.
+        step: ``multiple_of`` where the field has one.
+        advanced: fold the control away.
+    """
+
+    name: str
+    title: str
+    description: str
+    kind: Kind
+    default: Any
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[Any, ...] = ()
+    advanced: bool = False
+    labels: tuple[str, ...] = ()
+
+    def labelled(self) -> list[tuple[str, Any]]:
+        """Label and value of each choice; a value without a label is its own."""
+        labels = self.labels or [str(value) for value in self.choices]
+        return list(zip(labels, self.choices, strict=True))
+
+
+def _kind(annotation: Any) -> tuple[Kind, tuple[Any, ...]]:
+    if get_origin(annotation) is Literal:
+        return "choice", get_args(annotation)
+    for plain in get_args(annotation) or (annotation,):
+        if plain in (bool, int, float, str):
+            return _KINDS[plain], ()
+    raise TypeError(f"no control is known for an option of type {annotation}")
+
+
+def _bound(info: FieldInfo, *names: str) -> float | None:
+    for constraint in info.metadata:
+        for name in names:
+            if (value := getattr(constraint, name, None)) is not None:
+                return value
+    return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def option_fields(options: type[Options]) -> tuple[OptionField, ...]:
+    """Describe the options of a pipeline, in the order of their definition.
+
+    Raises:
+        TypeError: if a field lacks a description or a default, or has a type without a control.
+    """
+    found = []
+    for name, info in options.model_fields.items():
+        if not info.description or info.is_required():
+            raise TypeError(f"option {options.__name__}.{name} needs a description and a default")
+        kind, choices = _kind(info.annotation)
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        found.append(OptionField(
+            name=name, title=info.title or name.replace("_", " ").capitalize(),
+            description=info.description, kind=kind, default=info.get_default(),
+            minimum=_bound(info, "ge", "gt"), maximum=_bound(info, "le", "lt"),
+            step=_bound(info, "multiple_of"), choices=choices,
+            advanced=bool(extra.get("advanced", False)),
+            labels=tuple(str(label) for label in _list(extra.get("labels"))),
+        ))
+    return tuple(found)
+
+
+def _shown(value: Any) -> str:
+    """The value as a person typed it, short and on one line."""
+    if value is None:
+        return "empty"
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    try:
+        text = " ".join(repr(value).split()) if isinstance(value, str) else str(value)
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[str, str | None]:
+    """The first fault of a pydantic error as one sentence, and the name of its field."""
+    fault = error.errors(include_url=False)[0]
+    name = str(fault["loc"][0]) if fault["loc"] else None
+    if name is None:
+        return f"The request is not valid: {fault['msg']}.", None
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(model.model_fields)
+        return f"There is no option called {_shown(name)}; there are: {known}.", name
+    info = model.model_fields.get(name)
+    title = (info.title if info else None) or name.replace("_", " ").capitalize()
+    if fault["type"] == "missing":
+        return f"{title} is missing.", name
+    if fault["type"] == "value_error":
+        return str(fault.get("ctx", {}).get("error", fault["msg"])), name
+    low = _bound(info, "ge", "gt") if info else None
+    high = _bound(info, "le", "lt") if info else None
+    shown = _shown(fault["input"])
+    annotation = info.annotation if info else None
+    if annotation not in (str, bool) and low is not None and high is not None:
+        whole = "a whole number" if annotation in (int, int | None) else "a number"
+        step = _bound(info, "multiple_of") if info else None
+        steps = f" in steps of {step:g}" if step else ""
+        return f"{title} must be {whole} between {low:g} and {high:g}{steps}, not {shown}.", name
+    if fault["type"] == "string_too_long":
+        most = fault.get("ctx", {}).get("max_length", 0)
+        return f"{title} has {len(fault['input']):,} characters; {most:,} is the most.", name
+    if fault["type"].startswith("bool"):
+        return f"{title} must be true or false, not {shown}.", name
+    message = fault["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"{title} must be {message}, not {shown}.", name
+
+
+def parse_options(options: type[Options], raw: Mapping[str, Any]) -> Options:
+    """Validate option values.
+
+    Args:
+        options: the pipeline's ``Options``.
+        raw: values by name; what is left out takes its default.
+
+    Raises:
+        InvalidRequest: one sentence about the first fault, with the name of its field.
+    """
+    try:
+        return options.model_validate(dict(raw))
+    except ValidationError as error:
+        message, name = sentence(error, options)
+        raise InvalidRequest(message, name) from None

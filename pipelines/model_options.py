@@ -1,0 +1,102 @@
+"""Options that choose a model: one choice for every entry of a family in the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, TypeVar, cast
+
+from pydantic import Field, create_model
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
+
+from pipelines.core.options import Options
+from pipelines.models.cache.memory import megabytes
+from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue, CatalogueEntry
+from pipelines.models.checkpoints.licences import licence_words
+from pipelines.models.checkpoints.loading import is_complete
+
+FAMILY, LABELS = "family", "labels"  # keys of json_schema_extra
+T = TypeVar("T", bound=Options)
+
+
+def model_field(default: str, family: str, title: str, description: str,
+                advanced: bool = False) -> Any:
+    """An option whose value is the id of a model.
+
+    Args:
+        default: id of the model that is used where none is chosen.
+        family: the catalogue's word for models that fit.
+        title: of the control.
+        description: of the control.
+        advanced: fold the control away.
+    """
+    extra: JsonDict = {FAMILY: family}
+    if advanced:
+        extra["advanced"] = True
+    return Field(default=default, max_length=200, title=title, description=description,
+                 json_schema_extra=extra)
+
+
+def choices(catalogue: Catalogue, family: str) -> tuple[CatalogueEntry, ...]:
+    """The models of a family, in the order of the catalogue."""
+    return tuple(entry for entry in catalogue if entry.family == family)
+
+
+def choice_label(entry: CatalogueEntry) -> str:
+    """A model as a list of choices shows it, with size and licence where it is not Easel's own."""
+    if entry.id.startswith(EMBEDDED):
+        return f"{entry.title} (embedded)"
+    size = f"{megabytes(entry.download_bytes)}, " if entry.download_bytes else ""
+    licence = licence_words(entry.licence)
+    licence = f"licence {licence}" if licence.startswith("not") else licence
+    return f"{entry.title} ({size}{licence})"
+
+
+def with_choices(options: type[T], catalogue: Catalogue) -> type[T]:
+    """The options with their models narrowed to those of a catalogue.
+
+    Args:
+        options: a pipeline's options, some of them made by ``model_field``.
+        catalogue: what there is to choose from.
+    """
+    fields: dict[str, Any] = {}
+    for name, info in options.model_fields.items():
+        extra = info.json_schema_extra
+        family = extra.get(FAMILY) if isinstance(extra, dict) else None
+        found = choices(catalogue, str(family)) if family else ()
+        if not found:
+            continue
+        ids = tuple(entry.id for entry in found)
+        labels: JsonDict = {LABELS: [choice_label(entry) for entry in found]}
+        fields[name] = (Literal[ids], _narrowed(info, {**cast(JsonDict, extra), **labels}))
+    if not fields:
+        return options
+    return create_model(options.__name__, __base__=options, __doc__=options.__doc__,
+                        __module__=options.__module__, **fields)
+
+
+def _narrowed(info: FieldInfo, extra: JsonDict) -> Any:
+    return Field(default=info.default, title=info.title, description=info.description,
+                 json_schema_extra=extra)
+
+
+def is_ready(options: type[Options], models: Iterable[str], catalogue: Catalogue) -> bool:
+    """Whether a pipeline could run with files that are on this machine.
+
+    Args:
+        options: the pipeline's, some of them made by ``model_field``.
+        models: ids that it leases by default; what no option chooses must be there itself.
+        catalogue: knows the files.
+    """
+    families = {str(extra[FAMILY]) for info in options.model_fields.values()
+                if isinstance(extra := info.json_schema_extra, dict) and FAMILY in extra}
+    fixed = [entry for entry in map(catalogue.get, models) if entry.family not in families]
+    chosen = [choices(catalogue, family) for family in families]
+    return all(any(is_complete(catalogue, entry) for entry in offered)
+               for offered in [*chosen, *((entry,) for entry in fixed)])
+
+
+def are_here(models: Iterable[str], catalogue: Catalogue) -> bool:
+    """Whether the catalogue lists all of these models and their files are on this machine."""
+    known = {entry.id: entry for entry in catalogue}
+    return all(model in known and is_complete(catalogue, known[model]) for model in models)

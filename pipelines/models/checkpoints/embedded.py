@@ -1,0 +1,103 @@
+"""Easel's own format: ``config.json`` and ``model.safetensors``.
+
+``config.json`` holds ``{"architecture": NAME, "config": {…}}``. Large matrices may be in 8 bits
+(``pipelines.models.checkpoints.int8``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.formats import (
+    WithoutRandomNumbers,
+    fill,
+    missing_file,
+    read_safetensors,
+)
+from pipelines.models.checkpoints.int8 import from_int8
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a kind of model is built.
+
+    Attributes:
+        build: configuration to an untrained module whose state dict the file holds.
+        finish: loaded module and configuration to what a lease hands out.
+    """
+
+    build: Callable[[Mapping[str, Any]], nn.Module]
+    finish: Callable[[nn.Module, Mapping[str, Any]], nn.Module] = lambda module, config: module
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture of that name; its code is imported here and not before.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    if name == "vqgan":
+        from pipelines.models import vqgan
+        return Architecture(vqgan.build)
+    if name == "dalle":
+        from pipelines.models import dalle
+        return Architecture(dalle.build)
+    if name == "clip":
+        from pipelines.models import clip
+        return Architecture(clip.build, _with_vocabulary)
+    if name == "upscaler":
+        from pipelines.models import upscaler
+        return Architecture(upscaler.build)
+    raise WeightsError(f"There is no architecture called {name[:40]!r}.")
+
+
+def _with_vocabulary(module: nn.Module, config: Mapping[str, Any]) -> nn.Module:
+    from open_clip import CLIP
+
+    from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, image_size
+    from pipelines.models.fast_clip import hastened
+    from pipelines.models.tokenizer import Vocabulary
+
+    return ClipModel(hastened(cast(CLIP, module)), Vocabulary.load(), image_size(config),
+                     config.get("mean", OPENAI_MEAN), config.get("std", OPENAI_STD))
+
+
+def _read_config(path: Path, model_id: str) -> tuple[str, dict[str, Any]]:
+    try:
+        raw = json.loads(path.read_bytes())
+        name, config = raw["architecture"], raw["config"]
+        if isinstance(name, str) and isinstance(config, dict):
+            return name, config
+    except OSError:
+        raise missing_file(path.name, model_id) from None
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise WeightsError(f"The {CONFIG} of the model {model_id} is not a model configuration.")
+
+
+def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
+    """Build the model of a folder.
+
+    Raises:
+        WeightsError: a file is missing, cut short, or of another model.
+    """
+    name, config = _read_config(folder / CONFIG, entry.id)
+    kind = architecture(name)
+    state_dict = from_int8(read_safetensors(folder / WEIGHTS, entry.id))
+    try:
+        with WithoutRandomNumbers():
+            module = kind.build(config)
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
+        raise WeightsError(f"The {CONFIG} of the model {entry.id} does not fit the architecture "
+                           f"{name}: {error}.") from None
+    return kind.finish(fill(module, state_dict, entry.id), config)

@@ -1,0 +1,138 @@
+"""From a model's folder to its module: one function a file format, by the catalogue's ``loader``.
+
+Such a function takes the folder and the catalogue's entry and returns the module on the CPU, with
+the file's weights, whatever their dtype. ``weights.load_model``, which calls it, has checked sizes
+and hashes before, and moves, casts and freezes the module afterwards. Nothing is ever unpickled
+without ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pipelines.core.errors import WeightsError
+
+if TYPE_CHECKING:
+    from pipelines.models.checkpoints.catalogue import CatalogueEntry
+
+LoadFunction = Callable[[Path, "CatalogueEntry"], nn.Module]
+# Module and function of each loader; a module is imported when a model first needs it.
+LOADERS: dict[str, tuple[str, str]] = {
+    "embedded": ("pipelines.models.checkpoints.embedded", "load"),
+    "open_clip": ("pipelines.models.checkpoints.open_clip", "load"),
+    "min-dalle": ("pipelines.models.checkpoints.min_dalle", "load"),
+    "janus": ("pipelines.models.janus", "load"),
+    "taming-vqgan": ("pipelines.models.checkpoints.vqgan", "load_taming"),
+    "kandinsky": ("pipelines.models.kandinsky", "load"),
+    "diffusers-unclip": ("pipelines.models.checkpoints.unclip", "load"),
+    "diffusers-vqmodel": ("pipelines.models.checkpoints.vqgan", "load_diffusers"),
+}
+
+# Those whose modules read their weights in ``forward`` alone, or say where else they do.
+OFFLOADABLE = frozenset({"kandinsky"})
+
+
+def loader(name: str) -> LoadFunction:
+    """The function that reads models of that format.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    try:
+        module, function = LOADERS[name]
+    except KeyError:
+        raise WeightsError(f"There is no loader called {name[:40]!r}; there are: "
+                           f"{', '.join(LOADERS)}.") from None
+    return getattr(importlib.import_module(module), function)
+
+
+class WithoutRandomNumbers(TorchFunctionMode):
+    """Skips random initialisation, on this thread only.
+
+    The file's tensors replace the values anyway, so neither time nor the global generator is
+    spent on them, and untouched memory is never really taken. The meta device would do the same,
+    but loses what constructors compute: masks, tables, offsets.
+    """
+
+    FILLS = frozenset({
+        "normal_", "uniform_", "trunc_normal_", "xavier_uniform_", "xavier_normal_",
+        "kaiming_uniform_", "kaiming_normal_", "orthogonal_", "sparse_"})
+    MAKES: ClassVar[dict[Any, Any]] = {
+        torch.randn: torch.zeros, torch.rand: torch.zeros,
+        torch.randn_like: torch.zeros_like, torch.rand_like: torch.zeros_like}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return self.MAKES.get(func, func)(*args, **kwargs)
+
+
+def read_safetensors(path: Path, model_id: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU.
+
+    The bytes are read rather than mapped: a file that shrinks later cannot crash the process.
+
+    Raises:
+        WeightsError: it is missing, cut short, or something else.
+    """
+    try:
+        return safetensors.torch.load(path.read_bytes())
+    except OSError:
+        raise missing_file(path.name, model_id) from None
+    except (SafetensorError, ValueError, KeyError):
+        raise WeightsError(f"The {path.name} of the model {model_id} is cut short or is not a "
+                           "safetensors file.") from None
+
+
+def read_checkpoint(path: Path, model_id: str) -> Any:
+    """What a file of ``torch.save`` holds, tensors and plain containers only, on the CPU.
+
+    Raises:
+        WeightsError: it is missing, damaged, or a pickle that asks for code to be run.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise missing_file(path.name, model_id) from None
+    except pickle.UnpicklingError:
+        raise WeightsError(f"The {path.name} of the model {model_id} is refused: it is not a file "
+                           "of plain tensors, and reading it could run code.") from None
+    except (RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError):
+        raise WeightsError(f"The {path.name} of the model {model_id} is cut short or is not a "
+                           "PyTorch checkpoint.") from None
+
+
+def missing_file(name: str, model_id: str) -> WeightsError:
+    """The error for a file that is not there."""
+    return WeightsError(f"The file {name} of the model {model_id} is not there.")
+
+
+def fill(module: nn.Module, state_dict: Mapping[str, Tensor], model_id: str) -> nn.Module:
+    """Give a module the file's tensors, without copies and whatever their dtype; returns it.
+
+    Raises:
+        WeightsError: one sentence that names every kind of misfit at once.
+    """
+    expected = module.state_dict()
+    missing = sorted(expected.keys() - state_dict.keys())
+    unknown = sorted(state_dict.keys() - expected.keys())
+    shapes = sorted(key for key in expected.keys() & state_dict.keys()
+                    if expected[key].shape != state_dict[key].shape)
+    if faults := [f"{len(keys)} {what} (first {keys[0][:80]})"
+                  for what, keys in (("missing", missing), ("unknown", unknown),
+                                     ("of another shape", shapes)) if keys]:
+        raise WeightsError(f"The weights of the model {model_id} do not fit its configuration: "
+                           f"of its tensors, {', '.join(faults)}.")
+    module.load_state_dict(state_dict, strict=True, assign=True)
+    return module

@@ -1,0 +1,227 @@
+"""Model files to modules: sizes and hashes checked first, nothing silently left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.formats import OFFLOADABLE, loader, missing_file
+from pipelines.models.checkpoints.quarantine import quarantine
+from pipelines.models.fast_linear import in_int8
+
+MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+
+class Verifier:
+    """Checks files against the catalogue; a file that did not change is hashed once a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
+
+    def sha256(self, path: Path) -> str:
+        """SHA-256 of a file in hex.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        stat = path.stat()
+        stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        with self._lock:
+            known = self._known.get(path)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        digest = file_sha256(path)
+        with self._lock:
+            self._known[path] = stamp, digest
+        return digest
+
+    def check(self, catalogue: Catalogue, entry: CatalogueEntry) -> None:
+        """Check every file of a model that is pinned.
+
+        A downloaded file of another hash is put in quarantine, so that it can be fetched again.
+
+        Raises:
+            WeightsError: a file is missing, damaged or exchanged.
+        """
+        folder = catalogue.folder(entry)
+        for file in entry.files:
+            path = folder / file.name
+            if file.optional and not path.exists():
+                continue
+            try:
+                wrong = file.sha256 is not None and self.sha256(path) != file.sha256
+            except OSError:
+                raise missing_file(file.name, entry.id) from None
+            if wrong:
+                moved = ""
+                if entry.repository is not None:
+                    quarantine(catalogue.models_dir, entry.id, path)
+                    moved = " It was moved to quarantine: download it again."
+                raise WeightsError(f"The file {file.name} of the model {entry.id} is damaged or "
+                                   "was exchanged: its SHA-256 is not the one in the catalogue."
+                                   f"{moved}")
+
+
+def is_complete(catalogue: Catalogue, entry: CatalogueEntry) -> bool:
+    """Whether every file that a model needs is there."""
+    folder = catalogue.folder(entry)
+    return all(file.optional or (folder / file.name).is_file() for file in entry.files)
+
+
+def bytes_on_disk(catalogue: Catalogue, entry: CatalogueEntry) -> int:
+    """Bytes of those files of a model that are there."""
+    folder = catalogue.folder(entry)
+    return sum(path.stat().st_size for file in entry.files
+               if (path := folder / file.name).is_file())
+
+
+def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device | str = "cpu",
+               dtype: torch.dtype = torch.float32, verifier: Verifier | None = None) -> nn.Module:
+    """Read a model's files and build it, ready for inference.
+
+    Parameters do not require gradients, yet gradients flow through them to an input, as
+    VQGAN+CLIP needs: call this outside ``torch.inference_mode``.
+
+    Args:
+        catalogue: knows where the files are.
+        entry: which model.
+        device: where its tensors go.
+        dtype: dtype of its floating-point tensors, whatever the file's. ``torch.int8`` packs the
+            matrices that can be (see ``models.linear``) and gives the others float32.
+        verifier: remembers which files were checked already.
+
+    Raises:
+        WeightsError: a file is missing, damaged, cut short, or of another model.
+    """
+    (verifier or Verifier()).check(catalogue, entry)
+    module = loader(entry.loader)(catalogue.folder(entry), entry)
+    if dtype == torch.int8:  # first, so that no matrix is there in float32 and in 8 bits at once
+        module, dtype = in_int8(module), torch.float32
+    # What a file holds takes the dtype; tables that constructors compute keep their own.
+    for tensor in module.state_dict(keep_vars=True).values():
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(device=device, dtype=dtype)
+    return module.to(device).requires_grad_(False).eval()
+
+
+def stored_bytes(path: Path, dtype: torch.dtype) -> int:
+    """Bytes that a safetensors file's tensors take in memory as ``dtype``; 0 if unreadable."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > MAX_HEADER_BYTES:
+                return 0
+            header = json.loads(file.read(length))
+        total = 0
+        for key, tensor in header.items():
+            if key != "__metadata__":
+                start, stop = tensor["data_offsets"]
+                count = 1
+                for size in tensor["shape"]:
+                    count *= size
+                floating = str(tensor["dtype"]).startswith(("F", "BF"))
+                total += count * dtype.itemsize if floating else stop - start
+        return total
+    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
+        return 0
+
+
+def weight_files(entry: CatalogueEntry) -> Iterator[ModelFile]:
+    """Those files of a model that hold tensors."""
+    return (file for file in entry.files if file.name.endswith(WEIGHT_SUFFIXES))
+
+
+class CatalogueLoader:
+    """Feeds a ``ModelCache`` from a catalogue."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
+        self.verifier = Verifier()
+        self._sha256: dict[str, str] = {}
+
+    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """See ``load_model``."""
+        entry = self.catalogue.get(model_id)
+        if entry.repository is not None and not is_complete(self.catalogue, entry):
+            raise WeightsError(f"The model {entry.id} is not on this machine: download it on the "
+                               f"Models tab or by `python -m pipelines.weights download {entry.id}`"
+                               ".")
+        model = load_model(self.catalogue, entry, device, dtype, self.verifier)
+        self._sha256[model_id] = self._fingerprint_of(entry)
+        return model
+
+    def _fingerprint_of(self, entry: CatalogueEntry) -> str:
+        """SHA-256 of the weights: of the file, or of the files' hashes where there are several."""
+        folder = self.catalogue.folder(entry)
+        hashes = [self.verifier.sha256(folder / file.name) for file in weight_files(entry)]
+        if len(hashes) == 1:
+            return hashes[0]
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+    def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
+        """Bytes in memory as ``dtype``: read off headers, or guessed from the files' sizes."""
+        entry = self.catalogue.get(model_id)
+        folder = self.catalogue.folder(entry)
+        total = 0
+        for file in weight_files(entry):
+            path = folder / file.name
+            if size_bytes := stored_bytes(path, dtype) if path.suffix == ".safetensors" else 0:
+                total += size_bytes
+            elif path.is_file() or file.size_bytes:
+                on_disk = path.stat().st_size if path.is_file() else file.size_bytes or 0
+                total += on_disk * dtype.itemsize // torch.float32.itemsize
+        return total
+
+    def offloadable(self, model_id: str) -> bool:
+        """Whether the model can run with its weights in host memory; see ``cache.offload``."""
+        return self.catalogue.get(model_id).loader in OFFLOADABLE
+
+    def title(self, model_id: str) -> str:
+        """What people call the model."""
+        return self.catalogue.get(model_id).title
+
+    def fingerprint(self, model_id: str) -> str | None:
+        """SHA-256 of the weights that were loaded last, None before."""
+        return self._sha256.get(model_id)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pinned(catalogue: Catalogue) -> Catalogue:
+    """The catalogue with the sizes and hashes of the files that are there now.
+
+    Models that are downloaded have pins of their own and stay as they are.
+    """
+    entries = []
+    for entry in catalogue:
+        if entry.repository is not None:
+            entries.append(entry)
+            continue
+        folder = catalogue.folder(entry)
+        files = tuple(
+            file.model_copy(update={"size_bytes": path.stat().st_size,
+                                    "sha256": file_sha256(path)})
+            if (path := folder / file.name).is_file() else file for file in entry.files)
+        entries.append(entry.model_copy(update={"files": files}))
+    return Catalogue(tuple(entries), catalogue.weights_dir, catalogue.models_dir, catalogue.pins)
+
+
+if __name__ == "__main__":
+    from easel.cli.weights import main
+
+    main()

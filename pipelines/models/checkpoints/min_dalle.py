@@ -1,0 +1,130 @@
+"""Files of the repository kuprel/min-dalle: encoder, decoder, detokenizer, vocabulary, merges."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.formats import fill
+from pipelines.models.checkpoints.vqgan import read_tensors
+from pipelines.models.fast_vqgan import hastened
+from pipelines.models.min_dalle import (
+    HEAD_WIDTH,
+    Detokenizer,
+    MinDalle,
+    MinDalleConfig,
+)
+from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
+
+logger = logging.getLogger(__name__)
+
+# The files' names to ours, outside of layers and below "layers.N.".
+_OUTSIDE = {"embed_tokens": "embedding", "embed_positions": "position",
+            "layernorm_embedding": "embedding_norm", "final_ln": "norm", "lm_head": "head"}
+_INSIDE = {"pre_self_attn_layer_norm": "norm", "self_attn_layer_norm": "out_norm",
+           "self_attn.out_proj": "out", "pre_encoder_attn_layer_norm": "text_norm",
+           "encoder_attn_layer_norm": "text_out_norm", "encoder_attn.q_proj": "text_q",
+           "encoder_attn.out_proj": "text_out", "glu.ln0": "mlp.norm", "glu.ln1": "mlp.middle_norm",
+           "glu.fc2": "mlp.down"}
+# Matrices that see the same input, joined in this order.
+_JOINED = {"qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+           "text_kv": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
+           "mlp.up": ("glu.fc0", "glu.fc1")}
+_LAYER = re.compile(r"layers\.(\d+)\.(.+)\.(weight|bias)")
+
+
+def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
+    """A ``MinDalle``, or a ``Detokenizer`` where the entry lists a "detoker" and no encoder.
+
+    Raises:
+        WeightsError: a file is missing, damaged, refused, or of something else.
+    """
+    names = [Path(file.name).name for file in entry.files]
+    if not any(name.startswith("encoder") for name in names):
+        with torch.device("meta"):
+            module = Detokenizer()
+        tensors = read_tensors(folder / _name(entry, "detoker"), entry.id)
+        return hastened(fill(module, tensors, entry.id))
+    tokenizer = MinDalleTokenizer.load(folder / _name(entry, "vocab"),
+                                       folder / _name(entry, "merges"), entry.id)
+    encoder = read_tensors(folder / _name(entry, "encoder"), entry.id)
+    decoder = read_tensors(folder / _name(entry, "decoder"), entry.id)
+    config = config_of(encoder, decoder, entry.id)
+    if tokenizer.largest_id >= config.text_vocab_size:
+        raise WeightsError(f"The vocabulary of the model {entry.id} has more ids than its encoder "
+                           "reads: they are of two models.")
+    with torch.device("meta"):
+        module = MinDalle(config, tokenizer)
+    wanted = module.state_dict().keys()
+    tensors = {f"encoder.{name}": tensor for name, tensor in joined(encoder).items()}
+    tensors |= {f"decoder.{name}": tensor for name, tensor in joined(decoder).items()}
+    if unknown := sorted(tensors.keys() - wanted):  # min-dalle itself does not look at them
+        logger.info("%s: not used, %s", entry.id, ", ".join(unknown))
+    return fill(module, {name: tensors[name] for name in tensors if name in wanted}, entry.id)
+
+
+def _name(entry: CatalogueEntry, stem: str) -> str:
+    """The entry's file whose name begins with ``stem``."""
+    for file in entry.files:
+        if Path(file.name).name.startswith(stem):
+            return file.name
+    raise WeightsError(f"The model {entry.id} lists no {stem} file.")
+
+
+def config_of(encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], model_id: str,
+              ) -> MinDalleConfig:
+    """The shape of the transformer, read off its tensors.
+
+    Raises:
+        WeightsError: they are those of something else.
+    """
+    try:
+        text_vocab_size, dim = encoder["embed_tokens.weight"].shape
+        layers = {int(found[1]) for name in decoder if (found := _LAYER.fullmatch(name))}
+        config = MinDalleConfig(
+            text_vocab_size, decoder["embed_tokens.weight"].shape[0], dim,
+            hidden=decoder["layers.0.glu.fc0.weight"].shape[0], depth=len(layers),
+            text_length=encoder["embed_positions.weight"].shape[0],
+            num_codes=decoder["embed_positions.weight"].shape[0])
+        if dim % HEAD_WIDTH or layers != set(range(config.depth)):
+            raise ValueError(dim)
+        return config
+    except (KeyError, ValueError):
+        raise WeightsError(f"The weights of the model {model_id} are not those of DALL·E mini: "
+                           "its tensors have other names or sizes.") from None
+
+
+def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of an encoder or a decoder by our names.
+
+    Args:
+        tensors: emptied on the way, so that hardly more than one copy is in memory.
+    """
+    found: dict[str, Tensor] = {}
+    parts = {part: (name, len(group)) for name, group in _JOINED.items() for part in group}
+    waiting: dict[str, dict[str, Tensor]] = {}
+    for name in list(tensors):
+        tensor = tensors.pop(name)
+        match = _LAYER.fullmatch(name)
+        if match is None:
+            stem, _, kind = name.rpartition(".")
+            found[f"{_OUTSIDE.get(stem, stem)}.{kind}"] = tensor
+            continue
+        layer, part, kind = match.groups()
+        if part not in parts:
+            found[f"layers.{layer}.{_INSIDE.get(part, part)}.{kind}"] = tensor
+            continue
+        new, count = parts[part]
+        group = waiting.setdefault(f"layers.{layer}.{new}.{kind}", {})
+        group[part] = tensor
+        if len(group) == count:
+            found[f"layers.{layer}.{new}.{kind}"] = torch.cat([group[p] for p in _JOINED[new]])
+            group.clear()
+    return found

@@ -1,0 +1,228 @@
+"""Published VQGAN checkpoints: taming-transformers' and diffusers' ``VQModel`` folders.
+
+Every dimension is read off the tensors. What a VQGAN does not need for pictures, such as the
+discriminator and LPIPS under ``loss.`` and the optimiser's state, is not looked at.
+
+Source: Esser, Rombach, Ommer, "Taming Transformers for High-Resolution Image Synthesis" (2021),
+section 3.1; Gumbel codes: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2.1.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.serialization import safe_globals
+
+from pipelines.core.errors import WeightsError
+from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.formats import (
+    WithoutRandomNumbers,
+    fill,
+    missing_file,
+    read_checkpoint,
+    read_safetensors,
+)
+from pipelines.models.fast_vqgan import hastened
+from pipelines.models.vqgan import VQGAN, VQGANConfig
+
+RESOLUTION_PX = 256  # no tensor tells it; attention is found by level, so that any would do
+GROUPS = 32  # of taming's group norms
+PARTS = ("encoder.", "decoder.", "quantizer.", "quant_conv.", "post_quant_conv.")
+IGNORED = ("loss.", "model_ema.", "colorize")
+RENAMED = (("quantize.embed.", "quantizer.embedding."), ("quantize.", "quantizer."))
+SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
+
+
+class _Inert:
+    """Stands for a class that a checkpoint names and that nothing here needs."""
+
+
+# Trainers of taming's time used this class as a key of their own records.
+_NAMED_CLASSES = tuple(
+    (_Inert, f"pytorch_lightning.callbacks.{module}.{name}")
+    for module, name in (("model_checkpoint", "ModelCheckpoint"),
+                         ("lr_monitor", "LearningRateMonitor"),
+                         ("lr_logger", "LearningRateLogger"),
+                         ("progress", "ProgressBar")))
+
+
+def weights_path(folder: Path, entry: CatalogueEntry, suffixes: Iterable[str] = SUFFIXES) -> Path:
+    """The file of tensors among an entry's files, the safest format first.
+
+    Raises:
+        WeightsError: the entry lists none.
+    """
+    for suffix in suffixes:
+        for file in entry.files:
+            if file.name.endswith(suffix):
+                return folder / file.name
+    raise WeightsError(f"The model {entry.id} lists no file of weights; one ends in "
+                       f"{', '.join(suffixes)}.")
+
+
+def read_tensors(path: Path, model_id: str) -> dict[str, Tensor]:
+    """The named tensors of a file, out of its ``state_dict`` where it has one.
+
+    Raises:
+        WeightsError: the file is missing, damaged, refused, or holds something else.
+    """
+    if path.suffix == ".safetensors":
+        return read_safetensors(path, model_id)
+    with safe_globals(list(_NAMED_CLASSES)):
+        found = read_checkpoint(path, model_id)
+    while isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        raise WeightsError(f"The {path.name} of the model {model_id} holds no named tensors.")
+    tensors = {name.removeprefix("module."): value for name, value in found.items()
+               if isinstance(value, Tensor)}
+    if not tensors:
+        raise WeightsError(f"The {path.name} of the model {model_id} holds no named tensors.")
+    return tensors
+
+
+def from_taming(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a taming checkpoint by ``VQGAN``'s names."""
+    found = {}
+    for name, tensor in tensors.items():
+        if name.startswith(IGNORED):
+            continue
+        for old, new in RENAMED:
+            if name.startswith(old):
+                name = new + name.removeprefix(old)
+                break
+        found[name] = tensor
+    return found
+
+
+def config_of(tensors: Mapping[str, Tensor], model_id: str) -> VQGANConfig:
+    """The shape of a VQGAN, read off its tensors by ``VQGAN``'s names.
+
+    Raises:
+        WeightsError: they are those of something else.
+    """
+    try:
+        channels = tensors["encoder.conv_in.weight"].shape[0]
+        levels = _count(tensors, r"encoder\.down\.(\d+)\.")
+        widths = [tensors[f"encoder.down.{level}.block.0.conv1.weight"].shape[0]
+                  for level in range(levels)]
+        attended = {int(found[1]) for name in tensors
+                    if (found := re.match(r"encoder\.down\.(\d+)\.attn\.", name))}
+        n_embed, embed_dim = tensors["quantizer.embedding.weight"].shape
+        if not levels or any(width % channels for width in widths):
+            raise ValueError(widths)
+        return VQGANConfig(
+            resolution=RESOLUTION_PX, ch=channels,
+            ch_mult=tuple(width // channels for width in widths),
+            num_res_blocks=_count(tensors, r"encoder\.down\.0\.block\.(\d+)\."),
+            attn_resolutions=tuple(sorted(RESOLUTION_PX >> level for level in attended)),
+            z_channels=tensors["decoder.conv_in.weight"].shape[1],
+            embed_dim=embed_dim, n_embed=n_embed,
+            gumbel="quantizer.proj.weight" in tensors)
+    except (KeyError, ValueError, IndexError):
+        raise WeightsError(f"The weights of the model {model_id} are not those of a "
+                           "VQGAN: its tensors have other names or sizes.") from None
+
+
+def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    """One more than the largest number that a pattern finds in the names; 0 without any."""
+    found = (re.match(pattern, name) for name in tensors)
+    return max((int(match[1]) for match in found if match), default=-1) + 1
+
+
+def load_taming(folder: Path, entry: CatalogueEntry) -> VQGAN:
+    """A VQGAN in taming's layout: a trainer's ``.ckpt``, a ``.bin`` of tensors, or safetensors.
+
+    Raises:
+        WeightsError: the file is missing, damaged, refused, or of something else.
+    """
+    return _filled(from_taming(read_tensors(weights_path(folder, entry), entry.id)), entry)
+
+
+def _filled(tensors: Mapping[str, Tensor], entry: CatalogueEntry) -> VQGAN:
+    config = config_of(tensors, entry.id)
+    with WithoutRandomNumbers():
+        module = VQGAN(config)
+    fill(module, tensors, entry.id)
+    return hastened(module)
+
+
+def _diffusers_config(path: Path, model_id: str) -> dict[str, Any]:
+    """Read a folder's ``config.json``, and refuse what taming's architecture cannot express."""
+    try:
+        config = json.loads(path.read_bytes())
+    except OSError:
+        raise missing_file(path.name, model_id) from None
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or config.get("_class_name") != "VQModel":
+        raise WeightsError(f"The {path.name} of the model {model_id} is not that of a diffusers "
+                           "VQModel.")
+    wanted = {"norm_type": "group", "norm_num_groups": GROUPS, "act_fn": "silu",
+              "mid_block_add_attention": True}
+    for name, value in wanted.items():
+        if config.get(name, value) != value:
+            raise WeightsError(f"The model {model_id} is a VQModel of another architecture: its "
+                               f"{name} is {config[name]!r}, not {value!r}.")
+    return config
+
+
+# diffusers' names to taming's, below "encoder.down.N." and the like.
+_BLOCK = (("conv_shortcut.", "nin_shortcut."), ("group_norm.", "norm."), ("to_q.", "q."),
+          ("to_k.", "k."), ("to_v.", "v."), ("to_out.0.", "proj_out."), ("query.", "q."),
+          ("key.", "k."), ("value.", "v."), ("proj_attn.", "proj_out."))
+_MIDDLE = (("resnets.0.", "block_1."), ("resnets.1.", "block_2."), ("attentions.0.", "attn_1."))
+_LEVEL = (("resnets.", "block."), ("attentions.", "attn."), ("downsamplers.0.", "downsample."),
+          ("upsamplers.0.", "upsample."))
+
+
+def from_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a diffusers ``VQModel`` by ``VQGAN``'s names, attention as 1×1 convolutions."""
+    levels = _count(tensors, r"decoder\.up_blocks\.(\d+)\.")
+    found = {}
+    for name, tensor in tensors.items():
+        new = _taming_name(name, levels)
+        if ".attn" in new and tensor.ndim == 2:
+            tensor = tensor[:, :, None, None]
+        found[new] = tensor
+    return found
+
+
+def _taming_name(name: str, levels: int) -> str:
+    name = name.replace("quantize.", "quantizer.", 1) if name.startswith("quantize.") else name
+    name = name.replace(".conv_norm_out.", ".norm_out.")
+    if found := re.fullmatch(r"(encoder|decoder)\.mid_block\.(.+)", name):
+        side, rest = found.groups()
+        return f"{side}.mid.{_renamed(_renamed(rest, _MIDDLE), _BLOCK)}"
+    if found := re.fullmatch(r"encoder\.down_blocks\.(\d+)\.(.+)", name):
+        return f"encoder.down.{found[1]}.{_renamed(_renamed(found[2], _LEVEL), _BLOCK)}"
+    if found := re.fullmatch(r"decoder\.up_blocks\.(\d+)\.(.+)", name):
+        level = levels - 1 - int(found[1])
+        return f"decoder.up.{level}.{_renamed(_renamed(found[2], _LEVEL), _BLOCK)}"
+    return name
+
+
+def _renamed(name: str, pairs: Iterable[tuple[str, str]]) -> str:
+    for old, new in pairs:
+        at = name.find(old)
+        if at == 0 or (at > 0 and name[at - 1] == "."):
+            return name[:at] + new + name[at + len(old):]
+    return name
+
+
+def load_diffusers(folder: Path, entry: CatalogueEntry) -> VQGAN:
+    """A VQGAN saved by diffusers: ``config.json`` beside its weights.
+
+    Raises:
+        WeightsError: a file is missing, damaged, refused, or of another architecture.
+    """
+    config = next((f.name for f in entry.files if Path(f.name).name == "config.json"),
+                  "config.json")
+    _diffusers_config(folder / config, entry.id)
+    tensors = read_tensors(weights_path(folder, entry), entry.id)
+    return _filled(from_diffusers(tensors), entry)

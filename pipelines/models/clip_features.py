@@ -1,0 +1,140 @@
+"""CLIP features of texts and pictures that come again and again, computed once.
+
+The same prompt ranks many candidates, a sweep asks it again, and the same pictures are put in
+order by other words. A text is computed alone, not in a batch with others: its features, and with
+them the pictures of a seed, do not depend on what was asked beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipelines.models.batches import in_batches
+from pipelines.models.cache.placement import ModelKey
+
+if TYPE_CHECKING:
+    from pipelines.models.clip import ClipModel
+
+BUDGET_BYTES = 64 * 2**20
+IMAGES_AT_ONCE = 64
+
+
+class Embeddings:
+    """Feature vectors by what they are of, in main memory; the longest unused leave first.
+
+    Args:
+        budget_bytes: the most that they may take together.
+        make_room: takes idle models off the device when a batch does not fit.
+    """
+
+    def __init__(self, budget_bytes: int = BUDGET_BYTES,
+                 make_room: Callable[[], int] = lambda: 0) -> None:
+        self.budget_bytes, self.make_room = budget_bytes, make_room
+        self.hits, self.misses, self.used_bytes = 0, 0, 0
+        self._lock = threading.Lock()
+        self._vectors: OrderedDict[Hashable, Tensor] = OrderedDict()
+
+    def attach(self, model: nn.Module, key: ModelKey, fingerprint: str | None) -> None:
+        """Let a CLIP remember its features here; other models are left alone.
+
+        Args:
+            model: just loaded.
+            key: which one it is.
+            fingerprint: SHA-256 of its weights; None keeps its features apart from all others.
+        """
+        if hasattr(model, "remembered"):
+            # A module's own __setattr__ is typed for tensors and modules alone.
+            object.__setattr__(model, "remembered", (self, (key, fingerprint or object())))
+
+    def rows(self, keys: Sequence[Hashable], compute: Callable[[list[int]], Tensor]) -> Tensor:
+        """Vectors of keys, on the CPU.
+
+        Args:
+            keys: what they are of; a repeated one is computed once.
+            compute: indices into ``keys`` to a tensor with a row for each.
+
+        Returns:
+            (len(keys), D) float32.
+        """
+        with self._lock:
+            found = {key: self._vectors[key] for key in keys if key in self._vectors}
+            for key in found:
+                self._vectors.move_to_end(key)
+            self.hits += sum(key in found for key in keys)
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
+        missing = sorted(i for key, i in first.items() if key not in found)
+        if missing:
+            computed = compute(missing).float().cpu()
+            found |= {keys[i]: row.clone() for i, row in zip(missing, computed, strict=True)}
+            self._keep({keys[i]: found[keys[i]] for i in missing})
+        return torch.stack([found[key] for key in keys])
+
+    def _keep(self, vectors: dict[Hashable, Tensor]) -> None:
+        with self._lock:
+            self.misses += len(vectors)
+            for key, vector in vectors.items():
+                if key not in self._vectors:
+                    self.used_bytes += vector.nbytes
+                self._vectors[key] = vector
+            while self.used_bytes > self.budget_bytes and self._vectors:
+                _, old = self._vectors.popitem(last=False)
+                self.used_bytes -= old.nbytes
+
+
+def _memory_of(clip: ClipModel) -> tuple[Embeddings, Hashable]:
+    """Where a CLIP remembers, and under which name; nothing outlasts the call without one."""
+    return getattr(clip, "remembered", None) or (Embeddings(), None)
+
+
+@torch.no_grad()
+def text_features(clip: ClipModel, texts: Sequence[str]) -> Tensor:
+    """Unit-length features (M, D) float32 of texts, on the CLIP's device."""
+    memory, name = _memory_of(clip)
+
+    def compute(missing: list[int]) -> Tensor:
+        return torch.cat([clip.encode_text([texts[i]]) for i in missing])
+
+    return memory.rows([(name, "text", text) for text in texts], compute).to(clip.device)
+
+
+@torch.no_grad()
+def image_features(clip: ClipModel, images: Sequence[np.ndarray]) -> Tensor:
+    """Unit-length features of pictures.
+
+    Args:
+        clip: the CLIP that looks.
+        images: N pictures, (H, W, 3) uint8 RGB each, of any sizes.
+
+    Returns:
+        (N, D) float32 on the CLIP's device.
+
+    Raises:
+        OutOfMemory: the device is full, even for half a batch.
+    """
+    from pipelines.models.pixels import to_squares
+
+    memory, name = _memory_of(clip)
+
+    def look(batch: Sequence[np.ndarray]) -> Tensor:
+        return clip.encode_image(to_squares(batch, clip.image_size, clip.device))
+
+    def compute(missing: list[int]) -> Tensor:
+        return in_batches(look, [images[i] for i in missing], IMAGES_AT_ONCE, memory.make_room)
+
+    keys = [(name, "image", image_hash(image)) for image in images]
+    return memory.rows(keys, compute).to(clip.device)
+
+
+def image_hash(image: np.ndarray) -> bytes:
+    """A hash of a picture's pixels and shape."""
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()

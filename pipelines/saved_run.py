@@ -1,0 +1,258 @@
+"""The whole state of a run in one file, so that it goes on elsewhere or later with the same bits.
+
+A file is safetensors: tensors, and JSON as its metadata; reading it runs no code. A hash over both
+tells a damaged file from a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+from torch import Tensor
+
+from pipelines.core.errors import InvalidRequest, PausedRunError
+from pipelines.core.events import Earlier, Mark
+from pipelines.core.request import SEED_COUNT, Request
+from pipelines.core.video import MAX_FRAMES
+
+FORMAT = 1
+MAX_NOISE = 1.0
+DAMAGED = "The paused run's file is damaged, so the run cannot go on."
+_HEADER, _SHA256 = "easel_run", "sha256"
+_INIT_IMAGE, _FRAME = "init_image", "frame."
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be different from here on; nothing by default.
+
+    Attributes:
+        prompt: in place of the run's; weights are part of it.
+        iterations: steps that the run takes in all, those before the pause among them.
+        seed: starts the random numbers anew.
+        noise: added to the latents, as a share of half of their range.
+    """
+
+    prompt: str | None = None
+    iterations: int | None = None
+    seed: int | None = None
+    noise: float = 0.0
+
+    @classmethod
+    def checked(cls, prompt: Any = None, iterations: Any = None, seed: Any = None,
+                noise: Any = None) -> Change:
+        """A change from values of any type; None and "" stand for no change.
+
+        Prompt and iterations are checked as the request's, which they become.
+
+        Raises:
+            InvalidRequest: one sentence about the first fault.
+        """
+        prompt, iterations, seed, noise = (None if value == "" else value
+                                           for value in (prompt, iterations, seed, noise))
+        if prompt is not None and not isinstance(prompt, str):
+            raise InvalidRequest("The prompt must be text.", "prompt")
+        if isinstance(seed, str) and seed.strip().isdecimal() and len(seed) < 12:
+            seed = int(seed)
+        for value, name in ((iterations, "Iterations"), (seed, "Seed")):
+            whole = isinstance(value, int | float) and value == value // 1
+            if value is not None and (isinstance(value, bool) or not whole):
+                raise InvalidRequest(f"{name} must be a whole number.", name.lower())
+        if isinstance(seed, int | float) and not 0 <= seed < SEED_COUNT:
+            raise InvalidRequest(f"Seed must be between 0 and {SEED_COUNT - 1}.", "seed")
+        noise = 0.0 if noise is None else noise
+        if isinstance(noise, bool) or not isinstance(noise, int | float) \
+                or not 0 <= noise <= MAX_NOISE:
+            raise InvalidRequest(f"Noise must be a number between 0 and {MAX_NOISE:g}.", "noise")
+        return cls(prompt, None if iterations is None else int(iterations),
+                   None if seed is None else int(seed), float(noise))
+
+
+class Header(BaseModel):
+    """The JSON of a file.
+
+    Attributes:
+        request: as it runs now, less the init image.
+        facts: what the pipeline itself noted.
+        weights: SHA-256 of the weights that made the state, by model id.
+        paused: whether a person paused it, rather than the server being killed.
+        saved_s: Unix time.
+        branch_of: the run that it branched off; empty where it did not.
+        strides: of tensors that do not lie in memory as a file has them; sums over such a tensor
+            differ in their last bits from those over a plain copy.
+    """
+
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+    format: int = Field(ge=1)
+    request: Request
+    step: int = Field(ge=0)
+    total: int = Field(ge=1)
+    facts: dict[str, Any]
+    weights: dict[str, str | None]
+    losses: dict[str, list[tuple[int, float]]]
+    marks: list[tuple[int, dict[str, Any]]]
+    paused: bool
+    saved_s: float
+    branch_of: str = ""
+    strides: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A run between two of its steps.
+
+    Attributes:
+        request: as it runs now, with its seed and its init image.
+        step: steps taken.
+        total: steps that it is to take.
+        tensors: of the pipeline, on the CPU.
+        facts: JSON-ready, of the pipeline.
+        earlier: curves, changes and frames so far.
+        weights: SHA-256 of the weights that made the state, by model id.
+        branch_of: the run that it branched off; empty where it did not.
+    """
+
+    request: Request
+    step: int
+    total: int
+    tensors: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+    earlier: Earlier
+    weights: Mapping[str, str | None] = field(default_factory=dict)
+    branch_of: str = ""
+
+    def changed(self, request: Request, change: Change, total: int, branch_of: str) -> Snapshot:
+        """This state as the start of a changed run, the change marked.
+
+        Args:
+            request: with the change in it.
+            change: what it is.
+            total: steps that the run is to take now.
+            branch_of: the run that this one branches off; empty where it goes on itself.
+        """
+        new: dict[str, Any] = {}
+        if request.prompt != self.request.prompt:
+            new |= {"prompt_before": self.request.prompt, "prompt": request.prompt}
+        if total != self.total:
+            new["iterations"] = total
+        if change.seed is not None:
+            new["seed"] = change.seed
+        if change.noise:
+            new["noise"] = change.noise
+        if branch_of:
+            new["branch_of"] = branch_of
+        marks = (*self.earlier.marks, Mark(self.step, new)) if new else self.earlier.marks
+        return replace(self, request=request, total=total, branch_of=branch_of or self.branch_of,
+                       earlier=replace(self.earlier, marks=marks))
+
+    def encode(self, paused: bool, saved_s: float) -> bytes:
+        """The file.
+
+        Args:
+            paused: whether a person paused the run.
+            saved_s: Unix time of now.
+        """
+        header = Header(
+            format=FORMAT, request=self.request.model_copy(update={"init_image": None}),
+            step=self.step, total=self.total, facts=dict(self.facts), weights=dict(self.weights),
+            losses={name: list(points) for name, points in self.earlier.losses.items()},
+            marks=[(mark.step, dict(mark.changes)) for mark in self.earlier.marks],
+            paused=paused, saved_s=saved_s, branch_of=self.branch_of,
+            strides={name: value.stride() for name, value in self.tensors.items()
+                     if not value.is_contiguous()}).model_dump_json()
+        tensors = {name: value.contiguous() for name, value in self.tensors.items()}
+        if self.request.init_image is not None:
+            tensors[_INIT_IMAGE] = _bytes_tensor(self.request.init_image)
+        for number, frame in enumerate(self.earlier.frames):
+            tensors[f"{_FRAME}{number:03d}"] = _bytes_tensor(frame)
+        return save(tensors, {_HEADER: header, _SHA256: _digest(header, tensors)})
+
+    @classmethod
+    def decode(cls, data: bytes) -> Snapshot:
+        """Read a file.
+
+        Raises:
+            PausedRunError: it is damaged, or of a newer Easel.
+        """
+        try:
+            tensors = load(data)
+            length = int.from_bytes(data[:8], "little")
+            metadata = json.loads(data[8:8 + length])["__metadata__"]
+            text, digest = str(metadata[_HEADER]), str(metadata[_SHA256])
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+            raise PausedRunError(DAMAGED) from None
+        if digest != _digest(text, tensors):
+            raise PausedRunError(DAMAGED)
+        header = _read_header(text)
+        for name, strides in header.strides.items():
+            tensors[name] = _laid_out(tensors.get(name), strides)
+        frames = [tensors.pop(name) for name in sorted(tensors) if name.startswith(_FRAME)]
+        image = tensors.pop(_INIT_IMAGE, None)
+        request = header.request.model_copy(
+            update={"init_image": None if image is None else image.numpy().tobytes()})
+        earlier = Earlier({name: tuple(points) for name, points in header.losses.items()},
+                          tuple(Mark(step, changes) for step, changes in header.marks),
+                          tuple(frame.numpy().tobytes() for frame in frames[:MAX_FRAMES]))
+        return cls(request, header.step, header.total, tensors, header.facts, earlier,
+                   header.weights, header.branch_of)
+
+
+def read_header(path: Path) -> tuple[Header, bytes | None]:
+    """What a file says of itself, and the last frame of its video, without its tensors.
+
+    Raises:
+        PausedRunError: it is damaged, gone, or of a newer Easel.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = str((file.metadata() or {})[_HEADER])
+            frames = [name for name in file.keys() if name.startswith(_FRAME)]  # noqa: SIM118
+            last = file.get_tensor(max(frames)).numpy().tobytes() if frames else None
+    except (SafetensorError, OSError, KeyError, ValueError):
+        raise PausedRunError(DAMAGED) from None
+    return _read_header(text), last
+
+
+def _read_header(text: str) -> Header:
+    try:
+        found = json.loads(text)
+        if isinstance(found, dict) and found.get("format") != FORMAT \
+                and isinstance(found.get("format"), int):
+            raise PausedRunError("The run was paused by another version of Easel, which alone can "
+                                 "let it go on.")
+        return Header.model_validate(found)
+    except (ValueError, ValidationError, RecursionError):
+        raise PausedRunError(DAMAGED) from None
+
+
+def _laid_out(value: Tensor | None, strides: tuple[int, ...]) -> Tensor:
+    """A tensor with the same elements and these strides."""
+    if value is None or len(strides) != value.ndim or any(stride < 0 for stride in strides) or sum(
+            (size - 1) * stride for size, stride in zip(value.shape, strides, strict=True)
+    ) >= value.numel():
+        raise PausedRunError(DAMAGED)
+    return torch.empty_strided(value.shape, strides, dtype=value.dtype).copy_(value)
+
+
+def _bytes_tensor(data: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a header and of all tensors with their names, dtypes and shapes."""
+    found = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

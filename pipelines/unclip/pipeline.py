@@ -1,0 +1,215 @@
+"""unCLIP: a prior turns the prompt into a CLIP image embedding, a decoder that into a picture.
+
+Since the decoder starts from an image embedding, it also draws variations of a picture, and a
+picture with a difference that is said in words.
+
+Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pydantic import Field
+from pydantic.config import JsonDict
+
+from pipelines.batching import Drawn, draw_in_groups
+from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
+from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.images import load_image
+from pipelines.core.options import Options
+from pipelines.core.request import MAX_PROMPT_CHARS, Request, candidate_seed, resolve_seed
+from pipelines.model_options import model_field, with_choices
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.clip_features import image_features, text_features
+from pipelines.models.pixels import enlarge, to_uint8
+from pipelines.models.precision import dtype_for
+from pipelines.registry import Pipeline, RunContext
+from pipelines.rerank import RANKER, rank_candidates
+from pipelines.unclip.steps import Noise, decode, imagine, paint, text_difference
+from pipelines.weighted_prompts import ranking_texts
+
+if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
+    from pipelines.models.clip import ClipModel
+    from pipelines.models.unclip import UnclipDecoder, UnclipPrior
+
+MODELS = ("embedded/unclip-prior", "embedded/unclip-decoder", "embedded/clip-guide",
+          "embedded/vqgan", "embedded/upscaler", RANKER)
+PRIOR, DECODER, CLIP, VQGAN, UPSCALER, _ = MODELS
+ADVANCED: JsonDict = {"advanced": True}
+OTHER_CLIP = "The {part} of unCLIP was trained with another CLIP than the one installed"
+
+
+class UnclipOptions(Options):
+    """How the prior and the decoder draw."""
+
+    decoder_guidance_scale: float = Field(
+        default=3.0, ge=1, le=20, title="Guidance",
+        description="How closely the decoder follows what it is told; 1 is faster and freer.")
+    prior: bool = Field(
+        default=True, title="Prior",
+        description="Without it the caption's own embedding goes to the decoder, which shows what "
+                    "the prior is for.")
+    decoder_steps: int = Field(
+        default=8, ge=1, le=64, title="Steps",
+        description="Steps from noise to picture; more are slower and a little finer.")
+    tell_caption: bool = Field(
+        default=True, title="Tell the caption",
+        description="Tell the decoder the prompt too, not the image embedding alone.")
+    picture: Literal["variation", "difference"] = Field(
+        default="variation", title="With an init image",
+        description="Draw variations of it, or what it would be if the prompt were true of it.")
+    described: str = Field(
+        default="", max_length=MAX_PROMPT_CHARS, title="The init image shows",
+        description="For a difference: what the init image shows, in words.")
+    difference: float = Field(
+        default=0.4, ge=0, le=1, title="Difference", json_schema_extra=ADVANCED,
+        description="How far to turn the embedding of the init image towards the prompt.")
+    prior_guidance_scale: float = Field(
+        default=1.5, ge=1, le=20, title="Prior guidance", json_schema_extra=ADVANCED,
+        description="How closely the prior follows the prompt.")
+    prior_steps: int = Field(
+        default=8, ge=1, le=64, title="Prior steps", json_schema_extra=ADVANCED,
+        description="Steps of the prior from noise to an image embedding.")
+    preview_every: int = Field(
+        default=1, ge=1, le=64, title="Preview interval", json_schema_extra=ADVANCED,
+        description="Steps of the decoder between previews.")
+    ranker: str = model_field(
+        RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
+
+    def models(self) -> tuple[str, ...]:
+        """Prior, decoder, CLIP, VQGAN, upscaler and ranker."""
+        return (*MODELS[:-1], self.ranker)
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a run has leased, in the order of ``MODELS``."""
+
+    prior: UnclipPrior
+    decoder: UnclipDecoder
+    clip: ClipModel
+    vqgan: Any
+    upscaler: Any
+    ranker: ClipModel
+
+    def fits(self, part: UnclipPrior | UnclipDecoder, context: RunContext) -> bool:
+        """Whether the prior or the decoder was trained with the CLIP that is here."""
+        there = context.cache.fingerprints((CLIP,))[CLIP]
+        return part.clip_sha256 is None or there is None or part.clip_sha256 == there
+
+
+class UnclipPipeline(Pipeline):
+    """Draws all candidates side by side."""
+
+    name, title = "unclip", "unCLIP"
+    summary = "A prior imagines what CLIP would see, and a decoder draws a picture of it."
+    Options = UnclipOptions
+    models = MODELS
+    accepts_init_image = draws_variations = True
+
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        if catalogue is not None:
+            self.Options = with_choices(UnclipOptions, catalogue)
+
+    def models_of(self, request: Request) -> tuple[str, ...]:
+        """The embedded models and the ranker that is chosen."""
+        return UnclipOptions.model_validate(request.options).models()
+
+    def check(self, request: Request) -> None:
+        """Refuse a difference without a picture to make it to."""
+        options = UnclipOptions.model_validate(request.options)
+        if options.picture == "difference" and request.init_image is None:
+            raise InvalidRequest("A difference needs an init image to make it to.", "picture")
+
+    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
+
+        A run that is stopped keeps what the pictures would have become by the last step.
+        """
+        options = UnclipOptions.model_validate(request.options)
+        first = resolve_seed(request)
+        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+        leases = [(name, dtype_for(name, context.device, context.dtype))
+                  for name in options.models()]
+        for name, dtype in leases:
+            yield from context.loading(name, dtype=dtype)
+        # All at once: a model that is broken is found before the work, and Stop keeps its pictures
+        # without waiting for the ranker.
+        with ExitStack() as stack:
+            models = Models(*(stack.enter_context(context.lease(name, dtype))
+                               for name, dtype in leases))
+            context.check()
+            drawn = yield from draw_in_groups(partial(_draw, models, request, options, context),
+                                              seeds, context)
+            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
+            candidates = rank_candidates(drawn.images, drawn.seeds,
+                                         ranking_texts(request.prompt), models.ranker)
+        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+
+
+def _draw(models: Models, request: Request, options: UnclipOptions, context: RunContext,
+          seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+    """Draw some candidates; ends early once the run is cancelled."""
+    noise = Noise.of(seeds, models.prior.image_dim, models.decoder.latent_shape,
+                     models.clip.device)
+    before = _prior_steps(options, request)
+    total = done = before + options.decoder_steps
+    image, facts = yield from _embedding(models, request, options, noise, context, total)
+    texts = [request.prompt if options.tell_caption else ""] * len(seeds)
+    latents = noise.decoder
+    painting = paint(models.decoder, texts, image, noise.decoder, options.decoder_steps,
+                     options.decoder_guidance_scale)
+    for done in range(before + 1, total + 1):
+        latents = next(painting)
+        if context.cancelled():
+            break
+        if (done - before - 1) % options.preview_every == 0 and done < total:
+            yield Preview(done, to_uint8(decode(models.vqgan, latents)), seeds)
+        yield Progress(done, total, context.elapsed_s())
+    images = enlarge(decode(models.vqgan, latents), models.upscaler, context.cache.evict_idle)
+    return Drawn(images, seeds, done, total, facts)
+
+
+def _prior_steps(options: UnclipOptions, request: Request) -> int:
+    return options.prior_steps if options.prior and request.init_image is None else 0
+
+
+def _embedding(models: Models, request: Request, options: UnclipOptions, noise: Noise,
+               context: RunContext, total: int) -> Iterator[Any]:
+    """Find the image embeddings; returns them standardised (N, D), and facts for the result."""
+    facts: dict[str, Any] = {}
+    count = len(noise.prior)
+    encoder = models.decoder.caption_encoder
+    decoder_fits = models.fits(models.decoder, context)
+    if request.init_image is not None:
+        if not decoder_fits:
+            raise WeightsError(f"{OTHER_CLIP.format(part='decoder')}, so that it cannot start "
+                               "from a picture.")
+        embeds = image_features(models.clip, [load_image(request.init_image)])
+        if options.picture == "difference":
+            embeds = text_difference(models.clip, embeds, options.described, request.prompt,
+                                     options.difference)
+        return encoder.standardise(embeds).expand(count, -1), facts
+    if not decoder_fits or (options.prior and not models.fits(models.prior, context)):
+        # The decoder draws from the caption alone as well.
+        part = "prior" if decoder_fits else "decoder"
+        facts["notice"] = f"{OTHER_CLIP.format(part=part)}, so that the caption alone was told."
+        return torch.zeros_like(noise.prior), facts
+    if not options.prior:
+        embeds = text_features(models.clip, [request.prompt])
+        return encoder.standardise(embeds).expand(count, -1), facts
+    standardised = noise.prior
+    imagining = imagine(models.prior, models.clip, request.prompt, noise.prior,
+                        options.prior_steps, options.prior_guidance_scale)
+    for step in range(1, options.prior_steps + 1):
+        standardised = next(imagining)
+        if context.cancelled():
+            raise Cancelled
+        yield Progress(step, total, context.elapsed_s())
+    return encoder.standardise(models.prior.unit(standardised)), facts

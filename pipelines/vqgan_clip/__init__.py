@@ -1,0 +1,1 @@
+"""VQGAN+CLIP: latents optimised until CLIP says that the picture matches the prompt."""

@@ -1,0 +1,237 @@
+"""Latents of a VQGAN under optimisation: where they start, their bounds, coarse before fine.
+
+Source: Crowson et al., "VQGAN-CLIP: Open Domain Image Generation and Editing with Natural Language
+Guidance" (2022), section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.models.pixels import from_uint8
+from pipelines.models.vqgan import VQGAN
+
+Init = Literal["plain", "noise"]
+Optimiser = Literal["normalised", "adam", "adamw", "radam", "rmsprop", "sgd"]
+Schedule = Literal["cosine", "constant"]
+LARGEST_SHARE = 6.0  # of the root mean square, that one element may move in a step
+LEAST_LIGHT = 0.75  # of a plain field's channels, in [0, 1]
+
+
+class NormalisedDescent(torch.optim.Optimizer):
+    """Steps along the gradient, as long as its share of the largest that there was.
+
+    Adam moves every latent equally far, also those of which the guide has nothing to say; a guide
+    whose gradient points at the missing picture (``training.patch_code``) means its proportions,
+    and where little is missing steps grow short by themselves.
+
+    Args:
+        params: what is moved; elements of the first dimension are independent of one another.
+        lr: root mean square of the first step.
+    """
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Take one step; elements of more than ``LARGEST_SHARE`` are cut to it."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is None:
+                    continue
+                over = tuple(range(1, gradient.ndim))
+                size = gradient.square().mean(over, keepdim=True).sqrt().clamp_min(1e-12)
+                state = self.state[parameter]
+                state["largest"] = torch.maximum(size, state.get("largest", size))
+                move = (gradient / state["largest"]).clamp(-LARGEST_SHARE, LARGEST_SHARE)
+                parameter.sub_(group["lr"] * move)
+
+
+OPTIMISERS: dict[Optimiser, Callable[..., torch.optim.Optimizer]] = {
+    "normalised": NormalisedDescent, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW,
+    "radam": torch.optim.RAdam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD,
+}
+LAST_STEP_SIZE = 0.1  # of the first, with the cosine schedule
+_OPTIMISER = "optimiser."  # before the names of an optimiser's tensors in a state
+
+
+class ClampWithGradient(torch.autograd.Function):
+    """Clamp; the gradient of what is outside passes where it leads back inside."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: Tensor, high: Tensor) -> Tensor:  # type: ignore[override]
+        """``x`` between ``low`` and ``high``, which broadcast to it."""
+        ctx.save_for_backward(x, low, high)
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        """Zero where a step against the gradient would lead further out."""
+        x, low, high = ctx.saved_tensors
+        leads_in = gradient * (x - x.clamp(low, high)) >= 0
+        return gradient * leads_in, None, None
+
+
+def clamp_with_gradient(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """See ``ClampWithGradient``."""
+    return ClampWithGradient.apply(x, low, high)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None, size_px: int,
+                  generators: Sequence[torch.Generator]) -> Tensor:
+    """Latents to start from, one for each generator.
+
+    Args:
+        vqgan: encodes.
+        init: "plain" for a light field of one colour, "noise" for random codes; not used with an
+            image.
+        image: (size_px, size_px, 3) uint8 RGB.
+        size_px: side of the pictures.
+        generators: one a candidate, on the CPU.
+
+    Returns:
+        (N, embed_dim, size_px / downsampling, the same) float32.
+    """
+    weight = vqgan.post_quant_conv.weight
+    side = size_px // vqgan.downsampling
+    found = []
+    for generator in generators:  # one by one, so that no candidate depends on the others
+        if image is None and init == "noise":
+            indices = torch.randint(len(vqgan.codebook), (1, side, side), generator=generator)
+            found.append(vqgan.lookup(indices.to(weight.device)))
+            continue
+        if image is None:
+            # Light, as most of the world's pictures are; each candidate has a tint of its own.
+            light = 1 - (1 - LEAST_LIGHT) * torch.rand(1, 3, 1, 1, generator=generator)
+            colour = light * 2 - 1
+            pixels = colour.expand(1, 3, size_px, size_px)
+        else:
+            pixels = from_uint8(image[None])
+        found.append(vqgan.encode_latents(pixels.to(weight.device, weight.dtype)))
+    return torch.cat(found).float()
+
+
+class Latents:
+    """What the optimiser moves: a change, on a grid that grows finer, added to the start.
+
+    Args:
+        start: (N, D, h, w) float32.
+        vqgan: whose codes bound the latents, channel by channel.
+        optimiser: its name.
+        step_size: learning rate of the first step.
+        schedule: how the step size falls.
+        coarse: share of the steps that move latents on a coarser grid: the first half of them on
+            a quarter of the grid's side, the others on half of it.
+    """
+
+    def __init__(self, start: Tensor, vqgan: VQGAN, optimiser: Optimiser, step_size: float,
+                 schedule: Schedule, coarse: float) -> None:
+        codes = vqgan.codebook.float()
+        self.start = start
+        self.low = codes.amin(dim=0).view(1, -1, 1, 1)
+        self.high = codes.amax(dim=0).view(1, -1, 1, 1)
+        self._make, self._step_size = OPTIMISERS[optimiser], step_size
+        self._schedule, self._coarse = schedule, coarse
+        self._set_change(torch.zeros_like(start))
+
+    def _set_change(self, change: Tensor) -> None:
+        self.change = change.detach().clone().requires_grad_()
+        self.optimizer = self._make([self.change], lr=self._step_size)
+
+    def begin_step(self, step: int, total: int) -> None:
+        """Set grid and step size for step 1..total."""
+        done = (step - 1) / total
+        factor = 4 if done < self._coarse / 2 else 2 if done < self._coarse else 1
+        height, width = (max(1, side // factor) for side in self.start.shape[-2:])
+        if step > 1:  # a run that goes on with more steps keeps what it has
+            height = max(height, self.change.shape[-2])
+            width = max(width, self.change.shape[-1])
+        if (height, width) != self.change.shape[-2:]:
+            self._set_change(_resized(self.change, height, width))
+        rate = self._step_size
+        if self._schedule == "cosine":
+            rate *= LAST_STEP_SIZE + (1 - LAST_STEP_SIZE) * (1 + math.cos(math.pi * done)) / 2
+        self.optimizer.param_groups[0]["lr"] = rate
+
+    def full(self, change: Tensor, rows: slice) -> Tensor:
+        """The latents (n, D, h, w) of some candidates, within bounds; differentiable.
+
+        Args:
+            change: (n, D, g, g), the rows' part of ``self.change``.
+            rows: which candidates.
+        """
+        moved = self.start[rows] + _resized(change, *self.start.shape[-2:])
+        return clamp_with_gradient(moved, self.low, self.high)
+
+    @torch.no_grad()
+    def update(self, gradient: Tensor) -> None:
+        """Take a step against a gradient (N, D, g, g), and come back within bounds."""
+        self.change.grad = gradient
+        self.optimizer.step()
+        if self.change.shape == self.start.shape:
+            moved = (self.start + self.change).clamp(self.low, self.high)
+            self.change.copy_(moved - self.start)
+        else:
+            reach = self.high - self.low
+            self.change.copy_(self.change.clamp(-reach, reach))
+
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of what the next step depends on, on the CPU, for ``restore``."""
+        kept = {"start": self.start, "change": self.change.detach()}
+        for name, value in self.optimizer.state.get(self.change, {}).items():
+            if isinstance(value, Tensor):
+                kept[f"{_OPTIMISER}{name}"] = value
+        return {name: value.detach().cpu().clone() for name, value in kept.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a ``state`` of latents made with the same arguments.
+
+        Raises:
+            ValueError: it is the state of other latents.
+        """
+        start, change = state["start"], state["change"]
+        if (start.shape != self.start.shape or change.shape[:2] != start.shape[:2]
+                or change.ndim != 4 or start.dtype != torch.float32
+                or change.dtype != torch.float32):
+            raise ValueError("latents of another shape")
+        self.start = start.to(self.start.device, copy=True)
+        self._set_change(change.to(self.start.device))
+        moments = {name.removeprefix(_OPTIMISER): value.clone() for name, value in state.items()
+                   if name.startswith(_OPTIMISER)}
+        if any(value.ndim and len(value) != len(change) for value in moments.values()):
+            raise ValueError("an optimiser of other latents")
+        if moments:
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": {0: moments}})
+
+    @torch.no_grad()
+    def shake(self, amount: float, generators: Sequence[torch.Generator]) -> None:
+        """Add noise to the change.
+
+        Args:
+            amount: standard deviation as a share of half of each channel's range.
+            generators: one a candidate, on the CPU.
+        """
+        shape = self.change.shape[1:]
+        noise = torch.stack([torch.randn(shape, generator=g) for g in generators])
+        reach = (self.high - self.low) / 2
+        self.change.add_(amount * reach * noise.to(self.change.device))
+
+
+def _resized(grid: Tensor, height: int, width: int) -> Tensor:
+    """A grid (N, D, g, g) at another size, smooth in between or averaged."""
+    if grid.shape[-2:] == (height, width):
+        return grid
+    if height < grid.shape[-2]:
+        return F.adaptive_avg_pool2d(grid, (height, width))
+    return F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)

@@ -1,0 +1,262 @@
+"""One step of VQGAN+CLIP: decode, cut, compare with the prompts, and where to move the latents.
+
+Source: Crowson et al., "VQGAN-CLIP: Open Domain Image Generation and Editing with Natural Language
+Guidance" (2022), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.core.errors import Cancelled
+from pipelines.models.batches import Batches
+from pipelines.models.clip import ClipModel
+from pipelines.models.clip_features import text_features
+from pipelines.models.pixels import to_squares
+from pipelines.models.precision import Precision, fast_bfloat16
+from pipelines.models.vqgan import VQGAN
+from pipelines.vqgan_clip.cutouts import CutoutNumbers, Cutouts, draw_numbers, make_cutouts
+from pipelines.vqgan_clip.latents import Latents, clamp_with_gradient
+from pipelines.weighted_prompts import WeightedPrompt
+
+_GENERATOR = "generator."  # before a candidate's index in a state
+
+
+class Guide:
+    """What the picture should match; its features are computed once.
+
+    Args:
+        clip: the guide.
+        prompts: texts with weights and stops.
+        image: (H, W, 3) uint8 RGB that is a target too, where ``image_weight`` is not 0.
+        image_weight: its weight.
+    """
+
+    @torch.no_grad()
+    def __init__(self, clip: ClipModel, prompts: Sequence[WeightedPrompt],
+                 image: np.ndarray | None = None, image_weight: float = 0.0) -> None:
+        self.clip = clip
+        features = [text_features(clip, [p.text for p in prompts])]
+        weights, stops = [p.weight for p in prompts], [p.stop for p in prompts]
+        if image is not None and image_weight:
+            features.append(clip.encode_image(to_squares([image], clip.image_size, clip.device)))
+            weights, stops = [*weights, image_weight], [*stops, -torch.inf]
+        self.features = torch.cat(features)
+        self.weights = self.features.new_tensor(weights)
+        self.stops = self.features.new_tensor(stops)
+
+    def loss(self, image_features: Tensor) -> Tensor:
+        """Weighted squared angular distances (B,) of unit features (B, D) to all targets.
+
+        A target whose signed distance is below its stop counts, but pulls no more.
+        """
+        chords = (image_features[:, None] - self.features[None]).norm(dim=-1)
+        # Short of the antipode, where the arc's slope is infinite.
+        signed = 2 * (chords / 2).clamp_max(1 - 1e-6).arcsin().square() * self.weights.sign()
+        pulling = torch.where(signed > self.stops, signed, signed.detach())
+        return (pulling * self.weights.abs()).sum(dim=1)
+
+    def score(self, image_features: Tensor) -> Tensor:
+        """Weighted mean of cosine similarities (B,), as ``rerank.weighted_scores``."""
+        cosines = image_features @ self.features.t()
+        return cosines @ (self.weights / self.weights.abs().sum())
+
+
+class Painting:
+    """Pictures under optimisation.
+
+    Candidates do not influence one another. On a CPU they are computed one after the other, which
+    is as fast there and gives every candidate exactly what it would get alone; elsewhere in one
+    batch, where kernels may differ in the last bits from one batch size to another.
+
+    Args:
+        vqgan: decodes.
+        guide: what to match.
+        latents: what is moved.
+        generators: one a candidate, on the CPU.
+        cutouts: how cutouts are made.
+        init_weight: weight of the squared distance to the first latents.
+        smoothness: weight of the total variation.
+        quantize: decode the nearest codes.
+        precision: number format; "auto" is bfloat16 where the device computes faster in it.
+        make_room: takes idle models off a device that is full, and says how many bytes that freed;
+            from then on half as many candidates are computed at once.
+
+    Attributes:
+        steps: whole steps taken.
+        pixels: (N, 3, H, W) in [-1, 1] of the last step, None before the first.
+        best_pixels: those of each candidate's step with the lowest loss.
+    """
+
+    def __init__(self, vqgan: VQGAN, guide: Guide, latents: Latents,
+                 generators: Sequence[torch.Generator], cutouts: Cutouts, init_weight: float = 0.0,
+                 smoothness: float = 0.0, quantize: bool = True, precision: Precision = "auto",
+                 make_room: Callable[[], int] = lambda: 0) -> None:
+        self.vqgan, self.guide, self.latents = vqgan, guide, latents
+        self.generators, self.cutouts, self.quantize = generators, cutouts, quantize
+        self.init_weight, self.smoothness = init_weight, smoothness
+        weight = vqgan.post_quant_conv.weight
+        self._device, self._dtype = weight.device, weight.dtype
+        self._autocast = self._dtype == torch.float32 and (
+            precision == "bfloat16" or (precision == "auto" and fast_bfloat16(self._device)))
+        count = len(generators)
+        self._batches = Batches(candidates_at_once(self._device, count), make_room)
+        self.steps = 0
+        self.pixels: Tensor | None = None
+        self.best_pixels: Tensor | None = None
+        self._best_loss = torch.full((count,), torch.inf)
+        self._best_step, self._best_score = [0] * count, [0.0] * count
+
+    def step(self, step: int, total: int, cancelled: Callable[[], bool]) -> dict[str, float] | None:
+        """Take step 1..total for all candidates.
+
+        Returns:
+            Means over the candidates: "loss", and "guide score", the guide's own similarity of the
+            whole picture. None where the run was cancelled before the step was complete, which
+            then has no effect.
+
+        Raises:
+            OutOfMemory: the device is full, even for half of the candidates.
+        """
+        self.latents.begin_step(step, total)
+        before = [generator.get_state() for generator in self.generators]
+
+        def compute(rows: Sequence[int]) -> tuple[Tensor, ...]:
+            part = slice(rows[0], rows[-1] + 1)
+            if rows[0] and cancelled():
+                raise Cancelled
+            # Their numbers may have been drawn before, for more candidates than there is room for.
+            _set_states(self.generators[part], before[part])
+            return self._gradient(part)
+
+        try:
+            parts = self._batches.run(compute, range(len(self.generators)))
+        except Cancelled:
+            _set_states(self.generators, before)
+            return None
+        gradients, pixels, losses, scores = zip(*parts, strict=True)
+        self.pixels = torch.cat(pixels)
+        loss, score = torch.cat(losses).cpu(), torch.cat(scores).cpu()
+        self._keep_best(step, loss, score)
+        self.latents.update(torch.cat(gradients))
+        self.steps = step
+        return {"loss": float(loss.mean()), "guide score": float(score.mean())}
+
+    def facts(self, index: int) -> dict[str, Any]:
+        """JSON-ready facts of a candidate's best picture."""
+        return {"best_step": self._best_step[index],
+                "guide_score": round(self._best_score[index], 4)}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What the next step depends on and the best so far: tensors, and JSON-ready facts.
+
+        A painting made with the same arguments goes on with the same bits after ``restore``.
+        """
+        tensors = self.latents.state()
+        for i, generator in enumerate(self.generators):
+            tensors[f"{_GENERATOR}{i}"] = generator.get_state()
+        if self.best_pixels is not None:
+            tensors |= {"best_pixels": self.best_pixels.cpu(), "best_loss": self._best_loss.clone()}
+        return tensors, {"best_step": self._best_step.copy(), "best_score": self._best_score.copy()}
+
+    def restore(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go back to a ``state`` after ``step`` steps.
+
+        Raises:
+            KeyError: a part is missing.
+            ValueError: it is the state of another painting.
+            RuntimeError: a generator's state is none.
+        """
+        count = len(self.generators)
+        self.latents.restore(tensors)
+        for i, generator in enumerate(self.generators):
+            generator.set_state(tensors[f"{_GENERATOR}{i}"])
+        best_step, best_score = list(facts["best_step"]), list(facts["best_score"])
+        if step:
+            pixels, loss = tensors["best_pixels"], tensors["best_loss"]
+            side = self.latents.start.shape[-1] * self.vqgan.downsampling
+            if pixels.shape != (count, 3, side, side) or loss.shape != (count,) \
+                    or len(best_step) != count or len(best_score) != count:
+                raise ValueError("pictures of another run")
+            self.best_pixels = pixels.to(self._device, torch.float32, copy=True)
+            self._best_loss = loss.clone()
+        self._best_step = [int(each) for each in best_step]
+        self._best_score = [float(each) for each in best_score]
+        self.steps = step
+
+    def forget_best(self) -> None:
+        """Let the next step's pictures take the place of the best: what counts has changed."""
+        self._best_loss.fill_(torch.inf)
+
+    def _gradient(self, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradient, pixels (n, 3, H, W), losses (n,) and scores (n,) of some candidates."""
+        side = self.guide.clip.image_size
+        numbers = draw_numbers(self.generators[rows], self.cutouts, side)
+        with torch.enable_grad():
+            change = self.latents.change[rows].detach().requires_grad_()
+            latents = self.latents.full(change, rows)
+            pixels = self._decode(latents)
+            features = self._look(pixels, numbers, side)
+            count = len(pixels)
+            losses = self.guide.loss(features).view(count, -1).mean(dim=1)
+            total = losses
+            if self.init_weight:
+                held = (latents - self.latents.start[rows]).square().flatten(1).mean(dim=1)
+                total = total + self.init_weight * held
+            if self.smoothness:
+                total = total + self.smoothness * total_variation(pixels)
+            (gradient,) = torch.autograd.grad(total.sum(), change)
+            scores = self.guide.score(features.detach().view(count, -1, features.shape[-1])[:, 0])
+        return gradient, pixels.detach(), total.detach(), scores
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) float32 in [-1, 1] of latents (n, D, h, w)."""
+        if self.quantize:
+            latents = self.vqgan.quantize(latents)[0]
+        elif self.vqgan.config.l2_normalised:
+            latents = F.normalize(latents, dim=1)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
+            pixels = self.vqgan.decode(latents.to(self._dtype)).float()
+        return clamp_with_gradient(pixels, pixels.new_tensor(-1.0), pixels.new_tensor(1.0))
+
+    def _look(self, pixels: Tensor, numbers: CutoutNumbers, side_px: int) -> Tensor:
+        """The guide's unit features (n · num_cutouts, D) of pictures (n, 3, H, W) in [-1, 1]."""
+        cut = make_cutouts((pixels + 1) / 2, numbers, self.cutouts, side_px)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
+            features = self.guide.clip.encode_image(cut)
+        return F.normalize(features.float(), dim=-1)
+
+    def _keep_best(self, step: int, loss: Tensor, score: Tensor) -> None:
+        pixels = self.pixels
+        assert pixels is not None
+        better = loss < self._best_loss
+        if self.best_pixels is None:
+            better = torch.ones_like(better)
+            self.best_pixels = pixels.clone()
+        self.best_pixels[better.to(pixels.device)] = pixels[better.to(pixels.device)]
+        self._best_loss = torch.where(better, loss, self._best_loss)
+        for i in better.nonzero().flatten().tolist():
+            self._best_step[i], self._best_score[i] = step, float(score[i])
+
+
+def candidates_at_once(device: torch.device, count: int) -> int:
+    """How many of ``count`` candidates a device computes in one batch; see ``Painting``."""
+    return 1 if device.type == "cpu" else count
+
+
+def _set_states(generators: Sequence[torch.Generator], states: Sequence[Tensor]) -> None:
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
+
+
+def total_variation(pixels: Tensor) -> Tensor:
+    """Mean difference between neighbouring pixels (n,) of pictures (n, 3, H, W), for [0, 1]."""
+    down = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().flatten(1).mean(dim=1)
+    right = (pixels[..., 1:] - pixels[..., :-1]).abs().flatten(1).mean(dim=1)
+    return (down + right) / 4

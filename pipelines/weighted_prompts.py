@@ -1,0 +1,95 @@
+"""The prompt grammar of VQGAN+CLIP: ``text:weight:stop``, several joined by ``|``.
+
+A colon that no number follows is part of the text ("a clock: late"), and so is the one between
+two digits of a time ("a clock at 10:30").
+
+Source: the notebooks of Crowson (2021) and Pixray, whose grammar this is.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from pipelines.core.errors import InvalidRequest
+
+MAX_PROMPTS = 16
+MAX_WEIGHT = 100.0
+
+
+@dataclass(frozen=True)
+class WeightedPrompt:
+    """One target of the optimisation.
+
+    Attributes:
+        text: what it says.
+        weight: how strongly it pulls; a negative one pushes away.
+        stop: no more pull once the squared angular distance, negated for a negative weight, is
+            below this.
+    """
+
+    text: str
+    weight: float = 1.0
+    stop: float = -math.inf
+
+
+def parse_prompts(prompt: str) -> tuple[WeightedPrompt, ...]:
+    """Read the prompts of a request.
+
+    Args:
+        prompt: as in "a red apple:2 | a worm:-0.5"; weight and stop may be left out.
+
+    Raises:
+        InvalidRequest: in one sentence, what is malformed.
+    """
+    parts = prompt.split("|")
+    if len(parts) > MAX_PROMPTS:
+        raise InvalidRequest(f"The prompt has {len(parts)} parts between bars (|); {MAX_PROMPTS} "
+                             "is the most.", "prompt")
+    prompts = tuple(_parse(part) for part in parts)
+    if not any(p.weight for p in prompts):
+        raise InvalidRequest("All weights of the prompt are 0, so nothing is asked for.", "prompt")
+    return prompts
+
+
+def ranking_texts(prompt: str) -> list[tuple[str, float]]:
+    """Texts and weights that the ranker compares pictures with, whichever generator drew them.
+
+    Scores of generators that share a prompt may be compared only if they mean the same.
+
+    Args:
+        prompt: of any generator; one that ``parse_prompts`` refuses is a single text.
+    """
+    try:
+        return [(part.text, part.weight) for part in parse_prompts(prompt)]
+    except InvalidRequest:
+        return [(prompt, 1.0)]
+
+
+# A colon before a number gives a weight, any other colon is text, and so is a time ("10:30").
+_NUMBER = r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|inf|nan)"
+_WEIGHTED = re.compile(
+    rf"(?P<text>.*?)(?:\s*:\s+|\s+:\s*|(?<!\d):)(?P<weight>{_NUMBER})"
+    rf"(?:\s*:\s*(?P<stop>{_NUMBER}))?\s*",
+    re.IGNORECASE | re.DOTALL)
+
+
+def _parse(part: str) -> WeightedPrompt:
+    match = _WEIGHTED.fullmatch(part)
+    text, weight, stop = match.group("text", "weight", "stop") if match else (part, None, None)
+    if not text.strip():
+        raise InvalidRequest("A part of the prompt has no text: write text:weight:stop, joined by "
+                             "bars (|).", "prompt")
+    found = WeightedPrompt(text.strip(), float(weight or 1), float(stop or -math.inf))
+    if not abs(found.weight) <= MAX_WEIGHT:
+        raise InvalidRequest(f"The weight of {_shown(text)} must be between {-MAX_WEIGHT:g} and "
+                             f"{MAX_WEIGHT:g}.", "prompt")
+    if not found.stop < math.inf:
+        raise InvalidRequest(f"The stop of {_shown(text)} must be less than infinity.", "prompt")
+    return found
+
+
+def _shown(text: str) -> str:
+    text = " ".join(text.split())
+    return repr(text if len(text) <= 40 else text[:39] + "…")

@@ -1,0 +1,204 @@
+"""Captions of scenes: many ways to say the same picture, in English and Portuguese.
+
+What a caption says of objects, colours, sizes, counts, relation, place and medium is true of the
+scene and can be read back from it; what the scene leaves unsaid (``say_background`` False, no
+colour, no medium) is not mentioned. Colours that a grey medium cannot show are left out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.world.concepts import Concept
+from pipelines.world.grammar import Choices, Phrase, load_grammar, settle_articles
+from pipelines.world.hard_negatives import GREY_MEDIA, hard_negative
+from pipelines.world.noun_phrases import phrases
+from pipelines.world.scenes import COLOURS, Scene, SceneObject
+
+__all__ = ["caption", "hard_negative"]
+
+# Clauses that no "a photo of ..." can precede.
+_SENTENCES = ("there ", "há ", "on the left", "just ", "only ", "apenas ")
+_NOUN_STARTS = ("a", "two", "um", "dois")
+_HUES = frozenset(COLOURS) - {"black", "white", "gray"}
+_P_CLOSEUP = 0.25
+_P_BARE_MEDIUM = 0.25
+_P_PHOTO_PORTRAIT = 0.3
+
+
+def caption(
+    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str = "en",
+    in_order: bool = False,
+) -> str:
+    """Says what a scene shows, in one of many ways.
+
+    Args:
+        scene: The scene.
+        concepts: Concepts by id.
+        rng: Source of randomness; the same state gives the same caption.
+        language: "en" or "pt".
+        in_order: Name things side by side in the scene's order, and not in any.
+
+    Returns:
+        A lower-case caption without line breaks, such as "a photo of a dog right of a bench".
+    """
+    words = load_grammar(language)
+    closeup = (
+        scene.kind == "single"
+        and scene.objects[0].size == "big"
+        and scene.medium is None
+        and rng.random() < _P_CLOSEUP
+    )
+    things = _phrases(scene, concepts, rng, language, closeup)
+    if closeup:
+        clause, medium_said = str(things[0]), False
+    else:
+        clause, medium_said = _clause(scene, things, concepts, rng, words, language, in_order)
+    fronted = False
+    if scene.say_background and _shows_background(scene):
+        join = words["places"]["joins"].pick(rng)
+        fronted = join.startswith("{p}") and not (
+            closeup or medium_said or clause.startswith(_SENTENCES)
+        )
+        clause = (join if fronted or not join.startswith("{p}") else "{s} {p}").format(
+            s=clause, p=_place(scene.background, rng, words, language)
+        )
+    if not medium_said:
+        clause = _wrap(scene, clause, fronted, closeup, rng, words)
+    return settle_articles(_noise(clause, rng, words))
+
+
+def _phrases(
+    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str, closeup: bool
+) -> list[Phrase]:
+    if scene.kind == "count":
+        return []
+    shown = [concepts[o.concept] for o in scene.objects]
+    roles = [c.role for c in shown if c.role]
+    return [
+        phrases(language).phrase(
+            c,
+            rng,
+            colour=_shown_colour(o, scene),
+            size=None if closeup else o.size,
+            portrait=scene.kind == "portrait",
+            gendered=c.role is not None and roles.count(c.role) > 1,
+        )
+        for o, c in zip(scene.objects, shown, strict=True)
+    ]
+
+
+def _shown_colour(item: SceneObject, scene: Scene) -> str | None:
+    return None if scene.medium in GREY_MEDIA else item.colour
+
+
+def _shows_background(scene: Scene) -> bool:
+    return scene.medium not in GREY_MEDIA or scene.background not in _HUES
+
+
+def _clause(
+    scene: Scene,
+    things: Sequence[Phrase],
+    concepts: Mapping[str, Concept],
+    rng: random.Random,
+    words: Mapping[str, Any],
+    language: str,
+    in_order: bool,
+) -> tuple[str, bool]:
+    """What is seen, and whether that already names the medium ("a neon cat")."""
+    if scene.kind == "count":
+        return _count(scene, concepts[scene.objects[0].concept], rng, words, language), False
+    if scene.kind == "single":
+        bare = words["bare_media"].get(scene.medium)
+        plain = things[0].article == "a~ " and scene.objects[0].size is None
+        if bare and plain and rng.random() < _P_BARE_MEDIUM:
+            return bare.format(bare=things[0].bare), True
+        template = _sentence(words["single_templates"].pick(rng), "{a}", things)
+        return template.format(a=things[0]), False
+    if len(things) == 1:
+        return str(things[0]), False
+    if scene.kind == "group" or len(things) > 2:
+        order = list(things) if in_order else rng.sample(things, len(things))
+        join, last = words["group_joins"].pick(rng)
+        return join.join(map(str, order[:-1])) + last + str(order[-1]), False
+    first, second = things
+    if scene.relation is None:
+        if not in_order and rng.random() < 0.5:
+            first, second = second, first
+        template = _sentence(words["pair_templates"].pick(rng), words["pair_default"], things)
+        return template.format(a=first, b=second), False
+    relation = scene.relation
+    if relation == "with" and concepts[scene.objects[0].concept].group == "person":
+        relation = "person_with"
+    return words["relations"][relation].pick(rng).format(
+        a=first, b=second, the_a=f"the {first.bare}", the_b=f"the {second.bare}"
+    ), False
+
+
+def _sentence(template: str, default: str, things: Sequence[Phrase]) -> str:
+    """The template, unless it is a sentence ("there is ...") that needs an article not there."""
+    return template if template.startswith("{") or all(t.article for t in things) else default
+
+
+def _count(
+    scene: Scene, concept: Concept, rng: random.Random, words: Mapping[str, Any], language: str
+) -> str:
+    item, number = scene.objects[0], len(scene.objects)
+    says = phrases(language)
+    plural = says.plural(concept, rng, colour=_shown_colour(item, scene), size=item.size)
+    if (
+        number == 2
+        and words["two_templates"]
+        and not concept.article.startswith("a pair")
+        and rng.random() < 0.06
+    ):
+        return words["two_templates"].pick(rng).format(x=plural)
+    return words["count_templates"].pick(rng).format(n=says.number(number, concept, rng), x=plural)
+
+
+def _place(background: str, rng: random.Random, words: Mapping[str, Any], language: str) -> str:
+    places = words["places"]
+    if background in words["colours"]:
+        return places["colour"].pick(rng).format(c=phrases(language).colour(background, rng))
+    return places[background].pick(rng)
+
+
+def _pick(templates: Choices, clause: str, fronted: bool, rng: random.Random) -> str:
+    """A template that suits the clause: nothing stands before a sentence or a fronted place."""
+    template = templates.pick(rng)
+    if not fronted and not clause.startswith(_SENTENCES):
+        return template
+    suffixes = [t for t in templates.values if t.startswith("{s}")]
+    return rng.choice(suffixes)
+
+
+def _wrap(
+    scene: Scene,
+    clause: str,
+    fronted: bool,
+    closeup: bool,
+    rng: random.Random,
+    words: Mapping[str, Any],
+) -> str:
+    medium = scene.medium or "none"
+    if closeup:
+        return words["portrait"]["closeups"].pick(rng).format(s=clause)
+    if scene.kind != "portrait":
+        return _pick(words["media"][medium], clause, fronted, rng).format(s=clause)
+    portrait = words["portrait"]
+    if medium == "none" and not fronted and rng.random() < _P_PHOTO_PORTRAIT:
+        return portrait["photo_none"].pick(rng).format(s=clause)
+    template = _pick(portrait["templates"], clause, fronted, rng)
+    return template.format(s=clause, m=portrait["adjectives"][medium].pick(rng))
+
+
+def _noise(text: str, rng: random.Random, words: Mapping[str, Any]) -> str:
+    """Now and then what people add to prompts and what changes nothing in the picture."""
+    draw = rng.random()
+    if draw < 0.02:
+        return text + rng.choice(words["endings"])
+    if draw < 0.035 and text.startswith(_NOUN_STARTS) and not text.startswith(_SENTENCES):
+        return rng.choice(words["openings"]) + text
+    return text + "." if draw < 0.05 else text
