@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from pipelines.core.errors import InvalidImage
+from pipelines.core.image_faults import UNREADABLE, mended, set_upright
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 16_000_000
 MAX_BYTES = 32 * 2**20
+
+
+class _Unreadable(InvalidImage):
+    """Pillow cannot read the file, which may be mended; its size is not what is wrong."""
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
@@ -26,11 +31,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError:
         raise InvalidImage(f"The picture has far too many pixels; {max_pixels / 1e6:.0f} "
                            "megapixels is the most.", "init_image") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise InvalidImage("The file is not a PNG, JPEG or WebP picture.", "init_image") from None
-    if image.format not in FORMATS:  # Pillow's JPEG reader hands multi-picture files to MPO
-        raise InvalidImage(f"The file is a {image.format} picture under another name; use PNG, "
-                           "JPEG or WebP.", "init_image")
+    except UNREADABLE:
+        raise _Unreadable("The file is not a PNG, JPEG or WebP picture.", "init_image") from None
     width_px, height_px = image.size
     if width_px * height_px > max_pixels:
         raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; "
@@ -47,7 +49,9 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
                ) -> Image.Image:
     """Decode an uploaded picture.
 
-    EXIF orientation is applied, transparency is put on white, an animation gives its first frame.
+    EXIF orientation is applied, transparency is put on white, an animation and a JPEG of several
+    pictures (MPO, as phones make them) give their first one. A fault that no pixel depends on is
+    no fault; see ``pipelines.core.image_faults``.
 
     Args:
         data: the file.
@@ -61,13 +65,22 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
     Raises:
         InvalidImage: another format, too large, or damaged.
     """
-    image = _open(data, max_pixels)
+    try:
+        return _decode(_open(data, max_pixels), least_px)
+    except _Unreadable:
+        if (better := mended(data, max_pixels)) is None:
+            raise
+        return _decode(_open(better, max_pixels), least_px)
+
+
+def _decode(image: Image.Image, least_px: int | None) -> Image.Image:
+    """The pixels behind a header; see ``open_image``."""
     try:
         if least_px is not None:
             image.draft("RGB", (2 * least_px, 2 * least_px))
         image.load()
         info = {key: value for key, value in image.info.items() if key != "transparency"}
-        ImageOps.exif_transpose(image, in_place=True)
+        set_upright(image)
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it
             wide = np.asarray(image).astype(np.float32)
             image = Image.fromarray((wide / 257).clip(0, 255).astype(np.uint8))
@@ -78,8 +91,8 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
         picture = image if image.mode == "RGB" else image.convert("RGB")
         picture.info = info
         return picture
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise InvalidImage("The picture is damaged or cut short.", "init_image") from None
+    except UNREADABLE:
+        raise _Unreadable("The picture is damaged or cut short.", "init_image") from None
 
 
 def resize(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:

@@ -26,6 +26,8 @@ from PIL.PngImagePlugin import PngInfo
 from pipelines.core.errors import EaselError, InvalidImage
 from pipelines.core.events import Candidate, Result
 from pipelines.core.files import atomic_write, safe_stem
+from pipelines.core.images import open_image
+from pipelines.core.png_chunks import is_png, png_texts
 from pipelines.core.request import Request
 from pipelines.core.version import __version__
 
@@ -163,19 +165,17 @@ def read_png(data: bytes) -> dict[str, Any]:
         ``parse_parameters``, {} where there is no such chunk.
 
     Raises:
-        InvalidImage: the file is not a PNG, or is damaged.
+        InvalidImage: the file is not a PNG, or its pixels are damaged.
     """
+    if not is_png(data):
+        raise InvalidImage("The file is not a PNG picture, or it is damaged.")
+    open_image(data)
+    texts = png_texts(data)
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            image.load()  # text chunks may come after the pixels
-            chunks = dict(getattr(image, "text", {}))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise InvalidImage("The file is not a PNG picture, or it is damaged.") from None
-    try:
-        ours = json.loads(chunks.get("easel", "{}"))
+        ours = json.loads(texts.get("easel", "{}"))
     except (ValueError, RecursionError):
         ours = {}
-    parameters = chunks.get("parameters")
+    parameters = texts.get("parameters")
     return {"easel": ours if isinstance(ours, dict) else {},
             "parameters": parse_parameters(parameters) if parameters else {}}
 
