@@ -19,10 +19,10 @@ from PIL.PngImagePlugin import PngInfo
 from pipelines.core.errors import EaselError, InvalidImage
 from pipelines.core.events import Candidate, Result
 from pipelines.core.files import atomic_write, safe_stem
+from pipelines.core.infotext import parse_parameters
 from pipelines.core.metadata import (
     encode_png,
     format_parameters,
-    parse_parameters,
     picture_metadata,
     picture_name,
     provenance,
