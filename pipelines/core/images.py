@@ -12,6 +12,10 @@ from pipelines.core.image_faults import UNREADABLE, mended, set_upright
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 16_000_000
+# A resize goes over one side after the other: what lies between has a side of the picture and one
+# of the target, so that a bound on width times height alone does not bound it.
+MAX_SIDE_PX = 16_384
+MAX_PROPORTION = 64  # longer side over shorter
 MAX_BYTES = 32 * 2**20
 
 
@@ -33,11 +37,27 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
                            "megapixels is the most.", "init_image") from None
     except UNREADABLE:
         raise _Unreadable("The file is not a PNG, JPEG or WebP picture.", "init_image") from None
-    width_px, height_px = image.size
+    check_size(*image.size, max_pixels)
+    return image
+
+
+def check_size(width_px: int, height_px: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a picture by what its header says, before any of it is decoded.
+
+    Raises:
+        InvalidImage: it has more than ``max_pixels``, a side of more than ``MAX_SIDE_PX``, or one
+            side that is more than ``MAX_PROPORTION`` times the other.
+    """
+    longer, shorter = max(width_px, height_px), min(width_px, height_px)
     if width_px * height_px > max_pixels:
         raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; "
                            f"{max_pixels / 1e6:.0f} megapixels is the most.", "init_image")
-    return image
+    if longer > MAX_SIDE_PX:
+        raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; no side may be "
+                           f"longer than {MAX_SIDE_PX:,} px.", "init_image")
+    if longer > MAX_PROPORTION * shorter:
+        raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; no side may be more "
+                           f"than {MAX_PROPORTION} times as long as the other.", "init_image")
 
 
 def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -63,7 +83,7 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
         The picture, decoded, in RGB; ``info`` is what the file says of it.
 
     Raises:
-        InvalidImage: another format, too large, or damaged.
+        InvalidImage: another format, too large (see ``check_size``), or damaged.
     """
     try:
         return _decode(_open(data, max_pixels), least_px)

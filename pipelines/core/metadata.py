@@ -145,7 +145,7 @@ def read_png(data: bytes) -> dict[str, Any]:
         ``parse_parameters``, {} where there is no such chunk.
 
     Raises:
-        InvalidImage: the file is not a PNG, or its pixels are damaged.
+        InvalidImage: the file is not a PNG, is too large, or its pixels are damaged.
     """
     if not is_png(data):
         raise InvalidImage("The file is not a PNG picture, or it is damaged.")
