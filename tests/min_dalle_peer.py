@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from min_dalle.models import DalleBartDecoder, DalleBartEncoder, VQGanDetokenizer
@@ -19,9 +20,10 @@ from tests.min_dalle_folder import Sizes, converted, converted_vqgan, flax_param
 
 DIM, HIDDEN, DEPTH, TEXT_LENGTH, CODES = 128, 192, 2, 64, 2**14
 GUIDANCE, FORCED_STEPS, GREEDY_STEPS = 4.0, 6, 48
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
-def loaded(module: torch.nn.Module, path: Path) -> torch.nn.Module:
+def loaded(module: Module, path: Path) -> Module:
     """A module of min-dalle's with a file's tensors, as min-dalle itself loads them."""
     module.load_state_dict(torch.load(path, weights_only=True), strict=False)
     return module.float().eval()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
 from pipelines.models.checkpoints.formats import fill
-from pipelines.models.checkpoints.vqgan import read_tensors
+from pipelines.models.checkpoints.tensor_files import read_tensors
 from pipelines.models.fast_vqgan import hastened
 from pipelines.models.min_dalle import (
     HEAD_WIDTH,
