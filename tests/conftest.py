@@ -13,11 +13,16 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import hypothesis
 import pytest
 import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = REPOSITORY / "assets" / "weights"
+
+# Time decides no test: a machine may be busy with others.
+hypothesis.settings.register_profile("easel", deadline=None)
+hypothesis.settings.load_profile("easel")
 
 
 def pytest_configure(config: pytest.Config) -> None:
