@@ -86,8 +86,8 @@ def missing_models(*names: str) -> list[str]:
                        for file in files.get(name, ["model.safetensors"]))]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what this machine cannot run."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this machine cannot run; share the rest out evenly."""
     no_gpu = pytest.mark.skip(reason="no accelerator on this machine")
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
@@ -96,6 +96,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if marker is not None and (missing := missing_models(*marker.args)):
             item.add_marker(pytest.mark.skip(
                 reason=f"assets/weights lacks {', '.join(missing)}"))
+    if hasattr(config, "workerinput"):
+        items[:] = long_modules_first(items)
+
+
+def long_modules_first(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Modules that drive a browser, then the others, both in the order in which they come.
+
+    A worker takes a module at a time. The long ones, which mostly wait, at the end would keep one
+    worker busy while the others have nothing left to do.
+    """
+    long = {item.path for item in items if "browser" in item.keywords}
+    return sorted(items, key=lambda item: item.path not in long)
 
 
 @pytest.fixture(autouse=True)

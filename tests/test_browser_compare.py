@@ -14,21 +14,22 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from easel.ui.parts.live import ARRIVAL_S, GRACE_S
 from easel.ui.words import strings
 from tests.served import App
-from tests.test_browser import CHROMIUM, CONTRASTS, DESKTOP, PHONE, app, browser, open_page
+from tests.test_browser import (
+    CHROMIUM,
+    CONTRASTS,
+    DESKTOP,
+    PATIENCE_MS,
+    PHONE,
+    app,
+    browser,
+    open_page,
+)
 
 __all__ = ["app", "browser", "open_page"]
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def patience() -> Iterator[None]:
-    """Several panes at once on a busy machine take longer than one run alone."""
-    expect.set_options(timeout=30_000)
-    yield
-    expect.set_options(timeout=5_000)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def window(browser: Browser, app: App) -> Iterator[BrowserContext]:
     for it."""
     app.playground.live.arrival_s = 120
     context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield context
     app.playground.live.grace_s = 0.1  # nothing goes on into the next test
     context.close()
@@ -242,7 +243,6 @@ def test_a_grid_over_seeds_and_prompts(open_page) -> None:
 @pytest.mark.parametrize("how", ["the button", "Escape"])
 def test_a_grid_is_stopped(app: App, open_page, how: str) -> None:
     page = open_page(DESKTOP)
-    page.set_default_timeout(60_000)
     open_tab(page, strings.TAB_COMPARE)
     page.locator("#sweep .label-wrap").click()
     page.locator("#sweep-across input").click()
