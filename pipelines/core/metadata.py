@@ -23,11 +23,11 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines import __version__
 from pipelines.core.errors import EaselError, InvalidImage
 from pipelines.core.events import Candidate, Result
 from pipelines.core.files import atomic_write, safe_stem
 from pipelines.core.request import Request
+from pipelines.core.version import __version__
 
 LIBRARIES = ("torch", "open_clip_torch", "taming-transformers", "numpy", "pillow")
 # Names of A1111 for what our pipelines call otherwise; the rest keeps its own name.

@@ -11,8 +11,8 @@ import torch
 from pydantic import AliasChoices, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipelines.core.amounts import MemoryAmount, Share
 from pipelines.core.errors import EaselError
-from pipelines.models.cache.memory import MemoryAmount, Share
 
 PREFIX = "EASEL_"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

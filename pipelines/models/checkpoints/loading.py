@@ -219,9 +219,3 @@ def pinned(catalogue: Catalogue) -> Catalogue:
             if (path := folder / file.name).is_file() else file for file in entry.files)
         entries.append(entry.model_copy(update={"files": files}))
     return Catalogue(tuple(entries), catalogue.weights_dir, catalogue.models_dir, catalogue.pins)
-
-
-if __name__ == "__main__":
-    from easel.cli.weights import main
-
-    main()
