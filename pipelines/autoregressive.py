@@ -26,7 +26,7 @@ from pipelines.model_options import model_field, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision, dtype_for
-from pipelines.registry import Pipeline, RunContext
+from pipelines.pipeline import Pipeline, RunContext
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.sampling import RowNoise, choose, guide
 from pipelines.weighted_prompts import ranking_texts

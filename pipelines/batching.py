@@ -19,7 +19,7 @@ from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.models.batches import Batches
 from pipelines.models.cache.loader_thread import MEMORY_ERRORS
-from pipelines.registry import RunContext
+from pipelines.pipeline import RunContext
 
 GREY = 128  # of what is not drawn yet
 

@@ -27,7 +27,7 @@ from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import dtype_for
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
-from pipelines.registry import Pipeline, RunContext
+from pipelines.pipeline import Pipeline, RunContext
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.sampling import RowNoise, choose, guide
 from pipelines.weighted_prompts import ranking_texts

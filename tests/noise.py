@@ -18,7 +18,8 @@ from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.options import Options
 from pipelines.core.request import Request, candidate_seed, resolve_seed
 from pipelines.models.cache.cache import ModelCache
-from pipelines.registry import Pipeline, Registry, RunContext
+from pipelines.pipeline import Pipeline, RunContext
+from pipelines.registry import Registry
 
 SIDE_PX = 16
 HELD_S = 30.0  # the longest that a run is held, should its test have failed

@@ -15,7 +15,7 @@ from pipelines.core.errors import Cancelled
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.options import Options
 from pipelines.core.request import Request, candidate_seed, resolve_seed
-from pipelines.registry import Pipeline, RunContext
+from pipelines.pipeline import Pipeline, RunContext
 
 SIDE_PX = 64
 

@@ -22,7 +22,8 @@ from easel.serving.backend import LocalBackend
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import Request
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from tests.noise import NoisePipeline, linear_cache
 from tests.small_models import small_cache
 

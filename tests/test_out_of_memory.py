@@ -20,12 +20,12 @@ from easel.serving.backend import LocalBackend
 from pipelines.batching import GREY
 from pipelines.core.errors import OutOfMemory
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
 from pipelines.janus import JANUS, JanusPipeline
 from pipelines.models.batches import Batches
 from pipelines.models.cache.cache import ModelCache
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.janus_folder import GRID, JanusLoader, write_janus
@@ -100,7 +100,7 @@ def request(name: str, **fields: Any) -> dict[str, Any]:
 def told(backend: LocalBackend, fields: dict[str, Any],
          cancelled: Callable[[], bool] = lambda: False) -> Iterator[Event]:
     """All that a pipeline tells, step by step; a reader of the backend may miss previews."""
-    asked = validate(fields, backend.registry)
+    asked = backend.registry.check(fields)
     context = RunContext(backend.cache, backend.cache.device, cancelled=cancelled)
     return backend.registry.get(asked.pipeline).run(asked, context)
 

@@ -17,7 +17,7 @@ from pipelines.core.events import Preview
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.loading import CatalogueLoader
-from pipelines.registry import RunContext
+from pipelines.pipeline import RunContext
 from pipelines.vqgan_clip.cutouts import Cutouts
 from pipelines.vqgan_clip.latents import Latents, Optimiser, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Painting

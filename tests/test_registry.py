@@ -8,7 +8,8 @@ from pydantic import Field
 
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.options import Options
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from tests.noise import NoisePipeline, linear_cache, noise_registry
 
 

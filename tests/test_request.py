@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.options import option_fields
-from pipelines.core.request import Request, candidate_seed, resolve_seed, validate
+from pipelines.core.request import Request, candidate_seed, resolve_seed
 from tests.noise import NoiseOptions, noise_registry
 
 REGISTRY = noise_registry()
@@ -22,7 +22,7 @@ GOOD: dict[str, Any] = {"pipeline": "noise", "prompt": "a red apple"}
 def refusal(**changes: Any) -> InvalidRequest:
     """The error of a good request with changes; its sentence is checked."""
     with pytest.raises(InvalidRequest) as caught:
-        validate({**GOOD, **changes}, REGISTRY)
+        REGISTRY.check({**GOOD, **changes})
     sentence = str(caught.value)
     assert sentence.endswith(".")
     assert "\n" not in sentence
@@ -31,11 +31,11 @@ def refusal(**changes: Any) -> InvalidRequest:
 
 
 def test_defaults_are_filled_in() -> None:
-    request = validate({**GOOD, "prompt": "  a red apple \n", "options": {"steps": "5"}}, REGISTRY)
+    request = REGISTRY.check({**GOOD, "prompt": "  a red apple \n", "options": {"steps": "5"}})
     assert request.prompt == "a red apple"
     assert request.num_images == 4
     assert request.options == {**NoiseOptions().model_dump(), "steps": 5}
-    assert validate(request, REGISTRY) == request
+    assert REGISTRY.check(request) == request
 
 
 @pytest.mark.parametrize(("field", "value"), [
@@ -76,15 +76,15 @@ def test_an_emptied_field_is_called_empty() -> None:
 def test_unknown_field_and_missing_prompt() -> None:
     assert "steps" in str(refusal(steps=5))
     with pytest.raises(InvalidRequest, match=r"^Prompt is missing\.$"):
-        validate({"pipeline": "noise"}, REGISTRY)
+        REGISTRY.check({"pipeline": "noise"})
 
 
 def test_init_image_is_checked_before_the_queue() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), "red").save(buffer, "PNG")
-    assert validate({**GOOD, "init_image": buffer.getvalue()}, REGISTRY).init_image
+    assert REGISTRY.check({**GOOD, "init_image": buffer.getvalue()}).init_image
     with pytest.raises(InvalidImage):
-        validate({**GOOD, "init_image": b"<svg/>"}, REGISTRY)
+        REGISTRY.check({**GOOD, "init_image": b"<svg/>"})
 
 
 def test_init_image_is_not_dropped_silently(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +96,7 @@ def test_init_image_is_not_dropped_silently(monkeypatch: pytest.MonkeyPatch) -> 
        seed=st.none() | st.integers() | st.floats())
 def test_any_input_is_valid_or_refused(prompt: str, num_images: Any, seed: Any) -> None:
     try:
-        request = validate({**GOOD, "prompt": prompt, "num_images": num_images, "seed": seed},
-                           REGISTRY)
+        request = REGISTRY.check({**GOOD, "prompt": prompt, "num_images": num_images, "seed": seed})
     except InvalidRequest:
         return  # its sentence is checked above
     else:

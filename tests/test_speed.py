@@ -30,7 +30,8 @@ from pipelines.core.options import Options
 from pipelines.core.request import Request
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer, TransformerConfig
-from pipelines.registry import Pipeline, Registry, RunContext
+from pipelines.pipeline import Pipeline, RunContext
+from pipelines.registry import Registry
 
 SIDE = 64
 STEP_S = 0.01

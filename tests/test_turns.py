@@ -22,7 +22,8 @@ from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import Request
 from pipelines.dalle import DallePipeline
 from pipelines.models.cache.cache import ModelCache
-from pipelines.registry import Pipeline, Registry, RunContext
+from pipelines.pipeline import Pipeline, RunContext
+from pipelines.registry import Registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.noise import LinearLoader, NoisePipeline, linear_cache
 from tests.small_models import small_cache

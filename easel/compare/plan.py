@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.request import SEED_COUNT, Request, validate
+from pipelines.core.request import SEED_COUNT, Request
 from pipelines.registry import Registry
 
 MIN_PANES, MAX_PANES = 2, 4
@@ -99,7 +99,7 @@ def _request(registry: Registry, prompt: str, pane: Mapping[str, Any], letter: s
             and registry.get(name).accepts_init_image:
         fields["init_image"] = init_image
     try:
-        return validate(fields, registry)
+        return registry.check(fields)
     except InvalidRequest as error:
         if error.field in ("prompt", "init_image"):
             raise

@@ -16,8 +16,9 @@ from typing import Any
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.options import OptionField, option_fields
-from pipelines.core.request import MAX_IMAGES, Request, candidate_seed, validate
-from pipelines.registry import Pipeline, Registry
+from pipelines.core.request import MAX_IMAGES, Request, candidate_seed
+from pipelines.pipeline import Pipeline
+from pipelines.registry import Registry
 
 MAX_CELLS, MAX_VALUES, MAX_PROMPTS = 36, 12, 36
 SEED, PROMPT, PIPELINE = "seed", "prompt", "pipeline"
@@ -239,7 +240,7 @@ def plan_sweep(registry: Registry, base: Mapping[str, Any], x: Axis, y: Axis,
                     fields["options"][axis.name] = value
             _keep_known(registry, fields)
             fields["prompt"] = fill_wildcards(str(fields["prompt"]), words, _seed(fields))
-            requests.append(validate(fields, registry))
+            requests.append(registry.check(fields))
     return Sweep(x, y, tuple(requests))
 
 

@@ -21,10 +21,11 @@ from easel.serving.scheduler import Recorder
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import provenance
-from pipelines.core.request import Request, resolve_seed, validate
+from pipelines.core.request import Request, resolve_seed
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.features import Features, embed_images, embed_texts
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from pipelines.rerank import RANKER, rank
 from pipelines.unclip.walk import Walk, walk
 
@@ -143,7 +144,7 @@ class LocalBackend:
 
     def _job(self, request: Requested, job_id: str | None, budget_s: float | None = None,
              changed: threading.Condition | None = None) -> Job:
-        checked = validate(request, self.registry)
+        checked = self.registry.check(request)
         checked = checked.model_copy(update={"seed": resolve_seed(checked)})
         models = self.registry.get(checked.pipeline).models_of(checked)
         return Job(job_id or uuid.uuid4().hex, partial(self._steps, checked), checked.pipeline,

@@ -14,7 +14,7 @@ from typing import Any, cast
 from easel.serving.interface import Backend, Requested
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
-from pipelines.core.request import MAX_IMAGES, Request, candidate_seed, resolve_seed, validate
+from pipelines.core.request import MAX_IMAGES, Request, candidate_seed, resolve_seed
 from pipelines.registry import Registry
 
 MAX_DRAWN = 128
@@ -45,7 +45,7 @@ def stream_best(backend: Backend, registry: Registry, request: Requested, drawn:
     if isinstance(request, Request) and drawn == request.num_images:
         yield from backend.stream(request, job_id, owner)
         return
-    checked = validate(request, registry)
+    checked = registry.check(request)
     checked = checked.model_copy(update={"seed": resolve_seed(checked)})
     count = check_drawn(drawn, checked.num_images)
     if count == checked.num_images:

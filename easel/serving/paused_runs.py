@@ -16,7 +16,7 @@ from pathlib import Path
 
 from easel.serving.run_keeper import Continuation, RunKeeper, is_locked, reason
 from pipelines.core.errors import InvalidRequest, PausedRunError
-from pipelines.core.request import Request, validate
+from pipelines.core.request import Request
 from pipelines.registry import Registry
 from pipelines.saved_run import Change, Snapshot, read_header
 
@@ -211,8 +211,8 @@ def _changed(start: Snapshot, change: Change, registry: Registry) -> Request:
                                  "that in all.", "iterations")
         options["iterations"] = change.iterations
     prompt = start.request.prompt if change.prompt is None else change.prompt
-    request = validate(start.request.model_copy(update={"prompt": prompt, "options": options}),
-                       registry)
+    request = registry.check(
+        start.request.model_copy(update={"prompt": prompt, "options": options}))
     if not registry.get(request.pipeline).can_pause:
         raise PausedRunError(f"{registry.get(request.pipeline).title} cannot let a run go on.")
     return request

@@ -27,7 +27,7 @@ CLAIM_S = 0.5  # for those who only look whether a run is under way
 
 
 class RunKeeper:
-    """Keeps the state of one run; see ``pipelines.registry.Keeper``.
+    """Keeps the state of one run; see ``pipelines.pipeline.Keeper``.
 
     Args:
         runs: where.

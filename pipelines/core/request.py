@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-
-from pipelines.core.errors import InvalidRequest
-from pipelines.core.images import load_image
-from pipelines.core.options import parse_options, sentence
-
-if TYPE_CHECKING:
-    from pipelines.registry import Registry
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MAX_PROMPT_CHARS = 500
 MAX_IMAGES = 16
@@ -25,7 +17,7 @@ class Request(BaseModel):
     """One run of one pipeline.
 
     ``options`` is plain data; a pipeline reads it with ``Options.model_validate(request.options)``
-    and finds every option there, since ``validate`` fills in the defaults.
+    and finds every option there, since ``Registry.check`` fills in the defaults.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,37 +50,6 @@ class Request(BaseModel):
             raise ValueError(f"The prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARS} is "
                              "the most.")
         return prompt
-
-
-def validate(raw: Request | Mapping[str, Any], registry: Registry) -> Request:
-    """Check a request whole: its fields, its pipeline's options, its init image.
-
-    Args:
-        raw: a request, or its fields by name.
-        registry: the pipelines that may be asked for.
-
-    Returns:
-        The request with every option present.
-
-    Raises:
-        InvalidRequest: one sentence about the first fault, with the name of its field.
-        InvalidImage: the init image is not a picture that Easel reads.
-    """
-    fields = raw.model_dump() if isinstance(raw, Request) else dict(raw)
-    try:
-        request = Request.model_validate(fields)
-    except ValidationError as error:
-        message, name = sentence(error, Request)
-        raise InvalidRequest(message, name) from None
-    pipeline = registry.get(request.pipeline)
-    options = parse_options(pipeline.Options, request.options)
-    request = request.model_copy(update={"options": options.model_dump()})
-    if request.init_image is not None:
-        if not pipeline.accepts_init_image:
-            raise InvalidRequest(f"{pipeline.title} does not start from a picture.", "init_image")
-        load_image(request.init_image)
-    pipeline.check(request)
-    return request
 
 
 def resolve_seed(request: Request) -> int:

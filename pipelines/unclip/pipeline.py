@@ -29,7 +29,7 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import dtype_for
-from pipelines.registry import Pipeline, RunContext
+from pipelines.pipeline import Pipeline, RunContext
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.unclip.steps import Noise, decode, imagine, paint, text_difference
 from pipelines.weighted_prompts import ranking_texts

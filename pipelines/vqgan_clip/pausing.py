@@ -10,7 +10,7 @@ from pipelines.core.events import Earlier, Event, Preview, Progress
 from pipelines.core.request import Request, candidate_seed
 from pipelines.core.video import Film
 from pipelines.models.pixels import to_uint8
-from pipelines.registry import Keeper
+from pipelines.pipeline import Keeper
 from pipelines.saved_run import DAMAGED, Snapshot
 from pipelines.vqgan_clip.optimise import Painting
 

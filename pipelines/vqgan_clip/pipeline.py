@@ -23,7 +23,7 @@ from pipelines.model_options import model_field, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import Precision, dtype_for
-from pipelines.registry import Pipeline, RunContext
+from pipelines.pipeline import Pipeline, RunContext
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents

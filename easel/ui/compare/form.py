@@ -18,7 +18,7 @@ from easel.ui.words.language import say
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.options import OptionField, option_fields
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
-from pipelines.registry import Pipeline
+from pipelines.pipeline import Pipeline
 
 
 def render_forms(pipelines: Iterable[Pipeline], panes: Sequence[Mapping[str, Any]] = ()) -> str:

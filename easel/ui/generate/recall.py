@@ -16,7 +16,7 @@ from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.options import option_fields, parse_options
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
-from pipelines.registry import Pipeline
+from pipelines.pipeline import Pipeline
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from easel.ui.words import strings
 from easel.ui.words.language import say
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import Request, resolve_seed, validate
+from pipelines.core.request import Request, resolve_seed
 from pipelines.core.video import Film
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ def prepare(playground: Playground, prompt: str, seed: int | None,
     """
     if not choices:
         raise InvalidRequest(strings.NOTHING_TICKED, "pipeline")
-    requests = [validate({**_with_parents(choice, seed), "prompt": prompt, "seed": seed},
-                         playground.registry) for choice in choices]
+    requests = [playground.registry.check(
+        {**_with_parents(choice, seed), "prompt": prompt, "seed": seed}) for choice in choices]
     shared_seed = resolve_seed(requests[0])
     return [request.model_copy(update={"seed": shared_seed}) for request in requests]
 

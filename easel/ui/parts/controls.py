@@ -14,7 +14,7 @@ from easel.ui.words import strings
 from pipelines.core.errors import InvalidImage
 from pipelines.core.options import OptionField, option_fields
 from pipelines.core.request import MAX_IMAGES
-from pipelines.registry import Pipeline
+from pipelines.pipeline import Pipeline
 
 # An optimised picture costs as much as many sampled ones, so it starts with a single one.
 DEFAULT_NUM_IMAGES = 4

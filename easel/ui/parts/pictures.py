@@ -17,7 +17,7 @@ from pipelines.core.files import atomic_write
 from pipelines.core.metadata import picture_metadata, picture_name, save_png
 from pipelines.core.options import option_fields
 from pipelines.core.request import Request
-from pipelines.registry import Pipeline
+from pipelines.pipeline import Pipeline
 
 
 class PictureStore:
