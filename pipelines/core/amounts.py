@@ -1,4 +1,4 @@
-"""Amounts of memory as people write and read them: "2GB" or "50%"."""
+"""Amounts of memory as people write them: "2GB" or "50%"."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""Easel's version, which pictures and comparisons name."""
+"""The version of Easel, in every picture's metadata."""
 
 __version__ = "0.1.0"

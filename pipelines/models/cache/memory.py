@@ -1,4 +1,4 @@
-"""How much memory a device has, and what of it models may take."""
+"""How much memory a device has, and how much of it models may take."""
 
 from __future__ import annotations
 
