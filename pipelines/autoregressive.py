@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from pydantic import Field
@@ -21,7 +21,7 @@ from pipelines.batching import Drawn, draw_in_groups
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.pixels import to_uint8
@@ -163,21 +163,17 @@ class WritingPipeline(Pipeline):
         """The leased models, less the ranker, as one writer."""
         raise NotImplementedError
 
-    def _options(self, request: Request) -> WritingOptions:
-        return cast(WritingOptions, self.Options.model_validate(request.options))
-
-    def models_of(self, request: Request) -> tuple[str, ...]:
+    def models_of(self, request: CheckedRequest[WritingOptions]) -> tuple[str, ...]:
         """Those that the options choose."""
-        return self._options(request).models()
+        return request.options.models()
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[WritingOptions], context: RunContext) -> Iterator[Event]:
         """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
 
         A run that is stopped keeps its pictures as far as they are written, the rest grey.
         """
-        options = self._options(request)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+        options = request.options
+        seeds = request.seeds
         leases = list(options.dtypes(context.device, context.dtype).items())
         for name, dtype in leases:
             yield from context.loading(name, dtype=dtype)

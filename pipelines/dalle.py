@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pipelines.batching import Drawn, draw_in_groups
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.dalle import ImageTransformer, KVCache
@@ -161,18 +161,17 @@ class DallePipeline(Pipeline):
         if catalogue is not None:
             self.Options = with_choices(DalleOptions, catalogue)
 
-    def models_of(self, request: Request) -> tuple[str, ...]:
+    def models_of(self, request: CheckedRequest[DalleOptions]) -> tuple[str, ...]:
         """Those that the options choose."""
-        return DalleOptions.model_validate(request.options).models()
+        return request.options.models()
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[DalleOptions], context: RunContext) -> Iterator[Event]:
         """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
 
         A run that is stopped keeps its pictures as far as they are written, the rest grey.
         """
-        options = DalleOptions.model_validate(request.options)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+        options = request.options
+        seeds = request.seeds
         leases = [(name, dtype_for(name, context.device, context.dtype))
                   for name in options.models()]
         for name, dtype in leases:

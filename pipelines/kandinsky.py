@@ -24,9 +24,8 @@ from torch import Tensor
 from pipelines.batching import Drawn, draw_in_groups
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.images import load_image
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.pixels import to_uint8
@@ -87,7 +86,7 @@ class _Run:
         done: steps taken so far.
     """
 
-    request: Request
+    request: CheckedRequest[KandinskyOptions]
     options: KandinskyOptions
     context: RunContext
     seeds: tuple[int, ...]
@@ -122,21 +121,21 @@ class KandinskyPipeline(Pipeline):
         if catalogue is not None:
             self.Options = with_choices(KandinskyOptions, catalogue)
 
-    def check(self, request: Request) -> None:
+    def check(self, request: CheckedRequest[KandinskyOptions]) -> None:
         """Refuse sizes that latents cannot have."""
-        options = KandinskyOptions.model_validate(request.options)
+        options = request.options
         if options.size_px % LATENT_PX:
             raise InvalidRequest(f"Size in px must be a multiple of {LATENT_PX}.", "size_px")
 
-    def models_of(self, request: Request) -> tuple[str, ...]:
+    def models_of(self, request: CheckedRequest[KandinskyOptions]) -> tuple[str, ...]:
         """The parts, one at a time, and the ranker that is chosen."""
-        return (*PARTS, KandinskyOptions.model_validate(request.options).ranker)
+        return (*PARTS, request.options.ranker)
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
+            ) -> Iterator[Event]:
         """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``."""
-        options = KandinskyOptions.model_validate(request.options)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+        options = request.options
+        seeds = request.seeds
         with ExitStack() as stack:
             drawn = yield from draw_in_groups(
                 partial(_candidates, request, options, context, stack), seeds, context)
@@ -148,8 +147,9 @@ class KandinskyPipeline(Pipeline):
         yield Result(candidates, context.elapsed_s(), drawn.metadata())
 
 
-def _candidates(request: Request, options: KandinskyOptions, context: RunContext,
-                stack: ExitStack, seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+def _candidates(request: CheckedRequest[KandinskyOptions], options: KandinskyOptions,
+                context: RunContext, stack: ExitStack, seeds: tuple[int, ...],
+                ) -> Generator[Event, None, Drawn]:
     """Draw some candidates; ends early once the run is cancelled.
 
     The ranker is leased until the stack is closed, before the drawing: Stop keeps its pictures
@@ -172,8 +172,8 @@ def _image_embeds(run: _Run) -> Iterator[Event]:
         encoder: ImageEncoder = yield from run.lease(stack, IMAGE_ENCODER)
         with torch.no_grad():
             blank = encoder.encode(None).expand(count, -1)
-            if run.request.init_image is not None:
-                seen = encoder.encode(load_image(run.request.init_image)).expand(count, -1)
+            if (picture := run.request.init_pixels) is not None:
+                seen = encoder.encode(picture).expand(count, -1)
                 return seen, blank
     with ExitStack() as stack:
         text_encoder: TextEncoder = yield from run.lease(stack, TEXT_ENCODER)

@@ -13,7 +13,7 @@ import torch
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Progress
 from pipelines.core.options import Options
-from pipelines.core.request import Request
+from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
 
 if TYPE_CHECKING:
@@ -130,17 +130,17 @@ class Pipeline(Protocol):
     draws_variations: bool = False
     can_pause: bool = False
 
-    def check(self, request: Request) -> None:
+    def check(self, request: CheckedRequest[Any]) -> None:
         """Raise ``InvalidRequest`` for what the bounds of the options cannot say."""
 
-    def models_of(self, request: Request) -> tuple[str, ...]:
+    def models_of(self, request: CheckedRequest[Any]) -> tuple[str, ...]:
         """Catalogue ids that the run of a valid request leases."""
         return self.models
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
         """Yield progress and previews, then one ``Result`` as the last event.
 
-        The request is valid and its seed is resolved. Hold no lock and no grad mode across a
+        Hold no lock and no grad mode across a
         ``yield``: the next step may run on another thread.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -9,9 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.images import load_image
 from pipelines.core.options import option_fields, parse_options, sentence
-from pipelines.core.request import Request
+from pipelines.core.request import SEED_COUNT, CheckedRequest, Request
 from pipelines.dalle import DallePipeline
 from pipelines.janus import JanusPipeline
 from pipelines.kandinsky import PARTS, KandinskyPipeline
@@ -77,14 +77,15 @@ class Registry:
                 f"There is no generator called {name[:40]!r}; there are: {known}.", "pipeline",
             ) from None
 
-    def check(self, raw: Request | Mapping[str, Any]) -> Request:
+    def check(self, raw: Request | Mapping[str, Any]) -> CheckedRequest[Any]:
         """Check a request whole: its fields, its pipeline's options, its init image.
 
         Args:
             raw: a request, or its fields by name.
 
         Returns:
-            The request with every option present.
+            The request with every option present and its seed resolved, a new one from the
+            system's entropy where none is asked for.
 
         Raises:
             InvalidRequest: one sentence about the first fault, with the name of its field.
@@ -98,14 +99,14 @@ class Registry:
             raise InvalidRequest(message, name) from None
         pipeline = self.get(request.pipeline)
         options = parse_options(pipeline.Options, request.options)
-        request = request.model_copy(update={"options": options.model_dump()})
-        if request.init_image is not None:
-            if not pipeline.accepts_init_image:
-                raise InvalidRequest(f"{pipeline.title} does not start from a picture.",
-                                     "init_image")
-            load_image(request.init_image)
-        pipeline.check(request)
-        return request
+        seed = secrets.randbelow(SEED_COUNT) if request.seed is None else request.seed
+        checked = CheckedRequest(request.pipeline, request.prompt, request.num_images, seed,
+                                 options, request.init_image, request.parents)
+        if checked.init_image is not None and not pipeline.accepts_init_image:
+            raise InvalidRequest(f"{pipeline.title} does not start from a picture.", "init_image")
+        _ = checked.init_pixels  # decoded, or refused
+        pipeline.check(checked)
+        return checked
 
     def names(self) -> tuple[str, ...]:
         """Names in the order of registration."""

@@ -16,7 +16,7 @@ from torch import nn
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
 from pipelines.pipeline import Pipeline, RunContext
 from pipelines.registry import Registry
@@ -93,15 +93,15 @@ class NoisePipeline(Pipeline):
         finally:
             self._gate.set()
 
-    def check(self, request: Request) -> None:
+    def check(self, request: CheckedRequest[NoiseOptions]) -> None:
         """Refuse one word, as an example of what bounds cannot say."""
         if request.prompt == "forbidden":
             raise InvalidRequest("This word cannot be drawn.", "prompt")
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[NoiseOptions], context: RunContext) -> Iterator[Event]:
         """Take the steps; the last yields the pictures."""
-        options = NoiseOptions.model_validate(request.options)
-        seeds = tuple(candidate_seed(resolve_seed(request), i) for i in range(request.num_images))
+        options = request.options
+        seeds = request.seeds
         try:
             yield from context.loading(*self.models)
             pictures = np.zeros((0, SIDE_PX, SIDE_PX, 3), np.uint8)

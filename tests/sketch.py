@@ -14,7 +14,7 @@ from pydantic import Field
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.core.request import CheckedRequest
 from pipelines.pipeline import Pipeline, RunContext
 
 SIDE_PX = 64
@@ -47,19 +47,18 @@ class SketchPipeline(Pipeline):
         self.name, self.title, self.stoppable = name, title, stoppable
         self.running, self.most_running, self.finished = 0, 0, 0
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[SketchOptions], context: RunContext) -> Iterator[Event]:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
-            yield from self._steps(request, context, SketchOptions(**request.options))
+            yield from self._steps(request, context)
         finally:
             self.running -= 1
             self.finished += 1
 
-    def _steps(self, request: Request, context: RunContext, options: SketchOptions,
+    def _steps(self, request: CheckedRequest[SketchOptions], context: RunContext,
                ) -> Iterator[Event]:
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+        options, seeds = request.options, request.seeds
         noise = torch.stack([torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(s))
                              for s in seeds])
         images = draw(noise, 0.0, options.blur)

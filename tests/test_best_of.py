@@ -20,6 +20,7 @@ from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import read_png
 from pipelines.registry import Registry
+from tests.asking import stream
 from tests.noise import linear_cache
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
@@ -44,14 +45,14 @@ def request(**options: Any) -> dict[str, Any]:
 
 
 def best(backend: LocalBackend, drawn: Any, fields: dict[str, Any] | None = None) -> list[Event]:
-    return list(stream_best(backend, backend.registry, fields or request(), drawn, "job"))
+    return list(stream_best(backend, backend.registry.check(fields or request()), drawn, "job"))
 
 
 def test_the_best_of_all_parts_are_kept(backend: LocalBackend) -> None:
     every = []
     for first in range(100, 140):
         fields = {**request(), "seed": first, "num_images": 1}
-        every += next(e for e in backend.stream(fields) if isinstance(e, Result)).candidates
+        every += next(e for e in stream(backend, fields) if isinstance(e, Result)).candidates
     expected = sorted(every, key=lambda c: -c.scores["clip"])[:3]
     events = best(backend, 40)
     result = events[-1]
@@ -84,7 +85,8 @@ def test_wrong_numbers_are_refused(backend: LocalBackend, drawn: Any) -> None:
 
 
 def test_stop_keeps_the_best_so_far(backend: LocalBackend) -> None:
-    stream = stream_best(backend, backend.registry, request(steps=40, pause_s=0.04), 40, "job")
+    checked = backend.registry.check(request(steps=40, pause_s=0.04))
+    stream = stream_best(backend, checked, 40, "job")
     seen = []
     for event in stream:
         seen.append(event)

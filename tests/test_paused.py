@@ -107,9 +107,10 @@ from pathlib import Path
 import easel.serving.run_keeper as run_keeper
 from tests.small_models import small_cache
 from tests.paused_server import FIELDS, ME, Server
+from tests.asking import stream
 run_keeper.SAVE_EVERY_S = 0.0
 server = Server(Path(sys.argv[1]), small_cache())
-for event in server.backend.stream(FIELDS | {"options": FIELDS["options"] | {"iterations": 900}},
+for event in stream(server.backend, FIELDS | {"options": FIELDS["options"] | {"iterations": 900}},
                                    owner=ME):
     print(event.step, flush=True)
 """

@@ -12,6 +12,7 @@ import pytest
 from easel.serving.best_of import stream_best
 from pipelines.core.errors import Busy, InvalidRequest, Paused
 from pipelines.core.events import Event, Progress
+from tests.asking import stream
 from tests.paused_server import (
     FEW,
     FIELDS,
@@ -32,7 +33,7 @@ def following(server: Server, act: Callable[[], object], **fields: Any) -> list[
     """Act once after the first step of a long run named "job"."""
     options = FEW | {"iterations": 500} | fields.pop("options", {})
     events: list[Event] = []
-    for event in server.backend.stream({**FIELDS, "options": options, **fields}, "job", ME):
+    for event in stream(server.backend, {**FIELDS, "options": options, **fields}, "job", ME):
         if isinstance(event, Progress) and event.step == 1 and event.losses:
             act()
         events.append(event)
@@ -103,8 +104,8 @@ def test_a_run_that_goes_on_and_is_refused_stays(server: Server) -> None:
 
 def test_other_runs_cannot_be_paused(server: Server) -> None:
     with pytest.raises(InvalidRequest, match="cannot be paused"):
-        list(server.backend.stream({"pipeline": "sketch", "prompt": "a cat"}, pause_after=1))
-    events = stream_best(server.backend, server.backend.registry, FIELDS, 2, "job", ME)
+        list(stream(server.backend, {"pipeline": "sketch", "prompt": "a cat"}, pause_after=1))
+    events = stream_best(server.backend, server.backend.registry.check(FIELDS), 2, "job", ME)
     with closing(events), pytest.raises(InvalidRequest, match="cannot be paused"):
         pausing(server, events)
     assert server.backend.pause("nobody") is False
@@ -113,7 +114,7 @@ def test_other_runs_cannot_be_paused(server: Server) -> None:
 def test_no_room_to_pause_ends_no_run(server: Server) -> None:
     server.folder.parent.mkdir(exist_ok=True)
     server.folder.write_text("a file where a folder should be")
-    events = list(server.backend.stream(FIELDS, owner=ME, pause_after=2))
+    events = list(stream(server.backend, FIELDS, owner=ME, pause_after=2))
     assert len(curve_of(events)) == 5
     messages = {e.message for e in events if isinstance(e, Progress) and e.losses and e.message}
     (message,) = messages

@@ -15,6 +15,7 @@ from pipelines.core.errors import EaselError, Paused, PausedRunError
 from pipelines.core.events import Progress
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
+from tests.asking import stream
 from tests.paused_server import FIELDS, ME, Server, cache, result_of, server
 from tests.sketch import SketchPipeline
 
@@ -51,7 +52,7 @@ def test_a_visitor_has_only_so_many(tmp_path: Path, cache: ModelCache) -> None:
 
 def test_all_together_take_only_so_much(tmp_path: Path, cache: ModelCache) -> None:
     server = Server(tmp_path, cache, quota_bytes=1000)
-    events = list(server.backend.stream(FIELDS, owner=ME, pause_after=2))
+    events = list(stream(server.backend, FIELDS, owner=ME, pause_after=2))
     assert any(isinstance(e, Progress) and "take all the room" in e.message for e in events)
     assert result_of(events)
     server.backend.close()

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from easel.serving.interface import Backend, Requested
+from easel.serving.interface import Backend
 from easel.serving.job_queue import JobQueue
 from easel.serving.jobs import Group, Job, RunEvent
 from easel.serving.paused_runs import PausedRuns
@@ -21,7 +21,7 @@ from easel.serving.scheduler import Recorder
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import provenance
-from pipelines.core.request import Request, resolve_seed
+from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.features import Features, embed_images, embed_texts
 from pipelines.pipeline import RunContext
@@ -57,7 +57,7 @@ class LocalBackend:
         self.jobs = JobQueue(cache, max_waiting, max_per_owner, record)
         self.metrics = self.jobs.metrics
 
-    def stream(self, request: Requested, job_id: str | None = None, owner: str = "",
+    def stream(self, request: CheckedRequest[Any], job_id: str | None = None, owner: str = "",
                can_pause: bool = True, pause_after: int | None = None,
                ) -> Generator[Event, None, None]:
         """Run a request; see ``Backend.stream``."""
@@ -83,7 +83,7 @@ class LocalBackend:
         self._may_pause(job).ask()
         return True
 
-    def compare(self, requests: Sequence[Requested], job_ids: Sequence[str] | None = None,
+    def compare(self, requests: Sequence[CheckedRequest[Any]], job_ids: Sequence[str] | None = None,
                 budget_s: float | None = None, together: int = 4, owner: str = "",
                 ) -> Generator[RunEvent, None, None]:
         """Run several requests in turn; see ``Backend.compare``."""
@@ -142,12 +142,10 @@ class LocalBackend:
         """Stop every job and end the device's thread; a run that can be paused is."""
         self.jobs.close()
 
-    def _job(self, request: Requested, job_id: str | None, budget_s: float | None = None,
+    def _job(self, request: CheckedRequest[Any], job_id: str | None, budget_s: float | None = None,
              changed: threading.Condition | None = None) -> Job:
-        checked = self.registry.check(request)
-        checked = checked.model_copy(update={"seed": resolve_seed(checked)})
-        models = self.registry.get(checked.pipeline).models_of(checked)
-        return Job(job_id or uuid.uuid4().hex, partial(self._steps, checked), checked.pipeline,
+        models = self.registry.get(request.pipeline).models_of(request)
+        return Job(job_id or uuid.uuid4().hex, partial(self._steps, request), request.pipeline,
                    models, budget_s,
                    changed=changed or threading.Condition(threading.Lock()))
 
@@ -189,7 +187,7 @@ class LocalBackend:
             self.paused.check_room(job.keeper.owner)
         return job.keeper
 
-    def _steps(self, request: Request, job: Job) -> Generator[Event]:
+    def _steps(self, request: CheckedRequest[Any], job: Job) -> Generator[Event]:
         pipeline = self.registry.get(request.pipeline)
         context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
                              waits_s=job.waits_s, keeper=job.keeper)
@@ -208,7 +206,7 @@ class LocalBackend:
             raise Cancelled
         raise RuntimeError(f"{pipeline.name} ended without a Result")
 
-    def _with_provenance(self, result: Result, request: Request, job: Job,
+    def _with_provenance(self, result: Result, request: CheckedRequest[Any], job: Job,
                          context: RunContext) -> Result:
         """The result with what it takes to draw it again."""
         facts = provenance(request, self.cache.fingerprints(context.used_models))

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from easel.serving.run_keeper import Continuation, RunKeeper, is_locked, reason
 from pipelines.core.errors import InvalidRequest, PausedRunError
-from pipelines.core.request import Request
+from pipelines.core.request import CheckedRequest
 from pipelines.registry import Registry
 from pipelines.saved_run import Change, Snapshot, read_header
 
@@ -125,8 +126,8 @@ class PausedRuns:
         try:
             start = Snapshot.decode(_read(path))
             request = _changed(start, change, registry)
-            total = int(request.options.get("iterations", start.total))
-            snapshot = start.changed(request, change, total, run_id if branch else "")
+            total = int(getattr(request.options, "iterations", start.total))
+            snapshot = start.changed(request.plain(), change, total, run_id if branch else "")
             if branch and set(snapshot.earlier.marks[-1].changes) == {"branch_of"}:
                 raise InvalidRequest("A branch needs a change: another prompt, number of steps, "
                                      "seed or noise.", "prompt")
@@ -202,7 +203,7 @@ class PausedRuns:
                          header.total, not header.paused, frame)
 
 
-def _changed(start: Snapshot, change: Change, registry: Registry) -> Request:
+def _changed(start: Snapshot, change: Change, registry: Registry) -> CheckedRequest[Any]:
     """The request of a run from here on."""
     options = dict(start.request.options)
     if change.iterations is not None:

@@ -10,13 +10,13 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from pipelines.core.errors import Cancelled, EaselError, Paused, PausedRunError
 from pipelines.core.files import atomic_write
-from pipelines.core.request import Request
+from pipelines.core.request import CheckedRequest
 from pipelines.saved_run import Change, Snapshot
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Continuation:
         keeper: with its state and the change; the run is claimed.
     """
 
-    request: Request
+    request: CheckedRequest[Any]
     keeper: RunKeeper
 
 

@@ -1,24 +1,26 @@
-"""A request: what one run is asked for, checked before it waits in a queue."""
+"""A request: what one run is asked for, and what it is once it was checked."""
 
 from __future__ import annotations
 
-import secrets
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Annotated, Any, Generic, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipelines.core.images import load_image
+from pipelines.core.options import Options
 
 MAX_PROMPT_CHARS = 500
 MAX_IMAGES = 16
 MAX_PARENTS = 8
 SEED_COUNT = 2**32
+OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
 
 
 class Request(BaseModel):
-    """One run of one pipeline.
-
-    ``options`` is plain data; a pipeline reads it with ``Options.model_validate(request.options)``
-    and finds every option there, since ``Registry.check`` fills in the defaults.
-    """
+    """One run of one pipeline, as it is asked for and as files keep it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -52,9 +54,53 @@ class Request(BaseModel):
         return prompt
 
 
-def resolve_seed(request: Request) -> int:
-    """The seed of a request, or a new one from the system's entropy, 0..2**32-1."""
-    return secrets.randbelow(SEED_COUNT) if request.seed is None else request.seed
+@dataclass(frozen=True)
+class CheckedRequest(Generic[OptionsT]):
+    """A request that can run as it stands; ``Registry.check`` alone makes it.
+
+    Attributes:
+        pipeline: name of the pipeline that runs.
+        prompt: what to draw.
+        num_images: how many candidates to draw.
+        seed: start of the random numbers, 0..2**32-1.
+        options: every option of the pipeline, an instance of its ``Options``.
+        init_image: picture file to start from; None for none.
+        parents: ids of kept pictures that this run varies.
+    """
+
+    pipeline: str
+    prompt: str
+    num_images: int
+    seed: int
+    options: OptionsT
+    init_image: bytes | None = field(default=None, repr=False)
+    parents: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seed of each candidate."""
+        return tuple(candidate_seed(self.seed, index) for index in range(self.num_images))
+
+    @property
+    def init_pixels(self) -> np.ndarray | None:
+        """The init image (H, W, 3) uint8 RGB, not to be written to; None where there is none."""
+        return None if self.init_image is None else _decoded(self.init_image)
+
+    def plain(self) -> Request:
+        """The same as plain data, for files."""
+        return Request(pipeline=self.pipeline, prompt=self.prompt, num_images=self.num_images,
+                       seed=self.seed, options=self.options.model_dump(),
+                       init_image=self.init_image, parents=self.parents)
+
+
+@lru_cache(maxsize=2)
+def _decoded(data: bytes) -> np.ndarray:
+    """An uploaded picture, decoded once for its check, its run and the cells of a sweep.
+
+    A request itself keeps the file alone: decoded, a picture takes up to 48 MB, and requests wait
+    in queues and stay with comparisons.
+    """
+    return load_image(data)
 
 
 def candidate_seed(seed: int, index: int) -> int:

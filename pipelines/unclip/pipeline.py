@@ -21,9 +21,8 @@ from pydantic.config import JsonDict
 from pipelines.batching import Drawn, draw_in_groups
 from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.images import load_image
 from pipelines.core.options import Options
-from pipelines.core.request import MAX_PROMPT_CHARS, Request, candidate_seed, resolve_seed
+from pipelines.core.request import MAX_PROMPT_CHARS, CheckedRequest
 from pipelines.model_options import model_field, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.clip_features import image_features, text_features
@@ -117,24 +116,23 @@ class UnclipPipeline(Pipeline):
         if catalogue is not None:
             self.Options = with_choices(UnclipOptions, catalogue)
 
-    def models_of(self, request: Request) -> tuple[str, ...]:
+    def models_of(self, request: CheckedRequest[UnclipOptions]) -> tuple[str, ...]:
         """The embedded models and the ranker that is chosen."""
-        return UnclipOptions.model_validate(request.options).models()
+        return request.options.models()
 
-    def check(self, request: Request) -> None:
+    def check(self, request: CheckedRequest[UnclipOptions]) -> None:
         """Refuse a difference without a picture to make it to."""
-        options = UnclipOptions.model_validate(request.options)
+        options = request.options
         if options.picture == "difference" and request.init_image is None:
             raise InvalidRequest("A difference needs an init image to make it to.", "picture")
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[UnclipOptions], context: RunContext) -> Iterator[Event]:
         """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
 
         A run that is stopped keeps what the pictures would have become by the last step.
         """
-        options = UnclipOptions.model_validate(request.options)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+        options = request.options
+        seeds = request.seeds
         leases = [(name, dtype_for(name, context.device, context.dtype))
                   for name in options.models()]
         for name, dtype in leases:
@@ -153,8 +151,8 @@ class UnclipPipeline(Pipeline):
         yield Result(candidates, context.elapsed_s(), drawn.metadata())
 
 
-def _draw(models: Models, request: Request, options: UnclipOptions, context: RunContext,
-          seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+def _draw(models: Models, request: CheckedRequest[UnclipOptions], options: UnclipOptions,
+          context: RunContext, seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
     """Draw some candidates; ends early once the run is cancelled."""
     noise = Noise.of(seeds, models.prior.image_dim, models.decoder.latent_shape,
                      models.clip.device)
@@ -176,22 +174,22 @@ def _draw(models: Models, request: Request, options: UnclipOptions, context: Run
     return Drawn(images, seeds, done, total, facts)
 
 
-def _prior_steps(options: UnclipOptions, request: Request) -> int:
+def _prior_steps(options: UnclipOptions, request: CheckedRequest[UnclipOptions]) -> int:
     return options.prior_steps if options.prior and request.init_image is None else 0
 
 
-def _embedding(models: Models, request: Request, options: UnclipOptions, noise: Noise,
-               context: RunContext, total: int) -> Iterator[Any]:
+def _embedding(models: Models, request: CheckedRequest[UnclipOptions], options: UnclipOptions,
+               noise: Noise, context: RunContext, total: int) -> Iterator[Any]:
     """Find the image embeddings; returns them standardised (N, D), and facts for the result."""
     facts: dict[str, Any] = {}
     count = len(noise.prior)
     encoder = models.decoder.caption_encoder
     decoder_fits = models.fits(models.decoder, context)
-    if request.init_image is not None:
+    if (picture := request.init_pixels) is not None:
         if not decoder_fits:
             raise WeightsError(f"{OTHER_CLIP.format(part='decoder')}, so that it cannot start "
                                "from a picture.")
-        embeds = image_features(models.clip, [load_image(request.init_image)])
+        embeds = image_features(models.clip, [picture])
         if options.picture == "difference":
             embeds = text_difference(models.clip, embeds, options.described, request.prompt,
                                      options.difference)

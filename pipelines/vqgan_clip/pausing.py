@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.core.errors import Paused, PausedRunError
 from pipelines.core.events import Earlier, Event, Preview, Progress
-from pipelines.core.request import Request, candidate_seed
+from pipelines.core.request import CheckedRequest, candidate_seed
 from pipelines.core.video import Film
 from pipelines.models.pixels import to_uint8
 from pipelines.pipeline import Keeper
@@ -21,7 +21,7 @@ class Course:
     Args:
         keeper: None where nothing is kept.
         painting: the pictures, before their first step.
-        request: as it runs, with its seed resolved.
+        request: as it runs.
         total: steps that the run is to take.
 
     Attributes:
@@ -29,8 +29,8 @@ class Course:
         notice: why the run could not be paused, in a sentence; empty where nothing went wrong.
     """
 
-    def __init__(self, keeper: Keeper | None, painting: Painting, request: Request, total: int,
-                 ) -> None:
+    def __init__(self, keeper: Keeper | None, painting: Painting, request: CheckedRequest[Any],
+                 total: int) -> None:
         self._keeper, self._painting, self._request, self._total = keeper, painting, request, total
         self._start = keeper.start if keeper is not None else None
         self._earlier = self._start.earlier if self._start is not None else Earlier()
@@ -122,5 +122,5 @@ class Course:
         earlier = Earlier({name: tuple(points) for name, points in self._losses.items()},
                           self._earlier.marks, self.film.frames)
         branch_of = self._start.branch_of if self._start is not None else ""
-        return Snapshot(self._request, self._painting.steps, self._total, tensors, facts, earlier,
-                        self._weights, branch_of)
+        return Snapshot(self._request.plain(), self._painting.steps, self._total, tensors, facts,
+                        earlier, self._weights, branch_of)

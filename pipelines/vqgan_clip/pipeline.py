@@ -16,9 +16,9 @@ from pydantic.config import JsonDict
 
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.images import fit_square, load_image
+from pipelines.core.images import fit_square
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.pixels import enlarge, to_uint8
@@ -134,14 +134,14 @@ class VQGANCLIPPipeline(Pipeline):
         if catalogue is not None:
             self.Options = with_choices(VQGANCLIPOptions, catalogue)
 
-    def models_of(self, request: Request) -> tuple[str, ...]:
+    def models_of(self, request: CheckedRequest[VQGANCLIPOptions]) -> tuple[str, ...]:
         """Those that the options choose."""
-        return VQGANCLIPOptions.model_validate(request.options).models()
+        return request.options.models()
 
-    def check(self, request: Request) -> None:
+    def check(self, request: CheckedRequest[VQGANCLIPOptions]) -> None:
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
         parse_prompts(request.prompt)
-        options = VQGANCLIPOptions.model_validate(request.options)
+        options = request.options
         if request.init_image is None:
             for name, title in (("init_weight", "Init weight"),
                                 ("image_weight", "Image prompt weight")):
@@ -155,7 +155,8 @@ class VQGANCLIPPipeline(Pipeline):
                 raise InvalidRequest("The init image is neither the start nor a target: give it an "
                                      "image prompt weight.", "image_weight")
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[VQGANCLIPOptions], context: RunContext,
+            ) -> Iterator[Event]:
         """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
 
         Each candidate's picture is that of the step with the lowest loss, of those before Stop.
@@ -164,13 +165,11 @@ class VQGANCLIPPipeline(Pipeline):
             Paused: the state is kept.
             PausedRunError: the run cannot go on from the state that it was given.
         """
-        options = VQGANCLIPOptions.model_validate(request.options)
+        options = request.options
         prompts = parse_prompts(request.prompt)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
-        image = None
-        if request.init_image is not None:
-            image = fit_square(load_image(request.init_image), options.size_px)
+        seeds = request.seeds
+        image = request.init_pixels
+        image = None if image is None else fit_square(image, options.size_px)
         leases = [(model, dtype_for(model, context.device, context.dtype, options.precision))
                   for model in options.models()]
         for model, dtype in leases:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
@@ -22,7 +23,7 @@ from easel.ui.words import strings
 from easel.ui.words.language import say
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import Request, resolve_seed
+from pipelines.core.request import CheckedRequest
 from pipelines.core.video import Film
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ REDRAW_EVERY_S = 0.12
 
 
 def prepare(playground: Playground, prompt: str, seed: int | None,
-            choices: Sequence[Mapping[str, Any]]) -> list[Request]:
+            choices: Sequence[Mapping[str, Any]]) -> list[CheckedRequest[Any]]:
     """Check everything that will run before anything does.
 
     Args:
@@ -50,8 +51,7 @@ def prepare(playground: Playground, prompt: str, seed: int | None,
         raise InvalidRequest(strings.NOTHING_TICKED, "pipeline")
     requests = [playground.registry.check(
         {**_with_parents(choice, seed), "prompt": prompt, "seed": seed}) for choice in choices]
-    shared_seed = resolve_seed(requests[0])
-    return [request.model_copy(update={"seed": shared_seed}) for request in requests]
+    return [replace(request, seed=requests[0].seed) for request in requests]
 
 
 def _with_parents(choice: Mapping[str, Any], seed: Any) -> dict[str, Any]:
@@ -64,14 +64,14 @@ def _with_parents(choice: Mapping[str, Any], seed: Any) -> dict[str, Any]:
     return fields
 
 
-def stream_run(playground: Playground, store: PictureStore, requests: Sequence[Request],
+def stream_run(playground: Playground, store: PictureStore, requests: Sequence[CheckedRequest[Any]],
                run: Run, best_of: int = 0) -> Generator[RunView]:
     """Run the requests one after the other on the one device.
 
     Args:
         playground: what there is.
         store: where finished pictures are written.
-        requests: valid requests with their seeds resolved.
+        requests: of ``prepare``.
         run: what Stop acts on; the caller ends it.
         best_of: how many pictures each generator draws to show its best; 0 for no more than are
             shown.
@@ -90,8 +90,7 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[R
             continue
         drawn = best_of or request.num_images
         panel.can_pause = drawn == request.num_images and playground.can_pause(request.pipeline)
-        stream = stream_best(playground.backend, playground.registry, request, drawn,
-                             run.next_job(), run.visitor)
+        stream = stream_best(playground.backend, request, drawn, run.next_job(), run.visitor)
         yield from _stream_panel(playground, store, request, panel, run, view, stream)
     yield view
 
@@ -109,8 +108,9 @@ def stream_on(playground: Playground, store: PictureStore, continuation: Continu
     yield view
 
 
-def _stream_panel(playground: Playground, store: PictureStore, request: Request, panel: Panel,
-                  run: Run, view: RunView, stream: Generator[Event]) -> Generator[RunView]:
+def _stream_panel(playground: Playground, store: PictureStore, request: CheckedRequest[Any],
+                  panel: Panel, run: Run, view: RunView, stream: Generator[Event],
+                  ) -> Generator[RunView]:
     shown_s = 0.0
     panel.phase = "running"
     film = Film()
