@@ -16,7 +16,7 @@ from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.options import option_fields
 from pipelines.dalle import DallePipeline
 from pipelines.min_dalle import DETOKENIZER, TRANSFORMER, MinDallePipeline
-from pipelines.model_options import is_ready, with_choices
+from pipelines.model_options import with_choices
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry
 from pipelines.models.checkpoints.loading import CatalogueLoader
@@ -177,7 +177,7 @@ def test_public_pipelines_come_with_their_weights(catalogue: Catalogue) -> None:
 
 
 def ready(catalogue: Catalogue) -> bool:
-    return is_ready(MinDallePipeline.Options, MinDallePipeline.models, catalogue)
+    return MinDallePipeline(catalogue).ready(catalogue)
 
 
 def touch_files(catalogue: Catalogue, entry: CatalogueEntry) -> None:
@@ -281,11 +281,11 @@ def test_the_dtype_of_a_lease(model_id: str, run_dtype: torch.dtype, precision: 
 def test_8_bits_are_for_models_that_can_and_for_cpus(
         device: str, run_dtype: torch.dtype, precision: Any, expected: torch.dtype,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipelines.precision, "has_int8", lambda: True)
+    monkeypatch.setattr(pipelines.models.precision, "has_int8", lambda: True)
     asked = TRANSFORMER, torch.device(device), run_dtype, precision
     assert dtype_for(*asked, int8=True) == expected
     assert dtype_for(*asked) != torch.int8
-    monkeypatch.setattr(pipelines.precision, "has_int8", lambda: False)
+    monkeypatch.setattr(pipelines.models.precision, "has_int8", lambda: False)
     assert dtype_for(*asked, int8=True) == dtype_for(*asked)
 
 
