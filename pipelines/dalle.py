@@ -27,7 +27,7 @@ from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import dtype_for
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
-from pipelines.pipeline import Pipeline, RunContext
+from pipelines.pipeline import Lesson, Pipeline, RunContext
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.sampling import RowNoise, choose, guide
 from pipelines.weighted_prompts import ranking_texts
@@ -154,6 +154,15 @@ class DallePipeline(Pipeline):
 
     name, title = "dalle", "DALL·E"
     summary = "A transformer reads the prompt and writes the picture, code by code."
+    lesson = Lesson(
+        "How DALL·E draws",
+        "A picture is a grid of 16 × 16 codes, each one of the 15,625 that a VQGAN has for a patch "
+        "of a picture. A transformer reads the prompt as it stands and writes the codes four at a "
+        "time, each as two numbers drawn at random in proportion to how likely they are after the "
+        "words and the codes so far. The VQGAN’s decoder turns the grid into pixels. Guidance "
+        "compares what the model expects with the prompt and without it, and follows the "
+        "difference.",
+        "Ramesh et al., 2021, “Zero-Shot Text-to-Image Generation”")
     Options = DalleOptions
     models = MODELS
 

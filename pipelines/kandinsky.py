@@ -30,7 +30,7 @@ from pipelines.model_options import model_field, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision, dtype_for
-from pipelines.pipeline import Pipeline, RunContext
+from pipelines.pipeline import Lesson, Pipeline, RunContext
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.sampling import guide
 from pipelines.weighted_prompts import ranking_texts
@@ -113,6 +113,14 @@ class KandinskyPipeline(Pipeline):
 
     name, title = "kandinsky", "Kandinsky 2.2"
     summary = "A public unCLIP: a prior for CLIP embeddings and a decoder of a billion weights."
+    lesson = Lesson(
+        "How Kandinsky 2.2 draws",
+        "The same idea as unCLIP’s, trained on photographs and paintings of the web: a prior of a "
+        "billion weights imagines a CLIP embedding, and a decoder draws latents that MoVQ turns "
+        "into pixels. Its parts come to the device one after the other, so that it needs no more "
+        "memory than the largest of them.",
+        "Razzhigaev et al., 2023, “Kandinsky: an Improved Text-to-Image Synthesis with Image Prior "
+        "and Latent Diffusion”")
     Options = KandinskyOptions
     models = (*PARTS, RANKER)
     accepts_init_image = draws_variations = True

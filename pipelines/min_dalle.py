@@ -23,6 +23,7 @@ from pipelines.models.min_dalle import (
     TextKeys,
 )
 from pipelines.models.precision import PrecisionOrInt8, dtype_for
+from pipelines.pipeline import Lesson
 from pipelines.rerank import RANKER
 
 TRANSFORMER, DETOKENIZER = "kuprel/dalle-mini", "kuprel/dalle-detoker"
@@ -96,6 +97,14 @@ class MinDallePipeline(WritingPipeline):
 
     name, title = "min_dalle", "DALL·E mini"
     summary = "The public model behind Craiyon's first pictures: anything, at 256 px."
+    lesson = Lesson(
+        "How DALL·E mini draws",
+        "An encoder reads the prompt once. A decoder then writes a grid of 16 × 16 codes, one "
+        "after the other, each one of the 16,384 that a VQGAN has for a patch of a picture, drawn "
+        "at random in proportion to how likely it is after the words and the codes so far. The "
+        "VQGAN’s decoder turns the grid into pixels. Guidance compares what the model expects with "
+        "the prompt and without it, and follows the difference.",
+        "Dayma et al., 2021, “DALL·E Mini”")
     Options = MinDalleOptions
     models = (TRANSFORMER, DETOKENIZER, RANKER)
 

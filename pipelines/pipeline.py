@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 
@@ -14,7 +14,9 @@ from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
+from pipelines.model_options import is_ready
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from pipelines.saved_run import Change, Snapshot
@@ -107,15 +109,31 @@ class RunContext:
                 yield Progress(elapsed_s=self.elapsed_s(), message=message)
 
 
+class Lesson(NamedTuple):
+    """How a generator works, in a few sentences that the page unfolds.
+
+    Attributes:
+        title: as in "How DALL·E draws".
+        text: for people who know neither the paper nor the code.
+        paper: authors, year and title; not translated.
+    """
+
+    title: str
+    text: str
+    paper: str
+
+
 class Pipeline(Protocol):
-    """A generator. Subclass it to inherit ``check`` and ``accepts_init_image``.
+    """A generator. Subclass it to inherit what has a default.
 
     Attributes:
         name: what requests call it, lower case.
         title: what people call it.
         summary: one line on what it does.
+        lesson: how it works.
         Options: its options.
         models: catalogue ids that a run leases.
+        default_num_images: how many candidates it draws unless asked for another number.
         accepts_init_image: whether a request may bring an init image.
         draws_variations: whether it then draws that picture anew, with nothing else asked for.
         can_pause: whether its runs use the context's keeper.
@@ -124,11 +142,17 @@ class Pipeline(Protocol):
     name: str
     title: str
     summary: str
+    lesson: Lesson
     Options: type[Options]
     models: tuple[str, ...]
+    default_num_images: int = 4
     accepts_init_image: bool = False
     draws_variations: bool = False
     can_pause: bool = False
+
+    def ready(self, catalogue: Catalogue) -> bool:
+        """Whether its models are on this machine; until they are, nobody can ask for it."""
+        return is_ready(self.Options, self.models, catalogue)
 
     def check(self, request: CheckedRequest[Any]) -> None:
         """Raise ``InvalidRequest`` for what the bounds of the options cannot say."""

@@ -14,13 +14,15 @@ from pipelines.core.options import option_fields, parse_options, sentence
 from pipelines.core.request import SEED_COUNT, CheckedRequest, Request
 from pipelines.dalle import DallePipeline
 from pipelines.janus import JanusPipeline
-from pipelines.kandinsky import PARTS, KandinskyPipeline
+from pipelines.kandinsky import KandinskyPipeline
 from pipelines.min_dalle import MinDallePipeline
-from pipelines.model_options import are_here, is_ready
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.pipeline import Pipeline
 from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
+
+GENERATORS = (DallePipeline, VQGANCLIPPipeline, UnclipPipeline, MinDallePipeline, JanusPipeline,
+              KandinskyPipeline)
 
 
 class Registry:
@@ -40,11 +42,14 @@ class Registry:
 
         Raises:
             ValueError: if the name is taken.
-            TypeError: if an option has no description, no default or no control.
+            TypeError: if an option has no description, no default or no control, or if there is no
+                lesson.
         """
         if pipeline.name in self._pipelines or pipeline.name in self._waiting:
             raise ValueError(f"a pipeline called {pipeline.name!r} is registered already")
         option_fields(pipeline.Options)
+        if not all(getattr(pipeline, "lesson", ("",))):
+            raise TypeError(f"the pipeline {pipeline.name!r} needs a lesson: how it works")
         if ready():
             self._pipelines = {**self._pipelines, pipeline.name: pipeline}
         else:
@@ -131,13 +136,7 @@ def build_registry(catalogue: Catalogue | None = None) -> Registry:
     """
     catalogue = catalogue or Catalogue.load()
     registry = Registry()
-    registry.register(DallePipeline(catalogue))
-    registry.register(VQGANCLIPPipeline(catalogue))
-    if are_here(UnclipPipeline.models, catalogue):
-        registry.register(UnclipPipeline(catalogue))
-    for public in (MinDallePipeline(catalogue), JanusPipeline(catalogue)):
-        registry.register(public, partial(is_ready, public.Options, public.models, catalogue))
-    known = {entry.id for entry in catalogue}
-    if known.issuperset(PARTS):
-        registry.register(KandinskyPipeline(catalogue), partial(are_here, PARTS, catalogue))
+    for kind in GENERATORS:
+        pipeline = kind(catalogue)
+        registry.register(pipeline, partial(pipeline.ready, catalogue))
     return registry

@@ -18,7 +18,7 @@ from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
-from pipelines.pipeline import Pipeline, RunContext
+from pipelines.pipeline import Lesson, Pipeline, RunContext
 from pipelines.registry import Registry
 
 SIDE_PX = 16
@@ -70,6 +70,7 @@ class NoisePipeline(Pipeline):
     """Draws noise; records when its steps ran, so that a test can see overlaps."""
 
     name, title, summary = "noise", "Noise", "Noise from a seed."
+    lesson = Lesson("How noise is drawn", "Each pixel by itself.", "A test")
     Options = NoiseOptions
     models = ("linear/8",)
     accepts_init_image = True

@@ -15,7 +15,7 @@ from pipelines.core.errors import Cancelled
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.pipeline import Pipeline, RunContext
+from pipelines.pipeline import Lesson, Pipeline, RunContext
 
 SIDE_PX = 64
 
@@ -38,6 +38,8 @@ class SketchPipeline(Pipeline):
     """
 
     summary = "Draws soft fields of colour, a few steps each."
+    lesson = Lesson("How a sketch is drawn", "Eight by eight colours are drawn at random, and "
+                    "their contrast grows step by step.", "None: it is of the tests alone")
     Options = SketchOptions
     models = ()
     accepts_init_image = True

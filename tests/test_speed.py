@@ -30,7 +30,7 @@ from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer, TransformerConfig
-from pipelines.pipeline import Pipeline, RunContext
+from pipelines.pipeline import Lesson, Pipeline, RunContext
 from pipelines.registry import Registry
 
 SIDE = 64
@@ -41,6 +41,7 @@ class Products(Pipeline):
     """One matrix product a step, after a first one that takes longer."""
 
     name, title, summary, models = "products", "Products", "Multiplies.", ()
+    lesson = Lesson("How products are drawn", "They are not.", "A test")
 
     class Options(Options):
         steps: int = Field(5, ge=1, le=100, description="Products.")

@@ -28,7 +28,7 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import dtype_for
-from pipelines.pipeline import Pipeline, RunContext
+from pipelines.pipeline import Lesson, Pipeline, RunContext
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.unclip.steps import Noise, decode, imagine, paint, text_difference
 from pipelines.weighted_prompts import ranking_texts
@@ -108,6 +108,17 @@ class UnclipPipeline(Pipeline):
 
     name, title = "unclip", "unCLIP"
     summary = "A prior imagines what CLIP would see, and a decoder draws a picture of it."
+    lesson = Lesson(
+        "How unCLIP draws",
+        "CLIP knows of a text what a picture of it would look like, roughly. A first network, the "
+        "prior, starts from noise and turns the prompt into a CLIP embedding as a picture would "
+        "have it; switch it off, and the decoder gets the text’s own embedding instead, which "
+        "shows what the prior is for. A second network, the decoder, starts from noise too and "
+        "takes it away in a few steps until a picture is left that has this embedding. Because it "
+        "draws from an embedding, it also draws variations of any picture, walks from one picture "
+        "to another, and turns a picture towards what a text says. Guidance compares what the "
+        "decoder sees with what it is told and without it, and follows the difference.",
+        "Ramesh et al., 2022, “Hierarchical Text-Conditional Image Generation with CLIP Latents”")
     Options = UnclipOptions
     models = MODELS
     accepts_init_image = draws_variations = True

@@ -23,7 +23,7 @@ from pipelines.model_options import model_field, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import Precision, dtype_for
-from pipelines.pipeline import Pipeline, RunContext
+from pipelines.pipeline import Lesson, Pipeline, RunContext
 from pipelines.rerank import RANKER, rank_candidates
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
@@ -125,10 +125,21 @@ class VQGANCLIPPipeline(Pipeline):
 
     name, title = "vqgan_clip", "VQGAN+CLIP"
     summary = "Moves the latents of a VQGAN until CLIP says that the picture matches."
+    lesson = Lesson(
+        "How VQGAN+CLIP draws",
+        "Nothing is trained here: a picture is improved until it fits. It starts as a plain field "
+        "of a VQGAN’s latents. At every step the decoded picture is cut into many random pieces, a "
+        "CLIP compares each piece with the prompt, and the gradient of that score moves the "
+        "latents a little; the curves show how far the picture still is from the prompt and how "
+        "well the CLIP says that it fits. Parts of a prompt may have weights, negative ones for "
+        "what should not be there: “a red apple:2 | a worm:-0.5”.",
+        "Crowson et al., 2022, “VQGAN-CLIP: Open Domain Image Generation and Editing with Natural "
+        "Language Guidance”")
     Options = VQGANCLIPOptions
     models = MODELS
     accepts_init_image = True
     can_pause = True
+    default_num_images = 1  # each costs as much as many that are sampled
 
     def __init__(self, catalogue: Catalogue | None = None) -> None:
         if catalogue is not None:

@@ -13,7 +13,6 @@ from easel.ui.history.render import render_note
 from easel.ui.parts.controls import (
     GenerateInputs,
     PipelineControls,
-    default_num_images,
     read_upload,
 )
 from easel.ui.parts.theme import LIVE
@@ -117,7 +116,7 @@ def _tick_alone(inputs: GenerateInputs, group: PipelineControls, num_images: int
     updates: dict[Any, Any] = {other.chosen: other is group for other in inputs.controls}
     updates[group.num_images] = (
         num_images if num_images is not None and 1 <= num_images <= MAX_IMAGES
-        else default_num_images(group.pipeline.name))
+        else group.pipeline.default_num_images)
     return updates
 
 
