@@ -34,6 +34,7 @@ class Drawn:
         step: steps taken.
         total: steps that were to be taken; more than ``step`` where the run was stopped.
         facts: JSON-ready facts for the result.
+        picture_facts: JSON-ready facts of each picture; empty where there are none.
     """
 
     images: np.ndarray
@@ -41,6 +42,7 @@ class Drawn:
     step: int
     total: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    picture_facts: tuple[Mapping[str, Any], ...] = ()
 
     def metadata(self) -> dict[str, Any]:
         """The facts, and whether the run was stopped."""
@@ -144,7 +146,8 @@ class _Course:
         """All groups together."""
         facts = {name: value for part in self.finished for name, value in part.facts.items()}
         return Drawn(np.concatenate([part.images for part in self.finished]),
-                     self._seeds[:self.count], self._step, self._total, facts)
+                     self._seeds[:self.count], self._step, self._total, facts,
+                     tuple(each for part in self.finished for each in part.picture_facts))
 
     def _count_total(self, each: int) -> None:
         """Count the steps of the whole, where this group and each after it take ``each``."""

@@ -26,10 +26,6 @@ class JanusOptions(WritingOptions):
         default=48, ge=1, le=576, title="Preview interval", json_schema_extra=ADVANCED,
         description="Tokens between previews.")
 
-    def models(self) -> tuple[str, ...]:
-        """Janus and the ranker."""
-        return self.model, self.ranker
-
 
 class JanusPipeline(WritingPipeline):
     """Writes 576 tokens a picture."""

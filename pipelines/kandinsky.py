@@ -10,10 +10,9 @@ Latent Diffusion" (2023).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -21,19 +20,18 @@ from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor
 
-from pipelines.batching import Drawn, draw_in_groups
+from pipelines.batching import Drawn
+from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled, InvalidRequest
-from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.events import Candidate, Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import model_field, with_choices
-from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.model_options import model_field
 from pipelines.models.pixels import to_uint8
-from pipelines.models.precision import Precision, dtype_for
-from pipelines.pipeline import Lesson, Pipeline, RunContext
-from pipelines.rerank import RANKER, rank_candidates
+from pipelines.models.precision import Precision
+from pipelines.pipeline import Lesson, RunContext
+from pipelines.rerank import RANKER
 from pipelines.sampling import guide
-from pipelines.weighted_prompts import ranking_texts
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
     from pipelines.models.kandinsky import ImageEncoder, MoVQ, Painter, Prior, TextEncoder
@@ -72,31 +70,33 @@ class KandinskyOptions(Options):
     ranker: str = model_field(
         RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
 
-    def dtype_of(self, model_id: str, context: RunContext) -> torch.dtype:
-        """The dtype to lease a model in."""
-        return dtype_for(model_id, context.device, context.dtype, self.precision)
-
 
 @dataclass
 class _Run:
-    """What the steps of a run share.
+    """What the steps of a group of candidates share.
 
     Attributes:
+        pipeline: says in which dtype a part is leased.
         generators: one a picture; the prior takes from them first, then the decoder.
         done: steps taken so far.
     """
 
+    pipeline: KandinskyPipeline
     request: CheckedRequest[KandinskyOptions]
-    options: KandinskyOptions
     context: RunContext
     seeds: tuple[int, ...]
     generators: list[torch.Generator]
     total: int
     done: int = 0
 
+    @property
+    def options(self) -> KandinskyOptions:
+        """Those of the request."""
+        return self.request.options
+
     def lease(self, stack: ExitStack, model_id: str) -> Iterator[Progress]:
         """Say that a part is loaded, where it is; returns the part."""
-        dtype = self.options.dtype_of(model_id, self.context)
+        dtype = self.pipeline.dtype_of(model_id, self.request, self.context)
         yield from self.context.loading(model_id, dtype=dtype)
         part = stack.enter_context(self.context.lease(model_id, dtype))
         self.context.check()
@@ -108,7 +108,7 @@ class _Run:
         return Progress(self.done, self.total, self.context.elapsed_s())
 
 
-class KandinskyPipeline(Pipeline):
+class KandinskyPipeline(CandidatePipeline):
     """Draws all candidates side by side."""
 
     name, title = "kandinsky", "Kandinsky 2.2"
@@ -125,52 +125,35 @@ class KandinskyPipeline(Pipeline):
     models = (*PARTS, RANKER)
     accepts_init_image = draws_variations = True
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
-        if catalogue is not None:
-            self.Options = with_choices(KandinskyOptions, catalogue)
-
     def check(self, request: CheckedRequest[KandinskyOptions]) -> None:
         """Refuse sizes that latents cannot have."""
-        options = request.options
-        if options.size_px % LATENT_PX:
+        if request.options.size_px % LATENT_PX:
             raise InvalidRequest(f"Size in px must be a multiple of {LATENT_PX}.", "size_px")
 
-    def models_of(self, request: CheckedRequest[KandinskyOptions]) -> tuple[str, ...]:
-        """The parts, one at a time, and the ranker that is chosen."""
-        return (*PARTS, request.options.ranker)
+    def held(self, request: CheckedRequest[KandinskyOptions]) -> tuple[str, ...]:
+        """None: the parts come one after the other."""
+        return ()
 
-    def run(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
-            ) -> Iterator[Event]:
-        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``."""
-        options = request.options
-        seeds = request.seeds
+    def draw(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
+             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``."""
+        prior_steps = request.options.prior_steps if request.init_image is None else 0
+        run = _Run(self, request, context, seeds,
+                   [torch.Generator().manual_seed(seed) for seed in seeds],
+                   prior_steps + request.options.decoder_steps)
+        embeds, blank = yield from _image_embeds(run)
         with ExitStack() as stack:
-            drawn = yield from draw_in_groups(
-                partial(_candidates, request, options, context, stack), seeds, context)
-            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
-            ranker = stack.enter_context(context.lease(
-                options.ranker, options.dtype_of(options.ranker, context)))
-            candidates = rank_candidates(drawn.images, drawn.seeds,
-                                         ranking_texts(request.prompt), ranker)
-        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+            # Before the drawing: Stop keeps its pictures without waiting for the ranker.
+            yield from run.lease(stack, request.options.ranker)
+            pixels = yield from _draw(run, embeds, blank)
+        return Drawn(to_uint8(pixels), seeds, run.done, run.total)
 
-
-def _candidates(request: CheckedRequest[KandinskyOptions], options: KandinskyOptions,
-                context: RunContext, stack: ExitStack, seeds: tuple[int, ...],
-                ) -> Generator[Event, None, Drawn]:
-    """Draw some candidates; ends early once the run is cancelled.
-
-    The ranker is leased until the stack is closed, before the drawing: Stop keeps its pictures
-    without waiting for it.
-    """
-    prior_steps = options.prior_steps if request.init_image is None else 0
-    run = _Run(request, options, context, seeds,
-               [torch.Generator().manual_seed(seed) for seed in seeds],
-               prior_steps + options.decoder_steps)
-    embeds, blank = yield from _image_embeds(run)
-    yield from run.lease(stack, options.ranker)
-    pixels = yield from _draw(run, embeds, blank)
-    return Drawn(to_uint8(pixels), seeds, run.done, run.total)
+    def rank(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
+             models: Sequence[Any], drawn: Drawn) -> tuple[Candidate, ...]:
+        """See ``CandidatePipeline.rank``."""
+        ranker = request.options.ranker
+        with context.lease(ranker, self.dtype_of(ranker, request, context)) as model:
+            return super().rank(request, context, [model], drawn)
 
 
 def _image_embeds(run: _Run) -> Iterator[Event]:

@@ -37,6 +37,19 @@ def model_field(default: str, family: str, title: str, description: str,
                  json_schema_extra=extra)
 
 
+def chosen_models(options: Options, models: Iterable[str]) -> tuple[str, ...]:
+    """Ids of models with those in their places that options made by ``model_field`` choose.
+
+    Args:
+        options: of a request.
+        models: the ids by default; an option whose default is one of them stands for it.
+    """
+    chosen = {info.default: str(getattr(options, name))
+              for name, info in type(options).model_fields.items()
+              if isinstance(extra := info.json_schema_extra, dict) and FAMILY in extra}
+    return tuple(chosen.get(model, model) for model in models)
+
+
 def choices(catalogue: Catalogue, family: str) -> tuple[CatalogueEntry, ...]:
     """The models of a family, in the order of the catalogue."""
     return tuple(entry for entry in catalogue if entry.family == family)

@@ -119,7 +119,8 @@ def steps_of(events: list[Event]) -> list[tuple[int, int]]:
 @pytest.fixture
 def side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """VQGAN+CLIP computes candidates as an accelerator does, not one after the other."""
-    monkeypatch.setattr(pipelines.vqgan_clip.optimise, "candidates_at_once", lambda device, count: count)
+    monkeypatch.setattr(pipelines.vqgan_clip.optimise, "candidates_at_once",
+                        lambda device, count: count)
 
 
 @pytest.mark.usefixtures("side_by_side")

@@ -8,30 +8,26 @@ Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from pipelines.batching import Drawn, draw_in_groups
+from pipelines.batching import Drawn
+from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
-from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import MAX_PROMPT_CHARS, CheckedRequest
-from pipelines.model_options import model_field, with_choices
-from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.model_options import model_field
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge, to_uint8
-from pipelines.models.precision import dtype_for
-from pipelines.pipeline import Lesson, Pipeline, RunContext
-from pipelines.rerank import RANKER, rank_candidates
+from pipelines.pipeline import Lesson, RunContext
+from pipelines.rerank import RANKER
 from pipelines.unclip.steps import Noise, decode, imagine, paint, text_difference
-from pipelines.weighted_prompts import ranking_texts
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
     from pipelines.models.clip import ClipModel
@@ -81,10 +77,6 @@ class UnclipOptions(Options):
     ranker: str = model_field(
         RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
 
-    def models(self) -> tuple[str, ...]:
-        """Prior, decoder, CLIP, VQGAN, upscaler and ranker."""
-        return (*MODELS[:-1], self.ranker)
-
 
 @dataclass(frozen=True)
 class Models:
@@ -103,7 +95,7 @@ class Models:
         return part.clip_sha256 is None or there is None or part.clip_sha256 == there
 
 
-class UnclipPipeline(Pipeline):
+class UnclipPipeline(CandidatePipeline):
     """Draws all candidates side by side."""
 
     name, title = "unclip", "unCLIP"
@@ -123,77 +115,48 @@ class UnclipPipeline(Pipeline):
     models = MODELS
     accepts_init_image = draws_variations = True
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
-        if catalogue is not None:
-            self.Options = with_choices(UnclipOptions, catalogue)
-
-    def models_of(self, request: CheckedRequest[UnclipOptions]) -> tuple[str, ...]:
-        """The embedded models and the ranker that is chosen."""
-        return request.options.models()
-
     def check(self, request: CheckedRequest[UnclipOptions]) -> None:
         """Refuse a difference without a picture to make it to."""
-        options = request.options
-        if options.picture == "difference" and request.init_image is None:
+        if request.options.picture == "difference" and request.init_image is None:
             raise InvalidRequest("A difference needs an init image to make it to.", "picture")
 
-    def run(self, request: CheckedRequest[UnclipOptions], context: RunContext) -> Iterator[Event]:
-        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
+    def draw(self, request: CheckedRequest[UnclipOptions], context: RunContext,
+             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``.
 
-        A run that is stopped keeps what the pictures would have become by the last step.
+        What it returns when it ends early is what the pictures would have become by the last step.
         """
-        options = request.options
-        seeds = request.seeds
-        leases = [(name, dtype_for(name, context.device, context.dtype))
-                  for name in options.models()]
-        for name, dtype in leases:
-            yield from context.loading(name, dtype=dtype)
-        # All at once: a model that is broken is found before the work, and Stop keeps its pictures
-        # without waiting for the ranker.
-        with ExitStack() as stack:
-            models = Models(*(stack.enter_context(context.lease(name, dtype))
-                               for name, dtype in leases))
-            context.check()
-            drawn = yield from draw_in_groups(partial(_draw, models, request, options, context),
-                                              seeds, context)
-            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
-            candidates = rank_candidates(drawn.images, drawn.seeds,
-                                         ranking_texts(request.prompt), models.ranker)
-        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+        leased, options = Models(*models), request.options
+        noise = Noise.of(seeds, leased.prior.image_dim, leased.decoder.latent_shape,
+                         leased.clip.device)
+        before = _prior_steps(request)
+        total = done = before + options.decoder_steps
+        image, facts = yield from _embedding(leased, request, noise, context, total)
+        texts = [request.prompt if options.tell_caption else ""] * len(seeds)
+        latents = noise.decoder
+        painting = paint(leased.decoder, texts, image, noise.decoder, options.decoder_steps,
+                         options.decoder_guidance_scale)
+        for done in range(before + 1, total + 1):
+            latents = next(painting)
+            if context.cancelled():
+                break
+            if (done - before - 1) % options.preview_every == 0 and done < total:
+                yield Preview(done, to_uint8(decode(leased.vqgan, latents)), seeds)
+            yield Progress(done, total, context.elapsed_s())
+        images = enlarge(decode(leased.vqgan, latents), leased.upscaler, context.cache.evict_idle)
+        return Drawn(images, seeds, done, total, facts)
 
 
-def _draw(models: Models, request: CheckedRequest[UnclipOptions], options: UnclipOptions,
-          context: RunContext, seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
-    """Draw some candidates; ends early once the run is cancelled."""
-    noise = Noise.of(seeds, models.prior.image_dim, models.decoder.latent_shape,
-                     models.clip.device)
-    before = _prior_steps(options, request)
-    total = done = before + options.decoder_steps
-    image, facts = yield from _embedding(models, request, options, noise, context, total)
-    texts = [request.prompt if options.tell_caption else ""] * len(seeds)
-    latents = noise.decoder
-    painting = paint(models.decoder, texts, image, noise.decoder, options.decoder_steps,
-                     options.decoder_guidance_scale)
-    for done in range(before + 1, total + 1):
-        latents = next(painting)
-        if context.cancelled():
-            break
-        if (done - before - 1) % options.preview_every == 0 and done < total:
-            yield Preview(done, to_uint8(decode(models.vqgan, latents)), seeds)
-        yield Progress(done, total, context.elapsed_s())
-    images = enlarge(decode(models.vqgan, latents), models.upscaler, context.cache.evict_idle)
-    return Drawn(images, seeds, done, total, facts)
-
-
-def _prior_steps(options: UnclipOptions, request: CheckedRequest[UnclipOptions]) -> int:
+def _prior_steps(request: CheckedRequest[UnclipOptions]) -> int:
+    options = request.options
     return options.prior_steps if options.prior and request.init_image is None else 0
 
 
-def _embedding(models: Models, request: CheckedRequest[UnclipOptions], options: UnclipOptions,
-               noise: Noise, context: RunContext, total: int) -> Iterator[Any]:
+def _embedding(models: Models, request: CheckedRequest[UnclipOptions], noise: Noise,
+               context: RunContext, total: int) -> Iterator[Any]:
     """Find the image embeddings; returns them standardised (N, D), and facts for the result."""
     facts: dict[str, Any] = {}
-    count = len(noise.prior)
+    options, count = request.options, len(noise.prior)
     encoder = models.decoder.caption_encoder
     decoder_fits = models.fits(models.decoder, context)
     if (picture := request.init_pixels) is not None:
