@@ -24,6 +24,7 @@ from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
+from pipelines.rerank import RANKER
 from tests.asking import stream
 from tests.noise import NoisePipeline, linear_cache
 from tests.small_models import small_cache
@@ -211,22 +212,21 @@ def test_a_full_queue_says_so_and_empties(backend: LocalBackend) -> None:
     result_of(list(stream(backend, request())))
 
 
-def test_ranking_waits_its_turn(pipeline: NoisePipeline) -> None:
+def test_features_wait_their_turn(pipeline: NoisePipeline) -> None:
     registry = Registry()
     registry.register(pipeline)
     backend = LocalBackend(registry, small_cache(), max_waiting=1)
     pictures = [np.full((8, 8, 3), grey, np.uint8) for grey in (0, 128, 255)]
     running = start(backend, "running", steps=10_000, step_s=0.01)
     with ThreadPoolExecutor(1) as pool:
-        ranking = pool.submit(backend.rank, pictures, ["a cat", "snow"])
+        looking = pool.submit(backend.embed, RANKER, pictures, ["a cat", "snow"])
         until(lambda: sum(backend.queue()) == 2)
         with pytest.raises(Busy, match="queue is full"):
-            backend.rank(pictures, ["a cat"])
-        assert not ranking.done(), "a run has the device"
+            backend.embed(RANKER, pictures)
+        assert not looking.done(), "a run has the device"
         running.close()
-        found = ranking.result(20)
-    assert [entry["prompt"] for entry in found] == ["a cat", "snow"]
-    assert sorted(found[0]["order"]) == [0, 1, 2]
+        found = looking.result(20)
+    assert (len(found.images), len(found.texts)) == (3, 2)
     backend.close()
 
 

@@ -23,10 +23,9 @@ from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import provenance
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.features import Features, embed_images, embed_texts
+from pipelines.models.clip_features import Features, embed_images, embed_texts
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER, rank
 from pipelines.unclip.walk import Walk, walk
 
 __all__ = ["Backend", "LocalBackend"]
@@ -98,15 +97,6 @@ class LocalBackend:
             for job, event, usage in events:
                 yield RunEvent(jobs.index(job), event, usage)
 
-    def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
-             ) -> list[dict[str, Any]]:
-        """Rank pictures by the embedded ranker; see ``Backend.rank``."""
-        def work(job: Job) -> list[dict[str, Any]]:
-            with self.cache.lease(RANKER, cancelled=job.cancelled) as clip:
-                return rank(images, prompts, clip)
-
-        return self._take_turn(work, "rank")
-
     def embed(self, model_id: str, images: Sequence[np.ndarray] = (), texts: Sequence[str] = (),
               job_id: str | None = None) -> Features:
         """Features of pictures and texts; see ``Backend.embed``."""
@@ -115,8 +105,8 @@ class LocalBackend:
                 fingerprint = self.cache.fingerprints([model_id])[model_id] or "not known"
                 return Features(
                     model_id, fingerprint, clip.image_size, clip.logit_scale,
-                    embed_images(images, clip, job.cancelled),
-                    embed_texts(texts, clip, job.cancelled))
+                    embed_images(clip, images, job.cancelled),
+                    embed_texts(clip, texts, job.cancelled))
 
         return self._take_turn(work, "embed", job_id)
 

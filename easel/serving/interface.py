@@ -12,7 +12,7 @@ from easel.serving.paused_runs import PausedRuns
 from easel.serving.run_keeper import Continuation
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
-from pipelines.models.features import Features
+from pipelines.models.clip_features import Features
 
 if TYPE_CHECKING:
     from pipelines.unclip.walk import Walk
@@ -92,23 +92,6 @@ class Backend(Protocol):
         Raises:
             InvalidRequest: there is none of them, or two of them have one name.
             Busy: the queue is full, or this user has too many jobs in it.
-        """
-        ...
-
-    def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
-             ) -> list[dict[str, Any]]:
-        """Rank pictures by the embedded ranker, in turn with the other jobs.
-
-        Args:
-            images: (H, W, 3) uint8 RGB each, at least one.
-            prompts: at least one.
-
-        Returns:
-            See ``pipelines.rerank.rank``.
-
-        Raises:
-            Busy: the queue is full.
-            EaselError: everything else that goes wrong, as one sentence.
         """
         ...
 
