@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Progress
 from pipelines.core.options import Options
@@ -18,42 +19,9 @@ from pipelines.model_options import is_ready
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 
-if TYPE_CHECKING:
-    from pipelines.saved_run import Change, Snapshot
-
 
 def _never() -> bool:
     return False
-
-
-class Keeper(Protocol):
-    """Keeps the state of one run, so that it can be paused, or found again after a crash.
-
-    Attributes:
-        run_id: its name.
-        start: the state to go on from; None for a run that begins.
-        change: what is to be different from there on.
-    """
-
-    run_id: str
-    start: Snapshot | None
-    change: Change
-
-    def pausing(self, step: int) -> bool:
-        """Whether the run should be put aside, now that it has taken ``step`` steps."""
-        ...
-
-    def due(self) -> bool:
-        """Whether it is time to keep the state, in case this process is killed."""
-        ...
-
-    def save(self, snapshot: Snapshot, paused: bool) -> None:
-        """Keep a state in place of the one before.
-
-        Raises:
-            PausedRunError: there is no room for it, or it cannot be written.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -68,7 +36,7 @@ class RunContext:
         started_s: ``time.monotonic()`` at the start of the run.
         used_models: ids of the models leased so far.
         waits_s: seconds that each lease waited for its model.
-        keeper: where a pipeline that can be paused keeps its state; None to keep none.
+        checkpointer: keeps the state of a run that can be paused; None to keep none.
     """
 
     cache: ModelCache
@@ -78,7 +46,7 @@ class RunContext:
     started_s: float = field(default_factory=time.monotonic)
     used_models: set[str] = field(default_factory=set)
     waits_s: list[float] = field(default_factory=list)
-    keeper: Keeper | None = None
+    checkpointer: Checkpointer | None = None
 
     def check(self) -> None:
         """Raise ``Cancelled`` once the user pressed Stop."""
@@ -136,7 +104,7 @@ class Pipeline(Protocol):
         default_num_images: how many candidates it draws unless asked for another number.
         accepts_init_image: whether a request may bring an init image.
         draws_variations: whether it then draws that picture anew, with nothing else asked for.
-        can_pause: whether its runs use the context's keeper.
+        can_pause: whether its runs use the context's checkpointer.
     """
 
     name: str

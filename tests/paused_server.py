@@ -57,11 +57,11 @@ class Server:
         assert caught.value.step == step
         return caught.value.run_id
 
-    def go_on(self, run_id: str, branch: bool = False, owner: str = ME, **change: Any,
+    def resume(self, run_id: str, branch: bool = False, owner: str = ME, **change: Any,
               ) -> list[Event]:
-        continuation = self.runs.go_on(owner, run_id, self.backend.registry,
+        checkpointer = self.runs.resume(owner, run_id, self.backend.registry,
                                        Change.checked(**change), branch)
-        return list(self.backend.go_on(continuation))
+        return list(self.backend.resume(checkpointer))
 
     def file(self) -> Path:
         (path,) = self.folder.glob("*/*.safetensors")

@@ -54,8 +54,8 @@ def test_pause_acts_within_a_step(server: Server) -> None:
     end = caught.value.step + 1
     # The schedule depends on the number of all steps, so the other run has its 500 until there.
     run_id = server.paused_at(end - 1, num_images=2, options=FEW | {"iterations": 500})
-    assert same(server.go_on(caught.value.run_id, iterations=end),
-                server.go_on(run_id, iterations=end))
+    assert same(server.resume(caught.value.run_id, iterations=end),
+                server.resume(run_id, iterations=end))
 
 
 def test_stop_wins_over_pause(server: Server) -> None:
@@ -69,7 +69,7 @@ def test_stop_wins_over_pause(server: Server) -> None:
 
 
 def test_a_stopped_run_leaves_no_state(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("easel.serving.run_keeper.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("pipelines.checkpointer.SAVE_EVERY_S", 0.0)
     seen: list[bool] = []
 
     def stop() -> None:
@@ -95,10 +95,10 @@ def test_a_run_that_goes_on_and_is_refused_stays(server: Server) -> None:
     run_id = server.paused_at(1)
     server.backend.close()
     with pytest.raises(Busy):
-        server.go_on(run_id)
+        server.resume(run_id)
     later = server.again()
     assert [run.run_id for run in later.runs.of(ME)] == [run_id]
-    assert result_of(later.go_on(run_id))
+    assert result_of(later.resume(run_id))
     later.backend.close()
 
 

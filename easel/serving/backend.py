@@ -16,8 +16,8 @@ from easel.serving.interface import Backend
 from easel.serving.job_queue import JobQueue
 from easel.serving.jobs import Group, Job, RunEvent
 from easel.serving.paused_runs import PausedRuns
-from easel.serving.run_keeper import Continuation, RunKeeper
 from easel.serving.scheduler import Recorder
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import provenance
@@ -62,20 +62,21 @@ class LocalBackend:
         """Run a request; see ``Backend.stream``."""
         job = self._job(request, job_id)
         if self.paused is not None and can_pause and self.registry.get(job.kind).can_pause:
-            job.keeper = RunKeeper(self.paused, owner, pause_after=pause_after)
+            job.checkpointer = self.paused.checkpointer(owner, pause_after=pause_after)
         if pause_after is not None:
             self._may_pause(job)
         yield from self._alone(job, owner)
 
-    def go_on(self, continuation: Continuation, job_id: str | None = None,
-              ) -> Generator[Event, None, None]:
-        """Let a paused run go on; see ``Backend.go_on``."""
-        job = self._job(continuation.request, job_id)
-        job.keeper = continuation.keeper
-        yield from self._alone(job, continuation.keeper.owner)
+    def resume(self, checkpointer: Checkpointer, job_id: str | None = None,
+               ) -> Generator[Event, None, None]:
+        """Resume a paused run; see ``Backend.resume``."""
+        assert checkpointer.request is not None
+        job = self._job(checkpointer.request, job_id)
+        job.checkpointer = checkpointer
+        yield from self._alone(job, checkpointer.owner)
 
     def pause(self, job_id: str) -> bool:
-        """Put a run aside; see ``Backend.pause``."""
+        """Pause a run; see ``Backend.pause``."""
         job = self.jobs.find(job_id)
         if job is None:
             return False
@@ -164,23 +165,23 @@ class LocalBackend:
                     raise event
                 yield event
 
-    def _may_pause(self, job: Job) -> RunKeeper:
+    def _may_pause(self, job: Job) -> Checkpointer:
         """What a run is paused by.
 
         Raises:
             InvalidRequest: it is of a kind that cannot be paused.
             PausedRunError: its owner has the most paused runs already.
         """
-        if job.keeper is None or self.paused is None:
+        if job.checkpointer is None or self.paused is None:
             raise InvalidRequest("This run cannot be paused.", "pause_after")
-        if job.keeper.start is None:
-            self.paused.check_room(job.keeper.owner)
-        return job.keeper
+        if job.checkpointer.start is None:
+            self.paused.check_room(job.checkpointer.owner)
+        return job.checkpointer
 
     def _steps(self, request: CheckedRequest[Any], job: Job) -> Generator[Event]:
         pipeline = self.registry.get(request.pipeline)
         context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
-                             waits_s=job.waits_s, keeper=job.keeper)
+                             waits_s=job.waits_s, checkpointer=job.checkpointer)
         late = 0
         run = cast("Generator[Event, None, None]", pipeline.run(request, context))
         with closing(run) as events:

@@ -9,7 +9,7 @@ import numpy as np
 
 from easel.serving.jobs import RunEvent
 from easel.serving.paused_runs import PausedRuns
-from easel.serving.run_keeper import Continuation
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
 from pipelines.models.clip_features import Features
@@ -45,18 +45,18 @@ class Backend(Protocol):
                 name is taken.
             Busy: the queue is full, or this user has too many jobs in it.
             Cancelled: the job was stopped and has nothing to keep.
-            Paused: the run was put aside.
+            Paused: the run was paused.
             HistoryError: after the ``Result``, where its pictures could not be kept.
             EaselError: everything else that goes wrong, as one sentence.
         """
         ...
 
-    def go_on(self, continuation: Continuation, job_id: str | None = None,
-              ) -> Generator[Event, None, None]:
-        """Let a paused run, or a branch of it, go on from its state.
+    def resume(self, checkpointer: Checkpointer, job_id: str | None = None,
+               ) -> Generator[Event, None, None]:
+        """Resume a paused run, or a branch of it, from its state.
 
         Args:
-            continuation: of ``paused.go_on``; it is given back, whatever happens.
+            checkpointer: of ``paused.resume``; it is given back, whatever happens.
             job_id: as for ``stream``.
 
         Yields:
@@ -65,7 +65,7 @@ class Backend(Protocol):
         ...
 
     def pause(self, job_id: str) -> bool:
-        """Put a run aside within a step; False where there is no such job.
+        """Pause a run within a step; False where there is no such job.
 
         Raises:
             InvalidRequest: it is of a kind that cannot be paused.

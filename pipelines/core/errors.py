@@ -75,3 +75,8 @@ class Paused(Cancelled):
     def __init__(self, run_id: str, step: int, total: int) -> None:
         super().__init__(f"The run is paused at step {step} of {total}.")
         self.run_id, self.step, self.total = run_id, step, total
+
+
+def reason(error: OSError) -> str:
+    """What the system says of a failure, to end a sentence with."""
+    return (error.strerror or str(error)).lower()

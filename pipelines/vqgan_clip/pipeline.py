@@ -28,7 +28,7 @@ from pipelines.rerank import RANKER
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Painting
-from pipelines.vqgan_clip.pausing import Course
+from pipelines.vqgan_clip.pausing import PausableRun
 from pipelines.weighted_prompts import parse_prompts
 
 MODELS = ("embedded/vqgan", "embedded/clip-guide", "embedded/upscaler", RANKER)
@@ -177,22 +177,22 @@ class VQGANCLIPPipeline(CandidatePipeline):
         painting = Painting(vqgan, guide, latents, generators, options.cutouts(),
                             options.init_weight, options.smoothness, options.quantize,
                             options.precision, context.cache.evict_idle)
-        course = Course(context.keeper, painting, request, options.iterations)
-        course.go_on(context.cache.fingerprints((options.vqgan, options.guide)))
-        yield from course.earlier_events(seeds, context.elapsed_s())
-        yield from _optimise(painting, options, seeds, context, course)
+        run = PausableRun(context.checkpointer, painting, request, options.iterations)
+        run.resume(context.cache.fingerprints((options.vqgan, options.guide)))
+        yield from run.earlier_events(seeds, context.elapsed_s())
+        yield from _optimise(painting, options, seeds, context, run)
         if painting.best_pixels is None:
             raise Cancelled
         images = enlarge(painting.best_pixels, upscaler, context.cache.evict_idle)
-        return Drawn(images, seeds, painting.steps, options.iterations, course.metadata(),
+        return Drawn(images, seeds, painting.steps, options.iterations, run.metadata(),
                      tuple(painting.facts(index) for index in range(len(seeds))))
 
 
 def _optimise(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, ...],
-              context: RunContext, course: Course) -> Iterator[Event]:
+              context: RunContext, run: PausableRun) -> Iterator[Event]:
     """Take the steps; ends early once the run is cancelled or paused."""
     def interrupted() -> bool:
-        return context.cancelled() or course.pausing()
+        return context.cancelled() or run.pausing()
 
     while painting.steps < options.iterations:
         step = painting.steps + 1
@@ -200,10 +200,10 @@ def _optimise(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, .
         if losses is not None:
             if (step - 1) % options.preview_every == 0 and painting.pixels is not None:
                 images = to_uint8(painting.pixels)
-                course.film.add(images)
+                run.film.add(images)
                 yield Preview(step, images, seeds)
-            course.note(step, losses)
-            yield Progress(step, options.iterations, context.elapsed_s(), course.notice, losses)
-        course.keep()
+            run.note(step, losses)
+            yield Progress(step, options.iterations, context.elapsed_s(), run.notice, losses)
+        run.save()
         if context.cancelled():
             return

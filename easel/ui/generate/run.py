@@ -13,7 +13,6 @@ from typing import Any, ParamSpec, TypeVar
 import gradio as gr
 
 from easel.serving.best_of import stream_best
-from easel.serving.run_keeper import Continuation
 from easel.ui.parts.panel import Panel, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.runs import Run
@@ -21,6 +20,7 @@ from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.language import say
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest
@@ -95,15 +95,16 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[C
     yield view
 
 
-def stream_on(playground: Playground, store: PictureStore, continuation: Continuation, run: Run,
+def stream_on(playground: Playground, store: PictureStore, checkpointer: Checkpointer, run: Run,
               ) -> Generator[RunView]:
-    """Let a paused run, or a branch of it, go on; yields as ``stream_run``."""
-    request = continuation.request
+    """Resume a paused run, or a branch of it; yields as ``stream_run``."""
+    request = checkpointer.request
+    assert request is not None
     panel = Panel(request.pipeline, playground.registry.get(request.pipeline).title,
                   request.prompt, request.num_images, can_pause=True)
     view = RunView([panel])
     yield view
-    stream = playground.backend.go_on(continuation, run.next_job())
+    stream = playground.backend.resume(checkpointer, run.next_job())
     yield from _stream_panel(playground, store, request, panel, run, view, stream)
     yield view
 
