@@ -142,7 +142,7 @@ class PausedRuns:
             request = _changed(start, change, registry)
             total = int(getattr(request.options, "iterations", start.total))
             snapshot = start.changed(request.plain(), change, total, run_id if branch else "")
-            if branch and set(snapshot.earlier.marks[-1].changes) == {"branch_of"}:
+            if branch and set(snapshot.marks[-1][1]) == {"branch_of"}:
                 raise InvalidRequest("A branch needs a change: another prompt, number of steps, "
                                      "seed or noise.", "prompt")
         except BaseException:
@@ -209,12 +209,12 @@ class PausedRuns:
         except FileNotFoundError:  # it went on meanwhile
             return None
         try:
-            header, frame = read_header(path)
+            found = read_header(path)
         except PausedRunError as error:
             return PausedRun(path.stem, status.st_size, status.st_mtime, fault=str(error))
-        return PausedRun(path.stem, status.st_size, header.saved_s, header.request.prompt,
-                         header.request.pipeline, header.request.num_images, header.step,
-                         header.total, not header.paused, frame)
+        return PausedRun(path.stem, status.st_size, found.saved_s, found.request.prompt,
+                         found.request.pipeline, found.request.num_images, found.step,
+                         found.total, not found.paused, found.frames[0] if found.frames else None)
 
 
 def _changed(start: Snapshot, change: Change, registry: Registry) -> CheckedRequest[Any]:

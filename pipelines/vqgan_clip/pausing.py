@@ -120,8 +120,9 @@ class PausableRun:
 
     def _snapshot(self) -> Snapshot:
         tensors, facts = self._painting.state()
-        earlier = Earlier({name: tuple(points) for name, points in self._losses.items()},
-                          self._earlier.marks, self.film.frames)
-        branch_of = self._start.branch_of if self._start is not None else ""
-        return Snapshot(self._request.plain(), self._painting.steps, self._total, tensors, facts,
-                        earlier, self._weights, branch_of)
+        return Snapshot(request=self._request.plain(), step=self._painting.steps,
+                        total=self._total, facts=facts, weights=dict(self._weights),
+                        losses=self._losses,
+                        marks=[(mark.step, dict(mark.changes)) for mark in self._earlier.marks],
+                        branch_of=self._start.branch_of if self._start is not None else "",
+                        tensors=tensors, frames=self.film.frames)
