@@ -41,7 +41,7 @@ class CodeWriter(Protocol):
     num_codes: int
 
     def begin(self, text: str, num_images: int, guided: bool) -> Any:
-        """Read the text; returns the state that ``score`` goes on from."""
+        """Read the text; returns the state that ``score`` continues from."""
         ...
 
     def score(self, state: Any, codes: Tensor | None) -> Tensor:

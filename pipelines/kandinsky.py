@@ -211,12 +211,13 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
         model, guided = cast(Any, painter.model), options.decoder_guidance_scale > 1
         scheduler = cast(Any, painter.scheduler(options.decoder_steps))
         side = options.size_px // movq.scale
-        told = (torch.cat([blank, embeds]) if guided else embeds).to(painter.device, model.dtype)
+        condition = torch.cat([blank, embeds]) if guided else embeds  # (N or 2 N, D)
+        condition = condition.to(painter.device, model.dtype)
         shape = (model.config.in_channels, side, side)
         latents = _noise(run, shape, painter) * scheduler.init_noise_sigma
         for i, t in enumerate(scheduler.timesteps):
             with torch.no_grad():
-                noise = _predict(model, latents, t, told, options.decoder_guidance_scale)
+                noise = _predict(model, latents, t, condition, options.decoder_guidance_scale)
                 if scheduler.config.variance_type not in ("learned", "learned_range"):
                     noise = noise[:, :latents.shape[1]]
                 found = scheduler.step(noise, t, latents, generator=run.generators)
@@ -241,13 +242,13 @@ def _noise(run: _Run, shape: tuple[int, ...], part: Prior | Painter) -> Tensor:
                         dtype=part.model.dtype)
 
 
-def _predict(model: torch.nn.Module, latents: Tensor, t: Tensor, told: Tensor,
+def _predict(model: torch.nn.Module, latents: Tensor, t: Tensor, condition: Tensor,
              guidance_scale: float) -> Tensor:
     """Noise and variance (N, 2 · C, h, w), guided rows in one batch."""
     count, channels = latents.shape[:2]
-    found = model(latents.repeat(len(told) // count, 1, 1, 1), t, None,
-                  added_cond_kwargs={"image_embeds": told}, return_dict=False)[0]
-    if len(told) == count:
+    found = model(latents.repeat(len(condition) // count, 1, 1, 1), t, None,
+                  added_cond_kwargs={"image_embeds": condition}, return_dict=False)[0]
+    if len(condition) == count:
         return found
     noise = guide(found[count:, :channels], found[:count, :channels], guidance_scale)
     return torch.cat([noise, found[count:, channels:]], dim=1)

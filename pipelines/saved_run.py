@@ -1,7 +1,7 @@
-"""The whole state of a run in one file, so that it goes on elsewhere or later with the same bits.
+"""The whole state of a run in one file: resumed elsewhere or later, it draws the same bits.
 
 A file is safetensors: tensors, and JSON as its metadata; reading it runs no code. A hash over both
-tells a damaged file from a whole one.
+shows whether a file is damaged.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Snapshot(BaseModel):
             request: with the change in it.
             change: what it is.
             total: steps that the run is to take now.
-            branch_of: the run that this one branches off; empty where it goes on itself.
+            branch_of: the run that this one branches off; empty where it is resumed itself.
         """
         new: dict[str, Any] = {}
         if request.prompt != self.request.prompt:

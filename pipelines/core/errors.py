@@ -64,7 +64,7 @@ class Cancelled(EaselError):
 
 
 class Paused(Cancelled):
-    """The run was put aside with everything that it takes to go on.
+    """The run was paused with everything that it takes to resume it.
 
     Args:
         run_id: its name among the paused runs.

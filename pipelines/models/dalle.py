@@ -157,7 +157,7 @@ class ImageTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
         self.norm = nn.RMSNorm(config.dim)
         self.head_in = nn.Linear(config.dim, self.block_codes * config.head_dim)
-        # Row block k: what tokens 0 … k - 1 of a block tell the head of token k.
+        # Row block k: how tokens 0 … k - 1 of a block condition the head of token k.
         self.head_past = nn.Parameter(
             torch.zeros(self.block_codes * config.head_dim, self.block_codes * config.code_dim)
         )
@@ -292,7 +292,7 @@ class ImageTransformer(nn.Module):
             (B, patch² · digits) int64.
         """
         x = self.head_in(hidden).unflatten(-1, (self.block_codes, -1))  # (B, block, head_dim)
-        # (block, head_dim, block, code_dim): [j, :, k] is what token k tells the head of token j.
+        # (block, head_dim, block, code_dim): [j, :, k] conditions the head of token j on token k.
         past = self.head_past.unflatten(1, (self.block_codes, -1)).unflatten(
             0, (self.block_codes, -1)
         )

@@ -64,7 +64,7 @@ def has_int8() -> bool:
 class Int8Linear(nn.Module):
     """A matrix without bias, its weights in 8 bits with a scale for each output; on a CPU.
 
-    The packed weights are no tensor: ``packed_bytes`` tells what they take, and they do not follow
+    The packed weights are no tensor: ``packed_bytes`` is what they take, and they do not follow
     the module to a device or into its state dict.
 
     Args:

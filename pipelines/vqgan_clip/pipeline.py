@@ -163,7 +163,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
         Raises:
             Cancelled: there is no picture yet.
             Paused: the state is kept.
-            PausedRunError: the run cannot go on from the state that it was given.
+            PausedRunError: the run cannot be resumed from the state that it was given.
         """
         vqgan, guide_clip, upscaler, _ = models
         options, image = request.options, request.init_pixels
