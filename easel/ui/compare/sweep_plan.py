@@ -20,7 +20,8 @@ from easel.compare.wildcards import wildcard_words
 from easel.ui.words import strings
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.request import SEED_COUNT
-from pipelines.registry import Pipeline, Registry
+from pipelines.pipeline import Pipeline
+from pipelines.registry import Registry
 
 
 def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: Any, across: Any,

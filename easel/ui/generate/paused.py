@@ -156,8 +156,9 @@ def _goer_on(playground: Playground, store: PictureStore, is_branch: bool) -> Ca
             if runs is None:
                 raise PausedRunError("No run can be paused here.")
             change = Change.checked(prompt.strip(), steps, seed.strip(), noise)
-            continuation = runs.go_on(visitor, chosen or "", playground.registry, change, is_branch)
-            yield from stream_on(playground, store, continuation, run)
+            checkpointer = runs.resume(visitor, chosen or "", playground.registry, change,
+                                       is_branch)
+            yield from stream_on(playground, store, checkpointer, run)
 
         live = playground.live.start(run, partial(run_updates, start))
         yield from live.follow(session)

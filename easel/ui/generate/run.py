@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
 from easel.serving.best_of import stream_best
-from easel.serving.run_keeper import Continuation
 from easel.ui.parts.panel import Panel, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.runs import Run
@@ -20,9 +20,10 @@ from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.language import say
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import Request, resolve_seed, validate
+from pipelines.core.request import CheckedRequest
 from pipelines.core.video import Film
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ REDRAW_EVERY_S = 0.12
 
 
 def prepare(playground: Playground, prompt: str, seed: int | None,
-            choices: Sequence[Mapping[str, Any]]) -> list[Request]:
+            choices: Sequence[Mapping[str, Any]]) -> list[CheckedRequest[Any]]:
     """Check everything that will run before anything does.
 
     Args:
@@ -48,10 +49,9 @@ def prepare(playground: Playground, prompt: str, seed: int | None,
     """
     if not choices:
         raise InvalidRequest(strings.NOTHING_TICKED, "pipeline")
-    requests = [validate({**_with_parents(choice, seed), "prompt": prompt, "seed": seed},
-                         playground.registry) for choice in choices]
-    shared_seed = resolve_seed(requests[0])
-    return [request.model_copy(update={"seed": shared_seed}) for request in requests]
+    requests = [playground.registry.check(
+        {**_with_parents(choice, seed), "prompt": prompt, "seed": seed}) for choice in choices]
+    return [replace(request, seed=requests[0].seed) for request in requests]
 
 
 def _with_parents(choice: Mapping[str, Any], seed: Any) -> dict[str, Any]:
@@ -64,14 +64,14 @@ def _with_parents(choice: Mapping[str, Any], seed: Any) -> dict[str, Any]:
     return fields
 
 
-def stream_run(playground: Playground, store: PictureStore, requests: Sequence[Request],
+def stream_run(playground: Playground, store: PictureStore, requests: Sequence[CheckedRequest[Any]],
                run: Run, best_of: int = 0) -> Generator[RunView]:
     """Run the requests one after the other on the one device.
 
     Args:
         playground: what there is.
         store: where finished pictures are written.
-        requests: valid requests with their seeds resolved.
+        requests: of ``prepare``.
         run: what Stop acts on; the caller ends it.
         best_of: how many pictures each generator draws to show its best; 0 for no more than are
             shown.
@@ -90,27 +90,28 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[R
             continue
         drawn = best_of or request.num_images
         panel.can_pause = drawn == request.num_images and playground.can_pause(request.pipeline)
-        stream = stream_best(playground.backend, playground.registry, request, drawn,
-                             run.next_job(), run.visitor)
+        stream = stream_best(playground.backend, request, drawn, run.next_job(), run.visitor)
         yield from _stream_panel(playground, store, request, panel, run, view, stream)
     yield view
 
 
-def stream_on(playground: Playground, store: PictureStore, continuation: Continuation, run: Run,
+def stream_on(playground: Playground, store: PictureStore, checkpointer: Checkpointer, run: Run,
               ) -> Generator[RunView]:
-    """Let a paused run, or a branch of it, go on; yields as ``stream_run``."""
-    request = continuation.request
+    """Resume a paused run, or a branch of it; yields as ``stream_run``."""
+    request = checkpointer.request
+    assert request is not None
     panel = Panel(request.pipeline, playground.registry.get(request.pipeline).title,
                   request.prompt, request.num_images, can_pause=True)
     view = RunView([panel])
     yield view
-    stream = playground.backend.go_on(continuation, run.next_job())
+    stream = playground.backend.resume(checkpointer, run.next_job())
     yield from _stream_panel(playground, store, request, panel, run, view, stream)
     yield view
 
 
-def _stream_panel(playground: Playground, store: PictureStore, request: Request, panel: Panel,
-                  run: Run, view: RunView, stream: Generator[Event]) -> Generator[RunView]:
+def _stream_panel(playground: Playground, store: PictureStore, request: CheckedRequest[Any],
+                  panel: Panel, run: Run, view: RunView, stream: Generator[Event],
+                  ) -> Generator[RunView]:
     shown_s = 0.0
     panel.phase = "running"
     film = Film()

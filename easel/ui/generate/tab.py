@@ -66,7 +66,8 @@ def build_generate(playground: Playground, page: gr.Blocks, store: PictureStore,
                               elem_classes="upload")
             seed, best_of = _build_settings(controls)
             paused = build_paused(playground)
-            worded_html(lambda: render_lessons(playground.registry.names()), elem_id="lessons")
+            worded_html(lambda: render_lessons(p.lesson for p in playground.registry),
+                        elem_id="lessons")
     _connect_words(playground, page, prompt, note, surprise)
     run_parts = [stage, generate, pause, stop]
     drawn = _connect_run(playground, store, page, prompt, seed, best_of, controls, run_parts)

@@ -16,8 +16,8 @@ from pipelines.core.events import Candidate, Mark, Result
 from pipelines.core.files import atomic_write
 from pipelines.core.metadata import picture_metadata, picture_name, save_png
 from pipelines.core.options import option_fields
-from pipelines.core.request import Request
-from pipelines.registry import Pipeline
+from pipelines.core.request import CheckedRequest
+from pipelines.pipeline import Pipeline
 
 
 class PictureStore:
@@ -62,7 +62,7 @@ class PictureStore:
                              f"{(error.strerror or str(error)).lower()}.") from None
         return self.serve(path)
 
-    def keep(self, request: Request, result: Result, pipeline: Pipeline) -> list[Card]:
+    def keep(self, request: CheckedRequest[Any], result: Result, pipeline: Pipeline) -> list[Card]:
         """Write the pictures of a run.
 
         Args:
@@ -93,7 +93,7 @@ class PictureStore:
         return cards
 
 
-def _facts(request: Request, result: Result, candidate: Candidate,
+def _facts(request: CheckedRequest[Any], result: Result, candidate: Candidate,
            pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     """Label and value of what a person may want to know of a picture."""
     height_px, width_px = candidate.image.shape[:2]
@@ -111,7 +111,7 @@ def _facts(request: Request, result: Result, candidate: Candidate,
     for change in result.metadata.get("changes", ()):
         yield "Changed", mark_text(Mark(change["step"], change))
     for option in option_fields(pipeline.Options):
-        if (value := request.options.get(option.name)) not in (None, ""):
+        if (value := getattr(request.options, option.name)) not in (None, ""):
             yield option.title, _plain(value)
     for model, digest in _weights(result.metadata):
         yield "Weights", f"{model} {digest[:12]}"
