@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from easel.ui.compare.api import add_compare_endpoints
-from easel.ui.compare.bundle_api import add_bundle_endpoints
+from easel.ui.compare.api import add_bundle_endpoints, add_compare_endpoints
 from easel.ui.compare.sweep_api import add_sweep_endpoint
 from easel.ui.compare.tab import build_compare
 from easel.ui.generate.api import add_endpoints
@@ -16,12 +15,11 @@ from easel.ui.history.tab import build_history
 from easel.ui.lab.api import add_lab_endpoints
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.tab import build_lab
-from easel.ui.lab.walk_api import add_walk_endpoint
+from easel.ui.lab.walk import add_walk_endpoint
 from easel.ui.models.api import add_models_endpoint
 from easel.ui.models.tab import build_models
-from easel.ui.parts.late import connect_waiting
+from easel.ui.parts.late import connect_waiting, show_settled
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.settling import show_settled
 from easel.ui.parts.theme import PLAIN
 from easel.ui.playground import Playground
 from easel.ui.rerank.api import add_rerank_endpoint

@@ -13,8 +13,8 @@ import gradio as gr
 from easel.compare.prompt_kinds import KINDS
 from easel.compare.votes import clip_agreement, leaderboard
 from easel.ui.compare.form import panes_of, render_forms
+from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
-from easel.ui.compare.updates import failed_view, over_view
 from easel.ui.parts.controls import read_upload
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
@@ -24,7 +24,7 @@ from easel.ui.words.language import say
 from pipelines.core.errors import EaselError
 
 if TYPE_CHECKING:
-    from easel.ui.compare.tab import CompareParts
+    from easel.ui.compare.parts import CompareParts
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,7 @@ import gradio as gr
 from easel.compare.sweeps import Sweep, share_work, sweep_options
 from easel.compare.wildcards import suggestions
 from easel.ui.compare.form import read_panes
-from easel.ui.compare.sweep import SweepView, fold_sweep, render_sweep
-from easel.ui.compare.sweep_plan import read_sweep
+from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
 from easel.ui.parts.live import WINDOW_JS
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.runs import Run

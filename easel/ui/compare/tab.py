@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,9 +15,8 @@ from easel.compare.plan import MAX_PANES, plan_comparison
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
 from easel.ui.compare.form import default_panes, panes_of, read_panes, render_forms
 from easel.ui.compare.leaderboard import build_leaderboard, build_open
-from easel.ui.compare.state import Comparison
-from easel.ui.compare.sweep_tab import build_sweep, render_suggestions
-from easel.ui.compare.updates import (
+from easel.ui.compare.parts import CompareParts
+from easel.ui.compare.render import (
     CHOICES,
     failed_view,
     first_view,
@@ -26,11 +24,13 @@ from easel.ui.compare.updates import (
     over_view,
     vote_label,
 )
-from easel.ui.generate.run import REDRAW_EVERY_S
+from easel.ui.compare.state import Comparison
+from easel.ui.compare.sweep_tab import build_sweep, render_suggestions
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.live import WINDOW_JS
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.runs import Run
+from easel.ui.parts.task import REDRAW_EVERY_S
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
@@ -41,35 +41,6 @@ from pipelines.core.request import MAX_PROMPT_CHARS
 
 logger = logging.getLogger(__name__)
 PLACE = "compare"
-
-
-@dataclass
-class CompareParts:
-    """The components of the tab."""
-
-    prompt: gr.Textbox
-    forms: gr.HTML
-    panes: gr.Textbox
-    run: gr.Button
-    stop: gr.Button
-    blind: gr.Checkbox
-    seed: gr.Textbox
-    budget: gr.Textbox
-    init_image: gr.File
-    alert: gr.HTML
-    comparison_id: gr.State
-    columns: list[gr.Column] = field(default_factory=list)
-    stages: list[gr.HTML] = field(default_factory=list)
-    stops: list[gr.Button] = field(default_factory=list)
-    votes: list[gr.Button] = field(default_factory=list)
-    vote_row: gr.Row | None = None
-    outcome: gr.HTML | None = None
-    save: gr.DownloadButton | None = None
-
-    def shown(self) -> list[Any]:
-        """What a run changes, in the order of ``updates``."""
-        return [*self.columns, *self.stages, *self.stops, self.run, self.stop, self.alert,
-                self.comparison_id, self.vote_row, *self.votes, self.outcome, self.save]
 
 
 def build_compare(playground: Playground, store: PictureStore, page: gr.Blocks, tab: gr.Tab,

@@ -11,8 +11,8 @@ import gradio as gr
 
 from easel.serving.paused_runs import PausedRun
 from easel.ui.generate.render import render_paused, render_paused_none
-from easel.ui.generate.run import one_sentence, stream_on
-from easel.ui.generate.run_updates import run_updates
+from easel.ui.generate.run import run_updates, stream_on
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN

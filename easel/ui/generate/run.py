@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, cast
 
 import gradio as gr
 
 from easel.serving.best_of import stream_best
 from easel.serving.run_keeper import Continuation
+from easel.ui.generate.render import render_run
 from easel.ui.parts.panel import Panel, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.runs import Run
+from easel.ui.parts.task import REDRAW_EVERY_S
 from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from easel.ui.words.language import say
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.request import Request, resolve_seed, validate
 from pipelines.core.video import Film
 
 logger = logging.getLogger(__name__)
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# A page that is redrawn more often than people see costs the device's thread its time.
-REDRAW_EVERY_S = 0.12
 
 
 def prepare(playground: Playground, prompt: str, seed: int | None,
@@ -148,19 +143,30 @@ def _stream_panel(playground: Playground, store: PictureStore, request: Request,
         run.job_id = None
 
 
-def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
-    """For endpoints: errors reach the client as one sentence, never as a traceback."""
+def run_updates(start: Callable[[], Iterator[RunView]]) -> Iterator[tuple[Any, ...]]:
+    """Follow a run from its first check to its end; never raises.
 
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(*args, **kwargs)
-        except EaselError as error:
-            raise gr.Error(say(str(error)), print_exception=False) from None
-        except gr.Error:
-            raise
-        except Exception:
-            logger.exception("%s failed", function.__name__)
-            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+    Args:
+        start: begins the run and yields its view again and again.
 
-    return guarded
+    Yields:
+        Updates of stage, Generate, Pause and Stop.
+    """
+    buttons = gr.update(interactive=False), gr.update(interactive=True)
+    pausable = False
+    try:
+        with closing(cast(Any, start())) as views:
+            for view in views:
+                pause = gr.skip()
+                if view.can_pause() != pausable:
+                    pausable = not pausable
+                    pause = gr.update(interactive=pausable)
+                yield render_run(view), buttons[0], pause, buttons[1]
+                buttons = gr.skip(), gr.skip()
+    except EaselError as error:
+        yield render_run(RunView(alert=str(error))), gr.skip(), gr.skip(), gr.skip()
+    except Exception:
+        logger.exception("the page failed before a run")
+        yield render_run(RunView(alert=strings.UNEXPECTED)), gr.skip(), gr.skip(), gr.skip()
+    off = gr.update(interactive=False)
+    yield gr.skip(), gr.update(interactive=True), off, off

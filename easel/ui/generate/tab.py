@@ -15,8 +15,7 @@ from easel.ui.generate.lesson import render_lessons
 from easel.ui.generate.paused import build_paused, connect_paused
 from easel.ui.generate.recall import connect_recall
 from easel.ui.generate.render import render_empty, render_vocabulary_note
-from easel.ui.generate.run import one_sentence, prepare, stream_run
-from easel.ui.generate.run_updates import run_updates
+from easel.ui.generate.run import prepare, run_updates, stream_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
     IMAGE_SUFFIXES,
@@ -25,6 +24,7 @@ from easel.ui.parts.controls import (
     build_choice,
     build_options,
 )
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.live import WINDOW_JS
 from easel.ui.parts.panel import RunView
 from easel.ui.parts.pictures import PictureStore

@@ -17,11 +17,11 @@ from easel.search.duplicates import near_duplicates as groups_of
 from easel.search.query import Filters, allowed, parse_day
 from easel.search.query import search as search_in
 from easel.search.snapshot import Item, Snapshot
-from easel.ui.generate.api import OBJECT, STRING, STRINGS, add_endpoint, json_value
-from easel.ui.generate.run import one_sentence
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
 from easel.ui.lab.outcomes import Classified, classify_collection, classify_files, map_of, matrix_of
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.runs import Run
 from easel.ui.parts.task import PLACE
 from easel.ui.parts.visitors import visitor_of
@@ -33,7 +33,6 @@ from pipelines.rerank import RANKER
 
 logger = logging.getLogger(__name__)
 NUMBER: dict[str, Any] = {"type": "number"}
-BOOLEAN: dict[str, Any] = {"type": "boolean"}
 
 
 def add_lab_endpoints(lab: Lab) -> None:

@@ -8,9 +8,9 @@ import gradio as gr
 
 from easel.search.snapshot import Snapshot
 from easel.ui.generate.samples import SAMPLES
-from easel.ui.lab.charts import render_map, render_matrix
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.outcomes import map_of, matrix_of
+from easel.ui.lab.render import render_map, render_matrix
 from easel.ui.lab.search import build_where
 from easel.ui.parts.controls import IMAGE_SUFFIXES
 from easel.ui.parts.task import (

@@ -14,7 +14,6 @@ from typing import Any
 
 import gradio as gr
 
-from easel.ui.generate.run import REDRAW_EVERY_S
 from easel.ui.lab.walk import (
     WalkView,
     end_of_walk,
@@ -27,7 +26,7 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES
 from easel.ui.parts.live import WINDOW_JS
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.runs import Run
-from easel.ui.parts.task import said_whole
+from easel.ui.parts.task import REDRAW_EVERY_S, said_whole
 from easel.ui.parts.theme import LIVE
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground

@@ -11,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 
-from easel.ui.generate.run import REDRAW_EVERY_S
 from easel.ui.lab.lab import STOPPED, Lab
 from easel.ui.lab.render import render_note
 from easel.ui.parts.runs import Run
@@ -19,13 +18,20 @@ from easel.ui.parts.theme import LIVE
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
-from pipelines.core.errors import Cancelled, EaselError, IndexOutdated, SearchIndexError
+from pipelines.core.errors import (
+    Cancelled,
+    EaselError,
+    IndexOutdated,
+    SearchIndexError,
+)
 
 logger = logging.getLogger(__name__)
 PLACE = "lab"
 # In the page but not seen: with visible=False a button is taken out of it, and what it is told
 # while it is put back in may be lost.
 HIDDEN: Any = "hidden"
+# A page that is redrawn more often than people see costs the device's thread its time.
+REDRAW_EVERY_S = 0.12
 
 
 @dataclass(frozen=True)
