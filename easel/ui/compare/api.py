@@ -29,7 +29,6 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.task import REDRAW_EVERY_S
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
@@ -104,7 +103,7 @@ def stream_comparison(playground: Playground, store: PictureStore, plan: Callabl
             planned.requests, run.next_jobs(len(planned.requests)), planned.budget_s,
             owner=visitor)
         with closing(events):
-            for _ in fold_events(comparison, events, playground, store, REDRAW_EVERY_S):
+            for _ in fold_events(comparison, events, playground, store):
                 if run.stopped:
                     run.stop(playground.backend)
                 yield None, describe(comparison)

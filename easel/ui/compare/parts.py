@@ -32,6 +32,10 @@ class CompareParts:
     save: gr.DownloadButton | None = None
 
     def shown(self) -> list[Any]:
-        """What a run changes, in the order of ``updates``."""
-        return [*self.columns, *self.stages, *self.stops, self.run, self.stop, self.alert,
-                self.comparison_id, self.vote_row, *self.votes, self.outcome, self.save]
+        """What a run changes, besides its buttons."""
+        return [*self.columns, *self.stages, *self.stops, self.alert, self.comparison_id,
+                self.vote_row, *self.votes, self.outcome, self.save]
+
+    def changed(self) -> list[Any]:
+        """What another comparison changes that is not drawn here."""
+        return [self.prompt, self.forms, self.panes, self.budget, *self.shown()]

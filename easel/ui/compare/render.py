@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import gradio as gr
 
 from easel.compare.plan import MAX_PANES
 from easel.serving.jobs import Usage
+from easel.ui.compare.parts import CompareParts
 from easel.ui.compare.share import save_comparison
 from easel.ui.compare.state import Comparison, Pane, clip_favourite
+from easel.ui.parts.live import Updates
 from easel.ui.parts.panel import Card, data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.tiles import (
@@ -28,7 +28,6 @@ from pipelines.core.errors import EaselError
 from pipelines.core.images import load_image
 
 CHOICES = (*range(MAX_PANES), "tie", "bad")
-_SKIPS = [gr.skip()] * MAX_PANES
 
 
 def render_pane(comparison: Comparison, place: int) -> str:
@@ -148,71 +147,56 @@ def vote_label(choice: int | str, count: int, label: str = "") -> str:
     return strings.VOTE_FOR.format(label)
 
 
-def _updates(columns: Any, stages: Sequence[Any], stops: Sequence[Any], run: Any, stop: Any,
-             alert: Any, comparison_id: Any, votes: Sequence[Any] | None = None,
-             outcome: Any = None, save: Any = None) -> tuple[Any, ...]:
-    """Updates in the order of ``CompareParts.shown``; what is left out stays or is hidden."""
-    vote_row = gr.update(visible=votes is not None)
-    buttons = votes if votes is not None else [gr.skip()] * len(CHOICES)
-    return (*columns, *stages, *stops, run, stop, alert, comparison_id, vote_row, *buttons,
-            gr.skip() if outcome is None else outcome, gr.skip() if save is None else save)
+def _updates(parts: CompareParts, comparison: Comparison, running: bool = True) -> Updates:
+    """Panes that are there, their Stop buttons, and no vote."""
+    count, shown = len(comparison.panes), comparison.shown()
+    updates: Updates = {parts.vote_row: gr.update(visible=False),
+                        parts.comparison_id: comparison.id}
+    for place, (column, stop) in enumerate(zip(parts.columns, parts.stops, strict=True)):
+        updates[column] = gr.update(visible=place < count)
+        updates[stop] = gr.update(visible=False)
+        if place < count:
+            busy = running and shown[place].panel.phase in ("waiting", "running")
+            updates[stop] = gr.update(visible=busy, value=strings.STOP_PANE.format(
+                comparison.label(place)))
+    return updates
 
 
-def _stop_buttons(comparison: Comparison, running: bool = True) -> list[Any]:
-    found = []
-    for place in range(MAX_PANES):
-        if place >= len(comparison.panes):
-            found.append(gr.update(visible=False))
-            continue
-        busy = comparison.shown()[place].panel.phase in ("waiting", "running")
-        found.append(gr.update(visible=running and busy,
-                               value=strings.STOP_PANE.format(comparison.label(place))))
-    return found
-
-
-def first_view(comparison: Comparison) -> tuple[Any, ...]:
+def first_view(parts: CompareParts, comparison: Comparison) -> Updates:
     """The tab when a comparison begins."""
-    columns, stages = _panes(comparison)
-    return _updates(columns, stages, _stop_buttons(comparison), gr.update(interactive=False),
-                    gr.update(interactive=True), "", comparison.id, outcome="",
-                    save=gr.update(visible=False))
+    return _updates(parts, comparison) | _panes(parts, comparison) | {
+        parts.alert: "", parts.outcome: "", parts.save: gr.update(visible=False)}
 
 
-def _panes(comparison: Comparison) -> tuple[list[Any], list[str]]:
-    """Columns, and what is in them."""
-    count = len(comparison.panes)
-    return ([gr.update(visible=place < count) for place in range(MAX_PANES)],
-            [render_pane(comparison, place) if place < count else ""
-             for place in range(MAX_PANES)])
-
-
-def next_view(comparison: Comparison, changed: set[int]) -> tuple[Any, ...]:
+def next_view(parts: CompareParts, comparison: Comparison, changed: set[int]) -> Updates:
     """The tab when some panes have changed."""
-    stages: list[Any] = list(_SKIPS)
-    for place, index in enumerate(comparison.order):
-        if index in changed:
-            stages[place] = render_pane(comparison, place)
-    return _updates(_SKIPS, stages, _stop_buttons(comparison), gr.skip(), gr.skip(), gr.skip(),
-                    gr.skip())
+    return _updates(parts, comparison) | _panes(parts, comparison, changed)
 
 
-def over_view(comparison: Comparison, store: PictureStore) -> tuple[Any, ...]:
+def _panes(parts: CompareParts, comparison: Comparison, changed: set[int] | None = None,
+           ) -> Updates:
+    """What is in the panes, or in those of them that have changed."""
+    return {parts.stages[place]: render_pane(comparison, place)
+            for place, index in enumerate(comparison.order) if changed is None or index in changed}
+
+
+def over_view(parts: CompareParts, comparison: Comparison, store: PictureStore) -> Updates:
     """The tab when all panes have ended, with the vote where it is due."""
     try:
         save = gr.update(visible=True, value=save_comparison(comparison, store))
     except EaselError:  # no picture to save, or no vote yet
         save = gr.update(visible=False)
-    count, (columns, stages) = len(comparison.panes), _panes(comparison)
-    votes = None
+    updates = _updates(parts, comparison, running=False) | _panes(parts, comparison) | {
+        parts.alert: "", parts.outcome: render_outcome(comparison), parts.save: save}
     if comparison.can_be_voted_on():
-        shown = comparison.shown()
-        votes = [gr.update(value=_label_of(comparison, choice),
-                           visible=not isinstance(choice, int)
-                           or (choice < count and bool(shown[choice].panel.cards)))
-                 for choice in CHOICES]
-    return _updates(columns, stages, _stop_buttons(comparison, running=False),
-                    gr.update(interactive=True), gr.update(interactive=False), "",
-                    comparison.id, votes, render_outcome(comparison), save)
+        count, shown = len(comparison.panes), comparison.shown()
+        updates[parts.vote_row] = gr.update(visible=True)
+        for choice, button in zip(CHOICES, parts.votes, strict=True):
+            updates[button] = gr.update(
+                value=_label_of(comparison, choice),
+                visible=not isinstance(choice, int)
+                or (choice < count and bool(shown[choice].panel.cards)))
+    return updates
 
 
 def _label_of(comparison: Comparison, choice: int | str) -> str:
@@ -221,9 +205,8 @@ def _label_of(comparison: Comparison, choice: int | str) -> str:
     return vote_label(choice, count, comparison.label(int(choice)) if known else "")
 
 
-def failed_view(sentence: str) -> tuple[Any, ...]:
+def failed_view(parts: CompareParts, sentence: str) -> Updates:
     """The tab when nothing could be drawn."""
-    alert = f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
-    return _updates(_SKIPS, _SKIPS, [gr.update(visible=False)] * MAX_PANES,
-                    gr.update(interactive=True), gr.update(interactive=False), alert,
-                    gr.skip())
+    return {parts.alert: f'<p class="alert" role="alert">{escape(say(sentence))}</p>',
+            parts.vote_row: gr.update(visible=False),
+            **{stop: gr.update(visible=False) for stop in parts.stops}}

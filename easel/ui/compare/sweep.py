@@ -29,7 +29,7 @@ from easel.compare.wildcards import wildcard_words
 from easel.serving.jobs import RunEvent
 from easel.ui.parts.panel import Card, data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.task import REDRAW_EVERY_S
+from easel.ui.parts.task import Throttle
 from easel.ui.parts.tiles import picture_frame
 from easel.ui.playground import Playground
 from easel.ui.words import strings
@@ -69,7 +69,7 @@ class SweepView:
 def fold_sweep(view: SweepView, events: Iterator[RunEvent], playground: Playground,
                store: PictureStore) -> Iterator[None]:
     """Take in the events of a grid's runs; yields whenever it is worth showing."""
-    shown_s = 0.0
+    throttle = Throttle()
     for run_event in events:
         batch, event = view.batches[run_event.index], run_event.event
         if isinstance(event, Preview):
@@ -85,9 +85,9 @@ def fold_sweep(view: SweepView, events: Iterator[RunEvent], playground: Playgrou
             note = "" if isinstance(event, Cancelled) else str(event)
             view.notes.update(dict.fromkeys(
                 (c for c in batch.cells if c not in view.cards), note))
-        if time.monotonic() - shown_s > REDRAW_EVERY_S:
+        if throttle.due():
             yield
-            shown_s = time.monotonic()
+            throttle.shown()
     if view.cards:
         view.picture = _save_grid(view, store)
     yield

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
 
 from easel.serving.best_of import stream_best
 from easel.serving.run_keeper import Continuation
 from easel.ui.generate.render import render_run
+from easel.ui.parts.live import Updates
 from easel.ui.parts.panel import Panel, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.runs import Run
-from easel.ui.parts.task import REDRAW_EVERY_S
+from easel.ui.parts.task import Throttle
 from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.ui.words import strings
@@ -106,7 +106,7 @@ def stream_on(playground: Playground, store: PictureStore, continuation: Continu
 
 def _stream_panel(playground: Playground, store: PictureStore, request: Request, panel: Panel,
                   run: Run, view: RunView, stream: Generator[Event]) -> Generator[RunView]:
-    shown_s = 0.0
+    throttle = Throttle()
     panel.phase = "running"
     film = Film()
     try:
@@ -127,9 +127,9 @@ def _stream_panel(playground: Playground, store: PictureStore, request: Request,
                     if event.earlier is not None:
                         film = Film(event.earlier.frames)
                     panel.show_progress(event)
-                if time.monotonic() - shown_s > REDRAW_EVERY_S:
+                if throttle.due():
                     yield view
-                    shown_s = time.monotonic()
+                    throttle.shown()
     except Paused as error:
         panel.pause(error)
     except Cancelled:
@@ -143,30 +143,13 @@ def _stream_panel(playground: Playground, store: PictureStore, request: Request,
         run.job_id = None
 
 
-def run_updates(start: Callable[[], Iterator[RunView]]) -> Iterator[tuple[Any, ...]]:
-    """Follow a run from its first check to its end; never raises.
-
-    Args:
-        start: begins the run and yields its view again and again.
-
-    Yields:
-        Updates of stage, Generate, Pause and Stop.
-    """
-    buttons = gr.update(interactive=False), gr.update(interactive=True)
+def show_run(views: Generator[RunView], stage: gr.HTML, pause: gr.Button) -> Generator[Updates]:
+    """A run as updates of the stage and the Pause button."""
     pausable = False
-    try:
-        with closing(cast(Any, start())) as views:
-            for view in views:
-                pause = gr.skip()
-                if view.can_pause() != pausable:
-                    pausable = not pausable
-                    pause = gr.update(interactive=pausable)
-                yield render_run(view), buttons[0], pause, buttons[1]
-                buttons = gr.skip(), gr.skip()
-    except EaselError as error:
-        yield render_run(RunView(alert=str(error))), gr.skip(), gr.skip(), gr.skip()
-    except Exception:
-        logger.exception("the page failed before a run")
-        yield render_run(RunView(alert=strings.UNEXPECTED)), gr.skip(), gr.skip(), gr.skip()
-    off = gr.update(interactive=False)
-    yield gr.skip(), gr.update(interactive=True), off, off
+    with closing(views):
+        for view in views:
+            updates: Updates = {stage: render_run(view)}
+            if view.can_pause() != pausable:
+                pausable = not pausable
+                updates[pause] = gr.update(interactive=pausable)
+            yield updates

@@ -23,7 +23,6 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.runs import Run
-from easel.ui.parts.task import PLACE
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.words import strings
 from pipelines.classify import DEFAULT_TEMPLATE, check_labels, check_templates
@@ -32,6 +31,7 @@ from pipelines.core.images import load_image
 from pipelines.rerank import RANKER
 
 logger = logging.getLogger(__name__)
+PLACE = "lab"
 NUMBER: dict[str, Any] = {"type": "number"}
 
 
