@@ -19,9 +19,9 @@ from easel.ui.parts.controls import read_upload
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from easel.ui.words.language import say
 from pipelines.core.errors import EaselError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def build_leaderboard(playground: Playground, votes: Sequence[Any]) -> None:
         try:
             return render_leaders(playground, kind, open_too)
         except EaselError as error:
-            return f'<p class="alert" role="alert">{escape(say(str(error)))}</p>'
+            return alert(str(error))
 
     for event in (fold.expand, kind.change, open_too.change, *(vote.then for vote in votes)):
         event(show, [kind, open_too], table, **LIVE)

@@ -15,11 +15,17 @@ from easel.ui.parts.live import Updates
 from easel.ui.parts.panel import Card, data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.tiles import (
+    alert,
+    bar,
     blank_tile,
+    clip_mark,
+    image,
     loss_curves,
+    origin_mark,
     picture_frame,
     preview_tile,
     progress_bar,
+    tile,
     tiles_of,
 )
 from easel.ui.words import strings
@@ -56,7 +62,7 @@ def render_pane(comparison: Comparison, place: int) -> str:
 
 def _bar(pane: Pane, hidden: bool) -> str:
     if hidden and pane.panel.phase == "running":
-        return '<div class="bar moving"><span></span></div>'
+        return bar(0, 0, moving=True)
     return progress_bar(pane.panel)
 
 
@@ -89,21 +95,16 @@ def _tiles(pane: Pane, hidden: bool) -> list[str]:
 def _plain(card: Card) -> str:
     """A picture whose file name and facts would give its generator away."""
     url = data_uri(load_image(card.path.read_bytes()))
-    return (f'<figure class="tile done"><div class="frame"><img src="{url}" '
-            f'alt="{escape(card.prompt)}"></div><figcaption></figcaption></figure>')
+    return tile(image(url, card.prompt), kind="done")
 
 
 def _card(card: Card, rank: int) -> str:
-    scores = ""
-    if card.clip_score is not None:
-        scores += (f'<span class="score" title="{escape(strings.CLIP_TITLE)}">'
-                   f"CLIP {figure(card.clip_score, '.3f')}</span>")
+    guide = ""
     if card.guide_score is not None:
-        scores += (f'<span class="guide" title="{escape(strings.GUIDE_TITLE)}">'
-                   f"{escape(strings.GUIDE_SCORE.format(figure(card.guide_score, '.3f')))}</span>")
-    return (f'<figure class="tile done">{picture_frame(card, rank)}<figcaption>{scores}'
-            f'<span class="from seed">{strings.SEED_OF.format(card.seed)}</span></figcaption>'
-            "</figure>")
+        guide = (f'<span class="guide" title="{escape(strings.GUIDE_TITLE)}">'
+                 f"{escape(strings.GUIDE_SCORE.format(figure(card.guide_score, '.3f')))}</span>")
+    return tile(picture_frame(card, rank), clip_mark(card.clip_score, strings.CLIP_TITLE) + guide
+                + origin_mark(strings.SEED_OF.format(card.seed), kind="seed"), "done")
 
 
 def _usage(usage: Usage) -> str:
@@ -207,6 +208,6 @@ def _label_of(comparison: Comparison, choice: int | str) -> str:
 
 def failed_view(parts: CompareParts, sentence: str) -> Updates:
     """The tab when nothing could be drawn."""
-    return {parts.alert: f'<p class="alert" role="alert">{escape(say(sentence))}</p>',
+    return {parts.alert: alert(sentence),
             parts.vote_row: gr.update(visible=False),
             **{stop: gr.update(visible=False) for stop in parts.stops}}

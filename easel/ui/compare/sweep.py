@@ -30,10 +30,10 @@ from easel.serving.jobs import RunEvent
 from easel.ui.parts.panel import Card, data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Throttle
-from easel.ui.parts.tiles import picture_frame
+from easel.ui.parts.tiles import alert, clip_mark, image, picture_frame, tile
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from easel.ui.words.language import figure, say
+from easel.ui.words.language import say
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Preview, Progress, Result
 from pipelines.core.images import load_image
@@ -133,8 +133,7 @@ def render_sweep(view: SweepView, running: bool) -> str:
                                          seconds(time.monotonic() - view.started_s))
     if running and view.message:
         status += f" · {say(view.message)}"
-    problems = "".join(f'<p class="alert" role="alert">{escape(say(note))}</p>'
-                       for note in dict.fromkeys(view.notes.values()) if note)
+    problems = "".join(map(alert, filter(None, dict.fromkeys(view.notes.values()))))
     save = ""
     if view.picture is not None:
         save = (f'<a class="chip" download="grid.png" href="gradio_api/file='
@@ -145,16 +144,12 @@ def render_sweep(view: SweepView, running: bool) -> str:
 
 def _cell(view: SweepView, index: int) -> str:
     if (card := view.cards.get(index)) is not None:
-        score = "" if card.clip_score is None else f"CLIP {figure(card.clip_score, '.3f')}"
-        return (f'<figure class="tile done">{picture_frame(card, index + 1)}<figcaption>'
-                f'<span class="score">{score}</span></figcaption></figure>')
-    image = ""
-    if (preview := view.previews.get(index)) is not None and index not in view.notes:
-        prompt = view.sweep.requests[index].prompt
-        alt = escape(strings.IN_THE_MAKING.format(prompt))
-        image = f'<img src="{data_uri(preview)}" alt="{alt}">'
-    return (f'<figure class="tile"><div class="frame">{image}</div>'
-            "<figcaption></figcaption></figure>")
+        return tile(picture_frame(card, index + 1), clip_mark(card.clip_score), "done")
+    preview = view.previews.get(index)
+    if preview is None or index in view.notes:
+        return tile("")
+    prompt = view.sweep.requests[index].prompt
+    return tile(image(data_uri(preview), strings.IN_THE_MAKING.format(prompt)))
 
 
 def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: Any, across: Any,

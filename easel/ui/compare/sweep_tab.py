@@ -16,9 +16,9 @@ from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import PLAIN
+from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from easel.ui.words.language import say
 from easel.ui.words.page_words import worded_html
 
 PLACE = "sweep"
@@ -74,13 +74,9 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         asked.run.cards = [view.cards[index] for index in sorted(view.cards)]
         yield {stage: render_sweep(view, running=False)}
 
-    task = tasks.add(PLACE, run, stop, [stage], lambda error: {stage: _alert(str(error))})
+    task = tasks.add(PLACE, run, stop, [stage], lambda error: {stage: alert(str(error))})
     task.starts([run.click], sweep, [prompt, panes, seed, *sides])
     task.returns(tabs=[tab], folds=[fold])
-
-
-def _alert(sentence: str) -> str:
-    return f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
 
 
 def render_suggestions(text: str) -> str:

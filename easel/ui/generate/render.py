@@ -8,23 +8,29 @@ from html import escape
 from easel.serving.paused_runs import PausedRun
 from easel.ui.parts.panel import Card, Panel, RunView, data_uri, jpeg_uri
 from easel.ui.parts.tiles import (
+    alert,
+    bar_at_rest,
     blank_tile,
+    clip_mark,
     loss_curves,
+    origin_mark,
     picture_frame,
     preview_tile,
     progress_bar,
+    rank_mark,
+    tile,
     tiles_of,
 )
 from easel.ui.parts.videos import video_url
 from easel.ui.words import strings
-from easel.ui.words.language import figure, say
+from easel.ui.words.language import say
 
 
 def render_run(view: RunView) -> str:
     """The whole stage: alert, panels, joint ranking."""
     parts = []
     if view.alert:
-        parts.append(f'<p class="alert" role="alert">{escape(say(view.alert))}</p>')
+        parts.append(alert(view.alert))
     crowded = len(view.panels) > 1
     parts.extend(render_panel(panel, crowded) for panel in view.panels)
     if ranking := view.joint_ranking():
@@ -42,7 +48,7 @@ def render_empty(samples: Sequence[Card] = (), num_images: int = 4) -> str:
     tiles = [_sample(card) for card in samples] or [blank_tile() for _ in range(num_images)]
     hint = strings.SAMPLES_STAGE if samples else strings.EMPTY_STAGE
     return (f'<section class="panel empty"><header><p class="status">{escape(hint)}</p></header>'
-            f'<div class="bar rest"></div>{tiles_of(tiles, len(tiles), crowded=False)}</section>')
+            f'{bar_at_rest()}{tiles_of(tiles, len(tiles), crowded=False)}</section>')
 
 
 def render_panel(panel: Panel, crowded: bool) -> str:
@@ -74,7 +80,7 @@ def render_panel(panel: Panel, crowded: bool) -> str:
 def render_paused(run: PausedRun) -> str:
     """A run that waits: its last preview, and where it stands."""
     if run.fault:
-        return f'<p class="alert" role="alert">{escape(say(run.fault))}</p>'
+        return alert(run.fault)
     words = strings.PAUSED_ONE if run.num_images == 1 else strings.PAUSED_MANY
     counts = (run.step, run.total) if run.num_images == 1 else (run.num_images, run.step, run.total)
     facts = words.format(*counts)
@@ -100,19 +106,14 @@ def video_link(panel: Panel) -> str:
 
 
 def _card(card: Card, rank: int, named: bool = False) -> str:
-    score = "" if card.clip_score is None else (
-        f'<span class="score" title="{escape(strings.SCORE_TITLE)}">'
-        f"CLIP {figure(card.clip_score, '.3f')}</span>")
-    right = (f'<span class="from">{escape(card.generator)}</span>' if named
-             else f'<span class="from seed">{strings.SEED_OF.format(card.seed)}</span>')
-    return (f'<figure class="tile done">{picture_frame(card, rank)}'
-            f'<figcaption><span class="rank">{rank}</span>{score}'
-            f"{right}</figcaption></figure>")
+    right = origin_mark(card.generator) if named else origin_mark(
+        strings.SEED_OF.format(card.seed), kind="seed")
+    return tile(picture_frame(card, rank), rank_mark(rank)
+                + clip_mark(card.clip_score, strings.SCORE_TITLE) + right, "done")
 
 
 def _sample(card: Card) -> str:
-    return (f'<figure class="tile sample">{picture_frame(card, 1)}'
-            f"<figcaption>{escape(say(card.prompt))}</figcaption></figure>")
+    return tile(picture_frame(card, 1), escape(say(card.prompt)), "sample")
 
 
 def render_vocabulary_note(unknown: Sequence[str], truncated: bool) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 
 from easel.history.records import Family, Filters, KeptPicture, Page
 from easel.ui.history.filters import query_of
+from easel.ui.parts import tiles
 from easel.ui.parts.panel import pictures, seconds
+from easel.ui.parts.tiles import facts_list, tile
 from easel.ui.words import strings
 from easel.ui.words.language import figure, say, written
 from pipelines.core.metadata import picture_name
@@ -48,11 +50,11 @@ def _thumbnail(picture: KeptPicture, registry: Registry) -> str:
                      f'{"★" * picture.rating}</span>')
     caption = "".join(marks) + f'<span class="prompt">{prompt}</span>'
     title = escape(f"{picture.prompt} · {title_of(registry, picture.pipeline)}")
-    return (f'<figure class="tile"><button type="button" class="frame" '
+    return tile(f'<button type="button" class="frame" '
             f'data-picture="{escape(picture.id)}" title="{title}" '
             f'aria-label="{escape(strings.OPEN_KEPT.format(picture.prompt))}">'
             f'<img src="{thumbnail_url(picture)}" alt="{prompt}" loading="lazy" decoding="async">'
-            f"</button><figcaption>{caption}</figcaption></figure>")
+            "</button>", caption)
 
 
 def render_picture(picture: KeptPicture) -> str:
@@ -63,9 +65,7 @@ def render_picture(picture: KeptPicture) -> str:
 
 def render_facts(picture: KeptPicture, registry: Registry) -> str:
     """Its prompt, everything that is known of it, and the link that saves it."""
-    rows = "".join(f"<dt>{escape(say(label))}</dt><dd>{escape(say(value))}</dd>"
-                   for label, value in facts_of(picture, registry))
-    return (f'<dl class="kept-facts">{rows}</dl><p class="kept-save">'
+    return (f'{facts_list(facts_of(picture, registry))}<p class="kept-save">'
             f'<a href="{picture_url(picture)}" download="{escape(picture_name(picture.facts))}">'
             f"{escape(strings.SAVE_PNG)}</a></p>")
 
@@ -92,8 +92,9 @@ def render_note(text: str, alert: bool = False) -> str:
     """A sentence for the person; empty for none."""
     if not text:
         return ""
-    role = "alert" if alert else "status"
-    return f'<p class="kept-note{" alert" if alert else ""}" role="{role}">{escape(say(text))}</p>'
+    if alert:
+        return tiles.alert(text)
+    return f'<p class="kept-note" role="status">{escape(say(text))}</p>'
 
 
 def thumbnail_url(picture: KeptPicture) -> str:

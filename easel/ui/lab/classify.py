@@ -16,7 +16,6 @@ from easel.ui.lab.render import (
     render_facts,
     render_faults,
     render_many,
-    render_note,
     render_one,
     render_save,
     render_sorted,
@@ -25,6 +24,7 @@ from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
+from easel.ui.parts.tiles import alert
 from easel.ui.words import strings
 from easel.ui.words.language import say
 from pipelines.classify import (
@@ -100,7 +100,7 @@ def _read_labels(path: str) -> tuple[Any, Any]:
     try:
         return decode_labels(read_upload(path)), gr.skip()
     except EaselError as error:
-        return gr.skip(), render_note(str(error), alert=True)
+        return gr.skip(), alert(str(error))
 
 
 def _body(outcome: Classified, place: str) -> str:

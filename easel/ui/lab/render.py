@@ -19,6 +19,7 @@ from PIL import Image
 
 from easel.search.query import Hit
 from easel.ui.lab.outcomes import Classified, Matrix, PictureMap
+from easel.ui.parts.tiles import origin_mark, rank_mark, score_mark, tile
 from easel.ui.words import strings
 from easel.ui.words.language import figure, say
 from pipelines.core.errors import EaselError
@@ -35,10 +36,8 @@ COLOURS = ("#3f61cd", "#c26a12", "#2e8b57", "#b0307a", "#7a5cc4", "#0d8a9e", "#a
            "#5a6b7d", "#d0699f")
 
 
-def render_note(text: str, alert: bool = False) -> str:
-    """A line about how things stand; an alert for what went wrong."""
-    if alert:
-        return f'<p class="alert" role="alert">{escape(say(text))}</p>'
+def render_note(text: str) -> str:
+    """A line about how things stand."""
     return f'<p class="lab-note" role="status">{escape(say(text))}</p>'
 
 
@@ -187,12 +186,10 @@ def render_groups(groups: Iterable[Sequence[Hit]]) -> str:
 
 
 def _tile(path: str | Path, name: str, score: str, rank: int | None = None) -> str:
-    mark = "" if rank is None else f'<span class="rank">{rank}</span>'
     shown = name.rsplit("/", 1)[-1] or name  # folders first would fill the line
-    return (f'<figure class="tile"><div class="frame">{render_image(path, name)}</div>'
-            f'<figcaption>{mark}<span class="score">{score}</span>'
-            f'<span class="from" title="{escape(name)}">{escape(shown)}</span>'
-            "</figcaption></figure>")
+    return tile(render_image(path, name), ("" if rank is None else rank_mark(rank))
+                + score_mark(score) + origin_mark(shown, name))
+
 
 
 def render_matrix(matrix: Matrix) -> str:

@@ -13,6 +13,7 @@ from easel.ui.lab.lab import STOPPED
 from easel.ui.lab.render import render_note
 from easel.ui.parts.live import Updates
 from easel.ui.parts.task import Asked, Task, Tasks, Throttle
+from easel.ui.parts.tiles import alert
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
 from pipelines.core.errors import Cancelled, EaselError, IndexOutdated
@@ -90,5 +91,5 @@ class LabPart:
             told = str(error) if str(error) == STOPPED else strings.LAB_STOPPED
             return {self.stage: render_note(told)}
         ask = True if isinstance(error, IndexOutdated) else HIDDEN
-        return {self.stage: render_note(str(error), alert=True),
+        return {self.stage: alert(str(error)),
                 self.rebuild: gr.update(visible=ask)}

@@ -18,6 +18,7 @@ from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.tiles import bar, bar_at_rest, image
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
@@ -28,7 +29,6 @@ from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
 from pipelines.unclip.walk import MAX_FRAMES, MIN_FRAMES, Walk
 from pipelines.unclip.walk_files import strip, write_walk
 
-BAR_AT_REST = '<div class="bar rest"></div>'
 PREVIEW_PX = 128  # height of the frames that are done while others are drawn
 PROMPT = {**STRING, "maxLength": MAX_PROMPT_CHARS}
 
@@ -118,7 +118,8 @@ def render_walk(view: WalkView) -> str:
     over = bool(view.files) or view.stopped
     parts = [f'<p class="hint" role="status" aria-live="{"polite" if over else "off"}">'
              f"{escape(view.status())}</p>"]
-    parts.append(BAR_AT_REST if over else _bar(view.progress, alt))
+    parts.append(bar_at_rest() if over else bar(
+        view.progress.step, view.progress.total, view.describe(), moving=True))
     if view.files:
         return "".join([*parts, _finished(view, alt)])
     if view.preview is None:
@@ -131,21 +132,7 @@ def render_walk(view: WalkView) -> str:
 
 def render_empty(frames: int) -> str:
     """The stage before the first walk: a place as large as the strip will be."""
-    return f'<p class="hint">{escape(strings.WALK_EMPTY)}</p>' + BAR_AT_REST + _strip("", frames)
-
-
-def render_alert(sentence: str) -> str:
-    """What went wrong."""
-    return f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
-
-
-def _bar(progress: Progress, name: str) -> str:
-    if not progress.total:
-        return '<div class="bar moving"><span></span></div>'
-    share = 100 * progress.step / progress.total
-    return (f'<div class="bar" role="progressbar" aria-label="{name}" aria-valuemin="0" '
-            f'aria-valuemax="{progress.total}" aria-valuenow="{progress.step}">'
-            f'<span style="width:{share:.1f}%"></span></div>')
+    return f'<p class="hint">{escape(strings.WALK_EMPTY)}</p>' + bar_at_rest() + _strip("", frames)
 
 
 def _finished(view: WalkView, alt: str) -> str:
@@ -155,7 +142,7 @@ def _finished(view: WalkView, alt: str) -> str:
                         (view.files[1], video, strings.WALK_SAVE_VIDEO),
                         (view.files[0], picture, strings.WALK_SAVE_STRIP)))
     named = escape(strings.WALK_VIDEO_OF.format(view.describe()))
-    return (_strip(f'<img src="{picture}" alt="{alt}">', view.plan.frames)
+    return (_strip(image(picture, view.describe()), view.plan.frames)
             + f'<video class="walk-film" src="{video}" aria-label="{named}" controls autoplay '
               "loop muted playsinline></video>"
             + f'<p class="walk-save">{saved}</p>')

@@ -15,7 +15,6 @@ from easel.ui.lab.walk import (
     WalkView,
     end_of_walk,
     keep_walk,
-    render_alert,
     render_empty,
     render_walk,
 )
@@ -23,6 +22,7 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks, Throttle
+from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
@@ -136,6 +136,6 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts, task
         yield {parts.stage: render_walk(view)}
 
     task = tasks.add(PLACE, parts.go, parts.stop, [parts.stage],
-                     lambda error: {parts.stage: render_alert(str(error))})
+                     lambda error: {parts.stage: alert(str(error))})
     task.starts([parts.go.click, parts.start.submit, parts.end.submit], walk, parts.asked())
     task.returns(parts.asked(), tabs)

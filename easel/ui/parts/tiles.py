@@ -14,17 +14,85 @@ from pipelines.core.events import Mark
 CURVE_WIDTH, CURVE_HEIGHT = 240, 36
 
 
+def alert(sentence: str) -> str:
+    """What went wrong, in one sentence."""
+    return f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
+
+
+def bar(step: int, total: int, label: str = "", moving: bool = False) -> str:
+    """How far something is, with its figures for those who ask.
+
+    Args:
+        step: what is done.
+        total: of how much; 0 where nobody knows yet.
+        label: what it is about.
+        moving: whether it is under way although nobody knows how far.
+    """
+    if not total:
+        return f'<div class="bar{" moving" if moving else ""}"><span></span></div>'
+    return (f'<div class="bar" role="progressbar" aria-label="{escape(label)}" '
+            f'aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{step}">'
+            f'<span style="width:{100 * step / total:.1f}%"></span></div>')
+
+
+def bar_at_rest() -> str:
+    """The place of a bar, as high as one, when nothing moves."""
+    return '<div class="bar rest"></div>'
+
+
 def progress_bar(panel: Panel) -> str:
-    """The bar under a panel's head; of the same height when nothing moves."""
+    """The bar under a panel's head."""
     if panel.phase not in ("waiting", "running"):
-        return '<div class="bar rest"></div>'
-    if not panel.total:
-        moving = " moving" if panel.phase == "running" else ""
-        return f'<div class="bar{moving}"><span></span></div>'
-    share = 100 * panel.step / panel.total
-    return (f'<div class="bar" role="progressbar" aria-label="{escape(panel.title)}" '
-            f'aria-valuemin="0" aria-valuemax="{panel.total}" aria-valuenow="{panel.step}">'
-            f'<span style="width:{share:.1f}%"></span></div>')
+        return bar_at_rest()
+    return bar(panel.step, panel.total, panel.title, moving=panel.phase == "running")
+
+
+def facts_list(rows: Iterable[tuple[str, str]]) -> str:
+    """Label and value of everything worth reading."""
+    lines = "".join(f"<dt>{escape(say(label))}</dt><dd>{escape(say(value))}</dd>"
+                    for label, value in rows)
+    return f'<dl class="kept-facts">{lines}</dl>'
+
+
+def tile(picture: str, caption: str = "", kind: str = "") -> str:
+    """A picture in its frame above what is said of it, both as HTML.
+
+    Args:
+        picture: an image, or a frame of its own as ``picture_frame`` makes it.
+        caption: what stands below.
+        kind: "done", "preview", "sample" or "blank".
+    """
+    if not picture.startswith("<button"):
+        picture = f'<div class="frame">{picture}</div>'
+    return (f'<figure class="{f"tile {kind}".rstrip()}">{picture}'
+            f"<figcaption>{caption}</figcaption></figure>")
+
+
+def image(url: str, alt: str) -> str:
+    """An image that fills its frame."""
+    return f'<img src="{escape(url)}" alt="{escape(alt)}">'
+
+
+def rank_mark(rank: int) -> str:
+    """The place of a picture among others."""
+    return f'<span class="rank">{rank}</span>'
+
+
+def score_mark(score: str, title: str = "") -> str:
+    """What a picture scored, with what that means; empty for nothing."""
+    about = f' title="{escape(title)}"' if title else ""
+    return f'<span class="score"{about}>{score}</span>' if score else ""
+
+
+def clip_mark(score: float | None, title: str = "") -> str:
+    """The ranker's score; empty where nothing was ranked."""
+    return "" if score is None else score_mark(f"CLIP {figure(score, '.3f')}", title)
+
+
+def origin_mark(text: str, title: str = "", kind: str = "") -> str:
+    """Where a picture comes from, at the end of the line."""
+    about = f' title="{escape(title)}"' if title else ""
+    return f'<span class="{f"from {kind}".rstrip()}"{about}>{escape(text)}</span>'
 
 
 def tiles_of(tiles: Iterable[str], count: int, crowded: bool) -> str:
@@ -36,14 +104,12 @@ def tiles_of(tiles: Iterable[str], count: int, crowded: bool) -> str:
 
 def blank_tile() -> str:
     """The place of a picture to come."""
-    return '<figure class="tile blank"><div class="frame"></div><figcaption></figcaption></figure>'
+    return tile("", kind="blank")
 
 
 def preview_tile(panel: Panel, url: str) -> str:
     """A picture in the making."""
-    alt = escape(strings.IN_THE_MAKING.format(panel.prompt))
-    return (f'<figure class="tile preview"><div class="frame"><img src="{url}" alt="{alt}"></div>'
-            "<figcaption></figcaption></figure>")
+    return tile(image(url, strings.IN_THE_MAKING.format(panel.prompt)), kind="preview")
 
 
 def picture_frame(card: Card, rank: int) -> str:
@@ -54,7 +120,7 @@ def picture_frame(card: Card, rank: int) -> str:
     }, ensure_ascii=False))
     return (f'<button type="button" class="frame" data-details="{details}" '
             f'aria-label="{escape(strings.OPEN_LARGE.format(rank, card.prompt))}">'
-            f'<img src="{escape(card.url)}" alt="{escape(card.prompt)}"></button>')
+            f"{image(card.url, card.prompt)}</button>")
 
 
 def loss_curves(panel: Panel) -> str:

@@ -20,6 +20,7 @@ from easel.ui.parts.panel import seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import PLAIN
+from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.ui.rerank.render import render_bars, render_gallery, render_heat, render_table
 from easel.ui.rerank.sources import (
@@ -34,7 +35,6 @@ from easel.ui.rerank.sources import (
     uploaded_files,
 )
 from easel.ui.words import strings
-from easel.ui.words.language import say
 from easel.ui.words.page_words import worded_html
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.files import safe_stem
@@ -140,7 +140,7 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
                                      value=str(_save(store, ranking, sources, keep)))}
 
     def refuse(error: EaselError) -> Updates:
-        return {parts.status: f'<p class="alert" role="alert">{escape(say(str(error)))}</p>'}
+        return {parts.status: alert(str(error))}
 
     fields = [parts.source, parts.files, parts.chosen, parts.count, parts.contains, parts.wanted,
               parts.unwanted, parts.clips, parts.keep]
