@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 def _refuse_arguments(arguments: Sequence[str] | None) -> None:
     """Settings are variables: arguments are refused, and ``--help`` lists the variables."""
-    from pipelines.core.settings import settings_help
+    from easel.settings import settings_help
 
     argparse.ArgumentParser(
         prog="app.py", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -28,7 +28,7 @@ from benchmarks.tasks import TASKS, WORLD_TASK
 from benchmarks.zero_shot import lab_figures, lab_table
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend, build_cache
-from pipelines.core.settings import load_settings
+from easel.settings import load_settings
 from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue
 from pipelines.registry import Registry, build_registry
 

@@ -18,8 +18,8 @@ from torch import nn
 
 from benchmarks.roofline import machine
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.checkpoints.formats import read_safetensors
 from pipelines.models.checkpoints.loading import file_sha256
+from pipelines.models.checkpoints.tensor_files import read_safetensors
 
 ROUNDS = 9
 MODEL_BYTES = 64 * 2**20

@@ -6,4 +6,6 @@ the API and the command line read that same stream. Importing this package loads
 touches no file.
 """
 
-__version__ = "0.1.0"
+from pipelines.core.version import __version__
+
+__all__ = ["__version__"]

@@ -17,7 +17,6 @@ from pipelines.autoregressive import ADVANCED, CodeWriter, WritingOptions, Writi
 from pipelines.model_options import model_field
 from pipelines.models.min_dalle import (
     NUM_CODES,
-    START_CODE,
     CodeCache,
     Detokenizer,
     MinDalle,
@@ -81,7 +80,8 @@ class MinDalleWriter:
     def score(self, state: _State, codes: Tensor | None) -> Tensor:
         """See ``CodeWriter.score``."""
         if codes is None:
-            previous = torch.full((state.rows,), START_CODE, device=self.model.device)
+            previous = torch.full((state.rows,), self.model.config.start_code,
+                                  device=self.model.device)
         else:
             previous = codes.repeat(state.rows // len(codes))
         return self.model.decoder(previous, state.cache, state.text)

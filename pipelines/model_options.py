@@ -9,8 +9,8 @@ from pydantic import Field, create_model
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
+from pipelines.core.amounts import megabytes
 from pipelines.core.options import Options
-from pipelines.models.cache.memory import megabytes
 from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue, CatalogueEntry
 from pipelines.models.checkpoints.licences import licence_words
 from pipelines.models.checkpoints.loading import is_complete

@@ -1,7 +1,7 @@
 """PyPI's min-dalle in a process of its own, since importing it switches gradients off for good.
 
-``python tests/min_dalle_peer.py FOLDER`` writes a small model with random weights in the published
-format into the folder, beside what min-dalle's own modules make of it.
+``python -m tests.min_dalle_peer FOLDER`` writes a small model with random weights as the published
+converter writes it into the folder, beside what min-dalle's own modules make of the same files.
 """
 
 from __future__ import annotations
@@ -9,21 +9,32 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from min_dalle.models import DalleBartDecoder, DalleBartEncoder, VQGanDetokenizer
 from min_dalle.text_tokenizer import TextTokenizer
 from safetensors.torch import save_file
 
+from tests.min_dalle_folder import Sizes, converted, converted_vqgan, flax_parameters, flax_vqgan
+
 DIM, HIDDEN, DEPTH, TEXT_LENGTH, CODES = 128, 192, 2, 64, 2**14
 GUIDANCE, FORCED_STEPS, GREEDY_STEPS = 4.0, 6, 48
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
-def randomised(module: torch.nn.Module) -> torch.nn.Module:
-    """Weights whose outputs differ from place to place, norms included."""
+def loaded(module: Module, path: Path) -> Module:
+    """A module of min-dalle's with a file's tensors, as min-dalle itself loads them."""
+    module.load_state_dict(torch.load(path, weights_only=True), strict=False)
+    return module.float().eval()
+
+
+def random_vqgan() -> dict[str, torch.Tensor]:
+    """A detokenizer whose outputs differ from place to place, norms included."""
+    module = VQGanDetokenizer()
     for parameter in module.parameters():
         parameter += torch.randn_like(parameter) * (0.1 if parameter.ndim == 1 else 0.02)
-    return module.eval()
+    return module.state_dict()
 
 
 def main(folder: Path) -> None:
@@ -35,13 +46,15 @@ def main(folder: Path) -> None:
     prompts = json.loads((folder / "prompts.json").read_text())
     (folder / "tokens.json").write_text(json.dumps([tokenizer.tokenize(p) for p in prompts]))
 
-    encoder = randomised(DalleBartEncoder(DEPTH, DIM, DIM // 64, len(vocabulary), TEXT_LENGTH,
-                                          HIDDEN, "cpu"))
-    decoder = randomised(DalleBartDecoder(CODES, DIM, DIM // 64, HIDDEN, DEPTH, "cpu"))
-    detokenizer = randomised(VQGanDetokenizer()).half().float()
-    torch.save(encoder.state_dict(), folder / "encoder.pt")
-    torch.save(decoder.state_dict(), folder / "decoder.pt")
-    torch.save({k: v.half() for k, v in detokenizer.state_dict().items()}, folder / "detoker.pt")
+    sizes = Sizes(len(vocabulary), CODES, DIM, HIDDEN, DEPTH, TEXT_LENGTH)
+    for name in ("encoder", "decoder"):
+        torch.save(converted(flax_parameters(sizes, name == "decoder")), folder / f"{name}.pt")
+    torch.save(converted_vqgan(flax_vqgan(random_vqgan())), folder / "detoker.pt")
+    encoder = loaded(DalleBartEncoder(DEPTH, DIM, DIM // 64, len(vocabulary), TEXT_LENGTH,
+                                      HIDDEN, "cpu"), folder / "encoder.pt")
+    decoder = loaded(DalleBartDecoder(CODES, DIM, DIM // 64, HIDDEN, DEPTH, "cpu"),
+                     folder / "decoder.pt")
+    detokenizer = loaded(VQGanDetokenizer(), folder / "detoker.pt")
 
     codes = torch.randint(CODES, (1, 4, 4))  # its attention knows squares only
     latents = detokenizer.embedding(codes).permute(0, 3, 1, 2).contiguous()
@@ -67,7 +80,8 @@ def run(encoder: DalleBartEncoder, decoder: DalleBartDecoder, tokenizer: TextTok
     shared = {"attention_mask": text[rows].not_equal(1)[:, None, None, :],
               "encoder_state": encoder(text)[rows]}
     state = torch.zeros(DEPTH, images * 4, 256, DIM)
-    codes = torch.full((images, steps + 1), CODES - 1, dtype=torch.long)
+    # The start code that the network was trained with; min-dalle's own loop reads the one before.
+    codes = torch.full((images, steps + 1), CODES, dtype=torch.long)
     if forced is not None:
         codes[:, 1:] = forced
     found = []

@@ -15,10 +15,10 @@ from easel.history.build import open_history
 from easel.history.recorder import Recorder
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_cache, open_paused_runs
+from easel.settings import Settings
 from easel.ui.launch import serve
 from easel.ui.page import build_page
 from easel.ui.playground import Playground, load_playground
-from pipelines.core.settings import Settings
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Pipeline, Registry
 from tests.sketch import SketchPipeline

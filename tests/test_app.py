@@ -19,10 +19,10 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from easel.settings import Settings
 from easel.ui.generate.examples import EXAMPLES
 from easel.ui.words.strings import FIRST_PROMPT
 from pipelines.core.metadata import read_png
-from pipelines.core.settings import Settings
 from tests.served import App
 
 ENDPOINTS = {"/generate", "/rerank", "/stop", "/pipelines", "/examples", "/surprise",

@@ -16,7 +16,7 @@ from easel.history.build import open_history
 from easel.history.recorder import Recorder
 from easel.history.store import History
 from easel.serving.backend import LocalBackend
-from pipelines.core.settings import Settings, load_settings
+from easel.settings import Settings, load_settings
 from tests.kept import new_picture
 from tests.noise import linear_cache, noise_registry
 from tests.small_models import small_cache

@@ -26,8 +26,8 @@ from easel.history.build import open_history
 from easel.history.database import MIGRATIONS, Database, told, upgrade
 from easel.history.records import Filters
 from easel.history.tables import Base
+from easel.settings import Settings
 from pipelines.core.errors import EaselError, HistoryError
-from pipelines.core.settings import Settings
 from tests import postgres
 from tests.kept import new_picture, opened
 from tests.test_votes import OLD_TABLE

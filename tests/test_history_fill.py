@@ -8,6 +8,8 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from easel.history.recall import Recalled, recall, recalled_from_facts
 from easel.history.records import Filters
@@ -17,6 +19,7 @@ from easel.ui.history.render import render_facts, render_gallery, render_note, r
 from easel.ui.parts.controls import GenerateInputs, build_choice, build_options
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.metadata import provenance
+from pipelines.core.options import option_fields
 from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
 from pipelines.registry import Registry
@@ -41,9 +44,22 @@ def named(inputs: GenerateInputs, updates: dict[Any, Any]) -> dict[str, Any]:
     names: dict[Any, str] = {inputs.prompt: "prompt", inputs.seed: "seed"}
     for group in inputs.controls:
         own = group.pipeline.name
-        names |= {group.chosen: own, group.num_images: f"{own}.count", group.init_image: f"{own}."}
+        names |= {group.chosen: own, group.num_images: f"{own}.count", group.init_image: f"{own}.",
+                  group.varied: f"{own}.varied"}
         names |= {component: f"{own}.{name}" for name, component in group.options.items()}
     return {names[component]: value for component, value in updates.items()}
+
+
+def defaults(inputs: GenerateInputs) -> dict[str, Any]:
+    """What of the form does not say which generators draw, and how many pictures, as it starts."""
+    found: dict[str, Any] = {"prompt": "", "seed": ""}
+    for group in inputs.controls:
+        own = group.pipeline.name
+        found |= {f"{own}.{option.name}": option.default
+                  for option in option_fields(group.pipeline.Options)} | {f"{own}.varied": ""}
+        if group.init_image is not None:
+            found[f"{own}."] = None
+    return found
 
 
 def test_easels_own_picture_fills_everything_of_its_generator(inputs: GenerateInputs) -> None:
@@ -51,32 +67,68 @@ def test_easels_own_picture_fills_everything_of_its_generator(inputs: GenerateIn
                                                        "unheard_of": 1}).facts
     filled = fill(inputs, recalled_from_facts(facts))
     values = named(inputs, filled.updates)
-    assert (values["prompt"], values["seed"]) == ("a red apple", "9")
-    assert (values["dalle"], values["vqgan_clip"], values["dalle.count"]) == (True, False, 3)
-    assert (values["dalle.guidance_scale"], values["dalle.top_k"]) == (4.0, 64), "bounds hold"
-    assert not [name for name in values if name.startswith("vqgan_clip.")]
+    assert values == {**defaults(inputs), "prompt": "a red apple", "seed": "9", "dalle": True,
+                      "vqgan_clip": False, "dalle.count": 3, "dalle.guidance_scale": 4.0}
+    assert values["dalle.top_k"] == 64, "bounds hold"
+    assert filled.note.startswith("From Easel: prompt, seed, generator DALL·E")
     assert "top k 1000000000" in filled.note
     assert "unheard of 1" in filled.note
     assert named(inputs, fill(inputs, recalled_from_facts(facts), 2**32 + 5, 1).updates)[
         "seed"] == "5", "seeds go round"
 
 
-def test_another_tools_picture_leaves_the_ticks_alone(inputs: GenerateInputs) -> None:
+def test_another_tools_numbers_are_told_and_not_taken(inputs: GenerateInputs) -> None:
     filled = fill(inputs, recall(A1111_FILES["png"]))
-    values = named(inputs, filled.updates)
-    assert values == {"prompt": "a castle, (detailed:1.2)\non a hill", "seed": "965400086",
-                      "dalle.guidance_scale": 7.5}
-    assert filled.note.startswith("From A1111: prompt, seed, guidance scale. Without a place here:")
-    assert "negative prompt blurry" in filled.note
+    assert named(inputs, filled.updates) == {
+        **defaults(inputs), "prompt": "a castle, (detailed:1.2)\non a hill", "seed": "965400086"}
+    assert filled.note == (
+        "From A1111: prompt, seed. Without a place here: negative prompt blurry, text, Steps 20, "
+        "Sampler Euler a, CFG scale 7.5, Size 512x768, Model dreamshaper, Version v1.6.0. "
+        "Everything else is at its default.")
 
 
 def test_a_generator_that_is_not_installed_is_told(inputs: GenerateInputs) -> None:
     filled = fill(inputs, Recalled("Easel", "x", pipeline="janus", options={"top_k": 5}))
-    assert named(inputs, filled.updates) == {"prompt": "x", "dalle.top_k": 5}
-    assert "generator janus" in filled.note
+    assert named(inputs, filled.updates) == {**defaults(inputs), "prompt": "x"}
+    assert filled.note == (
+        "From Easel: prompt. Without a place here: generator janus, top k 5. Not found, so empty "
+        "now: seed. Everything else is at its default.")
     nothing = fill(inputs, Recalled("ComfyUI"))
-    assert (nothing.updates, nothing.note) == ({}, "From ComfyUI: nothing that fits.")
+    assert named(inputs, nothing.updates) == defaults(inputs)
+    assert nothing.note == ("From ComfyUI: nothing that fits. Not found, so empty now: prompt, "
+                            "seed. Everything else is at its default.")
+    many = Recalled("A1111", other=tuple((f"L{n}", "x") for n in range(30)))
+    assert "L19 x, 10 more." in fill(inputs, many).note
     assert len(outputs(inputs, {})) == len(inputs.components())
+
+
+PICTURES = st.builds(
+    Recalled, st.sampled_from(["Easel", "A1111"]), st.sampled_from(["", "a cat"]),
+    st.sampled_from(["", "ugly"]), st.none() | st.integers(0, 2**32 - 1),
+    st.sampled_from(["", "dalle", "vqgan_clip", "janus"]), st.none() | st.integers(1, 16),
+    st.dictionaries(st.sampled_from(["guidance_scale", "top_k", "iterations", "unknown"]),
+                    st.integers(-3, 300) | st.text(max_size=3), max_size=4))
+
+
+@given(PICTURES, PICTURES)
+def test_nothing_of_an_earlier_picture_stays(inputs: GenerateInputs, first: Recalled,
+                                             second: Recalled) -> None:
+    fresh = named(inputs, fill(inputs, second).updates)
+    after = {**named(inputs, fill(inputs, first).updates), **fresh}
+    ticks = {name for group in inputs.controls
+             for name in (group.pipeline.name, f"{group.pipeline.name}.count")}
+    assert {name: after[name] for name in after.keys() - ticks} == {
+        name: fresh[name] for name in fresh.keys() - ticks}
+    assert defaults(inputs).keys() <= fresh.keys()
+    drew = [group for group in inputs.controls if group.pipeline.name == second.pipeline]
+    for group in inputs.controls:
+        if group not in drew:
+            own = group.pipeline.name
+            assert all(fresh[f"{own}.{option.name}"] == option.default
+                       for option in option_fields(group.pipeline.Options)
+                       if option.name != "negative_prompt")
+    told = fill(inputs, second).note
+    assert ("seed" in told.partition("empty now:")[2]) == (second.seed is None)
 
 
 def test_script_is_inert_wherever_it_comes_from(inputs: GenerateInputs, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from easel.history.build import open_history
 from easel.history.listing import list_pictures, listing_state, present_ids
 from easel.history.records import NewPicture
 from easel.history.store import History
-from pipelines.core.settings import Settings
+from easel.settings import Settings
 
 
 @pytest.fixture

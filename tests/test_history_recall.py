@@ -66,9 +66,9 @@ def test_a1111(name: str) -> None:
     assert found.prompt == "a castle, (detailed:1.2)\non a hill"
     assert found.negative_prompt == "blurry,\ntext"
     assert found.seed == 965400086
-    assert found.options == {"num_inference_steps": 20, "guidance_scale": 7.5}
-    assert dict(found.other) == {"Sampler": "Euler a", "Size": "512x768", "Model": "dreamshaper",
-                                 "Version": "v1.6.0"}
+    assert found.options == {}, "another tool's numbers mean something else"
+    assert dict(found.other) == {"Steps": "20", "Sampler": "Euler a", "CFG scale": "7.5",
+                                 "Size": "512x768", "Model": "dreamshaper", "Version": "v1.6.0"}
 
 
 @pytest.mark.parametrize(("chunks", "expected"), [
@@ -77,24 +77,29 @@ def test_a1111(name: str) -> None:
         "negative_prompt": "blurry", "width": 832, "height": 1216, "seed": 2849, "steps": 30,
         "cfg_scale": 7.5, "scheduler": "dpmpp_2m_k",
         "model": {"key": "x", "hash": "blake3:1", "name": "Juggernaut", "base": "sdxl"}}},
-     ("a castle", "blurry", 2849, {"num_inference_steps": 30, "guidance_scale": 7.5},
-      {"Model": "Juggernaut", "Scheduler": "dpmpp_2m_k", "Width": "832", "Height": "1216"})),
+     ("a castle", "blurry", 2849,
+      {"Steps": "30", "CFG scale": "7.5", "Model": "Juggernaut", "Scheduler": "dpmpp_2m_k",
+       "Width": "832", "Height": "1216"})),
     ({"invokeai_metadata": {"positive_prompt": "flux", "guidance": 4, "seed": 1,
                             "model": {"model_name": "flux dev"}}},
-     ("flux", "", 1, {"guidance_scale": 4}, {"Model": "flux dev"})),
+     ("flux", "", 1, {"Guidance": "4", "Model": "flux dev"})),
     ({"sd-metadata": {
         "model": "stable diffusion", "model_weights": "sd-v1-5", "app_version": "2.3.0",
         "image": {"prompt": [{"prompt": "a castle [blurry]", "weight": 1.0},
                              {"prompt": "a hill", "weight": 0.5}],
                   "steps": 50, "cfg_scale": 7, "sampler": "k_lms", "seed": 42, "width": 512}}},
-     ("a castle [blurry], a hill", "", 42, {"num_inference_steps": 50, "guidance_scale": 7},
-      {"Model": "sd-v1-5", "Sampler": "k_lms", "Width": "512"})),
+     ("a castle, a hill", "blurry", 42,
+      {"Steps": "50", "CFG scale": "7", "Model": "sd-v1-5", "Sampler": "k_lms", "Width": "512"})),
+    ({"Dream": '"a "red" apple [ugly] on a table [dark]" -s50 -S 4241 -W 512 -C7.5 -A k_lms -G 1'},
+     ('a "red" apple on a table', "ugly, dark", 4241,
+      {"Steps": "50", "CFG scale": "7.5", "Sampler": "k_lms", "Width": "512"})),
+    ({"Dream": '"a red [apple"'}, ("a red [apple", "", None, {})),
 ])
 def test_invokeai(chunks: dict[str, Any], expected: tuple) -> None:
-    found = recall(png(**{key: json.dumps(value) for key, value in chunks.items()}))
-    assert found.tool == "InvokeAI"
-    assert (found.prompt, found.negative_prompt, found.seed, found.options,
-            dict(found.other)) == expected
+    found = recall(png(**{key: value if isinstance(value, str) else json.dumps(value)
+                          for key, value in chunks.items()}))
+    assert (found.tool, found.options) == ("InvokeAI", {})
+    assert (found.prompt, found.negative_prompt, found.seed, dict(found.other)) == expected
 
 
 PLAIN_GRAPH = {
@@ -147,21 +152,20 @@ TWO_PASS_GRAPH = {
 
 
 @pytest.mark.parametrize(("graph", "expected"), [
-    (PLAIN_GRAPH, ("a glass bottle", "watermark", None,
-                   {"num_inference_steps": 20, "guidance_scale": 8})),
-    (FLUX_GRAPH, ("a bottle of galaxies", "", 77,
-                  {"num_inference_steps": 4, "guidance_scale": 3.5})),
-    (TWO_PASS_GRAPH, ("a glass bottle, at dawn", "watermark", 5,
-                      {"num_inference_steps": 20, "guidance_scale": 8})),
+    (PLAIN_GRAPH, ("a glass bottle", "watermark", None, "20", "8.0")),
+    (FLUX_GRAPH, ("a bottle of galaxies", "", 77, "4", "3.5")),
+    (TWO_PASS_GRAPH, ("a glass bottle, at dawn", "watermark", 5, "20", "8.0")),
 ])
 def test_comfyui(graph: dict[str, Any], expected: tuple) -> None:
     found = recall(png(prompt=json.dumps(graph), workflow="{}"))
-    assert found.tool == "ComfyUI"
-    assert (found.prompt, found.negative_prompt, found.seed, found.options) == expected
+    assert (found.tool, found.options) == ("ComfyUI", {})
+    other = dict(found.other)
+    assert (found.prompt, found.negative_prompt, found.seed, other.pop("Steps"),
+            other.pop("CFG scale")) == expected
     if graph is PLAIN_GRAPH:  # its seed has 48 bits, more than Easel's
-        assert dict(found.other) == {
-            "Model": "v1-5.safetensors", "Sampler name": "euler", "Scheduler": "normal",
-            "Width": "512", "Height": "640"}
+        assert other == {
+            "Seed": "156680208700286", "Model": "v1-5.safetensors", "Sampler": "euler",
+            "Scheduler": "normal", "Width": "512", "Height": "640"}
 
 
 def test_comfyuis_webp_and_layouts() -> None:
@@ -183,7 +187,7 @@ def test_comfyuis_webp_and_layouts() -> None:
         "links": [[1, 6, 0, 3, 0, "CONDITIONING"], [2, 7, 0, 3, 1, "CONDITIONING"]]}
     found = recall(png(workflow=json.dumps(layout)))
     assert (found.prompt, found.negative_prompt, found.seed) == ("a glass bottle", "text", 9)
-    assert found.options == {"num_inference_steps": 25, "guidance_scale": 6.5}
+    assert (dict(found.other)["Steps"], dict(found.other)["CFG scale"]) == ("25", "6.5")
 
 
 @pytest.mark.parametrize("data", [

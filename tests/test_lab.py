@@ -20,6 +20,7 @@ from easel.search.database import DATABASE, only_writer
 from easel.search.query import Hit
 from easel.search.snapshot import Item
 from easel.serving.build import build_cache
+from easel.settings import Settings
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.outcomes import Classified, Matrix, PictureMap, classify_files
 from easel.ui.lab.render import (
@@ -35,7 +36,6 @@ from easel.ui.lab.render import (
 from easel.ui.parts.visitors import HEADER, new_token
 from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
 from pipelines.core.images import load_image
-from pipelines.core.settings import Settings
 from pipelines.models.features import embed_images, embed_texts
 from pipelines.rerank import RANKER
 from tests.lab import write_pictures

@@ -19,7 +19,7 @@ from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, Mo
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.checkpoints.loading import load_model
 from pipelines.models.fast_linear import has_int8
-from pipelines.models.min_dalle import GRID, NUM_CODES, START_CODE, Detokenizer, MinDalle
+from pipelines.models.min_dalle import GRID, NUM_CODES, Detokenizer, MinDalle
 from pipelines.sampling import guide
 
 PARTS = ("encoder.pt", "decoder.pt", "vocab.json", "merges.txt")
@@ -61,8 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     path = tmp_path_factory.mktemp("min-dalle")
     write_vocabulary(path)
     (path / "prompts.json").write_text(json.dumps(prompts()))
-    subprocess.run([sys.executable, "-W", "ignore", repository / "tests" / "min_dalle_peer.py",
-                    path], check=True, timeout=240)
+    subprocess.run([sys.executable, "-W", "ignore", "-m", "tests.min_dalle_peer", path],
+                   cwd=repository, check=True, timeout=240)
     return path
 
 
@@ -81,7 +81,7 @@ def entry(*files: str) -> CatalogueEntry:
 def load(folder: Path, *files: str) -> MinDalle:
     model = loader("min-dalle")(folder, entry(*files))
     assert isinstance(model, MinDalle)
-    return model.eval().requires_grad_(False)
+    return model.float().eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +99,54 @@ def test_tokens_are_those_of_min_dalle(folder: Path, model: MinDalle) -> None:
     assert len(used) > 50, "prompts that hardly differ prove nothing"
 
 
+def test_the_files_are_as_published(folder: Path, model: MinDalle) -> None:
+    halves = {name: torch.load(folder / f"{name}.pt", weights_only=True)
+              for name in ("encoder", "decoder")}
+    for name, tensors in halves.items():
+        assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+        assert not tensors["layers.1.self_attn.q_proj.weight"].is_contiguous()
+        scales = [key for key in tensors if "ln" in key and key.endswith("weight")]
+        assert not [key for key in scales if "final_ln" in key or "glu.ln" in key]
+        assert f"layers.0.pre_{'encoder_attn' if name == 'decoder' else 'self_attn'}_layer_norm" \
+               ".bias" in tensors
+    loaded = sum(tensor.numel() for tensor in model.state_dict().values())
+    published = sum(t.numel() for tensors in halves.values() for t in tensors.values())
+    added = sum(value.numel() for name, value in model.state_dict().items()
+                if name.endswith("norm.weight") and bool((value == 1).all()))
+    assert added > 0
+    assert loaded == published + added
+    detokenizer = torch.load(folder / "detoker.pt", weights_only=True)
+    assert {tensor.dtype for tensor in detokenizer.values()} == {torch.float32}
+
+
+def test_the_start_code_is_the_networks_own(model: MinDalle) -> None:
+    assert model.config.start_code == model.config.code_vocab_size - 1 == 2**14
+
+
+def test_a_scale_that_every_file_holds_is_missed(folder: Path, tmp_path: Path) -> None:
+    for name in PARTS:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    tensors = torch.load(folder / "decoder.pt", weights_only=True)
+    del tensors["layers.1.self_attn_layer_norm.weight"]
+    torch.save(tensors, tmp_path / "decoder.pt")
+    with pytest.raises(WeightsError, match=r"1 missing \(first decoder.layers.1.out_norm.weight"):
+        load(tmp_path, *PARTS)
+
+
+def test_a_layer_is_not_kept_by_the_memory_of_the_others(folder: Path) -> None:
+    model = loader("min-dalle")(folder, entry(*PARTS))
+    for name, tensor in model.state_dict().items():
+        assert tensor.is_contiguous(), name
+        assert tensor.untyped_storage().nbytes() == tensor.nbytes, name
+
+
 def written(model: MinDalle, text: str, codes: Tensor, dtype: torch.dtype = torch.float32,
             ) -> Tensor:
     """Logits (steps, 2 · images, codes) of given codes (images, steps)."""
     model = model.to(dtype)
     keys = model.read(text)
     cache = model.decoder.new_cache(2 * len(codes))
-    previous = torch.full((len(codes),), START_CODE)
+    previous = torch.full((len(codes),), model.config.start_code)
     found = []
     for column in codes.unbind(1):
         found.append(model.decoder(previous.repeat(2), cache, keys).float())
@@ -122,7 +163,7 @@ def test_logits_are_those_of_min_dalle(model: MinDalle, reference: dict[str, Ten
 def test_greedy_codes_are_those_of_min_dalle(model: MinDalle, reference: dict[str, Tensor],
                                              ) -> None:
     keys, cache = model.read(prompts(1)[0]), model.decoder.new_cache(2)
-    codes = [torch.tensor([START_CODE])]
+    codes = [torch.tensor([model.config.start_code])]
     (expected,), guidance_scale = reference["greedy"], float(reference["guidance"])
     for _ in expected:
         without, conditioned = model.decoder(codes[-1].repeat(2), cache, keys)

@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from torch import nn
 
 from easel.serving.build import build_cache
+from easel.settings import Settings
 from easel.ui.models.render import render_models
 from pipelines.core.errors import OutOfMemory
-from pipelines.core.settings import Settings
 from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, TEXT_ENCODER, UNET
 from pipelines.models.cache.cache import ModelCache, measured_bytes
 from pipelines.models.checkpoints.catalogue import Catalogue

@@ -11,9 +11,11 @@ import torch
 from pydantic import ByteSize
 
 from easel.serving.build import build_cache
+from easel.settings import Settings, load_settings, settings_table
+from pipelines.core.amounts import Share
 from pipelines.core.errors import EaselError
-from pipelines.core.settings import PREFIX, Settings, load_settings, settings_table
-from pipelines.models.cache.memory import Share, device_budget, resolve, total_bytes
+from pipelines.core.settings import PREFIX
+from pipelines.models.cache.memory import device_budget, resolve, total_bytes
 
 
 def test_the_readme_lists_every_setting(repository: Path) -> None:

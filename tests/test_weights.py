@@ -16,16 +16,15 @@ from pipelines.core.errors import OutOfMemory, WeightsError
 from pipelines.models import clip, vqgan
 from pipelines.models.cache.cache import ModelCache, measured_bytes
 from pipelines.models.checkpoints.catalogue import Catalogue
-from pipelines.models.checkpoints.formats import read_checkpoint
 from pipelines.models.checkpoints.loading import (
     CatalogueLoader,
     Verifier,
     file_sha256,
     load_model,
     pinned,
-    stored_bytes,
 )
 from pipelines.models.checkpoints.pins import Pins
+from pipelines.models.checkpoints.tensor_files import memory_bytes, read_checkpoint
 from tests.weight_folders import CLIP_CONFIG, VQGAN_CONFIG, catalogue
 from training.export import export
 
@@ -98,8 +97,8 @@ def test_loading_leaves_the_global_generator_alone(
 def test_size_is_known_before_the_load(catalogue: Catalogue) -> None:
     path = catalogue.folder(catalogue.get("embedded/vqgan")) / "model.safetensors"
     model = load_model(catalogue, catalogue.get("embedded/vqgan"))
-    assert stored_bytes(path, torch.float32) == measured_bytes(model)
-    assert stored_bytes(path.with_name("nothing"), torch.float32) == 0
+    assert memory_bytes(path, torch.float32) == measured_bytes(model)
+    assert memory_bytes(path.with_name("nothing"), torch.float32) == 0
     cache = ModelCache(CatalogueLoader(catalogue))
     message = cache.loading_message("embedded/vqgan")
     assert message is not None
@@ -274,8 +273,8 @@ def test_a_pytorch_file_that_runs_code_is_refused(tmp_path: Path,
 
 
 def test_a_model_larger_than_the_budget_is_a_sentence(catalogue: Catalogue) -> None:
-    small = stored_bytes(catalogue.weights_dir / "dalle" / "model.safetensors", torch.float32)
-    large = stored_bytes(catalogue.weights_dir / "vqgan" / "model.safetensors", torch.float32)
+    small = memory_bytes(catalogue.weights_dir / "dalle" / "model.safetensors", torch.float32)
+    large = memory_bytes(catalogue.weights_dir / "vqgan" / "model.safetensors", torch.float32)
     assert small < large
     cache = ModelCache(CatalogueLoader(catalogue), budget_bytes=large - 1)
     with pytest.raises(OutOfMemory, match=r"needs .* MB, and the budget of"), \

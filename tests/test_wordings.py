@@ -15,7 +15,7 @@ from benchmarks.scoring import Pool, Score
 from benchmarks.tasks import TASKS, TaskPrompt, task_prompts
 from benchmarks.zero_shot import concept_scenes, render_uint8
 from easel.serving.build import build_cache
-from pipelines.core.settings import Settings
+from easel.settings import Settings
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.world.concepts import concepts_by_id
 from pipelines.world.scenes import MEDIA

@@ -20,11 +20,11 @@ from easel.history.build import open_history
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
 from easel.serving.jobs import RunEvent
+from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.events import Progress, Result
 from pipelines.core.files import atomic_write
 from pipelines.core.metadata import encode_png, picture_metadata, versions
-from pipelines.core.settings import load_settings
 from pipelines.registry import Registry
 
 EXIT_STOPPED = 130

@@ -16,8 +16,8 @@ from easel.history.build import open_history
 from easel.history.export import pictures_of, write_zip, zip_name
 from easel.history.records import Filters, KeptPicture
 from easel.history.store import LOCAL, History
+from easel.settings import load_settings
 from pipelines.core.errors import HistoryError, InvalidRequest
-from pipelines.core.settings import load_settings
 
 PROMPT_CHARS = 60
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,

@@ -13,6 +13,7 @@ import typer
 
 from easel.serving.backend import Backend
 from easel.serving.build import build_backend
+from easel.settings import load_settings
 from pipelines.classify import (
     DEFAULT_TEMPLATE,
     Classification,
@@ -27,7 +28,6 @@ from pipelines.classify import (
 from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
-from pipelines.core.settings import load_settings
 from pipelines.rerank import RANKER
 
 if TYPE_CHECKING:  # the database and its migrations are for those who search

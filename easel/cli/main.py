@@ -21,10 +21,10 @@ from easel.cli.walk import walk_command
 from easel.history.build import open_history
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
+from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import MAX_BYTES
 from pipelines.core.options import option_fields
-from pipelines.core.settings import load_settings
 from pipelines.registry import build_registry
 
 DEFAULT_COMMAND = "generate"

@@ -17,9 +17,9 @@ from easel.history.build import open_history
 from easel.history.records import MAX_PAGE_SIZE, Filters
 from easel.history.store import LOCAL, History
 from easel.serving.build import build_backend
+from easel.settings import load_settings
 from pipelines.core.errors import HistoryError, InvalidImage, InvalidRequest
 from pipelines.core.images import MAX_BYTES, load_image
-from pipelines.core.settings import load_settings
 from pipelines.rerank import RANKER
 
 

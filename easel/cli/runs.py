@@ -15,8 +15,8 @@ from easel.history.build import open_history
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend, open_paused_runs
 from easel.serving.paused_runs import PausedRuns
+from easel.settings import load_settings
 from pipelines.core.errors import PausedRunError
-from pipelines.core.settings import load_settings
 from pipelines.saved_run import Change
 
 EXIT_STOPPED = 130

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from easel.cli.run import interrupt_cancels, show_progress
 from easel.serving.build import build_backend
+from easel.settings import load_settings
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Preview, Progress
-from pipelines.core.settings import load_settings
 from pipelines.unclip.walk import Walk
 from pipelines.unclip.walk_files import STRIP, VIDEO, write_walk
 

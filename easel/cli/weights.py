@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from easel.settings import Settings, load_settings
+from pipelines.core.amounts import megabytes
 from pipelines.core.errors import EaselError, WeightsError
-from pipelines.core.settings import Settings, load_settings
-from pipelines.models.cache.memory import megabytes
 from pipelines.models.checkpoints.catalogue import (
     CATALOGUE_PATH,
     Catalogue,

@@ -8,8 +8,8 @@ from easel.history.database import Database
 from easel.history.files import FileStore
 from easel.history.members import Members
 from easel.history.store import History
+from easel.settings import Settings
 from pipelines.core.errors import HistoryError
-from pipelines.core.settings import Settings
 
 
 def open_history(settings: Settings) -> History:

@@ -8,7 +8,7 @@ from easel.history.recorder import Recorder
 from easel.history.store import History
 from easel.serving.backend import LocalBackend
 from easel.serving.paused_runs import PausedRuns
-from pipelines.core.settings import Settings
+from easel.settings import Settings
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.loader_thread import HOST
 from pipelines.models.cache.memory import device_budget, resolve

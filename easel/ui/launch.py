@@ -18,6 +18,7 @@ from easel.history.store import History
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
 from easel.serving.logs import configure_logging
+from easel.settings import Settings, load_settings
 from easel.ui.health_routes import health_routes
 from easel.ui.history.routes import history_routes
 from easel.ui.page import build_page
@@ -27,7 +28,6 @@ from easel.ui.parts.visitors import VisitorCookie
 from easel.ui.playground import load_playground
 from easel.ui.words.page_words import page_i18n
 from pipelines.core.errors import EaselError
-from pipelines.core.settings import Settings, load_settings
 
 logger = logging.getLogger(__name__)
 MAX_THREADS = 80  # a waiting visitor's stream rests in one of them

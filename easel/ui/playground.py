@@ -10,12 +10,12 @@ from functools import cached_property
 from easel.compare.votes import VoteBook
 from easel.history.store import History
 from easel.serving.backend import Backend
+from easel.settings import Settings, load_settings
 from easel.ui.compare.state import ComparisonShelf
 from easel.ui.generate.examples import world_sampler
 from easel.ui.models.keepers import ModelKeepers
 from easel.ui.parts.live import LiveRuns
 from easel.ui.parts.runs import SessionRuns
-from pipelines.core.settings import Settings, load_settings
 from pipelines.models.inventory import ModelShelf, shelf_of
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.registry import Registry

@@ -5,13 +5,22 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from pipelines.core.errors import InvalidImage
+from pipelines.core.image_faults import UNREADABLE, mended, set_upright
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 16_000_000
+# A resize goes over one side after the other: what lies between has a side of the picture and one
+# of the target, so that a bound on width times height alone does not bound it.
+MAX_SIDE_PX = 16_384
+MAX_PROPORTION = 64  # longer side over shorter
 MAX_BYTES = 32 * 2**20
+
+
+class _Unreadable(InvalidImage):
+    """Pillow cannot read the file, which may be mended; its size is not what is wrong."""
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
@@ -26,16 +35,29 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError:
         raise InvalidImage(f"The picture has far too many pixels; {max_pixels / 1e6:.0f} "
                            "megapixels is the most.", "init_image") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-        raise InvalidImage("The file is not a PNG, JPEG or WebP picture.", "init_image") from None
-    if image.format not in FORMATS:  # Pillow's JPEG reader hands multi-picture files to MPO
-        raise InvalidImage(f"The file is a {image.format} picture under another name; use PNG, "
-                           "JPEG or WebP.", "init_image")
-    width_px, height_px = image.size
+    except UNREADABLE:
+        raise _Unreadable("The file is not a PNG, JPEG or WebP picture.", "init_image") from None
+    check_size(*image.size, max_pixels)
+    return image
+
+
+def check_size(width_px: int, height_px: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a picture by what its header says, before any of it is decoded.
+
+    Raises:
+        InvalidImage: it has more than ``max_pixels``, a side of more than ``MAX_SIDE_PX``, or one
+            side that is more than ``MAX_PROPORTION`` times the other.
+    """
+    longer, shorter = max(width_px, height_px), min(width_px, height_px)
     if width_px * height_px > max_pixels:
         raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; "
                            f"{max_pixels / 1e6:.0f} megapixels is the most.", "init_image")
-    return image
+    if longer > MAX_SIDE_PX:
+        raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; no side may be "
+                           f"longer than {MAX_SIDE_PX:,} px.", "init_image")
+    if longer > MAX_PROPORTION * shorter:
+        raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; no side may be more "
+                           f"than {MAX_PROPORTION} times as long as the other.", "init_image")
 
 
 def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -47,7 +69,9 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
                ) -> Image.Image:
     """Decode an uploaded picture.
 
-    EXIF orientation is applied, transparency is put on white, an animation gives its first frame.
+    EXIF orientation is applied, transparency is put on white, an animation and a JPEG of several
+    pictures (MPO, as phones make them) give their first one. A fault that no pixel depends on is
+    no fault; see ``pipelines.core.image_faults``.
 
     Args:
         data: the file.
@@ -59,15 +83,24 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
         The picture, decoded, in RGB; ``info`` is what the file says of it.
 
     Raises:
-        InvalidImage: another format, too large, or damaged.
+        InvalidImage: another format, too large (see ``check_size``), or damaged.
     """
-    image = _open(data, max_pixels)
+    try:
+        return _decode(_open(data, max_pixels), least_px)
+    except _Unreadable:
+        if (better := mended(data, max_pixels)) is None:
+            raise
+        return _decode(_open(better, max_pixels), least_px)
+
+
+def _decode(image: Image.Image, least_px: int | None) -> Image.Image:
+    """The pixels behind a header; see ``open_image``."""
     try:
         if least_px is not None:
             image.draft("RGB", (2 * least_px, 2 * least_px))
         image.load()
         info = {key: value for key, value in image.info.items() if key != "transparency"}
-        ImageOps.exif_transpose(image, in_place=True)
+        set_upright(image)
         if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it
             wide = np.asarray(image).astype(np.float32)
             image = Image.fromarray((wide / 257).clip(0, 255).astype(np.uint8))
@@ -78,8 +111,8 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
         picture = image if image.mode == "RGB" else image.convert("RGB")
         picture.info = info
         return picture
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise InvalidImage("The picture is damaged or cut short.", "init_image") from None
+    except UNREADABLE:
+        raise _Unreadable("The picture is damaged or cut short.", "init_image") from None
 
 
 def resize(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:

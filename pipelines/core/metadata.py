@@ -23,17 +23,19 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines import __version__
 from pipelines.core.errors import EaselError, InvalidImage
 from pipelines.core.events import Candidate, Result
 from pipelines.core.files import atomic_write, safe_stem
+from pipelines.core.images import open_image
+from pipelines.core.infotext import parse_parameters
+from pipelines.core.png_chunks import is_png, png_texts
 from pipelines.core.request import Request
+from pipelines.core.version import __version__
 
 LIBRARIES = ("torch", "open_clip_torch", "taming-transformers", "numpy", "pillow")
 # Names of A1111 for what our pipelines call otherwise; the rest keeps its own name.
 _A1111_NAMES = {"iterations": "Steps", "num_inference_steps": "Steps",
                 "guidance_scale": "CFG scale"}
-_PAIR = re.compile(r'\s*([^:,]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 
 
 def versions() -> dict[str, str]:
@@ -101,26 +103,6 @@ def format_parameters(metadata: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def parse_parameters(text: str) -> dict[str, str]:
-    """Read a ``parameters`` text, ours or another tool's.
-
-    Returns:
-        "Prompt", "Negative prompt" and the pairs of the last line, as text.
-    """
-    *lines, last = text.strip().split("\n")
-    pairs = {name.strip(): value.strip() for name, value in _PAIR.findall(last)}
-    if "Seed" not in pairs and "Steps" not in pairs:  # no settings, the prompt alone
-        lines, pairs = [*lines, last], {}
-    prompt, _, negative = "\n".join(lines).partition("\nNegative prompt:")
-    for name, value in pairs.items():
-        if value.startswith('"'):
-            try:
-                pairs[name] = json.loads(value)
-            except ValueError:
-                continue
-    return {"Prompt": prompt.strip(), "Negative prompt": negative.strip(), **pairs}
-
-
 def encode_png(image: np.ndarray, metadata: Mapping[str, Any]) -> bytes:
     """A PNG file with its metadata.
 
@@ -163,19 +145,17 @@ def read_png(data: bytes) -> dict[str, Any]:
         ``parse_parameters``, {} where there is no such chunk.
 
     Raises:
-        InvalidImage: the file is not a PNG, or is damaged.
+        InvalidImage: the file is not a PNG, is too large, or its pixels are damaged.
     """
+    if not is_png(data):
+        raise InvalidImage("The file is not a PNG picture, or it is damaged.")
+    open_image(data)
+    texts = png_texts(data)
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            image.load()  # text chunks may come after the pixels
-            chunks = dict(getattr(image, "text", {}))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise InvalidImage("The file is not a PNG picture, or it is damaged.") from None
-    try:
-        ours = json.loads(chunks.get("easel", "{}"))
+        ours = json.loads(texts.get("easel", "{}"))
     except (ValueError, RecursionError):
         ours = {}
-    parameters = chunks.get("parameters")
+    parameters = texts.get("parameters")
     return {"easel": ours if isinstance(ours, dict) else {},
             "parameters": parse_parameters(parameters) if parameters else {}}
 

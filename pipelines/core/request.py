@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.core.options import parse_options, sentence
+from pipelines.core.texts import fault_of
 
 if TYPE_CHECKING:
     from pipelines.registry import Registry
@@ -47,10 +48,8 @@ class Request(BaseModel):
     @field_validator("prompt")
     @classmethod
     def _check_prompt(cls, prompt: str) -> str:
-        if "\0" in prompt:
-            raise ValueError("The prompt holds a NUL character, which no text has.")
-        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-            raise ValueError("The prompt holds half a character, which no file can store.")
+        if (fault := fault_of(prompt, "The prompt")) is not None:
+            raise ValueError(fault)
         prompt = prompt.strip()
         if not prompt:
             raise ValueError("The prompt is empty: say what to draw.")

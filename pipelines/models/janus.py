@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
-from pipelines.models.checkpoints.formats import missing_file
+from pipelines.models.checkpoints.tensor_files import missing_file
 
 FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 # Where a folder brings no chat template; the same words as DeepSeek's own.

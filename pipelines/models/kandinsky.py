@@ -35,7 +35,8 @@ from transformers import (
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
-from pipelines.models.checkpoints.formats import fill, missing_file, read_safetensors
+from pipelines.models.checkpoints.formats import fill
+from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
 from pipelines.models.offload import execution_device, weights_at_hand
 
 DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"

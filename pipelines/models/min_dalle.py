@@ -30,7 +30,6 @@ NUM_CODES = GRID * GRID
 TEXT_LENGTH = 64
 PAD_ID = 1
 CODEBOOK_SIZE = 2**14
-START_CODE = CODEBOOK_SIZE - 1  # what the decoder reads first
 HEAD_WIDTH = 64
 
 
@@ -60,6 +59,11 @@ class MinDalleConfig:
     def heads(self) -> int:
         """Heads of attention."""
         return self.dim // HEAD_WIDTH
+
+    @property
+    def start_code(self) -> int:
+        """What the decoder reads first: the last row of its embedding, as it was trained."""
+        return self.code_vocab_size - 1
 
 
 class GatedLayer(nn.Module):

@@ -10,13 +10,21 @@ import gradio as gr
 
 from easel.history.recall import Recalled, recall
 from easel.ui.history.render import render_note
-from easel.ui.parts.controls import GenerateInputs, PipelineControls, read_upload
+from easel.ui.parts.controls import (
+    GenerateInputs,
+    PipelineControls,
+    default_num_images,
+    read_upload,
+)
 from easel.ui.parts.theme import LIVE
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.options import option_fields, parse_options
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
 from pipelines.registry import Pipeline
+
+MAX_LEFT = 20  # settings without a place, told by name
+NEGATIVE = "negative_prompt"  # the one option whose words mean the same to every generator
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Filled:
 
     Attributes:
         updates: by component; what is not there stays as it is.
-        note: one or two sentences on what was taken over and what was not; plain text.
+        note: what was taken over, what was not, and what is empty now; plain text.
     """
 
     updates: dict[Any, Any]
@@ -36,6 +44,10 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
          num_images: int | None = None) -> Filled:
     """Settings as updates of the components.
 
+    The form then says what the picture says and nothing else: what the picture does not name is
+    emptied or back to its default, so that nothing of an earlier picture stays. Only which
+    generators draw, and how many pictures, stays where the picture names no generator of Easel.
+
     Args:
         inputs: the components.
         found: the settings.
@@ -43,17 +55,17 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
         num_images: in place of the run's number.
     """
     seed = found.seed if seed is None else seed % SEED_COUNT
-    updates: dict[Any, Any] = {}
-    taken, left = [], []
+    updates: dict[Any, Any] = {
+        inputs.prompt: found.prompt, inputs.seed: "" if seed is None else str(seed)}
+    taken, left, emptied = [], [], []
     if found.prompt:
-        updates[inputs.prompt] = found.prompt
         taken.append(strings.FILLED_CUT if found.cut else strings.FILLED_PROMPT)
-    if seed is not None:
-        updates[inputs.seed] = str(seed)
-        taken.append(strings.FILLED_SEED)
+    else:
+        emptied.append(strings.FILLED_PROMPT)
+    (emptied if seed is None else taken).append(strings.FILLED_SEED)
     options = dict(found.options)
     if found.negative_prompt:
-        options["negative_prompt"] = found.negative_prompt
+        options[NEGATIVE] = found.negative_prompt
     drew = [group for group in inputs.controls if group.pipeline.name == found.pipeline]
     if drew:
         updates |= _tick_alone(inputs, drew[0], num_images or found.num_images)
@@ -61,37 +73,51 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
     elif found.pipeline:
         left.append(strings.FILLED_GENERATOR.format(found.pipeline[:40]))
     used: set[str] = set()
-    for group in drew or inputs.controls:
-        values = _valid(group.pipeline, options)
+    for group in inputs.controls:
+        # An option of another generator may have the same name, and mean something else.
+        said = options if group in drew else {
+            name: value for name, value in options.items()
+            if name == NEGATIVE and not drew}
+        values = _valid(group.pipeline, said)
         used |= values.keys()
-        if drew:  # what the file does not name had its default
-            values = {**{o.name: o.default for o in option_fields(group.pipeline.Options)},
-                      **values}
-        updates |= {group.options[name]: value for name, value in values.items()
-                    if name in group.options}
-    taken += [strings.FILLED_OPTIONS] if drew and used else \
-        sorted(name.replace("_", " ") for name in used)
-    left += [f"{name.replace('_', ' ')} {str(value)[:40]}" for name, value in options.items()
+        updates |= {group.options[option.name]: values.get(option.name, option.default)
+                    for option in option_fields(group.pipeline.Options)
+                    if option.name in group.options}
+        updates[group.varied] = ""
+        if group.init_image is not None:
+            updates[group.init_image] = None
+    if used:
+        taken.append(strings.FILLED_OPTIONS if drew else strings.FILLED_NEGATIVE)
+    left += [f"{_named(name)} {_line(value)[:40]}" for name, value in options.items()
              if name not in used]
-    left += [f"{label} {value}".strip()[:60] for label, value in found.other]
-    return Filled(updates, _note(found.tool, taken, left))
+    left += [_line(f"{label} {value}")[:60] for label, value in found.other]
+    return Filled(updates, _note(found.tool, taken, left, emptied))
 
 
-def _note(tool: str, taken: list[str], left: list[str]) -> str:
+def _line(value: Any) -> str:
+    return " ".join(str(value).split())
+
+
+def _named(option: str) -> str:
+    return strings.FILLED_NEGATIVE if option == NEGATIVE else option.replace("_", " ")
+
+
+def _note(tool: str, taken: list[str], left: list[str], emptied: list[str]) -> str:
     note = strings.FILLED_FROM.format(tool, ", ".join(taken) or strings.FILLED_NOTHING)
     if left:
-        more = [strings.FILLED_MORE.format(len(left) - 6)] if len(left) > 6 else []
-        note += strings.FILLED_LEFT.format(", ".join(left[:6] + more))
-    return note
+        more = [strings.FILLED_MORE.format(len(left) - MAX_LEFT)] if len(left) > MAX_LEFT else []
+        note += strings.FILLED_LEFT.format(", ".join(left[:MAX_LEFT] + more))
+    if emptied:
+        note += strings.FILLED_EMPTIED.format(", ".join(emptied))
+    return note + strings.FILLED_DEFAULTS
 
 
 def _tick_alone(inputs: GenerateInputs, group: PipelineControls, num_images: int | None,
                 ) -> dict[Any, Any]:
     updates: dict[Any, Any] = {other.chosen: other is group for other in inputs.controls}
-    if num_images is not None and 1 <= num_images <= MAX_IMAGES:
-        updates[group.num_images] = num_images
-    if group.init_image is not None:
-        updates[group.init_image] = None
+    updates[group.num_images] = (
+        num_images if num_images is not None and 1 <= num_images <= MAX_IMAGES
+        else default_num_images(group.pipeline.name))
     return updates
 
 

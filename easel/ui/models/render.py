@@ -9,7 +9,7 @@ from easel.ui.parts.panel import seconds
 from easel.ui.parts.tiles import alert, bar
 from easel.ui.words import strings
 from easel.ui.words.language import say, written
-from pipelines.models.cache.memory import megabytes
+from pipelines.core.amounts import megabytes
 from pipelines.models.checkpoints.licences import UNSTATED, licence_words
 from pipelines.models.inventory import ModelRow, ModelShelf
 

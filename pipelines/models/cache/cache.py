@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from pipelines.core.amounts import megabytes
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory, WeightsError
 from pipelines.models.cache.leases import LeaseBook
 from pipelines.models.cache.loader_thread import MEMORY_ERRORS, Loader, ModelMover
-from pipelines.models.cache.memory import megabytes
 from pipelines.models.cache.placement import Entry, ModelKey, Move, Tier, Tiers
 from pipelines.models.cache.stats import CacheStats, measured_bytes, stats_of
 from pipelines.models.clip_features import Embeddings

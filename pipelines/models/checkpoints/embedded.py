@@ -16,13 +16,9 @@ from torch import nn
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
-from pipelines.models.checkpoints.formats import (
-    WithoutRandomNumbers,
-    fill,
-    missing_file,
-    read_safetensors,
-)
+from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
 from pipelines.models.checkpoints.int8 import from_int8
+from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

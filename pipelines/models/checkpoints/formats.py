@@ -2,21 +2,17 @@
 
 Such a function takes the folder and the catalogue's entry and returns the module on the CPU, with
 the file's weights, whatever their dtype. ``weights.load_model``, which calls it, has checked sizes
-and hashes before, and moves, casts and freezes the module afterwards. Nothing is ever unpickled
-without ``weights_only=True``.
+and hashes before, and moves, casts and freezes the module afterwards.
 """
 
 from __future__ import annotations
 
 import importlib
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -40,6 +36,8 @@ LOADERS: dict[str, tuple[str, str]] = {
 
 # Those whose modules read their weights in ``forward`` alone, or say where else they do.
 OFFLOADABLE = frozenset({"kandinsky"})
+# Those whose modules have matrices that 8 bits can hold (``models.linear``).
+PACKABLE = frozenset({"min-dalle"})
 
 
 def loader(name: str) -> LoadFunction:
@@ -76,46 +74,6 @@ class WithoutRandomNumbers(TorchFunctionMode):
         if getattr(func, "__name__", "") in self.FILLS:
             return args[0] if args else kwargs["tensor"]
         return self.MAKES.get(func, func)(*args, **kwargs)
-
-
-def read_safetensors(path: Path, model_id: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, on the CPU.
-
-    The bytes are read rather than mapped: a file that shrinks later cannot crash the process.
-
-    Raises:
-        WeightsError: it is missing, cut short, or something else.
-    """
-    try:
-        return safetensors.torch.load(path.read_bytes())
-    except OSError:
-        raise missing_file(path.name, model_id) from None
-    except (SafetensorError, ValueError, KeyError):
-        raise WeightsError(f"The {path.name} of the model {model_id} is cut short or is not a "
-                           "safetensors file.") from None
-
-
-def read_checkpoint(path: Path, model_id: str) -> Any:
-    """What a file of ``torch.save`` holds, tensors and plain containers only, on the CPU.
-
-    Raises:
-        WeightsError: it is missing, damaged, or a pickle that asks for code to be run.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise missing_file(path.name, model_id) from None
-    except pickle.UnpicklingError:
-        raise WeightsError(f"The {path.name} of the model {model_id} is refused: it is not a file "
-                           "of plain tensors, and reading it could run code.") from None
-    except (RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError):
-        raise WeightsError(f"The {path.name} of the model {model_id} is cut short or is not a "
-                           "PyTorch checkpoint.") from None
-
-
-def missing_file(name: str, model_id: str) -> WeightsError:
-    """The error for a file that is not there."""
-    return WeightsError(f"The file {name} of the model {model_id} is not there.")
 
 
 def fill(module: nn.Module, state_dict: Mapping[str, Tensor], model_id: str) -> nn.Module:

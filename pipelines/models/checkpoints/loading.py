@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +12,10 @@ from torch import nn
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
-from pipelines.models.checkpoints.formats import OFFLOADABLE, loader, missing_file
+from pipelines.models.checkpoints.formats import OFFLOADABLE, PACKABLE, loader
 from pipelines.models.checkpoints.quarantine import quarantine
+from pipelines.models.checkpoints.tensor_files import SUFFIXES, memory_bytes, missing_file
 from pipelines.models.fast_linear import in_int8
-
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
 class Verifier:
@@ -115,31 +111,9 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
     return module.to(device).requires_grad_(False).eval()
 
 
-def stored_bytes(path: Path, dtype: torch.dtype) -> int:
-    """Bytes that a safetensors file's tensors take in memory as ``dtype``; 0 if unreadable."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > MAX_HEADER_BYTES:
-                return 0
-            header = json.loads(file.read(length))
-        total = 0
-        for key, tensor in header.items():
-            if key != "__metadata__":
-                start, stop = tensor["data_offsets"]
-                count = 1
-                for size in tensor["shape"]:
-                    count *= size
-                floating = str(tensor["dtype"]).startswith(("F", "BF"))
-                total += count * dtype.itemsize if floating else stop - start
-        return total
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError):
-        return 0
-
-
 def weight_files(entry: CatalogueEntry) -> Iterator[ModelFile]:
     """Those files of a model that hold tensors."""
-    return (file for file in entry.files if file.name.endswith(WEIGHT_SUFFIXES))
+    return (file for file in entry.files if file.name.endswith(SUFFIXES))
 
 
 class CatalogueLoader:
@@ -173,14 +147,16 @@ class CatalogueLoader:
         """Bytes in memory as ``dtype``: read off headers, or guessed from the files' sizes."""
         entry = self.catalogue.get(model_id)
         folder = self.catalogue.folder(entry)
+        packs = entry.loader in PACKABLE
         total = 0
         for file in weight_files(entry):
             path = folder / file.name
-            if size_bytes := stored_bytes(path, dtype) if path.suffix == ".safetensors" else 0:
+            if size_bytes := memory_bytes(path, dtype, packs):
                 total += size_bytes
             elif path.is_file() or file.size_bytes:
                 on_disk = path.stat().st_size if path.is_file() else file.size_bytes or 0
-                total += on_disk * dtype.itemsize // torch.float32.itemsize
+                itemsize = torch.float32.itemsize if dtype == torch.int8 else dtype.itemsize
+                total += on_disk * itemsize // torch.float32.itemsize
         return total
 
     def offloadable(self, model_id: str) -> bool:
@@ -219,9 +195,3 @@ def pinned(catalogue: Catalogue) -> Catalogue:
             if (path := folder / file.name).is_file() else file for file in entry.files)
         entries.append(entry.model_copy(update={"files": files}))
     return Catalogue(tuple(entries), catalogue.weights_dir, catalogue.models_dir, catalogue.pins)
-
-
-if __name__ == "__main__":
-    from easel.cli.weights import main
-
-    main()

@@ -1,4 +1,14 @@
-"""Files of the repository kuprel/min-dalle: encoder, decoder, detokenizer, vocabulary, merges."""
+"""Files of the repository kuprel/min-dalle: encoder, decoder, detokenizer, vocabulary, merges.
+
+Encoder and decoder were converted from Flax: half precision, the matrices transposed views, and all
+layers of a parameter views of one block of memory. Five kinds of layer normalisation were trained
+without a scale (dalle-mini's ``force_ln_scale``, off by default), so that the files hold only their
+bias; min-dalle leaves torch's ones in their place, and so does this module. The detokenizer is in
+float32.
+
+Source: kuprel/min-dalle-flax, ``min_dalle_flax/load_params.py``; borisdayma/dalle-mini,
+``src/dalle_mini/model/modeling.py``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +23,7 @@ from torch import Tensor, nn
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
 from pipelines.models.checkpoints.formats import fill
-from pipelines.models.checkpoints.vqgan import read_tensors
+from pipelines.models.checkpoints.tensor_files import read_tensors
 from pipelines.models.fast_vqgan import hastened
 from pipelines.models.min_dalle import (
     HEAD_WIDTH,
@@ -38,6 +48,9 @@ _JOINED = {"qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
            "text_kv": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
            "mlp.up": ("glu.fc0", "glu.fc1")}
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)\.(weight|bias)")
+# Normalisations, by our names, whose scale no published file holds.
+_WITHOUT_SCALE = re.compile(
+    r"(?:layers\.\d+\.(?:norm|text_norm|mlp\.norm|mlp\.middle_norm)|norm)\.bias")
 
 
 def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
@@ -102,7 +115,7 @@ def config_of(encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], mode
 
 
 def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of an encoder or a decoder by our names.
+    """Tensors of an encoder or a decoder by our names, ones for the scales that no file holds.
 
     Args:
         tensors: emptied on the way, so that hardly more than one copy is in memory.
@@ -115,11 +128,11 @@ def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         match = _LAYER.fullmatch(name)
         if match is None:
             stem, _, kind = name.rpartition(".")
-            found[f"{_OUTSIDE.get(stem, stem)}.{kind}"] = tensor
+            found[f"{_OUTSIDE.get(stem, stem)}.{kind}"] = _own(tensor)
             continue
         layer, part, kind = match.groups()
         if part not in parts:
-            found[f"layers.{layer}.{_INSIDE.get(part, part)}.{kind}"] = tensor
+            found[f"layers.{layer}.{_INSIDE.get(part, part)}.{kind}"] = _own(tensor)
             continue
         new, count = parts[part]
         group = waiting.setdefault(f"layers.{layer}.{new}.{kind}", {})
@@ -127,4 +140,14 @@ def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if len(group) == count:
             found[f"layers.{layer}.{new}.{kind}"] = torch.cat([group[p] for p in _JOINED[new]])
             group.clear()
+    for name in [name for name in found if _WITHOUT_SCALE.fullmatch(name)]:
+        bias = found[name]
+        found.setdefault(name.removesuffix("bias") + "weight", torch.ones_like(bias))
     return found
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own, in reading order: a view would keep all layers' alive."""
+    if tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.nbytes:
+        return tensor
+    return tensor.clone(memory_format=torch.contiguous_format)

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
 from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
-from pipelines.models.checkpoints.vqgan import read_tensors, weights_path
+from pipelines.models.checkpoints.tensor_files import read_tensors, weights_path
 from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, Tokenizer, image_size
 from pipelines.models.fast_clip import hastened
 

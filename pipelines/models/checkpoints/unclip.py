@@ -10,13 +10,9 @@ from torch import nn
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
-from pipelines.models.checkpoints.formats import (
-    WithoutRandomNumbers,
-    fill,
-    missing_file,
-    read_safetensors,
-)
+from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
 from pipelines.models.checkpoints.int8 import from_int8
+from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
 from pipelines.models.unclip import build_decoder, build_prior
 
 INDEX, CONFIG, WEIGHTS = "model_index.json", "config.json", "diffusion_pytorch_model.safetensors"

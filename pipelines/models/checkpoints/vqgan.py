@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.serialization import safe_globals
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
-from pipelines.models.checkpoints.formats import (
-    WithoutRandomNumbers,
-    fill,
+from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
+from pipelines.models.checkpoints.tensor_files import (
+    NEVER_LOADED,
     missing_file,
-    read_checkpoint,
-    read_safetensors,
+    read_tensors,
+    weights_path,
 )
 from pipelines.models.fast_vqgan import hastened
 from pipelines.models.vqgan import VQGAN, VQGANConfig
@@ -33,64 +32,14 @@ from pipelines.models.vqgan import VQGAN, VQGANConfig
 RESOLUTION_PX = 256  # no tensor tells it; attention is found by level, so that any would do
 GROUPS = 32  # of taming's group norms
 PARTS = ("encoder.", "decoder.", "quantizer.", "quant_conv.", "post_quant_conv.")
-IGNORED = ("loss.", "model_ema.", "colorize")
 RENAMED = (("quantize.embed.", "quantizer.embedding."), ("quantize.", "quantizer."))
-SUFFIXES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth")
-
-
-class _Inert:
-    """Stands for a class that a checkpoint names and that nothing here needs."""
-
-
-# Trainers of taming's time used this class as a key of their own records.
-_NAMED_CLASSES = tuple(
-    (_Inert, f"pytorch_lightning.callbacks.{module}.{name}")
-    for module, name in (("model_checkpoint", "ModelCheckpoint"),
-                         ("lr_monitor", "LearningRateMonitor"),
-                         ("lr_logger", "LearningRateLogger"),
-                         ("progress", "ProgressBar")))
-
-
-def weights_path(folder: Path, entry: CatalogueEntry, suffixes: Iterable[str] = SUFFIXES) -> Path:
-    """The file of tensors among an entry's files, the safest format first.
-
-    Raises:
-        WeightsError: the entry lists none.
-    """
-    for suffix in suffixes:
-        for file in entry.files:
-            if file.name.endswith(suffix):
-                return folder / file.name
-    raise WeightsError(f"The model {entry.id} lists no file of weights; one ends in "
-                       f"{', '.join(suffixes)}.")
-
-
-def read_tensors(path: Path, model_id: str) -> dict[str, Tensor]:
-    """The named tensors of a file, out of its ``state_dict`` where it has one.
-
-    Raises:
-        WeightsError: the file is missing, damaged, refused, or holds something else.
-    """
-    if path.suffix == ".safetensors":
-        return read_safetensors(path, model_id)
-    with safe_globals(list(_NAMED_CLASSES)):
-        found = read_checkpoint(path, model_id)
-    while isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
-        raise WeightsError(f"The {path.name} of the model {model_id} holds no named tensors.")
-    tensors = {name.removeprefix("module."): value for name, value in found.items()
-               if isinstance(value, Tensor)}
-    if not tensors:
-        raise WeightsError(f"The {path.name} of the model {model_id} holds no named tensors.")
-    return tensors
 
 
 def from_taming(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors of a taming checkpoint by ``VQGAN``'s names."""
     found = {}
     for name, tensor in tensors.items():
-        if name.startswith(IGNORED):
+        if name.startswith(NEVER_LOADED):
             continue
         for old, new in RENAMED:
             if name.startswith(old):

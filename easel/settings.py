@@ -1,0 +1,92 @@
+"""Settings of a running Easel: the engine's and the server's, from ``EASEL_*`` variables."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, ByteSize, Field, SecretStr
+
+from pipelines.core.settings import PREFIX, EngineSettings, described, read_settings
+
+
+class Settings(EngineSettings):
+    """What an operator may change; ``--help`` and docs/settings.md list every field."""
+
+    # A Gradio Space sets the second, and shows nothing of a page that listens elsewhere.
+    host: Annotated[str, Field(
+        validation_alias=AliasChoices(f"{PREFIX}HOST", "GRADIO_SERVER_NAME"),
+        description="Address that the page listens on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535, description="Port that the page listens on.")] = 7860
+    root_path: Annotated[str, Field(
+        description="Path under which a proxy serves the page, such as /easel.")] = ""
+    data_dir: Annotated[Path, Field(
+        description="Folder for the history and, for a day, for uploads.")] = Path("data")
+    database_url: Annotated[SecretStr, Field(
+        description="Database of the history, such as postgresql://name:password@host/easel; "
+                    "empty for SQLite in the data folder.")] = SecretStr("")
+    history_quota: Annotated[ByteSize, Field(
+        description="Disk space that the pictures of the history may take together.",
+    )] = ByteSize(20 * 10**9)
+    visitor_quota: Annotated[ByteSize, Field(
+        description="Disk space that the pictures of one visitor may take.",
+    )] = ByteSize(2 * 10**9)
+    paused_quota: Annotated[ByteSize, Field(
+        description="Disk space that the paused runs of all visitors may take together.",
+    )] = ByteSize(2 * 10**9)
+    paused_runs: Annotated[int, Field(
+        ge=0, le=1000, description="Paused runs that one visitor may have.")] = 10
+    shared_password: Annotated[SecretStr, Field(
+        description="Who knows it may sign in to a history that all of them share; empty for "
+                    "none.")] = SecretStr("")
+    models_by: Annotated[Literal["local", "everyone", "nobody"], Field(
+        description="Who may download, load, unload and pin models on the page: local is who "
+                    "browses on this machine itself, not through a proxy.")] = "local"
+    models_password: Annotated[SecretStr, Field(
+        description="Who knows it may do so from anywhere; empty for nobody.")] = SecretStr("")
+    queue_size: Annotated[int, Field(
+        ge=0, le=10_000, description="Jobs that may wait while one runs; more are refused.")] = 20
+    user_jobs: Annotated[int, Field(
+        ge=1, le=10_000, description="Jobs of one visitor that may wait or run; more are refused.",
+    )] = 4
+    max_upload: Annotated[ByteSize, Field(
+        description="Largest file that the page takes, such as 16MB.")] = ByteSize(16 * 10**6)
+    search_folders: Annotated[str, Field(
+        description="Folders of pictures on this machine that every visitor may search, separated "
+                    "as in PATH; empty for none.")] = ""
+    metrics: Annotated[bool, Field(
+        description="Whether /metrics tells figures to Prometheus.")] = True
+    log_format: Annotated[Literal["text", "json"], Field(
+        description="How the server's log is written: text for people, json for machines.",
+    )] = "text"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(
+        description="How much the server's log says.")] = "INFO"
+
+    def search_roots(self) -> tuple[Path, ...]:
+        """The folders of ``search_folders``, absolute and with links resolved."""
+        return tuple(Path(part.strip()).expanduser().resolve()
+                     for part in self.search_folders.split(os.pathsep) if part.strip())
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        EaselError: one sentence that names the variable at fault.
+    """
+    return read_settings(Settings)
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table for the README."""
+    lines = ["| variable | default | what it does |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {f'`{default}`' if default else 'empty'} | {description} |"
+              for name, default, description in described(Settings)]
+    return "\n".join(lines)
+
+
+def settings_help() -> str:
+    """The settings as plain text for a terminal."""
+    return "\n".join(f"  {name}={default}\n      {description}"
+                     for name, default, description in described(Settings))

@@ -1,0 +1,91 @@
+"""Texts from outside, made such that every file, database and answer can hold them.
+
+Python's strings can hold what UTF-8 cannot say: halves of characters, which JSON may escape
+(``"\\ud83d"``), and bytes of file names and arguments in another encoding. Texts that people type
+are refused in a sentence (``check_text``), those that come with a file are cleaned (``clean_text``,
+``clean_json``), and names of files show a mark in their place (``shown_name``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.core.errors import InvalidRequest
+
+MARK = "\N{REPLACEMENT CHARACTER}"
+HALF = "{} holds half a character, which no file can store."
+NUL = "{} holds a NUL character, which no text has."
+
+
+def _halves(text: str, errors: str) -> str:
+    """The text with pairs of halves joined, and what is left of halves as ``errors`` says."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", errors)
+
+
+def clean_text(text: str) -> str:
+    """A text without NUL and half characters; two halves that belong together become one."""
+    text = text.replace("\0", "")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _halves(text, "ignore")
+    return text
+
+
+def shown_name(name: str) -> str:
+    """The name of a file with a mark for everything that is not text in it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        name = _halves(name, "replace")
+    return name.replace("\0", MARK)
+
+
+def fault_of(text: str, what: str = "The text") -> str | None:
+    """One sentence about what no text may hold, None where there is nothing of the kind."""
+    if "\0" in text:
+        return NUL.format(what)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return HALF.format(what)
+    return None
+
+
+def check_text(text: str, what: str = "The text", field: str | None = None) -> str:
+    """The text itself, where every file and database can hold it.
+
+    Args:
+        text: as it was typed.
+        what: the beginning of the sentence, as in "The label".
+        field: name of the request's field.
+
+    Raises:
+        InvalidRequest: it holds NUL or half a character.
+    """
+    if (fault := fault_of(text, what)) is not None:
+        raise InvalidRequest(fault, field)
+    return text
+
+
+def clean_json(value: Any) -> Any:
+    """A JSON value whose texts, and the names in whose objects, are clean.
+
+    Raises:
+        RecursionError: lists and objects lie too deep in each other.
+    """
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, list):
+        return [clean_json(each) for each in value]
+    if isinstance(value, dict):
+        return {clean_text(str(key)): clean_json(each) for key, each in value.items()}
+    return value
+
+
+def decoded(data: bytes) -> str:
+    """Text of a file whose standard says Latin-1, in which many tools write UTF-8."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

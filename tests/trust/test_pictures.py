@@ -1,0 +1,126 @@
+"""Cases 7 to 10 and 36: pictures that are not what they seem, at every entrance of the server."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from tests.served import App
+from tests.trust.conftest import Refusal
+
+# Every endpoint that takes pictures, with the arguments of a call; "/picture_settings" is not
+# among them, since it reads the header and the texts alone.
+ENTRANCES: dict[str, Any] = {
+    "/generate": lambda file: ("a cat", ["sketch"], 1, 0, {}, file),
+    "/compare": lambda file: ("a cat", [{"pipeline": "sketch"}] * 2, 1, None, file),
+    "/walk": lambda file: ("", "a cow", 3, 0, {"decoder_steps": 2, "prior_steps": 2}, file),
+    "/rerank": lambda file: ([file], ["a cat"]),
+    "/search": lambda file: ("history", "", "", file),
+    "/text_picture_matrix": lambda file: ([file], ["a cat"]),
+}
+
+
+@cache
+def png(width_px: int, height_px: int) -> bytes:
+    """A black picture, small as a file however large its sides are."""
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    pixels = zlib.compress(bytes(height_px * (1 + width_px)))
+    head = struct.pack(">IIBBBBB", width_px, height_px, 8, 0, 0, 0, 0)
+    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels)
+            + chunk(b"IEND", b""))
+
+
+def encoded(kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "teal").save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def upload(folder: Path, data: bytes, name: str = "picture.png") -> Any:
+    path = folder / name
+    path.write_bytes(data)
+    return handle_file(str(path))
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_case_36_narrow_pictures_are_refused_everywhere(
+        app: App, client: Client, refusal: Refusal, tmp_path: Path, entrance: str) -> None:
+    before_mb = resident_mb()
+    for size in ((1, 16_000_000), (16_000_000, 1)):
+        file = upload(tmp_path, png(*size))
+        assert "no side may be longer" in refusal(client, entrance, *ENTRANCES[entrance](file))
+    assert resident_mb() - before_mb < 150
+    app.wait_until_idle()
+
+
+@pytest.mark.parametrize("endpoint", ["/index", "/classify", "/near_duplicates", "/picture_map"])
+def test_case_36_a_narrow_picture_of_a_collection_is_named_and_left_out(
+        client: Client, tmp_path: Path, endpoint: str) -> None:
+    """One bad picture does not end what is done with the others."""
+    files = [upload(tmp_path, png(1, 16_000_000), "narrow.png"),
+             *(upload(tmp_path, encoded("PNG", compress_level=level), f"{level}.png")
+               for level in (0, 1, 9))]
+    before_mb = resident_mb()
+    args = {"/classify": (files, ["a cat", "a dog"]), "/index": ("uploads", files),
+            "/near_duplicates": ("uploads", files), "/picture_map": ("uploads", files)}
+    found = client.predict(*args[endpoint], api_name=endpoint)
+    assert resident_mb() - before_mb < 150
+    assert "narrow" not in str(found.get("pictures", found.get("groups", "")))
+
+
+def test_case_36_the_settings_of_a_narrow_picture_are_not_looked_for_in_its_pixels(
+        client: Client, refusal: Refusal, tmp_path: Path) -> None:
+    before_mb = resident_mb()
+    file = upload(tmp_path, png(1, 16_000_000))
+    assert "does not say how it was made" in refusal(client, "/picture_settings", file)
+    assert resident_mb() - before_mb < 50
+
+
+@pytest.mark.parametrize("entrance", ENTRANCES)
+def test_case_7_a_huge_picture_is_refused(client: Client, refusal: Refusal, tmp_path: Path,
+                                          entrance: str) -> None:
+    file = upload(tmp_path, png(20_000, 2_000))
+    assert "megapixels is the most" in refusal(client, entrance, *ENTRANCES[entrance](file))
+
+
+@pytest.mark.parametrize("make", [
+    lambda: encoded("MPO", save_all=True, append_images=[Image.new("RGB", (32, 32))]),
+    lambda: ("SIMPLE  =                    T".ljust(80) + "END").ljust(2880).encode(),
+    lambda: b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    lambda: encoded("GIF"), lambda: encoded("TIFF"), lambda: b"%PDF-1.4",
+], ids=["mpo", "fits", "svg", "gif", "tiff", "pdf"])
+def test_case_8_another_format_under_a_pictures_name_is_refused(
+        client: Client, refusal: Refusal, tmp_path: Path, make: Any) -> None:
+    file = upload(tmp_path, make())
+    assert refusal(client, "/rerank", *ENTRANCES["/rerank"](file))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_case_9_a_truncated_picture_is_refused(client: Client, refusal: Refusal, tmp_path: Path,
+                                               kind: str) -> None:
+    data = encoded(kind)
+    file = upload(tmp_path, data[:len(data) * 2 // 3])
+    assert refusal(client, "/generate", *ENTRANCES["/generate"](file))
+
+
+def test_case_10_an_oversize_upload_is_refused(app: App) -> None:
+    files = {"files": ("a.png", bytes(16_001_000))}
+    assert httpx.post(f"{app.url}gradio_api/upload", files=files, timeout=30).status_code == 413
