@@ -194,6 +194,15 @@ def test_what_cannot_run_is_said_on_the_page(open_page) -> None:
     page.locator("#generate").click()
     expect(page.get_by_role("alert")).to_have_text(strings.NOTHING_TICKED)
     expect(page.locator("#generate")).to_be_enabled()
+    expect(page.locator("#stage .tile.sample").first).to_be_visible()
+    page.locator("#choose-sketch input").check()
+    page.locator("#generate").click()
+    expect(page.locator("#stage .tile.done")).to_have_count(4)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.locator("#prompt textarea").fill("   ")
+    page.locator("#generate").click()
+    expect(page.get_by_role("alert")).to_have_text("The prompt is empty: say what to draw.")
+    expect(page.locator("#stage .tile.done")).to_have_count(4)
 
 
 def test_examples_and_surprises_fill_the_prompt(open_page) -> None:

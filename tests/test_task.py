@@ -12,7 +12,8 @@ import pytest
 from easel.serving.backend import LocalBackend
 from easel.ui.parts.live import LiveRuns, Updates
 from easel.ui.parts.runs import SessionRuns
-from easel.ui.parts.task import Asked, Task, Tasks, merged
+from easel.ui.parts.task import Asked, Task, Tasks, build_alert, merged
+from easel.ui.parts.tiles import alert
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError
 from tests.noise import linear_cache, noise_registry
@@ -27,13 +28,13 @@ class Desk:
     def __init__(self, runs: SessionRuns) -> None:
         self.live = LiveRuns(runs)
         with gr.Blocks() as self.page:
-            self.field, self.stage, self.pause = gr.Textbox(), gr.HTML(), gr.Button()
-            self.go, self.stop = gr.Button(), gr.Button()
+            with gr.Tabs() as self.tabs, gr.Tab(id="desk") as tab:
+                self.field, self.stage, self.pause = gr.Textbox(), gr.HTML(), gr.Button()
+                self.go, self.stop, self.alert = gr.Button(), gr.Button(), build_alert("desk")
             tasks = Tasks(self.live)
-            self.task: Task = tasks.add(
-                "desk", self.go, self.stop, [self.stage, self.pause],
-                lambda error: {self.stage: f"refused: {error}"}, {self.pause: OFF})
-            self.task.returns([self.field])
+            self.task: Task = tasks.add("desk", self.go, self.stop, [self.stage, self.pause],
+                                        self.alert, idle={self.pause: OFF})
+            self.task.returns([self.field], [tab])
             self.task.starts([self.go.click], self.draw, [self.field])
             self.start = self.last_event()
             self.task.starts([self.pause.click], self.draw, [self.field], "One at a time.")
@@ -61,9 +62,9 @@ class Desk:
     def press(self, word: str, session: str = "one") -> list[Updates]:
         return list(self.start({self.field: word}, visitor(session)))
 
-    def reload(self, session: str) -> list[Updates]:
+    def reload(self, session: str, last_tab: str = "") -> list[Updates]:
         self.live.leave("one")
-        return list(self.come_back(WINDOW, visitor(session)))
+        return list(self.come_back(WINDOW, last_tab, visitor(session)))
 
 
 def visitor(session: str) -> Any:
@@ -81,7 +82,8 @@ def test_a_run_shows_its_end_and_gives_the_buttons_back(desk: Desk) -> None:
     shown: Updates = {}
     for updates in desk.press("a cat"):
         shown |= updates
-    assert shown == {desk.go: ON, desk.stop: OFF, desk.pause: OFF, desk.stage: "drew a cat"}
+    assert shown == {desk.go: ON, desk.stop: OFF, desk.pause: OFF, desk.alert: "",
+                     desk.stage: "drew a cat"}
     assert not desk.live.runs.busy("one", "desk")
 
 
@@ -91,19 +93,29 @@ def test_what_goes_wrong_is_said_in_one_sentence_and_the_buttons_come_back(
     shown: Updates = {}
     for updates in desk.press(word):
         shown |= updates
-    assert shown == {desk.go: ON, desk.stop: OFF, desk.pause: OFF, desk.stage: f"refused: {says}"}
+    assert shown == {desk.go: ON, desk.stop: OFF, desk.pause: OFF, desk.alert: alert(says),
+                     desk.stage: f"draws {word}"}
     assert ("KeyError" in caplog.text) == (word == "bug")
     assert not desk.live.runs.busy("one", "desk")
 
 
-def test_a_refused_run_is_said_at_once_and_the_last_one_is_still_found(desk: Desk) -> None:
+def test_a_refused_run_leaves_what_was_drawn_and_a_reload_finds_that(desk: Desk) -> None:
     desk.press("a cat")
-    assert desk.press("early") == [{desk.stage: "refused: Too early.", desk.go: ON,
+    assert desk.press("early") == [{desk.alert: alert("Too early."), desk.go: ON,
                                     desk.stop: OFF, desk.pause: OFF}]
     assert not desk.live.runs.busy("one", "desk")
     found = desk.reload("two")[-1]
     assert found[desk.stage] == "drew a cat"
     assert found[desk.field] == gr.update(value="a cat")
+
+
+@pytest.mark.parametrize(("last_tab", "opens"), [("", False), ("other", False), ("desk", True)])
+def test_what_is_over_opens_no_tab_but_the_one_that_was_open(desk: Desk, last_tab: str,
+                                                             opens: bool) -> None:
+    desk.press("a cat")
+    found = desk.reload("two", last_tab)[-1]
+    assert found[desk.stage] == "drew a cat"
+    assert (desk.tabs in found) == opens
 
 
 def test_a_page_that_finds_nothing_changes_nothing(desk: Desk) -> None:
@@ -115,9 +127,11 @@ def test_a_reload_finds_what_runs_and_stop_ends_it(desk: Desk) -> None:
     first = desk.start({desk.field: "a cat"}, visitor("one"))
     assert next(first)[desk.go] == OFF
     desk.live.leave("one")
-    found = desk.come_back(WINDOW, visitor("two"))
+    found = desk.come_back(WINDOW, "", visitor("two"))
     assert next(found) == {desk.field: gr.skip()}
-    assert next(found)[desk.stop] == ON
+    first_found = next(found)
+    assert first_found[desk.stop] == ON
+    assert first_found[desk.tabs] == gr.update(selected="desk")
     desk.task._stop(visitor("two"))
     shown: Updates = {}
     for updates in found:

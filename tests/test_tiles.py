@@ -32,7 +32,7 @@ def test_a_tile_frames_what_has_no_frame_of_its_own() -> None:
 
 def test_a_bar_says_its_figures_only_where_there_are_some() -> None:
     panel = Panel("sketch", "Sketch", "a cat", 1)
-    assert "progressbar" not in progress_bar(panel)
+    assert progress_bar(panel) == '<div class="bar"></div>', "who waits has done nothing yet"
     panel.show_progress(Progress(0, 0, 0.1, "Loading."))
     assert "moving" in progress_bar(panel)
     panel.show_progress(Progress(1, 4, 0.2))

@@ -89,6 +89,12 @@
     show(frames[(frames.indexOf(opened) + by + frames.length) % frames.length]);
   }
 
+  // A reload finds the tab that was open (see easel/ui/parts/live.py).
+  addEventListener("pagehide", () => {
+    const tab = find("#tabs > .tab-wrapper [role=tab][aria-selected=true]");
+    if (tab?.dataset.tabId) sessionStorage.setItem("easel-tab", tab.dataset.tabId);
+  });
+
   // Examples ------------------------------------------------------------------------------
   function openKind(tab) {
     const examples = tab.closest(".examples");

@@ -207,7 +207,5 @@ def _label_of(comparison: Comparison, choice: int | str) -> str:
 
 
 def failed_view(parts: CompareParts, sentence: str) -> Updates:
-    """The tab when nothing could be drawn."""
-    return {parts.alert: alert(sentence),
-            parts.vote_row: gr.update(visible=False),
-            **{stop: gr.update(visible=False) for stop in parts.stops}}
+    """The tab when something could not be done; what was drawn stays."""
+    return {parts.alert: alert(sentence)}

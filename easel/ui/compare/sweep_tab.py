@@ -14,9 +14,8 @@ from easel.ui.compare.form import read_panes
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.task import Asked, Tasks
+from easel.ui.parts.task import Asked, Tasks, build_alert
 from easel.ui.parts.theme import PLAIN
-from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
@@ -55,6 +54,7 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         with gr.Row(elem_id="sweep-buttons"):
             run = gr.Button(strings.SWEEP_RUN, size="sm", elem_id="sweep-run")
             stop = gr.Button(strings.STOP, size="sm", interactive=False, elem_id="sweep-stop")
+        refused = build_alert(PLACE)
         stage = gr.HTML("", elem_id="sweep-stage", **PLAIN)
 
     def sweep(asked: Asked) -> Generator[Updates]:
@@ -66,17 +66,21 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         requests = [batch.request for batch in view.batches]
         events = playground.backend.compare(requests, asked.run.next_jobs(len(requests)),
                                             together=1, owner=asked.run.visitor)
-        with closing(events):
-            for _ in fold_sweep(view, events, playground, store):
-                if asked.run.stopped:
-                    asked.run.stop(playground.backend)
-                yield {stage: render_sweep(view, running=True)}
+        try:
+            with closing(events):
+                for _ in fold_sweep(view, events, playground, store):
+                    if asked.run.stopped:
+                        asked.run.stop(playground.backend)
+                    yield {stage: render_sweep(view, running=True)}
+        except Exception:  # told elsewhere; what is here must not look as if it went on
+            yield {stage: render_sweep(view, running=False)}
+            raise
         asked.run.cards = [view.cards[index] for index in sorted(view.cards)]
         yield {stage: render_sweep(view, running=False)}
 
-    task = tasks.add(PLACE, run, stop, [stage], lambda error: {stage: alert(str(error))})
+    task = tasks.add(PLACE, run, stop, [stage], refused)
     task.starts([run.click], sweep, [prompt, panes, seed, *sides])
-    task.returns(tabs=[tab], folds=[fold])
+    task.returns([prompt, seed, *sides], [tab], [fold])
 
 
 def render_suggestions(text: str) -> str:

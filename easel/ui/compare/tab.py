@@ -11,7 +11,7 @@ import gradio as gr
 
 from easel.compare.plan import MAX_PANES, plan_comparison
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
-from easel.ui.compare.form import default_panes, panes_of, read_panes, render_forms
+from easel.ui.compare.form import default_panes, read_panes, render_forms
 from easel.ui.compare.leaderboard import build_leaderboard, build_open
 from easel.ui.compare.parts import CompareParts
 from easel.ui.compare.render import (
@@ -128,20 +128,19 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
     def found(live: LiveRun) -> Updates:
         comparison: Comparison = live.subject.about
         comparison.session = live.session
-        panes = panes_of(comparison)
-        updates: Updates = {parts.prompt: comparison.prompt,
-                            parts.forms: render_forms(playground.registry, panes),
-                            parts.panes: json.dumps(panes)}
+        # As they were asked for, without the seeds that were drawn for them.
+        panes = read_panes(live.subject.text(parts.panes))
+        updates: Updates = {parts.forms: render_forms(playground.registry, panes)}
         if live.finished and comparison.is_over():  # perhaps with a vote since then
             updates |= over_view(parts, comparison, store)
         return updates
 
-    task = tasks.add(PLACE, parts.run, parts.stop, parts.shown(),
-                     lambda error: failed_view(parts, str(error)))
+    task = tasks.add(PLACE, parts.run, parts.stop, parts.shown(), parts.alert,
+                     idle={stop: gr.update(visible=False) for stop in parts.stops})
     task.starts([parts.run.click, parts.prompt.submit], compare, [
         parts.prompt, parts.panes, parts.blind, parts.seed, parts.budget, parts.init_image])
-    task.returns([parts.budget, parts.blind], [tab],
-                 more=[parts.prompt, parts.forms, parts.panes], found=found)
+    task.returns([parts.prompt, parts.panes, parts.seed, parts.budget, parts.blind], [tab],
+                 more=[parts.forms], found=found)
     for place, button in enumerate(parts.stops):
         def stop_one(comparison_id: str, request: gr.Request, place: int = place) -> None:
             session = request.session_hash or ""

@@ -27,10 +27,8 @@ from easel.ui.words.language import say
 
 
 def render_run(view: RunView) -> str:
-    """The whole stage: alert, panels, joint ranking."""
+    """The whole stage: panels, joint ranking."""
     parts = []
-    if view.alert:
-        parts.append(alert(view.alert))
     crowded = len(view.panels) > 1
     parts.extend(render_panel(panel, crowded) for panel in view.panels)
     if ranking := view.joint_ranking():

@@ -13,7 +13,7 @@ from easel.ui.generate.examples import render_examples
 from easel.ui.generate.lesson import render_lessons
 from easel.ui.generate.paused import build_paused, connect_paused
 from easel.ui.generate.recall import connect_recall
-from easel.ui.generate.render import render_empty, render_run, render_vocabulary_note
+from easel.ui.generate.render import render_empty, render_vocabulary_note
 from easel.ui.generate.run import prepare, show_run, stream_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
@@ -24,9 +24,8 @@ from easel.ui.parts.controls import (
     build_options,
 )
 from easel.ui.parts.live import Updates
-from easel.ui.parts.panel import RunView
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.task import Asked, Task, Tasks
+from easel.ui.parts.task import Asked, Task, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
 from easel.ui.words import strings
@@ -51,6 +50,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
                                   visible=any(map(playground.can_pause,
                                                   playground.registry.names())))
                 stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="stop")
+            refused = build_alert(PLACE)
             worded_html(lambda: f'<p class="keys">{strings.KEYS}</p>')
         stage.render()
         samples = load_samples(stage, playground.registry)
@@ -66,9 +66,8 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
             paused = build_paused(playground)
             worded_html(lambda: render_lessons(playground.registry.names()), elem_id="lessons")
     _connect_words(playground, page, prompt, note, surprise)
-    task = tasks.add(PLACE, generate, stop, [stage, pause],
-                     lambda error: {stage: render_run(RunView(alert=str(error)))},
-                     {pause: gr.update(interactive=False)})
+    task = tasks.add(PLACE, generate, stop, [stage, pause], refused,
+                     idle={pause: gr.update(interactive=False)})
     drawn = _connect_run(playground, store, task, (stage, pause), prompt, seed, best_of, controls)
     if paused is not None:
         connect_paused(playground, store, paused, task, (stage, pause), drawn)

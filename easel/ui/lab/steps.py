@@ -67,7 +67,7 @@ class LabPart:
         """
         self.fields = list(fields)
         self.task: Task = tasks.add(f"lab-{self.name}", self.go, self.stop,
-                                    [self.stage, self.rebuild], self._refuse)
+                                    [self.rebuild], self.stage, self._refuse)
         self.task.returns(self.fields, tabs)
 
     def starts(self, event: Any, steps: Callable[[Asked], Steps]) -> None:

@@ -21,8 +21,7 @@ from easel.ui.lab.walk import (
 from easel.ui.parts.controls import IMAGE_SUFFIXES
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.task import Asked, Tasks, Throttle
-from easel.ui.parts.tiles import alert
+from easel.ui.parts.task import Asked, Tasks, Throttle, build_alert
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
@@ -47,6 +46,7 @@ class WalkParts:
     seed: gr.Textbox
     go: gr.Button
     stop: gr.Button
+    refused: gr.HTML
     stage: gr.HTML
 
     def asked(self) -> list[gr.components.Component]:
@@ -93,10 +93,12 @@ def build_walk(playground: Playground, store: PictureStore, tasks: Tasks,
             with gr.Row(elem_id="walk-buttons"):
                 go = gr.Button(strings.WALK, variant="primary", size="lg", elem_id="walk-run")
                 stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="walk-stop")
+            refused = build_alert(PLACE)
         stage = worded_html(lambda: render_empty(FRAMES), elem_id="walk-stage")
         worded_html(lambda: f'<p class="hint">{escape(strings.WALK_INFO)}</p>',
                     elem_id="walk-info")
-    parts = WalkParts(start, start_picture, end, end_picture, frames, seed, go, stop, stage)
+    parts = WalkParts(start, start_picture, end, end_picture, frames, seed, go, stop, refused,
+                      stage)
     _connect(playground, store, parts, tasks, tabs)
 
 
@@ -133,9 +135,11 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts, task
                         yield {parts.stage: render_walk(view)}
         except Cancelled:
             view.stopped = True
+        except Exception:  # told elsewhere; what is here must not look as if it went on
+            yield {parts.stage: render_empty(plan.frames)}
+            raise
         yield {parts.stage: render_walk(view)}
 
-    task = tasks.add(PLACE, parts.go, parts.stop, [parts.stage],
-                     lambda error: {parts.stage: alert(str(error))})
+    task = tasks.add(PLACE, parts.go, parts.stop, [parts.stage], parts.refused)
     task.starts([parts.go.click, parts.start.submit, parts.end.submit], walk, parts.asked())
     task.returns(parts.asked(), tabs)

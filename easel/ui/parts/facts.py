@@ -24,13 +24,13 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
     yield "Generator", pipeline.title if pipeline else str(facts.get("pipeline", ""))
     if (seed := facts.get("seed")) is not None:
         yield "Seed", str(seed)
-    if (score := scores.get("clip")) is not None:
-        yield "CLIP score", f"{figure(float(score), '.4f')} (cosine similarity)"
-    if (probability := scores.get("probability")) is not None:
-        share = figure(100 * float(probability), ".1f")
+    if isinstance(score := scores.get("clip"), int | float):
+        yield "CLIP score", f"{figure(score, '.4f')} (cosine similarity)"
+    if isinstance(probability := scores.get("probability"), int | float):
+        share = figure(100 * probability, ".1f")
         yield "Probability", f"{share} % among the pictures of this run"
-    if (score := facts.get("guide_score")) is not None:
-        told = figure(float(score), ".4f")
+    if isinstance(score := facts.get("guide_score"), int | float):
+        told = figure(score, ".4f")
         yield "Guide’s score", f"{told}, by the CLIP that guided it: not comparable"
     if facts.get("width_px") and facts.get("height_px"):
         yield "Size", f"{facts['width_px']} × {facts['height_px']} px"

@@ -23,12 +23,13 @@ ARRIVAL_S = 10.0  # a reloaded page may ask before its predecessor is known to b
 POLL_S = 0.1
 MAX_FINISHED = 200
 Updates = dict[Any, Any]  # of what the page shows, by component
-# The name of a browser's window: it outlives a reload, and no other window has it.
+# The name of a browser's window, which outlives a reload and which no other window has, and the tab
+# that was open in it before the reload.
 WINDOW_JS = """() => {
   const name = sessionStorage.getItem("easel-window")
     ?? `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   sessionStorage.setItem("easel-window", name);
-  return [name];
+  return [name, sessionStorage.getItem("easel-tab") ?? ""];
 }"""
 
 

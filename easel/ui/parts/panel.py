@@ -153,10 +153,9 @@ class Panel:
 
 @dataclass
 class RunView:
-    """All panels of a run, what went wrong before it began, and the joint ranking after it."""
+    """All panels of a run, and the joint ranking after it."""
 
     panels: list[Panel] = field(default_factory=list)
-    alert: str = ""
     started_s: float = field(default_factory=time.monotonic)
 
     def can_pause(self) -> bool:

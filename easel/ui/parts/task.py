@@ -21,7 +21,8 @@ import gradio as gr
 
 from easel.ui.parts.live import WINDOW_JS, LiveRun, LiveRuns, Updates
 from easel.ui.parts.runs import Run
-from easel.ui.parts.theme import LIVE
+from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.tiles import alert
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError
@@ -85,7 +86,8 @@ class Task:
         go: the button that cannot be pressed while it runs.
         stop: the button that can only then.
         shown: what else the work changes.
-        refuse: what says on the page what went wrong.
+        alert: where what went wrong is said, and what was drawn before stays as it is.
+        refuse: says it in another way than an alert.
         idle: updates for the end besides those of the two buttons.
         restored: what ``restore`` updates.
         restore: what a page that is opened again shows besides the run; see ``returns``.
@@ -96,10 +98,11 @@ class Task:
     go: gr.Button
     stop: gr.Button | None
     shown: Sequence[Any]
-    refuse: Callable[[EaselError], Updates]
+    alert: gr.HTML
+    refuse: Callable[[EaselError], Updates] | None = None
     idle: Updates = field(default_factory=dict)
     restored: Sequence[Any] = ()
-    restore: Callable[[LiveRun], Updates] = lambda live: {}
+    restore: Callable[[LiveRun, str], Updates] = lambda live, last_tab: {}
 
     def __post_init__(self) -> None:
         if self.stop is not None:
@@ -108,7 +111,7 @@ class Task:
     def components(self) -> list[Any]:
         """Everything that a run changes."""
         stop = [] if self.stop is None else [self.stop]
-        return [self.go, *stop, *self.shown]
+        return list(dict.fromkeys([self.go, *stop, self.alert, *self.shown]))
 
     def starts(self, events: Sequence[Any], work: Work, inputs: Iterable[Any],
                when_busy: str = "") -> Any:
@@ -149,23 +152,26 @@ class Task:
 
         Args:
             fields: inputs that are filled in as they were asked for.
-            tabs: are opened.
+            tabs: are opened, the outermost first, where the page's visitor was on it or, if that
+                is not known, where the run still goes on.
             folds: are opened.
             more: what else ``found`` updates.
             found: makes these updates; they outweigh what the run has shown before.
         """
-        def restore(live: LiveRun) -> Updates:
+        def restore(live: LiveRun, last_tab: str) -> Updates:
             values = live.subject.values
+            # Who was elsewhere is not thrown back to what ran here, least of all once it is over.
+            here = last_tab == str(tabs[0].id) if tabs and last_tab else not live.finished
             return ({field: values[field] if isinstance(field, gr.State) else
                      gr.update(value=values[field]) for field in fields if field in values}
-                    | {tab.parent: gr.update(selected=tab.id) for tab in tabs}
+                    | {tab.parent: gr.update(selected=tab.id) for tab in tabs if here}
                     | {fold: gr.update(open=True) for fold in folds} | found(live))
 
         self.restored = [*fields, *(tab.parent for tab in tabs), *folds, *more]
         self.restore = restore
 
     def _rest(self, first: Updates, steps: Iterator[tuple[Updates, bool]]) -> Iterator[Updates]:
-        yield first | self._buttons(busy=True)
+        yield {self.alert: ""} | first | self._buttons(busy=True)
         for updates, _ in steps:
             if updates:
                 yield updates
@@ -178,10 +184,13 @@ class Task:
                 for updates in steps:
                     yield updates, False
         except EaselError as error:
-            yield self.refuse(error), True
+            yield self._told(error), True
         except Exception:
             logger.exception("the page failed in %s", self.place)
-            yield self.refuse(EaselError(strings.UNEXPECTED)), True
+            yield self._told(EaselError(strings.UNEXPECTED)), True
+
+    def _told(self, error: EaselError) -> Updates:
+        return self.refuse(error) if self.refuse else {self.alert: alert(str(error))}
 
     def _buttons(self, busy: bool) -> Updates:
         updates: Updates = {self.go: gr.update(interactive=not busy)}
@@ -205,9 +214,10 @@ class Tasks:
         self._tasks: list[Task] = []
 
     def add(self, place: str, go: gr.Button, stop: gr.Button | None, shown: Sequence[Any],
-            refuse: Callable[[EaselError], Updates], idle: Updates | None = None) -> Task:
+            alert: gr.HTML, refuse: Callable[[EaselError], Updates] | None = None,
+            idle: Updates | None = None) -> Task:
         """A new task; see ``Task`` for the arguments."""
-        task = Task(self.live, place, go, stop, shown, refuse, idle or {})
+        task = Task(self.live, place, go, stop, shown, alert, refuse, idle or {})
         self._tasks.append(task)
         return task
 
@@ -218,20 +228,23 @@ class Tasks:
         """
         changed = [c for task in self._tasks for c in (*task.restored, *task.components())]
 
-        def come_back(window: str, request: gr.Request) -> Iterator[Updates]:
+        def come_back(window: str, last_tab: str, request: gr.Request) -> Iterator[Updates]:
             session, visitor = request.session_hash or "", visitor_of(request)
             adopted = [(task, live) for task in self._tasks if (live := self.live.adopt(
                 session, visitor, task.place, window)) is not None]
             yield {changed[0]: gr.skip()}
             # What was started last is told last, and so its tab is the one that opens.
             adopted.sort(key=lambda pair: pair[1].started_s)
-            yield from merged([self._follow(task, live, session) for task, live in adopted])
+            yield from merged([self._follow(task, live, session, last_tab)
+                               for task, live in adopted])
 
-        page.load(come_back, gr.Textbox(visible="hidden"), list(dict.fromkeys(changed)),
+        page.load(come_back, [gr.Textbox(visible="hidden") for _ in range(2)],
+                  list(dict.fromkeys(changed)),
                   js=WINDOW_JS, **STREAM)
 
-    def _follow(self, task: Task, live: LiveRun, session: str) -> Iterator[Updates]:
-        restored = task.restore(live)
+    def _follow(self, task: Task, live: LiveRun, session: str, last_tab: str,
+                ) -> Iterator[Updates]:
+        restored = task.restore(live, last_tab)
         for updates in live.follow(session):
             yield updates | restored
             restored = {}
@@ -261,3 +274,7 @@ def merged(streams: Sequence[Iterator[Updates]]) -> Iterator[Updates]:
         else:
             yield updates
 
+
+def build_alert(name: str) -> gr.HTML:
+    """Where a task says what went wrong; no room is kept for it."""
+    return gr.HTML("", elem_id=f"{name}-alert", elem_classes="task-alert", **PLAIN)

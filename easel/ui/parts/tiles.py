@@ -11,6 +11,7 @@ from easel.ui.words import strings
 from easel.ui.words.language import figure, say, say_all
 from pipelines.core.events import Mark
 
+_EMPTY_BAR = '<div class="bar"></div>'
 CURVE_WIDTH, CURVE_HEIGHT = 240, 36
 
 
@@ -29,7 +30,7 @@ def bar(step: int, total: int, label: str = "", moving: bool = False) -> str:
         moving: whether it is under way although nobody knows how far.
     """
     if not total:
-        return f'<div class="bar{" moving" if moving else ""}"><span></span></div>'
+        return '<div class="bar moving"><span></span></div>' if moving else _EMPTY_BAR
     return (f'<div class="bar" role="progressbar" aria-label="{escape(label)}" '
             f'aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{step}">'
             f'<span style="width:{100 * step / total:.1f}%"></span></div>')

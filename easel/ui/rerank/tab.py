@@ -20,7 +20,6 @@ from easel.ui.parts.panel import seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import PLAIN
-from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.ui.rerank.render import render_bars, render_gallery, render_heat, render_table
 from easel.ui.rerank.sources import (
@@ -36,7 +35,7 @@ from easel.ui.rerank.sources import (
 )
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import InvalidRequest
 from pipelines.core.files import safe_stem
 
 PLACE = "rerank"
@@ -118,13 +117,13 @@ def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.T
 def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
              clips: Mapping[str, str], tasks: Tasks, tab: gr.Tab) -> None:
     def rerank(asked: Asked) -> Generator[Updates]:
-        yield {parts.status: f'<p class="hint">{strings.DRAWING_RANKS}</p>',
-               parts.save: gr.update(visible=False)}
         start_s = time.monotonic()
         prompts = read_prompts(asked.text(parts.wanted).splitlines(),
                                asked.text(parts.unwanted).splitlines())
         chosen = check_clips(asked.values[parts.clips] or [], clips)
         sources = _sources(playground, parts, asked)
+        yield {parts.status: f'<p class="hint">{strings.DRAWING_RANKS}</p>',
+               parts.save: gr.update(visible=False)}
         images = [read_small(source.path) for source in sources]
         ranking = rank_pictures(images, prompts, chosen, playground.backend.embed)
         names = [source.name for source in sources]
@@ -139,13 +138,10 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
                parts.save: gr.update(visible=True,
                                      value=str(_save(store, ranking, sources, keep)))}
 
-    def refuse(error: EaselError) -> Updates:
-        return {parts.status: alert(str(error))}
-
     fields = [parts.source, parts.files, parts.chosen, parts.count, parts.contains, parts.wanted,
               parts.unwanted, parts.clips, parts.keep]
     task = tasks.add(PLACE, parts.run, None,
-                     [parts.status, parts.gallery, parts.details, parts.save], refuse)
+                     [parts.gallery, parts.details, parts.save], parts.status)
     task.starts([parts.run.click], rerank, fields)
     task.returns(fields, [tab])
 
