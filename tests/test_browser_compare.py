@@ -100,6 +100,8 @@ def test_a_blind_vote_on_a_phone(open_page) -> None:
     page.locator("#compare-run").click()
     panes = page.locator(".pane")
     expect(page.get_by_role("button", name=strings.VOTE_LEFT)).to_be_visible()
+    for button in page.locator("#vote button").all():
+        assert button.bounding_box()["height"] >= 44
     for place in (0, 1):
         expect(panes.nth(place).locator("h2")).to_have_text(f"Picture {place + 1}")
         expect(panes.nth(place).locator(".score")).to_have_count(0)
