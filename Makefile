@@ -57,8 +57,10 @@ postgresql:
 	else echo "PostgreSQL is not installed: its tests are skipped."; fi
 
 # A process a core, a module of tests at a time: modules share servers and browsers within them.
+# Their order is random, the long ones first: not that of xdist, which is by the number of tests.
 test: $(VENV)/.installed-dev chromium postgresql ## run the tests (ARGS="tests/test_app.py -k stop" for some)
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
+	  --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/.installed ## measure the models and write benchmarks/results
 	$(BIN)/python -m benchmarks $(ARGS)

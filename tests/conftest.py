@@ -1,10 +1,18 @@
-"""What every test shares: one compute thread, no telemetry, where the repository is."""
+"""What every test shares: a clean state, one compute thread, no telemetry, where the repository is.
+
+Tests run in a random order, by a seed that pytest prints; ``-p randomly --randomly-seed=SEED`` runs
+them in that order again, with the same random numbers.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
 
 # Before torch, gradio or the hub client is imported: they read these once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,16 +21,55 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import hypothesis
 import pytest
 import torch
+
+from tests.clean_state import clean_state
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = REPOSITORY / "assets" / "weights"
 
+# Time decides no test: a machine may be busy with others.
+hypothesis.settings.register_profile("easel", deadline=None)
+hypothesis.settings.load_profile("easel")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What the CPU is taken for."""
+    parser.addoption("--amx", choices=("yes", "no"), help=(
+        "whether this CPU is said to multiply bfloat16 matrices in tiles, of which trainers and "
+        "public checkpoints make their choice of precision; by default what is true of it"))
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests run one beside another on small machines: one thread is faster than a fight."""
+    """Nobody's own settings, a folder for pictures, and one thread, which beats a fight."""
+    for name in [name for name in os.environ if name.startswith("EASEL_")]:
+        del os.environ[name]
+    if not hasattr(config, "workerinput"):  # whose workers take it over
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="easel-gradio-")
     torch.set_num_threads(1)
+    if (amx := config.getoption("--amx")) is not None:
+        say_amx(pytest.MonkeyPatch(), amx == "yes")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The pictures go."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+
+
+def say_amx(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    """Let torch say that this CPU has AMX, or that it has not; the results are alike."""
+    said = {**torch.cpu.get_capabilities(), "amx_bf16": there}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: said)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """torch's own random numbers, too, are those of the test and of the run's seed."""
+    seed = item.config.getoption("randomly_seed", 0)
+    torch.manual_seed(crc32(f"{seed}::{item.nodeid}".encode()))
 
 
 def missing_models(*names: str) -> list[str]:
@@ -39,8 +86,8 @@ def missing_models(*names: str) -> list[str]:
                        for file in files.get(name, ["model.safetensors"]))]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with the reason, what this machine cannot run."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this machine cannot run; share the rest out evenly."""
     no_gpu = pytest.mark.skip(reason="no accelerator on this machine")
     for item in items:
         if "gpu" in item.keywords and not torch.cuda.is_available():
@@ -49,6 +96,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if marker is not None and (missing := missing_models(*marker.args)):
             item.add_marker(pytest.mark.skip(
                 reason=f"assets/weights lacks {', '.join(missing)}"))
+    if hasattr(config, "workerinput"):
+        items[:] = long_modules_first(items)
+
+
+def long_modules_first(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Modules that drive a browser, then the others, both in the order in which they come.
+
+    A worker takes a module at a time. The long ones, which mostly wait, at the end would keep one
+    worker busy while the others have nothing left to do.
+    """
+    long = {item.path for item in items if "browser" in item.keywords}
+    return sorted(items, key=lambda item: item.path not in long)
+
+
+@pytest.fixture(autouse=True)
+def _clean_state() -> Iterator[None]:
+    with clean_state():
+        yield
+
+
+@pytest.fixture(params=[True, False], ids=["amx", "no-amx"])
+def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the CPU has AMX: trainers compute in bfloat16 where it has, else in float32."""
+    say_amx(monkeypatch, request.param)
+    return request.param
 
 
 @pytest.fixture(scope="session")

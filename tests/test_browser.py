@@ -20,6 +20,7 @@ CHROMIUM = shutil.which("chromium")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 DESKTOP, PHONE = (1440, 900), (390, 844)
+PATIENCE_MS = 90_000  # a busy machine is slow, not wrong
 
 pytestmark = [
     pytest.mark.browser,
@@ -38,7 +39,9 @@ def app() -> Iterator[App]:
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        expect.set_options(timeout=PATIENCE_MS)
         yield chromium
+        expect.set_options(timeout=5_000)  # Playwright's own
         chromium.close()
 
 
@@ -58,7 +61,7 @@ def open_page(app: App, browser: Browser) -> Iterator:
         context = browser.new_context(viewport={"width": size[0], "height": size[1]},
                                       color_scheme=scheme)  # type: ignore[arg-type]
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("request", lambda request: foreign.append(request.url) if not request.url.
                 startswith((app.url, "data:", "blob:")) else None)
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)

@@ -13,10 +13,19 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from easel.ui.parts.live import GRACE_S
+from easel.ui.parts.live import ARRIVAL_S, GRACE_S
 from easel.ui.words import strings
 from tests.served import App
-from tests.test_browser import CHROMIUM, CONTRASTS, DESKTOP, PHONE, app, browser, open_page
+from tests.test_browser import (
+    CHROMIUM,
+    CONTRASTS,
+    DESKTOP,
+    PATIENCE_MS,
+    PHONE,
+    app,
+    browser,
+    open_page,
+)
 
 __all__ = ["app", "browser", "open_page"]
 pytestmark = [
@@ -25,25 +34,19 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def patience() -> Iterator[None]:
-    """Several panes at once on a busy machine take longer than one run alone."""
-    expect.set_options(timeout=30_000)
-    yield
-    expect.set_options(timeout=5_000)
-
-
 @pytest.fixture
 def window(browser: Browser, app: App) -> Iterator[BrowserContext]:
     """A visitor whose pages may be torn down as they stream, of which Gradio complains in the
-    console; ``open_page`` would not have that."""
+    console; ``open_page`` would not have that. However long a reload takes here, its run is kept
+    for it."""
+    app.playground.live.arrival_s = 120
     context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE_MS)
     yield context
     app.playground.live.grace_s = 0.1  # nothing goes on into the next test
     context.close()
     app.wait_until_idle(30)
-    app.playground.live.grace_s = GRACE_S
+    app.playground.live.grace_s, app.playground.live.arrival_s = GRACE_S, ARRIVAL_S
 
 
 def visit(window: BrowserContext, app: App) -> Page:
@@ -127,7 +130,7 @@ def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App)
     for pane in (0, 1):
         expect(panes.nth(pane).locator("img")).to_have_attribute(
             "src", re.compile("^data:image/jpeg"))
-    twin = visit(window, app)  # the same visitor's second tab
+    twin = visit(window, app)  # the same visitor's second tab, which may still be loading
     page.bring_to_front()  # a tab in the background draws nothing for as long as it pleases
     page.reload()
     expect(page.locator("#compare-prompt textarea")).to_have_value("a green bus")
@@ -284,7 +287,6 @@ def test_a_grid_over_seeds_and_prompts(open_page) -> None:
 @pytest.mark.parametrize("how", ["the button", "Escape"])
 def test_a_grid_is_stopped(app: App, open_page, how: str) -> None:
     page = open_page(DESKTOP)
-    page.set_default_timeout(60_000)
     open_tab(page, strings.TAB_COMPARE)
     page.locator("#sweep .label-wrap").click()
     page.locator("#sweep-across input").click()

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from easel.ui.words import strings
 from pipelines.core.metadata import read_png
 from tests.served import App
-from tests.test_browser import ARGUMENTS, CHROMIUM, DESKTOP, PHONE
+from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser
 from tests.test_history_recall import A1111_FILES
 
-PATIENCE_MS = 90_000  # a busy machine is slow, not wrong
+__all__ = ["browser"]
+
 SCRIPT = "a cat <img src=x onerror=alert(1)>"
 pytestmark = [
     pytest.mark.browser,
@@ -28,16 +29,6 @@ def app() -> Iterator[App]:
     served = App(shared_password="hush")
     yield served
     served.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        expect.set_options(timeout=PATIENCE_MS)
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-        expect.set_options(timeout=5000)
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import errno
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.exc import InvalidRequestError
 
+from app import main
 from easel.compare.votes import Vote, VoteBook, VoteError
 from easel.history.build import open_history
 from easel.history.database import MIGRATIONS, Database, told, upgrade
@@ -150,16 +149,18 @@ def test_a_newer_database_is_left_alone(url: str, tmp_path: Path) -> None:
 
 
 def test_the_server_does_not_start_on_a_newer_database_and_says_why(
-        tmp_path: Path, repository: Path) -> None:
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        ) -> None:
     open_history(Settings(data_dir=tmp_path)).close()
     with sqlite3.connect(tmp_path / "history" / "history.sqlite") as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")
-    done = subprocess.run([sys.executable, "app.py"], cwd=repository, capture_output=True,
-                          text=True, timeout=300, check=False,
-                          env={**os.environ, "EASEL_DATA_DIR": str(tmp_path)})
-    assert done.returncode == 1
-    [sentence] = done.stderr.strip().splitlines()
-    assert sentence.startswith("The history's database was written by a newer Easel")
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    # Python says on standard error what the process ends with, and its status is 1.
+    assert str(ended.value).startswith("The history's database was written by a newer Easel")
+    assert "\n" not in str(ended.value)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("url", KINDS, indirect=True)

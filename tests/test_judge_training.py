@@ -18,6 +18,7 @@ SHORT = ["minutes=1e-6", "batch_size=4", "threads=1", "compile=false", "native=0
          "model.widths=[8, 16, 16]", "model.depths=[1, 1, 1]", "model.neck=16"]
 
 
+@pytest.mark.usefixtures("amx")
 def test_a_run_ends_with_a_judge_that_loads(tmp_path: Path,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_judge, "Loop", partial(Loop, runs_dir=tmp_path / "runs"))

@@ -76,6 +76,8 @@ class Loader(SmallLoader):
 @pytest.fixture(scope="module")
 def cache(catalogue: Catalogue) -> Iterator[ModelCache]:
     built = ModelCache(Loader(catalogue), "cpu")
+    # A run that waits for models asks more often whether it is to stop: here none waits.
+    list(run(built))
     yield built
     built.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 import sqlite3
@@ -10,16 +11,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from easel.search.database import DATABASE
 from easel.ui.words import strings
 from tests.lab import write_pictures
 from tests.served import App
 from tests.small_models import small_cache
-from tests.test_browser import ARGUMENTS, CHROMIUM, CONTRASTS, DESKTOP, PHONE
+from tests.test_browser import CHROMIUM, CONTRASTS, DESKTOP, PATIENCE_MS, PHONE, browser
+
+__all__ = ["browser"]
 
 pytestmark = [
     pytest.mark.browser,
@@ -31,12 +35,23 @@ IN_LAB = CONTRASTS.replace("#desk *", "#lab *").replace(
 TAB_BUTTON = "#tabs > .tab-wrapper button[role=tab]"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("allowed")
+def write_folder(folder: Path) -> Path:
+    """Five pictures and a file that is none."""
     write_pictures(folder, 5)
     (folder / "bad.png").write_bytes(b"no picture")
     return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that may be searched, which one test indexes."""
+    return write_folder(tmp_path_factory.mktemp("allowed"))
+
+
+@pytest.fixture(scope="module")
+def other_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another one, for the others."""
+    return write_folder(tmp_path_factory.mktemp("other"))
 
 
 @pytest.fixture(scope="module")
@@ -47,24 +62,26 @@ def data() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def lab_page(root: Path, data: Path) -> Iterator[Page]:
-    """The lab at desktop size; fails on a foreign request or an error in the console."""
-    served = App(cache=small_cache(), search_folders=str(root), data_dir=data)
-    foreign, errors = [], []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = chromium.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
-        page.set_default_timeout(60_000)
-        expect.set_options(timeout=30_000)
-        page.on("request", lambda request: foreign.append(request.url) if not request.url.
-                startswith((served.url, "data:", "blob:")) else None)
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        page.goto(served.url)
-        page.locator(TAB_BUTTON, has_text=strings.TAB_LAB).click()
-        yield page
-        expect.set_options(timeout=5_000)
-        chromium.close()
+def app(root: Path, other_root: Path, data: Path) -> Iterator[App]:
+    served = App(cache=small_cache(), search_folders=os.pathsep.join(map(str, (root, other_root))),
+                 data_dir=data)
+    yield served
     served.close()
+
+
+@pytest.fixture
+def lab_page(app: App, browser: Browser) -> Iterator[Page]:
+    """The lab at desktop size; fails on a foreign request or an error in the console."""
+    foreign, errors = [], []
+    page = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("request", lambda request: foreign.append(request.url) if not request.url.
+            startswith((app.url, "data:", "blob:")) else None)
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.goto(app.url)
+    page.locator(TAB_BUTTON, has_text=strings.TAB_LAB).click()
+    yield page
+    page.close()
     assert foreign == [], "requests left the machine"
     assert errors == []
 
@@ -98,7 +115,6 @@ def test_one_picture_has_a_bar_chart_and_faults_are_said(lab_page: Page, root: P
     alert = lab_page.locator("#lab-classify-stage [role=alert]")
     expect(alert).to_have_text("There are no labels: type two or more, with commas between them.")
     lab_page.locator("#lab-labels textarea").fill("cat, <b>dog</b>")
-    lab_page.get_by_label("Clear").first.click()
     lab_page.locator("#lab-classify-pictures input[type=file]").set_input_files(
         [root / "picture-001.png", root / "bad.png"])
     expect(lab_page.locator("#lab-classify-pictures")).to_contain_text("bad")
@@ -143,28 +159,29 @@ def choose_folder(page: Page, name: str, typed: str) -> None:
     where.press("Tab")
 
 
-def test_places_that_may_not_be_searched_are_said_on_the_page(lab_page: Page, root: Path) -> None:
+def test_places_that_may_not_be_searched_are_said_on_the_page(lab_page: Page, other_root: Path,
+                                                              ) -> None:
     part(lab_page, strings.LAB_SEARCH)
     stage = lab_page.locator("#lab-search-stage")
     lab_page.locator("#lab-text textarea, #lab-text input").fill("a cat")
-    write_pictures(root / "gone", 1)
+    write_pictures(other_root / "gone", 1)
     for typed, sentence in (("/etc", "That folder is not among those that this Easel may search"),
                             ("../..", "That folder is not among those that this Easel may search"),
-                            (str(root / "gone"), "gone was not indexed with this CLIP yet")):
+                            (str(other_root / "gone"), "gone was not indexed with this CLIP yet")):
         choose_folder(lab_page, "search", typed)
         lab_page.locator("#lab-search").click()
         expect(stage.locator("[role=alert]")).to_contain_text(sentence)
         expect(lab_page.locator("#lab-search")).to_be_enabled()
-    shutil.rmtree(root / "gone")
+    shutil.rmtree(other_root / "gone")
     lab_page.locator("#lab-index").click()
     expect(stage.locator("[role=alert]")).to_have_text("The folder gone is not there.")
     expect(lab_page.locator("#lab-search")).to_be_enabled()
 
 
 def test_an_index_of_another_version_is_made_anew_after_asking(lab_page: Page, data: Path,
-                                                               root: Path) -> None:
+                                                               other_root: Path) -> None:
     part(lab_page, strings.LAB_SEARCH)
-    choose_folder(lab_page, "search", str(root))
+    choose_folder(lab_page, "search", str(other_root))
     stage, rebuild = lab_page.locator("#lab-search-stage"), lab_page.locator("#lab-search-rebuild")
     lab_page.locator("#lab-index").click()
     expect(stage).to_contain_text("The index is up to date")
@@ -220,11 +237,29 @@ def test_the_matrix_changes_its_reading_without_the_server(lab_page: Page) -> No
     assert "%" not in shown.locator("td").first.inner_text()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_lab_fits_a_phone_and_can_be_read(lab_page: Page, scheme: str) -> None:
-    lab_page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+def test_the_lab_fits_a_phone_and_can_be_read(lab_page: Page, other_root: Path) -> None:
+    part(lab_page, strings.LAB_CLASSIFY)
+    lab_page.locator("#lab-example").click()
+    expect(lab_page.locator(".lab-table tbody tr")).to_have_count(3)
+    part(lab_page, strings.LAB_SEARCH)
+    choose_folder(lab_page, "search", str(other_root))
+    lab_page.locator("#lab-index").click()
+    expect(lab_page.locator("#lab-search-stage")).to_contain_text("The index is up to date")
+    lab_page.locator("#lab-text textarea, #lab-text input").fill("a cat")
+    expect(lab_page.locator("#lab-search")).to_be_enabled()
+    lab_page.locator("#lab-search").click()
+    expect(lab_page.locator("#lab-search-stage .lab-tiles .tile")).to_have_count(5)
+    part(lab_page, strings.LAB_MATRIX)
+    lab_page.locator("#lab-matrix-example").click()
+    expect(lab_page.locator("table.matrix:visible")).to_have_count(1)
+    part(lab_page, strings.LAB_MAP)
+    choose_folder(lab_page, "map", str(other_root))
+    lab_page.locator("#lab-map").click()
+    expect(lab_page.locator(".map .dot img")).to_have_count(5)
     lab_page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
-    try:
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        lab_page.emulate_media(color_scheme=scheme)
         for name in (strings.LAB_CLASSIFY, strings.LAB_SEARCH, strings.LAB_MATRIX,
                      strings.LAB_MAP):
             part(lab_page, name)
@@ -237,5 +272,3 @@ def test_the_lab_fits_a_phone_and_can_be_read(lab_page: Page, scheme: str) -> No
             assert stage["y"] >= ask["y"] + ask["height"], "what was asked for comes below"
             assert stage["width"] > 300
             assert lab_page.evaluate(IN_LAB) == {}
-    finally:
-        lab_page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})

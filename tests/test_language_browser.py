@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.served import App
+from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-DESKTOP, PHONE = (1440, 900), (390, 844)
+__all__ = ["browser"]
 ENGLISH = ("Generate", "Compare", "Rerank", "Lab", "History", "Models")
 PORTUGUESE = ("Gerar", "Comparar", "Reordenar", "Lab", "Histórico", "Modelos")
 Opener = Callable[..., Page]
@@ -32,14 +29,6 @@ def app() -> Iterator[App]:
     served.close()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def open_page(app: App, browser: Browser) -> Iterator[Opener]:
     contexts = []
@@ -49,7 +38,7 @@ def open_page(app: App, browser: Browser) -> Iterator[Opener]:
                                       locale=locale)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.goto(app.url)
         page.wait_for_selector("#generate:not(:disabled)")
         return page

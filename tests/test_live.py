@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
@@ -104,6 +105,41 @@ def test_a_reload_may_ask_before_the_old_page_is_known_to_be_gone(runs: SessionR
     assert live.adopt("twin", "anna", "compare", "another window") is None
     threading.Timer(0.3, live.leave, ("old",)).start()
     assert live.adopt("new", "anna", "compare", "w") is not None
+    work.go_on.set()
+
+
+def test_a_run_is_kept_for_the_window_that_is_being_reloaded(runs: SessionRuns) -> None:
+    live = LiveRuns(runs, arrival_s=60)
+    live.adopt("old", "anna", "compare", "w")
+    work = Work(runs.start("old", "anna", "compare"))
+    run = live.start(work.run, work)
+    live.leave("old")
+    with ThreadPoolExecutor(1) as pool:
+        twin = pool.submit(live.adopt, "twin", "anna", "compare", "another window")
+        until(lambda: "twin" in live._windows)  # it has looked once, and waits
+        assert live.adopt("new", "anna", "compare", "w") is run
+        assert twin.result(30) is None
+    work.go_on.set()
+
+
+def test_another_window_finds_a_run_whose_own_does_not_come_back(runs: SessionRuns) -> None:
+    live = LiveRuns(runs, arrival_s=0.2)
+    live.adopt("old", "anna", "compare", "w")
+    work = Work(runs.start("old", "anna", "compare"))
+    run = live.start(work.run, work)
+    live.leave("old")
+    assert live.adopt("new", "anna", "compare", "another window") is run
+    work.go_on.set()
+
+
+def test_a_run_that_began_before_its_page_told_the_window_is_found_by_it(runs: SessionRuns,
+                                                                         ) -> None:
+    live = LiveRuns(runs)
+    work = Work(runs.start("old", "anna", "compare"))
+    run = live.start(work.run, work)
+    live.adopt("old", "anna", "generate", "w")
+    threading.Timer(0.3, live.leave, ("old",)).start()
+    assert live.adopt("new", "anna", "compare", "w") is run, "it waits for the page to be gone"
     work.go_on.set()
 
 

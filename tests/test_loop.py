@@ -50,12 +50,14 @@ def run(folder: Path, steps: int, **changes: Any) -> tuple[Loop[Small], list[flo
     return loop, losses
 
 
+@pytest.mark.usefixtures("amx")
 def test_it_learns(tmp_path: Path) -> None:
     loop, losses = run(tmp_path, 150)
     assert len(loop.optimizers) == 2
     assert sum(losses[-10:]) < 0.4 * sum(losses[:10])
 
 
+@pytest.mark.usefixtures("amx")
 def test_a_resumed_run_goes_on_as_if_it_had_never_ended(tmp_path: Path) -> None:
     whole, losses = run(tmp_path / "whole", 12)
     run(tmp_path / "parts", 5)
@@ -75,11 +77,9 @@ def test_a_run_that_is_told_to_end_keeps_its_steps(tmp_path: Path) -> None:
             if step == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    try:
-        with pytest.raises(SystemExit):
-            train()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(SystemExit):
+        train()
+    assert signal.getsignal(signal.SIGTERM) is before, "what comes after the steps can be ended"
     assert Loop(CONFIG, Small(), runs_dir=tmp_path).step == 3
 
 
@@ -104,14 +104,14 @@ def test_a_gpu_has_a_section_of_its_own(tmp_path: Path) -> None:
     assert found == {"lr": 2.0, "steps": 2, "model": {"dim": 9}}
 
 
-@pytest.mark.parametrize("capability", [True, False])
-def test_precision_follows_what_the_cpu_is_fast_at(
-        monkeypatch: pytest.MonkeyPatch, capability: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": capability})
-    assert default_precision(cpu=True) == ("bf16" if capability else "no")
+def test_precision_follows_what_the_cpu_is_fast_at(amx: bool, tmp_path: Path) -> None:
+    assert default_precision(cpu=True) == ("bf16" if amx else "no")
     with fast_autocast(torch.device("cpu")):
         product = torch.ones(4, 4) @ torch.ones(4, 4)
-    assert product.dtype == (torch.bfloat16 if capability else torch.float32)
+    assert product.dtype == (torch.bfloat16 if amx else torch.float32)
+    loop = Loop(CONFIG | {"mixed_precision": ""}, Small(), runs_dir=tmp_path)
+    with loop.accelerator.autocast():
+        assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == product.dtype
 
 
 @pytest.mark.parametrize("int8", [False, True])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from easel.ui.models.render import render_models
 from easel.ui.models.tab import perform
@@ -23,10 +23,12 @@ from pipelines.models.inventory import ModelRow, ModelShelf, shelf_of
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.noise import linear_cache
 from tests.served import App
-from tests.test_browser import ARGUMENTS, CHROMIUM
+from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser
 from tests.weight_folders import VQGAN_CONFIG, entry
 from training.export import export
 
+__all__ = ["browser"]
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 SCRIPT = "<img src=x onerror=alert(1)>"
 PUBLIC = "someone/vqgan"
 
@@ -146,23 +148,18 @@ def test_the_endpoint_says_the_same_figures(served: tuple[App, Hub]) -> None:
 
 
 @pytest.fixture
-def page(served: tuple[App, Hub]) -> Iterator[Page]:
+def page(served: tuple[App, Hub], browser: Browser) -> Iterator[Page]:
     """The tab in Chromium."""
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
-        page.goto(served[0].url)
-        page.get_by_role("tab", name="Models").click()
-        yield page
-        expect.set_options(timeout=5_000)
-        browser.close()
+    page = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(served[0].url)
+    page.get_by_role("tab", name="Models").click()
+    yield page
+    page.close()
 
 
 @pytest.mark.browser
+@needs_chromium
 def test_buttons_in_the_page(served: tuple[App, Hub], page: Page) -> None:
     _, hub = served
     row = page.locator('tr[data-row="embedded/one"]')
@@ -193,32 +190,28 @@ def test_buttons_in_the_page(served: tuple[App, Hub], page: Page) -> None:
 
 
 @pytest.mark.browser
-def test_who_may_not_has_no_buttons_until_the_password(tmp_path: Path) -> None:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
+@needs_chromium
+def test_who_may_not_has_no_buttons_until_the_password(tmp_path: Path, browser: Browser) -> None:
     shelf = shelf_in(tmp_path)
     app = App(cache=shelf.cache, models_by="nobody", models_password="wren")
+    page = browser.new_page(viewport={"width": PHONE[0], "height": PHONE[1]})
+    page.set_default_timeout(PATIENCE_MS)
     try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-            page = browser.new_page(viewport={"width": 390, "height": 844})
-            page.set_default_timeout(30_000)
-            page.goto(app.url)
-            page.get_by_role("tab", name="Models").click()
-            expect(page.locator("#models .hint")).to_be_visible(timeout=30_000)
-            assert page.locator("#models [data-act]").count() == 0
-            # What a script could send without a button is refused as well.
-            page.locator("#model-act textarea, #model-act input").evaluate(
-                "(field) => { field.value = 'load embedded/one 1';"
-                " field.dispatchEvent(new Event('input', {bubbles: true})); }")
-            expect(page.locator("#models [role=alert]")).to_contain_text("enter it above",
-                                                                         timeout=30_000)
-            assert app.cache.stats().used_bytes == 0
-            page.locator("#models-password-field input").fill("wren")
-            page.locator("#models-enter").click()
-            expect(page.locator("#models [data-act=load]").first).to_be_visible(timeout=30_000)
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390
-            browser.close()
+        page.goto(app.url)
+        page.get_by_role("tab", name="Models").click()
+        expect(page.locator("#models .hint")).to_be_visible()
+        assert page.locator("#models [data-act]").count() == 0
+        # What a script could send without a button is refused as well.
+        page.locator("#model-act textarea, #model-act input").evaluate(
+            "(field) => { field.value = 'load embedded/one 1';"
+            " field.dispatchEvent(new Event('input', {bubbles: true})); }")
+        expect(page.locator("#models [role=alert]")).to_contain_text("enter it above")
+        assert app.cache.stats().used_bytes == 0
+        page.locator("#models-password-field input").fill("wren")
+        page.locator("#models-enter").click()
+        expect(page.locator("#models [data-act=load]").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
     finally:
+        page.close()
         app.close()
         shelf.close()

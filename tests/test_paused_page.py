@@ -26,12 +26,11 @@ from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
-from tests.test_browser import DESKTOP, PHONE, browser  # noqa: F401  (a fixture)
+from tests.test_browser import DESKTOP, PATIENCE_MS, PHONE, browser  # noqa: F401  (a fixture)
 from tests.test_browser import pytestmark as browser_marks
 
 LONG = {"num_cutouts": 1, "iterations": 900, "precision": "float32", "preview_every": 1}
 
-WAIT_MS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +134,12 @@ def test_a_change_is_marked_on_the_curve() -> None:
 @pytest.fixture
 def open_page(app: App, browser: Browser) -> Iterator[Any]:  # noqa: F811
     contexts = []
-    expect.set_options(timeout=WAIT_MS)
 
     def open_at(size: tuple[int, int]) -> Page:
         context = browser.new_context(viewport={"width": size[0], "height": size[1]})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(WAIT_MS)
+        page.set_default_timeout(PATIENCE_MS)
         page.goto(app.url)
         page.wait_for_selector("#generate:not(:disabled)")
         return page
@@ -149,7 +147,6 @@ def open_page(app: App, browser: Browser) -> Iterator[Any]:  # noqa: F811
     yield open_at
     for context in contexts:
         context.close()
-    expect.set_options(timeout=None)  # Playwright's own
 
 
 def fill(page: Page, label: str, value: str) -> None:

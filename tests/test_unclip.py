@@ -29,6 +29,8 @@ from tests.small_models import SmallLoader, small_cache
 @pytest.fixture(scope="module")
 def cache() -> Iterator[ModelCache]:
     built = small_cache()
+    # A run that waits for models asks more often whether it is to stop: here none waits.
+    events_of(built)
     yield built
     built.close()
 

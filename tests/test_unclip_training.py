@@ -186,6 +186,7 @@ def test_nothing_told_stays_nothing() -> None:
     assert not visible[1, 3:].any()
 
 
+@pytest.mark.usefixtures("amx")
 def test_a_run_goes_on_from_the_decoder_that_ships(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Path) -> None:
     monkeypatch.setattr(train_decoder, "Loop", partial(Loop, runs_dir=tmp_path))

@@ -67,14 +67,12 @@ def app(loader: HeldLoader) -> Iterator[App]:
 
 
 @pytest.fixture(autouse=True)
-def patience(loader: HeldLoader) -> Iterator[None]:
-    """Nine frames on a busy machine take longer than what the page answers at once."""
-    expect.set_options(timeout=30_000)
+def held(loader: HeldLoader) -> Iterator[None]:
+    """Each test lets the models go on as far as it says."""
     while loader.steps.acquire(blocking=False):
         pass  # what an earlier test released and nobody took would let this one go further
     yield
     loader.let_go()
-    expect.set_options(timeout=5_000)
 
 
 def test_a_walk_is_seen_as_strip_and_video(open_page: Open, loader: HeldLoader,

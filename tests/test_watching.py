@@ -83,14 +83,11 @@ def test_figures_can_be_kept_and_a_closing_server_says_so(backend: LocalBackend)
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """The process's log as JSON, with the handlers of the tests put back afterwards."""
-    root, stream = logging.getLogger(), io.StringIO()
-    handlers, level = root.handlers[:], root.level
+def log() -> io.StringIO:
+    """The process's log as JSON."""
+    stream = io.StringIO()
     configure_logging("INFO", "json", stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    return stream
 
 
 def test_every_line_of_a_job_names_it(backend: LocalBackend, log: io.StringIO) -> None:

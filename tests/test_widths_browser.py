@@ -52,12 +52,11 @@ def test_no_tab_hangs_over_the_edge(open_page, size: tuple[int, int], scheme: st
 
 def test_a_comparison_fits_where_it_is_shown(app: App, open_page) -> None:
     page = open_page(TABLET)
-    page.set_default_timeout(60_000)
     page.get_by_role("tab", name=strings.TAB_COMPARE, exact=True).click()
     for _ in range(2):
         page.get_by_text(strings.ADD_PANE).click()
     page.locator("#compare-run").click()
-    expect(page.locator("#vote-0")).to_be_visible(timeout=60_000)
+    expect(page.locator("#vote-0")).to_be_visible()
     for width, height in (TABLET, PHONE):
         page.set_viewport_size({"width": width, "height": height})
         assert page.evaluate(OVERHANGS) == []
@@ -75,7 +74,7 @@ def test_the_heat_map_is_dark_in_the_dark(open_page, tmp_path: Path) -> None:
     page.locator("#rerank-prompts textarea").fill("red\nblue")
     expect(page.locator("#rerank-files")).to_contain_text("blue")
     page.locator("#rerank-run").click()
-    expect(page.locator("table.heat tbody td")).to_have_count(4, timeout=60_000)
+    expect(page.locator("table.heat tbody td")).to_have_count(4)
     cells = page.locator("table.heat tbody td").evaluate_all(BRIGHTNESS)
     assert max(cells) < 200
     assert len(set(cells)) > 1

@@ -16,6 +16,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -123,8 +124,10 @@ class Loop(Generic[ModelT]):
         SIGTERM ends the process after the step, with a checkpoint to go on from.
         """
         stopped = threading.Event()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+        with _on_terminate(stopped.set):
+            yield from self._steps(stopped)
+
+    def _steps(self, stopped: threading.Event) -> Iterator[int]:
         while self.progress < 1:
             started = time.monotonic()
             for optimizer in self.optimizers:
@@ -221,6 +224,22 @@ class Loop(Generic[ModelT]):
                              [sources[name].to(averages[name]) for name in moved], 1 - decay)
         for name in averages.keys() - set(moved):
             averages[name].copy_(sources[name])
+
+
+@contextmanager
+def _on_terminate(act: Callable[[], None]) -> Iterator[None]:
+    """Act on SIGTERM inside ``with``; afterwards the signal does what it did before.
+
+    Only the main thread may ask for that: in others nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _optimizers(model: nn.Module, config: dict[str, Any], device: torch.device,

@@ -19,7 +19,9 @@ import gradio as gr
 from easel.ui.parts.runs import Run, SessionRuns
 
 GRACE_S = 30.0
-ARRIVAL_S = 10.0  # a reloaded page may ask before its predecessor is known to be gone
+# How long a reload takes where everything is slow. Until then a run is kept for its own window,
+# whose new page may also ask before the old one is known to be gone.
+ARRIVAL_S = 10.0
 POLL_S = 0.1
 MAX_FINISHED = 200
 Updates = dict[Any, Any]  # of what the page shows, by component
@@ -45,8 +47,8 @@ class LiveRun:
         self.run, self.subject = run, subject
         self.session: str = run.session  # empty while no page shows it
         self.window = ""
+        self.left_s = 0.0  # by time.monotonic, when its page went
         self.finished = False
-        self.started_s = time.monotonic()
         self.timer: threading.Timer | None = None
         self._shown: Updates = {}
         self._version = 0
@@ -119,10 +121,12 @@ class LiveRuns:
     Args:
         runs: where Stop finds them.
         grace_s: how long a run goes on, or is remembered, without a page that shows it.
+        arrival_s: how long it is kept for the window that showed it, which may be reloading.
     """
 
-    def __init__(self, runs: SessionRuns, grace_s: float = GRACE_S) -> None:
-        self.runs, self.grace_s = runs, grace_s
+    def __init__(self, runs: SessionRuns, grace_s: float = GRACE_S,
+                 arrival_s: float = ARRIVAL_S) -> None:
+        self.runs, self.grace_s, self.arrival_s = runs, grace_s, arrival_s
         self._lock = threading.Lock()
         self._live: list[LiveRun] = []
         self._windows: dict[str, str] = {}  # of sessions whose page is open
@@ -172,6 +176,7 @@ class LiveRuns:
             for live in [live for live in self._live if live.session == session]:
                 self.runs.end(live.run)  # out of reach of what stops a closed page's other runs
                 live.belong_to("")
+                live.left_s = time.monotonic()
                 live.timer = threading.Timer(self.grace_s, self._give_up, (live,))
                 live.timer.daemon = True
                 live.timer.start()
@@ -191,23 +196,34 @@ class LiveRuns:
             visitor: whose run it must be; nobody's where empty.
             place: the tab of the page.
             window: what the browser's window remembers of itself over a reload. A page of the same
-                window that shows such a run is about to be gone, which is waited for.
+                window that shows such a run is about to be gone, which is waited for. So is a
+                reload of another window whose page went just now: its run is its own.
         """
-        end_s, window = time.monotonic() + ARRIVAL_S, str(window or "")[:64]
+        end_s, window = time.monotonic() + self.arrival_s, str(window or "")[:64]
         while visitor:
             with self._lock:
-                self._windows[session] = window
+                now_s = time.monotonic()
+                self._note_window(session, window)
                 mine = [live for live in self._live if live.session != session and live.run.place
                         == place and live.run.visitor == visitor]
                 for live in sorted(mine[::-1], key=lambda live: live.window != window):
-                    if not live.session:
+                    own = live.window in ("", window)
+                    if not live.session and (own or now_s >= live.left_s + self.arrival_s):
                         self._attach(live, session, window)
                         return live
-                expected = window and any(live.window == window for live in mine)
-            if not expected or time.monotonic() > end_s:
+                # What no page shows is kept for its window until then.
+                expected = any(not live.session or window == live.window != "" for live in mine)
+            if not expected or now_s > end_s:
                 return None
             time.sleep(POLL_S)
         return None
+
+    def _note_window(self, session: str, window: str) -> None:
+        """Which window a page is in; its runs may have begun before it told."""
+        self._windows[session] = window
+        for live in self._live:
+            if live.session == session:
+                live.window = window
 
     def _attach(self, live: LiveRun, session: str, window: str) -> None:
         if live.timer is not None:

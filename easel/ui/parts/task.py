@@ -7,6 +7,7 @@ drives it (see ``easel.ui.parts.live``), whether its page is there or not.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import queue
 import threading
@@ -230,20 +231,20 @@ class Tasks:
 
         def come_back(window: str, last_tab: str, request: gr.Request) -> Iterator[Updates]:
             session, visitor = request.session_hash or "", visitor_of(request)
-            adopted = [(task, live) for task in self._tasks if (live := self.live.adopt(
-                session, visitor, task.place, window)) is not None]
             yield {changed[0]: gr.skip()}
-            # What was started last is told last, and so its tab is the one that opens.
-            adopted.sort(key=lambda pair: pair[1].started_s)
-            yield from merged([self._follow(task, live, session, last_tab)
-                               for task, live in adopted])
+            # Side by side: one that is waited for holds up none that is there.
+            yield from merged([self._follow(task, session, visitor, window, last_tab)
+                               for task in self._tasks])
 
         page.load(come_back, [gr.Textbox(visible="hidden") for _ in range(2)],
                   list(dict.fromkeys(changed)),
                   js=WINDOW_JS, **STREAM)
 
-    def _follow(self, task: Task, live: LiveRun, session: str, last_tab: str,
+    def _follow(self, task: Task, session: str, visitor: str, window: str, last_tab: str,
                 ) -> Iterator[Updates]:
+        live = self.live.adopt(session, visitor, task.place, window)
+        if live is None:
+            return
         restored = task.restore(live, last_tab)
         for updates in live.follow(session):
             yield updates | restored
@@ -265,7 +266,8 @@ def merged(streams: Sequence[Iterator[Updates]]) -> Iterator[Updates]:
             told.put(None)
 
     for stream in streams:
-        threading.Thread(target=pump, args=(stream,), daemon=True).start()
+        context = contextvars.copy_context()  # the language of who asks, for one
+        threading.Thread(target=context.run, args=(pump, stream), daemon=True).start()
     left = len(streams)
     while left:
         updates = told.get()

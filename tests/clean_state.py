@@ -1,0 +1,89 @@
+"""What a test may change in its process, and what is put back after it.
+
+Tests run in any order, many in one process: what one of them leaves behind must not decide how the
+next one ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import structlog
+import torch
+
+from easel.serving.logs import QUIET
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def clean_state() -> Iterator[None]:
+    """Put everything of this module back when the ``with`` block ends."""
+    with ExitStack() as stack:
+        for kept in (kept_torch, kept_process, kept_logging, fresh_accelerate):
+            stack.enter_context(kept())
+        yield
+
+
+@contextmanager
+def kept_torch() -> Iterator[None]:
+    """torch's threads, default dtype and device, grad mode, and how exactly it computes."""
+    threads, dtype, device = (torch.get_num_threads(), torch.get_default_dtype(),
+                              torch.get_default_device())
+    grad, matmul = torch.is_grad_enabled(), torch.get_float32_matmul_precision()
+    deterministic = torch.get_deterministic_debug_mode()
+    yield
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+    if torch.get_default_device() != device:
+        torch.set_default_device(device)
+    torch.set_grad_enabled(grad)
+    torch.set_float32_matmul_precision(matmul)
+    torch.set_deterministic_debug_mode(deterministic)
+
+
+@contextmanager
+def kept_process() -> Iterator[None]:
+    """The environment, the working folder, and what the signals that end a process do."""
+    environment, folder = dict(os.environ), os.getcwd()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    if dict(os.environ) != environment:
+        os.environ.clear()
+        os.environ.update(environment)
+    os.chdir(folder)
+    for number, handler in handlers.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
+@contextmanager
+def kept_logging() -> Iterator[None]:
+    """Where the log goes, what it tells, and what structlog has bound to its lines."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    levels = {name: logging.getLogger(name).level for name in (None, *QUIET)}
+    yield
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    structlog.contextvars.clear_contextvars()
+
+
+@contextmanager
+def fresh_accelerate() -> Iterator[None]:
+    """No ``Accelerator`` of one test decides about the precision of the next one's.
+
+    They share one state a process, which refuses another precision than its first. accelerate's
+    own tests forget it in the same way; where nobody imported it there is nothing to forget.
+    """
+    yield
+    if (state := sys.modules.get("accelerate.state")) is not None:
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+        state.GradientState._reset_state()
