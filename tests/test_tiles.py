@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from easel.ui.parts.facts import facts_of
-from easel.ui.parts.panel import Panel
-from easel.ui.parts.tiles import alert, bar, facts_list, image, origin_mark, progress_bar, tile
+from easel.ui.parts.panel import Card, Panel
+from easel.ui.parts.tiles import (
+    alert,
+    bar,
+    drawn_image,
+    facts_list,
+    image,
+    origin_mark,
+    picture_frame,
+    progress_bar,
+    tile,
+)
 from pipelines.core.events import Progress
 from tests.sketch import SketchPipeline
 
@@ -28,6 +39,14 @@ def test_a_tile_frames_what_has_no_frame_of_its_own() -> None:
     assert html.startswith('<figure class="tile done"><div class="frame"><img></div>')
     assert html.endswith("<figcaption>a</figcaption></figure>")
     assert tile("<button></button>").count("frame") == 0
+
+
+def test_a_picture_says_its_size() -> None:
+    """So that nothing is shown larger than twice its pixels, however often it is drawn again."""
+    assert '--width:6px;--height:4px' in drawn_image(np.zeros((4, 6, 3), np.uint8), "a cat")
+    card = Card(Path("a.png"), "a cat", "Sketch", 1, None, None, (), size_px=(64, 32))
+    assert '--width:64px;--height:32px' in picture_frame(card, 1)
+    assert "--width" not in image("a.png", "a cat")
 
 
 def test_a_bar_says_its_figures_only_where_there_are_some() -> None:

@@ -88,6 +88,7 @@
   }
 
   // Nothing is shown larger than twice its pixels: it would look softer than the type beside it.
+  // What is drawn again and again says its own size, since this would be lost with every drawing.
   document.addEventListener("load", (event) => {
     const picture = event.target;
     if (!(picture instanceof HTMLImageElement) || !picture.naturalWidth) return;

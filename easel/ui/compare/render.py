@@ -12,14 +12,14 @@ from easel.ui.compare.parts import CompareParts
 from easel.ui.compare.share import save_comparison
 from easel.ui.compare.state import Comparison, Pane, clip_favourite
 from easel.ui.parts.live import Updates
-from easel.ui.parts.panel import Card, data_uri, seconds
+from easel.ui.parts.panel import Card, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.tiles import (
     alert,
     bar,
     blank_tile,
     clip_mark,
-    image,
+    drawn_image,
     loss_curves,
     origin_mark,
     picture_frame,
@@ -86,7 +86,7 @@ def _tiles(pane: Pane, hidden: bool) -> list[str]:
             return [_plain(card) for card in panel.cards]
         return [_card(card, rank) for rank, card in enumerate(panel.cards, 1)]
     drawn = panel.preview.images if panel.preview and not hidden else ()
-    tiles = [preview_tile(panel, data_uri(image)) for image in drawn]
+    tiles = [preview_tile(panel, pixels) for pixels in drawn]
     if panel.phase in ("waiting", "running"):
         tiles += [blank_tile() for _ in range(panel.num_images - len(tiles))]
     return tiles
@@ -94,8 +94,7 @@ def _tiles(pane: Pane, hidden: bool) -> list[str]:
 
 def _plain(card: Card) -> str:
     """A picture whose file name and facts would give its generator away."""
-    url = data_uri(load_image(card.path.read_bytes()))
-    return tile(image(url, card.prompt), kind="done")
+    return tile(drawn_image(load_image(card.path.read_bytes()), card.prompt), kind="done")
 
 
 def _card(card: Card, rank: int) -> str:

@@ -27,10 +27,10 @@ from easel.compare.sweeps import (
 )
 from easel.compare.wildcards import wildcard_words
 from easel.serving.jobs import RunEvent
-from easel.ui.parts.panel import Card, data_uri, seconds
+from easel.ui.parts.panel import Card, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Throttle
-from easel.ui.parts.tiles import alert, clip_mark, image, picture_frame, tile
+from easel.ui.parts.tiles import alert, clip_mark, drawn_image, picture_frame, tile
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.language import say
@@ -149,7 +149,7 @@ def _cell(view: SweepView, index: int) -> str:
     if preview is None or index in view.notes:
         return tile("")
     prompt = view.sweep.requests[index].prompt
-    return tile(image(data_uri(preview), strings.IN_THE_MAKING.format(prompt)))
+    return tile(drawn_image(preview, strings.IN_THE_MAKING.format(prompt)))
 
 
 def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: Any, across: Any,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from easel.serving.paused_runs import PausedRun
-from easel.ui.parts.panel import Card, Panel, RunView, data_uri, jpeg_uri
+from easel.ui.parts.panel import Card, Panel, RunView, jpeg_uri
 from easel.ui.parts.tiles import (
     alert,
     bar_at_rest,
@@ -60,7 +60,7 @@ def render_panel(panel: Panel, crowded: bool) -> str:
         tiles = [_card(card, rank) for rank, card in enumerate(panel.cards, 1)]
     else:
         drawn = panel.preview.images if panel.preview else ()
-        tiles = [preview_tile(panel, data_uri(image)) for image in drawn]
+        tiles = [preview_tile(panel, pixels) for pixels in drawn]
         if panel.phase in ("waiting", "running"):
             tiles += [blank_tile() for _ in range(panel.num_images - len(tiles))]
     body = tiles_of(tiles, panel.num_images, crowded) if tiles else ""

@@ -9,6 +9,7 @@ import gradio as gr
 
 from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import Card
+from easel.ui.parts.pictures import size_of
 from pipelines.core.errors import EaselError
 from pipelines.core.metadata import read_png
 from pipelines.registry import Registry
@@ -48,4 +49,4 @@ def _card(owner: gr.HTML, registry: Registry, path: Path, facts: dict) -> Card:
         raise ValueError("the file has no place in the cache")
     owner.keep_in_cache.add(cached)
     return Card(Path(cached), str(facts["prompt"]), title, int(facts["seed"]), score, None,
-                tuple(facts_of(facts, pipeline)))
+                tuple(facts_of(facts, pipeline)), size_px=size_of(path))

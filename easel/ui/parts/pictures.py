@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 
 import gradio as gr
+from PIL import Image
 
 from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import Card
@@ -86,5 +87,15 @@ class PictureStore:
                 probability=candidate.scores.get("probability"),
                 facts=tuple(facts_of(metadata, pipeline)),
                 guide_score=candidate.metadata.get("guide_score"),
-                picture_id=str(candidate.metadata.get("picture_id", ""))))
+                picture_id=str(candidate.metadata.get("picture_id", "")),
+                size_px=(metadata["width_px"], metadata["height_px"])))
         return cards
+
+
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture's file in pixels; None where it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None

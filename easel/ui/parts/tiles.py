@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from easel.ui.parts.panel import Card, Panel, mark_text
+import numpy as np
+
+from easel.ui.parts.panel import Card, Panel, data_uri, mark_text
 from easel.ui.words import strings
 from easel.ui.words.language import figure, say, say_all
 from pipelines.core.events import Mark
@@ -69,9 +71,22 @@ def tile(picture: str, caption: str = "", kind: str = "") -> str:
             f"<figcaption>{caption}</figcaption></figure>")
 
 
-def image(url: str, alt: str) -> str:
-    """An image that fills its frame."""
-    return f'<img src="{escape(url)}" alt="{escape(alt)}">'
+def image(url: str, alt: str, size_px: tuple[int, int] | None = None) -> str:
+    """An image that fills its frame, but is not shown larger than twice its pixels.
+
+    Args:
+        url: where it is.
+        alt: what it shows.
+        size_px: width and height; where nobody knows them, page.js says them once it has loaded.
+    """
+    size = "" if size_px is None else f' style="--width:{size_px[0]}px;--height:{size_px[1]}px"'
+    return f'<img src="{escape(url)}" alt="{escape(alt)}"{size}>'
+
+
+def drawn_image(pixels: np.ndarray, alt: str) -> str:
+    """An image of pixels, (H, W, 3) uint8 RGB."""
+    height_px, width_px = pixels.shape[:2]
+    return image(data_uri(pixels), alt, (width_px, height_px))
 
 
 def rank_mark(rank: int) -> str:
@@ -108,9 +123,9 @@ def blank_tile() -> str:
     return tile("", kind="blank")
 
 
-def preview_tile(panel: Panel, url: str) -> str:
-    """A picture in the making."""
-    return tile(image(url, strings.IN_THE_MAKING.format(panel.prompt)), kind="preview")
+def preview_tile(panel: Panel, pixels: np.ndarray) -> str:
+    """A picture in the making, (H, W, 3) uint8 RGB."""
+    return tile(drawn_image(pixels, strings.IN_THE_MAKING.format(panel.prompt)), kind="preview")
 
 
 def picture_frame(card: Card, rank: int) -> str:
@@ -121,7 +136,7 @@ def picture_frame(card: Card, rank: int) -> str:
     }, ensure_ascii=False))
     return (f'<button type="button" class="frame" data-details="{details}" '
             f'aria-label="{escape(strings.OPEN_LARGE.format(rank, card.prompt))}">'
-            f"{image(card.url, card.prompt)}</button>")
+            f"{image(card.url, card.prompt, card.size_px)}</button>")
 
 
 def loss_curves(panel: Panel) -> str:
