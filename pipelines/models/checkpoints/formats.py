@@ -28,9 +28,9 @@ LOADERS: dict[str, tuple[str, str]] = {
     "open_clip": ("pipelines.models.checkpoints.open_clip", "load"),
     "min-dalle": ("pipelines.models.checkpoints.min_dalle", "load"),
     "min-dalle-vqgan": ("pipelines.models.checkpoints.min_dalle", "load_vqgan"),
-    "janus": ("pipelines.models.janus", "load"),
+    "janus": ("pipelines.models.checkpoints.janus", "load"),
     "taming-vqgan": ("pipelines.models.checkpoints.vqgan", "load_taming"),
-    "kandinsky": ("pipelines.models.kandinsky", "load"),
+    "kandinsky": ("pipelines.models.checkpoints.kandinsky", "load"),
     "diffusers-unclip": ("pipelines.models.checkpoints.unclip", "load"),
     "diffusers-vqmodel": ("pipelines.models.checkpoints.vqgan", "load_diffusers"),
 }
@@ -75,6 +75,22 @@ class WithoutRandomNumbers(TorchFunctionMode):
         if getattr(func, "__name__", "") in self.FILLS:
             return args[0] if args else kwargs["tensor"]
         return self.MAKES.get(func, func)(*args, **kwargs)
+
+
+class WithoutMemory(TorchFunctionMode):
+    """Builds parameters on the meta device, on this thread only; ``fill`` gives them the file's.
+
+    What is made empty or random is a parameter. What constructors compute, such as masks and
+    positions, stays on the CPU, where ``torch.device("meta")`` would lose it.
+    """
+
+    MAKES = frozenset({torch.empty, torch.randn, torch.rand})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self.MAKES:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
 
 
 def fill(module: nn.Module, state_dict: Mapping[str, Tensor], model_id: str) -> nn.Module:
