@@ -1,7 +1,8 @@
 """What every test shares: a clean state, one compute thread, no telemetry, where the repository is.
 
-Tests run in a random order, by a seed that pytest prints; ``-p randomly --randomly-seed=SEED`` runs
-them in that order again, with the same random numbers.
+Tests run in a random order, by a seed that pytest prints; ``make test ARGS=--randomly-seed=SEED``
+runs them in that order again, with the same random numbers. ``ARGS=--amx=yes`` lets trainers choose
+bfloat16 on a CPU that only emulates it, as they do where it is fast.
 """
 
 from __future__ import annotations
