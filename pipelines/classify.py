@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.texts import check_text
 
 DEFAULT_TEMPLATE = "a picture of a {}"
 MAX_LABELS = 1000
@@ -64,6 +65,8 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """Labels without blanks and repetitions; see ``parse_labels``."""
     found = tuple(dict.fromkeys(" ".join(label.split()) for label in labels))
     found = tuple(label for label in found if label)
+    for label in found:
+        check_text(label, "The label", "labels")
     if not found:
         raise InvalidRequest("There are no labels: type two or more, with commas between them.",
                              "labels")
@@ -113,6 +116,7 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(" ".join(line.split()) for line in templates))
     found = tuple(template for template in found if template) or (DEFAULT_TEMPLATE,)
     for template in found:
+        check_text(template, "The template", "templates")
         if template.count("{}") != 1:
             raise InvalidRequest(f"The template {template[:60]!r} must hold {{}} once, where the "
                                  "label goes.", "templates")

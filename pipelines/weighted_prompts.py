@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.texts import check_text
 
 MAX_PROMPTS = 16
 MAX_WEIGHT = 100.0
@@ -43,6 +44,7 @@ def parse_prompts(prompt: str) -> tuple[WeightedPrompt, ...]:
     Raises:
         InvalidRequest: in one sentence, what is malformed.
     """
+    check_text(prompt, "The prompt", "prompt")
     parts = prompt.split("|")
     if len(parts) > MAX_PROMPTS:
         raise InvalidRequest(f"The prompt has {len(parts)} parts between bars (|); {MAX_PROMPTS} "

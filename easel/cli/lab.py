@@ -28,6 +28,7 @@ from pipelines.classify import (
 from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
+from pipelines.core.texts import shown_name
 from pipelines.rerank import RANKER
 
 if TYPE_CHECKING:  # the database and its migrations are for those who search
@@ -81,7 +82,7 @@ def classify_command(
         clip = backend.embed(model, texts=class_texts(wanted, templates))
         names, parts = [], []
         batch: list[np.ndarray] = []
-        files = [PictureFile(str(path), path, 0, 0) for path in paths]
+        files = [PictureFile(shown_name(str(path)), path, 0, 0) for path in paths]
         for decoded in decode_all(files, clip.image_size):
             if decoded.square is None:
                 typer.echo(f"{decoded.file.key}: {decoded.reason}", err=True)
