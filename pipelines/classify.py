@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.core.articles import is_english, with_article
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.texts import check_text
 
@@ -23,9 +24,6 @@ MAX_LABEL_CHARS = 200
 MAX_TEMPLATES = 16
 MAX_LABELS_FILE_BYTES = 2**20
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-# "an hour", "a unicorn": the article goes by the sound, which these spellings hide.
-_A_ALTHOUGH_VOWEL = ("eu", "one", "once", "uni", "use", "usu", "uten", "ukulele", "ufo")
-_AN_ALTHOUGH_CONSONANT = ("hour", "honest", "heir", "honour", "honor")
 
 
 @dataclass(frozen=True)
@@ -130,12 +128,11 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
 
 
 def fill_template(template: str, label: str) -> str:
-    """The label in its place, with "a" made "an" before it where English wants that."""
-    word = label.lower()
-    vowel = word[:1] in "aeiou" and not word.startswith(_A_ALTHOUGH_VOWEL)
-    if vowel or word.startswith(_AN_ALTHOUGH_CONSONANT):
-        template = re.sub(r"\b([Aa]) \{\}", r"\1n {}", template)
-    return template.replace("{}", label)
+    """The label in its place, and before it the article that English wants there."""
+    before, _, after = template.partition("{}")
+    if is_english(f"{before} {label} {after}"):
+        before = with_article(before, label)
+    return before + label + after
 
 
 def class_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
