@@ -16,7 +16,7 @@ from typing import Any
 
 from pipelines.core.articles import is_english, with_article
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.options import OptionField, option_fields
+from pipelines.core.options import OptionField, option_fields, written_number
 from pipelines.core.request import MAX_IMAGES, CheckedRequest, candidate_seed
 from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
@@ -176,7 +176,7 @@ def parse_axis(name: str, text: str, pipeline: Pipeline, prompt: str) -> Axis:
 def _written(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return written_number(value) if isinstance(value, float) else str(value)
 
 
 def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
