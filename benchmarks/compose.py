@@ -33,9 +33,10 @@ from benchmarks.tasks import TASKS, WORLD_TASK, TaskPrompt, task_prompts, tuning
 from benchmarks.variations import diversity, variations
 from easel.serving.backend import LocalBackend
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip import ClipModel
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER, rank_candidates
+from pipelines.rerank import rank_candidates
 from pipelines.weighted_prompts import ranking_texts
 from pipelines.world.concepts import concepts_by_id
 from training.data import World

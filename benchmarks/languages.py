@@ -17,8 +17,8 @@ from benchmarks.portuguese import in_portuguese
 from benchmarks.scoring import BOOTSTRAP_ROUNDS, Pool
 from benchmarks.tasks import TASKS, task_prompts
 from easel.serving.backend import LocalBackend
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER
 from pipelines.world.concepts import concepts_by_id
 
 FIGURES = ("tasks", "overall", "pictures")

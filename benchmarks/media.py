@@ -18,10 +18,10 @@ from benchmarks.pictures import PictureStore
 from benchmarks.tasks import TaskPrompt, Wanted, noun
 from benchmarks.zero_shot import concept_scenes, render_uint8
 from easel.serving.backend import LocalBackend
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER
 from pipelines.world.concepts import Concept
 from pipelines.world.grammar import raw_grammar
 from pipelines.world.scenes import MEDIA

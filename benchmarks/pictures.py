@@ -23,7 +23,7 @@ from benchmarks.tasks import TaskPrompt
 from easel.serving.backend import LocalBackend
 from pipelines.core.events import Result
 from pipelines.core.request import SEED_COUNT
-from pipelines.rerank import RANKER
+from pipelines.models.checkpoints.ids import RANKER
 
 RUNS_DIR = Path(__file__).resolve().parents[1] / "runs" / "compose"
 

@@ -25,7 +25,7 @@ from easel.search.searcher import Searcher
 from easel.search.snapshot import Item, Snapshot
 from easel.search.update import BATCH_SIZE, update_index
 from easel.serving.backend import LocalBackend
-from pipelines.rerank import RANKER
+from pipelines.models.checkpoints.ids import RANKER
 
 DIM = 256  # of the embedded ranker
 QUERIES = 50

@@ -22,10 +22,10 @@ from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import RunContext
-from pipelines.rerank import RANKER
 from pipelines.sampling import RowNoise, choose, guide
 
 ADVANCED: JsonDict = {"advanced": True}

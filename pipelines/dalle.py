@@ -21,12 +21,12 @@ from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.dalle import ImageTransformer, KVCache
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
 from pipelines.pipeline import Lesson, RunContext
-from pipelines.rerank import RANKER
 from pipelines.sampling import RowNoise, choose, guide
 
 TRANSFORMER = "embedded/dalle"

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from pipelines.autoregressive import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
 from pipelines.model_options import model_field
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.pipeline import Lesson
-from pipelines.rerank import RANKER
 
 JANUS = "deepseek/janus-pro-1b"
 

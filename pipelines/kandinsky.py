@@ -28,11 +28,11 @@ from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field
 from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import Lesson, RunContext
-from pipelines.rerank import RANKER
 from pipelines.sampling import guide
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import

@@ -16,6 +16,7 @@ from torch import Tensor
 from pipelines.autoregressive import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.min_dalle import (
     NUM_CODES,
     CodeCache,
@@ -25,7 +26,6 @@ from pipelines.models.min_dalle import (
 )
 from pipelines.models.precision import PrecisionOrInt8, dtype_for
 from pipelines.pipeline import Lesson, RunContext
-from pipelines.rerank import RANKER
 
 TRANSFORMER, DETOKENIZER = "kuprel/dalle-mini", "kuprel/dalle-detoker"
 

@@ -17,7 +17,6 @@ from pipelines.core.events import Candidate
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import image_features, text_features
 
-RANKER = "embedded/clip-ranker"
 WeightedText = tuple[str, float]
 
 

@@ -1,6 +1,8 @@
-"""``python -m pipelines.weights``, the old name of ``python -m easel.cli.weights``."""
+"""``python -m pipelines.weights``: the models' files, on the command line."""
 
 if __name__ == "__main__":
-    from easel.cli.weights import main
+    import sys
 
-    main()
+    from easel.cli.start import run_weights
+
+    sys.exit(run_weights())

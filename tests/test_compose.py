@@ -46,7 +46,7 @@ from benchmarks.tasks import (
 )
 from easel.serving.backend import Backend
 from pipelines.core.events import Candidate, Event, Progress, Result
-from pipelines.rerank import RANKER
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.world.concepts import concepts_by_id
 from pipelines.world.scenes import Scene, is_held_out_pair, is_held_out_triple, uses_held_out
 

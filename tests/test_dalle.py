@@ -13,10 +13,11 @@ from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.dalle import DalleOptions, DallePipeline, begin, draw_codes, write_block
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.dalle import ImageTransformer
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER, similarities, weighted_scores
+from pipelines.rerank import similarities, weighted_scores
 from tests.small_models import TRANSFORMER, small_cache
 
 STEPS = (TRANSFORMER.grid // TRANSFORMER.patch) ** 2

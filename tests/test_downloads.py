@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from easel.cli.weights import main
+from easel.cli.start import run_weights
 from pipelines.core.errors import WeightsError
 from pipelines.models import vqgan
 from pipelines.models.cache.cache import ModelCache
@@ -312,12 +312,7 @@ files = [{{name = "config.json"}}, {{name = "model.safetensors"}}]
     monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["weights", *arguments])
-        try:
-            main()
-            code = 0
-        except SystemExit as error:
-            code = int(error.code or 0)
+        code = run_weights(list(arguments))
         written = capsys.readouterr()
         return code, written.out, written.err
 

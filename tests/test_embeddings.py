@@ -12,9 +12,10 @@ from torch import Tensor
 from pipelines.core.errors import OutOfMemory
 from pipelines.models.batches import in_batches
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import Embeddings, image_features, text_features
-from pipelines.rerank import RANKER, rank
+from pipelines.rerank import rank
 from pipelines.vqgan_clip.optimise import Guide
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.noise import LinearLoader

@@ -88,8 +88,7 @@ def test_comparisons_are_kept_and_kept_pictures_are_reranked(
                             record=None if history is None else Recorder(history))
 
     # The command opens the history of the settings itself; only the generators are small.
-    monkeypatch.setattr("easel.cli.compare.build_backend", build)
-    monkeypatch.setattr("easel.cli.rerank.build_backend", build)
+    monkeypatch.setattr("easel.serving.build.build_backend", build)
     assert main(["compare", "a cat", "--pane", "noise:seed=4", "--pane", "noise", "--seed", "8",
                  "--out", "cmp"]) == 0
     rows = listed(capsys, "--text", "cat")

@@ -20,11 +20,11 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.formats import fill
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding
 from pipelines.models.checkpoints.loading import CatalogueLoader, load_model
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.kandinsky_folders import write_kandinsky
 from tests.small_models import SmallLoader

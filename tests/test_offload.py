@@ -21,10 +21,10 @@ from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, TEXT_ENCODER,
 from pipelines.models.cache.cache import ModelCache, measured_bytes
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import CatalogueLoader, load_model
 from pipelines.models.inventory import ModelShelf
 from pipelines.models.offload import execution_device, offload
-from pipelines.rerank import RANKER
 from tests.cached_layers import bytes_of, states, use
 from tests.kandinsky_folders import DIM, write_kandinsky
 from tests.noise import LinearLoader

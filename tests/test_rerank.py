@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip import ClipModel
 from pipelines.rerank import (
-    RANKER,
     probabilities,
     rank,
     rank_candidates,

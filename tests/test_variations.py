@@ -18,8 +18,8 @@ from benchmarks.unclip_speed import GUIDANCE, STEPS, plain_loop, unclip_speed
 from benchmarks.variations import diversity, pairwise_distance, variations
 from easel.serving.backend import LocalBackend
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER
 from pipelines.unclip.pipeline import DECODER, UnclipPipeline
 from pipelines.unclip.steps import Noise, paint
 from pipelines.world.concepts import concepts_by_id

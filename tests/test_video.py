@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 
 import av
@@ -86,13 +88,17 @@ def test_the_command_line_writes_a_video(tmp_path: Path, capsys: pytest.CaptureF
     assert len(list(tmp_path.glob("*.png"))) == 4
 
 
-def test_a_video_that_cannot_be_written_is_told(tmp_path: Path,
-                                                capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_video_that_cannot_be_written_is_told(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("easel.cli.run.write_new", full)
     registry = Registry()
     registry.register(SketchPipeline())
-    (tmp_path / "a-cat-sketch-1.mp4").mkdir()
     assert main(["a cat", "--pipeline", "sketch", "--seed", "1", "--video", "--num-images", "1",
                  "--out", str(tmp_path)], LocalBackend(registry, small_cache())) == 1
-    assert "The video a-cat-sketch-1.mp4 could not be written" in capsys.readouterr().err
+    assert "The video a-cat-sketch-1.mp4 could not be written: no space" in capsys.readouterr().err
 
 

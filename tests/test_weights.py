@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from easel.cli.weights import app, main
+from easel.cli.start import run_weights
+from easel.cli.weights import app
 from pipelines.core.errors import OutOfMemory, WeightsError
 from pipelines.models import clip, vqgan
 from pipelines.models.cache.cache import ModelCache, measured_bytes
@@ -221,11 +222,8 @@ def test_pin_writes_what_verify_checks(catalogue: Catalogue, tmp_path: Path,
     assert all(file.sha256 and file.size_bytes for e in again for file in e.files)
     app(["list", *run], standalone_mode=False)
     assert capsys.readouterr().out.count(" MB, pinned") == 3
-    monkeypatch.setattr("sys.argv", ["weights", "verify", *run])
     damage_flip(tmp_path / "dalle" / "model.safetensors")
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert caught.value.code == 1
+    assert run_weights(["verify", *run]) == 1
     written = capsys.readouterr()
     assert "embedded/vqgan: good" in written.out
     assert "embedded/dalle is damaged" in written.err

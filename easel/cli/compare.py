@@ -7,25 +7,25 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from tqdm import tqdm
 
 from easel.cli.rerank import rerank_command
-from easel.cli.run import interrupt_cancels, show_progress
 from easel.compare.bundle import INDEX, Bundle, make_bundle, write_folder, write_zip
-from easel.compare.plan import LETTERS, Plan, plan_comparison
 from easel.history.build import open_history
-from easel.serving.backend import LocalBackend
-from easel.serving.build import build_backend
-from easel.serving.jobs import RunEvent
 from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.events import Progress, Result
 from pipelines.core.metadata import encode_png, picture_metadata, versions
 from pipelines.core.new_files import check_place, write_new
-from pipelines.registry import Registry
+
+if TYPE_CHECKING:
+    from easel.compare.plan import Plan
+    from easel.serving.backend import LocalBackend
+    from easel.serving.jobs import RunEvent
+    from pipelines.registry import Registry
 
 EXIT_STOPPED = 130
 
@@ -70,6 +70,9 @@ def compare_command(
         help="Folder for the comparison, or a zip file.")] = Path("comparison"),
 ) -> None:
     """Draw a prompt in several ways at the same time, and write a page that shows them."""
+    from easel.compare.plan import LETTERS, plan_comparison
+    from easel.serving.build import build_backend
+
     check_place(out.parent if out.suffix == ".zip" else out, "The comparison")
     with ExitStack() as stack:
         backend = context.obj
@@ -107,6 +110,8 @@ def compare_command(
 
 def _run(plan: Plan, backend: LocalBackend) -> tuple[list[RunEvent], list[str], bool]:
     """How each pane ended, what became of keeping its pictures, and whether Ctrl+C ended it."""
+    from easel.cli.run import interrupt_cancels, show_progress
+
     notices: list[str] = []
     job_ids = [uuid.uuid4().hex for _ in plan.requests]
     ends: dict[int, RunEvent] = {}

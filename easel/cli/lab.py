@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from easel.serving.backend import Backend
-from easel.serving.build import build_backend
 from easel.settings import load_settings
 from pipelines.classify import (
     DEFAULT_TEMPLATE,
@@ -29,11 +27,12 @@ from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.core.new_files import check_place, write_new
 from pipelines.core.texts import shown_name
-from pipelines.rerank import RANKER
+from pipelines.models.checkpoints.ids import RANKER
 
 if TYPE_CHECKING:  # the database and its migrations are for those who search
     from easel.search.snapshot import Snapshot
     from easel.search.update import UpdateProgress
+    from easel.serving.backend import Backend
 
 MAX_SHOWN_LABELS = 5
 IMAGES_AT_ONCE = 256
@@ -43,6 +42,8 @@ Folder = Annotated[Path, typer.Argument(help="Folder of pictures.")]
 
 @contextmanager
 def _backend(context: typer.Context) -> Iterator[Backend]:
+    from easel.serving.build import build_backend
+
     with closing(context.obj or build_backend(load_settings())) as backend:
         yield backend
 

@@ -12,16 +12,14 @@ import numpy as np
 import typer
 
 from easel.cli.history import Favourite, Generator, Owner, Rating, Text, find_picture
-from easel.compare.ranking import rank_pictures, read_prompts
 from easel.history.build import open_history
 from easel.history.records import MAX_PAGE_SIZE, Filters
 from easel.history.store import LOCAL, History
-from easel.serving.build import build_backend
 from easel.settings import load_settings
 from pipelines.core.errors import HistoryError, InvalidImage, InvalidRequest
 from pipelines.core.images import MAX_BYTES, load_image
 from pipelines.core.texts import shown_name
-from pipelines.rerank import RANKER
+from pipelines.models.checkpoints.ids import RANKER
 
 
 def rerank_command(
@@ -47,6 +45,9 @@ def rerank_command(
 
     They are files, pictures of the history, or both.
     """
+    from easel.compare.ranking import rank_pictures, read_prompts
+    from easel.serving.build import build_backend
+
     prompts = read_prompts(prompt, against or [])
     named = [(shown_name(str(path)), _read(path)) for path in pictures or []]
     if id_ or newest:

@@ -6,18 +6,18 @@ import time
 import uuid
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from easel.cli.run import Outcome, write_pictures
-from easel.history.build import open_history
-from easel.serving.backend import LocalBackend
-from easel.serving.build import build_backend, open_paused_runs
-from easel.serving.paused_runs import PausedRuns
 from easel.settings import load_settings
 from pipelines.core.errors import PausedRunError
-from pipelines.saved_run import Change
+
+if TYPE_CHECKING:
+    from easel.cli.run import Outcome
+    from easel.serving.backend import LocalBackend
+    from easel.serving.paused_runs import PausedRuns
+    from pipelines.saved_run import Change
 
 EXIT_STOPPED = 130
 OWNER = ""  # the command line's own runs
@@ -54,7 +54,7 @@ def resume_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
                    pause_after: PauseAfter = None, video: Video = False,
                    out: Out = Path("out")) -> None:
     """Let a paused run go on to its end, changed where options say so."""
-    _resume(context, run_id, Change.checked(prompt, iterations, seed, noise), False, pause_after,
+    _resume(context, run_id, _change(prompt, iterations, seed, noise), False, pause_after,
            video, out)
 
 
@@ -64,7 +64,7 @@ def branch_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
                    pause_after: PauseAfter = None, video: Video = False,
                    out: Out = Path("out")) -> None:
     """Begin another run from the state of a paused one, which stays paused."""
-    _resume(context, run_id, Change.checked(prompt, iterations, seed, noise), True, pause_after,
+    _resume(context, run_id, _change(prompt, iterations, seed, noise), True, pause_after,
            video, out)
 
 
@@ -75,8 +75,18 @@ def delete_command(context: typer.Context, run_id: RunId) -> None:
     runs.delete(OWNER, _full(runs, run_id))
 
 
+def _change(prompt: str | None, iterations: int | None, seed: int | None, noise: float) -> Change:
+    from pipelines.saved_run import Change
+
+    return Change.checked(prompt, iterations, seed, noise)
+
+
 def _resume(context: typer.Context, run_id: str, change: Change, branch: bool,
            pause_after: int | None, video: bool, out: Path) -> None:
+    from easel.cli.run import write_pictures
+    from easel.history.build import open_history
+    from easel.serving.build import build_backend
+
     with ExitStack() as stack:
         backend: LocalBackend | None = context.obj
         if backend is None:
@@ -114,6 +124,8 @@ def _runs(context: typer.Context) -> PausedRuns:
     backend: LocalBackend | None = context.obj
     if backend is not None and backend.paused is not None:
         return backend.paused
+    from easel.serving.build import open_paused_runs
+
     return open_paused_runs(load_settings())
 
 

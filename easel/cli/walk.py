@@ -11,14 +11,10 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from easel.cli.run import interrupt_cancels, show_progress
-from easel.serving.build import build_backend
 from easel.settings import load_settings
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Preview, Progress
 from pipelines.core.new_files import check_place
-from pipelines.unclip.walk import Walk
-from pipelines.unclip.walk_files import write_walk
 
 EXIT_STOPPED = 130
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -43,6 +39,11 @@ def walk_command(
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("out"),
 ) -> None:
     """Walk from one prompt or picture to another with unCLIP: frames, strip.png and walk.mp4."""
+    from easel.cli.run import interrupt_cancels, show_progress
+    from easel.serving.build import build_backend
+    from pipelines.unclip.walk import Walk
+    from pipelines.unclip.walk_files import write_walk
+
     check_place(out, "The walk")
     plan = Walk.checked(_end(start), _end(end), frames, seed)
     job_id = uuid.uuid4().hex

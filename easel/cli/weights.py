@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from easel.settings import Settings, load_settings
 from pipelines.core.amounts import megabytes
-from pipelines.core.errors import EaselError, WeightsError
+from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import (
     CATALOGUE_PATH,
     Catalogue,
@@ -18,7 +18,6 @@ from pipelines.models.checkpoints.catalogue import (
     open_catalogue,
 )
 from pipelines.models.checkpoints.downloads import Download, Downloads
-from pipelines.models.checkpoints.licences import licence_words
 from pipelines.models.checkpoints.loading import (
     bytes_on_disk,
     file_sha256,
@@ -26,8 +25,6 @@ from pipelines.models.checkpoints.loading import (
     load_model,
     pinned,
 )
-
-EXIT_STOPPED = 130
 
 app = typer.Typer(help="The models' files.", no_args_is_help=True, rich_markup_mode=None,
                   pretty_exceptions_enable=False, add_completion=False)
@@ -73,8 +70,6 @@ def download(model_ids: Annotated[list[str], typer.Argument(help="Models to down
     downloads = Downloads(catalogue, settings.offline)
     for model_id in model_ids:
         entry = catalogue.get(model_id)
-        typer.echo(f"{model_id}: licence {licence_words(entry.licence)}. {entry.restrictions}"
-                   .rstrip(), err=True)
         running = downloads.start(model_id)
         try:
             _show(entry, running)
@@ -128,15 +123,3 @@ def pin(path: Annotated[Path, typer.Option(
             if (catalogue.folder(entry) / file.name).is_file():
                 typer.echo(f"{file_sha256(catalogue.folder(entry) / file.name)}  "
                            f"{entry.id}/{file.name}")
-
-
-def main() -> None:
-    """Run the command line; an error is one sentence on stderr and exit code 1."""
-    try:
-        app()
-    except EaselError as error:
-        typer.echo(str(error), err=True)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("Stopped; what came so far is kept.", err=True)
-        raise SystemExit(EXIT_STOPPED) from None

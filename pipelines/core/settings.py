@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-import torch
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -15,8 +14,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipelines.core.amounts import Bytes, MemoryAmount, Share
 from pipelines.core.errors import EaselError
 
+if TYPE_CHECKING:
+    import torch
+
 PREFIX = "EASEL_"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def lower_case(value: Any) -> Any:
@@ -74,6 +75,8 @@ class EngineSettings(BaseSettings):
         Raises:
             EaselError: the device is not on this machine.
         """
+        import torch  # takes seconds, and most who read settings draw nothing
+
         if self.device != "auto":
             device = torch.device(self.device)
         elif torch.cuda.is_available():
@@ -88,7 +91,9 @@ class EngineSettings(BaseSettings):
 
     def torch_dtype(self) -> torch.dtype:
         """The dtype of ``dtype``."""
-        return DTYPES[self.dtype]
+        import torch
+
+        return getattr(torch, self.dtype)
 
 
 Kind = TypeVar("Kind", bound=EngineSettings)

@@ -21,12 +21,15 @@ from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
-from pipelines.core.request import MAX_PROMPT_CHARS, CheckedRequest
+from pipelines.core.request import (
+    MAX_PROMPT_CHARS,
+    CheckedRequest,
+)
 from pipelines.model_options import model_field
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.pipeline import Lesson, RunContext
-from pipelines.rerank import RANKER
 from pipelines.unclip.steps import Noise, decode, imagine, paint, text_difference
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import

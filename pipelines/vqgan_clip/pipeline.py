@@ -21,10 +21,10 @@ from pipelines.core.images import fit_square
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import Lesson, RunContext
-from pipelines.rerank import RANKER
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Painting

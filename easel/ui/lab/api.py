@@ -28,7 +28,7 @@ from easel.ui.words import strings
 from pipelines.classify import DEFAULT_TEMPLATE, check_labels, check_templates
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import load_image
-from pipelines.rerank import RANKER
+from pipelines.models.checkpoints.ids import RANKER
 
 logger = logging.getLogger(__name__)
 PLACE = "lab"

@@ -16,7 +16,7 @@ from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Tasks
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from pipelines.rerank import RANKER
+from pipelines.models.checkpoints.ids import RANKER
 
 
 def build_lab(lab: Lab, playground: Playground, store: PictureStore, tasks: Tasks,

@@ -17,7 +17,7 @@ from easel.ui.words import strings
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.images import load_image, resize
 from pipelines.models.checkpoints.catalogue import Catalogue
-from pipelines.rerank import RANKER
+from pipelines.models.checkpoints.ids import RANKER
 
 MAX_FILES = 64
 # More than a CLIP looks at; 64 uploads as they come could fill the memory.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import ByteSize
 
 from pipelines.core.amounts import Share
+
+if TYPE_CHECKING:
+    import torch
 
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"),
                  Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -19,9 +22,11 @@ def total_bytes(device: torch.device) -> int | None:
 
     A container's limit counts where it is lower than the machine's memory.
     """
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    if device.type == "mps":
+    if device.type in ("cuda", "mps"):
+        import torch  # takes seconds, and amounts are read by those who draw nothing
+
+        if device.type == "cuda":
+            return torch.cuda.mem_get_info(device)[1]
         return torch.mps.recommended_max_memory()
     try:
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -48,6 +53,8 @@ def free_bytes(device: torch.device) -> int | None:
     """
     if device.type != "cuda":
         return None
+    import torch
+
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 

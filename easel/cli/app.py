@@ -1,0 +1,130 @@
+"""The command line ``python -m pipelines``: its commands, and how they are found.
+
+What takes seconds to import (torch, the generators) is imported by the commands that need it, so
+that the others answer at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from easel.cli.compare import add_compare_commands
+from easel.cli.history import app as history_app
+from easel.cli.lab import add_lab_commands
+from easel.cli.runs import app as runs_app
+from easel.cli.runs import print_outcome
+from easel.cli.walk import walk_command
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.images import MAX_BYTES
+
+DEFAULT_COMMAND = "generate"
+
+
+class DefaultGroup(TyperGroup):
+    """A group whose first argument may be a prompt instead of a command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=DefaultGroup, no_args_is_help=True, rich_markup_mode=None,
+                  pretty_exceptions_enable=False, add_completion=False,
+                  help="Draw pictures from a prompt. A prompt may stand in place of a command.")
+
+
+app.add_typer(history_app, name="history")
+
+
+@app.callback()
+def _commands() -> None:
+    """Draw pictures from a prompt. A prompt may stand in place of a command."""
+
+
+def _parse_options(pairs: list[str]) -> dict[str, str]:
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise InvalidRequest(f"An option is given as name=value, not {pair[:40]!r}.", "options")
+        options[name.strip()] = value
+    return options
+
+
+def _read_image(path: Path | None) -> bytes | None:
+    """The init image's file, no more of it than will be refused anyway."""
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest(f"The init image {path.name} cannot be read: "
+                             f"{(error.strerror or str(error)).lower()}.", "init_image") from None
+
+
+@app.command("generate")
+def generate_command(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    pipeline: Annotated[str, typer.Option(help="Which generator draws.")] = "dalle",
+    num_images: Annotated[int, typer.Option(help="How many candidates to draw.")] = 4,
+    seed: Annotated[int | None, typer.Option(help="Seed; a new one where left out.")] = None,
+    option: Annotated[list[str] | None, typer.Option(
+        help="An option of the generator as name=value; may be repeated.")] = None,
+    init_image: Annotated[Path | None, typer.Option(
+        help="PNG, JPEG or WebP file to start from.")] = None,
+    best_of: Annotated[int | None, typer.Option(
+        help="How many candidates to draw for the best; no more where left out.")] = None,
+    pause_after: Annotated[int | None, typer.Option(
+        min=1, help="Steps after which to put a run of vqgan_clip aside, for `runs`.")] = None,
+    video: Annotated[bool, typer.Option(
+        "--video", help="Write an mp4 of how the pictures came about as well.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
+) -> None:
+    """Draw pictures and write them as PNG files, named by seed, best first in the list."""
+    from easel.cli.run import generate
+    from easel.history.build import open_history
+    from easel.serving.build import build_backend
+    from easel.settings import load_settings
+
+    fields = {"prompt": prompt, "pipeline": pipeline, "num_images": num_images, "seed": seed,
+              "options": _parse_options(option or []), "init_image": _read_image(init_image)}
+    with ExitStack() as stack:
+        backend = context.obj
+        if backend is None:
+            settings = load_settings()
+            history = stack.enter_context(closing(open_history(settings)))
+            backend = build_backend(settings, history=history)
+        outcome = generate(fields, out, stack.enter_context(closing(backend)), best_of,
+                           pause_after, video)
+    print_outcome(outcome)
+
+
+@app.command("options")
+def options_command(context: typer.Context) -> None:
+    """List the generators and the options of each."""
+    from pipelines.core.options import option_fields, written_number
+    from pipelines.registry import build_registry
+
+    for pipeline in context.obj.registry if context.obj else build_registry():
+        typer.echo(f"{pipeline.name}: {pipeline.summary}")
+        for field in option_fields(pipeline.Options):
+            allowed = ", ".join(map(str, field.choices))
+            if field.minimum is not None and field.maximum is not None:
+                allowed = f"{written_number(field.minimum)} to {written_number(field.maximum)}"
+                allowed += f" in steps of {written_number(field.step)}" if field.step else ""
+            limits = f" ({allowed})" if allowed else ""
+            typer.echo(f"  {field.name}={field.default}{limits}: {field.description}")
+
+
+add_lab_commands(app)
+app.add_typer(runs_app, name="runs")
+add_compare_commands(app)
+app.command("walk")(walk_command)

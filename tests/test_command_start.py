@@ -1,0 +1,121 @@
+"""A command line ends in a sentence from its first moment, whatever its console and pipes are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from easel.cli.main import main
+from easel.cli.start import run_weights
+from tests.kept import new_picture, opened
+from tests.lab import lab_backend, write_pictures
+
+# Sends Ctrl+C at the moment at which a module is looked for, whoever looks for it.
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            sys.argv[1] = ""
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from easel.cli.main import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def run(folder: Path, repository: Path, *command: str, encoding: str = "",
+        **more: object) -> subprocess.CompletedProcess[bytes]:
+    """A process in the repository with a data folder of its own."""
+    env = {**os.environ, "EASEL_DATA_DIR": str(folder / "data"), "PYTHONIOENCODING": encoding}
+    return subprocess.run([sys.executable, *command], cwd=repository, env=env, timeout=300,
+                          check=False, stderr=subprocess.PIPE,
+                          **{"stdout": subprocess.PIPE, **more})  # type: ignore[call-overload]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["typer", "sqlalchemy", "torch", "open_clip"])
+def test_ctrl_c_while_importing_ends_in_a_word(module: str, tmp_path: Path, repository: Path,
+                                               ) -> None:
+    done = run(tmp_path, repository, "-c", INTERRUPTED, module, "a red apple", "--out",
+               str(tmp_path / "out"))
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr.decode().splitlines() == ["Stopped."]
+    assert not (tmp_path / "out").exists()
+
+
+def test_commands_that_draw_nothing_do_without_torch(tmp_path: Path, repository: Path) -> None:
+    done = run(tmp_path, repository, "-c", "import sys; from easel.cli.main import main; "
+               "code = main(['history', 'list']); main(['--help']); main([]); "
+               "sys.exit(code or 'torch' in sys.modules or 'open_clip' in sys.modules)")
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-8"])
+def test_letters_that_a_console_lacks_are_replaced(encoding: str, tmp_path: Path,
+                                                   repository: Path) -> None:
+    with opened(tmp_path / "data" / "history") as history:
+        history.add("local", [new_picture("a 🍎 on a táble")])
+    done = run(tmp_path, repository, "-m", "pipelines", "history", "list", encoding=encoding)
+    assert done.returncode == 0, done.stderr.decode()
+    said = done.stdout.decode(encoding)
+    assert "a 🍎 on a táble" in said if encoding.startswith("utf") else "a ? on a t" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are text here")
+def test_names_in_other_bytes_are_printed(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes],
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path / "data"))
+    folder = tmp_path / "pictures"
+    [picture] = write_pictures(folder, 1)
+    picture.rename(folder / os.fsdecode(b"caf\xe9.png"))
+    assert main(["index", str(folder)], lab_backend()) == 0
+    assert main(["search", str(folder), "a cat"], lab_backend()) == 0
+    assert main(["rerank", str(folder / os.fsdecode(b"caf\xe9.png")), "--prompt", "a cat"],
+                lab_backend()) == 0
+    said = capfdbinary.readouterr().out
+    assert said.count(b"caf") == 2, said
+
+
+def test_half_characters_in_arguments_are_refused(capsys: pytest.CaptureFixture[str],
+                                                  tmp_path: Path) -> None:
+    [picture] = write_pictures(tmp_path, 1)
+    for args in (["rerank", str(picture), "--prompt", "caf\udce9"], ["search", str(tmp_path),
+                                                                    "caf\udce9"],
+                 ["classify", str(picture), "--labels", "a,caf\udce9"],
+                 ["walk", "caf\udce9", "a cat"], ["caf\udce9"]):
+        assert main(args, lab_backend()) == 2, args
+        assert "half a character, which no file can store." in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_behind_the_output_is_told(tmp_path: Path, repository: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = run(tmp_path, repository, "-m", "pipelines", "--help", stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.decode() == (
+        "What was to be printed could not be written or read: no space left on device.\n")
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path, repository: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = run(tmp_path, repository, "-m", "pipelines", "--help", stdout=writing)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_the_models_command_line_ends_in_sentences_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_weights(["download", "nothing/of-the-kind"]) == 1
+    assert "nothing/of-the-kind" in capsys.readouterr().err
+    assert run_weights(["unheard"]) == 2
+    assert capsys.readouterr().err.endswith("; try --help.\n")
