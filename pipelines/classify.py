@@ -51,7 +51,8 @@ def parse_labels(text: str) -> tuple[str, ...]:
     """Labels from what was typed, pasted or read from a file.
 
     Args:
-        text: labels between commas, semicolons or line ends; repeated ones count once.
+        text: labels between commas, semicolons or line ends; repeated ones count once, however
+            they are capitalised.
 
     Raises:
         InvalidRequest: fewer than two labels, more than ``MAX_LABELS``, or one too long.
@@ -61,8 +62,10 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """Labels without blanks and repetitions; see ``parse_labels``."""
-    found = tuple(dict.fromkeys(" ".join(label.split()) for label in labels))
-    found = tuple(label for label in found if label)
+    written: dict[str, str] = {}
+    for label in (" ".join(label.split()) for label in labels):
+        written.setdefault(label.casefold(), label)  # "Cat" and "cat" would share their probability
+    found = tuple(label for label in written.values() if label)
     for label in found:
         check_text(label, "The label", "labels")
     if not found:

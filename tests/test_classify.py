@@ -95,3 +95,7 @@ def test_the_table_is_what_a_spreadsheet_reads_and_never_a_formula() -> None:
     for row, shares in zip(rows[1:], found.probabilities, strict=True):
         np.testing.assert_allclose([float(cell) for cell in row[3:]], shares, atol=1e-6)
         assert float(row[2]) == pytest.approx(shares.max(), abs=1e-6)
+
+
+def test_labels_that_differ_in_capitals_count_once() -> None:
+    assert c.parse_labels("Cat, cat, dog, CAT, Straße, STRASSE") == ("Cat", "dog", "Straße")

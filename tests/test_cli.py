@@ -158,3 +158,10 @@ def test_the_module_runs(pipeline: str, steps: int, options: list[str], tmp_path
     assert all(each["width_px"] >= 256 for each in facts)
     assert all(len(digest) == 64 for digest in facts[0]["weights"].values())
     assert len(facts[0]["weights"]) == 4
+
+
+def test_a_log_has_a_line_a_tenth_of_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                             ) -> None:
+    assert run("apple", "--pipeline", "noise", "--option", "steps=200", "--num-images", "1",
+               "--out", str(tmp_path)) == 0
+    assert 10 <= capsys.readouterr().err.count("/200") <= 14

@@ -152,3 +152,9 @@ def test_pictures_are_written_where_the_history_is_full(
     assert Path("out/a-red-apple-noise-7.png").is_file()
     assert "Your history is full" in capsys.readouterr().err
     assert listed(capsys) == []
+
+
+@pytest.mark.parametrize("day", ["2026-11-24T10:00", "24.11.2026", "2026-13-01", "0000-00-00"])
+def test_a_day_is_a_day(day: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["history", "list", "--until", day]) == 2
+    assert capsys.readouterr().err == f"A day is given as 2026-11-24, not {day!r}.\n"

@@ -103,3 +103,16 @@ def test_what_cannot_be_done_is_one_sentence(args: list[str], sentence: str, fol
     places = {"PICTURES": str(folder), "EMPTY": str(tmp_path / "empty")}
     assert run(*(places.get(arg, arg) for arg in args)) == 2
     assert capsys.readouterr().err.strip() == sentence
+
+
+def test_pictures_that_were_removed_are_not_listed(folder: Path,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("index", str(folder)) == 0
+    (folder / "picture-001.png").unlink()
+    capsys.readouterr()
+    assert run("search", str(folder), "a cat") == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    assert "picture-001.png" not in said.out
+    assert said.err == ("Pictures that were removed since the folder was indexed: 1. Index it "
+                        "again to leave them out.\n")

@@ -156,3 +156,8 @@ def test_option_fields_describe_controls() -> None:
     assert fields["keep"].kind == "bool"
     assert fields["contrast"].advanced
     assert not fields["steps"].advanced
+
+
+def test_a_blank_seed_is_a_new_one() -> None:
+    assert 0 <= REGISTRY.check({**GOOD, "seed": "  "}).seed < 2**32
+    assert REGISTRY.check({**GOOD, "seed": " 7 "}).seed == 7

@@ -219,3 +219,15 @@ def test_labels_know_the_letters_of_portuguese() -> None:
     font = label_font(20)
     drawn = {bytes(font.getmask(letter)) for letter in "çãéêóõúà"}
     assert len(drawn) == 8, "letters that a font lacks all look the same"
+
+
+@pytest.mark.parametrize(("name", "text", "values"), [
+    ("seed", "1...4", (1, 2, 3, 4)), ("seed", "1…3", (1, 2, 3)), ("seed", "1..3", (1, 2, 3)),
+    ("seed", "5; 7", (5, 7)), ("seed", "0,5", (0, 5))])
+def test_axes_are_read_as_people_type_them(name: str, text: str, values: tuple[int, ...]) -> None:
+    assert parse_axis(name, text, SKETCH, "a cat").values == values
+
+
+def test_a_decimal_comma_stands_between_semicolons() -> None:
+    assert parse_axis("guidance_scale", "0,5; 2,5", DallePipeline(), "a cat").values == (0.5, 2.5)
+    assert parse_axis("guidance_scale", "1,2", DallePipeline(), "a cat").values == (1.0, 2.0)

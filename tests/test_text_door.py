@@ -60,10 +60,10 @@ def test_handlers_never_see_them() -> None:
         box.submit(seen.append, box, None)
     refuse_unwritable(page)
     [block] = page.fns.values()
+    caller: Any = SimpleNamespace(headers={})
     for bad in (HALF, "a\0b"):
         with pytest.raises(gr.Error, match="which no"):
-            asyncio.run(page.process_api(block_fn=block, inputs=[bad],
-                                         request=SimpleNamespace(headers={})))
+            asyncio.run(page.process_api(block_fn=block, inputs=[bad], request=caller))
     asyncio.run(page.process_api(block_fn=block, inputs=["a cat"]))
     assert seen == ["a cat"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from tqdm import tqdm
 
 from easel.cli.rerank import rerank_command
 from easel.compare.bundle import INDEX, Bundle, make_bundle, write_folder, write_zip
@@ -110,15 +108,13 @@ def compare_command(
 
 def _run(plan: Plan, backend: LocalBackend) -> tuple[list[RunEvent], list[str], bool]:
     """How each pane ended, what became of keeping its pictures, and whether Ctrl+C ended it."""
-    from easel.cli.run import interrupt_cancels, show_progress
+    from easel.cli.run import Bar, interrupt_cancels, show_progress
 
     notices: list[str] = []
     job_ids = [uuid.uuid4().hex for _ in plan.requests]
     ends: dict[int, RunEvent] = {}
     with interrupt_cancels(backend, *job_ids) as interrupted, ExitStack() as stack:
-        bars = [stack.enter_context(tqdm(
-            total=None, file=sys.stderr, leave=False, unit="step", position=index))
-            for index in range(len(plan.requests))]
+        bars = [stack.enter_context(Bar("step", index)) for index in range(len(plan.requests))]
         for event in backend.compare(plan.requests, job_ids, plan.budget_s):
             if isinstance(event.event, Progress):
                 show_progress(bars[event.index], event.event)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -144,10 +144,11 @@ def _day(text: str, after: bool = False) -> float | None:
     if not text:
         return None
     try:
-        start = datetime.fromisoformat(text)
-    except ValueError:
+        day = datetime.strptime(text.strip(), "%Y-%m-%d")
+        # Not 86,400 s later, which it is not where clocks change.
+        return (day + timedelta(days=1) if after else day).timestamp()
+    except (ValueError, OverflowError, OSError):
         raise InvalidRequest(f"A day is given as 2026-11-24, not {text[:40]!r}.") from None
-    return start.timestamp() + (86400 if after else 0)
 
 
 def _line(picture: KeptPicture) -> str:

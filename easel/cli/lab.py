@@ -196,11 +196,15 @@ def search_command(
         images = [(_image(picture), picture_weight)] if picture else []
         clip, direction = searcher.direction(model, [(text, 1.0), (minus, -1.0)], images)
         snapshot = searcher.snapshot(collection, clip)
-    hits = search(snapshot, direction, limit, threshold, filters)
+    found = search(snapshot, direction, limit, threshold, filters)
+    hits = [hit for hit in found if Path(hit.item.path).exists()]
     for rank, hit in enumerate(hits, start=1):
         typer.echo(f"{rank:3}  {hit.similarity:.3f}  {hit.item.path}")
     if not hits:
         typer.echo("No picture fits.")
+    if gone := len(found) - len(hits):
+        typer.echo(f"Pictures that were removed since the folder was indexed: {gone:,}. Index it "
+                   "again to leave them out.", err=True)
 
 
 def _print_duplicates(snapshot: Snapshot, threshold: float, mask: np.ndarray | None) -> None:

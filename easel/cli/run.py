@@ -69,7 +69,26 @@ def interrupt_cancels(backend: Backend, *job_ids: str) -> Iterator[threading.Eve
         signal.signal(signal.SIGINT, previous)
 
 
-def show_progress(bar: tqdm, event: Progress) -> None:
+class Bar(tqdm):
+    """A progress bar on the error stream that vanishes at its end.
+
+    In a log file it need not have a line a step: a tenth of the way is enough.
+    """
+
+    shown: object = None
+
+    def __init__(self, unit: str, position: int | None = None) -> None:
+        super().__init__(total=None, file=sys.stderr, leave=False, unit=unit, position=position)
+
+    def show(self) -> None:
+        """Draw the bar as it is now."""
+        tenth = (self.desc, self.total and self.n * 10 // self.total)
+        if sys.stderr.isatty() or self.shown != tenth:
+            self.shown = tenth
+            self.refresh()
+
+
+def show_progress(bar: Bar, event: Progress) -> None:
     """Move a bar to where a run is."""
     # A message holds until the next step: what was loaded is not loading any more.
     bar.set_description_str(event.message or "Drawing", refresh=False)
@@ -79,7 +98,7 @@ def show_progress(bar: tqdm, event: Progress) -> None:
     if event.losses:
         bar.set_postfix({name: f"{value:.3f}" for name, value in event.losses.items()},
                         refresh=False)
-    bar.refresh()
+    bar.show()
 
 
 def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
@@ -130,7 +149,7 @@ def write_pictures(events: Iterable[Event], job_id: str, out: Path, backend: Bac
     notice, film = "", Film()
     try:
         with (interrupt_cancels(backend, job_id),
-              tqdm(total=None, file=sys.stderr, leave=False, unit="step") as bar):
+              Bar("step") as bar):
             for event in events:
                 if isinstance(event, Progress):
                     if event.earlier is not None:

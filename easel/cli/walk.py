@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
 from easel.settings import load_settings
 from pipelines.core.errors import Cancelled, InvalidRequest
@@ -39,7 +37,7 @@ def walk_command(
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("out"),
 ) -> None:
     """Walk from one prompt or picture to another with unCLIP: frames, strip.png and walk.mp4."""
-    from easel.cli.run import interrupt_cancels, show_progress
+    from easel.cli.run import Bar, interrupt_cancels, show_progress
     from easel.serving.build import build_backend
     from pipelines.unclip.walk import Walk
     from pipelines.unclip.walk_files import write_walk
@@ -51,7 +49,7 @@ def walk_command(
     try:
         with (closing(context.obj or build_backend(load_settings())) as backend,
               interrupt_cancels(backend, job_id),
-              tqdm(total=None, file=sys.stderr, leave=False, unit="frame") as bar):
+              Bar("frame") as bar):
             for event in backend.walk(plan, job_id):
                 if isinstance(event, Progress):
                     show_progress(bar, event)

@@ -27,6 +27,7 @@ SWITCHES = {**dict.fromkeys(("true", "yes", "on", "sim"), True),
             **dict.fromkeys(("false", "no", "off", "não", "nao"), False)}
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _WILDCARD = re.compile(r"__([a-z][a-z0-9-]*)__")
+_DOTS = re.compile(r"\.{3,}|…")
 _RANGE = re.compile(r"\s*([^\s.]\S*?)\s*\.\.\s*(\S+?)\s*(?:/\s*(\d+)\s*)?")
 
 
@@ -146,8 +147,9 @@ def parse_axis(name: str, text: str, pipeline: Pipeline, prompt: str) -> Axis:
 
     Args:
         name: one of ``sweep_options``; empty for no axis.
-        text: values with commas between them, or ``first..last`` or ``first..last/count``; not
-            read for "prompt", whose values are the prompt's own alternatives.
+        text: values with commas between them, or semicolons where commas are decimal ones, or
+            ``first..last`` or ``first..last/count``; not read for "prompt", whose values are the
+            prompt's own alternatives.
         pipeline: whose options may be swept.
         prompt: with its braces.
 
@@ -181,11 +183,16 @@ def _written(value: Any) -> str:
 
 def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
     whole = name == SEED or (option is not None and option.kind == "int")
+    text = _DOTS.sub("..", text)
     if (match := _RANGE.fullmatch(text)) is not None and (whole or (
             option is not None and option.kind == "float")):
         return _spread(match, whole)
     found: list[Any] = []
-    for part in (part.strip() for part in text.split(",")):
+    # Where values stand between semicolons, a comma is that of a decimal: "0,5; 0,7".
+    number = whole or (option is not None and option.kind == "float")
+    parts = text.replace(",", "." if number else ",").split(";") if ";" in text \
+        else text.split(",")
+    for part in (part.strip() for part in parts):
         if not part:
             continue
         if option is not None and option.kind == "bool":

@@ -40,6 +40,11 @@ class Request(BaseModel):
         json_schema_extra={"wanted": "ids of kept pictures"},
         description="Ids of kept pictures that this run varies.")
 
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _check_seed(cls, seed: Any) -> Any:
+        return None if isinstance(seed, str) and not seed.strip() else seed
+
     @field_validator("prompt")
     @classmethod
     def _check_prompt(cls, prompt: str) -> str:

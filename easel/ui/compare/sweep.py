@@ -173,7 +173,8 @@ def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: A
     if not isinstance(options := pane.get("options") or {}, Mapping):
         raise InvalidRequest("The options must be an object.", "options")
     pipeline = registry.get(str(pane.get("pipeline", "")))
-    given = next((s for s in (pane.get("seed"), seed) if s not in (None, "")),
+    given = next((s for s in (pane.get("seed"), seed)
+                  if s is not None and (not isinstance(s, str) or s.strip())),
                  secrets.randbelow(SEED_COUNT))
     try:
         base_seed: Any = int(given) if isinstance(given, str) else given
