@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import tempfile
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +141,17 @@ def test_walks_and_comparisons_go_into_folders_of_their_own(tmp_path: Path) -> N
         assert write_folder(bundle(), tmp_path / "c") == tmp_path / name
         assert read_folder(tmp_path / name).facts == bundle().facts
     assert free_folder(tmp_path / "c", ("*.mp4",)) == tmp_path / "c"
+
+
+def test_a_picture_exported_twice_is_there_twice(tmp_path: Path) -> None:
+    with opened(tmp_path / "history") as history:
+        [kept] = history.add("me", [new_picture()])
+        path = write_zip([kept] * 4, tmp_path / "x.zip")
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.startswith("pictures/")]
+        assert len(names) == len(set(names)) == 4
+        listed = json.loads(archive.read("history.json"))["pictures"]
+        assert [picture["file"] for picture in listed] == names
 
 
 def test_exports_and_tables_leave_others_alone(tmp_path: Path,

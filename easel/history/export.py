@@ -112,7 +112,9 @@ def zip_name() -> str:
 
 def _free_name(picture: KeptPicture, taken: set[str]) -> str:
     name = picture_name(picture.facts)
-    if name in taken:
-        name = f"{Path(name).stem}-{picture.id[:8]}.png"
+    stem, number = f"{Path(name).stem}-{picture.id[:8]}", 1
+    while name in taken:  # ids may begin alike, and a picture may be asked for twice
+        name = f"{stem}.png" if number == 1 else f"{stem}-{number}.png"
+        number += 1
     taken.add(name)
     return name
