@@ -21,7 +21,7 @@ from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
 from easel.serving.jobs import RunEvent
 from easel.settings import load_settings
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.events import Progress, Result
 from pipelines.core.files import atomic_write
 from pipelines.core.metadata import encode_png, picture_metadata, versions
@@ -86,7 +86,7 @@ def compare_command(
             atomic_write(out, write_zip(bundle))
         except OSError as error:
             raise EaselError(f"The comparison could not be written to {out.name}: "
-                             f"{(error.strerror or str(error)).lower()}.") from None
+                             f"{reason(error)}.") from None
     else:
         write_folder(bundle, out)
     for letter, facts, end in zip(LETTERS, bundle.facts.panes, ends, strict=False):

@@ -25,7 +25,7 @@ from pipelines.classify import (
     decode_labels,
     parse_labels,
 )
-from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest
+from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest, reason
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
 from pipelines.rerank import RANKER
@@ -51,7 +51,7 @@ def _read_bytes(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidRequest(f"The {what} {path.name} cannot be read: "
-                             f"{(error.strerror or str(error)).lower()}.") from None
+                             f"{reason(error)}.") from None
 
 
 def _image(path: Path) -> np.ndarray:
@@ -117,7 +117,7 @@ def _write(path: Path, text: str) -> None:
         atomic_write(path, text.encode())
     except OSError as error:
         raise EaselError(f"The file {path.name} could not be written: "
-                         f"{(error.strerror or str(error)).lower()}.") from None
+                         f"{reason(error)}.") from None
 
 
 def index_command(

@@ -22,7 +22,7 @@ from easel.history.build import open_history
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
 from easel.settings import load_settings
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES
 from pipelines.core.options import option_fields
 from pipelines.registry import build_registry
@@ -72,7 +72,7 @@ def _read_image(path: Path | None) -> bytes | None:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InvalidRequest(f"The init image {path.name} cannot be read: "
-                             f"{(error.strerror or str(error)).lower()}.", "init_image") from None
+                             f"{reason(error)}.", "init_image") from None
 
 
 @app.command("generate")

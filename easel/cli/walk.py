@@ -14,7 +14,7 @@ from tqdm import tqdm
 from easel.cli.run import interrupt_cancels, show_progress
 from easel.serving.build import build_backend
 from easel.settings import load_settings
-from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.errors import Cancelled, InvalidRequest, reason
 from pipelines.core.events import Preview, Progress
 from pipelines.unclip.walk import Walk
 from pipelines.unclip.walk_files import STRIP, VIDEO, write_walk
@@ -32,7 +32,7 @@ def _end(text: str) -> str | bytes:
         return Path(text).read_bytes()
     except OSError as error:
         raise InvalidRequest(f"The picture {Path(text).name} cannot be read: "
-                             f"{(error.strerror or str(error)).lower()}.") from None
+                             f"{reason(error)}.") from None
 
 
 def walk_command(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, reason
 from pipelines.core.files import atomic_write
 from pipelines.core.metadata import save_png, versions
 from pipelines.core.video import mp4
@@ -51,7 +51,7 @@ def write_walk(folder: Path, plan: Walk, frames: np.ndarray) -> list[Path]:
         atomic_write(video, mp4(frames))
     except OSError as error:
         raise EaselError(f"The video {video.name} could not be written: "
-                         f"{(error.strerror or str(error)).lower()}.") from error
+                         f"{reason(error)}.") from error
     first, *rest = (folder / name for name in pictures)
     return [first, video, *rest]
 
