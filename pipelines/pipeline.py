@@ -132,8 +132,7 @@ class Pipeline(Protocol):
     def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
         """Yield progress and previews, then one ``Result`` as the last event.
 
-        Hold no lock and no grad mode across a
-        ``yield``: the next step may run on another thread.
+        Hold no lock and no grad mode across a ``yield``: the next step may run on another thread.
 
         Raises:
             Cancelled: the run was stopped and has no picture to keep.
