@@ -147,7 +147,7 @@ def rounded(value: Any) -> Any:
 
 
 def lab_table(figures: Mapping[str, Any]) -> str:
-    """The figures as Markdown for the README: a column a CLIP, with the shares in percent."""
+    """The figures as Markdown: a column a CLIP, with the shares in percent."""
     first = next(iter(figures.values()))
     labels, scenes = first["zero_shot"]["labels"], first["retrieval"]["scenes"]
     lines = [f"| top-1 / top-5 in percent, {labels} labels | {' | '.join(figures)} |",
