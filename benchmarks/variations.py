@@ -50,8 +50,8 @@ def diversity(pictures: Sequence[np.ndarray], clip: ClipModel) -> float | None:
     return sum(distances) / len(distances) if distances else None
 
 
-def variations(name: str, backend: Backend, prompts: Sequence[TaskPrompt], render: RenderFunction,
-               judge: JudgeFunction, concepts: Mapping[str, Concept],
+def variations(name: str, backend: Backend, prompts: Sequence[TaskPrompt],
+               render: RenderFunction, judge: JudgeFunction, concepts: Mapping[str, Concept],
                options: Mapping[str, Any] = FROM_THE_PICTURE) -> dict[str, float | int]:
     """Share of variations that keep the object of their picture.
 
