@@ -200,7 +200,7 @@ def test_bad_options_are_refused(cache: ModelCache, options: dict[str, Any], wor
 def test_damaged_folders_are_told_in_a_sentence(folders: tuple[Path, Path], tmp_path: Path,
                                                 part: str, file: str, data: bytes | None,
                                                 words: str) -> None:
-    from pipelines.models.kandinsky import load
+    from pipelines.models.checkpoints.kandinsky import load
 
     entry = Catalogue.load().get(part)
     for folder in folders:

@@ -27,9 +27,9 @@ LOADERS: dict[str, tuple[str, str]] = {
     "embedded": ("pipelines.models.checkpoints.embedded", "load"),
     "open_clip": ("pipelines.models.checkpoints.open_clip", "load"),
     "min-dalle": ("pipelines.models.checkpoints.min_dalle", "load"),
-    "janus": ("pipelines.models.janus", "load"),
+    "janus": ("pipelines.models.checkpoints.janus", "load"),
     "taming-vqgan": ("pipelines.models.checkpoints.vqgan", "load_taming"),
-    "kandinsky": ("pipelines.models.kandinsky", "load"),
+    "kandinsky": ("pipelines.models.checkpoints.kandinsky", "load"),
     "diffusers-unclip": ("pipelines.models.checkpoints.unclip", "load"),
     "diffusers-vqmodel": ("pipelines.models.checkpoints.vqgan", "load_diffusers"),
 }
