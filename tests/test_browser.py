@@ -89,7 +89,11 @@ def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:
     expect(prompt).to_have_value(strings.FIRST_PROMPT)
     prompt.fill("a zzyzx next to <b>a blue car</b>")
     expect(page.locator("#prompt-note mark")).to_have_text(["zzyzx", "b"])
-    page.keyboard.press("Control+Enter")
+    page.keyboard.press("End")
+    page.keyboard.press("Shift+Enter")
+    expect(prompt).to_have_value("a zzyzx next to <b>a blue car</b>\n")
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Enter")
     sketch = page.locator('.panel[aria-label="Sketch"]')
     expect(sketch.locator("img")).to_have_count(4)
     expect(page.locator(".panel.ranking .tile.done")).to_have_count(8)
@@ -102,7 +106,10 @@ def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:
     expect(sketch.locator(".status")).to_have_text(re.compile(r"^4 pictures in \d"))
     assert sketch.locator("img").first.get_attribute("alt") == "a zzyzx next to <b>a blue car</b>"
 
+    expect(page.locator("#prompt textarea")).to_have_value("a zzyzx next to <b>a blue car</b>")
+    assert page.evaluate(SOFT) == []
     sketch.locator("button.frame").nth(1).click()
+    assert page.evaluate(SOFT) == []
     dialog = page.locator("dialog[open]")
     expect(dialog.locator("h3")).to_have_text("a zzyzx next to <b>a blue car</b>")
     expect(dialog.locator("dl")).to_contain_text("cosine similarity")
@@ -197,6 +204,15 @@ def test_what_cannot_run_is_said_on_the_page(open_page) -> None:
     page.locator("#generate").click()
     expect(page.get_by_role("alert")).to_have_text(strings.NOTHING_TICKED)
     expect(page.locator("#generate")).to_be_enabled()
+    expect(page.locator("#stage .tile.sample").first).to_be_visible()
+    page.locator("#choose-sketch input").check()
+    page.locator("#generate").click()
+    expect(page.locator("#stage .tile.done")).to_have_count(4)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    page.locator("#prompt textarea").fill("   ")
+    page.locator("#generate").click()
+    expect(page.get_by_role("alert")).to_have_text("The prompt is empty: say what to draw.")
+    expect(page.locator("#stage .tile.done")).to_have_count(4)
 
 
 def test_examples_and_surprises_fill_the_prompt(open_page) -> None:
@@ -221,6 +237,31 @@ def test_a_phone_shows_prompt_then_pictures_then_the_rest(open_page, scheme: str
     assert page.evaluate(CONTRASTS) == {}
 
 
+def test_a_phone_opens_the_large_picture_at_its_top(open_page) -> None:
+    page = open_page(PHONE)
+    page.locator("#generate").click()
+    expect(page.locator(".panel.ranking .tile.done")).to_have_count(8)
+    page.locator("#stage button.frame").first.click()
+    dialog = page.locator("dialog[open]")
+    close = dialog.get_by_role("button", name="Close")
+    expect(close).to_be_focused()
+    assert dialog.evaluate("d => d.scrollTop") == 0
+    for top in (0, 10_000):  # and it stays in reach
+        dialog.evaluate("(d, top) => d.scrollTo(0, top)", top)
+        box = close.bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= PHONE[1]
+        assert min(box["width"], box["height"]) >= 44
+    close.click()
+    expect(dialog).to_have_count(0)
+
+
+# Pictures that are shown larger than twice their pixels.
+SOFT = """() => [...document.querySelectorAll("img")]
+  .filter((image) => image.checkVisibility() && image.naturalWidth)
+  .filter((image) => image.clientWidth > 2 * image.naturalWidth + 1
+    || image.clientHeight > 2 * image.naturalHeight + 1)
+  .map((image) => `${image.clientWidth} x ${image.clientHeight} of ${image.naturalWidth}`)"""
 ACCESSIBLE_NAME = """(e) => {
   const labels = [...(e.labels ?? [])].map((l) => l.textContent.trim()).join(" ");
   return (e.getAttribute("aria-label") || labels || e.title || e.textContent

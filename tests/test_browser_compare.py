@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -101,6 +103,8 @@ def test_a_blind_vote_on_a_phone(open_page) -> None:
     page.locator("#compare-run").click()
     panes = page.locator(".pane")
     expect(page.get_by_role("button", name=strings.VOTE_LEFT)).to_be_visible()
+    for button in page.locator("#vote button").all():
+        assert button.bounding_box()["height"] >= 44
     for place in (0, 1):
         expect(panes.nth(place).locator("h2")).to_have_text(f"Picture {place + 1}")
         expect(panes.nth(place).locator(".score")).to_have_count(0)
@@ -138,6 +142,8 @@ def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App)
     assert before.startswith("Step")
     expect(panes.nth(0).locator(".status")).not_to_have_text(before)
     expect(page.locator("#compare-run")).to_be_disabled()
+    for pane in (0, 1):  # nobody asked for a seed, and so the next one is new again
+        expect(page.locator(f'.pane-form[data-pane="{pane}"] [data-field=seed]')).to_have_value("")
     expect(page.locator('.pane-form[data-pane="0"] fieldset:not([hidden]) [data-option=steps]')
            ).to_have_value("2000")
     twin.bring_to_front()
@@ -154,6 +160,44 @@ def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App)
     page.reload()
     expect(page.locator("#outcome")).to_have_text(strings.NO_CHOICE["tie"])
     expect(page.locator("#vote-tie")).to_have_count(0)
+    open_tab(page, strings.TAB_GENERATE)
+    page.reload()  # nobody is thrown back to what is over, but it is where it was
+    expect(page.locator("#generate")).to_be_enabled()
+    page.wait_for_timeout(2000)
+    expect(page.locator("#generate")).to_be_visible()
+    open_tab(page, strings.TAB_COMPARE)
+    expect(page.locator("#outcome")).to_have_text(strings.NO_CHOICE["tie"])
+
+
+def test_a_reload_finds_a_grid_with_its_form(window: BrowserContext, app: App) -> None:
+    page = visit(window, app)
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#compare-prompt textarea").fill("a {red|blue} cat")
+    page.locator("#sweep .label-wrap").click()
+    values = page.locator("#sweep-values-across textarea, #sweep-values-across input")
+    values.fill("7..8")
+    page.locator("#sweep-run").click()
+    done = page.locator("#sweep-stage .tile.done")
+    expect(done).to_have_count(4)
+    page.reload()
+    expect(done).to_have_count(4)
+    expect(values).to_have_value("7..8")
+    expect(page.locator("#compare-prompt textarea")).to_have_value("a {red|blue} cat")
+
+
+def test_a_ticked_box_looks_ticked(open_page) -> None:
+    page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_COMPARE)
+    form = page.locator('.pane-form[data-pane="0"]')
+    form.locator("summary").click()
+    box = form.locator("fieldset:not([hidden]) input[type=checkbox]").first
+    looks = []
+    for ticked in (True, False):
+        box.set_checked(ticked)
+        page.mouse.move(0, 0)
+        with Image.open(io.BytesIO(box.screenshot(animations="disabled"))) as shot:
+            looks.append(np.asarray(shot.convert("L"), np.float32))
+    assert np.abs(looks[0] - looks[1]).mean() > 20, "of 255 levels of grey"
 
 
 def test_a_reload_finds_the_run_of_generate_as_it_was_asked_for(window: BrowserContext, app: App,

@@ -21,7 +21,6 @@ from easel.search.query import Hit
 from easel.search.snapshot import Item
 from easel.serving.build import build_cache
 from easel.settings import Settings
-from easel.ui.lab.charts import render_map, render_matrix
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.outcomes import Classified, Matrix, PictureMap, classify_files
 from easel.ui.lab.render import (
@@ -29,6 +28,8 @@ from easel.ui.lab.render import (
     render_faults,
     render_hits,
     render_many,
+    render_map,
+    render_matrix,
     render_one,
     render_sorted,
 )

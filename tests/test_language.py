@@ -17,9 +17,9 @@ from gradio_client.exceptions import AppError
 
 from easel.ui.generate.examples import EXAMPLES, world_sampler
 from easel.ui.generate.lesson import RANKING
-from easel.ui.generate.render import loss_curves
 from easel.ui.generate.samples import SAMPLES
 from easel.ui.parts.panel import Panel, seconds
+from easel.ui.parts.tiles import loss_curves
 from easel.ui.words import page_words, strings
 from easel.ui.words.language import (
     PORTUGUESE,

@@ -88,7 +88,8 @@ def test_a_run_is_reported_in_portuguese(open_page: Opener) -> None:
     page.keyboard.press("Escape")
     page.locator("#prompt textarea").fill("")
     page.locator("#generate").click()
-    expect(page.locator("#stage .alert")).to_have_text("O prompt está vazio: diga o que desenhar.")
+    expect(page.locator("#generate-alert .alert")).to_have_text(
+        "O prompt está vazio: diga o que desenhar.")
 
 
 def test_what_other_tabs_say_later_is_portuguese_too(open_page: Opener) -> None:

@@ -110,7 +110,7 @@ def test_a_load_that_fails_says_why(shelf: ModelShelf) -> None:
 
 
 def test_the_html_is_inert_and_says_size_and_licence_before_a_download(shelf: ModelShelf) -> None:
-    html = render_models(shelf, alert=SCRIPT)
+    html = render_models(shelf, refused=SCRIPT)
     assert "<img" not in html
     assert "about 12 MB" in html
     assert "licence not stated" in html

@@ -123,7 +123,7 @@ def test_texts_from_outside_are_inert() -> None:
     panel.show_progress(Progress(1, 2, 0.1, SCRIPT, {SCRIPT: 1.0}))
     panel.show_progress(Progress(2, 2, 0.2, SCRIPT, {SCRIPT: 0.5}))
     panel.show_preview(Preview(1, np.zeros((1, 8, 8, 3), np.uint8), (0,)))
-    drawing = render_run(RunView([panel], alert=SCRIPT))
+    drawing = render_run(RunView([panel]))
     panel.finish([card(0.4, SCRIPT)], 1.0, stopped=False)
     done = render_run(RunView([panel]))
     note = render_vocabulary_note([SCRIPT], truncated=True)

@@ -114,7 +114,7 @@ def test_a_walk_is_seen_as_strip_and_video(open_page: Open, loader: HeldLoader,
 
     page.locator("#walk-start textarea").fill(" ")
     go.click()
-    expect(stage.get_by_role("alert")).to_have_text(
+    expect(page.locator("#walk-alert").get_by_role("alert")).to_have_text(
         "The start of the walk is neither a prompt nor a picture.")
     expect(go).to_be_enabled()
 

@@ -79,15 +79,33 @@
     close.type = "button";
     close.setAttribute("aria-label", say("Close"));
     close.addEventListener("click", () => dialog.close());
-    dialog.replaceChildren(body, close);
+    dialog.replaceChildren(close, body);
     dialog.setAttribute("aria-label", say("Picture {}: {}", card.rank, card.prompt));
     if (!dialog.open) dialog.showModal();
+    // Or the browser shows the first link, which on a phone lies far below the picture.
+    close.focus();
+    dialog.scrollTop = 0;
   }
+
+  // Nothing is shown larger than twice its pixels: it would look softer than the type beside it.
+  // What is drawn again and again says its own size, since this would be lost with every drawing.
+  document.addEventListener("load", (event) => {
+    const picture = event.target;
+    if (!(picture instanceof HTMLImageElement) || !picture.naturalWidth) return;
+    picture.style.setProperty("--width", `${picture.naturalWidth}px`);
+    picture.style.setProperty("--height", `${picture.naturalHeight}px`);
+  }, true);
 
   function step(by) {
     const frames = [...opened.closest(".tiles").querySelectorAll("[data-details]")];
     show(frames[(frames.indexOf(opened) + by + frames.length) % frames.length]);
   }
+
+  // A reload finds the tab that was open (see easel/ui/parts/live.py).
+  addEventListener("pagehide", () => {
+    const tab = find("#tabs > .tab-wrapper [role=tab][aria-selected=true]");
+    if (tab?.dataset.tabId) sessionStorage.setItem("easel-tab", tab.dataset.tabId);
+  });
 
   // Examples ------------------------------------------------------------------------------
   function openKind(tab) {
@@ -177,7 +195,13 @@
   }
 
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    if (event.key === "Enter" && !event.isComposing && event.target.matches?.("#prompt textarea")) {
+      // Gradio's own text box of several lines has it the other way round.
+      event.stopPropagation();
+      if (event.shiftKey) return;
+      event.preventDefault();
+      press("#generate");
+    } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
       if (event.target.closest?.("#sweep")) press("#sweep-run");
       else press("#generate", "#compare-run", "#rerank-run", "#walk-run", ".lab-buttons .primary");

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from easel.ui.compare.api import add_compare_endpoints
-from easel.ui.compare.bundle_api import add_bundle_endpoints
+from easel.ui.compare.api import add_bundle_endpoints, add_compare_endpoints
 from easel.ui.compare.sweep_api import add_sweep_endpoint
 from easel.ui.compare.tab import build_compare
 from easel.ui.generate.api import add_endpoints
@@ -16,12 +15,12 @@ from easel.ui.history.tab import build_history
 from easel.ui.lab.api import add_lab_endpoints
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.tab import build_lab
-from easel.ui.lab.walk_api import add_walk_endpoint
+from easel.ui.lab.walk import add_walk_endpoint
 from easel.ui.models.api import add_models_endpoint
 from easel.ui.models.tab import build_models
-from easel.ui.parts.late import connect_waiting
+from easel.ui.parts.late import connect_waiting, show_settled
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.settling import show_settled
+from easel.ui.parts.task import Tasks
 from easel.ui.parts.theme import PLAIN
 from easel.ui.playground import Playground
 from easel.ui.rerank.api import add_rerank_endpoint
@@ -54,8 +53,10 @@ def build_page(playground: Playground) -> gr.Blocks:
             add_history_endpoints(playground.history)
         if playground.models is not None:
             add_models_endpoint(playground.models)
+        tasks = Tasks(playground.live)
         with gr.Tabs(elem_id="tabs"):
-            _add_tabs(playground, page, store, stage, lab)
+            _add_tabs(playground, page, tasks, store, stage, lab)
+        tasks.come_back(page)
         show_settled(page)
         worded_html(lambda: f'<span>{strings.FOOTER}</span><button data-api>API</button>',
                     elem_id="colophon")
@@ -63,17 +64,17 @@ def build_page(playground: Playground) -> gr.Blocks:
     return page
 
 
-def _add_tabs(playground: Playground, page: gr.Blocks, store: PictureStore, stage: gr.HTML,
-              lab: Lab) -> None:
+def _add_tabs(playground: Playground, page: gr.Blocks, tasks: Tasks, store: PictureStore,
+              stage: gr.HTML, lab: Lab) -> None:
     with gr.Tab(strings.TAB_GENERATE, id="generate") as tab:
-        inputs = build_generate(playground, page, store, stage)
+        inputs = build_generate(playground, page, tasks, store, stage)
         connect_waiting(playground.registry, inputs.controls, page, tab)
     with gr.Tab(strings.TAB_COMPARE, id="compare") as tab:
-        build_compare(playground, store, page, tab)
-    with gr.Tab(strings.TAB_RERANK, id="rerank"):
-        rerank = build_rerank(playground, store)
+        build_compare(playground, store, tasks, tab)
+    with gr.Tab(strings.TAB_RERANK, id="rerank") as tab:
+        rerank = build_rerank(playground, store, tasks, tab)
     with gr.Tab(strings.TAB_LAB, id="lab") as tab:
-        build_lab(lab, playground, store, page, tab)
+        build_lab(lab, playground, store, tasks, tab)
     if playground.history is not None:
         with gr.Tab(strings.TAB_HISTORY, id="history") as tab:
             build_history(playground, playground.history, inputs, tab, rerank)

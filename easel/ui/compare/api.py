@@ -1,4 +1,4 @@
-"""The endpoints of comparisons: run one, vote on it, read the leaderboard."""
+"""The endpoints of comparisons: run one, vote on it, read the leaderboard, save it, open it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.compare.bundle import read_zip
 from easel.compare.plan import (
     MAX_BUDGET_S,
     MAX_PANES,
@@ -21,10 +22,12 @@ from easel.compare.plan import (
 from easel.compare.prompt_kinds import KINDS
 from easel.compare.votes import clip_agreement, leaderboard
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
+from easel.ui.compare.form import panes_of
+from easel.ui.compare.share import open_comparison, save_comparison
 from easel.ui.compare.state import Comparison
-from easel.ui.generate.api import OBJECT, STRING, add_endpoint, json_value
-from easel.ui.generate.run import REDRAW_EVERY_S, one_sentence
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
@@ -34,6 +37,7 @@ from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
 
 logger = logging.getLogger(__name__)
 PLACE = "compare"
+ZIP = "A comparison that Easel saved, as a zip file"
 
 
 def add_compare_endpoints(playground: Playground, store: PictureStore) -> None:
@@ -99,7 +103,7 @@ def stream_comparison(playground: Playground, store: PictureStore, plan: Callabl
             planned.requests, run.next_jobs(len(planned.requests)), planned.budget_s,
             owner=visitor)
         with closing(events):
-            for _ in fold_events(comparison, events, playground, store, REDRAW_EVERY_S):
+            for _ in fold_events(comparison, events, playground, store):
                 if run.stopped:
                     run.stop(playground.backend)
                 yield None, describe(comparison)
@@ -162,3 +166,59 @@ def _add_votes(playground: Playground) -> None:
         json_value(None, {"enum": [None, *KINDS]}, "Only prompts of this kind; null for all"),
     ], [json_value({}, OBJECT, "Points with 95 % intervals, and how often CLIP agrees")],
         "The leaderboard of all votes, by the Bradley-Terry model.")
+
+
+def add_bundle_endpoints(playground: Playground, store: PictureStore) -> None:
+    """Add the endpoints to the page under construction."""
+    @one_sentence
+    def bundle_export(request: gr.Request, comparison: Any) -> str:
+        if not isinstance(comparison, str):
+            raise InvalidRequest("The comparison must be the id that /compare gave.")
+        found = playground.comparisons.get(comparison, request.session_hash or "")
+        return save_comparison(found, store)
+
+    @one_sentence
+    def bundle_open(request: gr.Request, bundle: str | None) -> tuple[list[str], dict[str, Any]]:
+        comparison = open_comparison(_read(bundle), playground, store, request.session_hash or "")
+        playground.comparisons.put(comparison)
+        return files_of(comparison), {
+            **describe(comparison), "prompt": comparison.prompt, "vote": comparison.choice,
+            "budget_s": comparison.plan.budget_s, "requests": panes_of(comparison)}
+
+    def bundle_replay(request: gr.Request, bundle: str | None,
+                      ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+        def plan() -> Plan:
+            facts = read_zip(_read(bundle)).facts
+            return plan_comparison(playground.registry, facts.prompt, facts.requests(),
+                                   budget_s=facts.budget_s)
+
+        yield from stream_comparison(playground, store, plan, request)
+
+    def files() -> gr.File:
+        return gr.File(visible=False, file_count="multiple", label="PNG files, pane by pane")
+
+    def upload() -> gr.File:
+        return gr.File(visible=False, file_types=[".zip"], type="filepath", label=ZIP)
+
+    add_endpoint(
+        bundle_export,
+        [json_value("", STRING, "Id of a finished comparison of this client")],
+        [gr.File(visible=False, label="Zip with pictures, facts, and an index.html that opens "
+                                      "without Easel")],
+        "Save a comparison as a zip file.")
+    add_endpoint(
+        bundle_open, [upload()],
+        [files(), json_value({}, OBJECT, "The comparison's new id, its panes, prompt and vote, and "
+                                         "what it takes to draw it again")],
+        "Open a saved comparison, as if it had just been drawn.")
+    add_endpoint(
+        bundle_replay, [upload()],
+        [files(), json_value({}, OBJECT, "The new comparison's id and its panes, with what each "
+                                         "took")],
+        "Draw a saved comparison again with its seeds and options.")
+
+
+def _read(bundle: str | None) -> bytes:
+    if not bundle:
+        raise InvalidRequest("There is no zip file to open.", "bundle")
+    return read_upload(bundle)

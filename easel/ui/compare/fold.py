@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
 from collections.abc import Iterator
 
 from easel.compare.plan import Plan
@@ -13,6 +12,7 @@ from easel.serving.jobs import RunEvent
 from easel.ui.compare.state import Comparison, Pane
 from easel.ui.parts.panel import Panel
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.task import REDRAW_EVERY_S, Throttle
 from easel.ui.playground import Playground
 from pipelines.core.errors import Cancelled, EaselError
 from pipelines.core.events import Preview, Progress, Result
@@ -29,21 +29,22 @@ def start_comparison(playground: Playground, plan: Plan, session: str, blind: bo
 
 
 def fold_events(comparison: Comparison, events: Iterator[RunEvent], playground: Playground,
-                store: PictureStore, redraw_every_s: float) -> Iterator[set[int]]:
+                store: PictureStore, redraw_every_s: float = REDRAW_EVERY_S) -> Iterator[set[int]]:
     """Take in the events of a comparison.
 
     Yields:
         Which panes have changed, no more often than a person sees; the last time all of them.
     """
     changed: set[int] = set()
-    shown_s = 0.0
+    throttle = Throttle(redraw_every_s)
     for run_event in events:
         pane = comparison.panes[run_event.index]
         _fold(pane, run_event, playground, store)
         changed.add(run_event.index)
-        if time.monotonic() - shown_s > redraw_every_s:
+        if throttle.due():
             yield changed
-            changed, shown_s = set(), time.monotonic()
+            changed = set()
+            throttle.shown()
     yield set(range(len(comparison.panes)))
 
 

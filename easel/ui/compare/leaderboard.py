@@ -13,18 +13,19 @@ import gradio as gr
 from easel.compare.prompt_kinds import KINDS
 from easel.compare.votes import clip_agreement, leaderboard
 from easel.ui.compare.form import panes_of, render_forms
+from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
-from easel.ui.compare.updates import failed_view, over_view
 from easel.ui.parts.controls import read_upload
+from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from easel.ui.words.language import say
 from pipelines.core.errors import EaselError
 
 if TYPE_CHECKING:
-    from easel.ui.compare.tab import CompareParts
+    from easel.ui.compare.parts import CompareParts
 
 logger = logging.getLogger(__name__)
 
@@ -42,26 +43,27 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
                          type="filepath", height=64, elem_classes="upload",
                          elem_id="compare-upload")
 
-    def open_saved(path: str | None, request: gr.Request) -> tuple[Any, ...]:
-        stay = [gr.skip()] * 4
+    def open_saved(path: str | None, request: gr.Request) -> Updates:
         if not path:
-            return (*stay, *[gr.skip()] * len(parts.shown()))
+            return {parts.prompt: gr.skip()}
         try:
             comparison = open_comparison(read_upload(path), playground, store,
                                          request.session_hash or "")
         except EaselError as error:
-            return (*stay, *failed_view(str(error)))
+            return failed_view(parts, str(error))
         except Exception:
             logger.exception("the page failed to open a comparison")
-            return (*stay, *failed_view(strings.UNEXPECTED))
+            return failed_view(parts, strings.UNEXPECTED)
         playground.comparisons.put(comparison)
         panes = panes_of(comparison)
-        return (comparison.prompt, render_forms(playground.registry, panes), json.dumps(panes),
-                str(comparison.plan.budget_s or ""), *over_view(comparison, store))
+        return {parts.prompt: comparison.prompt,
+                parts.forms: render_forms(playground.registry, panes),
+                parts.panes: json.dumps(panes),
+                parts.budget: str(comparison.plan.budget_s or "")} | over_view(
+                    parts, comparison, store)
 
-    upload.upload(open_saved, upload,
-                  [parts.prompt, parts.forms, parts.panes, parts.budget, *parts.shown()],
-                  show_progress="hidden", api_visibility="private")
+    upload.upload(open_saved, upload, parts.changed(), show_progress="hidden",
+                  api_visibility="private")
 
 
 def build_leaderboard(playground: Playground, votes: Sequence[Any]) -> None:
@@ -78,7 +80,7 @@ def build_leaderboard(playground: Playground, votes: Sequence[Any]) -> None:
         try:
             return render_leaders(playground, kind, open_too)
         except EaselError as error:
-            return f'<p class="alert" role="alert">{escape(say(str(error)))}</p>'
+            return alert(str(error))
 
     for event in (fold.expand, kind.change, open_too.change, *(vote.then for vote in votes)):
         event(show, [kind, open_too], table, **LIVE)

@@ -1,23 +1,39 @@
-"""HTML of a comparison: panes, the outcome of a vote, the leaderboard. All texts are escaped."""
+"""HTML of a comparison, and what of the tab changes with it. All texts are escaped."""
 
 from __future__ import annotations
 
 from html import escape
 
+import gradio as gr
+
+from easel.compare.plan import MAX_PANES
 from easel.serving.jobs import Usage
+from easel.ui.compare.parts import CompareParts
+from easel.ui.compare.share import save_comparison
 from easel.ui.compare.state import Comparison, Pane, clip_favourite
-from easel.ui.generate.render import (
+from easel.ui.parts.live import Updates
+from easel.ui.parts.panel import Card, seconds
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.tiles import (
+    alert,
+    bar,
     blank_tile,
+    clip_mark,
+    drawn_image,
     loss_curves,
+    origin_mark,
     picture_frame,
     preview_tile,
     progress_bar,
+    tile,
     tiles_of,
 )
-from easel.ui.parts.panel import Card, data_uri, seconds
 from easel.ui.words import strings
 from easel.ui.words.language import figure, say
+from pipelines.core.errors import EaselError
 from pipelines.core.images import load_image
+
+CHOICES = (*range(MAX_PANES), "tie", "bad")
 
 
 def render_pane(comparison: Comparison, place: int) -> str:
@@ -46,7 +62,7 @@ def render_pane(comparison: Comparison, place: int) -> str:
 
 def _bar(pane: Pane, hidden: bool) -> str:
     if hidden and pane.panel.phase == "running":
-        return '<div class="bar moving"><span></span></div>'
+        return bar(0, 0, moving=True)
     return progress_bar(pane.panel)
 
 
@@ -70,7 +86,7 @@ def _tiles(pane: Pane, hidden: bool) -> list[str]:
             return [_plain(card) for card in panel.cards]
         return [_card(card, rank) for rank, card in enumerate(panel.cards, 1)]
     drawn = panel.preview.images if panel.preview and not hidden else ()
-    tiles = [preview_tile(panel, data_uri(image)) for image in drawn]
+    tiles = [preview_tile(panel, pixels) for pixels in drawn]
     if panel.phase in ("waiting", "running"):
         tiles += [blank_tile() for _ in range(panel.num_images - len(tiles))]
     return tiles
@@ -78,22 +94,16 @@ def _tiles(pane: Pane, hidden: bool) -> list[str]:
 
 def _plain(card: Card) -> str:
     """A picture whose file name and facts would give its generator away."""
-    url = data_uri(load_image(card.path.read_bytes()))
-    return (f'<figure class="tile done"><div class="frame"><img src="{url}" '
-            f'alt="{escape(card.prompt)}"></div><figcaption></figcaption></figure>')
+    return tile(drawn_image(load_image(card.path.read_bytes()), card.prompt), kind="done")
 
 
 def _card(card: Card, rank: int) -> str:
-    scores = ""
-    if card.clip_score is not None:
-        scores += (f'<span class="score" title="{escape(strings.CLIP_TITLE)}">'
-                   f"CLIP {figure(card.clip_score, '.3f')}</span>")
+    guide = ""
     if card.guide_score is not None:
-        scores += (f'<span class="guide" title="{escape(strings.GUIDE_TITLE)}">'
-                   f"{escape(strings.GUIDE_SCORE.format(figure(card.guide_score, '.3f')))}</span>")
-    return (f'<figure class="tile done">{picture_frame(card, rank)}<figcaption>{scores}'
-            f'<span class="from seed">{strings.SEED_OF.format(card.seed)}</span></figcaption>'
-            "</figure>")
+        guide = (f'<span class="guide" title="{escape(strings.GUIDE_TITLE)}">'
+                 f"{escape(strings.GUIDE_SCORE.format(figure(card.guide_score, '.3f')))}</span>")
+    return tile(picture_frame(card, rank), clip_mark(card.clip_score, strings.CLIP_TITLE) + guide
+                + origin_mark(strings.SEED_OF.format(card.seed), kind="seed"), "done")
 
 
 def _usage(usage: Usage) -> str:
@@ -124,3 +134,77 @@ def render_outcome(comparison: Comparison) -> str:
         text += strings.CLIP_AGREES if favourite == comparison.choice else (
             strings.CLIP_DISAGREES.format(comparison.label(comparison.order.index(favourite))))
     return f'<p class="outcome" role="status">{escape(text)}</p>'
+
+
+def vote_label(choice: int | str, count: int, label: str = "") -> str:
+    """What a button of the vote says."""
+    if choice == "tie":
+        return strings.VOTE_TIE
+    if choice == "bad":
+        return strings.VOTE_BAD
+    if count == 2:
+        return strings.VOTE_RIGHT if choice else strings.VOTE_LEFT
+    return strings.VOTE_FOR.format(label)
+
+
+def _updates(parts: CompareParts, comparison: Comparison, running: bool = True) -> Updates:
+    """Panes that are there, their Stop buttons, and no vote."""
+    count, shown = len(comparison.panes), comparison.shown()
+    updates: Updates = {parts.vote_row: gr.update(visible=False),
+                        parts.comparison_id: comparison.id}
+    for place, (column, stop) in enumerate(zip(parts.columns, parts.stops, strict=True)):
+        updates[column] = gr.update(visible=place < count)
+        updates[stop] = gr.update(visible=False)
+        if place < count:
+            busy = running and shown[place].panel.phase in ("waiting", "running")
+            updates[stop] = gr.update(visible=busy, value=strings.STOP_PANE.format(
+                comparison.label(place)))
+    return updates
+
+
+def first_view(parts: CompareParts, comparison: Comparison) -> Updates:
+    """The tab when a comparison begins."""
+    return _updates(parts, comparison) | _panes(parts, comparison) | {
+        parts.alert: "", parts.outcome: "", parts.save: gr.update(visible=False)}
+
+
+def next_view(parts: CompareParts, comparison: Comparison, changed: set[int]) -> Updates:
+    """The tab when some panes have changed."""
+    return _updates(parts, comparison) | _panes(parts, comparison, changed)
+
+
+def _panes(parts: CompareParts, comparison: Comparison, changed: set[int] | None = None,
+           ) -> Updates:
+    """What is in the panes, or in those of them that have changed."""
+    return {parts.stages[place]: render_pane(comparison, place)
+            for place, index in enumerate(comparison.order) if changed is None or index in changed}
+
+
+def over_view(parts: CompareParts, comparison: Comparison, store: PictureStore) -> Updates:
+    """The tab when all panes have ended, with the vote where it is due."""
+    try:
+        save = gr.update(visible=True, value=save_comparison(comparison, store))
+    except EaselError:  # no picture to save, or no vote yet
+        save = gr.update(visible=False)
+    updates = _updates(parts, comparison, running=False) | _panes(parts, comparison) | {
+        parts.alert: "", parts.outcome: render_outcome(comparison), parts.save: save}
+    if comparison.can_be_voted_on():
+        count, shown = len(comparison.panes), comparison.shown()
+        updates[parts.vote_row] = gr.update(visible=True)
+        for choice, button in zip(CHOICES, parts.votes, strict=True):
+            updates[button] = gr.update(
+                value=_label_of(comparison, choice),
+                visible=not isinstance(choice, int)
+                or (choice < count and bool(shown[choice].panel.cards)))
+    return updates
+
+
+def _label_of(comparison: Comparison, choice: int | str) -> str:
+    count = len(comparison.panes)
+    known = isinstance(choice, int) and choice < count
+    return vote_label(choice, count, comparison.label(int(choice)) if known else "")
+
+
+def failed_view(parts: CompareParts, sentence: str) -> Updates:
+    """The tab when something could not be done; what was drawn stays."""
+    return {parts.alert: alert(sentence)}

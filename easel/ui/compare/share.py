@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from easel.compare.bundle import Bundle, BundlePane, make_bundle, read_zip, write_zip
+from easel.compare.bundle import Bundle, make_bundle, read_zip, write_zip
 from easel.compare.plan import plan_comparison
 from easel.serving.jobs import Usage
 from easel.ui.compare.fold import start_comparison
 from easel.ui.compare.state import Comparison, Pane
-from easel.ui.parts.panel import Card, seconds
-from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.facts import facts_of
+from easel.ui.parts.panel import Card
+from easel.ui.parts.pictures import PictureStore, size_of
 from easel.ui.playground import Playground
 from pipelines.core.errors import EaselError
 from pipelines.core.files import safe_stem
@@ -74,21 +75,15 @@ def open_comparison(data: bytes, playground: Playground, store: PictureStore, se
     folder = store.new_folder()
     for pane, saved in zip(comparison.panes, facts.panes, strict=True):
         cards = []
+        pipeline = playground.registry.get(saved.pipeline)
         for picture in saved.pictures:
             path = store.write(folder / picture.file.replace("/", "-"),
                                bundle.files[picture.file])
             cards.append(Card(path, facts.prompt, saved.title, picture.seed,
                               picture.scores.get("clip"), picture.scores.get("probability"),
-                              _lines(saved), picture.guide_score))
+                              tuple(facts_of(saved.model_dump() | picture.model_dump(), pipeline)),
+                              picture.guide_score, size_px=size_of(path)))
         pane.panel.finish(cards, saved.elapsed_s, saved.stopped)
         pane.usage = Usage(saved.device_s, saved.peak_memory_bytes)
         pane.weights = dict(saved.weights)
     return comparison
-
-
-def _lines(pane: BundlePane) -> tuple[tuple[str, str], ...]:
-    return (("Generator", pane.title), ("Run", seconds(pane.elapsed_s)),
-            *((name.replace("_", " ").capitalize(), str(value))
-              for name, value in pane.options.items()),
-            *(("Weights", f"{model} {digest[:12]}") for model, digest in pane.weights.items()
-              if digest))

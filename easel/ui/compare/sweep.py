@@ -1,30 +1,46 @@
-"""A grid in the making: its cells, and their HTML."""
+"""A grid: read from what the page or a program says of it, drawn, and its HTML."""
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from easel.compare.grid import draw_grid
-from easel.compare.sweeps import Batch, Sweep
+from easel.compare.sweeps import (
+    MAX_VALUES,
+    PROMPT,
+    Axis,
+    Batch,
+    Sweep,
+    expand_matrix,
+    parse_axis,
+    plan_sweep,
+    sweep_options,
+)
+from easel.compare.wildcards import wildcard_words
 from easel.serving.jobs import RunEvent
-from easel.ui.generate.render import picture_frame
-from easel.ui.generate.run import REDRAW_EVERY_S
-from easel.ui.parts.panel import Card, data_uri, seconds
+from easel.ui.parts.panel import Card, seconds
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.task import Throttle
+from easel.ui.parts.tiles import alert, clip_mark, drawn_image, picture_frame, tile
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from easel.ui.words.language import figure, say
-from pipelines.core.errors import Cancelled
+from easel.ui.words.language import say
+from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Preview, Progress, Result
 from pipelines.core.images import load_image
 from pipelines.core.metadata import save_png
+from pipelines.core.request import SEED_COUNT
+from pipelines.pipeline import Pipeline
+from pipelines.registry import Registry
 
 
 @dataclass
@@ -54,7 +70,7 @@ class SweepView:
 def fold_sweep(view: SweepView, events: Iterator[RunEvent], playground: Playground,
                store: PictureStore) -> Iterator[None]:
     """Take in the events of a grid's runs; yields whenever it is worth showing."""
-    shown_s = 0.0
+    throttle = Throttle()
     for run_event in events:
         batch, event = view.batches[run_event.index], run_event.event
         if isinstance(event, Preview):
@@ -70,9 +86,9 @@ def fold_sweep(view: SweepView, events: Iterator[RunEvent], playground: Playgrou
             note = "" if isinstance(event, Cancelled) else str(event)
             view.notes.update(dict.fromkeys(
                 (c for c in batch.cells if c not in view.cards), note))
-        if time.monotonic() - shown_s > REDRAW_EVERY_S:
+        if throttle.due():
             yield
-            shown_s = time.monotonic()
+            throttle.shown()
     if view.cards:
         view.picture = _save_grid(view, store)
     yield
@@ -118,8 +134,7 @@ def render_sweep(view: SweepView, running: bool) -> str:
                                          seconds(time.monotonic() - view.started_s))
     if running and view.message:
         status += f" · {say(view.message)}"
-    problems = "".join(f'<p class="alert" role="alert">{escape(say(note))}</p>'
-                       for note in dict.fromkeys(view.notes.values()) if note)
+    problems = "".join(map(alert, filter(None, dict.fromkeys(view.notes.values()))))
     save = ""
     if view.picture is not None:
         save = (f'<a class="chip" download="grid.png" href="gradio_api/file='
@@ -130,13 +145,80 @@ def render_sweep(view: SweepView, running: bool) -> str:
 
 def _cell(view: SweepView, index: int) -> str:
     if (card := view.cards.get(index)) is not None:
-        score = "" if card.clip_score is None else f"CLIP {figure(card.clip_score, '.3f')}"
-        return (f'<figure class="tile done">{picture_frame(card, index + 1)}<figcaption>'
-                f'<span class="score">{score}</span></figcaption></figure>')
-    image = ""
-    if (preview := view.previews.get(index)) is not None and index not in view.notes:
-        prompt = view.sweep.requests[index].prompt
-        alt = escape(strings.IN_THE_MAKING.format(prompt))
-        image = f'<img src="{data_uri(preview)}" alt="{alt}">'
-    return (f'<figure class="tile"><div class="frame">{image}</div>'
-            "<figcaption></figcaption></figure>")
+        return tile(picture_frame(card, index + 1), clip_mark(card.clip_score), "done")
+    preview = view.previews.get(index)
+    if preview is None or index in view.notes:
+        return tile("")
+    prompt = view.sweep.requests[index].prompt
+    return tile(drawn_image(preview, strings.IN_THE_MAKING.format(prompt)))
+
+
+def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: Any, across: Any,
+               down: Any) -> Sweep:
+    """Check a grid whole.
+
+    Args:
+        registry: the pipelines on offer.
+        prompt: with its braces and wildcards.
+        pane: "pipeline" and perhaps "seed" and "options", the same for all cells.
+        seed: where the pane names none; empty or None for a new one.
+        across: name and values of the columns, see ``_axis``.
+        down: the same of the rows.
+
+    Raises:
+        InvalidRequest: one sentence about the first fault.
+    """
+    if not isinstance(prompt, str):
+        raise InvalidRequest("The prompt must be text.", "prompt")
+    if not isinstance(options := pane.get("options") or {}, Mapping):
+        raise InvalidRequest("The options must be an object.", "options")
+    pipeline = registry.get(str(pane.get("pipeline", "")))
+    given = next((s for s in (pane.get("seed"), seed) if s not in (None, "")),
+                 secrets.randbelow(SEED_COUNT))
+    try:
+        base_seed: Any = int(given) if isinstance(given, str) else given
+    except ValueError:
+        base_seed = given  # refused by the request, in its own words
+    x, y = _axis(across, pipeline, prompt), _axis(down, pipeline, prompt)
+    if len(expand_matrix(prompt)) > 1 and PROMPT not in (x.name, y.name):
+        matrix = parse_axis(PROMPT, "", pipeline, prompt)
+        if not x.name:
+            x = matrix
+        elif not y.name:
+            y = matrix
+        else:
+            raise InvalidRequest(strings.SWEEP_AXES_FULL, "axis")
+    base = {"pipeline": pipeline.name, "prompt": prompt, "seed": base_seed,
+            "options": dict(options)}
+    return plan_sweep(registry, base, x, y, wildcard_words())
+
+
+def _axis(given: Any, pipeline: Pipeline, prompt: str) -> Axis:
+    """An axis from its name and values: text as people type it, or a list of plain values.
+
+    Raises:
+        InvalidRequest: in one sentence, what is wrong.
+    """
+    name, values = given if isinstance(given, tuple) else _named(given)
+    if isinstance(values, str) or not name:
+        return parse_axis(name, values if isinstance(values, str) else "", pipeline, prompt)
+    if name == PROMPT:
+        return parse_axis(name, "", pipeline, prompt)
+    if name not in sweep_options(pipeline):
+        raise InvalidRequest(f"{pipeline.title} has no option called {name[:40]!r} to sweep.",
+                             "axis")
+    if not isinstance(values, list) or not 1 <= len(values) <= MAX_VALUES or not all(
+            isinstance(value, str | int | float) for value in values):
+        raise InvalidRequest(f"The axis {name} needs 1 to {MAX_VALUES} plain values in a list, or "
+                             "text such as 1..5.", "axis")
+    return Axis(name, tuple(values))
+
+
+def _named(given: Any) -> tuple[str, Any]:
+    if given is None:
+        return "", ""
+    if (not isinstance(given, Mapping) or set(given) - {"name", "values"}
+            or not isinstance(given.get("name"), str)):
+        raise InvalidRequest('An axis is an object as in {"name": "seed", "values": "1..4"}.',
+                             "axis")
+    return given["name"], given.get("values", "")

@@ -10,9 +10,8 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.sweeps import share_work
-from easel.ui.compare.sweep import SweepView, fold_sweep
-from easel.ui.compare.sweep_plan import read_sweep
-from easel.ui.generate.api import OBJECT, STRING, add_endpoint, json_value
+from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep
+from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground

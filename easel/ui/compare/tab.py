@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from easel.compare.plan import MAX_PANES, plan_comparison
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
-from easel.ui.compare.form import default_panes, panes_of, read_panes, render_forms
+from easel.ui.compare.form import default_panes, read_panes, render_forms
 from easel.ui.compare.leaderboard import build_leaderboard, build_open
-from easel.ui.compare.state import Comparison
-from easel.ui.compare.sweep_tab import build_sweep, render_suggestions
-from easel.ui.compare.updates import (
+from easel.ui.compare.parts import CompareParts
+from easel.ui.compare.render import (
     CHOICES,
     failed_view,
     first_view,
@@ -26,11 +22,12 @@ from easel.ui.compare.updates import (
     over_view,
     vote_label,
 )
-from easel.ui.generate.run import REDRAW_EVERY_S
+from easel.ui.compare.state import Comparison
+from easel.ui.compare.sweep_tab import build_sweep, render_suggestions
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
-from easel.ui.parts.live import WINDOW_JS
+from easel.ui.parts.live import LiveRun, Updates
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.runs import Run
+from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
@@ -39,42 +36,11 @@ from easel.ui.words.page_words import worded_html
 from pipelines.core.errors import EaselError
 from pipelines.core.request import MAX_PROMPT_CHARS
 
-logger = logging.getLogger(__name__)
 PLACE = "compare"
 
 
-@dataclass
-class CompareParts:
-    """The components of the tab."""
-
-    prompt: gr.Textbox
-    forms: gr.HTML
-    panes: gr.Textbox
-    run: gr.Button
-    stop: gr.Button
-    blind: gr.Checkbox
-    seed: gr.Textbox
-    budget: gr.Textbox
-    init_image: gr.File
-    alert: gr.HTML
-    comparison_id: gr.State
-    columns: list[gr.Column] = field(default_factory=list)
-    stages: list[gr.HTML] = field(default_factory=list)
-    stops: list[gr.Button] = field(default_factory=list)
-    votes: list[gr.Button] = field(default_factory=list)
-    vote_row: gr.Row | None = None
-    outcome: gr.HTML | None = None
-    save: gr.DownloadButton | None = None
-
-    def shown(self) -> list[Any]:
-        """What a run changes, in the order of ``updates``."""
-        return [*self.columns, *self.stages, *self.stops, self.run, self.stop, self.alert,
-                self.comparison_id, self.vote_row, *self.votes, self.outcome, self.save]
-
-
-def build_compare(playground: Playground, store: PictureStore, page: gr.Blocks, tab: gr.Tab,
-                  ) -> None:
-    """Lay the tab out and connect it; ``tab`` is the one that is built in, of that page."""
+def build_compare(playground: Playground, store: PictureStore, tasks: Tasks, tab: gr.Tab) -> None:
+    """Lay the tab out and connect it; ``tab`` is the one that is built in."""
     parts = _build_ask(playground)
     with gr.Row(elem_id="panes"):
         for index in range(MAX_PANES):
@@ -91,11 +57,10 @@ def build_compare(playground: Playground, store: PictureStore, page: gr.Blocks, 
     parts.outcome = gr.HTML("", elem_id="outcome", **PLAIN)
     parts.save = gr.DownloadButton(strings.SAVE_COMPARISON, size="sm", visible=False,
                                    elem_id="compare-save")
-    _connect_run(playground, store, parts)
-    _connect_return(playground, store, parts, page, tab)
+    _connect_run(playground, store, parts, tasks, tab)
     votes = _connect_votes(playground, store, parts)
     build_open(playground, store, parts)
-    build_sweep(playground, store, page, tab, parts.prompt, parts.panes, parts.seed)
+    build_sweep(playground, store, tasks, tab, parts.prompt, parts.panes, parts.seed)
     build_leaderboard(playground, votes)
 
 
@@ -135,36 +100,47 @@ def _build_ask(playground: Playground) -> CompareParts:
                         gr.State(""))
 
 
-def _connect_run(playground: Playground, store: PictureStore, parts: CompareParts) -> None:
-    def compare(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        session, visitor = request.session_hash or "", visitor_of(request)
-        try:
-            uploaded = values[parts.init_image]
-            plan = plan_comparison(
-                playground.registry, values[parts.prompt] or "", read_panes(values[parts.panes]),
-                values[parts.seed] or None, values[parts.budget],
-                read_upload(uploaded) if uploaded else None)
-            comparison = start_comparison(playground, plan, session, bool(values[parts.blind]))
-            playground.comparisons.put(comparison)
-            run = playground.runs.start(session, visitor, PLACE)
-            live = playground.live.start(
-                run, partial(_draw, playground, store, comparison, run), comparison)
-            yield from live.follow(session)
-        except EaselError as error:
-            yield failed_view(str(error))
-        except Exception:
-            logger.exception("the page failed while it compared")
-            yield failed_view(strings.UNEXPECTED)
+def _connect_run(playground: Playground, store: PictureStore, parts: CompareParts, tasks: Tasks,
+                 tab: gr.Tab) -> None:
+    def compare(asked: Asked) -> Generator[Updates]:
+        """Run a comparison to its end."""
+        values, run = asked.values, asked.run
+        uploaded = values[parts.init_image]
+        plan = plan_comparison(
+            playground.registry, values[parts.prompt] or "", read_panes(values[parts.panes]),
+            values[parts.seed] or None, values[parts.budget],
+            read_upload(uploaded) if uploaded else None)
+        comparison = start_comparison(playground, plan, run.session, bool(values[parts.blind]))
+        playground.comparisons.put(comparison)
+        asked.about = comparison
+        yield first_view(parts, comparison)
+        events = playground.backend.compare(plan.requests, run.next_jobs(len(plan.requests)),
+                                            plan.budget_s, owner=run.visitor)
+        with closing(events):
+            for changed in fold_events(comparison, events, playground, store):
+                if run.stopped:  # again: Stop may have come before the backend knew them
+                    run.stop(playground.backend)
+                yield next_view(parts, comparison, changed)
+        if not comparison.hidden:  # names would tell blind panes apart
+            run.cards = comparison.cards()
+        yield over_view(parts, comparison, store)
 
-    inputs = {parts.prompt, parts.panes, parts.blind, parts.seed, parts.budget, parts.init_image}
-    gr.on([parts.run.click, parts.prompt.submit], compare, inputs, parts.shown(),
-          show_progress="hidden", concurrency_limit=None, trigger_mode="once",
-          api_visibility="private")
+    def found(live: LiveRun) -> Updates:
+        comparison: Comparison = live.subject.about
+        comparison.session = live.session
+        # As they were asked for, without the seeds that were drawn for them.
+        panes = read_panes(live.subject.text(parts.panes))
+        updates: Updates = {parts.forms: render_forms(playground.registry, panes)}
+        if live.finished and comparison.is_over():  # perhaps with a vote since then
+            updates |= over_view(parts, comparison, store)
+        return updates
 
-    def stop_all(request: gr.Request) -> None:
-        playground.runs.stop(request.session_hash or "", PLACE)
-
-    parts.stop.click(stop_all, None, None, **LIVE)
+    task = tasks.add(PLACE, parts.run, parts.stop, parts.shown(), parts.alert,
+                     idle={stop: gr.update(visible=False) for stop in parts.stops})
+    task.starts([parts.run.click, parts.prompt.submit], compare, [
+        parts.prompt, parts.panes, parts.blind, parts.seed, parts.budget, parts.init_image])
+    task.returns([parts.prompt, parts.panes, parts.seed, parts.budget, parts.blind], [tab],
+                 more=[parts.forms], found=found)
     for place, button in enumerate(parts.stops):
         def stop_one(comparison_id: str, request: gr.Request, place: int = place) -> None:
             session = request.session_hash or ""
@@ -174,67 +150,18 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
         button.click(stop_one, parts.comparison_id, None, **LIVE)
 
 
-def _draw(playground: Playground, store: PictureStore, comparison: Comparison, run: Run,
-          ) -> Iterator[tuple[Any, ...]]:
-    """Run a comparison to its end; yields updates of ``CompareParts.shown``."""
-    plan = comparison.plan
-    yield first_view(comparison)
-    events = playground.backend.compare(plan.requests, run.next_jobs(len(plan.requests)),
-                                        plan.budget_s, owner=run.visitor)
-    with closing(events):
-        for changed in fold_events(comparison, events, playground, store, REDRAW_EVERY_S):
-            if run.stopped:  # again: Stop may have come before the backend knew them
-                run.stop(playground.backend)
-            yield next_view(comparison, changed)
-    if not comparison.hidden:  # names would tell blind panes apart
-        run.cards = comparison.cards()
-    yield over_view(comparison, store)
-
-
-def _connect_return(playground: Playground, store: PictureStore, parts: CompareParts,
-                    page: gr.Blocks, tab: gr.Tab) -> None:
-    """A page that is opened again finds the comparison that ran when it was closed."""
-    def come_back(window: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        session = request.session_hash or ""
-        stay = (gr.skip(),) * 6
-        live = playground.live.adopt(session, visitor_of(request), PLACE, window)
-        if live is None:
-            yield (*stay, *[gr.skip()] * len(parts.shown()))
-            return
-        comparison: Comparison = live.subject
-        comparison.session = session
-        panes = panes_of(comparison)
-        asked = (gr.update(selected=PLACE), comparison.prompt,
-                 render_forms(playground.registry, panes), json.dumps(panes),
-                 str(comparison.plan.budget_s or ""), comparison.blind)
-        try:
-            if live.finished and live.error is None:  # perhaps with a vote since then
-                yield (*asked, *over_view(comparison, store))
-                return
-            for updates in live.follow(session):
-                yield (*asked, *updates)
-                asked = stay
-        except EaselError as error:
-            yield (*asked, *failed_view(str(error)))
-
-    changed: list[Any] = [tab.parent, parts.prompt, parts.forms, parts.panes, parts.budget,
-                          parts.blind, *parts.shown()]
-    page.load(come_back, gr.Textbox(visible="hidden"), changed, js=WINDOW_JS,
-              show_progress="hidden", concurrency_limit=None, api_visibility="private")
-
-
 def _connect_votes(playground: Playground, store: PictureStore, parts: CompareParts,
                    ) -> list[Any]:
-    def handler(choice: int | str) -> Callable[[str, gr.Request], tuple[Any, ...]]:
-        def vote(comparison_id: str, request: gr.Request) -> tuple[Any, ...]:
+    def handler(choice: int | str) -> Callable[[str, gr.Request], Updates]:
+        def vote(comparison_id: str, request: gr.Request) -> Updates:
             try:
                 comparison = playground.comparisons.get(comparison_id,
                                                         request.session_hash or "")
                 cast_vote(playground, comparison, choice, visitor_of(request))
                 playground.runs.remember(comparison.session, comparison.cards())
             except EaselError as error:
-                return failed_view(str(error))
-            return over_view(comparison, store)
+                return failed_view(parts, str(error))
+            return over_view(parts, comparison, store)
 
         return vote
 

@@ -8,12 +8,13 @@ from contextlib import closing
 from typing import Any
 
 import gradio as gr
-from gradio.components.api_component import Api
 
 from easel.serving.best_of import MAX_DRAWN, check_drawn
 from easel.ui.generate.examples import EXAMPLES
-from easel.ui.generate.run import one_sentence, prepare, stream_run
+from easel.ui.generate.run import prepare, stream_run
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import Card, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.videos import write_video
@@ -25,11 +26,6 @@ from pipelines.core.request import MAX_IMAGES, MAX_PARENTS, MAX_PROMPT_CHARS, SE
 from pipelines.registry import Registry
 
 logger = logging.getLogger(__name__)
-# JSON schemas; Gradio's own annotation of them is too narrow.
-STRING: dict[str, Any] = {"type": "string"}
-STRINGS: dict[str, Any] = {"type": "array", "items": STRING}
-OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": {}}
-BOOLEAN: dict[str, Any] = {"type": "boolean"}
 # What endpoints that draw have in common.
 FILES = "PNG files, the best match first; then an mp4 of each generator where one is asked for"
 OUTCOME = ("Progress while the run lasts; then pictures in the same order with generator, seed, "
@@ -42,21 +38,6 @@ def add_endpoints(playground: Playground, store: PictureStore) -> None:
     _add_generate(playground, store)
     _add_stop(playground)
     _add_look_ups(playground)
-
-
-def add_endpoint(function: Any, inputs: Sequence[gr.components.Component],
-                 outputs: Sequence[gr.components.Component], description: str,
-                 queue: bool = True) -> None:
-    """An endpoint without a place on the page: the button that triggers it is never shown."""
-    gr.Button(visible=False).click(
-        function, list(inputs), list(outputs), api_name=function.__name__, queue=queue,
-        api_description=description, api_visibility="public", show_progress="hidden",
-        concurrency_limit=None, trigger_mode="multiple")
-
-
-def json_value(value: Any, schema: dict[str, Any], label: str) -> Api:
-    """A plain JSON value with its schema; what comes in is checked by our own code alone."""
-    return Api(value, schema, label)
 
 
 def _add_generate(playground: Playground, store: PictureStore) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import gradio as gr
 
 from easel.serving.paused_runs import PausedRun
 from easel.ui.generate.render import render_paused, render_paused_none
-from easel.ui.generate.run import one_sentence, stream_on
-from easel.ui.generate.run_updates import run_updates
-from easel.ui.parts.panel import RunView
+from easel.ui.generate.run import show_run, stream_on
+from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.task import Asked, Task, Work
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
@@ -84,15 +84,15 @@ def build_paused(playground: Playground) -> PausedParts | None:
 
 
 def connect_paused(playground: Playground, store: PictureStore, parts: PausedParts,
-                   pause: gr.Button, run_parts: list[Any], drawn: Any) -> None:
+                   task: Task, stage: tuple[gr.HTML, gr.Button], drawn: Any) -> None:
     """Connect the fold and the Pause button.
 
     Args:
         playground: what there is.
         store: where finished pictures are written.
         parts: the fold.
-        pause: puts aside what runs now.
-        run_parts: stage, Generate, Pause and Stop.
+        task: what Generate starts.
+        stage: where its pictures go, and the button that puts aside what runs now.
         drawn: the event of Generate, after which there may be another paused run.
     """
     runs = playground.backend.paused
@@ -130,38 +130,30 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
     parts.fold.expand(listed_again, parts.chosen, all_of, **LIVE)
     parts.chosen.input(show, parts.chosen, parts.shown(), **LIVE)
     parts.delete.click(delete, parts.chosen, all_of, **LIVE)
-    pause.click(put_aside, None, None, **LIVE)
+    stage[1].click(put_aside, None, None, **LIVE)
     drawn.then(listed_again, parts.chosen, all_of, **LIVE)
     show_stage = """() => {
         if (matchMedia("(max-width: 760px)").matches)
             document.querySelector("#stage").scrollIntoView({behavior: "smooth"});
     }"""
     for button, is_branch in ((parts.resume, False), (parts.branch, True)):
-        button.click(_goer_on(playground, store, is_branch), parts.change(), run_parts,
-                     show_progress="hidden", concurrency_limit=None, trigger_mode="once",
-                     api_visibility="private").then(listed, parts.chosen, all_of, **LIVE)
+        task.starts([button.click], _goer_on(playground, store, parts, stage, is_branch),
+                    parts.change(), when_busy=strings.PAUSED_GONE_ON,
+                    ).then(listed, parts.chosen, all_of, **LIVE)
         button.click(None, None, None, js=show_stage, api_visibility="private")
 
 
-def _goer_on(playground: Playground, store: PictureStore, is_branch: bool) -> Callable[..., Any]:
-    def go_on(chosen: str | None, prompt: str, steps: Any, seed: str, noise: Any,
-              request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        session, visitor = request.session_hash or "", visitor_of(request)
-        if playground.runs.busy(session, PLACE):
-            raise gr.Error(strings.PAUSED_GONE_ON, print_exception=False)
-        run = playground.runs.start(session, visitor, PLACE)
-
-        def start() -> Iterator[RunView]:
-            runs = playground.backend.paused
-            if runs is None:
-                raise PausedRunError("No run can be paused here.")
-            change = Change.checked(prompt.strip(), steps, seed.strip(), noise)
-            checkpointer = runs.resume(visitor, chosen or "", playground.registry, change,
-                                       is_branch)
-            yield from stream_on(playground, store, checkpointer, run)
-
-        live = playground.live.start(run, partial(run_updates, start))
-        yield from live.follow(session)
+def _goer_on(playground: Playground, store: PictureStore, parts: PausedParts,
+             stage: tuple[gr.HTML, gr.Button], is_branch: bool) -> Work:
+    def go_on(asked: Asked) -> Generator[Updates]:
+        runs = playground.backend.paused
+        if runs is None:
+            raise PausedRunError("No run can be paused here.")
+        change = Change.checked(asked.text(parts.prompt).strip(), asked.values[parts.steps],
+                                asked.text(parts.seed).strip(), asked.values[parts.noise])
+        checkpointer = runs.resume(asked.run.visitor, asked.text(parts.chosen),
+                                   playground.registry, change, is_branch)
+        yield from show_run(stream_on(playground, store, checkpointer, asked.run), *stage)
 
     return go_on
 

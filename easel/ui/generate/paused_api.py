@@ -8,18 +8,10 @@ from typing import Any
 import gradio as gr
 
 from easel.serving.paused_runs import PausedRuns
-from easel.ui.generate.api import (
-    BOOLEAN,
-    FILES,
-    OBJECT,
-    OUTCOME,
-    STRING,
-    VIDEO,
-    add_endpoint,
-    answer,
-    json_value,
-)
-from easel.ui.generate.run import one_sentence, stream_on
+from easel.ui.generate.api import FILES, OUTCOME, VIDEO, answer
+from easel.ui.generate.run import stream_on
+from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.visitors import visitor_of

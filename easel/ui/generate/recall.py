@@ -16,6 +16,7 @@ from easel.ui.parts.controls import (
     read_upload,
 )
 from easel.ui.parts.theme import LIVE
+from easel.ui.parts.tiles import alert
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.options import option_fields, parse_options
@@ -148,7 +149,7 @@ def connect_recall(inputs: GenerateInputs) -> None:
         try:
             filled = fill(inputs, recall(read_upload(path)))
         except EaselError as error:
-            return [None, render_note(str(error), alert=True), *outputs(inputs, {})]
+            return [None, alert(str(error)), *outputs(inputs, {})]
         return [None, render_note(filled.note), *outputs(inputs, filled.updates)]
 
     inputs.dropped.upload(read, inputs.dropped,

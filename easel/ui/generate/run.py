@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import gradio as gr
 
 from easel.serving.best_of import stream_best
+from easel.ui.generate.render import render_run
+from easel.ui.parts.live import Updates
 from easel.ui.parts.panel import Panel, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.runs import Run
+from easel.ui.parts.task import Throttle
 from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from easel.ui.words.language import say
 from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
@@ -27,11 +27,6 @@ from pipelines.core.request import CheckedRequest
 from pipelines.core.video import Film
 
 logger = logging.getLogger(__name__)
-P = ParamSpec("P")
-T = TypeVar("T")
-
-# A page that is redrawn more often than people see costs the device's thread its time.
-REDRAW_EVERY_S = 0.12
 
 
 def prepare(playground: Playground, prompt: str, seed: int | None,
@@ -112,7 +107,7 @@ def stream_on(playground: Playground, store: PictureStore, checkpointer: Checkpo
 def _stream_panel(playground: Playground, store: PictureStore, request: CheckedRequest[Any],
                   panel: Panel, run: Run, view: RunView, stream: Generator[Event],
                   ) -> Generator[RunView]:
-    shown_s = 0.0
+    throttle = Throttle()
     panel.phase = "running"
     film = Film()
     try:
@@ -133,9 +128,9 @@ def _stream_panel(playground: Playground, store: PictureStore, request: CheckedR
                     if event.earlier is not None:
                         film = Film(event.earlier.frames)
                     panel.show_progress(event)
-                if time.monotonic() - shown_s > REDRAW_EVERY_S:
+                if throttle.due():
                     yield view
-                    shown_s = time.monotonic()
+                    throttle.shown()
     except Paused as error:
         panel.pause(error)
     except Cancelled:
@@ -149,19 +144,13 @@ def _stream_panel(playground: Playground, store: PictureStore, request: CheckedR
         run.job_id = None
 
 
-def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
-    """For endpoints: errors reach the client as one sentence, never as a traceback."""
-
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return function(*args, **kwargs)
-        except EaselError as error:
-            raise gr.Error(say(str(error)), print_exception=False) from None
-        except gr.Error:
-            raise
-        except Exception:
-            logger.exception("%s failed", function.__name__)
-            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
-
-    return guarded
+def show_run(views: Generator[RunView], stage: gr.HTML, pause: gr.Button) -> Generator[Updates]:
+    """A run as updates of the stage and the Pause button."""
+    pausable = False
+    with closing(views):
+        for view in views:
+            updates: Updates = {stage: render_run(view)}
+            if view.can_pause() != pausable:
+                pausable = not pausable
+                updates[pause] = gr.update(interactive=pausable)
+            yield updates

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import gradio as gr
 
+from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import Card
+from easel.ui.parts.pictures import size_of
 from pipelines.core.errors import EaselError
 from pipelines.core.metadata import read_png
 from pipelines.registry import Registry
@@ -39,14 +41,12 @@ def load_samples(owner: gr.HTML, registry: Registry, folder: Path = SAMPLES) -> 
 
 def _card(owner: gr.HTML, registry: Registry, path: Path, facts: dict) -> Card:
     name = str(facts["pipeline"])
-    title = registry.get(name).title if name in registry.names() else name
+    pipeline = registry.get(name) if name in registry.names() else None
+    title = name if pipeline is None else pipeline.title
     score = facts.get("scores", {}).get("clip")
     cached = owner.move_resource_to_block_cache(path)
     if cached is None:
         raise ValueError("the file has no place in the cache")
     owner.keep_in_cache.add(cached)
-    lines = [("Generator", title), ("Seed", str(int(facts["seed"])))]
-    if score is not None:
-        lines.append(("CLIP score", f"{float(score):.4f} (cosine similarity)"))
     return Card(Path(cached), str(facts["prompt"]), title, int(facts["seed"]), score, None,
-                tuple(lines))
+                tuple(facts_of(facts, pipeline)), size_px=size_of(path))

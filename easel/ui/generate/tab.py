@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -15,8 +14,7 @@ from easel.ui.generate.lesson import render_lessons
 from easel.ui.generate.paused import build_paused, connect_paused
 from easel.ui.generate.recall import connect_recall
 from easel.ui.generate.render import render_empty, render_vocabulary_note
-from easel.ui.generate.run import one_sentence, prepare, stream_run
-from easel.ui.generate.run_updates import run_updates
+from easel.ui.generate.run import prepare, show_run, stream_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
     IMAGE_SUFFIXES,
@@ -25,11 +23,10 @@ from easel.ui.parts.controls import (
     build_choice,
     build_options,
 )
-from easel.ui.parts.live import WINDOW_JS
-from easel.ui.parts.panel import RunView
+from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.task import Asked, Task, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import fill_html, worded_html
@@ -38,8 +35,8 @@ from pipelines.core.request import MAX_PROMPT_CHARS
 PLACE = "generate"
 
 
-def build_generate(playground: Playground, page: gr.Blocks, store: PictureStore, stage: gr.HTML,
-                   ) -> GenerateInputs:
+def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store: PictureStore,
+                   stage: gr.HTML) -> GenerateInputs:
     """Lay the tab out and connect it; ``stage`` is where the pictures go."""
     with gr.Column(elem_id="desk"):
         with gr.Column(elem_id="ask"):
@@ -53,6 +50,7 @@ def build_generate(playground: Playground, page: gr.Blocks, store: PictureStore,
                                   visible=any(map(playground.can_pause,
                                                   playground.registry.names())))
                 stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="stop")
+            refused = build_alert(PLACE)
             worded_html(lambda: f'<p class="keys">{strings.KEYS}</p>')
         stage.render()
         samples = load_samples(stage, playground.registry)
@@ -69,10 +67,11 @@ def build_generate(playground: Playground, page: gr.Blocks, store: PictureStore,
             worded_html(lambda: render_lessons(p.lesson for p in playground.registry),
                         elem_id="lessons")
     _connect_words(playground, page, prompt, note, surprise)
-    run_parts = [stage, generate, pause, stop]
-    drawn = _connect_run(playground, store, page, prompt, seed, best_of, controls, run_parts)
+    task = tasks.add(PLACE, generate, stop, [stage, pause], refused,
+                     idle={pause: gr.update(interactive=False)})
+    drawn = _connect_run(playground, store, task, (stage, pause), prompt, seed, best_of, controls)
     if paused is not None:
-        connect_paused(playground, store, paused, pause, run_parts, drawn)
+        connect_paused(playground, store, paused, task, (stage, pause), drawn)
     # Here and not in the tab of the history, which is not there before it was opened.
     starters = [group.pipeline.title for group in controls if group.init_image is not None]
     offered = starters and playground.history is not None
@@ -133,58 +132,17 @@ def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, 
         surprise.click(playground.surprise, None, prompt, **LIVE)
 
 
-def _connect_run(playground: Playground, store: PictureStore, page: gr.Blocks, prompt: gr.Textbox,
-                 seed: gr.Textbox, best_of: gr.Number, controls: list[PipelineControls],
-                 run_parts: list[Any]) -> Any:
-    """Connect Generate and Stop; ``run_parts`` are stage, Generate, Pause and Stop."""
-    _, generate, _, stop = run_parts
+def _connect_run(playground: Playground, store: PictureStore, task: Task,
+                 stage: tuple[gr.HTML, gr.Button], prompt: gr.Textbox, seed: gr.Textbox,
+                 best_of: gr.Number, controls: list[PipelineControls]) -> Any:
+    """Connect Generate; ``stage`` is where the pictures go, with the Pause button."""
+    def draw(asked: Asked) -> Generator[Updates]:
+        values = asked.values
+        choices = [fields for group in controls if (fields := group.read(values))]
+        requests = prepare(playground, values[prompt] or "", values[seed] or None, choices)
+        yield from show_run(stream_run(playground, store, requests, asked.run,
+                                       values[best_of] or 0), *stage)
 
-    def draw(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        run = playground.runs.start(request.session_hash or "", visitor_of(request))
-
-        def start() -> Iterator[RunView]:
-            choices = [fields for group in controls if (fields := group.read(values))]
-            requests = prepare(playground, values[prompt] or "",
-                               values[seed] or None, choices)
-            yield from stream_run(playground, store, requests, run, values[best_of] or 0)
-
-        live = playground.live.start(run, partial(run_updates, start), dict(values))
-        yield from live.follow(run.session)
-
-    inputs = {prompt, seed, best_of} | {c for group in controls for c in group.components()}
-    # Waiting is the backend's: it says how many are ahead, and when the queue is full.
-    drawn = gr.on([generate.click, prompt.submit], draw, inputs, run_parts,
-                  show_progress="hidden", concurrency_limit=None, trigger_mode="once",
-                  api_visibility="private")
-    stop.click(stop_session_of(playground), None, None, **LIVE)
-    _connect_return(playground, page, list(inputs), run_parts)
-    return drawn
-
-
-def _connect_return(playground: Playground, page: gr.Blocks, inputs: list[Any],
-                    run_parts: list[Any]) -> None:
-    """A page that is opened again finds the run that went on when it was closed, as it was asked
-    for."""
-    def come_back(window: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        session, stay = request.session_hash or "", [gr.skip()] * len(inputs)
-        live = playground.live.adopt(session, visitor_of(request), PLACE, window)
-        if live is None:
-            yield (*stay, *[gr.skip()] * len(run_parts))
-            return
-        values = live.subject or {}  # a paused run that went on was asked for elsewhere
-        asked = [gr.update(value=values[c]) if c in values else gr.skip() for c in inputs]
-        for updates in live.follow(session):
-            yield (*asked, *updates)
-            asked = stay
-
-    page.load(come_back, gr.Textbox(visible="hidden"), [*inputs, *run_parts], js=WINDOW_JS,
-              show_progress="hidden", concurrency_limit=None, api_visibility="private")
-
-
-def stop_session_of(playground: Playground) -> Any:
-    """An event handler that stops what the visitor's session runs."""
-    @one_sentence
-    def stop_session(request: gr.Request) -> None:
-        playground.runs.stop(request.session_hash or "")
-
-    return stop_session
+    inputs = [prompt, seed, best_of, *(c for group in controls for c in group.components())]
+    task.returns(inputs)  # a paused run that went on was asked for elsewhere
+    return task.starts([task.go.click, prompt.submit], draw, inputs)

@@ -16,10 +16,10 @@ from easel.history.export import pictures_of, write_zip, zip_name
 from easel.history.recall import recall as recall_file
 from easel.history.records import MAX_PAGE_SIZE, PAGE_SIZE
 from easel.history.store import History
-from easel.ui.generate.api import OBJECT, STRING, STRINGS, add_endpoint, json_value
-from easel.ui.generate.run import one_sentence
 from easel.ui.history.filters import build_filters
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.endpoints import OBJECT, STRING, STRINGS, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.visitors import HEADER, new_token, visitor_of
 from pipelines.core.errors import HistoryError, InvalidRequest
 

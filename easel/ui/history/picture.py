@@ -12,7 +12,6 @@ from easel.history.recall import recalled_from_facts
 from easel.history.records import MAX_RATING, KeptPicture
 from easel.history.store import History
 from easel.ui.generate.recall import fill, outputs
-from easel.ui.generate.run import one_sentence
 from easel.ui.history.render import (
     PICK,
     render_facts,
@@ -22,6 +21,7 @@ from easel.ui.history.render import (
     render_prompt,
 )
 from easel.ui.parts.controls import GenerateInputs
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground

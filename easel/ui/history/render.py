@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Any
 
 from easel.history.records import Family, Filters, KeptPicture, Page
 from easel.ui.history.filters import query_of
-from easel.ui.parts.panel import pictures, seconds
+from easel.ui.parts.facts import facts_of
+from easel.ui.parts.panel import pictures
+from easel.ui.parts.tiles import facts_list, tile
 from easel.ui.words import strings
-from easel.ui.words.language import figure, say, written
+from easel.ui.words.language import say
 from pipelines.core.metadata import picture_name
-from pipelines.core.options import option_fields
 from pipelines.registry import Registry
 
 # Clicks on anything that names a picture; the element outlives what is put into it.
@@ -48,11 +48,11 @@ def _thumbnail(picture: KeptPicture, registry: Registry) -> str:
                      f'{"★" * picture.rating}</span>')
     caption = "".join(marks) + f'<span class="prompt">{prompt}</span>'
     title = escape(f"{picture.prompt} · {title_of(registry, picture.pipeline)}")
-    return (f'<figure class="tile"><button type="button" class="frame" '
+    return tile(f'<button type="button" class="frame" '
             f'data-picture="{escape(picture.id)}" title="{title}" '
             f'aria-label="{escape(strings.OPEN_KEPT.format(picture.prompt))}">'
             f'<img src="{thumbnail_url(picture)}" alt="{prompt}" loading="lazy" decoding="async">'
-            f"</button><figcaption>{caption}</figcaption></figure>")
+            "</button>", caption)
 
 
 def render_picture(picture: KeptPicture) -> str:
@@ -63,9 +63,7 @@ def render_picture(picture: KeptPicture) -> str:
 
 def render_facts(picture: KeptPicture, registry: Registry) -> str:
     """Its prompt, everything that is known of it, and the link that saves it."""
-    rows = "".join(f"<dt>{escape(say(label))}</dt><dd>{escape(say(value))}</dd>"
-                   for label, value in facts_of(picture, registry))
-    return (f'<dl class="kept-facts">{rows}</dl><p class="kept-save">'
+    return (f'{facts_list(_facts_of(picture, registry))}<p class="kept-save">'
             f'<a href="{picture_url(picture)}" download="{escape(picture_name(picture.facts))}">'
             f"{escape(strings.SAVE_PNG)}</a></p>")
 
@@ -88,12 +86,11 @@ def render_family(family: Family, registry: Registry) -> str:
     return "".join(parts)
 
 
-def render_note(text: str, alert: bool = False) -> str:
+def render_note(text: str) -> str:
     """A sentence for the person; empty for none."""
     if not text:
         return ""
-    role = "alert" if alert else "status"
-    return f'<p class="kept-note{" alert" if alert else ""}" role="{role}">{escape(say(text))}</p>'
+    return f'<p class="kept-note" role="status">{escape(say(text))}</p>'
 
 
 def thumbnail_url(picture: KeptPicture) -> str:
@@ -111,40 +108,11 @@ def title_of(registry: Registry, pipeline: str) -> str:
     return registry.get(pipeline).title if pipeline in registry.names() else pipeline
 
 
-def facts_of(picture: KeptPicture, registry: Registry) -> Iterator[tuple[str, str]]:
+def _facts_of(picture: KeptPicture, registry: Registry) -> Iterator[tuple[str, str]]:
     """Label and value of what a person may want to know of a kept picture."""
-    facts = picture.facts
-    yield "Generator", title_of(registry, picture.pipeline)
-    yield "Seed", str(picture.seed)
-    if picture.clip_score is not None:
-        yield "CLIP score", f"{figure(picture.clip_score, '.4f')} (cosine similarity)"
+    known = registry.get(picture.pipeline) if picture.pipeline in registry.names() else None
+    yield from facts_of({**picture.facts, "pipeline": picture.pipeline, "seed": picture.seed,
+                         "width_px": picture.width_px, "height_px": picture.height_px}, known)
     yield "Drawn", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(picture.created_s))
-    yield "Size", f"{picture.width_px} × {picture.height_px} px"
-    if isinstance(elapsed_s := facts.get("elapsed_s"), int | float):
-        stopped = ", stopped early" if facts.get("stopped") else ""
-        yield "Run", f"{seconds(elapsed_s)}{stopped}"
-    yield from _options(picture, registry)
-    for model, digest in _mapping(facts.get("weights")).items():
-        yield "Weights", f"{model} {str(digest)[:12]}" if digest else str(model)
-    versions = _mapping(facts.get("versions"))
-    yield "Versions", ", ".join(f"{name} {number}" for name, number in versions.items())
-
-
-def _options(picture: KeptPicture, registry: Registry) -> Iterable[tuple[str, str]]:
-    titles: dict[str, str] = {}
-    if picture.pipeline in registry.names():
-        fields = option_fields(registry.get(picture.pipeline).Options)
-        titles = {option.name: option.title for option in fields}
-    for name, value in _mapping(picture.facts.get("options")).items():
-        if value not in (None, ""):
-            yield titles.get(name, name), _plain(value)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return written(f"{value:g}") if isinstance(value, float) else str(value)
+    if isinstance(versions := picture.facts.get("versions"), Mapping):
+        yield "Versions", ", ".join(f"{name} {number}" for name, number in versions.items())

@@ -10,7 +10,7 @@ import gradio as gr
 
 from easel.history.members import Members
 from easel.history.store import History
-from easel.ui.generate.run import one_sentence
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.words import strings

@@ -11,12 +11,12 @@ import gradio as gr
 
 from easel.history.records import MAX_RATING, Filters
 from easel.history.store import History
-from easel.ui.generate.run import one_sentence
 from easel.ui.history.filters import build_filters
 from easel.ui.history.picture import PicturePage, build_picture_page, connect_picture_page
 from easel.ui.history.render import PICK, render_gallery, render_note
 from easel.ui.history.shared import build_shared
 from easel.ui.parts.controls import GenerateInputs
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground

@@ -17,13 +17,12 @@ from easel.search.duplicates import near_duplicates as groups_of
 from easel.search.query import Filters, allowed, parse_day
 from easel.search.query import search as search_in
 from easel.search.snapshot import Item, Snapshot
-from easel.ui.generate.api import OBJECT, STRING, STRINGS, add_endpoint, json_value
-from easel.ui.generate.run import one_sentence
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
 from easel.ui.lab.outcomes import Classified, classify_collection, classify_files, map_of, matrix_of
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.runs import Run
-from easel.ui.parts.task import PLACE
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.words import strings
 from pipelines.classify import DEFAULT_TEMPLATE, check_labels, check_templates
@@ -32,8 +31,8 @@ from pipelines.core.images import load_image
 from pipelines.rerank import RANKER
 
 logger = logging.getLogger(__name__)
+PLACE = "lab"
 NUMBER: dict[str, Any] = {"type": "number"}
-BOOLEAN: dict[str, Any] = {"type": "boolean"}
 
 
 def add_lab_endpoints(lab: Lab) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,15 @@ from easel.ui.lab.render import (
     render_facts,
     render_faults,
     render_many,
-    render_note,
     render_one,
     render_save,
     render_sorted,
 )
+from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
-from easel.ui.parts.task import (
-    Asked,
-    Outputs,
-    Shown,
-    Work,
-    build_buttons,
-    build_stage,
-    connect,
-    connect_stop,
-)
+from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
+from easel.ui.parts.tiles import alert
 from easel.ui.words import strings
 from easel.ui.words.language import say
 from pipelines.classify import (
@@ -48,7 +41,7 @@ EXAMPLE = ("cat.png", "dog.png", "human.png")
 TEXT_SUFFIXES = [".txt", ".csv"]
 
 
-def build_classify(lab: Lab, clip: gr.Dropdown) -> None:
+def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
     """Lay the part out and connect it; ``clip`` chooses the CLIP."""
     places = [place for place in lab.places() if place[1] in (HISTORY, UPLOADS)]
     with gr.Column(elem_classes="lab-desk"):
@@ -69,11 +62,10 @@ def build_classify(lab: Lab, clip: gr.Dropdown) -> None:
                 templates = gr.Textbox(DEFAULT_TEMPLATE, label=strings.LAB_TEMPLATES, lines=2,
                                        max_lines=16, show_label=False,
                                        info=strings.LAB_TEMPLATES_INFO, elem_id="lab-templates")
-            go, stop, rebuild = build_buttons(strings.LAB_CLASSIFY, "classify")
-        stage = build_stage(strings.LAB_EMPTY_CLASSIFY, "classify")
-    outputs = Outputs(stage, stop, rebuild, go)
+            part = LabPart("classify", strings.LAB_CLASSIFY)
+        stage = part.build_stage(strings.LAB_EMPTY_CLASSIFY)
 
-    def work(asked: Asked) -> Generator[str | Shown]:
+    def work(asked: Asked, rebuild: bool = False) -> Steps:
         wanted = parse_labels(asked.text(labels))
         said = parse_templates(asked.text(templates))
         model_id = lab.check_clip(asked.values[clip])
@@ -82,8 +74,8 @@ def build_classify(lab: Lab, clip: gr.Dropdown) -> None:
             steps = classify_files(lab, asked.values[uploads] or [], wanted, said, model_id,
                                    asked.run)
         else:
-            steps = classify_collection(lab, lab.collection(place, asked.visitor), wanted, said,
-                                        model_id, asked.run, asked.rebuild)
+            steps = classify_collection(lab, lab.collection(place, asked.run.visitor), wanted,
+                                        said, model_id, asked.run, rebuild)
         for step in steps:
             if isinstance(step, Classified):
                 title = next(title for title, known in lab.clips if known == model_id)
@@ -93,15 +85,14 @@ def build_classify(lab: Lab, clip: gr.Dropdown) -> None:
             else:
                 yield step
 
-    inputs = {clip, where, uploads, labels, templates}
-    connect(lab, go.click, work, inputs, outputs)
-    connect(lab, rebuild.click, work, inputs, outputs, rebuild=True)
-    connect_stop(lab, stop)
+    part.connect(tasks, tabs, [clip, where, uploads, labels, templates])
+    part.starts(part.go.click, work)
+    part.starts(part.rebuild.click, partial(work, rebuild=True))
     where.change(lambda place: (gr.update(visible=place == UPLOADS),
                                 strings.LAB_CLASSIFY if place == UPLOADS else strings.LAB_SORT),
-                 where, [uploads, go], **LIVE)
+                 where, [uploads, part.go], **LIVE)
     file.upload(_read_labels, file, [labels, stage], **LIVE)
-    _connect_example(lab, example, work, inputs, outputs, (where, uploads, labels, templates))
+    _connect_example(part, example, work, (where, uploads, labels, templates))
 
 
 def _read_labels(path: str) -> tuple[Any, Any]:
@@ -109,7 +100,7 @@ def _read_labels(path: str) -> tuple[Any, Any]:
     try:
         return decode_labels(read_upload(path)), gr.skip()
     except EaselError as error:
-        return gr.skip(), render_note(str(error), alert=True)
+        return gr.skip(), alert(str(error))
 
 
 def _body(outcome: Classified, place: str) -> str:
@@ -128,17 +119,17 @@ def _write_csv(owner: gr.HTML, outcome: Classified) -> Path:
     return path
 
 
-def _connect_example(lab: Lab, button: gr.Button, work: Work, inputs: set[Any], outputs: Outputs,
+def _connect_example(part: LabPart, button: gr.Button, work: Callable[[Asked], Steps],
                      fields: tuple[Any, ...]) -> None:
     """The three labels of the lesson, in one click."""
     paths = []
     for name in EXAMPLE:
-        cached = outputs.stage.move_resource_to_block_cache(EXAMPLE_DIR / name) \
+        cached = part.stage.move_resource_to_block_cache(EXAMPLE_DIR / name) \
             if (EXAMPLE_DIR / name).is_file() else None
         if cached:
-            outputs.stage.keep_in_cache.add(cached)
+            part.stage.keep_in_cache.add(cached)
             paths.append(cached)
     filled = button.click(
         lambda: (UPLOADS, paths, strings.LAB_FIRST_LABELS, say(DEFAULT_TEMPLATE)),
         None, list(fields), **LIVE)
-    connect(lab, filled.then, work, inputs, outputs)
+    part.starts(filled.then, work)

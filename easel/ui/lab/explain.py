@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Sequence
+from functools import partial
 
 import gradio as gr
 
 from easel.search.snapshot import Snapshot
 from easel.ui.generate.samples import SAMPLES
-from easel.ui.lab.charts import render_map, render_matrix
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.outcomes import map_of, matrix_of
+from easel.ui.lab.render import render_map, render_matrix
 from easel.ui.lab.search import build_where
+from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES
-from easel.ui.parts.task import (
-    Asked,
-    Outputs,
-    Shown,
-    build_buttons,
-    build_stage,
-    connect,
-    connect_stop,
-)
+from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.ui.words import strings
 from easel.ui.words.language import say
@@ -30,7 +24,7 @@ from pipelines.core.errors import EaselError
 from pipelines.core.metadata import read_png
 
 
-def build_matrix(lab: Lab, clip: gr.Dropdown) -> None:
+def build_matrix(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
     """Texts × pictures, on which CLIP was explained; ``clip`` chooses the CLIP."""
     with gr.Column(elem_classes="lab-desk"):
         with gr.Column(elem_classes="lab-ask"):
@@ -41,24 +35,22 @@ def build_matrix(lab: Lab, clip: gr.Dropdown) -> None:
                                lines=4, max_lines=12, elem_id="lab-matrix-texts")
             with gr.Row(elem_classes="lab-small"):
                 example = gr.Button(strings.MATRIX_EXAMPLE, size="sm", elem_id="lab-matrix-example")
-            go, stop, rebuild = build_buttons(strings.MATRIX_DO, "matrix")
-        stage = build_stage(strings.MATRIX_EMPTY, "matrix")
-    outputs = Outputs(stage, stop, rebuild, go)
+            part = LabPart("matrix", strings.MATRIX_DO)
+        stage = part.build_stage(strings.MATRIX_EMPTY)
 
-    def work(asked: Asked) -> Generator[str | Shown]:
+    def work(asked: Asked) -> Steps:
         yield strings.LAB_STARTING
         matrix = matrix_of(lab, asked.values[uploads] or [], asked.text(texts).splitlines(),
                            lab.check_clip(asked.values[clip]))
         yield Shown(render_matrix(matrix))
 
-    inputs = {clip, uploads, texts}
-    connect(lab, go.click, work, inputs, outputs)
-    connect_stop(lab, stop)
+    part.connect(tasks, tabs, [clip, uploads, texts])
+    part.starts(part.go.click, work)
     paths, prompts = _samples(stage)
     example.visible = bool(paths)
     filled = example.click(lambda: (paths, "\n".join(map(say, prompts))), None,
                            [uploads, texts], **LIVE)
-    connect(lab, filled.then, work, inputs, outputs)
+    part.starts(filled.then, work)
 
 
 def _samples(owner: gr.HTML) -> tuple[list[str], list[str]]:
@@ -77,31 +69,29 @@ def _samples(owner: gr.HTML) -> tuple[list[str], list[str]]:
     return paths, prompts
 
 
-def build_map(lab: Lab, clip: gr.Dropdown) -> None:
+def build_map(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
     """A collection on a plane; ``clip`` chooses the CLIP."""
     with gr.Column(elem_classes="lab-desk"):
         with gr.Column(elem_classes="lab-ask"):
             where, uploads = build_where(lab, "map")
             labels = gr.Textbox(label=strings.LAB_LABELS, info=strings.MAP_LABELS_INFO, lines=2,
                                 max_lines=6, elem_id="lab-map-labels")
-            go, stop, rebuild = build_buttons(strings.MAP_DO, "map")
-        stage = build_stage(strings.MAP_EMPTY, "map")
-    outputs = Outputs(stage, stop, rebuild, go)
+            part = LabPart("map", strings.MAP_DO)
+        part.build_stage(strings.MAP_EMPTY)
 
-    def work(asked: Asked) -> Generator[str | Shown]:
+    def work(asked: Asked, rebuild: bool = False) -> Steps:
         model_id = lab.check_clip(asked.values[clip])
         typed = asked.text(labels)
         wanted = parse_labels(typed) if typed.strip() else ()
-        collection = lab.collection(asked.values[where], asked.visitor,
+        collection = lab.collection(asked.values[where], asked.run.visitor,
                                     asked.values[uploads] or [])
-        for step in lab.current(collection, model_id, asked.run, asked.rebuild):
+        for step in lab.current(collection, model_id, asked.run, rebuild):
             if isinstance(step, Snapshot):
                 found = map_of(lab, step, wanted, (DEFAULT_TEMPLATE,), model_id, asked.run)
                 yield Shown(render_map(found))
             else:
                 yield step
 
-    inputs = {clip, where, uploads, labels}
-    connect(lab, go.click, work, inputs, outputs)
-    connect(lab, rebuild.click, work, inputs, outputs, rebuild=True)
-    connect_stop(lab, stop)
+    part.connect(tasks, tabs, [clip, where, uploads, labels])
+    part.starts(part.go.click, work)
+    part.starts(part.rebuild.click, partial(work, rebuild=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +15,9 @@ from easel.search.query import Filters, Hit, allowed, parse_day, search
 from easel.search.snapshot import Snapshot
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
 from easel.ui.lab.render import render_faults, render_groups, render_hits, render_note
+from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
-from easel.ui.parts.task import (
-    Asked,
-    Outputs,
-    Shown,
-    build_buttons,
-    build_stage,
-    connect,
-    connect_stop,
-)
+from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.ui.words import strings
 from easel.ui.words.language import figure, say
@@ -53,9 +46,9 @@ class Fields:
     until: gr.Textbox
     generators: gr.Dropdown
 
-    def all(self) -> set[Any]:
+    def all(self) -> list[Any]:
         """The components, as inputs of an event."""
-        return set(vars(self).values())
+        return list(vars(self).values())
 
 
 def build_where(lab: Lab, name: str) -> tuple[gr.Dropdown, gr.File]:
@@ -72,7 +65,7 @@ def build_where(lab: Lab, name: str) -> tuple[gr.Dropdown, gr.File]:
     return where, uploads
 
 
-def build_search(lab: Lab, clip: gr.Dropdown) -> None:
+def build_search(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
     """Lay the part out and connect it; ``clip`` chooses the CLIP."""
     with gr.Column(elem_classes="lab-desk"):
         with gr.Column(elem_classes="lab-ask"):
@@ -85,20 +78,17 @@ def build_search(lab: Lab, clip: gr.Dropdown) -> None:
                            file_types=IMAGE_SUFFIXES, height=90, elem_classes="upload",
                            elem_id="lab-like")
             fields = Fields(clip, where, uploads, text, minus, like, *_build_filters(lab))
-            go, stop, rebuild = build_buttons(strings.LAB_DO_SEARCH, "search")
+            part = LabPart("search", strings.LAB_DO_SEARCH)
             with gr.Row(elem_classes="lab-small"):
                 index = gr.Button(strings.LAB_DO_INDEX, size="sm", elem_id="lab-index")
                 duplicates = gr.Button(strings.LAB_DUPLICATES, size="sm", elem_id="lab-duplicates")
-        stage = build_stage(strings.LAB_EMPTY_SEARCH, "search")
-    outputs = Outputs(stage, stop, rebuild, go)
-    inputs = fields.all()
-    for listen in (go.click, text.submit, minus.submit):
-        connect(lab, listen, lambda asked: _search(lab, fields, asked), inputs, outputs)
-    connect(lab, index.click, lambda asked: _index(lab, fields, asked), inputs, outputs)
-    connect(lab, rebuild.click, lambda asked: _index(lab, fields, asked), inputs, outputs,
-            rebuild=True)
-    connect(lab, duplicates.click, lambda asked: _duplicates(lab, fields, asked), inputs, outputs)
-    connect_stop(lab, stop)
+        part.build_stage(strings.LAB_EMPTY_SEARCH)
+    part.connect(tasks, tabs, fields.all())
+    for event in (part.go.click, text.submit, minus.submit):
+        part.starts(event, lambda asked: _search(lab, fields, asked))
+    part.starts(index.click, lambda asked: _index(lab, fields, asked))
+    part.starts(part.rebuild.click, lambda asked: _index(lab, fields, asked, rebuild=True))
+    part.starts(duplicates.click, lambda asked: _duplicates(lab, fields, asked))
 
 
 def _build_filters(lab: Lab) -> tuple[Any, ...]:
@@ -141,14 +131,14 @@ def _filters(fields: Fields, asked: Asked) -> Filters:
 
 
 def _collection(lab: Lab, fields: Fields, asked: Asked) -> Any:
-    return lab.collection(asked.values[fields.where], asked.visitor,
+    return lab.collection(asked.values[fields.where], asked.run.visitor,
                           asked.values[fields.uploads] or [])
 
 
-def _index(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Shown]:
+def _index(lab: Lab, fields: Fields, asked: Asked, rebuild: bool = False) -> Steps:
     model_id = lab.check_clip(asked.values[fields.clip])
     collection = _collection(lab, fields, asked)
-    for progress in lab.index(collection, model_id, asked.run, asked.rebuild):
+    for progress in lab.index(collection, model_id, asked.run, rebuild):
         yield progress.message()
         if progress.finished:
             yield Shown(render_note(progress.message()) + render_faults(progress.unreadable))
@@ -164,7 +154,7 @@ def _snapshot(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Snapsho
         yield lab.searcher.snapshot(collection, lab.searcher.features(model_id))
 
 
-def _search(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Shown]:
+def _search(lab: Lab, fields: Fields, asked: Asked) -> Steps:
     threshold, filters = parse_threshold(asked.text(fields.threshold)), _filters(fields, asked)
     like = asked.values[fields.like]
     images = [(load_image(read_upload(like)), float(asked.values[fields.weight]))] if like else []
@@ -176,7 +166,7 @@ def _search(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Shown]:
             yield snapshot
             continue
         hits = search(snapshot, direction, int(asked.values[fields.limit]), threshold, filters)
-        own = lab.still_own(asked.values[fields.where], asked.visitor, [h.item for h in hits])
+        own = lab.still_own(asked.values[fields.where], asked.run.visitor, [h.item for h in hits])
         hits = [hit for hit, mine in zip(hits, own, strict=True) if mine]
         title = next(title for title, known in lab.clips if known == clip.model_id)
         head = strings.LAB_FOUND.format(figure(len(hits), ","), figure(len(snapshot), ","),
@@ -184,7 +174,7 @@ def _search(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Shown]:
         yield Shown((render_note(head) if hits else "") + render_hits(hits))
 
 
-def _duplicates(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Shown]:
+def _duplicates(lab: Lab, fields: Fields, asked: Asked) -> Steps:
     threshold, filters = parse_threshold(asked.text(fields.threshold)), _filters(fields, asked)
     for snapshot in _snapshot(lab, fields, asked):
         if isinstance(snapshot, str):

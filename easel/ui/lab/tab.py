@@ -13,26 +13,27 @@ from easel.ui.lab.lab import Lab
 from easel.ui.lab.search import build_search
 from easel.ui.lab.walk_tab import build_walk
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.task import Tasks
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from pipelines.rerank import RANKER
 
 
-def build_lab(lab: Lab, playground: Playground, store: PictureStore, page: gr.Blocks,
+def build_lab(lab: Lab, playground: Playground, store: PictureStore, tasks: Tasks,
               tab: gr.Tab) -> None:
-    """Lay the tab out and connect it; ``tab`` is the one that is built in, of that page."""
+    """Lay the tab out and connect it; ``tab`` is the one that is built in."""
     with gr.Column(elem_id="lab"):
         clip = gr.Dropdown(lab.clips, value=RANKER, label=strings.LAB_CLIP, filterable=False,
                            info=strings.LAB_CLIP_INFO, elem_id="lab-clip")
         with gr.Tabs(elem_classes="lab-parts"):
-            with gr.Tab(strings.LAB_CLASSIFY):
-                build_classify(lab, clip)
-            with gr.Tab(strings.LAB_SEARCH):
-                build_search(lab, clip)
-            with gr.Tab(strings.LAB_MATRIX):
-                build_matrix(lab, clip)
-            with gr.Tab(strings.LAB_MAP):
-                build_map(lab, clip)
+            with gr.Tab(strings.LAB_CLASSIFY, id="classify") as part:
+                build_classify(lab, clip, tasks, (tab, part))
+            with gr.Tab(strings.LAB_SEARCH, id="search") as part:
+                build_search(lab, clip, tasks, (tab, part))
+            with gr.Tab(strings.LAB_MATRIX, id="matrix") as part:
+                build_matrix(lab, clip, tasks, (tab, part))
+            with gr.Tab(strings.LAB_MAP, id="map") as part:
+                build_map(lab, clip, tasks, (tab, part))
             if "unclip" in playground.registry.names():
                 with gr.Tab(strings.WALK, id="walk") as walk:
-                    build_walk(playground, store, page, (tab, walk))
+                    build_walk(playground, store, tasks, (tab, walk))

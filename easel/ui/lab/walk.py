@@ -1,4 +1,4 @@
-"""A walk on the page: its ends as people give them, its progress, its files, and their HTML."""
+"""A walk: its ends as people give them, its progress, its files, their HTML, and its endpoint."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import gradio as gr
 import numpy as np
 from PIL import Image
 
-from easel.ui.parts.controls import read_upload
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.tiles import bar, bar_at_rest, image
+from easel.ui.parts.visitors import visitor_of
+from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.language import say
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Preview, Progress
-from pipelines.unclip.walk import Walk
+from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.unclip.walk import MAX_FRAMES, MIN_FRAMES, Walk
 from pipelines.unclip.walk_files import strip, write_walk
 
-BAR_AT_REST = '<div class="bar rest"></div>'
 PREVIEW_PX = 128  # height of the frames that are done while others are drawn
+PROMPT = {**STRING, "maxLength": MAX_PROMPT_CHARS}
 
 
 def end_of_walk(prompt: Any, picture: str | None, name: str) -> str | bytes:
@@ -111,7 +118,8 @@ def render_walk(view: WalkView) -> str:
     over = bool(view.files) or view.stopped
     parts = [f'<p class="hint" role="status" aria-live="{"polite" if over else "off"}">'
              f"{escape(view.status())}</p>"]
-    parts.append(BAR_AT_REST if over else _bar(view.progress, alt))
+    parts.append(bar_at_rest() if over else bar(
+        view.progress.step, view.progress.total, view.describe(), moving=True))
     if view.files:
         return "".join([*parts, _finished(view, alt)])
     if view.preview is None:
@@ -124,21 +132,7 @@ def render_walk(view: WalkView) -> str:
 
 def render_empty(frames: int) -> str:
     """The stage before the first walk: a place as large as the strip will be."""
-    return f'<p class="hint">{escape(strings.WALK_EMPTY)}</p>' + BAR_AT_REST + _strip("", frames)
-
-
-def render_alert(sentence: str) -> str:
-    """What went wrong."""
-    return f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
-
-
-def _bar(progress: Progress, name: str) -> str:
-    if not progress.total:
-        return '<div class="bar moving"><span></span></div>'
-    share = 100 * progress.step / progress.total
-    return (f'<div class="bar" role="progressbar" aria-label="{name}" aria-valuemin="0" '
-            f'aria-valuemax="{progress.total}" aria-valuenow="{progress.step}">'
-            f'<span style="width:{share:.1f}%"></span></div>')
+    return f'<p class="hint">{escape(strings.WALK_EMPTY)}</p>' + bar_at_rest() + _strip("", frames)
 
 
 def _finished(view: WalkView, alt: str) -> str:
@@ -148,7 +142,7 @@ def _finished(view: WalkView, alt: str) -> str:
                         (view.files[1], video, strings.WALK_SAVE_VIDEO),
                         (view.files[0], picture, strings.WALK_SAVE_STRIP)))
     named = escape(strings.WALK_VIDEO_OF.format(view.describe()))
-    return (_strip(f'<img src="{picture}" alt="{alt}">', view.plan.frames)
+    return (_strip(image(picture, view.describe()), view.plan.frames)
             + f'<video class="walk-film" src="{video}" aria-label="{named}" controls autoplay '
               "loop muted playsinline></video>"
             + f'<p class="walk-save">{saved}</p>')
@@ -165,3 +159,44 @@ def _small(frames: np.ndarray) -> np.ndarray:
     picture = Image.fromarray(strip(frames))
     height_px = min(PREVIEW_PX, picture.height)
     return np.asarray(picture.resize((picture.width * height_px // picture.height, height_px)))
+
+
+def add_walk_endpoint(playground: Playground, store: PictureStore) -> None:
+    """Add /walk to the page under construction where unCLIP is on offer. It does not show."""
+    if "unclip" not in playground.registry.names():
+        return
+
+    @one_sentence
+    def walk(request: gr.Request, start: str = "", end: str = "", frames: int = 9,
+             seed: int = 0, options: Any = None, start_image: str | None = None,
+             end_image: str | None = None) -> list[str]:
+        if options is not None and not isinstance(options, dict):
+            raise InvalidRequest("Options must be values by name.", "options")
+        plan = Walk.checked(end_of_walk(start, start_image, "start"),
+                            end_of_walk(end, end_image, "end"), frames, seed, options)
+        run = playground.runs.start(request.session_hash or "", visitor_of(request))
+        try:
+            *_, pictures = playground.backend.walk(plan, run.next_job(), run.visitor)
+        finally:
+            playground.runs.end(run)
+        assert isinstance(pictures, np.ndarray)
+        return [str(path) for path in keep_walk(store, plan, pictures)]
+
+    def upload(which: str) -> gr.File:
+        return gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
+                       label=f"Picture to {which} at (PNG, JPEG or WebP) in place of a prompt, "
+                             "or null")
+
+    add_endpoint(walk, [
+        json_value("a red apple", PROMPT, "Prompt to start at; empty with a picture"),
+        json_value("a blue car", PROMPT, "Prompt to end at; empty with a picture"),
+        json_value(9, {"type": "integer", "minimum": MIN_FRAMES, "maximum": MAX_FRAMES},
+                   "Pictures, the two ends among them"),
+        json_value(0, {"type": "integer", "minimum": 0, "maximum": SEED_COUNT - 1},
+                   "Seed of the noise that all of them start from"),
+        json_value(None, OBJECT, "Options of unclip by name"),
+        upload("start"), upload("end"),
+    ], [
+        gr.File(visible=False, file_count="multiple",
+                label="All frames side by side, a video of them, and each of them"),
+    ], "Walk from one prompt or picture to another with unCLIP.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from easel.ui.generate.api import OBJECT, add_endpoint, json_value
+from easel.ui.parts.endpoints import OBJECT, add_endpoint, json_value
 from pipelines.models.inventory import ModelShelf
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from easel.ui.parts.panel import seconds
+from easel.ui.parts.tiles import alert, bar
 from easel.ui.words import strings
 from easel.ui.words.language import say, written
 from pipelines.core.amounts import megabytes
@@ -15,20 +16,19 @@ from pipelines.models.inventory import ModelRow, ModelShelf
 UNSTATED_WORDS = licence_words(UNSTATED)
 
 
-def render_models(shelf: ModelShelf, alert: str = "", may_act: bool = True) -> str:
+def render_models(shelf: ModelShelf, refused: str = "", may_act: bool = True) -> str:
     """The whole tab.
 
     Args:
         shelf: the models.
-        alert: why the last press of a button had no effect.
+        refused: why the last press of a button had no effect.
         may_act: whether whoever looks has buttons.
     """
     memory, rows = shelf.memory(), shelf.rows()
     bars = _bar(strings.MODELS_DEVICE, memory.used_bytes, memory.budget_bytes)
     if memory.host_budget_bytes != 0:
         bars += _bar(strings.MODELS_HOST, memory.host_used_bytes, memory.host_budget_bytes)
-    alerts = "".join(f'<p class="alert" role="alert">{escape(text)}</p>'
-                     for text in map(say, [*([alert] if alert else []), *shelf.catalogue.faults]))
+    alerts = "".join(map(alert, [*([refused] if refused else []), *shelf.catalogue.faults]))
     groups = "".join(_group(kind, [row for row in rows if row.kind == kind], may_act)
                      for kind in ("embedded", "public", "own"))
     heads = "".join(f'<th scope="col">{name}</th>' for name in strings.MODELS_HEADS)
@@ -59,13 +59,15 @@ def _group(kind: str, rows: Sequence[ModelRow], may_act: bool) -> str:
 
 def _row(row: ModelRow, may_act: bool) -> str:
     _, size, state, load, counts, _ = strings.MODELS_HEADS
-    error = f'<p class="alert" role="alert">{escape(say(row.error))}</p>' if row.error else ""
+    error = alert(row.error) if row.error else ""
     licence = escape(strings.MODELS_UNLICENSED if row.licence == UNSTATED_WORDS else row.licence)
+    asked = (f'<span class="facts restrictions">{escape(say(row.restrictions))}</span>'
+             if row.restrictions else "")
     origin = f'<span class="origin">{escape(row.repository or say(row.source))}</span>'
     return (
         f'<tr data-row="{escape(row.id)}"><th scope="row"><span class="title">'
         f'{escape(say(row.title))}</span><span class="facts">{licence} · {origin}</span>'
-        f'{error}</th><td data-label="{size}">{_sizes(row)}</td>'
+        f'{asked}{error}</th><td data-label="{size}">{_sizes(row)}</td>'
         f'<td data-label="{state}" class="state">{_state(row)}</td>'
         f'<td data-label="{load}">{_load(row)}</td>'
         f'<td data-label="{counts}" class="figures">{row.hits} · {row.misses} · {row.evictions}'
@@ -94,10 +96,9 @@ def _state(row: ModelRow) -> str:
         words += f", {row.progress:.0%}"
     facts = "".join(f'<span class="facts">{fact}</span>' for fact, holds in (
         (strings.MODELS_PINNED, row.pinned), (strings.MODELS_OFFLOADED, row.offloaded)) if holds)
-    bar = (f'<div class="bar"><span style="width:{row.progress * 100:.0f}%"></span></div>'
-           if row.progress is not None else
-           '<div class="bar moving"><span></span></div>' if row.state == "loading" else "")
-    return f'{words}{facts}{bar}'
+    moved = (bar(round(100 * row.progress), 100, say(row.title)) if row.progress is not None else
+             bar(0, 0, moving=True) if row.state == "loading" else "")
+    return f"{words}{facts}{moved}"
 
 
 def _load(row: ModelRow) -> str:

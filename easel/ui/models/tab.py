@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
-from easel.ui.generate.run import one_sentence
 from easel.ui.models.keepers import ModelKeepers
 from easel.ui.models.render import render_models
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest

@@ -9,7 +9,6 @@ visitor; after that the run is stopped, and what is finished by then is in the h
 from __future__ import annotations
 
 import contextvars
-import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -18,23 +17,21 @@ from typing import Any
 import gradio as gr
 
 from easel.ui.parts.runs import Run, SessionRuns
-from easel.ui.words import strings
-from pipelines.core.errors import EaselError
 
-logger = logging.getLogger(__name__)
 GRACE_S = 30.0
 # How long a reload takes where everything is slow. Until then a run is kept for its own window,
 # whose new page may also ask before the old one is known to be gone.
 ARRIVAL_S = 10.0
 POLL_S = 0.1
 MAX_FINISHED = 200
-Updates = tuple[Any, ...]
-# The name of a browser's window: it outlives a reload, and no other window has it.
+Updates = dict[Any, Any]  # of what the page shows, by component
+# The name of a browser's window, which outlives a reload and which no other window has, and the tab
+# that was open in it before the reload.
 WINDOW_JS = """() => {
   const name = sessionStorage.getItem("easel-window")
     ?? `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   sessionStorage.setItem("easel-window", name);
-  return [name];
+  return [name, sessionStorage.getItem("easel-tab") ?? ""];
 }"""
 
 
@@ -52,9 +49,8 @@ class LiveRun:
         self.window = ""
         self.left_s = 0.0  # by time.monotonic, when its page went
         self.finished = False
-        self.error: EaselError | None = None
         self.timer: threading.Timer | None = None
-        self._shown: Updates = ()
+        self._shown: Updates = {}
         self._version = 0
         self._changed = threading.Condition(threading.Lock())
 
@@ -65,12 +61,13 @@ class LiveRun:
             session: the page's; the generator ends where another page takes the run over.
 
         Yields:
-            Updates of the same components each time; those that have not changed are skipped.
-
-        Raises:
-            EaselError: what ended the run.
+            Updates by component: of values those that have changed, of properties all that were
+            ever told. Gradio sends the difference to the message before, and its page puts that
+            into the message before itself, which may still wait to be shown; a button that the
+            second of two messages skips would never hear of the first.
         """
-        sent, version = (), 0
+        sent: Updates = {}
+        version = 0
         while True:
             with self._changed:
                 self._changed.wait_for(lambda seen=version: self._version != seen)
@@ -79,27 +76,27 @@ class LiveRun:
             if not mine:
                 return
             if shown != sent:
-                yield tuple(gr.skip() if sent and new == old else new
-                            for new, old in zip(shown, sent or shown, strict=True))
+                yield {component: value for component, value in shown.items()
+                       if component not in sent or _of_properties(value)
+                       or value != sent[component]}
                 sent = shown
             if finished:
-                if self.error is not None:
-                    raise self.error
                 return
 
     def post(self, updates: Updates) -> None:
-        """Take in what has changed; what is skipped stays as it was."""
+        """Take in what has changed."""
         with self._changed:
-            old = self._shown or updates
-            skip = gr.skip()
-            self._shown = tuple(before if new == skip else new
-                                for new, before in zip(updates, old, strict=True))
+            old = self._shown
+            self._shown = old | {
+                component: old[component] | value
+                if _of_properties(value) and _of_properties(old.get(component)) else value
+                for component, value in updates.items()}
             self._tell()
 
-    def finish(self, error: EaselError | None = None) -> None:
+    def finish(self) -> None:
         """The run is over."""
         with self._changed:
-            self.finished, self.error = True, error
+            self.finished = True
             self._tell()
 
     def belong_to(self, session: str) -> None:
@@ -113,6 +110,11 @@ class LiveRun:
         self._changed.notify_all()
 
 
+def _of_properties(value: Any) -> bool:
+    """Whether an update is one of ``gr.update``, which leaves out what stays."""
+    return isinstance(value, dict) and value.get("__type__") == "update"
+
+
 class LiveRuns:
     """The live runs of all visitors, and those that ended while their page was open.
 
@@ -124,7 +126,7 @@ class LiveRuns:
 
     def __init__(self, runs: SessionRuns, grace_s: float = GRACE_S,
                  arrival_s: float = ARRIVAL_S) -> None:
-        self._runs, self.grace_s, self.arrival_s = runs, grace_s, arrival_s
+        self.runs, self.grace_s, self.arrival_s = runs, grace_s, arrival_s
         self._lock = threading.Lock()
         self._live: list[LiveRun] = []
         self._windows: dict[str, str] = {}  # of sessions whose page is open
@@ -153,32 +155,26 @@ class LiveRuns:
         return live
 
     def _drive(self, live: LiveRun, work: Callable[[], Iterator[Updates]]) -> None:
-        error: EaselError | None = None
         try:
             for updates in work():
                 live.post(updates)
-        except EaselError as fault:
-            error = fault
-        except Exception:
-            logger.exception("the page failed while it showed a run")
-            error = EaselError(strings.UNEXPECTED)
         finally:
-            live.finish(error)  # before the end: whoever takes it over meanwhile looks for that
-            self._runs.end(live.run)
+            live.finish()  # before the end: whoever takes it over meanwhile looks for that
+            self.runs.end(live.run)
 
     def on_unload(self, request: gr.Request) -> None:
         """For a page that was closed: what it may find again waits for it, the rest is stopped."""
         session = request.session_hash or ""
         self.leave(session)
-        self._runs.stop(session)
-        self._runs.forget(session)
+        self.runs.stop(session)
+        self.runs.forget(session)
 
     def leave(self, session: str) -> None:
         """A page was closed or reloaded: its runs wait for their visitor to come back."""
         with self._lock:
             self._windows.pop(session, None)
             for live in [live for live in self._live if live.session == session]:
-                self._runs.end(live.run)  # out of reach of what stops a closed page's other runs
+                self.runs.end(live.run)  # out of reach of what stops a closed page's other runs
                 live.belong_to("")
                 live.left_s = time.monotonic()
                 live.timer = threading.Timer(self.grace_s, self._give_up, (live,))
@@ -190,7 +186,7 @@ class LiveRuns:
             if live.session or live not in self._live:
                 return
             self._live.remove(live)
-        self._runs.halt(live.run)
+        self.runs.halt(live.run)
 
     def adopt(self, session: str, visitor: str, place: str, window: str = "") -> LiveRun | None:
         """The visitor's last run of a place that no page shows; from now on ``session`` shows it.
@@ -234,6 +230,6 @@ class LiveRuns:
             live.timer.cancel()
         live.window = window
         live.belong_to(session)
-        self._runs.attach(live.run, session)
+        self.runs.attach(live.run, session)
         if live.finished:
-            self._runs.end(live.run)
+            self.runs.end(live.run)

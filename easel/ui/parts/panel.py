@@ -38,6 +38,7 @@ class Card:
         guide_score: similarity by the CLIP that guided the picture, where one did; it was
             optimised against and compares with nothing else.
         picture_id: its name in the history; empty where it is not kept.
+        size_px: its width and height; None where nobody knows them.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Card:
     facts: tuple[tuple[str, str], ...]
     guide_score: float | None = None
     picture_id: str = ""
+    size_px: tuple[int, int] | None = None
 
     @property
     def url(self) -> str:
@@ -153,10 +155,9 @@ class Panel:
 
 @dataclass
 class RunView:
-    """All panels of a run, what went wrong before it began, and the joint ranking after it."""
+    """All panels of a run, and the joint ranking after it."""
 
     panels: list[Panel] = field(default_factory=list)
-    alert: str = ""
     started_s: float = field(default_factory=time.monotonic)
 
     def can_pause(self) -> bool:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
-from easel.ui.parts.panel import Card, mark_text, seconds
-from easel.ui.words.language import figure, written
+from easel.ui.parts.facts import facts_of
+from easel.ui.parts.panel import Card
 from pipelines.core.errors import EaselError
-from pipelines.core.events import Candidate, Mark, Result
+from pipelines.core.events import Result
 from pipelines.core.files import atomic_write
 from pipelines.core.metadata import picture_metadata, picture_name, save_png
-from pipelines.core.options import option_fields
 from pipelines.core.request import CheckedRequest
 from pipelines.pipeline import Pipeline
 
@@ -87,43 +86,17 @@ class PictureStore:
                 path=path, prompt=request.prompt, generator=pipeline.title, seed=candidate.seed,
                 clip_score=candidate.scores.get("clip"),
                 probability=candidate.scores.get("probability"),
-                facts=tuple(_facts(request, result, candidate, pipeline)),
+                facts=tuple(facts_of(metadata, pipeline)),
                 guide_score=candidate.metadata.get("guide_score"),
-                picture_id=str(candidate.metadata.get("picture_id", ""))))
+                picture_id=str(candidate.metadata.get("picture_id", "")),
+                size_px=(metadata["width_px"], metadata["height_px"])))
         return cards
 
 
-def _facts(request: CheckedRequest[Any], result: Result, candidate: Candidate,
-           pipeline: Pipeline) -> Iterator[tuple[str, str]]:
-    """Label and value of what a person may want to know of a picture."""
-    height_px, width_px = candidate.image.shape[:2]
-    yield "Generator", pipeline.title
-    yield "Seed", str(candidate.seed)
-    if (score := candidate.scores.get("clip")) is not None:
-        yield "CLIP score", f"{figure(score, '.4f')} (cosine similarity)"
-    if (probability := candidate.scores.get("probability")) is not None:
-        yield "Probability", f"{figure(100 * probability, '.1f')} % among the pictures of this run"
-    if (score := candidate.metadata.get("guide_score")) is not None:
-        yield "Guide’s score", f"{figure(score, '.4f')}, by the CLIP that guided it: not comparable"
-    yield "Size", f"{width_px} × {height_px} px"
-    stopped = ", stopped early" if result.metadata.get("stopped") else ""
-    yield "Run", f"{seconds(result.elapsed_s)}{stopped}"
-    for change in result.metadata.get("changes", ()):
-        yield "Changed", mark_text(Mark(change["step"], change))
-    for option in option_fields(pipeline.Options):
-        if (value := getattr(request.options, option.name)) not in (None, ""):
-            yield option.title, _plain(value)
-    for model, digest in _weights(result.metadata):
-        yield "Weights", f"{model} {digest[:12]}"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return written(f"{value:g}") if isinstance(value, float) else str(value)
-
-
-def _weights(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    weights = metadata.get("weights")
-    if isinstance(weights, Mapping):
-        yield from ((str(model), str(digest)) for model, digest in weights.items() if digest)
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Width and height of a picture's file in pixels; None where it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None

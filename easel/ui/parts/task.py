@@ -1,175 +1,282 @@
-"""One way to run what the lab does: progress, Stop, one sentence for faults, and asking first."""
+"""The one way to run from a button: a run that a reload finds again, Stop, and one net for faults.
+
+What a button starts is a generator that yields updates by component. What it raises before its
+first update refuses the run, and the page keeps what it shows; from then on a thread of its own
+drives it (see ``easel.ui.parts.live``), whether its page is there or not.
+"""
 
 from __future__ import annotations
 
+import contextvars
 import logging
+import queue
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from easel.ui.generate.run import REDRAW_EVERY_S
-from easel.ui.lab.lab import STOPPED, Lab
-from easel.ui.lab.render import render_note
+from easel.ui.parts.live import WINDOW_JS, LiveRun, LiveRuns, Updates
 from easel.ui.parts.runs import Run
-from easel.ui.parts.theme import LIVE
+from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.tiles import alert
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.words import strings
-from easel.ui.words.page_words import worded_html
-from pipelines.core.errors import Cancelled, EaselError, IndexOutdated, SearchIndexError
+from pipelines.core.errors import EaselError
 
 logger = logging.getLogger(__name__)
-PLACE = "lab"
-# In the page but not seen: with visible=False a button is taken out of it, and what it is told
-# while it is put back in may be lost.
-HIDDEN: Any = "hidden"
+# A page that is redrawn more often than people see costs the device's thread its time.
+REDRAW_EVERY_S = 0.12
+# Waiting is the backend's: it says how many are ahead, and when the queue is full.
+STREAM: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None,
+                          "trigger_mode": "once", "api_visibility": "private"}
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What a run ends with: HTML for the stage."""
+class Throttle:
+    """Tells when something is worth showing again.
 
-    html: str
+    Args:
+        every_s: seconds between the end of one showing and the beginning of the next.
+    """
+
+    def __init__(self, every_s: float = REDRAW_EVERY_S) -> None:
+        self.every_s, self._shown_s = every_s, float("-inf")
+
+    def due(self) -> bool:
+        """Whether the last showing is long enough ago."""
+        return time.monotonic() - self._shown_s > self.every_s
+
+    def shown(self) -> None:
+        """It has been shown now."""
+        self._shown_s = time.monotonic()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Asked:
     """What a person asked for.
 
     Attributes:
         values: of the components, by component.
-        visitor: who asks.
         run: what Stop acts on.
-        rebuild: whether an index that does not fit may be replaced.
+        about: what the work wants to know of itself when the page is opened again.
     """
 
     values: Mapping[Any, Any]
-    visitor: str
     run: Run
-    rebuild: bool = False
+    about: Any = None
 
     def text(self, component: Any) -> str:
         """The text of a component, "" where it has none."""
         return str(self.values[component] or "")
 
 
-Work = Callable[[Asked], Generator[str | Shown]]
+Work = Callable[[Asked], Generator[Updates]]
 
 
 @dataclass
-class Outputs:
-    """What every part of the lab shows its work in."""
+class Task:
+    """What some buttons start, and what of the page changes with it; made by ``Tasks.add``.
 
-    stage: gr.HTML
-    stop: gr.Button
-    rebuild: gr.Button
+    Attributes:
+        live: all runs.
+        place: the name under which its runs are found.
+        go: the button that cannot be pressed while it runs.
+        stop: the button that can only then.
+        shown: what else the work changes.
+        alert: where what went wrong is said, and what was drawn before stays as it is.
+        refuse: says it in another way than an alert.
+        idle: updates for the end besides those of the two buttons.
+        restored: what ``restore`` updates.
+        restore: what a page that is opened again shows besides the run; see ``returns``.
+    """
+
+    live: LiveRuns
+    place: str
     go: gr.Button
+    stop: gr.Button | None
+    shown: Sequence[Any]
+    alert: gr.HTML
+    refuse: Callable[[EaselError], Updates] | None = None
+    idle: Updates = field(default_factory=dict)
+    restored: Sequence[Any] = ()
+    restore: Callable[[LiveRun, str], Updates] = lambda live, last_tab: {}
 
-    def components(self) -> list[gr.components.Component]:
-        """In the order of ``_update``."""
-        return [self.stage, self.go, self.stop, self.rebuild]
+    def __post_init__(self) -> None:
+        if self.stop is not None:
+            self.stop.click(self._stop, None, None, **LIVE)
+
+    def components(self) -> list[Any]:
+        """Everything that a run changes."""
+        stop = [] if self.stop is None else [self.stop]
+        return list(dict.fromkeys([self.go, *stop, self.alert, *self.shown]))
+
+    def starts(self, events: Sequence[Any], work: Work, inputs: Iterable[Any],
+               when_busy: str = "") -> Any:
+        """Let events start some work.
+
+        Args:
+            events: such as ``button.click``.
+            work: what is done; a generator of updates.
+            inputs: components whose values it needs.
+            when_busy: what is said in place of a second run at the same time, where none may be.
+
+        Returns:
+            The event's dependency, whose ``then`` comes after the run.
+        """
+        def start(values: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
+            session = request.session_hash or ""
+            if when_busy and self.live.runs.busy(session, self.place):
+                raise gr.Error(when_busy, print_exception=False)
+            asked = Asked(dict(values), self.live.runs.start(session, visitor_of(request),
+                                                             self.place))
+            steps = self._caught(work(asked))
+            first, refused = next(steps, ({}, False))
+            if refused:
+                self.live.runs.end(asked.run)
+                yield first | self._buttons(busy=False)
+                return
+            live = self.live.start(asked.run, partial(self._rest, first, steps), asked)
+            yield from live.follow(session)
+
+        if len(events) == 1:
+            return events[0](start, set(inputs), self.components(), **STREAM)
+        return gr.on(list(events), start, set(inputs), self.components(), **STREAM)
+
+    def returns(self, fields: Sequence[Any] = (), tabs: Sequence[gr.Tab] = (),
+                folds: Sequence[gr.Accordion] = (), more: Sequence[Any] = (),
+                found: Callable[[LiveRun], Updates] = lambda live: {}) -> None:
+        """Say what a page that is opened again shows besides the run itself.
+
+        Args:
+            fields: inputs that are filled in as they were asked for.
+            tabs: are opened, the outermost first, where the page's visitor was on it or, if that
+                is not known, where the run still goes on.
+            folds: are opened.
+            more: what else ``found`` updates.
+            found: makes these updates; they outweigh what the run has shown before.
+        """
+        def restore(live: LiveRun, last_tab: str) -> Updates:
+            values = live.subject.values
+            # Who was elsewhere is not thrown back to what ran here, least of all once it is over.
+            here = last_tab == str(tabs[0].id) if tabs and last_tab else not live.finished
+            return ({field: values[field] if isinstance(field, gr.State) else
+                     gr.update(value=values[field]) for field in fields if field in values}
+                    | {tab.parent: gr.update(selected=tab.id) for tab in tabs if here}
+                    | {fold: gr.update(open=True) for fold in folds} | found(live))
+
+        self.restored = [*fields, *(tab.parent for tab in tabs), *folds, *more]
+        self.restore = restore
+
+    def _rest(self, first: Updates, steps: Iterator[tuple[Updates, bool]]) -> Iterator[Updates]:
+        yield {self.alert: ""} | first | self._buttons(busy=True)
+        for updates, _ in steps:
+            if updates:
+                yield updates
+        yield self._buttons(busy=False)
+
+    def _caught(self, steps: Generator[Updates]) -> Iterator[tuple[Updates, bool]]:
+        """The one net: updates, and whether they say what went wrong."""
+        try:
+            with closing(steps):
+                for updates in steps:
+                    yield updates, False
+        except EaselError as error:
+            yield self._told(error), True
+        except Exception:
+            logger.exception("the page failed in %s", self.place)
+            yield self._told(EaselError(strings.UNEXPECTED)), True
+
+    def _told(self, error: EaselError) -> Updates:
+        return self.refuse(error) if self.refuse else {self.alert: alert(str(error))}
+
+    def _buttons(self, busy: bool) -> Updates:
+        updates: Updates = {self.go: gr.update(interactive=not busy)}
+        if self.stop is not None:
+            updates[self.stop] = gr.update(interactive=busy)
+        return updates if busy else updates | self.idle
+
+    def _stop(self, request: gr.Request) -> None:
+        self.live.runs.stop(request.session_hash or "", self.place)
 
 
-def build_stage(hint: str, name: str) -> gr.HTML:
-    """Where outcomes go."""
-    return worded_html(lambda: render_note(hint), elem_id=f"lab-{name}-stage",
-                       elem_classes="lab-stage")
-
-
-def build_buttons(label: str, name: str) -> tuple[gr.Button, gr.Button, gr.Button]:
-    """Go, Stop, and Rebuild, which shows itself when it is needed."""
-    with gr.Row(elem_classes="lab-buttons"):
-        go = gr.Button(label, variant="primary", elem_id=f"lab-{name}", min_width=120)
-        stop = gr.Button(strings.STOP, interactive=False, min_width=80,
-                         elem_id=f"lab-{name}-stop", elem_classes="lab-stop")
-    rebuild = gr.Button(strings.LAB_REBUILD, size="sm", visible=HIDDEN,
-                        elem_id=f"lab-{name}-rebuild")
-    return go, stop, rebuild
-
-
-def connect(lab: Lab, listen: Callable[..., Any], work: Work, inputs: set[Any],
-            outputs: Outputs, rebuild: bool = False) -> None:
-    """Let an event start some work.
+class Tasks:
+    """The tasks of a page, which find their runs again when it is opened again.
 
     Args:
-        lab: what works.
-        listen: a component's event, such as ``button.click``, or the ``then`` of another one.
-        work: what is done, and shown as it goes.
-        inputs: components whose values it needs.
-        outputs: where it is shown.
-        rebuild: see ``Asked``.
+        live: the runs.
     """
-    def steps(values: Mapping[Any, Any], request: gr.Request) -> Generator[tuple[Any, ...]]:
-        run = lab.playground.runs.start(request.session_hash or "", visitor_of(request), PLACE)
-        yield _update(render_note(strings.LAB_STARTING), busy=True)
+
+    def __init__(self, live: LiveRuns) -> None:
+        self.live = live
+        self._tasks: list[Task] = []
+
+    def add(self, place: str, go: gr.Button, stop: gr.Button | None, shown: Sequence[Any],
+            alert: gr.HTML, refuse: Callable[[EaselError], Updates] | None = None,
+            idle: Updates | None = None) -> Task:
+        """A new task; see ``Task`` for the arguments."""
+        task = Task(self.live, place, go, stop, shown, alert, refuse, idle or {})
+        self._tasks.append(task)
+        return task
+
+    def come_back(self, page: gr.Blocks) -> None:
+        """Let a page that is opened again find what ran when it was closed; the last to be built.
+
+        One event for all tasks: a page that finds nothing asks no more than once.
+        """
+        changed = [c for task in self._tasks for c in (*task.restored, *task.components())]
+
+        def come_back(window: str, last_tab: str, request: gr.Request) -> Iterator[Updates]:
+            session, visitor = request.session_hash or "", visitor_of(request)
+            yield {changed[0]: gr.skip()}
+            # Side by side: one that is waited for holds up none that is there.
+            yield from merged([self._follow(task, session, visitor, window, last_tab)
+                               for task in self._tasks])
+
+        page.load(come_back, [gr.Textbox(visible="hidden") for _ in range(2)],
+                  list(dict.fromkeys(changed)),
+                  js=WINDOW_JS, **STREAM)
+
+    def _follow(self, task: Task, session: str, visitor: str, window: str, last_tab: str,
+                ) -> Iterator[Updates]:
+        live = self.live.adopt(session, visitor, task.place, window)
+        if live is None:
+            return
+        restored = task.restore(live, last_tab)
+        for updates in live.follow(session):
+            yield updates | restored
+            restored = {}
+
+
+def merged(streams: Sequence[Iterator[Updates]]) -> Iterator[Updates]:
+    """Updates of several streams as they come."""
+    if len(streams) == 1:
+        yield from streams[0]
+        return
+    told: queue.SimpleQueue[Updates | None] = queue.SimpleQueue()
+
+    def pump(stream: Iterator[Updates]) -> None:
         try:
-            with closing(_shown(work(Asked(values, run.visitor, run, rebuild)))) as changes:
-                yield from changes
+            for updates in stream:
+                told.put(updates)
         finally:
-            lab.playground.runs.end(run)
-        yield _update(None, busy=False)
+            told.put(None)
 
-    def handler(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        with closing(steps(values, request)) as changes:
-            yield from said_whole(changes)
-
-    listen(handler, inputs, outputs.components(), show_progress="hidden", concurrency_limit=None,
-           trigger_mode="once", api_visibility="private")
-
-
-def connect_stop(lab: Lab, button: gr.Button) -> None:
-    """Let a button end what the visitor's session does in the lab."""
-    def stop(request: gr.Request) -> None:
-        lab.playground.runs.stop(request.session_hash or "", PLACE)
-
-    button.click(stop, None, None, **LIVE)
+    for stream in streams:
+        context = contextvars.copy_context()  # the language of who asks, for one
+        threading.Thread(target=context.run, args=(pump, stream), daemon=True).start()
+    left = len(streams)
+    while left:
+        updates = told.get()
+        if updates is None:
+            left -= 1
+        else:
+            yield updates
 
 
-def said_whole(messages: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    """Messages in which every button is told all that it was told before.
-
-    Gradio sends the difference to the message before, and its page puts that into the message
-    before itself, which may still wait to be shown. Where two come close together, a button that
-    the second one skips would never hear of the first. Texts are replaced whole and need no care.
-    """
-    told: list[Any] = []
-    for stage, *buttons in messages:
-        told = [{**old, **new} for old, new in zip(told, buttons, strict=True)] if told else buttons
-        yield stage, *told
-
-
-def _shown(steps: Generator[str | Shown]) -> Generator[tuple[Any, ...]]:
-    told_s = 0.0
-    try:
-        with closing(steps):
-            for step in steps:
-                if isinstance(step, Shown):
-                    yield _update(step.html)
-                elif time.monotonic() - told_s > REDRAW_EVERY_S:
-                    told_s = time.monotonic()
-                    yield _update(render_note(step))
-    except Cancelled as error:
-        told = str(error) if str(error) == STOPPED else strings.LAB_STOPPED
-        yield _update(render_note(told))
-    except SearchIndexError as error:
-        yield _update(render_note(str(error), alert=True), ask=isinstance(error, IndexOutdated))
-    except EaselError as error:
-        yield _update(render_note(str(error), alert=True))
-    except Exception:
-        logger.exception("the lab failed")
-        yield _update(render_note(strings.UNEXPECTED, alert=True))
-
-
-def _update(html: str | None, busy: bool | None = None, ask: bool | None = None,
-            ) -> tuple[Any, ...]:
-    """Changes of the stage, Go, Stop and Rebuild, in this order."""
-    stage = gr.skip() if html is None else html
-    go = gr.skip() if busy is None else gr.update(interactive=not busy)
-    stop = gr.skip() if busy is None else gr.update(interactive=busy)
-    rebuild = gr.skip()
-    if ask is not None or busy:
-        rebuild = gr.update(visible=True if ask else HIDDEN)
-    return stage, go, stop, rebuild
+def build_alert(name: str) -> gr.HTML:
+    """Where a task says what went wrong; no room is kept for it."""
+    return gr.HTML("", elem_id=f"{name}-alert", elem_classes="task-alert", **PLAIN)

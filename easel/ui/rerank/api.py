@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.ranking import MAX_PROMPTS, rank_pictures, read_prompts
-from easel.ui.generate.api import OBJECT, STRINGS, add_endpoint, json_value
-from easel.ui.generate.run import one_sentence
 from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.endpoints import OBJECT, STRINGS, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
 from easel.ui.rerank.sources import (

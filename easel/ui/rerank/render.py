@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from easel.compare.ranking import Ranking, table_rows
-from easel.ui.parts.panel import data_uri
+from easel.ui.parts.tiles import drawn_image, origin_mark, rank_mark, score_mark, tile
 from easel.ui.words import strings
 from easel.ui.words.language import figure, say
 
@@ -17,10 +17,8 @@ def render_gallery(ranking: Ranking, thumbnails: Sequence[np.ndarray], names: Se
                    keep: int) -> str:
     """Pictures in rank order, the best ``keep`` of them."""
     tiles = "".join(
-        f'<figure class="tile done"><div class="frame"><img src="{data_uri(thumbnails[index])}" '
-        f'alt="{escape(names[index])}"></div><figcaption><span class="rank">{rank}</span>'
-        f'<span class="score">{figure(ranking.scores[index], ".3f")}</span>'
-        f'<span class="from">{escape(names[index])}</span></figcaption></figure>'
+        tile(drawn_image(thumbnails[index], names[index]), rank_mark(rank)
+             + score_mark(figure(ranking.scores[index], ".3f")) + origin_mark(names[index]), "done")
         for rank, index in enumerate(ranking.order[:keep], 1))
     return _section(strings.RANK_ORDER, f'<div class="tiles many">{tiles}</div>', "ranked")
 

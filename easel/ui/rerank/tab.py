@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import logging
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,10 +15,11 @@ import gradio as gr
 
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts
 from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.live import Updates
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import PLAIN
-from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
 from easel.ui.rerank.render import render_bars, render_gallery, render_heat, render_table
 from easel.ui.rerank.sources import (
@@ -34,12 +34,11 @@ from easel.ui.rerank.sources import (
     uploaded_files,
 )
 from easel.ui.words import strings
-from easel.ui.words.language import say
 from easel.ui.words.page_words import worded_html
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import InvalidRequest
 from pipelines.core.files import safe_stem
 
-logger = logging.getLogger(__name__)
+PLACE = "rerank"
 THUMBNAIL_PX = 256
 
 
@@ -64,7 +63,8 @@ class RerankParts:
     save: gr.DownloadButton
 
 
-def build_rerank(playground: Playground, store: PictureStore) -> RerankParts:
+def build_rerank(playground: Playground, store: PictureStore, tasks: Tasks, tab: gr.Tab,
+                 ) -> RerankParts:
     """Lay the tab out and connect it; the history puts what is chosen there into ``chosen``."""
     clips = installed_clips()
     with gr.Column(elem_id="rerank-desk"):
@@ -88,7 +88,7 @@ def build_rerank(playground: Playground, store: PictureStore) -> RerankParts:
             details = gr.HTML("", elem_id="rerank-details", **PLAIN)
     parts = RerankParts(source, files, gr.State([]), note, count, contains, wanted, unwanted,
                         chosen, keep, run, status, gallery, details, save)
-    _connect(playground, store, parts, clips)
+    _connect(playground, store, parts, clips, tasks, tab)
     return parts
 
 
@@ -115,59 +115,48 @@ def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.T
 
 
 def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
-             clips: Mapping[str, str]) -> None:
-    def rerank(values: Mapping[Any, Any], request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        yield (f'<p class="hint">{strings.DRAWING_RANKS}</p>', gr.skip(), gr.skip(),
-               gr.update(visible=False), gr.update(interactive=False))
-        try:
-            start_s = time.monotonic()
-            prompts = read_prompts(str(values[parts.wanted] or "").splitlines(),
-                                   str(values[parts.unwanted] or "").splitlines())
-            chosen = check_clips(values[parts.clips] or [], clips)
-            sources = _sources(playground, parts, values, request)
-            images = [read_small(source.path) for source in sources]
-            ranking = rank_pictures(images, prompts, chosen, playground.backend.embed)
-            names = [source.name for source in sources]
-            keep = _keep(values[parts.keep], len(images))
-            thumbnails = [read_small(source.path, THUMBNAIL_PX) for source in sources]
-            said = strings.RANKED_STATUS.format(len(images), len(prompts),
-                                                seconds(time.monotonic() - start_s))
-            yield (f'<p class="hint" role="status">{escape(said)}</p>',
-                   render_gallery(ranking, thumbnails, names, keep),
-                   render_bars(ranking, names) + render_heat(ranking, names, clips)
-                   + render_table(ranking, names, clips),
-                   gr.update(visible=True, value=str(_save(store, ranking, sources, keep))),
-                   gr.update(interactive=True))
-        except EaselError as error:
-            yield _refused(str(error))
-        except Exception:
-            logger.exception("the page failed while it ranked")
-            yield _refused(strings.UNEXPECTED)
+             clips: Mapping[str, str], tasks: Tasks, tab: gr.Tab) -> None:
+    def rerank(asked: Asked) -> Generator[Updates]:
+        start_s = time.monotonic()
+        prompts = read_prompts(asked.text(parts.wanted).splitlines(),
+                               asked.text(parts.unwanted).splitlines())
+        chosen = check_clips(asked.values[parts.clips] or [], clips)
+        sources = _sources(playground, parts, asked)
+        yield {parts.status: f'<p class="hint">{strings.DRAWING_RANKS}</p>',
+               parts.save: gr.update(visible=False)}
+        images = [read_small(source.path) for source in sources]
+        ranking = rank_pictures(images, prompts, chosen, playground.backend.embed)
+        names = [source.name for source in sources]
+        keep = _keep(asked.values[parts.keep], len(images))
+        thumbnails = [read_small(source.path, THUMBNAIL_PX) for source in sources]
+        said = strings.RANKED_STATUS.format(len(images), len(prompts),
+                                            seconds(time.monotonic() - start_s))
+        yield {parts.status: f'<p class="hint" role="status">{escape(said)}</p>',
+               parts.gallery: render_gallery(ranking, thumbnails, names, keep),
+               parts.details: render_bars(ranking, names) + render_heat(ranking, names, clips)
+               + render_table(ranking, names, clips),
+               parts.save: gr.update(visible=True,
+                                     value=str(_save(store, ranking, sources, keep)))}
 
-    inputs = {parts.source, parts.files, parts.chosen, parts.count, parts.contains, parts.wanted,
-              parts.unwanted, parts.clips, parts.keep}
-    parts.run.click(rerank, inputs, [parts.status, parts.gallery, parts.details, parts.save,
-                                     parts.run],
-                    show_progress="hidden", concurrency_limit=None, trigger_mode="once",
-                    api_visibility="private")
+    fields = [parts.source, parts.files, parts.chosen, parts.count, parts.contains, parts.wanted,
+              parts.unwanted, parts.clips, parts.keep]
+    task = tasks.add(PLACE, parts.run, None,
+                     [parts.gallery, parts.details, parts.save], parts.status)
+    task.starts([parts.run.click], rerank, fields)
+    task.returns(fields, [tab])
 
 
-def _refused(sentence: str) -> tuple[Any, ...]:
-    return (f'<p class="alert" role="alert">{escape(say(sentence))}</p>', gr.skip(), gr.skip(),
-            gr.skip(), gr.update(interactive=True))
-
-
-def _sources(playground: Playground, parts: RerankParts, values: Mapping[Any, Any],
-             request: gr.Request) -> list[SourceFile]:
+def _sources(playground: Playground, parts: RerankParts, asked: Asked) -> list[SourceFile]:
+    values, run = asked.values, asked.run
     if values[parts.source] == "history" and playground.history is not None:
-        return history_files(playground.history, visitor_of(request), values[parts.count],
-                             str(values[parts.contains] or ""))
+        return history_files(playground.history, run.visitor, values[parts.count],
+                             asked.text(parts.contains))
     if values[parts.source] == "chosen":
         if not values[parts.chosen]:
             raise InvalidRequest(strings.NOTHING_CHOSEN, "images")
-        return chosen_files(playground.history, visitor_of(request), values[parts.chosen])
+        return chosen_files(playground.history, run.visitor, values[parts.chosen])
     if values[parts.source] == "last":
-        return run_files(playground.runs.last_cards(request.session_hash or ""))
+        return run_files(playground.runs.last_cards(run.session))
     return uploaded_files(values[parts.files] or [])
 
 

@@ -37,7 +37,8 @@ TAB_COMPARE = "Compare"
 TAB_RERANK = "Rerank"
 GENERATE = "Generate"
 STOP = "Stop"
-KEYS = "<kbd>Ctrl</kbd> <kbd>Enter</kbd> generates, <kbd>Esc</kbd> stops"
+KEYS = ("<kbd>Enter</kbd> generates, <kbd>Shift</kbd> <kbd>Enter</kbd> makes a line, "
+        "<kbd>Esc</kbd> stops")
 SURPRISE = "Surprise me"
 EXAMPLES_LABEL = "Examples"
 

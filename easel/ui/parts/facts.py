@@ -1,0 +1,62 @@
+"""What a person may want to know of a picture, out of the facts that its file keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from easel.ui.parts.panel import mark_text, seconds
+from easel.ui.words.language import figure, written
+from pipelines.core.events import Mark
+from pipelines.core.options import option_fields
+from pipelines.pipeline import Pipeline
+
+
+def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tuple[str, str]]:
+    """Label and value of each, in English.
+
+    Args:
+        facts: as ``pipelines.core.metadata.picture_metadata`` makes them, of any age: what is not
+            there is left out.
+        pipeline: who drew it, for the titles of its options; None where it is not installed.
+    """
+    scores = _mapping(facts.get("scores"))
+    yield "Generator", pipeline.title if pipeline else str(facts.get("pipeline", ""))
+    if (seed := facts.get("seed")) is not None:
+        yield "Seed", str(seed)
+    if isinstance(score := scores.get("clip"), int | float):
+        yield "CLIP score", f"{figure(score, '.4f')} (cosine similarity)"
+    if isinstance(probability := scores.get("probability"), int | float):
+        share = figure(100 * probability, ".1f")
+        yield "Probability", f"{share} % among the pictures of this run"
+    if isinstance(score := facts.get("guide_score"), int | float):
+        told = figure(score, ".4f")
+        yield "Guide’s score", f"{told}, by the CLIP that guided it: not comparable"
+    if facts.get("width_px") and facts.get("height_px"):
+        yield "Size", f"{facts['width_px']} × {facts['height_px']} px"
+    if isinstance(elapsed_s := facts.get("elapsed_s"), int | float):
+        stopped = ", stopped early" if facts.get("stopped") else ""
+        yield "Run", f"{seconds(elapsed_s)}{stopped}"
+    for change in facts.get("changes") or ():
+        yield "Changed", mark_text(Mark(change["step"], change))
+    titles: dict[str, str] = {}
+    if pipeline is not None:
+        titles = {option.name: option.title for option in option_fields(pipeline.Options)}
+    options = _mapping(facts.get("options"))
+    for name in [*(name for name in titles if name in options),
+                 *(name for name in options if name not in titles)]:
+        if (value := options[name]) not in (None, ""):
+            yield titles.get(name, name), _plain(value)
+    for model, digest in _mapping(facts.get("weights")).items():
+        yield "Weights", f"{model} {str(digest)[:12]}" if digest else str(model)
+
+
+def _plain(value: Any) -> str:
+    """A value as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return written(f"{value:g}") if isinstance(value, float) else str(value)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

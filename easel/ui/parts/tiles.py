@@ -1,0 +1,172 @@
+"""HTML that every tab is made of: tiles, progress bars, loss curves. All texts are escaped here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import numpy as np
+
+from easel.ui.parts.panel import Card, Panel, data_uri, mark_text
+from easel.ui.words import strings
+from easel.ui.words.language import figure, say, say_all
+from pipelines.core.events import Mark
+
+_EMPTY_BAR = '<div class="bar"></div>'
+CURVE_WIDTH, CURVE_HEIGHT = 240, 36
+
+
+def alert(sentence: str) -> str:
+    """What went wrong, in one sentence."""
+    return f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
+
+
+def bar(step: int, total: int, label: str = "", moving: bool = False) -> str:
+    """How far something is, with its figures for those who ask.
+
+    Args:
+        step: what is done.
+        total: of how much; 0 where nobody knows yet.
+        label: what it is about.
+        moving: whether it is under way although nobody knows how far.
+    """
+    if not total:
+        return '<div class="bar moving"><span></span></div>' if moving else _EMPTY_BAR
+    return (f'<div class="bar" role="progressbar" aria-label="{escape(label)}" '
+            f'aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{step}">'
+            f'<span style="width:{100 * step / total:.1f}%"></span></div>')
+
+
+def bar_at_rest() -> str:
+    """The place of a bar, as high as one, when nothing moves."""
+    return '<div class="bar rest"></div>'
+
+
+def progress_bar(panel: Panel) -> str:
+    """The bar under a panel's head."""
+    if panel.phase not in ("waiting", "running"):
+        return bar_at_rest()
+    return bar(panel.step, panel.total, panel.title, moving=panel.phase == "running")
+
+
+def facts_list(rows: Iterable[tuple[str, str]]) -> str:
+    """Label and value of everything worth reading."""
+    lines = "".join(f"<dt>{escape(say(label))}</dt><dd>{escape(say(value))}</dd>"
+                    for label, value in rows)
+    return f'<dl class="kept-facts">{lines}</dl>'
+
+
+def tile(picture: str, caption: str = "", kind: str = "") -> str:
+    """A picture in its frame above what is said of it, both as HTML.
+
+    Args:
+        picture: an image, or a frame of its own as ``picture_frame`` makes it.
+        caption: what stands below.
+        kind: "done", "preview", "sample" or "blank".
+    """
+    if not picture.startswith("<button"):
+        picture = f'<div class="frame">{picture}</div>'
+    return (f'<figure class="{f"tile {kind}".rstrip()}">{picture}'
+            f"<figcaption>{caption}</figcaption></figure>")
+
+
+def image(url: str, alt: str, size_px: tuple[int, int] | None = None) -> str:
+    """An image that fills its frame, but is not shown larger than twice its pixels.
+
+    Args:
+        url: where it is.
+        alt: what it shows.
+        size_px: width and height; where nobody knows them, page.js says them once it has loaded.
+    """
+    size = "" if size_px is None else f' style="--width:{size_px[0]}px;--height:{size_px[1]}px"'
+    return f'<img src="{escape(url)}" alt="{escape(alt)}"{size}>'
+
+
+def drawn_image(pixels: np.ndarray, alt: str) -> str:
+    """An image of pixels, (H, W, 3) uint8 RGB."""
+    height_px, width_px = pixels.shape[:2]
+    return image(data_uri(pixels), alt, (width_px, height_px))
+
+
+def rank_mark(rank: int) -> str:
+    """The place of a picture among others."""
+    return f'<span class="rank">{rank}</span>'
+
+
+def score_mark(score: str, title: str = "") -> str:
+    """What a picture scored, with what that means; empty for nothing."""
+    about = f' title="{escape(title)}"' if title else ""
+    return f'<span class="score"{about}>{score}</span>' if score else ""
+
+
+def clip_mark(score: float | None, title: str = "") -> str:
+    """The ranker's score; empty where nothing was ranked."""
+    return "" if score is None else score_mark(f"CLIP {figure(score, '.3f')}", title)
+
+
+def origin_mark(text: str, title: str = "", kind: str = "") -> str:
+    """Where a picture comes from, at the end of the line."""
+    about = f' title="{escape(title)}"' if title else ""
+    return f'<span class="{f"from {kind}".rstrip()}"{about}>{escape(text)}</span>'
+
+
+def tiles_of(tiles: Iterable[str], count: int, crowded: bool) -> str:
+    """A grid of tiles whose columns suit their number."""
+    size = "one" if count == 1 else "few" if count <= 4 else "many"
+    size += " small" if crowded else ""
+    return f'<div class="tiles {size}">{"".join(tiles)}</div>'
+
+
+def blank_tile() -> str:
+    """The place of a picture to come."""
+    return tile("", kind="blank")
+
+
+def preview_tile(panel: Panel, pixels: np.ndarray) -> str:
+    """A picture in the making, (H, W, 3) uint8 RGB."""
+    return tile(drawn_image(pixels, strings.IN_THE_MAKING.format(panel.prompt)), kind="preview")
+
+
+def picture_frame(card: Card, rank: int) -> str:
+    """The picture as a button that opens it large; page.js reads the details."""
+    details = escape(json.dumps({
+        "url": card.url, "filename": card.path.name, "prompt": card.prompt, "rank": rank,
+        "seed": card.seed, "facts": say_all(card.facts), "id": card.picture_id,
+    }, ensure_ascii=False))
+    return (f'<button type="button" class="frame" data-details="{details}" '
+            f'aria-label="{escape(strings.OPEN_LARGE.format(rank, card.prompt))}">'
+            f"{image(card.url, card.prompt, card.size_px)}</button>")
+
+
+def loss_curves(panel: Panel) -> str:
+    """The loss curves of an optimised picture, each with its last value."""
+    drawn = [_curve(name, points, panel.marks) for name, points in panel.losses.items()
+             if len(points) > 1]
+    if not drawn:
+        return ""
+    marks = "".join(f"<li>{escape(mark_text(mark))}</li>" for mark in panel.marks)
+    marks = f'<ul class="marks">{marks}</ul>' if marks else ""
+    return f'<div class="curves">{"".join(drawn)}{marks}</div>'
+
+
+def _curve(name: str, points: Sequence[tuple[int, float]], marks: Sequence[Mark] = ()) -> str:
+    # No more points than pixels; the last one always counts.
+    points = [*points[:-1:max(1, len(points) // CURVE_WIDTH)], points[-1]]
+    values = [value for _, value in points]
+    low, span = min(values), (max(values) - min(values)) or 1.0
+    first, steps = points[0][0], (points[-1][0] - points[0][0]) or 1
+    path = " ".join(
+        f"{(step - first) / steps * CURVE_WIDTH:.1f},"
+        f"{CURVE_HEIGHT - 2 - (value - low) / span * (CURVE_HEIGHT - 4):.1f}"
+        for step, value in points)
+    lines = "".join(
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{CURVE_HEIGHT}">'
+        f"<title>{escape(mark_text(mark))}</title></line>"
+        for mark in marks
+        if 0 <= (x := (mark.step - first) / steps * CURVE_WIDTH) <= CURVE_WIDTH)
+    label = escape(say(name.replace("_", " ")))
+    return (f'<figure class="curve"><svg viewBox="0 0 {CURVE_WIDTH} {CURVE_HEIGHT}" '
+            f'preserveAspectRatio="none" role="img" aria-label="{strings.CURVE_OF.format(label)}">'
+            f'{lines}<polyline points="{path}"/></svg>'
+            f"<figcaption>{label} <b>{figure(values[-1], '.3f')}</b></figcaption></figure>")
