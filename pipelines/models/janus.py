@@ -59,6 +59,16 @@ class Janus(nn.Module):
         self.grid = int(self.vqmodel.quantize.quant_state_dims[0])
 
     @property
+    def codes(self) -> int:
+        """Image tokens that there are."""
+        return int(self.vqmodel.quantize.num_embeddings)
+
+    @property
+    def width(self) -> int:
+        """Width of the language model's states."""
+        return int(self.language_model.config.hidden_size)
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.head.vision_head.weight.device

@@ -1,7 +1,7 @@
-"""Kandinsky 2.2's parts: text encoder, image encoder, prior, U-Net, MoVQ.
+"""Kandinsky 2.2's parts.
 
 Every part is a module of its own, so that the model cache can hold one while another one waits on
-disk.
+disk: text encoder, image encoder, prior, U-Net, MoVQ.
 
 Source: Razzhigaev et al., "Kandinsky: an Improved Text-to-Image Synthesis with Image Prior and
 Latent Diffusion" (2023), section 3.

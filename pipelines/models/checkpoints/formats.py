@@ -77,6 +77,22 @@ class WithoutRandomNumbers(TorchFunctionMode):
         return self.MAKES.get(func, func)(*args, **kwargs)
 
 
+class WithoutMemory(TorchFunctionMode):
+    """Builds parameters on the meta device, on this thread only; ``fill`` gives them the file's.
+
+    What is made empty or random is a parameter. What constructors compute, such as masks and
+    positions, stays on the CPU, where ``torch.device("meta")`` would lose it.
+    """
+
+    MAKES = frozenset({torch.empty, torch.randn, torch.rand})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self.MAKES:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
+
+
 def fill(module: nn.Module, state_dict: Mapping[str, Tensor], model_id: str) -> nn.Module:
     """Give a module the file's tensors, without copies and whatever their dtype; returns it.
 

@@ -1,6 +1,7 @@
-"""Kandinsky 2.2's parts from the folders of the published layout; an entry's ``config`` says which.
+"""Kandinsky 2.2's published folders: which part an entry is, its ``config`` says (``part``).
 
-Source: the layout of diffusers, ``KandinskyV22PriorPipeline`` and ``KandinskyV22Pipeline``.
+Parts are built without memory for their weights and take the file's tensors as they are read, so
+that loading needs hardly more than the weights.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from diffusers import (
     DDPMScheduler,
     PriorTransformer,
@@ -28,7 +28,7 @@ from transformers import (
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
-from pipelines.models.checkpoints.formats import fill
+from pipelines.models.checkpoints.formats import WithoutMemory, fill
 from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
 from pipelines.models.kandinsky import ImageEncoder, MoVQ, Painter, Prior, TextEncoder
 
@@ -66,21 +66,23 @@ def _config(folder: Path, entry: CatalogueEntry, name: str) -> dict[str, Any]:
 
 def _diffusers(kind: Any, part: str, folder: Path, entry: CatalogueEntry) -> Any:
     config = _config(folder, entry, f"{part}/config.json")
-    with torch.device("meta"):
+    with WithoutMemory():
         module = kind.from_config(config)
     return _filled(module, folder / part / DIFFUSERS_WEIGHTS, entry)
 
 
 def _transformers(kind: Any, part: str, folder: Path, entry: CatalogueEntry) -> Any:
-    module = kind(kind.config_class.from_dict(_config(folder, entry, f"{part}/config.json")))
+    config = kind.config_class.from_dict(_config(folder, entry, f"{part}/config.json"))
+    with WithoutMemory():
+        module = kind(config)
     return _filled(module, folder / part / TRANSFORMERS_WEIGHTS, entry)
 
 
 def _filled(module: nn.Module, path: Path, entry: CatalogueEntry) -> nn.Module:
     expected = module.state_dict()
     # Older files also hold tables that are computed now.
-    tensors = {key: tensor for key, tensor in read_safetensors(path, entry.id).items()
-               if key in expected or not key.endswith("position_ids")}
+    tensors = read_safetensors(
+        path, entry.id, lambda name: name in expected or not name.endswith("position_ids"))
     filled = fill(module, tensors, entry.id)
     for name, buffer in filled.named_buffers():
         if buffer.is_meta:
@@ -102,12 +104,10 @@ def _image_encoder(folder: Path, entry: CatalogueEntry) -> nn.Module:
 
 
 def _prior(folder: Path, entry: CatalogueEntry) -> nn.Module:
-    # Its mask is a table that no file holds: build it on the CPU.
-    module = PriorTransformer.from_config(_config(folder, entry, "prior/config.json"))
-    _filled(cast(nn.Module, module), folder / "prior" / DIFFUSERS_WEIGHTS, entry)
+    model = _diffusers(PriorTransformer, "prior", folder, entry)
     scheduler = UnCLIPScheduler.from_config(
         _config(folder, entry, "scheduler/scheduler_config.json"))
-    return Prior(cast(PriorTransformer, module), cast(UnCLIPScheduler, scheduler))
+    return Prior(model, cast(UnCLIPScheduler, scheduler))
 
 
 def _unet(folder: Path, entry: CatalogueEntry) -> nn.Module:
