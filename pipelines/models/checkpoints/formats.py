@@ -8,7 +8,7 @@ and hashes before, and moves, casts and freezes the module afterwards.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -93,8 +93,13 @@ class WithoutMemory(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def fill(module: nn.Module, state_dict: Mapping[str, Tensor], model_id: str) -> nn.Module:
+def fill(module: nn.Module, state_dict: dict[str, Tensor], model_id: str) -> nn.Module:
     """Give a module the file's tensors, without copies and whatever their dtype; returns it.
+
+    Args:
+        module: untrained.
+        state_dict: emptied, so that a tensor that is cast or laid out anew leaves no second copy.
+        model_id: for sentences.
 
     Raises:
         WeightsError: one sentence that names every kind of misfit at once.
@@ -110,4 +115,5 @@ def fill(module: nn.Module, state_dict: Mapping[str, Tensor], model_id: str) -> 
         raise WeightsError(f"The weights of the model {model_id} do not fit its configuration: "
                            f"of its tensors, {', '.join(faults)}.")
     module.load_state_dict(state_dict, strict=True, assign=True)
+    state_dict.clear()
     return module
