@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -89,7 +88,7 @@ class CandidatePipeline(Pipeline):
             yield from context.loading(name, dtype=dtype)
         # All at once: a model that is broken is found before the work, and Stop keeps its pictures
         # without waiting for the ranker.
-        with ExitStack() as stack:
+        with context.leases as stack:
             models = [stack.enter_context(context.lease(name, dtype)) for name, dtype in leases]
             context.check()
             draw = partial(self.draw, request, context, models)

@@ -151,10 +151,9 @@ class KandinskyPipeline(CandidatePipeline):
                    [torch.Generator().manual_seed(seed) for seed in seeds],
                    prior_steps + request.options.decoder_steps)
         embeds, blank = yield from _image_embeds(run)
-        with ExitStack() as stack:
-            # Before the drawing: Stop keeps its pictures without waiting for the ranker.
-            yield from run.lease(stack, request.options.ranker)
-            pixels = yield from _draw(run, embeds, blank)
+        # Before the drawing, and until the end: Stop keeps its pictures without waiting for it.
+        yield from run.lease(context.leases, request.options.ranker)
+        pixels = yield from _draw(run, embeds, blank)
         return Drawn(to_uint8(pixels), seeds, run.done, run.total)
 
     def rank(self, request: CheckedRequest[KandinskyOptions], context: RunContext,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -36,6 +36,7 @@ class RunContext:
         started_s: ``time.monotonic()`` at the start of the run.
         used_models: ids of the models leased so far.
         waits_s: seconds that each lease waited for its model.
+        leases: models that are held until the run ends.
         checkpointer: keeps the state of a run that can be paused; None to keep none.
     """
 
@@ -46,6 +47,7 @@ class RunContext:
     started_s: float = field(default_factory=time.monotonic)
     used_models: set[str] = field(default_factory=set)
     waits_s: list[float] = field(default_factory=list)
+    leases: ExitStack = field(default_factory=ExitStack)
     checkpointer: Checkpointer | None = None
 
     def check(self) -> None:
@@ -132,8 +134,7 @@ class Pipeline(Protocol):
     def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
         """Yield progress and previews, then one ``Result`` as the last event.
 
-        Hold no lock and no grad mode across a
-        ``yield``: the next step may run on another thread.
+        Hold no lock and no grad mode across a ``yield``: the next step may run on another thread.
 
         Raises:
             Cancelled: the run was stopped and has no picture to keep.

@@ -21,6 +21,7 @@ from pipelines.pipeline import Pipeline
 from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 
+# In the order in which people see them; a new one needs no other line outside its own file.
 GENERATORS = (DallePipeline, VQGANCLIPPipeline, UnclipPipeline, MinDallePipeline, JanusPipeline,
               KandinskyPipeline)
 

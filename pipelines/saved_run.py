@@ -155,7 +155,7 @@ class Snapshot(BaseModel):
         """
         header = self.model_copy(update={
             "request": self.request.model_copy(update={"init_image": None}),
-            "paused": paused, "saved_s": saved_s,
+            "format": FORMAT, "paused": paused, "saved_s": saved_s,
             "strides": {name: value.stride() for name, value in self.tensors.items()
                         if not value.is_contiguous()}}).model_dump_json()
         tensors = {name: value.contiguous() for name, value in self.tensors.items()}

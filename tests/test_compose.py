@@ -46,7 +46,10 @@ from benchmarks.tasks import (
 )
 from easel.serving.backend import Backend
 from pipelines.core.events import Candidate, Event, Progress, Result
+from pipelines.core.request import CheckedRequest
+from pipelines.dalle import DallePipeline
 from pipelines.models.checkpoints.ids import RANKER
+from pipelines.registry import Registry
 from pipelines.world.concepts import concepts_by_id
 from pipelines.world.scenes import Scene, is_held_out_pair, is_held_out_triple, uses_held_out
 
@@ -316,22 +319,20 @@ class CountingBackend(Backend):
     """Draws flat pictures whose grey is their seed, ranked in reverse, as a backend would."""
 
     def __init__(self) -> None:
-        self.requests: list[dict] = []
+        self.registry = Registry()
+        self.registry.register(DallePipeline())
+        self.requests: list[CheckedRequest[Any]] = []
 
-    def stream(self, request: Any, job_id: str | None = None) -> Generator[Event, None, None]:
+    def stream(self, request: CheckedRequest[Any], *args: Any, **fields: Any,
+               ) -> Generator[Event, None, None]:
         self.requests.append(request)
         yield Progress(1, 1)
-        candidates = [
-            Candidate(np.full((16, 16, 3), (request["seed"] + i) % 256, np.uint8),
-                      request["seed"] + i, i, {"clip": 0.1 * i})
-            for i in range(request["num_images"])]
+        candidates = [Candidate(np.full((16, 16, 3), seed % 256, np.uint8), seed, i,
+                                {"clip": 0.1 * i}) for i, seed in enumerate(request.seeds)]
         yield Result(tuple(reversed(candidates)), 0.1)
 
     def cancel(self, job_id: str) -> bool:
         return False
-
-    def rank(self, images: Any, prompts: Any) -> list[dict[str, Any]]:
-        raise AssertionError("nothing is ranked from files here")
 
     def embed(self, *args: Any, **fields: Any) -> Any:
         raise AssertionError("nothing is embedded here")
@@ -343,7 +344,7 @@ def test_pictures_are_drawn_once_and_added_to(tmp_path: Path) -> None:
     assert store.read(SINGLE) is None
     first = store.draw(SINGLE, 2)
     grown = PictureStore(backend, "dalle", {}, {"m": "a"}, tmp_path).draw(SINGLE, 3)
-    assert [r["num_images"] for r in backend.requests] == [2, 1]
+    assert [r.num_images for r in backend.requests] == [2, 1]
     seed = prompt_seed(SINGLE)
     assert grown.images[:, 0, 0, 0].tolist() == [(seed + i) % 256 for i in range(3)]
     assert np.array_equal(grown.images[:2], first.images)

@@ -137,6 +137,9 @@ def test_parts_are_leased_one_after_the_other(cache: ModelCache) -> None:
     assert {PRIOR} in held
     assert {UNET, MOVQ, RANKER} in held
     assert max(map(len, held)) == 3
+    ranking = [models for event, models in zip(events, held, strict=True)
+               if isinstance(event, Progress) and event.message == "Ranking."]
+    assert ranking == [{RANKER}], "Stop does not wait for it once more"
     steps = [e.step for e in events if isinstance(e, Progress) and e.total and not e.message]
     assert steps == [1, 2, 3, 4, 5, 6]
     assert [e.step for e in events if isinstance(e, Preview)] == [4, 6]

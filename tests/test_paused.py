@@ -81,6 +81,7 @@ def test_what_was_paused_is_seen_at_once(server: Server) -> None:
     run_id = server.paused_at(3)
     going_on = server.runs.resume(ME, run_id, server.backend.registry)
     context = RunContext(server.cache, server.cache.device, checkpointer=going_on)
+    assert going_on.request is not None
     events = server.backend.registry.get("vqgan_clip").run(going_on.request, context)
     assert next(event.step for event in events if isinstance(event, Preview)) == 3
     going_on.release()

@@ -14,7 +14,7 @@ from easel.cli.rerank import rerank_command
 from easel.compare.bundle import INDEX, Bundle, make_bundle, write_folder, write_zip
 from easel.history.build import open_history
 from easel.settings import load_settings
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.events import Progress, Result
 from pipelines.core.metadata import encode_png, picture_metadata, versions
 from pipelines.core.new_files import check_place, write_new
@@ -88,7 +88,7 @@ def compare_command(
             written = write_new(out, write_zip(bundle))
         except OSError as error:
             raise EaselError(f"The comparison could not be written to {out.name}: "
-                             f"{(error.strerror or str(error)).lower()}.") from None
+                             f"{reason(error)}.") from None
     else:
         written = write_folder(bundle, out) / INDEX
     for letter, facts, end in zip(LETTERS, bundle.facts.panes, ends, strict=False):

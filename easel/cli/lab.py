@@ -23,7 +23,7 @@ from pipelines.classify import (
     decode_labels,
     parse_labels,
 )
-from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest
+from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest, reason
 from pipelines.core.images import load_image
 from pipelines.core.new_files import check_place, write_new
 from pipelines.core.texts import shown_name
@@ -53,7 +53,7 @@ def _read_bytes(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InvalidRequest(f"The {what} {path.name} cannot be read: "
-                             f"{(error.strerror or str(error)).lower()}.") from None
+                             f"{reason(error)}.") from None
 
 
 def _image(path: Path) -> np.ndarray:
@@ -124,7 +124,7 @@ def _write(path: Path, text: str) -> Path:
         return write_new(path, text.encode())
     except OSError as error:
         raise EaselError(f"The file {path.name} could not be written: "
-                         f"{(error.strerror or str(error)).lower()}.") from None
+                         f"{reason(error)}.") from None
 
 
 def index_command(

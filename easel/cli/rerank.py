@@ -16,7 +16,7 @@ from easel.history.build import open_history
 from easel.history.records import MAX_PAGE_SIZE, Filters
 from easel.history.store import LOCAL, History
 from easel.settings import load_settings
-from pipelines.core.errors import HistoryError, InvalidImage, InvalidRequest
+from pipelines.core.errors import HistoryError, InvalidImage, InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES, load_image
 from pipelines.core.texts import shown_name
 from pipelines.models.checkpoints.ids import RANKER
@@ -97,4 +97,4 @@ def _read(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InvalidRequest(f"The picture {path.name} cannot be read: "
-                             f"{(error.strerror or str(error)).lower()}.") from None
+                             f"{reason(error)}.") from None

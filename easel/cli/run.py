@@ -16,7 +16,14 @@ from tqdm import tqdm
 
 from easel.serving.backend import Backend, LocalBackend
 from easel.serving.best_of import stream_best
-from pipelines.core.errors import Cancelled, EaselError, HistoryError, InvalidRequest, Paused
+from pipelines.core.errors import (
+    Cancelled,
+    EaselError,
+    HistoryError,
+    InvalidRequest,
+    Paused,
+    reason,
+)
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import picture_metadata, picture_name, save_png
 from pipelines.core.new_files import check_place, write_new
@@ -180,5 +187,5 @@ def write_pictures(events: Iterable[Event], job_id: str, out: Path, backend: Bac
         path = write_new(path, film.video(last_frame(result.candidates)))
     except OSError as error:
         raise EaselError(f"The video {path.name} could not be written: "
-                         f"{(error.strerror or str(error)).lower()}.") from error
+                         f"{reason(error)}.") from error
     return Outcome(tuple(pictures), stopped, notice, video=path)

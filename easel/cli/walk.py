@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from easel.settings import load_settings
-from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.errors import Cancelled, InvalidRequest, reason
 from pipelines.core.events import Preview, Progress
 from pipelines.core.new_files import check_place
 
@@ -27,7 +27,7 @@ def _end(text: str) -> str | bytes:
         return Path(text).read_bytes()
     except OSError as error:
         raise InvalidRequest(f"The picture {Path(text).name} cannot be read: "
-                             f"{(error.strerror or str(error)).lower()}.") from None
+                             f"{reason(error)}.") from None
 
 
 def walk_command(

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easel.compare.bundle_page import render_index
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, reason
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
 from pipelines.core.new_files import free_folder
@@ -143,7 +143,7 @@ def write_folder(bundle: Bundle, folder: Path) -> Path:
         return folder
     except OSError as error:
         raise BundleError(f"The comparison could not be written to {folder.name}: "
-                          f"{(error.strerror or str(error)).lower()}.") from None
+                          f"{reason(error)}.") from None
 
 
 def read_zip(data: bytes) -> Bundle:

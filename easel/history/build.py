@@ -9,7 +9,7 @@ from easel.history.files import FileStore
 from easel.history.members import Members
 from easel.history.store import History
 from easel.settings import Settings
-from pipelines.core.errors import HistoryError
+from pipelines.core.errors import HistoryError, reason
 
 
 def open_history(settings: Settings) -> History:
@@ -25,7 +25,7 @@ def open_history(settings: Settings) -> History:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HistoryError(f"The folder of EASEL_DATA_DIR cannot be used: "
-                               f"{(error.strerror or str(error)).lower()}.") from None
+                               f"{reason(error)}.") from None
         url = URL.create("sqlite", database=str(folder / "history.sqlite"))
     database = Database(url)
     password = settings.shared_password.get_secret_value()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from easel.history.records import Filters, KeptPicture
 from easel.history.store import History
-from pipelines.core.errors import HistoryError
+from pipelines.core.errors import HistoryError, reason
 from pipelines.core.metadata import picture_name
 from pipelines.core.new_files import place_new
 
@@ -102,7 +102,7 @@ def write_zip(pictures: Iterable[KeptPicture], path: Path) -> Path:
             raise
     except OSError as error:
         raise HistoryError(f"The export {path.name} could not be written: "
-                           f"{(error.strerror or str(error)).lower()}.") from error
+                           f"{reason(error)}.") from error
 
 
 def zip_name() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.core.errors import HistoryError
+from pipelines.core.errors import HistoryError, reason
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
 
@@ -111,8 +111,7 @@ class FileStore:
 
 
 def _not_written(error: OSError) -> HistoryError:
-    reason = (error.strerror or str(error)).lower()
-    return HistoryError(f"The picture could not be kept in the history: {reason}.")
+    return HistoryError(f"The picture could not be kept in the history: {reason(error)}.")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pipelines.core.cpu_pool import pool_of_lone_threads
-from pipelines.core.errors import InvalidImage, InvalidRequest
+from pipelines.core.errors import InvalidImage, InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES, open_image
 from pipelines.core.texts import clean_text, shown_name
 
@@ -82,8 +82,7 @@ def list_folder(folder: Path) -> list[PictureFile]:
         with os.scandir(folder):
             pass
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InvalidRequest(f"The folder {folder.name} cannot be read: {reason}.",
+        raise InvalidRequest(f"The folder {folder.name} cannot be read: {reason(error)}.",
                              "folder") from None
     return sorted(_walk(folder), key=lambda file: (file.key, os.fsencode(file.path)))
 
@@ -143,8 +142,8 @@ def decode(file: PictureFile, side_px: int) -> Decoded:
     except InvalidImage as error:
         return Decoded(file, None, reason=str(error))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        return Decoded(file, None, reason=f"The file cannot be read: {reason}.", refused=True)
+        return Decoded(file, None, reason=f"The file cannot be read: {reason(error)}.",
+                       refused=True)
     pipeline, prompt = file.pipeline, file.prompt
     if pipeline is None or prompt is None:
         read = picture_facts(image)

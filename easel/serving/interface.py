@@ -13,14 +13,21 @@ from pipelines.checkpointer import Checkpointer
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
 from pipelines.models.clip_features import Features
+from pipelines.registry import Registry
 
 if TYPE_CHECKING:
     from pipelines.unclip.walk import Walk
 
 
 class Backend(Protocol):
-    """Runs requests and streams their events."""
+    """Runs requests and streams their events.
 
+    Attributes:
+        registry: the pipelines that it runs; checks requests for it.
+        paused: where runs are kept that are paused; None where none can be.
+    """
+
+    registry: Registry
     paused: PausedRuns | None
 
     def stream(self, request: CheckedRequest[Any], job_id: str | None = None, owner: str = "",

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pipelines.core.errors import EaselError, InvalidImage
+from pipelines.core.errors import EaselError, InvalidImage, reason
 from pipelines.core.events import Candidate, Result
 from pipelines.core.files import safe_stem
 from pipelines.core.images import open_image
@@ -135,8 +135,8 @@ def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, Any]) -> Path
     try:
         return write_new(path, encode_png(image, metadata))
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise EaselError(f"The picture {path.name} could not be written: {reason}.") from error
+        raise EaselError(f"The picture {path.name} could not be written: "
+                         f"{reason(error)}.") from error
 
 
 def read_png(data: bytes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, reason
 from pipelines.core.metadata import save_png, versions
 from pipelines.core.new_files import free_folder, write_new
 from pipelines.core.video import mp4
@@ -53,7 +53,7 @@ def write_walk(folder: Path, plan: Walk, frames: np.ndarray) -> list[Path]:
         video = write_new(video, mp4(frames))
     except OSError as error:
         raise EaselError(f"The video {video.name} could not be written: "
-                         f"{(error.strerror or str(error)).lower()}.") from error
+                         f"{reason(error)}.") from error
     first, *rest = (folder / name for name in pictures)
     return [first, video, *rest]
 

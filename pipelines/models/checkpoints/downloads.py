@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.core.errors import Cancelled, WeightsError
+from pipelines.core.errors import Cancelled, WeightsError, reason
 from pipelines.models.checkpoints.catalogue import ASSETS, Catalogue, CatalogueEntry
 from pipelines.models.checkpoints.loading import is_complete
 from pipelines.models.checkpoints.pins import FilePin
@@ -139,7 +139,7 @@ class Downloads:
             download.end("failed", str(error))
         except OSError as error:
             download.end("failed", f"The files of {entry.id} cannot be written: "
-                                   f"{(error.strerror or str(error)).lower()}.")
+                                   f"{reason(error)}.")
         except Exception:
             logger.exception("the download of %s failed", entry.id)
             download.end("failed", f"The download of {entry.id} failed; the server's log says why.")
