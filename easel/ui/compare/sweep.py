@@ -132,7 +132,7 @@ def render_sweep(view: SweepView, running: bool) -> str:
     status = strings.SWEEP_STATUS.format(len(view.cards), len(sweep.requests),
                                          seconds(time.monotonic() - view.started_s))
     if running and view.message:
-        status += f" · {say(view.message)}"
+        status += f" · {say(view.message).removesuffix('.')}"
     problems = "".join(map(alert, filter(None, dict.fromkeys(view.notes.values()))))
     save = ""
     if view.picture is not None:
