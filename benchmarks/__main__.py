@@ -20,7 +20,7 @@ from benchmarks.judge.files import load_judge
 from benchmarks.languages import language_figures
 from benchmarks.media import media_figures
 from benchmarks.models import model_figures
-from benchmarks.report import compose_table, report
+from benchmarks.report import RESULTS_PATH, compose_table, results_page
 from benchmarks.results import RESULTS_DIR, read_results, write_results
 from benchmarks.search import search_figures
 from benchmarks.speed import rounded, speed
@@ -61,7 +61,7 @@ def _options(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 @app.callback()
 def everything(context: typer.Context) -> None:
-    """Without a command: the models one by one, ``compose`` and ``speed``, then the tables."""
+    """Without a command: the models one by one, ``compose`` and ``speed``, then RESULTS.md."""
     if context.invoked_subcommand is None:
         models_command()
         names = build_registry().names()
@@ -270,8 +270,9 @@ def peers_command(
 
 @app.command("report")
 def report_command() -> None:
-    """Print the README's tables from the results."""
-    print(report())
+    """Write benchmarks/RESULTS.md from the results."""
+    RESULTS_PATH.write_text(results_page(), encoding="utf-8")
+    print(f"{RESULTS_PATH.name} is written.")
 
 
 if __name__ == "__main__":

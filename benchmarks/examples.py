@@ -65,7 +65,8 @@ def draw_examples(pipeline: str, backend: Backend, folder: Path = EXAMPLES_DIR) 
     cells = []
     for prompt in tqdm(PROMPTS, desc=pipeline, unit="prompt", mininterval=5):
         request = {"pipeline": pipeline, "prompt": prompt, "num_images": 1, "seed": SEED}
-        result = next(e for e in backend.stream(request) if isinstance(e, Result))
+        events = backend.stream(backend.registry.check(request))
+        result = next(e for e in events if isinstance(e, Result))
         cells.append((result.candidates[0].image, prompt, None))
     path = folder / f"{pipeline}.webp"
     contact_sheet(cells, path)

@@ -19,7 +19,7 @@ from benchmarks.tasks import TaskPrompt, Wanted, noun
 from benchmarks.zero_shot import concept_scenes, render_uint8
 from easel.serving.backend import LocalBackend
 from pipelines.models.clip import ClipModel
-from pipelines.models.features import embed_images, embed_texts
+from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.registry import Registry
 from pipelines.rerank import RANKER
 from pipelines.world.concepts import Concept
@@ -51,10 +51,10 @@ def recognised(images: np.ndarray, asked: Sequence[tuple[Concept, str]], ranker:
         ranker: the CLIP that chooses.
     """
     things = list({concept.id: concept for concept, _ in asked}.values())
-    texts = embed_texts([sentence(c, m) for c in things for m in MEDIA], ranker)
+    texts = embed_texts(ranker, [sentence(c, m) for c in things for m in MEDIA])
     texts = texts.reshape(len(things), len(MEDIA), -1)
     row = {concept.id: n for n, concept in enumerate(things)}
-    pictures = embed_images(list(images), ranker)
+    pictures = embed_images(ranker, list(images))
     hits: dict[str, list[bool]] = {}
     for picture, (concept, medium) in zip(pictures, asked, strict=True):
         best = int(np.argmax(texts[row[concept.id]] @ picture))

@@ -93,7 +93,8 @@ class PictureStore:
         started = time.monotonic()
         request = {"pipeline": self.pipeline, "prompt": prompt.text, "num_images": count - have,
                    "seed": (prompt_seed(prompt) + have) % SEED_COUNT, "options": self.options}
-        result = [e for e in self.backend.stream(request) if isinstance(e, Result)][-1]
+        events = self.backend.stream(self.backend.registry.check(request))
+        result = [e for e in events if isinstance(e, Result)][-1]
         fresh = sorted(result.candidates, key=lambda c: c.index)
         images = np.stack([c.image for c in fresh])
         seconds = time.monotonic() - started

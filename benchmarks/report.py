@@ -1,8 +1,9 @@
-"""The README's tables, from the files in ``benchmarks/results``."""
+"""``benchmarks/RESULTS.md``: tables from the files in ``benchmarks/results``, with remarks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ from benchmarks.tasks import TASKS
 from benchmarks.zero_shot import lab_table
 from pipelines.world.scenes import MEDIA
 
+RESULTS_PATH = Path(__file__).with_name("RESULTS.md")
+REMARKS_PATH = Path(__file__).with_name("remarks.toml")
+TITLE = """# Results
+
+Written by `python -m benchmarks report` from `benchmarks/results`; do not edit it here, but in
+`benchmarks/remarks.toml`."""
 HEADINGS = {"single_object": "single", "two_objects": "two", "counting": "counting",
             "colours": "colours", "position": "position", "attribution": "attribution"}
 CONTROLS = {"renders": "true renders (the judge's ceiling)",
@@ -141,23 +148,56 @@ def history_line(results: Mapping[str, Any]) -> str:
         f"{row['questions']['text']['median_ms']:.0f} ms." for name, row in results.items())
 
 
-def report(folder: Path = RESULTS_DIR) -> str:
-    """All tables that there are results for, as Markdown."""
+def peers_table(results: Mapping[str, Any]) -> str:
+    """Our loops beside other implementations of the same models, in one run each, as Markdown."""
+    def times(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3g}"
+
+    rows = [[name, times(row["ratio_as_shipped"]), times(row["ratio_same_dtype"]),
+             f"{times(row['target_as_shipped'])} and {times(row['target_same_dtype'])}",
+             str(row["turns"]), f"{row['machine']['cpu']}, {row['machine']['threads']} thread"]
+            for name, row in results.items()
+            if isinstance(row, Mapping) and {"ratio_as_shipped", "ratio_same_dtype",
+                                             "target_as_shipped"} <= row.keys()]
+    return _table(["times as fast as the peer", "as shipped", "same dtype", "wanted", "turns",
+                   "machine"], rows) if rows else ""
+
+
+def _compose_tables(results: Mapping[str, Any]) -> str:
+    tables = compose_table(results), best_of_table(results), variations_table(results)
+    return "\n\n".join(table for table in tables if table)
+
+
+# File of results, heading, the command that measures it, and how it becomes Markdown.
+SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] = (
+    ("compose", "Do the pictures show what was asked?", "compose", _compose_tables),
+    ("models", "The models one by one", "models", models_table),
+    ("lab", "CLIP: zero-shot classification and search", "lab", lab_table),
+    ("media", "Media", "media", media_table),
+    ("languages", "Portuguese", "languages", languages_table),
+    ("speed", "Speed", "speed", speed_table),
+    ("peers", "Beside other implementations", "peers", peers_table),
+    ("search", "Search", "search", search_table),
+    ("history", "History", "history", history_line),
+)
+
+
+def report(folder: Path = RESULTS_DIR, remarks: Mapping[str, str] | None = None) -> str:
+    """All tables that there are results for, as Markdown: what RESULTS.md holds below its title.
+
+    Args:
+        folder: where the results are.
+        remarks: what has to be known to read a table, by the name of its file of results.
+    """
     parts = []
-    if composed := read_results(folder / "compose.json"):
-        parts += [compose_table(composed), best_of_table(composed), variations_table(composed)]
-    if models := read_results(folder / "models.json"):
-        parts.append(models_table(models))
-    if speed := read_results(folder / "speed.json"):
-        parts.append(speed_table(speed))
-    if lab := read_results(folder / "lab.json"):
-        parts.append(lab_table(lab))
-    if media := read_results(folder / "media.json"):
-        parts.append(media_table(media))
-    if languages := read_results(folder / "languages.json"):
-        parts.append(languages_table(languages))
-    if search := read_results(folder / "search.json"):
-        parts.append(search_table(search))
-    if history := read_results(folder / "history.json"):
-        parts.append(history_line(history))
+    for name, heading, command, table in SECTIONS:
+        if results := read_results(folder / f"{name}.json"):
+            parts += [f"## {heading}", f"`python -m benchmarks {command}`", table(results),
+                      (remarks or {}).get(name, "").strip()]
     return "\n\n".join(part for part in parts if part)
+
+
+def results_page() -> str:
+    """The text of ``benchmarks/RESULTS.md``: every table, with its remarks."""
+    remarks = tomllib.loads(REMARKS_PATH.read_text("utf-8"))
+    return f"{TITLE}\n\n{report(remarks=remarks)}\n"

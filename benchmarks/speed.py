@@ -25,10 +25,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.roofline import Rates, machine, measure_rates, parameter_bytes, peak_memory_bytes
 from pipelines.core.events import Preview, Progress, Result
 from pipelines.core.options import option_fields
-from pipelines.core.request import validate
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer
-from pipelines.registry import Pipeline, Registry, RunContext
+from pipelines.pipeline import Pipeline, RunContext
+from pipelines.registry import Registry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROMPT = "a photo of a red apple and a blue car"
@@ -60,7 +60,7 @@ class Timed:
 def timed_run(pipeline: Pipeline, fields: Mapping[str, Any], cache: ModelCache, registry: Registry,
               count_flops: bool = False) -> Timed:
     """Run a request to its end in this thread, counting operations where asked (slower)."""
-    request = validate({"pipeline": pipeline.name, "seed": 0, **fields}, registry)
+    request = registry.check({"pipeline": pipeline.name, "seed": 0, **fields})
     context = RunContext(cache, cache.device, cache.dtype)
     counter = FlopCounterMode(display=False)
     marks: list[tuple[int, float, float]] = []

@@ -40,7 +40,7 @@ def plain_loop(decoder: UnclipDecoder, text: str, image: torch.Tensor, noise: to
     scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=1.0)
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / STEPS, STEPS).tolist())
     told_cells = [decoder.get_buffer("places").expand(2 * count, -1, -1, -1)]
-    if decoder.told_by_cell:
+    if decoder.conditioned_by_cell:
         by_cell = condition.unflatten(1, (decoder.cells, decoder.cells, -1))
         told_cells.append(by_cell.permute(0, 3, 1, 2))
     x = noise

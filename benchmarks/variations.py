@@ -77,7 +77,8 @@ def variations(name: str, backend: Backend, prompts: Sequence[TaskPrompt], rende
         request = {"pipeline": name, "prompt": prompt.text, "num_images": 1,
                    "seed": prompt_seed(prompt), "options": dict(options),
                    "init_image": file.getvalue()}
-        result = [e for e in backend.stream(request) if isinstance(e, Result)][-1]
+        events = backend.stream(backend.registry.check(request))
+        result = [e for e in events if isinstance(e, Result)][-1]
         drawn = torch.from_numpy(result.candidates[0].image[None].copy())
         seen += 1
         kept += score(prompt, judge(drawn)[0], concepts).correct

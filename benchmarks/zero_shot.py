@@ -21,7 +21,7 @@ from torch import Tensor
 from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip import ClipModel
-from pipelines.models.features import embed_images, embed_texts
+from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.world.captions import caption
 from pipelines.world.scenes import MEDIA, MEDIUM_STYLE, Scene, SceneSampler
 from training.data import World
@@ -80,13 +80,13 @@ def zero_shot_figures(clip: ClipModel, world: World, media: Sequence[str] = (PLA
                       ) -> dict[str, Any]:
     """Top-1 and top-5 over all concepts, per medium and over all media together."""
     labels = [concept.name for concept in world.concepts]
-    directions = {name: class_features(embed_texts(class_texts(labels, templates), clip),
+    directions = {name: class_features(embed_texts(clip, class_texts(labels, templates)),
                                        len(labels)) for name, templates in TEMPLATES.items()}
     truth = np.arange(len(labels))
     shares: dict[str, dict[str, np.ndarray]] = {name: {} for name in TEMPLATES}
     for medium in media:
         pictures = render_uint8(world, concept_scenes(world, medium), clip.image_size)
-        features = embed_images(pictures, clip)
+        features = embed_images(clip, pictures)
         for name, direction in directions.items():
             found = classify(features, direction, labels, clip.logit_scale)
             shares[name][medium] = found.probabilities
@@ -121,8 +121,8 @@ def retrieval_figures(clip: ClipModel, world: World, scenes: int = 1000) -> dict
     sampler = world.sampler(f"{SPLIT}/retrieval", held_out=True)
     drawn = [sampler.sample(n) for n in range(scenes)]
     texts = [caption(s, world.by_id, random.Random(f"{SPLIT}/{s.seed}")) for s in drawn]
-    pictures = embed_images(render_uint8(world, drawn, clip.image_size), clip)
-    return {"scenes": scenes, **recalls(embed_texts(texts, clip) @ pictures.T, texts)}
+    pictures = embed_images(clip, render_uint8(world, drawn, clip.image_size))
+    return {"scenes": scenes, **recalls(embed_texts(clip, texts) @ pictures.T, texts)}
 
 
 def lab_figures(cache: ModelCache, scenes: int = 1000) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def rounded(value: Any) -> Any:
 
 
 def lab_table(figures: Mapping[str, Any]) -> str:
-    """The figures as Markdown for the README: a column a CLIP, with the shares in percent."""
+    """The figures as Markdown: a column a CLIP, with the shares in percent."""
     first = next(iter(figures.values()))
     labels, scenes = first["zero_shot"]["labels"], first["retrieval"]["scenes"]
     lines = [f"| top-1 / top-5 in percent, {labels} labels | {' | '.join(figures)} |",

@@ -79,7 +79,7 @@ def load_settings() -> Settings:
 
 
 def settings_table() -> str:
-    """The settings as a Markdown table for the README."""
+    """The settings as a Markdown table, for docs/settings.md."""
     lines = ["| variable | default | what it does |", "| --- | --- | --- |"]
     lines += [f"| `{name}` | {f'`{default}`' if default else 'empty'} | {description} |"
               for name, default, description in described(Settings)]

@@ -1,9 +1,8 @@
 """Prompt-based image generation: requests in, events out.
 
-A request is validated (``pipelines.core.request``), a pipeline is found by name
-(``pipelines.registry``) and its ``run`` yields the events of ``pipelines.core.events``. The page,
-the API and the command line read that same stream. Importing this package loads no model and
-touches no file.
+A request is checked, and its pipeline found by name, by the registry (``pipelines.registry``);
+the pipeline's ``run`` yields the events of ``pipelines.core.events``. The page, the API and the
+command line read that same stream. Importing this package loads no model and touches no file.
 """
 
 from pipelines.core.version import __version__

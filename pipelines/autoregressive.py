@@ -1,4 +1,4 @@
-"""What public generators share that write a picture code by code: the loop, its previews, the run.
+"""What public generators share that write a picture code by code: the loop and its previews.
 
 Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2; guidance without a
 second network: Gafni et al., "Make-A-Scene" (2022), section 3.4.
@@ -7,29 +7,26 @@ second network: Gafni et al., "Make-A-Scene" (2022), section 3.4.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor
 
-from pipelines.batching import Drawn, draw_in_groups
+from pipelines.batching import Drawn
+from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled
-from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
-from pipelines.model_options import model_field, with_choices
-from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.core.request import CheckedRequest
+from pipelines.model_options import model_field
 from pipelines.models.pixels import to_uint8
-from pipelines.models.precision import Precision, dtype_for
-from pipelines.registry import Pipeline, RunContext
-from pipelines.rerank import RANKER, rank_candidates
+from pipelines.models.precision import Precision
+from pipelines.pipeline import RunContext
+from pipelines.rerank import RANKER
 from pipelines.sampling import RowNoise, choose, guide
-from pipelines.weighted_prompts import ranking_texts
 
 ADVANCED: JsonDict = {"advanced": True}
 
@@ -44,7 +41,7 @@ class CodeWriter(Protocol):
     num_codes: int
 
     def begin(self, text: str, num_images: int, guided: bool) -> Any:
-        """Read the text; returns the state that ``score`` goes on from."""
+        """Read the text; returns the state that ``score`` continues from."""
         ...
 
     def score(self, state: Any, codes: Tensor | None) -> Tensor:
@@ -87,14 +84,6 @@ class WritingOptions(Options):
     precision: Precision = Field(
         default="auto", title="Precision", json_schema_extra=ADVANCED,
         description="Number format of the computation; auto is the faster one of this machine.")
-
-    def models(self) -> tuple[str, ...]:
-        """Ids of the writer's models, and of the ranker at the end."""
-        return (self.ranker,)
-
-    def dtypes(self, device: torch.device, run_dtype: torch.dtype) -> dict[str, torch.dtype]:
-        """The dtype of each of the models, by id, in the order of ``models``."""
-        return {name: dtype_for(name, device, run_dtype, self.precision) for name in self.models()}
 
 
 @dataclass
@@ -146,59 +135,20 @@ def draw(writer: CodeWriter, written: Written) -> Tensor:
     return writer.draw(written.codes).float()
 
 
-class WritingPipeline(Pipeline):
-    """Writes pictures code by code, all candidates side by side.
-
-    Args:
-        catalogue: what its options may choose from; anything where None.
-    """
+class WritingPipeline(CandidatePipeline):
+    """Writes pictures code by code, all candidates side by side."""
 
     Options: type[Options] = WritingOptions
-
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
-        if catalogue is not None:
-            self.Options = with_choices(type(self).Options, catalogue)
 
     def writer(self, *models: Any) -> CodeWriter:
         """The leased models, less the ranker, as one writer."""
         raise NotImplementedError
 
-    def _options(self, request: Request) -> WritingOptions:
-        return cast(WritingOptions, self.Options.model_validate(request.options))
-
-    def models_of(self, request: Request) -> tuple[str, ...]:
-        """Those that the options choose."""
-        return self._options(request).models()
-
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
-        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
-
-        A run that is stopped keeps its pictures as far as they are written, the rest grey.
-        """
-        options = self._options(request)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
-        leases = list(options.dtypes(context.device, context.dtype).items())
-        for name, dtype in leases:
-            yield from context.loading(name, dtype=dtype)
-        # All at once: a model that is missing is found before the work.
-        with ExitStack() as stack:
-            *models, clip = [stack.enter_context(context.lease(name, dtype))
-                             for name, dtype in leases]
-            context.check()
-            draw = partial(_draw, self.writer(*models), request.prompt, options, context)
-            drawn = yield from draw_in_groups(draw, seeds, context)
-            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
-            candidates = rank_candidates(drawn.images, drawn.seeds,
-                                         ranking_texts(request.prompt), clip)
-        yield Result(candidates, context.elapsed_s(), drawn.metadata())
-
-
-def _draw(writer: CodeWriter, text: str, options: WritingOptions, context: RunContext,
-          seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
-    """Write some candidates; ends early once the run is cancelled."""
-    written = Written()
-    yield from write_codes(writer, text, seeds, options, written, context)
-    if not written.codes:
-        raise Cancelled
-    return Drawn(to_uint8(draw(writer, written)), seeds, len(written.codes), writer.num_codes)
+    def draw(self, request: CheckedRequest[WritingOptions], context: RunContext,
+             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``; what is not written yet when it ends early is grey."""
+        writer, written = self.writer(*models[:-1]), Written()
+        yield from write_codes(writer, request.prompt, seeds, request.options, written, context)
+        if not written.codes:
+            raise Cancelled
+        return Drawn(to_uint8(draw(writer, written)), seeds, len(written.codes), writer.num_codes)

@@ -19,7 +19,7 @@ from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.models.batches import Batches
 from pipelines.models.cache.loader_thread import MEMORY_ERRORS
-from pipelines.registry import RunContext
+from pipelines.pipeline import RunContext
 
 GREY = 128  # of what is not drawn yet
 
@@ -34,6 +34,7 @@ class Drawn:
         step: steps taken.
         total: steps that were to be taken; more than ``step`` where the run was stopped.
         facts: JSON-ready facts for the result.
+        picture_facts: JSON-ready facts of each picture; empty where there are none.
     """
 
     images: np.ndarray
@@ -41,6 +42,7 @@ class Drawn:
     step: int
     total: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    picture_facts: tuple[Mapping[str, Any], ...] = ()
 
     def metadata(self) -> dict[str, Any]:
         """The facts, and whether the run was stopped."""
@@ -71,28 +73,28 @@ def draw_in_groups(draw: Draw, seeds: tuple[int, ...], context: RunContext,
         OutOfMemory: half of them are too much as well.
         Cancelled: stopped before there was a picture.
     """
-    batches, course = Batches(len(seeds), context.cache.evict_idle), _Course(seeds)
-    while course.count < len(seeds):
-        group = course.begin(batches.size)
-        if course.finished and context.cancelled():
+    batches, groups = Batches(len(seeds), context.cache.evict_idle), _Groups(seeds)
+    while groups.count < len(seeds):
+        group = groups.begin(batches.size)
+        if groups.finished and context.cancelled():
             break
         try:
-            part = yield from course.follow(draw(group))
+            part = yield from groups.follow(draw(group))
         except MEMORY_ERRORS:
             part = None  # handled below, where nothing of the attempt is held any more
         except Cancelled:
-            if not course.finished:
+            if not groups.finished:
                 raise
             break
         if part is None:
             batches.shrink(len(group))
-            yield course.shrunk(batches.size, context.elapsed_s())
-        elif not course.finish(part):
+            yield groups.shrunk(batches.size, context.elapsed_s())
+        elif not groups.finish(part):
             break
-    return course.drawn()
+    return groups.drawn()
 
 
-class _Course:
+class _Groups:
     """How far a run is that may be drawn in groups.
 
     Attributes:
@@ -127,7 +129,7 @@ class _Course:
                 yield self._of_the_whole(event)
 
     def shrunk(self, size: int, elapsed_s: float) -> Progress:
-        """Go on with smaller groups after an attempt that was too much."""
+        """Continue with smaller groups after an attempt that was too much."""
         self._size, self._behind = size, self._step
         self._count_total(self._each)
         return Progress(self._step, self._total, elapsed_s,
@@ -144,7 +146,8 @@ class _Course:
         """All groups together."""
         facts = {name: value for part in self.finished for name, value in part.facts.items()}
         return Drawn(np.concatenate([part.images for part in self.finished]),
-                     self._seeds[:self.count], self._step, self._total, facts)
+                     self._seeds[:self.count], self._step, self._total, facts,
+                     tuple(each for part in self.finished for each in part.picture_facts))
 
     def _count_total(self, each: int) -> None:
         """Count the steps of the whole, where this group and each after it take ``each``."""

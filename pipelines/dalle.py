@@ -6,34 +6,31 @@ second network: Gafni et al., "Make-A-Scene" (2022), section 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import torch
 from pydantic import Field
 from pydantic.config import JsonDict
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipelines.batching import Drawn, draw_in_groups
-from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.batching import Drawn
+from pipelines.candidates import CandidatePipeline
+from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
-from pipelines.model_options import model_field, with_choices
-from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.core.request import CheckedRequest
+from pipelines.model_options import model_field
 from pipelines.models.dalle import ImageTransformer, KVCache
 from pipelines.models.pixels import enlarge, to_uint8
-from pipelines.models.precision import dtype_for
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
-from pipelines.registry import Pipeline, RunContext
-from pipelines.rerank import RANKER, rank_candidates
+from pipelines.pipeline import Lesson, RunContext
+from pipelines.rerank import RANKER
 from pipelines.sampling import RowNoise, choose, guide
-from pipelines.weighted_prompts import ranking_texts
 
-MODELS = ("embedded/dalle", "embedded/vqgan", "embedded/upscaler", RANKER)
-TRANSFORMER, VQGAN_OF_CODES, UPSCALER, _ = MODELS
+TRANSFORMER = "embedded/dalle"
+MODELS = (TRANSFORMER, "embedded/vqgan", "embedded/upscaler", RANKER)
 ADVANCED: JsonDict = {"advanced": True}
 
 
@@ -59,10 +56,6 @@ class DalleOptions(Options):
         TRANSFORMER, "dalle", "Transformer", "The network that writes the codes.", advanced=True)
     ranker: str = model_field(
         RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
-
-    def models(self) -> tuple[str, ...]:
-        """Transformer, VQGAN, upscaler and ranker."""
-        return self.model, VQGAN_OF_CODES, UPSCALER, self.ranker
 
 
 @dataclass
@@ -149,61 +142,38 @@ def draw_codes(model: ImageTransformer, vqgan: VQGAN, blocks: Sequence[Tensor]) 
     return pixels.masked_fill(mask[:, None], 0)
 
 
-class DallePipeline(Pipeline):
+class DallePipeline(CandidatePipeline):
     """Writes pictures code by code, all candidates side by side."""
 
     name, title = "dalle", "DALL·E"
     summary = "A transformer reads the prompt and writes the picture, code by code."
+    lesson = Lesson(
+        "How DALL·E draws",
+        "A picture is a grid of 16 × 16 codes, each one of the 15,625 that a VQGAN has for a patch "
+        "of a picture. A transformer reads the prompt as it stands and writes the codes four at a "
+        "time, each as two numbers drawn at random in proportion to how likely they are after the "
+        "words and the codes so far. The VQGAN’s decoder turns the grid into pixels. Guidance "
+        "compares what the model expects with the prompt and without it, and follows the "
+        "difference.",
+        "Ramesh et al., 2021, “Zero-Shot Text-to-Image Generation”")
     Options = DalleOptions
     models = MODELS
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
-        if catalogue is not None:
-            self.Options = with_choices(DalleOptions, catalogue)
-
-    def models_of(self, request: Request) -> tuple[str, ...]:
-        """Those that the options choose."""
-        return DalleOptions.model_validate(request.options).models()
-
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
-        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
-
-        A run that is stopped keeps its pictures as far as they are written, the rest grey.
-        """
-        options = DalleOptions.model_validate(request.options)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
-        leases = [(name, dtype_for(name, context.device, context.dtype))
-                  for name in options.models()]
-        for name, dtype in leases:
-            yield from context.loading(name, dtype=dtype)
-        # All at once: a model that is broken is found before the work, and Stop keeps its pictures
-        # without waiting for the ranker.
-        with ExitStack() as stack:
-            *models, clip = [stack.enter_context(context.lease(name, dtype))
-                             for name, dtype in leases]
-            context.check()
-            drawn = yield from draw_in_groups(
-                partial(_draw, request.prompt, options, context, *models), seeds, context)
-            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
-            candidates = rank_candidates(drawn.images, drawn.seeds,
-                                         ranking_texts(request.prompt), clip)
-        yield Result(candidates, context.elapsed_s(), drawn.metadata())
-
-
-def _draw(prompt: str, options: DalleOptions, context: RunContext, model: ImageTransformer,
-          vqgan: VQGAN, upscaler: nn.Module, seeds: tuple[int, ...],
-          ) -> Generator[Event, None, Drawn]:
-    """Write some candidates; ends early once the run is cancelled."""
-    text_ids = Vocabulary.load()([prompt, ""], context_length=model.config.text_length)
-    writing = begin(model, text_ids, seeds, options.guidance_scale != 1)
-    for step in range(1, model.num_steps + 1):
-        write_block(model, writing, options)
-        if context.cancelled():
-            break
-        if (step - 1) % options.preview_every == 0:
-            yield Preview(step, to_uint8(draw_codes(model, vqgan, writing.blocks)), seeds)
-        yield Progress(step, model.num_steps, context.elapsed_s())
-    pixels = draw_codes(model, vqgan, writing.blocks)
-    return Drawn(enlarge(pixels, upscaler, context.cache.evict_idle), seeds, len(writing.blocks),
-                 model.num_steps)
+    def draw(self, request: CheckedRequest[DalleOptions], context: RunContext,
+             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``; what is not written yet when it ends early is grey."""
+        model, vqgan, upscaler, _ = models
+        options = request.options
+        text_ids = Vocabulary.load()([request.prompt, ""],
+                                     context_length=model.config.text_length)
+        writing = begin(model, text_ids, seeds, options.guidance_scale != 1)
+        for step in range(1, model.num_steps + 1):
+            write_block(model, writing, options)
+            if context.cancelled():
+                break
+            if (step - 1) % options.preview_every == 0:
+                yield Preview(step, to_uint8(draw_codes(model, vqgan, writing.blocks)), seeds)
+            yield Progress(step, model.num_steps, context.elapsed_s())
+        pixels = draw_codes(model, vqgan, writing.blocks)
+        return Drawn(enlarge(pixels, upscaler, context.cache.evict_idle), seeds,
+                     len(writing.blocks), model.num_steps)

@@ -10,10 +10,9 @@ Latent Diffusion" (2023).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -21,20 +20,18 @@ from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor
 
-from pipelines.batching import Drawn, draw_in_groups
+from pipelines.batching import Drawn
+from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled, InvalidRequest
-from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.images import load_image
+from pipelines.core.events import Candidate, Event, Preview, Progress
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
-from pipelines.model_options import model_field, with_choices
-from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.core.request import CheckedRequest
+from pipelines.model_options import model_field
 from pipelines.models.pixels import to_uint8
-from pipelines.models.precision import Precision, dtype_for
-from pipelines.registry import Pipeline, RunContext
-from pipelines.rerank import RANKER, rank_candidates
+from pipelines.models.precision import Precision
+from pipelines.pipeline import Lesson, RunContext
+from pipelines.rerank import RANKER
 from pipelines.sampling import guide
-from pipelines.weighted_prompts import ranking_texts
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
     from pipelines.models.kandinsky import ImageEncoder, MoVQ, Painter, Prior, TextEncoder
@@ -73,31 +70,33 @@ class KandinskyOptions(Options):
     ranker: str = model_field(
         RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
 
-    def dtype_of(self, model_id: str, context: RunContext) -> torch.dtype:
-        """The dtype to lease a model in."""
-        return dtype_for(model_id, context.device, context.dtype, self.precision)
-
 
 @dataclass
 class _Run:
-    """What the steps of a run share.
+    """What the steps of a group of candidates share.
 
     Attributes:
+        pipeline: says in which dtype a part is leased.
         generators: one a picture; the prior takes from them first, then the decoder.
         done: steps taken so far.
     """
 
-    request: Request
-    options: KandinskyOptions
+    pipeline: KandinskyPipeline
+    request: CheckedRequest[KandinskyOptions]
     context: RunContext
     seeds: tuple[int, ...]
     generators: list[torch.Generator]
     total: int
     done: int = 0
 
+    @property
+    def options(self) -> KandinskyOptions:
+        """Those of the request."""
+        return self.request.options
+
     def lease(self, stack: ExitStack, model_id: str) -> Iterator[Progress]:
         """Say that a part is loaded, where it is; returns the part."""
-        dtype = self.options.dtype_of(model_id, self.context)
+        dtype = self.pipeline.dtype_of(model_id, self.request, self.context)
         yield from self.context.loading(model_id, dtype=dtype)
         part = stack.enter_context(self.context.lease(model_id, dtype))
         self.context.check()
@@ -109,60 +108,52 @@ class _Run:
         return Progress(self.done, self.total, self.context.elapsed_s())
 
 
-class KandinskyPipeline(Pipeline):
+class KandinskyPipeline(CandidatePipeline):
     """Draws all candidates side by side."""
 
     name, title = "kandinsky", "Kandinsky 2.2"
     summary = "A public unCLIP: a prior for CLIP embeddings and a decoder of a billion weights."
+    lesson = Lesson(
+        "How Kandinsky 2.2 draws",
+        "The same idea as unCLIP’s, trained on photographs and paintings of the web: a prior of a "
+        "billion weights imagines a CLIP embedding, and a decoder draws latents that MoVQ turns "
+        "into pixels. Its parts come to the device one after the other, so that it needs no more "
+        "memory than the largest of them.",
+        "Razzhigaev et al., 2023, “Kandinsky: an Improved Text-to-Image Synthesis with Image Prior "
+        "and Latent Diffusion”")
     Options = KandinskyOptions
     models = (*PARTS, RANKER)
     accepts_init_image = draws_variations = True
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
-        if catalogue is not None:
-            self.Options = with_choices(KandinskyOptions, catalogue)
-
-    def check(self, request: Request) -> None:
+    def check(self, request: CheckedRequest[KandinskyOptions]) -> None:
         """Refuse sizes that latents cannot have."""
-        options = KandinskyOptions.model_validate(request.options)
-        if options.size_px % LATENT_PX:
+        if request.options.size_px % LATENT_PX:
             raise InvalidRequest(f"Size in px must be a multiple of {LATENT_PX}.", "size_px")
 
-    def models_of(self, request: Request) -> tuple[str, ...]:
-        """The parts, one at a time, and the ranker that is chosen."""
-        return (*PARTS, KandinskyOptions.model_validate(request.options).ranker)
+    def held(self, request: CheckedRequest[KandinskyOptions]) -> tuple[str, ...]:
+        """None: the parts come one after the other."""
+        return ()
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
-        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``."""
-        options = KandinskyOptions.model_validate(request.options)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+    def draw(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
+             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``."""
+        prior_steps = request.options.prior_steps if request.init_image is None else 0
+        run = _Run(self, request, context, seeds,
+                   [torch.Generator().manual_seed(seed) for seed in seeds],
+                   prior_steps + request.options.decoder_steps)
+        embeds, blank = yield from _image_embeds(run)
         with ExitStack() as stack:
-            drawn = yield from draw_in_groups(
-                partial(_candidates, request, options, context, stack), seeds, context)
-            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
-            ranker = stack.enter_context(context.lease(
-                options.ranker, options.dtype_of(options.ranker, context)))
-            candidates = rank_candidates(drawn.images, drawn.seeds,
-                                         ranking_texts(request.prompt), ranker)
-        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+            # Before the drawing: Stop keeps its pictures without waiting for the ranker.
+            yield from run.lease(stack, request.options.ranker)
+            pixels = yield from _draw(run, embeds, blank)
+        return Drawn(to_uint8(pixels), seeds, run.done, run.total)
 
-
-def _candidates(request: Request, options: KandinskyOptions, context: RunContext,
-                stack: ExitStack, seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
-    """Draw some candidates; ends early once the run is cancelled.
-
-    The ranker is leased until the stack is closed, before the drawing: Stop keeps its pictures
-    without waiting for it.
-    """
-    prior_steps = options.prior_steps if request.init_image is None else 0
-    run = _Run(request, options, context, seeds,
-               [torch.Generator().manual_seed(seed) for seed in seeds],
-               prior_steps + options.decoder_steps)
-    embeds, blank = yield from _image_embeds(run)
-    yield from run.lease(stack, options.ranker)
-    pixels = yield from _draw(run, embeds, blank)
-    return Drawn(to_uint8(pixels), seeds, run.done, run.total)
+    def rank(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
+             models: Sequence[Any], drawn: Drawn) -> tuple[Candidate, ...]:
+        """See ``CandidatePipeline.rank``."""
+        ranker = request.options.ranker
+        with context.lease(ranker, self.dtype_of(ranker, request, context)) as model:
+            return super().rank(request, context, [model], drawn)
 
 
 def _image_embeds(run: _Run) -> Iterator[Event]:
@@ -172,8 +163,8 @@ def _image_embeds(run: _Run) -> Iterator[Event]:
         encoder: ImageEncoder = yield from run.lease(stack, IMAGE_ENCODER)
         with torch.no_grad():
             blank = encoder.encode(None).expand(count, -1)
-            if run.request.init_image is not None:
-                seen = encoder.encode(load_image(run.request.init_image)).expand(count, -1)
+            if (picture := run.request.init_pixels) is not None:
+                seen = encoder.encode(picture).expand(count, -1)
                 return seen, blank
     with ExitStack() as stack:
         text_encoder: TextEncoder = yield from run.lease(stack, TEXT_ENCODER)
@@ -220,12 +211,13 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
         model, guided = cast(Any, painter.model), options.decoder_guidance_scale > 1
         scheduler = cast(Any, painter.scheduler(options.decoder_steps))
         side = options.size_px // movq.scale
-        told = (torch.cat([blank, embeds]) if guided else embeds).to(painter.device, model.dtype)
+        condition = torch.cat([blank, embeds]) if guided else embeds  # (N or 2 N, D)
+        condition = condition.to(painter.device, model.dtype)
         shape = (model.config.in_channels, side, side)
         latents = _noise(run, shape, painter) * scheduler.init_noise_sigma
         for i, t in enumerate(scheduler.timesteps):
             with torch.no_grad():
-                noise = _predict(model, latents, t, told, options.decoder_guidance_scale)
+                noise = _predict(model, latents, t, condition, options.decoder_guidance_scale)
                 if scheduler.config.variance_type not in ("learned", "learned_range"):
                     noise = noise[:, :latents.shape[1]]
                 found = scheduler.step(noise, t, latents, generator=run.generators)
@@ -250,13 +242,13 @@ def _noise(run: _Run, shape: tuple[int, ...], part: Prior | Painter) -> Tensor:
                         dtype=part.model.dtype)
 
 
-def _predict(model: torch.nn.Module, latents: Tensor, t: Tensor, told: Tensor,
+def _predict(model: torch.nn.Module, latents: Tensor, t: Tensor, condition: Tensor,
              guidance_scale: float) -> Tensor:
     """Noise and variance (N, 2 · C, h, w), guided rows in one batch."""
     count, channels = latents.shape[:2]
-    found = model(latents.repeat(len(told) // count, 1, 1, 1), t, None,
-                  added_cond_kwargs={"image_embeds": told}, return_dict=False)[0]
-    if len(told) == count:
+    found = model(latents.repeat(len(condition) // count, 1, 1, 1), t, None,
+                  added_cond_kwargs={"image_embeds": condition}, return_dict=False)[0]
+    if len(condition) == count:
         return found
     noise = guide(found[count:, :channels], found[:count, :channels], guidance_scale)
     return torch.cat([noise, found[count:, channels:]], dim=1)

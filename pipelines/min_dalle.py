@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pipelines.autoregressive import ADVANCED, CodeWriter, WritingOptions, WritingPipeline
+from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field
 from pipelines.models.min_dalle import (
     NUM_CODES,
@@ -23,6 +24,7 @@ from pipelines.models.min_dalle import (
     TextKeys,
 )
 from pipelines.models.precision import PrecisionOrInt8, dtype_for
+from pipelines.pipeline import Lesson, RunContext
 from pipelines.rerank import RANKER
 
 TRANSFORMER, DETOKENIZER = "kuprel/dalle-mini", "kuprel/dalle-detoker"
@@ -44,15 +46,6 @@ class MinDalleOptions(WritingOptions):
         default="auto", title="Precision", json_schema_extra=ADVANCED,
         description="Number format of the computation; auto is the fastest of this machine, int8 "
                     "rounds the weights and is for CPUs.")
-
-    def models(self) -> tuple[str, ...]:
-        """Transformer, detokenizer and ranker."""
-        return self.model, DETOKENIZER, self.ranker
-
-    def dtypes(self, device: torch.device, run_dtype: torch.dtype) -> dict[str, torch.dtype]:
-        """See ``WritingOptions.dtypes``; the transformer can be packed in 8 bits."""
-        return {name: dtype_for(name, device, run_dtype, self.precision, int8=name == self.model)
-                for name in self.models()}
 
 
 @dataclass
@@ -96,9 +89,24 @@ class MinDallePipeline(WritingPipeline):
 
     name, title = "min_dalle", "DALL·E mini"
     summary = "The public model behind Craiyon's first pictures: anything, at 256 px."
+    lesson = Lesson(
+        "How DALL·E mini draws",
+        "An encoder reads the prompt once. A decoder then writes a grid of 16 × 16 codes, one "
+        "after the other, each one of the 16,384 that a VQGAN has for a patch of a picture, drawn "
+        "at random in proportion to how likely it is after the words and the codes so far. The "
+        "VQGAN’s decoder turns the grid into pixels. Guidance compares what the model expects with "
+        "the prompt and without it, and follows the difference.",
+        "Dayma et al., 2021, “DALL·E Mini”")
     Options = MinDalleOptions
     models = (TRANSFORMER, DETOKENIZER, RANKER)
 
     def writer(self, *models: Any) -> CodeWriter:
         """Transformer and detokenizer."""
         return MinDalleWriter(*models)
+
+    def dtype_of(self, model_id: str, request: CheckedRequest[MinDalleOptions],
+                 context: RunContext) -> torch.dtype:
+        """See ``CandidatePipeline.dtype_of``; the transformer can be packed in 8 bits."""
+        options = request.options
+        return dtype_for(model_id, context.device, context.dtype, options.precision,
+                         int8=model_id == options.model)

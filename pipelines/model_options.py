@@ -37,6 +37,19 @@ def model_field(default: str, family: str, title: str, description: str,
                  json_schema_extra=extra)
 
 
+def chosen_models(options: Options, models: Iterable[str]) -> tuple[str, ...]:
+    """Ids of models with those in their places that options made by ``model_field`` choose.
+
+    Args:
+        options: of a request.
+        models: the ids by default; an option whose default is one of them stands for it.
+    """
+    chosen = {info.default: str(getattr(options, name))
+              for name, info in type(options).model_fields.items()
+              if isinstance(extra := info.json_schema_extra, dict) and FAMILY in extra}
+    return tuple(chosen.get(model, model) for model in models)
+
+
 def choices(catalogue: Catalogue, family: str) -> tuple[CatalogueEntry, ...]:
     """The models of a family, in the order of the catalogue."""
     return tuple(entry for entry in catalogue if entry.family == family)
@@ -83,6 +96,8 @@ def _narrowed(info: FieldInfo, extra: JsonDict) -> Any:
 def is_ready(options: type[Options], models: Iterable[str], catalogue: Catalogue) -> bool:
     """Whether a pipeline could run with files that are on this machine.
 
+    Easel's own models count as here: should their files be missing, a run says so.
+
     Args:
         options: the pipeline's, some of them made by ``model_field``.
         models: ids that it leases by default; what no option chooses must be there itself.
@@ -90,13 +105,11 @@ def is_ready(options: type[Options], models: Iterable[str], catalogue: Catalogue
     """
     families = {str(extra[FAMILY]) for info in options.model_fields.values()
                 if isinstance(extra := info.json_schema_extra, dict) and FAMILY in extra}
-    fixed = [entry for entry in map(catalogue.get, models) if entry.family not in families]
-    chosen = [choices(catalogue, family) for family in families]
-    return all(any(is_complete(catalogue, entry) for entry in offered)
-               for offered in [*chosen, *((entry,) for entry in fixed)])
-
-
-def are_here(models: Iterable[str], catalogue: Catalogue) -> bool:
-    """Whether the catalogue lists all of these models and their files are on this machine."""
     known = {entry.id: entry for entry in catalogue}
-    return all(model in known and is_complete(catalogue, known[model]) for model in models)
+    if not known.keys() >= set(models):
+        return False
+    fixed = [known[model] for model in models if known[model].family not in families]
+    chosen = [choices(catalogue, family) for family in families]
+    return all(any(entry.id.startswith(EMBEDDED) or is_complete(catalogue, entry)
+                   for entry in offered)
+               for offered in [*chosen, *((entry,) for entry in fixed)])

@@ -1,155 +1,28 @@
-"""The pipelines by name, what each must offer, and what a run is given."""
+"""The generators by name, and the check of requests for them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-import torch
+from pydantic import ValidationError
 
-from pipelines.core.errors import Cancelled, InvalidRequest
-from pipelines.core.events import Event, Progress
-from pipelines.core.options import Options, option_fields
-from pipelines.core.request import Request
-from pipelines.models.cache.cache import ModelCache
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.options import option_fields, parse_options, sentence
+from pipelines.core.request import SEED_COUNT, CheckedRequest, Request
+from pipelines.dalle import DallePipeline
+from pipelines.janus import JanusPipeline
+from pipelines.kandinsky import KandinskyPipeline
+from pipelines.min_dalle import MinDallePipeline
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.pipeline import Pipeline
+from pipelines.unclip.pipeline import UnclipPipeline
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 
-if TYPE_CHECKING:
-    from pipelines.models.checkpoints.catalogue import Catalogue
-    from pipelines.saved_run import Change, Snapshot
-
-
-def _never() -> bool:
-    return False
-
-
-class Keeper(Protocol):
-    """Keeps the state of one run, so that it can be paused, or found again after a crash.
-
-    Attributes:
-        run_id: its name.
-        start: the state to go on from; None for a run that begins.
-        change: what is to be different from there on.
-    """
-
-    run_id: str
-    start: Snapshot | None
-    change: Change
-
-    def pausing(self, step: int) -> bool:
-        """Whether the run should be put aside, now that it has taken ``step`` steps."""
-        ...
-
-    def due(self) -> bool:
-        """Whether it is time to keep the state, in case this process is killed."""
-        ...
-
-    def save(self, snapshot: Snapshot, paused: bool) -> None:
-        """Keep a state in place of the one before.
-
-        Raises:
-            PausedRunError: there is no room for it, or it cannot be written.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What a run may use, and how it learns that it should stop.
-
-    Attributes:
-        cache: where models are leased.
-        device: where to compute.
-        dtype: dtype of the models of this run.
-        cancelled: True once the user pressed Stop; poll it at every step.
-        started_s: ``time.monotonic()`` at the start of the run.
-        used_models: ids of the models leased so far.
-        waits_s: seconds that each lease waited for its model.
-        keeper: where a pipeline that can be paused keeps its state; None to keep none.
-    """
-
-    cache: ModelCache
-    device: torch.device
-    dtype: torch.dtype = torch.float32
-    cancelled: Callable[[], bool] = _never
-    started_s: float = field(default_factory=time.monotonic)
-    used_models: set[str] = field(default_factory=set)
-    waits_s: list[float] = field(default_factory=list)
-    keeper: Keeper | None = None
-
-    def check(self) -> None:
-        """Raise ``Cancelled`` once the user pressed Stop."""
-        if self.cancelled():
-            raise Cancelled
-
-    def elapsed_s(self) -> float:
-        """Seconds since the run began."""
-        return time.monotonic() - self.started_s
-
-    @contextmanager
-    def lease(self, model_id: str, dtype: torch.dtype | None = None) -> Iterator[Any]:
-        """Lease a model in a dtype, the run's own where None; Stop ends the wait for it."""
-        self.used_models.add(model_id)
-        asked_s = time.monotonic()
-        with self.cache.lease(model_id, dtype=dtype or self.dtype,
-                              cancelled=self.cancelled) as model:
-            self.waits_s.append(time.monotonic() - asked_s)
-            yield model
-
-    def loading(self, *model_ids: str, dtype: torch.dtype | None = None) -> Iterator[Progress]:
-        """One ``Progress`` for each model that a lease of that dtype would have to load.
-
-        Use it as ``yield from context.loading("embedded/vqgan")`` right before the leases.
-        """
-        for model_id in model_ids:
-            if message := self.cache.loading_message(model_id, dtype=dtype or self.dtype):
-                yield Progress(elapsed_s=self.elapsed_s(), message=message)
-
-
-class Pipeline(Protocol):
-    """A generator. Subclass it to inherit ``check`` and ``accepts_init_image``.
-
-    Attributes:
-        name: what requests call it, lower case.
-        title: what people call it.
-        summary: one line on what it does.
-        Options: its options.
-        models: catalogue ids that a run leases.
-        accepts_init_image: whether a request may bring an init image.
-        draws_variations: whether it then draws that picture anew, with nothing else asked for.
-        can_pause: whether its runs use the context's keeper.
-    """
-
-    name: str
-    title: str
-    summary: str
-    Options: type[Options]
-    models: tuple[str, ...]
-    accepts_init_image: bool = False
-    draws_variations: bool = False
-    can_pause: bool = False
-
-    def check(self, request: Request) -> None:
-        """Raise ``InvalidRequest`` for what the bounds of the options cannot say."""
-
-    def models_of(self, request: Request) -> tuple[str, ...]:
-        """Catalogue ids that the run of a valid request leases."""
-        return self.models
-
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
-        """Yield progress and previews, then one ``Result`` as the last event.
-
-        The request is valid and its seed is resolved. Hold no lock and no grad mode across a
-        ``yield``: the next step may run on another thread.
-
-        Raises:
-            Cancelled: the run was stopped and has no picture to keep.
-            EaselError: anything else that the user should read.
-        """
-        ...
+GENERATORS = (DallePipeline, VQGANCLIPPipeline, UnclipPipeline, MinDallePipeline, JanusPipeline,
+              KandinskyPipeline)
 
 
 class Registry:
@@ -169,11 +42,14 @@ class Registry:
 
         Raises:
             ValueError: if the name is taken.
-            TypeError: if an option has no description, no default or no control.
+            TypeError: if an option has no description, no default or no control, or if there is no
+                lesson.
         """
         if pipeline.name in self._pipelines or pipeline.name in self._waiting:
             raise ValueError(f"a pipeline called {pipeline.name!r} is registered already")
         option_fields(pipeline.Options)
+        if not all(getattr(pipeline, "lesson", ("",))):
+            raise TypeError(f"the pipeline {pipeline.name!r} needs a lesson: how it works")
         if ready():
             self._pipelines = {**self._pipelines, pipeline.name: pipeline}
         else:
@@ -206,6 +82,37 @@ class Registry:
                 f"There is no generator called {name[:40]!r}; there are: {known}.", "pipeline",
             ) from None
 
+    def check(self, raw: Request | Mapping[str, Any]) -> CheckedRequest[Any]:
+        """Check a request whole: its fields, its pipeline's options, its init image.
+
+        Args:
+            raw: a request, or its fields by name.
+
+        Returns:
+            The request with every option present and its seed resolved, a new one from the
+            system's entropy where none is asked for.
+
+        Raises:
+            InvalidRequest: one sentence about the first fault, with the name of its field.
+            InvalidImage: the init image is not a picture that Easel reads.
+        """
+        fields = raw.model_dump() if isinstance(raw, Request) else dict(raw)
+        try:
+            request = Request.model_validate(fields)
+        except ValidationError as error:
+            message, name = sentence(error, Request)
+            raise InvalidRequest(message, name) from None
+        pipeline = self.get(request.pipeline)
+        options = parse_options(pipeline.Options, request.options)
+        seed = secrets.randbelow(SEED_COUNT) if request.seed is None else request.seed
+        checked = CheckedRequest(request.pipeline, request.prompt, request.num_images, seed,
+                                 options, request.init_image, request.parents)
+        if checked.init_image is not None and not pipeline.accepts_init_image:
+            raise InvalidRequest(f"{pipeline.title} does not start from a picture.", "init_image")
+        _ = checked.init_pixels  # decoded, or refused
+        pipeline.check(checked)
+        return checked
+
     def names(self) -> tuple[str, ...]:
         """Names in the order of registration."""
         self._wake()
@@ -227,24 +134,9 @@ def build_registry(catalogue: Catalogue | None = None) -> Registry:
     Raises:
         WeightsError: the catalogue cannot be read.
     """
-    from pipelines.dalle import DallePipeline
-    from pipelines.janus import JanusPipeline
-    from pipelines.kandinsky import PARTS, KandinskyPipeline
-    from pipelines.min_dalle import MinDallePipeline
-    from pipelines.model_options import are_here, is_ready
-    from pipelines.models.checkpoints.catalogue import Catalogue
-    from pipelines.unclip.pipeline import UnclipPipeline
-    from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
-
     catalogue = catalogue or Catalogue.load()
     registry = Registry()
-    registry.register(DallePipeline(catalogue))
-    registry.register(VQGANCLIPPipeline(catalogue))
-    if are_here(UnclipPipeline.models, catalogue):
-        registry.register(UnclipPipeline(catalogue))
-    for public in (MinDallePipeline(catalogue), JanusPipeline(catalogue)):
-        registry.register(public, partial(is_ready, public.Options, public.models, catalogue))
-    known = {entry.id for entry in catalogue}
-    if known.issuperset(PARTS):
-        registry.register(KandinskyPipeline(catalogue), partial(are_here, PARTS, catalogue))
+    for kind in GENERATORS:
+        pipeline = kind(catalogue)
+        registry.register(pipeline, partial(pipeline.ready, catalogue))
     return registry

@@ -1,7 +1,7 @@
-"""The whole state of a run in one file, so that it goes on elsewhere or later with the same bits.
+"""The whole state of a run in one file: resumed elsewhere or later, it draws the same bits.
 
 A file is safetensors: tensors, and JSON as its metadata; reading it runs no code. A hash over both
-tells a damaged file from a whole one.
+shows whether a file is damaged.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,59 +77,50 @@ class Change:
                    None if seed is None else int(seed), float(noise))
 
 
-class Header(BaseModel):
-    """The JSON of a file.
+class Snapshot(BaseModel):
+    """A run between two of its steps; what is not excluded is the JSON of its file.
 
     Attributes:
-        request: as it runs now, less the init image.
-        facts: what the pipeline itself noted.
+        format: of the file.
+        request: as it runs now; its init image is a tensor of the file.
+        step: steps taken.
+        total: steps that it is to take.
+        facts: JSON-ready, of the pipeline.
         weights: SHA-256 of the weights that made the state, by model id.
-        paused: whether a person paused it, rather than the server being killed.
-        saved_s: Unix time.
+        losses: points (step, value) of the loss curves so far, by name.
+        marks: changes so far, each with the steps taken before it.
+        paused: whether a person paused the run, rather than the server being killed.
+        saved_s: Unix time of its file.
         branch_of: the run that it branched off; empty where it did not.
         strides: of tensors that do not lie in memory as a file has them; sums over such a tensor
             differ in their last bits from those over a plain copy.
+        tensors: of the pipeline, on the CPU.
+        frames: earlier frames of its video, JPEG files.
     """
 
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants",
+                              arbitrary_types_allowed=True)
 
-    format: int = Field(ge=1)
+    format: int = Field(default=FORMAT, ge=1)
     request: Request
     step: int = Field(ge=0)
     total: int = Field(ge=1)
     facts: dict[str, Any]
-    weights: dict[str, str | None]
-    losses: dict[str, list[tuple[int, float]]]
-    marks: list[tuple[int, dict[str, Any]]]
-    paused: bool
-    saved_s: float
+    weights: dict[str, str | None] = Field(default_factory=dict)
+    losses: dict[str, list[tuple[int, float]]] = Field(default_factory=dict)
+    marks: list[tuple[int, dict[str, Any]]] = Field(default_factory=list)
+    paused: bool = False
+    saved_s: float = 0.0
     branch_of: str = ""
     strides: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    tensors: dict[str, Tensor] = Field(default_factory=dict, exclude=True, repr=False)
+    frames: tuple[bytes, ...] = Field(default=(), exclude=True, repr=False)
 
-
-@dataclass(frozen=True, eq=False)
-class Snapshot:
-    """A run between two of its steps.
-
-    Attributes:
-        request: as it runs now, with its seed and its init image.
-        step: steps taken.
-        total: steps that it is to take.
-        tensors: of the pipeline, on the CPU.
-        facts: JSON-ready, of the pipeline.
-        earlier: curves, changes and frames so far.
-        weights: SHA-256 of the weights that made the state, by model id.
-        branch_of: the run that it branched off; empty where it did not.
-    """
-
-    request: Request
-    step: int
-    total: int
-    tensors: Mapping[str, Tensor]
-    facts: Mapping[str, Any]
-    earlier: Earlier
-    weights: Mapping[str, str | None] = field(default_factory=dict)
-    branch_of: str = ""
+    @property
+    def earlier(self) -> Earlier:
+        """Curves, changes and frames so far, as events have them."""
+        return Earlier({name: tuple(points) for name, points in self.losses.items()},
+                       tuple(Mark(step, changes) for step, changes in self.marks), self.frames)
 
     def changed(self, request: Request, change: Change, total: int, branch_of: str) -> Snapshot:
         """This state as the start of a changed run, the change marked.
@@ -138,7 +129,7 @@ class Snapshot:
             request: with the change in it.
             change: what it is.
             total: steps that the run is to take now.
-            branch_of: the run that this one branches off; empty where it goes on itself.
+            branch_of: the run that this one branches off; empty where it is resumed itself.
         """
         new: dict[str, Any] = {}
         if request.prompt != self.request.prompt:
@@ -151,9 +142,9 @@ class Snapshot:
             new["noise"] = change.noise
         if branch_of:
             new["branch_of"] = branch_of
-        marks = (*self.earlier.marks, Mark(self.step, new)) if new else self.earlier.marks
-        return replace(self, request=request, total=total, branch_of=branch_of or self.branch_of,
-                       earlier=replace(self.earlier, marks=marks))
+        return self.model_copy(update={
+            "request": request, "total": total, "branch_of": branch_of or self.branch_of,
+            "marks": [*self.marks, *([(self.step, new)] if new else [])]})
 
     def encode(self, paused: bool, saved_s: float) -> bytes:
         """The file.
@@ -162,18 +153,15 @@ class Snapshot:
             paused: whether a person paused the run.
             saved_s: Unix time of now.
         """
-        header = Header(
-            format=FORMAT, request=self.request.model_copy(update={"init_image": None}),
-            step=self.step, total=self.total, facts=dict(self.facts), weights=dict(self.weights),
-            losses={name: list(points) for name, points in self.earlier.losses.items()},
-            marks=[(mark.step, dict(mark.changes)) for mark in self.earlier.marks],
-            paused=paused, saved_s=saved_s, branch_of=self.branch_of,
-            strides={name: value.stride() for name, value in self.tensors.items()
-                     if not value.is_contiguous()}).model_dump_json()
+        header = self.model_copy(update={
+            "request": self.request.model_copy(update={"init_image": None}),
+            "paused": paused, "saved_s": saved_s,
+            "strides": {name: value.stride() for name, value in self.tensors.items()
+                        if not value.is_contiguous()}}).model_dump_json()
         tensors = {name: value.contiguous() for name, value in self.tensors.items()}
         if self.request.init_image is not None:
             tensors[_INIT_IMAGE] = _bytes_tensor(self.request.init_image)
-        for number, frame in enumerate(self.earlier.frames):
+        for number, frame in enumerate(self.frames):
             tensors[f"{_FRAME}{number:03d}"] = _bytes_tensor(frame)
         return save(tensors, {_HEADER: header, _SHA256: _digest(header, tensors)})
 
@@ -193,22 +181,20 @@ class Snapshot:
             raise PausedRunError(DAMAGED) from None
         if digest != _digest(text, tensors):
             raise PausedRunError(DAMAGED)
-        header = _read_header(text)
-        for name, strides in header.strides.items():
+        found = _read_header(text)
+        for name, strides in found.strides.items():
             tensors[name] = _laid_out(tensors.get(name), strides)
         frames = [tensors.pop(name) for name in sorted(tensors) if name.startswith(_FRAME)]
         image = tensors.pop(_INIT_IMAGE, None)
-        request = header.request.model_copy(
+        request = found.request.model_copy(
             update={"init_image": None if image is None else image.numpy().tobytes()})
-        earlier = Earlier({name: tuple(points) for name, points in header.losses.items()},
-                          tuple(Mark(step, changes) for step, changes in header.marks),
-                          tuple(frame.numpy().tobytes() for frame in frames[:MAX_FRAMES]))
-        return cls(request, header.step, header.total, tensors, header.facts, earlier,
-                   header.weights, header.branch_of)
+        return found.model_copy(update={
+            "request": request, "tensors": tensors,
+            "frames": tuple(frame.numpy().tobytes() for frame in frames[:MAX_FRAMES])})
 
 
-def read_header(path: Path) -> tuple[Header, bytes | None]:
-    """What a file says of itself, and the last frame of its video, without its tensors.
+def read_header(path: Path) -> Snapshot:
+    """A file's state without its tensors, and with the last frame of its video alone.
 
     Raises:
         PausedRunError: it is damaged, gone, or of a newer Easel.
@@ -217,20 +203,20 @@ def read_header(path: Path) -> tuple[Header, bytes | None]:
         with safe_open(path, framework="pt") as file:
             text = str((file.metadata() or {})[_HEADER])
             frames = [name for name in file.keys() if name.startswith(_FRAME)]  # noqa: SIM118
-            last = file.get_tensor(max(frames)).numpy().tobytes() if frames else None
+            last = (file.get_tensor(max(frames)).numpy().tobytes(),) if frames else ()
     except (SafetensorError, OSError, KeyError, ValueError):
         raise PausedRunError(DAMAGED) from None
-    return _read_header(text), last
+    return _read_header(text).model_copy(update={"frames": last})
 
 
-def _read_header(text: str) -> Header:
+def _read_header(text: str) -> Snapshot:
     try:
         found = json.loads(text)
         if isinstance(found, dict) and found.get("format") != FORMAT \
                 and isinstance(found.get("format"), int):
             raise PausedRunError("The run was paused by another version of Easel, which alone can "
                                  "let it go on.")
-        return Header.model_validate(found)
+        return Snapshot.model_validate(found)
     except (ValueError, ValidationError, RecursionError):
         raise PausedRunError(DAMAGED) from None
 

@@ -16,9 +16,10 @@ from torch import nn
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
+from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
-from pipelines.registry import Pipeline, Registry, RunContext
+from pipelines.pipeline import Lesson, Pipeline, RunContext
+from pipelines.registry import Registry
 
 SIDE_PX = 16
 HELD_S = 30.0  # the longest that a run is held, should its test have failed
@@ -69,6 +70,7 @@ class NoisePipeline(Pipeline):
     """Draws noise; records when its steps ran, so that a test can see overlaps."""
 
     name, title, summary = "noise", "Noise", "Noise from a seed."
+    lesson = Lesson("How noise is drawn", "Each pixel by itself.", "A test")
     Options = NoiseOptions
     models = ("linear/8",)
     accepts_init_image = True
@@ -92,15 +94,15 @@ class NoisePipeline(Pipeline):
         finally:
             self._gate.set()
 
-    def check(self, request: Request) -> None:
+    def check(self, request: CheckedRequest[NoiseOptions]) -> None:
         """Refuse one word, as an example of what bounds cannot say."""
         if request.prompt == "forbidden":
             raise InvalidRequest("This word cannot be drawn.", "prompt")
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[NoiseOptions], context: RunContext) -> Iterator[Event]:
         """Take the steps; the last yields the pictures."""
-        options = NoiseOptions.model_validate(request.options)
-        seeds = tuple(candidate_seed(resolve_seed(request), i) for i in range(request.num_images))
+        options = request.options
+        seeds = request.seeds
         try:
             yield from context.loading(*self.models)
             pictures = np.zeros((0, SIDE_PX, SIDE_PX, 3), np.uint8)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pipelines
 from pipelines.core.options import Options, option_fields
-from pipelines.registry import Pipeline
+from pipelines.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipelines", "easel")

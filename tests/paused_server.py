@@ -17,6 +17,7 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
 from pipelines.saved_run import Change
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
+from tests.asking import stream
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 
@@ -47,20 +48,20 @@ class Server:
         return Server(self.folder, self.cache, **self.limits)
 
     def drawn(self, **fields: Any) -> list[Event]:
-        return list(self.backend.stream({**FIELDS, **fields}, owner=ME))
+        return list(stream(self.backend, {**FIELDS, **fields}, owner=ME))
 
     def paused_at(self, step: int, owner: str = ME, **fields: Any) -> str:
         """Run until it is paused by itself; the run's name."""
         with pytest.raises(Paused) as caught:
-            list(self.backend.stream({**FIELDS, **fields}, owner=owner, pause_after=step))
+            list(stream(self.backend, {**FIELDS, **fields}, owner=owner, pause_after=step))
         assert caught.value.step == step
         return caught.value.run_id
 
-    def go_on(self, run_id: str, branch: bool = False, owner: str = ME, **change: Any,
+    def resume(self, run_id: str, branch: bool = False, owner: str = ME, **change: Any,
               ) -> list[Event]:
-        continuation = self.runs.go_on(owner, run_id, self.backend.registry,
+        checkpointer = self.runs.resume(owner, run_id, self.backend.registry,
                                        Change.checked(**change), branch)
-        return list(self.backend.go_on(continuation))
+        return list(self.backend.resume(checkpointer))
 
     def file(self) -> Path:
         (path,) = self.folder.glob("*/*.safetensors")

@@ -20,7 +20,8 @@ from easel.ui.launch import serve
 from easel.ui.page import build_page
 from easel.ui.playground import Playground, load_playground
 from pipelines.models.cache.cache import ModelCache
-from pipelines.registry import Pipeline, Registry
+from pipelines.pipeline import Pipeline
+from pipelines.registry import Registry
 from tests.sketch import SketchPipeline
 
 

@@ -1,21 +1,26 @@
-"""A generator small enough for tests and real all the same: torch draws, steps take time."""
+"""A generator small enough for tests and real all the same: torch draws, steps take time.
+
+CONTRIBUTING.md walks through it as the example of a new generator.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 
+from pipelines.batching import Drawn
+from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled
-from pipelines.core.events import Candidate, Event, Preview, Progress, Result
+from pipelines.core.events import Candidate, Event, Preview, Progress
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
-from pipelines.registry import Pipeline, RunContext
+from pipelines.core.request import CheckedRequest
+from pipelines.pipeline import Lesson, RunContext
 
 SIDE_PX = 64
 
@@ -29,7 +34,7 @@ class SketchOptions(Options):
                        json_schema_extra={"advanced": True})
 
 
-class SketchPipeline(Pipeline):
+class SketchPipeline(CandidatePipeline):
     """Colour fields from seeded noise, refined step by step.
 
     Args:
@@ -38,32 +43,36 @@ class SketchPipeline(Pipeline):
     """
 
     summary = "Draws soft fields of colour, a few steps each."
+    lesson = Lesson("How a sketch is drawn", "Eight by eight colours are drawn at random, and "
+                    "their contrast grows step by step.", "None: it is of the tests alone")
     Options = SketchOptions
-    models = ()
+    models = ()  # catalogue ids; those that it leases, the ranker last
     accepts_init_image = True
 
     def __init__(self, name: str = "sketch", title: str = "Sketch", stoppable: bool = True,
                  ) -> None:
+        super().__init__()
         self.name, self.title, self.stoppable = name, title, stoppable
         self.running, self.most_running, self.finished = 0, 0, 0
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[SketchOptions], context: RunContext,
+            ) -> Iterator[Event]:
+        """Count the runs, for tests of who runs beside whom."""
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
-            yield from self._steps(request, context, SketchOptions(**request.options))
+            yield from super().run(request, context)
         finally:
             self.running -= 1
             self.finished += 1
 
-    def _steps(self, request: Request, context: RunContext, options: SketchOptions,
-               ) -> Iterator[Event]:
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
+    def draw(self, request: CheckedRequest[SketchOptions], context: RunContext,
+             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """Refine the noise of some seeds, each from a generator of its own."""
+        options = request.options
         noise = torch.stack([torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(s))
                              for s in seeds])
-        images = draw(noise, 0.0, options.blur)
-        stopped = False
+        images, step = draw(noise, 0.0, options.blur), 0
         for step in range(1, options.steps + 1):
             time.sleep(options.pause_s)
             if options.fail and step == 2:
@@ -74,15 +83,18 @@ class SketchPipeline(Pipeline):
             if context.cancelled():
                 if not self.stoppable:
                     raise Cancelled
-                stopped = True
                 break
-        scores = images.reshape(len(images), -1).mean(axis=1) / 255
+        return Drawn(images, seeds, step, options.steps)
+
+    def rank(self, request: CheckedRequest[SketchOptions], context: RunContext,
+             models: Sequence[Any], drawn: Drawn) -> tuple[Candidate, ...]:
+        """The brightest first, where others ask a CLIP."""
+        scores = drawn.images.reshape(len(drawn.images), -1).mean(axis=1) / 255
         shares = np.exp(8 * scores) / np.exp(8 * scores).sum()
         candidates = [Candidate(image, seed, i, {"clip": float(s), "probability": float(p)})
                       for i, (image, seed, s, p) in
-                      enumerate(zip(images, seeds, scores, shares, strict=True))]
-        candidates.sort(key=lambda c: (-c.scores["clip"], c.index))
-        yield Result(tuple(candidates), context.elapsed_s(), {"stopped": stopped})
+                      enumerate(zip(drawn.images, drawn.seeds, scores, shares, strict=True))]
+        return tuple(sorted(candidates, key=lambda c: (-c.scores["clip"], c.index)))
 
 
 def draw(noise: torch.Tensor, share: float, blur: str) -> np.ndarray:

@@ -21,8 +21,11 @@ import torch
 from easel.serving.backend import LocalBackend
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
-from pipelines.core.request import Request
-from pipelines.registry import Registry, RunContext
+from pipelines.core.request import CheckedRequest
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
+from pipelines.rerank import RANKER
+from tests.asking import stream
 from tests.noise import NoisePipeline, linear_cache
 from tests.small_models import small_cache
 
@@ -71,7 +74,7 @@ def start(backend: LocalBackend, job_id: str, **options: Any,
     That is the preview of its first step, and nothing is left unread, only if the pipeline is
     ``held``: a job that goes on has posted more steps by the time that the reader's turn comes.
     """
-    events = backend.stream(request(**options), job_id)
+    events = stream(backend, request(**options), job_id)
     for event in events:
         if isinstance(event, Preview):
             return events
@@ -79,7 +82,7 @@ def start(backend: LocalBackend, job_id: str, **options: Any,
 
 
 def test_events_arrive_in_order_and_can_be_pickled(backend: LocalBackend) -> None:
-    events = list(backend.stream(request(steps=4)))
+    events = list(stream(backend, request(steps=4)))
     steps = [e.step for e in events if isinstance(e, Progress) and e.step]
     assert steps == [1, 2, 3, 4]
     assert [e.losses["loss"] for e in events if isinstance(e, Progress) and e.losses] == [
@@ -89,16 +92,16 @@ def test_events_arrive_in_order_and_can_be_pickled(backend: LocalBackend) -> Non
 
 
 def test_result_says_what_it_takes_to_draw_it_again(backend: LocalBackend) -> None:
-    events = list(backend.stream({**request(), "seed": None}, "a-job"))
+    events = list(stream(backend, {**request(), "seed": None}, "a-job"))
     metadata = result_of(events).metadata
     seed = metadata["run_seed"]
     assert metadata["job_id"] == "a-job"
     assert metadata["weights"] == {"linear/8": f"{8:064x}"}
     assert metadata["options"]["steps"] == 3
-    again = result_of(list(backend.stream({**request(), "seed": seed})))
+    again = result_of(list(stream(backend, {**request(), "seed": seed})))
     for ours, theirs in zip(result_of(events).candidates, again.candidates, strict=True):
         assert np.array_equal(ours.image, theirs.image)
-    alone = result_of(list(backend.stream({**request(), "seed": seed + 1, "num_images": 1})))
+    alone = result_of(list(stream(backend, {**request(), "seed": seed + 1, "num_images": 1})))
     assert np.array_equal(alone.candidates[0].image, again.candidates[1].image)
 
 
@@ -108,14 +111,14 @@ def test_invalid_requests_never_queue(backend: LocalBackend) -> None:
                   {**request(), "pipeline": "none"}, {**request(), "prompt": "forbidden"}):
         asked = time.monotonic()
         with pytest.raises(InvalidRequest):
-            next(iter(backend.stream(wrong)))
+            stream(backend, wrong)
         assert time.monotonic() - asked < 5
     running.close()
 
 
 def test_two_jobs_never_overlap(backend: LocalBackend, pipeline: NoisePipeline) -> None:
     with ThreadPoolExecutor(3) as pool:
-        jobs = [pool.submit(lambda: list(backend.stream(request(steps=5, step_s=0.01))))
+        jobs = [pool.submit(lambda: list(stream(backend, request(steps=5, step_s=0.01))))
                 for _ in range(3)]
         for job in jobs:
             result_of(job.result(30))
@@ -129,7 +132,7 @@ def test_no_overlap_right_after_a_cancel(backend: LocalBackend, pipeline: NoiseP
         running = start(backend, "first", steps=1000, step_s=0.2)
         assert backend.cancel("first")
         running.close()
-    result_of(list(backend.stream(request(steps=2, step_s=0.05))))
+    result_of(list(stream(backend, request(steps=2, step_s=0.05))))
     spans = sorted(pipeline.spans)
     assert len(spans) <= 4, "the first step, the one that was under way, and two of the other"
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
@@ -159,7 +162,7 @@ class Stubborn(NoisePipeline):
 
     name = "stubborn"
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
         """Steps without end."""
         try:
             for step in itertools.count():
@@ -172,7 +175,7 @@ class Stubborn(NoisePipeline):
 def test_a_pipeline_that_never_asks_is_stopped_too(backend: LocalBackend) -> None:
     stubborn = Stubborn()
     backend.registry.register(stubborn)
-    events = backend.stream({**request(), "pipeline": "stubborn"}, "job")
+    events = stream(backend, {**request(), "pipeline": "stubborn"}, "job")
     next(events)
     backend.cancel("job")
     with pytest.raises(Cancelled):
@@ -182,7 +185,7 @@ def test_a_pipeline_that_never_asks_is_stopped_too(backend: LocalBackend) -> Non
 
 def test_a_waiting_job_can_be_stopped(backend: LocalBackend, pipeline: NoisePipeline) -> None:
     running = start(backend, "running", steps=10_000, step_s=0.01)
-    waiting = backend.stream(request(), "waiting")
+    waiting = stream(backend, request(), "waiting")
     first = next(waiting)
     assert isinstance(first, Progress)
     assert first.message == "Waiting: 1 ahead."
@@ -192,39 +195,38 @@ def test_a_waiting_job_can_be_stopped(backend: LocalBackend, pipeline: NoisePipe
         next(waiting)
     assert not backend.cancel("waiting")
     running.close()
-    result_of(list(backend.stream(request())))
+    result_of(list(stream(backend, request())))
     assert pipeline.closed == 2
 
 
 def test_a_full_queue_says_so_and_empties(backend: LocalBackend) -> None:
     running = start(backend, "running", steps=10_000, step_s=0.01)
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(lambda: list(backend.stream(request()))) for _ in range(2)]
+        waiting = [pool.submit(lambda: list(stream(backend, request()))) for _ in range(2)]
         until(lambda: sum(backend.queue()) == 3)
         with pytest.raises(Busy, match=r"^The queue is full, 2 jobs are waiting: try again"):
-            next(backend.stream(request()))
+            next(stream(backend, request()))
         running.close()
         for job in waiting:
             result_of(job.result(20))
-    result_of(list(backend.stream(request())))
+    result_of(list(stream(backend, request())))
 
 
-def test_ranking_waits_its_turn(pipeline: NoisePipeline) -> None:
+def test_features_wait_their_turn(pipeline: NoisePipeline) -> None:
     registry = Registry()
     registry.register(pipeline)
     backend = LocalBackend(registry, small_cache(), max_waiting=1)
     pictures = [np.full((8, 8, 3), grey, np.uint8) for grey in (0, 128, 255)]
     running = start(backend, "running", steps=10_000, step_s=0.01)
     with ThreadPoolExecutor(1) as pool:
-        ranking = pool.submit(backend.rank, pictures, ["a cat", "snow"])
+        looking = pool.submit(backend.embed, RANKER, pictures, ["a cat", "snow"])
         until(lambda: sum(backend.queue()) == 2)
         with pytest.raises(Busy, match="queue is full"):
-            backend.rank(pictures, ["a cat"])
-        assert not ranking.done(), "a run has the device"
+            backend.embed(RANKER, pictures)
+        assert not looking.done(), "a run has the device"
         running.close()
-        found = ranking.result(20)
-    assert [entry["prompt"] for entry in found] == ["a cat", "snow"]
-    assert sorted(found[0]["order"]) == [0, 1, 2]
+        found = looking.result(20)
+    assert (len(found.images), len(found.texts)) == (3, 2)
     backend.close()
 
 
@@ -234,7 +236,7 @@ def test_fifty_users_and_a_queue_of_two(backend: LocalBackend) -> None:
     def ask() -> bool:
         together.wait()
         try:
-            return bool(result_of(list(backend.stream(request(step_s=0.1)))))
+            return bool(result_of(list(stream(backend, request(step_s=0.1)))))
         except Busy:
             return False
 
@@ -255,7 +257,7 @@ def test_a_reader_that_leaves_frees_the_device(
         leave(events)
     until(lambda: pipeline.closed == 1)
     until(lambda: backend.cache.stats().models[0].leases == 0)
-    result_of(list(backend.stream(request())))
+    result_of(list(stream(backend, request())))
 
 
 def test_a_dropped_generator_frees_the_device(backend: LocalBackend,
@@ -264,14 +266,14 @@ def test_a_dropped_generator_frees_the_device(backend: LocalBackend,
     del events
     gc.collect()
     until(lambda: pipeline.closed == 1)
-    result_of(list(backend.stream(request())))
+    result_of(list(stream(backend, request())))
 
 
 def test_a_reader_that_sleeps_holds_nothing(backend: LocalBackend,
                                             pipeline: NoisePipeline) -> None:
     with pipeline.held():
         asleep = start(backend, "asleep", steps=200)
-    result_of(list(backend.stream(request())))
+    result_of(list(stream(backend, request())))
     assert pipeline.closed == 2
     events = list(asleep)
     assert [e.step for e in events if isinstance(e, Preview)] == [200], "only the newest is kept"
@@ -280,7 +282,7 @@ def test_a_reader_that_sleeps_holds_nothing(backend: LocalBackend,
 
 
 def test_readers_may_change_threads(backend: LocalBackend) -> None:
-    events = backend.stream(request(steps=5))
+    events = stream(backend, request(steps=5))
     seen = []
     with ThreadPoolExecutor(4) as pool:
         while (event := pool.submit(next, events, None).result(10)) is not None:
@@ -293,21 +295,21 @@ def test_unexpected_errors_become_a_sentence(
         backend: LocalBackend, fault: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "easel.serving.scheduler"), \
             pytest.raises(EaselError) as caught:
-        list(backend.stream(request(fault=fault), "job-7"))
+        list(stream(backend, request(fault=fault), "job-7"))
     assert str(caught.value) == ("Something went wrong inside Easel; the server's log has the "
                                  "details under job job-7.")
     assert "secret" not in str(caught.value)
     assert "Traceback" in caplog.text
-    result_of(list(backend.stream(request())))
+    result_of(list(stream(backend, request())))
 
 
 def test_out_of_memory_evicts_and_the_next_job_works(backend: LocalBackend) -> None:
     with backend.cache.lease("idle/100"):
         pass
     with pytest.raises(OutOfMemory, match="fewer or smaller pictures"):
-        list(backend.stream(request(fault="memory")))
+        list(stream(backend, request(fault="memory")))
     assert backend.cache.stats().used_bytes == 0
-    result_of(list(backend.stream(request())))
+    result_of(list(stream(backend, request())))
 
 
 class Weighty(NoisePipeline):
@@ -316,7 +318,7 @@ class Weighty(NoisePipeline):
     name = "weighty"
     tensor: weakref.ref[torch.Tensor]
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
         """Allocate, then fail inside the handling of another error."""
         held = torch.zeros(1000)
         self.tensor = weakref.ref(held)
@@ -331,7 +333,7 @@ def test_an_error_keeps_no_tensor_alive(backend: LocalBackend) -> None:
     weighty = Weighty()
     backend.registry.register(weighty)
     with pytest.raises(EaselError, match="It did not work") as caught:
-        list(backend.stream({**request(), "pipeline": "weighty"}))
+        list(stream(backend, {**request(), "pipeline": "weighty"}))
     gc.collect()
     assert weighty.tensor() is None
     assert caught.value is not None
@@ -340,16 +342,16 @@ def test_an_error_keeps_no_tensor_alive(backend: LocalBackend) -> None:
 def test_a_job_id_is_used_once_at_a_time(backend: LocalBackend) -> None:
     running = start(backend, "job", steps=10_000, step_s=0.01)
     with pytest.raises(InvalidRequest, match="on its way already"):
-        next(backend.stream(request(), "job"))
+        next(stream(backend, request(), "job"))
     running.close()
     until(lambda: backend.jobs.find("job") is None)
-    result_of(list(backend.stream(request(), "job")))
+    result_of(list(stream(backend, request(), "job")))
 
 
 def test_candidates_share_no_state_between_jobs(backend: LocalBackend) -> None:
-    alone = result_of(list(backend.stream(request(contrast=0.5))))
-    list(backend.stream({**request(contrast=2.0), "seed": 9}))
-    again = result_of(list(backend.stream(request(contrast=0.5))))
+    alone = result_of(list(stream(backend, request(contrast=0.5))))
+    list(stream(backend, {**request(contrast=2.0), "seed": 9}))
+    again = result_of(list(stream(backend, request(contrast=0.5))))
     assert all(np.array_equal(a.image, b.image)
                for a, b in zip(alone.candidates, again.candidates, strict=True))
     assert isinstance(again.candidates[0], Candidate)
@@ -366,4 +368,4 @@ def test_close_stops_everything(pipeline: NoisePipeline) -> None:
     with pytest.raises(Cancelled):
         list(running)
     with pytest.raises(Busy, match="shutting down"):
-        list(backend.stream(request()))
+        list(stream(backend, request()))

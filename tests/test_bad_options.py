@@ -8,7 +8,6 @@ import pytest
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.options import OptionField, option_fields
-from pipelines.core.request import validate
 from pipelines.registry import Registry, build_registry
 
 NAN, INF = float("nan"), float("inf")
@@ -47,8 +46,8 @@ def test_every_option_refuses_what_it_cannot_be(registry: Registry, name: str, o
                                                 ) -> None:
     for value in wrong_values(option):
         with pytest.raises(InvalidRequest) as caught:
-            validate({"pipeline": name, "prompt": "a red apple",
-                      "options": {option.name: value}}, registry)
+            registry.check({"pipeline": name, "prompt": "a red apple",
+                      "options": {option.name: value}})
         sentence = str(caught.value)
         assert caught.value.field in (option.name, "options"), value
         assert sentence.endswith("."), value
@@ -68,5 +67,5 @@ def test_every_number_has_bounds(registry: Registry) -> None:
 @pytest.mark.parametrize("parents", [["x"], "a" * 32, [5], ["A" * 32], ["a" * 32] * 9, [NAN]])
 def test_parents_are_ids(registry: Registry, parents: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        validate({"pipeline": "dalle", "prompt": "a cat", "parents": parents}, registry)
+        registry.check({"pipeline": "dalle", "prompt": "a cat", "parents": parents})
     assert caught.value.field == "parents"

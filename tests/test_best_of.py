@@ -20,6 +20,7 @@ from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import read_png
 from pipelines.registry import Registry
+from tests.asking import stream
 from tests.noise import linear_cache
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
@@ -44,14 +45,14 @@ def request(**options: Any) -> dict[str, Any]:
 
 
 def best(backend: LocalBackend, drawn: Any, fields: dict[str, Any] | None = None) -> list[Event]:
-    return list(stream_best(backend, backend.registry, fields or request(), drawn, "job"))
+    return list(stream_best(backend, backend.registry.check(fields or request()), drawn, "job"))
 
 
 def test_the_best_of_all_parts_are_kept(backend: LocalBackend) -> None:
     every = []
     for first in range(100, 140):
         fields = {**request(), "seed": first, "num_images": 1}
-        every += next(e for e in backend.stream(fields) if isinstance(e, Result)).candidates
+        every += next(e for e in stream(backend, fields) if isinstance(e, Result)).candidates
     expected = sorted(every, key=lambda c: -c.scores["clip"])[:3]
     events = best(backend, 40)
     result = events[-1]
@@ -62,8 +63,8 @@ def test_the_best_of_all_parts_are_kept(backend: LocalBackend) -> None:
                for a, b in zip(result.candidates, expected, strict=True))
     assert result.metadata["best_of"] == 40
     assert result.metadata["num_images"] == 3
-    assert not result.metadata["stopped"]
-    steps = [e.step for e in events if isinstance(e, Progress) and e.step]
+    assert "stopped" not in result.metadata
+    steps = [e.step for e in events if isinstance(e, Progress) and e.step and not e.message]
     assert steps == [1, 2, 3, 4, 5, 6]
     assert {e.total for e in events if isinstance(e, Progress) and e.step} == {6}
     assert all(len(e.images) == 3 for e in events if isinstance(e, Preview))
@@ -84,7 +85,8 @@ def test_wrong_numbers_are_refused(backend: LocalBackend, drawn: Any) -> None:
 
 
 def test_stop_keeps_the_best_so_far(backend: LocalBackend) -> None:
-    stream = stream_best(backend, backend.registry, request(steps=40, pause_s=0.04), 40, "job")
+    checked = backend.registry.check(request(steps=40, pause_s=0.04))
+    stream = stream_best(backend, checked, 40, "job")
     seen = []
     for event in stream:
         seen.append(event)

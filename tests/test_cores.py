@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipelines.core.cpu_pool import on_every_core
-from pipelines.models.features import IMAGES_AT_ONCE, embed_images
+from pipelines.models.clip_features import IMAGES_AT_ONCE, embed_images
 from tests.small_models import SmallLoader
 
 
@@ -59,7 +59,7 @@ def test_pictures_have_the_same_features_however_they_are_shared_out(two_threads
     side = clip.image_size
     pictures = list(np.random.default_rng(0).integers(
         0, 256, (IMAGES_AT_ONCE + 5, side, side, 3), dtype=np.uint8))
-    shared = embed_images(pictures, clip)
+    shared = embed_images(clip, pictures)
     with torch.no_grad():
         pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
         together = clip.encode_image(pixels).numpy()

@@ -11,11 +11,11 @@ import torch
 
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import validate
 from pipelines.dalle import DalleOptions, DallePipeline, begin, draw_codes, write_block
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from pipelines.rerank import RANKER, similarities, weighted_scores
 from tests.small_models import TRANSFORMER, small_cache
 
@@ -35,8 +35,7 @@ def events_of(cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
               dtype: torch.dtype = torch.float32, **fields: Any) -> list[Event]:
     registry = Registry()
     registry.register(DallePipeline())
-    request = validate({"pipeline": "dalle", "prompt": "a red apple", "seed": 5, **fields},
-                       registry)
+    request = registry.check({"pipeline": "dalle", "prompt": "a red apple", "seed": 5, **fields})
     context = RunContext(cache, torch.device("cpu"), dtype, cancelled)
     return list(registry.get("dalle").run(request, context))
 
@@ -148,7 +147,7 @@ def test_stop_before_the_first_step_keeps_nothing(cache: ModelCache) -> None:
 def test_models_are_given_back(cache: ModelCache) -> None:
     registry = Registry()
     registry.register(DallePipeline())
-    request = validate({"pipeline": "dalle", "prompt": "a cat", "seed": 0}, registry)
+    request = registry.check({"pipeline": "dalle", "prompt": "a cat", "seed": 0})
     run = cast(Any, registry.get("dalle").run(request, RunContext(cache, torch.device("cpu"))))
     while not isinstance(next(run), Preview):
         pass

@@ -20,7 +20,6 @@ from easel.ui.parts.controls import GenerateInputs, build_choice, build_options
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.metadata import provenance
 from pipelines.core.options import option_fields
-from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
 from pipelines.registry import Registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
@@ -166,6 +165,6 @@ def test_vary_names_the_parent_for_as_long_as_its_seed_stands() -> None:
     assert parents("", "7") == ()
     with pytest.raises(InvalidRequest, match="Parents"):
         parents("../../x 7", "7")
-    facts = provenance(validate({"pipeline": "dalle", "prompt": "x", "parents": (parent,)},
-                                registry), {})
+    request = registry.check({"pipeline": "dalle", "prompt": "x", "parents": (parent,)})
+    facts = provenance(request, {})
     assert facts["parents"] == [parent]

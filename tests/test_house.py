@@ -15,6 +15,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from benchmarks.report import results_page
 from easel.ui.generate.lesson import render_lessons
 from tests.conftest import WEIGHTS, missing_models
 
@@ -136,11 +137,33 @@ def test_readme_says_what_became_of_the_spacefile_host(repository: Path) -> None
     assert "October 2024" in text
 
 
-def test_readme_links_to_files_that_exist(repository: Path) -> None:
-    text = (repository / "README.md").read_text()
+@pytest.mark.parametrize("page", [
+    "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/guide.md", "docs/settings.md",
+    "docs/training.md", "docs/checkpoints.md", "benchmarks/RESULTS.md"])
+def test_pages_link_to_files_that_exist(repository: Path, page: str) -> None:
+    text = (repository / page).read_text()
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)|<img[^>]+src=\"(?!https?:)([^\"]+)\"", text)
-    missing = [a or b for a, b in links if not (repository / (a or b)).exists()]
+    folder = (repository / page).parent
+    missing = [a or b for a, b in links if not (folder / (a or b)).exists()]
     assert not missing
+
+
+def test_guides_name_files_that_exist(repository: Path) -> None:
+    """Paths in backticks; one that a move left behind is found here."""
+    for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
+        text = (repository / page).read_text()
+        folders = "pipelines|easel|training|benchmarks|assets|tests|docs"
+        paths = re.findall(rf"`((?:{folders})/[\w./-]*)`", text)
+        assert [path for path in paths if not (repository / path).exists()] == [], page
+
+
+def test_the_readme_stays_short(repository: Path) -> None:
+    assert len((repository / "README.md").read_text().splitlines()) <= 170
+
+
+def test_the_results_page_is_what_the_results_say(repository: Path) -> None:
+    page = (repository / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert page == results_page(), "run python -m benchmarks report"
 
 
 @pytest.mark.weights("vqgan", "dalle")

@@ -11,12 +11,12 @@ from transformers import JanusForConditionalGeneration
 
 from pipelines.core.errors import WeightsError
 from pipelines.core.events import Preview, Progress, Result
-from pipelines.core.request import validate
 from pipelines.janus import JANUS, JanusPipeline
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.janus import Janus
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from tests.janus_folder import GRID, PIECES, JanusLoader, entry, write_janus
 
 PROMPT = "a red apple"
@@ -79,7 +79,7 @@ def test_a_run_streams_previews_and_ends_ranked(cache: ModelCache) -> None:
     registry.register(JanusPipeline())
     fields = {"pipeline": "janus", "prompt": PROMPT, "num_images": 2, "seed": 4,
               "options": {"preview_every": 9, "precision": "float32"}}
-    request = validate(fields, registry)
+    request = registry.check(fields)
     assert JanusPipeline().models_of(request) == (JANUS, "embedded/clip-ranker")
     events = list(JanusPipeline().run(request, RunContext(cache, torch.device("cpu"))))
     steps = [e.step for e in events if isinstance(e, Progress) and e.total and not e.message]
@@ -90,7 +90,7 @@ def test_a_run_streams_previews_and_ends_ranked(cache: ModelCache) -> None:
     result = events[-1]
     assert isinstance(result, Result)
     assert [c.image.shape for c in result.candidates] == [(96, 96, 3)] * 2
-    alone = validate({**fields, "num_images": 1, "seed": 5}, registry)
+    alone = registry.check({**fields, "num_images": 1, "seed": 5})
     again = list(JanusPipeline().run(alone, RunContext(cache, torch.device("cpu"))))[-1]
     assert isinstance(again, Result)
     together = next(c for c in result.candidates if c.seed == 5)
@@ -101,8 +101,8 @@ def test_a_run_streams_previews_and_ends_ranked(cache: ModelCache) -> None:
 def test_stop_keeps_what_is_written(cache: ModelCache) -> None:
     registry = Registry()
     registry.register(JanusPipeline())
-    request = validate({"pipeline": "janus", "prompt": PROMPT, "num_images": 1, "seed": 4,
-                        "options": {"precision": "float32"}}, registry)
+    request = registry.check({"pipeline": "janus", "prompt": PROMPT, "num_images": 1, "seed": 4,
+                        "options": {"precision": "float32"}})
     steps: list[int] = []
     context = RunContext(cache, torch.device("cpu"), cancelled=lambda: len(steps) >= 5)
     result = None

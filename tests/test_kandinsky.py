@@ -15,13 +15,13 @@ from PIL import Image
 
 from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import validate
 from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, UNET, KandinskyPipeline
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.loading import CatalogueLoader
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from pipelines.rerank import RANKER
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.kandinsky_folders import write_kandinsky
@@ -86,8 +86,8 @@ def run(cache: ModelCache, polls: int = 10**6, **fields: Any) -> Iterator[Event]
     registry = Registry()
     registry.register(KandinskyPipeline())
     options = {**SMALL, **fields.pop("options", {})}
-    request = validate({"pipeline": "kandinsky", "prompt": "a red apple", "seed": 5, **fields,
-                        "options": {"precision": "float32", **options}}, registry)
+    request = registry.check({"pipeline": "kandinsky", "prompt": "a red apple", "seed": 5, **fields,
+                        "options": {"precision": "float32", **options}})
     answers = iter([False] * polls)
     context = RunContext(cache, torch.device("cpu"), cancelled=lambda: next(answers, True))
     return registry.get("kandinsky").run(request, context)

@@ -36,7 +36,7 @@ from easel.ui.lab.render import (
 from easel.ui.parts.visitors import HEADER, new_token
 from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
 from pipelines.core.images import load_image
-from pipelines.models.features import embed_images, embed_texts
+from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.rerank import RANKER
 from tests.lab import write_pictures
 from tests.served import App
@@ -337,9 +337,9 @@ def test_the_ranker_tells_the_lessons_three_apart(repository: Path) -> None:
             squares = [np.asarray(Image.fromarray(picture).resize(
                 (clip.image_size, clip.image_size), Image.Resampling.BICUBIC))
                 for picture in pictures]
-            directions = class_features(embed_texts(class_texts(names, [DEFAULT_TEMPLATE]), clip),
+            directions = class_features(embed_texts(clip, class_texts(names, [DEFAULT_TEMPLATE])),
                                         len(names))
-            found = classify(embed_images(squares, clip), directions, names, clip.logit_scale)
+            found = classify(embed_images(clip, squares), directions, names, clip.logit_scale)
     finally:
         cache.close()
     assert [names[found.ranking(n)[0]] for n in range(3)] == names

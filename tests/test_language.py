@@ -16,7 +16,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from easel.ui.generate.examples import EXAMPLES, world_sampler
-from easel.ui.generate.lesson import LESSONS, RANKING
+from easel.ui.generate.lesson import RANKING
 from easel.ui.generate.samples import SAMPLES
 from easel.ui.parts.panel import Panel, seconds
 from easel.ui.parts.tiles import loss_curves
@@ -34,6 +34,7 @@ from easel.ui.words.language import (
 from pipelines.core.metadata import read_png
 from pipelines.core.options import option_fields
 from pipelines.models.tokenizer import Vocabulary
+from pipelines.registry import GENERATORS
 from tests.page_texts import (
     PACKAGES,
     ROOT,
@@ -64,7 +65,8 @@ def words_of_strings() -> set[str]:
 
 def lessons() -> set[str]:
     """Titles and texts; the papers keep their own."""
-    return {text for lesson in (*LESSONS.values(), RANKING) for text in lesson[:2]}
+    return {text for lesson in (*(kind.lesson for kind in GENERATORS), RANKING)
+            for text in lesson[:2]}
 
 
 def examples() -> set[str]:
@@ -236,7 +238,7 @@ def said_anyhow(text: str, portuguese: Catalogue, app: App) -> bool:
     """Whether a text may be the same in both languages."""
     own = {"A", "B", "C", "D", "API", "Ctrl", "Enter", "Esc"}
     for pipeline in app.playground.registry:  # of the tests alone
-        own |= {pipeline.title, pipeline.summary}
+        own |= {pipeline.title, pipeline.summary, *pipeline.lesson}
         for option in option_fields(pipeline.Options):
             own |= {option.title, option.description, *map(str, option.choices)}
     names = ("CLIP ViT-B/32 (", "SigLIP 2 B/32", "Sketch", "Etching")
@@ -247,7 +249,7 @@ def said_anyhow(text: str, portuguese: Catalogue, app: App) -> bool:
 def test_everything_on_the_page_is_translated(app: App, portuguese: Catalogue) -> None:
     """Of the page as it is served: labels, hints, choices and blocks of HTML."""
     left = set()
-    papers = {lesson[2] for lesson in (*LESSONS.values(), RANKING)}
+    papers = {lesson.paper for lesson in (*(p.lesson for p in app.playground.registry), RANKING)}
     for block in app.page.blocks.values():
         for_programs = isinstance(block, gr.File) and not block.visible
         if isinstance(block, Api) or for_programs:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pydantic import ConfigDict
 
 from pipelines.core.errors import EaselError, InvalidImage
 from pipelines.core.events import Candidate, Result
@@ -29,17 +30,22 @@ from pipelines.core.metadata import (
     read_png,
     save_png,
 )
-from pipelines.core.request import Request
+from pipelines.core.options import Options
+from pipelines.core.request import CheckedRequest
 
 PICTURE = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 SHA256 = "ab" * 32
 
 
+class AnyOptions(Options):
+    """Whatever a test needs."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 def metadata(prompt: str = "a red apple", **options: Any) -> dict[str, Any]:
     """The metadata of a picture of a run."""
-    request = Request.model_validate({
-        "pipeline": "dalle", "prompt": prompt, "seed": 41, "options": options,
-        "init_image": b"file"})
+    request = CheckedRequest("dalle", prompt, 4, 41, AnyOptions(**options), b"file")
     result = Result((Candidate(PICTURE, 42, 1, {"clip": 0.31}, {"steps_taken": 9}),), 1.23456,
                     provenance(request, {"embedded/dalle": SHA256}))
     return picture_metadata(result, result.candidates[0])

@@ -20,14 +20,15 @@ from easel.serving.backend import LocalBackend
 from pipelines.batching import GREY
 from pipelines.core.errors import OutOfMemory
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
 from pipelines.janus import JANUS, JanusPipeline
 from pipelines.models.batches import Batches
 from pipelines.models.cache.cache import ModelCache
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
+from tests.asking import stream
 from tests.janus_folder import GRID, JanusLoader, write_janus
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -100,7 +101,7 @@ def request(name: str, **fields: Any) -> dict[str, Any]:
 def told(backend: LocalBackend, fields: dict[str, Any],
          cancelled: Callable[[], bool] = lambda: False) -> Iterator[Event]:
     """All that a pipeline tells, step by step; a reader of the backend may miss previews."""
-    asked = validate(fields, backend.registry)
+    asked = backend.registry.check(fields)
     context = RunContext(backend.cache, backend.cache.device, cancelled=cancelled)
     return backend.registry.get(asked.pipeline).run(asked, context)
 
@@ -118,7 +119,8 @@ def steps_of(events: list[Event]) -> list[tuple[int, int]]:
 @pytest.fixture
 def side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """VQGAN+CLIP computes candidates as an accelerator does, not one after the other."""
-    monkeypatch.setattr(pipelines.guided, "candidates_at_once", lambda device, count: count)
+    monkeypatch.setattr(pipelines.vqgan_clip.optimise, "candidates_at_once",
+                        lambda device, count: count)
 
 
 @pytest.mark.usefixtures("side_by_side")
@@ -126,11 +128,11 @@ def side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("calls", [0, 2])
 def test_half_of_the_candidates_are_drawn_at_once(backend: LocalBackend, name: str, calls: int,
                                                   ) -> None:
-    whole = list(backend.stream(request(name)))
+    whole = list(stream(backend, request(name)))
     with backend.cache.lease("embedded/" + ("clip-guide" if name == "dalle" else "dalle")):
         pass
     device = SmallDevice(backend.cache, *PLACES[name], rows=2, calls=calls)
-    events = list(backend.stream(request(name)))
+    events = list(stream(backend, request(name)))
     assert 4 in device.batches
     assert device.batches.count(4) == calls + 1, "tried once"
     found, expected = pictures(events), pictures(whole)
@@ -149,7 +151,7 @@ def test_half_of_the_candidates_are_drawn_at_once(backend: LocalBackend, name: s
     assert steps[-1][0] == steps[-1][1], "as many as were announced"
     assert all(e.seeds == (5, 6, 7, 8) for e in events if isinstance(e, Preview))
     device.grow()
-    assert pictures(list(backend.stream(request(name)))).keys() == expected.keys()
+    assert pictures(list(stream(backend, request(name)))).keys() == expected.keys()
 
 
 def test_steps_and_previews_count_the_attempt_and_both_groups(backend: LocalBackend) -> None:
@@ -194,18 +196,18 @@ def test_one_sentence_where_one_picture_is_too_much(backend: LocalBackend, name:
     device = SmallDevice(backend.cache, *PLACES[name], rows=0)
     with pytest.raises(OutOfMemory, match=r"^The device has no memory left for .*: ask for fewer "
                                           r"or smaller ones, or choose a smaller model\.$"):
-        list(backend.stream(request(name)))
+        list(stream(backend, request(name)))
     with pytest.raises(OutOfMemory, match="for a single picture"):
-        list(backend.stream(request(name, num_images=1)))
+        list(stream(backend, request(name, num_images=1)))
     assert not any(m.leases for m in backend.cache.stats().models)
     device.grow()
-    assert pictures(list(backend.stream(request(name)))).keys() == {5, 6, 7, 8}
+    assert pictures(list(stream(backend, request(name)))).keys() == {5, 6, 7, 8}
 
 
 def test_pictures_are_enlarged_in_smaller_batches(backend: LocalBackend) -> None:
-    whole = pictures(list(backend.stream(request("vqgan_clip"))))
+    whole = pictures(list(stream(backend, request("vqgan_clip"))))
     device = SmallDevice(backend.cache, "embedded/upscaler", "forward", rows=2)
-    found = pictures(list(backend.stream(request("vqgan_clip"))))
+    found = pictures(list(stream(backend, request("vqgan_clip"))))
     assert device.batches == [4, 2, 2]
     assert all(np.abs(found[seed] - image).max() <= 1 for seed, image in whole.items())
 
@@ -216,9 +218,9 @@ def test_janus_writes_fewer_at_once_where_the_pictures_are_too_much(
     """All tokens are written, and their decoder has no room: none of the pictures is lost."""
     fields = request("janus", options={**OPTIONS["janus"], "guidance_scale": guidance_scale,
                                        "preview_every": GRID * GRID})
-    whole = pictures(list(backend.stream(fields)))
+    whole = pictures(list(stream(backend, fields)))
     device = SmallDevice(backend.cache, JANUS, "vqmodel.decode", rows=2)
-    events = list(backend.stream(fields))
+    events = list(stream(backend, fields))
     assert device.batches == [4, 2, 2]
     found = pictures(events)
     assert found.keys() == whole.keys() == {5, 6, 7, 8}
@@ -244,7 +246,7 @@ def test_janus_holds_no_keys_and_values_of_an_attempt_that_was_too_much(
     fields = request("janus", options={**OPTIONS["janus"], "guidance_scale": 5.0})
     gc.disable()  # what only the collector would free is held while the device is full
     try:
-        found = pictures(list(backend.stream(fields)))
+        found = pictures(list(stream(backend, fields)))
     finally:
         gc.enable()
     assert found.keys() == {5, 6, 7, 8}

@@ -17,7 +17,7 @@ from pipelines.core.events import Preview
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.loading import CatalogueLoader
-from pipelines.registry import RunContext
+from pipelines.pipeline import RunContext
 from pipelines.vqgan_clip.cutouts import Cutouts
 from pipelines.vqgan_clip.latents import Latents, Optimiser, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Painting
@@ -67,7 +67,7 @@ def test_a_run_goes_on_with_the_same_bits_after_a_restart(server: Server) -> Non
         run_id, 3, 5, False)
     assert waiting.frame is not None
     later = server.again()
-    events = later.go_on(run_id)
+    events = later.resume(run_id)
     assert same(events, whole)
     assert curve_of(events) == curve_of(whole)
     assert "changes" not in result_of(events).metadata
@@ -79,11 +79,11 @@ def test_a_run_goes_on_with_the_same_bits_after_a_restart(server: Server) -> Non
 def test_what_was_paused_is_seen_at_once(server: Server) -> None:
     """As the pipeline tells it: a reader of the backend may find a newer preview."""
     run_id = server.paused_at(3)
-    going_on = server.runs.go_on(ME, run_id, server.backend.registry)
-    context = RunContext(server.cache, server.cache.device, keeper=going_on.keeper)
+    going_on = server.runs.resume(ME, run_id, server.backend.registry)
+    context = RunContext(server.cache, server.cache.device, checkpointer=going_on)
     events = server.backend.registry.get("vqgan_clip").run(going_on.request, context)
     assert next(event.step for event in events if isinstance(event, Preview)) == 3
-    going_on.keeper.release()
+    going_on.release()
 
 
 @pytest.mark.weights("vqgan", "clip-guide", "clip-ranker", "upscaler")
@@ -94,7 +94,7 @@ def test_the_embedded_models_go_on_with_the_same_bits(tmp_path: Path) -> None:
         whole = server.drawn(**fields)
         run_id = server.paused_at(2, **fields)
         later = server.again()
-        events = later.go_on(run_id)
+        events = later.resume(run_id)
         assert same(events, whole)
         assert all(result_of(events).metadata["weights"].values())
         assert result_of(events).metadata["weights"] == result_of(whole).metadata["weights"]
@@ -104,12 +104,13 @@ def test_the_embedded_models_go_on_with_the_same_bits(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-import easel.serving.run_keeper as run_keeper
+import pipelines.checkpointer as checkpointer
 from tests.small_models import small_cache
 from tests.paused_server import FIELDS, ME, Server
-run_keeper.SAVE_EVERY_S = 0.0
+from tests.asking import stream
+checkpointer.SAVE_EVERY_S = 0.0
 server = Server(Path(sys.argv[1]), small_cache())
-for event in server.backend.stream(FIELDS | {"options": FIELDS["options"] | {"iterations": 900}},
+for event in stream(server.backend, FIELDS | {"options": FIELDS["options"] | {"iterations": 900}},
                                    owner=ME):
     print(event.step, flush=True)
 """
@@ -124,13 +125,13 @@ def test_a_killed_server_loses_next_to_nothing(server: Server, repository: Path)
     next(step for step in steps if step >= 3)
     assert server.runs.of(ME) == [], "a run that is under way is not a paused one"
     with pytest.raises(PausedRunError, match="on its way already"):
-        server.go_on(server.file().stem)
+        server.resume(server.file().stem)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     (left,) = server.runs.of(ME)
     assert left.interrupted
     assert left.step >= 2
-    events = server.go_on(left.run_id, iterations=left.step + 2)
+    events = server.resume(left.run_id, iterations=left.step + 2)
     assert [step for step, _ in curve_of(events)] == list(range(1, left.step + 3))
     assert server.runs.of(ME) == []
 
@@ -138,4 +139,4 @@ def test_a_killed_server_loses_next_to_nothing(server: Server, repository: Path)
 def test_a_run_from_a_picture_goes_on_with_it(server: Server) -> None:
     fields = {"init_image": picture("red"), "options": FEW | {"init_weight": 1.0}}
     whole = server.drawn(**fields)
-    assert same(server.go_on(server.paused_at(2, **fields)), whole)
+    assert same(server.resume(server.paused_at(2, **fields)), whole)

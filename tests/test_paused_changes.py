@@ -30,7 +30,7 @@ __all__ = ["cache", "server"]
 def test_the_prompt_changes_in_the_middle(server: Server) -> None:
     whole = server.drawn()
     run_id = server.paused_at(2)
-    events = server.go_on(run_id, prompt="a blue car:2 | a worm:-1")
+    events = server.resume(run_id, prompt="a blue car:2 | a worm:-1")
     change = {"step": 2, "prompt_before": "a red apple", "prompt": "a blue car:2 | a worm:-1"}
     result = result_of(events)
     assert result.metadata["changes"] == [change]
@@ -45,42 +45,42 @@ def test_the_prompt_changes_in_the_middle(server: Server) -> None:
 
 def test_weights_alone_are_a_change_too(server: Server) -> None:
     whole, run_id = server.drawn(), server.paused_at(2)
-    heavier = server.go_on(run_id, prompt="a red apple:3")
+    heavier = server.resume(run_id, prompt="a red apple:3")
     assert curve_of(heavier)[2][1] == pytest.approx(3 * curve_of(whole)[2][1])
 
 
 def test_a_branch_leaves_the_run_as_it_was(server: Server) -> None:
     whole = server.drawn(options=LIVELY)
     run_id = server.paused_at(2, options=LIVELY)
-    blue, again = (server.go_on(run_id, True, prompt="a blue car", iterations=4)
+    blue, again = (server.resume(run_id, True, prompt="a blue car", iterations=4)
                    for _ in range(2))
     assert same(blue, again)
     assert not np.array_equal(images_of(blue)[0], images_of(whole)[0])
     assert result_of(blue).metadata["changes"][0]["branch_of"] == run_id
-    for other in (server.go_on(run_id, True, seed=9), server.go_on(run_id, True, noise=0.3)):
+    for other in (server.resume(run_id, True, seed=9), server.resume(run_id, True, noise=0.3)):
         assert curve_of(other)[2] != curve_of(whole)[2]
     with pytest.raises(InvalidRequest, match="A branch needs a change"):
-        server.go_on(run_id, True)
+        server.resume(run_id, True)
     assert [run.run_id for run in server.runs.of(ME)] == [run_id]
-    assert same(server.go_on(run_id), whole)
+    assert same(server.resume(run_id), whole)
 
 
 def test_more_steps_are_taken_than_were_asked_for(server: Server) -> None:
     run_id = server.paused_at(4)
     with pytest.raises(InvalidRequest, match="has taken 4 steps already"):
-        server.go_on(run_id, iterations=4)
+        server.resume(run_id, iterations=4)
     with pytest.raises(InvalidRequest, match="between 1 and 1000"):
-        server.go_on(run_id, iterations=10**6)
-    continuation = server.runs.go_on(ME, run_id, server.backend.registry, Change(iterations=40))
-    before = continuation.keeper.start
+        server.resume(run_id, iterations=10**6)
+    checkpointer = server.runs.resume(ME, run_id, server.backend.registry, Change(iterations=40))
+    before = checkpointer.start
     assert before is not None
     with pytest.raises(Paused) as caught:
-        pausing(server, server.backend.go_on(continuation, "job"))
+        pausing(server, server.backend.resume(checkpointer, "job"))
     assert caught.value.total == 40
     with safe_open(server.file(), framework="pt") as file:
         # The first tenth of 40 steps is coarser than what there was.
         assert file.get_tensor("change").shape == before.tensors["change"].shape
-    result = result_of(server.go_on(run_id, iterations=caught.value.step + 1))
+    result = result_of(server.resume(run_id, iterations=caught.value.step + 1))
     assert [change["iterations"] for change in result.metadata["changes"]] == [
         40, caught.value.step + 1]
 
@@ -102,5 +102,5 @@ def test_a_prompt_from_here_on_is_checked_as_any_other(server: Server) -> None:
     run_id = server.paused_at(1)
     for prompt in ("cat:1000", "cat | | dog", "\0", "x" * 501):
         with pytest.raises(InvalidRequest):
-            server.go_on(run_id, prompt=prompt)
+            server.resume(run_id, prompt=prompt)
     assert [run.run_id for run in server.runs.of(ME)] == [run_id]

@@ -12,6 +12,7 @@ import pytest
 from easel.serving.best_of import stream_best
 from pipelines.core.errors import Busy, InvalidRequest, Paused
 from pipelines.core.events import Event, Progress
+from tests.asking import stream
 from tests.paused_server import (
     FEW,
     FIELDS,
@@ -32,7 +33,7 @@ def following(server: Server, act: Callable[[], object], **fields: Any) -> list[
     """Act once after the first step of a long run named "job"."""
     options = FEW | {"iterations": 500} | fields.pop("options", {})
     events: list[Event] = []
-    for event in server.backend.stream({**FIELDS, "options": options, **fields}, "job", ME):
+    for event in stream(server.backend, {**FIELDS, "options": options, **fields}, "job", ME):
         if isinstance(event, Progress) and event.step == 1 and event.losses:
             act()
         events.append(event)
@@ -53,8 +54,8 @@ def test_pause_acts_within_a_step(server: Server) -> None:
     end = caught.value.step + 1
     # The schedule depends on the number of all steps, so the other run has its 500 until there.
     run_id = server.paused_at(end - 1, num_images=2, options=FEW | {"iterations": 500})
-    assert same(server.go_on(caught.value.run_id, iterations=end),
-                server.go_on(run_id, iterations=end))
+    assert same(server.resume(caught.value.run_id, iterations=end),
+                server.resume(run_id, iterations=end))
 
 
 def test_stop_wins_over_pause(server: Server) -> None:
@@ -68,7 +69,7 @@ def test_stop_wins_over_pause(server: Server) -> None:
 
 
 def test_a_stopped_run_leaves_no_state(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("easel.serving.run_keeper.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("pipelines.checkpointer.SAVE_EVERY_S", 0.0)
     seen: list[bool] = []
 
     def stop() -> None:
@@ -94,17 +95,17 @@ def test_a_run_that_goes_on_and_is_refused_stays(server: Server) -> None:
     run_id = server.paused_at(1)
     server.backend.close()
     with pytest.raises(Busy):
-        server.go_on(run_id)
+        server.resume(run_id)
     later = server.again()
     assert [run.run_id for run in later.runs.of(ME)] == [run_id]
-    assert result_of(later.go_on(run_id))
+    assert result_of(later.resume(run_id))
     later.backend.close()
 
 
 def test_other_runs_cannot_be_paused(server: Server) -> None:
     with pytest.raises(InvalidRequest, match="cannot be paused"):
-        list(server.backend.stream({"pipeline": "sketch", "prompt": "a cat"}, pause_after=1))
-    events = stream_best(server.backend, server.backend.registry, FIELDS, 2, "job", ME)
+        list(stream(server.backend, {"pipeline": "sketch", "prompt": "a cat"}, pause_after=1))
+    events = stream_best(server.backend, server.backend.registry.check(FIELDS), 2, "job", ME)
     with closing(events), pytest.raises(InvalidRequest, match="cannot be paused"):
         pausing(server, events)
     assert server.backend.pause("nobody") is False
@@ -113,7 +114,7 @@ def test_other_runs_cannot_be_paused(server: Server) -> None:
 def test_no_room_to_pause_ends_no_run(server: Server) -> None:
     server.folder.parent.mkdir(exist_ok=True)
     server.folder.write_text("a file where a folder should be")
-    events = list(server.backend.stream(FIELDS, owner=ME, pause_after=2))
+    events = list(stream(server.backend, FIELDS, owner=ME, pause_after=2))
     assert len(curve_of(events)) == 5
     messages = {e.message for e in events if isinstance(e, Progress) and e.losses and e.message}
     (message,) = messages

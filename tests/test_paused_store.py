@@ -15,6 +15,7 @@ from pipelines.core.errors import EaselError, Paused, PausedRunError
 from pipelines.core.events import Progress
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
+from tests.asking import stream
 from tests.paused_server import FIELDS, ME, Server, cache, result_of, server
 from tests.sketch import SketchPipeline
 
@@ -24,10 +25,10 @@ __all__ = ["cache", "server"]
 def test_visitors_see_their_own_only(server: Server) -> None:
     run_id = server.paused_at(1)
     assert server.runs.of("you") == []
-    for act in (lambda: server.go_on(run_id, owner="you"),
+    for act in (lambda: server.resume(run_id, owner="you"),
                 lambda: server.runs.delete("you", run_id),
                 lambda: server.runs.delete(ME, "../../etc/passwd"),
-                lambda: server.go_on(f"../{server.file().parent.name}/{run_id}", owner=ME),
+                lambda: server.resume(f"../{server.file().parent.name}/{run_id}", owner=ME),
                 lambda: server.runs.delete(ME, "")):
         with pytest.raises(PausedRunError, match="There is no such paused run"):
             act()
@@ -43,15 +44,15 @@ def test_a_visitor_has_only_so_many(tmp_path: Path, cache: ModelCache) -> None:
         server.paused_at(1)
     server.paused_at(1, owner="you")
     # The run itself is no further one.
-    continuation = server.runs.go_on(ME, run_id, server.backend.registry, pause_after=2)
+    checkpointer = server.runs.resume(ME, run_id, server.backend.registry, pause_after=2)
     with pytest.raises(Paused):
-        list(server.backend.go_on(continuation))
+        list(server.backend.resume(checkpointer))
     server.backend.close()
 
 
 def test_all_together_take_only_so_much(tmp_path: Path, cache: ModelCache) -> None:
     server = Server(tmp_path, cache, quota_bytes=1000)
-    events = list(server.backend.stream(FIELDS, owner=ME, pause_after=2))
+    events = list(stream(server.backend, FIELDS, owner=ME, pause_after=2))
     assert any(isinstance(e, Progress) and "take all the room" in e.message for e in events)
     assert result_of(events)
     server.backend.close()
@@ -97,7 +98,7 @@ def test_a_damaged_file_is_refused_in_a_sentence(server: Server, whole_file: byt
     path.parent.mkdir(parents=True)
     path.write_bytes(damage(whole_file))
     with pytest.raises(PausedRunError, match="damaged"):
-        server.go_on(run_id)
+        server.resume(run_id)
     (listed,) = server.runs.of(ME)
     assert listed.run_id == run_id
     server.runs.delete(ME, run_id)
@@ -110,7 +111,7 @@ def test_a_file_of_another_version_is_refused(server: Server,
     run_id = server.paused_at(1)
     monkeypatch.undo()
     with pytest.raises(PausedRunError, match="another version of Easel"):
-        server.go_on(run_id)
+        server.resume(run_id)
     assert "another version" in server.runs.of(ME)[0].fault
 
 
@@ -121,10 +122,10 @@ def test_a_state_of_other_weights_is_refused(server: Server,
     run_id = server.paused_at(1)
     monkeypatch.setattr(loader, "fingerprint", lambda model_id: "b" * 64)
     with pytest.raises(PausedRunError, match="other weights of embedded/"):
-        server.go_on(run_id)
+        server.resume(run_id)
     assert [run.run_id for run in server.runs.of(ME)] == [run_id], "it may go on elsewhere"
     monkeypatch.setattr(loader, "fingerprint", lambda model_id: "a" * 64)
-    assert result_of(server.go_on(run_id))
+    assert result_of(server.resume(run_id))
 
 
 def test_a_generator_that_is_gone_is_named(server: Server) -> None:
@@ -132,5 +133,5 @@ def test_a_generator_that_is_gone_is_named(server: Server) -> None:
     bare = Registry()
     bare.register(SketchPipeline())
     with pytest.raises(EaselError, match="no generator called 'vqgan_clip'"):
-        server.runs.go_on(ME, run_id, bare)
-    assert result_of(server.go_on(run_id)), "it was given back"
+        server.runs.resume(ME, run_id, bare)
+    assert result_of(server.resume(run_id)), "it was given back"

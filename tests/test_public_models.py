@@ -14,10 +14,9 @@ import pipelines.models.precision
 from pipelines.core.errors import InvalidRequest, WeightsError
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.options import option_fields
-from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
 from pipelines.min_dalle import DETOKENIZER, TRANSFORMER, MinDallePipeline
-from pipelines.model_options import is_ready, with_choices
+from pipelines.model_options import with_choices
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry
 from pipelines.models.checkpoints.loading import CatalogueLoader
@@ -25,7 +24,8 @@ from pipelines.models.fast_linear import has_int8, in_int8
 from pipelines.models.min_dalle import NUM_CODES, Detokenizer, MinDalle, MinDalleConfig
 from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
 from pipelines.models.precision import cpu_has_tiles, dtype_for
-from pipelines.registry import Pipeline, Registry, RunContext, build_registry
+from pipelines.pipeline import Pipeline, RunContext
+from pipelines.registry import Registry, build_registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPOptions, VQGANCLIPPipeline
 from tests.small_models import SmallLoader
 from tests.test_open_clip_checkpoints import SMALL, random_open_clip
@@ -106,8 +106,8 @@ def run(pipeline: Pipeline, cache: ModelCache, stop_after: int | None = None,
         **fields: Any) -> list[Event]:
     registry = Registry()
     registry.register(pipeline)
-    request = validate({"pipeline": pipeline.name, "prompt": "a red apple", "seed": 5,
-                        "num_images": 1, **fields}, registry)
+    request = registry.check({"pipeline": pipeline.name, "prompt": "a red apple", "seed": 5,
+                        "num_images": 1, **fields})
     done: list[int] = []
     context = RunContext(cache, torch.device("cpu"),
                          cancelled=lambda: stop_after is not None and len(done) >= stop_after)
@@ -148,8 +148,7 @@ def test_only_models_of_the_right_family_can_be_chosen(catalogue: Catalogue) -> 
     registry.register(VQGANCLIPPipeline(catalogue))
     for wrong in ("embedded/clip-guide", "nobody/knows", "../up"):
         with pytest.raises(InvalidRequest, match="VQGAN must be"):
-            validate({"pipeline": "vqgan_clip", "prompt": "a", "options": {"vqgan": wrong}},
-                     registry)
+            registry.check({"pipeline": "vqgan_clip", "prompt": "a", "options": {"vqgan": wrong}})
 
 
 def test_choices_say_size_and_licence(catalogue: Catalogue) -> None:
@@ -178,7 +177,7 @@ def test_public_pipelines_come_with_their_weights(catalogue: Catalogue) -> None:
 
 
 def ready(catalogue: Catalogue) -> bool:
-    return is_ready(MinDallePipeline.Options, MinDallePipeline.models, catalogue)
+    return MinDallePipeline(catalogue).ready(catalogue)
 
 
 def touch_files(catalogue: Catalogue, entry: CatalogueEntry) -> None:
@@ -282,11 +281,11 @@ def test_the_dtype_of_a_lease(model_id: str, run_dtype: torch.dtype, precision: 
 def test_8_bits_are_for_models_that_can_and_for_cpus(
         device: str, run_dtype: torch.dtype, precision: Any, expected: torch.dtype,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipelines.precision, "has_int8", lambda: True)
+    monkeypatch.setattr(pipelines.models.precision, "has_int8", lambda: True)
     asked = TRANSFORMER, torch.device(device), run_dtype, precision
     assert dtype_for(*asked, int8=True) == expected
     assert dtype_for(*asked) != torch.int8
-    monkeypatch.setattr(pipelines.precision, "has_int8", lambda: False)
+    monkeypatch.setattr(pipelines.models.precision, "has_int8", lambda: False)
     assert dtype_for(*asked, int8=True) == dtype_for(*asked)
 
 

@@ -19,7 +19,7 @@ from easel.ui.rerank.render import render_bars, render_gallery, render_heat, ren
 from easel.ui.rerank.sources import SourceFile, installed_clips, read_small, uploaded_files
 from easel.ui.rerank.tab import _save
 from pipelines.core.errors import InvalidImage, InvalidRequest
-from pipelines.models.features import Features
+from pipelines.models.clip_features import Features
 from pipelines.rerank import RANKER, rank
 from tests.noise import noise_registry
 from tests.small_models import small_cache

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.options import Options
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import Lesson, RunContext
+from pipelines.registry import GENERATORS, Registry
 from tests.noise import NoisePipeline, linear_cache, noise_registry
 
 
@@ -36,6 +37,20 @@ def test_an_option_needs_words() -> None:
 
     with pytest.raises(TypeError, match=r"Silent\.steps needs a description"):
         Registry().register(SilentPipeline())
+
+
+def test_a_generator_needs_a_lesson() -> None:
+    class Untaught(NoisePipeline):
+        lesson = Lesson("", "", "")
+
+    with pytest.raises(TypeError, match="'noise' needs a lesson"):
+        Registry().register(Untaught())
+
+
+def test_every_generator_has_a_lesson_of_its_own() -> None:
+    lessons = [kind.lesson for kind in GENERATORS]
+    assert len({lesson.title for lesson in lessons}) == len(lessons)
+    assert all(100 < len(lesson.text) < 900 and lesson.paper for lesson in lessons)
 
 
 def test_context_announces_what_it_must_load() -> None:

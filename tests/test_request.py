@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.options import option_fields
-from pipelines.core.request import Request, candidate_seed, resolve_seed, validate
+from pipelines.core.request import candidate_seed
 from tests.noise import NoiseOptions, noise_registry
 
 REGISTRY = noise_registry()
@@ -22,7 +22,7 @@ GOOD: dict[str, Any] = {"pipeline": "noise", "prompt": "a red apple"}
 def refusal(**changes: Any) -> InvalidRequest:
     """The error of a good request with changes; its sentence is checked."""
     with pytest.raises(InvalidRequest) as caught:
-        validate({**GOOD, **changes}, REGISTRY)
+        REGISTRY.check({**GOOD, **changes})
     sentence = str(caught.value)
     assert sentence.endswith(".")
     assert "\n" not in sentence
@@ -31,11 +31,11 @@ def refusal(**changes: Any) -> InvalidRequest:
 
 
 def test_defaults_are_filled_in() -> None:
-    request = validate({**GOOD, "prompt": "  a red apple \n", "options": {"steps": "5"}}, REGISTRY)
+    request = REGISTRY.check({**GOOD, "prompt": "  a red apple \n", "options": {"steps": "5"}})
     assert request.prompt == "a red apple"
     assert request.num_images == 4
-    assert request.options == {**NoiseOptions().model_dump(), "steps": 5}
-    assert validate(request, REGISTRY) == request
+    assert request.options == NoiseOptions(steps=5)
+    assert REGISTRY.check(request.plain()) == request
 
 
 @pytest.mark.parametrize(("field", "value"), [
@@ -76,15 +76,20 @@ def test_an_emptied_field_is_called_empty() -> None:
 def test_unknown_field_and_missing_prompt() -> None:
     assert "steps" in str(refusal(steps=5))
     with pytest.raises(InvalidRequest, match=r"^Prompt is missing\.$"):
-        validate({"pipeline": "noise"}, REGISTRY)
+        REGISTRY.check({"pipeline": "noise"})
 
 
 def test_init_image_is_checked_before_the_queue() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), "red").save(buffer, "PNG")
-    assert validate({**GOOD, "init_image": buffer.getvalue()}, REGISTRY).init_image
+    request = REGISTRY.check({**GOOD, "init_image": buffer.getvalue()})
+    pixels = request.init_pixels
+    assert pixels is not None
+    assert pixels.shape == (4, 4, 3)
+    assert request.init_pixels is pixels, "decoded once, by the check"
+    assert REGISTRY.check({**GOOD, "init_image": buffer.getvalue()}).init_pixels is pixels
     with pytest.raises(InvalidImage):
-        validate({**GOOD, "init_image": b"<svg/>"}, REGISTRY)
+        REGISTRY.check({**GOOD, "init_image": b"<svg/>"})
 
 
 def test_init_image_is_not_dropped_silently(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,23 +101,22 @@ def test_init_image_is_not_dropped_silently(monkeypatch: pytest.MonkeyPatch) -> 
        seed=st.none() | st.integers() | st.floats())
 def test_any_input_is_valid_or_refused(prompt: str, num_images: Any, seed: Any) -> None:
     try:
-        request = validate({**GOOD, "prompt": prompt, "num_images": num_images, "seed": seed},
-                           REGISTRY)
+        request = REGISTRY.check({**GOOD, "prompt": prompt, "num_images": num_images, "seed": seed})
     except InvalidRequest:
         return  # its sentence is checked above
     else:
         assert 1 <= len(request.prompt) <= 500
         assert 1 <= request.num_images <= 16
-        assert request.seed is None or 0 <= request.seed < 2**32
+        assert 0 <= request.seed < 2**32
         request.prompt.encode()
 
 
 def test_seeds() -> None:
-    request = Request.model_validate({**GOOD, "seed": 2**32 - 1})
-    assert resolve_seed(request) == 2**32 - 1
+    request = REGISTRY.check({**GOOD, "num_images": 3, "seed": 2**32 - 1})
+    assert request.seed == 2**32 - 1
+    assert request.seeds == (2**32 - 1, 0, 1)
     assert [candidate_seed(2**32 - 1, i) for i in range(3)] == [2**32 - 1, 0, 1]
-    unseeded = request.model_copy(update={"seed": None})
-    assert len({resolve_seed(unseeded) for _ in range(8)}) > 1
+    assert len({REGISTRY.check(GOOD).seed for _ in range(8)}) > 1, "a new one where none is asked"
 
 
 def test_option_fields_describe_controls() -> None:

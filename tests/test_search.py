@@ -29,7 +29,7 @@ from easel.serving.backend import LocalBackend
 from pipelines.core.errors import Cancelled, IndexOutdated, InvalidRequest, SearchIndexError
 from pipelines.core.images import load_image
 from pipelines.core.metadata import save_png
-from pipelines.models.features import Features
+from pipelines.models.clip_features import Features
 from tests.lab import CLIP, lab_backend, write_pictures
 
 

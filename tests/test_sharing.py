@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from pipelines.core.events import Result
-from pipelines.core.request import validate
 from pipelines.dalle import DallePipeline
 from pipelines.models.cache.cache import ModelCache
-from pipelines.registry import Pipeline, Registry, RunContext
+from pipelines.pipeline import Pipeline, RunContext
+from pipelines.registry import Registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.small_models import SmallLoader
 
@@ -37,8 +37,8 @@ class CountingLoader(SmallLoader):
 def draw(pipeline: Pipeline, cache: ModelCache, **options: Any) -> list[np.ndarray]:
     registry = Registry()
     registry.register(pipeline)
-    request = validate({"pipeline": pipeline.name, "prompt": "a red apple", "seed": 5,
-                        "num_images": 2, "options": options}, registry)
+    request = registry.check({"pipeline": pipeline.name, "prompt": "a red apple", "seed": 5,
+                        "num_images": 2, "options": options})
     result = list(pipeline.run(request, RunContext(cache, torch.device("cpu"))))[-1]
     assert isinstance(result, Result)
     return [candidate.image for candidate in result.candidates]

@@ -27,10 +27,11 @@ from benchmarks.roofline import (
 from benchmarks.speed import quiet_options, rounded, timed_run, transformer_bytes
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.options import Options
-from pipelines.core.request import Request
+from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer, TransformerConfig
-from pipelines.registry import Pipeline, Registry, RunContext
+from pipelines.pipeline import Lesson, Pipeline, RunContext
+from pipelines.registry import Registry
 
 SIDE = 64
 STEP_S = 0.01
@@ -40,12 +41,13 @@ class Products(Pipeline):
     """One matrix product a step, after a first one that takes longer."""
 
     name, title, summary, models = "products", "Products", "Multiplies.", ()
+    lesson = Lesson("How products are drawn", "They are not.", "A test")
 
     class Options(Options):
         steps: int = Field(5, ge=1, le=100, description="Products.")
         preview_every: int = Field(1, ge=1, le=64, description="Steps between previews.")
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[Options], context: RunContext) -> Iterator[Event]:
         matrix = torch.ones(SIDE, SIDE)
         picture = np.zeros((8, 8, 3), np.uint8)
         yield Progress(message="Getting ready.")

@@ -134,8 +134,8 @@ def test_a_grid_has_a_request_for_each_cell(registry: Registry) -> None:
     sweep = plan_sweep(registry, base(options={"blur": "none"}), x, y, {})
     assert len(sweep.requests) == 6
     assert sweep.cell(2, 1).prompt == "a blue car"
-    assert sweep.cell(2, 1).options["steps"] == 6
-    assert {request.options["blur"] for request in sweep.requests} == {"none"}
+    assert sweep.cell(2, 1).options.steps == 6
+    assert {request.options.blur for request in sweep.requests} == {"none"}
     assert {request.seed for request in sweep.requests} == {5}
     assert (x.labels(), y.labels()) == (["a red car", "a blue car"],
                                         ["steps 2", "steps 4", "steps 6"])
@@ -144,8 +144,8 @@ def test_a_grid_has_a_request_for_each_cell(registry: Registry) -> None:
 def test_another_generator_takes_the_options_that_it_has(registry: Registry) -> None:
     x = Axis("pipeline", ("sketch", "dalle"))
     sweep = plan_sweep(registry, base(prompt="a car", options={"steps": 3}), x, Axis(), {})
-    assert sweep.requests[0].options["steps"] == 3
-    assert "steps" not in sweep.requests[1].options
+    assert sweep.requests[0].options.steps == 3
+    assert not hasattr(sweep.requests[1].options, "steps")
 
 
 @pytest.mark.parametrize(("x", "y", "fields", "says"), [

@@ -19,11 +19,13 @@ from easel.serving.jobs import Group, Job, RunEvent, Usage
 from easel.serving.pace import Pace
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
-from pipelines.core.request import Request
+from pipelines.core.request import CheckedRequest
 from pipelines.dalle import DallePipeline
 from pipelines.models.cache.cache import ModelCache
-from pipelines.registry import Pipeline, Registry, RunContext
+from pipelines.pipeline import Pipeline, RunContext
+from pipelines.registry import Registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
+from tests.asking import compare, stream
 from tests.noise import LinearLoader, NoisePipeline, linear_cache
 from tests.small_models import small_cache
 from tests.test_backend import request, start, until
@@ -38,7 +40,7 @@ class Weighing(NoisePipeline):
         super().__init__()
         self.name, self.models = name, (model,)
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
         """Two steps that hold the memory."""
         with context.lease(self.models[0]):
             held = np.ones(int(request.prompt) * 2**20, np.uint8)
@@ -82,12 +84,12 @@ def pictures(event: RunEvent) -> np.ndarray:
 
 def test_runs_take_turns_and_draw_what_they_draw_alone(backend: LocalBackend) -> None:
     asked = [request(steps=4), {**request(steps=4, contrast=2.0), "seed": 9}]
-    events = list(backend.compare(asked))
+    events = list(compare(backend, asked))
     order = [e.index for e in events if isinstance(e.event, Progress) and e.event.step]
     assert set(order[:2]) == {0, 1}, "both have begun before one has gone on"
     ends = last(events)
     for index, fields in enumerate(asked):
-        alone = next(e for e in backend.stream(fields) if isinstance(e, Result))
+        alone = next(e for e in stream(backend, fields) if isinstance(e, Result))
         assert np.array_equal(pictures(ends[index]),
                               pictures(RunEvent(0, alone, Usage())))
 
@@ -100,14 +102,14 @@ def test_the_embedded_pipelines_in_turn_draw_what_they_draw_alone() -> None:
          "options": {"iterations": 3, "num_cutouts": 2, "precision": "float32"}},
         {"pipeline": "dalle", "prompt": "snow", "num_images": 1, "seed": 8,
          "options": {"temperature": 0.9}}]
-    events = list(backend.compare(asked))
+    events = list(compare(backend, asked))
     ends = last(events)
     first_end = next(i for i, e in enumerate(events) if isinstance(e.event, Result))
     # Steps as well: a preview that was not read gives way to a newer one, maybe after that end.
     assert {e.index for e in events[:first_end]
             if isinstance(e.event, Progress | Preview) and e.event.step} == {0, 1, 2}
     for index, fields in enumerate(asked):
-        alone = next(e for e in backend.stream(fields) if isinstance(e, Result))
+        alone = next(e for e in stream(backend, fields) if isinstance(e, Result))
         assert np.array_equal(pictures(ends[index]), pictures(RunEvent(0, alone, Usage())))
     backend.close()
 
@@ -116,7 +118,7 @@ def test_shares_are_of_seconds_and_not_of_steps(backend: LocalBackend) -> None:
     """A run of long steps and one of short ones get about the same of the device."""
     asked = [request(steps=10_000, step_s=0.03), request(steps=10_000, step_s=0.001)]
     seen: list[RunEvent] = []
-    with closing(backend.compare(asked)) as events:
+    with closing(compare(backend, asked)) as events:
         for event in events:
             seen.append(event)
             if event.usage.device_s > 0.5:
@@ -131,7 +133,7 @@ def test_one_is_stopped_and_the_others_go_on(backend: LocalBackend) -> None:
     asked = [request(steps=10_000, step_s=0.005, keep=True), request(steps=20, step_s=0.005),
              request(steps=10_000, step_s=0.005)]
     seen, stopped = [], False
-    for event in backend.compare(asked, ["a", "b", "c"]):
+    for event in compare(backend, asked, ["a", "b", "c"]):
         seen.append(event)
         if not stopped and isinstance(event.event, Preview):
             stopped = backend.cancel("a") and backend.cancel("c")
@@ -147,7 +149,7 @@ def test_one_is_stopped_and_the_others_go_on(backend: LocalBackend) -> None:
 
 def test_a_waiting_run_of_a_comparison_can_be_stopped(backend: LocalBackend,
                                                       noise: NoisePipeline) -> None:
-    events = backend.compare([request(steps=3), request(steps=30)], ["a", "b"], together=1)
+    events = compare(backend, [request(steps=3), request(steps=30)], ["a", "b"], together=1)
     with noise.held():
         seen = [next(event for event in events if isinstance(event.event, Preview))]
         assert seen[0].index == 0
@@ -160,7 +162,7 @@ def test_a_waiting_run_of_a_comparison_can_be_stopped(backend: LocalBackend,
 def test_every_run_gets_the_same_seconds_and_keeps_its_best(backend: LocalBackend) -> None:
     asked = [request(steps=10_000, step_s=step_s, keep=True) for step_s in (0.02, 0.005)]
     asked.append(request(steps=2))
-    ends = last(list(backend.compare(asked, budget_s=0.3)))
+    ends = last(list(compare(backend, asked, budget_s=0.3)))
     for index in (0, 1):
         end = ends[index]
         assert isinstance(end.event, Result)
@@ -175,8 +177,8 @@ def test_every_run_gets_the_same_seconds_and_keeps_its_best(backend: LocalBacken
 
 
 def test_a_failing_run_takes_no_other_down(backend: LocalBackend) -> None:
-    ends = last(list(backend.compare([request(fault="error"), request(fault="memory"),
-                                      request(steps=5)])))
+    ends = last(list(compare(backend, [request(fault="error"), request(fault="memory"),
+                                       request(steps=5)])))
     assert "inside Easel" in str(ends[0].event)
     assert "out of memory" in str(ends[1].event)
     assert isinstance(ends[2].event, Result)
@@ -185,16 +187,16 @@ def test_a_failing_run_takes_no_other_down(backend: LocalBackend) -> None:
 def test_nothing_runs_if_one_request_is_wrong(backend: LocalBackend,
                                               noise: NoisePipeline) -> None:
     with pytest.raises(InvalidRequest, match="Steps must be"):
-        list(backend.compare([request(), request(steps=0)]))
+        list(compare(backend, [request(), request(steps=0)]))
     with pytest.raises(InvalidRequest, match="nothing to compare"):
-        list(backend.compare([]))
+        list(compare(backend, []))
     with pytest.raises(InvalidRequest, match="one name"):
-        list(backend.compare([request()] * 2, ["same", "same"]))
+        list(compare(backend, [request()] * 2, ["same", "same"]))
     assert noise.spans == []
 
 
 def test_a_reader_that_leaves_ends_all_runs(backend: LocalBackend, noise: NoisePipeline) -> None:
-    events = backend.compare([request(steps=10_000, step_s=0.005)] * 3)
+    events = compare(backend, [request(steps=10_000, step_s=0.005)] * 3)
     for event in events:
         if isinstance(event.event, Preview):
             break
@@ -208,7 +210,7 @@ def test_models_that_do_not_fit_together_are_used_one_after_the_other() -> None:
     one, two = Weighing("one", "linear/200"), Weighing("two", "linear/201")
     backend = backend_of(one, two, cache=linear_cache(200_000))
     asked = [{"pipeline": name, "prompt": "1", "num_images": 1} for name in ("one", "two")]
-    events = list(backend.compare(asked))
+    events = list(compare(backend, asked))
     assert all(isinstance(end.event, Result) for end in last(events).values())
     firsts = [e.index for e in events if isinstance(e.event, Progress) and e.event.step]
     assert firsts == [0, 0, 1, 1]
@@ -228,7 +230,7 @@ def test_memory_is_that_of_the_run_alone(backend: LocalBackend) -> None:
         freed = np.ones(200 * 2**20, np.uint8).reshape(-1, 2**16).copy()
         pieces = [row.copy() for row in freed]  # small enough to stay with the process once free
         del freed, pieces
-        ends = last(list(backend.compare(asked)))
+        ends = last(list(compare(backend, asked)))
         used = [ends[i].usage.peak_memory_bytes for i in range(3)]
         assert all(peak is not None for peak in used)
         megabytes = [(peak or 0) / 2**20 for peak in used]
@@ -247,19 +249,19 @@ def test_loading_a_model_is_nobodys_device_time(noise: NoisePipeline) -> None:
             return super().load(model_id, device, dtype)
 
     backend = backend_of(noise, cache=ModelCache(Slow(), "cpu"))
-    end = last(list(backend.compare([request(steps=2)])))[0]
+    end = last(list(compare(backend, [request(steps=2)])))[0]
     assert end.usage.device_s < 0.5
     backend.close()
 
 
 def test_one_users_jobs_are_limited(noise: NoisePipeline) -> None:
     backend = backend_of(noise, max_per_owner=1)
-    running = backend.stream(request(steps=10_000, step_s=0.01), "mine", "me")
+    running = stream(backend, request(steps=10_000, step_s=0.01), "mine", "me")
     next(running)
     with pytest.raises(Busy, match=r"^1 jobs? of yours"):
-        next(backend.stream(request(), "again", "me"))
+        next(stream(backend, request(), "again", "me"))
     until(lambda: backend.cancel("mine"))
-    other = backend.stream(request(), "theirs", "them")
+    other = stream(backend, request(), "theirs", "them")
     assert isinstance(list(other)[-1], Result)
     running.close()
     backend.close()
@@ -267,12 +269,12 @@ def test_one_users_jobs_are_limited(noise: NoisePipeline) -> None:
 
 def test_a_comparison_is_one_place_in_the_queue(backend: LocalBackend) -> None:
     running = start(backend, "running", steps=10_000, step_s=0.01)
-    events = backend.compare([request(), request()], ["a", "b"])
+    events = compare(backend, [request(), request()], ["a", "b"])
     first = next(events).event
     assert isinstance(first, Progress)
     assert first.message == "Waiting: 1 ahead."
     with pytest.raises(Busy, match="1 jobs are waiting"):
-        next(backend.stream(request()))
+        next(stream(backend, request()))
     running.close()
     assert len(last(list(events))) == 2
 
@@ -299,9 +301,9 @@ def test_the_wait_is_the_sum_of_what_is_ahead() -> None:
 
 
 def test_who_waits_is_told_how_long(backend: LocalBackend) -> None:
-    list(backend.stream(request(steps=2)))
+    list(stream(backend, request(steps=2)))
     running = start(backend, "running", steps=10_000, step_s=0.01)
-    waiting = backend.stream(request(), "waiting")
+    waiting = stream(backend, request(), "waiting")
     first = next(waiting)
     assert isinstance(first, Progress)
     assert first.message.startswith("Waiting: 1 ahead, about ")

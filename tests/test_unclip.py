@@ -16,11 +16,11 @@ from easel.serving.build import build_cache
 from easel.settings import Settings
 from pipelines.core.errors import Cancelled, InvalidImage, InvalidRequest, WeightsError
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import validate
 from pipelines.flow_matching import flow_end, flow_steps, sampling_times
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.unclip import UnclipDecoder
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from pipelines.unclip.pipeline import CLIP, UnclipPipeline
 from pipelines.unclip.steps import Noise, slerp
 from tests.small_models import SmallLoader, small_cache
@@ -45,8 +45,7 @@ def events_of(cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
               dtype: torch.dtype = torch.float32, **fields: Any) -> list[Event]:
     registry = Registry()
     registry.register(UnclipPipeline())
-    request = validate({"pipeline": "unclip", "prompt": "a red apple", "seed": 5, **fields},
-                       registry)
+    request = registry.check({"pipeline": "unclip", "prompt": "a red apple", "seed": 5, **fields})
     context = RunContext(cache, torch.device("cpu"), dtype, cancelled)
     return list(registry.get("unclip").run(request, context))
 
@@ -204,7 +203,7 @@ def test_stop_before_the_decoder_keeps_nothing(cache: ModelCache, polls: int) ->
 def test_models_are_given_back(cache: ModelCache) -> None:
     registry = Registry()
     registry.register(UnclipPipeline())
-    request = validate({"pipeline": "unclip", "prompt": "a cat", "seed": 0}, registry)
+    request = registry.check({"pipeline": "unclip", "prompt": "a cat", "seed": 0})
     run = cast(Any, registry.get("unclip").run(request, RunContext(cache, torch.device("cpu"))))
     while not isinstance(next(run), Preview):
         pass

@@ -222,7 +222,7 @@ def test_the_configurations_fit_the_models_that_ship(name: str, repository: Path
             decoder = build_decoder(config)
             assert decoder.latent_shape == (vqgan["embed_dim"], 16, 16)
             assert len(decoder.caption_encoder.image_mean) == clip["embed_dim"]
-            assert decoder.told_by_cell
+            assert decoder.conditioned_by_cell
 
 
 def test_a_cell_is_told_its_own_numbers_of_the_embedding() -> None:
@@ -230,7 +230,7 @@ def test_a_cell_is_told_its_own_numbers_of_the_embedding() -> None:
     side = UNCLIP_DECODER["unet"]["sample_size"]
     numbers, width = 2, 2 * side**2
     model = build_decoder(UNCLIP_DECODER)
-    assert model.told_by_cell
+    assert model.conditioned_by_cell
     seen: list[torch.Tensor] = []
     model.unet.conv_in.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     image = torch.arange(width, dtype=torch.float32)[None]

@@ -14,10 +14,10 @@ from PIL import Image
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.options import parse_options
-from pipelines.core.request import validate
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.vqgan import VQGAN
-from pipelines.registry import Registry, RunContext
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from pipelines.vqgan_clip.cutouts import Cutouts
 from pipelines.vqgan_clip.latents import (
     Latents,
@@ -51,8 +51,8 @@ def registry() -> Registry:
 def events_of(cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
               options: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32,
               **fields: Any) -> list[Event]:
-    request = validate({"pipeline": "vqgan_clip", "prompt": "a red apple", "seed": 5,
-                        "num_images": 1, "options": FEW | (options or {}), **fields}, registry())
+    request = registry().check({"pipeline": "vqgan_clip", "prompt": "a red apple", "seed": 5,
+                        "num_images": 1, "options": FEW | (options or {}), **fields})
     context = RunContext(cache, torch.device("cpu"), dtype, cancelled)
     return list(registry().get("vqgan_clip").run(request, context))
 
@@ -203,8 +203,8 @@ def test_stop_before_the_first_step_keeps_nothing(cache: ModelCache) -> None:
 
 
 def test_models_are_given_back(cache: ModelCache) -> None:
-    request = validate({"pipeline": "vqgan_clip", "prompt": "a cat", "seed": 0, "num_images": 1,
-                        "options": FEW}, registry())
+    request = registry().check({"pipeline": "vqgan_clip", "prompt": "a cat", "seed": 0,
+                                "num_images": 1, "options": FEW})
     context = RunContext(cache, torch.device("cpu"))
     run = cast(Any, registry().get("vqgan_clip").run(request, context))
     while not isinstance(next(run), Preview):

@@ -58,7 +58,7 @@ def test_many_frames_are_drawn_in_batches(cache: ModelCache) -> None:
 
 def test_a_walk_tells_how_far_it_is(cache: ModelCache) -> None:
     told: list[Progress | Preview] = []
-    frames = walk(Walk.checked("a cat", "a cow", 11, 3, FEW), cache, tell=told.append)
+    frames = walk(Walk.checked("a cat", "a cow", 11, 3, FEW), cache, callback=told.append)
     steps = [event.step for event in told if isinstance(event, Progress) and event.total]
     assert steps == [2, 4, 6, 8, 8, 9, 10, 11]
     previews = [event.images for event in told if isinstance(event, Preview)]

@@ -18,6 +18,7 @@ from easel.serving.backend import LocalBackend
 from easel.serving.logs import configure_logging
 from easel.ui.health_routes import health_routes
 from pipelines.core.errors import EaselError
+from tests.asking import compare, stream
 from tests.noise import linear_cache, noise_registry
 from tests.test_backend import request, start, until
 
@@ -38,10 +39,10 @@ def figures(client: TestClient) -> dict[tuple[str, str], float]:
 
 def test_figures_say_what_ran(backend: LocalBackend) -> None:
     client = TestClient(Starlette(routes=health_routes(backend)))
-    list(backend.stream(request(steps=2)))
-    list(backend.compare([request(steps=2), request(fault="error")]))
+    list(stream(backend, request(steps=2)))
+    list(compare(backend, [request(steps=2), request(fault="error")]))
     running = start(backend, "running", steps=10_000, step_s=0.01)
-    waiting = backend.stream(request(), "waiting")
+    waiting = stream(backend, request(), "waiting")
     next(waiting)
     found = figures(client)
     assert found["easel_jobs_total", "noise done"] == 2
@@ -67,7 +68,7 @@ def test_figures_say_what_ran(backend: LocalBackend) -> None:
 
 def test_two_backends_count_apart(backend: LocalBackend) -> None:
     other = LocalBackend(noise_registry(), linear_cache())
-    list(other.stream(request(steps=1)))
+    list(stream(other, request(steps=1)))
     assert b'kind="noise"' in other.metrics.render()
     assert b'kind="noise"' not in backend.metrics.render()
     other.close()
@@ -92,7 +93,7 @@ def log() -> io.StringIO:
 
 def test_every_line_of_a_job_names_it(backend: LocalBackend, log: io.StringIO) -> None:
     with suppress(EaselError):
-        list(backend.compare([request(fault="error"), request(steps=2)], ["job-a", "job-b"]))
+        list(compare(backend, [request(fault="error"), request(steps=2)], ["job-a", "job-b"]))
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     failed = next(line for line in lines if line["level"] == "error")
     assert failed["job_id"] == "job-a"

@@ -99,14 +99,14 @@ def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
         InvalidRequest: the request cannot be run.
         EaselError: the run or the writing failed.
     """
-    job_id = uuid.uuid4().hex
+    request, job_id = backend.registry.check(fields), uuid.uuid4().hex
     if best_of is not None:
         if pause_after is not None:
             raise InvalidRequest("A run that draws the best of many cannot be paused.",
                                  "pause_after")
-        events = stream_best(backend, backend.registry, fields, best_of, job_id)
+        events = stream_best(backend, request, best_of, job_id)
     else:
-        events = backend.stream(fields, job_id, pause_after=pause_after)
+        events = backend.stream(request, job_id, pause_after=pause_after)
     return write_pictures(events, job_id, out, backend, video)
 
 

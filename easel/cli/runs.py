@@ -54,7 +54,7 @@ def resume_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
                    pause_after: PauseAfter = None, video: Video = False,
                    out: Out = Path("out")) -> None:
     """Let a paused run go on to its end, changed where options say so."""
-    _go_on(context, run_id, Change.checked(prompt, iterations, seed, noise), False, pause_after,
+    _resume(context, run_id, Change.checked(prompt, iterations, seed, noise), False, pause_after,
            video, out)
 
 
@@ -64,7 +64,7 @@ def branch_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
                    pause_after: PauseAfter = None, video: Video = False,
                    out: Out = Path("out")) -> None:
     """Begin another run from the state of a paused one, which stays paused."""
-    _go_on(context, run_id, Change.checked(prompt, iterations, seed, noise), True, pause_after,
+    _resume(context, run_id, Change.checked(prompt, iterations, seed, noise), True, pause_after,
            video, out)
 
 
@@ -75,7 +75,7 @@ def delete_command(context: typer.Context, run_id: RunId) -> None:
     runs.delete(OWNER, _full(runs, run_id))
 
 
-def _go_on(context: typer.Context, run_id: str, change: Change, branch: bool,
+def _resume(context: typer.Context, run_id: str, change: Change, branch: bool,
            pause_after: int | None, video: bool, out: Path) -> None:
     with ExitStack() as stack:
         backend: LocalBackend | None = context.obj
@@ -85,10 +85,10 @@ def _go_on(context: typer.Context, run_id: str, change: Change, branch: bool,
             backend = build_backend(settings, history=history)
         stack.enter_context(closing(backend))
         runs = _runs(context) if backend.paused is None else backend.paused
-        continuation = runs.go_on(OWNER, _full(runs, run_id), backend.registry, change, branch,
-                                  pause_after)
+        checkpointer = runs.resume(OWNER, _full(runs, run_id), backend.registry, change, branch,
+                                   pause_after)
         job_id = uuid.uuid4().hex
-        outcome = write_pictures(backend.go_on(continuation, job_id), job_id, out, backend, video)
+        outcome = write_pictures(backend.resume(checkpointer, job_id), job_id, out, backend, video)
     print_outcome(outcome)
 
 

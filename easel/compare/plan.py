@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.request import SEED_COUNT, Request, validate
+from pipelines.core.request import SEED_COUNT, CheckedRequest
 from pipelines.registry import Registry
 
 MIN_PANES, MAX_PANES = 2, 4
@@ -20,14 +20,14 @@ PANE_FIELDS = frozenset({"pipeline", "num_images", "seed", "options"})
 
 @dataclass(frozen=True)
 class Plan:
-    """Requests with their seeds resolved, and the device seconds that each may take.
+    """Requests, and the device seconds that each may take.
 
     Attributes:
         requests: one a pane.
         budget_s: None for as long as each takes.
     """
 
-    requests: tuple[Request, ...]
+    requests: tuple[CheckedRequest[Any], ...]
     budget_s: float | None = None
 
 
@@ -75,16 +75,15 @@ def plan_comparison(registry: Registry, prompt: Any, panes: Any, seed: Any = Non
                              f"{len(panes)}.", "panes")
     if not isinstance(prompt, str):
         raise InvalidRequest("The prompt must be text.", "prompt")
+    if seed in (None, ""):
+        seed = secrets.randbelow(SEED_COUNT)
     requests = [_request(registry, prompt, pane, LETTERS[index], seed, init_image)
                 for index, pane in enumerate(panes)]
-    shared = secrets.randbelow(SEED_COUNT)
-    requests = [r if r.seed is not None else r.model_copy(update={"seed": shared})
-                for r in requests]
     return Plan(tuple(requests), check_budget(budget_s))
 
 
 def _request(registry: Registry, prompt: str, pane: Mapping[str, Any], letter: str, seed: Any,
-             init_image: bytes | None) -> Request:
+             init_image: bytes | None) -> CheckedRequest[Any]:
     if strange := sorted(map(str, set(pane) - PANE_FIELDS)):
         raise InvalidRequest(f"Pane {letter} has no field called {strange[0][:40]!r}; there are: "
                              f"{', '.join(sorted(PANE_FIELDS))}.", "panes")
@@ -93,13 +92,12 @@ def _request(registry: Registry, prompt: str, pane: Mapping[str, Any], letter: s
     fields = {"pipeline": pane.get("pipeline", ""), "prompt": prompt, "options": dict(options),
               "num_images": pane.get("num_images", 1),
               "seed": seed if pane.get("seed") in (None, "") else pane["seed"]}
-    fields["seed"] = None if fields["seed"] == "" else fields["seed"]
     name = fields["pipeline"]
     if init_image is not None and name in registry.names() \
             and registry.get(name).accepts_init_image:
         fields["init_image"] = init_image
     try:
-        return validate(fields, registry)
+        return registry.check(fields)
     except InvalidRequest as error:
         if error.field in ("prompt", "init_image"):
             raise

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.request import MAX_PROMPT_CHARS
-from pipelines.models.features import Features
+from pipelines.models.clip_features import Features
 from pipelines.weighted_prompts import MAX_WEIGHT, parse_prompts
 
 MAX_PROMPTS = 16

@@ -11,13 +11,14 @@ import itertools
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.options import OptionField, option_fields
-from pipelines.core.request import MAX_IMAGES, Request, candidate_seed, validate
-from pipelines.registry import Pipeline, Registry
+from pipelines.core.request import MAX_IMAGES, CheckedRequest, candidate_seed
+from pipelines.pipeline import Pipeline
+from pipelines.registry import Registry
 
 MAX_CELLS, MAX_VALUES, MAX_PROMPTS = 36, 12, 36
 SEED, PROMPT, PIPELINE = "seed", "prompt", "pipeline"
@@ -62,9 +63,9 @@ class Sweep:
 
     x: Axis
     y: Axis
-    requests: tuple[Request, ...]
+    requests: tuple[CheckedRequest[Any], ...]
 
-    def cell(self, row: int, column: int) -> Request:
+    def cell(self, row: int, column: int) -> CheckedRequest[Any]:
         """The request of a cell."""
         return self.requests[row * len(self.x.values) + column]
 
@@ -239,7 +240,7 @@ def plan_sweep(registry: Registry, base: Mapping[str, Any], x: Axis, y: Axis,
                     fields["options"][axis.name] = value
             _keep_known(registry, fields)
             fields["prompt"] = fill_wildcards(str(fields["prompt"]), words, _seed(fields))
-            requests.append(validate(fields, registry))
+            requests.append(registry.check(fields))
     return Sweep(x, y, tuple(requests))
 
 
@@ -264,25 +265,23 @@ class Batch:
         cells: their indices in ``Sweep.requests``, in the order of the candidates.
     """
 
-    request: Request
+    request: CheckedRequest[Any]
     cells: tuple[int, ...]
 
 
 def share_work(sweep: Sweep) -> list[Batch]:
     """The fewest runs that draw every cell; each picture is the one that its cell draws alone."""
-    alike: dict[str, list[int]] = {}
+    alike: dict[CheckedRequest[Any], list[int]] = {}
     for index, request in enumerate(sweep.requests):
-        key = repr(sorted(request.model_dump(exclude={"seed"}).items()))
-        alike.setdefault(key, []).append(index)
+        alike.setdefault(replace(request, seed=0), []).append(index)
     batches = []
     for cells in alike.values():
-        cells = sorted(cells, key=lambda i: (sweep.requests[i].seed or 0, i))
+        cells = sorted(cells, key=lambda i: (sweep.requests[i].seed, i))
         chain: list[int] = []
         for index in cells:
-            seed = sweep.requests[index].seed or 0
+            seed = sweep.requests[index].seed
             if chain and (len(chain) == MAX_IMAGES
-                          or seed != candidate_seed(sweep.requests[chain[0]].seed or 0,
-                                                    len(chain))):
+                          or seed != candidate_seed(sweep.requests[chain[0]].seed, len(chain))):
                 batches.append(_batch(sweep, chain))
                 chain = []
             chain.append(index)
@@ -291,5 +290,5 @@ def share_work(sweep: Sweep) -> list[Batch]:
 
 
 def _batch(sweep: Sweep, cells: list[int]) -> Batch:
-    request = sweep.requests[cells[0]].model_copy(update={"num_images": len(cells)})
+    request = replace(sweep.requests[cells[0]], num_images=len(cells))
     return Batch(request, tuple(cells))

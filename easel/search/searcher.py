@@ -16,7 +16,7 @@ from easel.search.query import combine
 from easel.search.snapshot import Snapshot
 from easel.serving.backend import Backend
 from pipelines.core.errors import InvalidRequest, SearchIndexError
-from pipelines.models.features import Features
+from pipelines.models.clip_features import Features
 
 MAX_TEXT_CHARS = 2000
 SNAPSHOTS = 8

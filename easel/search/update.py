@@ -25,7 +25,7 @@ from easel.search.opening import drop_outdated, open_index
 from easel.search.snapshot import Item
 from easel.serving.backend import Backend
 from pipelines.core.errors import InvalidRequest
-from pipelines.models.features import Features
+from pipelines.models.clip_features import Features
 
 BATCH_SIZE = 64
 FIRST_BATCH = 8  # the device begins before the first ``BATCH_SIZE`` pictures are decoded

@@ -12,20 +12,20 @@ from typing import Any, cast
 
 import numpy as np
 
-from easel.serving.interface import Backend, Requested
+from easel.serving.interface import Backend
 from easel.serving.job_queue import JobQueue
 from easel.serving.jobs import Group, Job, RunEvent
 from easel.serving.paused_runs import PausedRuns
-from easel.serving.run_keeper import Continuation, RunKeeper
 from easel.serving.scheduler import Recorder
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import provenance
-from pipelines.core.request import Request, resolve_seed, validate
+from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.features import Features, embed_images, embed_texts
-from pipelines.registry import Registry, RunContext
-from pipelines.rerank import RANKER, rank
+from pipelines.models.clip_features import Features, embed_images, embed_texts
+from pipelines.pipeline import RunContext
+from pipelines.registry import Registry
 from pipelines.unclip.walk import Walk, walk
 
 __all__ = ["Backend", "LocalBackend"]
@@ -56,33 +56,34 @@ class LocalBackend:
         self.jobs = JobQueue(cache, max_waiting, max_per_owner, record)
         self.metrics = self.jobs.metrics
 
-    def stream(self, request: Requested, job_id: str | None = None, owner: str = "",
+    def stream(self, request: CheckedRequest[Any], job_id: str | None = None, owner: str = "",
                can_pause: bool = True, pause_after: int | None = None,
                ) -> Generator[Event, None, None]:
         """Run a request; see ``Backend.stream``."""
         job = self._job(request, job_id)
         if self.paused is not None and can_pause and self.registry.get(job.kind).can_pause:
-            job.keeper = RunKeeper(self.paused, owner, pause_after=pause_after)
+            job.checkpointer = self.paused.checkpointer(owner, pause_after=pause_after)
         if pause_after is not None:
             self._may_pause(job)
         yield from self._alone(job, owner)
 
-    def go_on(self, continuation: Continuation, job_id: str | None = None,
-              ) -> Generator[Event, None, None]:
-        """Let a paused run go on; see ``Backend.go_on``."""
-        job = self._job(continuation.request, job_id)
-        job.keeper = continuation.keeper
-        yield from self._alone(job, continuation.keeper.owner)
+    def resume(self, checkpointer: Checkpointer, job_id: str | None = None,
+               ) -> Generator[Event, None, None]:
+        """Resume a paused run; see ``Backend.resume``."""
+        assert checkpointer.request is not None
+        job = self._job(checkpointer.request, job_id)
+        job.checkpointer = checkpointer
+        yield from self._alone(job, checkpointer.owner)
 
     def pause(self, job_id: str) -> bool:
-        """Put a run aside; see ``Backend.pause``."""
+        """Pause a run; see ``Backend.pause``."""
         job = self.jobs.find(job_id)
         if job is None:
             return False
         self._may_pause(job).ask()
         return True
 
-    def compare(self, requests: Sequence[Requested], job_ids: Sequence[str] | None = None,
+    def compare(self, requests: Sequence[CheckedRequest[Any]], job_ids: Sequence[str] | None = None,
                 budget_s: float | None = None, together: int = 4, owner: str = "",
                 ) -> Generator[RunEvent, None, None]:
         """Run several requests in turn; see ``Backend.compare``."""
@@ -97,15 +98,6 @@ class LocalBackend:
             for job, event, usage in events:
                 yield RunEvent(jobs.index(job), event, usage)
 
-    def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
-             ) -> list[dict[str, Any]]:
-        """Rank pictures by the embedded ranker; see ``Backend.rank``."""
-        def work(job: Job) -> list[dict[str, Any]]:
-            with self.cache.lease(RANKER, cancelled=job.cancelled) as clip:
-                return rank(images, prompts, clip)
-
-        return self._take_turn(work, "rank")
-
     def embed(self, model_id: str, images: Sequence[np.ndarray] = (), texts: Sequence[str] = (),
               job_id: str | None = None) -> Features:
         """Features of pictures and texts; see ``Backend.embed``."""
@@ -114,8 +106,8 @@ class LocalBackend:
                 fingerprint = self.cache.fingerprints([model_id])[model_id] or "not known"
                 return Features(
                     model_id, fingerprint, clip.image_size, clip.logit_scale,
-                    embed_images(images, clip, job.cancelled),
-                    embed_texts(texts, clip, job.cancelled))
+                    embed_images(clip, images, job.cancelled),
+                    embed_texts(clip, texts, job.cancelled))
 
         return self._take_turn(work, "embed", job_id)
 
@@ -141,12 +133,10 @@ class LocalBackend:
         """Stop every job and end the device's thread; a run that can be paused is."""
         self.jobs.close()
 
-    def _job(self, request: Requested, job_id: str | None, budget_s: float | None = None,
+    def _job(self, request: CheckedRequest[Any], job_id: str | None, budget_s: float | None = None,
              changed: threading.Condition | None = None) -> Job:
-        checked = validate(request, self.registry)
-        checked = checked.model_copy(update={"seed": resolve_seed(checked)})
-        models = self.registry.get(checked.pipeline).models_of(checked)
-        return Job(job_id or uuid.uuid4().hex, partial(self._steps, checked), checked.pipeline,
+        models = self.registry.get(request.pipeline).models_of(request)
+        return Job(job_id or uuid.uuid4().hex, partial(self._steps, request), request.pipeline,
                    models, budget_s,
                    changed=changed or threading.Condition(threading.Lock()))
 
@@ -175,23 +165,23 @@ class LocalBackend:
                     raise event
                 yield event
 
-    def _may_pause(self, job: Job) -> RunKeeper:
+    def _may_pause(self, job: Job) -> Checkpointer:
         """What a run is paused by.
 
         Raises:
             InvalidRequest: it is of a kind that cannot be paused.
             PausedRunError: its owner has the most paused runs already.
         """
-        if job.keeper is None or self.paused is None:
+        if job.checkpointer is None or self.paused is None:
             raise InvalidRequest("This run cannot be paused.", "pause_after")
-        if job.keeper.start is None:
-            self.paused.check_room(job.keeper.owner)
-        return job.keeper
+        if job.checkpointer.start is None:
+            self.paused.check_room(job.checkpointer.owner)
+        return job.checkpointer
 
-    def _steps(self, request: Request, job: Job) -> Generator[Event]:
+    def _steps(self, request: CheckedRequest[Any], job: Job) -> Generator[Event]:
         pipeline = self.registry.get(request.pipeline)
         context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
-                             waits_s=job.waits_s, keeper=job.keeper)
+                             waits_s=job.waits_s, checkpointer=job.checkpointer)
         late = 0
         run = cast("Generator[Event, None, None]", pipeline.run(request, context))
         with closing(run) as events:
@@ -207,7 +197,7 @@ class LocalBackend:
             raise Cancelled
         raise RuntimeError(f"{pipeline.name} ended without a Result")
 
-    def _with_provenance(self, result: Result, request: Request, job: Job,
+    def _with_provenance(self, result: Result, request: CheckedRequest[Any], job: Job,
                          context: RunContext) -> Result:
         """The result with what it takes to draw it again."""
         facts = provenance(request, self.cache.fingerprints(context.used_models))

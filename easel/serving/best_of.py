@@ -11,16 +11,15 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, cast
 
-from easel.serving.interface import Backend, Requested
+from easel.serving.interface import Backend
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
-from pipelines.core.request import MAX_IMAGES, Request, candidate_seed, resolve_seed, validate
-from pipelines.registry import Registry
+from pipelines.core.request import MAX_IMAGES, CheckedRequest, candidate_seed
 
 MAX_DRAWN = 128
 
 
-def stream_best(backend: Backend, registry: Registry, request: Requested, drawn: Any,
+def stream_best(backend: Backend, request: CheckedRequest[Any], drawn: Any,
                 job_id: str | None = None, owner: str = "") -> Generator[Event, None, None]:
     """Draw many pictures of a request and keep its ``num_images`` best.
 
@@ -29,7 +28,6 @@ def stream_best(backend: Backend, registry: Registry, request: Requested, drawn:
 
     Args:
         backend: where to run.
-        registry: the pipelines.
         request: what is asked for; ``num_images`` is how many are kept.
         drawn: how many are drawn, at least as many.
         job_id: as for ``Backend.stream``; the same for all parts, one after the other.
@@ -39,19 +37,14 @@ def stream_best(backend: Backend, registry: Registry, request: Requested, drawn:
         As ``Backend.stream``; steps are counted over all parts, previews show the part that runs.
 
     Raises:
-        InvalidRequest: ``drawn`` is out of bounds, or the request cannot be run.
+        InvalidRequest: ``drawn`` is out of bounds.
         EaselError: what ends a run.
     """
-    if isinstance(request, Request) and drawn == request.num_images:
+    count = check_drawn(drawn, request.num_images)
+    if count == request.num_images:
         yield from backend.stream(request, job_id, owner)
         return
-    checked = validate(request, registry)
-    checked = checked.model_copy(update={"seed": resolve_seed(checked)})
-    count = check_drawn(drawn, checked.num_images)
-    if count == checked.num_images:
-        yield from backend.stream(checked, job_id, owner)
-        return
-    parts = list(_parts(checked, count))
+    parts = list(_parts(request, count))
     found: list[Result] = []
     problem: EaselError | None = None
     for number, part in enumerate(parts):
@@ -66,7 +59,7 @@ def stream_best(backend: Backend, registry: Registry, request: Requested, drawn:
                     elif isinstance(event, Progress):
                         yield _counted(event, number, len(parts), spent_s)
                     else:
-                        yield _fitted(event, checked.num_images)
+                        yield _fitted(event, request.num_images)
         except EaselError as error:
             if not found:
                 raise
@@ -74,7 +67,7 @@ def stream_best(backend: Backend, registry: Registry, request: Requested, drawn:
             break
         if found[-1].metadata.get("stopped"):
             break
-    yield _merged(found, checked.num_images, stopped=isinstance(problem, Cancelled))
+    yield _merged(found, request.num_images, stopped=isinstance(problem, Cancelled))
     if problem is not None and not isinstance(problem, Cancelled):
         raise problem  # the pictures are there, and so is what went wrong
 
@@ -92,11 +85,10 @@ def check_drawn(drawn: Any, kept: int) -> int:
     return int(drawn)
 
 
-def _parts(request: Request, count: int) -> Iterator[Request]:
-    first = request.seed or 0
+def _parts(request: CheckedRequest[Any], count: int) -> Iterator[CheckedRequest[Any]]:
     for start in range(0, count, MAX_IMAGES):
-        yield request.model_copy(update={"seed": candidate_seed(first, start),
-                                         "num_images": min(MAX_IMAGES, count - start)})
+        yield replace(request, seed=candidate_seed(request.seed, start),
+                      num_images=min(MAX_IMAGES, count - start))
 
 
 def _counted(event: Progress, part: int, parts: int, spent_s: float) -> Progress:

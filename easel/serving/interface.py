@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from easel.serving.jobs import RunEvent
 from easel.serving.paused_runs import PausedRuns
-from easel.serving.run_keeper import Continuation
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.events import Event, Preview, Progress
-from pipelines.core.request import Request
-from pipelines.models.features import Features
+from pipelines.core.request import CheckedRequest
+from pipelines.models.clip_features import Features
 
 if TYPE_CHECKING:
     from pipelines.unclip.walk import Walk
-
-Requested = Request | Mapping[str, Any]
 
 
 class Backend(Protocol):
@@ -25,13 +23,13 @@ class Backend(Protocol):
 
     paused: PausedRuns | None
 
-    def stream(self, request: Requested, job_id: str | None = None, owner: str = "",
+    def stream(self, request: CheckedRequest[Any], job_id: str | None = None, owner: str = "",
                can_pause: bool = True, pause_after: int | None = None,
                ) -> Generator[Event, None, None]:
         """Run a request.
 
         Args:
-            request: a request, or its fields by name; checked before anything else.
+            request: what to draw.
             job_id: name for ``cancel``, chosen by the caller; a new one where None.
             owner: the visitor who asks, whose history the pictures go to and whose jobs are
                 counted; empty for nobody in particular.
@@ -43,21 +41,22 @@ class Backend(Protocol):
             ``Result``. Closing the generator ends the job and frees the device.
 
         Raises:
-            InvalidRequest: the request cannot be run.
+            InvalidRequest: the run cannot be paused, though ``pause_after`` asks for it, or its
+                name is taken.
             Busy: the queue is full, or this user has too many jobs in it.
             Cancelled: the job was stopped and has nothing to keep.
-            Paused: the run was put aside.
+            Paused: the run was paused.
             HistoryError: after the ``Result``, where its pictures could not be kept.
             EaselError: everything else that goes wrong, as one sentence.
         """
         ...
 
-    def go_on(self, continuation: Continuation, job_id: str | None = None,
-              ) -> Generator[Event, None, None]:
-        """Let a paused run, or a branch of it, go on from its state.
+    def resume(self, checkpointer: Checkpointer, job_id: str | None = None,
+               ) -> Generator[Event, None, None]:
+        """Resume a paused run, or a branch of it, from its state.
 
         Args:
-            continuation: of ``paused.go_on``; it is given back, whatever happens.
+            checkpointer: of ``paused.resume``; it is given back, whatever happens.
             job_id: as for ``stream``.
 
         Yields:
@@ -66,7 +65,7 @@ class Backend(Protocol):
         ...
 
     def pause(self, job_id: str) -> bool:
-        """Put a run aside within a step; False where there is no such job.
+        """Pause a run within a step; False where there is no such job.
 
         Raises:
             InvalidRequest: it is of a kind that cannot be paused.
@@ -74,13 +73,13 @@ class Backend(Protocol):
         """
         ...
 
-    def compare(self, requests: Sequence[Requested], job_ids: Sequence[str] | None = None,
+    def compare(self, requests: Sequence[CheckedRequest[Any]], job_ids: Sequence[str] | None = None,
                 budget_s: float | None = None, together: int = 4, owner: str = "",
                 ) -> Generator[RunEvent, None, None]:
         """Run several requests in one place of the queue, step by step in turn.
 
         Args:
-            requests: at least one, checked before anything runs.
+            requests: at least one.
             job_ids: a name for ``cancel`` for each; new ones where None.
             budget_s: device seconds that each run gets; then it keeps its best so far.
             together: how many runs take turns at the same time; the others follow.
@@ -91,25 +90,8 @@ class Backend(Protocol):
             that ended it, and the others go on. Closing the generator ends all of them.
 
         Raises:
-            InvalidRequest: one of the requests cannot be run.
+            InvalidRequest: there is none of them, or two of them have one name.
             Busy: the queue is full, or this user has too many jobs in it.
-        """
-        ...
-
-    def rank(self, images: Sequence[np.ndarray], prompts: Sequence[str],
-             ) -> list[dict[str, Any]]:
-        """Rank pictures by the embedded ranker, in turn with the other jobs.
-
-        Args:
-            images: (H, W, 3) uint8 RGB each, at least one.
-            prompts: at least one.
-
-        Returns:
-            See ``pipelines.rerank.rank``.
-
-        Raises:
-            Busy: the queue is full.
-            EaselError: everything else that goes wrong, as one sentence.
         """
         ...
 

@@ -73,8 +73,8 @@ class JobQueue:
             if job is None:
                 return False
             job.stopped = True
-            if job.keeper is not None:
-                job.keeper.ask(False)  # who stops wants pictures
+            if job.checkpointer is not None:
+                job.checkpointer.ask(False)  # who stops wants pictures
             if not job.started:
                 del self._jobs[job_id]
                 job.finish(Cancelled("The job was stopped before it began."))
@@ -86,8 +86,8 @@ class JobQueue:
         with self._lock:
             jobs = list(self._jobs.values())
         for job in jobs:
-            if job.keeper is not None and job.started:
-                job.keeper.ask()
+            if job.checkpointer is not None and job.started:
+                job.checkpointer.ask()
                 job.stopped = True  # should there be no room to pause it
             else:
                 self.cancel(job.job_id)
@@ -101,8 +101,8 @@ class JobQueue:
             self._submit(group)
         except EaselError:
             for job in group.jobs:
-                if job.keeper is not None:
-                    job.keeper.release()
+                if job.checkpointer is not None:
+                    job.checkpointer.release()
             raise
         try:
             yield from self._read(group)
@@ -187,8 +187,8 @@ class JobQueue:
         with self._lock:
             if self._jobs.get(job.job_id) is job:
                 del self._jobs[job.job_id]
-        if job.keeper is not None:
-            job.keeper.end(error)
+        if job.checkpointer is not None:
+            job.checkpointer.end(error)
         job.finish(error)
         self._pace.note(job)
         self.metrics.note(job)

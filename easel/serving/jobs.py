@@ -6,13 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled, EaselError
 from pipelines.core.events import Event, Preview, Progress
-
-if TYPE_CHECKING:
-    from easel.serving.run_keeper import RunKeeper
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Job:
         waits_s: seconds that it waited for each of its models.
         wait_s: seconds that it waited to begin.
         changed: shared by the jobs that one reader reads.
-        keeper: of a run that can be paused.
+        checkpointer: of a run that can be paused.
     """
 
     job_id: str
@@ -89,7 +87,7 @@ class Job:
     events: list[Posted] = field(default_factory=list)
     changed: threading.Condition = field(
         default_factory=lambda: threading.Condition(threading.Lock()))
-    keeper: RunKeeper | None = None
+    checkpointer: Checkpointer | None = None
 
     def cancelled(self) -> bool:
         """Whether the run should end at its next step."""

@@ -1,22 +1,24 @@
 """Paused runs in the data folder: each visitor's own, few, and whole or not there at all.
 
-A run that can be paused is kept every few seconds too (``easel.serving.run_keeper``), so that one
-whose server was killed can go on.
+A run that can be paused is kept every few seconds too (``pipelines.checkpointer``), so that one
+whose server was killed can be resumed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from easel.serving.run_keeper import Continuation, RunKeeper, is_locked, reason
-from pipelines.core.errors import InvalidRequest, PausedRunError
-from pipelines.core.request import Request, validate
+from pipelines.checkpointer import Checkpointer, is_under_way
+from pipelines.core.errors import InvalidRequest, PausedRunError, reason
+from pipelines.core.request import CheckedRequest
 from pipelines.registry import Registry
 from pipelines.saved_run import Change, Snapshot, read_header
 
@@ -85,7 +87,7 @@ class PausedRuns:
     def of(self, owner: str) -> list[PausedRun]:
         """The paused runs of a visitor, the newest first, without those that are under way."""
         found = [self._described(path) for path in self._files(self._folder_of(owner))
-                 if not is_locked(path)]
+                 if not is_under_way(path)]
         return sorted((run for run in found if run is not None), key=lambda run: -run.saved_s)
 
     def check_room(self, owner: str) -> None:
@@ -99,8 +101,18 @@ class PausedRuns:
             raise PausedRunError(f"{count} runs of yours are paused, which is the most: let one go "
                                  "on to its end, or delete one.")
 
-    def go_on(self, owner: str, run_id: str, registry: Registry, change: Change | None = None,
-              branch: bool = False, pause_after: int | None = None) -> Continuation:
+    def checkpointer(self, owner: str, run_id: str | None = None, pause_after: int | None = None,
+                     ) -> Checkpointer:
+        """What keeps the state of a visitor's run; of a new one where ``run_id`` is None.
+
+        Raises:
+            PausedRunError: it is no name of a run.
+        """
+        path = self.path(owner, run_id or secrets.token_hex(16))
+        return Checkpointer(path, owner, pause_after, self.make_room)
+
+    def resume(self, owner: str, run_id: str, registry: Registry, change: Change | None = None,
+               branch: bool = False, pause_after: int | None = None) -> Checkpointer:
         """Read a paused run and make it ready to go on.
 
         Args:
@@ -109,7 +121,10 @@ class PausedRuns:
             registry: the pipelines.
             change: what is to be different from here on.
             branch: leave the run as it is and begin another one from its state.
-            pause_after: as for ``RunKeeper``.
+            pause_after: steps after which it is paused again by itself; None for never.
+
+        Returns:
+            What the run starts from and draws; the run is claimed.
 
         Raises:
             PausedRunError: it is not there, damaged, or under way.
@@ -119,22 +134,22 @@ class PausedRuns:
         path = self.path(owner, run_id)
         if not path.is_file():
             raise PausedRunError(_GONE)
-        keeper = RunKeeper(self, owner, None if branch else run_id, pause_after)
+        found = self.checkpointer(owner, None if branch else run_id, pause_after)
         if not branch:
-            keeper.claim()
+            found.claim()
         try:
             start = Snapshot.decode(_read(path))
             request = _changed(start, change, registry)
-            total = int(request.options.get("iterations", start.total))
-            snapshot = start.changed(request, change, total, run_id if branch else "")
-            if branch and set(snapshot.earlier.marks[-1].changes) == {"branch_of"}:
+            total = int(getattr(request.options, "iterations", start.total))
+            snapshot = start.changed(request.plain(), change, total, run_id if branch else "")
+            if branch and set(snapshot.marks[-1][1]) == {"branch_of"}:
                 raise InvalidRequest("A branch needs a change: another prompt, number of steps, "
                                      "seed or noise.", "prompt")
         except BaseException:
-            keeper.release()
+            found.release()
             raise
-        keeper.start, keeper.change = snapshot, change
-        return Continuation(request, keeper)
+        found.request, found.start, found.change = request, snapshot, change
+        return found
 
     def delete(self, owner: str, run_id: str) -> None:
         """Remove a paused run.
@@ -145,15 +160,15 @@ class PausedRuns:
         path = self.path(owner, run_id)
         if not path.is_file():
             raise PausedRunError(_GONE)
-        keeper = RunKeeper(self, owner, run_id)
-        keeper.claim()
+        claimed = self.checkpointer(owner, run_id)
+        claimed.claim()
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise PausedRunError("The paused run could not be deleted: "
                                  f"{reason(error)}.") from None
         finally:
-            keeper.release()
+            claimed.release()
 
     def make_room(self, path: Path, size_bytes: int) -> None:
         """Refuse a file that would take all of them over the quota.
@@ -176,7 +191,7 @@ class PausedRuns:
         oldest_s = time.time() - max_age_s
         for path in self.folder.glob("*/*"):
             with suppress(OSError):
-                if path.stat().st_mtime >= oldest_s or is_locked(path):
+                if path.stat().st_mtime >= oldest_s or is_under_way(path):
                     continue
                 path.unlink()
                 removed += path.suffix == _SUFFIX
@@ -194,15 +209,15 @@ class PausedRuns:
         except FileNotFoundError:  # it went on meanwhile
             return None
         try:
-            header, frame = read_header(path)
+            found = read_header(path)
         except PausedRunError as error:
             return PausedRun(path.stem, status.st_size, status.st_mtime, fault=str(error))
-        return PausedRun(path.stem, status.st_size, header.saved_s, header.request.prompt,
-                         header.request.pipeline, header.request.num_images, header.step,
-                         header.total, not header.paused, frame)
+        return PausedRun(path.stem, status.st_size, found.saved_s, found.request.prompt,
+                         found.request.pipeline, found.request.num_images, found.step,
+                         found.total, not found.paused, found.frames[0] if found.frames else None)
 
 
-def _changed(start: Snapshot, change: Change, registry: Registry) -> Request:
+def _changed(start: Snapshot, change: Change, registry: Registry) -> CheckedRequest[Any]:
     """The request of a run from here on."""
     options = dict(start.request.options)
     if change.iterations is not None:
@@ -211,8 +226,8 @@ def _changed(start: Snapshot, change: Change, registry: Registry) -> Request:
                                  "that in all.", "iterations")
         options["iterations"] = change.iterations
     prompt = start.request.prompt if change.prompt is None else change.prompt
-    request = validate(start.request.model_copy(update={"prompt": prompt, "options": options}),
-                       registry)
+    request = registry.check(
+        start.request.model_copy(update={"prompt": prompt, "options": options}))
     if not registry.get(request.pipeline).can_pause:
         raise PausedRunError(f"{registry.get(request.pipeline).title} cannot let a run go on.")
     return request

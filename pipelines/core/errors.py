@@ -64,7 +64,7 @@ class Cancelled(EaselError):
 
 
 class Paused(Cancelled):
-    """The run was put aside with everything that it takes to go on.
+    """The run was paused with everything that it takes to resume it.
 
     Args:
         run_id: its name among the paused runs.
@@ -75,3 +75,8 @@ class Paused(Cancelled):
     def __init__(self, run_id: str, step: int, total: int) -> None:
         super().__init__(f"The run is paused at step {step} of {total}.")
         self.run_id, self.step, self.total = run_id, step, total
+
+
+def reason(error: OSError) -> str:
+    """What the system says of a failure, to end a sentence with."""
+    return (error.strerror or str(error)).lower()

@@ -36,7 +36,7 @@ class Mark:
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """What a run that goes on has behind it.
+    """What a run that is resumed has behind it.
 
     Attributes:
         losses: points (step, value) of the loss curves, by name.
@@ -59,7 +59,7 @@ class Progress:
         elapsed_s: seconds since the run began.
         message: what is going on, in words; empty for a plain step.
         losses: new points of the loss curves at ``step``, by name.
-        earlier: once, before the first step of a run that goes on.
+        earlier: once, before the first step of a run that is resumed.
     """
 
     step: int = 0

@@ -29,7 +29,7 @@ from pipelines.core.files import atomic_write, safe_stem
 from pipelines.core.images import open_image
 from pipelines.core.infotext import parse_parameters
 from pipelines.core.png_chunks import is_png, png_texts
-from pipelines.core.request import Request
+from pipelines.core.request import CheckedRequest
 from pipelines.core.version import __version__
 
 LIBRARIES = ("torch", "open_clip_torch", "taming-transformers", "numpy", "pillow")
@@ -49,16 +49,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def provenance(request: Request, weights: Mapping[str, str | None]) -> dict[str, Any]:
+def provenance(request: CheckedRequest[Any], weights: Mapping[str, str | None],
+               ) -> dict[str, Any]:
     """The facts of a run, JSON-ready.
 
     Args:
-        request: as it ran, with its seed resolved.
+        request: as it ran.
         weights: SHA-256 of the weights in use, by model id.
     """
     facts: dict[str, Any] = {
         "pipeline": request.pipeline, "prompt": request.prompt, "num_images": request.num_images,
-        "run_seed": request.seed, "options": dict(request.options), "weights": dict(weights),
+        "run_seed": request.seed, "options": request.options.model_dump(), "weights": dict(weights),
         "versions": versions(),
     }
     if request.init_image is not None:

@@ -20,7 +20,7 @@ MAX_TEXTS_BYTES = 16 * 2**20  # all of a file's together
 MAX_CHUNKS = 2**15  # of a file; 32 MB in parts of 8 KB, as libpng writes them, are an eighth
 PILLOW_BYTES = 2**20  # what Pillow unpacks at most
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-# What changes how the pixels are to be read; the rest only tells.
+# What changes how the pixels are to be read; the rest only describes.
 _KEPT = (b"tRNS", b"eXIf")
 
 

@@ -1,33 +1,27 @@
-"""A request: what one run is asked for, checked before it waits in a queue."""
+"""A request: what one run is asked for, and what it is once it was checked."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from pipelines.core.errors import InvalidRequest
 from pipelines.core.images import load_image
-from pipelines.core.options import parse_options, sentence
+from pipelines.core.options import Options
 from pipelines.core.texts import fault_of
-
-if TYPE_CHECKING:
-    from pipelines.registry import Registry
 
 MAX_PROMPT_CHARS = 500
 MAX_IMAGES = 16
 MAX_PARENTS = 8
 SEED_COUNT = 2**32
+OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
 
 
 class Request(BaseModel):
-    """One run of one pipeline.
-
-    ``options`` is plain data; a pipeline reads it with ``Options.model_validate(request.options)``
-    and finds every option there, since ``validate`` fills in the defaults.
-    """
+    """One run of one pipeline, as it is asked for and as files keep it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -59,40 +53,53 @@ class Request(BaseModel):
         return prompt
 
 
-def validate(raw: Request | Mapping[str, Any], registry: Registry) -> Request:
-    """Check a request whole: its fields, its pipeline's options, its init image.
+@dataclass(frozen=True)
+class CheckedRequest(Generic[OptionsT]):
+    """A request that can run as it stands; ``Registry.check`` alone makes it.
 
-    Args:
-        raw: a request, or its fields by name.
-        registry: the pipelines that may be asked for.
-
-    Returns:
-        The request with every option present.
-
-    Raises:
-        InvalidRequest: one sentence about the first fault, with the name of its field.
-        InvalidImage: the init image is not a picture that Easel reads.
+    Attributes:
+        pipeline: name of the pipeline that runs.
+        prompt: what to draw.
+        num_images: how many candidates to draw.
+        seed: start of the random numbers, 0..2**32-1.
+        options: every option of the pipeline, an instance of its ``Options``.
+        init_image: picture file to start from; None for none.
+        parents: ids of kept pictures that this run varies.
     """
-    fields = raw.model_dump() if isinstance(raw, Request) else dict(raw)
-    try:
-        request = Request.model_validate(fields)
-    except ValidationError as error:
-        message, name = sentence(error, Request)
-        raise InvalidRequest(message, name) from None
-    pipeline = registry.get(request.pipeline)
-    options = parse_options(pipeline.Options, request.options)
-    request = request.model_copy(update={"options": options.model_dump()})
-    if request.init_image is not None:
-        if not pipeline.accepts_init_image:
-            raise InvalidRequest(f"{pipeline.title} does not start from a picture.", "init_image")
-        load_image(request.init_image)
-    pipeline.check(request)
-    return request
+
+    pipeline: str
+    prompt: str
+    num_images: int
+    seed: int
+    options: OptionsT
+    init_image: bytes | None = field(default=None, repr=False)
+    parents: tuple[str, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seed of each candidate."""
+        return tuple(candidate_seed(self.seed, index) for index in range(self.num_images))
+
+    @property
+    def init_pixels(self) -> np.ndarray | None:
+        """The init image (H, W, 3) uint8 RGB, not to be written to; None where there is none."""
+        return None if self.init_image is None else _decoded(self.init_image)
+
+    def plain(self) -> Request:
+        """The same as plain data, for files."""
+        return Request(pipeline=self.pipeline, prompt=self.prompt, num_images=self.num_images,
+                       seed=self.seed, options=self.options.model_dump(),
+                       init_image=self.init_image, parents=self.parents)
 
 
-def resolve_seed(request: Request) -> int:
-    """The seed of a request, or a new one from the system's entropy, 0..2**32-1."""
-    return secrets.randbelow(SEED_COUNT) if request.seed is None else request.seed
+@lru_cache(maxsize=2)
+def _decoded(data: bytes) -> np.ndarray:
+    """An uploaded picture, decoded once for its check, its run and the cells of a sweep.
+
+    A request itself keeps the file alone: decoded, a picture takes up to 48 MB, and requests wait
+    in queues and stay with comparisons.
+    """
+    return load_image(data)
 
 
 def candidate_seed(seed: int, index: int) -> int:

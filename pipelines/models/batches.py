@@ -73,7 +73,7 @@ class Batches:
         if count == 1 and not freed:
             give_up(count)
         self.halved, self.size = True, (count + 1) // 2
-        logger.warning("out of memory at %d at once: %d bytes of idle models made way, going on "
+        logger.warning("out of memory at %d at once: %d bytes of idle models made way, continuing "
                        "with %d", count, freed, self.size)
 
 

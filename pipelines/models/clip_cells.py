@@ -34,9 +34,10 @@ class AskingBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(),
                                  nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, told: Tensor, padded: Tensor) -> Tensor:
-        """States of cells (B, C, W), told those of tokens (B, T, W), padded (B, T) bool."""
-        asked, _ = self.attention(self.norm(x), told, told, padded, need_weights=False)
+    def forward(self, x: Tensor, tokens: Tensor, padded: Tensor) -> Tensor:
+        """States of cells (B, C, W) from those of tokens (B, T, W), padded (B, T) bool."""
+        # Queries are the cells, keys and values the tokens: (B, C, W).
+        asked, _ = self.attention(self.norm(x), tokens, tokens, padded, need_weights=False)
         x = x + asked
         return x + self.mlp(self.norm_2(x))
 
@@ -69,7 +70,7 @@ class CellTower(nn.Module):
 
     def cells_of(self, embedding: Tensor) -> Tensor:
         """Embeddings (B, D) of any length as cells (B, C, N), of length √D together."""
-        length = embedding.shape[1] ** 0.5
+        length = embedding.shape[1] ** 0.5  # so that a number has size 1 on average
         return length * F.normalize(embedding, dim=-1).unflatten(1, (-1, self.numbers))
 
     def forward(self, cells: Tensor, states: Tensor, padded: Tensor,
@@ -85,13 +86,14 @@ class CellTower(nn.Module):
         Returns:
             (B, K, N).
         """
-        places = self.places.expand(len(cells), -1, -1)
+        places = self.places.expand(len(cells), -1, -1)  # (B, C, W)
         if chosen is not None:
             cells, places = (x.gather(1, chosen[..., None].expand(-1, -1, x.shape[-1]))
                              for x in (cells, places))
-        told, x = self.told(states), self.known(cells) + places
+        # (B, T, S) -> (B, T, W), and (B, K, N) -> (B, K, W).
+        tokens, x = self.told(states), self.known(cells) + places
         for block in self.blocks:
-            x = block(x, told, padded)
+            x = block(x, tokens, padded)
         return cells + self.change(self.norm(x))
 
 
@@ -111,9 +113,14 @@ class CellCLIP(open_clip.CLIP):
                                text["width"], **cells)
 
     def read(self, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the cell tower is told of token ids (B, T) int64: cells, states and padding."""
+        """What the cell tower reads of token ids (B, T) int64.
+
+        Returns:
+            Cells (B, C, N), states of the tokens (B, T, S), and where there is padding, (B, T)
+            bool.
+        """
         clip: Any = self
-        x = clip.token_embedding(text) + clip.positional_embedding
+        x = clip.token_embedding(text) + clip.positional_embedding  # (B, T, S)
         *early, last = clip.transformer.resblocks
         for block in early:
             x = block(x, attn_mask=clip.attn_mask)

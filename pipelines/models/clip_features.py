@@ -1,8 +1,12 @@
-"""CLIP features of texts and pictures that come again and again, computed once.
+"""CLIP features of texts and pictures, for a run or in bulk.
 
-The same prompt ranks many candidates, a sweep asks it again, and the same pictures are put in
-order by other words. A text is computed alone, not in a batch with others: its features, and with
-them the pictures of a seed, do not depend on what was asked beside it.
+A run asks for few that come again and again (``text_features``, ``image_features``): the same
+prompt ranks many candidates, a sweep asks it again, and the same pictures are put in order by
+other words. They are remembered. A text is computed alone, not in a batch with others: its
+features, and with them the pictures of a seed, do not depend on what was asked beside it.
+
+The lab and the search ask for many that come once (``embed_texts``, ``embed_images``): nothing is
+remembered, texts go in batches, pictures to every core of a CPU, and Stop ends it between batches.
 """
 
 from __future__ import annotations
@@ -11,20 +15,47 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipelines.core.cpu_pool import on_every_core
+from pipelines.core.errors import Cancelled
 from pipelines.models.batches import in_batches
 from pipelines.models.cache.placement import ModelKey
+from pipelines.models.pixels import to_squares
 
 if TYPE_CHECKING:
     from pipelines.models.clip import ClipModel
 
 BUDGET_BYTES = 64 * 2**20
-IMAGES_AT_ONCE = 64
+IMAGES_AT_ONCE = TEXTS_AT_ONCE = 64
+IMAGES_A_CORE = 4  # fewer are not worth a core of their own
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a CLIP says of some pictures and texts, on the CPU.
+
+    Attributes:
+        model_id: id of the CLIP in the catalogue.
+        fingerprint: SHA-256 of its weights in hex; features of different ones do not compare.
+        image_size: side in px of the squares that it sees.
+        logit_scale: factor from cosine similarities to logits, as trained.
+        images: (N, D) float32, unit length.
+        texts: (M, D) float32, unit length.
+    """
+
+    model_id: str
+    fingerprint: str
+    image_size: int
+    logit_scale: float
+    images: np.ndarray
+    texts: np.ndarray
 
 
 class Embeddings:
@@ -119,8 +150,6 @@ def image_features(clip: ClipModel, images: Sequence[np.ndarray]) -> Tensor:
     Raises:
         OutOfMemory: the device is full, even for half a batch.
     """
-    from pipelines.models.pixels import to_squares
-
     memory, name = _memory_of(clip)
 
     def look(batch: Sequence[np.ndarray]) -> Tensor:
@@ -138,3 +167,65 @@ def image_hash(image: np.ndarray) -> bytes:
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
     return digest.digest()
+
+
+@torch.no_grad()
+def embed_images(clip: ClipModel, images: Sequence[np.ndarray],
+                 cancelled: Callable[[], bool] = lambda: False) -> np.ndarray:
+    """Features of pictures.
+
+    Args:
+        clip: the CLIP that looks.
+        images: (H, W, 3) uint8 RGB each; squares of ``clip.image_size`` are taken as they are.
+        cancelled: polled between batches.
+
+    Returns:
+        (N, D) float32, unit length.
+
+    Raises:
+        Cancelled: ``cancelled`` turned true.
+    """
+    parts = []
+    for start in range(0, len(images), IMAGES_AT_ONCE):
+        if cancelled():
+            raise Cancelled
+        batch = images[start:start + IMAGES_AT_ONCE]
+        parts += on_every_core(partial(_embed, clip), _pieces(clip, batch))
+    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def _pieces(clip: ClipModel, images: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
+    """Pictures of a batch in two pieces for each core of a CPU; in one piece for a GPU.
+
+    With two a core that is done first takes over a part of what is left.
+    """
+    if clip.device.type != "cpu":
+        return [images]
+    size = max(IMAGES_A_CORE, -(-len(images) // (2 * torch.get_num_threads())))
+    return [images[start:start + size] for start in range(0, len(images), size)]
+
+
+@torch.no_grad()
+def _embed(clip: ClipModel, images: Sequence[np.ndarray]) -> np.ndarray:
+    return clip.encode_image(_stack(clip, images)).cpu().numpy()
+
+
+@torch.no_grad()
+def embed_texts(clip: ClipModel, texts: Sequence[str],
+                cancelled: Callable[[], bool] = lambda: False) -> np.ndarray:
+    """Features of texts: (M, D) float32, unit length; see ``embed_images``."""
+    parts = []
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        if cancelled():
+            raise Cancelled
+        parts.append(clip.encode_text(texts[start:start + TEXTS_AT_ONCE]).cpu().numpy())
+    return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def _stack(clip: ClipModel, images: Sequence[np.ndarray]) -> Tensor:
+    """Pictures as (B, 3, S, S) float32 in [0, 1] on the CLIP's device."""
+    side = clip.image_size
+    if any(image.shape != (side, side, 3) for image in images):
+        return to_squares(images, side, clip.device)
+    squares = torch.from_numpy(np.stack(images)).to(clip.device)
+    return squares.permute(0, 3, 1, 2).float() / 255

@@ -66,7 +66,9 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, dim) -> queries, keys and values (B, heads, T, width)."""
+        # (B, T, 3 · dim) -> (B, T, 3, heads, width) -> (3, B, heads, T, width)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.width)).permute(2, 0, 3, 1, 4)
+        # Under autocast the norms give float32 and the matrix does not: one dtype for all three.
         return self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype), v
 
     def merge(self, x: Tensor) -> Tensor:
@@ -80,13 +82,13 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(dim)
-        hidden = dim * 8 // 3 // 64 * 64
+        hidden = dim * 8 // 3 // 64 * 64  # as many weights as a plain layer of 4 · dim
         self.up = nn.Linear(dim, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, dim) to the same."""
-        gate, value = self.up(self.norm(x)).chunk(2, dim=-1)
+        gate, value = self.up(self.norm(x)).chunk(2, dim=-1)  # (…, hidden) each
         return x + self.down(F.silu(gate) * value)
 
 
@@ -103,16 +105,17 @@ class Block(nn.Module):
         """(B, T, dim) to the same; ``mask`` is True where attention is allowed."""
         q, k, v = self.attn.split(self.norm(x))
         # Written out: compiled for a CPU, its backward pass takes a fifth of the fused kernel's.
-        scores = (q @ k.transpose(-2, -1)).float() * q.shape[-1] ** -0.5
+        scores = (q @ k.transpose(-2, -1)).float() * q.shape[-1] ** -0.5  # (B, heads, T, T)
         weights = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(v.dtype)
         x = x + self.attn.merge(weights @ v)
         return self.mlp(x)
 
     def cached(self, x: Tensor, keys: Tensor, values: Tensor, start: int, mask: Tensor) -> Tensor:
         """Like ``forward`` for T new positions from ``start``, writing to a cache of this layer."""
-        q, k, v = self.attn.split(self.norm(x))
+        q, k, v = self.attn.split(self.norm(x))  # (B, heads, T, width), those of the new positions
         stop = start + x.shape[1]
         keys[:, :, start:stop], values[:, :, start:stop] = k, v
+        # (B, heads, T, width) from (B, heads, stop, width): the new positions see all up to theirs.
         attended = F.scaled_dot_product_attention(q, keys[:, :, :stop], values[:, :, :stop], mask)
         x = x + self.attn.merge(attended)
         return self.mlp(x)
@@ -144,6 +147,7 @@ class ImageTransformer(nn.Module):
         self.text_embedding = nn.Embedding(config.text_vocab_size, config.dim)
         self.text_position = nn.Parameter(torch.zeros(config.text_length, config.dim))
         self.code_embedding = nn.Embedding(config.digits * config.codebook_size, config.code_dim)
+        # Token k of a block looks its digit up in a table of its own, one after the other in one.
         offsets = torch.arange(self.block_codes) % config.digits * config.codebook_size
         self.offsets: list[int] = offsets.tolist()
         self.block_in = nn.Linear(self.block_codes * config.code_dim, config.dim, bias=False)
@@ -153,7 +157,7 @@ class ImageTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
         self.norm = nn.RMSNorm(config.dim)
         self.head_in = nn.Linear(config.dim, self.block_codes * config.head_dim)
-        # Row block k: what tokens 0 … k - 1 of a block tell the head of token k.
+        # Row block k: how tokens 0 … k - 1 of a block condition the head of token k.
         self.head_past = nn.Parameter(
             torch.zeros(self.block_codes * config.head_dim, self.block_codes * config.code_dim)
         )
@@ -176,8 +180,10 @@ class ImageTransformer(nn.Module):
             self.config.patch,
             self.config.codebook_size,
         )
+        # A code in digits of the base, the highest first, each (B, grid, grid).
         places = [codes // base**k % base for k in reversed(range(self.config.digits))]
         tokens = torch.stack(places, dim=-1).view(-1, side, p, side, p, self.config.digits)
+        # (B, side, p, side, p, digits) -> (B, side, side, p, p, digits): a block's tokens together.
         return tokens.transpose(2, 3).reshape(-1, side * side, self.block_codes)
 
     def to_grid(self, blocks: Tensor) -> Tensor:
@@ -189,8 +195,9 @@ class ImageTransformer(nn.Module):
         )
         tokens = blocks.view(-1, side, side, p, p, self.config.digits)
         codes = torch.zeros_like(tokens[..., 0])
-        for digit in tokens.unbind(-1):
+        for digit in tokens.unbind(-1):  # (B, side, side, p, p), the highest first
             codes = codes * base + digit
+        # (B, side, side, p, p) -> (B, side, p, side, p) -> (B, grid, grid)
         return codes.transpose(2, 3).reshape(-1, side * p, side * p)
 
     def embed(self, blocks: Tensor) -> Tensor:
@@ -213,28 +220,30 @@ class ImageTransformer(nn.Module):
         """
         blocks = self.to_blocks(codes)
         hidden = self.trunk(text_ids, blocks)
+        # (B, steps, block · code_dim) -> (B, steps, block · head_dim): of the tokens before each.
         past = F.linear(self.embed(blocks).flatten(2), self.head_past * self.past_mask())
+        # (B, steps, block, head_dim), then logits (B, steps, block, codebook_size).
         x = (self.head_in(hidden) + past).unflatten(-1, (self.block_codes, -1))
         return self.head(self.head_norm(self.head_mlp(x)))
 
     def past_mask(self) -> Tensor:
         """1 where ``head_past`` may look, 0 elsewhere; the same shape."""
         k, c = self.block_codes, self.config
-        mask = torch.ones(k, k, device=self.head_past.device).tril(-1)
+        mask = torch.ones(k, k, device=self.head_past.device).tril(-1)  # row k: tokens 0 … k - 1
         return mask.repeat_interleave(c.head_dim, 0).repeat_interleave(c.code_dim, 1)
 
     def trunk(self, text_ids: Tensor, blocks: Tensor) -> Tensor:
         """Hidden states (B, steps, dim); state n predicts block n from the blocks before it."""
         length, steps = text_ids.shape[1], blocks.shape[1]
         text = self.text_embedding(text_ids) + self.text_position[:length]
-        past = self.block_in(self.embed(blocks[:, :-1]).flatten(2))
+        past = self.block_in(self.embed(blocks[:, :-1]).flatten(2))  # (B, steps - 1, dim)
         start = self.start.to(past.dtype).expand(len(text), 1, -1)
         image = torch.cat([start, past], dim=1) + self.positions()
         x = torch.cat([text, image.to(text.dtype)], dim=1)
         mask = torch.ones(length + steps, length + steps, dtype=torch.bool, device=x.device).tril()
-        mask[:length, :length] = True
+        mask[:length, :length] = True  # the text sees itself whole, the picture all before it
         visible = F.pad(text_ids != PAD_ID, (0, steps), value=True)
-        mask = mask & visible[:, None, None, :]
+        mask = mask & visible[:, None, None, :]  # (B, 1, T, T), nobody sees padding
         for block in self.blocks:
             x = block(x, mask)
         return self.norm(x[:, length:])
@@ -254,7 +263,7 @@ class ImageTransformer(nn.Module):
         text = self.text_embedding(text_ids) + self.text_position
         start = (self.start + self.positions()[0]).to(text.dtype).expand(len(text), 1, -1)
         mask = torch.ones(length + 1, length + 1, dtype=torch.bool, device=text.device)
-        mask[:length, length] = False
+        mask[:length, length] = False  # the text does not see the start of the picture
         return self._advance(torch.cat([text, start], dim=1), cache, 0, mask)
 
     def step(self, block_codes: Tensor, cache: KVCache) -> Tensor:
@@ -267,7 +276,7 @@ class ImageTransformer(nn.Module):
         return self._advance(x[:, None], cache, start, mask)
 
     def _advance(self, x: Tensor, cache: KVCache, start: int, mask: Tensor) -> Tensor:
-        mask = mask & cache.visible[:, None, None, : start + x.shape[1]]
+        mask = mask & cache.visible[:, None, None, : start + x.shape[1]]  # (B, 1, T, start + T)
         for i, block in enumerate(self.blocks):
             x = cast(Block, block).cached(x, cache.keys[i], cache.values[i], start, mask)
         return self.norm(x[:, -1])
@@ -282,17 +291,19 @@ class ImageTransformer(nn.Module):
         Returns:
             (B, patch² · digits) int64.
         """
-        x = self.head_in(hidden).unflatten(-1, (self.block_codes, -1))
+        x = self.head_in(hidden).unflatten(-1, (self.block_codes, -1))  # (B, block, head_dim)
+        # (block, head_dim, block, code_dim): [j, :, k] conditions the head of token j on token k.
         past = self.head_past.unflatten(1, (self.block_codes, -1)).unflatten(
             0, (self.block_codes, -1)
         )
         codes: list[Tensor] = []
         for k in range(self.block_codes):
-            codes.append(choose(self.head(self.head_norm(self.head_mlp(x[:, k])))))
+            codes.append(choose(self.head(self.head_norm(self.head_mlp(x[:, k])))))  # (B,)
             if k + 1 < self.block_codes:
-                known = self.code_embedding(codes[-1] + self.offsets[k])
-                told = F.linear(known, past[k + 1 :, :, k].flatten(0, 1))
-                later = x[:, k + 1 :] + told.unflatten(-1, (-1, x.shape[-1]))
+                known = self.code_embedding(codes[-1] + self.offsets[k])  # (B, code_dim)
+                # (B, later · head_dim): added to the heads of the tokens after this one.
+                added = F.linear(known, past[k + 1 :, :, k].flatten(0, 1))
+                later = x[:, k + 1 :] + added.unflatten(-1, (-1, x.shape[-1]))
                 x = torch.cat([x[:, : k + 1], later], dim=1)
         return torch.stack(codes, dim=1)
 

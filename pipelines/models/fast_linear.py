@@ -49,6 +49,7 @@ class Linear(nn.Module):
         if weight.device.type == "cpu":
             rows = x.reshape(-1, x.shape[-1])
             if 1 < len(rows) <= FEW_ROWS.get(weight.dtype, 0):
+                # (width_out, width_in) @ (width_in, rows), turned back.
                 found = torch.mm(weight, rows.t()).t().contiguous()
                 return found.view(*x.shape[:-1], -1)
         return F.linear(x, weight)
@@ -63,7 +64,7 @@ def has_int8() -> bool:
 class Int8Linear(nn.Module):
     """A matrix without bias, its weights in 8 bits with a scale for each output; on a CPU.
 
-    The packed weights are no tensor: ``packed_bytes`` tells what they take, and they do not follow
+    The packed weights are no tensor: ``packed_bytes`` is what they take, and they do not follow
     the module to a device or into its state dict.
 
     Args:
@@ -76,6 +77,7 @@ class Int8Linear(nn.Module):
         super().__init__()
         rows = weight.detach().float()
         width_out, width_in = rows.shape
+        # (width_out,): the largest weight of an output is 127 steps.
         scale = (rows.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
         numbers = (rows / scale[:, None]).round_().to(torch.int8)
         self._packed = _pack(numbers, scale)
@@ -90,12 +92,14 @@ class Int8Linear(nn.Module):
         """(…, width_in) to (…, width_out), of the same dtype."""
         rows = x.reshape(-1, x.shape[-1]).float()
         count = len(rows)
+        # x is about (coarse + fine / FINE) · step, with a step for each row, (count, 1).
         step = rows.abs().amax(1, keepdim=True).clamp_min_(1e-30) / DIGIT
-        scaled = rows / step
+        scaled = rows / step  # within ±DIGIT
         coarse = scaled.round()
-        fine = ((scaled - coarse) * FINE).round_()
-        digits = torch.cat([coarse, fine, self.range_row])
+        fine = ((scaled - coarse) * FINE).round_()  # the rest is within ±½, so this within ±DIGIT
+        digits = torch.cat([coarse, fine, self.range_row])  # (2 · count + 1, width_in)
         found = torch.ops.quantized.linear_dynamic(digits, self._packed, reduce_range=True)
+        # Both products are linear in their digits; the row of the range falls away.
         found = torch.add(found[:count], found[count:2 * count], alpha=1 / FINE).mul_(step)
         return found.view(*x.shape[:-1], -1).to(x.dtype)
 

@@ -36,29 +36,40 @@ class NormSwish(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        """dx = a · dh + b · x + c, where b and c are the same for a whole group."""
+        """dx = a · dh + b · x + c, where b and c are the same for a whole group.
+
+        With h = γ (x - μ) r + β, r = 1 / σ, dh the gradient at h (of swish already), and n numbers
+        in a group: a = γ r, b = -r³ (Σ γ dh x - μ Σ γ dh) / n, c = -b μ - r (Σ γ dh) / n, the
+        sums over the group. Two passes over the picture: one for the sums, one for dx.
+
+        Source: Wu and He, "Group Normalization" (2018), section 3.1; the derivative is that of
+        Ioffe and Szegedy, "Batch Normalization" (2015), section 3, with groups for batches.
+        """
         x, mean, rstd, weight, bias = ctx.saved_tensors
         batch, groups = mean.shape
-        gamma = weight.float().view(1, groups, -1)
-        mean, rstd = mean.float()[..., None], rstd.float()[..., None]
-        slope = gamma * rstd
+        gamma = weight.float().view(1, groups, -1)  # (1, G, C / G)
+        mean, rstd = mean.float()[..., None], rstd.float()[..., None]  # (B, G, 1)
+        slope = gamma * rstd  # (B, G, C / G), a above
 
         def spread(each: Tensor) -> Tensor:
+            """(B, G, 1) or (B, G, C / G) -> (B, 1, C), beside every pixel."""
             return each.expand(batch, *gamma.shape[1:]).reshape(batch, 1, -1).to(x.dtype)
 
         slopes, shifts = spread(slope), spread(bias.float().view_as(gamma) - mean * slope)
         found = torch.empty_like(x, memory_format=torch.channels_last)
         parts = list(zip(*map(_parts, (x, gradient, found)), strict=True))
+        # Σ dh and Σ dh · x over the pixels, (B, C) each.
         sums, products = torch.zeros(2, batch, x.shape[1], device=x.device)
         for x_part, gradient_part, dh in parts:
-            normed = torch.addcmul(shifts, x_part, slopes)
+            normed = torch.addcmul(shifts, x_part, slopes)  # h again, (B, pixels, C)
             torch.ops.aten.silu_backward.grad_input(gradient_part, normed, grad_input=dh)
             sums += dh.sum(1)
             products += torch.mul(dh, x_part, out=normed).sum(1)
         sums, products = (gamma * each.view(batch, groups, -1) for each in (sums, products))
-        first = sums.sum(-1, keepdim=True)
+        first = sums.sum(-1, keepdim=True)  # (B, G, 1), Σ γ dh of a group
+        # -b · n above; mean * sums is summed with the products, for they nearly cancel.
         second = (products - mean * sums).sum(-1, keepdim=True) * rstd**3
-        count = x[0].numel() // groups
+        count = x[0].numel() // groups  # n, numbers in a group
         offsets, minus_seconds = spread((mean * second - first * rstd) / count), \
             spread(-second / count)
         for x_part, _, dh in parts:

@@ -41,7 +41,7 @@ def offload(model: nn.Module, device: torch.device) -> Footprint:
 
 
 def execution_device(model: nn.Module) -> torch.device:
-    """Where a model computes, offloaded or not; its parameters tell only of the latter."""
+    """Where a model computes, offloaded or not; its parameters say so only of the latter."""
     for part in model.modules():
         device = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
         if device is not None:

@@ -2,7 +2,7 @@
 
 Both are trained by flow matching: x_t = (1 - t) x_0 + t noise with t in (0, 1], and both predict
 x_0, from which the velocity follows. The decoder works on the latents of the embedded VQGAN, four
-of them (2 by 2) a cell, so that its U-Net sees 8 × 8 cells. It is told the caption by
+of them (2 by 2) a cell, so that its U-Net sees 8 × 8 cells. It is conditioned on the caption by
 cross-attention to the states of a small text encoder of its own, and the image embedding by four
 more of such states, beside the time, and where it holds so many numbers for each of the cells, as
 the guide's does (``training.patch_code``), cell by cell as further channels of its input.
@@ -71,7 +71,7 @@ class CaptionEncoder(ModelMixin, ConfigMixin):
         self.register_buffer("image_std", torch.ones(image_dim))
 
     def initialise(self) -> None:
-        """Initialise for training; the image embedding is told by nothing at first."""
+        """Initialise for training; nothing of the image embedding comes through at first."""
         for name, p in self.named_parameters():
             if p.ndim >= 2:
                 nn.init.normal_(p, std=0.02)
@@ -97,9 +97,9 @@ class CaptionEncoder(ModelMixin, ConfigMixin):
         x = self.embedding(ids) + self.position[: ids.shape[1]].to(self.embedding.weight.dtype)
         for block in self.blocks:
             x = block(x, visible[:, None, None, :])
-        told = self.image_in(image).unflatten(-1, (self.image_tokens, -1))
+        condition = self.image_in(image).unflatten(-1, (self.image_tokens, -1))
         has_image = (image != 0).any(-1, keepdim=True).expand(-1, self.image_tokens)
-        return (torch.cat([self.norm(x), told.to(x.dtype)], dim=1),
+        return (torch.cat([self.norm(x), condition.to(x.dtype)], dim=1),
                 torch.cat([visible, has_image], dim=1))
 
 
@@ -121,8 +121,8 @@ class UnclipDecoder(nn.Module):
         self.channels = int(cast(Any, unet.config).out_channels) // PATCH**2
         places = position_channels(self.cells)
         self.register_buffer("places", places, persistent=False)
-        told = int(cast(Any, unet.config).in_channels) - PATCH**2 * self.channels - len(places)
-        self.told_by_cell = told > 0
+        extra = int(cast(Any, unet.config).in_channels) - PATCH**2 * self.channels - len(places)
+        self.conditioned_by_cell = extra > 0
 
     @property
     def text_length(self) -> int:
@@ -160,7 +160,7 @@ class UnclipDecoder(nn.Module):
         cells = F.pixel_unshuffle(latents, PATCH)
         places = cast(Tensor, self.places).to(cells.dtype).expand(len(cells), -1, -1, -1)
         seen = [cells, places]
-        if self.told_by_cell:
+        if self.conditioned_by_cell:
             by_cell = image.unflatten(1, (self.cells, self.cells, -1)).permute(0, 3, 1, 2)
             seen.append(by_cell.to(cells.dtype))
         sample = self.unet(torch.cat(seen, dim=1), t * TIME_STEPS, states,

@@ -8,31 +8,26 @@ Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from pipelines.batching import Drawn, draw_in_groups
+from pipelines.batching import Drawn
+from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
-from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.images import load_image
+from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
-from pipelines.core.request import MAX_PROMPT_CHARS, Request, candidate_seed, resolve_seed
-from pipelines.model_options import model_field, with_choices
-from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.core.request import MAX_PROMPT_CHARS, CheckedRequest
+from pipelines.model_options import model_field
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge, to_uint8
-from pipelines.models.precision import dtype_for
-from pipelines.registry import Pipeline, RunContext
-from pipelines.rerank import RANKER, rank_candidates
+from pipelines.pipeline import Lesson, RunContext
+from pipelines.rerank import RANKER
 from pipelines.unclip.steps import Noise, decode, imagine, paint, text_difference
-from pipelines.weighted_prompts import ranking_texts
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
     from pipelines.models.clip import ClipModel
@@ -82,10 +77,6 @@ class UnclipOptions(Options):
     ranker: str = model_field(
         RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
 
-    def models(self) -> tuple[str, ...]:
-        """Prior, decoder, CLIP, VQGAN, upscaler and ranker."""
-        return (*MODELS[:-1], self.ranker)
-
 
 @dataclass(frozen=True)
 class Models:
@@ -104,94 +95,75 @@ class Models:
         return part.clip_sha256 is None or there is None or part.clip_sha256 == there
 
 
-class UnclipPipeline(Pipeline):
+class UnclipPipeline(CandidatePipeline):
     """Draws all candidates side by side."""
 
     name, title = "unclip", "unCLIP"
     summary = "A prior imagines what CLIP would see, and a decoder draws a picture of it."
+    lesson = Lesson(
+        "How unCLIP draws",
+        "CLIP knows of a text what a picture of it would look like, roughly. A first network, the "
+        "prior, starts from noise and turns the prompt into a CLIP embedding as a picture would "
+        "have it; switch it off, and the decoder gets the text’s own embedding instead, which "
+        "shows what the prior is for. A second network, the decoder, starts from noise too and "
+        "takes it away in a few steps until a picture is left that has this embedding. Because it "
+        "draws from an embedding, it also draws variations of any picture, walks from one picture "
+        "to another, and turns a picture towards what a text says. Guidance compares what the "
+        "decoder sees with what it is told and without it, and follows the difference.",
+        "Ramesh et al., 2022, “Hierarchical Text-Conditional Image Generation with CLIP Latents”")
     Options = UnclipOptions
     models = MODELS
     accepts_init_image = draws_variations = True
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
-        if catalogue is not None:
-            self.Options = with_choices(UnclipOptions, catalogue)
-
-    def models_of(self, request: Request) -> tuple[str, ...]:
-        """The embedded models and the ranker that is chosen."""
-        return UnclipOptions.model_validate(request.options).models()
-
-    def check(self, request: Request) -> None:
+    def check(self, request: CheckedRequest[UnclipOptions]) -> None:
         """Refuse a difference without a picture to make it to."""
-        options = UnclipOptions.model_validate(request.options)
-        if options.picture == "difference" and request.init_image is None:
+        if request.options.picture == "difference" and request.init_image is None:
             raise InvalidRequest("A difference needs an init image to make it to.", "picture")
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
-        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
+    def draw(self, request: CheckedRequest[UnclipOptions], context: RunContext,
+             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``.
 
-        A run that is stopped keeps what the pictures would have become by the last step.
+        What it returns when it ends early is what the pictures would have become by the last step.
         """
-        options = UnclipOptions.model_validate(request.options)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
-        leases = [(name, dtype_for(name, context.device, context.dtype))
-                  for name in options.models()]
-        for name, dtype in leases:
-            yield from context.loading(name, dtype=dtype)
-        # All at once: a model that is broken is found before the work, and Stop keeps its pictures
-        # without waiting for the ranker.
-        with ExitStack() as stack:
-            models = Models(*(stack.enter_context(context.lease(name, dtype))
-                               for name, dtype in leases))
-            context.check()
-            drawn = yield from draw_in_groups(partial(_draw, models, request, options, context),
-                                              seeds, context)
-            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
-            candidates = rank_candidates(drawn.images, drawn.seeds,
-                                         ranking_texts(request.prompt), models.ranker)
-        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+        leased, options = Models(*models), request.options
+        noise = Noise.of(seeds, leased.prior.image_dim, leased.decoder.latent_shape,
+                         leased.clip.device)
+        before = _prior_steps(request)
+        total = done = before + options.decoder_steps
+        image, facts = yield from _embedding(leased, request, noise, context, total)
+        texts = [request.prompt if options.tell_caption else ""] * len(seeds)
+        latents = noise.decoder
+        painting = paint(leased.decoder, texts, image, noise.decoder, options.decoder_steps,
+                         options.decoder_guidance_scale)
+        for done in range(before + 1, total + 1):
+            latents = next(painting)
+            if context.cancelled():
+                break
+            if (done - before - 1) % options.preview_every == 0 and done < total:
+                yield Preview(done, to_uint8(decode(leased.vqgan, latents)), seeds)
+            yield Progress(done, total, context.elapsed_s())
+        images = enlarge(decode(leased.vqgan, latents), leased.upscaler, context.cache.evict_idle)
+        return Drawn(images, seeds, done, total, facts)
 
 
-def _draw(models: Models, request: Request, options: UnclipOptions, context: RunContext,
-          seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
-    """Draw some candidates; ends early once the run is cancelled."""
-    noise = Noise.of(seeds, models.prior.image_dim, models.decoder.latent_shape,
-                     models.clip.device)
-    before = _prior_steps(options, request)
-    total = done = before + options.decoder_steps
-    image, facts = yield from _embedding(models, request, options, noise, context, total)
-    texts = [request.prompt if options.tell_caption else ""] * len(seeds)
-    latents = noise.decoder
-    painting = paint(models.decoder, texts, image, noise.decoder, options.decoder_steps,
-                     options.decoder_guidance_scale)
-    for done in range(before + 1, total + 1):
-        latents = next(painting)
-        if context.cancelled():
-            break
-        if (done - before - 1) % options.preview_every == 0 and done < total:
-            yield Preview(done, to_uint8(decode(models.vqgan, latents)), seeds)
-        yield Progress(done, total, context.elapsed_s())
-    images = enlarge(decode(models.vqgan, latents), models.upscaler, context.cache.evict_idle)
-    return Drawn(images, seeds, done, total, facts)
-
-
-def _prior_steps(options: UnclipOptions, request: Request) -> int:
+def _prior_steps(request: CheckedRequest[UnclipOptions]) -> int:
+    options = request.options
     return options.prior_steps if options.prior and request.init_image is None else 0
 
 
-def _embedding(models: Models, request: Request, options: UnclipOptions, noise: Noise,
+def _embedding(models: Models, request: CheckedRequest[UnclipOptions], noise: Noise,
                context: RunContext, total: int) -> Iterator[Any]:
     """Find the image embeddings; returns them standardised (N, D), and facts for the result."""
     facts: dict[str, Any] = {}
-    count = len(noise.prior)
+    options, count = request.options, len(noise.prior)
     encoder = models.decoder.caption_encoder
     decoder_fits = models.fits(models.decoder, context)
-    if request.init_image is not None:
+    if (picture := request.init_pixels) is not None:
         if not decoder_fits:
             raise WeightsError(f"{OTHER_CLIP.format(part='decoder')}, so that it cannot start "
                                "from a picture.")
-        embeds = image_features(models.clip, [load_image(request.init_image)])
+        embeds = image_features(models.clip, [picture])
         if options.picture == "difference":
             embeds = text_difference(models.clip, embeds, options.described, request.prompt,
                                      options.difference)

@@ -166,9 +166,9 @@ def paint(decoder: UnclipDecoder, texts: Sequence[str], image: Tensor, noise: Te
     guided, count, device = guidance_scale != 1, len(noise), noise.device
     ids = Vocabulary.load()([*texts, *[""] * count] if guided else list(texts),
                             context_length=decoder.text_length).to(device)
-    told = torch.cat([image, torch.zeros_like(image)]) if guided else image
+    images = torch.cat([image, torch.zeros_like(image)]) if guided else image
     dtype = decoder.unet.dtype
-    condition = decoder.condition(ids, told.to(dtype))
+    condition = decoder.condition(ids, images.to(dtype))
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         rows = len(ids) // count

@@ -40,10 +40,10 @@ from pipelines.unclip.steps import Noise, decode, imagine, paint, slerp
 MIN_FRAMES, MAX_FRAMES = 2, 64
 FRAMES_AT_ONCE = 8
 MODELS = (PRIOR, DECODER, CLIP, VQGAN, UPSCALER)
-Told: TypeAlias = Progress | Preview
+WalkEvent: TypeAlias = Progress | Preview
 
 
-def _tell_nobody(event: Told) -> None:
+def _ignore(event: WalkEvent) -> None:
     pass
 
 
@@ -96,14 +96,14 @@ class Walk:
 
 @torch.no_grad()
 def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
-         tell: Callable[[Told], None] = _tell_nobody) -> np.ndarray:
+         callback: Callable[[WalkEvent], None] = _ignore) -> np.ndarray:
     """Draw the frames.
 
     Args:
         plan: a checked walk.
         cache: where models are leased.
         cancelled: polled at each step.
-        tell: called at each step with how far the walk is, in frames (those of a batch advance
+        callback: called at each step with how far the walk is, in frames (those of a batch advance
             together, so that it counts the whole frames that their steps so far would make), and
             after a batch with all frames so far.
 
@@ -119,7 +119,7 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
         leased = []
         for name in MODELS:
             if message := cache.loading_message(name):
-                tell(Progress(elapsed_s=time.monotonic() - start_s, message=message))
+                callback(Progress(elapsed_s=time.monotonic() - start_s, message=message))
             leased.append(stack.enter_context(cache.lease(name, cancelled=cancelled)))
         prior, decoder, clip, vqgan, upscaler = leased
         there = cache.fingerprints((CLIP,))[CLIP]
@@ -152,9 +152,9 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
                 if cancelled():
                     raise Cancelled
                 done = int(rows[0]) + len(rows) * (step + 1) // options.decoder_steps
-                tell(Progress(done, plan.frames, time.monotonic() - start_s))
+                callback(Progress(done, plan.frames, time.monotonic() - start_s))
             drawn.append(enlarge(decode(vqgan, latents), upscaler))
             frames = np.concatenate(drawn)
             if len(frames) < plan.frames:
-                tell(Preview(len(frames), frames, (plan.seed,) * len(frames)))
+                callback(Preview(len(frames), frames, (plan.seed,) * len(frames)))
     return frames

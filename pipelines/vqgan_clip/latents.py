@@ -153,7 +153,7 @@ class Latents:
         done = (step - 1) / total
         factor = 4 if done < self._coarse / 2 else 2 if done < self._coarse else 1
         height, width = (max(1, side // factor) for side in self.start.shape[-2:])
-        if step > 1:  # a run that goes on with more steps keeps what it has
+        if step > 1:  # a run that is resumed with more steps keeps what it has
             height = max(height, self.change.shape[-2])
             width = max(width, self.change.shape[-1])
         if (height, width) != self.change.shape[-2:]:

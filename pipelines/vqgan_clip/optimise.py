@@ -156,7 +156,7 @@ class Painting:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What the next step depends on and the best so far: tensors, and JSON-ready facts.
 
-        A painting made with the same arguments goes on with the same bits after ``restore``.
+        A painting made with the same arguments continues with the same bits after ``restore``.
         """
         tensors = self.latents.state()
         for i, generator in enumerate(self.generators):
@@ -171,7 +171,7 @@ class Painting:
         Raises:
             KeyError: a part is missing.
             ValueError: it is the state of another painting.
-            RuntimeError: a generator's state is none.
+            RuntimeError: what should be a generator's state is not one.
         """
         count = len(self.generators)
         self.latents.restore(tensors)

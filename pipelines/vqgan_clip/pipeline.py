@@ -6,33 +6,32 @@ Guidance" (2022), section 3; the options follow Pixray and the notebooks before 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
 
 import torch
 from pydantic import Field
 from pydantic.config import JsonDict
 
+from pipelines.batching import Drawn
+from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled, InvalidRequest
-from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.images import fit_square, load_image
+from pipelines.core.events import Event, Preview, Progress
+from pipelines.core.images import fit_square
 from pipelines.core.options import Options
-from pipelines.core.request import Request, candidate_seed, resolve_seed
-from pipelines.model_options import model_field, with_choices
-from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.core.request import CheckedRequest
+from pipelines.model_options import model_field
 from pipelines.models.pixels import enlarge, to_uint8
-from pipelines.models.precision import Precision, dtype_for
-from pipelines.registry import Pipeline, RunContext
-from pipelines.rerank import RANKER, rank_candidates
+from pipelines.models.precision import Precision
+from pipelines.pipeline import Lesson, RunContext
+from pipelines.rerank import RANKER
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Painting
-from pipelines.vqgan_clip.pausing import Course
-from pipelines.weighted_prompts import parse_prompts, ranking_texts
+from pipelines.vqgan_clip.pausing import PausableRun
+from pipelines.weighted_prompts import parse_prompts
 
 MODELS = ("embedded/vqgan", "embedded/clip-guide", "embedded/upscaler", RANKER)
-UPSCALER = MODELS[2]
 ADVANCED: JsonDict = {"advanced": True}
 
 
@@ -110,38 +109,38 @@ class VQGANCLIPOptions(Options):
     ranker: str = model_field(
         RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
 
-    def models(self) -> tuple[str, ...]:
-        """VQGAN, guide, upscaler and ranker."""
-        return self.vqgan, self.guide, UPSCALER, self.ranker
-
     def cutouts(self) -> Cutouts:
         """How cutouts are made."""
         return Cutouts(self.num_cutouts, self.cut_power, self.smallest_cut, self.whole_cuts,
                        self.augmentations, self.flip, self.noise)
 
 
-class VQGANCLIPPipeline(Pipeline):
+class VQGANCLIPPipeline(CandidatePipeline):
     """Optimises all candidates side by side."""
 
     name, title = "vqgan_clip", "VQGAN+CLIP"
     summary = "Moves the latents of a VQGAN until CLIP says that the picture matches."
+    lesson = Lesson(
+        "How VQGAN+CLIP draws",
+        "Nothing is trained here: a picture is improved until it fits. It starts as a plain field "
+        "of a VQGAN’s latents. At every step the decoded picture is cut into many random pieces, a "
+        "CLIP compares each piece with the prompt, and the gradient of that score moves the "
+        "latents a little; the curves show how far the picture still is from the prompt and how "
+        "well the CLIP says that it fits. Parts of a prompt may have weights, negative ones for "
+        "what should not be there: “a red apple:2 | a worm:-0.5”.",
+        "Crowson et al., 2022, “VQGAN-CLIP: Open Domain Image Generation and Editing with Natural "
+        "Language Guidance”")
     Options = VQGANCLIPOptions
     models = MODELS
     accepts_init_image = True
     can_pause = True
+    in_groups = False  # Painting computes fewer at a time where the device is full
+    default_num_images = 1  # each costs as much as many that are sampled
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
-        if catalogue is not None:
-            self.Options = with_choices(VQGANCLIPOptions, catalogue)
-
-    def models_of(self, request: Request) -> tuple[str, ...]:
-        """Those that the options choose."""
-        return VQGANCLIPOptions.model_validate(request.options).models()
-
-    def check(self, request: Request) -> None:
+    def check(self, request: CheckedRequest[VQGANCLIPOptions]) -> None:
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
         parse_prompts(request.prompt)
-        options = VQGANCLIPOptions.model_validate(request.options)
+        options = request.options
         if request.init_image is None:
             for name, title in (("init_weight", "Init weight"),
                                 ("image_weight", "Image prompt weight")):
@@ -155,61 +154,45 @@ class VQGANCLIPPipeline(Pipeline):
                 raise InvalidRequest("The init image is neither the start nor a target: give it an "
                                      "image prompt weight.", "image_weight")
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
-        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``.
+    def draw(self, request: CheckedRequest[VQGANCLIPOptions], context: RunContext,
+             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``.
 
         Each candidate's picture is that of the step with the lowest loss, of those before Stop.
 
         Raises:
+            Cancelled: there is no picture yet.
             Paused: the state is kept.
-            PausedRunError: the run cannot go on from the state that it was given.
+            PausedRunError: the run cannot be resumed from the state that it was given.
         """
-        options = VQGANCLIPOptions.model_validate(request.options)
-        prompts = parse_prompts(request.prompt)
-        first = resolve_seed(request)
-        seeds = tuple(candidate_seed(first, i) for i in range(request.num_images))
-        image = None
-        if request.init_image is not None:
-            image = fit_square(load_image(request.init_image), options.size_px)
-        leases = [(model, dtype_for(model, context.device, context.dtype, options.precision))
-                  for model in options.models()]
-        for model, dtype in leases:
-            yield from context.loading(model, dtype=dtype)
-        # All at once: a model that is broken is found before the work, and Stop keeps its pictures
-        # without waiting for the ranker.
-        with ExitStack() as stack:
-            vqgan, guide_clip, upscaler, ranker = (
-                stack.enter_context(context.lease(model, dtype)) for model, dtype in leases)
-            context.check()
-            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-            guide = Guide(guide_clip, prompts, image, options.image_weight)
-            start = start_latents(vqgan, options.init, image if options.from_image else None,
-                                  options.size_px, generators)
-            latents = Latents(start, vqgan, options.optimiser, options.step_size,
-                              options.schedule, options.coarse)
-            painting = Painting(vqgan, guide, latents, generators, options.cutouts(),
-                                options.init_weight, options.smoothness, options.quantize,
-                                options.precision, context.cache.evict_idle)
-            course = Course(context.keeper, painting, request, options.iterations)
-            course.go_on(context.cache.fingerprints((options.vqgan, options.guide)))
-            yield from course.earlier_events(seeds, context.elapsed_s())
-            yield from _optimise(painting, options, seeds, context, course)
-            if painting.best_pixels is None:
-                raise Cancelled
-            done = painting.steps
-            yield Progress(done, options.iterations, context.elapsed_s(), "Ranking.")
-            images = enlarge(painting.best_pixels, upscaler, context.cache.evict_idle)
-            ranked = rank_candidates(images, seeds, ranking_texts(request.prompt), ranker)
-            candidates = tuple(replace(c, metadata=painting.facts(c.index)) for c in ranked)
-        stopped = {"stopped": True} if done < options.iterations else {}
-        yield Result(candidates, context.elapsed_s(), {**stopped, **course.metadata()})
+        vqgan, guide_clip, upscaler, _ = models
+        options, image = request.options, request.init_pixels
+        image = None if image is None else fit_square(image, options.size_px)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        guide = Guide(guide_clip, parse_prompts(request.prompt), image, options.image_weight)
+        start = start_latents(vqgan, options.init, image if options.from_image else None,
+                              options.size_px, generators)
+        latents = Latents(start, vqgan, options.optimiser, options.step_size, options.schedule,
+                          options.coarse)
+        painting = Painting(vqgan, guide, latents, generators, options.cutouts(),
+                            options.init_weight, options.smoothness, options.quantize,
+                            options.precision, context.cache.evict_idle)
+        run = PausableRun(context.checkpointer, painting, request, options.iterations)
+        run.resume(context.cache.fingerprints((options.vqgan, options.guide)))
+        yield from run.earlier_events(seeds, context.elapsed_s())
+        yield from _optimise(painting, options, seeds, context, run)
+        if painting.best_pixels is None:
+            raise Cancelled
+        images = enlarge(painting.best_pixels, upscaler, context.cache.evict_idle)
+        return Drawn(images, seeds, painting.steps, options.iterations, run.metadata(),
+                     tuple(painting.facts(index) for index in range(len(seeds))))
 
 
 def _optimise(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, ...],
-              context: RunContext, course: Course) -> Iterator[Event]:
+              context: RunContext, run: PausableRun) -> Iterator[Event]:
     """Take the steps; ends early once the run is cancelled or paused."""
     def interrupted() -> bool:
-        return context.cancelled() or course.pausing()
+        return context.cancelled() or run.pausing()
 
     while painting.steps < options.iterations:
         step = painting.steps + 1
@@ -217,10 +200,10 @@ def _optimise(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, .
         if losses is not None:
             if (step - 1) % options.preview_every == 0 and painting.pixels is not None:
                 images = to_uint8(painting.pixels)
-                course.film.add(images)
+                run.film.add(images)
                 yield Preview(step, images, seeds)
-            course.note(step, losses)
-            yield Progress(step, options.iterations, context.elapsed_s(), course.notice, losses)
-        course.keep()
+            run.note(step, losses)
+            yield Progress(step, options.iterations, context.elapsed_s(), run.notice, losses)
+        run.save()
         if context.cancelled():
             return

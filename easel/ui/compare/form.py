@@ -18,7 +18,7 @@ from easel.ui.words.language import say
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.options import OptionField, option_fields
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
-from pipelines.registry import Pipeline
+from pipelines.pipeline import Pipeline
 
 
 def render_forms(pipelines: Iterable[Pipeline], panes: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -53,7 +53,7 @@ def default_panes(pipelines: Iterable[Pipeline], shown: int = MIN_PANES) -> list
 def panes_of(comparison: Comparison) -> list[dict[str, Any]]:
     """What the forms said, or would say, for this comparison to be drawn."""
     return [{"pipeline": r.pipeline, "num_images": r.num_images, "seed": r.seed,
-             "options": r.options} for r in comparison.plan.requests]
+             "options": dict(r.options)} for r in comparison.plan.requests]
 
 
 def _pane_form(index: int, pipelines: Iterable[Pipeline], pane: Mapping[str, Any], shown: bool,

@@ -7,13 +7,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from easel.compare.plan import LETTERS, Plan
 from easel.serving.jobs import Usage
 from easel.ui.parts.panel import Card, Panel
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Result
-from pipelines.core.request import Request
+from pipelines.core.request import CheckedRequest
 
 MAX_KEPT = 200  # comparisons that can still be voted on or saved
 
@@ -23,7 +24,7 @@ class Pane:
     """One run of a comparison.
 
     Attributes:
-        request: what runs, with its seed.
+        request: what runs.
         panel: its state, as on the Generate tab.
         usage: what it took of the device so far.
         result: what the run ended with; None before that, and where it was opened from a file.
@@ -31,7 +32,7 @@ class Pane:
         weights: SHA-256 of the weights by model, where the comparison was opened from a file.
     """
 
-    request: Request
+    request: CheckedRequest[Any]
     panel: Panel
     usage: Usage = field(default_factory=Usage)
     result: Result | None = None

@@ -39,7 +39,8 @@ from pipelines.core.events import Preview, Progress, Result
 from pipelines.core.images import load_image
 from pipelines.core.metadata import save_png
 from pipelines.core.request import SEED_COUNT
-from pipelines.registry import Pipeline, Registry
+from pipelines.pipeline import Pipeline
+from pipelines.registry import Registry
 
 
 @dataclass

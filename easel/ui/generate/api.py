@@ -11,7 +11,7 @@ import gradio as gr
 from easel.serving.best_of import MAX_DRAWN, check_drawn
 from easel.ui.generate.examples import EXAMPLES
 from easel.ui.generate.run import prepare, stream_run
-from easel.ui.parts.controls import IMAGE_SUFFIXES, default_num_images, read_upload
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import Card, RunView
@@ -22,6 +22,7 @@ from easel.ui.playground import Playground
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.request import MAX_IMAGES, MAX_PARENTS, MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.registry import Registry
 
 # What endpoints that draw have in common.
 FILES = "PNG files, the best match first; then an mp4 of each generator where one is asked for"
@@ -51,7 +52,8 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
         def start() -> Generator[RunView]:
             lineage = {} if parents is None else {"parents": parents}
             choices = [choice | lineage
-                       for choice in _choices(pipelines, num_images, options, init_image)]
+                       for choice in _choices(playground.registry, pipelines, num_images, options,
+                                              init_image)]
             requests = prepare(playground, _text(prompt), seed, choices)
             for asked in requests if best_of is not None else ():
                 check_drawn(best_of, asked.num_images)
@@ -114,8 +116,8 @@ def answer(start: Callable[[], Generator[RunView]], store: PictureStore, video: 
            _outcome(view, cards))
 
 
-def _choices(pipelines: Any, num_images: int | None, options: Any, init_image: str | None,
-             ) -> list[dict[str, Any]]:
+def _choices(registry: Registry, pipelines: Any, num_images: int | None, options: Any,
+             init_image: str | None) -> list[dict[str, Any]]:
     """The request fields of each generator; what is not even a list is said in a sentence."""
     if not isinstance(pipelines, list) or not all(isinstance(p, str) for p in pipelines):
         raise InvalidRequest("Pipelines must be a list of names.", "pipeline")
@@ -131,7 +133,8 @@ def _choices(pipelines: Any, num_images: int | None, options: Any, init_image: s
                              "options")
     return [{
         "pipeline": name,
-        "num_images": default_num_images(name) if num_images is None else num_images,
+        "num_images": (registry.get(name).default_num_images if num_images is None
+                       else num_images),
         "options": dict(options.get(name, {})),
         "init_image": read_upload(init_image) if init_image else None,
     } for name in pipelines]
@@ -172,7 +175,7 @@ def _add_stop(playground: Playground) -> None:
 def _add_look_ups(playground: Playground) -> None:
     def pipelines() -> dict[str, Any]:
         return {p.name: {"title": p.title, "summary": p.summary,
-                         "default_num_images": default_num_images(p.name),
+                         "default_num_images": p.default_num_images,
                          "accepts_init_image": p.accepts_init_image,
                          "options": p.Options.model_json_schema()} for p in playground.registry}
 

@@ -151,9 +151,9 @@ def _goer_on(playground: Playground, store: PictureStore, parts: PausedParts,
             raise PausedRunError("No run can be paused here.")
         change = Change.checked(asked.text(parts.prompt).strip(), asked.values[parts.steps],
                                 asked.text(parts.seed).strip(), asked.values[parts.noise])
-        continuation = runs.go_on(asked.run.visitor, asked.text(parts.chosen),
-                                  playground.registry, change, is_branch)
-        yield from show_run(stream_on(playground, store, continuation, asked.run), *stage)
+        checkpointer = runs.resume(asked.run.visitor, asked.text(parts.chosen),
+                                   playground.registry, change, is_branch)
+        yield from show_run(stream_on(playground, store, checkpointer, asked.run), *stage)
 
     return go_on
 

@@ -36,9 +36,9 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
         run = playground.runs.start(request.session_hash or "", visitor)
 
         def start() -> Generator[RunView]:
-            continuation = runs.go_on(visitor, _name(run_id), playground.registry,
+            checkpointer = runs.resume(visitor, _name(run_id), playground.registry,
                                       Change.checked(*change), branch)
-            yield from stream_on(playground, store, continuation, run)
+            yield from stream_on(playground, store, checkpointer, run)
 
         try:
             yield from answer(start, store, video)

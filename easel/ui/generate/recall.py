@@ -13,7 +13,6 @@ from easel.ui.history.render import render_note
 from easel.ui.parts.controls import (
     GenerateInputs,
     PipelineControls,
-    default_num_images,
     read_upload,
 )
 from easel.ui.parts.theme import LIVE
@@ -22,7 +21,7 @@ from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.options import option_fields, parse_options
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
-from pipelines.registry import Pipeline
+from pipelines.pipeline import Pipeline
 
 MAX_LEFT = 20  # settings without a place, told by name
 NEGATIVE = "negative_prompt"  # the one option whose words mean the same to every generator
@@ -118,7 +117,7 @@ def _tick_alone(inputs: GenerateInputs, group: PipelineControls, num_images: int
     updates: dict[Any, Any] = {other.chosen: other is group for other in inputs.controls}
     updates[group.num_images] = (
         num_images if num_images is not None and 1 <= num_images <= MAX_IMAGES
-        else default_num_images(group.pipeline.name))
+        else group.pipeline.default_num_images)
     return updates
 
 

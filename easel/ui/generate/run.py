@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from easel.serving.best_of import stream_best
-from easel.serving.run_keeper import Continuation
 from easel.ui.generate.render import render_run
 from easel.ui.parts.live import Updates
 from easel.ui.parts.panel import Panel, RunView
@@ -20,16 +20,17 @@ from easel.ui.parts.task import Throttle
 from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.ui.words import strings
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import Request, resolve_seed, validate
+from pipelines.core.request import CheckedRequest
 from pipelines.core.video import Film
 
 logger = logging.getLogger(__name__)
 
 
 def prepare(playground: Playground, prompt: str, seed: int | None,
-            choices: Sequence[Mapping[str, Any]]) -> list[Request]:
+            choices: Sequence[Mapping[str, Any]]) -> list[CheckedRequest[Any]]:
     """Check everything that will run before anything does.
 
     Args:
@@ -43,10 +44,9 @@ def prepare(playground: Playground, prompt: str, seed: int | None,
     """
     if not choices:
         raise InvalidRequest(strings.NOTHING_TICKED, "pipeline")
-    requests = [validate({**_with_parents(choice, seed), "prompt": prompt, "seed": seed},
-                         playground.registry) for choice in choices]
-    shared_seed = resolve_seed(requests[0])
-    return [request.model_copy(update={"seed": shared_seed}) for request in requests]
+    requests = [playground.registry.check(
+        {**_with_parents(choice, seed), "prompt": prompt, "seed": seed}) for choice in choices]
+    return [replace(request, seed=requests[0].seed) for request in requests]
 
 
 def _with_parents(choice: Mapping[str, Any], seed: Any) -> dict[str, Any]:
@@ -59,14 +59,14 @@ def _with_parents(choice: Mapping[str, Any], seed: Any) -> dict[str, Any]:
     return fields
 
 
-def stream_run(playground: Playground, store: PictureStore, requests: Sequence[Request],
+def stream_run(playground: Playground, store: PictureStore, requests: Sequence[CheckedRequest[Any]],
                run: Run, best_of: int = 0) -> Generator[RunView]:
     """Run the requests one after the other on the one device.
 
     Args:
         playground: what there is.
         store: where finished pictures are written.
-        requests: valid requests with their seeds resolved.
+        requests: of ``prepare``.
         run: what Stop acts on; the caller ends it.
         best_of: how many pictures each generator draws to show its best; 0 for no more than are
             shown.
@@ -85,27 +85,28 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[R
             continue
         drawn = best_of or request.num_images
         panel.can_pause = drawn == request.num_images and playground.can_pause(request.pipeline)
-        stream = stream_best(playground.backend, playground.registry, request, drawn,
-                             run.next_job(), run.visitor)
+        stream = stream_best(playground.backend, request, drawn, run.next_job(), run.visitor)
         yield from _stream_panel(playground, store, request, panel, run, view, stream)
     yield view
 
 
-def stream_on(playground: Playground, store: PictureStore, continuation: Continuation, run: Run,
+def stream_on(playground: Playground, store: PictureStore, checkpointer: Checkpointer, run: Run,
               ) -> Generator[RunView]:
-    """Let a paused run, or a branch of it, go on; yields as ``stream_run``."""
-    request = continuation.request
+    """Resume a paused run, or a branch of it; yields as ``stream_run``."""
+    request = checkpointer.request
+    assert request is not None
     panel = Panel(request.pipeline, playground.registry.get(request.pipeline).title,
                   request.prompt, request.num_images, can_pause=True)
     view = RunView([panel])
     yield view
-    stream = playground.backend.go_on(continuation, run.next_job())
+    stream = playground.backend.resume(checkpointer, run.next_job())
     yield from _stream_panel(playground, store, request, panel, run, view, stream)
     yield view
 
 
-def _stream_panel(playground: Playground, store: PictureStore, request: Request, panel: Panel,
-                  run: Run, view: RunView, stream: Generator[Event]) -> Generator[RunView]:
+def _stream_panel(playground: Playground, store: PictureStore, request: CheckedRequest[Any],
+                  panel: Panel, run: Run, view: RunView, stream: Generator[Event],
+                  ) -> Generator[RunView]:
     throttle = Throttle()
     panel.phase = "running"
     film = Film()

@@ -64,7 +64,8 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
                               elem_classes="upload")
             seed, best_of = _build_settings(controls)
             paused = build_paused(playground)
-            worded_html(lambda: render_lessons(playground.registry.names()), elem_id="lessons")
+            worded_html(lambda: render_lessons(p.lesson for p in playground.registry),
+                        elem_id="lessons")
     _connect_words(playground, page, prompt, note, surprise)
     task = tasks.add(PLACE, generate, stop, [stage, pause], refused,
                      idle={pause: gr.update(interactive=False)})

@@ -30,7 +30,7 @@ from pipelines.classify import class_features, class_texts
 from pipelines.core.errors import Cancelled, IndexInUse, InvalidRequest
 from pipelines.model_options import choice_label, choices
 from pipelines.models.checkpoints.catalogue import open_catalogue
-from pipelines.models.features import Features
+from pipelines.models.clip_features import Features
 from pipelines.rerank import RANKER
 
 UPLOADS, HISTORY = "uploads", "history"  # places beside the folders

@@ -18,7 +18,7 @@ from easel.ui.lab.lab import Lab
 from easel.ui.parts.runs import Run
 from pipelines.classify import Classification, classify, softmax
 from pipelines.core.errors import Cancelled, InvalidRequest
-from pipelines.models.features import Features
+from pipelines.models.clip_features import Features
 
 MAX_CELLS = 5_000_000  # pictures times labels, each with its probability in the table
 MAX_SIDE = 12  # texts and pictures of a matrix

@@ -14,11 +14,8 @@ from easel.ui.words import strings
 from pipelines.core.errors import InvalidImage
 from pipelines.core.options import OptionField, option_fields
 from pipelines.core.request import MAX_IMAGES
-from pipelines.registry import Pipeline
+from pipelines.pipeline import Pipeline
 
-# An optimised picture costs as much as many sampled ones, so it starts with a single one.
-DEFAULT_NUM_IMAGES = 4
-DEFAULT_NUM_IMAGES_OF = {"vqgan_clip": 1}
 IMAGE_SUFFIXES = [".png", ".jpg", ".jpeg", ".webp"]
 
 
@@ -110,11 +107,6 @@ def read_upload(path: str | Path) -> bytes:
                            "init_image") from None
 
 
-def default_num_images(pipeline_name: str) -> int:
-    """How many pictures a pipeline draws unless told otherwise."""
-    return DEFAULT_NUM_IMAGES_OF.get(pipeline_name, DEFAULT_NUM_IMAGES)
-
-
 def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
     """The row of the first screen: tick box with one line, number of pictures."""
     with gr.Row(elem_classes="choice", equal_height=False):
@@ -122,7 +114,7 @@ def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
                           container=False, scale=1, min_width=200,
                           elem_id=f"choose-{pipeline.name}")
         # Not shown, for screen readers: the column has its own head.
-        count = gr.Number(value=default_num_images(pipeline.name),
+        count = gr.Number(value=pipeline.default_num_images,
                           label=f"{strings.COUNT_LABEL}: {pipeline.title}",
                           precision=0, minimum=1, maximum=MAX_IMAGES, container=False,
                           scale=0, min_width=64, elem_classes="count",

@@ -9,7 +9,7 @@ from easel.ui.parts.panel import mark_text, seconds
 from easel.ui.words.language import figure, written
 from pipelines.core.events import Mark
 from pipelines.core.options import option_fields
-from pipelines.registry import Pipeline
+from pipelines.pipeline import Pipeline
 
 
 def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tuple[str, str]]:

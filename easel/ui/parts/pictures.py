@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -14,8 +15,8 @@ from pipelines.core.errors import EaselError
 from pipelines.core.events import Result
 from pipelines.core.files import atomic_write
 from pipelines.core.metadata import picture_metadata, picture_name, save_png
-from pipelines.core.request import Request
-from pipelines.registry import Pipeline
+from pipelines.core.request import CheckedRequest
+from pipelines.pipeline import Pipeline
 
 
 class PictureStore:
@@ -60,7 +61,7 @@ class PictureStore:
                              f"{(error.strerror or str(error)).lower()}.") from None
         return self.serve(path)
 
-    def keep(self, request: Request, result: Result, pipeline: Pipeline) -> list[Card]:
+    def keep(self, request: CheckedRequest[Any], result: Result, pipeline: Pipeline) -> list[Card]:
         """Write the pictures of a run.
 
         Args:

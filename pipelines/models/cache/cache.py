@@ -88,7 +88,7 @@ class ModelCache:
 
         Raises:
             Cancelled: ``cancelled`` turned true while waiting; a load that others wait for, or
-                that has begun, goes on.
+                that has begun, continues.
             WeightsError: the model could not be built; the next lease tries again.
             OutOfMemory: there is no room, even with all idle models evicted.
         """

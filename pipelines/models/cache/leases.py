@@ -1,4 +1,4 @@
-"""Who holds which model, so that a lease that is never given back can be told."""
+"""Who holds which model, so that a lease that is never given back is reported."""
 
 from __future__ import annotations
 

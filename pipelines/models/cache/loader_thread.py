@@ -131,7 +131,7 @@ class ModelMover:
         raise AssertionError("unreachable")
 
     def _check_free(self, entry: Entry) -> None:
-        """Where an accelerator tells how much is free, whoever holds the rest, believe it.
+        """Where an accelerator reports how much is free, whoever holds the rest, believe it.
 
         Raises:
             torch.OutOfMemoryError: the model would not fit beside the reserve.

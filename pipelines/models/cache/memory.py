@@ -15,7 +15,7 @@ CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"),
 
 
 def total_bytes(device: torch.device) -> int | None:
-    """Memory of a device, or of the host where models run on the CPU; None where nobody can tell.
+    """Memory of a device, or of the host where models run on the CPU; None where it is not known.
 
     A container's limit counts where it is lower than the machine's memory.
     """
@@ -44,7 +44,7 @@ def free_bytes(device: torch.device) -> int | None:
     """Bytes that a new model can take on an accelerator now, whoever holds the rest.
 
     What torch holds and does not use counts as free. None for the CPU, where the system itself
-    moves memory about, and wherever nobody can tell.
+    moves memory about, and wherever it is not known.
     """
     if device.type != "cuda":
         return None
@@ -53,7 +53,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def resolve(amount: ByteSize | Share | None, device: torch.device) -> int | None:
-    """An amount in bytes; None for no limit, or for a share of what nobody can tell."""
+    """An amount in bytes; None for no limit, or for a share of what is not known."""
     if not isinstance(amount, Share):
         return None if amount is None else int(amount)
     total = total_bytes(device)

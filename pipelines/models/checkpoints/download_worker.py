@@ -3,7 +3,7 @@
 In a process of its own a download can be ended at any moment, a connection that hangs holds
 nothing, and the page stays offline. It reads one JSON line, then ends when its standard input does;
 it writes a JSON line for each thing that happens. Checked files lie in the staging folder
-afterwards; what was cut off lies there as a part, and the next download goes on from its end.
+afterwards; what was cut off lies there as a part, and the next download resumes at its end.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def emit(event: str, **facts: Any) -> None:
 
 
 class Meter:
-    """Stands in for a progress bar: huggingface_hub tells it of every chunk."""
+    """Stands in for a progress bar: huggingface_hub calls it for every chunk."""
 
-    tell: Callable[[int], None] = staticmethod(lambda count: None)
+    callback: Callable[[int], None] = staticmethod(lambda count: None)
 
     def __init__(self, **_: Any) -> None:
         pass
 
     def update(self, count: float | None = 1) -> None:
         """Take in the bytes of a chunk; negative ones where a server starts again."""
-        type(self).tell(int(count or 0))
+        type(self).callback(int(count or 0))
 
     def __enter__(self) -> Meter:
         return self
@@ -147,7 +147,7 @@ class Fetcher:
             part.unlink()
             resumed = 0
         self._advance(resumed, force=True)
-        Meter.tell = self._advance
+        Meter.callback = self._advance
         with part.open("ab") as target:
             http_get(facts.location, target, resume_size=resumed, headers=headers,
                      expected_size=size_bytes, tqdm_class=Meter)  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ class Fetcher:
         return digest.hexdigest()
 
     def strange_answer(self) -> str:
-        """The sentence on a hub that is none."""
+        """The sentence on an address that is no hub."""
         return (f"The hub at {self.host} answered with something that is not a model's data, a "
                 "web page perhaps; look at HF_ENDPOINT and at whether this network asks for a "
                 "login.")

@@ -59,11 +59,11 @@ class Download:
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was told to end."""
+        """Whether it was asked to end."""
         return self._cancelled.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait for its end; False where it goes on after the time."""
+        """Wait for its end; False where it is still under way after that time."""
         return self._ended.wait(timeout_s)
 
     def end(self, phase: Phase, error: str = "") -> None:

@@ -15,7 +15,7 @@ def known_licence(licence: str) -> str:
     """The licence, where it is an SPDX identifier that can be shown as it stands.
 
     Raises:
-        ValueError: it is none, so nobody could tell what the weights may be used for.
+        ValueError: it is not known, so that nobody could say what the weights may be used for.
     """
     reference = licence.removeprefix(OTHER)
     is_reference = reference != licence and reference.replace("-", "").replace(".", "").isalnum()

@@ -29,7 +29,7 @@ from pipelines.models.checkpoints.tensor_files import (
 from pipelines.models.fast_vqgan import hastened
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 
-RESOLUTION_PX = 256  # no tensor tells it; attention is found by level, so that any would do
+RESOLUTION_PX = 256  # no tensor has it; attention is found by level, so that any would do
 GROUPS = 32  # of taming's group norms
 PARTS = ("encoder.", "decoder.", "quantizer.", "quant_conv.", "post_quant_conv.")
 RENAMED = (("quantize.embed.", "quantizer.embedding."), ("quantize.", "quantizer."))

@@ -1,54 +1,61 @@
-"""One run under way: its file is locked, its state kept every few seconds and put aside if asked.
+"""A run under way keeps its state in a file, which is locked meanwhile.
 
 The system releases the lock of a killed process, and what is unlocked is a paused run.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipelines.core.errors import Cancelled, EaselError, Paused, PausedRunError
+from pipelines.core.errors import Cancelled, EaselError, Paused, PausedRunError, reason
 from pipelines.core.files import atomic_write
-from pipelines.core.request import Request
+from pipelines.core.request import CheckedRequest
 from pipelines.saved_run import Change, Snapshot
-
-if TYPE_CHECKING:
-    from easel.serving.paused_runs import PausedRuns
 
 SAVE_EVERY_S = 5.0
 CLAIM_S = 0.5  # for those who only look whether a run is under way
 
 
-class RunKeeper:
-    """Keeps the state of one run; see ``pipelines.registry.Keeper``.
+def _any_size(path: Path, size_bytes: int) -> None:
+    """Room for a file of any size."""
+
+
+class Checkpointer:
+    """Keeps the state of one run, so that it can be paused, or found again after a crash.
 
     Args:
-        runs: where.
-        owner: whose run it is.
-        run_id: name of a run that goes on; a new one where None.
-        pause_after: steps after which the run is paused by itself.
+        path: the state's file, named by the run's id; its folder is made where it is not there.
+        owner: whose run it is; empty for nobody's.
+        pause_after: steps after which the run is paused by itself; None for never.
+        make_room: refuses a file at a path of a size in bytes by ``PausedRunError``.
+
+    Attributes:
+        run_id: the run's name.
+        request: what a run that is resumed draws from here on; None for one that begins.
+        start: the state to resume from; None for a run that begins.
+        change: what is to be different from there on.
     """
 
-    def __init__(self, runs: PausedRuns, owner: str, run_id: str | None = None,
-                 pause_after: int | None = None) -> None:
-        self.run_id, self.owner = run_id or secrets.token_hex(16), owner
+    def __init__(self, path: Path, owner: str = "", pause_after: int | None = None,
+                 make_room: Callable[[Path, int], None] = _any_size) -> None:
+        self.run_id, self.owner = path.stem, owner
+        self.request: CheckedRequest[Any] | None = None
         self.start: Snapshot | None = None
         self.change = Change()
-        self._runs, self._goes_on = runs, run_id is not None
-        self._path = runs.path(owner, self.run_id)
-        self._lock = FileLock(f"{self._path}.lock", thread_local=False)
+        self._path, self._make_room = path, make_room
+        self._resumes = path.exists()
+        self._lock = FileLock(f"{path}.lock", thread_local=False)
         self._asked, self._after = False, pause_after
         self._saved_s = time.monotonic()
 
     def ask(self, asked: bool = True) -> None:
-        """Have the run put aside before its next step, or no more."""
+        """Have the run paused before its next step, or no more."""
         self._asked = asked
 
     def claim(self) -> None:
@@ -66,20 +73,24 @@ class RunKeeper:
             raise _not_kept(error) from None
 
     def pausing(self, step: int) -> bool:
-        """Whether the run should be put aside, now that it has taken ``step`` steps."""
+        """Whether the run should be paused, now that it has taken ``step`` steps."""
         return self._asked or (self._after is not None and step >= self._after)
 
     def due(self) -> bool:
-        """Whether it is time to keep the state."""
+        """Whether it is time to keep the state, in case this process is killed."""
         return time.monotonic() - self._saved_s >= SAVE_EVERY_S
 
     def save(self, snapshot: Snapshot, paused: bool) -> None:
-        """Keep a state in place of the one before; see ``Keeper.save``."""
+        """Keep a state in place of the one before.
+
+        Raises:
+            PausedRunError: there is no room for it, or it cannot be written.
+        """
         self._saved_s = time.monotonic()
         try:
             self.claim()  # counts; the first one takes the lock
             data = snapshot.encode(paused, time.time())
-            self._runs.make_room(self._path, len(data))
+            self._make_room(self._path, len(data))
             atomic_write(self._path, data)
         except (PausedRunError, OSError) as error:
             if paused:  # or it would be tried again after each step
@@ -93,7 +104,7 @@ class RunKeeper:
             error: what ended it; None where it has its pictures.
         """
         done = error is None or (isinstance(error, Cancelled) and not isinstance(error, Paused)
-                                 and not self._goes_on)
+                                 and not self._resumes)
         if done:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
@@ -107,21 +118,8 @@ class RunKeeper:
             self._lock.release(force=True)
 
 
-@dataclass(frozen=True)
-class Continuation:
-    """A paused run that may go on.
-
-    Attributes:
-        request: what it draws from here on.
-        keeper: with its state and the change; the run is claimed.
-    """
-
-    request: Request
-    keeper: RunKeeper
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a run is under way, here or in another process."""
+def is_under_way(path: Path) -> bool:
+    """Whether the run of a file is under way, here or in another process."""
     lock = Path(f"{path}.lock")
     if not lock.exists():
         return False
@@ -136,8 +134,3 @@ def is_locked(path: Path) -> bool:
 
 def _not_kept(error: OSError) -> PausedRunError:
     return PausedRunError(f"The run could not be paused: {reason(error)}.")
-
-
-def reason(error: OSError) -> str:
-    """What the system says, to end a sentence with."""
-    return (error.strerror or str(error)).lower()

@@ -1,0 +1,100 @@
+"""The run that generators share: seeds, models, drawing, ranking; each says how it draws."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from pipelines.batching import Drawn, draw_in_groups
+from pipelines.core.events import Candidate, Event, Progress, Result
+from pipelines.core.request import CheckedRequest
+from pipelines.model_options import chosen_models, with_choices
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.precision import dtype_for
+from pipelines.pipeline import Pipeline, RunContext
+from pipelines.rerank import rank_candidates
+from pipelines.weighted_prompts import ranking_texts
+
+
+class CandidatePipeline(Pipeline):
+    """Draws candidates and ranks them. A subclass gives ``draw``, and what else differs.
+
+    Its ``models`` end with the ranker. Where an option of ``model_field`` has one of them as its
+    default, a run leases what is chosen there.
+
+    Args:
+        catalogue: what the options may choose from; anything where None.
+
+    Attributes:
+        in_groups: where the device has no room for all candidates, draw half of them and then the
+            others; False for one that sees to that itself.
+    """
+
+    in_groups: bool = True
+
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        if catalogue is not None:
+            self.Options = with_choices(type(self).Options, catalogue)
+
+    def models_of(self, request: CheckedRequest[Any]) -> tuple[str, ...]:
+        """The models, with those that the options choose in their places."""
+        return chosen_models(request.options, self.models)
+
+    def held(self, request: CheckedRequest[Any]) -> tuple[str, ...]:
+        """Ids of the models that are leased from start to end, the ranker last."""
+        return self.models_of(request)
+
+    def dtype_of(self, model_id: str, request: CheckedRequest[Any], context: RunContext,
+                 ) -> torch.dtype:
+        """The dtype to lease a model in, by the option ``precision`` where there is one."""
+        return dtype_for(model_id, context.device, context.dtype,
+                         getattr(request.options, "precision", "auto"))
+
+    def draw(self, request: CheckedRequest[Any], context: RunContext, models: Sequence[Any],
+             seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """Draw candidates of some seeds side by side.
+
+        Args:
+            request: what to draw.
+            context: of the run; once it is cancelled, end early with what there is.
+            models: those of ``held``, leased, in that order.
+            seeds: one a candidate; what a seed draws does not depend on those beside it.
+
+        Yields:
+            ``Progress`` with steps out of a total, and previews of these candidates.
+
+        Raises:
+            Cancelled: there is no picture yet.
+        """
+        raise NotImplementedError
+
+    def rank(self, request: CheckedRequest[Any], context: RunContext, models: Sequence[Any],
+             drawn: Drawn) -> tuple[Candidate, ...]:
+        """The pictures as candidates, best first."""
+        ranked = rank_candidates(drawn.images, drawn.seeds, ranking_texts(request.prompt),
+                                 models[-1])
+        if not drawn.picture_facts:
+            return ranked
+        return tuple(replace(c, metadata=drawn.picture_facts[c.index]) for c in ranked)
+
+    def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
+        """Yield progress and previews, then the ranked pictures; see ``Pipeline.run``."""
+        leases = [(name, self.dtype_of(name, request, context)) for name in self.held(request)]
+        for name, dtype in leases:
+            yield from context.loading(name, dtype=dtype)
+        # All at once: a model that is broken is found before the work, and Stop keeps its pictures
+        # without waiting for the ranker.
+        with ExitStack() as stack:
+            models = [stack.enter_context(context.lease(name, dtype)) for name, dtype in leases]
+            context.check()
+            draw = partial(self.draw, request, context, models)
+            drawn = yield from (draw_in_groups(draw, request.seeds, context) if self.in_groups
+                                else draw(request.seeds))
+            yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
+            candidates = self.rank(request, context, models, drawn)
+        yield Result(candidates, context.elapsed_s(), drawn.metadata())
