@@ -236,7 +236,7 @@ def tables_of(app: App) -> dict[str, dict[str, str]]:
 
 def said_anyhow(text: str, portuguese: Catalogue, app: App) -> bool:
     """Whether a text may be the same in both languages."""
-    own = {"A", "B", "C", "D", "API", "Ctrl", "Enter", "Esc"}
+    own = {"A", "B", "C", "D", "API", "Ctrl", "Enter", "Esc", "Shift"}
     for pipeline in app.playground.registry:  # of the tests alone
         own |= {pipeline.title, pipeline.summary, *pipeline.lesson}
         for option in option_fields(pipeline.Options):
