@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.sheets import contact_sheet
-from easel.serving.backend import Backend
+from easel.serving.backend import LocalBackend
 from pipelines.core.events import Result
 
 EXAMPLES_DIR = Path(__file__).resolve().parents[1] / "assets" / "examples"
@@ -51,7 +51,7 @@ PROMPTS = (
 )
 
 
-def draw_examples(pipeline: str, backend: Backend, folder: Path = EXAMPLES_DIR) -> Path:
+def draw_examples(pipeline: str, backend: LocalBackend, folder: Path = EXAMPLES_DIR) -> Path:
     """Draw every prompt once and write the page.
 
     Args:

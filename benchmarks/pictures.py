@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.tasks import TaskPrompt
-from easel.serving.backend import Backend
+from easel.serving.backend import LocalBackend
 from pipelines.core.events import Result
 from pipelines.core.request import SEED_COUNT
 from pipelines.rerank import RANKER
@@ -59,7 +59,7 @@ class PictureStore:
         folder: where stores are kept.
     """
 
-    def __init__(self, backend: Backend, pipeline: str, options: Mapping[str, Any],
+    def __init__(self, backend: LocalBackend, pipeline: str, options: Mapping[str, Any],
                  fingerprints: Mapping[str, str | None], folder: Path = RUNS_DIR) -> None:
         self.backend, self.pipeline, self.options = backend, pipeline, dict(options)
         weights = {name: sha for name, sha in fingerprints.items() if name != RANKER}

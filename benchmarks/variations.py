@@ -15,7 +15,7 @@ from benchmarks.controls import JudgeFunction, RenderFunction
 from benchmarks.pictures import prompt_seed
 from benchmarks.scoring import score
 from benchmarks.tasks import TaskPrompt, scene_of
-from easel.serving.backend import Backend
+from easel.serving.backend import LocalBackend
 from pipelines.core.events import Result
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import image_features
@@ -50,8 +50,8 @@ def diversity(pictures: Sequence[np.ndarray], clip: ClipModel) -> float | None:
     return sum(distances) / len(distances) if distances else None
 
 
-def variations(name: str, backend: Backend, prompts: Sequence[TaskPrompt], render: RenderFunction,
-               judge: JudgeFunction, concepts: Mapping[str, Concept],
+def variations(name: str, backend: LocalBackend, prompts: Sequence[TaskPrompt],
+               render: RenderFunction, judge: JudgeFunction, concepts: Mapping[str, Concept],
                options: Mapping[str, Any] = FROM_THE_PICTURE) -> dict[str, float | int]:
     """Share of variations that keep the object of their picture.
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.int8 import to_int8
+from pipelines.models.checkpoints.shards import shard_names
 from pipelines.models.checkpoints.tensor_files import (
     held,
     memory_bytes,
     read_safetensors,
-    shard_names,
     weights_path,
 )
 from tests.min_dalle_folder import Sizes, converted, flax_parameters

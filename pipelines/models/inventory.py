@@ -28,6 +28,7 @@ class ModelRow:
 
     Attributes:
         kind: "embedded", "public" or "own".
+        restrictions: what the authors ask not to do with the weights, as sentences.
         disk_bytes: of its files on this machine.
         download_bytes: about how much a download is, None where nobody knows or none is possible.
         vram_bytes: device memory with activations, as an estimate; None where nobody knows.
@@ -43,6 +44,7 @@ class ModelRow:
     kind: Literal["embedded", "public", "own"]
     family: str
     licence: str
+    restrictions: str
     source: str
     repository: str | None
     revision: str | None
@@ -182,7 +184,8 @@ class ModelShelf:
                 else "public" if entry.id in self._shipped else "own")
         return ModelRow(
             id=entry.id, title=entry.title, kind=kind, family=entry.family,
-            licence=licence_words(entry.licence), source=entry.source,
+            licence=licence_words(entry.licence), restrictions=entry.restrictions,
+            source=entry.source,
             repository=entry.repository, revision=entry.revision, state=state,
             pinned=any(s.pinned for s in stats), leases=sum(s.leases for s in stats),
             disk_bytes=bytes_on_disk(self.catalogue, entry), download_bytes=entry.download_bytes,

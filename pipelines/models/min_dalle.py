@@ -289,6 +289,16 @@ class MinDalle(nn.Module):
         self.encoder, self.decoder = TextEncoder(config), CodeDecoder(config)
 
     @property
+    def codes(self) -> int:
+        """Codes that it can read, the start code included."""
+        return self.config.code_vocab_size
+
+    @property
+    def width(self) -> int:
+        """Width of its states."""
+        return self.config.dim
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.decoder.embedding.weight.device

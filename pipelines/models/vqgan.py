@@ -12,6 +12,7 @@ import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ class VQGANConfig:
             codes are then all combinations, evenly spaced in [-1, 1], and are not learned.
         gumbel: the encoder scores every code at each place, as in a discrete VAE, instead of
             giving a latent that the nearest code replaces.
+        encoder: whether it can read pictures; some published files only draw.
         The others are named as in the published configurations.
     """
 
@@ -48,6 +50,7 @@ class VQGANConfig:
     l2_normalised: bool = False
     levels: tuple[int, ...] | None = None
     gumbel: bool = False
+    encoder: bool = True
 
 
 class Codebook(nn.Module):
@@ -83,17 +86,29 @@ class VQGAN(nn.Module):
             "z_channels": config.z_channels,
         }
         with contextlib.redirect_stdout(io.StringIO()):  # the constructor of Decoder prints
-            self.encoder = Encoder(double_z=False, **shape)
+            if config.encoder:
+                self.encoder = Encoder(double_z=False, **shape)
             self.decoder = Decoder(**shape)
         if not config.levels:
             self.quantizer = Codebook(config.n_embed, config.embed_dim, config.gumbel)
-        self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
+        if config.encoder:
+            self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
 
     @property
     def downsampling(self) -> int:
         """Pixels along one side that share a code."""
         return self.config.patch_size * 2 ** (len(self.config.ch_mult) - 1)
+
+    @property
+    def codes(self) -> int:
+        """How many codes there are."""
+        return prod(self.config.levels) if self.config.levels else self.config.n_embed
+
+    @property
+    def width(self) -> int:
+        """Width of a code."""
+        return self.config.embed_dim
 
     @property
     def codebook(self) -> Tensor:
@@ -114,7 +129,7 @@ class VQGAN(nn.Module):
         return torch.stack(channels[::-1], dim=1).to(self.post_quant_conv.weight.dtype)
 
     def encode_latents(self, pixels: Tensor) -> Tensor:
-        """Encode pictures without quantising.
+        """Encode pictures without quantising; not without an encoder.
 
         Args:
             pixels: (B, 3, H, W) in [-1, 1]; H and W multiples of ``downsampling``.

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipelines.core.errors import InvalidRequest
 from pipelines.models.pixels import from_uint8
 from pipelines.models.vqgan import VQGAN
 
@@ -101,7 +102,14 @@ def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None, size_px: i
 
     Returns:
         (N, embed_dim, size_px / downsampling, the same) float32.
+
+    Raises:
+        InvalidRequest: the VQGAN has no encoder, and the start needs one.
     """
+    if not vqgan.config.encoder and (image is not None or init != "noise"):
+        raise InvalidRequest(
+            "The VQGAN that is chosen can draw and not read pictures: start from noise, or choose "
+            "another VQGAN.", "init" if image is None else "init_image")
     weight = vqgan.post_quant_conv.weight
     side = size_px // vqgan.downsampling
     found = []

@@ -61,11 +61,13 @@ def _row(row: ModelRow, may_act: bool) -> str:
     _, size, state, load, counts, _ = strings.MODELS_HEADS
     error = alert(row.error) if row.error else ""
     licence = escape(strings.MODELS_UNLICENSED if row.licence == UNSTATED_WORDS else row.licence)
+    asked = (f'<span class="facts restrictions">{escape(say(row.restrictions))}</span>'
+             if row.restrictions else "")
     origin = f'<span class="origin">{escape(row.repository or say(row.source))}</span>'
     return (
         f'<tr data-row="{escape(row.id)}"><th scope="row"><span class="title">'
         f'{escape(say(row.title))}</span><span class="facts">{licence} · {origin}</span>'
-        f'{error}</th><td data-label="{size}">{_sizes(row)}</td>'
+        f'{asked}{error}</th><td data-label="{size}">{_sizes(row)}</td>'
         f'<td data-label="{state}" class="state">{_state(row)}</td>'
         f'<td data-label="{load}">{_load(row)}</td>'
         f'<td data-label="{counts}" class="figures">{row.hits} · {row.misses} · {row.evictions}'

@@ -23,7 +23,8 @@ from pydantic import (
 from pipelines.core.errors import WeightsError
 from pipelines.core.files import atomic_write
 from pipelines.models.checkpoints.licences import known_licence
-from pipelines.models.checkpoints.pins import Pins
+from pipelines.models.checkpoints.pins import ModelPin, Pins
+from pipelines.models.checkpoints.shards import INDEX, SAFETENSORS, is_shard, shard_names
 
 logger = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parents[3] / "assets"
@@ -57,6 +58,22 @@ class ModelFile(BaseModel):
     optional: bool = False
 
 
+class Network(BaseModel):
+    """What a model's files must hold; a file of another network under its name is refused.
+
+    Attributes:
+        codes: of a codebook.
+        width: of its embeddings or states, as its paper gives it.
+        parameters: numbers that training learned, of the parts that Easel loads.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    codes: Annotated[int, Field(ge=1)] | None = None
+    width: Annotated[int, Field(ge=1)] | None = None
+    parameters: Annotated[int, Field(ge=1)] | None = None
+
+
 class CatalogueEntry(BaseModel):
     """One model.
 
@@ -65,13 +82,18 @@ class CatalogueEntry(BaseModel):
         title: what people call it, as in "loading the TITLE".
         family: which pipelines can use it.
         loader: which code reads its files, a name of ``pipelines.models.checkpoints.formats``.
-        licence: SPDX identifier of the weights' licence; NOASSERTION where none is stated.
+        licence: SPDX identifier of the weights' own licence, which need not be the code's;
+            NOASSERTION where none is stated.
+        restrictions: sentences on what the authors ask not to do with the weights.
         source: where the weights come from, for people.
         repository: "OWNER/NAME" on the hub that they are downloaded from; None for no download.
         revision: branch, tag or commit there; the first download fixes the commit.
         path: folder of the files on this machine; None for the catalogue's own folders.
+        files_of: id of an earlier entry of the same repository that has these files; they are
+            downloaded once, for both.
         download_bytes: about how much a download is; the hub says it exactly.
         vram_bytes: device memory of weights and activations together, as an estimate.
+        network: what the files must hold, as far as it is known.
         config: what the loader must know and the files do not say.
     """
 
@@ -82,14 +104,17 @@ class CatalogueEntry(BaseModel):
     family: Family
     loader: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$")] = "embedded"
     licence: Annotated[str, AfterValidator(known_licence)]
+    restrictions: str = ""
     source: Annotated[str, StringConstraints(min_length=1)]
     repository: Annotated[str, StringConstraints(
         pattern=rf"^{_PART}/{_PART}$", max_length=96)] | None = None
     revision: Annotated[str, StringConstraints(
         pattern=rf"^{_PART}(/{_PART})*$", max_length=100)] | None = None
     path: Path | None = None
+    files_of: ModelId | None = None
     download_bytes: Annotated[int, Field(ge=0)] | None = None
     vram_bytes: Annotated[int, Field(ge=0)] | None = None
+    network: Network | None = None
     config: Mapping[str, Any] = Field(default_factory=dict)
     files: tuple[ModelFile, ...]
 
@@ -99,9 +124,16 @@ class CatalogueEntry(BaseModel):
             raise ValueError("a model has a path or a repository, not both")
         if self.revision is not None and self.repository is None:
             raise ValueError("a revision needs a repository")
+        if self.files_of is not None and self.repository is None:
+            raise ValueError("another model's files are of a repository")
         if len({file.name for file in self.files}) < len(self.files):
             raise ValueError("a file is listed twice")
         return self
+
+    @property
+    def kept_as(self) -> str:
+        """Id of the model under which its downloaded files and their pins are kept."""
+        return self.files_of or self.id
 
     def file(self, name: str) -> ModelFile:
         """The entry's file of that name.
@@ -145,6 +177,11 @@ class Catalogue:
     def _add(self, entry: CatalogueEntry) -> None:
         if entry.id in self._entries:
             raise WeightsError(f"The catalogue has two models called {entry.id}.")
+        owner = self._entries.get(entry.files_of or "")
+        if entry.files_of is not None and (
+                owner is None or owner.repository != entry.repository or owner.files_of):
+            raise WeightsError(f"The catalogue has a wrong entry: {entry.id} names the files of "
+                               f"{entry.files_of}, which has no such repository.")
         self._entries[entry.id] = entry
 
     @classmethod
@@ -191,7 +228,7 @@ class Catalogue:
         self.faults += tuple(faults)
 
     def get(self, model_id: str) -> CatalogueEntry:
-        """The entry of that id, with what is pinned of it.
+        """The entry of that id, with what is pinned of it, and shards where they are here.
 
         Raises:
             WeightsError: the id is malformed or unknown.
@@ -199,18 +236,30 @@ class Catalogue:
         if not _MODEL_ID.fullmatch(model_id):
             raise WeightsError(f"{model_id[:60]!r} is not the name of a model.")
         try:
-            return self._with_pins(self._entries[model_id])
+            return self._as_it_is(self._entries[model_id])
         except KeyError:
             raise WeightsError(f"The catalogue has no model called {model_id[:60]}.") from None
 
-    def _with_pins(self, entry: CatalogueEntry) -> CatalogueEntry:
-        """What the catalogue itself states comes first; pins fill in the rest."""
-        pin = self.pins.get(entry.id) if entry.repository is not None else None
-        if pin is None or pin.repository != entry.repository:
-            return entry
+    def kept_as(self, model_id: str) -> str:
+        """See ``CatalogueEntry.kept_as``; the id itself where the catalogue has no such model."""
+        entry = self._entries.get(model_id)
+        return model_id if entry is None else entry.kept_as
+
+    def _as_it_is(self, entry: CatalogueEntry) -> CatalogueEntry:
+        """An entry with its shards and pins.
+
+        What the catalogue itself states comes first; pins fill in the rest.
+        """
+        pin = self.pins.get(entry.kept_as) if entry.repository is not None else None
+        if pin is not None and pin.repository != entry.repository:
+            pin = None
+        folder = self.folder(entry)
+        files = tuple(part for file in entry.files for part in _in_shards(file, folder, pin))
+        if pin is None:
+            return entry if files == entry.files else entry.model_copy(update={"files": files})
         files = tuple(
             file if file.sha256 is not None or file.name not in pin.files else
-            file.model_copy(update=pin.files[file.name].model_dump()) for file in entry.files)
+            file.model_copy(update=pin.files[file.name].model_dump()) for file in files)
         return entry.model_copy(update={"files": files, "revision": pin.revision})
 
     def folder(self, entry: CatalogueEntry) -> Path:
@@ -219,7 +268,7 @@ class Catalogue:
             return entry.path
         if entry.id.startswith(EMBEDDED) or entry.repository is None:
             return self.weights_dir / entry.id.removeprefix(EMBEDDED)
-        return self.models_dir / entry.id
+        return self.models_dir / entry.kept_as
 
     def save(self, path: Path = CATALOGUE_PATH) -> None:
         """Write the catalogue back, atomically, comments above the first entry kept."""
@@ -230,7 +279,22 @@ class Catalogue:
         atomic_write(path, ("\n\n".join(parts) + "\n").encode())
 
     def __iter__(self) -> Iterator[CatalogueEntry]:
-        return iter([self._with_pins(entry) for entry in self._entries.values()])
+        return iter([self._as_it_is(entry) for entry in self._entries.values()])
+
+
+def _in_shards(file: ModelFile, folder: Path, pin: ModelPin | None) -> tuple[ModelFile, ...]:
+    """The index and the shards that lie in a file's place, or were pinned; else the file."""
+    index = file.name + INDEX
+    if not file.name.endswith(SAFETENSORS) or (folder / file.name).exists():
+        return (file,)
+    try:
+        names = (index, *shard_names(file.name, (folder / index).read_bytes()))
+    except FileNotFoundError:
+        pinned = sorted(name for name in pin.files if is_shard(file.name, name)) if pin else []
+        names = (index, *pinned) if pinned else ()
+    except (OSError, ValueError):
+        names = (index,)  # whoever reads it says what is wrong
+    return tuple(ModelFile(name=name, optional=file.optional) for name in names) or (file,)
 
 
 def open_catalogue(data_dir: Path, user_path: Path | None = None) -> Catalogue:
@@ -283,9 +347,9 @@ def _toml_value(value: Any) -> str:
 def _to_toml(entry: CatalogueEntry) -> str:
     def lines(table: Mapping[str, Any]) -> list[str]:
         return [f"{key} = {_toml_value(value)}" for key, value in table.items()
-                if value is not None and value is not False and value != {}]
+                if value is not None and value is not False and value not in ({}, "")]
 
-    fields = entry.model_dump()
+    fields = entry.model_dump(exclude_none=True)
     files = fields.pop("files")
     text = ["[[models]]", *lines(fields)]
     for file in files:

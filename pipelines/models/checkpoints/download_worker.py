@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipelines.models.checkpoints.shards import INDEX, is_shard
+
 MARGIN_BYTES = 64 * 2**20  # left free on the disk
 CHUNK_BYTES = 2**18
 REPORT_BYTES = 2**20
@@ -108,7 +110,7 @@ class Fetcher:
             Refused: a file is missing or is not the pinned one, or the disk is too small.
         """
         found = []
-        for file in wanted:
+        for file in (part for each in wanted for part in self._in_shards(each)):
             if file.name not in self._listed:
                 if file.optional:
                     continue
@@ -126,6 +128,14 @@ class Fetcher:
             raise Refused(f"The download of {self.repository} needs {self.total_bytes / 1e9:.2f} "
                           f"GB, and the disk has {free / 1e9:.2f} GB free.")
         return found
+
+    def _in_shards(self, file: Wanted) -> list[Wanted]:
+        """The index and the shards that the repository has in a file's place; else the file."""
+        index = file.name + INDEX
+        if file.name in self._listed or index not in self._listed:
+            return [file]
+        shards = sorted(name for name in self._listed if is_shard(file.name, name))
+        return [Wanted(name, None, None, file.optional) for name in (index, *shards)]
 
     def fetch(self, file: Wanted) -> tuple[int, str]:
         """Download a file to the staging folder; returns its size and SHA-256."""

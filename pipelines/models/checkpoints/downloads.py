@@ -100,10 +100,10 @@ class Downloads:
         if self.offline:
             raise WeightsError("Easel is offline: EASEL_OFFLINE forbids downloads.")
         with self._lock:
-            running = self._downloads.get(model_id)
+            running = self._downloads.get(entry.kept_as)
             if running is not None and running.phase == "running":
                 return running
-            download = self._downloads[model_id] = Download(model_id)
+            download = self._downloads[entry.kept_as] = Download(model_id)
         threading.Thread(target=self._run, args=(entry, download), daemon=True,
                          name=f"download-{model_id}").start()
         return download
@@ -111,7 +111,7 @@ class Downloads:
     def get(self, model_id: str) -> Download | None:
         """The last download of a model; None where there was none."""
         with self._lock:
-            return self._downloads.get(model_id)
+            return self._downloads.get(self.catalogue.kept_as(model_id))
 
     def cancel(self, model_id: str) -> bool:
         """Cancel a download; False where none is running."""
@@ -151,7 +151,7 @@ class Downloads:
         missing = [file for file in entry.files if not (folder / file.name).is_file()]
         if is_complete(self.catalogue, entry):
             return
-        staging = (self.catalogue.models_dir / INCOMING / entry.id).resolve()
+        staging = (self.catalogue.models_dir / INCOMING / entry.kept_as).resolve()
         job = {"repository": entry.repository, "revision": entry.revision or "main",
                "staging": str(staging), "timeout_s": min(10.0, self.timeout_s),
                "files": [{"name": f.name, "size_bytes": f.size_bytes, "sha256": f.sha256,
@@ -184,7 +184,7 @@ class Downloads:
                 f"is {sha256[:12]}… and should be {event['expected'][:12]}…; it was moved to "
                 "quarantine and is not used.")
         # The pin first: a file without one would never be checked.
-        self.catalogue.pins.add(entry.id, entry.repository or "", commit, name,
+        self.catalogue.pins.add(entry.kept_as, entry.repository or "", commit, name,
                                 FilePin(size_bytes=event["size_bytes"], sha256=sha256))
         target = self.catalogue.folder(entry) / name
         target.parent.mkdir(parents=True, exist_ok=True)

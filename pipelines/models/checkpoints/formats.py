@@ -27,6 +27,7 @@ LOADERS: dict[str, tuple[str, str]] = {
     "embedded": ("pipelines.models.checkpoints.embedded", "load"),
     "open_clip": ("pipelines.models.checkpoints.open_clip", "load"),
     "min-dalle": ("pipelines.models.checkpoints.min_dalle", "load"),
+    "min-dalle-vqgan": ("pipelines.models.checkpoints.min_dalle", "load_vqgan"),
     "janus": ("pipelines.models.janus", "load"),
     "taming-vqgan": ("pipelines.models.checkpoints.vqgan", "load_taming"),
     "kandinsky": ("pipelines.models.kandinsky", "load"),

@@ -102,6 +102,7 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
     """
     (verifier or Verifier()).check(catalogue, entry)
     module = loader(entry.loader)(catalogue.folder(entry), entry)
+    check_network(module, entry)
     if dtype == torch.int8:  # first, so that no matrix is there in float32 and in 8 bits at once
         module, dtype = in_int8(module), torch.float32
     # What a file holds takes the dtype; tables that constructors compute keep their own.
@@ -109,6 +110,32 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(device=device, dtype=dtype)
     return module.to(device).requires_grad_(False).eval()
+
+
+def check_network(module: nn.Module, entry: CatalogueEntry) -> None:
+    """Compare what was loaded with what the catalogue states of it.
+
+    Args:
+        module: tells ``codes`` and ``width`` where it has such.
+        entry: states what is expected.
+
+    Raises:
+        WeightsError: the files hold another network; the sentence says which.
+    """
+    if entry.network is None:
+        return
+    stated = entry.network
+    codes, width = getattr(module, "codes", None), getattr(module, "width", None)
+    if None not in (stated.codes, codes) and codes != stated.codes:
+        raise WeightsError(f"The files of the model {entry.id} hold another network than its title "
+                           f"says: it has {codes:,} codes, not {stated.codes:,}.")
+    if None not in (stated.width, width) and width != stated.width:
+        raise WeightsError(f"The files of the model {entry.id} hold another network than its title "
+                           f"says: its width is {width:,}, not {stated.width:,}.")
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    if stated.parameters not in (None, parameters):
+        raise WeightsError(f"The files of the model {entry.id} hold another network than its title "
+                           f"says: it has {parameters:,} parameters, not {stated.parameters:,}.")
 
 
 def weight_files(entry: CatalogueEntry) -> Iterator[ModelFile]:

@@ -24,6 +24,7 @@ from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
 from pipelines.models.checkpoints.formats import fill
 from pipelines.models.checkpoints.tensor_files import read_tensors
+from pipelines.models.checkpoints.vqgan import decoder_config_of
 from pipelines.models.fast_vqgan import hastened
 from pipelines.models.min_dalle import (
     HEAD_WIDTH,
@@ -32,6 +33,7 @@ from pipelines.models.min_dalle import (
     MinDalleConfig,
 )
 from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
+from pipelines.models.vqgan import VQGAN
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,27 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     if unknown := sorted(tensors.keys() - wanted):  # min-dalle itself does not look at them
         logger.info("%s: not used, %s", entry.id, ", ".join(unknown))
     return fill(module, {name: tensors[name] for name in tensors if name in wanted}, entry.id)
+
+
+def load_vqgan(folder: Path, entry: CatalogueEntry) -> nn.Module:
+    """The detokenizer's file as the VQGAN that it is: codes and decoder, and no encoder.
+
+    Its pictures are scaled to [-1, 1] by the last layer's weights, and its normalisations are
+    taming's, with an epsilon of 1e-6, as it was trained.
+
+    Raises:
+        WeightsError: the file is missing, damaged, refused, or of something else.
+    """
+    found = read_tensors(folder / _name(entry, "detoker"), entry.id)
+    tensors = {"quantizer.embedding.weight" if name == "embedding.weight" else name: tensor
+               for name, tensor in found.items()}
+    config = decoder_config_of(tensors, entry.id)
+    last = "decoder.conv_out."
+    tensors |= {f"{last}weight": tensors[f"{last}weight"] * 2,
+                f"{last}bias": tensors[f"{last}bias"] * 2 - 1}
+    with torch.device("meta"):
+        module = VQGAN(config)
+    return hastened(fill(module, tensors, entry.id))
 
 
 def _name(entry: CatalogueEntry, stem: str) -> str:

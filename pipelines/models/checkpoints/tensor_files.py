@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import json
 import pickle
-import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from math import prod
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -28,14 +27,13 @@ from torch.serialization import safe_globals
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.int8 import SCALE
+from pipelines.models.checkpoints.shards import INDEX, SAFETENSORS, shard_names
 
 if TYPE_CHECKING:
     from pipelines.models.checkpoints.catalogue import CatalogueEntry
 
-SAFETENSORS, INDEX = ".safetensors", ".index.json"
 SUFFIXES = (SAFETENSORS, ".ckpt", ".bin", ".pt", ".pth")  # the safest format first
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
-MAX_SHARDS = 1000
 # What trainers keep beside a network: the discriminator and LPIPS, averages, a colour table.
 NEVER_LOADED = ("loss.", "model_ema.", "colorize")
 _DTYPES = {
@@ -98,32 +96,6 @@ def weights_path(folder: Path, entry: CatalogueEntry, suffixes: Iterable[str] = 
                     return folder / name.removesuffix(INDEX)
     raise WeightsError(f"The model {entry.id} lists no file of weights; one ends in "
                        f"{', '.join(suffixes)}.")
-
-
-def shard_names(name: str, index: bytes) -> tuple[str, ...]:
-    """The files that an index lists, by the names of the catalogue.
-
-    Args:
-        name: of the whole file, such as "prior/model.safetensors"; shards lie beside it.
-        index: what the index file holds.
-
-    Raises:
-        ValueError: it is not an index.
-    """
-    found = json.loads(index)
-    table = found.get("weight_map") if isinstance(found, dict) else None
-    if not isinstance(table, dict) or not table:
-        raise ValueError("no weight_map")
-    names = sorted(set(map(str, table.values())))
-    if len(names) > MAX_SHARDS or not all(is_shard(Path(name).name, each) for each in names):
-        raise ValueError("its shards are not beside it")
-    return tuple(str(PurePosixPath(name).with_name(each)) for each in names)
-
-
-def is_shard(whole: str, name: str) -> bool:
-    """Whether a file's name is that of a shard, as "model-00001-of-00002.safetensors"."""
-    stem = re.escape(whole.removesuffix(SAFETENSORS))
-    return re.fullmatch(rf"{stem}-\d{{5}}-of-\d{{5}}\{SAFETENSORS}", name) is not None
 
 
 def read_tensors(path: Path, model_id: str) -> dict[str, Tensor]:

@@ -74,8 +74,39 @@ def config_of(tensors: Mapping[str, Tensor], model_id: str) -> VQGANConfig:
             embed_dim=embed_dim, n_embed=n_embed,
             gumbel="quantizer.proj.weight" in tensors)
     except (KeyError, ValueError, IndexError):
-        raise WeightsError(f"The weights of the model {model_id} are not those of a "
-                           "VQGAN: its tensors have other names or sizes.") from None
+        raise _another(model_id) from None
+
+
+def decoder_config_of(tensors: Mapping[str, Tensor], model_id: str) -> VQGANConfig:
+    """The shape of a VQGAN without an encoder, read off the tensors of its decoder.
+
+    Raises:
+        WeightsError: they are those of something else.
+    """
+    try:
+        channels = tensors["decoder.conv_out.weight"].shape[1]
+        levels = _count(tensors, r"decoder\.up\.(\d+)\.")
+        widths = [tensors[f"decoder.up.{level}.block.0.conv1.weight"].shape[0]
+                  for level in range(levels)]
+        attended = {int(found[1]) for name in tensors
+                    if (found := re.match(r"decoder\.up\.(\d+)\.attn\.", name))}
+        n_embed, embed_dim = tensors["quantizer.embedding.weight"].shape
+        if not levels or any(width % channels for width in widths):
+            raise ValueError(widths)
+        return VQGANConfig(
+            resolution=RESOLUTION_PX, ch=channels,
+            ch_mult=tuple(width // channels for width in widths),
+            num_res_blocks=_count(tensors, r"decoder\.up\.0\.block\.(\d+)\.") - 1,
+            attn_resolutions=tuple(sorted(RESOLUTION_PX >> level for level in attended)),
+            z_channels=tensors["decoder.conv_in.weight"].shape[1],
+            embed_dim=embed_dim, n_embed=n_embed, encoder=False)
+    except (KeyError, ValueError, IndexError):
+        raise _another(model_id) from None
+
+
+def _another(model_id: str) -> WeightsError:
+    return WeightsError(f"The weights of the model {model_id} are not those of a VQGAN: its "
+                        "tensors have other names or sizes.")
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:

@@ -1,0 +1,106 @@
+"""Imports go down the layers and never round; a network's module opens no file."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+# From the bottom up; the longest prefix that fits a module names its layer.
+LAYERS = (("pipelines.core",), ("pipelines.world",), ("pipelines.models",), ("pipelines",),
+          ("easel.settings", "easel.errors", "easel.serving", "easel.history"),
+          ("easel.search", "easel.compare"), ("easel",), ("training",), ("benchmarks",))
+# The command's old names, which import the application inside ``if __name__``.
+SHIMS = {"pipelines.__main__", "pipelines.weights"}
+NEVER = {"easel.cli": "easel.ui", "easel.ui": "easel.cli", "easel.ui.parts": "easel.ui.generate"}
+READS = {"open", "read_text", "read_bytes", "load_file", "safe_open", "from_pretrained",
+         "torch_load", "unlink", "write_text", "write_bytes"}
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Every module of the engine, the application, the trainers and the benchmarks, by name."""
+    return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+            for folder in ("pipelines", "easel", "training", "benchmarks")
+            for path in sorted((root / folder).rglob("*.py"))}
+
+
+def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """Modules of ours that a module imports anywhere, for types too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield whole if whole in known else node.module
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def layer(module: str) -> int:
+    return max((len(package), height) for height, packages in enumerate(LAYERS)
+               for package in packages if within(module, package))[1]
+
+
+def faults(root: Path) -> list[str]:
+    """What is wrong with the imports below a folder."""
+    known = modules(root)
+    graph = {name: {found for found in imports(path, known) if found in known and found != name}
+             for name, path in known.items() if name not in SHIMS}
+    wrong = [f"{name} imports {found}, which is above it" for name, targets in graph.items()
+             for found in targets if layer(found) > layer(name)]
+    wrong += [f"{name} imports {found}" for name, targets in graph.items() for found in targets
+              for user, other in NEVER.items() if within(name, user) and within(found, other)]
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        wrong.append(f"a circle: {' imports '.join(reversed(error.args[1]))}")
+    return wrong
+
+
+def test_imports_go_down_and_never_round() -> None:
+    assert faults(REPOSITORY) == []
+
+
+@pytest.mark.parametrize(("name", "source", "fault"), [
+    ("pipelines/core/a.py", "def f():\n    from pipelines.models import b\n", "above"),
+    ("pipelines/models/b.py", "import easel.c\n", "above"),
+    ("easel/c.py", "from training import d\n", "above"),
+    ("easel/cli/e.py", "from easel.ui.f import g\n", "easel.cli.e imports easel.ui.f"),
+    ("easel/c.py", "from easel.cli import h\n", "circle"),
+    ("training/d.py", "from benchmarks import i\n", "above")])
+def test_a_fault_that_is_added_is_found(tmp_path: Path, name: str, source: str, fault: str) -> None:
+    for path in ("pipelines/core/a.py", "pipelines/models/b.py", "easel/c.py", "easel/cli/e.py",
+                 "easel/ui/f.py", "easel/cli/h.py", "training/d.py", "benchmarks/i.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("from easel import c\n" if path == "easel/cli/h.py" else "")
+    assert faults(tmp_path) == []
+    (tmp_path / name).write_text(source)
+    assert any(fault in wrong for wrong in faults(tmp_path))
+
+
+def opened(source: str) -> set[str]:
+    """Names of calls by which a module with a network in it reads or writes files."""
+    tree = ast.parse(source)
+    bases = {ast.unparse(base).rpartition(".")[2] for node in ast.walk(tree)
+             if isinstance(node, ast.ClassDef) for base in node.bases}
+    if "Module" not in bases:
+        return set()
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return {call for call in calls if call in ("torch.load", "torch.save")
+            or call.rpartition(".")[2] in READS}
+
+
+def test_a_network_opens_no_file() -> None:
+    paths = sorted((REPOSITORY / "pipelines" / "models").glob("*.py"))
+    assert {path.name: found for path in paths if (found := opened(path.read_text("utf-8")))} == {}
+    network = "from torch import nn\nclass Net(nn.Module):\n    pass\n"
+    assert opened(network) == set()
+    assert opened(network + "weights = torch.load('x')\n") == {"torch.load"}
