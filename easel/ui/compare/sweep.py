@@ -107,7 +107,7 @@ def _save_grid(view: SweepView, store: PictureStore) -> Path:
     title = "" if "prompt" in (sweep.x.name, sweep.y.name) else first.prompt
     image = draw_grid(cells, sweep.x.labels(), sweep.y.labels(), title)
     facts = {"prompt": first.prompt, "pipeline": first.pipeline, "seed": first.seed,
-             "options": first.options, "scores": {}, "width_px": image.shape[1],
+             "options": dict(first.options), "scores": {}, "width_px": image.shape[1],
              "height_px": image.shape[0],
              "grid": {"x": {"name": sweep.x.name, "values": list(sweep.x.values)},
                       "y": {"name": sweep.y.name, "values": list(sweep.y.values)}}}
