@@ -18,6 +18,7 @@ from benchmarks.examples import draw_examples
 from benchmarks.history import PICTURES, history_figures
 from benchmarks.judge.files import load_judge
 from benchmarks.languages import language_figures
+from benchmarks.loading import MOST_PEAK, loading_figures
 from benchmarks.media import media_figures
 from benchmarks.models import model_figures
 from benchmarks.report import RESULTS_PATH, compose_table, results_page
@@ -235,6 +236,26 @@ def cache_command() -> None:
                                     [e.id for e in catalogue if e.id.startswith(EMBEDDED)]))
     write_results(RESULTS_DIR / "cache.json", figures)
     print(json.dumps(figures, indent=1))
+
+
+@app.command("loading")
+def loading_command(
+    only: Annotated[str, typer.Option(
+        help="Models to load, with commas; the others keep their figures.")] = "",
+) -> None:
+    """Seconds and peak memory of loading public checkpoints of their real sizes."""
+    from benchmarks.published import WRITERS  # needs requirements-dev.txt
+
+    if unknown := set(_names(only)) - WRITERS.keys():
+        raise typer.BadParameter(f"there is no checkpoint called {', '.join(sorted(unknown))}")
+    path = RESULTS_DIR / "loading.json"
+    figures = rounded(loading_figures(_names(only) or WRITERS))
+    models = {**read_results(path).get("models", {}), **figures["models"]}
+    write_results(path, {**figures, "models": {name: models[name] for name in WRITERS
+                                               if name in models}})
+    most = max(load["peak_share"] for loads in figures["models"].values() for load in loads)
+    if most > MOST_PEAK:
+        raise typer.Exit(1)
 
 
 @app.command("history")

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, ByteSize, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, ByteSize, Field, SecretStr
 
-from pipelines.core.settings import PREFIX, EngineSettings, described, read_settings
+from pipelines.core.amounts import Bytes
+from pipelines.core.settings import (
+    PREFIX,
+    EngineSettings,
+    at_home,
+    described,
+    lower_case,
+    read_settings,
+)
+from pipelines.core.texts import shown_name
+
+
+def _upper_case(value: Any) -> Any:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+def _folders(value: str) -> str:
+    for part in value.split(os.pathsep):
+        at_home(part.strip())
+    return value
 
 
 class Settings(EngineSettings):
@@ -21,18 +41,18 @@ class Settings(EngineSettings):
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the page listens on.")] = 7860
     root_path: Annotated[str, Field(
         description="Path under which a proxy serves the page, such as /easel.")] = ""
-    data_dir: Annotated[Path, Field(
+    data_dir: Annotated[Path, BeforeValidator(at_home), Field(
         description="Folder for the history and, for a day, for uploads.")] = Path("data")
     database_url: Annotated[SecretStr, Field(
         description="Database of the history, such as postgresql://name:password@host/easel; "
                     "empty for SQLite in the data folder.")] = SecretStr("")
-    history_quota: Annotated[ByteSize, Field(
+    history_quota: Annotated[Bytes, Field(
         description="Disk space that the pictures of the history may take together.",
     )] = ByteSize(20 * 10**9)
-    visitor_quota: Annotated[ByteSize, Field(
+    visitor_quota: Annotated[Bytes, Field(
         description="Disk space that the pictures of one visitor may take.",
     )] = ByteSize(2 * 10**9)
-    paused_quota: Annotated[ByteSize, Field(
+    paused_quota: Annotated[Bytes, Field(
         description="Disk space that the paused runs of all visitors may take together.",
     )] = ByteSize(2 * 10**9)
     paused_runs: Annotated[int, Field(
@@ -40,7 +60,7 @@ class Settings(EngineSettings):
     shared_password: Annotated[SecretStr, Field(
         description="Who knows it may sign in to a history that all of them share; empty for "
                     "none.")] = SecretStr("")
-    models_by: Annotated[Literal["local", "everyone", "nobody"], Field(
+    models_by: Annotated[Literal["local", "everyone", "nobody"], BeforeValidator(lower_case), Field(
         description="Who may download, load, unload and pin models on the page: local is who "
                     "browses on this machine itself, not through a proxy.")] = "local"
     models_password: Annotated[SecretStr, Field(
@@ -50,17 +70,18 @@ class Settings(EngineSettings):
     user_jobs: Annotated[int, Field(
         ge=1, le=10_000, description="Jobs of one visitor that may wait or run; more are refused.",
     )] = 4
-    max_upload: Annotated[ByteSize, Field(
+    max_upload: Annotated[Bytes, Field(
         description="Largest file that the page takes, such as 16MB.")] = ByteSize(16 * 10**6)
-    search_folders: Annotated[str, Field(
+    search_folders: Annotated[str, AfterValidator(_folders), Field(
         description="Folders of pictures on this machine that every visitor may search, separated "
                     "as in PATH; empty for none.")] = ""
     metrics: Annotated[bool, Field(
         description="Whether /metrics tells figures to Prometheus.")] = True
-    log_format: Annotated[Literal["text", "json"], Field(
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(lower_case), Field(
         description="How the server's log is written: text for people, json for machines.",
     )] = "text"
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Field(
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper_case),
+                         Field(
         description="How much the server's log says.")] = "INFO"
 
     def search_roots(self) -> tuple[Path, ...]:
@@ -76,6 +97,19 @@ def load_settings() -> Settings:
         EaselError: one sentence that names the variable at fault.
     """
     return read_settings(Settings)
+
+
+def unknown_settings() -> list[str]:
+    """A sentence about each variable of the environment that looks like a setting and is none."""
+    known = [name.upper() for name in Settings.model_fields]
+    found = []
+    for name in sorted(os.environ):
+        own = name.removeprefix(PREFIX).upper()
+        if name.startswith(PREFIX) and own not in known:
+            near = difflib.get_close_matches(own, known, 1)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else "."
+            found.append(f"{shown_name(name)} is no setting of Easel{hint}")
+    return found
 
 
 def settings_table() -> str:

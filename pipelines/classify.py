@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.core.articles import is_english, with_article
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.texts import check_text
 
 DEFAULT_TEMPLATE = "a picture of a {}"
 MAX_LABELS = 1000
@@ -22,9 +24,6 @@ MAX_LABEL_CHARS = 200
 MAX_TEMPLATES = 16
 MAX_LABELS_FILE_BYTES = 2**20
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-# "an hour", "a unicorn": the article goes by the sound, which these spellings hide.
-_A_ALTHOUGH_VOWEL = ("eu", "one", "once", "uni", "use", "usu", "uten", "ukulele", "ufo")
-_AN_ALTHOUGH_CONSONANT = ("hour", "honest", "heir", "honour", "honor")
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,8 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """Labels without blanks and repetitions; see ``parse_labels``."""
     found = tuple(dict.fromkeys(" ".join(label.split()) for label in labels))
     found = tuple(label for label in found if label)
+    for label in found:
+        check_text(label, "The label", "labels")
     if not found:
         raise InvalidRequest("There are no labels: type two or more, with commas between them.",
                              "labels")
@@ -113,6 +114,7 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(" ".join(line.split()) for line in templates))
     found = tuple(template for template in found if template) or (DEFAULT_TEMPLATE,)
     for template in found:
+        check_text(template, "The template", "templates")
         if template.count("{}") != 1:
             raise InvalidRequest(f"The template {template[:60]!r} must hold {{}} once, where the "
                                  "label goes.", "templates")
@@ -126,12 +128,11 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
 
 
 def fill_template(template: str, label: str) -> str:
-    """The label in its place, with "a" made "an" before it where English wants that."""
-    word = label.lower()
-    vowel = word[:1] in "aeiou" and not word.startswith(_A_ALTHOUGH_VOWEL)
-    if vowel or word.startswith(_AN_ALTHOUGH_CONSONANT):
-        template = re.sub(r"\b([Aa]) \{\}", r"\1n {}", template)
-    return template.replace("{}", label)
+    """The label in its place, and before it the article that English wants there."""
+    before, _, after = template.partition("{}")
+    if is_english(f"{before} {label} {after}"):
+        before = with_article(before, label)
+    return before + label + after
 
 
 def class_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:

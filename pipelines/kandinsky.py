@@ -27,6 +27,8 @@ from pipelines.core.events import Candidate, Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import Lesson, RunContext
@@ -125,13 +127,20 @@ class KandinskyPipeline(CandidatePipeline):
     models = (*PARTS, RANKER)
     accepts_init_image = draws_variations = True
 
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        super().__init__(catalogue)
+        self.blank = BlankEmbedding(catalogue, IMAGE_ENCODER)
+
     def check(self, request: CheckedRequest[KandinskyOptions]) -> None:
         """Refuse sizes that latents cannot have."""
         if request.options.size_px % LATENT_PX:
             raise InvalidRequest(f"Size in px must be a multiple of {LATENT_PX}.", "size_px")
 
     def held(self, request: CheckedRequest[KandinskyOptions]) -> tuple[str, ...]:
-        """None: the parts come one after the other."""
+        """None: the parts come one after the other.
+
+        A run from text may do without the image encoder, see ``BlankEmbedding``.
+        """
         return ()
 
     def draw(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
@@ -158,14 +167,22 @@ class KandinskyPipeline(CandidatePipeline):
 
 def _image_embeds(run: _Run) -> Iterator[Event]:
     """Returns the embeddings (N, D) to draw from, and that of a blank picture (N, D)."""
-    count = len(run.seeds)
-    with ExitStack() as stack:
-        encoder: ImageEncoder = yield from run.lease(stack, IMAGE_ENCODER)
-        with torch.no_grad():
-            blank = encoder.encode(None).expand(count, -1)
-            if (picture := run.request.init_pixels) is not None:
-                seen = encoder.encode(picture).expand(count, -1)
-                return seen, blank
+    count, picture = len(run.seeds), run.request.init_pixels
+    kept = run.pipeline.blank
+    dtype = run.pipeline.dtype_of(IMAGE_ENCODER, run.request, run.context)
+    blank = kept.read(run.context.device, dtype)
+    if blank is None or picture is not None:
+        with ExitStack() as stack:
+            encoder: ImageEncoder = yield from run.lease(stack, IMAGE_ENCODER)
+            with torch.no_grad():
+                if blank is None:
+                    blank = encoder.encode(None)
+                    kept.keep(blank, run.context.device)
+                blank = blank.to(encoder.device)
+                if picture is not None:
+                    seen = encoder.encode(picture).expand(count, -1)
+                    return seen, blank.expand(count, -1)
+    blank = blank.to(run.context.device).expand(count, -1)
     with ExitStack() as stack:
         text_encoder: TextEncoder = yield from run.lease(stack, TEXT_ENCODER)
         with torch.no_grad():

@@ -1,7 +1,10 @@
 """The prompt grammar of VQGAN+CLIP: ``text:weight:stop``, several joined by ``|``.
 
-A colon that no number follows is part of the text ("a clock: late"), and so is the one between
-two digits of a time ("a clock at 10:30").
+A colon that no number follows is part of the text ("a clock: late"), and so is the one of a time
+or a ratio: between whole numbers without blanks or signs, the first of at most two digits or the
+second of more than one ("a clock at 10:30", "16:9", "Psalm 119:105"). So a weight is a weight after
+any word ("a Boeing 747:2", "platform 9:-2", "platform 9:0.5"); blanks around the colon make it one
+in any case ("platform 9 : 2").
 
 Source: the notebooks of Crowson (2021) and Pixray, whose grammar this is.
 """
@@ -13,6 +16,7 @@ import re
 from dataclasses import dataclass
 
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.texts import check_text
 
 MAX_PROMPTS = 16
 MAX_WEIGHT = 100.0
@@ -43,6 +47,7 @@ def parse_prompts(prompt: str) -> tuple[WeightedPrompt, ...]:
     Raises:
         InvalidRequest: in one sentence, what is malformed.
     """
+    check_text(prompt, "The prompt", "prompt")
     parts = prompt.split("|")
     if len(parts) > MAX_PROMPTS:
         raise InvalidRequest(f"The prompt has {len(parts)} parts between bars (|); {MAX_PROMPTS} "
@@ -67,17 +72,33 @@ def ranking_texts(prompt: str) -> list[tuple[str, float]]:
         return [(prompt, 1.0)]
 
 
-# A colon before a number gives a weight, any other colon is text, and so is a time ("10:30").
-_NUMBER = r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|inf|nan)"
-_WEIGHTED = re.compile(
-    rf"(?P<text>.*?)(?:\s*:\s+|\s+:\s*|(?<!\d):)(?P<weight>{_NUMBER})"
-    rf"(?:\s*:\s*(?P<stop>{_NUMBER}))?\s*",
-    re.IGNORECASE | re.DOTALL)
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|inf|nan))\s*",
+                     re.IGNORECASE | re.ASCII)
+
+
+def _split(part: str) -> tuple[str, str | None, str | None]:
+    """Text, weight and stop of a part, each of the two as a number's text."""
+    *texts, last = part.split(":")
+    if not texts or not _NUMBER.fullmatch(last):
+        return part, None, None
+    if len(texts) > 1 and _NUMBER.fullmatch(texts[-1]) and _is_weight(texts[-2], texts[-1]):
+        return ":".join(texts[:-1]), texts[-1], last
+    if _is_weight(texts[-1], last):
+        return ":".join(texts), last, None
+    return part, None, None
+
+
+def _is_weight(before: str, number: str) -> bool:
+    """Whether a number after a colon is a weight, and not of a time or a ratio."""
+    digits = before[len(before.rstrip("0123456789")):]
+    whole = number.rstrip()
+    if not digits or not whole.isdecimal():  # blanks before either of them, a sign, a point
+        return True
+    return len(digits) > 2 and len(whole) == 1
 
 
 def _parse(part: str) -> WeightedPrompt:
-    match = _WEIGHTED.fullmatch(part)
-    text, weight, stop = match.group("text", "weight", "stop") if match else (part, None, None)
+    text, weight, stop = _split(part)
     if not text.strip():
         raise InvalidRequest("A part of the prompt has no text: write text:weight:stop, joined by "
                              "bars (|).", "prompt")

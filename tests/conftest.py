@@ -1,7 +1,8 @@
 """What every test shares: a clean state, one compute thread, no telemetry, where the repository is.
 
-Tests run in a random order, by a seed that pytest prints; ``-p randomly --randomly-seed=SEED`` runs
-them in that order again, with the same random numbers.
+Tests run in a random order, by a seed that pytest prints; ``make test ARGS=--randomly-seed=SEED``
+runs them in that order again, with the same random numbers. ``ARGS=--amx=yes`` lets trainers choose
+bfloat16 on a CPU that only emulates it, as they do where it is fast.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import certifi
 import hypothesis
 import pytest
 import torch
@@ -29,6 +31,8 @@ from tests.clean_state import clean_state
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = REPOSITORY / "assets" / "weights"
+OWN_FOLDER = pytest.StashKey[Path]()
+PEM_END = "-----END CERTIFICATE-----"
 
 # Time decides no test: a machine may be busy with others.
 hypothesis.settings.register_profile("easel", deadline=None)
@@ -43,20 +47,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Nobody's own settings, a folder for pictures, and one thread, which beats a fight."""
+    """Nobody's own settings, a folder of this run, and one thread, which beats a fight."""
     for name in [name for name in os.environ if name.startswith("EASEL_")]:
         del os.environ[name]
     if not hasattr(config, "workerinput"):  # whose workers take it over
-        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="easel-gradio-")
+        own = config.stash[OWN_FOLDER] = Path(tempfile.mkdtemp(prefix="easel-tests-"))
+        os.environ["GRADIO_TEMP_DIR"] = str(own / "gradio")
+        # Half of what it takes to make a client is reading certificates, none of which is needed.
+        first, end, _ = Path(certifi.where()).read_text("utf-8").partition(PEM_END)
+        (own / "one.pem").write_text(first + end + "\n", "utf-8")
+        os.environ["SSL_CERT_FILE"] = str(own / "one.pem")
     torch.set_num_threads(1)
     if (amx := config.getoption("--amx")) is not None:
         say_amx(pytest.MonkeyPatch(), amx == "yes")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The pictures go."""
-    if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    """The folder goes."""
+    if (own := config.stash.get(OWN_FOLDER, None)) is not None:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def say_amx(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:

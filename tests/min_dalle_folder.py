@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -45,23 +46,24 @@ MINI = Sizes(50264, 2**14, 1024, 2730, 12)
 MEGA = Sizes(50272, 16415, 2048, 4096, 24)
 
 
-def numbers(*shape: int, std: float = 0.06) -> Tensor:
-    """Random ones; a large block repeats itself."""
-    count = 1
-    for size in shape:
-        count *= size
-    few = torch.randn(min(count, 2**22)) * std
-    return few.repeat(-(-count // len(few)))[:count].view(shape)
+def flax_parameters(sizes: Sizes, decoder: bool, dtype: torch.dtype = torch.float32) -> Tree:
+    """An encoder or a decoder as dalle-mini trains it, with random numbers.
 
-
-def _norm(width: tuple[int, ...], scaled: bool) -> Tree:
-    found = {"bias": numbers(*width, std=0.1)}
-    return {"scale": 1 + numbers(*width, std=0.1), **found} if scaled else found
-
-
-def flax_parameters(sizes: Sizes, decoder: bool) -> Tree:
-    """An encoder or a decoder as dalle-mini trains it, with random numbers."""
+    Args:
+        sizes: of the network.
+        decoder: which of the two.
+        dtype: half precision takes half the memory for the same file.
+    """
     s, depth = sizes, sizes.depth
+
+    def numbers(*shape: int, std: float = 0.06) -> Tensor:
+        """Random ones; a large block repeats itself."""
+        few = (torch.randn(min(prod(shape), 2**22)) * std).to(dtype)
+        return few.repeat(-(-prod(shape) // len(few)))[:prod(shape)].view(shape)
+
+    def norm(width: tuple[int, ...], scaled: bool) -> Tree:
+        found = {"bias": numbers(*width, std=0.1)}
+        return {"scale": 1 + numbers(*width, std=0.1), **found} if scaled else found
 
     def dense(width_in: int, width_out: int) -> Tree:
         return {"kernel": numbers(depth, width_in, width_out)}
@@ -73,18 +75,18 @@ def flax_parameters(sizes: Sizes, decoder: bool) -> Tree:
     layer: Tree = {
         "FlaxBartAttention_0": attention(),
         "GLU_0": {"Dense_0": dense(s.dim, s.hidden), "Dense_1": dense(s.dim, s.hidden),
-                  "Dense_2": dense(s.hidden, s.dim), "LayerNorm_0": _norm(wide, False),
-                  "LayerNorm_1": _norm(hidden, False)},
-        "LayerNorm_0": _norm(wide, False), "LayerNorm_1": _norm(wide, True)}
+                  "Dense_2": dense(s.hidden, s.dim), "LayerNorm_0": norm(wide, False),
+                  "LayerNorm_1": norm(hidden, False)},
+        "LayerNorm_0": norm(wide, False), "LayerNorm_1": norm(wide, True)}
     if decoder:
-        layer |= {"FlaxBartAttention_1": attention(), "LayerNorm_2": _norm(wide, False),
-                  "LayerNorm_3": _norm(wide, True)}
+        layer |= {"FlaxBartAttention_1": attention(), "LayerNorm_2": norm(wide, False),
+                  "LayerNorm_3": norm(wide, True)}
     kind = "Decoder" if decoder else "Encoder"
     words, places = (s.codes + 1, s.places) if decoder else (s.texts, s.text_length)
     outside: Tree = {
         "embed_tokens": {"embedding": numbers(words, s.dim, std=1.0)},
         "embed_positions": {"embedding": numbers(places, s.dim, std=1.0)},
-        "final_ln": _norm((s.dim,), False), "layernorm_embedding": _norm((s.dim,), True),
+        "final_ln": norm((s.dim,), False), "layernorm_embedding": norm((s.dim,), True),
         f"FlaxBart{kind}Layers": layer}
     if decoder:
         outside["lm_head"] = {"kernel": numbers(s.dim, s.codes + 1)}

@@ -69,7 +69,7 @@ class App:
         leased = any(model.leases for model in self.cache.stats().models)
         return bool(self.sketch.running or self.etching.running or leased)
 
-    def wait_until_idle(self, timeout_s: float = 5.0) -> None:
+    def wait_until_idle(self, timeout_s: float = 60.0) -> None:
         """Fail unless the device is free within the time."""
         end = time.monotonic() + timeout_s
         while self.busy():

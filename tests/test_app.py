@@ -32,7 +32,7 @@ ENDPOINTS = {"/generate", "/rerank", "/stop", "/pipelines", "/examples", "/surpr
              "/bundle_export", "/bundle_open", "/bundle_replay", "/sweep",
              "/clips", "/classify", "/index", "/search", "/near_duplicates",
              "/text_picture_matrix", "/picture_map", "/models"}
-LONG = {"steps": 400, "pause_s": 0.05}  # far longer than any test waits
+LONG = {"steps": 2000, "pause_s": 0.05}  # far longer than any test waits
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def start_long(client: Client, pipelines: tuple[str, ...] = ("sketch",)) -> Any:
     """A job that runs, seen to have taken a step."""
     job = client.submit("a dog", list(pipelines), 1, 0, {name: LONG for name in pipelines}, None,
                         api_name="/generate")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not any(details["panels"][0]["step"] for _, details in job.outputs()):
         assert time.monotonic() < end, "the job never began"
         time.sleep(0.02)
@@ -233,10 +233,10 @@ def test_stop_keeps_the_best_so_far_and_frees_the_device(app: App) -> None:
     job = start_long(client, ("sketch", "etching"))
     finished = app.etching.finished
     assert client.predict(api_name="/stop") == 1
-    files, details = job.result(timeout=5)
+    files, details = job.result(timeout=60)
     assert len(files) == 1
     assert [panel["phase"] for panel in details["panels"]] == ["stopped", "stopped"]
-    app.wait_until_idle(1.0)
+    app.wait_until_idle()
     assert app.etching.finished == finished, "what was next in line never began"
     assert generate(client, num_images=1)[0]
 
@@ -246,8 +246,8 @@ def test_stop_without_a_picture_is_said(app: App) -> None:
     job = start_long(client, ("etching",))
     client.predict(api_name="/stop")
     with pytest.raises(AppError, match="Stopped before a picture was finished"):
-        job.result(timeout=5)
-    app.wait_until_idle(1.0)
+        job.result(timeout=60)
+    app.wait_until_idle()
 
 
 def test_stop_ends_only_ones_own_runs(app: App) -> None:
@@ -256,7 +256,7 @@ def test_stop_ends_only_ones_own_runs(app: App) -> None:
     assert other.predict(api_name="/stop") == 0
     assert app.sketch.running == 1
     mine.predict(api_name="/stop")
-    job.result(timeout=5)
+    job.result(timeout=60)
 
 
 def test_a_closed_tab_frees_the_device(app: App) -> None:
@@ -270,7 +270,7 @@ def test_a_closed_tab_frees_the_device(app: App) -> None:
         for line in events.iter_lines():
             if line.startswith("data:") and "process_generating" in line and app.sketch.running:
                 break
-    app.wait_until_idle(10.0)
+    app.wait_until_idle()
 
 
 def test_a_full_queue_is_said(app: App) -> None:
@@ -278,14 +278,14 @@ def test_a_full_queue_is_said(app: App) -> None:
     clients = [app.client() for _ in range(3)]
     running = start_long(clients[0])
     waiting = clients[1].submit("a dog", ["sketch"], 1, 0, {}, None, api_name="/generate")
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not any("Waiting" in d["panels"][0]["message"] for _, d in waiting.outputs()):
         assert time.monotonic() < end, "the second job is not told that it waits"
         time.sleep(0.02)
     assert "queue is full" in refusal(clients[2])
     clients[0].predict(api_name="/stop")
-    assert running.result(timeout=5)[0]
-    assert waiting.result(timeout=10)[0]
+    assert running.result(timeout=60)[0]
+    assert waiting.result(timeout=60)[0]
 
 
 def test_runs_never_overlap_on_the_device(app: App) -> None:

@@ -190,7 +190,7 @@ def test_escape_stops_and_keeps_the_best_so_far(app: App, open_page) -> None:
     expect(panel.locator(".status")).to_contain_text("the best so far is kept")
     expect(panel.locator(".tile.done")).to_have_count(4)
     expect(page.locator("#generate")).to_be_enabled()
-    app.wait_until_idle(1.0)
+    app.wait_until_idle()
 
 
 def test_what_cannot_run_is_said_on_the_page(open_page) -> None:

@@ -129,6 +129,21 @@ def test_what_is_no_zip_is_refused(data: bytes) -> None:
         read_zip(data)
 
 
+def test_a_bundle_that_a_file_manager_packed_again_is_read() -> None:
+    def packed(files: dict[str, bytes]) -> None:
+        for name in list(files):
+            files[f"comparison/{name}"] = files.pop(name)
+        files["__MACOSX/comparison/._comparison.json"] = b"x"
+        files["comparison/.DS_Store"] = files["comparison/pictures/Thumbs.db"] = b"x"
+
+    assert read_zip(repacked(packed)) == bundle()
+
+
+def test_texts_that_no_file_can_store_are_cleaned() -> None:
+    read = read_zip(repacked(edit(prompt="a \ud800 cat", versions={"a\ud800": "1\0"})))
+    assert (read.facts.prompt, read.facts.versions) == ("a  cat", {"a": "1"})
+
+
 def test_a_picture_with_a_lying_name_in_the_facts_is_refused() -> None:
     def change(files: dict[str, bytes]) -> None:
         facts = json.loads(files[FACTS])

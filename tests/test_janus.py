@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import JanusForConditionalGeneration
 
 from pipelines.core.errors import WeightsError
@@ -14,10 +19,12 @@ from pipelines.core.events import Preview, Progress, Result
 from pipelines.janus import JANUS, JanusPipeline
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.formats import loader
+from pipelines.models.checkpoints.janus import LEAST_TRANSFORMERS
 from pipelines.models.janus import Janus
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from tests.janus_folder import GRID, PIECES, JanusLoader, entry, write_janus
+from tests.test_tensor_files import write_shards
 
 PROMPT = "a red apple"
 
@@ -123,3 +130,61 @@ def test_what_is_no_janus_is_refused(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"cut short")
     with pytest.raises(WeightsError, match="could not be read as Janus"):
         loader("janus")(tmp_path, entry())
+
+
+def published_tokenizer(folder: Path, space: str) -> Path:
+    """A folder's tokenizer as DeepSeek's is: byte-level pieces, called a LlamaTokenizer."""
+    pieces = [*PIECES[:9], *("a", "b", "Ġ", ":"), "Ġa", "Ġb"]
+    whole = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, [("Ġ", "a"), ("Ġ", "b")]))
+    whole.pre_tokenizer = (pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+                           if space else pre_tokenizers.WhitespaceSplit())  # type: ignore
+    whole.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    whole.add_special_tokens(list(PIECES[:9]))
+    whole.save(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config |= {"tokenizer_class": "LlamaTokenizer", "legacy": True, "add_bos_token": True}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def copied(folder: Path, target: Path) -> Path:
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def test_a_space_is_a_token(folder: Path, tmp_path: Path) -> None:
+    model = loader("janus")(published_tokenizer(copied(folder, tmp_path), "Ġ"), entry())
+    assert isinstance(model, Janus)
+    tokenizer = model.processor.tokenizer
+    assert tokenizer.convert_ids_to_tokens(
+        tokenizer("a b", add_special_tokens=False)["input_ids"]) == ["a", "Ġb"]
+    _, text = model.text_ids("a b")
+    assert tokenizer.convert_tokens_to_ids("Ġb") in text.tolist()
+
+
+def test_a_tokenizer_that_loses_spaces_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"loses the spaces between words under transformers "
+                                           r"5\.\d+\.\d+: install 5\.16 or newer"):
+        loader("janus")(published_tokenizer(copied(folder, tmp_path), ""), entry())
+
+
+def test_the_pinned_transformers_keeps_spaces(repository: Path) -> None:
+    pinned = re.search(r"^transformers==(\S+)$", (repository / "requirements.txt").read_text(),
+                       re.MULTILINE)
+    assert pinned is not None
+    assert Version(pinned[1]) >= Version(LEAST_TRANSFORMERS)
+
+
+def test_shards_are_read(folder: Path, tmp_path: Path, janus: Janus) -> None:
+    copied(folder, tmp_path)
+    whole = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    write_shards(tmp_path, "model.safetensors", whole, metadata={"format": "pt"})
+    found = loader("janus")(tmp_path, entry())
+    assert all(torch.equal(tensor, found.state_dict()[name])
+               for name, tensor in janus.state_dict().items())
+
+
+def test_codes_and_width_are_told(janus: Janus) -> None:
+    assert (janus.codes, janus.width) == (40, 64)

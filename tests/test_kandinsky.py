@@ -19,7 +19,9 @@ from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, UNET, Kandins
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
-from pipelines.models.checkpoints.loading import CatalogueLoader
+from pipelines.models.checkpoints.formats import fill
+from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding
+from pipelines.models.checkpoints.loading import CatalogueLoader, load_model
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from pipelines.rerank import RANKER
@@ -83,9 +85,10 @@ def cache(catalogue: Catalogue) -> Iterator[ModelCache]:
     built.close()
 
 
-def run(cache: ModelCache, polls: int = 10**6, **fields: Any) -> Iterator[Event]:
+def run(cache: ModelCache, polls: int = 10**6, catalogue: Catalogue | None = None,
+        **fields: Any) -> Iterator[Event]:
     registry = Registry()
-    registry.register(KandinskyPipeline())
+    registry.register(KandinskyPipeline(catalogue))
     options = {**SMALL, **fields.pop("options", {})}
     request = registry.check({"pipeline": "kandinsky", "prompt": "a red apple", "seed": 5, **fields,
                         "options": {"precision": "float32", **options}})
@@ -178,6 +181,59 @@ def test_variations_need_no_prior(catalogue: Catalogue) -> None:
     assert loader.loaded == [IMAGE_ENCODER, RANKER, UNET, MOVQ]
 
 
+def test_the_image_encoder_is_loaded_once_for_text(catalogue: Catalogue) -> None:
+    loader = Loader(catalogue)
+    cache = ModelCache(loader, "cpu")
+    first = result_of(list(run(cache, catalogue=catalogue, num_images=1)))
+    cache.close()
+    assert loader.loaded[0] == IMAGE_ENCODER
+    loader = Loader(catalogue)
+    cache = ModelCache(loader, "cpu")
+    again = result_of(list(run(cache, catalogue=catalogue, num_images=1)))
+    assert IMAGE_ENCODER not in loader.loaded
+    assert (again.candidates[0].image == first.candidates[0].image).all(), "not a bit differs"
+    varied = result_of(list(run(cache, catalogue=catalogue, num_images=1, init_image=png())))
+    assert IMAGE_ENCODER in loader.loaded
+    assert (varied.candidates[0].image != first.candidates[0].image).any()
+    cache.close()
+
+
+@pytest.mark.parametrize("damage", [b"", b"short"])
+def test_a_kept_embedding_that_is_damaged_is_made_anew(catalogue: Catalogue, damage: bytes) -> None:
+    cpu, kept = torch.device("cpu"), BlankEmbedding(catalogue, IMAGE_ENCODER)
+    blank = torch.randn(1, 32)
+    kept.keep(blank, cpu)
+    path = kept.path(cpu, torch.float32)
+    assert path is not None
+    found = kept.read(cpu, torch.float32)
+    assert found is not None
+    assert torch.equal(found, blank)
+    assert kept.read(cpu, torch.bfloat16) is None, "other bits"
+    path.write_bytes(damage)
+    assert kept.read(cpu, torch.float32) is None
+    path.unlink()
+    assert BlankEmbedding(None, IMAGE_ENCODER).path(cpu, torch.float32) is None
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_are_built_without_memory_or_random_numbers(catalogue: Catalogue, part: str,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    entry, built = catalogue.get(part), list[set[str]]()
+
+    def seen(module: torch.nn.Module, tensors: Any, model_id: str) -> torch.nn.Module:
+        built.append({parameter.device.type for name, parameter in module.named_parameters()
+                      if parameter.ndim == 2 and min(parameter.shape) > 1})
+        return fill(module, tensors, model_id)
+
+    monkeypatch.setattr("pipelines.models.checkpoints.kandinsky.fill", seen)
+    before = torch.random.get_rng_state()
+    model = load_model(catalogue, entry)
+    assert built == [{"meta"}]
+    assert torch.equal(before, torch.random.get_rng_state())
+    tensors = [*model.parameters(), *model.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {"cpu"}
+
+
 def test_stop(cache: ModelCache) -> None:
     with pytest.raises(Cancelled):
         list(run(cache, polls=4))  # in the prior: nothing is drawn yet
@@ -201,7 +257,7 @@ def test_bad_options_are_refused(cache: ModelCache, options: dict[str, Any], wor
 def test_damaged_folders_are_told_in_a_sentence(folders: tuple[Path, Path], tmp_path: Path,
                                                 part: str, file: str, data: bytes | None,
                                                 words: str) -> None:
-    from pipelines.models.kandinsky import load
+    from pipelines.models.checkpoints.kandinsky import load
 
     entry = Catalogue.load().get(part)
     for folder in folders:

@@ -104,7 +104,7 @@ def test_a_folder_is_indexed_then_searched(client: Client, root: Path) -> None:
     assert len(found["hits"]) == 3
     assert "path" not in found["hits"][0], "no path of the server is told"
     below = client.predict(place="below", api_name="/index")
-    assert below["total"] == 2
+    assert below["total"] + below["kept"] == 2, "another test may have been there before"
     groups = client.predict(place=str(root), threshold=0.99999, api_name="/near_duplicates")
     assert groups["groups"] == []
 

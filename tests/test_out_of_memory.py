@@ -36,7 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "janus": {"guidance_scale": 1.0, "preview_every": 9, "precision": "float32"},
     "unclip": {"prior_steps": 2, "decoder_steps": 3, "decoder_guidance_scale": 1.0,
                "prior_guidance_scale": 1.0},
-    "vqgan_clip": {"iterations": 4, "num_cutouts": 1, "precision": "float32"}}
+    "vqgan_clip": {"iterations": 3, "num_cutouts": 1, "precision": "float32"}}
 # Where a batch of the drawing passes through: a model, and a function of it or of a part of it.
 PLACES = {"dalle": ("embedded/dalle", "sample_block"),
           "janus": (JANUS, "head.forward"),

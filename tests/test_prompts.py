@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.weighted_prompts import WeightedPrompt, parse_prompts, ranking_texts
@@ -21,6 +23,19 @@ from pipelines.weighted_prompts import WeightedPrompt, parse_prompts, ranking_te
     ("a clock at 10:30", [("a clock at 10:30", 1, -math.inf)]),
     ("a clock at 10:30:2", [("a clock at 10:30:2", 1, -math.inf)]),
     ("a clock at 10:30 : 2", [("a clock at 10:30", 2, -math.inf)]),
+    ("platform 9:-2", [("platform 9", -2, -math.inf)]),
+    ("platform 9:0.5:-1", [("platform 9", 0.5, -1)]),
+    ("platform 9 :2", [("platform 9", 2, -math.inf)]),
+    ("a Boeing 747:2", [("a Boeing 747", 2, -math.inf)]),
+    ("a car from 1990:.5", [("a car from 1990", 0.5, -math.inf)]),
+    ("a car from 1990:2:0.5", [("a car from 1990", 2, 0.5)]),
+    ("a picture in 16:9", [("a picture in 16:9", 1, -math.inf)]),
+    ("a picture in 16:9:0.5", [("a picture in 16:9", 0.5, -math.inf)]),
+    ("a model in 1:100", [("a model in 1:100", 1, -math.inf)]),
+    ("Psalm 119:105", [("Psalm 119:105", 1, -math.inf)]),
+    ("a clock at 10:30:+2", [("a clock at 10:30", 2, -math.inf)]),
+    ("gate B2:+3", [("gate B2", 3, -math.inf)]), ("x²:2", [("x²", 2, -math.inf)]),
+    ("a٣:٢", [("a٣:٢", 1, -math.inf)]),
     ("cat:two", [("cat:two", 1, -math.inf)]),
     ("cat:", [("cat:", 1, -math.inf)]),
     ("apple:1e1", [("apple", 10, -math.inf)]),
@@ -62,3 +77,19 @@ def test_faults_are_one_sentence(prompt: str, says: str) -> None:
 ])
 def test_every_prompt_can_be_ranked(prompt: str, texts: list[tuple[str, float]]) -> None:
     assert ranking_texts(prompt) == texts
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="|:\0"), min_size=1).filter(
+    str.strip)
+WEIGHTS = (st.integers(-100, 100).map(str) | st.floats(-100, 100).map("{:.4f}".format)).filter(
+    float)
+
+
+@given(WORDS, WEIGHTS, st.sampled_from([":", " :", ": ", " : "]))
+def test_a_weight_is_a_weight_after_any_word(text: str, weight: str, colon: str) -> None:
+    [found] = parse_prompts(text + colon + weight)
+    ratio = colon == ":" and text[-1:] in tuple("0123456789") and weight.isdecimal()
+    expected = [(text.strip(), float(weight))]
+    if ratio:  # "1:2" is text, and "747:2" a weight
+        expected.append((f"{text}:{weight}".strip(), 1.0))
+    assert (found.text, found.weight) in expected

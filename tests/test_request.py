@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.core.errors import InvalidImage, InvalidRequest
-from pipelines.core.options import option_fields
+from pipelines.core.options import option_fields, parse_options, written_number
 from pipelines.core.request import candidate_seed
+from pipelines.unclip.pipeline import UnclipOptions
 from tests.noise import NoiseOptions, noise_registry
 
 REGISTRY = noise_registry()
@@ -67,6 +68,34 @@ def test_out_of_range_says_the_range() -> None:
     assert message == "Contrast must be a number between 0 and 2, not NaN."
     assert str(refusal(num_images=17)) == (
         "Number of images must be a whole number between 1 and 16, not 17.")
+
+
+@pytest.mark.parametrize(("fields", "said"), [
+    ({"seed": -1}, "Seed must be a whole number between 0 and 4294967295, not -1."),
+    ({"parents": ["x"]}, "Parents must be ids of kept pictures, not 'x'."),
+    ({"parents": [5]}, "Parents must be ids of kept pictures, not 5."),
+    ({"parents": 5}, "Parents must be ids of kept pictures, not 5."),
+    ({"parents": ["a" * 32] * 9}, "Parents: 9 are too many; 8 is the most."),
+    ({"options": [1]}, "Options must be an object, not [1]."),
+    ({"prompt": None}, "Prompt must be text, not empty."),
+    ({"init_image": 5}, "Init image must be a file, not 5."),
+    ({"options": {"keep": "perhaps"}}, "Keep must be true or false, not 'perhaps'."),
+])
+def test_sentences_are_plain(fields: dict[str, Any], said: str) -> None:
+    assert str(refusal(**fields)) == said
+
+
+def test_a_title_that_is_a_sentence_stays_one() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_options(UnclipOptions, {"described": 3})
+    assert str(caught.value) == "The init image shows: it must be text, not 3."
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    (4294967295, "4294967295"), (2.0, "2"), (0.1, "0.1"), (0.00001, "0.00001"), (-0.5, "-0.5"),
+    (1234567.25, "1234567.25"), (0, "0")])
+def test_numbers_are_written_as_people_do(value: float, said: str) -> None:
+    assert written_number(value) == said
 
 
 def test_an_emptied_field_is_called_empty() -> None:

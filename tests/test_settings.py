@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ByteSize
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ByteSize, TypeAdapter
 
 from easel.serving.build import build_cache
-from easel.settings import Settings, load_settings, settings_table
-from pipelines.core.amounts import Share
+from easel.settings import Settings, load_settings, settings_table, unknown_settings
+from pipelines.core.amounts import Bytes, Share
 from pipelines.core.errors import EaselError
 from pipelines.core.settings import PREFIX
 from pipelines.models.cache.memory import device_budget, resolve, total_bytes
@@ -66,6 +68,61 @@ def test_wrong_values_name_their_variable(monkeypatch: pytest.MonkeyPatch, name:
     monkeypatch.setenv(PREFIX + name, value)
     with pytest.raises(EaselError, match=rf"^EASEL_{name} is not valid: .*\.$"):
         load_settings()
+
+
+@pytest.mark.parametrize(("name", "value", "wanted"), [
+    ("HISTORY_QUOTA", "50%", "bytes such as 2GB"), ("VISITOR_QUOTA", "2,5GB", "bytes such as 2GB"),
+    ("PAUSED_QUOTA", "2 GB or so", "bytes such as 2GB"), ("MAX_UPLOAD", "16MB!", "bytes such as"),
+    ("ACTIVATION_RESERVE", "-2GB", "bytes such as 2GB"),
+    ("MODEL_BUDGET", "2GB, please", "bytes such as 2GB or a share such as 50%"),
+    ("DEVICE", "gpu", "auto, cpu, cuda, cuda:1 or mps"), ("DEVICE", "cuda:", "auto, cpu, cuda"),
+    ("DATA_DIR", "~nobody-of-that-name/x", "a path; nobody here has that home"),
+    ("CATALOGUE", "~nobody-of-that-name/x", "a path; nobody here has that home"),
+    ("SEARCH_FOLDERS", "/tmp:~nobody-of-that-name/x", "a path; nobody here has that home"),
+    ("LOG_LEVEL", "loud", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"), ("PORT", "7860px", "a valid"),
+])
+def test_misread_values_say_what_is_wanted(monkeypatch: pytest.MonkeyPatch, name: str, value: str,
+                                           wanted: str) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(EaselError) as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"EASEL_{name} is not valid: {wanted}")
+    assert value.upper() in str(caught.value).upper()
+
+
+@given(st.text(st.sampled_from("0123456789.,%~ gGbBiI-+"), max_size=8))
+def test_an_amount_is_read_whole_or_refused(text: str) -> None:
+    adapter = TypeAdapter(Bytes)
+    try:
+        amount = adapter.validate_python(text)
+    except ValueError:
+        return
+    said = text.strip().lower()
+    digits = said.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    factor = {"": 1, "b": 1, "gb": 10**9, "gib": 2**30, "g": 10**9, "gi": 2**30, "bi": 1}
+    assert int(amount) == pytest.approx(float(digits) * factor[said[len(digits):].strip()], abs=1)
+
+
+def test_home_and_case_are_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in {"DATA_DIR": "~/easel", "CATALOGUE": "~/own.toml", "LOG_LEVEL": "debug",
+                        "DEVICE": "CPU", "DTYPE": " Float32", "MODELS_BY": "Nobody",
+                        "LOG_FORMAT": "JSON", "SEARCH_FOLDERS": "~/a"}.items():
+        monkeypatch.setenv(PREFIX + name, value)
+    found = load_settings()
+    assert (found.data_dir, found.catalogue) == (tmp_path / "easel", tmp_path / "own.toml")
+    assert (found.log_level, found.device, found.dtype) == ("DEBUG", "cpu", "float32")
+    assert (found.models_by, found.log_format) == ("nobody", "json")
+    assert found.search_roots() == ((tmp_path / "a").resolve(),)
+
+
+def test_misspelt_names_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unknown_settings() == []
+    monkeypatch.setenv("EASEL_DEVCE", "cpu")
+    monkeypatch.setenv("EASEL_X", "1")
+    assert unknown_settings() == [
+        "EASEL_DEVCE is no setting of Easel; did you mean EASEL_DEVICE?",
+        "EASEL_X is no setting of Easel."]
 
 
 def test_a_device_that_is_not_there() -> None:

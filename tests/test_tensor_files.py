@@ -99,14 +99,15 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, change: Callable[[dict], 
     assert held(path) == []
 
 
-def write_shards(folder: Path, whole: str, tensors: dict[str, Tensor], count: int = 2) -> None:
+def write_shards(folder: Path, whole: str, tensors: dict[str, Tensor], count: int = 2,
+                 metadata: dict[str, str] | None = None) -> None:
     """As transformers and diffusers save a model that is larger than a shard."""
     stem = whole.removesuffix(".safetensors")
     names = [f"{stem}-{i + 1:05}-of-{count:05}.safetensors" for i in range(count)]
     table = {name: names[i % count] for i, name in enumerate(tensors)}
     for shard in names:
         save_file({name: tensors[name] for name in tensors if table[name] == shard},
-                  folder / shard)
+                  folder / shard, metadata=metadata)
     index = {"metadata": {"total_size": 5}, "weight_map": table}
     (folder / f"{whole}.index.json").write_text(json.dumps(index))
 

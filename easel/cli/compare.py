@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from easel.cli.rerank import rerank_command
 from easel.cli.run import interrupt_cancels, show_progress
-from easel.compare.bundle import Bundle, make_bundle, write_folder, write_zip
+from easel.compare.bundle import INDEX, Bundle, make_bundle, write_folder, write_zip
 from easel.compare.plan import LETTERS, Plan, plan_comparison
 from easel.history.build import open_history
 from easel.serving.backend import LocalBackend
@@ -23,8 +23,8 @@ from easel.serving.jobs import RunEvent
 from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.events import Progress, Result
-from pipelines.core.files import atomic_write
 from pipelines.core.metadata import encode_png, picture_metadata, versions
+from pipelines.core.new_files import check_place, write_new
 from pipelines.registry import Registry
 
 EXIT_STOPPED = 130
@@ -70,6 +70,7 @@ def compare_command(
         help="Folder for the comparison, or a zip file.")] = Path("comparison"),
 ) -> None:
     """Draw a prompt in several ways at the same time, and write a page that shows them."""
+    check_place(out.parent if out.suffix == ".zip" else out, "The comparison")
     with ExitStack() as stack:
         backend = context.obj
         if backend is None:
@@ -83,12 +84,12 @@ def compare_command(
         bundle = _bundle(plan, ends, backend.registry)
     if out.suffix == ".zip":
         try:
-            atomic_write(out, write_zip(bundle))
+            written = write_new(out, write_zip(bundle))
         except OSError as error:
             raise EaselError(f"The comparison could not be written to {out.name}: "
                              f"{(error.strerror or str(error)).lower()}.") from None
     else:
-        write_folder(bundle, out)
+        written = write_folder(bundle, out) / INDEX
     for letter, facts, end in zip(LETTERS, bundle.facts.panes, ends, strict=False):
         if isinstance(end.event, EaselError):
             typer.echo(f"{letter}  {facts.title}: {end.event}")
@@ -96,7 +97,7 @@ def compare_command(
         best = facts.pictures[0].scores if facts.pictures else {}
         scores = "".join(f"  {name} {value:.3f}" for name, value in best.items())
         typer.echo(f"{letter}  {facts.title}: {facts.device_s:.2f} s on the device{scores}")
-    typer.echo(str(out if out.suffix == ".zip" else out / "index.html"))
+    typer.echo(str(written))
     for notice in notices:
         typer.echo(notice, err=True)
     if stopped:

@@ -103,7 +103,7 @@ def export_command(
         if not pictures:
             raise HistoryError("There are no such pictures, so nothing was written.")
         with typer.progressbar(pictures, label="Writing") as shown:
-            write_zip(shown, path)
+            path = write_zip(shown, path)
     typer.echo(str(path))
 
 

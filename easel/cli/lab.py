@@ -26,8 +26,9 @@ from pipelines.classify import (
     parse_labels,
 )
 from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest
-from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
+from pipelines.core.new_files import check_place, write_new
+from pipelines.core.texts import shown_name
 from pipelines.rerank import RANKER
 
 if TYPE_CHECKING:  # the database and its migrations are for those who search
@@ -73,6 +74,8 @@ def classify_command(
     from easel.search.collections import picture_files
     from easel.search.files import PictureFile, decode_all
 
+    if csv is not None:
+        check_place(csv.parent, "The table")
     text = decode_labels(_read_bytes(labels_file, "file of labels")) if labels_file else ""
     wanted = parse_labels(f"{labels}\n{text}")
     templates = check_templates(template or [])
@@ -81,7 +84,7 @@ def classify_command(
         clip = backend.embed(model, texts=class_texts(wanted, templates))
         names, parts = [], []
         batch: list[np.ndarray] = []
-        files = [PictureFile(str(path), path, 0, 0) for path in paths]
+        files = [PictureFile(shown_name(str(path)), path, 0, 0) for path in paths]
         for decoded in decode_all(files, clip.image_size):
             if decoded.square is None:
                 typer.echo(f"{decoded.file.key}: {decoded.reason}", err=True)
@@ -101,7 +104,10 @@ def classify_command(
                f"{len(templates)} template{'s' if len(templates) > 1 else ''}")
     _print_classes(names, found)
     if csv is not None:
-        _write(csv, classification_csv(names, found))
+        written = _write(csv, classification_csv(names, found))
+        if written != csv:
+            typer.echo(f"There was a file {shown_name(csv.name)} already, so the table is in "
+                       f"{shown_name(str(written))}.", err=True)
 
 
 def _print_classes(names: Sequence[str], found: Classification) -> None:
@@ -112,9 +118,9 @@ def _print_classes(names: Sequence[str], found: Classification) -> None:
         typer.echo(f"{name}: {shares}")
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> Path:
     try:
-        atomic_write(path, text.encode())
+        return write_new(path, text.encode())
     except OSError as error:
         raise EaselError(f"The file {path.name} could not be written: "
                          f"{(error.strerror or str(error)).lower()}.") from None

@@ -21,10 +21,10 @@ from easel.cli.walk import walk_command
 from easel.history.build import open_history
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
-from easel.settings import load_settings
+from easel.settings import load_settings, unknown_settings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import MAX_BYTES
-from pipelines.core.options import option_fields
+from pipelines.core.options import option_fields, written_number
 from pipelines.registry import build_registry
 
 DEFAULT_COMMAND = "generate"
@@ -116,8 +116,8 @@ def options_command(context: typer.Context) -> None:
         for field in option_fields(pipeline.Options):
             allowed = ", ".join(map(str, field.choices))
             if field.minimum is not None and field.maximum is not None:
-                allowed = f"{field.minimum:g} to {field.maximum:g}"
-                allowed += f" in steps of {field.step:g}" if field.step else ""
+                allowed = f"{written_number(field.minimum)} to {written_number(field.maximum)}"
+                allowed += f" in steps of {written_number(field.step)}" if field.step else ""
             limits = f" ({allowed})" if allowed else ""
             typer.echo(f"  {field.name}={field.default}{limits}: {field.description}")
 
@@ -139,6 +139,8 @@ def main(args: list[str] | None = None, backend: LocalBackend | None = None) -> 
         Exit code: 0, 1 for a failure, 2 for bad input, 130 after Ctrl+C.
     """
     logging.basicConfig(level=logging.CRITICAL)  # errors are told in a sentence below
+    for fault in unknown_settings():
+        typer.echo(fault, err=True)
     try:
         code = app(args, standalone_mode=False, obj=backend, prog_name="python -m pipelines")
         return code if isinstance(code, int) else 0

@@ -20,6 +20,7 @@ from easel.serving.build import build_backend
 from easel.settings import load_settings
 from pipelines.core.errors import HistoryError, InvalidImage, InvalidRequest
 from pipelines.core.images import MAX_BYTES, load_image
+from pipelines.core.texts import shown_name
 from pipelines.rerank import RANKER
 
 
@@ -47,7 +48,7 @@ def rerank_command(
     They are files, pictures of the history, or both.
     """
     prompts = read_prompts(prompt, against or [])
-    named = [(str(path), _read(path)) for path in pictures or []]
+    named = [(shown_name(str(path)), _read(path)) for path in pictures or []]
     if id_ or newest:
         filters = Filters(text, pipeline=pipeline, min_rating=rating, favourite=favourite)
         with closing(open_history(load_settings())) as history:

@@ -18,8 +18,8 @@ from easel.serving.backend import Backend, LocalBackend
 from easel.serving.best_of import stream_best
 from pipelines.core.errors import Cancelled, EaselError, HistoryError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.files import atomic_write
 from pipelines.core.metadata import picture_metadata, picture_name, save_png
+from pipelines.core.new_files import check_place, write_new
 from pipelines.core.video import Film, last_frame
 
 
@@ -115,12 +115,17 @@ def write_pictures(events: Iterable[Event], job_id: str, out: Path, backend: Bac
     """Follow a run to its end and write its pictures; see ``generate``.
 
     Args:
-        events: of the run.
+        events: of the run, which begins when they are read.
         job_id: its name at the backend.
         out: folder for the files.
         backend: where it runs.
         video: write an mp4 as well.
+
+    Raises:
+        EaselError: the run or the writing failed; a folder that cannot be written to is found out
+            before the run.
     """
+    check_place(out, "The pictures")
     result: Result | None = None
     notice, film = "", Film()
     try:
@@ -146,15 +151,14 @@ def write_pictures(events: Iterable[Event], job_id: str, out: Path, backend: Bac
     pictures = []
     for candidate in result.candidates:
         metadata = picture_metadata(result, candidate)
-        path = out / picture_name(metadata)
-        save_png(path, candidate.image, metadata)
+        path = save_png(out / picture_name(metadata), candidate.image, metadata)
         pictures.append((path, metadata))
     stopped = bool(result.metadata.get("stopped"))
     if not video or not pictures:
         return Outcome(tuple(pictures), stopped, notice)
     path = min(path for path, _ in pictures).with_suffix(".mp4")
     try:
-        atomic_write(path, film.video(last_frame(result.candidates)))
+        path = write_new(path, film.video(last_frame(result.candidates)))
     except OSError as error:
         raise EaselError(f"The video {path.name} could not be written: "
                          f"{(error.strerror or str(error)).lower()}.") from error

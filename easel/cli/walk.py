@@ -16,8 +16,9 @@ from easel.serving.build import build_backend
 from easel.settings import load_settings
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Preview, Progress
+from pipelines.core.new_files import check_place
 from pipelines.unclip.walk import Walk
-from pipelines.unclip.walk_files import STRIP, VIDEO, write_walk
+from pipelines.unclip.walk_files import write_walk
 
 EXIT_STOPPED = 130
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -42,6 +43,7 @@ def walk_command(
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("out"),
 ) -> None:
     """Walk from one prompt or picture to another with unCLIP: frames, strip.png and walk.mp4."""
+    check_place(out, "The walk")
     plan = Walk.checked(_end(start), _end(end), frames, seed)
     job_id = uuid.uuid4().hex
     pictures = None
@@ -59,5 +61,5 @@ def walk_command(
         raise typer.Exit(EXIT_STOPPED) from None
     if pictures is None:
         raise RuntimeError("the backend ended a walk without its frames")
-    write_walk(out, plan, pictures)
-    typer.echo(f"{len(pictures)} frames, {out / STRIP}, {out / VIDEO}")
+    strip, video, *frame_files = write_walk(out, plan, pictures)
+    typer.echo(f"{len(frame_files)} frames, {strip}, {video}")

@@ -22,6 +22,8 @@ from easel.compare.bundle_page import render_index
 from pipelines.core.errors import EaselError
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
+from pipelines.core.new_files import free_folder
+from pipelines.core.texts import clean_json
 
 VERSION = 1
 FACTS, INDEX = "comparison.json", "index.html"
@@ -125,15 +127,20 @@ def write_zip(bundle: Bundle) -> bytes:
     return buffer.getvalue()
 
 
-def write_folder(bundle: Bundle, folder: Path) -> None:
+def write_folder(bundle: Bundle, folder: Path) -> Path:
     """A bundle as a folder, each file whole or not at all.
+
+    Returns:
+        The folder; another one beside it where it holds something already.
 
     Raises:
         BundleError: a file cannot be written.
     """
     try:
+        folder = free_folder(folder)
         for name, data in _contents(bundle):
             atomic_write(folder / name, data)
+        return folder
     except OSError as error:
         raise BundleError(f"The comparison could not be written to {folder.name}: "
                           f"{(error.strerror or str(error)).lower()}.") from None
@@ -194,8 +201,8 @@ def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
     left = MAX_BUNDLE_BYTES
     for info in infos:
         name = info.filename
-        if name == INDEX or info.is_dir():
-            continue  # written anew, never taken over
+        if name.endswith(INDEX) or info.is_dir() or _is_of_the_system(name):
+            continue  # the page is written anew, never taken over
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise BundleError("The zip file is packed in a way that Easel does not read.")
         if ("\\" in name or ".." in name.split("/") or name.startswith("/")
@@ -203,7 +210,21 @@ def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
             raise BundleError(f"The zip file names a file {name[:60]!r}, which no comparison has.")
         files[name] = _limited(archive, info, min(left, MAX_FILE_BYTES))
         left -= len(files[name])
-    return files
+    return _without_folder(files)
+
+
+def _is_of_the_system(name: str) -> bool:
+    """Whether a file manager added a file to those that it packed."""
+    first, last = name.split("/")[0], name.split("/")[-1]
+    return first == "__MACOSX" or last in (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def _without_folder(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files by the names of a bundle, also where it was unpacked and its folder packed."""
+    folders = {name.partition("/")[0] for name in files}
+    if FACTS in files or len(folders) != 1:
+        return files
+    return {name.partition("/")[2]: data for name, data in files.items()}
 
 
 def _limited(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
@@ -221,7 +242,7 @@ def _read(files: Mapping[str, bytes]) -> Bundle:
     if FACTS not in files:
         raise BundleError("The file is no comparison that Easel saved: its facts are missing.")
     try:
-        raw = json.loads(files[FACTS])
+        raw = clean_json(json.loads(files[FACTS]))
     except (ValueError, RecursionError):
         raise BundleError("The comparison's facts are not valid JSON.") from None
     facts = _checked(raw)

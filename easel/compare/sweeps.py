@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipelines.core.articles import is_english, with_article
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.options import OptionField, option_fields
+from pipelines.core.options import OptionField, option_fields, written_number
 from pipelines.core.request import MAX_IMAGES, CheckedRequest, candidate_seed
 from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
@@ -89,8 +90,7 @@ def expand_matrix(prompt: str) -> list[str]:
     found = []
     for chosen in itertools.product(*parts):
         words = iter(chosen)
-        text = _BRACES.sub(lambda _, words=words: next(words).strip(), prompt)
-        found.append(" ".join(text.split()))
+        found.append(_filled(prompt, _BRACES, lambda _, words=words: next(words).strip()))
     return list(dict.fromkeys(found))
 
 
@@ -114,14 +114,25 @@ def fill_wildcards(prompt: str, words: Mapping[str, Sequence[str]], seed: int) -
                                  PROMPT)
         return draw.choice(words[match[1]])
 
-    return _articles(_WILDCARD.sub(word, prompt))
+    return _filled(prompt, _WILDCARD, word)
 
 
-def _articles(text: str) -> str:
-    """"a owl" said as "an owl", where a wildcard may have brought it about."""
-    return re.sub(r"\b([Aa])n? (?=(\w))", lambda m: m[1] + (
-        "n " if m[2].lower() in "aeio" else "n " if m[0].lower() == "an " and m[2].lower() == "u"
-        else " "), text)
+def _filled(prompt: str, place: re.Pattern[str], word: Callable[[re.Match[str]], str]) -> str:
+    """A prompt with words in some places, and else as it was typed.
+
+    The article before a word is settled; where nothing is put in, its blank goes too.
+    """
+    text, end = "", 0
+    english = is_english(place.sub(" ", prompt))
+    for match in place.finditer(prompt):
+        before, put = text + prompt[end:match.start()], word(match)
+        end = match.end()
+        if not put and (not before or before[-1:].isspace()) and prompt[end:end + 1].isspace():
+            end += 1
+        if english and is_english(put):
+            before = with_article(before, put or prompt[end:])
+        text = before + put
+    return text + prompt[end:] if end else prompt
 
 
 def sweep_options(pipeline: Pipeline) -> dict[str, str]:
@@ -165,7 +176,7 @@ def parse_axis(name: str, text: str, pipeline: Pipeline, prompt: str) -> Axis:
 def _written(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return written_number(value) if isinstance(value, float) else str(value)
 
 
 def _values(name: str, text: str, option: OptionField | None) -> list[Any]:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import choix
 import numpy as np
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -233,6 +232,8 @@ def pairs(votes: Iterable[Vote], names: Sequence[str]) -> list[np.ndarray]:
 
 def strengths(wins: np.ndarray) -> np.ndarray:
     """Points (N,) of the Bradley-Terry model that makes these wins (N, N) most likely."""
+    import choix  # brings scipy's statistics: a second, for a leaderboard alone
+
     prior = PRIOR * (1 - np.eye(len(wins)))
     logits = choix.ilsr_pairwise_dense(wins + prior, max_iter=200, tol=1e-4)
     return MEAN_POINTS + POINTS_PER_DECADE / np.log(10) * (logits - logits.mean())

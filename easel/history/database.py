@@ -17,7 +17,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from pipelines.core.errors import HistoryError
+from pipelines.core.errors import HistoryError, InvalidRequest
+from pipelines.core.texts import HALF
 
 logger = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -80,9 +81,12 @@ def told() -> Iterator[None]:
 
     Raises:
         HistoryError: in place of any error of SQLAlchemy.
+        InvalidRequest: a text cannot be said in UTF-8.
     """
     try:
         yield
+    except UnicodeEncodeError:
+        raise InvalidRequest(HALF.format("The text")) from None
     except DBAPIError as error:
         said = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', '')} {error.orig}"
         for signs, sentence in SENTENCES:

@@ -16,6 +16,7 @@ from easel.history.records import Filters, KeptPicture
 from easel.history.store import History
 from pipelines.core.errors import HistoryError
 from pipelines.core.metadata import picture_name
+from pipelines.core.new_files import place_new
 
 INDEX = "history.json"
 MOST = 1_000_000  # pictures in one zip
@@ -79,8 +80,11 @@ def zip_parts(pictures: Iterable[KeptPicture]) -> Iterator[bytes]:
     yield sink.take()
 
 
-def write_zip(pictures: Iterable[KeptPicture], path: Path) -> None:
-    """Write a zip, whole or not at all.
+def write_zip(pictures: Iterable[KeptPicture], path: Path) -> Path:
+    """Write a zip, whole or not at all, and over no other file.
+
+    Returns:
+        Its path; with a number where there was a file of that name.
 
     Raises:
         HistoryError: it cannot be written.
@@ -92,7 +96,7 @@ def write_zip(pictures: Iterable[KeptPicture], path: Path) -> None:
             with temporary.open("wb") as file:
                 for part in zip_parts(pictures):
                     file.write(part)
-            temporary.replace(path)
+            return place_new(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -17,6 +17,7 @@ from easel.history.listing import list_pictures, listing_state
 from easel.history.store import History
 from easel.search.files import SUFFIXES, PictureFile, list_folder
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.texts import shown_name
 
 UPLOADS_S = 86_400  # as long as the uploaded files themselves are kept
 
@@ -75,9 +76,14 @@ def allowed_folder(text: str, roots: Sequence[Path]) -> Path:
 
 def folder_collection(folder: Path, data_dir: Path) -> Collection:
     """The pictures in a folder and below; whether it may be searched was checked before."""
-    resolved = folder.resolve()
-    return Collection(resolved.name or str(resolved), _place(data_dir, "folder", str(resolved)),
-                      lambda: list_folder(resolved))
+    try:
+        resolved = folder.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise InvalidRequest(f"The folder {shown_name(folder.name)} cannot be read: {reason}.",
+                             "folder") from None
+    return Collection(shown_name(resolved.name or str(resolved)),
+                      _place(data_dir, "folder", str(resolved)), lambda: list_folder(resolved))
 
 
 def upload_collection(paths: Sequence[Path], owner: str, data_dir: Path) -> Collection:
@@ -96,7 +102,7 @@ def upload_collection(paths: Sequence[Path], owner: str, data_dir: Path) -> Coll
             except OSError:
                 raise InvalidRequest("An uploaded picture is no longer there: choose it again.",
                                      "images") from None
-            key = f"{path.parent.name}/{path.name}"
+            key = shown_name(f"{path.parent.name}/{path.name}")
             found.append(PictureFile(key, path, state.st_size, state.st_mtime_ns))
         return found
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image
 from pipelines.core.cpu_pool import pool_of_lone_threads
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.images import MAX_BYTES, open_image
+from pipelines.core.texts import clean_text, shown_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_DECODERS = 8
@@ -29,7 +30,8 @@ class PictureFile:
     """A picture of a collection before it is read.
 
     Attributes:
-        key: what the collection calls it: its path below the folder, or its id in the history.
+        key: what the collection calls it: its path below the folder, or its id in the history;
+            text, also where a name is none, and perhaps that of another file as well.
         path: the file.
         size_bytes: of the file.
         mtime_ns: when it was last written; with the size it tells whether it is still the same.
@@ -83,7 +85,7 @@ def list_folder(folder: Path) -> list[PictureFile]:
         reason = (error.strerror or str(error)).lower()
         raise InvalidRequest(f"The folder {folder.name} cannot be read: {reason}.",
                              "folder") from None
-    return sorted(_walk(folder), key=lambda file: file.key)
+    return sorted(_walk(folder), key=lambda file: (file.key, os.fsencode(file.path)))
 
 
 def _walk(folder: Path) -> Iterator[PictureFile]:
@@ -98,15 +100,35 @@ def _walk(folder: Path) -> Iterator[PictureFile]:
             except OSError:  # gone since it was listed
                 continue
             if not path.is_symlink():
-                key = path.relative_to(folder).as_posix()
+                key = shown_name(path.relative_to(folder).as_posix())
                 yield PictureFile(key, path, state.st_size, state.st_mtime_ns)
+
+
+def with_own_keys(files: Iterable[PictureFile]) -> list[PictureFile]:
+    """Every file once, each by a key that no other has: a key that comes twice gets a number."""
+    once = {file.path: file for file in files}
+    taken = {file.key for file in once.values()}
+    numbers, found = dict[str, int](), []
+    for file in once.values():
+        key = file.key
+        if key in numbers:
+            while key in taken:
+                numbers[file.key] += 1
+                key = f"{file.key} ({numbers[file.key]})"
+            taken.add(key)
+            file = replace(file, key=key)
+        else:
+            numbers[key] = 1
+        found.append(file)
+    return found
 
 
 def picture_facts(image: Image.Image) -> tuple[str, str]:
     """Pipeline and prompt that Easel wrote into a picture; "" and "" where it did not."""
     try:
         facts = json.loads(image.info.get("easel", "{}"))
-        return str(facts.get("pipeline", ""))[:100], str(facts.get("prompt", ""))[:MAX_PROMPT_CHARS]
+        pipeline, prompt = str(facts.get("pipeline", "")), str(facts.get("prompt", ""))
+        return clean_text(pipeline)[:100], clean_text(prompt)[:MAX_PROMPT_CHARS]
     except Exception:  # a file from anyone may be wrong in any way; it is a picture all the same
         return "", ""
 
@@ -128,7 +150,7 @@ def decode(file: PictureFile, side_px: int) -> Decoded:
         read = picture_facts(image)
         pipeline = read[0] if pipeline is None else pipeline
         prompt = read[1] if prompt is None else prompt
-    return Decoded(file, square, pipeline or "", prompt or "")
+    return Decoded(file, square, clean_text(pipeline or ""), clean_text(prompt or ""))
 
 
 def _squeezed(image: Image.Image, side_px: int) -> np.ndarray:

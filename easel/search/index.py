@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from easel.search.database import DAMAGED, DATABASE, SCHEMA, connect, reading, reason_of
+from easel.search.files import PictureFile
+from easel.search.paths import data_folder, kept_path
 from easel.search.snapshot import Item, Snapshot, grown
 from pipelines.core.errors import IndexOutdated, SearchIndexError
 
@@ -120,6 +122,7 @@ class VectorIndex:
         """
         if vectors.shape != (len(items), self.dim) and len(items):
             raise ValueError(f"vectors are {vectors.shape}, not ({len(items)}, {self.dim})")
+        root = data_folder(self.folder)
         with self._writing() as database:
             facts = dict(database.execute("SELECT name, value FROM facts"))
             start = int(facts["rows"])
@@ -127,13 +130,28 @@ class VectorIndex:
             self._forget(database, [item.key for item in items])
             database.executemany(
                 "INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [(start + n, i.key, i.path, i.size_bytes, i.mtime_ns, i.created_s, i.pipeline,
-                  i.prompt) for n, i in enumerate(items)])
+                [(start + n, i.key, kept_path(i.path, root), i.size_bytes, i.mtime_ns,
+                  i.created_s, i.pipeline, i.prompt) for n, i in enumerate(items)])
             faults = list(unreadable)
             self._forget(database, [fault[0] for fault in faults])
             database.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?)", faults)
             database.execute("UPDATE facts SET value = ? WHERE name = 'rows'",
                              (str(start + len(items)),))
+
+    def move(self, files: Iterable[PictureFile]) -> None:
+        """Commit where pictures lie now, of those that the index knows by another path.
+
+        Raises:
+            SearchIndexError: as ``add``.
+        """
+        root = data_folder(self.folder)
+        with reading(self.folder) as database:
+            known = dict(database.execute("SELECT key, path FROM pictures"))
+        now = {file.key: kept_path(file.path, root) for file in files if file.key in known}
+        moved = [(path, key) for key, path in now.items() if known[key] != path]
+        if moved:
+            with self._writing() as database:
+                database.executemany("UPDATE pictures SET path = ? WHERE key = ?", moved)
 
     def remove(self, keys: Iterable[str]) -> None:
         """Commit that pictures are gone, and squeeze them out once they are many.
@@ -198,7 +216,7 @@ class VectorIndex:
                 database.execute("UPDATE facts SET value = CAST(value AS INTEGER) + 1 "
                                  "WHERE name = 'change'")
                 database.execute("COMMIT")
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, UnicodeError, sqlite3.Error) as error:
             raise SearchIndexError(f"The search index could not be written: {reason_of(error)}; "
                                    "what was indexed before is kept.") from error
 

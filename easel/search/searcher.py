@@ -16,6 +16,7 @@ from easel.search.query import combine
 from easel.search.snapshot import Snapshot
 from easel.serving.backend import Backend
 from pipelines.core.errors import InvalidRequest, SearchIndexError
+from pipelines.core.texts import check_text
 from pipelines.models.clip_features import Features
 
 MAX_TEXT_CHARS = 2000
@@ -39,10 +40,12 @@ class Searcher:
         """Features of texts and pictures; see ``Backend.embed``.
 
         Raises:
-            InvalidRequest: a text is too long.
+            InvalidRequest: a text is too long, or holds half a character.
         """
         if any(len(text) > MAX_TEXT_CHARS for text in texts):
             raise InvalidRequest(f"A text has more than {MAX_TEXT_CHARS:,} characters.", "text")
+        for text in texts:
+            check_text(text, "The text", "text")
         return self.backend.embed(model_id, images, texts)
 
     def direction(self, model_id: str, texts: Sequence[tuple[str, float]] = (),

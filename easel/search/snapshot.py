@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from easel.search.database import reading
+from easel.search.paths import data_folder, found_path
 from pipelines.core.errors import SearchIndexError
 
 
@@ -85,7 +86,7 @@ class Snapshot:
         Raises:
             SearchIndexError: one of them was removed meanwhile.
         """
-        rows = [int(self.rows[pick]) for pick in picks]
+        rows, root = [int(self.rows[pick]) for pick in picks], data_folder(self.folder)
         found: dict[int, Item] = {}
         with reading(self.folder) as database:
             database.execute("BEGIN")
@@ -96,7 +97,8 @@ class Snapshot:
                 for row, *fields in database.execute(
                         "SELECT row, key, path, size_bytes, mtime_ns, created_s, pipeline, prompt "
                         f"FROM pictures WHERE row IN ({marks})", part):
-                    found[row] = Item(*fields)
+                    key, path, *rest = fields
+                    found[row] = Item(key, found_path(path, root), *rest)
         # Another generation numbers its rows anew.
         if int(now) != self.generation or any(row not in found for row in rows):
             raise SearchIndexError("The pictures changed in this moment: try again.")

@@ -19,7 +19,7 @@ import numpy as np
 
 from easel.search import approximate
 from easel.search.database import only_writer
-from easel.search.files import Decoded, PictureFile, decode_all
+from easel.search.files import Decoded, PictureFile, decode_all, with_own_keys
 from easel.search.index import VectorIndex
 from easel.search.opening import drop_outdated, open_index
 from easel.search.snapshot import Item
@@ -90,7 +90,7 @@ def update_index(collection: Path, files: Callable[[], Sequence[PictureFile]], b
         EaselError: the CLIP cannot be loaded, or the files cannot be listed.
     """
     started = time.monotonic()
-    listed = files()
+    listed = with_own_keys(files())
     clip = backend.embed(model_id, texts=["."])
     with only_writer(collection):
         index = open_index(collection, model_id, clip.fingerprint, clip.texts.shape[1], rebuild)
@@ -99,6 +99,7 @@ def update_index(collection: Path, files: Callable[[], Sequence[PictureFile]], b
         gone = [key for key in known if key not in present]
         fresh = [f for f in listed if known.get(f.key) != (f.size_bytes, f.mtime_ns)]
         kept = len(listed) - len(fresh)
+        index.move(listed)
         done = 0
 
         def progress(finished: bool = False) -> UpdateProgress:

@@ -18,7 +18,7 @@ from easel.history.store import History
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
 from easel.serving.logs import configure_logging
-from easel.settings import Settings, load_settings
+from easel.settings import Settings, load_settings, unknown_settings
 from easel.ui.health_routes import health_routes
 from easel.ui.history.routes import history_routes
 from easel.ui.page import build_page
@@ -111,6 +111,8 @@ def main() -> None:
     """Serve the page as the ``EASEL_*`` settings say, until the process is ended."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
+    for fault in unknown_settings():
+        logger.warning("%s", fault)
     # Uploads and finished pictures; read when components are made.
     os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
     history = open_history(settings)

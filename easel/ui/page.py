@@ -10,6 +10,7 @@ from easel.ui.compare.tab import build_compare
 from easel.ui.generate.api import add_endpoints
 from easel.ui.generate.paused_api import add_paused_endpoints
 from easel.ui.generate.tab import build_generate
+from easel.ui.guard.text_door import refuse_unwritable
 from easel.ui.history.api import add_history_endpoints
 from easel.ui.history.tab import build_history
 from easel.ui.lab.api import add_lab_endpoints
@@ -61,6 +62,7 @@ def build_page(playground: Playground) -> gr.Blocks:
         worded_html(lambda: f'<span>{strings.FOOTER}</span><button data-api>API</button>',
                     elem_id="colophon")
         page.unload(playground.live.on_unload)
+    refuse_unwritable(page)
     return page
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import ByteSize, GetCoreSchemaHandler, TypeAdapter
+from pydantic import BeforeValidator, ByteSize, GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 
@@ -52,7 +53,16 @@ class Amount:
             ) from None
 
 
-_BYTES = TypeAdapter(ByteSize)
+def _whole_amount(value: Any) -> Any:
+    """Refuse what pydantic reads the beginning of alone: "50%" is not 50 bytes, nor "2,5GB" 2."""
+    if isinstance(value, str) and not _AMOUNT.fullmatch(value):
+        raise PydanticCustomError("bytes", "Input should be bytes such as 2GB")
+    return value
+
+
+_AMOUNT = re.compile(r"\s*\d*\.?\d+\s*[A-Za-z]*\s*", re.ASCII)
+Bytes = Annotated[ByteSize, BeforeValidator(_whole_amount)]
+_BYTES = TypeAdapter(Bytes)
 MemoryAmount = Annotated[ByteSize | Share, Amount]
 
 

@@ -17,6 +17,20 @@ def atomic_write(path: Path, data: bytes) -> None:
     Raises:
         OSError: the folder cannot be made or written to; nothing is left behind.
     """
+    temporary = written_beside(path, data)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def written_beside(path: Path, data: bytes) -> Path:
+    """Write data to a file beside a path, under a name that nobody looks for; returns that name.
+
+    Raises:
+        OSError: the folder cannot be made or written to; nothing is left behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
     temporary = Path(name)
@@ -26,10 +40,10 @@ def atomic_write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp makes files that only their owner reads
-        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    return temporary
 
 
 def safe_stem(text: str, default: str = "picture") -> str:

@@ -25,9 +25,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from pipelines.core.errors import EaselError, InvalidImage
 from pipelines.core.events import Candidate, Result
-from pipelines.core.files import atomic_write, safe_stem
+from pipelines.core.files import safe_stem
 from pipelines.core.images import open_image
 from pipelines.core.infotext import parse_parameters
+from pipelines.core.new_files import write_new
 from pipelines.core.png_chunks import is_png, png_texts
 from pipelines.core.request import CheckedRequest
 from pipelines.core.version import __version__
@@ -122,14 +123,17 @@ def encode_png(image: np.ndarray, metadata: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, Any]) -> None:
-    """Write a PNG file with its metadata, whole or not at all.
+def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, Any]) -> Path:
+    """Write a PNG file with its metadata, whole or not at all, and over no other.
+
+    Returns:
+        Its path; with a number where there was a file of that name.
 
     Raises:
         EaselError: the file cannot be written.
     """
     try:
-        atomic_write(path, encode_png(image, metadata))
+        return write_new(path, encode_png(image, metadata))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise EaselError(f"The picture {path.name} could not be written: {reason}.") from error

@@ -118,6 +118,17 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
+def written_number(value: float) -> str:
+    """A number as people write it, whole where it is whole: 4294967295, 0.00001, 2."""
+    return f"{value:.10f}".rstrip("0").rstrip(".") if value != int(value) else str(int(value))
+
+
+# What a value should have been, by the first word of pydantic's name for the fault.
+_KINDS_OF_VALUES = {"string": "text", "dict": "an object", "mapping": "an object",
+                    "tuple": "a list", "list": "a list", "bytes": "a file",
+                    "int": "a whole number", "float": "a number", "finite": "a number"}
+
+
 def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[str, str | None]:
     """The first fault of a pydantic error as one sentence, and the name of its field."""
     fault = error.errors(include_url=False)[0]
@@ -140,15 +151,23 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[str, str |
     if annotation not in (str, bool) and low is not None and high is not None:
         whole = "a whole number" if annotation in (int, int | None) else "a number"
         step = _bound(info, "multiple_of") if info else None
-        steps = f" in steps of {step:g}" if step else ""
-        return f"{title} must be {whole} between {low:g} and {high:g}{steps}, not {shown}.", name
+        steps = f" in steps of {written_number(step)}" if step else ""
+        return (f"{title} must be {whole} between {written_number(low)} and "
+                f"{written_number(high)}{steps}, not {shown}."), name
     if fault["type"] == "string_too_long":
         most = fault.get("ctx", {}).get("max_length", 0)
         return f"{title} has {len(fault['input']):,} characters; {most:,} is the most.", name
     if fault["type"].startswith("bool"):
         return f"{title} must be true or false, not {shown}.", name
-    message = fault["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{title} must be {message}, not {shown}.", name
+    if fault["type"] == "too_long":
+        most = fault.get("ctx", {}).get("max_length", 0)
+        return f"{title}: {len(fault['input']):,} are too many; {most:,} is the most.", name
+    extra = info.json_schema_extra if info and isinstance(info.json_schema_extra, dict) else {}
+    wanted = extra.get("wanted") or _KINDS_OF_VALUES.get(fault["type"].split("_")[0]) or (
+        fault["msg"].removeprefix("Input should be ").removeprefix("a valid "))
+    if title.count(" ") > 2:  # a title that is a sentence already
+        return f"{title}: it must be {wanted}, not {shown}.", name
+    return f"{title} must be {wanted}, not {shown}.", name
 
 
 def parse_options(options: type[Options], raw: Mapping[str, Any]) -> Options:

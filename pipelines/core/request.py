@@ -37,6 +37,7 @@ class Request(BaseModel):
                                      description="PNG, JPEG or WebP file to start from.")
     parents: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")], ...] = Field(
         default=(), max_length=MAX_PARENTS, title="Parents",
+        json_schema_extra={"wanted": "ids of kept pictures"},
         description="Ids of kept pictures that this run varies.")
 
     @field_validator("prompt")

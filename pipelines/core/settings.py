@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from pipelines.core.amounts import MemoryAmount, Share
+from pipelines.core.amounts import Bytes, MemoryAmount, Share
 from pipelines.core.errors import EaselError
 
 PREFIX = "EASEL_"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def lower_case(value: Any) -> Any:
+    """A word in the letters of its choices."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def at_home(value: Any) -> Any:
+    """A path with ~ as the home folder: unit files and .env files have no shell to do it."""
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise PydanticCustomError("home", "Input should be a path; nobody here has that home") \
+            from None
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?|mps", value, re.ASCII):
+        raise PydanticCustomError("device", "Input should be auto, cpu, cuda, cuda:1 or mps")
+    return value
 
 
 class EngineSettings(BaseSettings):
@@ -23,10 +47,9 @@ class EngineSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True,
                                       populate_by_name=True)
 
-    device: Annotated[str, Field(
-        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$",
+    device: Annotated[str, BeforeValidator(lower_case), AfterValidator(_device), Field(
         description="Where models run: auto, cpu, cuda, cuda:1, mps.")] = "auto"
-    dtype: Annotated[Literal["float32", "bfloat16", "float16"], Field(
+    dtype: Annotated[Literal["float32", "bfloat16", "float16"], BeforeValidator(lower_case), Field(
         description="Number format of the models' weights.")] = "float32"
     threads: Annotated[int, Field(
         ge=0, le=1024, description="CPU threads of one computation; 0 leaves it to torch.")] = 0
@@ -36,10 +59,10 @@ class EngineSettings(BaseSettings):
     host_budget: Annotated[MemoryAmount, Field(
         description="Main memory for models that left an accelerator, such as 8GB or 50%; not used "
                     "where models run on the CPU, unless set.")] = Share(50)
-    activation_reserve: Annotated[ByteSize, Field(
+    activation_reserve: Annotated[Bytes, Field(
         description="Memory of the device that models leave to the computation, such as 2GB.",
     )] = ByteSize(2 * 10**9)
-    catalogue: Annotated[Path | None, Field(
+    catalogue: Annotated[Path | None, BeforeValidator(at_home), Field(
         description="File with models of your own, as in assets/catalogue.toml; empty for "
                     "catalogue.toml in the data folder.")] = None
     offline: Annotated[bool, Field(
@@ -81,7 +104,8 @@ def read_settings(kind: type[Kind]) -> Kind:
         return kind()
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        name = f"{PREFIX}{str(fault['loc'][0]).upper()}" if fault["loc"] else "A setting"
+        name = str(fault["loc"][0]).upper().removeprefix(PREFIX) if fault["loc"] else ""
+        name = f"{PREFIX}{name}" if name else "A setting"
         message = fault["msg"].removeprefix("Input should be ")
         raise EaselError(f"{name} is not valid: {message}, not {fault['input']!r}.") from None
 

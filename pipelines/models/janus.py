@@ -11,19 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import JanusForConditionalGeneration, JanusProcessor, StaticCache
-from transformers.utils import logging as transformers_logging
 
-from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry
-from pipelines.models.checkpoints.tensor_files import missing_file
-
-FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 # Where a folder brings no chat template; the same words as DeepSeek's own.
 PLAIN_PROMPT = "<|User|>: {}\n\n<|Assistant|>:"
 
@@ -64,6 +57,16 @@ class Janus(nn.Module):
         del self.vqmodel.encoder, self.vqmodel.quant_conv
         self.processor: Any = processor
         self.grid = int(self.vqmodel.quantize.quant_state_dims[0])
+
+    @property
+    def codes(self) -> int:
+        """Image tokens that there are."""
+        return int(self.vqmodel.quantize.num_embeddings)
+
+    @property
+    def width(self) -> int:
+        """Width of the language model's states."""
+        return int(self.language_model.config.hidden_size)
 
     @property
     def device(self) -> torch.device:
@@ -117,32 +120,3 @@ class Janus(nn.Module):
         mask = blank.view(self.grid, self.grid)
         mask = mask.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
         return pixels.masked_fill(mask, 0)
-
-
-def load(folder: Path, entry: CatalogueEntry) -> Janus:
-    """Janus from a folder as transformers saves it, safetensors only.
-
-    Raises:
-        WeightsError: a file is missing, damaged, or of another architecture.
-    """
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise missing_file(name, entry.id)
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # the page and the command line have their own
-    try:
-        loaded: Any = JanusForConditionalGeneration.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype="auto",
-            output_loading_info=True)
-        model, report = loaded
-        processor: Any = JanusProcessor.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # transformers raises whatever its parts raise
-        words = " ".join(str(error).split())[:160].rstrip(".")
-        raise WeightsError(f"The model {entry.id} could not be read as Janus: {words}.") from None
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
-    if lacking := sorted(report["missing_keys"]) + sorted(report["mismatched_keys"], key=str):
-        raise WeightsError(f"The weights of the model {entry.id} do not fit its configuration: "
-                           f"{len(lacking)} tensors are missing (first {str(lacking[0])[:80]}).")
-    return Janus(model, processor)

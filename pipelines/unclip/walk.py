@@ -23,6 +23,7 @@ from pipelines.core.events import Preview, Progress
 from pipelines.core.images import load_image
 from pipelines.core.options import parse_options
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.texts import check_text
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge
@@ -83,6 +84,8 @@ class Walk:
             elif len(end_of_walk) > MAX_PROMPT_CHARS:
                 raise InvalidRequest(f"The {name} of the walk has {len(end_of_walk):,} "
                                      f"characters; {MAX_PROMPT_CHARS} is the most.", name)
+            else:
+                check_text(end_of_walk, "The prompt", name)
         for number, low, high, name in ((frames, MIN_FRAMES, MAX_FRAMES, "frames"),
                                         (seed, 0, SEED_COUNT - 1, "seed")):
             if isinstance(number, bool) or not isinstance(number, int) \

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.core.errors import EaselError
-from pipelines.core.files import atomic_write
 from pipelines.core.metadata import save_png, versions
+from pipelines.core.new_files import free_folder, write_new
 from pipelines.core.video import mp4
 from pipelines.unclip.walk import Walk
 
@@ -26,7 +26,8 @@ def write_walk(folder: Path, plan: Walk, frames: np.ndarray) -> list[Path]:
     """Write all files of a walk; the pictures hold what it takes to walk again.
 
     Args:
-        folder: where they go; made where it does not exist.
+        folder: where they go; made where it does not exist, and another one beside it where it
+            holds a walk already.
         plan: what was drawn.
         frames: (N, H, W, 3) uint8 RGB.
 
@@ -40,6 +41,7 @@ def write_walk(folder: Path, plan: Walk, frames: np.ndarray) -> list[Path]:
              "prompt": plan.start if isinstance(plan.start, str) else "", "versions": versions(),
              "walk": {"start": _named(plan.start), "end": _named(plan.end),
                       "frames": plan.frames}}
+    folder = free_folder(folder, (STRIP, VIDEO, "frame-*.png"))
     pictures = {STRIP: strip(frames)}
     pictures |= {f"frame-{number:02d}.png": frame for number, frame in enumerate(frames)}
     for name, picture in pictures.items():
@@ -48,7 +50,7 @@ def write_walk(folder: Path, plan: Walk, frames: np.ndarray) -> list[Path]:
                                           "height_px": height_px})
     video = folder / VIDEO
     try:
-        atomic_write(video, mp4(frames))
+        video = write_new(video, mp4(frames))
     except OSError as error:
         raise EaselError(f"The video {video.name} could not be written: "
                          f"{(error.strerror or str(error)).lower()}.") from error

@@ -16,7 +16,7 @@ from easel.ui.compare.state import Comparison
 from easel.ui.words import strings
 from easel.ui.words.language import say
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.options import OptionField, option_fields
+from pipelines.core.options import OptionField, option_fields, written_number
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
 from pipelines.pipeline import Pipeline
 
@@ -105,7 +105,7 @@ def _row(option: OptionField, value: Any) -> str:
                    f"{choices}</select>")
     else:
         number = option.kind in ("int", "float")
-        limits = "".join(f' {key}="{bound:g}"' for key, bound in
+        limits = "".join(f' {key}="{written_number(bound)}"' for key, bound in
                          (("min", option.minimum), ("max", option.maximum)) if bound is not None)
         step = ' step="any"' if option.kind == "float" else ""
         control = (f'<input type="{"number" if number else "text"}" data-option="{name}" '
@@ -117,7 +117,7 @@ def _row(option: OptionField, value: Any) -> str:
 
 def _plain(value: Any) -> str:
     return "" if value is None else escape(
-        f"{value:g}" if isinstance(value, float) else str(value))
+        written_number(value) if isinstance(value, float) else str(value))
 
 
 def _json(value: Any) -> str:

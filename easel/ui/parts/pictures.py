@@ -79,8 +79,7 @@ class PictureStore:
         cards = []
         for candidate in result.candidates:
             metadata = picture_metadata(result, candidate)
-            path = folder / picture_name(metadata)
-            save_png(path, candidate.image, metadata)
+            path = save_png(folder / picture_name(metadata), candidate.image, metadata)
             self._owner.move_resource_to_block_cache(path)
             cards.append(Card(
                 path=path, prompt=request.prompt, generator=pipeline.title, seed=candidate.seed,

@@ -8,7 +8,7 @@ and hashes before, and moves, casts and freezes the module afterwards.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,9 +28,9 @@ LOADERS: dict[str, tuple[str, str]] = {
     "open_clip": ("pipelines.models.checkpoints.open_clip", "load"),
     "min-dalle": ("pipelines.models.checkpoints.min_dalle", "load"),
     "min-dalle-vqgan": ("pipelines.models.checkpoints.min_dalle", "load_vqgan"),
-    "janus": ("pipelines.models.janus", "load"),
+    "janus": ("pipelines.models.checkpoints.janus", "load"),
     "taming-vqgan": ("pipelines.models.checkpoints.vqgan", "load_taming"),
-    "kandinsky": ("pipelines.models.kandinsky", "load"),
+    "kandinsky": ("pipelines.models.checkpoints.kandinsky", "load"),
     "diffusers-unclip": ("pipelines.models.checkpoints.unclip", "load"),
     "diffusers-vqmodel": ("pipelines.models.checkpoints.vqgan", "load_diffusers"),
 }
@@ -77,8 +77,29 @@ class WithoutRandomNumbers(TorchFunctionMode):
         return self.MAKES.get(func, func)(*args, **kwargs)
 
 
-def fill(module: nn.Module, state_dict: Mapping[str, Tensor], model_id: str) -> nn.Module:
+class WithoutMemory(TorchFunctionMode):
+    """Builds parameters on the meta device, on this thread only; ``fill`` gives them the file's.
+
+    What is made empty or random is a parameter. What constructors compute, such as masks and
+    positions, stays on the CPU, where ``torch.device("meta")`` would lose it.
+    """
+
+    MAKES = frozenset({torch.empty, torch.randn, torch.rand})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in self.MAKES:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
+
+
+def fill(module: nn.Module, state_dict: dict[str, Tensor], model_id: str) -> nn.Module:
     """Give a module the file's tensors, without copies and whatever their dtype; returns it.
+
+    Args:
+        module: untrained.
+        state_dict: emptied, so that a tensor that is cast or laid out anew leaves no second copy.
+        model_id: for sentences.
 
     Raises:
         WeightsError: one sentence that names every kind of misfit at once.
@@ -94,4 +115,5 @@ def fill(module: nn.Module, state_dict: Mapping[str, Tensor], model_id: str) -> 
         raise WeightsError(f"The weights of the model {model_id} do not fit its configuration: "
                            f"of its tensors, {', '.join(faults)}.")
     module.load_state_dict(state_dict, strict=True, assign=True)
+    state_dict.clear()
     return module

@@ -94,9 +94,9 @@ def load_vqgan(folder: Path, entry: CatalogueEntry) -> nn.Module:
     Raises:
         WeightsError: the file is missing, damaged, refused, or of something else.
     """
-    found = read_tensors(folder / _name(entry, "detoker"), entry.id)
-    tensors = {"quantizer.embedding.weight" if name == "embedding.weight" else name: tensor
-               for name, tensor in found.items()}
+    tensors = read_tensors(folder / _name(entry, "detoker"), entry.id)
+    if "embedding.weight" in tensors:
+        tensors["quantizer.embedding.weight"] = tensors.pop("embedding.weight")
     config = decoder_config_of(tensors, entry.id)
     last = "decoder.conv_out."
     tensors |= {f"{last}weight": tensors[f"{last}weight"] * 2,

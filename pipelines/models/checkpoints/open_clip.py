@@ -56,7 +56,9 @@ def load(folder: Path, entry: CatalogueEntry) -> ClipModel:
     except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
         raise WeightsError(f"The configuration of the model {entry.id} does not fit open_clip: "
                            f"{_one_line(error)}.") from None
-    hastened(fill(module, fitting, entry.id))
+    fill(module, fitting, entry.id)
+    raw.clear()  # or the layers that ``hastened`` lays out anew would be in memory twice
+    hastened(module)
     return ClipModel(cast(open_clip.CLIP, module), _tokenizer(folder, model_config, entry.id),
                      image_size(model_config), preprocess.get("mean", OPENAI_MEAN),
                      preprocess.get("std", OPENAI_STD))

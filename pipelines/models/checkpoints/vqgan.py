@@ -124,7 +124,7 @@ def load_taming(folder: Path, entry: CatalogueEntry) -> VQGAN:
     return _filled(from_taming(read_tensors(weights_path(folder, entry), entry.id)), entry)
 
 
-def _filled(tensors: Mapping[str, Tensor], entry: CatalogueEntry) -> VQGAN:
+def _filled(tensors: dict[str, Tensor], entry: CatalogueEntry) -> VQGAN:
     config = config_of(tensors, entry.id)
     with WithoutRandomNumbers():
         module = VQGAN(config)
@@ -204,5 +204,4 @@ def load_diffusers(folder: Path, entry: CatalogueEntry) -> VQGAN:
     config = next((f.name for f in entry.files if Path(f.name).name == "config.json"),
                   "config.json")
     _diffusers_config(folder / config, entry.id)
-    tensors = read_tensors(weights_path(folder, entry), entry.id)
-    return _filled(from_diffusers(tensors), entry)
+    return _filled(from_diffusers(read_tensors(weights_path(folder, entry), entry.id)), entry)

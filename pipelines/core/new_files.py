@@ -1,0 +1,111 @@
+"""Files that people ask for by a name: what is there already stays, and the new one gets another.
+
+A picture that took minutes is not to be lost to one whose name is the same by chance, so the
+command line writes to the first free name: ``x.png``, ``x-2.png``, ``x-3.png``.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipelines.core.errors import EaselError
+from pipelines.core.files import written_beside
+from pipelines.core.texts import shown_name
+
+# What file systems without hard links say, such as FAT and some network shares.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK,
+             errno.EXDEV, errno.EINVAL)
+
+
+def _names(path: Path) -> Iterator[Path]:
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def write_new(path: Path, data: bytes) -> Path:
+    """Write a file whole or not at all, and over no other.
+
+    What is no file, such as ``/dev/stdout``, is written to as it is.
+
+    Returns:
+        Its path; with a number where there was a file of that name.
+
+    Raises:
+        OSError: the folder cannot be made or written to; nothing is left behind.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(data)
+        return path
+    temporary = written_beside(path, data)
+    try:
+        return place_new(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def place_new(temporary: Path, path: Path) -> Path:
+    """Give a finished file its name, or the first that is free; of two at once, each gets its own.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    for free in _names(path):
+        try:
+            os.link(temporary, free)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            try:
+                os.close(os.open(free, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                continue
+            temporary.replace(free)
+            return free
+        temporary.unlink(missing_ok=True)
+        return free
+    raise AssertionError("there is always a free name")
+
+
+def free_folder(folder: Path, patterns: Sequence[str] = ("*",)) -> Path:
+    """A folder in which no file of certain names is yet: itself, or one with a number.
+
+    Args:
+        folder: where files are to go together.
+        patterns: of the names that they have.
+    """
+    for free in _names(folder):
+        if not any(True for pattern in patterns for _ in free.glob(pattern)):
+            return free
+    raise AssertionError("there is always a free folder")
+
+
+def check_place(folder: Path, what: str) -> None:
+    """See before a long run that its files can be written afterwards; nothing is made.
+
+    Args:
+        folder: where they are to go; perhaps one that is not there yet.
+        what: the beginning of the sentence, as in "The pictures".
+
+    Raises:
+        EaselError: there is a file in its way, or it may not be written to.
+    """
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents)
+                     if place.exists() or place.is_symlink())
+        if not there.is_dir():
+            reason = f"{shown_name(there.name)} is not a folder"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            reason = f"the folder {shown_name(there.name or str(there))} is not yours to write to"
+        else:
+            return
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+    raise EaselError(f"{what} could not be written: {reason}.")

@@ -1,0 +1,48 @@
+"""``loading.json``: files are written as a library would, and peaks are those of the process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from benchmarks.loading import DTYPES, forget_peak, peak_bytes
+from benchmarks.published import WRITERS, write_safetensors
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.formats import fill
+
+
+def test_every_public_checkpoint_is_measured() -> None:
+    public = {entry.id for entry in Catalogue.load() if entry.repository is not None}
+    assert WRITERS.keys() == public
+    assert DTYPES.keys() <= public
+
+
+def test_files_are_safetensors(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(7, 1))
+    write_safetensors(tmp_path / "a" / "model.safetensors", module.state_dict(), torch.float16)
+    found = load_file(tmp_path / "a" / "model.safetensors")
+    assert {name: tensor.shape for name, tensor in found.items()} == {
+        name: tensor.shape for name, tensor in module.state_dict().items()}
+    assert found["0.weight"].dtype == torch.float16
+    assert found["1.num_batches_tracked"].dtype == torch.int64
+    assert 0 < found["0.weight"].float().std() < 0.1
+
+
+def test_the_peak_is_what_was_taken_in_between() -> None:
+    before = forget_peak()
+    taken = torch.ones(2**24)  # 67 MB
+    taken_bytes = taken.nbytes
+    del taken
+    assert taken_bytes * 0.9 < peak_bytes() - before < taken_bytes * 2
+
+
+def test_a_filled_module_alone_holds_its_tensors() -> None:
+    state = {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}
+    weight = state["weight"]
+    module = fill(nn.Linear(3, 2), state, "m")
+    assert state == {}
+    assert module.weight.data_ptr() == weight.data_ptr()  # type: ignore[union-attr, operator]
