@@ -186,9 +186,9 @@ def test_numbers_have_the_commas_of_the_language() -> None:
 def test_the_status_of_a_run_is_said() -> None:
     panel = Panel("dalle", "DALL·E", "a dog", 1, phase="running", step=4, total=8, elapsed_s=2.0)
     panel.message = "Ranking."
-    assert panel.status() == "Step 4 of 8 · 2.0 s · about 2.0 s left · Ranking."
+    assert panel.status() == "Step 4 of 8 · 2.0 s · about 2.0 s left · Ranking"
     with speaking("pt"):
-        assert panel.status() == "Passo 4 de 8 · 2,0 s · faltam cerca de 2,0 s · Ordenando."
+        assert panel.status() == "Passo 4 de 8 · 2,0 s · faltam cerca de 2,0 s · Ordenando"
 
 
 def test_the_embedded_models_know_the_words_of_the_portuguese_prompts(
@@ -236,7 +236,7 @@ def tables_of(app: App) -> dict[str, dict[str, str]]:
 
 def said_anyhow(text: str, portuguese: Catalogue, app: App) -> bool:
     """Whether a text may be the same in both languages."""
-    own = {"A", "B", "C", "D", "API", "Ctrl", "Enter", "Esc"}
+    own = {"A", "B", "C", "D", "API", "Ctrl", "Enter", "Esc", "Shift"}
     for pipeline in app.playground.registry:  # of the tests alone
         own |= {pipeline.title, pipeline.summary, *pipeline.lesson}
         for option in option_fields(pipeline.Options):

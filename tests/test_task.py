@@ -29,6 +29,7 @@ class Desk:
         self.live = LiveRuns(runs)
         with gr.Blocks() as self.page:
             with gr.Tabs() as self.tabs, gr.Tab(id="desk") as tab:
+                self.tab = tab
                 self.field, self.stage, self.pause = gr.Textbox(), gr.HTML(), gr.Button()
                 self.go, self.stop, self.alert = gr.Button(), gr.Button(), build_alert("desk")
             tasks = Tasks(self.live)
@@ -41,6 +42,7 @@ class Desk:
             self.start_alone = self.last_event()
             tasks.come_back(self.page)
             self.come_back = self.last_event()
+        self.tab.parent = self.page  # as Gradio has it once a page is launched
         self.held = False
 
     def last_event(self) -> Any:

@@ -100,6 +100,8 @@ def test_status_says_the_step_the_seconds_and_what_is_left() -> None:
     assert panel.status() == "Loading the VQGAN, 12 MB."
     panel.show_progress(Progress(16, 64, 2.0))
     assert panel.status() == "Step 16 of 64 · 2.0 s · about 6.0 s left"
+    panel.show_progress(Progress(64, 64, 8.0, "Ranking."))
+    assert panel.status() == "Step 64 of 64 · 8.0 s · Ranking"
     panel.stop()
     assert panel.status() == "Stopped before a picture was finished."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -35,7 +34,6 @@ from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
 
-logger = logging.getLogger(__name__)
 PLACE = "compare"
 ZIP = "A comparison that Easel saved, as a zip file"
 
@@ -49,6 +47,7 @@ def add_compare_endpoints(playground: Playground, store: PictureStore) -> None:
 def _add_compare(playground: Playground, store: PictureStore) -> None:
     names = list(playground.registry.names())
 
+    @one_sentence
     def compare(request: gr.Request, prompt: Any = strings.FIRST_PROMPT, panes: Any = None,
                 seed: Any = None, budget_s: Any = None, init_image: str | None = None,
                 ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
@@ -91,7 +90,7 @@ def stream_comparison(playground: Playground, store: PictureStore, plan: Callabl
         Nothing and the state while it lasts; then the files, pane by pane, and the state.
 
     Raises:
-        gr.Error: what went wrong, in one sentence.
+        EaselError: what went wrong.
     """
     session, visitor = request.session_hash or "", visitor_of(request)
     run = playground.runs.start(session, visitor, PLACE)
@@ -110,11 +109,6 @@ def stream_comparison(playground: Playground, store: PictureStore, plan: Callabl
         if not (files := files_of(comparison)):
             raise EaselError(" ".join(p.panel.status() for p in comparison.panes))
         yield files, describe(comparison)
-    except EaselError as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    except Exception:
-        logger.exception("compare failed")
-        raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
     finally:
         playground.runs.end(run)
 
@@ -185,6 +179,7 @@ def add_bundle_endpoints(playground: Playground, store: PictureStore) -> None:
             **describe(comparison), "prompt": comparison.prompt, "vote": comparison.choice,
             "budget_s": comparison.plan.budget_s, "requests": panes_of(comparison)}
 
+    @one_sentence
     def bundle_replay(request: gr.Request, bundle: str | None,
                       ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         def plan() -> Plan:

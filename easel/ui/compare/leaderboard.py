@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -16,18 +15,17 @@ from easel.ui.compare.form import panes_of, render_forms
 from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
 from easel.ui.parts.controls import read_upload
+from easel.ui.parts.errors import told_by
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from pipelines.core.errors import EaselError
 
 if TYPE_CHECKING:
     from easel.ui.compare.parts import CompareParts
 
-logger = logging.getLogger(__name__)
 
 
 def build_open(playground: Playground, store: PictureStore, parts: CompareParts) -> None:
@@ -43,17 +41,12 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
                          type="filepath", height=64, elem_classes="upload",
                          elem_id="compare-upload")
 
+    @told_by(lambda sentence: failed_view(parts, sentence))
     def open_saved(path: str | None, request: gr.Request) -> Updates:
         if not path:
             return {parts.prompt: gr.skip()}
-        try:
-            comparison = open_comparison(read_upload(path), playground, store,
-                                         request.session_hash or "")
-        except EaselError as error:
-            return failed_view(parts, str(error))
-        except Exception:
-            logger.exception("the page failed to open a comparison")
-            return failed_view(parts, strings.UNEXPECTED)
+        comparison = open_comparison(read_upload(path), playground, store,
+                                     request.session_hash or "")
         playground.comparisons.put(comparison)
         panes = panes_of(comparison)
         return {parts.prompt: comparison.prompt,
@@ -76,11 +69,9 @@ def build_leaderboard(playground: Playground, votes: Sequence[Any]) -> None:
                                    elem_id="leaders-open")
         table = gr.HTML("", elem_id="leaders", **PLAIN)
 
+    @told_by(alert)
     def show(kind: str, open_too: bool) -> str:
-        try:
-            return render_leaders(playground, kind, open_too)
-        except EaselError as error:
-            return alert(str(error))
+        return render_leaders(playground, kind, open_too)
 
     for event in (fold.expand, kind.change, open_too.change, *(vote.then for vote in votes)):
         event(show, [kind, open_too], table, **LIVE)

@@ -107,7 +107,7 @@ def _save_grid(view: SweepView, store: PictureStore) -> Path:
     title = "" if "prompt" in (sweep.x.name, sweep.y.name) else first.prompt
     image = draw_grid(cells, sweep.x.labels(), sweep.y.labels(), title)
     facts = {"prompt": first.prompt, "pipeline": first.pipeline, "seed": first.seed,
-             "options": first.options, "scores": {}, "width_px": image.shape[1],
+             "options": dict(first.options), "scores": {}, "width_px": image.shape[1],
              "height_px": image.shape[0],
              "grid": {"x": {"name": sweep.x.name, "values": list(sweep.x.values)},
                       "y": {"name": sweep.y.name, "values": list(sweep.y.values)}}}
@@ -133,7 +133,7 @@ def render_sweep(view: SweepView, running: bool) -> str:
     status = strings.SWEEP_STATUS.format(len(view.cards), len(sweep.requests),
                                          seconds(time.monotonic() - view.started_s))
     if running and view.message:
-        status += f" · {say(view.message)}"
+        status += f" · {say(view.message).removesuffix('.')}"
     problems = "".join(map(alert, filter(None, dict.fromkeys(view.notes.values()))))
     save = ""
     if view.picture is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -12,6 +11,7 @@ import gradio as gr
 from easel.compare.sweeps import share_work
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
@@ -19,7 +19,6 @@ from easel.ui.words import strings
 from pipelines.core.errors import EaselError
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
 
-logger = logging.getLogger(__name__)
 PLACE = "sweep"
 
 
@@ -27,6 +26,7 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
     """Add /sweep to the page under construction."""
     names = list(playground.registry.names())
 
+    @one_sentence
     def sweep(request: gr.Request, prompt: Any = strings.FIRST_PROMPT, pipeline: Any = names[0],
               x: Any = None, y: Any = None, seed: Any = None, options: Any = None,
               ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
@@ -49,11 +49,6 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
                                  or strings.STOPPED_EMPTY)
             cells = [view.cards[index] for index in sorted(view.cards)]
             yield [str(view.picture), *(str(card.path) for card in cells)], describe(view)
-        except EaselError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        except Exception:
-            logger.exception("sweep failed")
-            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
         finally:
             playground.runs.end(run)
 

@@ -25,6 +25,7 @@ from easel.ui.compare.render import (
 from easel.ui.compare.state import Comparison
 from easel.ui.compare.sweep_tab import build_sweep, render_suggestions
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.errors import told_by
 from easel.ui.parts.live import LiveRun, Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks
@@ -33,7 +34,6 @@ from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
-from pipelines.core.errors import EaselError
 from pipelines.core.request import MAX_PROMPT_CHARS
 
 PLACE = "compare"
@@ -153,14 +153,11 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
 def _connect_votes(playground: Playground, store: PictureStore, parts: CompareParts,
                    ) -> list[Any]:
     def handler(choice: int | str) -> Callable[[str, gr.Request], Updates]:
+        @told_by(lambda sentence: failed_view(parts, sentence))
         def vote(comparison_id: str, request: gr.Request) -> Updates:
-            try:
-                comparison = playground.comparisons.get(comparison_id,
-                                                        request.session_hash or "")
-                cast_vote(playground, comparison, choice, visitor_of(request))
-                playground.runs.remember(comparison.session, comparison.cards())
-            except EaselError as error:
-                return failed_view(parts, str(error))
+            comparison = playground.comparisons.get(comparison_id, request.session_hash or "")
+            cast_vote(playground, comparison, choice, visitor_of(request))
+            playground.runs.remember(comparison.session, comparison.cards())
             return over_view(parts, comparison, store)
 
         return vote

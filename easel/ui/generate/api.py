@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -25,7 +24,6 @@ from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.request import MAX_IMAGES, MAX_PARENTS, MAX_PROMPT_CHARS, SEED_COUNT
 from pipelines.registry import Registry
 
-logger = logging.getLogger(__name__)
 # What endpoints that draw have in common.
 FILES = "PNG files, the best match first; then an mp4 of each generator where one is asked for"
 OUTCOME = ("Progress while the run lasts; then pictures in the same order with generator, seed, "
@@ -43,6 +41,7 @@ def add_endpoints(playground: Playground, store: PictureStore) -> None:
 def _add_generate(playground: Playground, store: PictureStore) -> None:
     names = list(playground.registry.names())
 
+    @one_sentence
     def generate(request: gr.Request, prompt: str = strings.FIRST_PROMPT,
                  pipelines: Any = tuple(names[:1]), num_images: int | None = None,
                  seed: int | None = None, options: Any = None, init_image: str | None = None,
@@ -101,26 +100,20 @@ def answer(start: Callable[[], Generator[RunView]], store: PictureStore, video: 
         video: whether one of each generator is asked for.
 
     Raises:
-        gr.Error: what went wrong, in one sentence.
+        EaselError: what went wrong.
     """
-    try:
-        if not isinstance(video, bool):
-            raise InvalidRequest("Video must be true or false.", "video")
-        view = RunView()
-        with closing(start()) as views:
-            for view in views:
-                yield None, _progress(view)
-        cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
-        if not cards and not any(panel.paused_id for panel in view.panels):
-            raise EaselError(" ".join(panel.status() for panel in view.panels))
-        films = [panel.film for panel in view.panels if video and panel.film is not None]
-        yield ([str(card.path) for card in cards] + [str(write_video(store, film))
-                                                     for film in films], _outcome(view, cards))
-    except EaselError as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    except Exception:
-        logger.exception("an endpoint failed")
-        raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+    if not isinstance(video, bool):
+        raise InvalidRequest("Video must be true or false.", "video")
+    view = RunView()
+    with closing(start()) as views:
+        for view in views:
+            yield None, _progress(view)
+    cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
+    if not cards and not any(panel.paused_id for panel in view.panels):
+        raise EaselError(" ".join(panel.status() for panel in view.panels))
+    films = [panel.film for panel in view.panels if video and panel.film is not None]
+    yield ([str(card.path) for card in cards] + [str(write_video(store, film)) for film in films],
+           _outcome(view, cards))
 
 
 def _choices(registry: Registry, pipelines: Any, num_images: int | None, options: Any,

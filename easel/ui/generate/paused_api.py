@@ -45,10 +45,12 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
         finally:
             playground.runs.end(run)
 
+    @one_sentence
     def resume(request: gr.Request, run_id: str = "", prompt: Any = None, iterations: Any = None,
                seed: Any = None, noise: Any = 0, video: Any = False) -> Answer:
         yield from go_on(request, run_id, False, (prompt, iterations, seed, noise), video)
 
+    @one_sentence
     def branch(request: gr.Request, run_id: str = "", prompt: Any = None, iterations: Any = None,
                seed: Any = None, noise: Any = 0, video: Any = False) -> Answer:
         yield from go_on(request, run_id, True, (prompt, iterations, seed, noise), video)

@@ -6,7 +6,6 @@ folder that the operator allows.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -30,7 +29,6 @@ from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.models.checkpoints.ids import RANKER
 
-logger = logging.getLogger(__name__)
 PLACE = "lab"
 NUMBER: dict[str, Any] = {"type": "number"}
 
@@ -152,24 +150,19 @@ def _described(outcome: Classified) -> dict[str, Any]:
 
 
 def _add_index(lab: Lab) -> None:
+    @one_sentence
     def index(request: gr.Request, place: Any = HISTORY, images: list[str] | None = None,
               model: Any = RANKER, rebuild: Any = False) -> Iterator[dict[str, Any]]:
-        try:
-            with _run(lab, request) as run:
-                collection = lab.collection(place, run.visitor, images or [])
-                steps = lab.index(collection, lab.check_clip(model), run, rebuild is True)
-                with closing(steps):
-                    for step in steps:
-                        yield {"done": step.done, "total": step.total, "kept": step.kept,
-                               "removed": step.removed, "finished": step.finished,
-                               "message": step.message(),
-                               "unreadable": [{"name": name, "reason": reason}
-                                              for name, reason in step.unreadable]}
-        except EaselError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        except Exception:
-            logger.exception("index failed")
-            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+        with _run(lab, request) as run:
+            collection = lab.collection(place, run.visitor, images or [])
+            steps = lab.index(collection, lab.check_clip(model), run, rebuild is True)
+            with closing(steps):
+                for step in steps:
+                    yield {"done": step.done, "total": step.total, "kept": step.kept,
+                           "removed": step.removed, "finished": step.finished,
+                           "message": step.message(),
+                           "unreadable": [{"name": name, "reason": reason}
+                                          for name, reason in step.unreadable]}
 
     add_endpoint(index, [
         _place(), _images("Pictures, for the place \"uploads\""), _model(),

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import gradio as gr
 
 from easel.ui.models.keepers import ModelKeepers
 from easel.ui.models.render import render_models
-from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.errors import one_sentence, told_by
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.words import strings
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import InvalidRequest
 from pipelines.models.inventory import ModelShelf
 
-logger = logging.getLogger(__name__)
 TICK_S = 1.0
 
 
@@ -31,17 +29,15 @@ def build_models(shelf: ModelShelf, tab: gr.Tab, keepers: ModelKeepers) -> None:
         return (render_models(shelf, alert, keepers.may(request)),
                 gr.Timer(active=shelf.moving()))
 
+    @told_by(str)
+    def press(request: gr.Request, words: str) -> str:
+        """Returns what speaks against it."""
+        keepers.check(request)
+        perform(shelf, words)
+        return ""
+
     def act(request: gr.Request, words: str) -> tuple[Any, Any]:
-        alert = ""
-        try:
-            keepers.check(request)
-            perform(shelf, words)
-        except EaselError as error:
-            alert = str(error)
-        except Exception:
-            logger.exception("the Models tab failed")
-            alert = strings.UNEXPECTED
-        return show(request, alert)
+        return show(request, press(request, words))
 
     if password is not None:
         password.success(show, None, [table, timer], **LIVE)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar, cast
 
 import gradio as gr
 
@@ -19,18 +21,54 @@ T = TypeVar("T")
 
 
 def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
-    """For endpoints: errors reach the client as one sentence, never as a traceback."""
+    """For endpoints, generators among them: errors reach the client as one sentence, never as a
+    traceback."""
+    if inspect.isgeneratorfunction(function):
+        @functools.wraps(function)
+        def stream(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with _net(function.__name__):
+                yield from function(*args, **kwargs)
+
+        return cast(Callable[P, T], stream)  # Gradio looks whether it is a generator function
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
+        with _net(function.__name__):
             return function(*args, **kwargs)
-        except EaselError as error:
-            raise gr.Error(say(str(error)), print_exception=False) from None
-        except gr.Error:
-            raise
-        except Exception:
-            logger.exception("%s failed", function.__name__)
-            raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
 
     return guarded
+
+
+@contextmanager
+def _net(name: str) -> Iterator[None]:
+    try:
+        yield
+    except EaselError as error:
+        raise gr.Error(say(str(error)), print_exception=False) from None
+    except gr.Error:
+        raise
+    except Exception:
+        logger.exception("%s failed", name)
+        raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+
+
+def told_by(refuse: Callable[[str], T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """For what a press of a button does at once: errors are shown on the page.
+
+    Args:
+        refuse: what is returned in place of the outcome, made of the sentence.
+    """
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return function(*args, **kwargs)
+            except EaselError as error:
+                return refuse(str(error))
+            except Exception:
+                logger.exception("%s failed", function.__name__)
+                return refuse(strings.UNEXPECTED)
+
+        return guarded
+
+    return decorate

@@ -149,7 +149,7 @@ class Panel:
                       * (self.total - self.step))
             parts.append(strings.TIME_LEFT.format(seconds(left_s)))
         if self.message:
-            parts.append(say(self.message))
+            parts.append(say(self.message).removesuffix("."))  # in the middle of a line
         return " · ".join(parts)
 
 

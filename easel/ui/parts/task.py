@@ -159,16 +159,19 @@ class Task:
             more: what else ``found`` updates.
             found: makes these updates; they outweigh what the run has shown before.
         """
+        # Now: once the page is launched, a tab's parent is the page.
+        parents = {tab.parent: tab.id for tab in tabs}
+
         def restore(live: LiveRun, last_tab: str) -> Updates:
             values = live.subject.values
             # Who was elsewhere is not thrown back to what ran here, least of all once it is over.
             here = last_tab == str(tabs[0].id) if tabs and last_tab else not live.finished
             return ({field: values[field] if isinstance(field, gr.State) else
                      gr.update(value=values[field]) for field in fields if field in values}
-                    | {tab.parent: gr.update(selected=tab.id) for tab in tabs if here}
+                    | {parent: gr.update(selected=name) for parent, name in parents.items() if here}
                     | {fold: gr.update(open=True) for fold in folds} | found(live))
 
-        self.restored = [*fields, *(tab.parent for tab in tabs), *folds, *more]
+        self.restored = [*fields, *parents, *folds, *more]
         self.restore = restore
 
     def _rest(self, first: Updates, steps: Iterator[tuple[Updates, bool]]) -> Iterator[Updates]:
