@@ -72,7 +72,8 @@ def ranking_texts(prompt: str) -> list[tuple[str, float]]:
         return [(prompt, 1.0)]
 
 
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|inf|nan))\s*",
+# No two repeats read the same letters: prompts come from anyone.
+_NUMBER = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+|inf|nan))\s*",
                      re.IGNORECASE | re.ASCII)
 
 

@@ -28,7 +28,7 @@ SWITCHES = {**dict.fromkeys(("true", "yes", "on", "sim"), True),
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _WILDCARD = re.compile(r"__([a-z][a-z0-9-]*)__")
 _DOTS = re.compile(r"\.{3,}|…")
-_RANGE = re.compile(r"\s*([^\s.]\S*?)\s*\.\.\s*(\S+?)\s*(?:/\s*(\d+)\s*)?")
+MAX_AXIS_CHARS, MAX_TEMPLATE_CHARS = 2000, 5000
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,12 @@ def expand_matrix(prompt: str) -> list[str]:
     """Every prompt that one with alternatives in braces stands for, in order.
 
     Raises:
-        InvalidRequest: a brace is not closed, or they stand for too many prompts.
+        InvalidRequest: a brace is not closed, or they stand for too many prompts, or the text is
+            longer than ``MAX_TEMPLATE_CHARS``.
     """
+    if len(prompt) > MAX_TEMPLATE_CHARS:
+        raise InvalidRequest(f"The prompt has {len(prompt):,} characters; {MAX_TEMPLATE_CHARS:,} "
+                             "is the most.", PROMPT)
     parts = [part.split("|") for part in _BRACES.findall(prompt)]
     if any(brace in _BRACES.sub("", prompt) for brace in "{}"):
         raise InvalidRequest("A brace of the prompt is not closed, or stands inside another: "
@@ -183,10 +187,13 @@ def _written(value: Any) -> str:
 
 def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
     whole = name == SEED or (option is not None and option.kind == "int")
+    if len(text) > MAX_AXIS_CHARS:
+        raise InvalidRequest(f"The values of the axis {name} have {len(text):,} characters; "
+                             f"{MAX_AXIS_CHARS:,} is the most.", "axis")
     text = _DOTS.sub("..", text)
-    if (match := _RANGE.fullmatch(text)) is not None and (whole or (
-            option is not None and option.kind == "float")):
-        return _spread(match, whole)
+    if ".." in text and (whole or (option is not None and option.kind == "float")) \
+            and (spread := _spread(text, whole)) is not None:
+        return spread
     found: list[Any] = []
     # Where values stand between semicolons, a comma is that of a decimal: "0,5; 0,7".
     number = whole or (option is not None and option.kind == "float")
@@ -213,12 +220,21 @@ def _number(text: str, whole: bool) -> Any:
         return text
 
 
-def _spread(match: re.Match[str], whole: bool) -> list[Any]:
-    first, last = _number(match[1], False), _number(match[2], False)
+def _spread(text: str, whole: bool) -> list[Any] | None:
+    """The values of ``first..last`` or ``first..last/count``; None where a text is neither."""
+    begin, _, rest = text.partition("..")
+    end, slash, number = rest.rpartition("/")
+    if not slash or not number.strip().isdecimal():
+        end, number = rest, ""
+    parts = [begin.strip(), end.strip()]
+    if any(part.split() != [part] for part in parts):
+        return None
+    first, last = (_number(part, False) for part in parts)
     if not isinstance(first, float) or not isinstance(last, float) \
             or not abs(first) + abs(last) < 1e12:
-        return [match[0]]
-    count = int(match[3]) if match[3] else int(abs(last - first)) + 1 if whole else 5
+        return [text]
+    # A number of more digits is larger than any that is allowed, and int() does not read it.
+    count = int(number.strip()[:9]) if number else int(abs(last - first)) + 1 if whole else 5
     count = min(count, MAX_VALUES + 1)
     steps = [first + (last - first) * i / max(1, count - 1) for i in range(count)]
     return list(dict.fromkeys(round(step) if whole else round(step, 6) for step in steps))

@@ -64,9 +64,15 @@ def read_workflow(raw: Mapping[str, Any]) -> Found | None:
     return read_graph(graph_of(raw))
 
 
-def _upstream(graph: Graph, start: str) -> Iterator[str]:
-    """A node and all that it depends on, the nearest first, each once."""
-    seen, level = {start}, [start]
+def _upstream(graph: Graph, start: str, seen: set[str] | None = None) -> Iterator[str]:
+    """A node and all that it depends on, the nearest first, each once.
+
+    Args:
+        seen: nodes to leave out with what they alone depend on; those that are found are added.
+    """
+    seen = set() if seen is None else seen
+    level = [] if start in seen else [start]
+    seen.add(start)
     while level:
         yield from level
         following = []
@@ -94,14 +100,10 @@ def _first(graph: Graph, wanted: Callable[[Mapping[str, Any]], bool]) -> str | N
     used = {target(value) for node in graph.values() for value in node.values()}
     ends = [name for name in graph if name not in used] or list(graph)
     saving = [name for name in ends if "save" in graph[name]["class_type"].lower()]
-    looked: set[str] = set()
+    seen: set[str] = set()  # of ends before, which have none: many may share a long way
     for start in [*saving, *ends]:
-        if start in looked:
-            continue
-        passed = list(_upstream(graph, start))
-        if found := [name for name in passed if wanted(graph[name])]:
+        if found := [name for name in _upstream(graph, start, seen) if wanted(graph[name])]:
             return found[-1]
-        looked.update(passed)  # nothing before them either
     return None
 
 

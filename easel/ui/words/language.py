@@ -8,7 +8,6 @@ text without an entry is shown in English.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ TRANSLATIONS = Path(__file__).parent / "translations"
 # Templates of fewer letters ("{} of {}") would also fit sentences that they were not made for; in
 # those of few letters ("Picture {}"), a value is one word unless it comes after a colon.
 MIN_LETTERS, FEW_LETTERS = 4, 8
+MAX_DEPTH = 4  # values within values that are words again
 
 _chosen: ContextVar[str | None] = ContextVar("language", default=None)
 
@@ -59,25 +59,75 @@ def speaking(language: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class Template:
+    """What finished sentences look like: a text with places for values.
+
+    Found without patterns, in a time in proportion to the sentence: values come from anyone.
+
+    Attributes:
+        literals: what stands around the places, one more than there are.
+        one_word: for each place, whether its value has no blanks.
+    """
+
+    literals: tuple[str, ...]
+    one_word: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, text: str) -> Template:
+        """The template of a text as ``str.format`` reads it."""
+        few, literals, one_word, open_end = _letters(text) < FEW_LETTERS, [], [], True
+        for literal, name, *_ in Formatter().parse(text):
+            literals.append(literal)
+            open_end = name is not None
+            if open_end:
+                one_word.append(few and not literal.endswith(": "))
+        return cls((*literals, "") if open_end else tuple(literals), tuple(one_word))
+
+    def values(self, text: str) -> list[str] | None:
+        """What stands in the places of a sentence, each as short as it can be, none empty; None
+        where the sentence is not of this template."""
+        first, *middle, last = self.literals
+        start, end = len(first), len(text) - len(last)
+        if start >= end or not text.startswith(first) or not text.endswith(last):
+            return None
+        found = []
+        for literal in middle:
+            at = text.find(literal, start + 1, end)
+            if at < 0:
+                return None
+            found.append(text[start:at])
+            start = at + len(literal)
+        found.append(text[start:end])
+        fits = all(value and (not one or value.split() == [value])
+                   for value, one in zip(found, self.one_word, strict=True))
+        return found if fits else None
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """The words of one language.
 
     Attributes:
         texts: by English text; both may hold places for values, as ``str.format`` writes them.
-        templates: pattern of a finished English sentence, and the text that it becomes.
+        templates: what finished English sentences look like, and the text that each becomes.
     """
 
     texts: Mapping[str, str]
-    templates: tuple[tuple[re.Pattern[str], str], ...]
+    templates: tuple[tuple[Template, str], ...]
 
-    def say(self, text: str) -> str:
-        """A text in this language; itself where there is no entry for it."""
+    def say(self, text: str, depth: int = MAX_DEPTH) -> str:
+        """A text in this language; itself where there is no entry for it.
+
+        Args:
+            text: whole, or a finished sentence.
+            depth: how often values within values are looked up as words of their own.
+        """
         if (found := self.texts.get(text)) is not None:
             return found
-        for pattern, template in self.templates:
-            if (match := pattern.fullmatch(text)) is not None:
+        for template, translated in self.templates if depth else ():
+            if (values := template.values(text)) is not None:
                 # What was put in may be words as well, such as the title of an option.
-                return template.format(*map(self.say, match.groups()))
+                return translated.format(*(self.say(value, depth - 1) for value in values))
         return text
 
 
@@ -98,7 +148,7 @@ def load_catalogue(language: str) -> Catalogue:
              if _is_template(english) and _letters(english) >= MIN_LETTERS]
     # The most specific first.
     found.sort(key=lambda pair: (-_letters(pair[0]), -pair[0].count("{")))
-    return Catalogue(texts, tuple((_pattern(english), _plain(translated))
+    return Catalogue(texts, tuple((Template.of(english), _plain(translated))
                                   for english, translated in found))
 
 
@@ -113,15 +163,6 @@ def _is_template(text: str) -> bool:
 
 def _letters(template: str) -> int:
     return sum(char.isalpha() for literal, *_ in Formatter().parse(template) for char in literal)
-
-
-def _pattern(template: str) -> re.Pattern[str]:
-    """What finished sentences of a template look like."""
-    few, parts = _letters(template) < FEW_LETTERS, []
-    for literal, name, *_ in Formatter().parse(template):
-        value = r"(\S+?)" if few and not literal.endswith(": ") else "(.+?)"
-        parts.append(re.escape(literal) + ("" if name is None else value))
-    return re.compile("".join(parts), re.DOTALL)
 
 
 def _plain(template: str) -> str:

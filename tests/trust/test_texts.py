@@ -1,0 +1,110 @@
+"""Cases 1 to 6, 11 and 37: texts of strangers, in requests, in pictures and in file names."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tests.served import App
+from tests.trust.conftest import Refusal
+
+SCRIPT = '<script>alert(1)</script><img src=x onerror="alert(1)">'
+
+
+def picture(folder: Path, **texts: str) -> Any:
+    facts = PngInfo()
+    for name, text in texts.items():
+        facts.add_text(name, text)
+    path = folder / "picture.png"
+    Image.new("RGB", (8, 8)).save(path, pnginfo=facts)
+    return handle_file(str(path))
+
+
+@pytest.mark.parametrize("prompt", ["", " \n\t "])
+def test_case_1_an_empty_prompt_starts_no_job(app: App, client: Client, refusal: Refusal,
+                                              prompt: str) -> None:
+    finished = app.sketch.finished
+    assert "empty" in refusal(client, "/generate", prompt, ["sketch"])
+    assert app.sketch.finished == finished
+
+
+@pytest.mark.parametrize(("prompt", "says"), [
+    ("a" * 100_000, "characters"), ("a\0b", "NUL")])
+def test_case_2_impossible_prompts_are_refused(client: Client, refusal: Refusal, prompt: str,
+                                               says: str) -> None:
+    assert says in refusal(client, "/generate", prompt, ["sketch"])
+
+
+@pytest.mark.parametrize("prompt", ["قطة حمراء", "a 🐈‍⬛ on a 🛋️", "猫", SCRIPT])
+def test_case_2_and_3_any_writing_is_drawn_and_kept_as_it_is(client: Client, prompt: str) -> None:
+    _, details = client.predict(prompt, ["sketch"], 1, 0, {"sketch": {"steps": 1}},
+                                api_name="/generate")
+    _, kept = client.predict(details["pictures"][0]["id"], api_name="/history_show")
+    assert kept["prompt"] == prompt
+
+
+def test_case_4_and_5_what_a_picture_says_comes_back_as_data(client: Client, tmp_path: Path,
+                                                             ) -> None:
+    file = picture(tmp_path, parameters=f"{SCRIPT}\nNegative prompt: fog\nSteps: 20, Seed: 5, "
+                                        "CFG scale: 7")
+    found = client.predict(file, api_name="/picture_settings")
+    assert found["prompt"] == SCRIPT
+    assert found["negative_prompt"] == "fog"
+    assert found["seed"] == 5
+
+
+@pytest.mark.parametrize("number", ["NaN", "-1", "1e9", '"many"', "[1]", "Infinity", "1e400",
+                                    "1" + "0" * 5000, "true", "null"])
+def test_case_6_impossible_numbers_are_refused(app: App, number: str) -> None:
+    """As JSON that no client would write."""
+    finished = app.sketch.finished
+    body = f'{{"data": ["a cat", ["sketch"], 1, 0, {{"sketch": {{"steps": {number}}}}}, null]}}'
+    answer = httpx.post(f"{app.url}gradio_api/call/generate", content=body, timeout=10,
+                        headers={"content-type": "application/json"})
+    if answer.status_code == 200:
+        event = answer.json()["event_id"]
+        text = httpx.get(f"{app.url}gradio_api/call/generate/{event}", timeout=20).text
+        assert "event: error" in text, text
+        assert "inside Easel" not in text
+    else:
+        assert 400 <= answer.status_code < 500, answer.text
+    assert app.sketch.finished == finished
+
+
+def test_case_11_a_file_name_is_made_harmless(app: App) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    files = {"files": ("../../e<script>.png", buffer.getvalue())}
+    answer = httpx.post(f"{app.url}gradio_api/upload", files=files)
+    (path,) = answer.json()
+    assert Path(path).name == "escript.png"
+    assert ".." not in path
+
+
+@pytest.mark.parametrize("seed", [" ", "a", "1", ",", ":", '"', "a: ", '"a', "\\", "\n"])
+def test_case_37_ten_kilobytes_of_anything_are_read_at_once(app: App, client: Client,
+                                                            tmp_path: Path, seed: str) -> None:
+    """Seconds of this process, so that a busy machine decides nothing; it took hours."""
+    run = seed * (10_000 // len(seed))
+    file = picture(tmp_path, parameters=f"cat\n{run}x", prompt=json.dumps({"1": run}),
+                   invokeai_metadata=json.dumps({"positive_prompt": run, "model": run}))
+    start = time.process_time()
+    client.predict(file, api_name="/picture_settings")
+    for endpoint, args in {
+            "/sweep": (run, "sketch", {"name": "seed", "values": run + " x"}, None, 1),
+            "/rerank": ([file], [run]), "/classify": ([file], [run, "a"]),
+            "/unknown_words": (run,), "/search": ("history", run)}.items():
+        try:
+            client.predict(*args, api_name=endpoint)
+        except Exception as refused:
+            assert "inside Easel" not in str(refused), endpoint
+    assert time.process_time() - start < 10
