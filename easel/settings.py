@@ -41,6 +41,15 @@ class Settings(EngineSettings):
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the page listens on.")] = 7860
     root_path: Annotated[str, Field(
         description="Path under which a proxy serves the page, such as /easel.")] = ""
+    allowed_hosts: Annotated[str, Field(
+        pattern=r"^[A-Za-z0-9.:, _\-\[\]]*$",
+        description="Names that the page answers under beside this machine's own, such as that of "
+                    "a proxy, separated by commas; empty for any where EASEL_HOST is not this "
+                    "machine alone.")] = ""
+    frame_ancestors: Annotated[str, Field(
+        pattern=r"^[A-Za-z0-9.:/* _\-]*$",
+        description="Sites that may show the page in a frame, such as https://example.org, "
+                    "separated by blanks; empty for none but a Space's own.")] = ""
     data_dir: Annotated[Path, BeforeValidator(at_home), Field(
         description="Folder for the history and, for a day, for uploads.")] = Path("data")
     database_url: Annotated[SecretStr, Field(
@@ -88,6 +97,10 @@ class Settings(EngineSettings):
         """The folders of ``search_folders``, absolute and with links resolved."""
         return tuple(Path(part.strip()).expanduser().resolve()
                      for part in self.search_folders.split(os.pathsep) if part.strip())
+
+    def host_names(self) -> tuple[str, ...]:
+        """The names of ``allowed_hosts``."""
+        return tuple(name.strip() for name in self.allowed_hosts.split(",") if name.strip())
 
 
 def load_settings() -> Settings:

@@ -18,8 +18,8 @@ from easel.history.export import pictures_of, stream_zip, write_zip
 from easel.history.files import THUMBNAIL_PX, FileStore
 from easel.history.members import MAX_WRONG, SHARED
 from easel.history.recorder import Recorder
-from easel.history.records import Filters
-from easel.history.store import LOCAL, ORPHAN_S, TRASH_S, History
+from easel.history.records import LOCAL, Filters
+from easel.history.store import ORPHAN_S, TRASH_S, History
 from pipelines.core.errors import EaselError, HistoryError, InvalidRequest
 from pipelines.core.events import Candidate, Result
 from pipelines.core.metadata import encode_png, picture_metadata, read_png
@@ -242,8 +242,16 @@ def test_a_recorded_file_is_the_one_that_everybody_writes(history: History) -> N
         assert kept.path.read_bytes() == encode_png(candidate.image, facts)
         assert kept.facts == facts
     assert Recorder(history)(result(), "me").candidates == ()
-    Recorder(history)(result(7), "")
+    Recorder(history)(result(7), LOCAL)
     assert prompts(history, owner=LOCAL) == ["a cat"]
+
+
+def test_nobody_has_a_history(history: History) -> None:
+    """An empty name is whoever did not say who they are, and not the command line."""
+    with pytest.raises(ValueError, match="must be named"):
+        Recorder(history)(result(7), "")
+    with pytest.raises(ValueError, match="must be named"):
+        history.owner_of("")
 
 
 def test_parents_are_known_by_name_and_by_the_file_of_the_init_image(history: History) -> None:

@@ -11,7 +11,7 @@ import pytest
 from easel.ui.models import keepers as model_keepers
 from easel.ui.models.keepers import ModelKeepers
 from easel.ui.models.render import render_models
-from easel.ui.parts.visitors import COOKIE
+from easel.ui.parts.visitors import COOKIE, UnknownVisitor
 from pipelines.core.errors import InvalidRequest
 from tests.test_models_tab import shelf_in
 
@@ -20,13 +20,16 @@ LOCAL, ELSEWHERE = "127.0.0.1", "203.0.113.9"
 
 def request(host: str = ELSEWHERE, visitor: str = "a", **headers: str) -> Any:
     return SimpleNamespace(client=SimpleNamespace(host=host), session_hash=None,
-                           headers={name.replace("_", "-"): text for name, text in headers.items()},
+                           headers={name.rstrip("_").replace("_", "-"): text
+                                    for name, text in headers.items()},
                            cookies={COOKIE: visitor * 43} if visitor else {})
 
 
 @pytest.mark.parametrize(("who", "asked", "may"), [
     ("local", request(LOCAL), True), ("local", request("::1"), True),
     ("local", request(ELSEWHERE), False), ("local", request("testclient"), False),
+    ("local", request(LOCAL, host_="127.0.0.1:7860"), True),
+    ("local", request(LOCAL, host_="evil.example:7860"), False),  # rebinding
     ("local", request(LOCAL, X_Forwarded_For=ELSEWHERE), False),
     ("local", request(LOCAL, forwarded="for=203.0.113.9"), False),
     ("everyone", request(ELSEWHERE), True), ("everyone", request(LOCAL, via="1.1 proxy"), True),
@@ -50,7 +53,7 @@ def test_a_password_lets_its_knower_in_and_nobody_else() -> None:
     keepers.enter(request(), "wren")
     assert keepers.may(request())
     assert not keepers.may(request(visitor="b"))
-    with pytest.raises(InvalidRequest, match="sent no cookie"):
+    with pytest.raises(UnknownVisitor, match="cannot know you"):
         keepers.enter(request(visitor=""), "wren")
     assert not keepers.may(request(visitor=""))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from easel.cli.main import main
+from easel.history.records import LOCAL
 from easel.serving.paused_runs import PausedRuns
 from pipelines.core.images import load_image
 from pipelines.core.metadata import read_png
@@ -40,7 +41,7 @@ def test_pause_list_branch_resume(run: Run, tmp_path: Path) -> None:
     assert code == 0
     assert out.startswith("The run is paused at step 2 of 4. Go on by `python -m pipelines runs ")
     assert not Path(paused).exists()
-    (run_id,) = [each.run_id for each in PausedRuns(tmp_path / "paused").of("")]
+    (run_id,) = [each.run_id for each in PausedRuns(tmp_path / "paused").of(LOCAL)]
     assert run_id in out
     assert "step 2 of 4  a red apple" in run("runs", "list")[1]
 

@@ -13,6 +13,7 @@ import typer
 from easel.cli.rerank import rerank_command
 from easel.compare.bundle import INDEX, Bundle, make_bundle, write_folder, write_zip
 from easel.history.build import open_history
+from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.events import Progress, Result
@@ -115,7 +116,7 @@ def _run(plan: Plan, backend: LocalBackend) -> tuple[list[RunEvent], list[str], 
     ends: dict[int, RunEvent] = {}
     with interrupt_cancels(backend, *job_ids) as interrupted, ExitStack() as stack:
         bars = [stack.enter_context(Bar("step", index)) for index in range(len(plan.requests))]
-        for event in backend.compare(plan.requests, job_ids, plan.budget_s):
+        for event in backend.compare(plan.requests, job_ids, plan.budget_s, owner=LOCAL):
             if isinstance(event.event, Progress):
                 show_progress(bars[event.index], event.event)
             elif isinstance(event.event, Result | EaselError):

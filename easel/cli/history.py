@@ -14,8 +14,8 @@ import typer
 
 from easel.history.build import open_history
 from easel.history.export import pictures_of, write_zip, zip_name
-from easel.history.records import Filters, KeptPicture
-from easel.history.store import LOCAL, History
+from easel.history.records import LOCAL, Filters, KeptPicture
+from easel.history.store import History
 from easel.settings import load_settings
 from pipelines.core.errors import HistoryError, InvalidRequest
 

@@ -13,8 +13,8 @@ import typer
 
 from easel.cli.history import Favourite, Generator, Owner, Rating, Text, find_picture
 from easel.history.build import open_history
-from easel.history.records import MAX_PAGE_SIZE, Filters
-from easel.history.store import LOCAL, History
+from easel.history.records import LOCAL, MAX_PAGE_SIZE, Filters
+from easel.history.store import History
 from easel.settings import load_settings
 from pipelines.core.errors import HistoryError, InvalidImage, InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES, load_image

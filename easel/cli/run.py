@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from easel.history.records import LOCAL
 from easel.serving.backend import Backend, LocalBackend
 from easel.serving.best_of import stream_best
 from pipelines.core.errors import (
@@ -130,9 +131,9 @@ def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
         if pause_after is not None:
             raise InvalidRequest("A run that draws the best of many cannot be paused.",
                                  "pause_after")
-        events = stream_best(backend, request, best_of, job_id)
+        events = stream_best(backend, request, best_of, job_id, LOCAL)
     else:
-        events = backend.stream(request, job_id, pause_after=pause_after)
+        events = backend.stream(request, job_id, LOCAL, pause_after=pause_after)
     return write_pictures(events, job_id, out, backend, video)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import PausedRunError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pipelines.saved_run import Change
 
 EXIT_STOPPED = 130
-OWNER = ""  # the command line's own runs
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
                   help="List, continue, branch and delete paused runs of vqgan_clip.")
 
@@ -39,7 +39,7 @@ Out = Annotated[Path, typer.Option(help="Folder for the pictures.")]
 @app.command("list")
 def list_command(context: typer.Context) -> None:
     """List paused runs, the newest first."""
-    found = _runs(context).of(OWNER)
+    found = _runs(context).of(LOCAL)
     for run in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.saved_s))
         what = run.fault or f"step {run.step} of {run.total}  {run.prompt}"
@@ -72,7 +72,7 @@ def branch_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
 def delete_command(context: typer.Context, run_id: RunId) -> None:
     """Delete a paused run."""
     runs = _runs(context)
-    runs.delete(OWNER, _full(runs, run_id))
+    runs.delete(LOCAL, _full(runs, run_id))
 
 
 def _change(prompt: str | None, iterations: int | None, seed: int | None, noise: float) -> Change:
@@ -95,7 +95,7 @@ def _resume(context: typer.Context, run_id: str, change: Change, branch: bool,
             backend = build_backend(settings, history=history)
         stack.enter_context(closing(backend))
         runs = _runs(context) if backend.paused is None else backend.paused
-        checkpointer = runs.resume(OWNER, _full(runs, run_id), backend.registry, change, branch,
+        checkpointer = runs.resume(LOCAL, _full(runs, run_id), backend.registry, change, branch,
                                    pause_after)
         job_id = uuid.uuid4().hex
         outcome = write_pictures(backend.resume(checkpointer, job_id), job_id, out, backend, video)
@@ -135,7 +135,7 @@ def _full(runs: PausedRuns, run_id: str) -> str:
     Raises:
         PausedRunError: no run, or more than one, begins so.
     """
-    found = [run.run_id for run in runs.of(OWNER) if run.run_id.startswith(run_id)]
+    found = [run.run_id for run in runs.of(LOCAL) if run.run_id.startswith(run_id)]
     if len(found) > 1:
         raise PausedRunError(f"{len(found)} paused runs begin with {run_id[:32]!r}: give more "
                              "letters.")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import Cancelled, InvalidRequest, reason
 from pipelines.core.events import Preview, Progress
@@ -50,7 +51,7 @@ def walk_command(
         with (closing(context.obj or build_backend(load_settings())) as backend,
               interrupt_cancels(backend, job_id),
               Bar("frame") as bar):
-            for event in backend.walk(plan, job_id):
+            for event in backend.walk(plan, job_id, LOCAL):
                 if isinstance(event, Progress):
                     show_progress(bar, event)
                 elif not isinstance(event, Preview):

@@ -29,7 +29,7 @@ class Recorder:
 
         Args:
             result: with its provenance.
-            visitor: who asked for it; empty on the command line.
+            visitor: who asked for it; ``easel.history.records.LOCAL`` on the command line.
 
         Returns:
             The same result, each picture with its name in the history as "picture_id" in its

@@ -10,6 +10,7 @@ from typing import Any
 PAGE_SIZE = 48
 MAX_PAGE_SIZE = 500
 MAX_RATING = 5
+LOCAL = "local"  # the owner of what is drawn on the command line; no visitor is called so
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ from easel.history.rows import links_of, new_row, weights_of
 from easel.history.tables import Picture, Weights
 from pipelines.core.errors import HistoryError, InvalidRequest
 
-LOCAL = "local"  # the owner of what is drawn without a page
 TRASH_S = 30 * 86400  # how long a deleted picture can be restored, unless room is needed
 SWEEP_BATCH = 200  # files looked at in one transaction
 ORPHAN_S = 3600  # older than any writing that still goes on
@@ -62,10 +61,13 @@ class History:
         """Whose history a visitor sees and fills: their own, or the shared one.
 
         Args:
-            visitor: id of a visitor; empty on the command line.
+            visitor: id of a visitor; ``records.LOCAL`` on the command line.
+
+        Raises:
+            ValueError: nobody asks, and nobody has no history.
         """
         if not visitor:
-            return LOCAL
+            raise ValueError("an owner must be named")
         return SHARED if self.members is not None and visitor in self.members else visitor
 
     # Keeping ------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ class LocalBackend:
                ) -> Generator[Event, None, None]:
         """Run a request; see ``Backend.stream``."""
         job = self._job(request, job_id)
-        if self.paused is not None and can_pause and self.registry.get(job.kind).can_pause:
+        keeps = bool(owner) and can_pause and self.registry.get(job.kind).can_pause
+        if self.paused is not None and keeps:
             job.checkpointer = self.paused.checkpointer(owner, pause_after=pause_after)
         if pause_after is not None:
             self._may_pause(job)

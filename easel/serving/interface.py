@@ -39,7 +39,7 @@ class Backend(Protocol):
             request: what to draw.
             job_id: name for ``cancel``, chosen by the caller; a new one where None.
             owner: the visitor who asks, whose history the pictures go to and whose jobs are
-                counted; empty for nobody in particular.
+                counted; ``LOCAL`` on the command line, empty where nothing is kept.
             can_pause: keep the state of a run whose pipeline can be paused.
             pause_after: steps after which it is paused by itself; None for never.
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from easel.history.records import LOCAL
 from pipelines.checkpointer import Checkpointer, is_under_way
 from pipelines.core.errors import InvalidRequest, PausedRunError, reason
 from pipelines.core.request import CheckedRequest
@@ -198,6 +199,9 @@ class PausedRuns:
         return removed
 
     def _folder_of(self, owner: str) -> Path:
+        if not owner:
+            raise ValueError("an owner must be named")
+        owner = "" if owner == LOCAL else owner  # as the folder of the command line has always been
         return self.folder / hashlib.sha256(owner.encode()).hexdigest()[:32]
 
     def _files(self, folder: Path, pattern: str = "*") -> Iterator[Path]:

@@ -19,6 +19,9 @@ from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
 from easel.serving.logs import configure_logging
 from easel.settings import Settings, load_settings, unknown_settings
+from easel.ui.guard.host_check import HostCheck
+from easel.ui.guard.request_check import RequestCheck
+from easel.ui.guard.response_headers import ResponseHeaders
 from easel.ui.health_routes import health_routes
 from easel.ui.history.routes import history_routes
 from easel.ui.page import build_page
@@ -43,8 +46,17 @@ def launch_options(settings: Settings, history: History | None = None,
         routes = [*routes, *history_routes(history)]
     if backend is not None:
         routes = [*routes, *health_routes(backend, settings.metrics)]
+    # A Space is shown in a frame of the site that hosts it.
+    frames = settings.frame_ancestors or ("https://huggingface.co" if "SPACE_ID" in os.environ
+                                          else "")
+    middleware = [
+        Middleware(ResponseHeaders, frames),
+        Middleware(HostCheck, settings.host, settings.host_names()),
+        Middleware(RequestCheck),
+        Middleware(VisitorCookie),
+    ]
     return {
-        "app_kwargs": {"middleware": [Middleware(VisitorCookie)], "routes": routes},
+        "app_kwargs": {"middleware": middleware, "routes": routes},
         "server_name": settings.host, "server_port": settings.port,
         "root_path": settings.root_path or None, "share": False, "inbrowser": False,
         "theme": build_theme(), "favicon_path": FAVICON,

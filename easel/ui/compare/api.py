@@ -28,7 +28,7 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
@@ -92,7 +92,7 @@ def stream_comparison(playground: Playground, store: PictureStore, plan: Callabl
     Raises:
         EaselError: what went wrong.
     """
-    session, visitor = request.session_hash or "", visitor_of(request)
+    session, visitor = session_of(request), visitor_of(request)
     run = playground.runs.start(session, visitor, PLACE)
     try:
         planned = plan()
@@ -137,7 +137,7 @@ def _add_votes(playground: Playground) -> None:
     def vote(request: gr.Request, comparison: Any, choice: Any) -> dict[str, Any]:
         if not isinstance(comparison, str):
             raise InvalidRequest("The comparison must be the id that /compare gave.")
-        found = playground.comparisons.get(comparison, request.session_hash or "")
+        found = playground.comparisons.get(comparison, session_of(request))
         cast_vote(playground, found, choice, visitor_of(request))
         return {"choice": found.choice}
 
@@ -168,12 +168,12 @@ def add_bundle_endpoints(playground: Playground, store: PictureStore) -> None:
     def bundle_export(request: gr.Request, comparison: Any) -> str:
         if not isinstance(comparison, str):
             raise InvalidRequest("The comparison must be the id that /compare gave.")
-        found = playground.comparisons.get(comparison, request.session_hash or "")
+        found = playground.comparisons.get(comparison, session_of(request))
         return save_comparison(found, store)
 
     @one_sentence
     def bundle_open(request: gr.Request, bundle: str | None) -> tuple[list[str], dict[str, Any]]:
-        comparison = open_comparison(_read(bundle), playground, store, request.session_hash or "")
+        comparison = open_comparison(_read(bundle), playground, store, session_of(request))
         playground.comparisons.put(comparison)
         return files_of(comparison), {
             **describe(comparison), "prompt": comparison.prompt, "vote": comparison.choice,

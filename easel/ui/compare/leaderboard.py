@@ -20,6 +20,7 @@ from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
+from easel.ui.parts.visitors import session_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 
@@ -46,7 +47,7 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
         if not path:
             return {parts.prompt: gr.skip()}
         comparison = open_comparison(read_upload(path), playground, store,
-                                     request.session_hash or "")
+                                     session_of(request))
         playground.comparisons.put(comparison)
         panes = panes_of(comparison)
         return {parts.prompt: comparison.prompt,

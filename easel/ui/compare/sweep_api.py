@@ -13,7 +13,7 @@ from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError
@@ -31,7 +31,7 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
               x: Any = None, y: Any = None, seed: Any = None, options: Any = None,
               ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         visitor = visitor_of(request)
-        run = playground.runs.start(request.session_hash or "", visitor, PLACE)
+        run = playground.runs.start(session_of(request), visitor, PLACE)
         try:
             planned = read_sweep(playground.registry, prompt,
                                  {"pipeline": pipeline, "options": options}, seed, x, y)

@@ -30,7 +30,7 @@ from easel.ui.parts.live import LiveRun, Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
@@ -143,7 +143,7 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
                  more=[parts.forms], found=found)
     for place, button in enumerate(parts.stops):
         def stop_one(comparison_id: str, request: gr.Request, place: int = place) -> None:
-            session = request.session_hash or ""
+            session = session_of(request)
             comparison = playground.comparisons.get(comparison_id, session)
             playground.runs.stop_pane(session, PLACE, comparison.order[place])
 
@@ -155,7 +155,7 @@ def _connect_votes(playground: Playground, store: PictureStore, parts: ComparePa
     def handler(choice: int | str) -> Callable[[str, gr.Request], Updates]:
         @told_by(lambda sentence: failed_view(parts, sentence))
         def vote(comparison_id: str, request: gr.Request) -> Updates:
-            comparison = playground.comparisons.get(comparison_id, request.session_hash or "")
+            comparison = playground.comparisons.get(comparison_id, session_of(request))
             cast_vote(playground, comparison, choice, visitor_of(request))
             playground.runs.remember(comparison.session, comparison.cards())
             return over_view(parts, comparison, store)

@@ -17,7 +17,7 @@ from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import Card, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.videos import write_video
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
@@ -47,7 +47,7 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
                  seed: int | None = None, options: Any = None, init_image: str | None = None,
                  best_of: Any = None, video: Any = False, parents: Any = None,
                  ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
-        run = playground.runs.start(request.session_hash or "", visitor_of(request))
+        run = playground.runs.start(session_of(request), visitor_of(request))
 
         def start() -> Generator[RunView]:
             lineage = {} if parents is None else {"parents": parents}
@@ -165,7 +165,7 @@ def _outcome(view: RunView, cards: Sequence[Card]) -> dict[str, Any]:
 def _add_stop(playground: Playground) -> None:
     @one_sentence
     def stop(request: gr.Request) -> int:
-        return playground.runs.stop(request.session_hash or "")
+        return playground.runs.stop(session_of(request))
 
     add_endpoint(stop, [], [json_value(0, {"type": "integer"}, "How many runs were told to stop")],
                  "Stop this client's runs within a step; what is finished by then is kept.",

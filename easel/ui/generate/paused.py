@@ -16,7 +16,7 @@ from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Task, Work
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
@@ -118,7 +118,7 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
 
     @one_sentence
     def put_aside(request: gr.Request) -> None:
-        playground.runs.pause(request.session_hash or "", PLACE)
+        playground.runs.pause(session_of(request), PLACE)
 
     @one_sentence
     def delete(request: gr.Request, chosen: str | None) -> list[Any]:

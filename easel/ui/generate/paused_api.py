@@ -14,7 +14,7 @@ from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, add_endpoint, json
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import RunView
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
@@ -33,7 +33,7 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
     def go_on(request: gr.Request, run_id: Any, branch: bool, change: tuple[Any, ...], video: Any,
               ) -> Answer:
         visitor = visitor_of(request)
-        run = playground.runs.start(request.session_hash or "", visitor)
+        run = playground.runs.start(session_of(request), visitor)
 
         def start() -> Generator[RunView]:
             checkpointer = runs.resume(visitor, _name(run_id), playground.registry,
@@ -78,7 +78,7 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
 def _add_look_ups(playground: Playground, runs: PausedRuns) -> None:
     @one_sentence
     def pause(request: gr.Request) -> int:
-        return playground.runs.pause(request.session_hash or "")
+        return playground.runs.pause(session_of(request))
 
     @one_sentence
     def paused_runs(request: gr.Request) -> list[dict[str, Any]]:

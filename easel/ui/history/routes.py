@@ -13,7 +13,7 @@ from easel.history.export import stream_zip, zip_name
 from easel.history.records import KeptPicture
 from easel.history.store import History
 from easel.ui.history.filters import filters_from_query
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import UnknownVisitor, visitor_of
 from pipelines.core.errors import EaselError, HistoryError
 from pipelines.core.metadata import picture_name
 
@@ -62,6 +62,8 @@ def _told(endpoint: Callable[[Request], Response]) -> Callable[[Request], Any]:
     def answer(request: Request) -> Response:
         try:
             return endpoint(request)
+        except UnknownVisitor as error:
+            return JSONResponse({"detail": str(error)}, 401)
         except HistoryError as error:
             return JSONResponse({"detail": str(error)}, 404)
         except EaselError as error:

@@ -22,7 +22,7 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.runs import Run
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.words import strings
 from pipelines.classify import DEFAULT_TEMPLATE, check_labels, check_templates
 from pipelines.core.errors import EaselError, InvalidRequest
@@ -47,7 +47,7 @@ def add_lab_endpoints(lab: Lab) -> None:
 @contextmanager
 def _run(lab: Lab, request: gr.Request) -> Iterator[Run]:
     """A run that /stop ends."""
-    run = lab.playground.runs.start(request.session_hash or "", visitor_of(request), PLACE)
+    run = lab.playground.runs.start(session_of(request), visitor_of(request), PLACE)
     try:
         yield run
     finally:

@@ -19,7 +19,7 @@ from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.tiles import bar, bar_at_rest, image
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.language import say
@@ -174,7 +174,7 @@ def add_walk_endpoint(playground: Playground, store: PictureStore) -> None:
             raise InvalidRequest("Options must be values by name.", "options")
         plan = Walk.checked(end_of_walk(start, start_image, "start"),
                             end_of_walk(end, end_image, "end"), frames, seed, options)
-        run = playground.runs.start(request.session_hash or "", visitor_of(request))
+        run = playground.runs.start(session_of(request), visitor_of(request))
         try:
             *_, pictures = playground.backend.walk(plan, run.next_job(), run.visitor)
         finally:

@@ -10,7 +10,8 @@ from typing import Literal
 
 import gradio as gr
 
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.guard.host_check import host_name, is_local_name
+from easel.ui.parts.visitors import UnknownVisitor, visitor_of
 from pipelines.core.errors import InvalidRequest
 
 Who = Literal["local", "everyone", "nobody"]
@@ -43,9 +44,12 @@ class ModelKeepers:
         """Whether whoever sent a request may change something."""
         if self.who == "everyone" or (self.who == "local" and is_local(request)):
             return True
-        visitor = visitor_of(request)
+        try:
+            visitor = visitor_of(request)
+        except UnknownVisitor:
+            return False
         with self._lock:
-            return bool(visitor) and visitor in self._entered
+            return visitor in self._entered
 
     def check(self, request: gr.Request) -> None:
         """Refuse whoever may not.
@@ -63,12 +67,10 @@ class ModelKeepers:
         """Let a visitor in until Easel ends.
 
         Raises:
-            InvalidRequest: the password is wrong, too many wrong ones came in a minute, or the
-                visitor cannot be known again.
+            InvalidRequest: the password is wrong, or too many wrong ones came in a minute.
+            UnknownVisitor: the visitor cannot be known again.
         """
         visitor, now = visitor_of(request), time.monotonic()
-        if not visitor:
-            raise InvalidRequest("Your browser sent no cookie, so Easel cannot know you again.")
         with self._lock:
             self._wrong = [at for at in self._wrong if now - at < WRONG_WINDOW_S]
             if len(self._wrong) >= MAX_WRONG:
@@ -81,9 +83,14 @@ class ModelKeepers:
 
 
 def is_local(request: gr.Request) -> bool:
-    """Whether a request comes from this machine, and through no proxy that says so."""
-    headers = {str(name).lower() for name in dict(request.headers)}
-    if headers.intersection(PROXY_HEADERS):
+    """Whether a request comes from this machine, to it by name, and through no proxy that says so.
+
+    A page of another site whose name was made to point here comes from this machine as well.
+    """
+    headers = {str(name).lower(): str(value) for name, value in dict(request.headers).items()}
+    if headers.keys() & set(PROXY_HEADERS):
+        return False
+    if "host" in headers and not is_local_name(host_name(headers["host"])):
         return False
     client = getattr(request, "client", None)
     try:

@@ -17,6 +17,7 @@ from typing import Any
 import gradio as gr
 
 from easel.ui.parts.runs import Run, SessionRuns
+from easel.ui.parts.visitors import session_of
 
 GRACE_S = 30.0
 # How long a reload takes where everything is slow. Until then a run is kept for its own window,
@@ -164,7 +165,7 @@ class LiveRuns:
 
     def on_unload(self, request: gr.Request) -> None:
         """For a page that was closed: what it may find again waits for it, the rest is stopped."""
-        session = request.session_hash or ""
+        session = session_of(request)
         self.leave(session)
         self.runs.stop(session)
         self.runs.forget(session)

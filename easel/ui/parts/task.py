@@ -24,7 +24,7 @@ from easel.ui.parts.live import WINDOW_JS, LiveRun, LiveRuns, Updates
 from easel.ui.parts.runs import Run
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError
 
@@ -128,7 +128,7 @@ class Task:
             The event's dependency, whose ``then`` comes after the run.
         """
         def start(values: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
-            session = request.session_hash or ""
+            session = session_of(request)
             if when_busy and self.live.runs.busy(session, self.place):
                 raise gr.Error(when_busy, print_exception=False)
             asked = Asked(dict(values), self.live.runs.start(session, visitor_of(request),
@@ -203,7 +203,7 @@ class Task:
         return updates if busy else updates | self.idle
 
     def _stop(self, request: gr.Request) -> None:
-        self.live.runs.stop(request.session_hash or "", self.place)
+        self.live.runs.stop(session_of(request), self.place)
 
 
 class Tasks:
@@ -233,7 +233,7 @@ class Tasks:
         changed = [c for task in self._tasks for c in (*task.restored, *task.components())]
 
         def come_back(window: str, last_tab: str, request: gr.Request) -> Iterator[Updates]:
-            session, visitor = request.session_hash or "", visitor_of(request)
+            session, visitor = session_of(request), visitor_of(request)
             yield {changed[0]: gr.skip()}
             # Side by side: one that is waited for holds up none that is there.
             yield from merged([self._follow(task, session, visitor, window, last_tab)

@@ -17,6 +17,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.core.errors import EaselError
+
 COOKIE = "easel_visitor"
 HEADER = "x-easel-visitor"  # for programs, which seldom keep cookies
 MAX_AGE_S = 400 * 86400  # browsers keep no cookie longer
@@ -28,19 +30,52 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
+class UnknownVisitor(EaselError):
+    """Nobody says who asks, so that nothing can be theirs."""
+
+    def __init__(self) -> None:
+        super().__init__("Easel cannot know you: send its cookie, a session, or the header "
+                         f"{HEADER}.")
+
+
 def visitor_of(request: gr.Request | Request) -> str:
-    """Who sent a request; empty for a program that says nothing about itself.
+    """Who sent a request: 40 hex digits, never empty.
 
     A program without token is one visitor for as long as its session lasts.
+
+    Raises:
+        UnknownVisitor: the request has neither cookie, token nor session.
     """
+    if token := _token_of(request):
+        return _hash(token)
+    session = getattr(request, "session_hash", None) if isinstance(request, gr.Request) else None
+    if not session:
+        raise UnknownVisitor
+    return _hash(f"session {session}")
+
+
+def brings_token(request: HTTPConnection) -> bool:
+    """Whether a request has the cookie or the header that makes its sender a visitor."""
+    return bool(_token_of(request))
+
+
+def _token_of(request: gr.Request | HTTPConnection) -> str:
     cookies: Any = request.cookies
     headers: Any = request.headers
     # Plain dictionaries in one case, their like in the other.
     token = str(dict(cookies).get(COOKIE, "")) or str(Headers(dict(headers)).get(HEADER, ""))
-    if _TOKEN.fullmatch(token):
-        return _hash(token)
-    session = getattr(request, "session_hash", None) if isinstance(request, gr.Request) else None
-    return _hash(f"session {session}") if session else ""
+    return token if _TOKEN.fullmatch(token) else ""
+
+
+def session_of(request: gr.Request) -> str:
+    """The session that a request belongs to, whose runs it may follow and stop, never empty.
+
+    A program that sends its token without a session has one for all of its requests.
+
+    Raises:
+        UnknownVisitor: as for ``visitor_of``.
+    """
+    return request.session_hash or f"visitor {visitor_of(request)}"
 
 
 def _hash(text: str) -> str:

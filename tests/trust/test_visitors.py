@@ -1,0 +1,178 @@
+"""Cases 13 to 15, 38, 39 and 44: who asks, from where, for whose data, and what is fetched."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client
+
+from easel.history.records import LOCAL
+from easel.ui.parts.visitors import HEADER, new_token
+from tests.served import App
+
+SECRET = "a secret cow of the command line"
+SILENT = {"accept": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def secret(app: App) -> str:
+    """Id of a picture that the command line drew; a paused run is beside it."""
+    backend = app.backend
+    *_, _ = backend.stream({"pipeline": "sketch", "prompt": SECRET, "num_images": 1,
+                                 "options": {"steps": 1}}, owner=LOCAL)
+    return app.history.page(LOCAL).pictures[0].id
+
+
+@pytest.fixture(scope="module")
+def config(app: App) -> dict[str, Any]:
+    return httpx.get(f"{app.url}config").json()
+
+
+@pytest.fixture(scope="module")
+def web(app: App) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=app.url, timeout=30) as made:
+        yield made
+
+
+def post(web: httpx.Client, path: str, body: Any, **headers: str) -> httpx.Response:
+    return web.post(f"gradio_api/{path}", json=body, headers=headers)
+
+
+def test_case_38_nobody_gets_data_from_any_route(web: httpx.Client, secret: str) -> None:
+    for path in ("history/export", f"history/{secret}/picture", f"history/{secret}/thumbnail"):
+        answer = web.get(f"{path}")
+        assert answer.status_code == 401, path
+        assert "cannot know you" in answer.json()["detail"]
+
+
+def test_case_38_nobody_gets_data_from_any_function(app: App, web: httpx.Client, secret: str,
+                                                    config: dict[str, Any]) -> None:
+    """Every function by its index, whether or not it has a name."""
+    for function in config["dependencies"]:
+        body = {"data": [None] * len(function["inputs"]), "fn_index": function["id"]}
+        name = function["api_name"] or "first"
+        answers = [post(web, f"run/{name}", body), post(web, f"api/{name}", body)]
+        assert [answer.status_code for answer in answers] == [401, 401], function
+        assert post(web, "queue/join", body).status_code in (400, 401, 422)
+    assert app.history.get(LOCAL, secret).prompt == SECRET
+
+
+def test_case_38_a_session_of_its_own_sees_nothing_of_the_command_line(
+        app: App, web: httpx.Client, secret: str, config: dict[str, Any]) -> None:
+    for function in config["dependencies"]:
+        body = {"data": [None] * len(function["inputs"]), "fn_index": function["id"],
+                "session_hash": "alone"}
+        answer = post(web, f"run/{function['api_name'] or 'first'}", body)
+        assert SECRET not in answer.text
+        assert secret not in answer.text
+    assert app.history.get(LOCAL, secret).prompt == SECRET
+
+
+def test_case_14_a_strangers_picture_does_not_exist(app: App, web: httpx.Client, client: Client,
+                                                    ) -> None:
+    mine, other = new_token(), new_token()
+    _, details = app.client().predict("a dog", ["sketch"], 1, 0, {"sketch": {"steps": 1}},
+                                      api_name="/generate")
+    name = details["pictures"][0]["id"]
+    for token in (mine, other):
+        for kind in ("picture", "thumbnail"):
+            answer = web.get(f"history/{name}/{kind}", headers={HEADER: token})
+            assert answer.status_code == 404
+    with pytest.raises(Exception, match="no such picture"):
+        client.predict(name, api_name="/history_show")
+
+
+@pytest.mark.parametrize(("headers", "status"), [
+    ({"host": "evil.example"}, 421), ({"host": "evil.example:7860"}, 421), ({"host": ""}, 421),
+    ({"host": "127.0.0.1.evil.example"}, 421), ({"host": "[::1].evil"}, 421),
+    ({"origin": "https://evil.example"}, 403), ({"origin": "null"}, 403),
+    ({"origin": "http://127.0.0.1:9977"}, 403), ({"origin": "http://localhost"}, 403),
+    ({"host": "evil.example", "origin": "http://evil.example"}, 421)])
+def test_case_15_and_39_foreign_names_and_pages_are_refused(
+        web: httpx.Client, headers: dict[str, str], status: int) -> None:
+    """By every method: what a page may not change, it may not read either."""
+    for send in (lambda: web.get("/", headers=headers),
+                 lambda: web.get("history/export", headers=headers),
+                 lambda: post(web, "queue/join", {"data": []}, **headers),
+                 lambda: post(web, "run/stop", {"data": []}, **headers),
+                 lambda: web.post("gradio_api/upload", headers=headers,
+                                    files={"files": ("a.png", b"a")})):
+        answer = send()
+        assert answer.status_code == status
+        assert answer.json()["detail"].endswith(".")
+
+
+def test_case_15_and_39_the_pages_own_requests_are_taken(app: App, web: httpx.Client) -> None:
+    port = httpx.URL(app.url).port
+    for name in ("127.0.0.1", "localhost", "easel.localhost", "[::1]"):
+        own = {"host": f"{name}:{port}", "origin": f"http://{name}:{port}"}
+        body = {"data": [], "session_hash": "own"}
+        assert post(web, "run/stop", body, **own).status_code == 200
+        assert web.get("/", headers=own).status_code == 200
+
+
+def test_every_answer_tells_browsers_what_it_is_not_for(web: httpx.Client) -> None:
+    for path in ("", "config", "healthz", "history/export", "gradio_api/file=/etc/passwd",
+                 "no/such/page"):
+        headers = web.get(f"{path}").headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert "frame-ancestors 'self'" in headers["content-security-policy"]
+        assert headers["x-frame-options"] == "SAMEORIGIN"
+        assert headers["referrer-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/etc/passwd%00.png", "../../etc/passwd",
+                                  "%2e%2e/%2e%2e/etc/passwd"])
+def test_case_12_files_of_the_machine_are_not_served(web: httpx.Client, path: str) -> None:
+    assert web.get(f"gradio_api/file={path}").status_code in (403, 404)
+
+
+@pytest.mark.parametrize("address", [
+    "https://example.com/x.png", "http://169.254.169.254/latest", "HTTPS://example.com/x.png",
+    "//example.com/x.png", " https://example.com/x.png"])
+def test_case_13_and_44_nothing_is_fetched_for_anyone(web: httpx.Client, config: dict[str, Any],
+                                                      address: str,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any input, however deep, and no name is looked up for it."""
+    looked_up: list[Any] = []
+    look_up = socket.getaddrinfo
+
+    def noted(host: Any, *args: Any, **more: Any) -> Any:
+        if host not in ("127.0.0.1", None):
+            looked_up.append(host)
+        return look_up(host, *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    file = {"path": address, "meta": {"_type": "gradio.FileData"}}
+    generate = next(d for d in config["dependencies"] if d["api_name"] == "generate")
+    for value in (file, [file], {"sketch": {"steps": [[file]]}}):
+        body = {"data": ["a cat", ["sketch"], 1, 0, value, value], "fn_index": generate["id"],
+                "session_hash": "fetch"}
+        for path in ("queue/join", "run/generate", "call/generate", "call/v2/generate"):
+            answer = post(web, path, body)
+            assert answer.status_code == 403
+            assert "fetches nothing" in answer.json()["detail"]
+    assert web.get(f"gradio_api/file={address.strip()}").status_code in (403, 404)
+    assert looked_up == []
+
+
+@pytest.mark.parametrize("session", ["a" * 65, "a" * 10**6, 5, ["a"]])
+def test_case_40_a_sessions_name_is_short(web: httpx.Client, session: Any) -> None:
+    body = {"data": [], "session_hash": session}
+    for path in ("queue/join", "run/stop", "cancel"):
+        assert post(web, path, body).status_code == 400
+    if isinstance(session, str) and len(session) < 1000:
+        for path in (f"heartbeat/{session}", f"queue/data?session_hash={session}"):
+            assert web.get(f"gradio_api/{path}").status_code == 400
+
+
+def test_a_request_of_json_is_bounded(web: httpx.Client) -> None:
+    body = json.dumps({"data": ["a" * (9 * 2**20)], "session_hash": "large"})
+    answer = web.post("gradio_api/run/stop", content=body,
+                        headers={"content-type": "application/json"})
+    assert answer.status_code == 413
