@@ -18,7 +18,7 @@ from PIL import Image
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.models.batches import Batches
-from pipelines.models.cache.loader_thread import MEMORY_ERRORS
+from pipelines.models.cache.loader_thread import MEMORY_ERRORS, is_out_of_memory
 from pipelines.pipeline import RunContext
 
 GREY = 128  # of what is not drawn yet
@@ -80,7 +80,9 @@ def draw_in_groups(draw: Draw, seeds: tuple[int, ...], context: RunContext,
             break
         try:
             part = yield from groups.follow(draw(group))
-        except MEMORY_ERRORS:
+        except MEMORY_ERRORS as error:
+            if not is_out_of_memory(error):
+                raise
             part = None  # handled below, where nothing of the attempt is held any more
         except Cancelled:
             if not groups.finished:

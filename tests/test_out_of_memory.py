@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,19 @@ from easel.serving.backend import LocalBackend
 from pipelines.batching import GREY
 from pipelines.core.errors import OutOfMemory
 from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.request import Request
 from pipelines.dalle import DallePipeline
 from pipelines.janus import JANUS, JanusPipeline
 from pipelines.models.batches import Batches
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.loader_thread import is_out_of_memory
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.asking import stream
 from tests.janus_folder import GRID, JanusLoader, write_janus
+from tests.sketch import SketchPipeline
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "dalle": {"guidance_scale": 1.0, "preview_every": 4},
@@ -91,6 +94,45 @@ class SmallDevice:
     def grow(self) -> None:
         """Have room for everything again."""
         object.__setattr__(self._model, self._name, self._own)
+
+
+class FullPipeline(SketchPipeline):
+    """Asks the main memory for more than any machine has, as torch does it."""
+
+    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+        full_cpu()
+        yield from super().run(request, context)
+
+
+def full_cpu() -> Tensor:
+    return torch.empty(2**50, dtype=torch.uint8)
+
+
+def test_a_full_main_memory_is_recognised() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        full_cpu()
+    assert not isinstance(caught.value, torch.OutOfMemoryError), "torch has no error of its own"
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("The size of tensor a must match"))
+
+
+def test_half_a_batch_is_tried_where_the_main_memory_is_full() -> None:
+    def compute(rows: Sequence[int]) -> list[int]:
+        if len(rows) > 2:
+            full_cpu()
+        return list(rows)
+
+    assert Batches(4).run(compute, range(4)) == [[0, 1], [2, 3]]
+    with pytest.raises(RuntimeError, match="another error"):
+        Batches(4).run(lambda _: (_ for _ in ()).throw(RuntimeError("another error")), range(4))
+
+
+def test_a_full_main_memory_is_said_and_the_next_job_works(backend: LocalBackend) -> None:
+    backend.registry.register(FullPipeline("full", "Full"))
+    backend.registry.register(SketchPipeline())
+    with pytest.raises(OutOfMemory, match="ran out of memory: ask for fewer"):
+        list(backend.stream({"pipeline": "full", "prompt": "a cat"}))
+    assert list(backend.stream({"pipeline": "sketch", "prompt": "a cat"}))
 
 
 def request(name: str, **fields: Any) -> dict[str, Any]:

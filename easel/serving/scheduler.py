@@ -17,7 +17,8 @@ from easel.serving.jobs import Group, Job
 from easel.serving.usage import Meter
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory
 from pipelines.core.events import Event, Result
-from pipelines.models.cache.cache import MEMORY_ERRORS, ModelCache
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.loader_thread import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Turns:
         """What went wrong as a sentence, without the frames that the run held."""
         if isinstance(error, EaselError):
             plain = error
-        elif isinstance(error, MEMORY_ERRORS):
+        elif is_out_of_memory(error):
             logger.error("job %s ran out of memory", job.job_id, exc_info=error)
             self._cache.evict_idle()
             plain = OutOfMemory("The device ran out of memory: ask for fewer or smaller pictures.")

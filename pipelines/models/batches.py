@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines.core.errors import OutOfMemory
-from pipelines.models.cache.loader_thread import MEMORY_ERRORS
+from pipelines.models.cache.loader_thread import MEMORY_ERRORS, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,7 +49,9 @@ class Batches:
             batch = items[start:start + self.size]
             try:
                 found.append(compute(batch))
-            except MEMORY_ERRORS:
+            except MEMORY_ERRORS as error:
+                if not is_out_of_memory(error):
+                    raise
                 full = True  # handled below, where nothing of the attempt is held any more
             else:
                 full = False

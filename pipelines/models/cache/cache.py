@@ -26,13 +26,13 @@ from torch import nn
 from pipelines.core.amounts import megabytes
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory, WeightsError
 from pipelines.models.cache.leases import LeaseBook
-from pipelines.models.cache.loader_thread import MEMORY_ERRORS, Loader, ModelMover
+from pipelines.models.cache.loader_thread import Loader, ModelMover
 from pipelines.models.cache.placement import Entry, ModelKey, Move, Tier, Tiers
 from pipelines.models.cache.stats import CacheStats, measured_bytes, stats_of
 from pipelines.models.clip_features import Embeddings
 from pipelines.models.offload import Footprint
 
-__all__ = ["MEMORY_ERRORS", "Loader", "ModelCache", "measured_bytes"]
+__all__ = ["Loader", "ModelCache", "measured_bytes"]
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.05

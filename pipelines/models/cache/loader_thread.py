@@ -20,8 +20,19 @@ from pipelines.models.cache.stats import measured_bytes
 from pipelines.models.offload import Footprint, offload
 
 logger = logging.getLogger(__name__)
-MEMORY_ERRORS = (MemoryError, torch.OutOfMemoryError)
+MEMORY_ERRORS = (MemoryError, RuntimeError)  # those among them that ``is_out_of_memory`` knows
+# What torch says on devices without an error of their own: of the CPU, of oneDNN and C++ below it,
+# and of MPS.
+_FULL = ("DefaultCPUAllocator: ", "not enough memory: you tried to allocate", "std::bad_alloc",
+         "bad allocation", "MPS backend out of memory")
 HOST = torch.device("cpu")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, the main memory among them, is full."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _FULL)
 
 
 class Loader(Protocol):
@@ -122,7 +133,9 @@ class ModelMover:
                     Footprint(measured_bytes(model), 0)
                 setattr(entry, "load_s" if on_host is None else "move_s", self._clock() - start)
                 return model, taken
-            except MEMORY_ERRORS:
+            except MEMORY_ERRORS as error:
+                if not is_out_of_memory(error):
+                    raise
                 if last_try or not evict_idle():
                     logger.exception("no memory for %s", key)
                     raise OutOfMemory(
