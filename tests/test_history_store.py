@@ -16,7 +16,8 @@ from PIL import Image
 
 from easel.history.export import pictures_of, stream_zip, write_zip
 from easel.history.files import THUMBNAIL_PX, FileStore
-from easel.history.members import MAX_WRONG, SHARED
+from easel.history.lockout import MAX_WRONG
+from easel.history.members import SHARED
 from easel.history.recorder import Recorder
 from easel.history.records import LOCAL, Filters
 from easel.history.store import ORPHAN_S, TRASH_S, History

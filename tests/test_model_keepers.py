@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from easel.ui.models import keepers as model_keepers
+from easel.history import lockout
 from easel.ui.models.keepers import ModelKeepers
 from easel.ui.models.render import render_models
 from easel.ui.parts.visitors import COOKIE, UnknownVisitor
@@ -58,18 +58,39 @@ def test_a_password_lets_its_knower_in_and_nobody_else() -> None:
     assert not keepers.may(request(visitor=""))
 
 
-def test_guessing_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guessing_is_slow_for_who_guesses_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(model_keepers.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(lockout.time, "monotonic", lambda: now[0])
     keepers = ModelKeepers("nobody", "wren")
-    for n in range(model_keepers.MAX_WRONG):
+    for n in range(lockout.MAX_WRONG):
         with pytest.raises(InvalidRequest, match="That is not"):
             keepers.enter(request(), str(n))
     with pytest.raises(InvalidRequest, match="too many wrong passwords"):
         keepers.enter(request(), "wren")
-    now[0] += model_keepers.WRONG_WINDOW_S + 1
+    keepers.enter(request(visitor="b"), "wren")
+    now[0] += lockout.WINDOW_S + 1
     keepers.enter(request(), "wren")
     assert keepers.may(request())
+
+
+def test_a_guesser_who_is_many_visitors_has_one_address() -> None:
+    keepers, guessed = ModelKeepers("nobody", "wren"), 0
+    for visitor in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP":
+        with pytest.raises(InvalidRequest) as caught:
+            keepers.enter(request(visitor=visitor), "Wren")
+        guessed += "That is not" in str(caught.value)
+    assert guessed == lockout.MAX_WRONG_AT
+    with pytest.raises(InvalidRequest, match="too many"):
+        keepers.enter(request(visitor="_"), "wren")
+    keepers.enter(request(visitor="_", host="203.0.113.10"), "wren")
+
+
+@pytest.mark.parametrize(("host", "source"), [
+    ("203.0.113.9", "203.0.113.9"), ("::ffff:203.0.113.9", "203.0.113.9"),
+    ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"), ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+    ("fe80::1%eth0", "fe80::/64"), ("testclient", "testclient"), ("", "")])
+def test_what_counts_as_one_address(host: str, source: str) -> None:
+    assert lockout.source_of(host) == source
 
 
 def test_an_empty_password_is_none() -> None:

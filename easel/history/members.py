@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import threading
 import time
 
 from sqlalchemy import delete
 
 from easel.history.database import Database
+from easel.history.lockout import Lockout
 from easel.history.tables import Member
 from pipelines.core.errors import HistoryError
 
 SHARED = "shared"  # the owner of what members make
-MAX_WRONG = 10
-WRONG_WINDOW_S = 60.0
 
 
 class Members:
@@ -31,28 +29,30 @@ class Members:
         self._fingerprint = hashlib.scrypt(password.encode(), salt=b"easel shared history",
                                            n=2**14, r=8, p=1, dklen=32).hex()
         self._password = password.encode()
-        self._lock = threading.Lock()
-        self._wrong: list[float] = []
+        self._lockout = Lockout()
 
     def __contains__(self, visitor: str) -> bool:
         with self._database.read() as session:
             member = session.get(Member, visitor)
         return member is not None and member.fingerprint == self._fingerprint
 
-    def sign_in(self, visitor: str, password: str) -> None:
+    def sign_in(self, visitor: str, password: str, address: str = "") -> None:
         """Let a visitor in.
 
+        Args:
+            visitor: who asks.
+            password: as it was typed.
+            address: where from, as ``lockout.source_of`` gives it; empty where it is not known.
+
         Raises:
-            HistoryError: the password is wrong, or too many wrong ones came in a minute.
+            HistoryError: the password is wrong, or too many wrong ones came from there in a
+                minute.
         """
-        now = time.monotonic()
-        with self._lock:
-            self._wrong = [at for at in self._wrong if now - at < WRONG_WINDOW_S]
-            if len(self._wrong) >= MAX_WRONG:
-                raise HistoryError("There were too many wrong passwords: try again in a minute.")
-            if not hmac.compare_digest(password.encode(errors="replace"), self._password):
-                self._wrong.append(now)
-                raise HistoryError("That is not the password of the shared history.")
+        if self._lockout.blocked(visitor, address):
+            raise HistoryError("There were too many wrong passwords: try again in a minute.")
+        if not hmac.compare_digest(password.encode(errors="replace"), self._password):
+            self._lockout.note(visitor, address)
+            raise HistoryError("That is not the password of the shared history.")
         with self._database.write() as session:
             session.merge(Member(visitor=visitor, fingerprint=self._fingerprint,
                                  since_s=time.time()))

@@ -12,7 +12,7 @@ from easel.history.members import Members
 from easel.history.store import History
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import visitor_of
+from easel.ui.parts.visitors import address_of, visitor_of
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
 
@@ -50,7 +50,7 @@ def _connect(members: Members, password: gr.Textbox, enter: gr.Button, leave: gr
              said: gr.HTML) -> tuple[Any, Any]:
     @one_sentence
     def sign_in(request: gr.Request, text: str) -> Any:
-        members.sign_in(visitor_of(request), text or "")
+        members.sign_in(visitor_of(request), text or "", address_of(request))
         return "", f'<p class="kept-note">{strings.SHARED_IN}</p>'
 
     @one_sentence

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import threading
-import time
 from typing import Literal
 
 import gradio as gr
 
+from easel.history.lockout import Lockout
 from easel.ui.guard.host_check import host_name, is_local_name
-from easel.ui.parts.visitors import UnknownVisitor, visitor_of
+from easel.ui.parts.visitors import UnknownVisitor, address_of, visitor_of
 from pipelines.core.errors import InvalidRequest
 
 Who = Literal["local", "everyone", "nobody"]
-MAX_WRONG = 10
-WRONG_WINDOW_S = 60.0
 # What a proxy adds: behind one, everybody seems to sit at this machine.
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
@@ -32,7 +30,7 @@ class ModelKeepers:
     def __init__(self, who: Who = "local", password: str = "") -> None:
         self.who, self._password = who, password.encode()
         self._lock = threading.Lock()
-        self._wrong: list[float] = []
+        self._lockout = Lockout()
         self._entered: set[str] = set()
 
     @property
@@ -67,18 +65,18 @@ class ModelKeepers:
         """Let a visitor in until Easel ends.
 
         Raises:
-            InvalidRequest: the password is wrong, or too many wrong ones came in a minute.
+            InvalidRequest: the password is wrong, or too many wrong ones came from there in a
+                minute.
             UnknownVisitor: the visitor cannot be known again.
         """
-        visitor, now = visitor_of(request), time.monotonic()
+        visitor, address = visitor_of(request), address_of(request)
+        if self._lockout.blocked(visitor, address):
+            raise InvalidRequest("There were too many wrong passwords: try again in a minute.")
+        right = hmac.compare_digest(password.encode(errors="replace"), self._password)
+        if not (self._password and right):
+            self._lockout.note(visitor, address)
+            raise InvalidRequest("That is not the models' password.")
         with self._lock:
-            self._wrong = [at for at in self._wrong if now - at < WRONG_WINDOW_S]
-            if len(self._wrong) >= MAX_WRONG:
-                raise InvalidRequest("There were too many wrong passwords: try again in a minute.")
-            right = hmac.compare_digest(password.encode(errors="replace"), self._password)
-            if not (self._password and right):
-                self._wrong.append(now)
-                raise InvalidRequest("That is not the models' password.")
             self._entered.add(visitor)
 
 

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from easel.history.lockout import source_of
 from pipelines.core.errors import EaselError
 
 COOKIE = "easel_visitor"
@@ -52,6 +53,11 @@ def visitor_of(request: gr.Request | Request) -> str:
     if not session:
         raise UnknownVisitor
     return _hash(f"session {session}")
+
+
+def address_of(request: gr.Request | Request) -> str:
+    """Where a request comes from, as limits count it; empty where that is not known."""
+    return source_of(str(getattr(getattr(request, "client", None), "host", "") or ""))
 
 
 def brings_token(request: HTTPConnection) -> bool:
