@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from easel.history.records import LOCAL
+from easel.serving.paused_runs import PausedRuns
 from pipelines.core.errors import EaselError, Paused, PausedRunError
 from pipelines.core.events import Progress
 from pipelines.models.cache.cache import ModelCache
@@ -135,3 +138,10 @@ def test_a_generator_that_is_gone_is_named(server: Server) -> None:
     with pytest.raises(EaselError, match="no generator called 'vqgan_clip'"):
         server.runs.resume(ME, run_id, bare)
     assert result_of(server.resume(run_id)), "it was given back"
+
+
+def test_the_command_lines_runs_are_where_they_were_and_nobodys_are_not(tmp_path: Path) -> None:
+    folder = PausedRuns(tmp_path).path(LOCAL, "0" * 32).parent
+    assert folder.name == hashlib.sha256(b"").hexdigest()[:32]
+    with pytest.raises(ValueError, match="must be named"):
+        PausedRuns(tmp_path).of("")

@@ -24,6 +24,7 @@ from pipelines.models.cache.cache import ModelCache
 
 logger = logging.getLogger(__name__)
 MESSAGE_EVERY_S = 1.0
+CLOSING = "Easel is shutting down and takes no more jobs."
 
 
 class JobQueue:
@@ -81,17 +82,34 @@ class JobQueue:
         return True
 
     def close(self) -> None:
-        """Stop every job and end the device's thread; a run that can be paused is."""
-        self.is_open = False
+        """Stop every job and end the device's thread; a run that can be paused is.
+
+        Who waits is told that the job will not begin; what runs ends within a step, as it does
+        when it is stopped, and its reader is told too.
+        """
         with self._lock:
+            self.is_open = False
             jobs = list(self._jobs.values())
         for job in jobs:
             if job.checkpointer is not None and job.started:
                 job.checkpointer.ask()
                 job.stopped = True  # should there be no room to pause it
-            else:
+            elif job.started:
                 self.cancel(job.job_id)
+            else:
+                self._turn_away(job)
         self._device.shutdown(wait=True, cancel_futures=True)
+
+    def _turn_away(self, job: Job) -> None:
+        """End a job that has not begun."""
+        with self._lock:
+            job.stopped = True
+            if job.started:  # meanwhile
+                return
+            self._jobs.pop(job.job_id, None)
+        if job.keeper is not None:
+            job.keeper.release()
+        job.finish(Busy(CLOSING))
 
     # What follows runs in the reader's thread.
 
@@ -153,6 +171,8 @@ class JobQueue:
                 if job.job_id in self._jobs:
                     raise InvalidRequest(f"A job called {job.job_id[:40]!r} is on its way "
                                          "already.")
+            if not self.is_open:
+                raise Busy(CLOSING)
             alive = [g for g in self._groups if g.alive()]
             if len(alive) > self.max_waiting:
                 raise Busy(f"The queue is full, {self.max_waiting} jobs are waiting: try again "
@@ -161,10 +181,7 @@ class JobQueue:
             if self.max_per_owner is not None and own >= self.max_per_owner:
                 raise Busy(f"{own} jobs of yours are on their way, which is the most: wait for "
                            "one to end, or stop one.")
-            try:
-                self._device.submit(self._run, group)
-            except RuntimeError:  # the executor's word for closed
-                raise Busy("Easel is shutting down and takes no more jobs.") from None
+            self._device.submit(self._run, group)
             self._groups.append(group)
             self._jobs.update((job.job_id, job) for job in group.jobs)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from easel.settings import Settings, load_settings, unknown_settings
 from easel.ui.guard.host_check import HostCheck
 from easel.ui.guard.request_check import RequestCheck
 from easel.ui.guard.response_headers import ResponseHeaders
+from easel.ui.guard.sessions import MAX_SESSIONS, Sessions
 from easel.ui.health_routes import health_routes
 from easel.ui.history.routes import history_routes
 from easel.ui.page import build_page
@@ -36,6 +40,9 @@ logger = logging.getLogger(__name__)
 MAX_THREADS = 80  # a waiting visitor's stream rests in one of them
 # How often Gradio looks into its queue. At its own 1 ms an idle server keeps a laptop's core awake.
 QUEUE_POLL_S = 0.02
+# A server has 20 s to end: those of the device's last step, those in which readers hear of it, and
+# five that uvicorn may wait for connections.
+DRAIN_S, DEVICE_S, TELL_S = 19.0, 12.0, 0.5
 
 
 def launch_options(settings: Settings, history: History | None = None,
@@ -64,7 +71,8 @@ def launch_options(settings: Settings, history: History | None = None,
         "head": (f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
                  f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"),
         "footer_links": ["api"], "run_history": False, "ssr_mode": False, "pwa": False,
-        "mcp_server": False, "show_error": False, "enable_monitoring": False,
+        "mcp_server": False, "state_session_capacity": MAX_SESSIONS,
+        "show_error": False, "enable_monitoring": False,
         "max_file_size": int(settings.max_upload), "max_threads": MAX_THREADS,
         # Not asked for the page itself within 3 s, which a busy machine misses and is then refused
         # for; the request of the start-up events, which waits, has shown that the address answers.
@@ -97,6 +105,7 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
     except OSError:
         raise EaselError(f"Easel cannot listen on {settings.host}, port {settings.port}: choose "
                          "others with EASEL_HOST and EASEL_PORT.") from None
+    Sessions(page)
     return address
 
 
@@ -119,8 +128,34 @@ def _take_over_votes(votes: VoteBook, settings: Settings) -> None:
             logger.info("%d votes of an older Easel came into the history's database.", moved)
 
 
+def drain(page: gr.Blocks, backend: LocalBackend, history: History) -> None:
+    """End a server so that nothing is lost: within ``DRAIN_S`` seconds, whatever happens.
+
+    No more jobs are taken; what runs is paused where it can be and else stopped, with its pictures
+    so far in the history; whoever reads a run is told, for which the page goes on meanwhile.
+    """
+    logger.info("Easel is shutting down: %d running, %d waiting.", *backend.queue())
+    last = threading.Timer(DRAIN_S, _give_up)
+    last.daemon = True
+    last.start()
+    device = threading.Thread(target=backend.close, name="drain", daemon=True)
+    device.start()
+    device.join(DEVICE_S)
+    time.sleep(TELL_S)
+    page.close(verbose=False)
+    history.close()
+    logger.info("Easel has shut down.")
+
+
+def _give_up() -> None:
+    """A step, a transfer or a connection takes longer than a server may take to end."""
+    logger.warning("Easel ends although something is still running.")
+    logging.shutdown()
+    os._exit(0)
+
+
 def main() -> None:
-    """Serve the page as the ``EASEL_*`` settings say, until the process is ended."""
+    """Serve the page as the ``EASEL_*`` settings say, until Ctrl+C or SIGTERM ends it."""
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     for fault in unknown_settings():
@@ -132,11 +167,12 @@ def main() -> None:
     playground = load_playground(backend.registry, backend, history, settings)
     _take_over_votes(playground.votes, settings)
     page = build_page(playground)
+    ended = threading.Event()
+    # What ``docker stop``, systemd and Spaces send; before the page can start anything.
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
     address = serve(page, settings, history, backend)
     threading.Thread(target=_sweep, args=(history, backend), name="sweep", daemon=True).start()
     print(f"Easel is at {address}", flush=True)
-    try:
-        page.block_thread()
-    finally:
-        backend.close()
-        history.close()
+    with suppress(KeyboardInterrupt):
+        ended.wait()
+    drain(page, backend, history)

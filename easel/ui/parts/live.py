@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ GRACE_S = 30.0
 # whose new page may also ask before the old one is known to be gone.
 ARRIVAL_S = 10.0
 POLL_S = 0.1
-MAX_FINISHED = 200
+MAX_FINISHED, MAX_WINDOWS = 200, 1000
 Updates = dict[Any, Any]  # of what the page shows, by component
 # The name of a browser's window, which outlives a reload and which no other window has, and the tab
 # that was open in it before the reload.
@@ -130,7 +131,8 @@ class LiveRuns:
         self.runs, self.grace_s, self.arrival_s = runs, grace_s, arrival_s
         self._lock = threading.Lock()
         self._live: list[LiveRun] = []
-        self._windows: dict[str, str] = {}  # of sessions whose page is open
+        # Of sessions whose page is open; of the latest ones, since programs never say that they go.
+        self._windows: OrderedDict[str, str] = OrderedDict()
 
     def start(self, run: Run, work: Callable[[], Iterator[Updates]], subject: Any = None,
               ) -> LiveRun:
@@ -222,6 +224,8 @@ class LiveRuns:
     def _note_window(self, session: str, window: str) -> None:
         """Which window a page is in; its runs may have begun before it told."""
         self._windows[session] = window
+        while len(self._windows) > MAX_WINDOWS:
+            self._windows.popitem(last=False)
         for live in self._live:
             if live.session == session:
                 live.window = window
