@@ -6,9 +6,13 @@ import io
 import struct
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +22,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from easel.history.recall import recall
+from pipelines.core import images
 from pipelines.core.errors import InvalidImage
 from pipelines.core.images import MAX_BYTES, crop_square, fit_square, load_image, open_image, resize
 from pipelines.core.metadata import read_png
@@ -113,6 +118,29 @@ def test_texts_of_a_narrow_picture_are_read_without_its_pixels() -> None:
     for height_px in (1000, 16_000_000):
         picture = encoded(Image.new("L", (1, height_px))).removesuffix(end) + text + end
         assert recall(picture).prompt == "a cat"
+
+
+def test_a_few_pictures_are_decoded_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads ask: each large one takes up to 200 MB on its way."""
+    now, most, lock = [0], [0], threading.Lock()
+    decoded = images._decoded
+
+    def counted(*args: Any) -> Image.Image:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.05)
+        try:
+            return decoded(*args)
+        finally:
+            with lock:
+                now[0] -= 1
+
+    monkeypatch.setattr(images, "_decoded", counted)
+    data = encoded(gradient())
+    with ThreadPoolExecutor(32) as pool:
+        assert len(list(pool.map(load_image, [data] * 32))) == 32
+    assert 1 <= most[0] <= images.MAX_DECODERS
 
 
 def test_squeezing_the_largest_pictures_takes_no_more_than_they_do() -> None:

@@ -107,8 +107,8 @@ class JobQueue:
             if job.started:  # meanwhile
                 return
             self._jobs.pop(job.job_id, None)
-        if job.keeper is not None:
-            job.keeper.release()
+        if job.checkpointer is not None:
+            job.checkpointer.release()
         job.finish(Busy(CLOSING))
 
     # What follows runs in the reader's thread.

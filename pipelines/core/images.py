@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
@@ -17,6 +21,18 @@ MAX_PIXELS = 16_000_000
 MAX_SIDE_PX = 16_384
 MAX_PROPORTION = 64  # longer side over shorter
 MAX_BYTES = 32 * 2**20
+
+# Pictures that are decoded at the same time, whoever asks: one of 16 megapixels takes up to 200 MB
+# on its way, and a server has more threads than that.
+MAX_DECODERS = 8
+_decoding = threading.BoundedSemaphore(max(2, min(MAX_DECODERS, (os.cpu_count() or 1) - 1)))
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """For whoever decodes a picture: waits where enough others do."""
+    with _decoding:
+        yield
 
 
 class _Unreadable(InvalidImage):
@@ -67,7 +83,7 @@ def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
 def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None = None,
                ) -> Image.Image:
-    """Decode an uploaded picture.
+    """Decode an uploaded picture, a few at the same time at most.
 
     EXIF orientation is applied, transparency is put on white, an animation and a JPEG of several
     pictures (MPO, as phones make them) give their first one. A fault that no pixel depends on is
@@ -85,12 +101,13 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
     Raises:
         InvalidImage: another format, too large (see ``check_size``), or damaged.
     """
-    try:
-        return _decode(_open(data, max_pixels), least_px)
-    except _Unreadable:
-        if (better := mended(data, max_pixels)) is None:
-            raise
-        return _decode(_open(better, max_pixels), least_px)
+    with decoding():
+        try:
+            return _decode(_open(data, max_pixels), least_px)
+        except _Unreadable:
+            if (better := mended(data, max_pixels)) is None:
+                raise
+            return _decode(_open(better, max_pixels), least_px)
 
 
 def _decode(image: Image.Image, least_px: int | None) -> Image.Image:

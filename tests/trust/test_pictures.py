@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
@@ -124,3 +125,20 @@ def test_case_9_a_truncated_picture_is_refused(client: Client, refusal: Refusal,
 def test_case_10_an_oversize_upload_is_refused(app: App) -> None:
     files = {"files": ("a.png", bytes(16_001_000))}
     assert httpx.post(f"{app.url}gradio_api/upload", files=files, timeout=30).status_code == 413
+
+
+def test_case_43_sixteen_large_pictures_at_once(app: App, tmp_path: Path) -> None:
+    """Each is answered, by a ranking or by a sentence that the queue is full."""
+    noise = np.random.default_rng(0).integers(0, 65_536, (64, 64), np.uint16)
+    path = tmp_path / "large.png"
+    Image.fromarray(np.kron(noise, np.ones((60, 60), np.uint16))).save(path)
+    clients = [app.client() for _ in range(16)]
+    before_mb = resident_mb()
+    jobs = [each.submit([handle_file(str(path))], ["a cat"], api_name="/rerank")
+            for each in clients]
+    answers = [job.exception(120) or job.result() for job in jobs]
+    assert resident_mb() - before_mb < 1200
+    assert all("queue is full" in str(answer) for answer in answers
+               if isinstance(answer, Exception))
+    assert sum(not isinstance(answer, Exception) for answer in answers) >= 1
+    app.wait_until_idle()
