@@ -61,6 +61,9 @@ class Settings(EngineSettings):
     visitor_quota: Annotated[Bytes, Field(
         description="Disk space that the pictures of one visitor may take.",
     )] = ByteSize(2 * 10**9)
+    cache_quota: Annotated[Bytes, Field(
+        description="Disk space that uploads and the pictures on open pages may take together.",
+    )] = ByteSize(10 * 10**9)
     paused_quota: Annotated[Bytes, Field(
         description="Disk space that the paused runs of all visitors may take together.",
     )] = ByteSize(2 * 10**9)
@@ -79,6 +82,9 @@ class Settings(EngineSettings):
     user_jobs: Annotated[int, Field(
         ge=1, le=10_000, description="Jobs of one visitor that may wait or run; more are refused.",
     )] = 4
+    job_seconds: Annotated[int, Field(
+        ge=0, description="Seconds of the device that one visitor's job may take; it is stopped "
+                          "then and keeps its best so far; 0 for no limit.")] = 3600
     max_upload: Annotated[Bytes, Field(
         description="Largest file that the page takes, such as 16MB.")] = ByteSize(16 * 10**6)
     search_folders: Annotated[str, AfterValidator(_folders), Field(

@@ -7,7 +7,7 @@ a file that nobody knows, which ``sweep`` removes; never a row without its file.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,16 @@ class History:
         quota_bytes: room for the files of all owners together.
         owner_quota_bytes: room for those of one owner.
         members: who signed in to the shared history; None where there is none.
+
+    Attributes:
+        on_purge: told the length in bytes by SHA-256 of files that are gone for good, so that
+            copies of them go as well.
     """
 
     def __init__(self, database: Database, files: FileStore, quota_bytes: int = 10**10,
                  owner_quota_bytes: int = 10**10, members: Members | None = None) -> None:
         self.database, self.files, self.members = database, files, members
+        self.on_purge: Callable[[Mapping[str, int]], None] = lambda sizes: None
         self.quota_bytes, self.owner_quota_bytes = quota_bytes, owner_quota_bytes
 
     def close(self) -> None:
@@ -280,11 +285,15 @@ class History:
             gone = session.execute(delete(Picture).where(  # not those restored meanwhile
                 Picture.number.in_(numbers), Picture.deleted.is_(True))
                 .returning(Picture.sha256)).scalars().all()
+        lengths, lost = {row.sha256: row.size_bytes for row in rows}, {}
         # Only once the rows are gone for certain; as a writer, so that nobody adds a row meanwhile.
         with self.database.write() as session:
             for sha256 in set(gone):
                 if not _needed(session, sha256):
                     self.files.remove(sha256)
+                    lost[sha256] = lengths[sha256]
+        if lost:
+            self.on_purge(lost)
         return len(gone)
 
     def _kept(self, row: Picture) -> KeptPicture:

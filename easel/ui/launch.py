@@ -22,6 +22,7 @@ from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
 from easel.serving.logs import configure_logging
 from easel.settings import Settings, load_settings, unknown_settings
+from easel.ui.guard.cache_folder import CacheFolder
 from easel.ui.guard.host_check import HostCheck
 from easel.ui.guard.request_check import RequestCheck
 from easel.ui.guard.response_headers import ResponseHeaders
@@ -40,12 +41,13 @@ logger = logging.getLogger(__name__)
 MAX_THREADS = 80  # a waiting visitor's stream rests in one of them
 # How often Gradio looks into its queue. At its own 1 ms an idle server keeps a laptop's core awake.
 QUEUE_POLL_S = 0.02
+SWEEP_CACHE_S = 600.0
 # A server has 20 s to end: those of the device's last step, those in which readers hear of it, and
 # five that uvicorn may wait for connections.
 DRAIN_S, DEVICE_S, TELL_S = 19.0, 12.0, 0.5
 
 
-def launch_options(settings: Settings, history: History | None = None,
+def launch_options(settings: Settings, cache: CacheFolder, history: History | None = None,
                    backend: LocalBackend | None = None) -> dict[str, Any]:
     """Keywords of ``Blocks.launch``: what is shown, and what never leaves the machine."""
     routes = video_routes(Path(get_upload_folder()))
@@ -59,7 +61,7 @@ def launch_options(settings: Settings, history: History | None = None,
     middleware = [
         Middleware(ResponseHeaders, frames),
         Middleware(HostCheck, settings.host, settings.host_names()),
-        Middleware(RequestCheck),
+        Middleware(RequestCheck, cache),
         Middleware(VisitorCookie),
     ]
     return {
@@ -81,7 +83,7 @@ def launch_options(settings: Settings, history: History | None = None,
 
 
 def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
-          backend: LocalBackend | None = None) -> str:
+          backend: LocalBackend | None = None, cache: CacheFolder | None = None) -> str:
     """Serve a page from a thread of its own.
 
     Args:
@@ -89,6 +91,7 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
         settings: where, and how much may be uploaded.
         history: whose pictures are served; the page's own, None where it has none.
         backend: of which /healthz and /metrics tell; None for neither.
+        cache: where uploads go; the page's own where None.
 
     Returns:
         The page's address.
@@ -100,8 +103,11 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
     page.queue(default_concurrency_limit=None, api_open=False)
     page._queue.sleep_when_free = QUEUE_POLL_S
     try:
+        cache = cache or open_cache(page, settings)
+        if history is not None:
+            history.on_purge = cache.forget
         _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, i18n=page_i18n(page),
-                                    **launch_options(settings, history, backend))
+                                    **launch_options(settings, cache, history, backend))
     except OSError:
         raise EaselError(f"Easel cannot listen on {settings.host}, port {settings.port}: choose "
                          "others with EASEL_HOST and EASEL_PORT.") from None
@@ -109,13 +115,24 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
     return address
 
 
-def _sweep(history: History, backend: LocalBackend) -> None:
+def open_cache(page: gr.Blocks, settings: Settings) -> CacheFolder:
+    """The cache of a page, in which its examples stay."""
+    def kept() -> set[str]:
+        return {path for block in page.blocks.values() for path in block.keep_in_cache}
+
+    return CacheFolder(Path(get_upload_folder()), int(settings.cache_quota), kept)
+
+
+def _sweep(history: History, backend: LocalBackend, cache: CacheFolder) -> None:
     try:
         history.sweep()
     except EaselError as error:
         logger.warning("The history was not swept: %s", error)
     if backend.paused is not None:
         backend.paused.sweep()
+    while True:
+        cache.sweep()
+        time.sleep(SWEEP_CACHE_S)
 
 
 def _take_over_votes(votes: VoteBook, settings: Settings) -> None:
@@ -170,8 +187,10 @@ def main() -> None:
     ended = threading.Event()
     # What ``docker stop``, systemd and Spaces send; before the page can start anything.
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    address = serve(page, settings, history, backend)
-    threading.Thread(target=_sweep, args=(history, backend), name="sweep", daemon=True).start()
+    cache = open_cache(page, settings)
+    address = serve(page, settings, history, backend, cache)
+    threading.Thread(target=_sweep, args=(history, backend, cache), name="sweep",
+                     daemon=True).start()
     print(f"Easel is at {address}", flush=True)
     with suppress(KeyboardInterrupt):
         ended.wait()

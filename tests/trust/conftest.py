@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,18 @@ Refusal = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
-def app() -> Iterator[App]:
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Gradio's cache of the server, with nobody else's files in it."""
+    before, folder = os.environ.get("GRADIO_TEMP_DIR"), tmp_path_factory.mktemp("cache")
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    yield folder
+    del os.environ["GRADIO_TEMP_DIR"]
+    if before is not None:
+        os.environ["GRADIO_TEMP_DIR"] = before
+
+
+@pytest.fixture(scope="session")
+def app(cache_folder: Path) -> Iterator[App]:
     sketch = SketchPipeline()
     served = App([sketch, UnclipPipeline()], small_cache())
     served.sketch = sketch

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from easel.ui.guard.cache_folder import CacheFolder
 from easel.ui.parts.visitors import UnknownVisitor, brings_token
 
 API = "/gradio_api/"
@@ -19,6 +21,7 @@ MAX_SESSION_CHARS = 64
 MAX_BODY_BYTES = 8 * 2**20  # of JSON; files come by /upload
 SESSION = f"A session's name has at most {MAX_SESSION_CHARS} characters."
 TOO_LARGE = f"A request has at most {MAX_BODY_BYTES >> 20} MB beside its files."
+NO_ROOM = "There is no room for uploads now: try again in some minutes."
 REMOTE = "Easel fetches nothing from other machines: upload the file."
 
 
@@ -36,12 +39,15 @@ class RequestCheck:
     - A file of another machine is not fetched, for anyone (403). Gradio would, wherever a body
       holds what looks like a file, in a text field too.
 
+    - An upload that the cache has no room for is not begun (507).
+
     Args:
         app: what answers the requests.
+        cache: where uploads go.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, cache: CacheFolder) -> None:
+        self.app, self.cache = app, cache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and API in scope["path"]:
@@ -61,7 +67,13 @@ class RequestCheck:
         _check_session(session)
         if called.startswith(("file=", "file/", "proxy=")) and _is_remote(called[5:].lstrip("=")):
             raise _Refused(403, REMOTE)
-        if scope["method"] != "POST" or name == "upload":
+        if scope["method"] != "POST":
+            return receive
+        if name == "upload":
+            length = Headers(scope=scope).get("content-length", "")
+            expected = int(length[:18]) if length.isdecimal() else 0
+            if not await run_in_threadpool(self.cache.has_room, expected):
+                raise _Refused(507, NO_ROOM)
             return receive
         body = await _read(receive, Headers(scope=scope))
         try:

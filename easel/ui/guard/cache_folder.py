@@ -1,0 +1,136 @@
+"""Gradio's cache: uploads, and copies of pictures that browsers fetch. Bounded in age and size.
+
+Gradio removes what its own process made and knows of, a day later; what a killed process, an upload
+that was cut off or its own temporary files leave behind would stay, and be served, for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+MAX_AGE_S = 86400.0
+PART_S = 1800.0  # no upload that still goes on has not grown for so long
+EXPORT_S = 3600.0  # archives may hold pictures that were deleted since
+FRESH_S = 600.0  # what makes room for others has been there for so long at least
+# What Gradio and Easel write there; in a folder that is shared with others, the rest is theirs.
+_OWN = re.compile(r"tmp[a-z0-9_]{8}|[0-9a-f]{64}|pictures|exports")
+
+
+class CacheFolder:
+    """The cache of a server.
+
+    Args:
+        folder: of the cache; nothing is done where it is not there.
+        quota_bytes: the most that its files may take together.
+        kept: paths that stay whatever their age, such as those of examples.
+    """
+
+    def __init__(self, folder: Path, quota_bytes: int,
+                 kept: Callable[[], Collection[str]] = tuple) -> None:
+        self.folder, self.quota_bytes, self._kept = folder, quota_bytes, kept
+        self._lock = threading.Lock()
+        self._used: int | None = None  # at the last look at the disk, and what was announced since
+
+    def sweep(self, room_bytes: int = 0) -> int:
+        """Remove what is old, then the oldest of the rest until the quota holds.
+
+        Args:
+            room_bytes: that should be free below the quota afterwards.
+
+        Returns:
+            How many files were removed.
+        """
+        with self._lock:
+            return self._sweep(room_bytes)
+
+    def has_room(self, more_bytes: int) -> bool:
+        """Whether files of so many bytes may be written; makes room where it can."""
+        with self._lock:
+            if self._used is None:
+                self._used = sum(size for _, size, _ in self._files())
+            if self._used + more_bytes > self.quota_bytes:
+                self._sweep(more_bytes)
+            if self._used + more_bytes > self.quota_bytes:
+                return False
+            self._used += more_bytes
+            return True
+
+    def forget(self, sizes: Mapping[str, int]) -> None:
+        """Remove all copies of files that are gone for good.
+
+        Args:
+            sizes: length in bytes by SHA-256 in hex.
+        """
+        lengths = set(sizes.values())
+        for path, size, _ in list(self._files()):
+            with suppress(OSError):
+                if size in lengths and hashlib.sha256(path.read_bytes()).hexdigest() in sizes:
+                    path.unlink()
+
+    def _sweep(self, room_bytes: int) -> int:
+        now, kept, left, removed = time.time(), set(self._kept()), [], 0
+        for path, size, mtime_s in self._files():
+            if str(path) in kept:
+                continue
+            if now - mtime_s > self._life_s(path):
+                removed += _remove(path)
+            else:
+                left.append((mtime_s, size, path))
+        self._used = sum(size for _, size, _ in left)
+        for mtime_s, size, path in sorted(left):
+            if self._used + room_bytes <= self.quota_bytes or now - mtime_s < FRESH_S:
+                break
+            if _remove(path):
+                removed, self._used = removed + 1, self._used - size
+        self._remove_empty_folders(now)
+        if removed:
+            logger.info("%d files were removed from the cache.", removed)
+        return removed
+
+    def _life_s(self, path: Path) -> float:
+        first = path.relative_to(self.folder).parts[0]
+        if first == path.name:  # an upload's part, or an empty file of Gradio's
+            return PART_S
+        return EXPORT_S if first == "exports" else MAX_AGE_S
+
+    def _files(self) -> Iterator[tuple[Path, int, float]]:
+        """Path, length and time of the last change of every file."""
+        for top in _entries(self.folder):
+            if not _OWN.fullmatch(top.name):
+                continue
+            for path in [top] if top.is_file() else top.rglob("*"):
+                with suppress(OSError):
+                    state = path.lstat()
+                    if not path.is_dir():
+                        yield path, state.st_size, state.st_mtime
+
+    def _remove_empty_folders(self, now: float) -> None:
+        for top in _entries(self.folder):
+            if _OWN.fullmatch(top.name) and top.is_dir():
+                for path in [*sorted(top.rglob("*"), reverse=True), top]:
+                    with suppress(OSError):  # rmdir removes none that holds anything
+                        if path.is_dir() and now - path.stat().st_mtime > FRESH_S:
+                            path.rmdir()
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
