@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from pipelines.core.errors import InvalidRequest
 
@@ -27,6 +28,24 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        return number_or_refused(value, cls.model_fields[info.field_name or ""])
+
+
+def number_or_refused(value: Any, field: FieldInfo) -> Any:
+    """A value for a field, unless it is true or false where a number is asked for.
+
+    pydantic takes them for 1 and 0.
+
+    Raises:
+        PydanticCustomError: it is.
+    """
+    if isinstance(value, bool) and field.annotation in (int, float, int | None, float | None):
+        raise PydanticCustomError("number_type", "a number")
+    return value
 
 
 @dataclass(frozen=True)

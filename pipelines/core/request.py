@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from pipelines.core.images import load_image
-from pipelines.core.options import Options
+from pipelines.core.options import Options, number_or_refused
 from pipelines.core.texts import fault_of
 
 MAX_PROMPT_CHARS = 500
@@ -40,10 +40,12 @@ class Request(BaseModel):
         json_schema_extra={"wanted": "ids of kept pictures"},
         description="Ids of kept pictures that this run varies.")
 
-    @field_validator("seed", mode="before")
+    @field_validator("num_images", "seed", mode="before")
     @classmethod
-    def _check_seed(cls, seed: Any) -> Any:
-        return None if isinstance(seed, str) and not seed.strip() else seed
+    def _check_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "seed" and isinstance(value, str) and not value.strip():
+            return None
+        return number_or_refused(value, cls.model_fields[info.field_name or ""])
 
     @field_validator("prompt")
     @classmethod
