@@ -14,12 +14,17 @@ from easel.ui.guard.cache_folder import EXPORT_S, FRESH_S, MAX_AGE_S, PART_S, Ca
 HASH = "a" * 64
 
 
+def age(path: Path, age_s: float) -> None:
+    at_s = time.time() - age_s
+    os.utime(path, (at_s, at_s))
+
+
 def written(folder: Path, name: str, age_s: float = 0, data: bytes = b"12345") -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     for each in (path, path.parent):
-        os.utime(each, (time.time() - age_s,) * 2)
+        age(each, age_s)
     return path
 
 
@@ -41,7 +46,7 @@ def test_an_empty_folder_goes_and_examples_stay(tmp_path: Path) -> None:
     example = written(tmp_path, f"{HASH}/example.png", MAX_AGE_S * 9)
     empty = tmp_path / ("b" * 64)
     empty.mkdir()
-    os.utime(empty, (time.time() - FRESH_S - 60,) * 2)
+    age(empty, FRESH_S + 60)
     CacheFolder(tmp_path, 10**9, lambda: {str(example)}).sweep()
     assert example.exists()
     assert not empty.exists()

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -157,7 +158,9 @@ def embed_files(files: Sequence[PictureFile], backend: Backend, clip: Features,
                     squares = [p.square for p in batch if p.square is not None]
                     if not squares:
                         still_there()
-                    waiting.append((batch, pool.submit(backend.embed, clip.model_id, squares)
+                    # In the context of whoever asks, whose jobs these are.
+                    waiting.append((batch, pool.submit(copy_context().run, backend.embed,
+                                                       clip.model_id, squares)
                                     if squares else None))
                 if waiting and (not batch or len(waiting) > IN_FLIGHT - 1):
                     pictures, future = waiting.popleft()

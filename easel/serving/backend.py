@@ -14,7 +14,7 @@ import numpy as np
 
 from easel.serving.interface import Backend
 from easel.serving.job_queue import JobQueue
-from easel.serving.jobs import Group, Job, RunEvent
+from easel.serving.jobs import Asker, Group, Job, RunEvent
 from easel.serving.paused_runs import PausedRuns
 from easel.serving.scheduler import Recorder
 from pipelines.checkpointer import Checkpointer
@@ -43,18 +43,22 @@ class LocalBackend:
         record: keeps every result for its owner, as ``easel.history.recorder.Recorder`` does,
             before it is posted; None to keep nothing.
         paused: where runs are kept that are paused; None where none can be.
+        max_job_s: device seconds of one visitor's job; None for no limit.
 
     Attributes:
+        asking: tells who asks now, so that jobs without an owner's name are counted too.
         jobs: the device's queue.
         metrics: what has been done.
     """
 
     def __init__(self, registry: Registry, cache: ModelCache, max_waiting: int = 20,
                  max_per_owner: int | None = None, record: Recorder | None = None,
-                 paused: PausedRuns | None = None) -> None:
+                 paused: PausedRuns | None = None, max_job_s: float | None = None) -> None:
         self.registry, self.cache, self.paused = registry, cache, paused
         self.jobs = JobQueue(cache, max_waiting, max_per_owner, record)
         self.metrics = self.jobs.metrics
+        self.max_job_s = max_job_s
+        self.asking: Callable[[], Asker] = Asker
 
     def stream(self, request: CheckedRequest[Any], job_id: str | None = None, owner: str = "",
                can_pause: bool = True, pause_after: int | None = None,
@@ -95,7 +99,7 @@ class LocalBackend:
                 zip(requests, job_ids or [None] * len(requests), strict=True)]
         if len({job.job_id for job in jobs}) < len(jobs):
             raise InvalidRequest("Two jobs of a comparison have one name.")
-        with closing(self.jobs.events(Group(tuple(jobs), owner, together))) as events:
+        with closing(self.jobs.events(self._group(tuple(jobs), owner, together))) as events:
             for job, event, usage in events:
                 yield RunEvent(jobs.index(job), event, usage)
 
@@ -159,8 +163,15 @@ class LocalBackend:
         yield from self._alone(job, owner)
         yield found[0]
 
+    def _group(self, jobs: tuple[Job, ...], owner: str, together: int = 1) -> Group:
+        asker = self.asking()
+        if asker.visitor:
+            for job in jobs:
+                job.limit_s = self.max_job_s
+        return Group(jobs, owner or asker.visitor, together, asker.address)
+
     def _alone(self, job: Job, owner: str) -> Generator[Event]:
-        with closing(self.jobs.events(Group((job,), owner))) as events:
+        with closing(self.jobs.events(self._group((job,), owner))) as events:
             for _, event, _ in events:
                 if isinstance(event, EaselError):
                     raise event

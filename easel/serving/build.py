@@ -55,4 +55,5 @@ def build_backend(settings: Settings, registry: Registry | None = None,
     return LocalBackend(registry or build_registry(catalogue), build_cache(settings, catalogue),
                         settings.queue_size, settings.user_jobs,
                         record=None if history is None else Recorder(history),
-                        paused=open_paused_runs(settings))
+                        paused=open_paused_runs(settings),
+                        max_job_s=settings.job_seconds or None)

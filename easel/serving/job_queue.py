@@ -47,6 +47,9 @@ class JobQueue:
     def __init__(self, cache: ModelCache, max_waiting: int = 20, max_per_owner: int | None = None,
                  record: Recorder | None = None) -> None:
         self.max_waiting, self.max_per_owner = max_waiting, max_per_owner
+        # Anyone can be many visitors: a quarter of the queue is left to other addresses.
+        self.max_per_address = None if max_per_owner is None else max(
+            max_per_owner, (max_waiting + 1) * 3 // 4)
         self._jobs: dict[str, Job] = {}  # unfinished
         self._groups: list[Group] = []  # unfinished, in the order of their coming
         self._lock = threading.Lock()
@@ -181,6 +184,10 @@ class JobQueue:
             if self.max_per_owner is not None and own >= self.max_per_owner:
                 raise Busy(f"{own} jobs of yours are on their way, which is the most: wait for "
                            "one to end, or stop one.")
+            near = sum(g.address == group.address for g in alive) if group.address else 0
+            if self.max_per_address is not None and near >= self.max_per_address:
+                raise Busy(f"{near} jobs from your address are on their way, which is the most: "
+                           "try again in a minute.")
             self._device.submit(self._run, group)
             self._groups.append(group)
             self._jobs.update((job.job_id, job) for job in group.jobs)

@@ -50,6 +50,18 @@ class Posted(NamedTuple):
     usage: Usage
 
 
+class Asker(NamedTuple):
+    """Who a job is for, as far as limits count it.
+
+    Attributes:
+        visitor: id of a visitor; empty for nobody's, such as the command line's.
+        address: where it was asked for; empty where that says nothing, as on this machine.
+    """
+
+    visitor: str = ""
+    address: str = ""
+
+
 @dataclass(eq=False)
 class Job:
     """Something to do on the device.
@@ -62,6 +74,7 @@ class Job:
         kind: name of the pipeline, or what else is done.
         models: catalogue ids that it needs at the same time, as far as they are known.
         budget_s: device seconds after which it is stopped; None for no limit.
+        limit_s: device seconds that nobody's job may exceed; it is stopped then, as by Stop.
         waits_s: seconds that it waited for each of its models.
         wait_s: seconds that it waited to begin.
         changed: shared by the jobs that one reader reads.
@@ -73,6 +86,7 @@ class Job:
     kind: str = ""
     models: tuple[str, ...] = ()
     budget_s: float | None = None
+    limit_s: float | None = None
     stopped: bool = False
     abandoned: bool = False
     started: bool = False
@@ -131,11 +145,13 @@ class Group:
         jobs: at least one.
         owner: whose they are; empty for nobody's.
         together: how many of them take turns at the same time.
+        address: where they were asked for; empty where that does not count.
     """
 
     jobs: tuple[Job, ...]
     owner: str = ""
     together: int = 1
+    address: str = ""
     submitted_s: float = field(default_factory=time.monotonic)
 
     def alive(self) -> bool:

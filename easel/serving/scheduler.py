@@ -98,6 +98,8 @@ class Turns:
             self._finish(turn, replace(event, metadata={**event.metadata, **_facts(job)}))
             return False
         job.post(event)
+        if job.limit_s is not None and job.usage.device_s >= job.limit_s:
+            job.stopped = True
         if job.budget_s is not None and job.usage.device_s >= job.budget_s:
             job.out_of_time = job.out_of_time or not job.stopped
             job.stopped = True

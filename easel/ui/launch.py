@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from easel.ui.history.routes import history_routes
 from easel.ui.page import build_page
 from easel.ui.parts.theme import FAVICON, SCRIPT, STYLE, build_theme
 from easel.ui.parts.videos import video_routes
-from easel.ui.parts.visitors import VisitorCookie
+from easel.ui.parts.visitors import VisitorCookie, asking
 from easel.ui.playground import load_playground
+from easel.ui.readers import Readers, ReaderWatch
 from easel.ui.words.page_words import page_i18n
 from pipelines.core.errors import EaselError
 
@@ -47,7 +49,8 @@ SWEEP_CACHE_S = 600.0
 DRAIN_S, DEVICE_S, TELL_S = 19.0, 12.0, 0.5
 
 
-def launch_options(settings: Settings, cache: CacheFolder, history: History | None = None,
+def launch_options(settings: Settings, cache: CacheFolder, readers: Readers,
+                   history: History | None = None,
                    backend: LocalBackend | None = None) -> dict[str, Any]:
     """Keywords of ``Blocks.launch``: what is shown, and what never leaves the machine."""
     routes = video_routes(Path(get_upload_folder()))
@@ -62,6 +65,7 @@ def launch_options(settings: Settings, cache: CacheFolder, history: History | No
         Middleware(ResponseHeaders, frames),
         Middleware(HostCheck, settings.host, settings.host_names()),
         Middleware(RequestCheck, cache),
+        Middleware(ReaderWatch, readers),
         Middleware(VisitorCookie),
     ]
     return {
@@ -101,13 +105,18 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
     """
     # Gradio's own queue lets everything through: waiting is the backend's.
     page.queue(default_concurrency_limit=None, api_open=False)
+    readers = Readers()
+    page.extra_startup_events.append(partial(readers.start, page))
     page._queue.sleep_when_free = QUEUE_POLL_S
     try:
+        if backend is not None:
+            backend.asking = asking
         cache = cache or open_cache(page, settings)
         if history is not None:
             history.on_purge = cache.forget
         _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, i18n=page_i18n(page),
-                                    **launch_options(settings, cache, history, backend))
+                                    **launch_options(settings, cache, readers, history,
+                                                     backend))
     except OSError:
         raise EaselError(f"Easel cannot listen on {settings.host}, port {settings.port}: choose "
                          "others with EASEL_HOST and EASEL_PORT.") from None

@@ -11,6 +11,7 @@ import httpx
 
 from easel.ui.guard.cache_folder import MAX_AGE_S, PART_S, CacheFolder
 from tests.served import App
+from tests.test_cache_folder import age
 
 
 def test_case_42_a_picture_deleted_for_good_is_nowhere_served(app: App) -> None:
@@ -42,7 +43,7 @@ def test_case_42_an_upload_that_was_cut_off_leaves_nothing_for_long(app: App) ->
         time.sleep(0.5)
     time.sleep(0.5)
     for path in set(_cache().iterdir()) - before:
-        os.utime(path, (time.time() - PART_S - 60,) * 2)
+        age(path, PART_S + 60)
     CacheFolder(_cache(), 10**10).sweep()
     assert set(_cache().iterdir()) <= before
 
@@ -51,7 +52,7 @@ def test_case_42_files_of_a_server_before_go_when_they_are_old(app: App) -> None
     path = _cache() / ("c" * 64) / "before.png"
     path.parent.mkdir()
     path.write_bytes(b"before")
-    os.utime(path, (time.time() - MAX_AGE_S - 60,) * 2)
+    age(path, MAX_AGE_S + 60)
     CacheFolder(_cache(), 10**10).sweep()
     assert httpx.get(f"{app.url}gradio_api/file={path}").status_code in (403, 404)
 

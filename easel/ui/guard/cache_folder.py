@@ -54,14 +54,15 @@ class CacheFolder:
     def has_room(self, more_bytes: int) -> bool:
         """Whether files of so many bytes may be written; makes room where it can."""
         with self._lock:
-            if self._used is None:
-                self._used = sum(size for _, size, _ in self._files())
-            if self._used + more_bytes > self.quota_bytes:
+            used = self._used
+            if used is None:
+                used = sum(size for _, size, _ in self._files())
+            if used + more_bytes > self.quota_bytes:
                 self._sweep(more_bytes)
-            if self._used + more_bytes > self.quota_bytes:
-                return False
-            self._used += more_bytes
-            return True
+                used = self._used or 0
+            fits = used + more_bytes <= self.quota_bytes
+            self._used = used + more_bytes if fits else used
+            return fits
 
     def forget(self, sizes: Mapping[str, int]) -> None:
         """Remove all copies of files that are gone for good.
@@ -84,12 +85,13 @@ class CacheFolder:
                 removed += _remove(path)
             else:
                 left.append((mtime_s, size, path))
-        self._used = sum(size for _, size, _ in left)
+        used = sum(size for _, size, _ in left)
         for mtime_s, size, path in sorted(left):
-            if self._used + room_bytes <= self.quota_bytes or now - mtime_s < FRESH_S:
+            if used + room_bytes <= self.quota_bytes or now - mtime_s < FRESH_S:
                 break
             if _remove(path):
-                removed, self._used = removed + 1, self._used - size
+                removed, used = removed + 1, used - size
+        self._used = used
         self._remove_empty_folders(now)
         if removed:
             logger.info("%d files were removed from the cache.", removed)

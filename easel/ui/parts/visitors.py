@@ -13,11 +13,14 @@ import secrets
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from easel.history.lockout import source_of
+from easel.serving.jobs import Asker
+from easel.ui.guard.host_check import is_local_name
 from pipelines.core.errors import EaselError
 
 COOKIE = "easel_visitor"
@@ -58,6 +61,19 @@ def visitor_of(request: gr.Request | Request) -> str:
 def address_of(request: gr.Request | Request) -> str:
     """Where a request comes from, as limits count it; empty where that is not known."""
     return source_of(str(getattr(getattr(request, "client", None), "host", "") or ""))
+
+
+def asking() -> Asker:
+    """Who sent the request that is being answered; nobody where none is, or it does not say."""
+    request: Any = LocalContext.request.get(None)  # set by Gradio around every handler
+    if request is None:
+        return Asker()
+    try:
+        visitor = visitor_of(request)
+    except UnknownVisitor:
+        visitor = ""
+    address = address_of(request)
+    return Asker(visitor, "" if is_local_name(address) else address)
 
 
 def brings_token(request: HTTPConnection) -> bool:
