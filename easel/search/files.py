@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -98,7 +99,7 @@ def _walk(folder: Path) -> Iterator[PictureFile]:
                 state = path.lstat()
             except OSError:  # gone since it was listed
                 continue
-            if not path.is_symlink():
+            if stat.S_ISREG(state.st_mode):  # no links, and no pipes, which would be waited for
                 key = shown_name(path.relative_to(folder).as_posix())
                 yield PictureFile(key, path, state.st_size, state.st_mtime_ns)
 

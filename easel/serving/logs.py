@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal, TextIO
+import traceback
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -29,6 +30,8 @@ def configure_logging(level: str = "INFO", style: Literal["text", "json"] = "tex
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if style == "text":  # visitors' texts reach it in messages and errors; JSON escapes them itself
+        shared.append(_escape_values)
     ending: list[structlog.typing.Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if style == "json":
@@ -36,7 +39,7 @@ def configure_logging(level: str = "INFO", style: Literal["text", "json"] = "tex
                    structlog.processors.JSONRenderer(ensure_ascii=False)]
     else:
         ending += [structlog.dev.ConsoleRenderer(
-            colors=False, exception_formatter=structlog.dev.plain_traceback)]
+            colors=False, exception_formatter=_indented_traceback)]
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared,
                                                              processors=ending))
@@ -47,3 +50,21 @@ def configure_logging(level: str = "INFO", style: Literal["text", "json"] = "tex
     root.setLevel(level)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def escape_controls(text: str) -> str:
+    """A text on one line, with its control characters and what reorders text written out."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode()
+                   for char in text)
+
+
+def _escape_values(logger: Any, method: str, event: structlog.typing.EventDict,
+                   ) -> structlog.typing.EventDict:
+    return {key: escape_controls(value) if isinstance(value, str) else value
+            for key, value in event.items()}
+
+
+def _indented_traceback(stream: TextIO, error: structlog.typing.ExcInfo) -> None:
+    """A traceback below its line, no line of which begins as one of the log does."""
+    lines = "".join(traceback.format_exception(*error)).splitlines()
+    stream.write("".join(f"\n    {escape_controls(line)}" for line in lines))

@@ -69,7 +69,7 @@ def launch_options(settings: Settings, cache: CacheFolder, readers: Readers,
         Middleware(VisitorCookie),
     ]
     return {
-        "app_kwargs": {"middleware": middleware, "routes": routes},
+        "app_kwargs": {"middleware": middleware, "routes": routes, "openapi_url": None},
         "server_name": settings.host, "server_port": settings.port,
         "root_path": settings.root_path or None, "share": False, "inbrowser": False,
         "theme": build_theme(), "favicon_path": FAVICON,
@@ -182,6 +182,7 @@ def _give_up() -> None:
 
 def main() -> None:
     """Serve the page as the ``EASEL_*`` settings say, until Ctrl+C or SIGTERM ends it."""
+    os.umask(0o077)  # what visitors draw and upload is not for other accounts of the machine
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
     for fault in unknown_settings():

@@ -39,11 +39,19 @@ def written_beside(path: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files that only their owner reads
+        # mkstemp makes files that only their owner reads, whatever the umask allows.
+        temporary.chmod(0o666 & ~_umask())
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+def _umask() -> int:
+    """The process's mask, which can only be read by setting it: to the strictest meanwhile."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def safe_stem(text: str, default: str = "picture") -> str:

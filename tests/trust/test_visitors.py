@@ -176,3 +176,12 @@ def test_a_request_of_json_is_bounded(web: httpx.Client) -> None:
     answer = web.post("gradio_api/run/stop", content=body,
                         headers={"content-type": "application/json"})
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["gradio_api/process_recording", "gradio_api/deep_link",
+                                  "gradio_api/proxy=http://localhost/", "gradio_api/pwa_icon/16",
+                                  "openapi.json"])
+def test_routes_that_nobody_needs_are_closed(web: httpx.Client, path: str) -> None:
+    answers = [web.get(path), web.post(path, files={"file": ("a.wav", b"a")})]
+    assert all(answer.status_code in (404, 405) for answer in answers)
+    assert 404 in {answer.status_code for answer in answers}

@@ -16,6 +16,8 @@ from easel.ui.guard.cache_folder import CacheFolder
 from easel.ui.parts.visitors import UnknownVisitor, brings_token
 
 API = "/gradio_api/"
+# Gradio's routes that Easel has no use for; one of them echoes any file.
+CLOSED = ("process_recording", "deep_link", "proxy=", "monitoring", "pwa_icon", "startup-code")
 DIRECT = ("run", "api")  # calls that are answered at once, outside Gradio's queue
 MAX_SESSION_CHARS = 64
 MAX_BODY_BYTES = 8 * 2**20  # of JSON; files come by /upload
@@ -35,6 +37,7 @@ class RequestCheck:
     """Refuses calls of Gradio's functions that must not reach it.
 
     - Who has neither cookie, token nor session is nobody, whatever is asked for (401).
+    - What Easel does not use is not there (404).
     - A session's name is short: Gradio keeps state for each (400).
     - A file of another machine is not fetched, for anyone (403). Gradio would, wherever a body
       holds what looks like a file, in a text field too.
@@ -61,6 +64,8 @@ class RequestCheck:
     async def _checked(self, scope: Scope, receive: Receive) -> Receive:
         called = scope["path"].partition(API)[2]
         name, _, rest = called.partition("/")
+        if called.startswith(CLOSED):
+            raise _Refused(404, "There is no such address.")
         session = QueryParams(scope["query_string"]).get("session_hash", "")
         if name in ("heartbeat", "stream"):
             session = rest.partition("/")[0]
