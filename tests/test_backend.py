@@ -22,9 +22,9 @@ from easel.serving.backend import LocalBackend
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
-from pipelines.rerank import RANKER
 from tests.asking import stream
 from tests.noise import NoisePipeline, linear_cache
 from tests.small_models import small_cache

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from benchmarks.report import results_page
 from easel.ui.generate.lesson import render_lessons
+from pipelines.dalle import DallePipeline
 from tests.conftest import WEIGHTS, missing_models
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([A-Za-z0-9_.+!-]+)$")
@@ -175,7 +176,7 @@ def test_codes_are_described_as_they_are(repository: Path) -> None:
     readme = (repository / "README.md").read_text()
     for fact in (f"{codes:,} codes", f"base {code_digits['codebook_size']}"):
         assert fact in readme
-    assert f"{codes:,}" in render_lessons(["dalle"])
+    assert f"{codes:,}" in render_lessons([DallePipeline.lesson])
 
 
 def test_licence_is_apache_2(repository: Path) -> None:

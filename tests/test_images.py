@@ -123,7 +123,7 @@ def test_texts_of_a_narrow_picture_are_read_without_its_pixels() -> None:
 def test_a_few_pictures_are_decoded_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many threads ask: each large one takes up to 200 MB on its way."""
     now, most, lock = [0], [0], threading.Lock()
-    decoded = images._decoded
+    decoded = images._decode
 
     def counted(*args: Any) -> Image.Image:
         with lock:
@@ -136,7 +136,7 @@ def test_a_few_pictures_are_decoded_at_the_same_time(monkeypatch: pytest.MonkeyP
             with lock:
                 now[0] -= 1
 
-    monkeypatch.setattr(images, "_decoded", counted)
+    monkeypatch.setattr(images, "_decode", counted)
     data = encoded(gradient())
     with ThreadPoolExecutor(32) as pool:
         assert len(list(pool.map(load_image, [data] * 32))) == 32

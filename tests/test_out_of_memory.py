@@ -20,7 +20,6 @@ from easel.serving.backend import LocalBackend
 from pipelines.batching import GREY
 from pipelines.core.errors import OutOfMemory
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.request import Request
 from pipelines.dalle import DallePipeline
 from pipelines.janus import JANUS, JanusPipeline
 from pipelines.models.batches import Batches
@@ -99,7 +98,7 @@ class SmallDevice:
 class FullPipeline(SketchPipeline):
     """Asks the main memory for more than any machine has, as torch does it."""
 
-    def run(self, request: Request, context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
         full_cpu()
         yield from super().run(request, context)
 
@@ -131,8 +130,8 @@ def test_a_full_main_memory_is_said_and_the_next_job_works(backend: LocalBackend
     backend.registry.register(FullPipeline("full", "Full"))
     backend.registry.register(SketchPipeline())
     with pytest.raises(OutOfMemory, match="ran out of memory: ask for fewer"):
-        list(backend.stream({"pipeline": "full", "prompt": "a cat"}))
-    assert list(backend.stream({"pipeline": "sketch", "prompt": "a cat"}))
+        list(stream(backend, {"pipeline": "full", "prompt": "a cat"}))
+    assert list(stream(backend, {"pipeline": "sketch", "prompt": "a cat"}))
 
 
 def request(name: str, **fields: Any) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from easel.cli.weights import main
 from easel.ui.models.render import render_models
 from easel.ui.words.language import say, speaking
 from pipelines.core.errors import InvalidRequest, WeightsError
@@ -247,8 +246,6 @@ def test_restrictions_are_shown_before_a_download(
     assert 'data-act="download"' in row
     monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EASEL_OFFLINE", "1")
-    monkeypatch.setattr("sys.argv", ["weights", "download", "deepseek/janus-pro-1b"])
-    with pytest.raises(SystemExit):
-        main()
+    assert run_weights(["download", "deepseek/janus-pro-1b"]) != 0
     said = capsys.readouterr().err
     assert said.startswith("deepseek/janus-pro-1b: licence DeepSeek. The weights' licence forbids")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,16 +48,16 @@ class Products(Pipeline):
         steps: int = Field(5, ge=1, le=100, description="Products.")
         preview_every: int = Field(1, ge=1, le=64, description="Steps between previews.")
 
-    def run(self, request: CheckedRequest[Options], context: RunContext) -> Iterator[Event]:
+    def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
         matrix = torch.ones(SIDE, SIDE)
         picture = np.zeros((8, 8, 3), np.uint8)
         yield Progress(message="Getting ready.")
         time.sleep(10 * STEP_S)
-        for step in range(1, request.options["steps"] + 1):
+        for step in range(1, request.options.steps + 1):
             _ = matrix @ matrix
             time.sleep(STEP_S)
-            yield Progress(step, request.options["steps"])
-            if step % request.options["preview_every"] == 0:
+            yield Progress(step, request.options.steps)
+            if step % request.options.preview_every == 0:
                 yield Preview(step, picture[None], (0,))
         yield Result((Candidate(picture, 0, 0),), 1.0)
 
