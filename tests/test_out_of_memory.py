@@ -20,6 +20,7 @@ from easel.serving.backend import LocalBackend
 from pipelines.batching import GREY
 from pipelines.core.errors import OutOfMemory
 from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.request import CheckedRequest
 from pipelines.dalle import DallePipeline
 from pipelines.janus import JANUS, JanusPipeline
 from pipelines.models.batches import Batches

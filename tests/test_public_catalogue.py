@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from easel.cli.start import run_weights
 from easel.ui.models.render import render_models
 from easel.ui.words.language import say, speaking
 from pipelines.core.errors import InvalidRequest, WeightsError
