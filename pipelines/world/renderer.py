@@ -77,13 +77,13 @@ class Renderer:
         colour, native = thing.colour, self.concepts[thing.concept].native_colour
         if colour and colour == native and self._is(row, colour):
             colour = None
-        colours, kept = self._sized(row, x1 - x0, y1 - y0, colour, thing.flip, outlined)
+        sprite = self._sized(row, x1 - x0, y1 - y0, colour, thing.flip, outlined)
         top, left, bottom, right = max(y0, 0), max(x0, 0), min(y1, size), min(x1, size)
-        part = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
+        part = sprite[top - y0 : bottom - y0, left - x0 : right - x0].to(torch.int32)
         under = picture[top:bottom, left:right]
         # Integers: (a * b + 128) * 257 >> 16 is a * b / 255, rounded.
-        behind = (under.to(torch.int32) * kept[part] + 128) * 257 >> 16
-        under.copy_(behind + colours[part])
+        behind = (under.to(torch.int32) * part[..., 3:] + 128) * 257 >> 16
+        under.copy_(behind + part[..., :3])
 
     def _is(self, row: int, colour: str) -> bool:
         """Whether a sprite has a colour by itself: apples of most art are red, cars of some."""
@@ -91,8 +91,8 @@ class Renderer:
         return list(PAINT_RGB).index(colour) in away.argsort()[:2].tolist()
 
     def _draw_sprite(self, row: int, width: int, height: int, colour: str | None, flip: bool,
-                     outlined: bool) -> tuple[Tensor, Tensor]:
-        """A sprite at its size: premultiplied RGB (h, w, 3) and 255 - alpha (h, w, 1), int32."""
+                     outlined: bool) -> Tensor:
+        """A sprite at its size: premultiplied RGB and 255 - alpha, (h, w, 4) uint8."""
         side = min((s for s in LEVELS_PX if s >= 0.9 * max(width, height)), default=LEVELS_PX[0])
         sprite = self.atlas.tile(row, side).permute(2, 0, 1)[None].float() / 255
         if colour:
@@ -106,9 +106,9 @@ class Renderer:
         if (height, width) != (side, side):
             sprite = F.interpolate(sprite, (height, width), mode="bilinear", align_corners=False,
                                    antialias=True)
-        whole = (sprite[0].clamp(0, 1) * 255).round().to(torch.int32).permute(1, 2, 0)
+        whole = (sprite[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
         alpha = whole[..., 3:]
-        return torch.minimum(whole[..., :3], alpha).contiguous(), (255 - alpha).contiguous()
+        return torch.cat([torch.minimum(whole[..., :3], alpha), 255 - alpha], dim=2)
 
 
 def pixel_box(thing: SceneObject, size_px: int) -> tuple[int, int, int, int]:
