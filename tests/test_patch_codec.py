@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,14 +105,16 @@ def test_a_run_keeps_its_discriminator_and_goes_on_with_it(
     monkeypatch.setattr(train_vqgan, "Loop", partial(Loop, runs_dir=tmp_path / "runs"))
     monkeypatch.setattr(train_vqgan, "evaluate", partial(train_vqgan.evaluate, scenes=16))
     monkeypatch.setattr(train_vqgan, "feature_maps", lambda model_id, device: maps)
-    assert train_vqgan.train(RUN) > 0
+    assert train_vqgan.train(RUN | {"export_as": "another"}) > 0
     checkpoint = tmp_path / "runs" / "vqgan-test" / "checkpoint.pt"
     saved = torch.load(checkpoint, weights_only=True)
     kept = saved["extra"]["discriminator"]
     fresh = Discriminator(torch.device("cpu"))
     assert kept["network"].keys() == fresh.network.state_dict().keys()
-    assert (tmp_path / "weights" / "vqgan" / "model.safetensors").exists()
-    assert "patch networks" in (tmp_path / "weights" / "vqgan" / "README.md").read_text()
+    assert (tmp_path / "weights" / "another" / "model.safetensors").exists()
+    assert "patch networks" in (tmp_path / "weights" / "another" / "README.md").read_text()
+    about = json.loads((tmp_path / "weights" / "another" / "config.json").read_text())
+    assert about["architecture"] == "vqgan"
     loop = Loop(RUN, VQGAN(CONFIG), tmp_path / "runs")
     realism = train_vqgan.Realism(loop, RUN, maps)
     assert realism.discriminator is not None

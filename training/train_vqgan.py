@@ -243,7 +243,7 @@ on {networks}. Trained on scenes of `pipelines/world` only.
 - Edge energy of reconstructions over that of renders: {edges:.2f}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
-    export(model, "vqgan", config.get("export_as", "vqgan"), config_dict(model.config), card)
+    export(model, config.get("export_as", "vqgan"), "vqgan", config_dict(model.config), card)
     print(f"PSNR on unseen scenes {value:.2f} dB; weights exported")
     return value
 
