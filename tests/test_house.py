@@ -184,6 +184,22 @@ def test_licence_is_apache_2(repository: Path) -> None:
     assert "END OF TERMS AND CONDITIONS" in text
 
 
+def test_each_sheet_of_art_has_its_source_and_the_text_that_its_licence_asks_for(
+        repository: Path) -> None:
+    folder = repository / "assets" / "world"
+    notice = (folder / "NOTICE.md").read_text()
+    rows = {name: row for row in notice.splitlines() if row.startswith("| `")
+            for name in re.findall(r"`([\w-]+\.webp)`", row)}
+    assert rows.keys() == {path.name for path in folder.glob("*.webp")}
+    under_gpl = [name for name, row in rows.items() if "GPL-2" in row]
+    assert under_gpl == ["photo.webp"]
+    assert "whose text is in `COPYING.GPL-2`" in notice
+    text = (folder / "COPYING.GPL-2").read_text()
+    assert "GNU GENERAL PUBLIC LICENSE" in text
+    assert "Version 2, June 1991" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
 def test_continuous_integration_runs_the_tests(repository: Path) -> None:
     script = repository / ".ci" / "run"
     assert script.stat().st_mode & 0o111, "executable"
