@@ -195,8 +195,7 @@ def test_a_run_goes_on_from_the_decoder_that_ships(
         monkeypatch.setattr(train_decoder, name, lambda *_: 0.1)
     monkeypatch.setattr(unclip_data, "RUNS_DIR", tmp_path)
     small = {"from_shipped": True, "split": "train-test", "minutes": 1e-9, "batch_size": 2,
-             "chunk": 4, "lr": 1e-9, "muon_lr": 1e-9, "weight_decay": 0.0, "threads": 0,
-             "mixed_precision": "no"}
+             "chunk": 4, "lr": 1e-9, "muon_lr": 1e-9, "weight_decay": 0.0, "threads": 0}
     config = load_config(repository / "training" / "configs" / "decoder.toml", [])
     train_decoder.train(config | small)
     for part in ("unet", "caption_encoder"):
