@@ -14,6 +14,7 @@ import typer
 
 from benchmarks.cache import cache_figures
 from benchmarks.compose import ComposePlan, compose, tune
+from benchmarks.diversity import CANDIDATES, PROMPTS, pipeline_diversity
 from benchmarks.examples import draw_examples
 from benchmarks.history import PICTURES, history_figures
 from benchmarks.judge.files import load_judge
@@ -171,6 +172,25 @@ def media_command(
         backend.close()
     write_results(path, read_results(path) | figures)
     print(json.dumps(figures, indent=1))
+
+
+@app.command("diversity")
+def diversity_command(
+    pipelines: Annotated[str, typer.Option(help="Which to draw with, with commas.")] = "dalle",
+    prompts: Annotated[int, typer.Option(min=1, help="How many prompts.")] = PROMPTS,
+    num_images: Annotated[int, typer.Option(min=2, max=8, help="Pictures a prompt.")] = CANDIDATES,
+    minutes: Annotated[float | None, typer.Option(help="Time for drawing, a pipeline.")] = None,
+) -> None:
+    """How much the candidates of a prompt differ, as a share of true renders of it."""
+    registry, path = build_registry(), RESULTS_DIR / "diversity.json"
+    backend = build_backend(load_settings(), registry)
+    try:
+        for name in _names(pipelines):
+            figures = pipeline_diversity(name, prompts, num_images, minutes, registry, backend)
+            write_results(path, read_results(path) | {name: figures})
+            print(json.dumps({name: figures}, indent=1), flush=True)
+    finally:
+        backend.close()
 
 
 @app.command("examples")

@@ -10,19 +10,20 @@ Alignment" (2023), section 3.1.
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.world.concepts import Concept
+from pipelines.world.concepts import Concept, load_concepts
 from pipelines.world.scenes import (
     COLOURS,
-    STYLE_WEIGHTS,
     Scene,
-    SceneObject,
+    SceneSampler,
     is_held_out_pair,
     is_held_out_triple,
     place,
+    styles_for,
 )
 
 TASKS = ("single_object", "two_objects", "counting", "colours", "position", "attribution")
@@ -184,8 +185,13 @@ def tuning_prompts(concepts: Mapping[str, Concept]) -> dict[str, list[TaskPrompt
     return prompts
 
 
+@functools.cache
+def _world() -> SceneSampler:
+    return SceneSampler(load_concepts(), "compose")
+
+
 def scene_of(prompt: TaskPrompt, salt: int = 0) -> Scene:
-    """A scene that shows what the prompt asks for, laid out as in training.
+    """A scene that shows what the prompt asks for, in any style, place and size as in training.
 
     Args:
         prompt: the prompt.
@@ -195,9 +201,11 @@ def scene_of(prompt: TaskPrompt, salt: int = 0) -> Scene:
     concepts = [(w.concept, w.colour) for w in prompt.wanted for _ in range(w.count)]
     kind = {"counting": "count", "position": "relation"}.get(
         prompt.task, "single" if len(concepts) == 1 else "pair")
-    style = rng.choices(list(STYLE_WEIGHTS), list(STYLE_WEIGHTS.values()))[0]
+    ids, colours = [c for c, _ in concepts], [colour for _, colour in concepts]
+    sampler = _world()
+    painted = any(colour and colour != sampler.by_id[c].native_colour for c, colour in concepts)
+    style = rng.choice(styles_for(ids, None, painted))
     boxes = place(kind, prompt.relation, len(concepts), rng)
-    objects = tuple(SceneObject(concept, style, colour, None, box)
-                    for (concept, colour), box in zip(concepts, boxes, strict=True))
-    background = rng.choice(("white", "white", "white", "sky", "grass", "beach", "room"))
+    objects = sampler.dress(ids, colours, boxes, style, None, rng, alike=kind == "count")
+    background = sampler.behind(rng, kind)
     return Scene(kind, objects, prompt.relation, background, False, None, rng.randrange(1000))

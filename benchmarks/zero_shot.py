@@ -23,7 +23,7 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.world.captions import caption
-from pipelines.world.scenes import MEDIA, MEDIUM_STYLE, Scene, SceneSampler
+from pipelines.world.scenes import MEDIA, Scene, SceneSampler, styles_for
 from training.data import World
 
 SPLIT = "bench-lab"
@@ -44,8 +44,10 @@ def concept_scenes(world: World, medium: str) -> list[Scene]:
                                held_out=True)
         scene = sampler.sample(0)
         thing = scene.objects[0]
-        if medium in MEDIUM_STYLE:
-            thing = replace(thing, style=MEDIUM_STYLE[medium])
+        if medium != PLAIN:
+            painted = thing.colour not in (None, concept.native_colour)
+            style = styles_for([concept.id], medium, painted)[0]
+            thing = replace(thing, style=style, look="", variant=0)
         if medium == "bw":
             thing = replace(thing, colour=None)
         scenes.append(replace(scene, objects=(thing,),

@@ -42,8 +42,9 @@ hypothesis.settings.load_profile("easel")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What the CPU is taken for."""
     parser.addoption("--amx", choices=("yes", "no"), help=(
-        "whether this CPU is said to multiply bfloat16 matrices in tiles, of which trainers and "
-        "public checkpoints make their choice of precision; by default what is true of it"))
+        "whether this CPU is said to multiply bfloat16 matrices in tiles, or not at all, of "
+        "which trainers and public checkpoints make their choice of precision; by default what is "
+        "true of it"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,8 +70,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def say_amx(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
-    """Let torch say that this CPU has AMX, or that it has not; the results are alike."""
+    """Let torch say that this CPU has AMX, or neither it nor AVX-512's product of bfloat16.
+
+    Trainers choose bfloat16 where there is either; the results are alike.
+    """
     said = {**torch.cpu.get_capabilities(), "amx_bf16": there}
+    if not there:
+        said["avx512_bf16"] = False
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: said)
 
 
@@ -127,7 +133,7 @@ def _clean_state() -> Iterator[None]:
 
 @pytest.fixture(params=[True, False], ids=["amx", "no-amx"])
 def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the CPU has AMX: trainers compute in bfloat16 where it has, else in float32."""
+    """Whether the CPU multiplies bfloat16, in which trainers then compute, or else in float32."""
     say_amx(monkeypatch, request.param)
     return request.param
 

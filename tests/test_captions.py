@@ -12,7 +12,7 @@ import pytest
 from pipelines.world.captions import caption
 from pipelines.world.concepts import Concept
 from pipelines.world.hard_negatives import GREY_MEDIA, OPPOSITE
-from pipelines.world.scenes import MEDIA, PLACES, Scene
+from pipelines.world.scenes import MEDIA, PLACES, Scene, SceneObject
 from tests.captioned import concepts, picture, sayings, scenes, thing
 
 __all__ = ["concepts", "scenes"]
@@ -32,6 +32,9 @@ COLOUR_OF_WORD = {"violet": "purple", "grey": "gray"} | {
         "gray",
     )
 }
+TONE_WORDS = ("black", "white", "brown")
+GREY_SPELLINGS = {c: c for c in COLOUR_OF_WORD.values()} | {"gray": "gr[ae]y",
+                                                            "purple": "(?:purple|violet)"}
 SIZE_OF_WORD = {
     "small": "small",
     "tiny": "small",
@@ -135,7 +138,12 @@ def test_every_object_is_named_with_its_colour(
             found = re.findall(rf"(\S+) {letter}\b|^{letter}\b", text)
             assert found, text
             said = COLOUR_OF_WORD.get(found[0])
+            if said in TONE_WORDS and item.say_tone and item.tone:
+                said = None  # "a black teacher" is said of skin
             stated = None if scene.medium in GREY_MEDIA else item.colour
+            listed = rf"{letter}, {GREY_SPELLINGS[stated]}\b" if stated else "$."
+            if said is None and re.search(listed, text):
+                said = stated  # in a list of words: "dog, red"
             if "black and white" not in text and "black-and-white" not in text:
                 assert said == stated, (text, item)
 
@@ -148,6 +156,8 @@ def test_no_colour_is_said_that_the_scene_does_not_state(
         text = re.sub(r"black[ -]and[ -]white", "", text)
         said = {COLOUR_OF_WORD[w] for w in re.findall(r"[a-z]+", text) if w in COLOUR_OF_WORD}
         stated = {o.colour for o in scene.objects if o.colour}
+        if any(o.say_tone and o.tone for o in scene.objects):
+            stated |= set(TONE_WORDS)
         if scene.say_background:
             stated.add(scene.background)
         assert said <= stated, text
@@ -244,13 +254,16 @@ def test_relations_can_be_read_back(scenes: list[Scene], concepts: dict[str, Con
 
 
 def test_ordinary_phrasing_is_common(concepts: dict[str, Concept]) -> None:
-    two_dogs = picture("count", thing("dog"), thing("dog", 0.5))
+    def shown(*args: str | float | None) -> SceneObject:
+        return replace(thing(*args), style="photo")  # type: ignore[arg-type]
+
+    two_dogs = picture("count", shown("dog"), shown("dog", 0.5))
     assert sayings(two_dogs, concepts, 300).count("a photo of two dogs") > 15
-    pair = picture("pair", thing("cat"), thing("car", 0.5, "blue"))
+    pair = picture("pair", shown("cat"), shown("car", 0.5, "blue"))
     assert sayings(pair, concepts, 1000).count("a photo of a cat and a blue car") > 15
-    related = picture("relation", thing("dog", 0.5), thing("chair", 0), relation="right of")
+    related = picture("relation", shown("dog", 0.5), shown("chair", 0), relation="right of")
     assert sayings(related, concepts, 1000).count("a photo of a dog right of a chair") > 15
-    single = picture("single", thing("scissors"))
+    single = picture("single", shown("scissors"))
     assert {"a photo of a pair of scissors", "scissors", "a photo of a scissors"} <= set(
         sayings(single, concepts, 500)
     )
@@ -274,3 +287,43 @@ def test_two_people_of_one_role_keep_their_gender(concepts: dict[str, Concept]) 
     for text in sayings(pair, concepts, 200):
         assert re.search(r"\b(male|man)\b", text), text
         assert re.search(r"\b(female|woman)\b", text), text
+
+
+def test_age_and_skin_tone_are_said_as_drawn(concepts: dict[str, Concept]) -> None:
+    plain = thing("woman-teacher")
+    old = picture("portrait", replace(plain, look="old-dark", say_tone=True))
+    for text in sayings(old, concepts, 100):
+        assert re.search(r"\b(old|elderly|aged|senior)\b", text), text
+        assert re.search(r"\b(dark-skinned|black)\b", text), text
+        assert "young" not in text
+    open_tone = picture("portrait", replace(plain, look="dark"))
+    said = sayings(open_tone, concepts, 200)
+    assert not any(re.search(r"skinned|\bblack\b|\bold\b", text) for text in said)
+    assert any("young" in text for text in said)
+    # Nobody can tell in a pencil drawing.
+    drawn = picture("portrait", replace(plain, look="dark", say_tone=True), medium="pencil")
+    assert not any(re.search(r"skinned|\bblack\b", text) for text in sayings(drawn, concepts, 50))
+
+
+def test_a_photograph_is_called_one_more_often_than_a_drawing(concepts: dict[str, Concept]) -> None:
+    shares = [sum("photo" in text for text in sayings(
+        picture("single", replace(thing("dog"), style=style)), concepts, 300)) / 300
+        for style in ("photo", "twemoji")]
+    assert shares[0] > 0.5
+    assert 0.02 < shares[1] < 0.2
+
+
+def test_where_a_single_thing_stands_is_said_now_and_then(concepts: dict[str, Concept]) -> None:
+    corner = picture("single", replace(thing("dog"), box=(0.7, 0.0, 1.0, 0.3)))
+    said = [text for text in sayings(corner, concepts, 400) if "corner" in text]
+    assert 10 < len(said) < 80
+    assert all(re.search(r"(top|upper) right", text) for text in said)
+
+
+def test_lists_of_words_say_the_same(concepts: dict[str, Concept]) -> None:
+    scene = picture("single", thing("dog", colour="red"), place="beach", medium="oil")
+    lists = [t for t in sayings(scene, concepts, 1500) if re.match(r"(red )?(dog|hound), ", t)]
+    assert any(text.startswith("dog, red") for text in lists)
+    for text in lists:
+        assert "red" in text
+        assert re.search(PLACE_WORDS["beach"], text), text

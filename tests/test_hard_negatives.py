@@ -30,6 +30,7 @@ def test_hard_negatives_are_false(scenes: list[Scene], concepts: dict[str, Conce
         "reversed",
         "place",
         "medium",
+        "person",
     }
 
 
@@ -63,6 +64,11 @@ def difference(scene: Scene, negative: Scene, concepts: dict[str, Concept]) -> s
     if a.concept != b.concept:
         assert excludes(concepts[a.concept], concepts[b.concept])
         return "concept"
+    if a.look != b.look:
+        assert concepts[a.concept].group == "person"
+        # Either grey hair that is not there, or a tone that is not next to the one drawn.
+        assert (b.old and not a.old) or (b.say_tone and {a.tone, b.tone} != {None})
+        return "person"
     if a.size != b.size:
         assert {a.size, b.size} == {"small", "big"}
         return "size"

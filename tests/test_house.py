@@ -150,12 +150,13 @@ def test_pages_link_to_files_that_exist(repository: Path, page: str) -> None:
 
 
 def test_guides_name_files_that_exist(repository: Path) -> None:
-    """Paths in backticks; one that a move left behind is found here."""
+    """Paths in backticks; one that a move left behind is found here. NAME stands for any name."""
     for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
         text = (repository / page).read_text()
         folders = "pipelines|easel|training|benchmarks|assets|tests|docs"
         paths = re.findall(rf"`((?:{folders})/[\w./-]*)`", text)
-        assert [path for path in paths if not (repository / path).exists()] == [], page
+        assert [path for path in paths if Path(path).stem != "NAME"
+                and not (repository / path).exists()] == [], page
 
 
 def test_the_readme_stays_short(repository: Path) -> None:
@@ -182,6 +183,22 @@ def test_codes_are_described_as_they_are(repository: Path) -> None:
 def test_licence_is_apache_2(repository: Path) -> None:
     text = (repository / "LICENSE").read_text()
     assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_each_sheet_of_art_has_its_source_and_the_text_that_its_licence_asks_for(
+        repository: Path) -> None:
+    folder = repository / "assets" / "world"
+    notice = (folder / "NOTICE.md").read_text()
+    rows = {name: row for row in notice.splitlines() if row.startswith("| `")
+            for name in re.findall(r"`([\w-]+\.webp)`", row)}
+    assert rows.keys() == {path.name for path in folder.glob("*.webp")}
+    under_gpl = [name for name, row in rows.items() if "GPL-2" in row]
+    assert under_gpl == ["photo.webp"]
+    assert "whose text is in `COPYING.GPL-2`" in notice
+    text = (folder / "COPYING.GPL-2").read_text()
+    assert "GNU GENERAL PUBLIC LICENSE" in text
+    assert "Version 2, June 1991" in text
     assert "END OF TERMS AND CONDITIONS" in text
 
 

@@ -104,14 +104,23 @@ def test_a_gpu_has_a_section_of_its_own(tmp_path: Path) -> None:
     assert found == {"lr": 2.0, "steps": 2, "model": {"dim": 9}}
 
 
-def test_precision_follows_what_the_cpu_is_fast_at(amx: bool, tmp_path: Path) -> None:
-    assert default_precision(cpu=True) == ("bf16" if amx else "no")
+@pytest.mark.parametrize(("tiles", "instruction", "trained", "frozen"), [
+    (True, True, torch.bfloat16, torch.bfloat16),
+    (False, True, torch.bfloat16, torch.float32),
+    (False, False, torch.float32, torch.float32)], ids=["amx", "avx512_bf16", "neither"])
+def test_precision_follows_what_the_cpu_is_fast_at(
+        tiles: bool, instruction: bool, trained: torch.dtype, frozen: torch.dtype,
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities",
+                        lambda: {"amx_bf16": tiles, "avx512_bf16": instruction})
+    assert default_precision(cpu=True) == ("bf16" if trained == torch.bfloat16 else "no")
     with fast_autocast(torch.device("cpu")):
-        product = torch.ones(4, 4) @ torch.ones(4, 4)
-    assert product.dtype == (torch.bfloat16 if amx else torch.float32)
+        assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == frozen
     loop = Loop(CONFIG | {"mixed_precision": ""}, Small(), runs_dir=tmp_path)
     with loop.accelerator.autocast():
-        assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == product.dtype
+        assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == trained
+    muon = torch.optim.Muon if trained == torch.bfloat16 else FloatMuon
+    assert [type(wrapped.optimizer) for wrapped in loop.optimizers] == [torch.optim.AdamW, muon]
 
 
 @pytest.mark.parametrize("int8", [False, True])

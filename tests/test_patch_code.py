@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,6 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from pipelines.models.clip import build
-from pipelines.world.canonical import usual
 from training.data import World
 from training.patch_code import begin_as_patch_code, patches_of
 from training.train_clip import recall_loss
@@ -33,7 +34,9 @@ def tower(heads: int = 16, width: int = 64) -> VisionTransformer:
 def pictures(count: int, split: str) -> Tensor:
     world = World()
     sampler = world.sampler(split, kinds={"single": 1.0})
-    return world.render([usual(sampler.sample(i)) for i in range(count)], SIZE_PX)
+    # On white, which the code stands for by nothing.
+    return world.render([replace(sampler.sample(i), background="white") for i in range(count)],
+                        SIZE_PX)
 
 
 def features(visual: VisionTransformer, seen: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.unclip import UnclipDecoder, UnclipPrior, build_decoder, build_prior
-from pipelines.world.canonical import usual
 from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR, SmallLoader
 from training import train_decoder, unclip_data
 from training.data import World
@@ -93,8 +92,8 @@ def test_a_prior_learns_two_captions(tmp_path: Path) -> None:
     assert cosines.min() > 0.9, "and padding says nothing, however loud it is"
 
 
-def test_the_priors_batches_are_of_one_step_and_stand_as_is_usual() -> None:
-    config = {"split": "test", "seed": 1, "kinds": {"pair": 1.0}, "coloured": 0.5, "usual": 1.0,
+def test_the_priors_batches_are_of_one_step() -> None:
+    config = {"split": "test", "seed": 1, "kinds": {"pair": 1.0}, "coloured": 0.5,
               "caption_dropout": 0.0, "batch_size": 3} | CONFIG
     clip = SmallLoader().load("embedded/clip-guide", torch.device("cpu"), torch.float32)
     world = World()
@@ -102,7 +101,7 @@ def test_the_priors_batches_are_of_one_step_and_stand_as_is_usual() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert first[0].shape == first[1].shape == (3, 32)
     sampler = world.sampler("test", kinds={"pair": 1.0}, coloured=0.5)
-    pixels = world.render([usual(sampler.sample(12 + k)) for k in range(3)], clip.image_size)
+    pixels = world.render([sampler.sample(12 + k) for k in range(3)], clip.image_size)
     with torch.no_grad():
         expected = clip.encode_image(pixels)
     assert torch.nn.functional.cosine_similarity(first[0], expected).min() > 0.99

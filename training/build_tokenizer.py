@@ -55,7 +55,8 @@ def known_texts() -> Iterator[str]:
     yield from grammar_strings(raw_grammar())
     yield "a an the some one a pair of um uma jovem"
     words = raw_grammar()["pt"]
-    adjectives = [*words["colours"].values(), *words["sizes"].values(), *words["ages"].values()]
+    adjectives = [*words["colours"].values(), *words["sizes"].values(), *words["ages"].values(),
+                  *words["tones"].values()]
     for adjective in [*(a for options in adjectives for _, a in options), *words["niceties"]]:
         yield " ".join(inflect(adjective, g, plural) for g in "mf" for plural in (False, True))
 

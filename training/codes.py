@@ -4,7 +4,8 @@ The encoder of a VQGAN sees the whole picture (its group norms, its wide recepti
 codes of one thing change with what stands beside it: of two scenes that share an object at the
 same place, 31 % of that object's codes differed, mostly by one level. A transformer pays for each
 such flip and learns nothing by it. Each object is therefore encoded alone on the scene's
-background, and the codes of its square are set into the codes of the empty background.
+background, with those before it that its square overlaps, and the codes of its square are set into
+the codes of what is there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pipelines.models.vqgan import VQGAN
-from pipelines.world.backgrounds import PLAIN_RGB, VARIANTS
+from pipelines.world.backgrounds import PLAIN_RGB, variants
 from pipelines.world.scenes import GRID, Scene, SceneObject
 from training.data import World
 from training.loop import fast_autocast
@@ -58,12 +59,17 @@ class SceneCodes:
     def _parts(self, scene: Scene) -> list[tuple[Scene, tuple, tuple]]:
         """The pictures to encode, and which cells of each go where; first the background."""
         # Only what is seen: any two scenes with the same part share its codes.
-        variant = 0 if scene.background in PLAIN_RGB else scene.seed % VARIANTS
+        variant = scene.seed % variants(scene.background)
         empty = Scene("single", (), None, scene.background, False, scene.medium, variant)
         everywhere = (slice(None), slice(None))
         parts: list[tuple[Scene, tuple, tuple]] = [(empty, everywhere, everywhere)]
-        for thing in scene.objects:
+        for n, thing in enumerate(scene.objects):
             target = _cells(thing)
+            under = [other for other in scene.objects[:n] if _overlap(other, thing)]
+            if under:
+                together = tuple(replace(o, size=None) for o in (*under, thing))
+                parts.append((replace(empty, objects=together), target, target))
+                continue
             if scene.background in PLAIN_RGB:
                 # In the middle, so that not even the border of the picture makes a difference.
                 thing = _centred(thing)
@@ -93,6 +99,11 @@ def exact_autocast(device: torch.device) -> AbstractContextManager:
     return fast_autocast(device) if device.type == "cpu" else nullcontext()
 
 
+def _overlap(first: SceneObject, second: SceneObject) -> bool:
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = first.box, second.box
+    return ax0 < bx1 and bx0 < ax1 and ay0 < by1 and by0 < ay1
+
+
 def _cells(thing: SceneObject) -> tuple[slice, slice]:
     """Rows and columns of the token grid that an object covers."""
     x0, y0, x1, y1 = (round(edge * GRID) for edge in thing.box)
@@ -101,7 +112,7 @@ def _cells(thing: SceneObject) -> tuple[slice, slice]:
 
 def _centred(thing: SceneObject) -> SceneObject:
     side = round((thing.box[2] - thing.box[0]) * GRID)
-    near = (GRID - side) // 4 * 2  # on an even cell
+    near = (GRID - side) // 2
     edges = near / GRID, (near + side) / GRID
     return replace(thing, box=(edges[0], edges[0], edges[1], edges[1]))
 
@@ -136,7 +147,7 @@ class CodeStore:
     ) -> None:
         self.chunk, self.parts = chunk, SceneCodes(vqgan, world)
         self.sampler = world.sampler(split, **sampler_options)
-        digest = hashlib.sha256(vqgan.encoder.conv_in.weight.detach().cpu().numpy().tobytes())
+        digest = hashlib.sha256(vqgan.quant_conv.weight.detach().cpu().numpy().tobytes())
         # Scenes that are laid out in another way are other scenes.
         digest.update(repr([self.sampler.sample(i) for i in range(64)]).encode())
         self.folder = folder / f"{split}-{digest.hexdigest()[:12]}-{chunk}"

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipelines.world.atlas import default_atlas
-from pipelines.world.canonical import UsualSampler
 from pipelines.world.concepts import load_concepts
 from pipelines.world.renderer import Renderer
 from pipelines.world.scenes import Scene, SceneSampler
@@ -44,10 +43,9 @@ class World:
         """A source of randomness on the device; CPU and CUDA give other numbers for one seed."""
         return torch.Generator(self.device).manual_seed(seed)
 
-    def sampler(self, split: str, usual: float = 0.0, **options) -> SceneSampler | UsualSampler:
-        """A scene sampler over all concepts; ``usual``: see ``UsualSampler``."""
-        scenes = SceneSampler(self.concepts, split, **options)
-        return UsualSampler(scenes, usual) if usual else scenes
+    def sampler(self, split: str, **options) -> SceneSampler:
+        """A scene sampler over all concepts; options as ``SceneSampler``."""
+        return SceneSampler(self.concepts, split, **options)
 
     def render(self, scenes: Sequence[Scene], size_px: int, part: int | None = None) -> Tensor:
         """Draw scenes: (N, 3, size_px, size_px) float32 in [0, 1], ``part`` of them at once."""

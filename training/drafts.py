@@ -1,6 +1,7 @@
 """What a guide's gradient and its captions are trained on: unfinished and finished pictures.
 
-A gradient can only point to one place; so here every caption has one picture, the usual one.
+A gradient can only point to one place, and a caption leaves places, styles and sizes open: what is
+learned here is the mean over them, which `training/NOTES.md` says more about.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import torch
 from torch import Tensor
 
 from pipelines.models.tokenizer import Vocabulary
-from pipelines.world.canonical import usual
-from pipelines.world.scenes import COCO_WEIGHT, Scene
+from pipelines.world.scenes import Scene
 from training.data import World
 from training.denoise import unfinished
 
@@ -28,7 +28,6 @@ class Drafts:
     Args:
         config: with ``recall``: finished pictures in a step; ``denoise``: pictures taken back in a
             step; ``denoise_kinds``: shares of kinds of scene; ``coloured`` and ``in_place`` as
-            ``SceneSampler``; ``coco``: weight of the things of COCO, where it is not that of
             ``SceneSampler``.
         world: what is drawn.
         size_px: side of the pictures that the guide sees.
@@ -38,10 +37,8 @@ class Drafts:
         self.seed, self.size_px = config["seed"], size_px
         self.count, self.recall = config.get("denoise", 0), config.get("recall", 0)
         self.world, self.vocabulary = world, Vocabulary.load()
-        rarer = config.get("coco", COCO_WEIGHT) / COCO_WEIGHT
-        weights = {c.id: rarer for c in world.concepts if c.coco}
         self.unfinished, self.recalled = (
-            world.sampler(config["split"] + part, kinds=config["denoise_kinds"], weights=weights,
+            world.sampler(config["split"] + part, kinds=config["denoise_kinds"],
                           coloured=config.get("coloured", 0.4),
                           in_place=config.get("in_place", 0.22))
             for part in ("-unfinished", "-recall"))
@@ -79,7 +76,7 @@ class Drafts:
     def _told(self, scenes: list[Scene], salt: int) -> Told:
         ids = self.vocabulary([self.world.caption(scene, salt, in_order=True) for scene in scenes],
                               context_length=32)
-        return [usual(scene) for scene in scenes], ids
+        return scenes, ids
 
     def _pictures(self, scenes: list[Scene]) -> Tensor:
         if not scenes:

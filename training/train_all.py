@@ -67,11 +67,14 @@ class Schedule:
 
     def train_vqgan(self) -> None:
         """The VQGAN, then its decoder again, and the upscaler of what that draws."""
-        run("vqgan", "train_vqgan", "--set", f"minutes={VQGAN_MINUTES}")
+        # Everything else is trained anew on its codes, so that it takes the place of the old one.
+        run("vqgan", "train_vqgan", "--set", 'export_as="vqgan"', "--set",
+            f"minutes={VQGAN_MINUTES}")
         self.vqgan.set()
         run("vqgan-parts", "train_vqgan", "--set", 'name="vqgan-parts"', "--set",
-            'start_from="assets/weights/vqgan"', "--set", "decoder_only=true",
-            "--set", "from_parts=0.5", "--set", f"minutes={PARTS_MINUTES}", "--set", "lr=6e-4")
+            'export_as="vqgan"', "--set", 'start_from="assets/weights/vqgan"',
+            "--set", "decoder_only=true", "--set", "from_parts=0.5",
+            "--set", f"minutes={PARTS_MINUTES}", "--set", "lr=6e-4")
         run("upscaler", "train_upscaler", "--set", f"minutes={UPSCALER_MINUTES}")
 
     def train_guide(self) -> None:

@@ -1,13 +1,11 @@
 """Train the embedded unCLIP's decoder: ``python -m training.train_decoder``.
 
 Flow matching in the latents of the VQGAN, whose codes are evenly spaced in [-1, 1]. Each row is
-told the caption, the CLIP's image embedding, both or nothing, so that the decoder draws from either
-alone and can be guided; or the caption and its own embedding, which the prior's resembles more than
-a true picture's. Most scenes are as is usual (``pipelines.world.canonical``), so that this
-embedding has things where the picture has them.After the CLIP was trained again the same command
-goes on, with more minutes, from the checkpoint: the caption's part stays, the embedding's is
-learned anew. With ``from_shipped`` a run begins at the weights that ship, whose CLIP had the same
-picture tower.
+told the caption, the CLIP's image embedding, both or nothing, so that the decoder draws from
+either alone and can be guided; or the caption and its own embedding, which the prior's resembles
+more than a true picture's. After the CLIP was trained again the same command goes on, with more
+minutes, from the checkpoint: the caption's part stays, the embedding's is learned anew. With
+``from_shipped`` a run begins at the weights that ship, whose CLIP had the same picture tower.
 
 Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022),
 section 2.1; guidance: Ho and Salimans, "Classifier-Free Diffusion Guidance" (2022), section 3.
@@ -180,12 +178,12 @@ def train(config: dict[str, Any]) -> float:
 @torch.no_grad()
 def evaluate(loop: Loop[UnclipDecoder], world: World, vqgan: VQGAN, clip: Any,
              fingerprint: str) -> float:
-    """Mean squared error of x_0 from noise alone, on usual scenes that no training saw.
+    """Mean squared error of x_0 from noise alone, on scenes that no training saw.
 
     The decoder is told the caption and its own embedding. The variance of the latents is about
     0.45.
     """
-    config = {**loop.config, "split": "eval-unclip", "batch_size": 64, "usual": 1.0,
+    config = {**loop.config, "split": "eval-unclip", "batch_size": 64,
               "told": {"both": 0.0, "caption": 0.0, "image": 0.0, "text": 1.0}}
     scenes = EmbeddedScenes(config, world, vqgan, clip, fingerprint)
     model, batches, total = loop.ema.eval(), Batches(config, scenes, vqgan), 0.0
@@ -209,7 +207,7 @@ latents.
 - Command: `python -m training.train_decoder`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
 - Image embeddings: of the CLIP with SHA-256 `{fingerprint}`
-- Mean squared error of the latents of usual scenes from noise, told the caption and its own
+- Mean squared error of the latents of scenes from noise, told the caption and its own
   embedding: {error:.4f}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """

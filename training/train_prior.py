@@ -1,9 +1,7 @@
 """Train the embedded unCLIP's prior: ``python -m training.train_prior``.
 
 Flow matching from noise to the CLIP's image embedding, told the caption by the same CLIP's
-text embedding and token states. Most scenes are as is usual (``pipelines.world.canonical``): of two
-things side by side a caption says which is left, not how far. Train it again after the CLIP: the
-run starts afresh then.
+text embedding and token states. Train it again after the CLIP: the run starts afresh then.
 
 Source: Ramesh et al., "Hierarchical Text-Conditional Image Generation with CLIP Latents" (2022),
 section 2.2.
@@ -24,7 +22,6 @@ from pipelines.flow_matching import flow_end
 from pipelines.models.clip import ClipModel
 from pipelines.models.unclip import UnclipPrior, build_prior
 from pipelines.unclip.steps import text_condition
-from pipelines.world.canonical import is_usual
 from pipelines.world.scenes import Scene
 from training.data import World, prefetched
 from training.export import WEIGHTS_DIR, export_diffusers, load_exported
@@ -39,8 +36,8 @@ class Batches:
     """Makes training batches for the prior, of scenes that are drawn once.
 
     Args:
-        config: with ``split``, ``seed``, ``kinds``, ``coloured``, ``usual``: share of the scenes
-            that stand as is usual, ``caption_dropout``, and ``time_mean`` and ``time_std``.
+        config: with ``split``, ``seed``, ``kinds``, ``coloured``, ``caption_dropout``, and
+            ``time_mean`` and ``time_std``.
         world: draws the scenes.
         clip: makes the embeddings.
     """
@@ -48,7 +45,7 @@ class Batches:
     def __init__(self, config: dict[str, Any], world: World, clip: ClipModel) -> None:
         self.config, self.world, self.clip = config, world, clip
         self.sampler = world.sampler(config["split"], kinds=config["kinds"],
-                                     coloured=config["coloured"], usual=config["usual"])
+                                     coloured=config["coloured"])
 
     @torch.no_grad()
     def embeds(self, scenes: Sequence[Scene]) -> Tensor:
@@ -62,8 +59,7 @@ class Batches:
         size, rng = self.config["batch_size"], random.Random(f"{self.config['seed']}/{step}")
         seed = rng.getrandbits(62)
         scenes = [self.sampler.sample(step * size + k) for k in range(size)]
-        captions = [self.world.caption(scene, rng.getrandbits(30), in_order=is_usual(scene))
-                    for scene in scenes]
+        captions = [self.world.caption(scene, rng.getrandbits(30)) for scene in scenes]
         return seed, scenes, ["" if rng.random() < self.config["caption_dropout"] else caption
                               for caption in captions]
 
@@ -160,10 +156,9 @@ def train(config: dict[str, Any]) -> float:
 def evaluate(loop: Loop[UnclipPrior], world: World, clip: ClipModel) -> tuple[float, float]:
     """Mean cosine with the true image embedding on unseen scenes: of samples, of the caption's own.
 
-    Both of scenes that stand as is usual, after the mean of all image embeddings is taken off, as
-    all of them share it.
+    Both after the mean of all image embeddings is taken off, as all of them share it.
     """
-    config = {**loop.config, "split": "eval-unclip", "caption_dropout": 0.0, "usual": 1.0}
+    config = {**loop.config, "split": "eval-unclip", "caption_dropout": 0.0}
     embeds, _, _, *told = (x.to(loop.device) for x in Batches(config, world, clip).batch(0))
     model = loop.ema.eval()
     drawn = sample(model, (told[0], told[1], told[2]))

@@ -3,7 +3,8 @@
 Codes are the points of a fixed grid (finite scalar quantisation): learned codes, compared by angle
 and kept by moving averages, huddled in a corner within minutes at this scale, and a grid cannot.
 The reconstruction loss is L1 on pixels and on their gradients, which keeps edges without the
-perceptual network that no registry carries; the patch discriminator may join late.
+perceptual network; with ``perceptual`` the features of one are compared as well, on crops, and a
+patch discriminator with taming's adaptive weight joins after ``discriminator_from`` of the run.
 
 Source: Esser et al. (2021), section 3.1; Mentzer et al. (2023), section 3.
 """
@@ -15,14 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
-from taming.modules.discriminator.model import NLayerDiscriminator, weights_init
 from torch import Tensor
 from torchvision.utils import save_image
 
 from pipelines.models.vqgan import VQGAN, VQGANConfig, config_dict
 from pipelines.world.scenes import Scene
+from training.adversarial import (
+    Discriminator,
+    FeatureMaps,
+    adaptive_weight,
+    crops,
+    perceptual_loss,
+)
 from training.codes import SceneCodes
 from training.data import World, prefetched
 from training.export import export
@@ -67,27 +73,22 @@ def evaluate(model: VQGAN, world: World, scenes: int = 128) -> tuple[float, Tens
     return sum(values) / len(values), shown
 
 
-class Discriminator:
-    """The patch discriminator and its optimiser (hinge loss)."""
+def feature_maps(model_id: str, device: torch.device) -> FeatureMaps:
+    """Feature maps of a frozen model of the catalogue, for the perceptual loss.
 
-    def __init__(self, device: torch.device) -> None:
-        self.network = (
-            NLayerDiscriminator(input_nc=3, ndf=32, n_layers=3).apply(weights_init).to(device)
-        )
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), 2e-4, betas=(0.5, 0.9))
+    Args:
+        model_id: of a network with ``stage_maps``.
+        device: where.
 
-    def generator_loss(self, fake: Tensor) -> Tensor:
-        """Loss that asks the decoder to look real."""
-        return -self.network(fake).mean()
+    Raises:
+        EaselError: the catalogue has no such model, or its weights are not there.
+    """
+    from pipelines.models.checkpoints.catalogue import Catalogue
+    from pipelines.models.checkpoints.loading import load_model
 
-    def update(self, real: Tensor, fake: Tensor) -> None:
-        """One step of the discriminator on detached pictures."""
-        loss = (
-            F.relu(1 - self.network(real)).mean() + F.relu(1 + self.network(fake.detach())).mean()
-        )
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+    catalogue = Catalogue.load()
+    model: Any = load_model(catalogue, catalogue.get(model_id), device)
+    return model.eval().requires_grad_(False).stage_maps
 
 
 def train(config: dict[str, Any]) -> float:
@@ -124,7 +125,7 @@ def train(config: dict[str, Any]) -> float:
         codes = parts.encode(scenes[:count]) if count else torch.zeros(0, dtype=torch.int64)
         return world.render(scenes, model.config.resolution) * 2 - 1, codes.long()
 
-    discriminator: Discriminator | None = None
+    realism = Realism(loop, config)
     batches = prefetched(plan, draw, loop.step, config.get("workers", 0))
     encode, decode = compiled(model.encode_latents, config), compiled(model.decode, config)
     for _ in loop.steps():
@@ -140,14 +141,77 @@ def train(config: dict[str, Any]) -> float:
         reconstruction = (output - pixels).abs().mean()
         loss = reconstruction + config["gradient_weight"] * gradient_loss(output, pixels)
         loss = loss + config["square_weight"] * (output - pixels).pow(2).mean()
-        if loop.progress > config["discriminator_from"]:
-            discriminator = discriminator or Discriminator(loop.device)
-            loss = loss + config["discriminator_weight"] * discriminator.generator_loss(output)
-            discriminator.update(pixels, output)
+        loss, figures = realism.add(loss, output, pixels)
         loop.backward(loss)
+        realism.update()
         loop.scenes += batch_size
-        loop.log(l1=reconstruction, psnr=psnr_of(output.detach(), pixels))
+        loop.log(l1=reconstruction, psnr=psnr_of(output.detach(), pixels), **figures)
     return finish(loop, world, config)
+
+
+class Realism:
+    """The perceptual and the adversarial part of the loss, on crops; both may be switched off.
+
+    Args:
+        loop: the run; its checkpoint keeps the discriminator.
+        config: with ``discriminator_from``: share of the run after which it joins,
+            ``discriminator_weight``; and optionally ``perceptual``: id of the model whose features
+            are compared, ``perceptual_weight``, ``perceptual_stages`` and ``crop_px``.
+        maps: feature maps; by default those of ``perceptual``.
+    """
+
+    def __init__(self, loop: Loop[VQGAN], config: dict[str, Any],
+                 maps: FeatureMaps | None = None) -> None:
+        self.loop, self.config = loop, config
+        self.discriminator: Discriminator | None = None
+        if maps is None and config.get("perceptual"):
+            maps = feature_maps(config["perceptual"], loop.device)
+        self.maps, self.side = maps, config.get("crop_px", 96)
+        self._pair: tuple[Tensor, Tensor] | None = None
+        if "discriminator" in loop.extra:
+            self._begin().restore(loop.extra["discriminator"])
+
+    def _begin(self) -> Discriminator:
+        self.discriminator = Discriminator(self.loop.device)
+        return self.discriminator
+
+    def add(self, loss: Tensor, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The whole loss, and the parts of it that were added here."""
+        figures: dict[str, Tensor] = {}
+        adversarial = self.loop.progress > self.config["discriminator_from"]
+        self._pair = None
+        if self.maps is None and not adversarial:
+            return loss, figures
+        generator = torch.Generator().manual_seed(self.loop.step)
+        fake, real = crops(output, target, self.side, generator)
+        if self.maps is not None:
+            figures["perceptual"] = perceptual_loss(self.maps, fake, real,
+                                                    self.config.get("perceptual_stages", 5))
+            loss = loss + self.config.get("perceptual_weight", 1.0) * figures["perceptual"]
+        if adversarial:
+            discriminator = self.discriminator or self._begin()
+            discriminator.network.requires_grad_(False)
+            looks = discriminator.generator_loss(fake)
+            last: Any = self.loop.model.decoder.conv_out
+            weight = adaptive_weight(loss, looks, last.weight)
+            figures |= {"looks": looks, "weight": weight}
+            loss = loss + self.config["discriminator_weight"] * weight * looks
+            self._pair = real, fake.detach()
+        return loss, figures
+
+    def update(self) -> None:
+        """Let the discriminator learn from the last crops, where it has joined."""
+        if self._pair is None or self.discriminator is None:
+            return
+        self.discriminator.network.requires_grad_(True)
+        self.discriminator.update(*self._pair)
+        self.loop.extra["discriminator"] = self.discriminator.state()
+
+
+def edge_energy(pictures: Tensor) -> Tensor:
+    """Mean squared finite difference of pictures (B, 3, H, W), scalar: what a blur takes away."""
+    return ((pictures[..., 1:] - pictures[..., :-1]).pow(2).mean()
+            + (pictures[..., 1:, :] - pictures[..., :-1, :]).pow(2).mean())
 
 
 def history(config: dict[str, Any]) -> str:
@@ -162,19 +226,24 @@ def finish(loop: Loop[VQGAN], world: World, config: dict[str, Any]) -> float:
     """Evaluate the averaged weights, save a sample grid and export."""
     model = loop.ema.eval()
     value, shown = evaluate(model, world)
+    true, drawn = shown.unflatten(0, (-1, 2, 16)).unbind(1)
+    edges = float(edge_energy(drawn.flatten(0, 1)) / edge_energy(true.flatten(0, 1)))
+    networks = ("patch networks (`pipelines/models/patch_codec.py`)" if model.config.patch_widths
+                else "taming-transformers' encoder and decoder")
     save_image((shown + 1) / 2, loop.folder / "samples.png", nrow=8)
     card = f"""# Embedded VQGAN
 
 {model.config.resolution} px pictures to 16 x 16 codes of {model.config.n_embed}
 (finite scalar quantisation, levels {model.config.levels}),
-on taming-transformers' encoder and decoder. Trained on scenes of `pipelines/world` only.
+on {networks}. Trained on scenes of `pipelines/world` only.
 
 - Command: `python -m training.train_vqgan`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
 {history(config)}- PSNR on unseen scenes: {value:.2f} dB
+- Edge energy of reconstructions over that of renders: {edges:.2f}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
-    export(model, "vqgan", "vqgan", config_dict(model.config), card)
+    export(model, config.get("export_as", "vqgan"), "vqgan", config_dict(model.config), card)
     print(f"PSNR on unseen scenes {value:.2f} dB; weights exported")
     return value
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from pipelines.models.clip import ClipModel, build, image_size
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
-from pipelines.world.canonical import is_usual
 from training.codes import CodeStore, rows_of, save_whole
 from training.data import World
 from training.export import WEIGHTS_DIR, load_exported
@@ -39,7 +38,7 @@ class EmbeddedScenes:
     """A growing store of scenes: their codes, and their pictures' embeddings by the CLIP.
 
     Args:
-        config: a trainer's, with ``split``, ``chunk``, ``kinds``, ``coloured``, ``usual``,
+        config: a trainer's, with ``split``, ``chunk``, ``kinds``, ``coloured``,
             ``newest``, ``fresh_every``, ``batch_size`` and ``seed``.
         world: draws the scenes.
         vqgan: makes the codes.
@@ -51,8 +50,7 @@ class EmbeddedScenes:
                  fingerprint: str) -> None:
         self.config, self.world, self.clip = config, world, clip
         self.store = CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
-                               kinds=config["kinds"], coloured=config["coloured"],
-                               usual=config["usual"])
+                               kinds=config["kinds"], coloured=config["coloured"])
         self.folder = self.store.folder / f"embeds-{fingerprint[:12]}"
         self.folder.mkdir(exist_ok=True)
         self._embeds: list[Tensor] = []
@@ -114,8 +112,7 @@ class EmbeddedScenes:
     def captions(self, rows: list[int], rng: random.Random) -> list[str]:
         """A new paraphrase of each scene."""
         scenes = [self.store.sampler.sample(i) for i in rows]
-        return [self.world.caption(scene, rng.randrange(1 << 30), in_order=is_usual(scene))
-                for scene in scenes]
+        return [self.world.caption(scene, rng.randrange(1 << 30)) for scene in scenes]
 
     def embeds(self, rows: list[int]) -> Tensor:
         """Unit-length image embeddings (N, D) of the scenes with these numbers."""

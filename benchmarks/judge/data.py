@@ -20,11 +20,11 @@ from pipelines.world.scenes import (
     COLOURS,
     GRID,
     PLACES,
-    STYLE_WEIGHTS,
     Scene,
     SceneObject,
     SceneSampler,
     jitter_box,
+    styles_for,
 )
 from training.data import World
 from training.loop import fast_autocast
@@ -96,15 +96,16 @@ def crowd(sampler: SceneSampler, seed: int) -> Scene:
     rng = random.Random(f"{sampler.split}/crowd/{seed}")
     squares = list(rng.choice(CROWDS))
     concepts = rng.choices(sampler.ids, sampler.weights, k=len(squares))
-    style = rng.choices(list(STYLE_WEIGHTS), list(STYLE_WEIGHTS.values()))[0]
-    objects = []
+    objects: list[SceneObject] = []
     for concept, (x, y, side) in zip(concepts, squares, strict=True):
         paints = sampler.by_id[concept].colours and rng.random() < 0.4
         box = (x / GRID, y / GRID, (x + side) / GRID, (y + side) / GRID)
         if rng.random() < sampler.jitter:
             box = jitter_box(box, rng)
-        objects.append(SceneObject(concept, style, rng.choice(COLOURS) if paints else None, None,
-                                   box))
+        # Each thing in a style of its own: more looks for as many pixels.
+        style = rng.choice(styles_for([concept], None, paints))
+        colour = rng.choice(COLOURS) if paints else None
+        objects += sampler.dress([concept], [colour], [box], style, None, rng)
     background = "white" if rng.random() < 0.5 else rng.choice((*COLOURS, *PLACES))
     return Scene("group", tuple(objects), None, background, False, None, seed)
 

@@ -99,9 +99,14 @@ def targets_of(scenes: Sequence[Scene], classes: Mapping[str, int],
         heat, where[:, 0], where[:, 1], where[:, 2],
         torch.tensor([label[0] for label in labels])[owner],
         torch.tensor([label[1] for label in labels])[owner], sides,
-        torch.tensor([IGNORE if h else BACKGROUNDS.index(s.background)
+        torch.tensor([IGNORE if h else _class(s.background, BACKGROUNDS)
                       for s, h in zip(scenes, hidden, strict=True)]),
-        torch.tensor([LOOKS.index(look_of(s)) for s in scenes]))
+        torch.tensor([_class(look_of(s), LOOKS) for s in scenes]))
+
+
+def _class(name: str, names: Sequence[str]) -> int:
+    """Number of a class; ``IGNORE`` for what the judge has no name for, as a backdrop."""
+    return names.index(name) if name in names else IGNORE
 
 
 def heat_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -130,11 +135,12 @@ def judge_loss(judge: Judge, pixels: Tensor, truth: Targets) -> dict[str, Tensor
         "heat": heat_loss(output.heat, truth.heat),
         "concept": F.cross_entropy(cells.concept, truth.concept),
         "box": box_loss(cells.sides, truth.sides),
-        "look": 0.3 * F.cross_entropy(output.look, truth.look),
     }
     # A mean over no cells would be NaN.
     if bool((truth.colour != IGNORE).any()):
         parts["colour"] = 0.5 * F.cross_entropy(cells.colour, truth.colour, ignore_index=IGNORE)
+    if bool((truth.look != IGNORE).any()):
+        parts["look"] = 0.3 * F.cross_entropy(output.look, truth.look, ignore_index=IGNORE)
     if bool((truth.background != IGNORE).any()):
         parts["background"] = 0.3 * F.cross_entropy(output.background, truth.background,
                                                     ignore_index=IGNORE)

@@ -20,6 +20,10 @@ import torch.nn.functional as F
 from taming.modules.diffusionmodules.model import Decoder, Encoder
 from torch import Tensor, nn
 
+from pipelines.models.patch_codec import PatchDecoder, PatchEncoder
+
+PATCH_DOWNSAMPLING = 16  # of the networks of ``patch_codec``
+
 
 @dataclass(frozen=True)
 class VQGANConfig:
@@ -35,6 +39,9 @@ class VQGANConfig:
         gumbel: the encoder scores every code at each place, as in a discrete VAE, instead of
             giving a latent that the nearest code replaces.
         encoder: whether it can read pictures; some published files only draw.
+        patch_widths, patch_depths: with the networks of ``patch_codec`` instead of the published
+            ones, their channels and blocks at strides 4, 8 and 16; ``ch``, ``ch_mult``,
+            ``num_res_blocks`` and ``attn_resolutions`` then mean nothing.
         The others are named as in the published configurations.
     """
 
@@ -51,6 +58,8 @@ class VQGANConfig:
     levels: tuple[int, ...] | None = None
     gumbel: bool = False
     encoder: bool = True
+    patch_widths: tuple[int, int, int] | None = None
+    patch_depths: tuple[int, int, int] = (2, 2, 3)
 
 
 class Codebook(nn.Module):
@@ -74,21 +83,10 @@ class VQGAN(nn.Module):
     def __init__(self, config: VQGANConfig) -> None:
         super().__init__()
         self.config = config
-        p = config.patch_size
-        shape: dict[str, Any] = {
-            "ch": config.ch,
-            "out_ch": 3 * p * p,
-            "ch_mult": tuple(config.ch_mult),
-            "num_res_blocks": config.num_res_blocks,
-            "attn_resolutions": tuple(config.attn_resolutions),
-            "in_channels": 3 * p * p,
-            "resolution": config.resolution // p,
-            "z_channels": config.z_channels,
-        }
-        with contextlib.redirect_stdout(io.StringIO()):  # the constructor of Decoder prints
-            if config.encoder:
-                self.encoder = Encoder(double_z=False, **shape)
-            self.decoder = Decoder(**shape)
+        encoder, decoder = _networks(config)
+        if encoder is not None:
+            self.encoder = encoder
+        self.decoder = decoder
         if not config.levels:
             self.quantizer = Codebook(config.n_embed, config.embed_dim, config.gumbel)
         if config.encoder:
@@ -98,6 +96,8 @@ class VQGAN(nn.Module):
     @property
     def downsampling(self) -> int:
         """Pixels along one side that share a code."""
+        if self.config.patch_widths:
+            return PATCH_DOWNSAMPLING
         return self.config.patch_size * 2 ** (len(self.config.ch_mult) - 1)
 
     @property
@@ -190,6 +190,27 @@ class VQGAN(nn.Module):
     def decode_indices(self, indices: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) of codebook indices (B, h, w)."""
         return self.decode(self.lookup(indices).to(self.post_quant_conv.weight.dtype))
+
+
+def _networks(config: VQGANConfig) -> tuple[nn.Module | None, nn.Module]:
+    """Encoder, where a configuration has one, and decoder."""
+    if config.patch_widths:
+        widths = config.patch_widths, config.patch_depths, config.z_channels
+        return PatchEncoder(*widths) if config.encoder else None, PatchDecoder(*widths)
+    p = config.patch_size
+    shape: dict[str, Any] = {
+        "ch": config.ch,
+        "out_ch": 3 * p * p,
+        "ch_mult": tuple(config.ch_mult),
+        "num_res_blocks": config.num_res_blocks,
+        "attn_resolutions": tuple(config.attn_resolutions),
+        "in_channels": 3 * p * p,
+        "resolution": config.resolution // p,
+        "z_channels": config.z_channels,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # the constructor of Decoder prints
+        encoder = Encoder(double_z=False, **shape) if config.encoder else None
+        return encoder, Decoder(**shape)
 
 
 def build(config: Mapping[str, Any]) -> VQGAN:

@@ -1,8 +1,8 @@
-"""The sprites of the world, loaded from ``assets/world`` as tensors ready to be placed."""
+"""The sprites of the world, read from ``assets/world`` as tensors ready to be placed."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,113 +12,115 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-ATLAS_DIR = Path(__file__).resolve().parents[2] / "assets" / "world"
-STYLES = ("noto", "twemoji", "fluent")
+from pipelines.world.paint import recolouring_masks
+from pipelines.world.sprites import ATLAS_DIR, SpriteIndex, default_index
+
 BASE_PX = 160
 LEVELS_PX = (160, 80, 40)
 
 
 class Atlas:
-    """All sprites of all styles as premultiplied RGBA with a mask of what a colour word paints.
+    """Sprites as premultiplied RGBA, in three sizes, with a mask of what a colour word paints.
 
-    Attributes:
-        index: concept id -> row of the concept.
-        levels: sprite side in px -> uint8 tensor (styles * concepts, 5, side, side); channels are
-            premultiplied R, G, B, alpha, and the recolouring mask, all in [0, 255].
-        mean_luminance: float tensor (styles * concepts,), mean luminance in [0, 1] under the mask.
+    A sheet is decoded when one of its sprites is first asked for, and smaller sizes and masks are
+    made then: a program that draws ten pictures does not wait for three thousand sprites.
+
+    Args:
+        index: which sprites there are.
+        folder: where their sheets are.
     """
 
-    def __init__(self, concept_ids: list[str], tiles: Tensor) -> None:
-        self.concept_ids = concept_ids
-        self.index = {concept: i for i, concept in enumerate(concept_ids)}
-        masks, self.mean_luminance = _recolouring_masks(tiles)
-        tiles = torch.cat([tiles, masks], dim=1)
-        self.levels = {BASE_PX: tiles}
-        for side in LEVELS_PX[1:]:
-            shrunk = [
-                F.interpolate(part.float(), (side, side), mode="area") for part in tiles.split(64)
-            ]
-            self.levels[side] = torch.cat([part.round().byte() for part in shrunk])
-
-    def row(self, concept: str, style: str) -> int:
-        """Row of a sprite in the tensors of ``levels``."""
-        return STYLES.index(style) * len(self.concept_ids) + self.index[concept]
+    def __init__(self, index: SpriteIndex, folder: Path = ATLAS_DIR) -> None:
+        self.index, self.folder = index, folder
+        count = len(index.sprites)
+        # Memory that nobody has written to yet costs nothing.
+        self._levels = {side: torch.empty((count, side, side, 4), dtype=torch.uint8)
+                        for side in LEVELS_PX}
+        self._masks = {side: torch.empty((count, side, side), dtype=torch.uint8)
+                       for side in LEVELS_PX}
+        self._means, self._colours = torch.empty(count), torch.empty(count, 3)
+        self._sheets: set[str] = set()
+        self._shrunk, self._masked = np.zeros(count, bool), np.zeros(count, bool)
 
     @classmethod
     def load(cls, folder: Path = ATLAS_DIR) -> Atlas:
-        """Read the sheets of ``folder``; about two seconds and 250 MB of host memory."""
-        index = json.loads((folder / "index.json").read_text())
-        concept_ids, columns = index["concepts"], index["columns"]
-        tiles = []
-        for style in STYLES:
-            side = index["tile_px"][style]
-            with Image.open(folder / f"{style}.webp") as sheet:
-                pixels = np.asarray(sheet.convert("RGBA"))
-            for i in range(len(concept_ids)):
-                y, x = i // columns * side, i % columns * side
-                tile = torch.from_numpy(pixels[y : y + side, x : x + side].copy()).permute(2, 0, 1)
-                tiles.append(_premultiplied(tile))
-        return cls(concept_ids, torch.stack(tiles))
+        """The atlas of a folder."""
+        return cls(SpriteIndex.load(folder), folder)
+
+    def tiles(self, rows: Sequence[int], side: int) -> Tensor:
+        """Premultiplied sprites (n, side, side, 4) uint8; ``side`` is one of ``LEVELS_PX``."""
+        return torch.stack([self.tile(row, side) for row in rows])
+
+    def tile(self, row: int, side: int) -> Tensor:
+        """One premultiplied sprite (side, side, 4) uint8, not a copy."""
+        self._read(self.index.sprites[row].sheet)
+        if side != BASE_PX and not self._shrunk[row]:
+            self._shrink(row)
+        return self._levels[side][row]
+
+    def masks(self, rows: Sequence[int], side: int) -> Tensor:
+        """What a colour word paints of sprites, (n, side, side) uint8 in [0, 255]."""
+        for row in rows:
+            self._mask(row)
+        return self._masks[side][list(rows)]
+
+    def mean_luminance(self, rows: Sequence[int]) -> Tensor:
+        """Mean luminance (n,) float in [0, 1] of sprites under their masks."""
+        for row in rows:
+            self._mask(row)
+        return self._means[list(rows)]
+
+    def mean_colour(self, row: int) -> Tensor:
+        """Mean RGB (3,) float in [0, 1] of a sprite under its mask."""
+        self._mask(row)
+        return self._colours[row]
+
+    def _read(self, sheet: str) -> None:
+        if sheet in self._sheets:
+            return
+        side, columns = self.index.tile_px[sheet], self.index.columns[sheet]
+        with Image.open(self.folder / f"{sheet}.webp") as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGBA")))
+        rows = [row for row, sprite in enumerate(self.index.sprites) if sprite.sheet == sheet]
+        for row in rows:
+            y, x = (part * side for part in divmod(self.index.sprites[row].tile, columns))
+            self._levels[BASE_PX][row] = _premultiplied(pixels[y : y + side, x : x + side])
+        self._sheets.add(sheet)
+
+    def _shrink(self, row: int) -> None:
+        tile = self._levels[BASE_PX][row].permute(2, 0, 1)[None].float()
+        for side in LEVELS_PX[1:]:
+            small = F.interpolate(tile, (side, side), mode="area")[0].round().byte()
+            self._levels[side][row] = small.permute(1, 2, 0)
+        self._shrunk[row] = True
+
+    def _mask(self, row: int) -> None:
+        if self._masked[row]:
+            return
+        tile = self.tiles([row], BASE_PX).permute(0, 3, 1, 2)
+        mask, self._means[row : row + 1] = recolouring_masks(tile)
+        # Premultiplied, so that both sums weigh by alpha.
+        weight = mask.float() / 255
+        seen = (tile[:, :4].float() / 255 * weight).sum((0, 2, 3))
+        self._colours[row] = seen[:3] / seen[3].clamp_min(1e-3)
+        for side in LEVELS_PX:
+            self._masks[side][row] = F.interpolate(mask.float(), (side, side), mode="area"
+                                                   )[0, 0].round().byte()
+        self._masked[row] = True
 
 
 @lru_cache(maxsize=1)
 def default_atlas() -> Atlas:
-    """The atlas shipped in ``assets/world``, loaded once a process."""
-    return Atlas.load()
+    """The atlas of ``assets/world``, one a process."""
+    return Atlas(default_index())
 
 
 def _premultiplied(tile: Tensor) -> Tensor:
-    tile = tile.float()
+    """(side, side, 4) straight RGBA uint8 to (BASE_PX, BASE_PX, 4) premultiplied."""
+    tile = tile.permute(2, 0, 1).float()
     tile[:3] *= tile[3:] / 255
     if tile.shape[-1] != BASE_PX:
         tile = F.interpolate(tile[None], (BASE_PX, BASE_PX), mode="bicubic", align_corners=False)[0]
         tile = tile.clamp(0, 255)
         tile[:3] = torch.minimum(tile[:3], tile[3:])
-    return tile.round().byte()
-
-
-def _recolouring_masks(tiles: Tensor) -> tuple[Tensor, Tensor]:
-    """What of each sprite takes a colour word, found by the hue that covers most of it.
-
-    "A blue car" has blue paint and keeps its dark wheels and pale windows. The mask takes the
-    saturated pixels within 35 degrees of the sprite's dominant hue. Where those are under a third
-    of the sprite (white, black and grey things) everything but the darkest lines is painted.
-
-    Args:
-        tiles: (N, 4, H, W) uint8, premultiplied RGBA.
-
-    Returns:
-        Masks (N, 1, H, W) uint8 in [0, 255] and mean luminances (N,) float in [0, 1].
-    """
-    masks, means = [], []
-    for part in tiles.split(32):
-        pixels = part.float() / 255
-        alpha = pixels[:, 3]
-        rgb = pixels[:, :3] / alpha[:, None].clamp_min(1e-3)
-        value, lowest = rgb.amax(1), rgb.amin(1)
-        chroma = value - lowest
-        saturation = chroma / value.clamp_min(1e-3)
-        red, green, blue = rgb.unbind(1)
-        angle = torch.atan2(3**0.5 * (green - blue), 2 * red - green - blue)
-        weight = alpha * (saturation > 0.2) * (value > 0.2) * chroma.sqrt()
-        bins = ((angle / (2 * torch.pi)) % 1 * 36).long().clamp(0, 35)
-        histogram = torch.zeros(len(part), 36)
-        histogram.scatter_add_(1, bins.flatten(1), weight.flatten(1))
-        smooth = histogram + 0.7 * (histogram.roll(1, 1) + histogram.roll(-1, 1))
-        centre = (smooth.argmax(1).float() + 0.5) / 36 * 2 * torch.pi
-        distance = (
-            torch.remainder(angle - centre[:, None, None] + torch.pi, 2 * torch.pi) - torch.pi
-        )
-        near = ((35 / 180 * torch.pi * 1.3 - distance.abs()) / 0.15).clamp(0, 1)
-        hue_mask = (
-            near * ((saturation - 0.12) / 0.15).clamp(0, 1) * ((value - 0.12) / 0.1).clamp(0, 1)
-        )
-        share = (hue_mask * alpha).sum((1, 2)) / alpha.sum((1, 2)).clamp_min(1)
-        body_mask = ((value - 0.22) / 0.12).clamp(0, 1)
-        few = (share < 0.33)[:, None, None]
-        mask = torch.where(few, body_mask, hue_mask)
-        luminance = 0.299 * red + 0.587 * green + 0.114 * blue
-        weight = mask * alpha
-        means.append((luminance * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1))
-        masks.append((mask * 255).round().byte()[:, None])
-    return torch.cat(masks), torch.cat(means)
+    return tile.round().byte().permute(1, 2, 0)

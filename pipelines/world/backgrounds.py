@@ -1,4 +1,4 @@
-"""Backgrounds of the world: eleven plain colours and a few drawn variants of each place."""
+"""Backgrounds of the world: eleven plain colours, and drawn variants of each place and backdrop."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-VARIANTS = 2
-CANVAS_PX = 512
+from pipelines.world.backdrops import BACKDROPS, CANVAS_PX, RGB
+
+PLACE_VARIANTS, BACKDROP_VARIANTS = 6, 16
 PLAIN_RGB = {
     "red": (222, 58, 56),
     "orange": (245, 148, 52),
@@ -27,7 +28,6 @@ PLAIN_RGB = {
     "white": (255, 255, 255),
     "gray": (154, 158, 165),
 }
-RGB = tuple[int, int, int]
 
 
 def _gradient(*stops: tuple[float, RGB]) -> Image.Image:
@@ -223,25 +223,29 @@ PAINTERS: dict[str, Callable[[random.Random], Image.Image]] = {
 }
 
 
-@lru_cache(maxsize=4)
-def background_bank(size_px: int) -> dict[str, Tensor]:
-    """All backgrounds at one size.
+def variants(name: str) -> int:
+    """How many pictures there are of a background; of a plain colour there is one."""
+    if name in PLAIN_RGB:
+        return 1
+    return PLACE_VARIANTS if name in PAINTERS else BACKDROP_VARIANTS
+
+
+@lru_cache(maxsize=1024)
+def background(name: str, variant: int, size_px: int) -> Tensor:
+    """One background.
 
     Args:
-        size_px: side of the pictures in pixels.
+        name: a colour, a place or a backdrop.
+        variant: which of its pictures, below ``variants(name)``.
+        size_px: side of the picture in pixels.
 
     Returns:
-        name -> float tensor (variants, 3, size_px, size_px) in [0, 1]; plain colours have one.
+        (size_px, size_px, 3) uint8.
     """
-    bank = {
-        name: torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, size_px, size_px) / 255
-        for name, rgb in PLAIN_RGB.items()
-    }
-    for name, paint in PAINTERS.items():
-        drawn = [
-            paint(random.Random(f"{name}/{v}")).resize((size_px, size_px), Image.Resampling.BOX)
-            for v in range(VARIANTS)
-        ]
-        stacked = np.stack([np.asarray(image) for image in drawn])
-        bank[name] = torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
-    return bank
+    if name in PLAIN_RGB:
+        rgb = torch.tensor(PLAIN_RGB[name], dtype=torch.uint8)
+        return rgb.expand(size_px, size_px, 3).clone()
+    paint = PAINTERS.get(name) or BACKDROPS[name]
+    drawn = paint(random.Random(f"{name}/{variant}"))
+    small = drawn.resize((size_px, size_px), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(small))

@@ -13,19 +13,21 @@ from typing import Any
 
 from pipelines.world.concepts import Concept
 from pipelines.world.grammar import Choices, Phrase, load_grammar, settle_articles
-from pipelines.world.hard_negatives import GREY_MEDIA, hard_negative
+from pipelines.world.hard_negatives import GREY_MEDIA, TONELESS_MEDIA, hard_negative
 from pipelines.world.noun_phrases import phrases
 from pipelines.world.scenes import COLOURS, Scene, SceneObject
 
 __all__ = ["caption", "hard_negative"]
 
 # Clauses that no "a photo of ..." can precede.
-_SENTENCES = ("there ", "há ", "on the left", "just ", "only ", "apenas ")
+_SENTENCES = ("there ", "há ", "on the left ", "just ", "only ", "apenas ")
 _NOUN_STARTS = ("a", "two", "um", "dois")
 _HUES = frozenset(COLOURS) - {"black", "white", "gray"}
 _P_CLOSEUP = 0.25
 _P_BARE_MEDIUM = 0.25
 _P_PHOTO_PORTRAIT = 0.3
+_P_KEYWORDS = 0.06
+_P_WHERE = 0.1
 
 
 def caption(
@@ -51,11 +53,15 @@ def caption(
         and scene.medium is None
         and rng.random() < _P_CLOSEUP
     )
+    if not closeup and scene.relation in (None, "with") and rng.random() < _P_KEYWORDS:
+        return settle_articles(_keywords(scene, concepts, rng, words, language, in_order))
     things = _phrases(scene, concepts, rng, language, closeup)
     if closeup:
         clause, medium_said = str(things[0]), False
     else:
         clause, medium_said = _clause(scene, things, concepts, rng, words, language, in_order)
+        if scene.kind == "single" and not medium_said and rng.random() < _P_WHERE:
+            clause = f"{clause} {words['where'][where(scene.objects[0])].pick(rng)}"
     fronted = False
     if scene.say_background and _shows_background(scene):
         join = words["places"]["joins"].pick(rng)
@@ -70,8 +76,44 @@ def caption(
     return settle_articles(_noise(clause, rng, words))
 
 
+def where(item: SceneObject) -> str:
+    """The side or corner of the picture that a thing is near, or "middle"."""
+    x, y = (item.box[0] + item.box[2]) / 2, (item.box[1] + item.box[3]) / 2
+    across = "left" if x < 0.4 else "right" if x > 0.6 else ""
+    down = "top" if y < 0.4 else "bottom" if y > 0.6 else ""
+    return f"{down} {across}".strip() or "middle"
+
+
+def _keywords(
+    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, words: Mapping[str, Any],
+    language: str, in_order: bool
+) -> str:
+    """The caption as a list of words: "dog, red, at the beach, watercolor"."""
+    says = phrases(language)
+    if scene.kind == "count":
+        parts = [_count(scene, concepts[scene.objects[0].concept], rng, words, language)]
+    else:
+        # In English a colour may stand by itself; in Portuguese it agrees with its noun.
+        apart = language == "en" and len(scene.objects) == 1 and rng.random() < 0.4
+        colour = _shown_colour(scene.objects[0], scene)
+        parts = [phrase.bare for phrase in _phrases(scene, concepts, rng, language, False, apart)]
+        if len(parts) > 1 and not in_order and scene.relation is None:
+            rng.shuffle(parts)
+        if apart and colour:
+            parts.append(says.colour(colour, rng))
+    if scene.say_background and _shows_background(scene):
+        parts.append(_place(scene.background, rng, words, language))
+    style = scene.objects[0].style
+    known = words["keywords"]
+    medium = known[scene.medium or (style if style in known else "none")].pick(rng)
+    if scene.kind == "portrait":
+        medium = f"{medium} {words['portrait_word']}".strip()
+    return ", ".join([*parts, medium] if medium else parts)
+
+
 def _phrases(
-    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str, closeup: bool
+    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str, closeup: bool,
+    colourless: bool = False
 ) -> list[Phrase]:
     if scene.kind == "count":
         return []
@@ -81,10 +123,12 @@ def _phrases(
         phrases(language).phrase(
             c,
             rng,
-            colour=_shown_colour(o, scene),
+            colour=None if colourless else _shown_colour(o, scene),
             size=None if closeup else o.size,
             portrait=scene.kind == "portrait",
             gendered=c.role is not None and roles.count(c.role) > 1,
+            old=o.old,
+            tone=_shown_tone(o, scene),
         )
         for o, c in zip(scene.objects, shown, strict=True)
     ]
@@ -92,6 +136,10 @@ def _phrases(
 
 def _shown_colour(item: SceneObject, scene: Scene) -> str | None:
     return None if scene.medium in GREY_MEDIA else item.colour
+
+
+def _shown_tone(item: SceneObject, scene: Scene) -> str | None:
+    return item.tone if item.say_tone and scene.medium not in TONELESS_MEDIA else None
 
 
 def _shows_background(scene: Scene) -> bool:
@@ -147,7 +195,8 @@ def _count(
 ) -> str:
     item, number = scene.objects[0], len(scene.objects)
     says = phrases(language)
-    plural = says.plural(concept, rng, colour=_shown_colour(item, scene), size=item.size)
+    plural = says.plural(concept, rng, colour=_shown_colour(item, scene), size=item.size,
+                         old=item.old, tone=_shown_tone(item, scene))
     if (
         number == 2
         and words["two_templates"]
@@ -186,7 +235,10 @@ def _wrap(
     if closeup:
         return words["portrait"]["closeups"].pick(rng).format(s=clause)
     if scene.kind != "portrait":
-        return _pick(words["media"][medium], clause, fronted, rng).format(s=clause)
+        style = scene.objects[0].style
+        known = words["styles"] if medium == "none" and style in words["styles"] else None
+        templates = known[style] if known else words["media"][medium]
+        return _pick(templates, clause, fronted, rng).format(s=clause)
     portrait = words["portrait"]
     if medium == "none" and not fronted and rng.random() < _P_PHOTO_PORTRAIT:
         return portrait["photo_none"].pick(rng).format(s=clause)

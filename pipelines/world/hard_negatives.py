@@ -7,7 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from pipelines.world.concepts import Concept
-from pipelines.world.scenes import COLOURS, MEDIA, PLACES, Scene, SceneObject, uses_held_out
+from pipelines.world.scenes import (
+    BACKDROP_NAMES,
+    COLOURS,
+    MEDIA,
+    PLACES,
+    Scene,
+    SceneObject,
+    uses_held_out,
+)
+from pipelines.world.sprites import OLD, TONES
 
 Concepts = Mapping[str, Concept]
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
@@ -38,6 +47,8 @@ GREY_MEDIA = ("bw", "pencil")
 # Drawn from the same art in the end: too alike to call one of them wrong.
 _CLEAN_MEDIA = (None, "emoji", "sticker", "icon")
 _COLOURLESS_MEDIA = ("bw", "pencil", "neon")
+# Media in which nobody can tell a skin tone.
+TONELESS_MEDIA = ("bw", "pencil", "neon")
 _ATTEMPTS = 4
 
 
@@ -65,6 +76,7 @@ def hard_negative(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene
         _change_relation: 6,
         _change_count: 6,
         _change_size: 4,
+        _change_person: 4,
         _change_concept: 3,
         _add_relation: 1.5,
         _change_place: 1,
@@ -187,6 +199,24 @@ def _change_size(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene 
     return _with_object(scene, 0, size="small" if size == "big" else "big")
 
 
+def _change_person(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene | None:
+    """Another skin tone, or grey hair that is not there."""
+    people = [i for i, o in enumerate(scene.objects) if concepts[o.concept].group == "person"]
+    if not people or scene.kind == "count":
+        return None
+    index = rng.choice(people)
+    item = scene.objects[index]
+    age = OLD if item.old else ""
+    changes = []
+    if item.tone and scene.medium not in TONELESS_MEDIA:
+        # A caption may call neither of two neighbouring tones wrong with certainty.
+        far = {"light": ("dark",), "medium": ("light", "dark"), "dark": ("light",)}[item.tone]
+        changes.append({"look": f"{age}-{rng.choice(far)}".strip("-"), "say_tone": True})
+    if concepts[item.concept].role and not item.old:
+        changes.append({"look": f"{OLD}-{item.tone}" if item.tone in TONES else OLD})
+    return _with_object(scene, index, **rng.choice(changes)) if changes else None
+
+
 def excludes(shown: Concept, said: Concept) -> bool:
     """Whether a picture of ``shown`` is surely not one of ``said``, both of one group."""
     if shown.id == said.id or said.id in shown.broader or shown.id in said.broader:
@@ -223,6 +253,9 @@ def _change_place(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene
     del concepts
     if scene.medium in _COLOURLESS_MEDIA:
         return None
+    if scene.background in BACKDROP_NAMES:
+        # What tint a backdrop has is not known here; a place it is not.
+        return replace(scene, background=rng.choice(PLACES), say_background=True)
     places = [p for p in (*PLACES, *COLOURS) if not alike(p, scene.background)]
     # A place for a place and a colour for a colour is the harder case.
     same_kind = [p for p in places if (p in PLACES) == (scene.background in PLACES)]

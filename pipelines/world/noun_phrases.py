@@ -53,6 +53,8 @@ class EnglishPhrases:
         size: str | None = None,
         portrait: bool = False,
         gendered: bool = False,
+        old: bool = False,
+        tone: str | None = None,
     ) -> Phrase:
         """One thing: "a small red apple", "a young male teacher of history", "some grapes".
 
@@ -63,6 +65,8 @@ class EnglishPhrases:
             size: "small", "big" or None.
             portrait: Says more about a person, as captions of portraits do.
             gendered: Never hides the gender of a role ("a teacher").
+            old: Calls a person old.
+            tone: Stated skin tone of a person, or None.
         """
         if concept.role_names and not gendered and rng.random() < 0.45:
             names: tuple[str, ...] = concept.role_names
@@ -74,8 +78,8 @@ class EnglishPhrases:
         if concept.group == "person":
             name = self._subject(concept, name, rng, portrait)
         colour_word = self.words["colours"][colour].pick(rng) if colour else ""
-        bare = _with_adjectives(name, self._outer(concept, name, rng, size, portrait), colour_word)
-        return self._determined(article, bare, rng, concept.coco)
+        outer = self._outer(concept, rng, size, portrait, old, tone)
+        return self._determined(article, _with_adjectives(name, outer, colour_word), rng)
 
     def plural(
         self,
@@ -84,6 +88,8 @@ class EnglishPhrases:
         *,
         colour: str | None = None,
         size: str | None = None,
+        old: bool = False,
+        tone: str | None = None,
     ) -> str:
         """Several of one thing without number: "red apples", "pairs of black scissors"."""
         index = name_index(concept, rng, len(concept.plurals))
@@ -95,7 +101,8 @@ class EnglishPhrases:
         if concept.articles[index] == "a pair of" and rng.random() < 0.6:
             name = f"{self.words['pair_of_plural']} {name}"
         colour_word = self.words["colours"][colour].pick(rng) if colour else ""
-        return _with_adjectives(name, self._outer(concept, name, rng, size, False), colour_word)
+        outer = self._outer(concept, rng, size, False, old, tone)
+        return _with_adjectives(name, outer, colour_word)
 
     def number(self, count: int, concept: Concept, rng: random.Random) -> str:
         """The number word or digit of ``count``, 2 to 5."""
@@ -112,26 +119,35 @@ class EnglishPhrases:
         return name
 
     def _outer(
-        self, concept: Concept, name: str, rng: random.Random, size: str | None, portrait: bool
+        self, concept: Concept, rng: random.Random, size: str | None, portrait: bool, old: bool,
+        tone: str | None
     ) -> str:
         words = []
         if rng.random() < 0.015:
             words.append(rng.choice(self.words["niceties"]))
         if size:
             words.append(self.words["sizes"][size].pick(rng))
-        if _may_be_young(concept) and rng.random() < _P_YOUNG[portrait]:
-            words.append(self.words["ages"]["young"].pick(rng))
+        words += self._age(concept, rng, portrait, old)
+        if tone:
+            words.append(self.words["tones"][tone].pick(rng))
         return " ".join(words)
 
-    def _determined(self, article: str, bare: str, rng: random.Random, coco: bool) -> Phrase:
+    def _age(self, concept: Concept, rng: random.Random, portrait: bool, old: bool) -> list[str]:
+        if old:
+            return [self.words["ages"]["old"].pick(rng)]
+        if _may_be_young(concept) and rng.random() < _P_YOUNG[portrait]:
+            return [self.words["ages"]["young"].pick(rng)]
+        return []
+
+    def _determined(self, article: str, bare: str, rng: random.Random) -> Phrase:
         draw = rng.random()
         if article == "some":
-            # "a broccoli" is how GenEval and many people put it.
-            return Phrase("a~ " if coco and draw < 0.4 else "some " if draw < 0.7 else "", bare)
+            # "a broccoli" is how many people put it.
+            return Phrase("a~ " if draw < 0.25 else "some " if draw < 0.7 else "", bare)
         if article == "a pair of":
             if draw < 0.55:
                 return Phrase("a~ ", f"pair of {bare}")
-            return Phrase("a~ " if coco and draw < 0.7 else "", bare)
+            return Phrase("a~ " if draw < 0.62 else "", bare)
         return Phrase("" if draw < 0.025 else "a~ " if draw < 0.97 else "one ", bare)
 
 
@@ -163,13 +179,15 @@ class PortuguesePhrases:
         size: str | None = None,
         portrait: bool = False,
         gendered: bool = False,
+        old: bool = False,
+        tone: str | None = None,
     ) -> Phrase:
         """One thing: "um carro azul", "uma maçã vermelha"."""
         name = concept.pt[name_index(concept, rng, len(concept.pt))]
         if concept.role in self.words["subject_roles"] and rng.random() < _P_SUBJECT[portrait]:
             name = f"{name} de {rng.choice(self.words['subjects'])}"
-        young = _may_be_young(concept) and rng.random() < _P_YOUNG[portrait]
-        bare = self._adjectives(name, concept.pt_gender, False, rng, colour, size, young)
+        young = not old and _may_be_young(concept) and rng.random() < _P_YOUNG[portrait]
+        bare = self._adjectives(name, concept.pt_gender, False, rng, colour, size, young, old, tone)
         article = "uma " if concept.pt_gender == "f" else "um "
         return Phrase("" if rng.random() < 0.06 else article, bare)
 
@@ -180,10 +198,12 @@ class PortuguesePhrases:
         *,
         colour: str | None = None,
         size: str | None = None,
+        old: bool = False,
+        tone: str | None = None,
     ) -> str:
         """Several of one thing without number: "maçãs vermelhas"."""
         name = concept.pt_plurals[name_index(concept, rng, len(concept.pt_plurals))]
-        return self._adjectives(name, concept.pt_gender, True, rng, colour, size, False)
+        return self._adjectives(name, concept.pt_gender, True, rng, colour, size, False, old, tone)
 
     def number(self, count: int, concept: Concept, rng: random.Random) -> str:
         """The number word or digit of ``count``, 2 to 5, in the concept's gender."""
@@ -203,10 +223,16 @@ class PortuguesePhrases:
         colour: str | None,
         size: str | None,
         young: bool,
+        old: bool,
+        tone: str | None,
     ) -> str:
         before, after = [], []
         if young:
             before.append("jovem")
+        if old:
+            after.append(self.words["ages"]["old"].pick(rng))
+        if tone:
+            after.append(self.words["tones"][tone].pick(rng))
         if rng.random() < 0.015:
             after.append(rng.choice(self.words["niceties"]))
         if size:

@@ -1,9 +1,9 @@
 """What a picture of the world shows: scenes with exact ground truth, sampled from a seed.
 
-Objects stand on the grid of the image tokens (one cell is a sixteenth of the picture), on even
-cells and with one of three sides (6, 8 or 16 cells, mostly 8), unless jitter is asked for. A
-transformer that reads blocks of two by two tokens then meets the same blocks for the same object
-again and again, which is what makes identities learnable within a small budget.
+Objects stand on the grid of the image tokens (one cell is a sixteenth of the picture), anywhere on
+it and in any whole size, unless jitter is asked for. What a caption does not say is drawn at
+random: art style, places, sizes, background, which way round; see ``pipelines.world.plans`` for
+these as tokens.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.world.concepts import Concept
+from pipelines.world.layouts import GRID, Box, jitter_box, place
+from pipelines.world.sprites import OLD, STYLES, TONES, SpriteIndex, default_index
 
-GRID = 16
+__all__ = ["GRID", "jitter_box", "place"]
+
 COLOURS = (
     "red",
     "orange",
@@ -57,23 +60,50 @@ MEDIA = (
 )
 RELATIONS = ("left of", "right of", "above", "below", "next to", "on top of", "with")
 KINDS = ("single", "count", "pair", "relation", "group", "portrait")
-MEDIUM_STYLE = {"emoji": "noto", "sticker": "twemoji", "icon": "fluent"}
-# One style draws most pictures without a stated medium: fewer looks to learn for each concept.
-STYLE_WEIGHTS = {"fluent": 0.88, "noto": 0.06, "twemoji": 0.06}
+# A stated medium that is drawn by choosing the art and not by changing the picture.
+MEDIUM_STYLES: dict[str, tuple[str, ...]] = {
+    "emoji": ("noto", "twemoji", "blob", "emojione", "fxemoji"),
+    "sticker": ("twemoji", "fluent", "blob", "emojione", "fxemoji"),
+    "icon": ("fluent3d",),
+}
 KIND_WEIGHTS = {
     "single": 0.27,
-    "count": 0.16,
-    "pair": 0.2,
+    "count": 0.14,
+    "pair": 0.18,
     "relation": 0.2,
-    "group": 0.1,
-    "portrait": 0.07,
+    "group": 0.09,
+    "portrait": 0.12,
 }
-COCO_WEIGHT = 4.0
+# Names of ``pipelines.world.backdrops``, which draws them; captions never say these.
+BACKDROP_NAMES = ("pastel", "strong", "dark", "gradient", "studio", "stripes", "dots", "checks",
+                  "paper", "lights", "table")
+# What people in portraits hold more often than other things.
+HELD = ("book", "notebook", "newspaper", "pencil", "pen", "apple", "cup", "guitar", "violin",
+        "paintbrush", "cell-phone", "laptop", "microphone", "camera", "magnifying-glass",
+        "umbrella", "hammer", "wrench", "scissors", "rose", "cat", "dog", "globe", "clock",
+        "telescope", "microscope", "soccer-ball", "birthday-cake", "trophy", "flower")
+# Letters, digits and hands of clocks are wrong the other way round.
+NEVER_MIRRORED = frozenset({"clock", "watch", "stop-sign", "newspaper", "keyboard", "compass",
+                            "world-map", "globe", "musical-note", "dartboard", "die",
+                            "taxi", "police-car", "ambulance", "hospital", "school", "ruler",
+                            "billiard-ball", "desktop-computer", "game-controller", "atm"})
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object: concept id, art style, stated colour and size, and its square in [0, 1]."""
+    """One object.
+
+    Attributes:
+        concept: id of the concept.
+        style: art style, one of ``pipelines.world.sprites.STYLES``.
+        colour: stated colour, or None.
+        size: stated size, "small", "big" or None.
+        box: its square (x0, y0, x1, y1) in [0, 1].
+        flip: mirrored.
+        look: of people, age and skin tone as drawn ("old-dark"), see ``Sprite``.
+        variant: which of the style's pictures of the concept.
+        say_tone: whether the caption names the skin tone; an old person is always called old.
+    """
 
     concept: str
     style: str
@@ -81,6 +111,19 @@ class SceneObject:
     size: str | None
     box: tuple[float, float, float, float]
     flip: bool = False
+    look: str = ""
+    variant: int = 0
+    say_tone: bool = False
+
+    @property
+    def old(self) -> bool:
+        """Whether it is a person drawn with grey hair."""
+        return self.look.startswith(OLD)
+
+    @property
+    def tone(self) -> str | None:
+        """Skin tone as drawn, one of ``TONES``, or None for the yellow of emoji."""
+        return next((tone for tone in TONES if self.look.endswith(tone)), None)
 
 
 @dataclass(frozen=True)
@@ -130,74 +173,39 @@ def uses_held_out(scene: Scene) -> bool:
     return is_held_out_triple(first.concept, scene.relation, second.concept)
 
 
-def _square(x: float, y: float, side: float) -> tuple[float, float, float, float]:
-    return (x / GRID, y / GRID, (x + side) / GRID, (y + side) / GRID)
-
-
-def place(
-    kind: str, relation: str | None, count: int, rng: random.Random, size: str | None = None
-) -> list[tuple[float, float, float, float]]:
-    """Choose the squares of a scene's objects.
+def styles_for(concepts: Sequence[str], medium: str | None, painted: bool,
+               index: SpriteIndex | None = None) -> list[str]:
+    """Art styles in which all of some concepts can be drawn in a medium.
 
     Args:
-        kind: one of ``KINDS``.
-        relation: relation of the first object to the second, or None.
-        count: number of objects, 1 to 5.
-        rng: source of randomness.
-        size: stated size of a single object: "small", "big" or None.
+        concepts: ids.
+        medium: one of ``MEDIA`` or None.
+        painted: whether one of them takes a colour that it has not by itself; photographs do not.
+        index: the sprites; by default those of ``assets/world``.
 
     Returns:
-        ``count`` squares (x0, y0, x1, y1) in [0, 1], on the token grid.
+        Styles in the order of ``STYLES``; at least one, as four styles show every concept.
     """
-    if kind == "single":
-        if size == "big":
-            return [_square(0, 0, 16)]
-        if size == "small":
-            return [_square(rng.choice((4, 6)), rng.choice((4, 6, 8)), 6)]
-        return [_square(4, rng.choice((4, 6)), 8)]
-    if kind == "portrait" and count == 1:
-        return [_square(0, 0, 16)]
-    if relation == "with":
-        return [_square(2, 4, 8), _square(10, rng.choice((6, 8)), 6)]
-    if relation == "on top of":
-        return [_square(rng.choice((4, 6)), 2, 6), _square(4, 8, 8)]
-    if relation in ("above", "below"):
-        upper, lower = _square(4, 0, 8), _square(4, 8, 8)
-        return [upper, lower] if relation == "above" else [lower, upper]
-    if count == 2:
-        y = rng.choice((4, 6))
-        left, right = _square(0, y, 8), _square(8, y, 8)
-        return [right, left] if relation == "right of" else [left, right]
-    if count == 3:
-        triangle = [_square(4, 0, 8), _square(0, 8, 8), _square(8, 8, 8)]
-        pointing_down = [_square(0, 0, 8), _square(8, 0, 8), _square(4, 8, 8)]
-        return rng.choice((triangle, pointing_down))
-    if count == 4:
-        return [_square(0, 0, 8), _square(8, 0, 8), _square(0, 8, 8), _square(8, 8, 8)]
-    # Five as on a die.
-    return [_square(x, y, 6) for x, y in ((0, 0), (10, 0), (5, 5), (0, 10), (10, 10))]
-
-
-def jitter_box(
-    box: tuple[float, float, float, float], rng: random.Random
-) -> tuple[float, float, float, float]:
-    """Move a square off the grid by up to half a cell and scale it by up to a tenth."""
-    side = (box[2] - box[0]) * rng.uniform(0.9, 1.1)
-    x = min(max((box[0] + box[2] - side) / 2 + rng.uniform(-0.5, 0.5) / GRID, -0.02), 1.02 - side)
-    y = min(max((box[1] + box[3] - side) / 2 + rng.uniform(-0.5, 0.5) / GRID, -0.02), 1.02 - side)
-    return (x, y, x + side, y + side)
+    index = index or default_index()
+    allowed = MEDIUM_STYLES.get(medium or "", STYLES)
+    return [style for style in STYLES
+            if style in allowed and not (painted and style == "photo")
+            and all(style in index.styles(concept) for concept in concepts)]
 
 
 class SceneSampler:
     """Draws scenes; scene ``n`` of a split is always the same.
+
+    Styles are drawn evenly among those that show all things of the scene, things stand anywhere in
+    any size and either way round, and what is behind them varies, unless the caption says it.
 
     Args:
         concepts: the concepts to draw from.
         split: names a stream of seeds; two splits share no scenes ("train-dalle", "eval", …).
         jitter: share of scenes whose objects stand off the token grid, in [0, 1].
         held_out: whether held-out pairs and triples may occur (never in training).
-        weights: relative frequency by concept id, where it differs from the default; the closed
-            loop of training raises the concepts that are drawn worst.
+        weights: relative frequency by concept id, where it is not 1; the closed loop of training
+            raises the concepts that are drawn worst.
         kinds: relative frequency by kind of scene, where it differs from ``KIND_WEIGHTS``.
         coloured: share of the objects which can be painted whose colour is stated, in [0, 1].
         in_medium: share of the scenes in a stated medium, in [0, 1].
@@ -211,7 +219,7 @@ class SceneSampler:
         *,
         jitter: float = 0.0,
         held_out: bool = False,
-        weights: dict[str, float] | None = None,
+        weights: Mapping[str, float] | None = None,
         kinds: Mapping[str, float] | None = None,
         coloured: float = 0.4,
         in_medium: float = 0.25,
@@ -222,11 +230,13 @@ class SceneSampler:
         self.by_id = {c.id: c for c in concepts}
         self.ids = list(self.by_id)
         scale = weights or {}
-        self.weights = [(COCO_WEIGHT if c.coco else 1.0) * scale.get(c.id, 1.0) for c in concepts]
+        self.weights = [scale.get(c.id, 1.0) for c in concepts]
         self.people = [c.id for c in concepts if c.group == "person"]
+        self.roles = [c.id for c in concepts if c.role]
         self.things = [c.id for c in concepts if c.group not in ("person", "building", "weather")]
         kinds = KIND_WEIGHTS if kinds is None else kinds
         self.kinds, self.kind_weights = list(kinds), list(kinds.values())
+        self.index = default_index()
 
     def sample(self, seed: int) -> Scene:
         """Scene number ``seed`` of the split."""
@@ -244,7 +254,11 @@ class SceneSampler:
         if kind == "count":
             ids = [self._concept(rng)] * rng.choice((2, 2, 3, 3, 4, 5))
         elif kind == "portrait":
-            ids = [rng.choice(self.people)] + [rng.choice(self.things)] * rng.randint(0, 1)
+            people = self.roles if self.roles and rng.random() < 0.75 else self.people
+            ids = [rng.choice(people)]
+            if rng.random() < 0.55:
+                held = [c for c in HELD if c in self.by_id]
+                ids.append(rng.choice(held if held and rng.random() < 0.5 else self.things))
             relation = "with" if len(ids) == 2 else None
         else:
             number = {"single": 1, "pair": 2, "relation": 2, "group": rng.choice((3, 3, 4))}[kind]
@@ -260,35 +274,68 @@ class SceneSampler:
         boxes = place(kind, relation, len(ids), rng, size)
         if rng.random() < self.jitter:
             boxes = [jitter_box(box, rng) for box in boxes]
-        style = self._style(medium, rng)
-        shared_colour = self._colour(ids[0], rng)
-        objects = []
-        for i, (concept, box) in enumerate(zip(ids, boxes, strict=True)):
-            colour = shared_colour if kind == "count" or i == 0 else self._colour(concept, rng)
-            objects.append(
-                SceneObject(concept, style, colour if medium != "bw" else None, size, box)
-            )
-        background, said = self._background(rng)
-        return Scene(kind, tuple(objects), relation, background, said, medium, seed)
+        colours: list[str | None] = [self._colour(ids[0], rng)] * len(ids)
+        if kind != "count":
+            colours[1:] = [self._colour(concept, rng) for concept in ids[1:]]
+        if medium == "bw":
+            colours = [None] * len(ids)
+        painted = any(colour and colour != self.by_id[concept].native_colour
+                      for concept, colour in zip(ids, colours, strict=True))
+        style = rng.choice(styles_for(ids, medium, painted, self.index))
+        objects = self.dress(ids, colours, boxes, style, size, rng, alike=kind == "count")
+        background, said = self._background(rng, kind)
+        return Scene(kind, objects, relation, background, said, medium, seed)
+
+    def dress(self, ids: Sequence[str], colours: Sequence[str | None], boxes: Sequence[Box],
+              style: str, size: str | None, rng: random.Random,
+              alike: bool = False) -> tuple[SceneObject, ...]:
+        """Objects of one style with what captions leave open: mirroring, looks, which picture."""
+        objects: list[SceneObject] = []
+        for concept, colour, box in zip(ids, colours, boxes, strict=True):
+            look, say_tone, variant = "", False, 0
+            if alike and objects:
+                look, say_tone = objects[0].look, objects[0].say_tone
+                variant = objects[0].variant
+            elif self.by_id[concept].group == "person":
+                look = self._look(style, concept, rng)
+                say_tone = rng.random() < 0.45
+            if not (alike and objects):
+                variant = rng.randrange(max(1, self.index.count(style, concept, look)))
+            flip = rng.random() < 0.5 and concept not in NEVER_MIRRORED
+            objects.append(SceneObject(concept, style, colour, size, box, flip, look, variant,
+                                       say_tone))
+        return tuple(objects)
+
+    def _look(self, style: str, concept: str, rng: random.Random) -> str:
+        looks = self.index.looks(style, concept)
+        aged = [look for look in looks if look.startswith(OLD)]
+        if aged and rng.random() < 0.3:
+            return rng.choice(aged)
+        return rng.choice([look for look in looks if not look.startswith(OLD)])
 
     def _concept(self, rng: random.Random) -> str:
         return rng.choices(self.ids, self.weights)[0]
-
-    def _style(self, medium: str | None, rng: random.Random) -> str:
-        if medium in MEDIUM_STYLE:
-            return MEDIUM_STYLE[medium]
-        return rng.choices(list(STYLE_WEIGHTS), list(STYLE_WEIGHTS.values()))[0]
 
     def _colour(self, concept: str, rng: random.Random) -> str | None:
         if self.by_id[concept].colours and rng.random() < self.coloured:
             return rng.choice(COLOURS)
         return None
 
-    def _background(self, rng: random.Random) -> tuple[str, bool]:
+    def _background(self, rng: random.Random, kind: str) -> tuple[str, bool]:
         draw = rng.random()
         if draw < self.in_place:
             return rng.choice(PLACES), True
         if draw < self.in_place + 0.06:
             return rng.choice(COLOURS), True
-        # What the caption leaves open is mostly white; the rest teaches the model to vary.
-        return ("white" if draw < 0.86 else rng.choice(PLACES)), False
+        return self.behind(rng, kind), False
+
+    def behind(self, rng: random.Random, kind: str) -> str:
+        """What stands behind a scene of a kind whose caption says nothing of it."""
+        draw = rng.random()
+        if kind == "portrait":
+            return "studio" if draw < 0.4 else rng.choice((*BACKDROP_NAMES, "white", "room"))
+        if draw < 0.3:
+            return "white"
+        if draw < 0.75:
+            return rng.choice(BACKDROP_NAMES)
+        return rng.choice(PLACES if draw < 0.93 else COLOURS)

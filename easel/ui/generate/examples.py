@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "Objects": ("a red apple next to a blue car", "a cat and a guitar",
-                "a photo of a dog right of a chair", "a bicycle below a balloon"),
+                "a dog right of a chair", "a bicycle below a balloon"),
     "Colours": ("a purple umbrella", "a green car and a yellow bus",
                 "a pink chair on a blue background", "an orange cat"),
     "Counts": ("two dogs", "three strawberries", "four yellow stars", "five green apples"),
@@ -29,28 +29,20 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 def world_sampler() -> Callable[[], str] | None:
-    """A function that says a new scene of the world in the language of whoever asks.
+    """A function that says a new prompt of the world in the language of whoever asks.
 
     None where the world is not installed.
 
     Building it reads the concepts, a fraction of a second, so it is done once at start.
     """
     try:
-        from pipelines.world.captions import caption
+        from easel.ui.generate.surprises import surprise
         from pipelines.world.concepts import load_concepts
-        from pipelines.world.scenes import SceneSampler
     except ImportError:
         logger.info("The world's captions are not installed: no surprises.")
         return None
-    concepts = load_concepts()
-    by_id = {concept.id: concept for concept in concepts}
-    scenes = SceneSampler(concepts, split="page", held_out=True)
-
-    def surprise() -> str:
-        seed = secrets.randbelow(2**32)
-        return caption(scenes.sample(seed), by_id, random.Random(seed), current())
-
-    return surprise
+    load_concepts()
+    return lambda: surprise(random.Random(secrets.randbits(64)), current())
 
 
 def render_examples() -> str:

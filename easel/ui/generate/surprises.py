@@ -1,0 +1,71 @@
+"""Prompts of what the embedded models know, drawn at random.
+
+The world of ``pipelines.world`` is wider than the one that the weights which ship were trained on:
+it has photographs, skin tones, grey hair and words for the corners of a picture. A prompt from here
+names none of these, but things, their colours, counts and relations, a place and a medium.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from pipelines.world.concepts import Concept, load_concepts
+from pipelines.world.grammar import load_grammar, settle_articles
+from pipelines.world.hard_negatives import GREY_MEDIA
+from pipelines.world.noun_phrases import phrases
+from pipelines.world.scenes import COLOURS, MEDIA, PLACES, RELATIONS
+
+# Captions call pictures in black and white photographs.
+KNOWN_MEDIA = tuple(medium for medium in MEDIA if medium != "bw")
+# Which "with" can be drawn depends on the things.
+KNOWN_RELATIONS = tuple(relation for relation in RELATIONS if relation != "with")
+_KINDS = {"one": 4, "several": 2, "two": 3, "relation": 3}
+_P_COLOUR, _P_PLACE, _P_MEDIUM = 0.4, 0.3, 0.3
+
+
+def surprise(rng: random.Random, language: str = "en") -> str:
+    """A new prompt.
+
+    Args:
+        rng: source of randomness; the same state gives the same prompt.
+        language: "en" or "pt".
+
+    Returns:
+        A lower-case phrase such as "a watercolor painting of a red car and a dog at the beach".
+    """
+    words = load_grammar(language)
+    kind = rng.choices(list(_KINDS), list(_KINDS.values()))[0]
+    medium = rng.choice(KNOWN_MEDIA) if rng.random() < _P_MEDIUM else None
+    said = _things(kind, rng, words, language, coloured=medium not in GREY_MEDIA)
+    if rng.random() < _P_PLACE:
+        said = f"{said} {words['places'][rng.choice(PLACES)].pick(rng)}"
+    if medium:
+        said = words["media"][medium].pick(rng).format(s=said)
+    return settle_articles(said)
+
+
+def _things(kind: str, rng: random.Random, words: dict[str, Any], language: str,
+            coloured: bool) -> str:
+    says = phrases(language)
+    first, second = rng.sample(load_concepts(), 2)
+    if kind == "several":
+        number = says.number(rng.randint(2, 5), first, rng)
+        return f"{number} {says.plural(first, rng, colour=_colour(first, rng, coloured))}"
+    a, b = (says.phrase(concept, rng, colour=_colour(concept, rng, coloured), gendered=True)
+            for concept in (first, second))
+    if kind == "one":
+        return str(a)
+    template = words["pair_default"]
+    if kind == "relation":
+        # The others are sentences, before which no medium can stand.
+        plain = [t for t in words["relations"][rng.choice(KNOWN_RELATIONS)].values
+                 if t.startswith("{") and "{the_" not in t]
+        template = rng.choice(plain)
+    return template.format(a=a, b=b)
+
+
+def _colour(concept: Concept, rng: random.Random, coloured: bool) -> str | None:
+    if coloured and concept.colours and rng.random() < _P_COLOUR:
+        return rng.choice(COLOURS)
+    return None

@@ -1,0 +1,117 @@
+"""What a caption leaves open, as data and as tokens: style, background, places, sizes, mirroring.
+
+A model that writes these first, drawn at random, and then the picture at a low temperature, lets
+the seed decide what the caption does not say and still draws sharp things. Tokens are a fixed
+number a scene, so that they stand between text and codes at fixed positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.world.layouts import GRID, square
+from pipelines.world.scenes import BACKDROP_NAMES, COLOURS, PLACES, Scene
+from pipelines.world.sprites import STYLES
+
+BACKGROUNDS = (*COLOURS, *PLACES, *BACKDROP_NAMES)
+MOST_THINGS = 5
+PAD = 0
+# First ids of each kind of token; a column and a row are of a cell, a side is 1 to GRID cells.
+_STYLE = 1
+_BACKGROUND = _STYLE + len(STYLES)
+_COLUMN = _BACKGROUND + len(BACKGROUNDS)
+_ROW = _COLUMN + GRID
+_SIDE = _ROW + GRID
+_FLIP = _SIDE + GRID
+VOCABULARY_SIZE = _FLIP + 2
+TOKENS = 2 + 4 * MOST_THINGS
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where one thing stands: left column, upper row and side in cells, and whether mirrored."""
+
+    column: int
+    row: int
+    side: int
+    flip: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to lay out a caption.
+
+    Attributes:
+        style: of the first thing, one of ``STYLES``; the scene's where all share it.
+        background: one of ``BACKGROUNDS``.
+        spots: of the things, from left to right and, where two share a column, from above: an
+            order that a reader of the caption can know, which names things in any.
+    """
+
+    style: str
+    background: str
+    spots: tuple[Spot, ...]
+
+
+def plan_of(scene: Scene) -> Plan:
+    """The plan of a scene; boxes off the grid are rounded to cells."""
+    spots = []
+    for item in scene.objects:
+        x0, y0, x1, _ = item.box
+        side = min(max(round((x1 - x0) * GRID), 1), GRID)
+        column, row = (min(max(round(edge * GRID), 0), GRID - side) for edge in (x0, y0))
+        spots.append(Spot(column, row, side, item.flip))
+    spots.sort(key=lambda spot: (spot.column, spot.row, spot.side))
+    return Plan(scene.objects[0].style, scene.background, tuple(spots))
+
+
+def to_tokens(plan: Plan) -> list[int]:
+    """A plan as ``TOKENS`` ids below ``VOCABULARY_SIZE``; spots that there are not are ``PAD``.
+
+    Raises:
+        ValueError: more things than ``MOST_THINGS``, or a name that is not known.
+    """
+    if len(plan.spots) > MOST_THINGS:
+        raise ValueError(f"a plan holds {MOST_THINGS} things, and these are {len(plan.spots)}")
+    ids = [_STYLE + STYLES.index(plan.style), _BACKGROUND + BACKGROUNDS.index(plan.background)]
+    for spot in plan.spots:
+        ids += [_COLUMN + spot.column, _ROW + spot.row, _SIDE + spot.side - 1, _FLIP + spot.flip]
+    return ids + [PAD] * (TOKENS - len(ids))
+
+
+def from_tokens(ids: Sequence[int]) -> Plan:
+    """The plan that ids stand for, up to the first ``PAD``.
+
+    Raises:
+        ValueError: an id is not of the kind that belongs at its position.
+    """
+    style = STYLES[_within(ids[0], _STYLE, len(STYLES))]
+    background = BACKGROUNDS[_within(ids[1], _BACKGROUND, len(BACKGROUNDS))]
+    spots = []
+    for start in range(2, min(len(ids), TOKENS) - 3, 4):
+        if ids[start] == PAD:
+            break
+        column, row, side, flip = ids[start : start + 4]
+        spots.append(Spot(_within(column, _COLUMN, GRID), _within(row, _ROW, GRID),
+                          _within(side, _SIDE, GRID) + 1, bool(_within(flip, _FLIP, 2))))
+    return Plan(style, background, tuple(spots))
+
+
+def allowed(position: int) -> tuple[int, int]:
+    """First id and one past the last that may stand at a position, besides ``PAD`` for spots."""
+    if position < 2:
+        return ((_STYLE, _BACKGROUND), (_BACKGROUND, _COLUMN))[position]
+    return ((_COLUMN, _ROW), (_ROW, _SIDE), (_SIDE, _FLIP), (_FLIP, VOCABULARY_SIZE))[
+        (position - 2) % 4]
+
+
+def boxes_of(plan: Plan) -> list[tuple[float, float, float, float]]:
+    """The squares of a plan in [0, 1], in its order."""
+    return [square(spot.column, spot.row, spot.side) for spot in plan.spots]
+
+
+def _within(token: int, first: int, count: int) -> int:
+    if not first <= token < first + count:
+        raise ValueError(f"plan token {token} is not one of {first} to {first + count - 1}")
+    return token - first
