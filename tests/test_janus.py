@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,8 @@ def test_greedy_tokens_are_those_of_generate(folder: Path, janus: Janus) -> None
     boi_token_id = PIECES.index("<begin_of_image>")
     setattr(peer.generation_config, "generation_kwargs", {"boi_token_id": boi_token_id})  # noqa: B010
     ids = janus.text_ids(PROMPT)[1:]
-    expected = peer.generate(inputs=ids, attention_mask=torch.ones_like(ids), do_sample=False,
+    seen: Any = torch.ones_like(ids)
+    expected = peer.generate(inputs=ids, attention_mask=seen, do_sample=False,
                              generation_mode="image", guidance_scale=3.0)[0]
     state, codes = janus.begin(PROMPT, 1, guided=True), None
     found = []
