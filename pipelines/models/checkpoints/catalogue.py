@@ -37,7 +37,7 @@ _MODEL_ID = re.compile(rf"{_PART}(?:/{_PART})*")
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*$", max_length=200)]
 Family = Literal["clip", "vqgan", "dalle", "upscaler", "dalle-mini", "detokenizer", "janus",
-                 "kandinsky", "unclip"]
+                 "kandinsky", "unclip", "sentences", "features"]
 
 
 class ModelFile(BaseModel):
