@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ from benchmarks.languages import language_figures
 from benchmarks.loading import MOST_PEAK, loading_figures
 from benchmarks.media import media_figures
 from benchmarks.models import model_figures
+from benchmarks.photographs import photograph_figures, photographs_table
 from benchmarks.report import RESULTS_PATH, compose_table, results_page
 from benchmarks.results import RESULTS_DIR, read_results, write_results
 from benchmarks.search import search_figures
@@ -213,6 +215,17 @@ def lab_command(
     figures = lab_figures(build_cache(load_settings()), scenes)
     write_results(RESULTS_DIR / "lab.json", figures)
     print(lab_table(figures))
+
+
+@app.command("photographs")
+def photographs_command(
+    folder: Annotated[Path, typer.Option(
+        help="Where the packages that carry the pictures are kept.")] = Path("runs/photographs"),
+) -> None:
+    """Photographs and stamps that no training saw, by every embedded CLIP."""
+    figures = rounded(photograph_figures(build_cache(load_settings()), folder))
+    write_results(RESULTS_DIR / "photographs.json", figures)
+    print(photographs_table(figures))
 
 
 @app.command("search")

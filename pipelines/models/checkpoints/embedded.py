@@ -61,6 +61,9 @@ def architecture(name: str) -> Architecture:
     if name == "minilm":
         from pipelines.models import minilm
         return Architecture(minilm.build, _with_tokenizer)
+    if name == "photo_clip":
+        from pipelines.models import photo_clip
+        return Architecture(photo_clip.build)
     raise WeightsError(f"There is no architecture called {name[:40]!r}.")
 
 
