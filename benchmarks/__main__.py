@@ -28,11 +28,14 @@ from benchmarks.results import RESULTS_DIR, read_results, write_results
 from benchmarks.search import search_figures
 from benchmarks.speed import rounded, speed
 from benchmarks.tasks import TASKS, WORLD_TASK
+from benchmarks.words import word_figures
 from benchmarks.zero_shot import lab_figures, lab_table
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend, build_cache
 from easel.settings import load_settings
+from easel.ui.parts.prompt_note import prompt_reader
 from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue
+from pipelines.models.tokenizer import Vocabulary
 from pipelines.registry import Registry, build_registry
 
 # What `make bench` runs: VQGAN+CLIP takes seconds a picture, and draws much the same of all seeds.
@@ -226,6 +229,15 @@ def photographs_command(
     figures = rounded(photograph_figures(build_cache(load_settings()), folder))
     write_results(RESULTS_DIR / "photographs.json", figures)
     print(photographs_table(figures))
+
+
+@app.command("words")
+def words_command() -> None:
+    """Words that are near known ones, and languages, against labels by hand."""
+    reader = prompt_reader(Vocabulary.load(), build_cache(load_settings()))
+    figures = rounded(word_figures(reader))
+    write_results(RESULTS_DIR / "words.json", figures)
+    print(json.dumps(figures, indent=1, ensure_ascii=False))
 
 
 @app.command("search")

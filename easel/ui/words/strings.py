@@ -75,7 +75,10 @@ SCORE_TITLE = "Cosine similarity of picture and prompt, by the ranker"
 SEED_OF = "seed {}"
 OPEN_LARGE = "Open picture {} large: {}"
 CURVE_OF = "Curve of {}"
-UNKNOWN_WORDS = "Not in the embedded vocabulary: {}."
+WORDS_NEAR = "Not words that Easel draws, but near ones that it does:"
+WORDS_UNKNOWN = "Easel has never seen {}: it draws something else for it, so better leave it out."
+WORDS_FOREIGN = ("Easel reads English and Portuguese; a prompt in another language draws nothing "
+                 "that it means.")
 PROMPT_CUT = "The prompt is longer than the embedded models read; its end is not seen."
 BEST_AFTER = "Best so far after its {}"
 
