@@ -12,13 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.zero_shot import render_uint8
 from pipelines.core.images import resize
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import embed_images, embed_texts
+from pipelines.models.familiarity import Familiarity
+from pipelines.suited import FAMILIARITY, unlike_the_world
+from training.data import World
 from training.photographs import HELD_OUT, Captioned, photographs, stamps
 
 CLIPS = ("embedded/clip-photos", "embedded/clip-ranker", "embedded/clip-guide")
+SPLIT, SCENES = "bench-familiarity", 240
 TARGETS = {"photographs": 0.60, "stamps": 0.35}
 
 
@@ -45,6 +50,23 @@ def features(clip: ClipModel, pictures: Sequence[Captioned]) -> tuple[np.ndarray
     return embed_images(clip, squares), embed_texts(clip, [p.caption for p in pictures])
 
 
+def unlike_figures(model: Familiarity, sets: Mapping[str, Sequence[Captioned]]) -> dict[str, float]:
+    """Shares of pictures that are taken for something else than the world's.
+
+    Args:
+        model: what decides.
+        sets: pictures that are, drawn stamps apart from photographs; scenes that are not come to
+            them.
+    """
+    drawn = {f"{name}, {kind}": [p.pixels() for p in pictures if p.drawn == (kind == "drawn")]
+             for name, pictures in sets.items() for kind in ("photographed", "drawn")}
+    world = World()
+    sampler = world.sampler(SPLIT, held_out=True)
+    scenes = render_uint8(world, [sampler.sample(n) for n in range(SCENES)], model.image_size)
+    return {name: float(unlike_the_world(images, model).mean())
+            for name, images in {**drawn, "scenes of the world": scenes}.items() if images}
+
+
 def photograph_figures(cache: ModelCache, folder: Path) -> dict[str, Any]:
     """What ``photographs.json`` holds.
 
@@ -55,6 +77,8 @@ def photograph_figures(cache: ModelCache, folder: Path) -> dict[str, Any]:
     sets = {"photographs": photographs(folder), "stamps": stamps(folder)[:HELD_OUT]}
     figures: dict[str, Any] = {"pictures": {name: len(found) for name, found in sets.items()},
                                "targets": TARGETS}
+    with cache.lease(FAMILIARITY) as model:
+        figures["unlike_the_world"] = unlike_figures(model, {**sets, "stamps": stamps(folder)})
     for model_id in CLIPS:
         with cache.lease(model_id) as clip:
             figures[model_id] = {

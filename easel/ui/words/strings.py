@@ -203,7 +203,16 @@ SIGN_IN, SIGN_OUT = "Sign in", "Sign out"
 # The lab
 TAB_LAB = "Lab"
 LAB_CLIP = "CLIP"
-LAB_CLIP_INFO = "Which CLIP looks. The embedded ones know the world that Easel was trained on."
+LAB_CLIP_INFO = ("Which CLIP looks: the embedded ranker and guide know the world that Easel was "
+                 "trained on, the photo CLIP about a thousand kinds of things, in English.")
+BY_PICTURES = "Whichever suits the pictures"
+SUITED_PHOTOS = "chosen because the pictures are unlike Easel's own, as photographs are."
+SUITED_WORLD = "chosen because the pictures are like Easel's own."
+MISFITS_ALL = ("This is unlike anything that the {} has seen: the figures mean little and are "
+               "grey.")
+MISFITS = ("{} of {} pictures are unlike anything that the {} has seen: their figures mean "
+           "little and are grey.")
+USE_CLIP = "Use the {} instead"
 LAB_CLASSIFY, LAB_SEARCH, LAB_MATRIX, LAB_MAP = "Classify", "Search", "Matrix", "Map"
 LAB_PICTURES = "Pictures (PNG, JPEG or WebP)"
 LAB_LABELS = "Labels"
