@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradio
 import pytest
@@ -55,7 +56,7 @@ def published(model: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("side_px", [64, 75])
 def test_efficientnet_computes_what_another_implementation_does(
         side_px: int, generator: torch.Generator) -> None:
-    theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    theirs: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     with torch.no_grad():
         for name, tensor in theirs.state_dict().items():
             if name.endswith("running_var"):

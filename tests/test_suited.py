@@ -128,14 +128,14 @@ def test_it_is_said_who_judges_and_why() -> None:
     assert "photo CLIP: chosen because the pictures are unlike" in chosen
     assert "data-wish" not in chosen
     wrong = render_suited(Suited(RANKER, False, {one: True}), TITLES, "rerank")
-    assert "This is unlike anything that the ranker CLIP has seen" in wrong
+    assert "The ranker CLIP has seen nothing like this" in wrong
     assert f'data-wish="rerank" data-clip="{PHOTO_CLIP}"' in wrong
     some = render_suited(Suited(PHOTO_CLIP, False, {one: True, two: False}), TITLES, "lab")
-    assert "1 of 2 pictures" in some
+    assert "nothing like 1 of these 2 pictures" in some
     assert f'data-clip="{RANKER}"' in some
     assert "<b>" not in render_suited(Suited("public", True, {one: True}), TITLES, "lab")
     with speaking(PORTUGUESE):
-        assert "diferente de tudo o que o CLIP avaliador viu" in render_suited(
+        assert "O CLIP avaliador não viu nada parecido" in render_suited(
             Suited(RANKER, False, {one: True}), TITLES, "lab")
 
 

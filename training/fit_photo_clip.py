@@ -147,8 +147,8 @@ Lite0 looks, MiniLM reads (both as they are, see their cards), what is here join
   captions, without the {HELD_OUT} stamps and the photographs of `python -m benchmarks photographs`.
   Right caption among about {len(pictures) // FOLDS} that a matrix did not see: {share:.2f}
 - Logit scale: {scale:g}, at which it is right most among {LABELS} captions of such folds
-- Cannot: read Portuguese, count, tell left from right, name people; it knows about 1,000 kinds of
-  things and what is called like them
+- Cannot: read Portuguese, count, tell left from right, or know people, of whom ImageNet has next to
+  none; it knows about 1,000 kinds of things and what is called like them
 - Licence: Apache-2.0; the stamps are GPL-2 and not part of it, see `assets/weights/NOTICE.md`
 """)
 

@@ -92,7 +92,7 @@ def render_suited(found: Suited, titles: Mapping[str, str], place: str) -> str:
         other = better_clip(found.model_id)
         title, total = _title(found.model_id, titles), len(found.misfits)
         text = say(strings.MISFITS_ALL).format(title) if count == total else (
-            say(strings.MISFITS).format(count, total, title))
+            say(strings.MISFITS).format(title, count, total))
         said.append(f'<p class="misfits" role="note">{escape(text)} '
                     f'<button type="button" class="chip" data-wish="{place}" '
                     f'data-clip="{escape(other)}">'

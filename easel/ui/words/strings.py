@@ -206,12 +206,12 @@ LAB_CLIP = "CLIP"
 LAB_CLIP_INFO = ("Which CLIP looks: the embedded ranker and guide know the world that Easel was "
                  "trained on, the photo CLIP about a thousand kinds of things, in English.")
 BY_PICTURES = "Whichever suits the pictures"
-SUITED_PHOTOS = "chosen because the pictures are unlike Easel's own, as photographs are."
+SUITED_PHOTOS = ("chosen because the pictures are unlike Easel's own, as photographs are. It knows "
+                 "a thousand kinds of things, but not people, and reads English.")
 SUITED_WORLD = "chosen because the pictures are like Easel's own."
-MISFITS_ALL = ("This is unlike anything that the {} has seen: the figures mean little and are "
-               "grey.")
-MISFITS = ("{} of {} pictures are unlike anything that the {} has seen: their figures mean "
-           "little and are grey.")
+MISFITS_ALL = "The {} has seen nothing like this: the figures mean little and are grey."
+MISFITS = ("The {} has seen nothing like {} of these {} pictures: their figures mean little and "
+           "are grey.")
 USE_CLIP = "Use the {} instead"
 LAB_CLASSIFY, LAB_SEARCH, LAB_MATRIX, LAB_MAP = "Classify", "Search", "Matrix", "Map"
 LAB_PICTURES = "Pictures (PNG, JPEG or WebP)"
