@@ -111,13 +111,14 @@ def build_wish(place: str, clips: gr.Dropdown | gr.CheckboxGroup) -> None:
         place: as for ``render_suited``.
         clips: the component that chooses.
     """
-    wish = gr.Textbox(visible="hidden", elem_id=f"{place}-clip-wish")
+    wish = gr.Textbox(elem_id=f"{place}-clip-wish", elem_classes="offstage",
+                      label=strings.LAB_CLIP)
     several = isinstance(clips, gr.CheckboxGroup)
 
     def choose(text: str) -> Any:
         model_id = text.partition(" ")[0]
         return [model_id] if several else model_id
 
-    wish.input(choose, wish, clips, queue=False, show_progress="hidden",
-               api_visibility="private").then(None, None, None, js=GO_JS,
+    wish.change(choose, wish, clips, queue=False, show_progress="hidden",
+                api_visibility="private").then(None, None, None, js=GO_JS,
                                               api_visibility="private")
