@@ -127,6 +127,9 @@ def test_it_is_said_who_judges_and_why() -> None:
     chosen = render_suited(Suited(PHOTO_CLIP, True, {one: False}), TITLES, "lab")
     assert "photo CLIP: chosen because the pictures are unlike" in chosen
     assert "data-wish" not in chosen
+    for found in (Suited(PHOTO_CLIP, True, {one: False}), Suited(PHOTO_CLIP)):
+        assert "The photo CLIP does not know people" in render_suited(found, TITLES, "lab")
+    assert "people" not in render_suited(Suited(RANKER, True, {one: False}), TITLES, "lab")
     wrong = render_suited(Suited(RANKER, False, {one: True}), TITLES, "rerank")
     assert "The ranker CLIP has seen nothing like this" in wrong
     assert f'data-wish="rerank" data-clip="{PHOTO_CLIP}"' in wrong
@@ -135,6 +138,8 @@ def test_it_is_said_who_judges_and_why() -> None:
     assert f'data-clip="{RANKER}"' in some
     assert "<b>" not in render_suited(Suited("public", True, {one: True}), TITLES, "lab")
     with speaking(PORTUGUESE):
+        assert "O CLIP de fotos não conhece pessoas" in render_suited(
+            Suited(PHOTO_CLIP), TITLES, "rerank")
         assert "O CLIP avaliador não viu nada parecido" in render_suited(
             Suited(RANKER, False, {one: True}), TITLES, "lab")
 

@@ -76,21 +76,25 @@ def suited(backend: Backend, wanted: str, paths: Sequence[str | Path], job_id: s
 
 
 def render_suited(found: Suited, titles: Mapping[str, str], place: str) -> str:
-    """Why this CLIP, and what it cannot judge, with the other one to click; may be empty.
+    """Why this CLIP, what it does not know, and which pictures it cannot judge; may be empty.
+
+    Where there are such pictures the other CLIP is there to click.
 
     Args:
         found: the choice.
         titles: of the CLIPs on offer, by id.
         place: "lab" or "rerank", whose field a click changes.
     """
-    said = []
+    said, title, photos = [], _title(found.model_id, titles), found.model_id == PHOTO_CLIP
+    facts = []
     if found.by_pictures:
-        photos = found.model_id == PHOTO_CLIP
-        said.append(f'<p class="lab-note">{escape(_title(found.model_id, titles))}: '
-                    f"{escape(say(strings.SUITED_PHOTOS if photos else strings.SUITED_WORLD))}</p>")
+        facts.append(f"{title}: {say(strings.SUITED_PHOTOS if photos else strings.SUITED_WORLD)}")
+    if photos:
+        facts.append(say(strings.PHOTOS_LIMITS).format(title))
+    if facts:
+        said.append(f'<p class="lab-note">{escape(" ".join(facts))}</p>')
     if count := sum(found.misfits.values()):
-        other = better_clip(found.model_id)
-        title, total = _title(found.model_id, titles), len(found.misfits)
+        other, total = better_clip(found.model_id), len(found.misfits)
         text = say(strings.MISFITS_ALL).format(title) if count == total else (
             say(strings.MISFITS).format(title, count, total))
         said.append(f'<p class="misfits" role="note">{escape(text)} '

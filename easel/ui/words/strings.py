@@ -206,8 +206,9 @@ LAB_CLIP = "CLIP"
 LAB_CLIP_INFO = ("Which CLIP looks: the embedded ranker and guide know the world that Easel was "
                  "trained on, the photo CLIP about a thousand kinds of things, in English.")
 BY_PICTURES = "Whichever suits the pictures"
-SUITED_PHOTOS = ("chosen because the pictures are unlike Easel's own, as photographs are. It knows "
-                 "a thousand kinds of things, but not people, and reads English.")
+SUITED_PHOTOS = "chosen because the pictures are unlike Easel's own, as photographs are."
+PHOTOS_LIMITS = ("The {} does not know people; it knows about a thousand kinds of things, and "
+                 "reads English.")
 SUITED_WORLD = "chosen because the pictures are like Easel's own."
 MISFITS_ALL = "The {} has seen nothing like this: the figures mean little and are grey."
 MISFITS = ("The {} has seen nothing like {} of these {} pictures: their figures mean little and "
