@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,16 +23,20 @@ from benchmarks.languages import language_figures
 from benchmarks.loading import MOST_PEAK, loading_figures
 from benchmarks.media import media_figures
 from benchmarks.models import model_figures
+from benchmarks.photographs import photograph_figures, photographs_table
 from benchmarks.report import RESULTS_PATH, compose_table, results_page
 from benchmarks.results import RESULTS_DIR, read_results, write_results
 from benchmarks.search import search_figures
 from benchmarks.speed import rounded, speed
 from benchmarks.tasks import TASKS, WORLD_TASK
+from benchmarks.words import word_figures
 from benchmarks.zero_shot import lab_figures, lab_table
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend, build_cache
 from easel.settings import load_settings
+from easel.ui.parts.prompt_note import prompt_reader
 from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue
+from pipelines.models.tokenizer import Vocabulary
 from pipelines.registry import Registry, build_registry
 
 # What `make bench` runs: VQGAN+CLIP takes seconds a picture, and draws much the same of all seeds.
@@ -233,6 +238,26 @@ def lab_command(
     figures = lab_figures(build_cache(load_settings()), scenes)
     write_results(RESULTS_DIR / "lab.json", figures)
     print(lab_table(figures))
+
+
+@app.command("photographs")
+def photographs_command(
+    folder: Annotated[Path, typer.Option(
+        help="Where the packages that carry the pictures are kept.")] = Path("runs/photographs"),
+) -> None:
+    """Photographs and stamps that no training saw, by every embedded CLIP."""
+    figures = rounded(photograph_figures(build_cache(load_settings()), folder))
+    write_results(RESULTS_DIR / "photographs.json", figures)
+    print(photographs_table(figures))
+
+
+@app.command("words")
+def words_command() -> None:
+    """Words that are near known ones, and languages, against labels by hand."""
+    reader = prompt_reader(Vocabulary.load(), build_cache(load_settings()))
+    figures = rounded(word_figures(reader))
+    write_results(RESULTS_DIR / "words.json", figures)
+    print(json.dumps(figures, indent=1, ensure_ascii=False))
 
 
 @app.command("search")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.photographs import photographs_table
 from benchmarks.results import RESULTS_DIR, read_results
 from benchmarks.tasks import TASKS
 from benchmarks.zero_shot import lab_table
@@ -173,6 +174,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] =
     ("compose", "Do the pictures show what was asked?", "compose", _compose_tables),
     ("models", "The models one by one", "models", models_table),
     ("lab", "CLIP: zero-shot classification and search", "lab", lab_table),
+    ("photographs", "CLIP: photographs that no training saw", "photographs", photographs_table),
     ("media", "Media", "media", media_table),
     ("languages", "Portuguese", "languages", languages_table),
     ("speed", "Speed", "speed", speed_table),

@@ -227,8 +227,9 @@ def test_make_says_which_python_it_needs(repository: Path, tmp_path: Path) -> No
 
 def test_a_test_that_needs_weights_names_what_is_missing() -> None:
     assert missing_models("nobody") == ["nobody"]
-    assert set(missing_models()) <= {"clip-guide", "clip-ranker", "dalle", "unclip-decoder",
-                                     "unclip-prior", "upscaler", "vqgan"}
+    assert set(missing_models()) <= {"clip-guide", "clip-photos", "clip-ranker", "dalle",
+                                     "efficientnet-lite0", "familiarity", "minilm",
+                                     "unclip-decoder", "unclip-prior", "upscaler", "vqgan"}
 
 
 def test_importing_the_app_starts_nothing(repository: Path) -> None:
@@ -243,4 +244,4 @@ def test_the_embedded_weights_stay_small() -> None:
     sizes = {path: path.stat().st_size for path in WEIGHTS.rglob("*.safetensors")}
     assert len(sizes) > 5
     assert max(sizes.values()) < 48_000_000, sizes
-    assert sum(sizes.values()) < 120_000_000, sum(sizes.values())
+    assert sum(sizes.values()) < 160_000_000, sum(sizes.values())

@@ -14,9 +14,10 @@ from PIL import Image
 
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts, table_rows
 from easel.serving.backend import LocalBackend
+from easel.ui.parts.controls import read_small
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.rerank.render import render_bars, render_gallery, render_heat, render_table
-from easel.ui.rerank.sources import SourceFile, installed_clips, read_small, uploaded_files
+from easel.ui.rerank.sources import SourceFile, installed_clips, uploaded_files
 from easel.ui.rerank.tab import _save
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.models.checkpoints.ids import RANKER

@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import Field
 
-from easel.ui.generate.render import render_empty, render_run, render_vocabulary_note
+from easel.ui.generate.render import render_empty, render_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import build_choice, component_of, read_upload, slider_step
 from easel.ui.parts.panel import Card, Panel, RunView, seconds
+from easel.ui.parts.prompt_note import render_reading
 from pipelines.core.errors import InvalidImage
 from pipelines.core.events import Preview, Progress
 from pipelines.core.metadata import read_png, save_png
 from pipelines.core.options import Options, option_fields
+from pipelines.prompt_words import Reading, WordRead
 from pipelines.registry import Registry, build_registry
 from tests.sketch import SketchPipeline
 
@@ -128,7 +130,8 @@ def test_texts_from_outside_are_inert() -> None:
     drawing = render_run(RunView([panel]))
     panel.finish([card(0.4, SCRIPT)], 1.0, stopped=False)
     done = render_run(RunView([panel]))
-    note = render_vocabulary_note([SCRIPT], truncated=True)
+    note = render_reading(Reading(SCRIPT, (WordRead(SCRIPT, 0, "near", SCRIPT),
+                                           WordRead(SCRIPT, 0, "unknown")), truncated=True))
     for html in (drawing, done, note):
         assert "<img src=x" not in html
         assert "&lt;img src=x" in html

@@ -14,31 +14,18 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from pipelines.models.tokenizer import SPECIAL_TOKENS, TOKENIZER_DIR, Vocabulary, split_words
 from pipelines.world.concepts import load_concepts
-from pipelines.world.grammar import raw_grammar
+from pipelines.world.grammar import grammar_strings, raw_grammar
 from pipelines.world.noun_phrases import inflect
 
 # Pieces below the word, for the words that people type and no caption contains.
 NUM_PIECES = 500
 MAX_VOCAB_SIZE = 3072
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"-&()<>_/+#*áàâãéêíóôõúüçñ"
-
-
-def grammar_strings(node: Any) -> Iterator[str]:
-    """Every string of the grammar, placeholders removed."""
-    if isinstance(node, dict):
-        for value in node.values():
-            yield from grammar_strings(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from grammar_strings(value)
-    elif isinstance(node, str):
-        yield re.sub(r"\{\w+\}", " ", node.replace("a~", "a an").replace("|", " "))
 
 
 def known_texts() -> Iterator[str]:

@@ -26,6 +26,7 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip_features import Features, embed_images, embed_texts
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
+from pipelines.suited import FAMILIARITY, unlike_the_world
 from pipelines.unclip.walk import Walk, walk
 
 __all__ = ["Backend", "LocalBackend"]
@@ -115,6 +116,15 @@ class LocalBackend:
                     embed_texts(clip, texts, job.cancelled))
 
         return self._take_turn(work, "embed", job_id)
+
+    def unlike_the_world(self, images: Sequence[np.ndarray], job_id: str | None = None,
+                         ) -> np.ndarray:
+        """Whether pictures are unlike the embedded world; see ``Backend.unlike_the_world``."""
+        def work(job: Job) -> np.ndarray:
+            with self.cache.lease(FAMILIARITY, cancelled=job.cancelled) as model:
+                return unlike_the_world(images, model)
+
+        return self._take_turn(work, "look", job_id)
 
     def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
              ) -> Generator[Progress | Preview | np.ndarray, None, None]:

@@ -119,6 +119,24 @@ class Backend(Protocol):
         """
         ...
 
+    def unlike_the_world(self, images: Sequence[np.ndarray], job_id: str | None = None,
+                         ) -> np.ndarray:
+        """Whether pictures are unlike anything that the embedded world's CLIPs have seen.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each.
+            job_id: name for ``cancel``, chosen by the caller; a new one where None.
+
+        Returns:
+            (N,) bool.
+
+        Raises:
+            Busy: the queue is full.
+            Cancelled: the job was stopped.
+            EaselError: everything else that goes wrong, as one sentence.
+        """
+        ...
+
     def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
              ) -> Generator[Progress | Preview | np.ndarray, None, None]:
         """Draw the frames of a walk by unCLIP, in turn with the other jobs.

@@ -174,7 +174,8 @@
 
   document.addEventListener("click", (event) => {
     const target = event.target.closest(
-      "[data-details], [data-prompt], [data-api], [data-panes], [data-act], .examples [role=tab]");
+      "[data-details], [data-prompt], [data-api], [data-panes], [data-act], [data-wish], "
+      + ".examples [role=tab]");
     if (!target) return;
     if (target.matches("[data-api]")) find("footer .show-api")?.click();
     else if (target.dataset.details) show(target);
@@ -183,6 +184,9 @@
       // The server ignores the stamp; a second press must differ from the first.
       type("#model-act textarea, #model-act input",
         `${target.dataset.act} ${target.dataset.model} ${Date.now()}`);
+    } else if (target.dataset.wish) {
+      const field = `#${target.dataset.wish}-clip-wish`;
+      type(`${field} textarea, ${field} input`, `${target.dataset.clip} ${Date.now()}`);
     } else if (target.dataset.panes) changePanes(Number(target.dataset.panes));
     else if (target.dataset.prompt) type("#prompt textarea", target.dataset.prompt);
     else openKind(target);

@@ -15,9 +15,11 @@ from easel.ui.compare.state import ComparisonShelf
 from easel.ui.generate.examples import world_sampler
 from easel.ui.models.keepers import ModelKeepers
 from easel.ui.parts.live import LiveRuns
+from easel.ui.parts.prompt_note import prompt_reader
 from easel.ui.parts.runs import SessionRuns
 from pipelines.models.inventory import ModelShelf, shelf_of
 from pipelines.models.tokenizer import Vocabulary
+from pipelines.prompt_words import PromptReader
 from pipelines.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,13 @@ class Playground:
     surprise: Callable[[], str] | None = None
     history: History | None = None
     settings: Settings = field(default_factory=load_settings)
+
+    @cached_property
+    def reader(self) -> PromptReader | None:
+        """Says what of a prompt is known; None where there is no vocabulary."""
+        if self.vocabulary is None:
+            return None
+        return prompt_reader(self.vocabulary, getattr(self.backend, "cache", None))
 
     @cached_property
     def votes(self) -> VoteBook:

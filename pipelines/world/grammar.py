@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import random
+import re
 import tomllib
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -53,6 +54,18 @@ def raw_grammar() -> dict[str, Any]:
     """``grammar.toml`` as it is."""
     with GRAMMAR_PATH.open("rb") as file:
         return tomllib.load(file)
+
+
+def grammar_strings(node: Any) -> Iterator[str]:
+    """Every string of the grammar, placeholders removed."""
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from grammar_strings(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from grammar_strings(value)
+    elif isinstance(node, str):
+        yield re.sub(r"\{\w+\}", " ", node.replace("a~", "a an").replace("|", " "))
 
 
 @dataclass(frozen=True)

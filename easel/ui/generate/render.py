@@ -112,14 +112,3 @@ def _card(card: Card, rank: int, named: bool = False) -> str:
 
 def _sample(card: Card) -> str:
     return tile(picture_frame(card, 1), escape(say(card.prompt)), "sample")
-
-
-def render_vocabulary_note(unknown: Sequence[str], truncated: bool) -> str:
-    """The line under the prompt about what the embedded models cannot read; empty for nothing."""
-    notes = []
-    if unknown:
-        words = ", ".join(f"<mark>{escape(word)}</mark>" for word in unknown)
-        notes.append(strings.UNKNOWN_WORDS.format(words))
-    if truncated:
-        notes.append(strings.PROMPT_CUT)
-    return f'<p class="vocabulary">{" ".join(notes)}</p>' if notes else ""

@@ -13,7 +13,7 @@ from easel.ui.generate.examples import render_examples
 from easel.ui.generate.lesson import render_lessons
 from easel.ui.generate.paused import build_paused, connect_paused
 from easel.ui.generate.recall import connect_recall
-from easel.ui.generate.render import render_empty, render_vocabulary_note
+from easel.ui.generate.render import render_empty
 from easel.ui.generate.run import prepare, show_run, stream_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
@@ -25,6 +25,7 @@ from easel.ui.parts.controls import (
 )
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.prompt_note import render_reading
 from easel.ui.parts.task import Asked, Task, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
@@ -119,15 +120,13 @@ def _build_settings(controls: list[PipelineControls]) -> tuple[gr.Textbox, gr.Nu
 
 def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, note: gr.HTML,
                    surprise: gr.Button) -> None:
-    """Unknown words are marked while a person types; Surprise me draws a caption."""
-    def mark_words(text: str) -> str:
-        vocabulary = playground.vocabulary
-        if vocabulary is None or not text:
-            return ""
-        return render_vocabulary_note(vocabulary.unknown_words(text), vocabulary.truncated(text))
+    """What is not known is said while a person types; Surprise me draws a caption."""
+    def read_words(text: str) -> str:
+        reader = playground.reader
+        return render_reading(reader.read(text)) if reader is not None and text else ""
 
-    prompt.change(mark_words, prompt, note, **LIVE)
-    page.load(mark_words, prompt, note, **LIVE)
+    prompt.change(read_words, prompt, note, **LIVE)
+    page.load(read_words, prompt, note, **LIVE)
     if playground.surprise is not None:
         surprise.click(playground.surprise, None, prompt, **LIVE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from easel.ui.lab.render import (
 )
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.ui.parts.tiles import alert
@@ -68,8 +70,9 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
     def work(asked: Asked, rebuild: bool = False) -> Steps:
         wanted = parse_labels(asked.text(labels))
         said = parse_templates(asked.text(templates))
-        model_id = lab.check_clip(asked.values[clip])
         place = asked.values[where]
+        chosen = lab.suited(asked.values[clip], place, asked.values[uploads] or [], asked.run)
+        model_id = chosen.model_id
         if place == UPLOADS:
             steps = classify_files(lab, asked.values[uploads] or [], wanted, said, model_id,
                                    asked.run)
@@ -79,7 +82,9 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
         for step in steps:
             if isinstance(step, Classified):
                 title = next(title for title, known in lab.clips if known == model_id)
+                step = replace(step, misfits=tuple(chosen.of(step.paths)))
                 head = render_facts(step, title, len(said))
+                head += render_suited(chosen, lab.titles(), "lab")
                 yield Shown(head + _body(step, place) + render_faults(step.unreadable)
                             + render_save(_write_csv(stage, step)))
             else:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import gradio as gr
 
 from easel.search.snapshot import Snapshot
 from easel.ui.generate.samples import SAMPLES
-from easel.ui.lab.lab import Lab
+from easel.ui.lab.lab import UPLOADS, Lab, first_files
 from easel.ui.lab.outcomes import map_of, matrix_of
 from easel.ui.lab.render import render_map, render_matrix
 from easel.ui.lab.search import build_where
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.ui.words import strings
@@ -40,9 +42,11 @@ def build_matrix(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Ta
 
     def work(asked: Asked) -> Steps:
         yield strings.LAB_STARTING
-        matrix = matrix_of(lab, asked.values[uploads] or [], asked.text(texts).splitlines(),
-                           lab.check_clip(asked.values[clip]))
-        yield Shown(render_matrix(matrix))
+        paths = asked.values[uploads] or []
+        chosen = lab.suited(asked.values[clip], UPLOADS, paths, asked.run)
+        matrix = matrix_of(lab, paths, asked.text(texts).splitlines(), chosen.model_id)
+        matrix = replace(matrix, misfits=tuple(chosen.of(matrix.paths)))
+        yield Shown(render_suited(chosen, lab.titles(), "lab") + render_matrix(matrix))
 
     part.connect(tasks, tabs, [clip, uploads, texts])
     part.starts(part.go.click, work)
@@ -80,15 +84,17 @@ def build_map(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab])
         part.build_stage(strings.MAP_EMPTY)
 
     def work(asked: Asked, rebuild: bool = False) -> Steps:
-        model_id = lab.check_clip(asked.values[clip])
         typed = asked.text(labels)
         wanted = parse_labels(typed) if typed.strip() else ()
         collection = lab.collection(asked.values[where], asked.run.visitor,
                                     asked.values[uploads] or [])
+        chosen = lab.suited(asked.values[clip], asked.values[where], first_files(collection),
+                            asked.run)
+        model_id = chosen.model_id
         for step in lab.current(collection, model_id, asked.run, rebuild):
             if isinstance(step, Snapshot):
                 found = map_of(lab, step, wanted, (DEFAULT_TEMPLATE,), model_id, asked.run)
-                yield Shown(render_map(found))
+                yield Shown(render_suited(chosen, lab.titles(), "lab") + render_map(found))
             else:
                 yield step
 

@@ -24,6 +24,7 @@ from easel.search.searcher import Searcher
 from easel.search.snapshot import Item, Snapshot
 from easel.search.update import UpdateProgress, update_index
 from easel.ui.parts.runs import Run
+from easel.ui.parts.suited import MAX_LOOKED, Suited, suited
 from easel.ui.playground import Playground
 from pipelines.classify import class_features, class_texts
 from pipelines.core.errors import Cancelled, IndexInUse, InvalidRequest
@@ -31,11 +32,17 @@ from pipelines.model_options import choice_label, choices
 from pipelines.models.checkpoints.catalogue import open_catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import Features
+from pipelines.suited import BY_PICTURES
 
 UPLOADS, HISTORY = "uploads", "history"  # places beside the folders
 MAX_UPLOADS = 1000
 MAX_REMEMBERED = 1000  # collections that are known to be up to date
 STOPPED = "Stopped; what was indexed is kept."
+
+
+def first_files(collection: Collection) -> list[Path]:
+    """Files of a collection, enough to see what kind of pictures it holds."""
+    return [file.path for file in list(collection.files())[:MAX_LOOKED]]
 
 
 class Lab:
@@ -60,6 +67,28 @@ class Lab:
         catalogue = open_catalogue(self.data_dir, self.playground.settings.catalogue)
         found = [(choice_label(entry), entry.id) for entry in choices(catalogue, "clip")]
         return sorted(found, key=lambda choice: choice[1] != RANKER)
+
+    def titles(self) -> dict[str, str]:
+        """Titles of the CLIPs by id."""
+        return {model_id: title for title, model_id in self.clips}
+
+    def suited(self, wanted: object, place: object, paths: Sequence[str | Path], run: Run,
+               ) -> Suited:
+        """The CLIP that judges: as wanted, or as the pictures of the place suggest.
+
+        Args:
+            wanted: id of a CLIP, or ``BY_PICTURES``.
+            place: whose pictures they are; those of the history are Easel's own.
+            paths: files of an upload, or a few of a folder.
+            run: whose job the looking is.
+
+        Raises:
+            InvalidRequest: the catalogue has no CLIP of that name.
+        """
+        if place == HISTORY:
+            return Suited(RANKER if wanted == BY_PICTURES else self.check_clip(wanted))
+        model_id = BY_PICTURES if wanted == BY_PICTURES else self.check_clip(wanted)
+        return suited(self.backend, model_id, paths, run.next_job())
 
     def check_clip(self, model_id: object) -> str:
         """The id of a CLIP, checked.

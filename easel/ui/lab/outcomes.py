@@ -35,6 +35,7 @@ class Classified:
         paths: their files, for thumbnails.
         found: how they spread over the labels.
         unreadable: name and reason of files that could not be read.
+        misfits: whether each picture is unlike anything that the CLIP has seen; empty for none.
     """
 
     clip: Features
@@ -42,6 +43,7 @@ class Classified:
     paths: tuple[Path, ...]
     found: Classification
     unreadable: tuple[tuple[str, str], ...] = ()
+    misfits: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Matrix:
         similarities: (M, N) cosine similarities.
         over_texts: (M, N), softmax over the texts: each picture's column sums to 1.
         over_pictures: (M, N), softmax over the pictures: each text's row sums to 1.
+        misfits: whether each picture is unlike anything that the CLIP has seen; empty for none.
     """
 
     clip: Features
@@ -65,6 +68,7 @@ class Matrix:
     similarities: np.ndarray
     over_texts: np.ndarray
     over_pictures: np.ndarray
+    misfits: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -72,14 +72,14 @@ def percent(share: float) -> str:
     return f"{figure(100 * share, '.1f')} %"
 
 
-def render_bars(labels: Sequence[str], shares: Sequence[float]) -> str:
-    """Labels with their probabilities as bars, in the order given."""
+def render_bars(labels: Sequence[str], shares: Sequence[float], grey: bool = False) -> str:
+    """Labels with their probabilities as bars, in the order given; grey where they mean little."""
     rows = "".join(
         f'<li><span class="lab-label">{escape(label)}</span>'
         f'<span class="lab-bar"><span style="width:{100 * share:.2f}%"></span></span>'
         f'<span class="lab-share">{percent(share)}</span></li>'
         for label, share in zip(labels, shares, strict=True))
-    return f'<ol class="lab-bars">{rows}</ol>'
+    return f'<ol class="lab-bars{" grey" if grey else ""}">{rows}</ol>'
 
 
 def render_facts(outcome: Classified, title: str, num_templates: int) -> str:
@@ -97,7 +97,8 @@ def render_one(outcome: Classified) -> str:
     order = outcome.found.ranking(0)
     shares = outcome.found.probabilities[0]
     shown = order[:MAX_BARS]
-    bars = render_bars([outcome.found.labels[i] for i in shown], [float(shares[i]) for i in shown])
+    bars = render_bars([outcome.found.labels[i] for i in shown], [float(shares[i]) for i in shown],
+                       any(outcome.misfits))
     rest = ""
     if len(order) > MAX_BARS:
         left = float(sum(shares[i] for i in order[MAX_BARS:]))
@@ -113,7 +114,8 @@ def render_many(outcome: Classified) -> str:
     found, rows = outcome.found, []
     for row, name in enumerate(outcome.names[:MAX_ROWS]):
         order, shares = found.ranking(row)[:3], found.probabilities[row]
-        bars = render_bars([found.labels[i] for i in order], [float(shares[i]) for i in order])
+        bars = render_bars([found.labels[i] for i in order], [float(shares[i]) for i in order],
+                           bool(outcome.misfits) and outcome.misfits[row])
         image = render_image(outcome.paths[row], name, SMALL_PX)
         rows.append(f'<tr><td class="lab-thumb">{image}</td><th scope="row">{escape(name)}</th>'
                     f"<td>{bars}</td></tr>")
@@ -218,11 +220,13 @@ def _rows(matrix: Matrix, values: np.ndarray, shares: bool) -> str:
     low, high = (0.0, 1.0) if shares else (float(values.min()), float(values.max()))
     span = (high - low) or 1.0
     rows = []
+    classes = [' class="grey"' if grey else ""
+               for grey in matrix.misfits or (False,) * len(matrix.names)]
     for text, row in zip(matrix.texts, values, strict=True):
         cells = "".join(
-            f'<td style="--tint:{MAX_TINT * (float(value) - low) / span:.0f}%">'
+            f'<td{name} style="--tint:{MAX_TINT * (float(value) - low) / span:.0f}%">'
             f"{percent(float(value)) if shares else figure(float(value), '.3f')}</td>"
-            for value in row)
+            for value, name in zip(row, classes, strict=True))
         rows.append(f'<tr><th scope="row">{escape(text)}</th>{cells}</tr>')
     return "".join(rows)
 

@@ -13,10 +13,11 @@ import numpy as np
 from easel.search.duplicates import near_duplicates
 from easel.search.query import Filters, Hit, allowed, parse_day, search
 from easel.search.snapshot import Snapshot
-from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
+from easel.ui.lab.lab import HISTORY, UPLOADS, Lab, first_files
 from easel.ui.lab.render import render_faults, render_groups, render_hits, render_note
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.suited import Suited, render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.ui.words import strings
@@ -135,19 +136,25 @@ def _collection(lab: Lab, fields: Fields, asked: Asked) -> Any:
                           asked.values[fields.uploads] or [])
 
 
-def _index(lab: Lab, fields: Fields, asked: Asked, rebuild: bool = False) -> Steps:
-    model_id = lab.check_clip(asked.values[fields.clip])
+def _suited(lab: Lab, fields: Fields, asked: Asked) -> tuple[Any, Suited]:
+    """The collection, and the CLIP that judges it."""
     collection = _collection(lab, fields, asked)
+    return collection, lab.suited(asked.values[fields.clip], asked.values[fields.where],
+                                  first_files(collection), asked.run)
+
+
+def _index(lab: Lab, fields: Fields, asked: Asked, rebuild: bool = False) -> Steps:
+    collection, chosen = _suited(lab, fields, asked)
+    model_id = chosen.model_id
     for progress in lab.index(collection, model_id, asked.run, rebuild):
         yield progress.message()
         if progress.finished:
             yield Shown(render_note(progress.message()) + render_faults(progress.unreadable))
 
 
-def _snapshot(lab: Lab, fields: Fields, asked: Asked) -> Generator[str | Snapshot]:
+def _snapshot(lab: Lab, collection: Any, model_id: str, asked: Asked, fields: Fields,
+              ) -> Generator[str | Snapshot]:
     """The index; one's own pictures are brought up to date first, a folder when told to."""
-    model_id = lab.check_clip(asked.values[fields.clip])
-    collection = _collection(lab, fields, asked)
     if asked.values[fields.where] in (HISTORY, UPLOADS):
         yield from lab.current(collection, model_id, asked.run)
     else:
@@ -158,10 +165,11 @@ def _search(lab: Lab, fields: Fields, asked: Asked) -> Steps:
     threshold, filters = parse_threshold(asked.text(fields.threshold)), _filters(fields, asked)
     like = asked.values[fields.like]
     images = [(load_image(read_upload(like)), float(asked.values[fields.weight]))] if like else []
+    collection, chosen = _suited(lab, fields, asked)
     clip, direction = lab.searcher.direction(
-        lab.check_clip(asked.values[fields.clip]),
+        chosen.model_id,
         [(asked.text(fields.text), 1.0), (asked.text(fields.minus), -1.0)], images)
-    for snapshot in _snapshot(lab, fields, asked):
+    for snapshot in _snapshot(lab, collection, chosen.model_id, asked, fields):
         if isinstance(snapshot, str):
             yield snapshot
             continue
@@ -171,12 +179,14 @@ def _search(lab: Lab, fields: Fields, asked: Asked) -> Steps:
         title = next(title for title, known in lab.clips if known == clip.model_id)
         head = strings.LAB_FOUND.format(figure(len(hits), ","), figure(len(snapshot), ","),
                                          say(title))
-        yield Shown((render_note(head) if hits else "") + render_hits(hits))
+        yield Shown((render_note(head) if hits else "")
+                    + render_suited(chosen, lab.titles(), "lab") + render_hits(hits))
 
 
 def _duplicates(lab: Lab, fields: Fields, asked: Asked) -> Steps:
     threshold, filters = parse_threshold(asked.text(fields.threshold)), _filters(fields, asked)
-    for snapshot in _snapshot(lab, fields, asked):
+    collection, chosen = _suited(lab, fields, asked)
+    for snapshot in _snapshot(lab, collection, chosen.model_id, asked, fields):
         if isinstance(snapshot, str):
             yield snapshot
             continue

@@ -13,18 +13,21 @@ from easel.ui.lab.lab import Lab
 from easel.ui.lab.search import build_search
 from easel.ui.lab.walk_tab import build_walk
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.suited import build_wish
 from easel.ui.parts.task import Tasks
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from pipelines.models.checkpoints.ids import RANKER
+from pipelines.suited import BY_PICTURES
 
 
 def build_lab(lab: Lab, playground: Playground, store: PictureStore, tasks: Tasks,
               tab: gr.Tab) -> None:
     """Lay the tab out and connect it; ``tab`` is the one that is built in."""
     with gr.Column(elem_id="lab"):
-        clip = gr.Dropdown(lab.clips, value=RANKER, label=strings.LAB_CLIP, filterable=False,
+        clip = gr.Dropdown([(strings.BY_PICTURES, BY_PICTURES), *lab.clips], value=BY_PICTURES,
+                           label=strings.LAB_CLIP, filterable=False,
                            info=strings.LAB_CLIP_INFO, elem_id="lab-clip")
+        build_wish("lab", clip)
         with gr.Tabs(elem_classes="lab-parts"):
             with gr.Tab(strings.LAB_CLASSIFY, id="classify") as part:
                 build_classify(lab, clip, tasks, (tab, part))

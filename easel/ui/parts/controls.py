@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from easel.ui.words import strings
 from pipelines.core.errors import InvalidImage
+from pipelines.core.images import load_image, resize
 from pipelines.core.options import OptionField, option_fields
 from pipelines.core.request import MAX_IMAGES
 from pipelines.pipeline import Pipeline
 
 IMAGE_SUFFIXES = [".png", ".jpg", ".jpeg", ".webp"]
+# More than a CLIP looks at; 64 uploads as they come could fill the memory.
+MAX_SIDE_PX = 512
 
 
 @dataclass
@@ -105,6 +109,14 @@ def read_upload(path: str | Path) -> bytes:
     except OSError:
         raise InvalidImage("The uploaded picture is no longer there: choose it again.",
                            "init_image") from None
+
+
+def read_small(path: Path, side_px: int = MAX_SIDE_PX) -> np.ndarray:
+    """A picture's file as (H, W, 3) uint8 RGB, its longer side at most ``side_px``."""
+    image = load_image(read_upload(path))
+    height_px, width_px = image.shape[:2]
+    scale = min(1.0, side_px / max(height_px, width_px))
+    return resize(image, max(1, round(width_px * scale)), max(1, round(height_px * scale)))
 
 
 def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:

@@ -94,10 +94,17 @@ def rank_mark(rank: int) -> str:
     return f'<span class="rank">{rank}</span>'
 
 
-def score_mark(score: str, title: str = "") -> str:
-    """What a picture scored, with what that means; empty for nothing."""
+def score_mark(score: str, title: str = "", grey: bool = False) -> str:
+    """What a picture scored, with what that means; empty for nothing.
+
+    Args:
+        score: the figure.
+        title: what it means.
+        grey: whether it means little.
+    """
     about = f' title="{escape(title)}"' if title else ""
-    return f'<span class="score"{about}>{score}</span>' if score else ""
+    kind = "score grey" if grey else "score"
+    return f'<span class="{kind}"{about}>{score}</span>' if score else ""
 
 
 def clip_mark(score: float | None, title: str = "") -> str:

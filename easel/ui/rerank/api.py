@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.ranking import MAX_PROMPTS, rank_pictures, read_prompts
-from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
 from easel.ui.parts.endpoints import OBJECT, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.visitors import visitor_of
@@ -19,7 +19,6 @@ from easel.ui.rerank.sources import (
     check_clips,
     chosen_files,
     installed_clips,
-    read_small,
     uploaded_files,
 )
 from easel.ui.words import strings

@@ -14,11 +14,12 @@ from easel.ui.words.language import figure, say
 
 
 def render_gallery(ranking: Ranking, thumbnails: Sequence[np.ndarray], names: Sequence[str],
-                   keep: int) -> str:
-    """Pictures in rank order, the best ``keep`` of them."""
+                   keep: int, grey: Sequence[bool] = ()) -> str:
+    """Pictures in rank order, the best ``keep`` of them; grey scores mean little."""
     tiles = "".join(
         tile(drawn_image(thumbnails[index], names[index]), rank_mark(rank)
-             + score_mark(figure(ranking.scores[index], ".3f")) + origin_mark(names[index]), "done")
+             + score_mark(figure(ranking.scores[index], ".3f"), grey=bool(grey) and grey[index])
+             + origin_mark(names[index]), "done")
         for rank, index in enumerate(ranking.order[:keep], 1))
     return _section(strings.RANK_ORDER, f'<div class="tiles many">{tiles}</div>', "ranked")
 

@@ -7,29 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from easel.history.records import Filters, KeptPicture
 from easel.history.store import History
-from easel.ui.parts.controls import read_upload
 from easel.ui.parts.panel import Card
 from easel.ui.words import strings
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.images import load_image, resize
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 
 MAX_FILES = 64
-# More than a CLIP looks at; 64 uploads as they come could fill the memory.
-MAX_SIDE_PX = 512
-
-
-def read_small(path: Path, side_px: int = MAX_SIDE_PX) -> np.ndarray:
-    """A picture's file as (H, W, 3) uint8 RGB, its longer side at most ``side_px``."""
-    image = load_image(read_upload(path))
-    height_px, width_px = image.shape[:2]
-    scale = min(1.0, side_px / max(height_px, width_px))
-    return resize(image, max(1, round(width_px * scale)), max(1, round(height_px * scale)))
 
 
 @dataclass(frozen=True)

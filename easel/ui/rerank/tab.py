@@ -14,10 +14,11 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts
-from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
 from easel.ui.parts.live import Updates
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.suited import Suited, build_wish, render_suited, suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import PLAIN
 from easel.ui.playground import Playground
@@ -29,7 +30,6 @@ from easel.ui.rerank.sources import (
     chosen_files,
     history_files,
     installed_clips,
-    read_small,
     run_files,
     uploaded_files,
 )
@@ -37,6 +37,7 @@ from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.files import safe_stem
+from pipelines.suited import BY_PICTURES
 
 PLACE = "rerank"
 THUMBNAIL_PX = 256
@@ -74,9 +75,11 @@ def build_rerank(playground: Playground, store: PictureStore, tasks: Tasks, tab:
                                 info=strings.PROMPTS_FOR_INFO, elem_id="rerank-prompts")
             unwanted = gr.Textbox(label=strings.PROMPTS_AGAINST, lines=1, elem_id="rerank-against",
                                   info=strings.PROMPTS_AGAINST_INFO)
-            chosen = gr.CheckboxGroup([(title, name) for name, title in clips.items()],
-                                      value=list(clips)[:1], label=strings.CLIPS_LABEL,
+            chosen = gr.CheckboxGroup([(strings.BY_PICTURES, BY_PICTURES),
+                                       *((title, name) for name, title in clips.items())],
+                                      value=[BY_PICTURES], label=strings.CLIPS_LABEL,
                                       info=strings.CLIPS_INFO, elem_id="rerank-clips")
+            build_wish("rerank", chosen)
             keep = gr.Number(0, label=strings.KEEP_BEST, info=strings.KEEP_BEST_INFO, precision=0,
                              minimum=0, maximum=MAX_FILES, elem_id="rerank-keep")
             run = gr.Button(strings.RERANK, variant="primary", size="lg", elem_id="rerank-run")
@@ -120,19 +123,25 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
         start_s = time.monotonic()
         prompts = read_prompts(asked.text(parts.wanted).splitlines(),
                                asked.text(parts.unwanted).splitlines())
-        chosen = check_clips(asked.values[parts.clips] or [], clips)
+        wanted = list(asked.values[parts.clips] or [])
+        check_clips([each for each in wanted if each != BY_PICTURES], clips)
         sources = _sources(playground, parts, asked)
+        paths = [source.path for source in sources]
         yield {parts.status: f'<p class="hint">{strings.DRAWING_RANKS}</p>',
                parts.save: gr.update(visible=False)}
-        images = [read_small(source.path) for source in sources]
-        ranking = rank_pictures(images, prompts, chosen, playground.backend.embed)
+        images = [read_small(path) for path in paths]
+        judges = _judges(playground, wanted, paths, asked)
+        ranking = rank_pictures(images, prompts, [each.model_id for each in judges],
+                                playground.backend.embed)
         names = [source.name for source in sources]
         keep = _keep(asked.values[parts.keep], len(images))
-        thumbnails = [read_small(source.path, THUMBNAIL_PX) for source in sources]
+        thumbnails = [read_small(path, THUMBNAIL_PX) for path in paths]
         said = strings.RANKED_STATUS.format(len(images), len(prompts),
                                             seconds(time.monotonic() - start_s))
-        yield {parts.status: f'<p class="hint" role="status">{escape(said)}</p>',
-               parts.gallery: render_gallery(ranking, thumbnails, names, keep),
+        judged = "".join(render_suited(each, clips, PLACE) for each in judges)
+        grey = [any(flags) for flags in zip(*(each.of(paths) for each in judges), strict=True)]
+        yield {parts.status: f'<p class="hint" role="status">{escape(said)}</p>{judged}',
+               parts.gallery: render_gallery(ranking, thumbnails, names, keep, grey),
                parts.details: render_bars(ranking, names) + render_heat(ranking, names, clips)
                + render_table(ranking, names, clips),
                parts.save: gr.update(visible=True,
@@ -144,6 +153,13 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
                      [parts.gallery, parts.details, parts.save], parts.status)
     task.starts([parts.run.click], rerank, fields)
     task.returns(fields, [tab])
+
+
+def _judges(playground: Playground, wanted: Sequence[str], paths: Sequence[Path], asked: Asked,
+            ) -> list[Suited]:
+    """The CLIPs that judge, each once, with the pictures that it cannot judge."""
+    found = [suited(playground.backend, each, paths, asked.run.next_job()) for each in wanted]
+    return list({each.model_id: each for each in found}.values())
 
 
 def _sources(playground: Playground, parts: RerankParts, asked: Asked) -> list[SourceFile]:

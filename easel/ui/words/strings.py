@@ -75,7 +75,10 @@ SCORE_TITLE = "Cosine similarity of picture and prompt, by the ranker"
 SEED_OF = "seed {}"
 OPEN_LARGE = "Open picture {} large: {}"
 CURVE_OF = "Curve of {}"
-UNKNOWN_WORDS = "Not in the embedded vocabulary: {}."
+WORDS_NEAR = "Not words that Easel draws, but near ones that it does:"
+WORDS_UNKNOWN = "Easel has never seen {}: it draws something else for it, so better leave it out."
+WORDS_FOREIGN = ("Easel reads English and Portuguese; a prompt in another language draws nothing "
+                 "that it means.")
 PROMPT_CUT = "The prompt is longer than the embedded models read; its end is not seen."
 BEST_AFTER = "Best so far after its {}"
 
@@ -200,7 +203,17 @@ SIGN_IN, SIGN_OUT = "Sign in", "Sign out"
 # The lab
 TAB_LAB = "Lab"
 LAB_CLIP = "CLIP"
-LAB_CLIP_INFO = "Which CLIP looks. The embedded ones know the world that Easel was trained on."
+LAB_CLIP_INFO = ("Which CLIP looks: the embedded ranker and guide know the world that Easel was "
+                 "trained on, the photo CLIP about a thousand kinds of things, in English.")
+BY_PICTURES = "Whichever suits the pictures"
+SUITED_PHOTOS = "chosen because the pictures are unlike Easel's own, as photographs are."
+PHOTOS_LIMITS = ("The {} does not know people; it knows about a thousand kinds of things, and "
+                 "reads English.")
+SUITED_WORLD = "chosen because the pictures are like Easel's own."
+MISFITS_ALL = "The {} has seen nothing like this: the figures mean little and are grey."
+MISFITS = ("The {} has seen nothing like {} of these {} pictures: their figures mean little and "
+           "are grey.")
+USE_CLIP = "Use the {} instead"
 LAB_CLASSIFY, LAB_SEARCH, LAB_MATRIX, LAB_MAP = "Classify", "Search", "Matrix", "Map"
 LAB_PICTURES = "Pictures (PNG, JPEG or WebP)"
 LAB_LABELS = "Labels"

@@ -37,7 +37,7 @@ _MODEL_ID = re.compile(rf"{_PART}(?:/{_PART})*")
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*$", max_length=200)]
 Family = Literal["clip", "vqgan", "dalle", "upscaler", "dalle-mini", "detokenizer", "janus",
-                 "kandinsky", "unclip"]
+                 "kandinsky", "unclip", "sentences", "features"]
 
 
 class ModelFile(BaseModel):
@@ -95,6 +95,8 @@ class CatalogueEntry(BaseModel):
         vram_bytes: device memory of weights and activations together, as an estimate.
         network: what the files must hold, as far as it is known.
         config: what the loader must know and the files do not say.
+        parts: ids of models whose modules this one holds, by the attribute that holds them; none
+            of them has parts itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -116,6 +118,7 @@ class CatalogueEntry(BaseModel):
     vram_bytes: Annotated[int, Field(ge=0)] | None = None
     network: Network | None = None
     config: Mapping[str, Any] = Field(default_factory=dict)
+    parts: Mapping[str, ModelId] = Field(default_factory=dict)
     files: tuple[ModelFile, ...]
 
     @model_validator(mode="after")
@@ -220,6 +223,7 @@ class Catalogue:
                 elif entry.repository is None:
                     raise WeightsError(f"The catalogue {path.name} has a wrong entry: {entry.id} "
                                        "has neither a path nor a repository.")
+                self.parts(entry)  # must be known before
                 self._add(entry)
             except WeightsError as error:
                 faults.append(str(error))
@@ -239,6 +243,17 @@ class Catalogue:
             return self._as_it_is(self._entries[model_id])
         except KeyError:
             raise WeightsError(f"The catalogue has no model called {model_id[:60]}.") from None
+
+    def parts(self, entry: CatalogueEntry) -> dict[str, CatalogueEntry]:
+        """The models that one is made of, by attribute.
+
+        Raises:
+            WeightsError: one of them is unknown, or has parts itself.
+        """
+        found = {name: self.get(model_id) for name, model_id in entry.parts.items()}
+        if nested := next((part for part in found.values() if part.parts), None):
+            raise WeightsError(f"The model {nested.id}, a part of {entry.id}, has parts itself.")
+        return found
 
     def kept_as(self, model_id: str) -> str:
         """See ``CatalogueEntry.kept_as``; the id itself where the catalogue has no such model."""

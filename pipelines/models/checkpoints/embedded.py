@@ -15,12 +15,12 @@ from typing import Any, cast
 from torch import nn
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.catalogue import EMBEDDED, CatalogueEntry
 from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
 from pipelines.models.checkpoints.int8 import from_int8
 from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Architecture:
 
     Attributes:
         build: configuration to an untrained module whose state dict the file holds.
-        finish: loaded module and configuration to what a lease hands out.
+        finish: loaded module, configuration and the model's folder to what a lease hands out.
     """
 
     build: Callable[[Mapping[str, Any]], nn.Module]
-    finish: Callable[[nn.Module, Mapping[str, Any]], nn.Module] = lambda module, config: module
+    finish: Callable[[nn.Module, Mapping[str, Any], Path], nn.Module] = (
+        lambda module, config, folder: module)
 
 
 def architecture(name: str) -> Architecture:
@@ -54,10 +55,40 @@ def architecture(name: str) -> Architecture:
     if name == "upscaler":
         from pipelines.models import upscaler
         return Architecture(upscaler.build)
+    if name == "efficientnet":
+        from pipelines.models import efficientnet
+        return Architecture(efficientnet.build)
+    if name == "minilm":
+        from pipelines.models import minilm
+        return Architecture(minilm.build, _with_tokenizer)
+    if name == "photo_clip":
+        from pipelines.models import photo_clip
+        return Architecture(photo_clip.build)
+    if name == "familiarity":
+        from pipelines.models import familiarity
+        return Architecture(familiarity.build)
     raise WeightsError(f"There is no architecture called {name[:40]!r}.")
 
 
-def _with_vocabulary(module: nn.Module, config: Mapping[str, Any]) -> nn.Module:
+def _with_tokenizer(module: nn.Module, config: Mapping[str, Any], folder: Path) -> nn.Module:
+    """The encoder with the tokenizer that lies beside it.
+
+    Raises:
+        WeightsError: the tokenizer is missing or damaged.
+    """
+    from tokenizers import Tokenizer
+
+    from pipelines.models.minilm import SentenceEncoder
+
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    except Exception:  # the package raises no narrower one
+        raise WeightsError(f"The {TOKENIZER} of the model {EMBEDDED}{folder.name} is missing "
+                           "or is not that of a tokenizer.") from None
+    return SentenceEncoder(module, tokenizer)
+
+
+def _with_vocabulary(module: nn.Module, config: Mapping[str, Any], folder: Path) -> nn.Module:
     from open_clip import CLIP
 
     from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, image_size
@@ -96,4 +127,4 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         raise WeightsError(f"The {CONFIG} of the model {entry.id} does not fit the architecture "
                            f"{name}: {error}.") from None
-    return kind.finish(fill(module, state_dict, entry.id), config)
+    return kind.finish(fill(module, state_dict, entry.id), config, folder)

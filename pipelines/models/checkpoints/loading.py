@@ -70,9 +70,9 @@ class Verifier:
 
 
 def is_complete(catalogue: Catalogue, entry: CatalogueEntry) -> bool:
-    """Whether every file that a model needs is there."""
-    folder = catalogue.folder(entry)
-    return all(file.optional or (folder / file.name).is_file() for file in entry.files)
+    """Whether every file that a model and its parts need is there."""
+    return all(file.optional or (catalogue.folder(model) / file.name).is_file()
+               for model in (entry, *catalogue.parts(entry).values()) for file in model.files)
 
 
 def bytes_on_disk(catalogue: Catalogue, entry: CatalogueEntry) -> int:
@@ -100,9 +100,12 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
     Raises:
         WeightsError: a file is missing, damaged, cut short, or of another model.
     """
-    (verifier or Verifier()).check(catalogue, entry)
+    verifier = verifier or Verifier()
+    verifier.check(catalogue, entry)
     module = loader(entry.loader)(catalogue.folder(entry), entry)
     check_network(module, entry)
+    for name, part in catalogue.parts(entry).items():
+        setattr(module, name, load_model(catalogue, part, "cpu", dtype, verifier))
     if dtype == torch.int8:  # first, so that no matrix is there in float32 and in 8 bits at once
         module, dtype = in_int8(module), torch.float32
     # What a file holds takes the dtype; tables that constructors compute keep their own.
@@ -164,21 +167,24 @@ class CatalogueLoader:
 
     def _fingerprint_of(self, entry: CatalogueEntry) -> str:
         """SHA-256 of the weights: of the file, or of the files' hashes where there are several."""
-        folder = self.catalogue.folder(entry)
-        hashes = [self.verifier.sha256(folder / file.name) for file in weight_files(entry)]
+        hashes = [self.verifier.sha256(path) for _, _, path in self._weights_of(entry)]
         if len(hashes) == 1:
             return hashes[0]
         return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
+    def _weights_of(self, entry: CatalogueEntry,
+                    ) -> Iterator[tuple[CatalogueEntry, ModelFile, Path]]:
+        """The files of a model and of its parts that hold tensors, each with the model that it is
+        of and where it is."""
+        for model in (entry, *self.catalogue.parts(entry).values()):
+            for file in weight_files(model):
+                yield model, file, self.catalogue.folder(model) / file.name
+
     def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
         """Bytes in memory as ``dtype``: read off headers, or guessed from the files' sizes."""
-        entry = self.catalogue.get(model_id)
-        folder = self.catalogue.folder(entry)
-        packs = entry.loader in PACKABLE
         total = 0
-        for file in weight_files(entry):
-            path = folder / file.name
-            if size_bytes := memory_bytes(path, dtype, packs):
+        for model, file, path in self._weights_of(self.catalogue.get(model_id)):
+            if size_bytes := memory_bytes(path, dtype, model.loader in PACKABLE):
                 total += size_bytes
             elif path.is_file() or file.size_bytes:
                 on_disk = path.stat().st_size if path.is_file() else file.size_bytes or 0

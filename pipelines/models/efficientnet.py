@@ -1,0 +1,124 @@
+"""EfficientNet-Lite0: a small classifier of photographs, whose features other models look through.
+
+Every batch normalisation is folded into the convolution before it, as it stands after training,
+so that a layer is a convolution with a bias. Nothing is squeezed or excited, and the activation is
+ReLU6: what distinguishes Lite from EfficientNet.
+
+Source: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks"
+(2019), table 1; Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018),
+section 3.4 (the block); Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference" (2018), section 3.2 (folding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+IMAGE_SIZE = 224  # px, the side that it was trained at
+MEAN, SPAN = 127 / 255, 128 / 255  # pixels in [0, 1] become (pixel - MEAN) / SPAN
+# Of each stage: blocks, kernel, stride of the first block, expansion, channels.
+STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80),
+          (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+STEM, FEATURES, CLASSES = 32, 1280, 1000
+
+
+class SameConv(nn.Conv2d):
+    """A convolution that gives ⌈side / stride⌉; what padding is uneven goes right and below."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int = 1, stride: int = 1,
+                 groups: int = 1) -> None:
+        super().__init__(channels_in, channels_out, kernel, stride, groups=groups)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, channels_in, H, W) to (B, channels_out, ⌈H / stride⌉, ⌈W / stride⌉)."""
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        if kernel == 1:
+            return super().forward(input)
+        height, width = (max(kernel - (side % stride or stride), 0) for side in input.shape[-2:])
+        if height % 2 or width % 2:
+            input = F.pad(input, (width // 2, width - width // 2, height // 2,
+                                  height - height // 2))
+            height = width = 0
+        return F.conv2d(input, self.weight, self.bias, stride, (height // 2, width // 2),
+                        groups=self.groups)
+
+
+class Block(nn.Module):
+    """An inverted bottleneck: 1 × 1 up, a filter for each channel, 1 × 1 down."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int,
+                 expansion: int) -> None:
+        super().__init__()
+        width = channels_in * expansion
+        self.expand = SameConv(channels_in, width) if expansion > 1 else None
+        self.depthwise = SameConv(width, width, kernel, stride, groups=width)
+        self.project = SameConv(width, channels_out)
+        self.residual = stride == 1 and channels_in == channels_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels_in, H, W) to (B, channels_out, H / stride, W / stride)."""
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+class EfficientNet(nn.Module):
+    """EfficientNet-Lite0; differentiable in its pictures, which may be of any size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = SameConv(3, STEM, 3, 2)
+        stages, channels = [], STEM
+        for blocks, kernel, stride, expansion, width in STAGES:
+            stage = []
+            for n in range(blocks):
+                stage.append(Block(channels, width, kernel, stride if n == 0 else 1, expansion))
+                channels = width
+            stages.append(nn.Sequential(*stage))
+        self.stages = nn.ModuleList(stages)
+        self.head = SameConv(channels, FEATURES)
+        self.classifier = nn.Linear(FEATURES, CLASSES)
+
+    def stage_maps(self, pixels: Tensor) -> list[Tensor]:
+        """What each stage makes of pictures, for a perceptual loss.
+
+        Args:
+            pixels: (B, 3, H, W) float in [0, 1], any size.
+
+        Returns:
+            Seven maps (B, C, ⌈H / s⌉, ⌈W / s⌉) with C of ``STAGES`` and s of 2, 4, 8, 16, 16, 32
+            and 32, not rectified.
+        """
+        x = F.relu6(self.stem((pixels.to(self.stem.weight.dtype) - MEAN) / SPAN))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Pooled features (B, 1280) in [0, 6] of pictures (B, 3, H, W) in [0, 1].
+
+        They were trained at ``IMAGE_SIZE``; another size is taken as it is.
+        """
+        return F.relu6(self.head(self.stage_maps(pixels)[-1])).mean((-2, -1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, 1000) of ImageNet's classes for pictures (B, 3, H, W) in [0, 1]."""
+        return self.classifier(self.features(pixels))
+
+
+def build(config: Mapping[str, Any]) -> EfficientNet:
+    """The untrained network.
+
+    Args:
+        config: empty; there is one Lite0.
+
+    Raises:
+        TypeError: it is not empty.
+    """
+    return EfficientNet(**config)
