@@ -198,9 +198,13 @@
       .find((button) => button.checkVisibility())?.click();
   }
 
+  // Gradio's own text box of several lines has it the other way round, and listens to key presses.
+  document.addEventListener("keypress", (event) => {
+    if (event.key === "Enter" && event.target.matches?.("#prompt textarea")) event.stopPropagation();
+  }, true);
+
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.isComposing && event.target.matches?.("#prompt textarea")) {
-      // Gradio's own text box of several lines has it the other way round.
       event.stopPropagation();
       if (event.shiftKey) return;
       event.preventDefault();
