@@ -21,8 +21,7 @@ from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import model_field
-from pipelines.models.checkpoints.ids import RANKER
+from pipelines.model_options import AUTO, model_field
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import RunContext
@@ -80,7 +79,8 @@ class WritingOptions(Options):
         default=32, ge=1, le=576, title="Preview interval", json_schema_extra=ADVANCED,
         description="Codes between previews.")
     ranker: str = model_field(
-        RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
+        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
+        "one here that did not guide.", advanced=True)
     precision: Precision = Field(
         default="auto", title="Precision", json_schema_extra=ADVANCED,
         description="Number format of the computation; auto is the faster one of this machine.")
@@ -139,6 +139,7 @@ class WritingPipeline(CandidatePipeline):
     """Writes pictures code by code, all candidates side by side."""
 
     Options: type[Options] = WritingOptions
+    is_public = True
 
     def writer(self, *models: Any) -> CodeWriter:
         """The leased models, less the ranker, as one writer."""

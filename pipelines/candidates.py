@@ -5,26 +5,30 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from pipelines.batching import Drawn, draw_in_groups
 from pipelines.core.events import Candidate, Event, Progress, Result
+from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import chosen_models, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.precision import dtype_for
 from pipelines.pipeline import Pipeline, RunContext
+from pipelines.ranker_choice import settled_ranker
 from pipelines.rerank import rank_candidates
 from pipelines.weighted_prompts import ranking_texts
+
+T = TypeVar("T", bound=Options)
 
 
 class CandidatePipeline(Pipeline):
     """Draws candidates and ranks them. A subclass gives ``draw``, and what else differs.
 
     Its ``models`` end with the ranker. Where an option of ``model_field`` has one of them as its
-    default, a run leases what is chosen there.
+    default, a run leases what is chosen there; one with ``AUTO`` chooses the ranker.
 
     Args:
         catalogue: what the options may choose from; anything where None.
@@ -32,13 +36,21 @@ class CandidatePipeline(Pipeline):
     Attributes:
         in_groups: where the device has no room for all candidates, draw half of them and then the
             others; False for one that sees to that itself.
+        is_public: whether it draws with public checkpoints, which a public CLIP judges better.
     """
 
     in_groups: bool = True
+    is_public: bool = False
 
     def __init__(self, catalogue: Catalogue | None = None) -> None:
+        self._catalogue = catalogue
         if catalogue is not None:
             self.Options = with_choices(type(self).Options, catalogue)
+
+    def settle(self, options: T) -> T:
+        """Decide on the ranker; see ``Pipeline.settle``."""
+        ranker = settled_ranker(options, self._catalogue, self.is_public)
+        return options.model_copy(update=ranker)
 
     def models_of(self, request: CheckedRequest[Any]) -> tuple[str, ...]:
         """The models, with those that the options choose in their places."""

@@ -26,7 +26,7 @@ from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import model_field
+from pipelines.model_options import AUTO, model_field
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding
@@ -70,7 +70,8 @@ class KandinskyOptions(Options):
         default="auto", title="Precision", json_schema_extra=ADVANCED,
         description="Number format of the computation; auto is the faster one of this machine.")
     ranker: str = model_field(
-        RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
+        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
+        "one here that did not guide.", advanced=True)
 
 
 @dataclass
@@ -125,7 +126,7 @@ class KandinskyPipeline(CandidatePipeline):
         "and Latent Diffusion”")
     Options = KandinskyOptions
     models = (*PARTS, RANKER)
-    accepts_init_image = draws_variations = True
+    accepts_init_image = draws_variations = is_public = True
 
     def __init__(self, catalogue: Catalogue | None = None) -> None:
         super().__init__(catalogue)

@@ -16,6 +16,7 @@ from pipelines.models.checkpoints.licences import licence_words
 from pipelines.models.checkpoints.loading import is_complete
 
 FAMILY, LABELS = "family", "labels"  # keys of json_schema_extra
+AUTO = "auto"  # a default that is no model: the pipeline decides, see ``Pipeline.settle``
 T = TypeVar("T", bound=Options)
 
 
@@ -24,7 +25,7 @@ def model_field(default: str, family: str, title: str, description: str,
     """An option whose value is the id of a model.
 
     Args:
-        default: id of the model that is used where none is chosen.
+        default: id of the model that is used where none is chosen, or ``AUTO``.
         family: the catalogue's word for models that fit.
         title: of the control.
         description: of the control.
@@ -42,9 +43,11 @@ def chosen_models(options: Options, models: Iterable[str]) -> tuple[str, ...]:
 
     Args:
         options: of a request.
-        models: the ids by default; an option whose default is one of them stands for it.
+        models: the ids by default, the ranker last; an option whose default is one of them stands
+            for it, and one whose default is ``AUTO`` for the ranker.
     """
-    chosen = {info.default: str(getattr(options, name))
+    models = tuple(models)
+    chosen = {models[-1] if info.default == AUTO else info.default: str(getattr(options, name))
               for name, info in type(options).model_fields.items()
               if isinstance(extra := info.json_schema_extra, dict) and FAMILY in extra}
     return tuple(chosen.get(model, model) for model in models)
@@ -79,8 +82,9 @@ def with_choices(options: type[T], catalogue: Catalogue) -> type[T]:
         found = choices(catalogue, str(family)) if family else ()
         if not found:
             continue
-        ids = tuple(entry.id for entry in found)
-        labels: JsonDict = {LABELS: [choice_label(entry) for entry in found]}
+        first = (AUTO,) if info.default == AUTO else ()
+        ids = (*first, *(entry.id for entry in found))
+        labels: JsonDict = {LABELS: [*first, *(choice_label(entry) for entry in found)]}
         fields[name] = (Literal[ids], _narrowed(info, {**cast(JsonDict, extra), **labels}))
     if not fields:
         return options

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 
@@ -18,6 +19,8 @@ from pipelines.core.request import CheckedRequest
 from pipelines.model_options import is_ready
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
+
+T = TypeVar("T", bound=Options)
 
 
 def _never() -> bool:
@@ -102,6 +105,8 @@ class Pipeline(Protocol):
         summary: one line on what it does.
         lesson: how it works.
         Options: its options.
+        former_options: what runs were drawn with that were kept before there was an option, where
+            it is not the default.
         models: catalogue ids that a run leases.
         default_num_images: how many candidates it draws unless asked for another number.
         accepts_init_image: whether a request may bring an init image.
@@ -115,6 +120,7 @@ class Pipeline(Protocol):
     lesson: Lesson
     Options: type[Options]
     models: tuple[str, ...]
+    former_options: Mapping[str, Any] = MappingProxyType({})
     default_num_images: int = 4
     accepts_init_image: bool = False
     draws_variations: bool = False
@@ -123,6 +129,14 @@ class Pipeline(Protocol):
     def ready(self, catalogue: Catalogue) -> bool:
         """Whether its models are on this machine; until they are, nobody can ask for it."""
         return is_ready(self.Options, self.models, catalogue)
+
+    def settle(self, options: T) -> T:
+        """The options of a new request with what is "auto" in them decided, to be kept so.
+
+        Raises:
+            InvalidRequest: models that are chosen do not belong together.
+        """
+        return options
 
     def check(self, request: CheckedRequest[Any]) -> None:
         """Raise ``InvalidRequest`` for what the bounds of the options cannot say."""

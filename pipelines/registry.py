@@ -83,15 +83,16 @@ class Registry:
                 f"There is no generator called {name[:40]!r}; there are: {known}.", "pipeline",
             ) from None
 
-    def check(self, raw: Request | Mapping[str, Any]) -> CheckedRequest[Any]:
+    def check(self, raw: Request | Mapping[str, Any], kept: bool = False) -> CheckedRequest[Any]:
         """Check a request whole: its fields, its pipeline's options, its init image.
 
         Args:
             raw: a request, or its fields by name.
+            kept: whether it is that of a run that began earlier, whose options were settled then.
 
         Returns:
-            The request with every option present and its seed resolved, a new one from the
-            system's entropy where none is asked for.
+            The request with every option present, and decided where it was "auto", and its seed
+            resolved, a new one from the system's entropy where none is asked for.
 
         Raises:
             InvalidRequest: one sentence about the first fault, with the name of its field.
@@ -104,7 +105,11 @@ class Registry:
             message, name = sentence(error, Request)
             raise InvalidRequest(message, name) from None
         pipeline = self.get(request.pipeline)
-        options = parse_options(pipeline.Options, request.options)
+        if kept:
+            options = parse_options(pipeline.Options,
+                                    {**pipeline.former_options, **request.options})
+        else:
+            options = pipeline.settle(parse_options(pipeline.Options, request.options))
         seed = secrets.randbelow(SEED_COUNT) if request.seed is None else request.seed
         checked = CheckedRequest(request.pipeline, request.prompt, request.num_images, seed,
                                  options, request.init_image, request.parents)

@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +19,9 @@ from pipelines.core.errors import EaselError, Paused, PausedRunError
 from pipelines.core.events import Progress
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
+from pipelines.saved_run import Snapshot
 from tests.asking import stream
-from tests.paused_server import FIELDS, ME, Server, cache, result_of, server
+from tests.paused_server import FEW, FIELDS, ME, Server, cache, result_of, same, server
 from tests.sketch import SketchPipeline
 
 __all__ = ["cache", "server"]
@@ -145,3 +147,18 @@ def test_the_command_lines_runs_are_where_they_were_and_nobodys_are_not(tmp_path
     assert folder.name == hashlib.sha256(b"").hexdigest()[:32]
     with pytest.raises(ValueError, match="must be named"):
         PausedRuns(tmp_path).of("")
+
+
+@pytest.mark.parametrize("guide", ["embedded/clip-guide", "mine/clip-guide"])
+def test_a_run_from_before_presets_goes_on_with_the_same_bits(server: Server, guide: str) -> None:
+    fields: dict[str, Any] = {"options": FEW | {"guide": guide, "preset": "none"}}
+    whole = server.drawn(**fields)
+    run_id, path = server.paused_at(2, **fields), server.file()
+    kept = Snapshot.decode(path.read_bytes())
+    options = {name: value for name, value in kept.request.options.items()
+               if name not in ("preset", "upscaler")}
+    request = kept.request.model_copy(update={"options": options})
+    path.write_bytes(kept.model_copy(update={"request": request}).encode(True, kept.saved_s))
+    events = server.resume(run_id)
+    assert same(events, whole)
+    assert result_of(events).metadata["options"] == result_of(whole).metadata["options"]

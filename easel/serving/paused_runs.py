@@ -231,7 +231,7 @@ def _changed(start: Snapshot, change: Change, registry: Registry) -> CheckedRequ
         options["iterations"] = change.iterations
     prompt = start.request.prompt if change.prompt is None else change.prompt
     request = registry.check(
-        start.request.model_copy(update={"prompt": prompt, "options": options}))
+        start.request.model_copy(update={"prompt": prompt, "options": options}), kept=True)
     if not registry.get(request.pipeline).can_pause:
         raise PausedRunError(f"{registry.get(request.pipeline).title} cannot let a run go on.")
     return request

@@ -7,7 +7,8 @@ Guidance" (2022), section 3; the options follow Pixray and the notebooks before 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -20,19 +21,24 @@ from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.images import fit_square
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import model_field
+from pipelines.model_options import AUTO, model_field
+from pipelines.models.checkpoints.catalogue import EMBEDDED
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import Lesson, RunContext
+from pipelines.ranker_choice import settled_ranker
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Painting
 from pipelines.vqgan_clip.pausing import PausableRun
+from pipelines.vqgan_clip.presets import check_pair, settle
 from pipelines.weighted_prompts import parse_prompts
 
-MODELS = ("embedded/vqgan", "embedded/clip-guide", "embedded/upscaler", RANKER)
+UPSCALER = "embedded/upscaler"
+MODELS = ("embedded/vqgan", "embedded/clip-guide", UPSCALER, RANKER)
 ADVANCED: JsonDict = {"advanced": True}
+T = TypeVar("T", bound=Options)
 
 
 class VQGANCLIPOptions(Options):
@@ -42,7 +48,7 @@ class VQGANCLIPOptions(Options):
         default=100, ge=1, le=1000, title="Iterations",
         description="Steps of the optimisation.")
     size_px: int = Field(
-        default=128, ge=128, le=256, multiple_of=64, title="Size in px",
+        default=128, ge=128, le=512, multiple_of=64, title="Size in px",
         description="Side of the picture before it is drawn twice as large.")
     init: Init = Field(
         default="plain", title="Start",
@@ -107,7 +113,15 @@ class VQGANCLIPOptions(Options):
         MODELS[1], "clip", "Guide", "The CLIP that says how well the picture matches.",
         advanced=True)
     ranker: str = model_field(
-        RANKER, "clip", "Ranker", "The CLIP that puts finished pictures in order.", advanced=True)
+        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
+        "one here that did not guide.", advanced=True)
+    upscaler: Literal["auto", "on", "off"] = Field(
+        default="auto", title="Upscaler", json_schema_extra=ADVANCED,
+        description="Draw the picture twice as large; auto does so for the embedded VQGAN alone.")
+    preset: Literal["auto", "none"] = Field(
+        default="auto", title="Preset", json_schema_extra=ADVANCED,
+        description="With auto and a public guide, what stands at its default takes the values "
+                    "that such guides are used with.")
 
     def cutouts(self) -> Cutouts:
         """How cutouts are made."""
@@ -132,10 +146,25 @@ class VQGANCLIPPipeline(CandidatePipeline):
         "Language Guidance”")
     Options = VQGANCLIPOptions
     models = MODELS
+    # Every picture was drawn larger, and by the options as they were given.
+    former_options = MappingProxyType({"ranker": RANKER, "upscaler": "on", "preset": "none"})
     accepts_init_image = True
     can_pause = True
     in_groups = False  # Painting computes fewer at a time where the device is full
     default_num_images = 1  # each costs as much as many that are sampled
+
+    def settle(self, options: T) -> T:
+        """See ``presets.settle`` and ``presets.check_pair``; and decide on the ranker."""
+        values = options.model_dump()
+        vqgan, guide = values["vqgan"], values["guide"]
+        check_pair(vqgan, guide, self._catalogue)
+        ranker = settled_ranker(options, self._catalogue, not vqgan.startswith(EMBEDDED), guide)
+        return settle(options).model_copy(update=ranker)
+
+    def models_of(self, request: CheckedRequest[VQGANCLIPOptions]) -> tuple[str, ...]:
+        """Those that the options choose, the upscaler where it is on."""
+        return tuple(model for model in super().models_of(request)
+                     if model != UPSCALER or request.options.upscaler == "on")
 
     def check(self, request: CheckedRequest[VQGANCLIPOptions]) -> None:
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
@@ -165,7 +194,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
             Paused: the state is kept.
             PausedRunError: the run cannot be resumed from the state that it was given.
         """
-        vqgan, guide_clip, upscaler, _ = models
+        vqgan, guide_clip, *upscaler, _ = models
         options, image = request.options, request.init_pixels
         image = None if image is None else fit_square(image, options.size_px)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -183,7 +212,8 @@ class VQGANCLIPPipeline(CandidatePipeline):
         yield from _optimise(painting, options, seeds, context, run)
         if painting.best_pixels is None:
             raise Cancelled
-        images = enlarge(painting.best_pixels, upscaler, context.cache.evict_idle)
+        images = (enlarge(painting.best_pixels, upscaler[0], context.cache.evict_idle)
+                  if upscaler else to_uint8(painting.best_pixels))
         return Drawn(images, seeds, painting.steps, options.iterations, run.metadata(),
                      tuple(painting.facts(index) for index in range(len(seeds))))
 

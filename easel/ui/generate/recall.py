@@ -75,11 +75,11 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
     used: set[str] = set()
     for group in inputs.controls:
         # An option of another generator may have the same name, and mean something else.
-        said = options if group in drew else {
+        said = {**group.pipeline.former_options, **options} if group in drew else {
             name: value for name, value in options.items()
             if name == NEGATIVE and not drew}
         values = _valid(group.pipeline, said)
-        used |= values.keys()
+        used |= values.keys() & options.keys()
         updates |= {group.options[option.name]: values.get(option.name, option.default)
                     for option in option_fields(group.pipeline.Options)
                     if option.name in group.options}

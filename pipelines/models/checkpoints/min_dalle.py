@@ -142,6 +142,9 @@ def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         tensors: emptied on the way, so that hardly more than one copy is in memory.
+
+    Returns:
+        Tensors in memory of their own.
     """
     found: dict[str, Tensor] = {}
     parts = {part: (name, len(group)) for name, group in _JOINED.items() for part in group}
@@ -159,7 +162,7 @@ def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         new, count = parts[part]
         group = waiting.setdefault(f"layers.{layer}.{new}.{kind}", {})
-        group[part] = tensor
+        group[part] = _own(tensor)  # so that the block of all layers is free before the next
         if len(group) == count:
             found[f"layers.{layer}.{new}.{kind}"] = torch.cat([group[p] for p in _JOINED[new]])
             group.clear()

@@ -1,0 +1,43 @@
+"""Which CLIP puts pictures in order where nobody chose one.
+
+A picture that was optimised against a CLIP must not be judged by it. Embedded generators draw a
+world of their own, which the embedded ranker was trained to judge; what public ones draw is beyond
+its 2,140 word pieces.
+"""
+
+from __future__ import annotations
+
+from pipelines.core.options import Options
+from pipelines.model_options import AUTO
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.loading import is_complete
+
+# Best first: SigLIP 2 was trained on the most and the best pairs, OpenAI's CLIP on the fewest.
+PREFERRED = ("google/siglip2-b-32", "laion/clip-vit-b-32", "openai/clip-vit-b-32")
+
+
+def best_ranker(catalogue: Catalogue | None, guide: str | None = None) -> str:
+    """Id of the best public CLIP on this machine that is not the guide; else the embedded one."""
+    known = {} if catalogue is None else {entry.id: entry for entry in catalogue}
+    for model_id in PREFERRED:
+        entry = known.get(model_id)
+        if entry is not None and model_id != guide and catalogue is not None \
+                and is_complete(catalogue, entry):
+            return model_id
+    return RANKER
+
+
+def settled_ranker(options: Options, catalogue: Catalogue | None, public: bool,
+                   guide: str | None = None) -> dict[str, str]:
+    """What an automatic ranker becomes, as a change of the options; no change otherwise.
+
+    Args:
+        options: with a ``ranker``.
+        catalogue: which CLIPs are here.
+        public: whether the generator is a public checkpoint.
+        guide: the CLIP that the picture is optimised against.
+    """
+    if getattr(options, "ranker", None) != AUTO:
+        return {}
+    return {"ranker": best_ranker(catalogue, guide) if public else RANKER}

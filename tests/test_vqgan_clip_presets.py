@@ -1,0 +1,100 @@
+"""What "auto" becomes for a guide and a VQGAN, and pairs that are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.request import CheckedRequest
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.ids import RANKER
+from pipelines.registry import Registry
+from pipelines.vqgan_clip.pipeline import MODELS, VQGANCLIPOptions, VQGANCLIPPipeline
+from pipelines.vqgan_clip.presets import ACCELERATOR_PX, CPU_PX, GUIDED
+
+PUBLIC = {"vqgan": "compvis/vqgan-f16-16384", "guide": "openai/clip-vit-b-32"}
+DEFAULTS = {**VQGANCLIPOptions().model_dump(), "ranker": RANKER}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    built = Registry()
+    built.register(VQGANCLIPPipeline(Catalogue.load()))
+    return built
+
+
+def settled(registry: Registry, **options: Any) -> dict[str, Any]:
+    """The options that a run gets, and that are kept with its pictures."""
+    return checked(registry, **options).options.model_dump()
+
+
+def checked(registry: Registry, **options: Any) -> CheckedRequest[Any]:
+    return registry.check({"pipeline": "vqgan_clip", "prompt": "a harbour", "options": options})
+
+
+def test_embedded_models_keep_their_settings(registry: Registry) -> None:
+    assert settled(registry) == {**DEFAULTS, "upscaler": "on", "ranker": RANKER}
+    assert registry.get("vqgan_clip").models_of(checked(registry)) == MODELS
+
+
+def test_a_public_pair_gets_what_such_tools_use(registry: Registry,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    expected = {**DEFAULTS, **PUBLIC, **GUIDED, "init": "noise", "size_px": CPU_PX,
+                "upscaler": "off"}
+    found = settled(registry, **PUBLIC)
+    assert found == expected
+    assert (found["optimiser"], found["num_cutouts"], found["schedule"]) == (
+        "adam", 32, "constant")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert settled(registry, **PUBLIC)["size_px"] == ACCELERATOR_PX
+    assert settled(registry, **found) == found, "what is decided stays"
+    assert "embedded/upscaler" not in registry.get("vqgan_clip").models_of(
+        checked(registry, **PUBLIC))
+
+
+def test_every_published_value_is_one_that_may_be_chosen() -> None:
+    VQGANCLIPOptions(**GUIDED, init="noise", size_px=ACCELERATOR_PX)
+    assert not [name for name, value in GUIDED.items() if DEFAULTS[name] == value], \
+        "settling twice would not be settling once"
+
+
+def test_what_a_person_chose_stays(registry: Registry) -> None:
+    own = {"num_cutouts": 8, "iterations": 40, "optimiser": "sgd", "upscaler": "on",
+           "size_px": 192, "augmentations": "strong"}
+    found = settled(registry, **PUBLIC, **own)
+    assert {name: found[name] for name in own} == own
+    assert found["noise"] == GUIDED["noise"]
+    plain = settled(registry, **PUBLIC, preset="none")
+    assert plain == {**DEFAULTS, **PUBLIC, "preset": "none", "upscaler": "off"}
+
+
+def test_a_public_guide_alone_keeps_size_and_start(registry: Registry) -> None:
+    found = settled(registry, guide=PUBLIC["guide"])
+    assert (found["size_px"], found["init"], found["upscaler"]) == (128, "plain", "on")
+    assert found["num_cutouts"] == 32
+
+
+@pytest.mark.parametrize("vqgan", ["compvis/vqgan-f16-1024", "kuprel/vqgan-f16-16384"])
+def test_the_embedded_guide_is_refused_for_a_public_vqgan(registry: Registry, vqgan: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"^VQGAN .* draws photographs, and the embedded guide "
+                                             r"knows only emoji-like pictures: choose a public "
+                                             r"CLIP as the guide\.$") as caught:
+        settled(registry, vqgan=vqgan)
+    assert caught.value.field == "guide"
+
+
+def test_a_run_that_began_earlier_keeps_its_options(registry: Registry) -> None:
+    """Those of today are settled, and an Easel without presets drew them as they were given."""
+    def kept(options: dict[str, Any]) -> dict[str, Any]:
+        request = {"pipeline": "vqgan_clip", "prompt": "a harbour", "options": options}
+        return registry.check(request, kept=True).options.model_dump()
+
+    longer = {**settled(registry, **PUBLIC), "iterations": 100}
+    assert kept(longer) == longer, "steps that are asked for now, though it is the default"
+    former = {"ranker": RANKER, "upscaler": "on", "preset": "none"}
+    for models in (PUBLIC, {"vqgan": PUBLIC["vqgan"]}, {}):
+        assert kept(models) == {**DEFAULTS, **models, **former}
