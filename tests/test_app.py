@@ -185,11 +185,9 @@ def huge_png(side_px: int) -> bytes:
     (lambda: b'<svg xmlns="http://www.w3.org/2000/svg"/>', "not a PNG"),
     (lambda: encoded((64, 64), "PNG")[:90], "damaged"),
     (lambda: huge_png(20_000), "pixels"),
-    (lambda: encoded((32, 32), "MPO", save_all=True,
-                     append_images=[Image.new("RGB", (32, 32))]), "MPO"),
     (lambda: encoded((64, 64), "GIF"), "not a PNG"),
     (lambda: b"", "empty"),
-], ids=["text", "svg", "truncated", "huge", "mpo", "gif", "empty"])
+], ids=["text", "svg", "truncated", "huge", "gif", "empty"])
 def test_wrong_init_images_are_refused(client: Client, tmp_path: Path, make: Any,
                                        says: str) -> None:
     file = tmp_path / "picture.png"

@@ -44,7 +44,7 @@ def write_files(folder: Path) -> None:
     torch.save({"state_dict": Bomb()}, folder / "bomb.ckpt")
     (folder / "old-bomb.ckpt").write_bytes(pickle.dumps({"state_dict": Bomb()}, protocol=2))
     huge = torch.zeros(BUDGET // 2, dtype=torch.float16)
-    save_file({**weights, "loss.huge": huge}, folder / "large.safetensors")
+    save_file({**weights, "decoder.huge": huge}, folder / "large.safetensors")
 
 
 def user_file(folder: Path) -> Path:

@@ -24,7 +24,7 @@ from easel.history.recorder import Recorder
 from pipelines.core.events import Candidate, Result
 from tests.kept import make_history
 history = make_history(Path(sys.argv[1]))
-record, votes = Recorder(history), VoteBook(easel.history.database)
+record, votes = Recorder(history), VoteBook(history.database)
 seed = int(sys.argv[2])
 while True:
     candidates = []

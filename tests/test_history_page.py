@@ -188,7 +188,7 @@ def test_the_init_image_is_the_parent(anna: Visitor) -> None:
     (({"min_rating": 2.5},), "list", "0 to 5"), (({"favourite": "yes"},), "list", "true or false"),
     ((None, 0), "list", "page must be"), ((None, 1, 501), "list", "size must be"),
     ((None, "NaN"), "list", "page must be"), (("../../etc/passwd",), "show", "no such picture"),
-    (("a\0b",), "show", "no such picture"), (("abc",), "delete", "list of texts"),
+    (("a\0b",), "show", "NUL character"), (("abc",), "delete", "list of texts"),
     (([],), "delete", "1 to 500 ids"), (([5],), "restore", "list of texts"),
     ((["x"] * 501,), "restore", "1 to 500 ids"), (("x", 9), "rate", "no such picture"),
 ])

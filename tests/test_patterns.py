@@ -112,11 +112,11 @@ def test_every_reader_of_texts_takes_a_time_in_proportion(read: Callable[[str], 
 
 
 def test_a_graph_with_many_ends_takes_a_time_in_proportion() -> None:
-    """2,500 nodes that all lead into one chain of 2,500, in which nothing draws."""
+    """10,000 nodes that all lead into one chain of 10,000: looked at for each, they take minutes."""
     graph = {f"{n}": {"class_type": "Pass", "inputs": {"x": [f"{n + 1}", 0]}}
-             for n in range(2500)}
+             for n in range(10_000)}
     ends = {f"end {n}": {"class_type": "SaveImage", "inputs": {"images": ["0", 0]}}
-            for n in range(2500)}
+            for n in range(10_000)}
     start = time.thread_time()
     assert read_graph(graph | ends) is None
-    assert time.thread_time() - start < 1
+    assert time.thread_time() - start < 10

@@ -18,6 +18,7 @@ from pipelines.models.checkpoints.catalogue import (
     open_catalogue,
 )
 from pipelines.models.checkpoints.downloads import Download, Downloads
+from pipelines.models.checkpoints.licences import licence_words
 from pipelines.models.checkpoints.loading import (
     bytes_on_disk,
     file_sha256,
@@ -70,6 +71,8 @@ def download(model_ids: Annotated[list[str], typer.Argument(help="Models to down
     downloads = Downloads(catalogue, settings.offline)
     for model_id in model_ids:
         entry = catalogue.get(model_id)
+        typer.echo(f"{model_id}: licence {licence_words(entry.licence)}. {entry.restrictions}"
+                   .rstrip(), err=True)
         running = downloads.start(model_id)
         try:
             _show(entry, running)

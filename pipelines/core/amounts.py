@@ -60,7 +60,7 @@ def _whole_amount(value: Any) -> Any:
     return value
 
 
-_AMOUNT = re.compile(r"\s*\d*\.?\d+\s*[A-Za-z]*\s*", re.ASCII)
+_AMOUNT = re.compile(r"\s*(?:\d+(?:\.\d+)?|\.\d+)\s*[A-Za-z]*\s*", re.ASCII)
 Bytes = Annotated[ByteSize, BeforeValidator(_whole_amount)]
 _BYTES = TypeAdapter(Bytes)
 MemoryAmount = Annotated[ByteSize | Share, Amount]

@@ -104,10 +104,13 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
     with decoding():
         try:
             return _decode(_open(data, max_pixels), least_px)
-        except _Unreadable:
+        except _Unreadable as error:
             if (better := mended(data, max_pixels)) is None:
                 raise
-            return _decode(_open(better, max_pixels), least_px)
+            try:
+                return _decode(_open(better, max_pixels), least_px)
+            except _Unreadable:
+                raise error from None  # what is wrong with the file itself
 
 
 def _decode(image: Image.Image, least_px: int | None) -> Image.Image:

@@ -103,11 +103,10 @@ def test_case_7_a_huge_picture_is_refused(client: Client, refusal: Refusal, tmp_
 
 
 @pytest.mark.parametrize("make", [
-    lambda: encoded("MPO", save_all=True, append_images=[Image.new("RGB", (32, 32))]),
     lambda: ("SIMPLE  =                    T".ljust(80) + "END").ljust(2880).encode(),
     lambda: b'<svg xmlns="http://www.w3.org/2000/svg"/>',
     lambda: encoded("GIF"), lambda: encoded("TIFF"), lambda: b"%PDF-1.4",
-], ids=["mpo", "fits", "svg", "gif", "tiff", "pdf"])
+], ids=["fits", "svg", "gif", "tiff", "pdf"])
 def test_case_8_another_format_under_a_pictures_name_is_refused(
         client: Client, refusal: Refusal, tmp_path: Path, make: Any) -> None:
     file = upload(tmp_path, make())

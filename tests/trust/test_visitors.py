@@ -13,6 +13,7 @@ from gradio_client import Client
 
 from easel.history.records import LOCAL
 from easel.ui.parts.visitors import HEADER, new_token
+from tests.asking import stream
 from tests.served import App
 
 SECRET = "a secret cow of the command line"
@@ -23,8 +24,8 @@ SILENT = {"accept": "application/json"}
 def secret(app: App) -> str:
     """Id of a picture that the command line drew; a paused run is beside it."""
     backend = app.backend
-    *_, _ = backend.stream({"pipeline": "sketch", "prompt": SECRET, "num_images": 1,
-                                 "options": {"steps": 1}}, owner=LOCAL)
+    *_, _ = stream(backend, {"pipeline": "sketch", "prompt": SECRET, "num_images": 1,
+                             "options": {"steps": 1}}, owner=LOCAL)
     return app.history.page(LOCAL).pictures[0].id
 
 
