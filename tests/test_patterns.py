@@ -112,7 +112,7 @@ def test_every_reader_of_texts_takes_a_time_in_proportion(read: Callable[[str], 
 
 
 def test_a_graph_with_many_ends_takes_a_time_in_proportion() -> None:
-    """10,000 nodes that all lead into one chain of 10,000: looked at for each, they take minutes."""
+    """10,000 ends of one chain of 10,000 nodes: looked at from each, they take minutes."""
     graph = {f"{n}": {"class_type": "Pass", "inputs": {"x": [f"{n + 1}", 0]}}
              for n in range(10_000)}
     ends = {f"end {n}": {"class_type": "SaveImage", "inputs": {"images": ["0", 0]}}

@@ -60,7 +60,7 @@ def check_pair(vqgan: str, guide: str, catalogue: Catalogue | None) -> None:
     Args:
         vqgan: id of the VQGAN.
         guide: id of the guide.
-        catalogue: tells published models from a user's own, which may be anything.
+        catalogue: states the networks of published models; a user's own may be anything.
 
     Raises:
         InvalidRequest: the guide is no judge of what the VQGAN draws.
@@ -71,7 +71,7 @@ def check_pair(vqgan: str, guide: str, catalogue: Catalogue | None) -> None:
         entry = catalogue.get(vqgan)
     except WeightsError:  # whoever leases it says so
         return
-    if entry.repository is not None:
+    if entry.repository is not None and entry.network is not None:
         raise InvalidRequest(
             f"{entry.title} draws photographs, and the embedded guide knows only emoji-like "
             "pictures: choose a public CLIP as the guide.", "guide")
