@@ -48,14 +48,20 @@ def texts(length: int) -> Iterator[str]:
         yield from (beginning + body + "x" for beginning in BEGINNINGS)
 
 
+def _taken_s(work: Callable[[str], object], text: str) -> float:
+    """Seconds of the processor that a piece of work takes over a text."""
+    start = time.thread_time()
+    with suppress(EaselError):
+        work(text)
+    return time.thread_time() - start
+
+
 def slowest(work: Callable[[str], object]) -> str | None:
     """The first text that a piece of work takes too long over; None where there is none."""
     for length, most_s in LENGTHS:
         for text in texts(length):
-            start = time.thread_time()
-            with suppress(EaselError):
-                work(text)
-            if time.thread_time() - start > most_s:
+            # Several tries: a collection of garbage may fall into one of them.
+            if all(_taken_s(work, text) > most_s for _ in range(4)):
                 return f"{text[:12]!r} … {text[-12:]!r}, {length} characters"
     return None
 
