@@ -114,7 +114,7 @@ def test_a_vqgan_learns_one_batch_by_heart() -> None:
     pixels = world.render([sampler.sample(i) for i in range(4)], 32) * 2 - 1
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
     measured = []
-    for _ in range(60):
+    for _ in range(200):  # scenes of the wide world take longer than plain ones
         quantised, _ = model.quantize(model.encode_latents(pixels))
         output = model.decode(quantised)
         measured.append(train_vqgan.psnr_db(output.detach(), pixels))
@@ -122,7 +122,7 @@ def test_a_vqgan_learns_one_batch_by_heart() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert measured[-1] > measured[0] + 3
+    assert measured[-1] > measured[0] + 6
 
 
 @pytest.mark.parametrize(("trainer", "config", "family"), [
