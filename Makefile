@@ -1,5 +1,6 @@
 # Easel: `make run` starts the page, `make test` runs the tests. A second run of either installs
-# nothing: each requirements file is installed once, until it changes.
+# nothing: each lock is installed once, until it changes. The locks name every package with the hashes
+# of all its files, so that what is installed is what was tested, on any platform.
 
 PYTHON ?= python3
 VENV   := .venv
@@ -8,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench lint format chromium postgresql clean
+.PHONY: help install run test bench lint lock format chromium postgresql clean
 
 help: ## show these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,16 +19,28 @@ $(BIN)/python:
 	  echo "Easel needs Python 3.11 or newer: name one, as in make run PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.installed: requirements.txt | $(BIN)/python
-	@echo "Installing what requirements.txt pins; this takes some minutes and happens once."
-	$(PIP) install --quiet --requirement requirements.txt
+$(VENV)/.installed: requirements.lock | $(BIN)/python
+	@echo "Installing what requirements.lock pins; this takes some minutes and happens once."
+	$(PIP) install --quiet --require-hashes --only-binary :all: --requirement requirements.lock
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	$(PIP) install --quiet --requirement requirements-dev.txt
+# min-dalle comes as source only; the locked setuptools build it.
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(PIP) install --quiet --require-hashes --only-binary :all: --no-binary min-dalle --use-pep517 \
+	  --no-build-isolation --requirement requirements-dev.lock
 	@touch $@
 
-install: $(VENV)/.installed ## create .venv and install requirements.txt
+install: $(VENV)/.installed ## create .venv and install requirements.lock
+
+# For all Pythons and platforms at once. What is locked stays as it is where it still satisfies the
+# requirements; ARGS=--upgrade takes the newest of everything that they leave open. The second lock
+# is a part of the first, so that tests run on what the page runs on.
+LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
+  --generate-hashes --annotation-style=line --custom-compile-command "make lock" $(ARGS)
+
+lock: $(VENV)/.installed-dev ## write both locks anew from the requirements (ARGS=--upgrade for newer)
+	$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
+	$(LOCK) requirements.txt --constraints requirements-dev.lock --output-file requirements.lock
 
 # Pages of 2 MB for large tensors on the CPU: a step of VQGAN+CLIP spends a tenth of its time on
 # page faults without them.

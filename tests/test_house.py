@@ -140,7 +140,8 @@ def test_readme_says_what_became_of_the_spacefile_host(repository: Path) -> None
 
 @pytest.mark.parametrize("page", [
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/guide.md", "docs/settings.md",
-    "docs/training.md", "docs/checkpoints.md", "benchmarks/RESULTS.md"])
+    "docs/training.md", "docs/checkpoints.md", "docs/installing.md", "SECURITY.md",
+    "benchmarks/RESULTS.md"])
 def test_pages_link_to_files_that_exist(repository: Path, page: str) -> None:
     text = (repository / page).read_text()
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)|<img[^>]+src=\"(?!https?:)([^\"]+)\"", text)
