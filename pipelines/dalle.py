@@ -20,6 +20,7 @@ from pipelines.candidates import CandidatePipeline
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
+from pipelines.dalle_plan import draw_plans
 from pipelines.model_options import model_field
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.dalle import ImageTransformer, KVCache
@@ -68,6 +69,7 @@ class _Writing:
         rows: pictures, twice that with guidance: rows without a caption follow the others.
         hidden: (rows, dim), what the next block is drawn from.
         blocks: (N, patch² · digits) each, in the order of writing.
+        plans: (N, plan_length) int64, where the model has them.
     """
 
     noise: RowNoise
@@ -75,24 +77,31 @@ class _Writing:
     rows: int
     hidden: Tensor
     blocks: list[Tensor]
+    plans: Tensor | None = None
 
 
 @torch.no_grad()
 def begin(model: ImageTransformer, text_ids: Tensor, seeds: Sequence[int], guided: bool,
-          ) -> _Writing:
-    """Read the prompt.
+          states: Tensor | None = None) -> _Writing:
+    """Read the prompt, and draw the plans where the model has them.
 
     Args:
         model: the transformer.
-        text_ids: (2, text_length) int64: the prompt's and those of an empty one.
+        text_ids: (2, T) int64: the prompt's and those of an empty one.
         seeds: one a picture.
         guided: also keep rows without a caption.
+        states: (2, T, sentence_dim), what the sentence encoder made of both, where it has one.
     """
-    weight = model.start
-    ids = text_ids.to(weight.device).repeat_interleave(len(seeds), dim=0)
-    ids = ids if guided else ids[:len(seeds)]
-    cache = model.new_cache(len(ids), weight.device, weight.dtype)
-    return _Writing(RowNoise(seeds), cache, len(ids), model.prefill(ids, cache), [])
+    weight, rows = model.start, (2 if guided else 1) * len(seeds)
+    ids = text_ids.to(weight.device).repeat_interleave(len(seeds), dim=0)[:rows]
+    if states is not None:
+        states = states.to(weight).repeat_interleave(len(seeds), dim=0)[:rows]
+    cache, noise = model.new_cache(rows, weight.device, weight.dtype), RowNoise(seeds)
+    hidden = model.prefill(ids, cache, states)
+    if not model.config.plan_length:
+        return _Writing(noise, cache, rows, hidden, [])
+    plans, hidden = draw_plans(model, hidden, cache, noise)
+    return _Writing(noise, cache, rows, hidden, [], plans)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipelines.models.dalle import FeedForward
+from pipelines.models.transformer import FeedForward
 from training.export import export, keep_share, load_exported
 from training.loop import Loop, default_precision, fast_autocast, load_config
 from training.muon import FloatMuon, orthogonalised

@@ -93,7 +93,7 @@ def test_crops_are_of_one_place() -> None:
 
 RUN: dict[str, Any] = {
     "name": "vqgan-test", "minutes": 1e-4, "batch_size": 2, "lr": 1e-3, "jitter": 0.0,
-    "from_parts": 0.0, "decoder_only": False, "gradient_weight": 0.5, "square_weight": 2.0,
+    "decoder_only": False, "gradient_weight": 0.5, "square_weight": 2.0,
     "discriminator_from": -1.0, "discriminator_weight": 0.4, "crop_px": 48,
     "mixed_precision": "no", "warmup_steps": 1, "perceptual": "some/features",
     "model": config_dict(CONFIG)}

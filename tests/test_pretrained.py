@@ -110,9 +110,9 @@ def test_a_sentence_is_the_mean_of_its_own_tokens() -> None:
     torch.testing.assert_close(together.norm(dim=-1), torch.ones(3))
     alone = torch.cat([encoder([text]) for text in texts])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
-    states, own = encoder.states(texts)
+    ids, states = encoder.read(texts)
     assert states.shape == (3, 8, encoder.width)
-    assert own.sum(1).tolist() == [5, 8, 3]
+    assert (ids != minilm.PAD_ID).sum(1).tolist() == [5, 8, 3]
     mean = states[0, :5].mean(0)
     torch.testing.assert_close(together[0], mean / mean.norm(), atol=1e-5, rtol=1e-4)
 
@@ -123,7 +123,9 @@ def test_a_text_beyond_the_length_is_cut_and_said() -> None:
     assert encoder.truncated("a red dog and two")
     first = encoder(["a red dog and two cats"])
     torch.testing.assert_close(first, encoder(["a red dog and cats"]))
-    assert encoder.states(["a red dog and two cats"])[1].sum() == 6
+    assert encoder.read(["a red dog and two cats"])[0].shape == (1, 6)
+    ids, states = encoder.read(["a red dog and two cats"], most=4)
+    assert (ids.shape, states.shape) == ((1, 4), (1, 4, encoder.width))
 
 
 def test_a_pooler_and_counted_positions_are_left_out() -> None:

@@ -21,12 +21,12 @@ def test_the_decoder_goes_on_from_the_vqgan_that_was_trained_before_it(
 
     monkeypatch.setattr(train_all, "run", note)
     train_all.Schedule(1).train_vqgan()
-    assert list(runs) == ["vqgan", "vqgan-parts", "upscaler"]
-    first, parts = (load_config(CONFIGS / "vqgan.toml", runs[name][1:], gpu=True)
-                    for name in ("vqgan", "vqgan-parts"))
-    assert first["model"] == parts["model"]
-    assert Path(parts["start_from"]) == Path("assets/weights") / first["export_as"]
+    assert list(runs) == ["vqgan", "vqgan-decoder", "upscaler"]
+    first, again = (load_config(CONFIGS / "vqgan.toml", runs[name][1:], gpu=True)
+                    for name in ("vqgan", "vqgan-decoder"))
+    assert first["model"] == again["model"]
+    assert Path(again["start_from"]) == Path("assets/weights") / first["export_as"]
     # The codes of all others are read from there.
-    assert first["export_as"] == parts["export_as"] == "vqgan"
-    assert parts["decoder_only"]
+    assert first["export_as"] == again["export_as"] == "vqgan"
+    assert again["decoder_only"]
     assert not first["decoder_only"]

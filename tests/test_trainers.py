@@ -31,7 +31,7 @@ RUN: dict[str, Any] = {"seed": 3, "batch_size": 4, "lr": 3e-3, "muon_lr": 0.02, 
 CLIP_RUN = RUN | {"name": "clip-test", "split": "train-test", "jitter": 0.3, "degraded": 0.0,
                   "uncaptioned": 0.25, "reconstructed": 0.0, "model": clip_config(32)}
 VQGAN_RUN = RUN | {
-    "name": "vqgan-test", "jitter": 0.25, "from_parts": 0.0, "decoder_only": False,
+    "name": "vqgan-test", "jitter": 0.25, "decoder_only": False,
     "gradient_weight": 0.5, "square_weight": 2.0, "discriminator_from": 2.0,
     "model": SMALL | {"embed_dim": 3, "n_embed": 60, "levels": [5, 4, 3], "patch_size": 2}}
 

@@ -53,7 +53,7 @@ def test_blocks_and_grid_are_inverse():
 def test_cached_steps_equal_teacher_forcing():
     model = tiny_model()
     ids, codes = random_batch()
-    expected = model(ids, codes)
+    expected = model(ids, codes).codes
     blocks = model.to_blocks(codes)
     cache = model.new_cache(len(ids), "cpu", torch.float32)
     hidden = model.prefill(ids, cache)
@@ -75,11 +75,11 @@ def test_cached_steps_equal_teacher_forcing():
 def test_padding_and_the_future_do_not_matter():
     model = tiny_model()
     ids, codes = random_batch()
-    full = model(ids, codes)
-    torch.testing.assert_close(model(ids[:1, :5], codes[:1]), full[:1], atol=1e-5, rtol=1e-5)
+    full = model(ids, codes).codes
+    torch.testing.assert_close(model(ids[:1, :5], codes[:1]).codes, full[:1], atol=1e-5, rtol=1e-5)
     changed = codes.clone()
     changed[:, 2, 2] = (changed[:, 2, 2] + 10) % 100  # the first code of the last block
-    after = model(ids, changed)
+    after = model(ids, changed).codes
     torch.testing.assert_close(after[:, :3], full[:, :3])
     assert not torch.allclose(after[:, 3], full[:, 3])
 
@@ -93,7 +93,7 @@ def test_overfits_one_batch():
     target = model.to_blocks(codes).flatten()
     loss = torch.tensor(torch.inf)
     for _ in range(150):
-        loss = F.cross_entropy(model(ids, codes).flatten(0, 2), target)
+        loss = F.cross_entropy(model(ids, codes).codes.flatten(0, 2), target)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -93,22 +93,30 @@ def perceptual_loss(maps: FeatureMaps, output: Tensor, target: Tensor, stages: i
     return torch.stack(parts).mean()
 
 
-def crops(first: Tensor, second: Tensor, side: int, generator: torch.Generator,
+def crops(first: Tensor, second: Tensor, side: int, generator: torch.Generator, tries: int = 3,
           ) -> tuple[Tensor, Tensor]:
-    """The same random square of two batches (B, 3, H, W), one for each picture.
+    """The same square of two batches (B, 3, H, W), one for each picture.
+
+    Half of a scene is plain, so the square with the most edges of a few random ones is taken.
 
     Args:
-        first, second: of one shape.
+        first: pictures.
+        second: of the same shape; their edges choose the square.
         side: in px; pictures that are no larger stay whole.
         generator: source of randomness, on the CPU.
+        tries: random squares to choose from.
     """
     height, width = first.shape[-2:]
     if side >= min(height, width):
         return first, second
-    tops = torch.randint(0, height - side + 1, (len(first),), generator=generator).tolist()
-    lefts = torch.randint(0, width - side + 1, (len(first),), generator=generator).tolist()
-    places = list(zip(tops, lefts, strict=True))
-    cut = [torch.stack([p[:, t : t + side, x : x + side]
-                        for p, (t, x) in zip(batch, places, strict=True)])
-           for batch in (first, second)]
-    return cut[0], cut[1]
+    number = len(first)
+    tops = torch.randint(0, height - side + 1, (number, tries), generator=generator).tolist()
+    lefts = torch.randint(0, width - side + 1, (number, tries), generator=generator).tolist()
+    edges = (second[..., 1:, 1:] - second[..., :-1, :-1]).detach().abs().sum(1)
+    cut: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for k in range(number):
+        top, left = max(zip(tops[k], lefts[k], strict=True), key=lambda at: float(
+            edges[k, at[0] : at[0] + side, at[1] : at[1] + side].sum()))
+        for batch, squares in zip((first, second), cut, strict=True):
+            squares.append(batch[k, :, top : top + side, left : left + side])
+    return torch.stack(cut[0]), torch.stack(cut[1])

@@ -36,7 +36,7 @@ def fill(trainer: str, config: dict[str, Any], scenes: int, part: int, parts: in
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
-    world, vqgan = World(device), load_vqgan().to(device)
+    world, vqgan = World(device), load_vqgan(config["vqgan"]).to(device)
     if trainer == "dalle":
         store = writer = code_store(config, vqgan, world)
     else:

@@ -20,8 +20,8 @@ from pathlib import Path
 from training.loop import RUNS_DIR
 
 VQGAN_MINUTES, GUIDE_MINUTES, CELLS_MINUTES, PRIOR_MINUTES = 4.0, 3.0, 3.0, 7.0
-# Of the decoder of the VQGAN alone, on pictures that are put together from codes of parts.
-PARTS_MINUTES, UPSCALER_MINUTES = 4.0, 1.2
+# Of the decoder of the VQGAN alone, while its codes stay as the others learn them.
+DECODER_MINUTES, UPSCALER_MINUTES = 4.0, 1.2
 DALLE_SCENES, DECODER_SCENES, BANK_PICTURES = 480_000, 320_000, 19_200
 
 
@@ -71,10 +71,10 @@ class Schedule:
         run("vqgan", "train_vqgan", "--set", 'export_as="vqgan"', "--set",
             f"minutes={VQGAN_MINUTES}")
         self.vqgan.set()
-        run("vqgan-parts", "train_vqgan", "--set", 'name="vqgan-parts"', "--set",
+        run("vqgan-decoder", "train_vqgan", "--set", 'name="vqgan-decoder"', "--set",
             'export_as="vqgan"', "--set", 'start_from="assets/weights/vqgan"',
-            "--set", "decoder_only=true", "--set", "from_parts=0.5",
-            "--set", f"minutes={PARTS_MINUTES}", "--set", "lr=6e-4")
+            "--set", "decoder_only=true", "--set", f"minutes={DECODER_MINUTES}",
+            "--set", "lr=6e-4")
         run("upscaler", "train_upscaler", "--set", f"minutes={UPSCALER_MINUTES}")
 
     def train_guide(self) -> None:

@@ -1,7 +1,9 @@
 """Train the embedded DALL·E: ``python -m training.train_dalle``.
 
-Next-code cross-entropy over the VQGAN codes of rendered scenes, a tenth of the captions dropped
-for classifier-free guidance, new paraphrases at each look at a scene.
+Cross-entropy of the next token over one stream: the caption, read by the frozen sentence encoder
+and by the model's own embeddings; the plan of the scene; the VQGAN's codes. A tenth of the
+captions are dropped for classifier-free guidance, and each look at a scene has a new caption. Most
+blocks of the background are left out of most steps (``blocks``): a scene then costs half as much.
 
 Source: Ramesh et al. (2021), section 2.2; guidance: Ho and Salimans, "Classifier-Free Diffusion
 Guidance" (2022), section 3.
@@ -11,21 +13,24 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.utils import save_image
 
-from pipelines.models.dalle import ImageTransformer, TransformerConfig, config_dict
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.dalle import DalleOptions, begin, draw_codes, write_block
+from pipelines.models.dalle import PAD_ID, ImageTransformer, Logits, TransformerConfig, config_dict
+from pipelines.models.minilm import SentenceEncoder
+from pipelines.models.spot_positions import chosen_blocks
 from pipelines.models.vqgan import VQGAN
 from pipelines.models.vqgan import build as build_vqgan
+from pipelines.world.plans import plan_of, to_tokens
 from training.codes import CodeStore
 from training.data import World, prefetched
 from training.export import WEIGHTS_DIR, export, load_exported
-from training.loop import RUNS_DIR, Loop, compiled, due, parse_arguments
+from training.loop import RUNS_DIR, Loop, compiled, due, fast_autocast, parse_arguments
 
 SAMPLE_PROMPTS = (
     "a photo of a dog",
@@ -47,43 +52,73 @@ SAMPLE_PROMPTS = (
 )
 
 
-def load_vqgan() -> VQGAN:
-    """The embedded VQGAN, frozen, in float32."""
-    folder = WEIGHTS_DIR / "vqgan"
+def load_vqgan(name: str = "vqgan") -> VQGAN:
+    """An embedded VQGAN, frozen, in float32."""
+    folder = WEIGHTS_DIR / name
     model = build_vqgan(json.loads((folder / "config.json").read_text())["config"])
     load_exported(model, folder / "model.safetensors")
     return model.eval().requires_grad_(False)
 
 
+def load_encoder(device: torch.device) -> SentenceEncoder:
+    """The embedded sentence encoder, frozen."""
+    from pipelines.models.checkpoints.catalogue import Catalogue
+    from pipelines.models.checkpoints.loading import load_model
+
+    catalogue = Catalogue.load()
+    model = load_model(catalogue, catalogue.get("embedded/minilm"), device)
+    return cast(SentenceEncoder, model.eval().requires_grad_(False))
+
+
+@torch.no_grad()
+def read(encoder: SentenceEncoder, texts: list[str], most: int) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) and states (B, T, width) of captions, T a multiple of 8 and at most ``most``."""
+    with fast_autocast(encoder.device):
+        ids, states = encoder.read(texts, most)
+    missing = min(most, -(-ids.shape[1] // 8) * 8) - ids.shape[1]
+    return F.pad(ids, (0, missing)), F.pad(states.float(), (0, 0, 0, missing))
+
+
 class Batches:
-    """Makes training batches of text ids and codes from a growing store."""
+    """Makes training batches of captions, plans and codes from a growing store.
 
-    def __init__(self, config: dict[str, Any], world: World, store: CodeStore) -> None:
+    Args:
+        config: the run's.
+        world: draws and describes scenes.
+        store: their codes.
+        encoder: reads captions.
+    """
+
+    def __init__(self, config: dict[str, Any], world: World, store: CodeStore,
+                 encoder: SentenceEncoder) -> None:
         self.config, self.world, self.store = config, world, store
-        self.vocabulary, self.at_first = Vocabulary.load(), len(store)
+        self.encoder, self.at_first = encoder, len(store)
 
-    def plan(self, step: int) -> tuple[list[int], Tensor]:
-        """Of batch ``step`` the numbers of the scenes and the text ids (B, 16, 24 or 32) int64."""
+    def plan(self, step: int) -> tuple[list[int], list[str], list[list[int]]]:
+        """Of batch ``step`` the numbers of the scenes, their captions and plans."""
         rng = random.Random(f"{self.config['seed']}/{step}")
         count, known = self.config["batch_size"], self._scenes(step)
         # Half of each batch from the newest scenes, so that each is seen soon and then again.
         newest = max(0, known - self.config["newest"])
         chosen = [rng.randrange(newest if k % 2 else 0, known) for k in range(count)]
-        texts = []
+        texts, plans = [], []
         for i in chosen:
+            scene = self.store.sampler.sample(i)
             dropped = rng.random() < self.config["caption_dropout"]
             salt = rng.randrange(1 << 30)
-            texts.append("" if dropped else self.world.caption(self.store.sampler.sample(i), salt))
-        ids = self.vocabulary(texts, context_length=self.config["model"]["text_length"])
-        longest = int((ids != 0).sum(1).max())
-        return chosen, ids[:, : min(ids.shape[1], -(-longest // 8) * 8)]
+            texts.append("" if dropped else self.world.caption(scene, salt))
+            plans.append(to_tokens(plan_of(scene)))
+        return chosen, texts, plans
 
-    def draw(self, plan: tuple[list[int], Tensor]) -> tuple[Tensor, Tensor]:
-        """Text ids of a plan and the codes (B, grid, grid) int64."""
-        chosen, ids = plan
+    def draw(self, plan: tuple[list[int], list[str], list[list[int]]]) -> tuple[Tensor, ...]:
+        """Text ids and states, plans without what is padding in all, and codes (B, grid, grid)."""
+        chosen, texts, plans = plan
         while len(self.store) <= max(chosen):
             self.store.grow()
-        return ids, self.store.codes(chosen)
+        tokens = torch.tensor(plans)
+        tokens = tokens[:, : int((tokens != PAD_ID).sum(1).max())]
+        ids, states = read(self.encoder, texts, self.config["model"]["text_length"])
+        return ids, states, tokens, self.store.codes(chosen)
 
     def _scenes(self, step: int) -> int:
         """How many scenes there are to choose from."""
@@ -91,31 +126,41 @@ class Batches:
         return max(self.at_first, grown)
 
 
+def losses(model: ImageTransformer, logits: Logits, plan: Tensor, codes: Tensor,
+           kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy of the codes' tokens and of the plan's, in nats.
+
+    Args:
+        model: knows how codes are spelt.
+        logits: of the model.
+        plan: (B, P) int64; the padding that ends one counts once.
+        codes: (B, grid, grid) int64.
+        kept: as for the model's ``forward``.
+    """
+    blocks = model.to_blocks(codes)
+    if kept is not None:
+        blocks = blocks.gather(1, kept[..., None].expand(-1, -1, model.block_codes))
+    of_codes = F.cross_entropy(logits.codes.float().flatten(0, 2), blocks.flatten())
+    assert logits.plan is not None
+    length = min(plan.shape[1] + 1, model.config.plan_length)
+    targets = F.pad(plan, (0, 1))[:, :length]
+    counted = F.pad(plan != PAD_ID, (1, 0), value=True)[:, :length]
+    of_plan = F.cross_entropy(logits.plan[:, :length][counted].float(), targets[counted])
+    return of_codes, of_plan
+
+
 @torch.no_grad()
-def draw(
-    model: ImageTransformer, ids: Tensor, seed: int = 0, guidance: float = 3.0, top_k: int = 64
-) -> Tensor:
-    """Sample codes (B, grid, grid) for text ids (B, text_length) with guidance."""
-    generator = torch.Generator().manual_seed(seed)
-    empty = torch.zeros_like(ids)
-    empty[:, 0], empty[:, 1] = 1, 2
-    both, count = torch.cat([ids, empty]), len(ids)
-    cache = model.new_cache(2 * count, ids.device, torch.float32)
-
-    def choose(logits: Tensor) -> Tensor:
-        mixed = logits[count:] + guidance * (logits[:count] - logits[count:])
-        values, candidates = mixed.float().topk(top_k)
-        picks = torch.multinomial(values.softmax(-1).cpu(), 1, generator=generator).to(
-            candidates.device
-        )
-        return candidates.gather(1, picks).squeeze(1).repeat(2)
-
-    hidden, blocks = model.prefill(both, cache), []
-    for step in range(model.num_steps):
-        blocks.append(model.sample_block(hidden, choose))
-        if step + 1 < model.num_steps:
-            hidden = model.step(blocks[-1], cache)
-    return model.to_grid(torch.stack(blocks, 1)[:count])
+def draw(model: ImageTransformer, vqgan: VQGAN, encoder: SentenceEncoder, texts: list[str],
+         seed: int = 0) -> Tensor:
+    """A picture of each text, (N, 3, H, W) about [-1, 1], as the product draws it."""
+    pictures, options = [], DalleOptions()
+    for text in texts:
+        ids, states = encoder.read([text, ""], model.config.text_length)
+        writing = begin(model, ids, [seed], True, states)
+        for _ in range(model.num_steps):
+            write_block(model, writing, options)
+        pictures.append(draw_codes(model, vqgan, writing.blocks))
+    return torch.cat(pictures)
 
 
 def code_store(config: dict[str, Any], vqgan: VQGAN, world: World) -> CodeStore:
@@ -125,61 +170,61 @@ def code_store(config: dict[str, Any], vqgan: VQGAN, world: World) -> CodeStore:
                      weights=config.get("weights"))
 
 
-def sample_grid(model: ImageTransformer, vqgan: VQGAN, path, seed: int = 0) -> None:
+def sample_grid(model: ImageTransformer, vqgan: VQGAN, encoder: SentenceEncoder, path,
+                seed: int = 0) -> None:
     """Draw the fixed prompts and save them as one picture."""
-    ids = Vocabulary.load()(list(SAMPLE_PROMPTS), context_length=model.config.text_length)
-    codes = draw(model, ids.to(next(model.parameters()).device), seed)
-    with torch.no_grad():
-        pictures = vqgan.decode_indices(codes.to(next(vqgan.parameters()).device))
+    pictures = draw(model, vqgan, encoder, list(SAMPLE_PROMPTS), seed)
     save_image((pictures.clamp(-1, 1) + 1) / 2, path, nrow=4)
 
 
 def train(config: dict[str, Any]) -> float:
-    """Run or resume the training and export the averaged weights; returns held-back bits a code."""
+    """Run or resume the training and export the averaged weights; returns nats a token of codes."""
     torch.manual_seed(config["seed"])
     model = ImageTransformer(TransformerConfig(**config["model"]))
     model.initialise()
     if config.get("from_shipped"):
-        load_exported(model, WEIGHTS_DIR / "dalle" / "model.safetensors")
+        load_exported(model, WEIGHTS_DIR / config["export_as"] / "model.safetensors")
     loop = Loop(config, model)
-    world, vqgan = World(loop.device), load_vqgan().to(loop.device)
-    batches = Batches(config, world, code_store(config, vqgan, world))
+    world, vqgan = World(loop.device), load_vqgan(config["vqgan"]).to(loop.device)
+    encoder = load_encoder(loop.device)
+    batches = Batches(config, world, code_store(config, vqgan, world), encoder)
     upcoming = prefetched(batches.plan, batches.draw, loop.step, config.get("workers", 0))
     forward = compiled(loop.model, config)
+    chance = torch.Generator().manual_seed(config["seed"] + loop.step)
     for step in loop.steps():
-        ids, codes = (t.to(loop.device) for t in next(upcoming))
+        ids, states, plan, codes = (t.to(loop.device) for t in next(upcoming))
+        kept = None
+        if not due(step, config["whole_every"]):
+            kept = chosen_blocks(loop.model.spot_positions.covers(plan), config["blocks"], chance)
         with loop.accelerator.autocast():
-            logits = forward(ids, codes)
-        loss = F.cross_entropy(logits.float().flatten(0, 2), loop.model.to_blocks(codes).flatten())
-        loop.backward(loss)
+            logits = forward(ids, codes, states, plan, kept)
+        of_codes, of_plan = losses(loop.model, logits, plan, codes, kept)
+        loop.backward(of_codes + config["plan_weight"] * of_plan)
         loop.scenes += len(codes)
-        loop.log(loss=loss)
+        loop.log(codes=of_codes, plan=of_plan)
         if due(step, config.get("export_every", 0)):
-            sample_grid(loop.ema.eval(), vqgan, loop.folder / "samples.png")
-            write(loop, float(loss.detach()))
-    sample_grid(loop.ema.eval(), vqgan, loop.folder / "samples.png")
-    return write(loop, evaluate(loop, world, vqgan, config))
+            sample_grid(loop.ema.eval(), vqgan, encoder, loop.folder / "samples.png")
+            write(loop, float(of_codes.detach()))
+    sample_grid(loop.ema.eval(), vqgan, encoder, loop.folder / "samples.png")
+    return write(loop, evaluate(loop, world, vqgan, encoder, config))
 
 
 @torch.no_grad()
-def evaluate(
-    loop: Loop[ImageTransformer], world: World, vqgan: VQGAN, config: dict[str, Any],
-    count: int = 256,
-) -> float:
-    """Cross-entropy in nats a code on scenes no training saw."""
-    store = CodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count)
+def evaluate(loop: Loop[ImageTransformer], world: World, vqgan: VQGAN, encoder: SentenceEncoder,
+             config: dict[str, Any], count: int = 256) -> float:
+    """Cross-entropy in nats a token of the codes of whole scenes that no training saw."""
+    store, total = CodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count), 0.0
     if not len(store):
         store.grow()
-    vocabulary, total = Vocabulary.load(), 0.0
     for start in range(0, count, 32):
         rows = list(range(start, start + 32))
-        ids = vocabulary(
-            [world.caption(store.sampler.sample(i)) for i in rows],
-            context_length=config["model"]["text_length"],
-        ).to(loop.device)
+        scenes = [store.sampler.sample(i) for i in rows]
+        ids, states = read(encoder, [world.caption(scene) for scene in scenes],
+                           config["model"]["text_length"])
+        plan = torch.tensor([to_tokens(plan_of(scene)) for scene in scenes]).to(loop.device)
         codes = store.codes(rows).to(loop.device)
-        logits = loop.ema.eval()(ids, codes).float()
-        total += float(F.cross_entropy(logits.flatten(0, 2), loop.ema.to_blocks(codes).flatten()))
+        logits = loop.ema.eval()(ids.to(loop.device), codes, states.to(loop.device), plan)
+        total += float(losses(loop.ema, logits, plan, codes, None)[0])
     return total / (count // 32)
 
 
@@ -188,17 +233,17 @@ def write(loop: Loop[ImageTransformer], loss: float) -> float:
     millions = sum(p.numel() for p in loop.ema.parameters()) / 1e6
     card = f"""# Embedded DALL·E
 
-One transformer over text tokens and 256 VQGAN codes, {millions:.1f} M parameters.
-Trained on scenes of `pipelines/world` only.
+One transformer over text tokens, a plan and 256 VQGAN codes, {millions:.1f} M parameters;
+the text is also read by the embedded sentence encoder. Trained on scenes of `pipelines/world` only.
 
 - Command: `python -m training.train_dalle`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
-- Cross-entropy: {loss:.3f} nats a code
+- Cross-entropy: {loss:.3f} nats a token, of which two spell a code
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
-    export(loop.ema, "dalle", "dalle", config_dict(loop.ema.config), card,
+    export(loop.ema, loop.config["export_as"], "dalle", config_dict(loop.ema.config), card,
            int8=loop.config.get("int8", False))
-    print(f"dalle: {loss:.3f} nats a code after {loop.scenes} scenes; weights exported", flush=True)
+    print(f"dalle: {loss:.3f} nats a token after {loop.scenes} scenes; exported", flush=True)
     return loss
 
 

@@ -11,7 +11,6 @@ Source: Esser et al. (2021), section 3.1; Mentzer et al. (2023), section 3.
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ from training.adversarial import (
     crops,
     perceptual_loss,
 )
-from training.codes import SceneCodes
 from training.data import World, prefetched
 from training.export import export
 from training.loop import Loop, compiled, parse_arguments
@@ -98,8 +96,6 @@ def train(config: dict[str, Any]) -> float:
     if config.get("start_from"):
         state = load_file(Path(config["start_from"]) / "model.safetensors")
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    if config["from_parts"] and not config["decoder_only"]:
-        raise ValueError("from_parts needs decoder_only: the codes are made once, by one encoder")
     if config["decoder_only"]:
         # What a transformer learnt of the codes stays true.
         model.encoder.requires_grad_(False)
@@ -111,30 +107,20 @@ def train(config: dict[str, Any]) -> float:
         config["batch_size"],
     )
 
-    # Pictures of whose codes a transformer learns, put together from their parts.
-    composed = world.sampler("train-vqgan-parts")
-    parts = SceneCodes(copy.deepcopy(model).eval().requires_grad_(False), world)
-
-    count = round(batch_size * config["from_parts"])
-
     def plan(i: int) -> list[Scene]:
-        numbers = range(i * batch_size, (i + 1) * batch_size)
-        return [(composed if k < count else sampler).sample(n) for k, n in enumerate(numbers)]
+        return [sampler.sample(n) for n in range(i * batch_size, (i + 1) * batch_size)]
 
-    def draw(scenes: list[Scene]) -> tuple[Tensor, Tensor]:
-        codes = parts.encode(scenes[:count]) if count else torch.zeros(0, dtype=torch.int64)
-        return world.render(scenes, model.config.resolution) * 2 - 1, codes.long()
+    def draw(scenes: list[Scene]) -> Tensor:
+        return world.render(scenes, model.config.resolution) * 2 - 1
 
     realism = Realism(loop, config)
     batches = prefetched(plan, draw, loop.step, config.get("workers", 0))
     encode, decode = compiled(model.encode_latents, config), compiled(model.decode, config)
     for _ in loop.steps():
-        pixels, codes = (t.to(loop.device) for t in next(batches))
+        pixels = next(batches).to(loop.device)
         with loop.accelerator.autocast(), torch.set_grad_enabled(not config["decoder_only"]):
             latents = encode(pixels).float()
         quantised, _ = model.quantize(latents)
-        if len(codes):
-            quantised = torch.cat([model.lookup(codes), quantised[len(codes) :]])
         with loop.accelerator.autocast():
             output = decode(quantised)
         output = output.float()

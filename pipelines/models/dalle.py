@@ -3,26 +3,29 @@
 Image codes are read and written in square blocks (2 by 2 by default): the trunk takes one step a
 block, and a small head emits the codes inside the block one after the other. With a block of one
 code this is the plain decoder of the paper; with four, the trunk takes a quarter of the steps.
-Inside a block the few codes so far reach the head through one masked matrix, which costs a CPU
-far less than attention over rows of eight. The text is a prefix that attends to itself in both
-directions.
+Between text and picture may stand a *plan*, a few tokens that say what the caption leaves open
+(``pipelines.world.plans``). Inside a block the few codes so far reach the head through one masked
+matrix, which costs a CPU far less than attention over rows of eight. The text is a prefix that
+attends to itself in both directions; a frozen sentence encoder may have read it first.
 
 Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2; blocks with a head
 of their own: Lee et al., "Autoregressive Image Generation using Residual Quantization" (2022),
 section 3.2; masked matrices: Germain et al., "MADE: Masked Autoencoder for Distribution
-Estimation" (2015), section 3; QK norm: Henry et al., "Query-Key Normalization for Transformers"
-(2020).
+Estimation" (2015), section 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pipelines.models.spot_positions import SpotPositions
+from pipelines.models.transformer import Block, FeedForward
 
 PAD_ID = 0
 
@@ -39,6 +42,10 @@ class TransformerConfig:
         codebook_size: values of one token.
         code_dim: width of a token's embedding.
         head_dim: width of the head that emits the tokens of a block.
+        text_dim: width of a text token's own embedding; 0 is that of the trunk.
+        sentence_dim: width of the states that a sentence encoder gives for each text token and that
+            are added to its embedding; 0 is none.
+        plan_length, plan_vocab_size: most tokens of a plan and how many there are; 0 is no plan.
     """
 
     text_vocab_size: int = 3072
@@ -52,88 +59,42 @@ class TransformerConfig:
     heads: int = 6
     code_dim: int = 96
     head_dim: int = 256
+    text_dim: int = 0
+    sentence_dim: int = 0
+    plan_length: int = 0
+    plan_vocab_size: int = 0
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention with normalised queries and keys."""
+class Logits(NamedTuple):
+    """What teacher forcing gives.
 
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads, self.width = heads, dim // heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.proj = nn.Linear(dim, dim, bias=False)
-        self.q_norm, self.k_norm = nn.RMSNorm(self.width), nn.RMSNorm(self.width)
+    Attributes:
+        codes: (B, steps, patch² · digits, codebook_size), of each token given all before it.
+        plan: (B, P + 1, plan_vocab_size), of each token of the plan and of what follows the last;
+            None without plans.
+    """
 
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, dim) -> queries, keys and values (B, heads, T, width)."""
-        # (B, T, 3 · dim) -> (B, T, 3, heads, width) -> (3, B, heads, T, width)
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.width)).permute(2, 0, 3, 1, 4)
-        # Under autocast the norms give float32 and the matrix does not: one dtype for all three.
-        return self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype), v
-
-    def merge(self, x: Tensor) -> Tensor:
-        """(B, heads, T, width) -> (B, T, dim)."""
-        return self.proj(x.transpose(1, 2).flatten(2))
-
-
-class FeedForward(nn.Module):
-    """Pre-norm residual SwiGLU layer (Shazeer, "GLU Variants Improve Transformer", 2020)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(dim)
-        hidden = dim * 8 // 3 // 64 * 64  # as many weights as a plain layer of 4 · dim
-        self.up = nn.Linear(dim, 2 * hidden, bias=False)
-        self.down = nn.Linear(hidden, dim, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(…, dim) to the same."""
-        gate, value = self.up(self.norm(x)).chunk(2, dim=-1)  # (…, hidden) each
-        return x + self.down(F.silu(gate) * value)
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(dim)
-        self.attn = Attention(dim, heads)
-        self.mlp = FeedForward(dim)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, dim) to the same; ``mask`` is True where attention is allowed."""
-        q, k, v = self.attn.split(self.norm(x))
-        # Written out: compiled for a CPU, its backward pass takes a fifth of the fused kernel's.
-        scores = (q @ k.transpose(-2, -1)).float() * q.shape[-1] ** -0.5  # (B, heads, T, T)
-        weights = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(v.dtype)
-        x = x + self.attn.merge(weights @ v)
-        return self.mlp(x)
-
-    def cached(self, x: Tensor, keys: Tensor, values: Tensor, start: int, mask: Tensor) -> Tensor:
-        """Like ``forward`` for T new positions from ``start``, writing to a cache of this layer."""
-        q, k, v = self.attn.split(self.norm(x))  # (B, heads, T, width), those of the new positions
-        stop = start + x.shape[1]
-        keys[:, :, start:stop], values[:, :, start:stop] = k, v
-        # (B, heads, T, width) from (B, heads, stop, width): the new positions see all up to theirs.
-        attended = F.scaled_dot_product_attention(q, keys[:, :, :stop], values[:, :, :stop], mask)
-        x = x + self.attn.merge(attended)
-        return self.mlp(x)
+    codes: Tensor
+    plan: Tensor | None
 
 
 @dataclass
 class KVCache:
-    """Static keys and values, (depth, B, heads, text_length + steps, width) each.
+    """Static keys and values, (depth, B, heads, most positions, width) each.
 
     Attributes:
-        visible: (B, text_length + steps) bool, False at padded text.
-        blocks: how many blocks have been written.
+        visible: (B, most positions) bool, False at padding of texts and plans.
+        length: positions that are filled.
+        blocks: how many blocks have been read.
+        spots: (B, steps, dim) or of no dimensions, what plans say of the blocks.
     """
 
     keys: Tensor
     values: Tensor
     visible: Tensor
+    length: int = 0
     blocks: int = 0
+    spots: Tensor = field(default_factory=lambda: torch.zeros(()))
 
 
 class ImageTransformer(nn.Module):
@@ -144,7 +105,11 @@ class ImageTransformer(nn.Module):
         self.config = config
         side = config.grid // config.patch
         self.num_steps, self.block_codes = side * side, config.patch**2 * config.digits
-        self.text_embedding = nn.Embedding(config.text_vocab_size, config.dim)
+        self.text_embedding = nn.Embedding(config.text_vocab_size, config.text_dim or config.dim)
+        if config.text_dim:
+            self.text_in = nn.Linear(config.text_dim, config.dim, bias=False)
+        if config.sentence_dim:
+            self.sentence_in = nn.Linear(config.sentence_dim, config.dim, bias=False)
         self.text_position = nn.Parameter(torch.zeros(config.text_length, config.dim))
         self.code_embedding = nn.Embedding(config.digits * config.codebook_size, config.code_dim)
         # Token k of a block looks its digit up in a table of its own, one after the other in one.
@@ -152,6 +117,12 @@ class ImageTransformer(nn.Module):
         self.offsets: list[int] = offsets.tolist()
         self.block_in = nn.Linear(self.block_codes * config.code_dim, config.dim, bias=False)
         self.start = nn.Parameter(torch.zeros(config.dim))
+        if config.plan_length:
+            self.plan_embedding = nn.Embedding(config.plan_vocab_size, config.dim)
+            # Of the token that stands before the plan, and of the plan's own.
+            self.plan_position = nn.Parameter(torch.zeros(config.plan_length + 1, config.dim))
+            self.plan_head = nn.Linear(config.dim, config.plan_vocab_size)
+            self.spot_positions = SpotPositions(config.grid, config.patch, config.dim)
         self.row_position = nn.Parameter(torch.zeros(side, config.dim))
         self.column_position = nn.Parameter(torch.zeros(side, config.dim))
         self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
@@ -172,6 +143,14 @@ class ImageTransformer(nn.Module):
                 nn.init.normal_(p, std=0.02)
             if name.endswith(("attn.proj.weight", "mlp.down.weight")):
                 nn.init.normal_(p, std=0.02 / (2 * self.config.depth) ** 0.5)
+        if self.config.plan_length:
+            self.spot_positions.initialise()
+        if self.config.text_dim:
+            # A word that training never shows adds nothing to what the sentence encoder says of it.
+            nn.init.zeros_(self.text_embedding.weight)
+            nn.init.normal_(self.text_in.weight, std=self.config.text_dim**-0.5)
+        if self.config.sentence_dim:
+            nn.init.normal_(self.sentence_in.weight, std=self.config.sentence_dim**-0.5)
 
     def to_blocks(self, codes: Tensor) -> Tensor:
         """Grid (B, grid, grid) -> tokens (B, steps, patch² · digits), both in reading order."""
@@ -208,23 +187,29 @@ class ImageTransformer(nn.Module):
         """Factorised positions of the blocks, (steps, dim)."""
         return (self.row_position[:, None] + self.column_position[None]).flatten(0, 1)
 
-    def forward(self, text_ids: Tensor, codes: Tensor) -> Tensor:
+    def forward(self, text_ids: Tensor, codes: Tensor, states: Tensor | None = None,
+                plan: Tensor | None = None, kept: Tensor | None = None) -> Logits:
         """Logits under teacher forcing.
 
         Args:
             text_ids: (B, T) int64 with T <= text_length; id 0 is padding.
             codes: (B, grid, grid) int64.
-
-        Returns:
-            (B, steps, patch² · digits, codebook_size): logits of each token given all before it.
+            states: (B, T, sentence_dim) of a sentence encoder, where the model has one.
+            plan: (B, P) int64 with P <= plan_length, padding at the end, where it has plans.
+            kept: (B, K) int64 ascending, the blocks that the trunk sees and predicts, as if the
+                others were not there; all by default. In training most of a background can be
+                left out.
         """
         blocks = self.to_blocks(codes)
-        hidden = self.trunk(text_ids, blocks)
+        planned, hidden = self.trunk(text_ids, blocks, states, plan, kept)
+        if kept is not None:
+            blocks = blocks.gather(1, kept[..., None].expand(-1, -1, self.block_codes))
         # (B, steps, block · code_dim) -> (B, steps, block · head_dim): of the tokens before each.
         past = F.linear(self.embed(blocks).flatten(2), self.head_past * self.past_mask())
         # (B, steps, block, head_dim), then logits (B, steps, block, codebook_size).
         x = (self.head_in(hidden) + past).unflatten(-1, (self.block_codes, -1))
-        return self.head(self.head_norm(self.head_mlp(x)))
+        logits = self.head(self.head_norm(self.head_mlp(x)))
+        return Logits(logits, None if plan is None else self.plan_head(planned))
 
     def past_mask(self) -> Tensor:
         """1 where ``head_past`` may look, 0 elsewhere; the same shape."""
@@ -232,51 +217,111 @@ class ImageTransformer(nn.Module):
         mask = torch.ones(k, k, device=self.head_past.device).tril(-1)  # row k: tokens 0 … k - 1
         return mask.repeat_interleave(c.head_dim, 0).repeat_interleave(c.code_dim, 1)
 
-    def trunk(self, text_ids: Tensor, blocks: Tensor) -> Tensor:
-        """Hidden states (B, steps, dim); state n predicts block n from the blocks before it."""
-        length, steps = text_ids.shape[1], blocks.shape[1]
-        text = self.text_embedding(text_ids) + self.text_position[:length]
+    def read_text(self, text_ids: Tensor, states: Tensor | None) -> Tensor:
+        """Embeddings (B, T, dim) of text tokens, and of what a sentence encoder made of them."""
+        text = self.text_embedding(text_ids)
+        if self.config.text_dim:
+            text = self.text_in(text)
+        if states is not None:
+            text = text + self.sentence_in(states.to(text.dtype))
+        return text + self.text_position[: text_ids.shape[1]].to(text.dtype)
+
+    def read_plan(self, plan: Tensor) -> Tensor:
+        """Embeddings (B, 1 + P, dim) of the token before a plan and of its own (B, P)."""
+        tokens = F.pad(self.plan_embedding(plan), (0, 0, 1, 0))
+        return tokens + self.plan_position[: plan.shape[1] + 1].to(tokens.dtype)
+
+    def trunk(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None = None,
+              plan: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Hidden states (B, 1 + P, dim) of the plan (of no width without one) and (B, steps, dim);
+        state n of the picture predicts block n from the blocks before it."""
+        text = self.read_text(text_ids, states)
         past = self.block_in(self.embed(blocks[:, :-1]).flatten(2))  # (B, steps - 1, dim)
         start = self.start.to(past.dtype).expand(len(text), 1, -1)
         image = torch.cat([start, past], dim=1) + self.positions()
-        x = torch.cat([text, image.to(text.dtype)], dim=1)
-        mask = torch.ones(length + steps, length + steps, dtype=torch.bool, device=x.device).tril()
+        if plan is not None:
+            image = image + self.spot_positions(plan)
+        if kept is not None:
+            image = image.gather(1, kept[..., None].expand(-1, -1, image.shape[-1]))
+        parts, visible = [text], [text_ids != PAD_ID]
+        if plan is not None:
+            parts.append(self.read_plan(plan).to(text.dtype))
+            visible.append(F.pad(plan != PAD_ID, (1, 0), value=True))
+        length, planned = text.shape[1], sum(part.shape[1] for part in parts)
+        x = torch.cat([*parts, image.to(text.dtype)], dim=1)
+        seen = F.pad(torch.cat(visible, 1), (0, image.shape[1]), value=True)
+        total = x.shape[1]
+        mask = torch.ones(total, total, dtype=torch.bool, device=x.device).tril()
         mask[:length, :length] = True  # the text sees itself whole, the picture all before it
-        visible = F.pad(text_ids != PAD_ID, (0, steps), value=True)
-        mask = mask & visible[:, None, None, :]  # (B, 1, T, T), nobody sees padding
+        mask = mask & seen[:, None, None, :]  # (B, 1, T, T), nobody sees padding
         for block in self.blocks:
             x = block(x, mask)
-        return self.norm(x[:, length:])
+        x = self.norm(x)
+        return x[:, length:planned], x[:, planned:]
 
     def new_cache(self, batch_size: int, device: torch.device | str, dtype: torch.dtype) -> KVCache:
         """An empty static cache for ``batch_size`` rows."""
         c = self.config
-        shape = (c.depth, batch_size, c.heads, c.text_length + self.num_steps, c.dim // c.heads)
-        visible = torch.ones(batch_size, shape[3], dtype=torch.bool, device=device)
+        most = c.text_length + self.num_steps + (c.plan_length + 1 if c.plan_length else 0)
+        shape = (c.depth, batch_size, c.heads, most, c.dim // c.heads)
+        visible = torch.ones(batch_size, most, dtype=torch.bool, device=device)
         empty = torch.zeros(shape, device=device, dtype=dtype)
         return KVCache(empty, empty.clone(), visible)
 
-    def prefill(self, text_ids: Tensor, cache: KVCache) -> Tensor:
-        """Read the text (B, text_length); returns the hidden state (B, dim) of the first block."""
-        length = self.config.text_length
+    def prefill(self, text_ids: Tensor, cache: KVCache, states: Tensor | None = None) -> Tensor:
+        """Read the text (B, T <= text_length), and where there are no plans the picture's start.
+
+        Returns:
+            The hidden state (B, dim) of the first token of the plan, or of the first block.
+        """
+        length = text_ids.shape[1]
         cache.visible[:, :length] = text_ids != PAD_ID
-        text = self.text_embedding(text_ids) + self.text_position
-        start = (self.start + self.positions()[0]).to(text.dtype).expand(len(text), 1, -1)
+        text = self.read_text(text_ids, states)
+        if self.config.plan_length:
+            start = self.read_plan(text_ids[:, :0])
+        else:
+            start = (self.start + self.positions()[0]).to(text.dtype).expand(len(text), 1, -1)
         mask = torch.ones(length + 1, length + 1, dtype=torch.bool, device=text.device)
-        mask[:length, length] = False  # the text does not see the start of the picture
-        return self._advance(torch.cat([text, start], dim=1), cache, 0, mask)
+        mask[:length, length] = False  # the text does not see what follows it
+        return self._advance(torch.cat([text, start.to(text.dtype)], dim=1), cache, mask)
+
+    def plan_step(self, tokens: Tensor, position: int, cache: KVCache) -> Tensor:
+        """Read one token of each plan.
+
+        Args:
+            tokens: (B,) int64; padding is not seen by what follows.
+            position: the token's in the plan, from 0.
+            cache: of ``prefill``.
+
+        Returns:
+            The hidden state (B, dim) of the plan's next token.
+        """
+        cache.visible[:, cache.length] = tokens != PAD_ID
+        x = self.plan_embedding(tokens) + self.plan_position[position + 1]
+        return self._next(x, cache)
+
+    def start_picture(self, plan: Tensor, cache: KVCache) -> Tensor:
+        """After all of a plan (B, P): the hidden state (B, dim) of the first block."""
+        cache.spots = self.spot_positions(plan)
+        x = self.start + self.positions()[0] + cache.spots[:, 0]
+        return self._next(x.to(cache.keys.dtype), cache)
 
     def step(self, block_codes: Tensor, cache: KVCache) -> Tensor:
         """Read one block (B, patch² · digits) and return the hidden state (B, dim) of the next."""
         cache.blocks += 1
         x = self.block_in(self.embed(block_codes).flatten(1))
         x = x + self.positions()[cache.blocks].to(x.dtype)
-        start = self.config.text_length + cache.blocks
-        mask = torch.ones(1, start + 1, dtype=torch.bool, device=x.device)
-        return self._advance(x[:, None], cache, start, mask)
+        if self.config.plan_length:
+            x = x + cache.spots[:, cache.blocks].to(x.dtype)
+        return self._next(x, cache)
 
-    def _advance(self, x: Tensor, cache: KVCache, start: int, mask: Tensor) -> Tensor:
-        mask = mask & cache.visible[:, None, None, : start + x.shape[1]]  # (B, 1, T, start + T)
+    def _next(self, x: Tensor, cache: KVCache) -> Tensor:
+        mask = torch.ones(1, cache.length + 1, dtype=torch.bool, device=x.device)
+        return self._advance(x[:, None], cache, mask)
+
+    def _advance(self, x: Tensor, cache: KVCache, mask: Tensor) -> Tensor:
+        start, cache.length = cache.length, cache.length + x.shape[1]
+        mask = mask & cache.visible[:, None, None, : cache.length]  # (B, 1, T, start + T)
         for i, block in enumerate(self.blocks):
             x = cast(Block, block).cached(x, cache.keys[i], cache.values[i], start, mask)
         return self.norm(x[:, -1])

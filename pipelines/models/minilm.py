@@ -52,30 +52,30 @@ class SentenceEncoder(nn.Module):
         """Whether only the beginning of a text is read."""
         return bool(self.tokenizer.encode(text).overflowing)
 
-    def states(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """What the encoder makes of every token.
+    def read(self, texts: Sequence[str], most: int | None = None) -> tuple[Tensor, Tensor]:
+        """The tokens of texts and what the encoder makes of each.
 
         Args:
             texts: N texts, at least one.
+            most: tokens after which a text is cut, beginning and end included.
 
         Returns:
-            (N, T, D) states in the parameters' dtype, the longest text's T tokens, beginning and
-            end included; and (N, T) bool, which of them are the text's own.
+            (N, T) int64 ids, T those of the longest text, ``PAD_ID`` behind shorter ones; and
+            (N, T, D) states in the parameters' dtype.
         """
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        rows = [encoding.ids[:most] for encoding in self.tokenizer.encode_batch(list(texts))]
         ids = torch.full((len(rows), max(map(len, rows))), PAD_ID, dtype=torch.long)
-        own = torch.zeros_like(ids, dtype=torch.bool)
+        own = torch.zeros_like(ids)
         for n, row in enumerate(rows):
             ids[n, :len(row)] = torch.tensor(row)
-            own[n, :len(row)] = True
+            own[n, :len(row)] = 1
         ids, own = ids.to(self.device), own.to(self.device)
-        found = self.module(input_ids=ids, attention_mask=own.long())
-        return found.last_hidden_state, own
+        return ids, self.module(input_ids=ids, attention_mask=own).last_hidden_state
 
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Unit-length embeddings (N, D) float32 of N texts, at least one."""
-        states, own = self.states(texts)
-        weights = own[..., None].float()
+        ids, states = self.read(texts)
+        weights = (ids != PAD_ID)[..., None].float()
         means = (states.float() * weights).sum(1) / weights.sum(1)
         return F.normalize(means, dim=-1)
 

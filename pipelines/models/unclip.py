@@ -24,7 +24,7 @@ from diffusers import ModelMixin, PriorTransformer, UNet2DConditionModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from torch import Tensor, nn
 
-from pipelines.models.dalle import Block
+from pipelines.models.transformer import Block
 
 TIME_STEPS = 1000.0  # what diffusers' time embeddings expect for t = 1
 PATCH = 2  # latents along one side of a cell

@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
 from pipelines.world.layouts import GRID, square
 from pipelines.world.scenes import BACKDROP_NAMES, COLOURS, PLACES, Scene
 from pipelines.world.sprites import STYLES
@@ -25,7 +29,8 @@ _ROW = _COLUMN + GRID
 _SIDE = _ROW + GRID
 _FLIP = _SIDE + GRID
 VOCABULARY_SIZE = _FLIP + 2
-TOKENS = 2 + 4 * MOST_THINGS
+SPOT_TOKENS = 4
+TOKENS = 2 + SPOT_TOKENS * MOST_THINGS
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,10 @@ def from_tokens(ids: Sequence[int]) -> Plan:
     style = STYLES[_within(ids[0], _STYLE, len(STYLES))]
     background = BACKGROUNDS[_within(ids[1], _BACKGROUND, len(BACKGROUNDS))]
     spots = []
-    for start in range(2, min(len(ids), TOKENS) - 3, 4):
+    for start in range(2, min(len(ids), TOKENS) - SPOT_TOKENS + 1, SPOT_TOKENS):
         if ids[start] == PAD:
             break
-        column, row, side, flip = ids[start : start + 4]
+        column, row, side, flip = ids[start : start + SPOT_TOKENS]
         spots.append(Spot(_within(column, _COLUMN, GRID), _within(row, _ROW, GRID),
                           _within(side, _SIDE, GRID) + 1, bool(_within(flip, _FLIP, 2))))
     return Plan(style, background, tuple(spots))
@@ -103,12 +108,28 @@ def allowed(position: int) -> tuple[int, int]:
     if position < 2:
         return ((_STYLE, _BACKGROUND), (_BACKGROUND, _COLUMN))[position]
     return ((_COLUMN, _ROW), (_ROW, _SIDE), (_SIDE, _FLIP), (_FLIP, VOCABULARY_SIZE))[
-        (position - 2) % 4]
+        (position - 2) % SPOT_TOKENS]
 
 
 def boxes_of(plan: Plan) -> list[tuple[float, float, float, float]]:
     """The squares of a plan in [0, 1], in its order."""
     return [square(spot.column, spot.row, spot.side) for spot in plan.spots]
+
+
+def spots_of(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The spots of many plans at once.
+
+    Args:
+        tokens: (B, P) int64, P at most ``TOKENS``.
+
+    Returns:
+        (B, MOST_THINGS, 4) int64, column, row, side in cells and 1 where mirrored; and
+        (B, MOST_THINGS) bool, which of them there are. The others are zeros.
+    """
+    spots = F.pad(tokens, (0, TOKENS - tokens.shape[1]))[:, 2:].unflatten(1, (MOST_THINGS, -1))
+    there = (spots != PAD).all(-1)
+    first = torch.tensor((_COLUMN, _ROW, _SIDE - 1, _FLIP), device=tokens.device)
+    return (spots - first) * there[..., None], there
 
 
 def _within(token: int, first: int, count: int) -> int:

@@ -1,0 +1,108 @@
+"""DALL·E's trainer: it learns a batch by heart, and a whole run makes weights that draw."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.models.dalle import PAD_ID, ImageTransformer, TransformerConfig, build
+from pipelines.models.vqgan import VQGAN, VQGANConfig
+from pipelines.world import plans
+from training import train_dalle
+from training.codes import CodeStore
+from training.data import World
+from training.export import export, load_exported
+from training.loop import Loop
+from training.train_dalle import Batches, losses
+
+CODES = VQGANConfig(resolution=256, patch_widths=(8, 8, 16), patch_depths=(1, 1, 1), z_channels=8,
+                    embed_dim=3, n_embed=125, levels=(5, 5, 5))
+MODEL = {"text_vocab_size": 30522, "text_length": 40, "text_dim": 8, "sentence_dim": 384,
+         "plan_length": plans.TOKENS, "plan_vocab_size": plans.VOCABULARY_SIZE,
+         "codebook_size": 125, "digits": 1, "grid": 16, "patch": 4, "dim": 64, "depth": 2,
+         "heads": 2, "code_dim": 16, "head_dim": 32}
+RUN: dict[str, Any] = {
+    "name": "dalle-test", "export_as": "dalle-test", "vqgan": "none", "split": "train-test",
+    "seed": 3, "minutes": 1e-4, "batch_size": 4, "lr": 3e-3, "muon_lr": 0.02, "warmup_steps": 1,
+    "ema_decay": 0.5, "threads": 1, "mixed_precision": "no", "caption_dropout": 0.25, "blocks": 10,
+    "whole_every": 2, "plan_weight": 0.1, "fresh_every": 1, "chunk": 8, "newest": 8,
+    "coloured": 0.5, "kinds": {"single": 0.5, "group": 0.5}, "int8": True, "model": MODEL}
+
+
+@pytest.fixture(scope="module")
+def vqgan() -> VQGAN:
+    torch.manual_seed(0)
+    return VQGAN(CODES).eval().requires_grad_(False)
+
+
+def test_a_batch_is_learnt_by_heart(vqgan: VQGAN, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    world = World()
+    store = CodeStore(tmp_path, vqgan, world, "train-test", 8, kinds=RUN["kinds"])
+    batches = Batches(RUN, world, store, train_dalle.load_encoder(torch.device("cpu")))
+    ids, states, plan, codes = batches.draw(batches.plan(0))
+    assert ids.shape == states.shape[:2]
+    assert states.shape[2] == 384
+    assert codes.shape == (4, 16, 16)
+    chosen, texts, tokens = batches.plan(0)
+    assert [plans.from_tokens(row) for row in tokens] == [
+        plans.plan_of(store.sampler.sample(i)) for i in chosen]
+    assert [len(row) for row in tokens] == [plans.TOKENS] * 4
+    assert len(texts) == 4
+    model = ImageTransformer(TransformerConfig(**MODEL))
+    model.initialise()
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
+    seen = []
+    for _ in range(60):
+        of_codes, of_plan = losses(model, model(ids, codes, states, plan), plan, codes, None)
+        optimizer.zero_grad()
+        (of_codes + 0.2 * of_plan).backward()
+        optimizer.step()
+        seen.append((float(of_codes.detach()), float(of_plan.detach())))
+    assert seen[-1][0] < 0.5 * seen[0][0], seen
+    assert seen[-1][1] < 0.2 * seen[0][1], seen
+
+
+def test_the_end_of_a_plan_counts_once(vqgan: VQGAN) -> None:
+    torch.manual_seed(1)
+    model = ImageTransformer(TransformerConfig(**MODEL))
+    model.initialise()
+    ids, states = torch.tensor([[5, 6]]), torch.randn(1, 2, 384)
+    codes = torch.randint(0, 125, (1, 16, 16))
+    plan = torch.tensor([plans.to_tokens(plans.Plan("fluent", "white",
+                                                    (plans.Spot(2, 5, 7, True),)))])
+    whole = losses(model, model(ids, codes, states, plan), plan, codes, None)[1]
+    short = plan[:, :6]
+    torch.testing.assert_close(losses(model, model(ids, codes, states, short), short, codes,
+                                      None)[1], whole)
+    logits = model(ids, codes, states, plan).plan
+    assert logits is not None
+    wanted = torch.tensor([*plan[0, :6].tolist(), PAD_ID])
+    torch.testing.assert_close(torch.nn.functional.cross_entropy(logits[0, :7], wanted), whole)
+
+
+def test_a_run_ends_with_weights_that_draw(vqgan: VQGAN, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "weights"
+    monkeypatch.setattr(train_dalle, "load_vqgan", lambda name: vqgan)
+    monkeypatch.setattr(train_dalle, "RUNS_DIR", tmp_path / "runs")
+    monkeypatch.setattr(train_dalle, "Loop", partial(Loop, runs_dir=tmp_path / "runs"))
+    monkeypatch.setattr(train_dalle, "export", partial(export, folder=weights))
+    monkeypatch.setattr(train_dalle, "SAMPLE_PROMPTS", train_dalle.SAMPLE_PROMPTS[:2])
+    monkeypatch.setattr(train_dalle, "evaluate", partial(train_dalle.evaluate, count=32))
+    assert 0 < train_dalle.train(RUN) < 10
+    assert (tmp_path / "runs" / "dalle-test" / "samples.png").exists()
+    config = json.loads((weights / "dalle-test" / "config.json").read_text())["config"]
+    model = build(config).eval()
+    load_exported(model, weights / "dalle-test" / "model.safetensors")
+    encoder = train_dalle.load_encoder(torch.device("cpu"))
+    first, again = (train_dalle.draw(model, vqgan, encoder, ["a red apple"], seed)
+                    for seed in (1, 1))
+    assert first.shape == (1, 3, 256, 256)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, train_dalle.draw(model, vqgan, encoder, ["a red apple"], 2))
