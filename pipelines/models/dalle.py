@@ -217,7 +217,7 @@ class ImageTransformer(nn.Module):
         mask = torch.ones(k, k, device=self.head_past.device).tril(-1)  # row k: tokens 0 … k - 1
         return mask.repeat_interleave(c.head_dim, 0).repeat_interleave(c.code_dim, 1)
 
-    def read_text(self, text_ids: Tensor, states: Tensor | None) -> Tensor:
+    def embed_text(self, text_ids: Tensor, states: Tensor | None) -> Tensor:
         """Embeddings (B, T, dim) of text tokens, and of what a sentence encoder made of them."""
         text = self.text_embedding(text_ids)
         if self.config.text_dim:
@@ -226,7 +226,7 @@ class ImageTransformer(nn.Module):
             text = text + self.sentence_in(states.to(text.dtype))
         return text + self.text_position[: text_ids.shape[1]].to(text.dtype)
 
-    def read_plan(self, plan: Tensor) -> Tensor:
+    def embed_plan(self, plan: Tensor) -> Tensor:
         """Embeddings (B, 1 + P, dim) of the token before a plan and of its own (B, P)."""
         tokens = F.pad(self.plan_embedding(plan), (0, 0, 1, 0))
         return tokens + self.plan_position[: plan.shape[1] + 1].to(tokens.dtype)
@@ -235,7 +235,7 @@ class ImageTransformer(nn.Module):
               plan: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Hidden states (B, 1 + P, dim) of the plan (of no width without one) and (B, steps, dim);
         state n of the picture predicts block n from the blocks before it."""
-        text = self.read_text(text_ids, states)
+        text = self.embed_text(text_ids, states)
         past = self.block_in(self.embed(blocks[:, :-1]).flatten(2))  # (B, steps - 1, dim)
         start = self.start.to(past.dtype).expand(len(text), 1, -1)
         image = torch.cat([start, past], dim=1) + self.positions()
@@ -245,7 +245,7 @@ class ImageTransformer(nn.Module):
             image = image.gather(1, kept[..., None].expand(-1, -1, image.shape[-1]))
         parts, visible = [text], [text_ids != PAD_ID]
         if plan is not None:
-            parts.append(self.read_plan(plan).to(text.dtype))
+            parts.append(self.embed_plan(plan).to(text.dtype))
             visible.append(F.pad(plan != PAD_ID, (1, 0), value=True))
         length, planned = text.shape[1], sum(part.shape[1] for part in parts)
         x = torch.cat([*parts, image.to(text.dtype)], dim=1)
@@ -276,9 +276,9 @@ class ImageTransformer(nn.Module):
         """
         length = text_ids.shape[1]
         cache.visible[:, :length] = text_ids != PAD_ID
-        text = self.read_text(text_ids, states)
+        text = self.embed_text(text_ids, states)
         if self.config.plan_length:
-            start = self.read_plan(text_ids[:, :0])
+            start = self.embed_plan(text_ids[:, :0])
         else:
             start = (self.start + self.positions()[0]).to(text.dtype).expand(len(text), 1, -1)
         mask = torch.ones(length + 1, length + 1, dtype=torch.bool, device=text.device)
