@@ -94,7 +94,8 @@ def test_crops_are_of_one_place() -> None:
 RUN: dict[str, Any] = {
     "name": "vqgan-test", "minutes": 1e-4, "batch_size": 2, "lr": 1e-3, "jitter": 0.0,
     "decoder_only": False, "gradient_weight": 0.5, "square_weight": 2.0,
-    "discriminator_from": -1.0, "discriminator_weight": 0.4, "crop_px": 48,
+    "discriminator_from": -1.0, "discriminator_alone": 0, "discriminator_weight": 0.4,
+    "crop_px": 48,
     "mixed_precision": "no", "warmup_steps": 1, "perceptual": "some/features",
     "model": config_dict(CONFIG)}
 
@@ -121,3 +122,17 @@ def test_a_run_keeps_its_discriminator_and_goes_on_with_it(
     for name, tensor in realism.discriminator.network.state_dict().items():
         assert torch.equal(tensor, kept["network"][name])
     assert realism.discriminator.optimizer.state_dict()["state"]
+
+
+def test_the_decoder_hears_a_discriminator_that_has_learnt(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    loop = Loop(RUN, VQGAN(CONFIG), tmp_path / "runs")
+    realism = train_vqgan.Realism(loop, RUN | {"discriminator_alone": 2}, maps)
+    target = torch.rand(2, 3, 64, 64) * 2 - 1
+    heard = []
+    for _ in range(4):
+        output = loop.model.decode(torch.zeros(2, 3, 4, 4))
+        _, figures = realism.add((output - target).abs().mean(), output, target)
+        heard.append("looks" in figures)
+        realism.update()
+    assert heard == [False, False, True, True]

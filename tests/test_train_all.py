@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,17 +14,17 @@ from training.make_codes import CONFIGS
 
 def test_the_decoder_goes_on_from_the_vqgan_that_was_trained_before_it(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: dict[str, list[str]] = {}
+    runs: dict[str, dict[str, Any]] = {}
 
     def note(name: str, module: str, *arguments: str) -> None:
-        assert arguments[::2] == ("--set",) * (len(arguments) // 2)
-        runs[name] = [module, *arguments[1::2]]
+        given = list(zip(arguments[::2], arguments[1::2], strict=True))
+        path = dict(given).get("--config", CONFIGS / f"{name}.toml")
+        runs[name] = load_config(Path(path), [v for key, v in given if key == "--set"], gpu=True)
 
     monkeypatch.setattr(train_all, "run", note)
     train_all.Schedule(1).train_vqgan()
     assert list(runs) == ["vqgan", "vqgan-decoder", "upscaler"]
-    first, again = (load_config(CONFIGS / "vqgan.toml", runs[name][1:], gpu=True)
-                    for name in ("vqgan", "vqgan-decoder"))
+    first, again = runs["vqgan"], runs["vqgan-decoder"]
     assert first["model"] == again["model"]
     assert Path(again["start_from"]) == Path("assets/weights") / first["export_as"]
     # The codes of all others are read from there.

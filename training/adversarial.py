@@ -34,6 +34,7 @@ class Discriminator:
         network = NLayerDiscriminator(input_nc=3, ndf=width, n_layers=3)
         self.network = network.apply(weights_init).to(device)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr, betas=(0.5, 0.9))
+        self.updates = 0
 
     def generator_loss(self, fake: Tensor) -> Tensor:
         """Loss that asks the decoder to look real, of pictures (B, 3, H, W) in [-1, 1]."""
@@ -47,16 +48,19 @@ class Discriminator:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        self.updates += 1
         return loss.detach()
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "updates": self.updates}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from ``state()``."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.updates = state["updates"]
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: nn.Parameter) -> Tensor:

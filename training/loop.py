@@ -260,7 +260,7 @@ def _optimizers(model: nn.Module, config: dict[str, Any], device: torch.device,
     decay = config.get("weight_decay", 0.05)
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     hidden = [p for name, p in named
-              if "muon_lr" in config and p.ndim == 2 and ("blocks." in name or "mlp." in name)]
+              if config.get("muon_lr") and p.ndim == 2 and ("blocks." in name or "mlp." in name)]
     chosen = {id(p) for p in hidden}
     rest = [p for _, p in named if id(p) not in chosen]
     lr = config["lr"]

@@ -71,10 +71,10 @@ class Schedule:
         run("vqgan", "train_vqgan", "--set", 'export_as="vqgan"', "--set",
             f"minutes={VQGAN_MINUTES}")
         self.vqgan.set()
-        run("vqgan-decoder", "train_vqgan", "--set", 'name="vqgan-decoder"', "--set",
-            'export_as="vqgan"', "--set", 'start_from="assets/weights/vqgan"',
-            "--set", "decoder_only=true", "--set", f"minutes={DECODER_MINUTES}",
-            "--set", "lr=6e-4")
+        config = Path(__file__).parent / "configs" / "vqgan_decoder.toml"
+        run("vqgan-decoder", "train_vqgan", "--config", str(config), "--set", 'export_as="vqgan"',
+            "--set", 'start_from="assets/weights/vqgan"',
+            "--set", f"minutes={DECODER_MINUTES}")
         run("upscaler", "train_upscaler", "--set", f"minutes={UPSCALER_MINUTES}")
 
     def train_guide(self) -> None:

@@ -5,6 +5,9 @@ and kept by moving averages, huddled in a corner within minutes at this scale, a
 The reconstruction loss is L1 on pixels and on their gradients, which keeps edges without the
 perceptual network; with ``perceptual`` the features of one are compared as well, on crops, and a
 patch discriminator with taming's adaptive weight joins after ``discriminator_from`` of the run.
+It belongs to a second run that trains the decoder alone, by AdamW at a low rate
+(``configs/vqgan_decoder.toml``): with Muon's steps, which are as long whatever the gradient, a
+discriminator that knew nothing took six decibels away within a hundred steps.
 
 Source: Esser et al. (2021), section 3.1; Mentzer et al. (2023), section 3.
 """
@@ -140,7 +143,8 @@ class Realism:
 
     Args:
         loop: the run; its checkpoint keeps the discriminator.
-        config: with ``discriminator_from``: share of the run after which it joins,
+        config: with ``discriminator_from``: share of the run after which it begins to learn,
+            ``discriminator_alone``: for how many steps it learns before the decoder hears it,
             ``discriminator_weight``; and optionally ``perceptual``: id of the model whose features
             are compared, ``perceptual_weight``, ``perceptual_stages`` and ``crop_px``.
         maps: feature maps; by default those of ``perceptual``.
@@ -176,13 +180,14 @@ class Realism:
             loss = loss + self.config.get("perceptual_weight", 1.0) * figures["perceptual"]
         if adversarial:
             discriminator = self.discriminator or self._begin()
+            self._pair = real, fake.detach()
+        if adversarial and discriminator.updates >= self.config["discriminator_alone"]:
             discriminator.network.requires_grad_(False)
             looks = discriminator.generator_loss(fake)
             last: Any = self.loop.model.decoder.conv_out
             weight = adaptive_weight(loss, looks, last.weight)
             figures |= {"looks": looks, "weight": weight}
             loss = loss + self.config["discriminator_weight"] * weight * looks
-            self._pair = real, fake.detach()
         return loss, figures
 
     def update(self) -> None:
@@ -190,7 +195,7 @@ class Realism:
         if self._pair is None or self.discriminator is None:
             return
         self.discriminator.network.requires_grad_(True)
-        self.discriminator.update(*self._pair)
+        self.tells_apart = self.discriminator.update(*self._pair)
         self.loop.extra["discriminator"] = self.discriminator.state()
 
 
