@@ -17,6 +17,7 @@ from PIL import Image
 
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress
+from pipelines.core.sentences import Sentence
 from pipelines.models.batches import Batches
 from pipelines.models.cache.loader_thread import MEMORY_ERRORS, is_out_of_memory
 from pipelines.pipeline import RunContext
@@ -135,7 +136,7 @@ class _Groups:
         self._size, self._behind = size, self._step
         self._count_total(self._each)
         return Progress(self._step, self._total, elapsed_s,
-                        f"The device was full: drawing at most {size} at a time.")
+                        Sentence("The device was full: drawing at most {} at a time.", size))
 
     def finish(self, part: Drawn) -> bool:
         """Take in a group; False where it was stopped."""

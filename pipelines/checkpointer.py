@@ -133,4 +133,4 @@ def is_under_way(path: Path) -> bool:
 
 
 def _not_kept(error: OSError) -> PausedRunError:
-    return PausedRunError(f"The run could not be paused: {reason(error)}.")
+    return PausedRunError("The run could not be paused: {}.", reason(error))

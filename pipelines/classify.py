@@ -70,16 +70,16 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
         check_text(label, "The label", "labels")
     if not found:
         raise InvalidRequest("There are no labels: type two or more, with commas between them.",
-                             "labels")
+                             field="labels")
     if len(found) == 1:
         raise InvalidRequest("One label alone always has a probability of 100 %: give two or more.",
-                             "labels")
+                             field="labels")
     if len(found) > MAX_LABELS:
-        raise InvalidRequest(f"{len(found):,} labels are too many: {MAX_LABELS:,} is the most.",
-                             "labels")
+        raise InvalidRequest("{:,} labels are too many: {:,} is the most.", len(found), MAX_LABELS,
+                             field="labels")
     if long := next((label for label in found if len(label) > MAX_LABEL_CHARS), None):
-        raise InvalidRequest(f"The label {long[:40]!r}… has more than {MAX_LABEL_CHARS} "
-                             "characters.", "labels")
+        raise InvalidRequest("The label {!r}… has more than {} characters.", long[:40],
+                             MAX_LABEL_CHARS, field="labels")
     return found
 
 
@@ -93,13 +93,13 @@ def decode_labels(data: bytes) -> str:
         InvalidRequest: it is not UTF-8 text, or too large.
     """
     if len(data) > MAX_LABELS_FILE_BYTES:
-        raise InvalidRequest("The file of labels is larger than 1 MB.", "labels")
+        raise InvalidRequest("The file of labels is larger than 1 MB.", field="labels")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise InvalidRequest("The file of labels is not text in UTF-8.", "labels") from None
+        raise InvalidRequest("The file of labels is not text in UTF-8.", field="labels") from None
     if "\0" in text:
-        raise InvalidRequest("The file of labels is not a text file.", "labels")
+        raise InvalidRequest("The file of labels is not a text file.", field="labels")
     return text
 
 
@@ -119,14 +119,14 @@ def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
     for template in found:
         check_text(template, "The template", "templates")
         if template.count("{}") != 1:
-            raise InvalidRequest(f"The template {template[:60]!r} must hold {{}} once, where the "
-                                 "label goes.", "templates")
+            raise InvalidRequest("The template {!r} must hold {{}} once, where the label goes.",
+                                 template[:60], field="templates")
         if len(template) > MAX_LABEL_CHARS:
-            raise InvalidRequest(f"The template {template[:40]!r}… has more than "
-                                 f"{MAX_LABEL_CHARS} characters.", "templates")
+            raise InvalidRequest("The template {!r}… has more than {} characters.", template[:40],
+                                 MAX_LABEL_CHARS, field="templates")
     if len(found) > MAX_TEMPLATES:
-        raise InvalidRequest(f"{len(found)} templates are too many: {MAX_TEMPLATES} is the most.",
-                             "templates")
+        raise InvalidRequest("{} templates are too many: {} is the most.", len(found),
+                             MAX_TEMPLATES, field="templates")
     return found
 
 

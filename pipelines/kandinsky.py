@@ -135,7 +135,7 @@ class KandinskyPipeline(CandidatePipeline):
     def check(self, request: CheckedRequest[KandinskyOptions]) -> None:
         """Refuse sizes that latents cannot have."""
         if request.options.size_px % LATENT_PX:
-            raise InvalidRequest(f"Size in px must be a multiple of {LATENT_PX}.", "size_px")
+            raise InvalidRequest("Size in px must be a multiple of {}.", LATENT_PX, field="size_px")
 
     def held(self, request: CheckedRequest[KandinskyOptions]) -> tuple[str, ...]:
         """None: the parts come one after the other.

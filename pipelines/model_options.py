@@ -11,8 +11,9 @@ from pydantic.fields import FieldInfo
 
 from pipelines.core.amounts import megabytes
 from pipelines.core.options import Options
+from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue, CatalogueEntry
-from pipelines.models.checkpoints.licences import licence_words
+from pipelines.models.checkpoints.licences import UNSTATED, licence_words
 from pipelines.models.checkpoints.loading import is_complete
 
 FAMILY, LABELS = "family", "labels"  # keys of json_schema_extra
@@ -61,11 +62,13 @@ def choices(catalogue: Catalogue, family: str) -> tuple[CatalogueEntry, ...]:
 def choice_label(entry: CatalogueEntry) -> str:
     """A model as a list of choices shows it, with size and licence where it is not Easel's own."""
     if entry.id.startswith(EMBEDDED):
-        return f"{entry.title} (embedded)"
-    size = f"{megabytes(entry.download_bytes)}, " if entry.download_bytes else ""
+        return Sentence("{} (embedded)", entry.title)
     licence = licence_words(entry.licence)
-    licence = f"licence {licence}" if licence.startswith("not") else licence
-    return f"{entry.title} ({size}{licence})"
+    facts = [megabytes(entry.download_bytes)] if entry.download_bytes else []
+    if entry.licence == UNSTATED:
+        template = "{} ({}, licence not stated)" if facts else "{} (licence not stated)"
+        return Sentence(template, entry.title, *facts)
+    return f"{entry.title} ({', '.join([*facts, licence])})"
 
 
 def with_choices(options: type[T], catalogue: Catalogue) -> type[T]:

@@ -79,9 +79,8 @@ class Registry:
             return self._pipelines[name]
         except KeyError:
             known = ", ".join(self._pipelines)
-            raise InvalidRequest(
-                f"There is no generator called {name[:40]!r}; there are: {known}.", "pipeline",
-            ) from None
+            raise InvalidRequest("There is no generator called {!r}; there are: {}.", name[:40],
+                                 known, field="pipeline") from None
 
     def check(self, raw: Request | Mapping[str, Any], kept: bool = False) -> CheckedRequest[Any]:
         """Check a request whole: its fields, its pipeline's options, its init image.
@@ -103,7 +102,7 @@ class Registry:
             request = Request.model_validate(fields)
         except ValidationError as error:
             message, name = sentence(error, Request)
-            raise InvalidRequest(message, name) from None
+            raise InvalidRequest(message, field=name) from None
         pipeline = self.get(request.pipeline)
         if kept:
             options = parse_options(pipeline.Options,
@@ -114,7 +113,8 @@ class Registry:
         checked = CheckedRequest(request.pipeline, request.prompt, request.num_images, seed,
                                  options, request.init_image, request.parents)
         if checked.init_image is not None and not pipeline.accepts_init_image:
-            raise InvalidRequest(f"{pipeline.title} does not start from a picture.", "init_image")
+            raise InvalidRequest("{} does not start from a picture.", pipeline.title,
+                                 field="init_image")
         _ = checked.init_pixels  # decoded, or refused
         pipeline.check(checked)
         return checked

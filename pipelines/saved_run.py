@@ -60,19 +60,20 @@ class Change:
         prompt, iterations, seed, noise = (None if value == "" else value
                                            for value in (prompt, iterations, seed, noise))
         if prompt is not None and not isinstance(prompt, str):
-            raise InvalidRequest("The prompt must be text.", "prompt")
+            raise InvalidRequest("The prompt must be text.", field="prompt")
         if isinstance(seed, str) and seed.strip().isdecimal() and len(seed) < 12:
             seed = int(seed)
         for value, name in ((iterations, "Iterations"), (seed, "Seed")):
             whole = isinstance(value, int | float) and value == value // 1
             if value is not None and (isinstance(value, bool) or not whole):
-                raise InvalidRequest(f"{name} must be a whole number.", name.lower())
+                raise InvalidRequest("{} must be a whole number.", name, field=name.lower())
         if isinstance(seed, int | float) and not 0 <= seed < SEED_COUNT:
-            raise InvalidRequest(f"Seed must be between 0 and {SEED_COUNT - 1}.", "seed")
+            raise InvalidRequest("Seed must be between 0 and {}.", SEED_COUNT - 1, field="seed")
         noise = 0.0 if noise is None else noise
         if isinstance(noise, bool) or not isinstance(noise, int | float) \
                 or not 0 <= noise <= MAX_NOISE:
-            raise InvalidRequest(f"Noise must be a number between 0 and {MAX_NOISE:g}.", "noise")
+            raise InvalidRequest("Noise must be a number between 0 and {:g}.", MAX_NOISE,
+                                 field="noise")
         return cls(prompt, None if iterations is None else int(iterations),
                    None if seed is None else int(seed), float(noise))
 

@@ -50,11 +50,12 @@ def parse_prompts(prompt: str) -> tuple[WeightedPrompt, ...]:
     check_text(prompt, "The prompt", "prompt")
     parts = prompt.split("|")
     if len(parts) > MAX_PROMPTS:
-        raise InvalidRequest(f"The prompt has {len(parts)} parts between bars (|); {MAX_PROMPTS} "
-                             "is the most.", "prompt")
+        raise InvalidRequest("The prompt has {} parts between bars (|); {} is the most.",
+                             len(parts), MAX_PROMPTS, field="prompt")
     prompts = tuple(_parse(part) for part in parts)
     if not any(p.weight for p in prompts):
-        raise InvalidRequest("All weights of the prompt are 0, so nothing is asked for.", "prompt")
+        raise InvalidRequest("All weights of the prompt are 0, so nothing is asked for.",
+                             field="prompt")
     return prompts
 
 
@@ -102,13 +103,14 @@ def _parse(part: str) -> WeightedPrompt:
     text, weight, stop = _split(part)
     if not text.strip():
         raise InvalidRequest("A part of the prompt has no text: write text:weight:stop, joined by "
-                             "bars (|).", "prompt")
+                             "bars (|).", field="prompt")
     found = WeightedPrompt(text.strip(), float(weight or 1), float(stop or -math.inf))
     if not abs(found.weight) <= MAX_WEIGHT:
-        raise InvalidRequest(f"The weight of {_shown(text)} must be between {-MAX_WEIGHT:g} and "
-                             f"{MAX_WEIGHT:g}.", "prompt")
+        raise InvalidRequest("The weight of {} must be between {:g} and {:g}.", _shown(text),
+                             -MAX_WEIGHT, MAX_WEIGHT, field="prompt")
     if not found.stop < math.inf:
-        raise InvalidRequest(f"The stop of {_shown(text)} must be less than infinity.", "prompt")
+        raise InvalidRequest("The stop of {} must be less than infinity.", _shown(text),
+                             field="prompt")
     return found
 
 

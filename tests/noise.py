@@ -97,7 +97,7 @@ class NoisePipeline(Pipeline):
     def check(self, request: CheckedRequest[NoiseOptions]) -> None:
         """Refuse one word, as an example of what bounds cannot say."""
         if request.prompt == "forbidden":
-            raise InvalidRequest("This word cannot be drawn.", "prompt")
+            raise InvalidRequest("This word cannot be drawn.", field="prompt")
 
     def run(self, request: CheckedRequest[NoiseOptions], context: RunContext) -> Iterator[Event]:
         """Take the steps; the last yields the pictures."""

@@ -63,17 +63,23 @@ def texts_of_pipelines() -> set[str]:
 
 
 def user_sentences(folders: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Sentences of errors that reach the user, as templates, and where they are raised."""
+    """Sentences that reach the user, errors among them, as templates, and where they are made."""
     found: dict[str, str] = {}
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             if path.name.endswith(FOR_PROGRAMS) or "cli" in path.parts:
                 continue
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                    text = template_of(node.exc.args[0]) if node.exc.args else None
-                    if text and _name(node.exc.func) not in INTERNAL:
-                        found.setdefault(text, f"{path.relative_to(ROOT)}:{node.lineno}")
+                if not isinstance(node, ast.Raise | ast.Call):
+                    continue
+                call = node.exc if isinstance(node, ast.Raise) else node
+                if not isinstance(call, ast.Call) or not call.args:
+                    continue
+                said = _name(call.func) not in INTERNAL if isinstance(node, ast.Raise) \
+                    else _name(call.func) == "Sentence"
+                text = template_of(call.args[0])
+                if said and text:
+                    found.setdefault(text, f"{path.relative_to(ROOT)}:{node.lineno}")
     return found
 
 
@@ -89,3 +95,13 @@ def template_of(node: ast.AST) -> str | None:
         return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}"
                        for part in node.values)
     return None
+
+
+def unmade_sentences(folders: Iterable[str] = PACKAGES) -> list[str]:
+    """Where an error is told a finished text with values in it, which nobody could translate."""
+    return [f"{path.relative_to(ROOT)}:{node.lineno}"
+            for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args
+            and isinstance(node.exc.args[0], ast.JoinedStr)
+            and _name(node.exc.func) not in INTERNAL]

@@ -43,7 +43,7 @@ def test_events_are_frozen() -> None:
 
 
 def test_errors_keep_their_field_through_pickling() -> None:
-    again = pickle.loads(pickle.dumps(InvalidImage("Not a picture.", "init_image")))
+    again = pickle.loads(pickle.dumps(InvalidImage("Not a picture.", field="init_image")))
     assert isinstance(again, InvalidRequest)
     assert isinstance(again, EaselError)
     assert (str(again), again.field) == ("Not a picture.", "init_image")

@@ -23,10 +23,10 @@ from app import main
 from easel.compare.votes import Vote, VoteBook, VoteError
 from easel.history.build import open_history
 from easel.history.database import MIGRATIONS, Database, told, upgrade
-from easel.history.records import Filters
+from easel.history.records import Filters, HistoryError
 from easel.history.tables import Base
 from easel.settings import Settings
-from pipelines.core.errors import EaselError, HistoryError
+from pipelines.core.errors import EaselError
 from tests import postgres
 from tests.kept import new_picture, opened
 from tests.test_votes import OLD_TABLE

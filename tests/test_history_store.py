@@ -19,9 +19,9 @@ from easel.history.files import THUMBNAIL_PX, FileStore
 from easel.history.lockout import MAX_WRONG
 from easel.history.members import SHARED
 from easel.history.recorder import Recorder
-from easel.history.records import LOCAL, Filters
+from easel.history.records import LOCAL, Filters, HistoryError
 from easel.history.store import ORPHAN_S, TRASH_S, History
-from pipelines.core.errors import EaselError, HistoryError, InvalidRequest
+from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Result
 from pipelines.core.metadata import encode_png, picture_metadata, read_png
 from tests.kept import SHA256, make_history, new_picture, opened

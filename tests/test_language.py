@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -24,15 +25,21 @@ from easel.ui.words import page_words, strings
 from easel.ui.words.language import (
     PORTUGUESE,
     Catalogue,
+    bare,
     figure,
+    has_places,
     language_of,
     load_catalogue,
     say,
     speaking,
     written,
 )
+from pipelines.core.errors import Busy, EaselError, InvalidRequest, Paused
 from pipelines.core.metadata import read_png
 from pipelines.core.options import option_fields
+from pipelines.core.sentences import Sentence, joined
+from pipelines.models.checkpoints.catalogue import EMBEDDED
+from pipelines.models.checkpoints.catalogue import Catalogue as Models
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.registry import GENERATORS
 from tests.page_texts import (
@@ -41,6 +48,7 @@ from tests.page_texts import (
     flat,
     template_of,
     texts_of_pipelines,
+    unmade_sentences,
     user_sentences,
 )
 from tests.served import App
@@ -78,18 +86,30 @@ def samples() -> set[str]:
     return {read_png(path.read_bytes())["easel"]["prompt"] for path in SAMPLES.glob("*.png")}
 
 
+def sources() -> set[str]:
+    """Where Easel's own models come from."""
+    return {entry.source for entry in Models.load() if entry.id.startswith(EMBEDDED)}
+
+
 @pytest.mark.parametrize("texts", [
     pytest.param(words_of_strings, id="words"), pytest.param(texts_of_pipelines, id="options"),
     pytest.param(lessons, id="lessons"), pytest.param(examples, id="examples"),
-    pytest.param(samples, id="samples")])
+    pytest.param(samples, id="samples"), pytest.param(sources, id="sources")])
 def test_every_word_has_a_portuguese_one(texts: Any, portuguese: Catalogue) -> None:
     assert sorted(texts() - portuguese.texts.keys()) == []
 
 
 def test_every_sentence_of_an_error_has_a_portuguese_one(portuguese: Catalogue) -> None:
+    known = portuguese.texts.keys() | portuguese.templates.keys()
+    # Some are put together from parts.
     missing = {text: where for text, where in user_sentences().items()
-               if text not in portuguese.texts}
+               if text not in known and not (has_places(text) and bare(text) in known)
+               and not any(bare(text) in english for english in portuguese.templates)}
     assert missing == {}
+
+
+def test_no_error_is_told_a_text_with_its_values_in_it() -> None:
+    assert unmade_sentences() == []
 
 
 def places(text: str) -> list[tuple[str, str]]:
@@ -120,7 +140,7 @@ def test_no_entry_is_left_of_a_text_that_is_gone(portuguese: Catalogue) -> None:
     code = "\n".join(found) + (ROOT / "assets" / "catalogue.toml").read_text("utf-8") \
         + (ROOT / "easel" / "ui" / "page.js").read_text("utf-8")
     # Some sentences are put together from parts, all of which have to be there.
-    found |= samples()
+    found |= samples() | {bare(text) for text in found if has_places(text)}
     unused = [english for english in portuguese.texts if english not in found and not all(
         part.strip() in code for part in re.split(r"\{.*?\}|[:;,.()]", english))]
     assert unused == []
@@ -156,23 +176,42 @@ def test_words_follow_the_language_that_is_spoken() -> None:
 
 def test_finished_sentences_are_said_with_their_values() -> None:
     with speaking("pt"):
-        assert say("Temperature must be a number between 0.1 and 2, not 9.") == \
-            "Temperatura deve ser um número entre 0.1 e 2, não 9."
-        assert say("Pane 2: The prompt is empty: say what to draw.") == \
-            "Painel 2: O prompt está vazio: diga o que desenhar."
-        assert say("Loading the DALL·E transformer, 30 MB, took 0.4 s last time.") == \
-            "Carregando: transformer do DALL·E, 30 MB, da última vez levou 0.4 s."
-        assert say("Loading the ranker CLIP, 14 MB.") == "Carregando: CLIP avaliador, 14 MB."
+        assert say(Sentence("{} must be a number between {} and {}, not {}.", "Temperature", "0.1",
+                            "2", "9")) == "Temperatura deve ser um número entre 0.1 e 2, não 9."
+        empty = InvalidRequest("The prompt is empty: say what to draw.")
+        assert say(str(InvalidRequest("Pane {}: {}", "B", empty))) == \
+            "Painel B: O prompt está vazio: diga o que desenhar."
+        loading = [Sentence("Loading the {}", "DALL·E transformer"), Sentence("{}", "30 MB"),
+                   Sentence("took {:.1f} s last time", 0.42)]
+        assert say(joined(", ", loading, end=".")) == \
+            "Carregando: transformer do DALL·E, 30 MB, da última vez levou 0,4 s."
+        assert say(joined(", ", loading[:1], end=".")) == "Carregando: transformer do DALL·E."
         assert say("{0} {red|blue} {") == "{0} {red|blue} {"
         assert say("Nobody has ever said this.") == "Nobody has ever said this."
     assert say("The picture is an empty file.") == "The picture is an empty file."
 
 
-def test_short_templates_do_not_take_sentences_apart(portuguese: Catalogue) -> None:
-    assert portuguese.say("Picture 3") == "Imagem 3"
-    for sentence in ("Picture of something that nobody translated", "one of those",
-                     "more of this and that more", "Stop it or not"):
-        assert portuguese.say(sentence) == sentence
+def test_finished_texts_are_not_taken_apart(portuguese: Catalogue) -> None:
+    for text in ("Picture 3", "The prompt has 600 characters; 500 is the most.", "one of those",
+                 "Stop it or not"):
+        assert portuguese.say(text) == text
+    assert portuguese.say(Sentence("The prompt has {:,} characters; {} is the most.", 6000, 500)) \
+        == "O prompt tem 6.000 caracteres; 500 é o máximo."
+
+
+def test_sentences_keep_what_they_are_made_of() -> None:
+    sentence = Sentence("The hub at {} failed with status {:,}.", "example.org", 1500)
+    assert sentence == "The hub at example.org failed with status 1,500."
+    error = InvalidRequest("{}: {!r}", Busy(sentence), "a", field="prompt")
+    for each in (sentence, str(sentence), pickle.loads(pickle.dumps(sentence)),
+                 pickle.loads(pickle.dumps(error)).sentence.values[0]):
+        assert isinstance(each, Sentence)
+        assert (each.template, each.values) == (sentence.template, ("example.org", 1500))
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.field) == (f"{sentence}: 'a'", "prompt")
+    paused = pickle.loads(pickle.dumps(Paused("a" * 32, 3, 9)))
+    assert (str(paused), paused.run_id) == ("The run is paused at step 3 of 9.", "a" * 32)
+    assert str(EaselError('Braces {"as": they} are.')) == 'Braces {"as": they} are.'
 
 
 def test_numbers_have_the_commas_of_the_language() -> None:

@@ -18,6 +18,7 @@ from easel.search.collections import (
     folder_collection,
     upload_collection,
 )
+from easel.search.database import IndexOutdated, SearchIndexError
 from easel.search.duplicates import near_duplicates
 from easel.search.files import list_folder
 from easel.search.projection import principal_components
@@ -26,7 +27,7 @@ from easel.search.searcher import Searcher
 from easel.search.snapshot import Snapshot
 from easel.search.update import UpdateProgress, update_index
 from easel.serving.backend import LocalBackend
-from pipelines.core.errors import Cancelled, IndexOutdated, InvalidRequest, SearchIndexError
+from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.core.metadata import save_png
 from pipelines.models.clip_features import Features

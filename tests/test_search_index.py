@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from easel.search import approximate
-from easel.search.database import DATABASE, only_writer
+from easel.search.database import DATABASE, IndexInUse, IndexOutdated, SearchIndexError, only_writer
 from easel.search.index import VectorIndex
 from easel.search.opening import drop_outdated, find_index, index_folder, open_index
 from easel.search.query import Filters, allowed, nearest, search, top
 from easel.search.snapshot import Item, Snapshot, grown
-from pipelines.core.errors import IndexInUse, IndexOutdated, SearchIndexError
+from pipelines.core.sentences import Sentence
 
 MODEL, DIM = "embedded/clip-ranker", 8
 OLD, NEW = "a" * 64, "b" * 64
+DAMAGED = Sentence("The picture has {:.0f} MB; {} MB is the most.", 40.5, 32)
 
 
 def vectors(count: int, seed: int = 0, dim: int = DIM) -> np.ndarray:
@@ -39,21 +40,22 @@ def keys_of(index: VectorIndex) -> list[str]:
 def test_what_is_added_is_found_again_by_another_process(tmp_path: Path) -> None:
     drawn = vectors(3)
     open_index(tmp_path, MODEL, OLD, DIM).add(items("a", "b", "c"), drawn,
-                                              [("bad", 7, 8, "It is damaged.")])
+                                              [("bad", 7, 8, DAMAGED)])
     index = find_index(tmp_path, MODEL, OLD)
     assert index is not None
     np.testing.assert_array_equal(index.snapshot().features(), drawn)
     assert isinstance(index.snapshot().vectors, np.memmap)
     assert keys_of(index) == ["a", "b", "c"]
     assert index.known() == {"a": (1, 2), "b": (1, 2), "c": (1, 2), "bad": (7, 8)}
-    assert index.unreadable() == [("bad", "It is damaged.")]
+    (name, why), = index.unreadable()
+    assert (name, why, why.values) == ("bad", DAMAGED, DAMAGED.values)
 
 
 def test_a_changed_picture_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     index = open_index(tmp_path, MODEL, OLD, DIM)
     index.add(items("a", "b"), vectors(2))
     before = index.snapshot()
-    index.add(items("a"), vectors(1, seed=5), [("b", 1, 2, "It is damaged.")])
+    index.add(items("a"), vectors(1, seed=5), [("b", 1, 2, DAMAGED)])
     assert keys_of(index) == ["a"]
     snapshot = index.snapshot()
     assert not snapshot.dense

@@ -26,7 +26,7 @@ from easel.compare.votes import (
     strengths,
 )
 from easel.history.database import Database
-from pipelines.core.errors import HistoryError
+from easel.history.records import HistoryError
 
 OLD_TABLE = """CREATE TABLE easel_votes (
     comparison_id VARCHAR(64) NOT NULL, cast_s FLOAT NOT NULL, voter VARCHAR(128) NOT NULL,

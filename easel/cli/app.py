@@ -19,7 +19,7 @@ from easel.cli.lab import add_lab_commands
 from easel.cli.runs import app as runs_app
 from easel.cli.runs import print_outcome
 from easel.cli.walk import walk_command
-from pipelines.core.errors import InvalidRequest
+from pipelines.core.errors import InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES
 
 DEFAULT_COMMAND = "generate"
@@ -52,7 +52,8 @@ def _parse_options(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            raise InvalidRequest(f"An option is given as name=value, not {pair[:40]!r}.", "options")
+            raise InvalidRequest("An option is given as name=value, not {!r}.", pair[:40],
+                                 field="options")
         options[name.strip()] = value
     return options
 
@@ -65,8 +66,8 @@ def _read_image(path: Path | None) -> bytes | None:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InvalidRequest(f"The init image {path.name} cannot be read: "
-                             f"{(error.strerror or str(error)).lower()}.", "init_image") from None
+        raise InvalidRequest("The init image {} cannot be read: {}.", path.name,
+                             reason(error), field="init_image") from None
 
 
 @app.command("generate")

@@ -46,8 +46,8 @@ def parse_pane(text: str, num_images: int) -> dict[str, Any]:
     for pair in (pair for pair in rest.split(",") if pair.strip()):
         name, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not name:
-            raise InvalidRequest(f"A pane is given as generator:name=value,name=value, not "
-                                 f"{text[:60]!r}.", "panes")
+            raise InvalidRequest("A pane is given as generator:name=value,name=value, not {!r}.",
+                                 text[:60], field="panes")
         if name == "seed":
             pane["seed"] = value
         else:
@@ -88,8 +88,8 @@ def compare_command(
         try:
             written = write_new(out, write_zip(bundle))
         except OSError as error:
-            raise EaselError(f"The comparison could not be written to {out.name}: "
-                             f"{reason(error)}.") from None
+            raise EaselError("The comparison could not be written to {}: {}.", out.name,
+                             reason(error)) from None
     else:
         written = write_folder(bundle, out) / INDEX
     for letter, facts, end in zip(LETTERS, bundle.facts.panes, ends, strict=False):

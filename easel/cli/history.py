@@ -14,10 +14,10 @@ import typer
 
 from easel.history.build import open_history
 from easel.history.export import pictures_of, write_zip, zip_name
-from easel.history.records import LOCAL, Filters, KeptPicture
+from easel.history.records import LOCAL, Filters, HistoryError, KeptPicture
 from easel.history.store import History
 from easel.settings import load_settings
-from pipelines.core.errors import HistoryError, InvalidRequest
+from pipelines.core.errors import InvalidRequest
 
 PROMPT_CHARS = 60
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
@@ -133,9 +133,9 @@ def find_picture(history: History, owner: str, start: str) -> KeptPicture:
     """The one picture whose id begins like that."""
     found = history.starting_with(owner, start)
     if len(found) > 1:
-        raise InvalidRequest(f"Several pictures begin with {start[:40]!r}: say more of the id.")
+        raise InvalidRequest("Several pictures begin with {!r}: say more of the id.", start[:40])
     if not found:
-        raise HistoryError(f"{owner[:40]} has no picture called {start[:40]!r}.")
+        raise HistoryError("{} has no picture called {!r}.", owner[:40], start[:40])
     return found[0]
 
 
@@ -148,7 +148,7 @@ def _day(text: str, after: bool = False) -> float | None:
         # Not 86,400 s later, which it is not where clocks change.
         return (day + timedelta(days=1) if after else day).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise InvalidRequest(f"A day is given as 2026-11-24, not {text[:40]!r}.") from None
+        raise InvalidRequest("A day is given as 2026-11-24, not {!r}.", text[:40]) from None
 
 
 def _line(picture: KeptPicture) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from easel.search.database import IndexOutdated
 from easel.settings import load_settings
 from pipelines.classify import (
     DEFAULT_TEMPLATE,
@@ -23,7 +24,7 @@ from pipelines.classify import (
     decode_labels,
     parse_labels,
 )
-from pipelines.core.errors import EaselError, IndexOutdated, InvalidRequest, reason
+from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.images import load_image
 from pipelines.core.new_files import check_place, write_new
 from pipelines.core.texts import shown_name
@@ -52,8 +53,8 @@ def _read_bytes(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidRequest(f"The {what} {path.name} cannot be read: "
-                             f"{reason(error)}.") from None
+        raise InvalidRequest("The {} {} cannot be read: {}.", what, path.name,
+                             reason(error)) from None
 
 
 def _image(path: Path) -> np.ndarray:
@@ -98,7 +99,7 @@ def classify_command(
         if batch:
             parts.append(backend.embed(model, batch).images)
     if not parts:
-        raise InvalidRequest("None of the pictures can be read.", "images")
+        raise InvalidRequest("None of the pictures can be read.", field="images")
     found = classify(np.concatenate(parts), class_features(clip.texts, len(wanted)), wanted,
                      clip.logit_scale)
     typer.echo(f"{model}, logit scale {clip.logit_scale:.2f}, "
@@ -123,8 +124,8 @@ def _write(path: Path, text: str) -> Path:
     try:
         return write_new(path, text.encode())
     except OSError as error:
-        raise EaselError(f"The file {path.name} could not be written: "
-                         f"{reason(error)}.") from None
+        raise EaselError("The file {} could not be written: {}.", path.name,
+                         reason(error)) from None
 
 
 def index_command(

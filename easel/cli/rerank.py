@@ -13,10 +13,10 @@ import typer
 
 from easel.cli.history import Favourite, Generator, Owner, Rating, Text, find_picture
 from easel.history.build import open_history
-from easel.history.records import LOCAL, MAX_PAGE_SIZE, Filters
+from easel.history.records import LOCAL, MAX_PAGE_SIZE, Filters, HistoryError
 from easel.history.store import History
 from easel.settings import load_settings
-from pipelines.core.errors import HistoryError, InvalidImage, InvalidRequest, reason
+from pipelines.core.errors import InvalidImage, InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES, load_image
 from pipelines.core.texts import shown_name
 from pipelines.models.checkpoints.ids import RANKER
@@ -55,10 +55,10 @@ def rerank_command(
         with closing(open_history(load_settings())) as history:
             named += _kept(history, owner, id_ or [], newest, filters)
     elif text or pipeline or rating or favourite:
-        raise InvalidRequest("Say how many kept pictures to take: add --newest.", "newest")
+        raise InvalidRequest("Say how many kept pictures to take: add --newest.", field="newest")
     if not named:
         raise InvalidRequest("There are no pictures to put in order: name files, or kept pictures "
-                             "by --id or --newest.", "images")
+                             "by --id or --newest.", field="images")
     images = [_picture(name, data) for name, data in named]
     with closing(context.obj or build_backend(load_settings())) as backend:
         ranking = rank_pictures(images, prompts, clip or [RANKER], backend.embed)
@@ -88,7 +88,7 @@ def _picture(name: str, data: bytes) -> np.ndarray:
     try:
         return load_image(data)
     except InvalidImage as error:
-        raise InvalidImage(f"{name}: {error}", "images") from None
+        raise InvalidImage("{}: {}", name, error, field="images") from None
 
 
 def _read(path: Path) -> bytes:
@@ -96,5 +96,5 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InvalidRequest(f"The picture {path.name} cannot be read: "
-                             f"{reason(error)}.") from None
+        raise InvalidRequest("The picture {} cannot be read: {}.", path.name,
+                             reason(error)) from None

@@ -14,17 +14,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from easel.history.records import LOCAL
+from easel.history.records import LOCAL, HistoryError
 from easel.serving.backend import Backend, LocalBackend
 from easel.serving.best_of import stream_best
-from pipelines.core.errors import (
-    Cancelled,
-    EaselError,
-    HistoryError,
-    InvalidRequest,
-    Paused,
-    reason,
-)
+from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused, reason
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import picture_metadata, picture_name, save_png
 from pipelines.core.new_files import check_place, write_new
@@ -130,7 +123,7 @@ def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
     if best_of is not None:
         if pause_after is not None:
             raise InvalidRequest("A run that draws the best of many cannot be paused.",
-                                 "pause_after")
+                                 field="pause_after")
         events = stream_best(backend, request, best_of, job_id, LOCAL)
     else:
         events = backend.stream(request, job_id, LOCAL, pause_after=pause_after)
@@ -187,6 +180,6 @@ def write_pictures(events: Iterable[Event], job_id: str, out: Path, backend: Bac
     try:
         path = write_new(path, film.video(last_frame(result.candidates)))
     except OSError as error:
-        raise EaselError(f"The video {path.name} could not be written: "
-                         f"{reason(error)}.") from error
+        raise EaselError("The video {} could not be written: {}.", path.name,
+                         reason(error)) from error
     return Outcome(tuple(pictures), stopped, notice, video=path)

@@ -137,6 +137,6 @@ def _full(runs: PausedRuns, run_id: str) -> str:
     """
     found = [run.run_id for run in runs.of(LOCAL) if run.run_id.startswith(run_id)]
     if len(found) > 1:
-        raise PausedRunError(f"{len(found)} paused runs begin with {run_id[:32]!r}: give more "
-                             "letters.")
+        raise PausedRunError("{} paused runs begin with {!r}: give more letters.", len(found),
+                             run_id[:32])
     return found[0] if found else run_id

@@ -41,7 +41,7 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
             import typer
 
             from easel.settings import unknown_settings
-            from pipelines.core.errors import EaselError, InvalidRequest
+            from pipelines.core.errors import EaselError, InvalidRequest, reason
     except KeyboardInterrupt:
         return _told(STOPPED, EXIT_STOPPED)
     logging.basicConfig(level=logging.CRITICAL)  # errors are told in a sentence below
@@ -68,8 +68,7 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
         if error.filename is None:  # a console or pipe, which has no name
             _print_no_more()
         what = "What was to be printed" if error.filename is None else str(error.filename)
-        reason = (error.strerror or str(error)).lower()
-        return _told(f"{what} could not be written or read: {reason}.", EXIT_FAILED)
+        return _told(f"{what} could not be written or read: {reason(error)}.", EXIT_FAILED)
 
 
 class _CtrlC(Exception):

@@ -27,8 +27,8 @@ def _end(text: str) -> str | bytes:
     try:
         return Path(text).read_bytes()
     except OSError as error:
-        raise InvalidRequest(f"The picture {Path(text).name} cannot be read: "
-                             f"{reason(error)}.") from None
+        raise InvalidRequest("The picture {} cannot be read: {}.", Path(text).name,
+                             reason(error)) from None
 
 
 def walk_command(

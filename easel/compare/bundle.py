@@ -142,8 +142,8 @@ def write_folder(bundle: Bundle, folder: Path) -> Path:
             atomic_write(folder / name, data)
         return folder
     except OSError as error:
-        raise BundleError(f"The comparison could not be written to {folder.name}: "
-                          f"{reason(error)}.") from None
+        raise BundleError("The comparison could not be written to {}: {}.", folder.name,
+                          reason(error)) from None
 
 
 def read_zip(data: bytes) -> Bundle:
@@ -175,7 +175,7 @@ def read_folder(folder: Path) -> Bundle:
         files = {FACTS: facts}
         for path in sorted((folder / "pictures").glob("*.png")):
             if not path.resolve().is_relative_to(root):
-                raise BundleError(f"The file {path.name[:60]} leads out of its folder.")
+                raise BundleError("The file {} leads out of its folder.", path.name[:60])
             if path.stat().st_size > MAX_FILE_BYTES or len(files) > MAX_FILES:
                 raise BundleError("The folder is too large for a comparison.")
             files[f"pictures/{path.name}"] = path.read_bytes()
@@ -195,8 +195,8 @@ def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
     """The files of an archive that a bundle has, each no larger than allowed."""
     infos = archive.infolist()
     if len(infos) > MAX_FILES:
-        raise BundleError(f"The zip file holds {len(infos):,} files; a comparison has at most "
-                          f"{MAX_FILES}.")
+        raise BundleError("The zip file holds {:,} files; a comparison has at most {}.", len(infos),
+                          MAX_FILES)
     files: dict[str, bytes] = {}
     left = MAX_BUNDLE_BYTES
     for info in infos:
@@ -207,7 +207,7 @@ def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
             raise BundleError("The zip file is packed in a way that Easel does not read.")
         if ("\\" in name or ".." in name.split("/") or name.startswith("/")
                 or name in files):
-            raise BundleError(f"The zip file names a file {name[:60]!r}, which no comparison has.")
+            raise BundleError("The zip file names a file {!r}, which no comparison has.", name[:60])
         files[name] = _limited(archive, info, min(left, MAX_FILE_BYTES))
         left -= len(files[name])
     return _without_folder(files)
@@ -250,7 +250,7 @@ def _read(files: Mapping[str, bytes]) -> Bundle:
     for picture in (picture for pane in facts.panes for picture in pane.pictures):
         data = files.get(picture.file)
         if data is None or hashlib.sha256(data).hexdigest() != picture.sha256:
-            raise BundleError(f"The picture {picture.file} is missing or was changed.")
+            raise BundleError("The picture {} is missing or was changed.", picture.file)
         load_image(data)
         pictures[picture.file] = data
     return Bundle(facts, pictures)
@@ -264,5 +264,4 @@ def _checked(raw: Any) -> BundleFacts:
         if isinstance(error, ValidationError):
             fault = error.errors(include_url=False, include_input=False)[0]
             where = f" at {'.'.join(map(str, fault['loc']))[:80]}"
-        raise BundleError(f"The comparison's facts are not as Easel writes them{where}.",
-                          ) from None
+        raise BundleError("The comparison's facts are not as Easel writes them{}.", where) from None

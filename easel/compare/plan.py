@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.request import SEED_COUNT, CheckedRequest
+from pipelines.core.sentences import Sentence
 from pipelines.registry import Registry
 
 MIN_PANES, MAX_PANES = 2, 4
@@ -39,15 +40,15 @@ def check_budget(value: Any) -> float | None:
     """
     if value is None or value == "":
         return None
-    message = (f"Seconds for each must be a number between {MIN_BUDGET_S:g} and "
-               f"{MAX_BUDGET_S:g}.")
+    message = Sentence("Seconds for each must be a number between {:g} and {:g}.", MIN_BUDGET_S,
+                       MAX_BUDGET_S)
     try:
         seconds = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InvalidRequest(message, "budget_s") from None
+        raise InvalidRequest(message, field="budget_s") from None
     if isinstance(value, bool) or not math.isfinite(seconds) \
             or not MIN_BUDGET_S <= seconds <= MAX_BUDGET_S:
-        raise InvalidRequest(message, "budget_s")
+        raise InvalidRequest(message, field="budget_s")
     return seconds
 
 
@@ -69,12 +70,12 @@ def plan_comparison(registry: Registry, prompt: Any, panes: Any, seed: Any = Non
     if not isinstance(panes, Sequence) or isinstance(panes, str | bytes) \
             or not all(isinstance(pane, Mapping) for pane in panes):
         raise InvalidRequest('Panes must be a list of objects, as in [{"pipeline": "dalle"}].',
-                             "panes")
+                             field="panes")
     if not MIN_PANES <= len(panes) <= MAX_PANES:
-        raise InvalidRequest(f"A comparison has {MIN_PANES} to {MAX_PANES} panes, not "
-                             f"{len(panes)}.", "panes")
+        raise InvalidRequest("A comparison has {} to {} panes, not {}.", MIN_PANES, MAX_PANES,
+                             len(panes), field="panes")
     if not isinstance(prompt, str):
-        raise InvalidRequest("The prompt must be text.", "prompt")
+        raise InvalidRequest("The prompt must be text.", field="prompt")
     if seed in (None, ""):
         seed = secrets.randbelow(SEED_COUNT)
     requests = [_request(registry, prompt, pane, LETTERS[index], seed, init_image)
@@ -85,10 +86,10 @@ def plan_comparison(registry: Registry, prompt: Any, panes: Any, seed: Any = Non
 def _request(registry: Registry, prompt: str, pane: Mapping[str, Any], letter: str, seed: Any,
              init_image: bytes | None) -> CheckedRequest[Any]:
     if strange := sorted(map(str, set(pane) - PANE_FIELDS)):
-        raise InvalidRequest(f"Pane {letter} has no field called {strange[0][:40]!r}; there are: "
-                             f"{', '.join(sorted(PANE_FIELDS))}.", "panes")
+        raise InvalidRequest("Pane {} has no field called {!r}; there are: {}.", letter,
+                             strange[0][:40], ", ".join(sorted(PANE_FIELDS)), field="panes")
     if not isinstance(options := pane.get("options") or {}, Mapping):
-        raise InvalidRequest(f"The options of pane {letter} must be an object.", "options")
+        raise InvalidRequest("The options of pane {} must be an object.", letter, field="options")
     fields = {"pipeline": pane.get("pipeline", ""), "prompt": prompt, "options": dict(options),
               "num_images": pane.get("num_images", 1),
               "seed": seed if pane.get("seed") in (None, "") else pane["seed"]}
@@ -101,4 +102,4 @@ def _request(registry: Registry, prompt: str, pane: Mapping[str, Any], letter: s
     except InvalidRequest as error:
         if error.field in ("prompt", "init_image"):
             raise
-        raise InvalidRequest(f"Pane {letter}: {error}", error.field) from None
+        raise InvalidRequest("Pane {}: {}", letter, error, field=error.field) from None

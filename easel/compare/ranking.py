@@ -77,19 +77,19 @@ def read_prompts(wanted: Sequence[Any], unwanted: Sequence[Any] = ()) -> list[tu
     for lines, sign in ((wanted, 1.0), (unwanted, -1.0)):
         for line in lines:
             if not isinstance(line, str):
-                raise InvalidRequest("Prompts must be a list of texts.", "prompt")
+                raise InvalidRequest("Prompts must be a list of texts.", field="prompt")
             if len(line) > MAX_PROMPT_CHARS:
-                raise InvalidRequest(f"A prompt has more than {MAX_PROMPT_CHARS} characters.",
-                                     "prompt")
+                raise InvalidRequest("A prompt has more than {} characters.", MAX_PROMPT_CHARS,
+                                     field="prompt")
             if line.strip():
                 found += [(part.text, sign * part.weight) for part in parse_prompts(line.strip())]
     if not found:
-        raise InvalidRequest("There is no prompt to compare the pictures with.", "prompt")
+        raise InvalidRequest("There is no prompt to compare the pictures with.", field="prompt")
     if len(found) > MAX_PROMPTS:
-        raise InvalidRequest(f"{len(found)} prompts are too many: {MAX_PROMPTS} is the most.",
-                             "prompt")
+        raise InvalidRequest("{} prompts are too many: {} is the most.", len(found), MAX_PROMPTS,
+                             field="prompt")
     if not any(0 < abs(weight) <= MAX_WEIGHT for _, weight in found):
-        raise InvalidRequest("All weights are 0, so nothing is asked for.", "prompt")
+        raise InvalidRequest("All weights are 0, so nothing is asked for.", field="prompt")
     return found
 
 
@@ -108,9 +108,9 @@ def rank_pictures(images: Sequence[np.ndarray], prompts: Sequence[tuple[str, flo
         EaselError: a CLIP cannot be used.
     """
     if not images:
-        raise InvalidRequest("There are no pictures to put in order.", "images")
+        raise InvalidRequest("There are no pictures to put in order.", field="images")
     if not model_ids:
-        raise InvalidRequest("No CLIP is chosen: choose at least one.", "clips")
+        raise InvalidRequest("No CLIP is chosen: choose at least one.", field="clips")
     weights = np.array([weight for _, weight in prompts])
     weights = weights / np.abs(weights).sum()
     judges = []

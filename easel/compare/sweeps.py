@@ -80,18 +80,18 @@ def expand_matrix(prompt: str) -> list[str]:
             longer than ``MAX_TEMPLATE_CHARS``.
     """
     if len(prompt) > MAX_TEMPLATE_CHARS:
-        raise InvalidRequest(f"The prompt has {len(prompt):,} characters; {MAX_TEMPLATE_CHARS:,} "
-                             "is the most.", PROMPT)
+        raise InvalidRequest("The prompt has {:,} characters; {:,} is the most.", len(prompt),
+                             MAX_TEMPLATE_CHARS, field=PROMPT)
     parts = [part.split("|") for part in _BRACES.findall(prompt)]
     if any(brace in _BRACES.sub("", prompt) for brace in "{}"):
         raise InvalidRequest("A brace of the prompt is not closed, or stands inside another: "
-                             "write {red|blue}.", PROMPT)
+                             "write {red|blue}.", field=PROMPT)
     count = 1
     for part in parts:
         count *= len(part)
     if count > MAX_PROMPTS:
-        raise InvalidRequest(f"The prompt stands for {count:,} prompts; {MAX_PROMPTS} is the "
-                             "most.", PROMPT)
+        raise InvalidRequest("The prompt stands for {:,} prompts; {} is the most.", count,
+                             MAX_PROMPTS, field=PROMPT)
     found = []
     for chosen in itertools.product(*parts):
         words = iter(chosen)
@@ -115,8 +115,8 @@ def fill_wildcards(prompt: str, words: Mapping[str, Sequence[str]], seed: int) -
     def word(match: re.Match[str]) -> str:
         if match[1] not in words:
             known = ", ".join(f"__{name}__" for name in sorted(words)) or "none"
-            raise InvalidRequest(f"There is no wildcard called {match[0]}; there are: {known}.",
-                                 PROMPT)
+            raise InvalidRequest("There is no wildcard called {}; there are: {}.", match[0], known,
+                                 field=PROMPT)
         return draw.choice(words[match[1]])
 
     return _filled(prompt, _WILDCARD, word)
@@ -167,15 +167,15 @@ def parse_axis(name: str, text: str, pipeline: Pipeline, prompt: str) -> Axis:
     else:
         kinds = {option.name: option for option in option_fields(pipeline.Options)}
         if name not in (SEED, PIPELINE) and name not in kinds:
-            raise InvalidRequest(f"{pipeline.title} has no option called {name[:40]!r} to sweep.",
-                                 "axis")
+            raise InvalidRequest("{} has no option called {!r} to sweep.", pipeline.title,
+                                 name[:40], field="axis")
         values = _values(name, text, kinds.get(name))
     if not values:
-        raise InvalidRequest(f"The axis {name} has no values: write them with commas, or 1..5.",
-                             "axis")
+        raise InvalidRequest("The axis {} has no values: write them with commas, or 1..5.", name,
+                             field="axis")
     if len(values) > MAX_VALUES and name != PROMPT:
-        raise InvalidRequest(f"The axis {name} has more than {MAX_VALUES} values, which is the "
-                             "most.", "axis")
+        raise InvalidRequest("The axis {} has more than {} values, which is the most.", name,
+                             MAX_VALUES, field="axis")
     return Axis(name, tuple(values))
 
 
@@ -188,8 +188,8 @@ def _written(value: Any) -> str:
 def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
     whole = name == SEED or (option is not None and option.kind == "int")
     if len(text) > MAX_AXIS_CHARS:
-        raise InvalidRequest(f"The values of the axis {name} have {len(text):,} characters; "
-                             f"{MAX_AXIS_CHARS:,} is the most.", "axis")
+        raise InvalidRequest("The values of the axis {} have {:,} characters; {:,} is the most.",
+                             name, len(text), MAX_AXIS_CHARS, field="axis")
     text = _DOTS.sub("..", text)
     if ".." in text and (whole or (option is not None and option.kind == "float")) \
             and (spread := _spread(text, whole)) is not None:
@@ -259,10 +259,11 @@ def plan_sweep(registry: Registry, base: Mapping[str, Any], x: Axis, y: Axis,
         InvalidRequest: one sentence about the first fault.
     """
     if x.name and x.name == y.name:
-        raise InvalidRequest("Both axes are the same: choose two different ones.", "axis")
+        raise InvalidRequest("Both axes are the same: choose two different ones.", field="axis")
     cells = len(x.values) * len(y.values)
     if cells > MAX_CELLS:
-        raise InvalidRequest(f"The grid has {cells} cells; {MAX_CELLS} is the most.", "axis")
+        raise InvalidRequest("The grid has {} cells; {} is the most.", cells, MAX_CELLS,
+                             field="axis")
     requests = []
     for row in y.values:
         for column in x.values:

@@ -164,9 +164,9 @@ class VoteBook:
                 rows = connection.execute(f"SELECT * FROM {OLD_TABLE}").fetchall() if tables else []
             votes = [_older(row) for row in rows]
         except (sqlite3.Error, ValueError, TypeError) as error:
-            raise VoteError(f"The votes of an older Easel in {OLD_FILE} cannot be read "
-                            f"({str(error).splitlines()[0]}): move the file away to go on "
-                            "without them.") from None
+            raise VoteError("The votes of an older Easel in {} cannot be read ({}): move the file "
+                            "away to go on without them.", OLD_FILE,
+                            str(error).splitlines()[0]) from None
         with self._database.write() as session:
             for vote in votes:
                 _add(session, vote)

@@ -7,9 +7,10 @@ from sqlalchemy.engine import URL
 from easel.history.database import Database
 from easel.history.files import FileStore
 from easel.history.members import Members
+from easel.history.records import HistoryError
 from easel.history.store import History
 from easel.settings import Settings
-from pipelines.core.errors import HistoryError, reason
+from pipelines.core.errors import reason
 
 
 def open_history(settings: Settings) -> History:
@@ -24,8 +25,8 @@ def open_history(settings: Settings) -> History:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise HistoryError(f"The folder of EASEL_DATA_DIR cannot be used: "
-                               f"{reason(error)}.") from None
+            raise HistoryError("The folder of EASEL_DATA_DIR cannot be used: {}.",
+                               reason(error)) from None
         url = URL.create("sqlite", database=str(folder / "history.sqlite"))
     database = Database(url)
     password = settings.shared_password.get_secret_value()

@@ -17,7 +17,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from pipelines.core.errors import HistoryError, InvalidRequest
+from easel.history.records import HistoryError
+from pipelines.core.errors import InvalidRequest
 from pipelines.core.texts import HALF
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except UnicodeEncodeError:
-        raise InvalidRequest(HALF.format("The text")) from None
+        raise InvalidRequest(HALF, "The text") from None
     except DBAPIError as error:
         said = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', '')} {error.orig}"
         for signs, sentence in SENTENCES:
@@ -156,8 +157,8 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     known = {each.revision for each in script.walk_revisions()}
     present = set(MigrationContext.configure(connection).get_current_heads())
     if present - known:
-        raise HistoryError(f"The history's database was written by a newer Easel (revision "
-                           f"{min(present - known)[:20]}): use that version, or name another "
-                           "database with EASEL_DATABASE_URL.")
+        raise HistoryError("The history's database was written by a newer Easel (revision {}): "
+                           "use that version, or name another database with EASEL_DATABASE_URL.",
+                           min(present - known)[:20])
     if present != set(script.get_heads()):
         command.upgrade(config, revision)

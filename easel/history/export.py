@@ -12,9 +12,9 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from easel.history.records import Filters, KeptPicture
+from easel.history.records import Filters, HistoryError, KeptPicture
 from easel.history.store import History
-from pipelines.core.errors import HistoryError, reason
+from pipelines.core.errors import reason
 from pipelines.core.metadata import picture_name
 from pipelines.core.new_files import place_new
 
@@ -101,8 +101,8 @@ def write_zip(pictures: Iterable[KeptPicture], path: Path) -> Path:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise HistoryError(f"The export {path.name} could not be written: "
-                           f"{reason(error)}.") from error
+        raise HistoryError("The export {} could not be written: {}.", path.name,
+                           reason(error)) from error
 
 
 def zip_name() -> str:

@@ -24,7 +24,7 @@ def read_texts(data: bytes) -> dict[str, str]:
         InvalidImage: it is not a PNG, JPEG or WebP file.
     """
     if len(data) > MAX_BYTES:
-        raise InvalidImage(f"The picture has more than {MAX_BYTES // 2**20} MB.")
+        raise InvalidImage("The picture has more than {} MB.", MAX_BYTES // 2**20)
     if is_png(data):
         return {**_exif_texts(png_exif(data)), **png_texts(data)}
     try:

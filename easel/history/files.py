@@ -12,7 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.core.errors import HistoryError, reason
+from easel.history.records import HistoryError
+from pipelines.core.errors import reason
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
 
@@ -111,7 +112,7 @@ class FileStore:
 
 
 def _not_written(error: OSError) -> HistoryError:
-    return HistoryError(f"The picture could not be kept in the history: {reason(error)}.")
+    return HistoryError("The picture could not be kept in the history: {}.", reason(error))
 
 
 def _sync_folder(folder: Path) -> None:

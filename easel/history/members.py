@@ -10,8 +10,8 @@ from sqlalchemy import delete
 
 from easel.history.database import Database
 from easel.history.lockout import Lockout
+from easel.history.records import HistoryError
 from easel.history.tables import Member
-from pipelines.core.errors import HistoryError
 
 SHARED = "shared"  # the owner of what members make
 

@@ -7,10 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.core.errors import EaselError
+
 PAGE_SIZE = 48
 MAX_PAGE_SIZE = 500
 MAX_RATING = 5
 LOCAL = "local"  # the owner of what is drawn on the command line; no visitor is called so
+
+
+class HistoryError(EaselError):
+    """The history's database or files cannot be used as asked."""
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,14 @@ from easel.history.records import (
     PAGE_SIZE,
     Family,
     Filters,
+    HistoryError,
     KeptPicture,
     NewPicture,
     Page,
 )
 from easel.history.rows import links_of, new_row, weights_of
 from easel.history.tables import Picture, Weights
-from pipelines.core.errors import HistoryError, InvalidRequest
+from pipelines.core.errors import InvalidRequest
 
 TRASH_S = 30 * 86400  # how long a deleted picture can be restored, unless room is needed
 SWEEP_BATCH = 200  # files looked at in one transaction
@@ -115,8 +116,8 @@ class History:
                     chosen.append(row)
             if sum(row.size_bytes for row in chosen) < missing:
                 scope = "Your history" if whose is not None else "The history"
-                raise HistoryError(f"{scope} is full at {quota / 10**6:,.0f} MB, so this was not "
-                                   "kept: save it, or delete other pictures.")
+                raise HistoryError("{} is full at {:,.0f} MB, so this was not kept: save it, or "
+                                   "delete other pictures.", scope, quota / 10**6)
             self._purge(chosen)
 
     def used_bytes(self, owner: str | None = None) -> int:
@@ -221,8 +222,8 @@ class History:
         """
         if rating is not None and (isinstance(rating, bool) or not isinstance(rating, int)
                                    or not 1 <= rating <= MAX_RATING):
-            raise InvalidRequest(f"A rating is 1 to {MAX_RATING} stars or none, not "
-                                 f"{str(rating)[:20]}.", "rating")
+            raise InvalidRequest("A rating is 1 to {} stars or none, not {}.", MAX_RATING,
+                                 str(rating)[:20], field="rating")
         return self._change(owner, picture_id, rating=rating)
 
     def set_favourite(self, owner: str, picture_id: str, favourite: bool) -> KeptPicture:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from easel.search.database import SearchIndexError
 from easel.search.index import VectorIndex
 from easel.search.snapshot import Snapshot
-from pipelines.core.errors import SearchIndexError
 
 if TYPE_CHECKING:
     import faiss

@@ -16,7 +16,7 @@ from pathlib import Path
 from easel.history.listing import list_pictures, listing_state
 from easel.history.store import History
 from easel.search.files import SUFFIXES, PictureFile, list_folder
-from pipelines.core.errors import InvalidRequest
+from pipelines.core.errors import InvalidRequest, reason
 from pipelines.core.texts import shown_name
 
 UPLOADS_S = 86_400  # as long as the uploaded files themselves are kept
@@ -57,7 +57,7 @@ def allowed_folder(text: str, roots: Sequence[Path]) -> Path:
             exists; or it is, and is not there.
     """
     refused = InvalidRequest("That folder is not among those that this Easel may search "
-                             "(EASEL_SEARCH_FOLDERS).", "folder")
+                             "(EASEL_SEARCH_FOLDERS).", field="folder")
     if not text.strip() or "\0" in text:
         raise refused
     wanted = Path(text.strip())
@@ -70,7 +70,7 @@ def allowed_folder(text: str, roots: Sequence[Path]) -> Path:
             if path.is_dir():
                 return path
             if wanted.is_absolute() or root == roots[-1]:
-                raise InvalidRequest(f"The folder {path.name} is not there.", "folder")
+                raise InvalidRequest("The folder {} is not there.", path.name, field="folder")
     raise refused
 
 
@@ -79,9 +79,8 @@ def folder_collection(folder: Path, data_dir: Path) -> Collection:
     try:
         resolved = folder.resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise InvalidRequest(f"The folder {shown_name(folder.name)} cannot be read: {reason}.",
-                             "folder") from None
+        raise InvalidRequest("The folder {} cannot be read: {}.", shown_name(folder.name),
+                             reason(error), field="folder") from None
     return Collection(shown_name(resolved.name or str(resolved)),
                       _place(data_dir, "folder", str(resolved)), lambda: list_folder(resolved))
 
@@ -101,7 +100,7 @@ def upload_collection(paths: Sequence[Path], owner: str, data_dir: Path) -> Coll
                 state = path.stat()
             except OSError:
                 raise InvalidRequest("An uploaded picture is no longer there: choose it again.",
-                                     "images") from None
+                                     field="images") from None
             key = shown_name(f"{path.parent.name}/{path.name}")
             found.append(PictureFile(key, path, state.st_size, state.st_mtime_ns))
         return found
@@ -140,8 +139,8 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise InvalidRequest(f"There is no file or folder {path.name}.", "images")
+            raise InvalidRequest("There is no file or folder {}.", path.name, field="images")
     if not found:
-        raise InvalidRequest(f"There are no pictures ({', '.join(SUFFIXES)}) to look at.",
-                             "images")
+        raise InvalidRequest("There are no pictures ({}) to look at.", ", ".join(SUFFIXES),
+                             field="images")
     return found

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from pipelines.core.errors import IndexInUse, IndexOutdated, SearchIndexError
+from pipelines.core.errors import EaselError, reason
 
 DATABASE = "index.sqlite"
 LOCK = "lock.sqlite"
@@ -22,6 +22,18 @@ CREATE TABLE pictures (row INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, path T
 CREATE TABLE unreadable (key TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL,
   mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL);
 """
+
+
+class SearchIndexError(EaselError):
+    """A search index that is missing, damaged, or in use."""
+
+
+class IndexOutdated(SearchIndexError):
+    """A search index of other weights, of another version or damaged: made anew once allowed."""
+
+
+class IndexInUse(SearchIndexError):
+    """A search index that another run is bringing up to date."""
 
 
 def connect(folder: Path) -> sqlite3.Connection:
@@ -50,11 +62,6 @@ def reading(folder: Path) -> Iterator[sqlite3.Connection]:
         raise IndexOutdated(DAMAGED) from error
 
 
-def reason_of(error: BaseException) -> str:
-    """Why the disk or the database refused, for a sentence."""
-    return (getattr(error, "strerror", None) or str(error)).lower()
-
-
 @contextlib.contextmanager
 def only_writer(collection: Path) -> Iterator[None]:
     """Hold a collection against a second run of indexing; a crash lets it go.
@@ -68,8 +75,8 @@ def only_writer(collection: Path) -> Iterator[None]:
         lock = sqlite3.connect(collection / LOCK, timeout=0, isolation_level=None,
                                check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
-        raise SearchIndexError(
-            f"The search index could not be made: {reason_of(error)}.") from error
+        raise SearchIndexError("The search index could not be made: {}.",
+                               reason(error)) from error
     with closing(lock):
         try:
             lock.execute("BEGIN EXCLUSIVE")

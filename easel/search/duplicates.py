@@ -47,12 +47,12 @@ def near_duplicates(snapshot: Snapshot, threshold: float = 0.97, mask: np.ndarra
     """
     if not 0 < threshold <= 1:
         raise InvalidRequest("The threshold of near-duplicates must be above 0 and at most 1.",
-                             "threshold")
+                             field="threshold")
     positions = np.arange(len(snapshot)) if mask is None else np.flatnonzero(mask)
     count = len(positions)
     if count > MAX_PICTURES:
-        raise InvalidRequest(f"Near-duplicates are looked for among at most {MAX_PICTURES:,} "
-                             "pictures: narrow them down by date or generator.", "threshold")
+        raise InvalidRequest("Near-duplicates are looked for among at most {:,} pictures: narrow "
+                             "them down by date or generator.", MAX_PICTURES, field="threshold")
     groups, blocks = np.arange(count), range(0, count, BLOCK)
     pairs, seen = max(1, len(blocks) * (len(blocks) + 1) // 2), 0
     for start in blocks:

@@ -18,12 +18,14 @@ from PIL import Image
 from pipelines.core.cpu_pool import pool_of_lone_threads
 from pipelines.core.errors import InvalidImage, InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES, open_image
+from pipelines.core.sentences import Sentence
 from pipelines.core.texts import clean_text, shown_name
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_DECODERS = 8
 AHEAD = 128  # pictures decoded before the device wants them
 MAX_PROMPT_CHARS = 2000
+NO_FAULT = Sentence("")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Decoded:
     square: np.ndarray | None
     pipeline: str = ""
     prompt: str = ""
-    reason: str = ""
+    reason: Sentence = NO_FAULT
     refused: bool = False
 
 
@@ -83,8 +85,8 @@ def list_folder(folder: Path) -> list[PictureFile]:
         with os.scandir(folder):
             pass
     except OSError as error:
-        raise InvalidRequest(f"The folder {folder.name} cannot be read: {reason(error)}.",
-                             "folder") from None
+        raise InvalidRequest("The folder {} cannot be read: {}.", folder.name, reason(error),
+                             field="folder") from None
     return sorted(_walk(folder), key=lambda file: (file.key, os.fsencode(file.path)))
 
 
@@ -137,14 +139,15 @@ def decode(file: PictureFile, side_px: int) -> Decoded:
     """Read a picture and squeeze it into a square; never raises for what the file holds."""
     try:
         if file.path.stat().st_size > MAX_BYTES:
-            return Decoded(file, None, reason=f"The file has more than {MAX_BYTES >> 20} MB.")
+            return Decoded(file, None, reason=Sentence("The file has more than {} MB.",
+                                                        MAX_BYTES >> 20))
         image = open_image(file.path.read_bytes(), least_px=side_px)
         square = _squeezed(image, side_px)
     except InvalidImage as error:
-        return Decoded(file, None, reason=str(error))
+        return Decoded(file, None, reason=error.sentence)
     except OSError as error:
-        return Decoded(file, None, reason=f"The file cannot be read: {reason(error)}.",
-                       refused=True)
+        return Decoded(file, None, refused=True,
+                       reason=Sentence("The file cannot be read: {}.", reason(error)))
     pipeline, prompt = file.pipeline, file.prompt
     if pipeline is None or prompt is None:
         read = picture_facts(image)

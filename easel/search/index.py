@@ -17,11 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from easel.search.database import DAMAGED, DATABASE, SCHEMA, connect, reading, reason_of
+from easel.search.database import (
+    DAMAGED,
+    DATABASE,
+    SCHEMA,
+    IndexOutdated,
+    SearchIndexError,
+    connect,
+    reading,
+)
 from easel.search.files import PictureFile
 from easel.search.paths import data_folder, kept_path
 from easel.search.snapshot import Item, Snapshot, grown
-from pipelines.core.errors import IndexOutdated, SearchIndexError
+from pipelines.core.errors import reason
+from pipelines.core.sentences import Sentence
 
 VERSION = 1
 SQUEEZE_SHARE = 0.25  # of dead rows among all, from which a new generation pays
@@ -98,17 +107,18 @@ class VectorIndex:
                                     "SELECT key, size_bytes, mtime_ns FROM unreadable")
             return {key: (size, mtime) for key, size, mtime in rows}
 
-    def unreadable(self) -> list[tuple[str, str]]:
+    def unreadable(self) -> list[tuple[str, Sentence]]:
         """Key and reason of every file that could not be read."""
         with reading(self.folder) as database:
-            return database.execute("SELECT key, reason FROM unreadable ORDER BY key").fetchall()
+            rows = database.execute("SELECT key, reason FROM unreadable ORDER BY key").fetchall()
+        return [(key, Sentence.from_text(why)) for key, why in rows]
 
     def __len__(self) -> int:
         with reading(self.folder) as database:
             return int(database.execute("SELECT count(*) FROM pictures").fetchone()[0])
 
     def add(self, items: Sequence[Item], vectors: np.ndarray,
-            unreadable: Iterable[tuple[str, int, int, str]] = ()) -> None:
+            unreadable: Iterable[tuple[str, int, int, Sentence]] = ()) -> None:
         """Commit pictures, in place of those of the same keys.
 
         Args:
@@ -132,7 +142,7 @@ class VectorIndex:
                 "INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [(start + n, i.key, kept_path(i.path, root), i.size_bytes, i.mtime_ns,
                   i.created_s, i.pipeline, i.prompt) for n, i in enumerate(items)])
-            faults = list(unreadable)
+            faults = [(*file, why.to_text()) for *file, why in unreadable]
             self._forget(database, [fault[0] for fault in faults])
             database.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?)", faults)
             database.execute("UPDATE facts SET value = ? WHERE name = 'rows'",
@@ -217,8 +227,8 @@ class VectorIndex:
                                  "WHERE name = 'change'")
                 database.execute("COMMIT")
         except (OSError, UnicodeError, sqlite3.Error) as error:
-            raise SearchIndexError(f"The search index could not be written: {reason_of(error)}; "
-                                   "what was indexed before is kept.") from error
+            raise SearchIndexError("The search index could not be written: {}; what was indexed "
+                                   "before is kept.", reason(error)) from error
 
     @staticmethod
     def _forget(database: sqlite3.Connection, keys: Sequence[str]) -> None:

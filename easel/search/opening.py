@@ -6,9 +6,9 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from easel.search.database import DATABASE, reason_of
+from easel.search.database import DATABASE, IndexOutdated, SearchIndexError
 from easel.search.index import VERSION, VectorIndex
-from pipelines.core.errors import IndexOutdated, SearchIndexError
+from pipelines.core.errors import reason
 from pipelines.core.files import safe_stem
 
 
@@ -76,8 +76,8 @@ def open_index(collection: Path, model_id: str, fingerprint: str, dim: int,
         shutil.rmtree(folder, ignore_errors=True)
         return VectorIndex.create(folder, model_id, fingerprint, dim)
     except (OSError, sqlite3.Error) as error:
-        raise SearchIndexError(
-            f"The search index could not be made: {reason_of(error)}.") from error
+        raise SearchIndexError("The search index could not be made: {}.",
+                               reason(error)) from error
 
 
 def drop_outdated(collection: Path, model_id: str, fingerprint: str) -> None:

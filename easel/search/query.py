@@ -55,8 +55,8 @@ def parse_day(text: str | None, end: bool = False) -> float | None:
         day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
         return (day + timedelta(days=1) if end else day).timestamp()
     except (ValueError, OverflowError):
-        raise InvalidRequest(f"{text.strip()[:20]!r} is not a day: write it as 2026-11-24.",
-                             "date") from None
+        raise InvalidRequest("{!r} is not a day: write it as 2026-11-24.", text.strip()[:20],
+                             field="date") from None
 
 
 def combine(parts: Sequence[tuple[np.ndarray, float]]) -> np.ndarray:
@@ -74,12 +74,13 @@ def combine(parts: Sequence[tuple[np.ndarray, float]]) -> np.ndarray:
         InvalidRequest: nothing is asked for, or the parts cancel each other out.
     """
     if not parts:
-        raise InvalidRequest("There is nothing to look for: give a text or a picture.", "text")
+        raise InvalidRequest("There is nothing to look for: give a text or a picture.",
+                             field="text")
     total = np.sum([weight * vector for vector, weight in parts], axis=0, dtype=np.float32)
     length = float(np.linalg.norm(total))
     if length < 1e-4 * max(abs(weight) for _, weight in parts):
         raise InvalidRequest("The parts of the query cancel each other out: change one of them.",
-                             "text")
+                             field="text")
     return np.asarray(total / length, np.float32)
 
 
@@ -158,9 +159,9 @@ def search(snapshot: Snapshot, query: np.ndarray, limit: int = 24, threshold: fl
         InvalidRequest: a limit or threshold out of its range.
     """
     if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidRequest(f"The number of results must be 1 to {MAX_LIMIT:,}.", "limit")
+        raise InvalidRequest("The number of results must be 1 to {:,}.", MAX_LIMIT, field="limit")
     if threshold is not None and not -1 <= threshold <= 1:
-        raise InvalidRequest("The threshold must be between -1 and 1.", "threshold")
+        raise InvalidRequest("The threshold must be between -1 and 1.", field="threshold")
     if not len(snapshot):
         return []
     picks, similarities = nearest(snapshot, query, limit, threshold,

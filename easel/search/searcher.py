@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from easel.search.collections import Collection
+from easel.search.database import SearchIndexError
 from easel.search.index import VectorIndex
 from easel.search.opening import find_index
 from easel.search.query import combine
 from easel.search.snapshot import Snapshot
 from easel.serving.backend import Backend
-from pipelines.core.errors import InvalidRequest, SearchIndexError
+from pipelines.core.errors import InvalidRequest
 from pipelines.core.texts import check_text
 from pipelines.models.clip_features import Features
 
@@ -43,7 +44,8 @@ class Searcher:
             InvalidRequest: a text is too long, or holds half a character.
         """
         if any(len(text) > MAX_TEXT_CHARS for text in texts):
-            raise InvalidRequest(f"A text has more than {MAX_TEXT_CHARS:,} characters.", "text")
+            raise InvalidRequest("A text has more than {:,} characters.", MAX_TEXT_CHARS,
+                                 field="text")
         for text in texts:
             check_text(text, "The text", "text")
         return self.backend.embed(model_id, images, texts)
@@ -67,8 +69,8 @@ class Searcher:
         said = [(text.strip(), weight) for text, weight in texts if text.strip() and weight]
         shown = [(image, weight) for image, weight in images if weight]
         if (said or shown) and not any(weight > 0 for _, weight in [*said, *shown]):
-            raise InvalidRequest("There is only something to leave out: say also what to look "
-                                 "for.", "text")
+            raise InvalidRequest("There is only something to leave out: say also what to look for.",
+                                 field="text")
         if not said and not shown:
             combine([])
         found = self.features(model_id, [text for text, _ in said], [image for image, _ in shown])
@@ -85,8 +87,8 @@ class Searcher:
         """
         index = find_index(collection.folder, clip.model_id, clip.fingerprint)
         if index is None:
-            raise SearchIndexError(f"{collection.title} was not indexed with this CLIP yet: "
-                                   "index it first.")
+            raise SearchIndexError("{} was not indexed with this CLIP yet: index it first.",
+                                   collection.title)
         return self._opened(index)
 
     def _opened(self, index: VectorIndex) -> Snapshot:

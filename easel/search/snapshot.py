@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from easel.search.database import reading
+from easel.search.database import SearchIndexError, reading
 from easel.search.paths import data_folder, found_path
-from pipelines.core.errors import SearchIndexError
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from easel.search.opening import drop_outdated, open_index
 from easel.search.snapshot import Item
 from easel.serving.backend import Backend
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.sentences import Sentence, joined
 from pipelines.models.clip_features import Features
 
 BATCH_SIZE = 64
@@ -55,18 +56,21 @@ class UpdateProgress:
     elapsed_s: float
     finished: bool = False
 
-    def message(self) -> str:
+    def message(self) -> Sentence:
         """The same as a sentence."""
         rate = self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
         if not self.finished:
-            left = f", about {(self.total - self.done) / rate:.0f} s left" if rate else ""
-            return f"Indexing: {self.done:,} of {self.total:,} pictures{left}."
-        new = max(0, self.done)
-        parts = [f"{new:,} new" if new else "nothing new", f"{self.kept:,} known already"]
-        parts += [f"{self.removed:,} gone"] if self.removed else []
-        bad = len(self.unreadable)
-        parts += [f"{bad:,} that cannot be read"] if bad else []
-        return f"The index is up to date: {', '.join(parts)}."
+            parts = [Sentence("Indexing: {:,} of {:,} pictures", self.done, self.total)]
+            if rate:
+                parts.append(Sentence("about {:.0f} s left", (self.total - self.done) / rate))
+            return joined(", ", parts, end=".")
+        new, bad = max(0, self.done), len(self.unreadable)
+        parts = [Sentence("The index is up to date: {:,} new", new) if new
+                 else Sentence("The index is up to date: nothing new"),
+                 Sentence("{:,} known already", self.kept)]
+        parts += [Sentence("{:,} gone", self.removed)] if self.removed else []
+        parts += [Sentence("{:,} that cannot be read", bad)] if bad else []
+        return joined(", ", parts, end=".")
 
 
 def update_index(collection: Path, files: Callable[[], Sequence[PictureFile]], backend: Backend,
@@ -126,7 +130,7 @@ def _still_there(files: Callable[[], Sequence[PictureFile]], listed: Sequence[Pi
     def check() -> None:
         if listed and not files():
             raise InvalidRequest("The pictures vanished while they were indexed; what was indexed "
-                                 "before is kept.", "folder")
+                                 "before is kept.", field="folder")
 
     return check
 
@@ -181,6 +185,6 @@ def _commit(index: VectorIndex, pictures: Sequence[Decoded], features: Features 
               for p in pictures if p.square is None]
     if features is not None and features.fingerprint != index.fingerprint:
         raise InvalidRequest("The CLIP was exchanged while pictures were indexed; start again.",
-                             "model")
+                             field="model")
     vectors = features.images if features is not None else np.zeros((0, index.dim), np.float32)
     index.add(items, vectors, faults)

@@ -94,7 +94,7 @@ class LocalBackend:
                 ) -> Generator[RunEvent, None, None]:
         """Run several requests in turn; see ``Backend.compare``."""
         if not requests:
-            raise InvalidRequest("There is nothing to compare.", "pipeline")
+            raise InvalidRequest("There is nothing to compare.", field="pipeline")
         changed = threading.Condition(threading.Lock())
         jobs = [self._job(request, job_id, budget_s, changed) for request, job_id in
                 zip(requests, job_ids or [None] * len(requests), strict=True)]
@@ -195,7 +195,7 @@ class LocalBackend:
             PausedRunError: its owner has the most paused runs already.
         """
         if job.checkpointer is None or self.paused is None:
-            raise InvalidRequest("This run cannot be paused.", "pause_after")
+            raise InvalidRequest("This run cannot be paused.", field="pause_after")
         if job.checkpointer.start is None:
             self.paused.check_room(job.checkpointer.owner)
         return job.checkpointer

@@ -80,8 +80,8 @@ def check_drawn(drawn: Any, kept: int) -> int:
     """
     whole = isinstance(drawn, int | float) and not isinstance(drawn, bool) and drawn == drawn // 1
     if not whole or not kept <= drawn <= MAX_DRAWN:
-        raise InvalidRequest(f"The pictures to choose from must be a whole number between {kept} "
-                             f"and {MAX_DRAWN}.", "best_of")
+        raise InvalidRequest("The pictures to choose from must be a whole number between {} and "
+                             "{}.", kept, MAX_DRAWN, field="best_of")
     return int(drawn)
 
 

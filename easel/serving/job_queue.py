@@ -20,6 +20,7 @@ from easel.serving.pace import Pace
 from easel.serving.scheduler import Recorder, Turns
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Event, Progress
+from pipelines.core.sentences import Sentence, joined
 from pipelines.models.cache.cache import ModelCache
 
 logger = logging.getLogger(__name__)
@@ -165,29 +166,31 @@ class JobQueue:
             message = "Waiting for the others." if group.started() else "Waiting: next in line."
             return Progress(elapsed_s=elapsed_s, message=message)
         wait_s = self._pace.wait_s(ahead)
-        about = "" if wait_s is None else f", about {max(1, round(wait_s))} s"
-        return Progress(elapsed_s=elapsed_s, message=f"Waiting: {len(ahead)} ahead{about}.")
+        parts = [Sentence("Waiting: {} ahead", len(ahead))]
+        if wait_s is not None:
+            parts.append(Sentence("about {} s", max(1, round(wait_s))))
+        return Progress(elapsed_s=elapsed_s, message=joined(", ", parts, end="."))
 
     def _submit(self, group: Group) -> None:
         with self._lock:
             for job in group.jobs:
                 if job.job_id in self._jobs:
-                    raise InvalidRequest(f"A job called {job.job_id[:40]!r} is on its way "
-                                         "already.")
+                    raise InvalidRequest("A job called {!r} is on its way already.",
+                                         job.job_id[:40])
             if not self.is_open:
                 raise Busy(CLOSING)
             alive = [g for g in self._groups if g.alive()]
             if len(alive) > self.max_waiting:
-                raise Busy(f"The queue is full, {self.max_waiting} jobs are waiting: try again "
-                           "in a minute.")
+                raise Busy("The queue is full, {} jobs are waiting: try again in a minute.",
+                           self.max_waiting)
             own = sum(g.owner == group.owner for g in alive) if group.owner else 0
             if self.max_per_owner is not None and own >= self.max_per_owner:
-                raise Busy(f"{own} jobs of yours are on their way, which is the most: wait for "
-                           "one to end, or stop one.")
+                raise Busy("{} jobs of yours are on their way, which is the most: wait for one to "
+                           "end, or stop one.", own)
             near = sum(g.address == group.address for g in alive) if group.address else 0
             if self.max_per_address is not None and near >= self.max_per_address:
-                raise Busy(f"{near} jobs from your address are on their way, which is the most: "
-                           "try again in a minute.")
+                raise Busy("{} jobs from your address are on their way, which is the most: try "
+                           "again in a minute.", near)
             self._device.submit(self._run, group)
             self._groups.append(group)
             self._jobs.update((job.job_id, job) for job in group.jobs)

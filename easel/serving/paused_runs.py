@@ -99,8 +99,8 @@ class PausedRuns:
         """
         count = len(self.of(owner))
         if count >= self.max_per_owner:
-            raise PausedRunError(f"{count} runs of yours are paused, which is the most: let one go "
-                                 "on to its end, or delete one.")
+            raise PausedRunError("{} runs of yours are paused, which is the most: let one go on "
+                                 "to its end, or delete one.", count)
 
     def checkpointer(self, owner: str, run_id: str | None = None, pause_after: int | None = None,
                      ) -> Checkpointer:
@@ -145,7 +145,7 @@ class PausedRuns:
             snapshot = start.changed(request.plain(), change, total, run_id if branch else "")
             if branch and set(snapshot.marks[-1][1]) == {"branch_of"}:
                 raise InvalidRequest("A branch needs a change: another prompt, number of steps, "
-                                     "seed or noise.", "prompt")
+                                     "seed or noise.", field="prompt")
         except BaseException:
             found.release()
             raise
@@ -166,8 +166,8 @@ class PausedRuns:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise PausedRunError("The paused run could not be deleted: "
-                                 f"{reason(error)}.") from None
+            raise PausedRunError("The paused run could not be deleted: {}.",
+                                 reason(error)) from None
         finally:
             claimed.release()
 
@@ -226,14 +226,14 @@ def _changed(start: Snapshot, change: Change, registry: Registry) -> CheckedRequ
     options = dict(start.request.options)
     if change.iterations is not None:
         if change.iterations <= start.step:
-            raise InvalidRequest(f"The run has taken {start.step} steps already: ask for more than "
-                                 "that in all.", "iterations")
+            raise InvalidRequest("The run has taken {} steps already: ask for more than that in "
+                                 "all.", start.step, field="iterations")
         options["iterations"] = change.iterations
     prompt = start.request.prompt if change.prompt is None else change.prompt
     request = registry.check(
         start.request.model_copy(update={"prompt": prompt, "options": options}), kept=True)
     if not registry.get(request.pipeline).can_pause:
-        raise PausedRunError(f"{registry.get(request.pipeline).title} cannot let a run go on.")
+        raise PausedRunError("{} cannot let a run go on.", registry.get(request.pipeline).title)
     return request
 
 

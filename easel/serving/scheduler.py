@@ -130,8 +130,8 @@ class Turns:
             plain = OutOfMemory("The device ran out of memory: ask for fewer or smaller pictures.")
         else:
             logger.error("job %s failed", job.job_id, exc_info=error)
-            plain = EaselError(f"Something went wrong inside Easel; the server's log has the "
-                               f"details under job {job.job_id}.")
+            plain = EaselError("Something went wrong inside Easel; the server's log has the "
+                               "details under job {}.", job.job_id)
         # A traceback keeps the frames of the run, and with them its tensors, alive.
         plain.__cause__ = plain.__context__ = None
         return plain.with_traceback(None)

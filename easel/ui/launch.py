@@ -118,8 +118,8 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
                                     **launch_options(settings, cache, readers, history,
                                                      backend))
     except OSError:
-        raise EaselError(f"Easel cannot listen on {settings.host}, port {settings.port}: choose "
-                         "others with EASEL_HOST and EASEL_PORT.") from None
+        raise EaselError("Easel cannot listen on {}, port {}: choose others with EASEL_HOST and "
+                         "EASEL_PORT.", settings.host, settings.port) from None
     Sessions(page)
     return address
 

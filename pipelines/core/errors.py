@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pipelines.core.sentences import Sentence
+
 
 class EaselError(Exception):
-    """Root of all errors whose message is meant for the user."""
+    """Root of all errors whose message is meant for the user.
+
+    Args:
+        template: one sentence in English with places for values, as ``str.format`` reads them; or
+            a finished sentence.
+        values: for the places; of another error its sentence.
+
+    Attributes:
+        sentence: template and values together, which can be translated.
+    """
+
+    def __init__(self, template: str, *values: Any) -> None:
+        # Not to Exception: what it is told is what pickle makes the error of again.
+        self.sentence = template if isinstance(template, Sentence) else Sentence(
+            template, *(v.sentence if isinstance(v, EaselError) else v for v in values))
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 class InvalidRequest(EaselError):
     """A request that cannot be run as it stands.
 
     Args:
-        message: one sentence that says what to change.
+        template: one sentence that says what to change; see ``EaselError``.
+        values: for its places.
         field: name of the request's field or of the option at fault, None where there is none.
     """
 
-    def __init__(self, message: str, field: str | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, template: str, *values: Any, field: str | None = None) -> None:
+        super().__init__(template, *values)
         self.field = field
 
 
@@ -32,35 +54,19 @@ class OutOfMemory(EaselError):
     """The device or the model budget has no room left."""
 
 
-class HistoryError(EaselError):
-    """The history's database or files cannot be used as asked."""
-
-
-class SearchIndexError(EaselError):
-    """A search index that is missing, damaged, or in use."""
-
-
-class IndexOutdated(SearchIndexError):
-    """A search index of other weights, of another version or damaged: made anew once allowed."""
-
-
-class IndexInUse(SearchIndexError):
-    """A search index that another run is bringing up to date."""
-
-
 class Busy(EaselError):
-    """The queue is full."""
+    """What is asked for is in use, or too much waits for it: to be tried again later."""
 
 
 class PausedRunError(EaselError):
-    """A paused run that cannot be kept, read or continued."""
+    """A paused run that cannot be kept, read or resumed."""
 
 
 class Cancelled(EaselError):
     """The job was stopped by its user before there was anything to keep."""
 
-    def __init__(self, message: str = "The job was stopped.") -> None:
-        super().__init__(message)
+    def __init__(self, template: str = "The job was stopped.", *values: Any) -> None:
+        super().__init__(template, *values)
 
 
 class Paused(Cancelled):
@@ -73,10 +79,10 @@ class Paused(Cancelled):
     """
 
     def __init__(self, run_id: str, step: int, total: int) -> None:
-        super().__init__(f"The run is paused at step {step} of {total}.")
+        super().__init__("The run is paused at step {} of {}.", step, total)
         self.run_id, self.step, self.total = run_id, step, total
 
 
-def reason(error: OSError) -> str:
+def reason(error: BaseException) -> str:
     """What the system says of a failure, to end a sentence with."""
-    return (error.strerror or str(error)).lower()
+    return (getattr(error, "strerror", None) or str(error)).lower()

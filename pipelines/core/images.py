@@ -42,17 +42,18 @@ class _Unreadable(InvalidImage):
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Read the header alone, with Pillow's other decoders out of reach."""
     if not data:
-        raise InvalidImage("The picture is an empty file.", "init_image")
+        raise InvalidImage("The picture is an empty file.", field="init_image")
     if len(data) > MAX_BYTES:
-        raise InvalidImage(f"The picture has {len(data) / 2**20:.0f} MB; {MAX_BYTES // 2**20} MB "
-                           "is the most.", "init_image")
+        raise InvalidImage("The picture has {:.0f} MB; {} MB is the most.", len(data) / 2**20,
+                           MAX_BYTES // 2**20, field="init_image")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
-        raise InvalidImage(f"The picture has far too many pixels; {max_pixels / 1e6:.0f} "
-                           "megapixels is the most.", "init_image") from None
+        raise InvalidImage("The picture has far too many pixels; {:.0f} megapixels is the most.",
+                           max_pixels / 1000000.0, field="init_image") from None
     except UNREADABLE:
-        raise _Unreadable("The file is not a PNG, JPEG or WebP picture.", "init_image") from None
+        raise _Unreadable("The file is not a PNG, JPEG or WebP picture.",
+                          field="init_image") from None
     check_size(*image.size, max_pixels)
     return image
 
@@ -66,14 +67,15 @@ def check_size(width_px: int, height_px: int, max_pixels: int = MAX_PIXELS) -> N
     """
     longer, shorter = max(width_px, height_px), min(width_px, height_px)
     if width_px * height_px > max_pixels:
-        raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; "
-                           f"{max_pixels / 1e6:.0f} megapixels is the most.", "init_image")
+        raise InvalidImage("The picture is {:,} by {:,} px; {:.0f} megapixels is the most.",
+                           width_px, height_px, max_pixels / 1000000.0, field="init_image")
     if longer > MAX_SIDE_PX:
-        raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; no side may be "
-                           f"longer than {MAX_SIDE_PX:,} px.", "init_image")
+        raise InvalidImage("The picture is {:,} by {:,} px; no side may be longer than {:,} px.",
+                           width_px, height_px, MAX_SIDE_PX, field="init_image")
     if longer > MAX_PROPORTION * shorter:
-        raise InvalidImage(f"The picture is {width_px:,} by {height_px:,} px; no side may be more "
-                           f"than {MAX_PROPORTION} times as long as the other.", "init_image")
+        raise InvalidImage("The picture is {:,} by {:,} px; no side may be more than {} times as "
+                           "long as the other.", width_px, height_px, MAX_PROPORTION,
+                           field="init_image")
 
 
 def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -132,7 +134,7 @@ def _decode(image: Image.Image, least_px: int | None) -> Image.Image:
         picture.info = info
         return picture
     except UNREADABLE:
-        raise _Unreadable("The picture is damaged or cut short.", "init_image") from None
+        raise _Unreadable("The picture is damaged or cut short.", field="init_image") from None
 
 
 def resize(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:

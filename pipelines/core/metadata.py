@@ -135,8 +135,8 @@ def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, Any]) -> Path
     try:
         return write_new(path, encode_png(image, metadata))
     except OSError as error:
-        raise EaselError(f"The picture {path.name} could not be written: "
-                         f"{reason(error)}.") from error
+        raise EaselError("The picture {} could not be written: {}.", path.name,
+                         reason(error)) from error
 
 
 def read_png(data: bytes) -> dict[str, Any]:

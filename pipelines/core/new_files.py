@@ -12,8 +12,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, reason
 from pipelines.core.files import written_beside
+from pipelines.core.sentences import Sentence
 from pipelines.core.texts import shown_name
 
 # What file systems without hard links say, such as FAT and some network shares.
@@ -101,11 +102,12 @@ def check_place(folder: Path, what: str) -> None:
         there = next(place for place in (folder, *folder.absolute().parents)
                      if place.exists() or place.is_symlink())
         if not there.is_dir():
-            reason = f"{shown_name(there.name)} is not a folder"
+            why = Sentence("{} is not a folder", shown_name(there.name))
         elif not os.access(there, os.W_OK | os.X_OK):
-            reason = f"the folder {shown_name(there.name or str(there))} is not yours to write to"
+            why = Sentence("the folder {} is not yours to write to",
+                           shown_name(there.name or str(there)))
         else:
             return
     except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-    raise EaselError(f"{what} could not be written: {reason}.")
+        why = reason(error)
+    raise EaselError("{} could not be written: {}.", what, why)

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.sentences import Sentence
 
 Kind = Literal["bool", "int", "float", "choice", "text"]
 
@@ -148,21 +149,23 @@ _KINDS_OF_VALUES = {"string": "text", "dict": "an object", "mapping": "an object
                     "int": "a whole number", "float": "a number", "finite": "a number"}
 
 
-def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[str, str | None]:
+def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[Sentence, str | None]:
     """The first fault of a pydantic error as one sentence, and the name of its field."""
     fault = error.errors(include_url=False)[0]
     name = str(fault["loc"][0]) if fault["loc"] else None
     if name is None:
-        return f"The request is not valid: {fault['msg']}.", None
+        return Sentence("The request is not valid: {}.", fault["msg"]), None
     if fault["type"] == "extra_forbidden":
         known = ", ".join(model.model_fields)
-        return f"There is no option called {_shown(name)}; there are: {known}.", name
+        return Sentence("There is no option called {}; there are: {}.", _shown(name), known), name
     info = model.model_fields.get(name)
     title = (info.title if info else None) or name.replace("_", " ").capitalize()
     if fault["type"] == "missing":
-        return f"{title} is missing.", name
+        return Sentence("{} is missing.", title), name
     if fault["type"] == "value_error":
-        return str(fault.get("ctx", {}).get("error", fault["msg"])), name
+        raised = fault.get("ctx", {}).get("error")
+        said = raised.args[0] if raised is not None and raised.args else fault["msg"]
+        return said if isinstance(said, Sentence) else Sentence(str(said)), name
     low = _bound(info, "ge", "gt") if info else None
     high = _bound(info, "le", "lt") if info else None
     shown = _shown(fault["input"])
@@ -170,23 +173,28 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[str, str |
     if annotation not in (str, bool) and low is not None and high is not None:
         whole = "a whole number" if annotation in (int, int | None) else "a number"
         step = _bound(info, "multiple_of") if info else None
-        steps = f" in steps of {written_number(step)}" if step else ""
-        return (f"{title} must be {whole} between {written_number(low)} and "
-                f"{written_number(high)}{steps}, not {shown}."), name
+        template = f"{{}} must be {whole} between {{}} and {{}}"
+        bounds = (written_number(low), written_number(high))
+        if step:
+            return Sentence(f"{template} in steps of {{}}, not {{}}.", title, *bounds,
+                            written_number(step), shown), name
+        return Sentence(f"{template}, not {{}}.", title, *bounds, shown), name
     if fault["type"] == "string_too_long":
         most = fault.get("ctx", {}).get("max_length", 0)
-        return f"{title} has {len(fault['input']):,} characters; {most:,} is the most.", name
+        return Sentence("{} has {:,} characters; {:,} is the most.", title, len(fault["input"]),
+                        most), name
     if fault["type"].startswith("bool"):
-        return f"{title} must be true or false, not {shown}.", name
+        return Sentence("{} must be true or false, not {}.", title, shown), name
     if fault["type"] == "too_long":
         most = fault.get("ctx", {}).get("max_length", 0)
-        return f"{title}: {len(fault['input']):,} are too many; {most:,} is the most.", name
+        return Sentence("{}: {:,} are too many; {:,} is the most.", title, len(fault["input"]),
+                        most), name
     extra = info.json_schema_extra if info and isinstance(info.json_schema_extra, dict) else {}
     wanted = extra.get("wanted") or _KINDS_OF_VALUES.get(fault["type"].split("_")[0]) or (
         fault["msg"].removeprefix("Input should be ").removeprefix("a valid "))
     if title.count(" ") > 2:  # a title that is a sentence already
-        return f"{title}: it must be {wanted}, not {shown}.", name
-    return f"{title} must be {wanted}, not {shown}.", name
+        return Sentence("{}: it must be {}, not {}.", title, wanted, shown), name
+    return Sentence("{} must be {}, not {}.", title, wanted, shown), name
 
 
 def parse_options(options: type[Options], raw: Mapping[str, Any]) -> Options:
@@ -203,4 +211,4 @@ def parse_options(options: type[Options], raw: Mapping[str, Any]) -> Options:
         return options.model_validate(dict(raw))
     except ValidationError as error:
         message, name = sentence(error, options)
-        raise InvalidRequest(message, name) from None
+        raise InvalidRequest(message, field=name) from None

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from pipelines.core.images import load_image
 from pipelines.core.options import Options, number_or_refused
+from pipelines.core.sentences import Sentence
 from pipelines.core.texts import fault_of
 
 MAX_PROMPT_CHARS = 500
@@ -56,8 +57,8 @@ class Request(BaseModel):
         if not prompt:
             raise ValueError("The prompt is empty: say what to draw.")
         if len(prompt) > MAX_PROMPT_CHARS:
-            raise ValueError(f"The prompt has {len(prompt):,} characters; {MAX_PROMPT_CHARS} is "
-                             "the most.")
+            raise ValueError(Sentence("The prompt has {:,} characters; {} is the most.",
+                                      len(prompt), MAX_PROMPT_CHARS))
         return prompt
 
 

@@ -84,9 +84,9 @@ class EngineSettings(BaseSettings):
         else:
             device = torch.device("cpu")
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise EaselError(f"{PREFIX}DEVICE asks for {self.device}, which this machine lacks.")
+            raise EaselError("{}DEVICE asks for {}, which this machine lacks.", PREFIX, self.device)
         if device.type == "mps" and not torch.backends.mps.is_available():
-            raise EaselError(f"{PREFIX}DEVICE asks for mps, which this machine lacks.")
+            raise EaselError("{}DEVICE asks for mps, which this machine lacks.", PREFIX)
         return device
 
     def torch_dtype(self) -> torch.dtype:
@@ -112,7 +112,7 @@ def read_settings(kind: type[Kind]) -> Kind:
         name = str(fault["loc"][0]).upper().removeprefix(PREFIX) if fault["loc"] else ""
         name = f"{PREFIX}{name}" if name else "A setting"
         message = fault["msg"].removeprefix("Input should be ")
-        raise EaselError(f"{name} is not valid: {message}, not {fault['input']!r}.") from None
+        raise EaselError("{} is not valid: {}, not {!r}.", name, message, fault["input"]) from None
 
 
 def described(kind: type[EngineSettings]) -> Iterator[tuple[str, str, str]]:

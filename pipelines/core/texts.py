@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.sentences import Sentence
 
 MARK = "\N{REPLACEMENT CHARACTER}"
 HALF = "{} holds half a character, which no file can store."
@@ -41,14 +42,14 @@ def shown_name(name: str) -> str:
     return name.replace("\0", MARK)
 
 
-def fault_of(text: str, what: str = "The text") -> str | None:
+def fault_of(text: str, what: str = "The text") -> Sentence | None:
     """One sentence about what no text may hold, None where there is nothing of the kind."""
     if "\0" in text:
-        return NUL.format(what)
+        return Sentence(NUL, what)
     try:
         text.encode()
     except UnicodeEncodeError:
-        return HALF.format(what)
+        return Sentence(HALF, what)
     return None
 
 
@@ -64,7 +65,7 @@ def check_text(text: str, what: str = "The text", field: str | None = None) -> s
         InvalidRequest: it holds NUL or half a character.
     """
     if (fault := fault_of(text, what)) is not None:
-        raise InvalidRequest(fault, field)
+        raise InvalidRequest(fault, field=field)
     return text
 
 

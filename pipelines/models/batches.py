@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipelines.core.errors import OutOfMemory
+from pipelines.core.sentences import Sentence
 from pipelines.models.cache.loader_thread import MEMORY_ERRORS, is_out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,6 @@ def give_up(count: int) -> NoReturn:
     Raises:
         OutOfMemory: always.
     """
-    pictures = f"{count} pictures at once" if count > 1 else "a single picture"
-    raise OutOfMemory(f"The device has no memory left for {pictures}: ask for fewer or smaller "
-                      "ones, or choose a smaller model.")
+    pictures = Sentence("{} pictures at once", count) if count > 1 else "a single picture"
+    raise OutOfMemory("The device has no memory left for {}: ask for fewer or smaller ones, or "
+                      "choose a smaller model.", pictures)

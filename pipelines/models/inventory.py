@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pipelines.core.errors import Busy, Cancelled, EaselError
+from pipelines.core.sentences import Sentence
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.stats import CacheStats, ModelStats
 from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue, CatalogueEntry
@@ -152,7 +153,8 @@ class ModelShelf:
             load.error = str(error)
         except Exception:
             logger.exception("loading %s failed", model_id)
-            load.error = f"The model {model_id} could not be loaded; the server's log says why."
+            load.error = Sentence("The model {} could not be loaded; the server's log says why.",
+                                  model_id)
         finally:
             load.ended = True
 
@@ -164,7 +166,7 @@ class ModelShelf:
         """
         self.catalogue.get(model_id)
         if not self.cache.unload(model_id):
-            raise Busy(f"The model {model_id} is in use: wait for the job that runs.")
+            raise Busy("The model {} is in use: wait for the job that runs.", model_id)
 
     def pin(self, model_id: str, pinned: bool) -> None:
         """Keep a model on the device once it is there, or let it go again."""

@@ -58,9 +58,10 @@ class MinDalleTokenizer:
             return cls(vocabulary, merges)
         except OSError as error:
             name = Path(str(error.filename)).name
-            raise WeightsError(f"The file {name} of the model {model_id} is not there.") from None
+            raise WeightsError("The file {} of the model {} is not there.", name,
+                               model_id) from None
         except (ValueError, AttributeError):
-            raise WeightsError(f"The vocabulary of the model {model_id} is damaged.") from None
+            raise WeightsError("The vocabulary of the model {} is damaged.", model_id) from None
 
     @property
     def largest_id(self) -> int:

@@ -25,6 +25,7 @@ from pipelines.core.request import (
     MAX_PROMPT_CHARS,
     CheckedRequest,
 )
+from pipelines.core.sentences import Sentence
 from pipelines.model_options import model_field
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import image_features, text_features
@@ -40,7 +41,7 @@ MODELS = ("embedded/unclip-prior", "embedded/unclip-decoder", "embedded/clip-gui
           "embedded/vqgan", "embedded/upscaler", RANKER)
 PRIOR, DECODER, CLIP, VQGAN, UPSCALER, _ = MODELS
 ADVANCED: JsonDict = {"advanced": True}
-OTHER_CLIP = "The {part} of unCLIP was trained with another CLIP than the one installed"
+OTHER_CLIP = "The {} of unCLIP was trained with another CLIP than the one installed"
 
 
 class UnclipOptions(Options):
@@ -121,7 +122,7 @@ class UnclipPipeline(CandidatePipeline):
     def check(self, request: CheckedRequest[UnclipOptions]) -> None:
         """Refuse a difference without a picture to make it to."""
         if request.options.picture == "difference" and request.init_image is None:
-            raise InvalidRequest("A difference needs an init image to make it to.", "picture")
+            raise InvalidRequest("A difference needs an init image to make it to.", field="picture")
 
     def draw(self, request: CheckedRequest[UnclipOptions], context: RunContext,
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
@@ -164,8 +165,8 @@ def _embedding(models: Models, request: CheckedRequest[UnclipOptions], noise: No
     decoder_fits = models.fits(models.decoder, context)
     if (picture := request.init_pixels) is not None:
         if not decoder_fits:
-            raise WeightsError(f"{OTHER_CLIP.format(part='decoder')}, so that it cannot start "
-                               "from a picture.")
+            raise WeightsError("{}, so that it cannot start from a picture.",
+                               Sentence(OTHER_CLIP, "decoder"))
         embeds = image_features(models.clip, [picture])
         if options.picture == "difference":
             embeds = text_difference(models.clip, embeds, options.described, request.prompt,
@@ -174,7 +175,7 @@ def _embedding(models: Models, request: CheckedRequest[UnclipOptions], noise: No
     if not decoder_fits or (options.prior and not models.fits(models.prior, context)):
         # The decoder draws from the caption alone as well.
         part = "prior" if decoder_fits else "decoder"
-        facts["notice"] = f"{OTHER_CLIP.format(part=part)}, so that the caption alone was told."
+        facts["notice"] = f"{OTHER_CLIP.format(part)}, so that the caption alone was told."
         return torch.zeros_like(noise.prior), facts
     if not options.prior:
         embeds = text_features(models.clip, [request.prompt])

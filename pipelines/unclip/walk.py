@@ -23,6 +23,7 @@ from pipelines.core.events import Preview, Progress
 from pipelines.core.images import load_image
 from pipelines.core.options import parse_options
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.sentences import Sentence
 from pipelines.core.texts import check_text
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip_features import image_features, text_features
@@ -79,19 +80,19 @@ class Walk:
             if isinstance(end_of_walk, bytes):
                 load_image(end_of_walk)
             elif not end_of_walk.strip():
-                raise InvalidRequest(f"The {name} of the walk is neither a prompt nor a picture.",
-                                     name)
+                raise InvalidRequest("The {} of the walk is neither a prompt nor a picture.", name,
+                                     field=name)
             elif len(end_of_walk) > MAX_PROMPT_CHARS:
-                raise InvalidRequest(f"The {name} of the walk has {len(end_of_walk):,} "
-                                     f"characters; {MAX_PROMPT_CHARS} is the most.", name)
+                raise InvalidRequest("The {} of the walk has {:,} characters; {} is the most.",
+                                     name, len(end_of_walk), MAX_PROMPT_CHARS, field=name)
             else:
                 check_text(end_of_walk, "The prompt", name)
         for number, low, high, name in ((frames, MIN_FRAMES, MAX_FRAMES, "frames"),
                                         (seed, 0, SEED_COUNT - 1, "seed")):
             if isinstance(number, bool) or not isinstance(number, int) \
                     or not low <= number <= high:
-                raise InvalidRequest(f"{name.capitalize()} must be a whole number between {low} "
-                                     f"and {high}.", name)
+                raise InvalidRequest("{} must be a whole number between {} and {}.",
+                                     name.capitalize(), low, high, field=name)
         parsed = parse_options(UnclipOptions, options or {})
         assert isinstance(parsed, UnclipOptions)
         return cls(start, end, frames, seed, parsed)
@@ -128,8 +129,8 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
         there = cache.fingerprints((CLIP,))[CLIP]
         for part, name in ((decoder, "decoder"), (prior, "prior")):
             if None not in (part.clip_sha256, there) and part.clip_sha256 != there:
-                raise WeightsError(f"{OTHER_CLIP.format(part=name)}, so that there is no way "
-                                   "between embeddings.")
+                raise WeightsError("{}, so that there is no way between embeddings.",
+                                   Sentence(OTHER_CLIP, name))
         noise = Noise.of((plan.seed,), prior.image_dim, decoder.latent_shape, clip.device)
 
         def embedding(end: str | bytes) -> Tensor:

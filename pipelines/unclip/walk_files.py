@@ -52,8 +52,8 @@ def write_walk(folder: Path, plan: Walk, frames: np.ndarray) -> list[Path]:
     try:
         video = write_new(video, mp4(frames))
     except OSError as error:
-        raise EaselError(f"The video {video.name} could not be written: "
-                         f"{reason(error)}.") from error
+        raise EaselError("The video {} could not be written: {}.", video.name,
+                         reason(error)) from error
     first, *rest = (folder / name for name in pictures)
     return [first, video, *rest]
 

@@ -107,9 +107,9 @@ def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None, size_px: i
         InvalidRequest: the VQGAN has no encoder, and the start needs one.
     """
     if not vqgan.config.encoder and (image is not None or init != "noise"):
-        raise InvalidRequest(
-            "The VQGAN that is chosen can draw and not read pictures: start from noise, or choose "
-            "another VQGAN.", "init" if image is None else "init_image")
+        raise InvalidRequest("The VQGAN that is chosen can draw and not read pictures: start from "
+                             "noise, or choose another VQGAN.",
+                             field="init" if image is None else "init_image")
     weight = vqgan.post_quant_conv.weight
     side = size_px // vqgan.downsampling
     found = []

@@ -55,8 +55,8 @@ class PausableRun:
             return
         for model, digest in start.weights.items():
             if digest != self._weights.get(model):
-                raise PausedRunError(f"The run was paused with other weights of {model[:60]} than "
-                                     "those that are here now, so it cannot go on.")
+                raise PausedRunError("The run was paused with other weights of {} than those that "
+                                     "are here now, so it cannot go on.", model[:60])
         try:
             self._painting.restore(start.step, start.tensors, start.facts)
         except (KeyError, ValueError, TypeError, RuntimeError):

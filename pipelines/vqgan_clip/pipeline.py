@@ -174,14 +174,14 @@ class VQGANCLIPPipeline(CandidatePipeline):
             for name, title in (("init_weight", "Init weight"),
                                 ("image_weight", "Image prompt weight")):
                 if getattr(options, name):
-                    raise InvalidRequest(f"{title} needs an init image.", name)
+                    raise InvalidRequest("{} needs an init image.", title, field=name)
         elif not options.from_image:
             if options.init_weight:
                 raise InvalidRequest("Init weight needs a run that starts from the init image.",
-                                     "init_weight")
+                                     field="init_weight")
             if not options.image_weight:
-                raise InvalidRequest("The init image is neither the start nor a target: give it an "
-                                     "image prompt weight.", "image_weight")
+                raise InvalidRequest("The init image is neither the start nor a target: give it "
+                                     "an image prompt weight.", field="image_weight")
 
     def draw(self, request: CheckedRequest[VQGANCLIPOptions], context: RunContext,
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:

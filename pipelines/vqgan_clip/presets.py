@@ -72,6 +72,6 @@ def check_pair(vqgan: str, guide: str, catalogue: Catalogue | None) -> None:
     except WeightsError:  # whoever leases it says so
         return
     if entry.repository is not None and entry.network is not None:
-        raise InvalidRequest(
-            f"{entry.title} draws photographs, and the embedded guide knows only emoji-like "
-            "pictures: choose a public CLIP as the guide.", "guide")
+        raise InvalidRequest("{} draws photographs, and the embedded guide knows only emoji-like "
+                             "pictures: choose a public CLIP as the guide.", entry.title,
+                             field="guide")

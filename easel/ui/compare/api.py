@@ -144,8 +144,8 @@ def _add_votes(playground: Playground) -> None:
     @one_sentence
     def leaders(kind: Any = None) -> dict[str, Any]:
         if kind not in (None, "", *KINDS):
-            raise InvalidRequest(f"There is no kind of prompt called {str(kind)[:40]!r}; there "
-                                 f"are: {', '.join(KINDS)}.")
+            raise InvalidRequest("There is no kind of prompt called {!r}; there are: {}.",
+                                 str(kind)[:40], ", ".join(KINDS))
         votes = playground.votes.votes(kind or None, blind=None)
         agreed, judged = clip_agreement(votes)
         return {"votes": len(votes), "standings": [asdict(s) for s in leaderboard(votes)],
@@ -215,5 +215,5 @@ def add_bundle_endpoints(playground: Playground, store: PictureStore) -> None:
 
 def _read(bundle: str | None) -> bytes:
     if not bundle:
-        raise InvalidRequest("There is no zip file to open.", "bundle")
+        raise InvalidRequest("There is no zip file to open.", field="bundle")
     return read_upload(bundle)

@@ -90,7 +90,7 @@ def cast_vote(playground: Playground, comparison: Comparison, choice: int | str,
         raise VoteError("A vote needs pictures in at least two panes: wait until they are done.")
     if isinstance(choice, int) and not isinstance(choice, bool):
         if not 0 <= choice < len(comparison.panes):
-            raise VoteError(f"There is no pane {choice + 1} in this comparison.")
+            raise VoteError("There is no pane {} in this comparison.", choice + 1)
         choice = comparison.order[choice]
     panes = tuple({"pipeline": pane.panel.name, "seed": pane.request.seed,
                    "options": dict(pane.request.options),

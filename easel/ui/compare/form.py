@@ -135,5 +135,5 @@ def read_panes(text: str) -> list[dict[str, Any]]:
     except (ValueError, RecursionError):
         panes = None
     if not isinstance(panes, list) or not all(isinstance(pane, dict) for pane in panes):
-        raise InvalidRequest("The panes could not be read: reload the page.", "panes")
+        raise InvalidRequest("The panes could not be read: reload the page.", field="panes")
     return panes

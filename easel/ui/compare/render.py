@@ -32,6 +32,7 @@ from easel.ui.words import strings
 from easel.ui.words.language import figure, say
 from pipelines.core.errors import EaselError
 from pipelines.core.images import load_image
+from pipelines.core.sentences import Sentence
 
 CHOICES = (*range(MAX_PANES), "tie", "bad")
 
@@ -144,7 +145,7 @@ def vote_label(choice: int | str, count: int, label: str = "") -> str:
         return strings.VOTE_BAD
     if count == 2:
         return strings.VOTE_RIGHT if choice else strings.VOTE_LEFT
-    return strings.VOTE_FOR.format(label)
+    return Sentence(strings.VOTE_FOR, label)
 
 
 def _updates(parts: CompareParts, comparison: Comparison, running: bool = True) -> Updates:

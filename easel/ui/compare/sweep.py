@@ -169,9 +169,9 @@ def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: A
         InvalidRequest: one sentence about the first fault.
     """
     if not isinstance(prompt, str):
-        raise InvalidRequest("The prompt must be text.", "prompt")
+        raise InvalidRequest("The prompt must be text.", field="prompt")
     if not isinstance(options := pane.get("options") or {}, Mapping):
-        raise InvalidRequest("The options must be an object.", "options")
+        raise InvalidRequest("The options must be an object.", field="options")
     pipeline = registry.get(str(pane.get("pipeline", "")))
     given = next((s for s in (pane.get("seed"), seed)
                   if s is not None and (not isinstance(s, str) or s.strip())),
@@ -188,7 +188,7 @@ def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: A
         elif not y.name:
             y = matrix
         else:
-            raise InvalidRequest(strings.SWEEP_AXES_FULL, "axis")
+            raise InvalidRequest(strings.SWEEP_AXES_FULL, field="axis")
     base = {"pipeline": pipeline.name, "prompt": prompt, "seed": base_seed,
             "options": dict(options)}
     return plan_sweep(registry, base, x, y, wildcard_words())
@@ -206,12 +206,12 @@ def _axis(given: Any, pipeline: Pipeline, prompt: str) -> Axis:
     if name == PROMPT:
         return parse_axis(name, "", pipeline, prompt)
     if name not in sweep_options(pipeline):
-        raise InvalidRequest(f"{pipeline.title} has no option called {name[:40]!r} to sweep.",
-                             "axis")
+        raise InvalidRequest("{} has no option called {!r} to sweep.", pipeline.title, name[:40],
+                             field="axis")
     if not isinstance(values, list) or not 1 <= len(values) <= MAX_VALUES or not all(
             isinstance(value, str | int | float) for value in values):
-        raise InvalidRequest(f"The axis {name} needs 1 to {MAX_VALUES} plain values in a list, or "
-                             "text such as 1..5.", "axis")
+        raise InvalidRequest("The axis {} needs 1 to {} plain values in a list, or text such as "
+                             "1..5.", name, MAX_VALUES, field="axis")
     return Axis(name, tuple(values))
 
 
@@ -221,5 +221,5 @@ def _named(given: Any) -> tuple[str, Any]:
     if (not isinstance(given, Mapping) or set(given) - {"name", "values"}
             or not isinstance(given.get("name"), str)):
         raise InvalidRequest('An axis is an object as in {"name": "seed", "values": "1..4"}.',
-                             "axis")
+                             field="axis")
     return given["name"], given.get("values", "")

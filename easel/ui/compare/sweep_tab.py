@@ -19,6 +19,7 @@ from easel.ui.parts.theme import PLAIN
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
+from pipelines.core.sentences import Sentence
 
 PLACE = "sweep"
 
@@ -47,7 +48,7 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
                                          (strings.SWEEP_Y, "", "")):
                 name = gr.Dropdown(choices, value=first, label=label, min_width=120,
                                    elem_id=f"sweep-{label.lower()}")
-                text = gr.Textbox(values, label=f"{strings.SWEEP_VALUES}: {label.lower()}",
+                text = gr.Textbox(values, label=Sentence("Values: {}", label.lower()),
                                   max_lines=1, min_width=120,
                                   elem_id=f"sweep-values-{label.lower()}")
                 sides += [name, text]

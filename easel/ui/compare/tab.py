@@ -35,6 +35,7 @@ from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
 from pipelines.core.request import MAX_PROMPT_CHARS
+from pipelines.core.sentences import Sentence
 
 PLACE = "compare"
 
@@ -46,7 +47,7 @@ def build_compare(playground: Playground, store: PictureStore, tasks: Tasks, tab
         for index in range(MAX_PANES):
             with gr.Column(visible=False, min_width=160, elem_classes="pane-column") as column:
                 parts.stages.append(gr.HTML("", **PLAIN))
-                parts.stops.append(gr.Button(strings.STOP_PANE.format("ABCD"[index]), size="sm",
+                parts.stops.append(gr.Button(Sentence(strings.STOP_PANE, "ABCD"[index]), size="sm",
                                              elem_classes="stop-pane", visible=False))
             parts.columns.append(column)
     with gr.Row(visible=False, elem_id="vote") as parts.vote_row:

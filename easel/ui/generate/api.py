@@ -103,7 +103,7 @@ def answer(start: Callable[[], Generator[RunView]], store: PictureStore, video: 
         EaselError: what went wrong.
     """
     if not isinstance(video, bool):
-        raise InvalidRequest("Video must be true or false.", "video")
+        raise InvalidRequest("Video must be true or false.", field="video")
     view = RunView()
     with closing(start()) as views:
         for view in views:
@@ -120,17 +120,17 @@ def _choices(registry: Registry, pipelines: Any, num_images: int | None, options
              init_image: str | None) -> list[dict[str, Any]]:
     """The request fields of each generator; what is not even a list is said in a sentence."""
     if not isinstance(pipelines, list) or not all(isinstance(p, str) for p in pipelines):
-        raise InvalidRequest("Pipelines must be a list of names.", "pipeline")
+        raise InvalidRequest("Pipelines must be a list of names.", field="pipeline")
     if len(set(pipelines)) != len(pipelines):
-        raise InvalidRequest("A generator is named twice: name each one once.", "pipeline")
+        raise InvalidRequest("A generator is named twice: name each one once.", field="pipeline")
     options = {} if options is None else options
     if not isinstance(options, Mapping) or not all(isinstance(v, Mapping)
                                                    for v in options.values()):
         raise InvalidRequest('Options must be an object of objects, as in {"dalle": {}}.',
-                             "options")
+                             field="options")
     if strange := sorted(set(options) - set(pipelines)):
-        raise InvalidRequest(f"There are options for {strange[0][:40]!r}, which does not run.",
-                             "options")
+        raise InvalidRequest("There are options for {!r}, which does not run.", strange[0][:40],
+                             field="options")
     return [{
         "pipeline": name,
         "num_images": (registry.get(name).default_num_images if num_images is None
@@ -142,7 +142,7 @@ def _choices(registry: Registry, pipelines: Any, num_images: int | None, options
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidRequest("The prompt must be text.", "prompt")
+        raise InvalidRequest("The prompt must be text.", field="prompt")
     return value
 
 

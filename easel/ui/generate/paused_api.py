@@ -100,5 +100,5 @@ def _add_look_ups(playground: Playground, runs: PausedRuns) -> None:
 
 def _name(run_id: Any) -> str:
     if not isinstance(run_id, str):
-        raise InvalidRequest("The run's id must be text.", "run_id")
+        raise InvalidRequest("The run's id must be text.", field="run_id")
     return run_id

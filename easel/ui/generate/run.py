@@ -43,7 +43,7 @@ def prepare(playground: Playground, prompt: str, seed: int | None,
         InvalidRequest: one sentence about the first fault.
     """
     if not choices:
-        raise InvalidRequest(strings.NOTHING_TICKED, "pipeline")
+        raise InvalidRequest(strings.NOTHING_TICKED, field="pipeline")
     requests = [playground.registry.check(
         {**_with_parents(choice, seed), "prompt": prompt, "seed": seed}) for choice in choices]
     return [replace(request, seed=requests[0].seed) for request in requests]

@@ -32,6 +32,7 @@ from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import fill_html, worded_html
 from pipelines.core.request import MAX_PROMPT_CHARS
+from pipelines.core.sentences import Sentence
 
 PLACE = "generate"
 
@@ -77,7 +78,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
     starters = [group.pipeline.title for group in controls if group.init_image is not None]
     offered = starters and playground.history is not None
     hand_off = gr.Textbox(visible="hidden", elem_id="hand-off",
-                          label=strings.START_FROM.format(starters[0]) if offered else "")
+                          label=Sentence(strings.START_FROM, starters[0]) if offered else "")
     inputs = GenerateInputs(prompt, seed, controls, filled_note, dropped, hand_off)
     connect_recall(inputs)
     return inputs

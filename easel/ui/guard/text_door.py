@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from easel.ui.words.language import language_of, say, speaking
+from pipelines.core.sentences import Sentence
 from pipelines.core.texts import fault_of
 
 
@@ -32,7 +33,7 @@ def refuse_unwritable(page: gr.Blocks) -> None:
     page.process_api = process_checked
 
 
-def first_fault(value: Any) -> str | None:
+def first_fault(value: Any) -> Sentence | None:
     """A sentence about the first text of a JSON value that no file can hold; None for none."""
     waiting = [value]
     while waiting:

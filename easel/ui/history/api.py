@@ -14,14 +14,14 @@ import gradio as gr
 
 from easel.history.export import pictures_of, write_zip, zip_name
 from easel.history.recall import recall as recall_file
-from easel.history.records import MAX_PAGE_SIZE, PAGE_SIZE
+from easel.history.records import MAX_PAGE_SIZE, PAGE_SIZE, HistoryError
 from easel.history.store import History
 from easel.ui.history.filters import build_filters
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.visitors import HEADER, new_token, visitor_of
-from pipelines.core.errors import HistoryError, InvalidRequest
+from pipelines.core.errors import InvalidRequest
 
 MAX_IDS = 500
 
@@ -40,15 +40,16 @@ def _owner(history: History, request: gr.Request) -> str:
 
 def _ids(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise InvalidRequest("Ids must be a list of texts.", "ids")
+        raise InvalidRequest("Ids must be a list of texts.", field="ids")
     if not 1 <= len(value) <= MAX_IDS:
-        raise InvalidRequest(f"Give 1 to {MAX_IDS} ids.", "ids")
+        raise InvalidRequest("Give 1 to {} ids.", MAX_IDS, field="ids")
     return value
 
 
 def _whole(value: Any, name: str, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InvalidRequest(f"{name} must be a whole number between {least} and {most}.", name)
+        raise InvalidRequest("{} must be a whole number between {} and {}.", name, least, most,
+                             field=name)
     return value
 
 
@@ -159,7 +160,7 @@ def _add_recall() -> None:
     @one_sentence
     def picture_settings(picture: str | None) -> dict[str, Any]:
         if not picture:
-            raise InvalidRequest("There is no picture to read.", "picture")
+            raise InvalidRequest("There is no picture to read.", field="picture")
         found = recall_file(read_upload(picture))
         return {"tool": found.tool, "prompt": found.prompt,
                 "negative_prompt": found.negative_prompt, "seed": found.seed,

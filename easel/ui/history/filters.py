@@ -22,10 +22,10 @@ def build_filters(raw: Mapping[str, Any]) -> Filters:
         InvalidRequest: one sentence about the first that is not valid.
     """
     if not isinstance(raw, Mapping):
-        raise InvalidRequest('Filters must be an object, as in {"text": "apple"}.', "filters")
+        raise InvalidRequest('Filters must be an object, as in {"text": "apple"}.', field="filters")
     if strange := sorted(set(map(str, raw)) - set(KEYS)):
-        raise InvalidRequest(f"There is no filter called {strange[0][:40]!r}; there are: "
-                             f"{', '.join(KEYS)}.", "filters")
+        raise InvalidRequest("There is no filter called {!r}; there are: {}.", strange[0][:40],
+                             ", ".join(KEYS), field="filters")
     given = {key: value for key, value in raw.items() if value not in (None, "")}
     return Filters(
         text=_text(given, "text"), since_s=_moment(given, "since_s"),
@@ -56,8 +56,8 @@ def query_of(filters: Filters) -> str:
 def _text(given: Mapping[str, Any], key: str) -> str:
     value = given.get(key, "")
     if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARS or "\0" in value:
-        raise InvalidRequest(f"The filter {key} must be text of at most {MAX_PROMPT_CHARS} "
-                             "characters.", key)
+        raise InvalidRequest("The filter {} must be text of at most {} characters.", key,
+                             MAX_PROMPT_CHARS, field=key)
     return value.encode("utf-8", "replace").decode()  # no half characters
 
 
@@ -69,7 +69,7 @@ def _moment(given: Mapping[str, Any], key: str) -> float | None:
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise InvalidRequest(f"The filter {key} must be seconds since 1970.", key)
+        raise InvalidRequest("The filter {} must be seconds since 1970.", key, field=key)
     return value
 
 
@@ -80,12 +80,13 @@ def _stars(given: Mapping[str, Any]) -> int:
     except (TypeError, ValueError, OverflowError):
         whole = -1
     if isinstance(value, bool) or not 0 <= whole <= MAX_RATING or float(value) != whole:
-        raise InvalidRequest(f"The filter min_rating must be 0 to {MAX_RATING}.", "min_rating")
+        raise InvalidRequest("The filter min_rating must be 0 to {}.", MAX_RATING,
+                             field="min_rating")
     return whole
 
 
 def _flag(given: Mapping[str, Any], key: str) -> bool:
     value = given.get(key, False)
     if not isinstance(value, bool):
-        raise InvalidRequest(f"The filter {key} must be true or false.", key)
+        raise InvalidRequest("The filter {} must be true or false.", key, field=key)
     return value

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from easel.history.recall import recalled_from_facts
-from easel.history.records import MAX_RATING, KeptPicture
+from easel.history.records import MAX_RATING, HistoryError, KeptPicture
 from easel.history.store import History
 from easel.ui.generate.recall import fill, outputs
 from easel.ui.history.render import (
@@ -26,7 +26,6 @@ from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from pipelines.core.errors import HistoryError
 
 # Once what was filled in has arrived.
 PRESS_GENERATE = "() => setTimeout(() => document.querySelector('#generate')?.click(), 250)"

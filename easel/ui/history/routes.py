@@ -10,11 +10,11 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from easel.history.export import stream_zip, zip_name
-from easel.history.records import KeptPicture
+from easel.history.records import HistoryError, KeptPicture
 from easel.history.store import History
 from easel.ui.history.filters import filters_from_query
 from easel.ui.parts.visitors import UnknownVisitor, visitor_of
-from pipelines.core.errors import EaselError, HistoryError
+from pipelines.core.errors import EaselError
 from pipelines.core.metadata import picture_name
 
 # A picture never changes; but only its visitor's own browser may keep it.

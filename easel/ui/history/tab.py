@@ -24,6 +24,7 @@ from easel.ui.rerank.sources import MAX_FILES
 from easel.ui.rerank.tab import RerankParts
 from easel.ui.words import strings
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.sentences import Sentence
 
 
 @dataclass
@@ -98,7 +99,7 @@ def _build_gallery() -> GalleryParts:
                     for label in (strings.HISTORY_PIPELINE, strings.HISTORY_MODEL))
                 rating = gr.Dropdown(
                     [(strings.HISTORY_ANY, 0),
-                     *((strings.HISTORY_STARS.format(n, MAX_RATING), n)
+                     *((Sentence(strings.HISTORY_STARS, n, MAX_RATING), n)
                        for n in range(1, MAX_RATING + 1))],
                     value=0, label=strings.HISTORY_RATING, min_width=150, filterable=False)
             with gr.Row(elem_id="history-marks"):

@@ -58,7 +58,7 @@ def _texts(value: Any, name: str) -> list[str]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise InvalidRequest(f"{name.capitalize()} must be a list of texts.", name)
+        raise InvalidRequest("{} must be a list of texts.", name.capitalize(), field=name)
     return value
 
 
@@ -66,13 +66,13 @@ def _text(value: Any, name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InvalidRequest(f"{name.capitalize()} must be a text.", name)
+        raise InvalidRequest("{} must be a text.", name.capitalize(), field=name)
     return value
 
 
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise InvalidRequest(f"{name.capitalize()} must be a number.", name)
+        raise InvalidRequest("{} must be a number.", name.capitalize(), field=name)
     return float(value)
 
 

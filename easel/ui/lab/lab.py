@@ -19,6 +19,7 @@ from easel.search.collections import (
     history_collection,
     upload_collection,
 )
+from easel.search.database import IndexInUse
 from easel.search.opening import find_index
 from easel.search.searcher import Searcher
 from easel.search.snapshot import Item, Snapshot
@@ -27,7 +28,8 @@ from easel.ui.parts.runs import Run
 from easel.ui.parts.suited import MAX_LOOKED, Suited, suited
 from easel.ui.playground import Playground
 from pipelines.classify import class_features, class_texts
-from pipelines.core.errors import Cancelled, IndexInUse, InvalidRequest
+from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.sentences import Sentence
 from pipelines.model_options import choice_label, choices
 from pipelines.models.checkpoints.catalogue import open_catalogue
 from pipelines.models.checkpoints.ids import RANKER
@@ -97,14 +99,15 @@ class Lab:
             InvalidRequest: the catalogue has no CLIP of that name.
         """
         if not isinstance(model_id, str) or model_id not in {known for _, known in self.clips}:
-            raise InvalidRequest(f"The catalogue has no CLIP called {str(model_id)[:60]!r}.",
-                                 "model")
+            raise InvalidRequest("The catalogue has no CLIP called {!r}.", str(model_id)[:60],
+                                 field="model")
         return model_id
 
     def places(self) -> list[tuple[str, str]]:
         """Title and name of every place that may be searched."""
         history = [("My history", HISTORY)] if self.playground.history is not None else []
-        folders = [(f"Folder {root.name or root}", str(root)) for root in self.roots]
+        folders = [(Sentence("Folder {}", root.name or str(root)), str(root))
+                   for root in self.roots]
         return [*history, ("Pictures that I upload", UPLOADS), *folders]
 
     def collection(self, place: object, visitor: str, uploads: Sequence[str | Path] = ()) \
@@ -134,10 +137,10 @@ class Lab:
             InvalidRequest: there are none, or too many.
         """
         if not uploads:
-            raise InvalidRequest("There are no pictures: choose some files first.", "images")
+            raise InvalidRequest("There are no pictures: choose some files first.", field="images")
         if len(uploads) > MAX_UPLOADS:
-            raise InvalidRequest(f"{len(uploads):,} pictures are too many at once: "
-                                 f"{MAX_UPLOADS:,} is the most.", "images")
+            raise InvalidRequest("{:,} pictures are too many at once: {:,} is the most.",
+                                 len(uploads), MAX_UPLOADS, field="images")
         return [Path(upload) for upload in uploads]
 
     def index(self, collection: Collection, model_id: str, run: Run, rebuild: bool = False,
@@ -188,7 +191,7 @@ class Lab:
                 self._note_current(collection, clip, state)
         snapshot = self.searcher.snapshot(collection, clip)
         if not len(snapshot):
-            raise InvalidRequest(f"{collection.title}: there are no pictures yet.", "images")
+            raise InvalidRequest("{}: there are no pictures yet.", collection.title, field="images")
         yield snapshot
 
     def _is_current(self, collection: Collection, clip: Features, state: Hashable) -> bool:

@@ -18,6 +18,7 @@ from easel.ui.lab.lab import Lab
 from easel.ui.parts.runs import Run
 from pipelines.classify import Classification, classify, softmax
 from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.sentences import Sentence
 from pipelines.models.clip_features import Features
 
 MAX_CELLS = 5_000_000  # pictures times labels, each with its probability in the table
@@ -117,11 +118,13 @@ def classify_files(lab: Lab, uploads: Sequence[str | Path], labels: Sequence[str
             kept += [file.path for file in readable]
             if features is not None:
                 parts.append(features.images)
-            yield f"Looking at pictures: {len(names) + len(faults):,} of {len(files):,}."
+            yield Sentence("Looking at pictures: {:,} of {:,}.", len(names) + len(faults),
+                           len(files))
             if run.stopped:
                 raise Cancelled
     if not parts:
-        raise InvalidRequest(f"No picture can be read; {faults[0][0]}: {faults[0][1]}", "images")
+        raise InvalidRequest("No picture can be read; {}: {}", faults[0][0], faults[0][1],
+                             field="images")
     found = classify(np.concatenate(parts), directions, labels, clip.logit_scale)
     yield Classified(clip, tuple(names), tuple(kept), found, tuple(faults))
 
@@ -145,8 +148,8 @@ def classify_collection(lab: Lab, collection: Collection, labels: Sequence[str],
             yield snapshot
     assert isinstance(snapshot, Snapshot)
     if len(snapshot) * len(labels) > MAX_CELLS:
-        raise InvalidRequest(f"{len(labels):,} labels are too many for {len(snapshot):,} pictures: "
-                             f"{MAX_CELLS // len(snapshot):,} is the most.", "labels")
+        raise InvalidRequest("{:,} labels are too many for {:,} pictures: {:,} is the most.",
+                             len(labels), len(snapshot), MAX_CELLS // len(snapshot), field="labels")
     clip, directions = lab.label_features(model_id, labels, templates, run)
     items = snapshot.items(range(len(snapshot)))
     found = classify(snapshot.features(), directions, labels, clip.logit_scale)
@@ -164,18 +167,18 @@ def matrix_of(lab: Lab, uploads: Sequence[str | Path], texts: Sequence[str], mod
     """
     said = [text.strip() for text in texts if text.strip()]
     if not said:
-        raise InvalidRequest("There are no texts: type one a line.", "texts")
+        raise InvalidRequest("There are no texts: type one a line.", field="texts")
     paths = lab.uploaded(uploads)
     if len(said) > MAX_SIDE or len(paths) > MAX_SIDE:
-        raise InvalidRequest(f"The matrix has room for {MAX_SIDE} texts and {MAX_SIDE} "
-                             "pictures.", "texts")
+        raise InvalidRequest("The matrix has room for {} texts and {} pictures.", MAX_SIDE,
+                             MAX_SIDE, field="texts")
     clip = lab.searcher.features(model_id, said)
     files = [PictureFile(path.name, path, 0, 0, pipeline="", prompt="") for path in paths]
     with closing(embed_files(files, lab.backend, clip)) as batches:
         looked = list(batches)
     decoded = [picture for part, _ in looked for picture in part]
     if bad := next((d for d in decoded if d.square is None), None):
-        raise InvalidRequest(f"{bad.file.key}: {bad.reason}", "images")
+        raise InvalidRequest("{}: {}", bad.file.key, bad.reason, field="images")
     seen = np.concatenate([features.images for _, features in looked if features is not None])
     similarities = clip.texts @ seen.T
     logits = similarities * clip.logit_scale
@@ -191,7 +194,7 @@ def map_of(lab: Lab, snapshot: Snapshot, labels: Sequence[str], templates: Seque
         InvalidRequest: there are fewer than three pictures.
     """
     if len(snapshot) < 3:
-        raise InvalidRequest("A map needs at least three pictures.", "images")
+        raise InvalidRequest("A map needs at least three pictures.", field="images")
     features = snapshot.features()
     points, shares = principal_components(features)
     picks = np.unique(np.linspace(0, len(snapshot) - 1, MAX_MAP).round().astype(int))

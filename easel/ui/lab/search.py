@@ -122,7 +122,7 @@ def parse_threshold(text: str) -> float | None:
     except ValueError:
         value = math.nan
     if not -1 <= value <= 1:
-        raise InvalidRequest(strings.LAB_BAD_NUMBER, "threshold")
+        raise InvalidRequest(strings.LAB_BAD_NUMBER, field="threshold")
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.search.database import IndexOutdated
 from easel.ui.lab.lab import STOPPED
 from easel.ui.lab.render import render_note
 from easel.ui.parts.live import Updates
@@ -16,7 +17,7 @@ from easel.ui.parts.task import Asked, Task, Tasks, Throttle
 from easel.ui.parts.tiles import alert
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
-from pipelines.core.errors import Cancelled, EaselError, IndexOutdated
+from pipelines.core.errors import Cancelled, EaselError
 
 # In the page but not seen: with visible=False a button is taken out of it, and what it is told
 # while it is put back in may be lost.

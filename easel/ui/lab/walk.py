@@ -48,7 +48,8 @@ def end_of_walk(prompt: Any, picture: str | None, name: str) -> str | bytes:
     if picture is not None:
         return read_upload(picture)
     if not isinstance(prompt, str):
-        raise InvalidRequest(f"The {name} of the walk is neither a prompt nor a picture.", name)
+        raise InvalidRequest("The {} of the walk is neither a prompt nor a picture.", name,
+                             field=name)
     return prompt
 
 
@@ -171,7 +172,7 @@ def add_walk_endpoint(playground: Playground, store: PictureStore) -> None:
              seed: int = 0, options: Any = None, start_image: str | None = None,
              end_image: str | None = None) -> list[str]:
         if options is not None and not isinstance(options, dict):
-            raise InvalidRequest("Options must be values by name.", "options")
+            raise InvalidRequest("Options must be values by name.", field="options")
         plan = Walk.checked(end_of_walk(start, start_image, "start"),
                             end_of_walk(end, end_image, "end"), frames, seed, options)
         run = playground.runs.start(session_of(request), visitor_of(request))

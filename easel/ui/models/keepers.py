@@ -59,7 +59,7 @@ class ModelKeepers:
             raise InvalidRequest("Only who knows the models' password may change models here: "
                                  "enter it above." if self.has_password else
                                  "Models may only be changed at the machine that Easel runs on "
-                                 "(EASEL_MODELS_BY).", "model")
+                                 "(EASEL_MODELS_BY).", field="model")
 
     def enter(self, request: gr.Request, password: str) -> None:
         """Let a visitor in until Easel ends.

@@ -89,4 +89,4 @@ def perform(shelf: ModelShelf, words: str) -> None:
     elif act == "unload":
         shelf.unload(model_id)
     else:
-        raise InvalidRequest(f"There is nothing called {act[:20]!r} to do with a model.")
+        raise InvalidRequest("There is nothing called {!r} to do with a model.", act[:20])

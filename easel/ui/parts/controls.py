@@ -16,6 +16,7 @@ from pipelines.core.errors import InvalidImage
 from pipelines.core.images import load_image, resize
 from pipelines.core.options import OptionField, option_fields
 from pipelines.core.request import MAX_IMAGES
+from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
 
 IMAGE_SUFFIXES = [".png", ".jpg", ".jpeg", ".webp"]
@@ -108,7 +109,7 @@ def read_upload(path: str | Path) -> bytes:
         return Path(path).read_bytes()
     except OSError:
         raise InvalidImage("The uploaded picture is no longer there: choose it again.",
-                           "init_image") from None
+                           field="init_image") from None
 
 
 def read_small(path: Path, side_px: int = MAX_SIDE_PX) -> np.ndarray:
@@ -127,7 +128,7 @@ def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
                           elem_id=f"choose-{pipeline.name}")
         # Not shown, for screen readers: the column has its own head.
         count = gr.Number(value=pipeline.default_num_images,
-                          label=f"{strings.COUNT_LABEL}: {pipeline.title}",
+                          label=Sentence("Pictures: {}", pipeline.title),
                           precision=0, minimum=1, maximum=MAX_IMAGES, container=False,
                           scale=0, min_width=64, elem_classes="count",
                           elem_id=f"count-{pipeline.name}")

@@ -9,6 +9,7 @@ from easel.ui.parts.panel import mark_text, seconds
 from easel.ui.words.language import figure, written
 from pipelines.core.events import Mark
 from pipelines.core.options import option_fields
+from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
 
 
@@ -25,18 +26,18 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
     if (seed := facts.get("seed")) is not None:
         yield "Seed", str(seed)
     if isinstance(score := scores.get("clip"), int | float):
-        yield "CLIP score", f"{figure(score, '.4f')} (cosine similarity)"
+        yield "CLIP score", Sentence("{} (cosine similarity)", figure(score, ".4f"))
     if isinstance(probability := scores.get("probability"), int | float):
         share = figure(100 * probability, ".1f")
-        yield "Probability", f"{share} % among the pictures of this run"
+        yield "Probability", Sentence("{} % among the pictures of this run", share)
     if isinstance(score := facts.get("guide_score"), int | float):
         told = figure(score, ".4f")
-        yield "Guide’s score", f"{told}, by the CLIP that guided it: not comparable"
+        yield "Guide’s score", Sentence("{}, by the CLIP that guided it: not comparable", told)
     if facts.get("width_px") and facts.get("height_px"):
         yield "Size", f"{facts['width_px']} × {facts['height_px']} px"
     if isinstance(elapsed_s := facts.get("elapsed_s"), int | float):
-        stopped = ", stopped early" if facts.get("stopped") else ""
-        yield "Run", f"{seconds(elapsed_s)}{stopped}"
+        took = seconds(elapsed_s)
+        yield "Run", Sentence("{}, stopped early", took) if facts.get("stopped") else took
     for change in facts.get("changes") or ():
         yield "Changed", mark_text(Mark(change["step"], change))
     titles: dict[str, str] = {}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import Card
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, reason
 from pipelines.core.events import Result
 from pipelines.core.files import atomic_write
 from pipelines.core.metadata import picture_metadata, picture_name, save_png
@@ -39,8 +39,8 @@ class PictureStore:
         try:
             folder.mkdir(parents=True)
         except OSError as error:
-            raise EaselError(f"The folder of EASEL_DATA_DIR cannot be used: "
-                             f"{(error.strerror or str(error)).lower()}.") from None
+            raise EaselError("The folder of EASEL_DATA_DIR cannot be used: {}.",
+                             reason(error)) from None
         return folder
 
     def serve(self, path: Path) -> Path:
@@ -57,8 +57,8 @@ class PictureStore:
         try:
             atomic_write(path, data)
         except OSError as error:
-            raise EaselError(f"The file {path.name} could not be written: "
-                             f"{(error.strerror or str(error)).lower()}.") from None
+            raise EaselError("The file {} could not be written: {}.", path.name,
+                             reason(error)) from None
         return self.serve(path)
 
     def keep(self, request: CheckedRequest[Any], result: Result, pipeline: Pipeline) -> list[Card]:

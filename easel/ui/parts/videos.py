@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from easel.ui.parts.pictures import PictureStore
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, reason
 from pipelines.core.events import Candidate
 from pipelines.core.files import atomic_write
 from pipelines.core.video import Film, last_frame
@@ -82,8 +82,8 @@ def write_video(store: PictureStore, film: Path) -> Path:
     try:
         atomic_write(path, encode_film(film))
     except OSError as error:
-        raise EaselError(f"The video could not be written: "
-                         f"{(error.strerror or str(error)).lower()}.") from None
+        raise EaselError("The video could not be written: {}.",
+                         reason(error)) from None
     return store.serve(path)
 
 

@@ -38,8 +38,8 @@ class UnknownVisitor(EaselError):
     """Nobody says who asks, so that nothing can be theirs."""
 
     def __init__(self) -> None:
-        super().__init__("Easel cannot know you: send its cookie, a session, or the header "
-                         f"{HEADER}.")
+        super().__init__("Easel cannot know you: send its cookie, a session, or the header {}.",
+                         HEADER)
 
 
 def visitor_of(request: gr.Request | Request) -> str:

@@ -40,9 +40,11 @@ def add_rerank_endpoint(playground: Playground, clips: Mapping[str, str] | None 
                ) -> tuple[list[str], dict[str, Any]]:
         for value in (prompts, against, clips, ids):
             if value is not None and not isinstance(value, list):
-                raise InvalidRequest("Prompts, CLIPs and ids must be lists of texts.", "prompt")
+                raise InvalidRequest("Prompts, CLIPs and ids must be lists of texts.",
+                                     field="prompt")
         if isinstance(keep, bool) or not isinstance(keep, int) or not 0 <= keep <= MAX_FILES:
-            raise InvalidRequest(f"Keep must be a whole number between 0 and {MAX_FILES}.", "keep")
+            raise InvalidRequest("Keep must be a whole number between 0 and {}.", MAX_FILES,
+                                 field="keep")
         weighted = read_prompts(prompts or [], against or [])
         judges = check_clips(clips or list(offered)[:1], offered)
         sources: list[SourceFile] = []
@@ -51,8 +53,8 @@ def add_rerank_endpoint(playground: Playground, clips: Mapping[str, str] | None 
         if images or not sources:
             sources += uploaded_files(images or [])
         if len(sources) > MAX_FILES:
-            raise InvalidRequest(f"{len(sources)} pictures are too many: {MAX_FILES} is the most.",
-                                 "images")
+            raise InvalidRequest("{} pictures are too many: {} is the most.", len(sources),
+                                 MAX_FILES, field="images")
         ranking = rank_pictures([read_small(source.path) for source in sources], weighted, judges,
                                 playground.backend.embed)
         kept = list(ranking.order[:keep or None])

@@ -33,10 +33,10 @@ def uploaded_files(paths: Sequence[str]) -> list[SourceFile]:
         InvalidRequest: there are none, or too many.
     """
     if not paths:
-        raise InvalidRequest("There are no pictures to put in order.", "images")
+        raise InvalidRequest("There are no pictures to put in order.", field="images")
     if len(paths) > MAX_FILES:
-        raise InvalidRequest(f"{len(paths)} pictures are too many: {MAX_FILES} is the most.",
-                             "images")
+        raise InvalidRequest("{} pictures are too many: {} is the most.", len(paths), MAX_FILES,
+                             field="images")
     return [SourceFile(Path(path), Path(path).name) for path in paths]
 
 
@@ -47,11 +47,11 @@ def history_files(history: History, visitor: str, count: Any, contains: str) -> 
         InvalidRequest: the number is out of bounds, or there are none.
     """
     if not isinstance(count, int | float) or not 1 <= count <= MAX_FILES:
-        raise InvalidRequest(f"How many must be a whole number between 1 and {MAX_FILES}.",
-                             "images")
+        raise InvalidRequest("How many must be a whole number between 1 and {}.", MAX_FILES,
+                             field="images")
     page = history.page(history.owner_of(visitor), Filters(text=contains), size=int(count))
     if not page.pictures:
-        raise InvalidRequest("Your history has no such pictures.", "images")
+        raise InvalidRequest("Your history has no such pictures.", field="images")
     return [kept_file(picture) for picture in page.pictures]
 
 
@@ -62,10 +62,10 @@ def run_files(cards: Sequence[Card]) -> list[SourceFile]:
         InvalidRequest: there are none, or too many.
     """
     if not cards:
-        raise InvalidRequest(strings.NO_LAST_RUN, "images")
+        raise InvalidRequest(strings.NO_LAST_RUN, field="images")
     if len(cards) > MAX_FILES:
-        raise InvalidRequest(f"{len(cards)} pictures are too many: {MAX_FILES} is the most.",
-                             "images")
+        raise InvalidRequest("{} pictures are too many: {} is the most.", len(cards), MAX_FILES,
+                             field="images")
     return [SourceFile(card.path, f"{card.generator} {card.seed}") for card in cards]
 
 
@@ -77,13 +77,14 @@ def chosen_files(history: History | None, visitor: str, ids: Sequence[Any]) -> l
         HistoryError: the visitor has no such picture.
     """
     if history is None:
-        raise InvalidRequest("Nothing is kept here, so there are no ids.", "ids")
+        raise InvalidRequest("Nothing is kept here, so there are no ids.", field="ids")
     if not all(isinstance(each, str) for each in ids):
-        raise InvalidRequest("Ids must be a list of texts.", "ids")
+        raise InvalidRequest("Ids must be a list of texts.", field="ids")
     if not ids:
-        raise InvalidRequest("There are no pictures to put in order.", "images")
+        raise InvalidRequest("There are no pictures to put in order.", field="images")
     if len(ids) > MAX_FILES:
-        raise InvalidRequest(f"{len(ids)} pictures are too many: {MAX_FILES} is the most.", "ids")
+        raise InvalidRequest("{} pictures are too many: {} is the most.", len(ids), MAX_FILES,
+                             field="ids")
     owner = history.owner_of(visitor)
     return [kept_file(history.get(owner, each)) for each in dict.fromkeys(ids)]
 
@@ -100,8 +101,8 @@ def check_clips(chosen: Sequence[Any], offered: Mapping[str, str]) -> list[str]:
         InvalidRequest: one of them is not.
     """
     if unknown := [each for each in chosen if not isinstance(each, str) or each not in offered]:
-        raise InvalidRequest(f"There is no CLIP called {str(unknown[0])[:40]!r} here; there are: "
-                             f"{', '.join(offered)}.", "clips")
+        raise InvalidRequest("There is no CLIP called {!r} here; there are: {}.",
+                             str(unknown[0])[:40], ", ".join(offered), field="clips")
     return list(dict.fromkeys(chosen))
 
 

@@ -169,7 +169,7 @@ def _sources(playground: Playground, parts: RerankParts, asked: Asked) -> list[S
                              asked.text(parts.contains))
     if values[parts.source] == "chosen":
         if not values[parts.chosen]:
-            raise InvalidRequest(strings.NOTHING_CHOSEN, "images")
+            raise InvalidRequest(strings.NOTHING_CHOSEN, field="images")
         return chosen_files(playground.history, run.visitor, values[parts.chosen])
     if values[parts.source] == "last":
         return run_files(playground.runs.last_cards(run.session))

@@ -2,8 +2,9 @@
 
 What stands on the page from the start is translated in the browser (``easel.ui.words.page_words``);
 what the server says later is translated here, in the language of the request that it answers. The
-words themselves are in ``translations``, one file a language, with the English text as the key: a
-text without an entry is shown in English.
+words themselves are in ``translations``, one file a language, with the English text or template as
+the key: what has no entry is shown in English. Nothing is guessed from a finished text: a sentence
+with values carries its template (``pipelines.core.sentences``).
 """
 
 from __future__ import annotations
@@ -21,13 +22,10 @@ from typing import Any
 from gradio.context import LocalContext
 from starlette.datastructures import Headers
 
+from pipelines.core.sentences import Sentence
+
 ENGLISH, PORTUGUESE = "en", "pt"
 TRANSLATIONS = Path(__file__).parent / "translations"
-# Templates of fewer letters ("{} of {}") would also fit sentences that they were not made for; in
-# those of few letters ("Picture {}"), a value is one word unless it comes after a colon.
-MIN_LETTERS, FEW_LETTERS = 4, 8
-MAX_DEPTH = 4  # values within values that are words again
-
 _chosen: ContextVar[str | None] = ContextVar("language", default=None)
 
 
@@ -59,76 +57,35 @@ def speaking(language: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Template:
-    """What finished sentences look like: a text with places for values.
-
-    Found without patterns, in a time in proportion to the sentence: values come from anyone.
-
-    Attributes:
-        literals: what stands around the places, one more than there are.
-        one_word: for each place, whether its value has no blanks.
-    """
-
-    literals: tuple[str, ...]
-    one_word: tuple[bool, ...]
-
-    @classmethod
-    def of(cls, text: str) -> Template:
-        """The template of a text as ``str.format`` reads it."""
-        few, literals, one_word, open_end = _letters(text) < FEW_LETTERS, [], [], True
-        for literal, name, *_ in Formatter().parse(text):
-            literals.append(literal)
-            open_end = name is not None
-            if open_end:
-                one_word.append(few and not literal.endswith(": "))
-        return cls((*literals, "") if open_end else tuple(literals), tuple(one_word))
-
-    def values(self, text: str) -> list[str] | None:
-        """What stands in the places of a sentence, each as short as it can be, none empty; None
-        where the sentence is not of this template."""
-        first, *middle, last = self.literals
-        start, end = len(first), len(text) - len(last)
-        if start >= end or not text.startswith(first) or not text.endswith(last):
-            return None
-        found = []
-        for literal in middle:
-            at = text.find(literal, start + 1, end)
-            if at < 0:
-                return None
-            found.append(text[start:at])
-            start = at + len(literal)
-        found.append(text[start:end])
-        fits = all(value and (not one or value.split() == [value])
-                   for value, one in zip(found, self.one_word, strict=True))
-        return found if fits else None
-
-
-@dataclass(frozen=True)
 class Catalogue:
     """The words of one language.
 
     Attributes:
         texts: by English text; both may hold places for values, as ``str.format`` writes them.
-        templates: what finished English sentences look like, and the text that each becomes.
+        templates: those with places, both without the formats of the values.
     """
 
     texts: Mapping[str, str]
-    templates: tuple[tuple[Template, str], ...]
+    templates: Mapping[str, str]
 
-    def say(self, text: str, depth: int = MAX_DEPTH) -> str:
+    def say(self, text: str) -> str:
         """A text in this language; itself where there is no entry for it.
 
-        Args:
-            text: whole, or a finished sentence.
-            depth: how often values within values are looked up as words of their own.
+        A sentence is looked up by its template. Texts among its values may be words as well, such
+        as the title of an option, and numbers are written as the language writes them.
         """
-        if (found := self.texts.get(text)) is not None:
-            return found
-        for template, translated in self.templates if depth else ():
-            if (values := template.values(text)) is not None:
-                # What was put in may be words as well, such as the title of an option.
-                return translated.format(*(self.say(value, depth - 1) for value in values))
-        return text
+        if not isinstance(text, Sentence) or not text.values:
+            return self.texts.get(text, str.__str__(text))
+        template = self.templates.get(bare(text.template))
+        if template is None:
+            return str.__str__(text)
+        return template.format(*(self._value(*place) for place in text.places()))
+
+    def _value(self, value: Any, form: str, conversion: str) -> str:
+        if isinstance(value, str) and not conversion:
+            return self.say(value)
+        shown = format(repr(value) if conversion == "r" else value, form)
+        return commas_swapped(shown) if isinstance(value, int | float) else shown
 
 
 @lru_cache
@@ -144,16 +101,12 @@ def load_catalogue(language: str) -> Catalogue:
         for english, translated in section.items():
             if texts.setdefault(english, translated) != translated:
                 raise ValueError(f"{english!r} is translated in two ways")
-    found = [(english, translated) for english, translated in texts.items()
-             if _is_template(english) and _letters(english) >= MIN_LETTERS]
-    # The most specific first.
-    found.sort(key=lambda pair: (-_letters(pair[0]), -pair[0].count("{")))
-    return Catalogue(texts, tuple((Template.of(english), _plain(translated))
-                                  for english, translated in found))
+    return Catalogue(texts, {bare(english): bare(translated)
+                             for english, translated in texts.items() if has_places(english)})
 
 
-def _is_template(text: str) -> bool:
-    """Whether a text has places, all of them without a number; others stand for no sentence."""
+def has_places(text: str) -> bool:
+    """Whether a text has places for values, all of them without a name."""
     try:
         names = [name for _, name, *_ in Formatter().parse(text) if name is not None]
     except ValueError:  # braces that are words, not places
@@ -161,12 +114,8 @@ def _is_template(text: str) -> bool:
     return bool(names) and not any(names)
 
 
-def _letters(template: str) -> int:
-    return sum(char.isalpha() for literal, *_ in Formatter().parse(template) for char in literal)
-
-
-def _plain(template: str) -> str:
-    """A template whose values are texts already: without their formats."""
+def bare(template: str) -> str:
+    """A template with its places, but without formats: "{:,} pictures" is "{} pictures"."""
     parts = []
     for literal, name, *_ in Formatter().parse(template):
         parts.append(literal.replace("{", "{{").replace("}", "}}"))
@@ -175,7 +124,7 @@ def _plain(template: str) -> str:
 
 
 def say(text: str) -> str:
-    """A text, or a finished sentence such as an error's, in the language to speak now."""
+    """A text, or a sentence such as an error's, in the language to speak now."""
     language = current()
     return text if language == ENGLISH else load_catalogue(language).say(text)
 
@@ -203,7 +152,12 @@ def figure(value: float, form: str) -> str:
 
 def written(number: str) -> str:
     """The same for a number that is a text already, perhaps with its unit, such as "5.9 MB"."""
-    return number if current() == ENGLISH else number.translate(str.maketrans(".,", ",."))
+    return number if current() == ENGLISH else commas_swapped(number)
+
+
+def commas_swapped(number: str) -> str:
+    """A number with the commas and points of Portuguese."""
+    return number.translate(str.maketrans(".,", ",."))
 
 
 def in_every_language(render: Callable[[], str]) -> dict[str, str]:

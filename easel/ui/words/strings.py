@@ -349,7 +349,6 @@ SWEEP_INFO = ("Pane A’s settings, with one option along each side. Values with
               "or 0.5..1/3 for three of them; on, off for a tick box. In the prompt {red|blue} "
               "stands for both, and __animal__ for a word drawn by the seed.")
 SWEEP_X, SWEEP_Y = "Across", "Down"
-SWEEP_VALUES = "Values"
 SWEEP_NONE = "nothing"
 SWEEP_RUN = "Draw the grid"
 SWEEP_SAVE = "Save as one picture"

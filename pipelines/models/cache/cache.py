@@ -25,6 +25,7 @@ from torch import nn
 
 from pipelines.core.amounts import megabytes
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory, WeightsError
+from pipelines.core.sentences import Sentence, joined
 from pipelines.models.cache.leases import LeaseBook
 from pipelines.models.cache.loader_thread import Loader, ModelMover
 from pipelines.models.cache.placement import Entry, ModelKey, Move, Tier, Tiers
@@ -121,10 +122,12 @@ class ModelCache:
             title = self.loader.title(model_id)
         except EaselError:  # the lease itself will say what is wrong
             return None
-        parts = [f"Moving the {title} to the device" if on_host else f"Loading the {title}",
-                 *([megabytes(size_bytes)] if size_bytes else []),
-                 *([f"took {last_s:.1f} s last time"] if last_s is not None else [])]
-        return ", ".join(parts) + "."
+        parts = [Sentence("Moving the {} to the device" if on_host else "Loading the {}", title)]
+        if size_bytes:
+            parts.append(Sentence("{}", megabytes(size_bytes)))
+        if last_s is not None:
+            parts.append(Sentence("took {:.1f} s last time", last_s))
+        return joined(", ", parts, end=".")
 
     def fingerprints(self, model_ids: Iterable[str]) -> dict[str, str | None]:
         """SHA-256 of the weights of each model, by id."""
@@ -279,15 +282,15 @@ class ModelCache:
         """A new exception for each waiter, since one object cannot carry several tracebacks."""
         if isinstance(error, EaselError):
             return type(error)(str(error))
-        return WeightsError(f"The model {key.model_id} could not be loaded; the server's log "
-                            "says why.")
+        return WeightsError("The model {} could not be loaded; the server's log says why.",
+                            key.model_id)
 
     def _no_room(self, key: ModelKey, need: int) -> OutOfMemory:
         budget = self._tiers.device.budget_bytes or 0
         room = max(0, budget - self._tiers.held_bytes())
-        return OutOfMemory(
-            f"The model {key.model_id} needs {megabytes(need)}, and the budget of "
-            f"{megabytes(budget)} has {megabytes(room)} that no running job or pin holds.")
+        return OutOfMemory("The model {} needs {}, and the budget of {} has {} that no running "
+                           "job or pin holds.", key.model_id, megabytes(need), megabytes(budget),
+                           megabytes(room))
 
     # What follows runs in the mover's thread.
 

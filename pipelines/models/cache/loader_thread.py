@@ -138,9 +138,8 @@ class ModelMover:
                     raise
                 if last_try or not evict_idle():
                     logger.exception("no memory for %s", key)
-                    raise OutOfMemory(
-                        f"The device has no memory left for the model {key.model_id}; stop other "
-                        "jobs or choose a smaller model.") from None
+                    raise OutOfMemory("The device has no memory left for the model {}; stop other "
+                                      "jobs or choose a smaller model.", key.model_id) from None
         raise AssertionError("unreachable")
 
     def _check_free(self, entry: Entry) -> None:

@@ -147,7 +147,7 @@ class CatalogueEntry(BaseModel):
         for file in self.files:
             if file.name == name:
                 return file
-        raise WeightsError(f"The catalogue lists no {name} for the model {self.id}.")
+        raise WeightsError("The catalogue lists no {} for the model {}.", name, self.id)
 
 
 class Catalogue:
@@ -179,12 +179,12 @@ class Catalogue:
 
     def _add(self, entry: CatalogueEntry) -> None:
         if entry.id in self._entries:
-            raise WeightsError(f"The catalogue has two models called {entry.id}.")
+            raise WeightsError("The catalogue has two models called {}.", entry.id)
         owner = self._entries.get(entry.files_of or "")
         if entry.files_of is not None and (
                 owner is None or owner.repository != entry.repository or owner.files_of):
-            raise WeightsError(f"The catalogue has a wrong entry: {entry.id} names the files of "
-                               f"{entry.files_of}, which has no such repository.")
+            raise WeightsError("The catalogue has a wrong entry: {} names the files of {}, which "
+                               "has no such repository.", entry.id, entry.files_of)
         self._entries[entry.id] = entry
 
     @classmethod
@@ -215,14 +215,14 @@ class Catalogue:
             try:
                 entry = _parse_entry(raw, path)
                 if entry.id.startswith(EMBEDDED):
-                    raise WeightsError(f"The catalogue {path.name} has a wrong entry: {entry.id} "
-                                       f"is taken, names with {EMBEDDED} are Easel's own.")
+                    raise WeightsError("The catalogue {} has a wrong entry: {} is taken, names "
+                                       "with {} are Easel's own.", path.name, entry.id, EMBEDDED)
                 if entry.path is not None:
                     entry = entry.model_copy(
                         update={"path": (path.parent / entry.path.expanduser()).resolve()})
                 elif entry.repository is None:
-                    raise WeightsError(f"The catalogue {path.name} has a wrong entry: {entry.id} "
-                                       "has neither a path nor a repository.")
+                    raise WeightsError("The catalogue {} has a wrong entry: {} has neither a path "
+                                       "nor a repository.", path.name, entry.id)
                 self.parts(entry)  # must be known before
                 self._add(entry)
             except WeightsError as error:
@@ -238,11 +238,11 @@ class Catalogue:
             WeightsError: the id is malformed or unknown.
         """
         if not _MODEL_ID.fullmatch(model_id):
-            raise WeightsError(f"{model_id[:60]!r} is not the name of a model.")
+            raise WeightsError("{!r} is not the name of a model.", model_id[:60])
         try:
             return self._as_it_is(self._entries[model_id])
         except KeyError:
-            raise WeightsError(f"The catalogue has no model called {model_id[:60]}.") from None
+            raise WeightsError("The catalogue has no model called {}.", model_id[:60]) from None
 
     def parts(self, entry: CatalogueEntry) -> dict[str, CatalogueEntry]:
         """The models that one is made of, by attribute.
@@ -252,7 +252,7 @@ class Catalogue:
         """
         found = {name: self.get(model_id) for name, model_id in entry.parts.items()}
         if nested := next((part for part in found.values() if part.parts), None):
-            raise WeightsError(f"The model {nested.id}, a part of {entry.id}, has parts itself.")
+            raise WeightsError("The model {}, a part of {}, has parts itself.", nested.id, entry.id)
         return found
 
     def kept_as(self, model_id: str) -> str:
@@ -331,10 +331,10 @@ def _read_toml(path: Path) -> list[Any]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("models", [])
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise WeightsError(f"The catalogue {path.name} cannot be read: {error}.") from None
+        raise WeightsError("The catalogue {} cannot be read: {}.", path.name, error) from None
     if not isinstance(tables, list):
-        raise WeightsError(f"The catalogue {path.name} cannot be read: its models are not "
-                           "[[models]].")
+        raise WeightsError("The catalogue {} cannot be read: its models are not [[models]].",
+                           path.name)
     return tables
 
 
@@ -348,8 +348,8 @@ def _parse_entry(raw: Any, path: Path) -> CatalogueEntry:
         said = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "string_pattern_mismatch":
             said = f"{str(fault['input'])[:60]!r} is not of the form that is needed there"
-        raise WeightsError(f"The catalogue {path.name} has a wrong entry: {where}: {said}."
-                           ) from None
+        raise WeightsError("The catalogue {} has a wrong entry: {}: {}.", path.name, where,
+                           said) from None
 
 
 def _toml_value(value: Any) -> str:

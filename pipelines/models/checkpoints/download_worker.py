@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipelines.core.errors import WeightsError
+from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.shards import INDEX, is_shard
 
 MARGIN_BYTES = 64 * 2**20  # left free on the disk
 CHUNK_BYTES = 2**18
 REPORT_BYTES = 2**20
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class Refused(Exception):
-    """Why a download ends, as a sentence."""
+STRANGE = ("The hub at {} answered with something that is not a model's data, a web page perhaps; "
+           "look at HF_ENDPOINT and at whether this network asks for a login.")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Fetcher:
         info = HfApi(endpoint=self.endpoint).model_info(
             self.repository, revision=revision, files_metadata=True, timeout=self.timeout_s)
         if not isinstance(info.sha, str) or not info.siblings:
-            raise Refused(f"The hub at {self.host} lists no files for {self.repository}.")
+            raise WeightsError("The hub at {} lists no files for {}.", self.host, self.repository)
         return info.sha, {
             s.rfilename: (s.size, s.lfs.sha256 if s.lfs is not None else None)
             for s in info.siblings}
@@ -107,26 +107,26 @@ class Fetcher:
         """What to download, with sizes and hashes from the hub where none are pinned.
 
         Raises:
-            Refused: a file is missing or is not the pinned one, or the disk is too small.
+            WeightsError: a file is missing or is not the pinned one, or the disk is too small.
         """
         found = []
         for file in (part for each in wanted for part in self._in_shards(each)):
             if file.name not in self._listed:
                 if file.optional:
                     continue
-                raise Refused(f"The hub has no file {file.name} in {self.repository}.")
+                raise WeightsError("The hub has no file {} in {}.", file.name, self.repository)
             size_bytes, sha256 = self._listed[file.name]
             if file.sha256 and sha256 and file.sha256 != sha256:
-                raise Refused(f"The hub's {file.name} in {self.repository} is not the one that is "
-                              "pinned: its SHA-256 differs, so it is not downloaded.")
+                raise WeightsError("The hub's {} in {} is not the one that is pinned: its SHA-256 "
+                                   "differs, so it is not downloaded.", file.name, self.repository)
             found.append(Wanted(file.name, size_bytes if size_bytes is not None
                                 else file.size_bytes, file.sha256 or sha256, file.optional))
         self.total_bytes = sum(file.size_bytes or 0 for file in found)
         here = sum(path.stat().st_size for path in self.staging.rglob("*") if path.is_file())
         free = shutil.disk_usage(self.staging).free
         if self.total_bytes - here + MARGIN_BYTES > free:
-            raise Refused(f"The download of {self.repository} needs {self.total_bytes / 1e9:.2f} "
-                          f"GB, and the disk has {free / 1e9:.2f} GB free.")
+            raise WeightsError("The download of {} needs {:.2f} GB, and the disk has {:.2f} GB "
+                               "free.", self.repository, self.total_bytes / 1e9, free / 1e9)
         return found
 
     def _in_shards(self, file: Wanted) -> list[Wanted]:
@@ -146,7 +146,7 @@ class Fetcher:
         url = hf_hub_url(self.repository, file.name, revision=self.commit, endpoint=self.endpoint)
         facts = get_hf_file_metadata(url, timeout=self.timeout_s, endpoint=self.endpoint)
         if facts.commit_hash != self.commit or not facts.etag:
-            raise Refused(self.strange_answer())
+            raise WeightsError(STRANGE, self.host)
         headers = build_hf_headers()
         if urlsplit(facts.location).netloc != urlsplit(url).netloc:
             headers.pop("authorization", None)  # a token is for the hub, not for its storage
@@ -193,53 +193,48 @@ class Fetcher:
                     emit("checking")
         return digest.hexdigest()
 
-    def strange_answer(self) -> str:
-        """The sentence on an address that is no hub."""
-        return (f"The hub at {self.host} answered with something that is not a model's data, a "
-                "web page perhaps; look at HF_ENDPOINT and at whether this network asks for a "
-                "login.")
 
-
-def failure(error: BaseException, repository: str, host: str) -> str:
+def failure(error: BaseException, repository: str, host: str) -> Sentence:
     """What went wrong, as a sentence."""
     from huggingface_hub import errors
     from huggingface_hub.utils import HfHubHTTPError
 
-    if isinstance(error, Refused):
-        return str(error)
+    if isinstance(error, WeightsError):
+        return error.sentence
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"The hub has no such revision of {repository}."
+        return Sentence("The hub has no such revision of {}.", repository)
     if isinstance(error, errors.EntryNotFoundError):
-        return f"The hub does not have every file of {repository} that the catalogue lists."
+        return Sentence("The hub does not have every file of {} that the catalogue lists.",
+                        repository)
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         if status in (401, 403):
-            return (f"The hub does not let this machine read {repository}: it does not exist, or "
-                    f"needs a token in HF_TOKEN and its terms accepted (status {status}).")
+            return Sentence("The hub does not let this machine read {}: it does not exist, or "
+                            "needs a token in HF_TOKEN and its terms accepted (status {}).",
+                            repository, status)
         if status == 404:
-            return f"The hub has no repository called {repository}."
-        return f"The hub at {host} failed with status {status}; try again later."
+            return Sentence("The hub has no repository called {}.", repository)
+        return Sentence("The hub at {} failed with status {}; try again later.", host, status)
     return _local_failure(error, repository, host)
 
 
-def _local_failure(error: BaseException, repository: str, host: str) -> str:
+def _local_failure(error: BaseException, repository: str, host: str) -> Sentence:
     import httpx2
 
-    strange = (f"The hub at {host} answered with something that is not a model's data, a web page "
-               "perhaps; look at HF_ENDPOINT and at whether this network asks for a login.")
     if isinstance(error, httpx2.TimeoutException):
-        return (f"The hub at {host} stopped answering; what came so far is kept, and the next "
-                "download goes on from there.")
+        return Sentence("The hub at {} stopped answering; what came so far is kept, and the next "
+                        "download goes on from there.", host)
     if isinstance(error, httpx2.TransportError):
-        return f"The hub at {host} cannot be reached; look at the network and at HF_ENDPOINT."
+        return Sentence("The hub at {} cannot be reached; look at the network and at HF_ENDPOINT.",
+                        host)
     if isinstance(error, OSError) and error.errno in FULL_DISK:
-        return f"The disk is full: the download of {repository} was ended."
+        return Sentence("The disk is full: the download of {} was ended.", repository)
     if isinstance(error, OSError) and "Consistency check" in str(error):
-        return (f"A file of {repository} came cut short or too long; try again, the download "
-                "goes on from there.")
+        return Sentence("A file of {} came cut short or too long; try again, the download goes on "
+                        "from there.", repository)
     if isinstance(error, ValueError | TypeError | AttributeError | KeyError):
-        return strange
-    return f"The download of {repository} failed: {type(error).__name__}."
+        return Sentence(STRANGE, host)
+    return Sentence("The download of {} failed: {}.", repository, type(error).__name__)
 
 
 def _end_with_parent(lines: Iterator[str]) -> None:
@@ -269,7 +264,7 @@ def run(job: dict[str, Any]) -> None:
                 emit("file", name=file.name, size_bytes=size_bytes, sha256=sha256,
                      expected=file.sha256)
     except Timeout:
-        raise Refused(f"Another Easel downloads {job['repository']} already.") from None
+        raise WeightsError("Another Easel downloads {} already.", job["repository"]) from None
 
 
 def main() -> int:
@@ -283,7 +278,8 @@ def main() -> int:
         from huggingface_hub import constants
 
         host = urlsplit(constants.ENDPOINT).netloc or constants.ENDPOINT
-        emit("error", message=failure(error, job["repository"], host), detail=repr(error)[:500])
+        said = failure(error, job["repository"], host)
+        emit("error", template=said.template, values=said.values, detail=repr(error)[:500])
         return 1
     emit("done")
     return 0

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.core.errors import Cancelled, WeightsError, reason
+from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.catalogue import ASSETS, Catalogue, CatalogueEntry
 from pipelines.models.checkpoints.loading import is_complete
 from pipelines.models.checkpoints.pins import FilePin
@@ -95,8 +96,8 @@ class Downloads:
         """
         entry = self.catalogue.get(model_id)
         if entry.repository is None:
-            raise WeightsError(f"The model {entry.id} is not one to download: its files are on "
-                               "this machine.")
+            raise WeightsError("The model {} is not one to download: its files are on this "
+                               "machine.", entry.id)
         if self.offline:
             raise WeightsError("Easel is offline: EASEL_OFFLINE forbids downloads.")
         with self._lock:
@@ -138,11 +139,12 @@ class Downloads:
         except WeightsError as error:
             download.end("failed", str(error))
         except OSError as error:
-            download.end("failed", f"The files of {entry.id} cannot be written: "
-                                   f"{reason(error)}.")
+            download.end("failed", Sentence("The files of {} cannot be written: {}.", entry.id,
+                                            reason(error)))
         except Exception:
             logger.exception("the download of %s failed", entry.id)
-            download.end("failed", f"The download of {entry.id} failed; the server's log says why.")
+            download.end("failed", Sentence("The download of {} failed; the server's log says why.",
+                                            entry.id))
         else:
             download.end("done")
 
@@ -170,7 +172,7 @@ class Downloads:
                 self._take_in(entry, commit, staging, event)
             elif event["event"] == "error":
                 logger.warning("the download of %s failed: %s", entry.id, event.get("detail"))
-                raise WeightsError(event["message"])
+                raise WeightsError(event["template"], *event["values"])
         shutil.rmtree(staging, ignore_errors=True)
 
     def _take_in(self, entry: CatalogueEntry, commit: str, staging: Path, event: dict[str, Any],
@@ -179,10 +181,9 @@ class Downloads:
         name, sha256 = event["name"], event["sha256"]
         if event["expected"] is not None and sha256 != event["expected"]:
             quarantine(self.catalogue.models_dir, entry.id, staging / name)
-            raise WeightsError(
-                f"The file {name} of the model {entry.id} came damaged or exchanged: its SHA-256 "
-                f"is {sha256[:12]}… and should be {event['expected'][:12]}…; it was moved to "
-                "quarantine and is not used.")
+            raise WeightsError("The file {} of the model {} came damaged or exchanged: its "
+                               "SHA-256 is {}… and should be {}…; it was moved to quarantine and "
+                               "is not used.", name, entry.id, sha256[:12], event["expected"][:12])
         # The pin first: a file without one would never be checked.
         self.catalogue.pins.add(entry.kept_as, entry.repository or "", commit, name,
                                 FilePin(size_bytes=event["size_bytes"], sha256=sha256))
@@ -239,9 +240,9 @@ class _Worker:
                 line = lines.get(timeout=POLL_S)
             except queue.Empty:
                 if time.monotonic() - heard_s > patience_s:
-                    raise WeightsError(
-                        f"The hub sent nothing for {self._timeout_s:.0f} s; what came so far is "
-                        "kept, and the next download goes on from there.") from None
+                    raise WeightsError("The hub sent nothing for {:.0f} s; what came so far is "
+                                       "kept, and the next download goes on from there.",
+                                       self._timeout_s) from None
                 continue
             heard_s, patience_s = time.monotonic(), self._timeout_s
             if not line:

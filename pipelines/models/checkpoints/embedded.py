@@ -67,7 +67,7 @@ def architecture(name: str) -> Architecture:
     if name == "familiarity":
         from pipelines.models import familiarity
         return Architecture(familiarity.build)
-    raise WeightsError(f"There is no architecture called {name[:40]!r}.")
+    raise WeightsError("There is no architecture called {!r}.", name[:40])
 
 
 def _with_tokenizer(module: nn.Module, config: Mapping[str, Any], folder: Path) -> nn.Module:
@@ -83,8 +83,8 @@ def _with_tokenizer(module: nn.Module, config: Mapping[str, Any], folder: Path) 
     try:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     except Exception:  # the package raises no narrower one
-        raise WeightsError(f"The {TOKENIZER} of the model {EMBEDDED}{folder.name} is missing "
-                           "or is not that of a tokenizer.") from None
+        raise WeightsError("The {} of the model {}{} is missing or is not that of a tokenizer.",
+                           TOKENIZER, EMBEDDED, folder.name) from None
     return SentenceEncoder(module, tokenizer)
 
 
@@ -109,7 +109,7 @@ def _read_config(path: Path, model_id: str) -> tuple[str, dict[str, Any]]:
         raise missing_file(path.name, model_id) from None
     except (ValueError, KeyError, TypeError):
         pass
-    raise WeightsError(f"The {CONFIG} of the model {model_id} is not a model configuration.")
+    raise WeightsError("The {} of the model {} is not a model configuration.", CONFIG, model_id)
 
 
 def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
@@ -125,6 +125,6 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
         with WithoutRandomNumbers():
             module = kind.build(config)
     except (TypeError, ValueError, KeyError, AssertionError) as error:
-        raise WeightsError(f"The {CONFIG} of the model {entry.id} does not fit the architecture "
-                           f"{name}: {error}.") from None
+        raise WeightsError("The {} of the model {} does not fit the architecture {}: {}.", CONFIG,
+                           entry.id, name, error) from None
     return kind.finish(fill(module, state_dict, entry.id), config, folder)

@@ -50,8 +50,8 @@ def loader(name: str) -> LoadFunction:
     try:
         module, function = LOADERS[name]
     except KeyError:
-        raise WeightsError(f"There is no loader called {name[:40]!r}; there are: "
-                           f"{', '.join(LOADERS)}.") from None
+        raise WeightsError("There is no loader called {!r}; there are: {}.", name[:40],
+                           ", ".join(LOADERS)) from None
     return getattr(importlib.import_module(module), function)
 
 
@@ -112,8 +112,8 @@ def fill(module: nn.Module, state_dict: dict[str, Tensor], model_id: str) -> nn.
     if faults := [f"{len(keys)} {what} (first {keys[0][:80]})"
                   for what, keys in (("missing", missing), ("unknown", unknown),
                                      ("of another shape", shapes)) if keys]:
-        raise WeightsError(f"The weights of the model {model_id} do not fit its configuration: "
-                           f"of its tensors, {', '.join(faults)}.")
+        raise WeightsError("The weights of the model {} do not fit its configuration: of its "
+                           "tensors, {}.", model_id, ", ".join(faults))
     module.load_state_dict(state_dict, strict=True, assign=True)
     state_dict.clear()
     return module

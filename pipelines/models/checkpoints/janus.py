@@ -38,13 +38,14 @@ def load(folder: Path, entry: CatalogueEntry) -> Janus:
         processor: Any = JanusProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # transformers raises whatever its parts raise
         words = " ".join(str(error).split())[:160].rstrip(".")
-        raise WeightsError(f"The model {entry.id} could not be read as Janus: {words}.") from None
+        raise WeightsError("The model {} could not be read as Janus: {}.", entry.id,
+                           words) from None
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
     if lacking := sorted(report["missing_keys"]) + sorted(report["mismatched_keys"], key=str):
-        raise WeightsError(f"The weights of the model {entry.id} do not fit its configuration: "
-                           f"{len(lacking)} tensors are missing (first {str(lacking[0])[:80]}).")
+        raise WeightsError("The weights of the model {} do not fit its configuration: {} tensors "
+                           "are missing (first {}).", entry.id, len(lacking), str(lacking[0])[:80])
     check_spaces(processor.tokenizer, entry.id)
     return Janus(model, processor)
 
@@ -57,6 +58,6 @@ def check_spaces(tokenizer: Any, model_id: str) -> None:
     """
     ids = tokenizer("a b", add_special_tokens=False)["input_ids"]
     if " " not in tokenizer.decode(ids).strip():
-        raise WeightsError(f"The tokenizer of the model {model_id} loses the spaces between words "
-                           f"under transformers {transformers.__version__}: install "
-                           f"{LEAST_TRANSFORMERS} or newer.")
+        raise WeightsError("The tokenizer of the model {} loses the spaces between words under "
+                           "transformers {}: install {} or newer.", model_id,
+                           transformers.__version__, LEAST_TRANSFORMERS)

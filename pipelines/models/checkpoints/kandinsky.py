@@ -44,14 +44,14 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     part = str(entry.config.get("part", ""))
     build = _PARTS.get(part)
     if build is None:
-        raise WeightsError(f"The model {entry.id} is none of Kandinsky's parts; there are: "
-                           f"{', '.join(_PARTS)}.")
+        raise WeightsError("The model {} is none of Kandinsky's parts; there are: {}.", entry.id,
+                           ", ".join(_PARTS))
     try:
         return build(folder, entry)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         fault = " ".join(str(error).split())[:200]
-        raise WeightsError(f"The {part} of the model {entry.id} cannot be built from its files: "
-                           f"{fault}.") from None
+        raise WeightsError("The {} of the model {} cannot be built from its files: {}.", part,
+                           entry.id, fault) from None
 
 
 def _config(folder: Path, entry: CatalogueEntry, name: str) -> dict[str, Any]:
@@ -61,7 +61,8 @@ def _config(folder: Path, entry: CatalogueEntry, name: str) -> dict[str, Any]:
     except OSError:
         raise missing_file(name, entry.id) from None
     except ValueError:
-        raise WeightsError(f"The {name} of the model {entry.id} is not a configuration.") from None
+        raise WeightsError("The {} of the model {} is not a configuration.", name,
+                           entry.id) from None
 
 
 def _diffusers(kind: Any, part: str, folder: Path, entry: CatalogueEntry) -> Any:
@@ -86,7 +87,7 @@ def _filled(module: nn.Module, path: Path, entry: CatalogueEntry) -> nn.Module:
     filled = fill(module, tensors, entry.id)
     for name, buffer in filled.named_buffers():
         if buffer.is_meta:
-            raise WeightsError(f"The weights of the model {entry.id} lack the table {name}.")
+            raise WeightsError("The weights of the model {} lack the table {}.", entry.id, name)
     return filled
 
 

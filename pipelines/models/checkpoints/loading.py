@@ -64,9 +64,9 @@ class Verifier:
                 if entry.repository is not None:
                     quarantine(catalogue.models_dir, entry.id, path)
                     moved = " It was moved to quarantine: download it again."
-                raise WeightsError(f"The file {file.name} of the model {entry.id} is damaged or "
-                                   "was exchanged: its SHA-256 is not the one in the catalogue."
-                                   f"{moved}")
+                raise WeightsError("The file {} of the model {} is damaged or was exchanged: its "
+                                   "SHA-256 is not the one in the catalogue.{}", file.name,
+                                   entry.id, moved)
 
 
 def is_complete(catalogue: Catalogue, entry: CatalogueEntry) -> bool:
@@ -130,15 +130,16 @@ def check_network(module: nn.Module, entry: CatalogueEntry) -> None:
     stated = entry.network
     codes, width = getattr(module, "codes", None), getattr(module, "width", None)
     if None not in (stated.codes, codes) and codes != stated.codes:
-        raise WeightsError(f"The files of the model {entry.id} hold another network than its title "
-                           f"says: it has {codes:,} codes, not {stated.codes:,}.")
+        raise WeightsError("The files of the model {} hold another network than its title says: "
+                           "it has {:,} codes, not {:,}.", entry.id, codes, stated.codes)
     if None not in (stated.width, width) and width != stated.width:
-        raise WeightsError(f"The files of the model {entry.id} hold another network than its title "
-                           f"says: its width is {width:,}, not {stated.width:,}.")
+        raise WeightsError("The files of the model {} hold another network than its title says: "
+                           "its width is {:,}, not {:,}.", entry.id, width, stated.width)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     if stated.parameters not in (None, parameters):
-        raise WeightsError(f"The files of the model {entry.id} hold another network than its title "
-                           f"says: it has {parameters:,} parameters, not {stated.parameters:,}.")
+        raise WeightsError("The files of the model {} hold another network than its title says: "
+                           "it has {:,} parameters, not {:,}.", entry.id, parameters,
+                           stated.parameters)
 
 
 def weight_files(entry: CatalogueEntry) -> Iterator[ModelFile]:
@@ -158,9 +159,9 @@ class CatalogueLoader:
         """See ``load_model``."""
         entry = self.catalogue.get(model_id)
         if entry.repository is not None and not is_complete(self.catalogue, entry):
-            raise WeightsError(f"The model {entry.id} is not on this machine: download it on the "
-                               f"Models tab or by `python -m pipelines.weights download {entry.id}`"
-                               ".")
+            raise WeightsError("The model {} is not on this machine: download it on the Models "
+                               "tab or by `python -m pipelines.weights download {}`.", entry.id,
+                               entry.id)
         model = load_model(self.catalogue, entry, device, dtype, self.verifier)
         self._sha256[model_id] = self._fingerprint_of(entry)
         return model

@@ -73,8 +73,8 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     decoder = read_tensors(folder / _name(entry, "decoder"), entry.id)
     config = config_of(encoder, decoder, entry.id)
     if tokenizer.largest_id >= config.text_vocab_size:
-        raise WeightsError(f"The vocabulary of the model {entry.id} has more ids than its encoder "
-                           "reads: they are of two models.")
+        raise WeightsError("The vocabulary of the model {} has more ids than its encoder reads: "
+                           "they are of two models.", entry.id)
     with torch.device("meta"):
         module = MinDalle(config, tokenizer)
     wanted = module.state_dict().keys()
@@ -111,7 +111,7 @@ def _name(entry: CatalogueEntry, stem: str) -> str:
     for file in entry.files:
         if Path(file.name).name.startswith(stem):
             return file.name
-    raise WeightsError(f"The model {entry.id} lists no {stem} file.")
+    raise WeightsError("The model {} lists no {} file.", entry.id, stem)
 
 
 def config_of(encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], model_id: str,
@@ -133,8 +133,8 @@ def config_of(encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], mode
             raise ValueError(dim)
         return config
     except (KeyError, ValueError):
-        raise WeightsError(f"The weights of the model {model_id} are not those of DALL·E mini: "
-                           "its tensors have other names or sizes.") from None
+        raise WeightsError("The weights of the model {} are not those of DALL·E mini: its tensors "
+                           "have other names or sizes.", model_id) from None
 
 
 def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

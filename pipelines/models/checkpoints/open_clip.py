@@ -54,8 +54,8 @@ def load(folder: Path, entry: CatalogueEntry) -> ClipModel:
             module = _build(model_config)
         fitting = _fitted(raw, module)
     except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
-        raise WeightsError(f"The configuration of the model {entry.id} does not fit open_clip: "
-                           f"{_one_line(error)}.") from None
+        raise WeightsError("The configuration of the model {} does not fit open_clip: {}.",
+                           entry.id, _one_line(error)) from None
     fill(module, fitting, entry.id)
     raw.clear()  # or the layers that ``hastened`` lays out anew would be in memory twice
     hastened(module)
@@ -80,9 +80,9 @@ def _configuration(folder: Path, entry: CatalogueEntry, path: Path,
     name = str(entry.config.get("model", path.name.partition(".")[0]))
     config = open_clip.get_model_config(name)
     if config is None:
-        raise WeightsError(f"Nothing says which CLIP the model {entry.id} is: put its "
-                           f"{OPEN_CLIP_CONFIG} beside it, or give the entry a config.model of "
-                           "open_clip, such as ViT-B-32.")
+        raise WeightsError("Nothing says which CLIP the model {} is: put its {} beside it, or "
+                           "give the entry a config.model of open_clip, such as ViT-B-32.",
+                           entry.id, OPEN_CLIP_CONFIG)
     # Pictures are normalised as for the tag, or as for the first one that open_clip lists.
     tags = [entry.config.get("pretrained"), *open_clip.list_pretrained_tags_by_model(name)]
     tag = next((str(tag) for tag in tags if tag), "")
@@ -133,7 +133,7 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], model_id: str) -> Tokeni
     if not text.get("hf_tokenizer_name"):
         return cast(Tokenizer, SimpleTokenizer(context_length=length, **options))
     if not (folder / "tokenizer.json").is_file():
-        raise WeightsError(f"The file tokenizer.json of the model {model_id} is not there.")
+        raise WeightsError("The file tokenizer.json of the model {} is not there.", model_id)
     return cast(Tokenizer, HFTokenizer(str(folder), context_length=length,
                                        tokenizer_mode=text.get("tokenizer_mode"), **options))
 
@@ -162,8 +162,8 @@ def _transformers_configuration(config: Mapping[str, Any], model_id: str) -> dic
                 "layers": text.num_hidden_layers,
                 "mlp_ratio": text.intermediate_size / text.hidden_size}}
     except (AttributeError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise WeightsError(f"The {TRANSFORMERS_CONFIG} of the model {model_id} is not that of a "
-                           f"CLIP: {_one_line(error)}.") from None
+        raise WeightsError("The {} of the model {} is not that of a CLIP: {}.", TRANSFORMERS_CONFIG,
+                           model_id, _one_line(error)) from None
 
 
 _TOWERS = (

@@ -99,8 +99,7 @@ class Pins:
             try:
                 self._pins = _TABLE.validate_json(self.path.read_bytes())
             except (OSError, ValidationError):
-                raise WeightsError(
-                    f"The file of pins {self.path.name} cannot be read; repair it, or remove it "
-                    "to pin what is downloaded next.") from None
+                raise WeightsError("The file of pins {} cannot be read; repair it, or remove it "
+                                   "to pin what is downloaded next.", self.path.name) from None
             self._read_at = stamp
         return self._pins

@@ -77,7 +77,7 @@ class Held:
 
 def missing_file(name: str, model_id: str) -> WeightsError:
     """The error for a file that is not there."""
-    return WeightsError(f"The file {name} of the model {model_id} is not there.")
+    return WeightsError("The file {} of the model {} is not there.", name, model_id)
 
 
 def weights_path(folder: Path, entry: CatalogueEntry, suffixes: Iterable[str] = SUFFIXES) -> Path:
@@ -94,8 +94,8 @@ def weights_path(folder: Path, entry: CatalogueEntry, suffixes: Iterable[str] = 
             for name in names:
                 if name.endswith(ending):
                     return folder / name.removesuffix(INDEX)
-    raise WeightsError(f"The model {entry.id} lists no file of weights; one ends in "
-                       f"{', '.join(suffixes)}.")
+    raise WeightsError("The model {} lists no file of weights; one ends in {}.", entry.id,
+                       ", ".join(suffixes))
 
 
 def read_tensors(path: Path, model_id: str) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ def read_tensors(path: Path, model_id: str) -> dict[str, Tensor]:
         return read_safetensors(path, model_id)
     found = _named(read_checkpoint(path, model_id))
     if not found:
-        raise WeightsError(f"The {path.name} of the model {model_id} holds no named tensors.")
+        raise WeightsError("The {} of the model {} holds no named tensors.", path.name, model_id)
     return found
 
 
@@ -144,8 +144,8 @@ def read_safetensors(path: Path, model_id: str,
         except OSError:
             raise missing_file(each.name, model_id) from None
         except _FAULTS:
-            raise WeightsError(f"The {each.name} of the model {model_id} is cut short or is not a "
-                               "safetensors file.") from None
+            raise WeightsError("The {} of the model {} is cut short or is not a safetensors file.",
+                               each.name, model_id) from None
     return found
 
 
@@ -162,8 +162,8 @@ def _parts(path: Path, model_id: str) -> list[Path]:
     except OSError:
         raise missing_file(index.name, model_id) from None
     except _FAULTS:
-        raise WeightsError(f"The {index.name} of the model {model_id} is not an index of shards."
-                           ) from None
+        raise WeightsError("The {} of the model {} is not an index of shards.", index.name,
+                           model_id) from None
 
 
 def _header(file: FileIO) -> list[Held]:
@@ -226,11 +226,11 @@ def read_checkpoint(path: Path, model_id: str) -> Any:
     except OSError:
         raise missing_file(path.name, model_id) from None
     except pickle.UnpicklingError:
-        raise WeightsError(f"The {path.name} of the model {model_id} is refused: it is not a file "
-                           "of plain tensors, and reading it could run code.") from None
+        raise WeightsError("The {} of the model {} is refused: it is not a file of plain tensors, "
+                           "and reading it could run code.", path.name, model_id) from None
     except (RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError):
-        raise WeightsError(f"The {path.name} of the model {model_id} is cut short or is not a "
-                           "PyTorch checkpoint.") from None
+        raise WeightsError("The {} of the model {} is cut short or is not a PyTorch checkpoint.",
+                           path.name, model_id) from None
 
 
 def held(path: Path) -> list[Held]:

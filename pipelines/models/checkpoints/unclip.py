@@ -37,8 +37,8 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
             module = (build_prior(configs["transformer"]) if "prior" in index
                       else build_decoder(configs))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise WeightsError(f"A {CONFIG} of the model {entry.id} does not fit its classes: "
-                           f"{error}.") from None
+        raise WeightsError("A {} of the model {} does not fit its classes: {}.", CONFIG, entry.id,
+                           error) from None
     clip = index.get("clip_sha256")
     module.clip_sha256 = clip if isinstance(clip, str) else None
     return fill(module, state_dict, entry.id)
@@ -52,5 +52,5 @@ def _read_json(path: Path, model_id: str) -> dict[str, Any]:
     except ValueError:
         raw = None
     if not isinstance(raw, dict):
-        raise WeightsError(f"The {path.name} of the model {model_id} is not a configuration.")
+        raise WeightsError("The {} of the model {} is not a configuration.", path.name, model_id)
     return raw

@@ -105,8 +105,8 @@ def decoder_config_of(tensors: Mapping[str, Tensor], model_id: str) -> VQGANConf
 
 
 def _another(model_id: str) -> WeightsError:
-    return WeightsError(f"The weights of the model {model_id} are not those of a VQGAN: its "
-                        "tensors have other names or sizes.")
+    return WeightsError("The weights of the model {} are not those of a VQGAN: its tensors have "
+                        "other names or sizes.", model_id)
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
@@ -141,14 +141,14 @@ def _diffusers_config(path: Path, model_id: str) -> dict[str, Any]:
     except ValueError:
         config = None
     if not isinstance(config, dict) or config.get("_class_name") != "VQModel":
-        raise WeightsError(f"The {path.name} of the model {model_id} is not that of a diffusers "
-                           "VQModel.")
+        raise WeightsError("The {} of the model {} is not that of a diffusers VQModel.", path.name,
+                           model_id)
     wanted = {"norm_type": "group", "norm_num_groups": GROUPS, "act_fn": "silu",
               "mid_block_add_attention": True}
     for name, value in wanted.items():
         if config.get(name, value) != value:
-            raise WeightsError(f"The model {model_id} is a VQModel of another architecture: its "
-                               f"{name} is {config[name]!r}, not {value!r}.")
+            raise WeightsError("The model {} is a VQModel of another architecture: its {} is "
+                               "{!r}, not {!r}.", model_id, name, config[name], value)
     return config
 
 
