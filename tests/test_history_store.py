@@ -23,7 +23,7 @@ from easel.history.records import LOCAL, Filters, HistoryError
 from easel.history.store import ORPHAN_S, TRASH_S, History
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Result
-from pipelines.core.metadata import encode_png, picture_metadata, read_png
+from pipelines.core.metadata import encode_png, picture_metadata, png_of, read_png
 from tests.kept import SHA256, make_history, new_picture, opened
 
 
@@ -240,7 +240,8 @@ def test_a_recorded_file_is_the_one_that_everybody_writes(history: History) -> N
     for candidate in told.candidates:
         facts = picture_metadata(told, candidate)
         kept = history.get("me", facts["picture_id"])
-        assert kept.path.read_bytes() == encode_png(candidate.image, facts)
+        assert kept.path.read_bytes() == encode_png(candidate.image, facts) == candidate.png
+        assert png_of(told, candidate) is candidate.png, "nobody encodes it again"
         assert kept.facts == facts
     assert Recorder(history)(result(), "me").candidates == ()
     Recorder(history)(result(7), LOCAL)

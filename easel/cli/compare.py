@@ -17,7 +17,7 @@ from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.events import Progress, Result
-from pipelines.core.metadata import encode_png, picture_metadata, versions
+from pipelines.core.metadata import png_of, versions
 from pipelines.core.new_files import check_place, write_new
 
 if TYPE_CHECKING:
@@ -144,7 +144,6 @@ def _bundle(plan: Plan, ends: Sequence[RunEvent], registry: Registry) -> Bundle:
             "pictures": [{"seed": c.seed, "scores": dict(c.scores),
                           "guide_score": c.metadata.get("guide_score")}
                          for c in result.candidates]})
-        files.append([encode_png(c.image, picture_metadata(result, c))
-                      for c in result.candidates])
+        files.append([png_of(result, c) for c in result.candidates])
     return make_bundle({"prompt": plan.requests[0].prompt, "budget_s": plan.budget_s,
                         "versions": versions(), "panes": panes}, files)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from easel.history.records import NewPicture
 from easel.history.store import History
 from pipelines.core.events import Result
-from pipelines.core.metadata import encode_png, picture_metadata
+from pipelines.core.metadata import picture_metadata, png_of
 
 
 class Recorder:
@@ -33,7 +33,7 @@ class Recorder:
 
         Returns:
             The same result, each picture with its name in the history as "picture_id" in its
-            metadata, and so in the files that are written of it.
+            metadata, and with the file that is kept.
 
         Raises:
             HistoryError: nothing could be kept.
@@ -47,11 +47,13 @@ class Recorder:
         pictures = []
         for candidate in named:
             facts = picture_metadata(result, candidate)
-            pictures.append(NewPicture(encode_png(candidate.image, facts), facts, parents,
+            pictures.append(NewPicture(png_of(result, candidate), facts, parents,
                                        facts["picture_id"]))
         if pictures:
             self.history.add(owner, pictures)
-        return result
+        return replace(result, candidates=tuple(
+            replace(candidate, png=picture.data)
+            for candidate, picture in zip(named, pictures, strict=True)))
 
     def _parents(self, result: Result, owner: str) -> tuple[str, ...]:
         parents = [str(name) for name in result.metadata.get("parents", ())]

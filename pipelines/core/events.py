@@ -100,6 +100,7 @@ class Candidate:
         index: position among the pictures of the run before ranking.
         scores: by name; "clip" is the ranker's cosine similarity, "probability" its share.
         metadata: JSON-ready facts of this picture that the request does not hold.
+        png: its file with all facts, once it was recorded; see ``metadata.png_of``.
     """
 
     image: np.ndarray
@@ -107,6 +108,7 @@ class Candidate:
     index: int
     scores: Mapping[str, float] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    png: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         _check_pictures(self.image, ndim=3)

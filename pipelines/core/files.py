@@ -11,13 +11,16 @@ from pathlib import Path
 MAX_STEM_CHARS = 60
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes, durable: bool = True) -> None:
     """Write a file so that a reader, or a crash, finds the old file or the new one.
+
+    Args:
+        durable: wait until it is on the disk; not worth it for what nobody needs after a crash.
 
     Raises:
         OSError: the folder cannot be made or written to; nothing is left behind.
     """
-    temporary = written_beside(path, data)
+    temporary = written_beside(path, data, durable)
     try:
         temporary.replace(path)
     except BaseException:
@@ -25,7 +28,7 @@ def atomic_write(path: Path, data: bytes) -> None:
         raise
 
 
-def written_beside(path: Path, data: bytes) -> Path:
+def written_beside(path: Path, data: bytes, durable: bool = True) -> Path:
     """Write data to a file beside a path, under a name that nobody looks for; returns that name.
 
     Raises:
@@ -37,8 +40,9 @@ def written_beside(path: Path, data: bytes) -> Path:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         # mkstemp makes files that only their owner reads, whatever the umask allows.
         temporary.chmod(0o666 & ~_umask())
     except BaseException:

@@ -123,8 +123,23 @@ def encode_png(image: np.ndarray, metadata: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def png_of(result: Result, candidate: Candidate) -> bytes:
+    """The file of a finished picture: the one that was recorded, so that there is one everywhere.
+
+    Args:
+        result: what the picture is one of.
+        candidate: the picture.
+    """
+    return candidate.png or encode_png(candidate.image, picture_metadata(result, candidate))
+
+
 def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, Any]) -> Path:
-    """Write a PNG file with its metadata, whole or not at all, and over no other.
+    """Write a PNG file with its metadata; see ``write_png``."""
+    return write_png(path, encode_png(image, metadata))
+
+
+def write_png(path: Path, data: bytes) -> Path:
+    """Write a picture's file whole or not at all, and over no other.
 
     Returns:
         Its path; with a number where there was a file of that name.
@@ -133,7 +148,7 @@ def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, Any]) -> Path
         EaselError: the file cannot be written.
     """
     try:
-        return write_new(path, encode_png(image, metadata))
+        return write_new(path, data)
     except OSError as error:
         raise EaselError("The picture {} could not be written: {}.", path.name,
                          reason(error)) from error

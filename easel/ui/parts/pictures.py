@@ -14,13 +14,15 @@ from easel.ui.parts.panel import Card
 from pipelines.core.errors import EaselError, reason
 from pipelines.core.events import Result
 from pipelines.core.files import atomic_write
-from pipelines.core.metadata import picture_metadata, picture_name, save_png
+from pipelines.core.metadata import picture_metadata, picture_name, png_of
 from pipelines.core.request import CheckedRequest
 from pipelines.pipeline import Pipeline
 
 
 class PictureStore:
     """Writes pictures into Gradio's cache, unchanged: Gradio's own components re-encode them.
+
+    What is lost there in a crash is on no page any more.
 
     Args:
         owner: component whose files they are; ``delete_cache`` of the page removes them.
@@ -55,7 +57,7 @@ class PictureStore:
             EaselError: it cannot be written.
         """
         try:
-            atomic_write(path, data)
+            atomic_write(path, data, durable=False)
         except OSError as error:
             raise EaselError("The file {} could not be written: {}.", path.name,
                              reason(error)) from None
@@ -79,8 +81,7 @@ class PictureStore:
         cards = []
         for candidate in result.candidates:
             metadata = picture_metadata(result, candidate)
-            path = save_png(folder / picture_name(metadata), candidate.image, metadata)
-            self._owner.move_resource_to_block_cache(path)
+            path = self.write(folder / picture_name(metadata), png_of(result, candidate))
             cards.append(Card(
                 path=path, prompt=request.prompt, generator=pipeline.title, seed=candidate.seed,
                 clip_score=candidate.scores.get("clip"),

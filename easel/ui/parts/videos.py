@@ -44,7 +44,7 @@ def keep_film(store: PictureStore, film: Film, candidates: Sequence[Candidate]) 
         archive.writestr(LAST, last.getvalue())
     try:
         path = store.new_folder() / FILM
-        atomic_write(path, buffer.getvalue())
+        atomic_write(path, buffer.getvalue(), durable=False)
         return store.serve(path)
     except (EaselError, OSError):
         return None
@@ -80,7 +80,7 @@ def write_video(store: PictureStore, film: Path) -> Path:
     """
     path = film.with_name("video.mp4")
     try:
-        atomic_write(path, encode_film(film))
+        atomic_write(path, encode_film(film), durable=False)
     except OSError as error:
         raise EaselError("The video could not be written: {}.",
                          reason(error)) from None
