@@ -19,13 +19,14 @@ import pytest
 import torch
 
 from easel.serving.backend import LocalBackend
+from easel.serving.job_queue import REMEMBERED
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
-from tests.asking import stream
+from tests.asking import compare, stream
 from tests.noise import NoisePipeline, linear_cache
 from tests.small_models import small_cache
 
@@ -181,6 +182,21 @@ def test_a_pipeline_that_never_asks_is_stopped_too(backend: LocalBackend) -> Non
     with pytest.raises(Cancelled):
         list(events)
     until(lambda: stubborn.closed == 1)
+
+
+def test_stop_is_remembered_until_the_job_comes(backend: LocalBackend, pipeline: NoisePipeline,
+                                                ) -> None:
+    """A press of Stop may be here before the job that it is for."""
+    assert not backend.cancel("early")
+    with pytest.raises(Cancelled, match="before it began"):
+        list(stream(backend, request(), "early"))
+    ends = {e.index: e.event for e in compare(backend, [request(steps=2)] * 2, ["early", "late"])}
+    assert isinstance(ends[0], Cancelled)
+    assert isinstance(ends[1], Result)
+    assert len(pipeline.spans) == 2, "those of the other job alone"
+    for number in range(REMEMBERED):
+        backend.cancel(f"other {number}")
+    result_of(list(stream(backend, request(), "early")))
 
 
 def test_a_waiting_job_can_be_stopped(backend: LocalBackend, pipeline: NoisePipeline) -> None:

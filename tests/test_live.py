@@ -14,6 +14,8 @@ import pytest
 from easel.serving.backend import LocalBackend
 from easel.ui.parts.live import LiveRuns, Updates
 from easel.ui.parts.runs import Run, SessionRuns
+from pipelines.core.errors import Cancelled
+from tests.asking import compare, stream
 from tests.noise import linear_cache, noise_registry
 
 FIRST = {"stage": "a", "head": "same", "go": gr.update(interactive=False)}
@@ -44,6 +46,15 @@ def until(true: Callable[[], bool], timeout_s: float = 10) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_what_a_stopped_run_begins_is_stopped_too(runs: SessionRuns) -> None:
+    run = runs.start("page", "anna")
+    assert runs.stop("page") == 1
+    with pytest.raises(Cancelled, match="before it began"):
+        list(stream(runs.backend, {"pipeline": "noise", "prompt": "a cat"}, run.next_job()))
+    ends = compare(runs.backend, [{"pipeline": "noise", "prompt": "a cat"}] * 2, run.next_jobs(2))
+    assert all(isinstance(end.event, Cancelled) for end in ends)
 
 
 def test_a_page_that_comes_back_sees_the_run_go_on(runs: SessionRuns) -> None:

@@ -18,8 +18,8 @@ from easel.history.records import LOCAL, HistoryError
 from easel.serving.backend import Backend, LocalBackend
 from easel.serving.best_of import stream_best
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused, reason
-from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.core.metadata import picture_metadata, picture_name, save_png
+from pipelines.core.events import Event, Progress, Result
+from pipelines.core.metadata import picture_metadata, picture_name, png_of, write_png
 from pipelines.core.new_files import check_place, write_new
 from pipelines.core.video import Film, last_frame
 
@@ -152,14 +152,12 @@ def write_pictures(events: Iterable[Event], job_id: str, out: Path, backend: Bac
         with (interrupt_cancels(backend, job_id),
               Bar("step") as bar):
             for event in events:
-                if isinstance(event, Progress):
-                    if event.earlier is not None:
-                        film = Film(event.earlier.frames)
-                    show_progress(bar, event)
-                elif isinstance(event, Preview):
-                    film.add(event.images)
-                elif isinstance(event, Result):
+                if isinstance(event, Result):
                     result = event
+                    continue
+                film.take(event)
+                if isinstance(event, Progress):
+                    show_progress(bar, event)
     except Paused as error:
         return Outcome(paused=error)
     except Cancelled:
@@ -171,7 +169,7 @@ def write_pictures(events: Iterable[Event], job_id: str, out: Path, backend: Bac
     pictures = []
     for candidate in result.candidates:
         metadata = picture_metadata(result, candidate)
-        path = save_png(out / picture_name(metadata), candidate.image, metadata)
+        path = write_png(out / picture_name(metadata), png_of(result, candidate))
         pictures.append((path, metadata))
     stopped = bool(result.metadata.get("stopped"))
     if not video or not pictures:

@@ -12,7 +12,7 @@ import typer
 from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import Cancelled, InvalidRequest, reason
-from pipelines.core.events import Preview, Progress
+from pipelines.core.events import Progress
 from pipelines.core.new_files import check_place
 
 EXIT_STOPPED = 130
@@ -40,6 +40,7 @@ def walk_command(
     """Walk from one prompt or picture to another with unCLIP: frames, strip.png and walk.mp4."""
     from easel.cli.run import Bar, interrupt_cancels, show_progress
     from easel.serving.build import build_backend
+    from easel.serving.jobs import Found
     from pipelines.unclip.walk import Walk
     from pipelines.unclip.walk_files import write_walk
 
@@ -54,8 +55,8 @@ def walk_command(
             for event in backend.walk(plan, job_id, LOCAL):
                 if isinstance(event, Progress):
                     show_progress(bar, event)
-                elif not isinstance(event, Preview):
-                    pictures = event
+                elif isinstance(event, Found):
+                    pictures = event.value
     except Cancelled:
         typer.echo("Stopped.", err=True)
         raise typer.Exit(EXIT_STOPPED) from None

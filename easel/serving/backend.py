@@ -14,7 +14,7 @@ import numpy as np
 
 from easel.serving.interface import Backend
 from easel.serving.job_queue import JobQueue
-from easel.serving.jobs import Asker, Group, Job, RunEvent
+from easel.serving.jobs import Asker, Found, Group, Job, RunEvent
 from easel.serving.paused_runs import PausedRuns
 from easel.serving.scheduler import Recorder
 from pipelines.checkpointer import Checkpointer
@@ -101,8 +101,7 @@ class LocalBackend:
         if len({job.job_id for job in jobs}) < len(jobs):
             raise InvalidRequest("Two jobs of a comparison have one name.")
         with closing(self.jobs.events(self._group(tuple(jobs), owner, together))) as events:
-            for job, event, usage in events:
-                yield RunEvent(jobs.index(job), event, usage)
+            yield from events
 
     def embed(self, model_id: str, images: Sequence[np.ndarray] = (), texts: Sequence[str] = (),
               job_id: str | None = None) -> Features:
@@ -115,7 +114,7 @@ class LocalBackend:
                     embed_images(clip, images, job.cancelled),
                     embed_texts(clip, texts, job.cancelled))
 
-        return self._take_turn(work, "embed", job_id)
+        return self._found(work, "embed", job_id)
 
     def unlike_the_world(self, images: Sequence[np.ndarray], job_id: str | None = None,
                          ) -> np.ndarray:
@@ -124,12 +123,12 @@ class LocalBackend:
             with self.cache.lease(FAMILIARITY, cancelled=job.cancelled) as model:
                 return unlike_the_world(images, model)
 
-        return self._take_turn(work, "look", job_id)
+        return self._found(work, "look", job_id)
 
     def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
-             ) -> Generator[Progress | Preview | np.ndarray, None, None]:
+             ) -> Generator[Progress | Preview | Found, None, None]:
         """Frames between two prompts or pictures; see ``Backend.walk``."""
-        yield from self._turn(lambda job: walk(plan, self.cache, job.cancelled, job.post), "walk",
+        yield from self._work(lambda job: walk(plan, self.cache, job.cancelled, job.post), "walk",
                               job_id, owner)
 
     def cancel(self, job_id: str) -> bool:
@@ -155,23 +154,18 @@ class LocalBackend:
                    models, budget_s,
                    changed=changed or threading.Condition(threading.Lock()))
 
-    def _take_turn(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None) -> Any:
-        """Wait for the device, and for work on it that says nothing meanwhile."""
-        *_, found = self._turn(work, kind, job_id)
-        return found
+    def _found(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None) -> Any:
+        """What work on the device brings that says nothing meanwhile."""
+        *_, last = self._work(work, kind, job_id)
+        return last.value
 
-    def _turn(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None,
+    def _work(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None,
               owner: str = "") -> Generator[Any]:
-        """The events of work on the device, then what it found."""
-        found: list[Any] = []
+        """The events of work on the device, the last of them what it brings."""
+        def steps(job: Job) -> Generator[Found]:
+            yield Found(work(job))
 
-        def steps(job: Job) -> Generator[Event]:
-            found.append(work(job))
-            yield from ()
-
-        job = Job(job_id or uuid.uuid4().hex, steps, kind)
-        yield from self._alone(job, owner)
-        yield found[0]
+        yield from self._alone(Job(job_id or uuid.uuid4().hex, steps, kind), owner)
 
     def _group(self, jobs: tuple[Job, ...], owner: str, together: int = 1) -> Group:
         asker = self.asking()
@@ -180,12 +174,13 @@ class LocalBackend:
                 job.limit_s = self.max_job_s
         return Group(jobs, owner or asker.visitor, together, asker.address)
 
-    def _alone(self, job: Job, owner: str) -> Generator[Event]:
+    def _alone(self, job: Job, owner: str) -> Generator[Any]:
+        """The events of one job without their envelopes; its error is raised."""
         with closing(self.jobs.events(self._group((job,), owner))) as events:
-            for _, event, _ in events:
-                if isinstance(event, EaselError):
-                    raise event
-                yield event
+            for each in events:
+                if isinstance(each.event, EaselError):
+                    raise each.event
+                yield each.event
 
     def _may_pause(self, job: Job) -> Checkpointer:
         """What a run is paused by.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from easel.serving.jobs import RunEvent
+from easel.serving.jobs import Found, RunEvent
 from easel.serving.paused_runs import PausedRuns
 from pipelines.checkpointer import Checkpointer
 from pipelines.core.events import Event, Preview, Progress
@@ -138,7 +138,7 @@ class Backend(Protocol):
         ...
 
     def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
-             ) -> Generator[Progress | Preview | np.ndarray, None, None]:
+             ) -> Generator[Progress | Preview | Found, None, None]:
         """Draw the frames of a walk by unCLIP, in turn with the other jobs.
 
         Args:
@@ -147,8 +147,8 @@ class Backend(Protocol):
             owner: whose job it is; empty for nobody's.
 
         Yields:
-            How far it is, and the frames so far; as the last all frames, (frames, H, W, 3) uint8
-            RGB. The walk ends where the generator is closed.
+            How far it is, and the frames so far; as the last all frames found, (frames, H, W, 3)
+            uint8 RGB. The walk ends where the generator is closed.
 
         Raises:
             Busy: the queue is full.
@@ -158,5 +158,9 @@ class Backend(Protocol):
         ...
 
     def cancel(self, job_id: str) -> bool:
-        """Stop a waiting or running job within a step; False where there is no such job."""
+        """Stop a waiting or running job within a step; False where there is no such job.
+
+        A name is cancelled for good: a job that comes under it later is stopped before it begins,
+        so that nobody has to ask twice.
+        """
         ...

@@ -14,17 +14,19 @@ import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from easel.serving.jobs import Group, Job, Usage
+from easel.serving.jobs import Group, Job, RunEvent
 from easel.serving.metrics import Metrics
 from easel.serving.pace import Pace
 from easel.serving.scheduler import Recorder, Turns
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
-from pipelines.core.events import Event, Progress
+from pipelines.core.events import Progress
 from pipelines.core.sentences import Sentence, joined
 from pipelines.models.cache.cache import ModelCache
 
 logger = logging.getLogger(__name__)
 MESSAGE_EVERY_S = 1.0
+REMEMBERED = 1000  # names of jobs that were cancelled
+NOT_BEGUN = "The job was stopped before it began."
 CLOSING = "Easel is shutting down and takes no more jobs."
 
 
@@ -52,6 +54,7 @@ class JobQueue:
         self.max_per_address = None if max_per_owner is None else max(
             max_per_owner, (max_waiting + 1) * 3 // 4)
         self._jobs: dict[str, Job] = {}  # unfinished
+        self._cancelled: dict[str, None] = {}  # names, the oldest first
         self._groups: list[Group] = []  # unfinished, in the order of their coming
         self._lock = threading.Lock()
         self._pace = Pace()
@@ -72,8 +75,15 @@ class JobQueue:
         return sum(started), len(started) - sum(started)
 
     def cancel(self, job_id: str) -> bool:
-        """Stop a waiting or running job; whether there was one."""
+        """Stop a waiting or running job; whether there was one.
+
+        The name is remembered: what comes under it later, such as the next part of a run, or a job
+        on its way here, is stopped before it begins.
+        """
         with self._lock:
+            self._cancelled[job_id] = None
+            while len(self._cancelled) > REMEMBERED:
+                del self._cancelled[next(iter(self._cancelled))]
             job = self._jobs.get(job_id)
             if job is None:
                 return False
@@ -82,7 +92,7 @@ class JobQueue:
                 job.checkpointer.ask(False)  # who stops wants pictures
             if not job.started:
                 del self._jobs[job_id]
-                job.finish(Cancelled("The job was stopped before it began."))
+                job.finish(Cancelled(NOT_BEGUN))
         return True
 
     def close(self) -> None:
@@ -117,8 +127,8 @@ class JobQueue:
 
     # What follows runs in the reader's thread.
 
-    def events(self, group: Group) -> Generator[tuple[Job, Event | EaselError, Usage]]:
-        """Queue a group and read its events; each job's last is its Result or its error."""
+    def events(self, group: Group) -> Generator[RunEvent]:
+        """Queue a group and read its events, in the order in which they were said."""
         try:
             self._submit(group)
         except EaselError:
@@ -132,30 +142,24 @@ class JobQueue:
             for job in group.jobs:
                 job.abandoned = True
 
-    def _read(self, group: Group) -> Iterator[tuple[Job, Event | EaselError, Usage]]:
+    def _read(self, group: Group) -> Iterator[RunEvent]:
         changed = group.jobs[0].changed
         unread = list(group.jobs)
-        told_s = time.monotonic()
+        shown_s = time.monotonic()
         while unread:
             with changed:
                 if not any(job.events or job.finished for job in unread):
                     changed.wait(MESSAGE_EVERY_S)
-                taken = [(job, *job.take()) for job in unread]
-            posted = [(job, each) for job, events, _ in taken for each in events]
-            for job, each in sorted(posted, key=lambda pair: pair[1].at_s):
-                yield job, each.event, each.usage
-            for job, _, finished in taken:
-                if finished:
-                    unread.remove(job)
-                    if job.error is not None:
-                        yield job, job.error, job.usage
-            if (any(events or finished for _, events, finished in taken)
-                    and time.monotonic() - told_s < MESSAGE_EVERY_S):
+                taken = [(job, job.take()) for job in unread]
+            posted = [each for _, (events, _) in taken for each in events]
+            yield from sorted(posted, key=lambda each: each.at_s)
+            unread = [job for job, (_, finished) in taken if not finished]
+            if posted and time.monotonic() - shown_s < MESSAGE_EVERY_S:
                 continue
-            told_s = time.monotonic()
+            shown_s = time.monotonic()
             for job in unread:
                 if not job.started:
-                    yield job, self._waiting(group), job.usage
+                    yield RunEvent(job.index, self._waiting(group), job.usage)
 
     def _waiting(self, group: Group) -> Progress:
         with self._lock:
@@ -193,7 +197,12 @@ class JobQueue:
                            "again in a minute.", near)
             self._device.submit(self._run, group)
             self._groups.append(group)
-            self._jobs.update((job.job_id, job) for job in group.jobs)
+            for job in group.jobs:
+                if job.job_id in self._cancelled:
+                    job.stopped = True
+                    job.finish(Cancelled(NOT_BEGUN))
+                else:
+                    self._jobs[job.job_id] = job
 
     # What follows runs in the device's thread.
 

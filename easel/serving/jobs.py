@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled, EaselError
@@ -27,27 +27,32 @@ class Usage:
     peak_memory_bytes: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class RunEvent:
-    """One event of a comparison.
+@dataclass(frozen=True)
+class Found:
+    """What work other than a generator's run brought, its last event.
 
     Attributes:
-        index: which of the requests it belongs to.
-        event: as ``Backend.stream`` yields it, or the error that ended this run.
-        usage: what the run took so far.
+        value: as the method of the backend that did it says.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True, eq=False)
+class RunEvent:
+    """Everything that a job says, on its way from the device's thread to whoever reads it.
+
+    Attributes:
+        index: which of its group's jobs, which of a comparison's requests.
+        event: of the run; the last one is a Result, a Found, or the error that ended it.
+        usage: what the job took so far.
+        at_s: when it was said, by ``time.monotonic()``.
     """
 
     index: int
-    event: Event | EaselError
+    event: Event | Found | EaselError
     usage: Usage
-
-
-class Posted(NamedTuple):
-    """An event with what its run had used by then, and the moment of ``time.monotonic()``."""
-
-    at_s: float
-    event: Event
-    usage: Usage
+    at_s: float = field(default_factory=time.monotonic)
 
 
 class Asker(NamedTuple):
@@ -79,10 +84,11 @@ class Job:
         wait_s: seconds that it waited to begin.
         changed: shared by the jobs that one reader reads.
         checkpointer: of a run that can be paused.
+        index: which of its group's jobs it is.
     """
 
     job_id: str
-    work: Callable[[Job], Generator[Event]]
+    work: Callable[[Job], Generator[Event | Found]]
     kind: str = ""
     models: tuple[str, ...] = ()
     budget_s: float | None = None
@@ -98,10 +104,11 @@ class Job:
     waits_s: list[float] = field(default_factory=list)
     wait_s: float = 0.0
     submitted_s: float = field(default_factory=time.monotonic)
-    events: list[Posted] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
     changed: threading.Condition = field(
         default_factory=lambda: threading.Condition(threading.Lock()))
     checkpointer: Checkpointer | None = None
+    index: int = 0
 
     def cancelled(self) -> bool:
         """Whether the run should end at its next step."""
@@ -114,24 +121,26 @@ class Job:
             return "stopped"
         return "done" if self.error is None else "failed"
 
-    def post(self, event: Event) -> None:
+    def post(self, event: Event | Found) -> None:
         """Hand an event to the reader; a newer preview replaces one that was not read yet."""
         with self.changed:
             if isinstance(event, Preview):
                 self.events = [e for e in self.events if not isinstance(e.event, Preview)]
             elif isinstance(event, Progress):
                 self.progress = event
-            self.events.append(Posted(time.monotonic(), event, self.usage))
+            self.events.append(RunEvent(self.index, event, self.usage))
             self.changed.notify_all()
 
     def finish(self, error: EaselError | None) -> None:
-        """Record the outcome, once."""
+        """Record the outcome, once; an error is the last event."""
         with self.changed:
             if not self.finished:
                 self.finished, self.error = True, error
+                if error is not None:
+                    self.events.append(RunEvent(self.index, error, self.usage))
             self.changed.notify_all()
 
-    def take(self) -> tuple[list[Posted], bool]:
+    def take(self) -> tuple[list[RunEvent], bool]:
         """The events since the last call, and whether there will be no more; holds ``changed``."""
         events, self.events = self.events, []
         return events, self.finished
@@ -153,6 +162,10 @@ class Group:
     together: int = 1
     address: str = ""
     submitted_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        for index, job in enumerate(self.jobs):
+            job.index = index
 
     def alive(self) -> bool:
         """Whether anybody still waits for any of the jobs."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from easel.serving.jobs import Group, Job
+from easel.serving.jobs import Found, Group, Job
 from easel.serving.usage import Meter
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory
 from pipelines.core.events import Event, Result
@@ -31,7 +31,7 @@ class _Turn:
     """A job that has begun, and its steps."""
 
     job: Job
-    steps: Generator[Event]
+    steps: Generator[Event | Found]
     owner: str
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
-from pipelines.core.events import Candidate
+from pipelines.core.events import Candidate, Preview, Progress
 
 MAX_FRAMES = 96  # kept of a run; with more previews, every second, fourth ... is kept
 MAX_FRAME_PX = 512  # longest side of a frame that is kept
@@ -57,6 +57,13 @@ class Film:
     def frames(self) -> tuple[bytes, ...]:
         """JPEG files, at most ``MAX_FRAMES``, the oldest first."""
         return tuple(self._frames)
+
+    def take(self, event: Progress | Preview) -> None:
+        """Take in what a run says: its previews, and those of its earlier part."""
+        if isinstance(event, Preview):
+            self.add(event.images)
+        elif event.earlier is not None:
+            self._frames = list(event.earlier.frames[:MAX_FRAMES])
 
     def add(self, images: np.ndarray) -> None:
         """Take in a preview.

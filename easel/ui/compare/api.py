@@ -103,8 +103,6 @@ def stream_comparison(playground: Playground, store: PictureStore, plan: Callabl
             owner=visitor)
         with closing(events):
             for _ in fold_events(comparison, events, playground, store):
-                if run.stopped:
-                    run.stop(playground.backend)
                 yield None, describe(comparison)
         if not (files := files_of(comparison)):
             raise EaselError(" ".join(p.panel.status() for p in comparison.panes))

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 from easel.compare.plan import Plan
 from easel.compare.votes import VOTED, Vote, VoteError
-from easel.serving.jobs import RunEvent
+from easel.serving.jobs import Found, RunEvent
 from easel.ui.compare.state import Comparison, Pane
 from easel.ui.parts.panel import Panel
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import REDRAW_EVERY_S, Throttle
 from easel.ui.playground import Playground
-from pipelines.core.errors import Cancelled, EaselError
-from pipelines.core.events import Preview, Progress, Result
+from pipelines.core.errors import EaselError
+from pipelines.core.events import Result
 
 
 def start_comparison(playground: Playground, plan: Plan, session: str, blind: bool) -> Comparison:
@@ -56,19 +56,13 @@ def _fold(pane: Pane, run_event: RunEvent, playground: Playground, store: Pictur
         try:
             cards = store.keep(pane.request, event, playground.registry.get(panel.name))
         except EaselError as error:
-            panel.fail(str(error))
+            panel.take(error)
         else:
             panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")))
-    elif isinstance(event, Preview):
-        panel.show_preview(event)
-    elif isinstance(event, Progress):
-        panel.show_progress(event)
-    elif pane.result is not None:  # the pictures are there, what was to happen to them failed
-        pane.notice = str(event)
-    elif isinstance(event, Cancelled):
-        panel.stop()
-    else:
-        panel.fail(str(event))
+    elif isinstance(event, EaselError) and pane.result is not None:
+        pane.notice = str(event)  # the pictures are there, what was to happen to them failed
+    elif not isinstance(event, Found):
+        panel.take(event)
 
 
 def cast_vote(playground: Playground, comparison: Comparison, choice: int | str,

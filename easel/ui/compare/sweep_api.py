@@ -41,8 +41,6 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
                                                 together=1, owner=visitor)
             with closing(events):
                 for _ in fold_sweep(view, events, playground, store):
-                    if run.stopped:
-                        run.stop(playground.backend)
                     yield None, describe(view)
             if view.picture is None:
                 raise EaselError(" ".join(dict.fromkeys(view.notes.values()))

@@ -70,8 +70,6 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         try:
             with closing(events):
                 for _ in fold_sweep(view, events, playground, store):
-                    if asked.run.stopped:
-                        asked.run.stop(playground.backend)
                     yield {stage: render_sweep(view, running=True)}
         except Exception:  # told elsewhere; what is here must not look as if it went on
             yield {stage: render_sweep(view, running=False)}

@@ -119,8 +119,6 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
                                             plan.budget_s, owner=run.visitor)
         with closing(events):
             for changed in fold_events(comparison, events, playground, store):
-                if run.stopped:  # again: Stop may have come before the backend knew them
-                    run.stop(playground.backend)
                 yield next_view(parts, comparison, changed)
         if not comparison.hidden:  # names would tell blind panes apart
             run.cards = comparison.cards()

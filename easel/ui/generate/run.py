@@ -21,8 +21,8 @@ from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from pipelines.checkpointer import Checkpointer
-from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused
-from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.events import Event, Result
 from pipelines.core.request import CheckedRequest
 from pipelines.core.video import Film
 
@@ -113,30 +113,20 @@ def _stream_panel(playground: Playground, store: PictureStore, request: CheckedR
     try:
         with closing(stream) as events:
             for event in events:
-                if run.stopped:  # again: Stop may have come before the backend knew the job
-                    run.stop(playground.backend)
                 if isinstance(event, Result):
                     pipeline = playground.registry.get(request.pipeline)
                     cards = store.keep(request, event, pipeline)
                     run.cards += cards
                     panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")))
                     panel.film = keep_film(store, film, event.candidates)
-                elif isinstance(event, Preview):
-                    film.add(event.images)
-                    panel.show_preview(event)
-                elif isinstance(event, Progress):
-                    if event.earlier is not None:
-                        film = Film(event.earlier.frames)
-                    panel.show_progress(event)
+                else:
+                    film.take(event)
+                    panel.take(event)
                 if throttle.due():
                     yield view
                     throttle.shown()
-    except Paused as error:
-        panel.pause(error)
-    except Cancelled:
-        panel.stop()
     except EaselError as error:
-        panel.fail(str(error))
+        panel.take(error)
     except Exception:
         logger.exception("the page failed while %s ran", request.pipeline)
         panel.fail(strings.UNEXPECTED)

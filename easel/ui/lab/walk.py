@@ -13,6 +13,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from easel.serving.jobs import Found
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
@@ -177,11 +178,11 @@ def add_walk_endpoint(playground: Playground, store: PictureStore) -> None:
                             end_of_walk(end, end_image, "end"), frames, seed, options)
         run = playground.runs.start(session_of(request), visitor_of(request))
         try:
-            *_, pictures = playground.backend.walk(plan, run.next_job(), run.visitor)
+            *_, found = playground.backend.walk(plan, run.next_job(), run.visitor)
         finally:
             playground.runs.end(run)
-        assert isinstance(pictures, np.ndarray)
-        return [str(path) for path in keep_walk(store, plan, pictures)]
+        assert isinstance(found, Found)
+        return [str(path) for path in keep_walk(store, plan, found.value)]
 
     def upload(which: str) -> gr.File:
         return gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",

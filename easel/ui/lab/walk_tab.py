@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.serving.jobs import Found
 from easel.ui.lab.walk import (
     WalkView,
     end_of_walk,
@@ -121,12 +122,10 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts, task
         try:
             with closing(playground.backend.walk(plan, run.next_job(), run.visitor)) as events:
                 for event in events:
-                    if not isinstance(event, Progress | Preview):
-                        view.files = keep_walk(store, plan, event)
+                    if isinstance(event, Found):
+                        view.files = keep_walk(store, plan, event.value)
                         continue
                     view.take(event)
-                    if run.stopped:  # before there was a job that could be
-                        run.stop(playground.backend)
                     # The first step is shown at once: after the loading it may be a long one.
                     begun = isinstance(event, Progress) and bool(message) and not event.message
                     message = event.message if isinstance(event, Progress) else message

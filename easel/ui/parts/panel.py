@@ -16,7 +16,7 @@ from PIL import Image
 
 from easel.ui.words import strings
 from easel.ui.words.language import figure, say
-from pipelines.core.errors import Paused
+from pipelines.core.errors import Cancelled, EaselError, Paused
 from pipelines.core.events import Mark, Preview, Progress
 
 Phase = Literal["waiting", "running", "done", "stopped", "paused", "failed"]
@@ -88,6 +88,19 @@ class Panel:
     can_pause: bool = False
     paused_id: str = ""
     film: Path | None = None
+
+    def take(self, event: Progress | Preview | EaselError) -> None:
+        """Take in what a run says before or in place of its pictures."""
+        if isinstance(event, Progress):
+            self.show_progress(event)
+        elif isinstance(event, Preview):
+            self.show_preview(event)
+        elif isinstance(event, Paused):
+            self.pause(event)
+        elif isinstance(event, Cancelled):
+            self.stop()
+        else:
+            self.fail(str(event))
 
     def show_progress(self, event: Progress) -> None:
         """Take in a step or a message."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from easel.serving.backend import Backend
@@ -25,6 +25,7 @@ class Run:
         job_id: the backend's name for the pipeline that runs now; None between two of them.
         job_ids: those of pipelines that run side by side, in the order of their panes.
         cards: what is finished so far.
+        stopped: True once the user asked for the run to end; no further pipeline starts.
     """
 
     session: str
@@ -33,43 +34,49 @@ class Run:
     job_id: str | None = None
     job_ids: tuple[str, ...] = ()
     cards: list[Card] = field(default_factory=list)
-    _stopped: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def stopped(self) -> bool:
-        """True once the user asked for the run to end; no further pipeline starts."""
-        return self._stopped.is_set()
+    stopped: bool = False
+    _cancel: Callable[[str], object] = lambda job_id: None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_job(self) -> str:
         """A new job id for the pipeline that starts now."""
-        self.job_id = uuid.uuid4().hex
-        return self.job_id
+        job_id = uuid.uuid4().hex
+        self._name(job_id, self.job_ids)
+        return job_id
 
     def next_jobs(self, count: int) -> tuple[str, ...]:
         """New job ids for pipelines that start side by side."""
-        self.job_ids = tuple(uuid.uuid4().hex for _ in range(count))
-        return self.job_ids
+        job_ids = tuple(uuid.uuid4().hex for _ in range(count))
+        self._name(self.job_id, job_ids)
+        return job_ids
 
-    def stop(self, backend: Backend) -> None:
+    def _name(self, job_id: str | None, job_ids: tuple[str, ...]) -> None:
+        with self._lock:
+            self.job_id, self.job_ids = job_id, job_ids
+        if self.stopped:  # meanwhile: the backend stops such jobs before they begin
+            self.stop()
+
+    def stop(self) -> None:
         """End what runs and let nothing else start."""
-        self._stopped.set()
-        for job_id in (self.job_id, *self.job_ids):
-            if job_id is not None:
-                backend.cancel(job_id)
+        with self._lock:
+            self.stopped = True
+            named = [job_id for job_id in (self.job_id, *self.job_ids) if job_id is not None]
+        for job_id in named:
+            self._cancel(job_id)
 
 
 class SessionRuns:
     """The runs in progress of every session."""
 
     def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+        self.backend = backend
         self._lock = threading.Lock()
         self._runs: dict[str, list[Run]] = {}
         self._last: OrderedDict[str, tuple[Card, ...]] = OrderedDict()
 
     def start(self, session: str, visitor: str = "", place: str = "generate") -> Run:
         """Note a new run."""
-        run = Run(session, visitor, place)
+        run = Run(session, visitor, place, _cancel=self.backend.cancel)
         with self._lock:
             self._runs.setdefault(session, []).append(run)
         return run
@@ -111,7 +118,7 @@ class SessionRuns:
 
     def halt(self, run: Run) -> None:
         """Stop one run."""
-        run.stop(self._backend)
+        run.stop()
 
     def busy(self, session: str, place: str) -> bool:
         """Whether a session runs anything in a place."""
@@ -124,21 +131,21 @@ class SessionRuns:
             InvalidRequest: what runs cannot be paused.
             PausedRunError: the visitor has the most paused runs already.
         """
-        return sum(self._backend.pause(run.job_id) for run in self._of(session, place)
+        return sum(self.backend.pause(run.job_id) for run in self._of(session, place)
                    if run.job_id is not None)
 
     def stop(self, session: str, place: str | None = None) -> int:
         """Stop every run of a session, or those of one place; returns how many there were."""
         runs = self._of(session, place)
         for run in runs:
-            run.stop(self._backend)
+            run.stop()
         return len(runs)
 
     def stop_pane(self, session: str, place: str, pane: int) -> bool:
         """Stop one of the jobs that run side by side; False where there is none."""
         job_ids = [run.job_ids[pane] for run in self._of(session, place)
                    if pane < len(run.job_ids)]
-        return any([self._backend.cancel(job_id) for job_id in job_ids])
+        return any([self.backend.cancel(job_id) for job_id in job_ids])
 
     def _of(self, session: str, place: str | None) -> list[Run]:
         with self._lock:
