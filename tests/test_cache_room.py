@@ -16,8 +16,7 @@ from tests.noise import LinearLoader, linear_cache
 
 
 def test_least_recently_used_leaves_first_and_leased_ones_stay() -> None:
-    # Of equal size and equally quick to load, by a clock that stands still.
-    cache = ModelCache(LinearLoader(), budget_bytes=2 * bytes_of(10), clock=lambda: 0.0)
+    cache = ModelCache(LinearLoader(), budget_bytes=2 * bytes_of(10))
 
     def resident() -> set[str]:
         return {m.model_id for m in cache.stats().models if m.state == "device"}
@@ -121,22 +120,15 @@ def test_a_model_that_no_host_budget_holds_is_dropped() -> None:
     assert states(cache) == {"small/10": "host", "large/20": "disk", "other/20": "device"}
 
 
-def test_what_is_slow_to_load_stays_longer_but_not_for_ever() -> None:
+def test_what_a_model_costs_saves_it_no_more_than_its_last_use() -> None:
     loader = TickingLoader({"slow/10": 3.0})
-    cache = ModelCache(loader, budget_bytes=2 * bytes_of(10), clock=loader.clock)
-    use(cache, "slow/10", "a/10", "b/10")
-    assert states(cache)["slow/10"] == "device", "a was used later, and is loaded in a third"
-    use(cache, "c/10", "d/10", "e/10")
-    assert states(cache)["slow/10"] == "disk", "others were used again and again meanwhile"
-    figures = {m.model_id: m.load_s for m in cache.stats().models}
-    assert (figures["slow/10"], figures["a/10"]) == (3.0, 1.0)
-
-
-def test_a_large_model_that_loads_as_fast_leaves_before_a_small_one() -> None:
-    loader = TickingLoader({})
     cache = ModelCache(loader, budget_bytes=bytes_of(10) + bytes_of(30), clock=loader.clock)
-    use(cache, "large/30", "small/10", "large/30", "next/10")  # the large one was used last
-    assert states(cache) == {"large/30": "disk", "small/10": "device", "next/10": "device"}
+    use(cache, "slow/10", "large/30", "slow/10", "next/10")
+    assert states(cache) == {"slow/10": "device", "large/30": "disk", "next/10": "device"}
+    use(cache, "next/10", "large/30")
+    assert states(cache) == {"slow/10": "disk", "large/30": "device", "next/10": "device"}
+    figures = {m.model_id: m.load_s for m in cache.stats().models}
+    assert (figures["slow/10"], figures["next/10"]) == (3.0, 1.0)
 
 
 def test_a_pinned_model_stays() -> None:

@@ -26,9 +26,8 @@ from torch import nn
 from pipelines.core.amounts import megabytes
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory, WeightsError
 from pipelines.core.sentences import Sentence, joined
-from pipelines.models.cache.leases import LeaseBook
 from pipelines.models.cache.loader_thread import Loader, ModelMover
-from pipelines.models.cache.placement import Entry, ModelKey, Move, Tier, Tiers
+from pipelines.models.cache.placement import Entry, ModelKey, Move, Tiers
 from pipelines.models.cache.stats import CacheStats, measured_bytes, stats_of
 from pipelines.models.clip_features import Embeddings
 from pipelines.models.offload import Footprint
@@ -66,12 +65,11 @@ class ModelCache:
         self.device, self.dtype, self.loader = torch.device(device), dtype, loader
         self._offloadable = offloadable
         self._room_timeout_s = room_timeout_s
-        self._tiers = Tiers(Tier("device", budget_bytes), Tier("host", host_budget_bytes))
+        self._tiers = Tiers(budget_bytes, host_budget_bytes)
         # Reentrant, because the garbage collector may close a generator that holds a lease while
         # this very thread has the lock.
         self._changed = threading.Condition(threading.RLock())
         self._mover = ModelMover(loader, self.device, reserve_bytes, clock)
-        self._leases = LeaseBook()
         self.embeddings = Embeddings(make_room=self.evict_idle)
 
     @contextmanager
@@ -95,11 +93,9 @@ class ModelCache:
         """
         key = self._key(model_id, dtype)
         entry, future = self._ask(key, cancelled)
-        note = self._leases.begin(model_id)
         try:
             yield self._await(entry, future, cancelled)
         finally:
-            self._leases.end(note)
             with self._changed:
                 entry.leases -= 1
                 self._tiers.touch(entry)
@@ -135,7 +131,7 @@ class ModelCache:
 
     def fits(self, model_ids: Iterable[str]) -> bool:
         """Whether models may be here at the same time; what is not known counts nothing."""
-        budget = self._tiers.device.budget_bytes
+        budget = self._tiers.device_budget_bytes
         if budget is None:
             return True
         need = 0
@@ -189,13 +185,14 @@ class ModelCache:
 
     def close(self) -> None:
         """Drop idle models and end the loader's thread; leases that were never given back are
-        reported in the log, with where they were taken."""
+        reported in the log."""
         self._mover.close()
-        for leak in self._leases.open():
-            logger.error("%s", leak)
         with self._changed:
             for entry in self._tiers.entries.values():
-                if not entry.leases:
+                if entry.leases:
+                    logger.error("leases of %s that were never given back: %d",
+                                 entry.key.model_id, entry.leases)
+                else:
                     self._tiers.drop(entry)
         self._mover.give_back()
 
@@ -238,7 +235,7 @@ class ModelCache:
             What to carry out first; None to wait a little longer.
         """
         moves = self._tiers.admit(entry, need)
-        if moves is None and (waited or need > (self._tiers.device.budget_bytes or 0)):
+        if moves is None and (waited or need > (self._tiers.device_budget_bytes or 0)):
             if self._offloadable(entry.key.model_id):
                 moves = self._tiers.admit_offloaded(entry, need)
             if moves is None:
@@ -286,7 +283,7 @@ class ModelCache:
                             key.model_id)
 
     def _no_room(self, key: ModelKey, need: int) -> OutOfMemory:
-        budget = self._tiers.device.budget_bytes or 0
+        budget = self._tiers.device_budget_bytes or 0
         room = max(0, budget - self._tiers.held_bytes())
         return OutOfMemory("The model {} needs {}, and the budget of {} has {} that no running "
                            "job or pin holds.", key.model_id, megabytes(need), megabytes(budget),

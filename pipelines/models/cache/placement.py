@@ -4,10 +4,7 @@ Two tiers with a budget of bytes each, above the disk. What must leave the devic
 where it fits, and what must leave the host is dropped. Nothing here moves a tensor or takes a
 lock: the cache calls it with its lock held and carries the moves out afterwards, in this order.
 
-Source of the order of eviction: Cao and Irani, "Cost-Aware WWW Proxy Caching Algorithms" (1997),
-section 3, GreedyDual-Size: a model's worth is the seconds that a byte of it took to load, plus
-what the tier's last evicted model was worth when this one was used last. Cheap and long unused
-models leave first.
+The least recently used leave first.
 """
 
 from __future__ import annotations
@@ -54,7 +51,6 @@ class Entry:
     host_bytes: int = 0
     load_s: float | None = None
     move_s: float | None = None
-    worth: float = 0.0
     last_used: int = 0
     hits: int = 0
     misses: int = 0
@@ -65,11 +61,6 @@ class Entry:
         """Whether it may leave the device: nobody uses it, awaits it, or has pinned it."""
         return not self.leases and not self.pinned and self.future is None
 
-    @property
-    def cost(self) -> float:
-        """Seconds a byte that the last load took."""
-        return (self.load_s or 0.0) / max(1, self.size_bytes)
-
 
 class Move(NamedTuple):
     """A model that must be moved to host memory now."""
@@ -79,25 +70,16 @@ class Move(NamedTuple):
 
 
 @dataclass
-class Tier:
-    """One memory; ``budget_bytes`` is None for no limit, ``floor`` the worth last evicted."""
-
-    place: Place
-    budget_bytes: int | None
-    floor: float = 0.0
-
-
-@dataclass
 class Tiers:
     """The entries and where they are.
 
     Args:
-        device: budget of the device, None for no limit.
-        host: budget of host memory, 0 to keep nothing there.
+        device_budget_bytes: None for no limit.
+        host_budget_bytes: likewise; 0 to keep nothing there.
     """
 
-    device: Tier
-    host: Tier
+    device_budget_bytes: int | None
+    host_budget_bytes: int | None
     entries: dict[ModelKey, Entry] = field(default_factory=dict)
     _uses: int = 0
 
@@ -111,7 +93,6 @@ class Tiers:
         """Note that a model was used just now."""
         self._uses += 1
         entry.last_used = self._uses
-        entry.worth = self.device.floor + entry.cost
 
     def used_bytes(self, place: Place) -> int:
         """Bytes of what is in a tier or on its way there."""
@@ -134,7 +115,7 @@ class Tiers:
             What to carry out first; None where even the idle models' room is not enough, and then
             nothing was changed.
         """
-        budget = self.device.budget_bytes
+        budget = self.device_budget_bytes
         if budget is not None and self.held_bytes() + need > budget:
             return None
         # Counted first, so that it neither stands in its own way on the host nor is evicted.
@@ -149,7 +130,7 @@ class Tiers:
             entry: one that is not on the device.
             need: bytes of its weights; what it takes on the device is measured later.
         """
-        budget = self.host.budget_bytes
+        budget = self.host_budget_bytes
         held = sum(e.host_bytes for e in self.entries.values() if not e.idle)
         if budget is not None and held + need > budget:
             return None
@@ -161,7 +142,7 @@ class Tiers:
 
     def remeasure(self, entry: Entry, size_bytes: int, host_bytes: int = 0) -> list[Move] | None:
         """Note the bytes that a model on the device really takes; see ``admit``."""
-        budget = self.device.budget_bytes
+        budget = self.device_budget_bytes
         entry.size_bytes, entry.host_bytes = size_bytes, host_bytes
         if budget is not None and self.held_bytes() > budget:
             return None
@@ -170,22 +151,20 @@ class Tiers:
         return self._evict_to_budget()
 
     def _evict_to_budget(self) -> list[Move]:
-        budget = self.device.budget_bytes
+        budget = self.device_budget_bytes
         if budget is None:
             return []
         return self.evict(lambda: self.used_bytes("device") <= budget)
 
     def evict(self, enough: Callable[[], bool]) -> list[Move]:
-        """Take idle models off the device, the least worthy first, until ``enough``."""
+        """Take idle models off the device, the least recently used first, until ``enough``."""
         moves = []
         for entry in self._leaving("device"):
             if enough():
                 break
-            self.device.floor = max(self.device.floor, entry.worth)
             entry.evictions += 1
             if not entry.offloaded and self._make_host_room(entry.size_bytes):
                 entry.place = "host"
-                entry.worth = self.host.floor + entry.cost
                 if entry.model is not None:
                     moves.append(Move(entry, entry.model))
             else:
@@ -202,10 +181,10 @@ class Tiers:
     def _leaving(self, place: Place) -> list[Entry]:
         idle = [e for e in self.entries.values()
                 if e.idle and (e.place == place or (place == "host" and e.offloaded))]
-        return sorted(idle, key=lambda e: (e.worth, e.last_used))
+        return sorted(idle, key=lambda e: e.last_used)
 
     def _make_host_room(self, need: int) -> bool:
-        budget = self.host.budget_bytes
+        budget = self.host_budget_bytes
         if budget is None:
             return True
         if need > budget:
@@ -213,7 +192,6 @@ class Tiers:
         for entry in self._leaving("host"):
             if self.used_bytes("host") + need <= budget:
                 break
-            self.host.floor = max(self.host.floor, entry.worth)
             entry.evictions += entry.offloaded
             self.drop(entry)
         return self.used_bytes("host") + need <= budget

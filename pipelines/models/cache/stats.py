@@ -75,7 +75,7 @@ def stats_of(tiers: Tiers) -> CacheStats:
     """Figures of everything that was ever asked for; call it with the cache's lock held."""
     models = tuple(_model_stats(entry) for entry in tiers.entries.values())
     return CacheStats(
-        tiers.device.budget_bytes, tiers.used_bytes("device"), tiers.host.budget_bytes,
+        tiers.device_budget_bytes, tiers.used_bytes("device"), tiers.host_budget_bytes,
         tiers.used_bytes("host"), sum(m.hits for m in models), sum(m.misses for m in models),
         sum(m.evictions for m in models), models)
 
