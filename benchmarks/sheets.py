@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from easel.compare.lettering import label_font
+from easel.compare.grid import label_font
 
 COLUMNS = 8
 THUMB_PX = 160

@@ -17,7 +17,7 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, open_catalogue
 from pipelines.models.checkpoints.downloads import INCOMING, Download, Downloads
 from pipelines.models.checkpoints.loading import CatalogueLoader, file_sha256, is_complete
-from pipelines.models.checkpoints.quarantine import FOLDER
+from pipelines.models.checkpoints.pins import FOLDER
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.weight_folders import VQGAN_CONFIG
 from training.export import export

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from easel.compare.grid import draw_grid
-from easel.compare.lettering import label_font
+from easel.compare.grid import draw_grid, label_font
 from easel.compare.sweeps import (
     Axis,
     expand_matrix,

@@ -16,8 +16,8 @@ from torch import nn
 
 from easel.history.records import LOCAL
 from easel.serving.backend import LocalBackend
+from easel.serving.job_queue import Pace
 from easel.serving.jobs import Asker, Group, Job, RunEvent, Usage
-from easel.serving.pace import Pace
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from easel.compare.lettering import label_font
-
 PAPER, INK, BLANK = (255, 255, 255), (20, 19, 17), (242, 240, 235)
 GAP_PX, MAX_LABEL_LINES = 8, 3
+
+_FONT = Path("templates", "frontend", "static", "fonts", "IBMPlexSans", "IBMPlexSans-Regular.woff2")
+
+
+@lru_cache(maxsize=8)
+def label_font(size_px: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """IBM Plex Sans, the page's font, which comes with Gradio and knows accents.
+
+    Pillow's own font, which draws "maçã" with boxes, stands in where that file cannot be read.
+    """
+    gradio = find_spec("gradio")
+    for folder in (gradio.submodule_search_locations or () if gradio else ()):
+        try:
+            return ImageFont.truetype(str(Path(folder) / _FONT), size_px)
+        except OSError:  # another Gradio, or a FreeType that cannot unpack it
+            continue
+    return ImageFont.load_default(size_px)
 
 
 def _wrap(text: str, width_px: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont,

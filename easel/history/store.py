@@ -29,8 +29,7 @@ from easel.history.records import (
     NewPicture,
     Page,
 )
-from easel.history.rows import links_of, new_row, weights_of
-from easel.history.tables import Picture, Weights
+from easel.history.tables import Picture, Weights, links_of, new_row, weights_of
 from pipelines.core.errors import InvalidRequest
 
 TRASH_S = 30 * 86400  # how long a deleted picture can be restored, unless room is needed

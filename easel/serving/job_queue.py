@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from easel.serving.jobs import Group, Job, RunEvent
 from easel.serving.metrics import Metrics
-from easel.serving.pace import Pace
 from easel.serving.scheduler import Recorder, Turns
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Progress
@@ -26,6 +26,7 @@ from pipelines.models.cache.cache import ModelCache
 logger = logging.getLogger(__name__)
 MESSAGE_EVERY_S = 1.0
 REMEMBERED = 1000  # names of jobs that were cancelled
+TIMED = 20  # jobs of a kind whose seconds are known
 NOT_BEGUN = "The job was stopped before it began."
 CLOSING = "Easel is shutting down and takes no more jobs."
 
@@ -230,3 +231,37 @@ class JobQueue:
         self.metrics.note(job)
         logger.info("%s %s after %.2f s on the device and %.2f s of waiting", job.kind,
                     job.outcome(), job.usage.device_s, job.wait_s)
+
+
+class Pace:
+    """Device seconds of the last finished jobs of each kind."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, deque[float]] = {}
+
+    def note(self, job: Job) -> None:
+        """Remember a job that ran to its end."""
+        if job.outcome() == "done":
+            self._seconds.setdefault(job.kind, deque(maxlen=TIMED)).append(
+                job.usage.device_s)
+
+    def expected_s(self, job: Job) -> float | None:
+        """Device seconds that a job may still take; None where nothing like it has ended here."""
+        past = self._seconds.get(job.kind)
+        if not past:
+            return None
+        if job.finished:
+            return 0.0
+        whole_s = sum(past) / len(past)
+        step, total = job.progress.step, job.progress.total
+        if job.started and 0 < step <= total:
+            whole_s = job.usage.device_s * total / step
+        if job.budget_s is not None:
+            whole_s = min(whole_s, job.budget_s)
+        return max(0.0, whole_s - job.usage.device_s)
+
+    def wait_s(self, ahead: Sequence[Group]) -> float | None:
+        """Seconds until the groups ahead are done; None where that is not known of one."""
+        parts = [self.expected_s(job) for group in ahead for job in group.jobs
+                 if not job.abandoned]
+        return sum(p for p in parts if p is not None) if None not in parts else None

@@ -20,8 +20,7 @@ from pipelines.core.errors import Cancelled, WeightsError, reason
 from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.catalogue import ASSETS, Catalogue, CatalogueEntry
 from pipelines.models.checkpoints.loading import is_complete
-from pipelines.models.checkpoints.pins import FilePin
-from pipelines.models.checkpoints.quarantine import quarantine
+from pipelines.models.checkpoints.pins import FilePin, quarantine
 
 logger = logging.getLogger(__name__)
 INCOMING = ".incoming"  # no model id begins with a dot

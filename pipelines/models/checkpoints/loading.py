@@ -13,7 +13,7 @@ from torch import nn
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.formats import OFFLOADABLE, PACKABLE, loader
-from pipelines.models.checkpoints.quarantine import quarantine
+from pipelines.models.checkpoints.pins import quarantine
 from pipelines.models.checkpoints.tensor_files import SUFFIXES, memory_bytes, missing_file
 from pipelines.models.fast_linear import in_int8
 

@@ -1,12 +1,16 @@
 """What the first download of each model brought: the commit, and every file's size and hash.
 
-A hub's branch may move and a mirror may be wrong. What was pinned once is checked ever after.
+A hub's branch may move and a mirror may be wrong. What was pinned once is checked ever after; files
+that are not what they should be go to quarantine, kept for a look and never used.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from pipelines.core.errors import WeightsError
 from pipelines.core.files import atomic_write
+
+logger = logging.getLogger(__name__)
+FOLDER = ".quarantine"  # no model id begins with a dot
 
 
 class FilePin(BaseModel):
@@ -103,3 +110,26 @@ class Pins:
                                    "to pin what is downloaded next.", self.path.name) from None
             self._read_at = stamp
         return self._pins
+
+
+def quarantine(models_dir: Path, model_id: str, path: Path) -> Path | None:
+    """Move a file out of use.
+
+    Args:
+        models_dir: folder of downloaded models.
+        model_id: whose file it is.
+        path: the file.
+
+    Returns:
+        Where it is now; None where it could not even be moved and was removed.
+    """
+    target = models_dir / FOLDER / model_id / f"{time.time_ns()}-{path.name}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+    except OSError:
+        logger.exception("%s could not be moved to quarantine", path)
+        path.unlink(missing_ok=True)
+        return None
+    logger.warning("%s of %s is in quarantine at %s", path.name, model_id, target)
+    return target
