@@ -1,22 +1,25 @@
-"""A run under way keeps its state in a file, which is locked meanwhile.
+"""A run under way keeps its state and what it has behind it in a file, locked meanwhile.
 
 The system releases the lock of a killed process, and what is unlocked is a paused run.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from torch import Tensor
 
 from pipelines.core.errors import Cancelled, EaselError, Paused, PausedRunError, reason
 from pipelines.core.files import atomic_write
 from pipelines.core.request import CheckedRequest
-from pipelines.saved_run import Change, Snapshot
+from pipelines.core.video import Film
+from pipelines.saved_run import SavedRun
 
 SAVE_EVERY_S = 5.0
 CLAIM_S = 0.5  # for those who only look whether a run is under way
@@ -31,6 +34,7 @@ class Checkpointer:
 
     Args:
         path: the state's file, named by the run's id; its folder is made where it is not there.
+            Nothing is kept where None.
         owner: whose run it is; empty for nobody's.
         pause_after: steps after which the run is paused by itself; None for never.
         make_room: refuses a file at a path of a size in bytes by ``PausedRunError``.
@@ -39,17 +43,21 @@ class Checkpointer:
         run_id: the run's name.
         request: what a run that is resumed draws from here on; None for one that begins.
         start: the state to resume from; None for a run that begins.
-        change: what is to be different from there on.
+        film: the previews so far.
+        notice: why the run could not be paused, in a sentence; empty where nothing went wrong.
     """
 
-    def __init__(self, path: Path, owner: str = "", pause_after: int | None = None,
+    def __init__(self, path: Path | None = None, owner: str = "", pause_after: int | None = None,
                  make_room: Callable[[Path, int], None] = _any_size) -> None:
+        self.keeps = path is not None
+        path = path or Path(os.devnull)
         self.run_id, self.owner = path.stem, owner
         self.request: CheckedRequest[Any] | None = None
-        self.start: Snapshot | None = None
-        self.change = Change()
+        self.start: SavedRun | None = None
+        self.film, self.notice = Film(), ""
+        self._kept: SavedRun | None = None
         self._path, self._make_room = path, make_room
-        self._resumes = path.exists()
+        self._resumes = self.keeps and path.exists()
         self._lock = FileLock(f"{path}.lock", thread_local=False)
         self._asked, self._after = False, pause_after
         self._saved_s = time.monotonic()
@@ -76,11 +84,70 @@ class Checkpointer:
         """Whether the run should be paused, now that it has taken ``step`` steps."""
         return self._asked or (self._after is not None and step >= self._after)
 
-    def due(self) -> bool:
-        """Whether it is time to keep the state, in case this process is killed."""
-        return time.monotonic() - self._saved_s >= SAVE_EVERY_S
+    def begin(self, request: CheckedRequest[Any], total: int, weights: Mapping[str, str | None],
+              ) -> None:
+        """The run takes its first step here, or its first one since it was paused.
 
-    def save(self, snapshot: Snapshot, paused: bool) -> None:
+        Args:
+            request: as it runs.
+            total: steps that it is to take.
+            weights: SHA-256 of the weights in use, by model id.
+
+        Raises:
+            PausedRunError: what it resumes from was made with other weights.
+        """
+        start = self.start
+        if start is not None:
+            for model, digest in start.weights.items():
+                if digest != weights.get(model):
+                    raise PausedRunError("The run was paused with other weights of {} than those "
+                                         "that are here now, so it cannot go on.", model[:60])
+            self.film = Film(start.frames)
+        self._kept = SavedRun(
+            request=request.plain(), step=start.step if start else 0, total=total, facts={},
+            weights=dict(weights), marks=list(start.marks) if start else [],
+            losses={name: list(points) for name, points in start.losses.items()} if start else {},
+            branch_of=start.branch_of if start else "")
+
+    def note(self, step: int, losses: Mapping[str, float]) -> None:
+        """Take in what a step brought."""
+        if self._kept is not None:
+            for name, value in losses.items():
+                self._kept.losses.setdefault(name, []).append((step, value))
+
+    def save(self, step: int, state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]],
+             ) -> None:
+        """Keep the state where it is time to, or where the run is to be paused.
+
+        What cannot be kept is no reason to end the run; ``notice`` says why.
+
+        Args:
+            step: steps taken.
+            state: tensors and JSON-ready facts that the next step depends on.
+
+        Raises:
+            Paused: it was, and is kept.
+        """
+        kept, pausing = self._kept, self.pausing(step)
+        due = pausing or time.monotonic() - self._saved_s >= SAVE_EVERY_S
+        if not self.keeps or kept is None or step >= kept.total or not due:
+            return
+        tensors, facts = state()
+        try:
+            self._write(kept.model_copy(update={"step": step, "facts": facts, "tensors": tensors,
+                                                "frames": self.film.frames}), pausing)
+        except PausedRunError as error:
+            self.notice = str(error) if pausing else self.notice
+            return
+        if pausing:
+            raise Paused(self.run_id, step, kept.total)
+
+    def metadata(self) -> dict[str, Any]:
+        """JSON-ready facts of a run that was changed on its way; {} for any other."""
+        marks = self._kept.marks if self._kept is not None else []
+        return {"changes": [{"step": step, **changes} for step, changes in marks]} if marks else {}
+
+    def _write(self, run: SavedRun, paused: bool) -> None:
         """Keep a state in place of the one before.
 
         Raises:
@@ -89,7 +156,7 @@ class Checkpointer:
         self._saved_s = time.monotonic()
         try:
             self.claim()  # counts; the first one takes the lock
-            data = snapshot.encode(paused, time.time())
+            data = run.encode(paused, time.time())
             self._make_room(self._path, len(data))
             atomic_write(self._path, data)
         except (PausedRunError, OSError) as error:

@@ -40,7 +40,7 @@ class RunContext:
         used_models: ids of the models leased so far.
         waits_s: seconds that each lease waited for its model.
         leases: models that are held until the run ends.
-        checkpointer: keeps the state of a run that can be paused; None to keep none.
+        checkpointer: keeps the state of a run that can be paused, or nothing.
     """
 
     cache: ModelCache
@@ -51,7 +51,7 @@ class RunContext:
     used_models: set[str] = field(default_factory=set)
     waits_s: list[float] = field(default_factory=list)
     leases: ExitStack = field(default_factory=ExitStack)
-    checkpointer: Checkpointer | None = None
+    checkpointer: Checkpointer = field(default_factory=Checkpointer)
 
     def check(self) -> None:
         """Raise ``Cancelled`` once the user pressed Stop."""

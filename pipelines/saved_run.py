@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,54 +30,45 @@ _HEADER, _SHA256 = "easel_run", "sha256"
 _INIT_IMAGE, _FRAME = "init_image", "frame."
 
 
-@dataclass(frozen=True)
-class Change:
-    """What is to be different from here on; nothing by default.
+def checked_changes(prompt: Any = None, iterations: Any = None, seed: Any = None,
+                    noise: Any = None) -> dict[str, Any]:
+    """What is to be different when a run is resumed, by name; {} for nothing.
 
-    Attributes:
+    Args:
         prompt: in place of the run's; weights are part of it.
         iterations: steps that the run takes in all, those before the pause among them.
         seed: starts the random numbers anew.
         noise: added to the latents, as a share of half of their range.
+
+    Values are of any type; None and "" stand for no change. Prompt and iterations are checked as
+    the request's, which they become.
+
+    Raises:
+        InvalidRequest: one sentence about the first fault.
     """
-
-    prompt: str | None = None
-    iterations: int | None = None
-    seed: int | None = None
-    noise: float = 0.0
-
-    @classmethod
-    def checked(cls, prompt: Any = None, iterations: Any = None, seed: Any = None,
-                noise: Any = None) -> Change:
-        """A change from values of any type; None and "" stand for no change.
-
-        Prompt and iterations are checked as the request's, which they become.
-
-        Raises:
-            InvalidRequest: one sentence about the first fault.
-        """
-        prompt, iterations, seed, noise = (None if value == "" else value
-                                           for value in (prompt, iterations, seed, noise))
-        if prompt is not None and not isinstance(prompt, str):
-            raise InvalidRequest("The prompt must be text.", field="prompt")
-        if isinstance(seed, str) and seed.strip().isdecimal() and len(seed) < 12:
-            seed = int(seed)
-        for value, name in ((iterations, "Iterations"), (seed, "Seed")):
-            whole = isinstance(value, int | float) and value == value // 1
-            if value is not None and (isinstance(value, bool) or not whole):
-                raise InvalidRequest("{} must be a whole number.", name, field=name.lower())
-        if isinstance(seed, int | float) and not 0 <= seed < SEED_COUNT:
-            raise InvalidRequest("Seed must be between 0 and {}.", SEED_COUNT - 1, field="seed")
-        noise = 0.0 if noise is None else noise
-        if isinstance(noise, bool) or not isinstance(noise, int | float) \
-                or not 0 <= noise <= MAX_NOISE:
-            raise InvalidRequest("Noise must be a number between 0 and {:g}.", MAX_NOISE,
-                                 field="noise")
-        return cls(prompt, None if iterations is None else int(iterations),
-                   None if seed is None else int(seed), float(noise))
+    prompt, iterations, seed, noise = (None if value == "" else value
+                                       for value in (prompt, iterations, seed, noise))
+    if prompt is not None and not isinstance(prompt, str):
+        raise InvalidRequest("The prompt must be text.", field="prompt")
+    if isinstance(seed, str) and seed.strip().isdecimal() and len(seed) < 12:
+        seed = int(seed)
+    for value, name in ((iterations, "Iterations"), (seed, "Seed")):
+        whole = isinstance(value, int | float) and value == value // 1
+        if value is not None and (isinstance(value, bool) or not whole):
+            raise InvalidRequest("{} must be a whole number.", name, field=name.lower())
+    if isinstance(seed, int | float) and not 0 <= seed < SEED_COUNT:
+        raise InvalidRequest("Seed must be between 0 and {}.", SEED_COUNT - 1, field="seed")
+    noise = 0.0 if noise is None else noise
+    if isinstance(noise, bool) or not isinstance(noise, int | float) \
+            or not 0 <= noise <= MAX_NOISE:
+        raise InvalidRequest("Noise must be a number between 0 and {:g}.", MAX_NOISE,
+                             field="noise")
+    found = {"prompt": prompt, "iterations": None if iterations is None else int(iterations),
+             "seed": None if seed is None else int(seed), "noise": float(noise) or None}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-class Snapshot(BaseModel):
+class SavedRun(BaseModel):
     """A run between two of its steps; what is not excluded is the JSON of its file.
 
     Attributes:
@@ -97,6 +87,7 @@ class Snapshot(BaseModel):
             differ in their last bits from those over a plain copy.
         tensors: of the pipeline, on the CPU.
         frames: earlier frames of its video, JPEG files.
+        changes: what is new from here on, as in the last of ``marks``; {} where nothing is.
     """
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants",
@@ -116,6 +107,7 @@ class Snapshot(BaseModel):
     strides: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     tensors: dict[str, Tensor] = Field(default_factory=dict, exclude=True, repr=False)
     frames: tuple[bytes, ...] = Field(default=(), exclude=True, repr=False)
+    changes: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
 
     @property
     def earlier(self) -> Earlier:
@@ -123,12 +115,13 @@ class Snapshot(BaseModel):
         return Earlier({name: tuple(points) for name, points in self.losses.items()},
                        tuple(Mark(step, changes) for step, changes in self.marks), self.frames)
 
-    def changed(self, request: Request, change: Change, total: int, branch_of: str) -> Snapshot:
+    def changed(self, request: Request, changes: Mapping[str, Any], total: int, branch_of: str,
+                ) -> SavedRun:
         """This state as the start of a changed run, the change marked.
 
         Args:
-            request: with the change in it.
-            change: what it is.
+            request: with the changes in it.
+            changes: as ``checked_changes`` gives them.
             total: steps that the run is to take now.
             branch_of: the run that this one branches off; empty where it is resumed itself.
         """
@@ -137,14 +130,12 @@ class Snapshot(BaseModel):
             new |= {"prompt_before": self.request.prompt, "prompt": request.prompt}
         if total != self.total:
             new["iterations"] = total
-        if change.seed is not None:
-            new["seed"] = change.seed
-        if change.noise:
-            new["noise"] = change.noise
+        new |= {name: changes[name] for name in ("seed", "noise") if name in changes}
         if branch_of:
             new["branch_of"] = branch_of
         return self.model_copy(update={
             "request": request, "total": total, "branch_of": branch_of or self.branch_of,
+            "changes": new,
             "marks": [*self.marks, *([(self.step, new)] if new else [])]})
 
     def encode(self, paused: bool, saved_s: float) -> bytes:
@@ -167,7 +158,7 @@ class Snapshot(BaseModel):
         return save(tensors, {_HEADER: header, _SHA256: _digest(header, tensors)})
 
     @classmethod
-    def decode(cls, data: bytes) -> Snapshot:
+    def decode(cls, data: bytes) -> SavedRun:
         """Read a file.
 
         Raises:
@@ -194,7 +185,7 @@ class Snapshot(BaseModel):
             "frames": tuple(frame.numpy().tobytes() for frame in frames[:MAX_FRAMES])})
 
 
-def read_header(path: Path) -> Snapshot:
+def read_header(path: Path) -> SavedRun:
     """A file's state without its tensors, and with the last frame of its video alone.
 
     Raises:
@@ -210,14 +201,14 @@ def read_header(path: Path) -> Snapshot:
     return _read_header(text).model_copy(update={"frames": last})
 
 
-def _read_header(text: str) -> Snapshot:
+def _read_header(text: str) -> SavedRun:
     try:
         found = json.loads(text)
         if isinstance(found, dict) and found.get("format") != FORMAT \
                 and isinstance(found.get("format"), int):
             raise PausedRunError("The run was paused by another version of Easel, which alone can "
                                  "let it go on.")
-        return Snapshot.model_validate(found)
+        return SavedRun.model_validate(found)
     except (ValueError, ValidationError, RecursionError):
         raise PausedRunError(DAMAGED) from None
 

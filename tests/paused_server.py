@@ -15,7 +15,7 @@ from pipelines.core.errors import Paused
 from pipelines.core.events import Event, Progress, Result
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
-from pipelines.saved_run import Change
+from pipelines.saved_run import checked_changes
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.asking import stream
 from tests.sketch import SketchPipeline
@@ -60,7 +60,7 @@ class Server:
     def resume(self, run_id: str, branch: bool = False, owner: str = ME, **change: Any,
               ) -> list[Event]:
         checkpointer = self.runs.resume(owner, run_id, self.backend.registry,
-                                       Change.checked(**change), branch)
+                                       checked_changes(**change), branch)
         return list(self.backend.resume(checkpointer))
 
     def file(self) -> Path:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from pipelines.core.errors import InvalidRequest, Paused
 from pipelines.core.events import Progress
-from pipelines.saved_run import Change
+from pipelines.saved_run import checked_changes
 from tests.paused_server import (
     LIVELY,
     ME,
@@ -71,7 +71,7 @@ def test_more_steps_are_taken_than_were_asked_for(server: Server) -> None:
         server.resume(run_id, iterations=4)
     with pytest.raises(InvalidRequest, match="between 1 and 1000"):
         server.resume(run_id, iterations=10**6)
-    checkpointer = server.runs.resume(ME, run_id, server.backend.registry, Change(iterations=40))
+    checkpointer = server.runs.resume(ME, run_id, server.backend.registry, {"iterations": 40})
     before = checkpointer.start
     assert before is not None
     with pytest.raises(Paused) as caught:
@@ -95,7 +95,7 @@ def test_more_steps_are_taken_than_were_asked_for(server: Server) -> None:
 ])
 def test_changes_that_make_no_sense(values: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
-        Change.checked(**values)
+        checked_changes(**values)
 
 
 def test_a_prompt_from_here_on_is_checked_as_any_other(server: Server) -> None:

@@ -19,7 +19,7 @@ from pipelines.core.errors import EaselError, Paused, PausedRunError
 from pipelines.core.events import Progress
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
-from pipelines.saved_run import Snapshot
+from pipelines.saved_run import SavedRun
 from tests.asking import stream
 from tests.paused_server import FEW, FIELDS, ME, Server, cache, result_of, same, server
 from tests.sketch import SketchPipeline
@@ -154,7 +154,7 @@ def test_a_run_from_before_presets_goes_on_with_the_same_bits(server: Server, gu
     fields: dict[str, Any] = {"options": FEW | {"guide": guide, "preset": "none"}}
     whole = server.drawn(**fields)
     run_id, path = server.paused_at(2, **fields), server.file()
-    kept = Snapshot.decode(path.read_bytes())
+    kept = SavedRun.decode(path.read_bytes())
     options = {name: value for name, value in kept.request.options.items()
                if name not in ("preset", "upscaler")}
     request = kept.request.model_copy(update={"options": options})

@@ -6,7 +6,7 @@ import time
 import uuid
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from easel.cli.run import Outcome
     from easel.serving.backend import LocalBackend
     from easel.serving.paused_runs import PausedRuns
-    from pipelines.saved_run import Change
 
 EXIT_STOPPED = 130
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
@@ -54,7 +53,7 @@ def resume_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
                    pause_after: PauseAfter = None, video: Video = False,
                    out: Out = Path("out")) -> None:
     """Let a paused run go on to its end, changed where options say so."""
-    _resume(context, run_id, _change(prompt, iterations, seed, noise), False, pause_after,
+    _resume(context, run_id, (prompt, iterations, seed, noise), False, pause_after,
            video, out)
 
 
@@ -64,7 +63,7 @@ def branch_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
                    pause_after: PauseAfter = None, video: Video = False,
                    out: Out = Path("out")) -> None:
     """Begin another run from the state of a paused one, which stays paused."""
-    _resume(context, run_id, _change(prompt, iterations, seed, noise), True, pause_after,
+    _resume(context, run_id, (prompt, iterations, seed, noise), True, pause_after,
            video, out)
 
 
@@ -75,18 +74,14 @@ def delete_command(context: typer.Context, run_id: RunId) -> None:
     runs.delete(LOCAL, _full(runs, run_id))
 
 
-def _change(prompt: str | None, iterations: int | None, seed: int | None, noise: float) -> Change:
-    from pipelines.saved_run import Change
-
-    return Change.checked(prompt, iterations, seed, noise)
-
-
-def _resume(context: typer.Context, run_id: str, change: Change, branch: bool,
+def _resume(context: typer.Context, run_id: str, change: tuple[Any, ...], branch: bool,
            pause_after: int | None, video: bool, out: Path) -> None:
     from easel.cli.run import write_pictures
     from easel.history.build import open_history
     from easel.serving.build import build_backend
+    from pipelines.saved_run import checked_changes
 
+    changes = checked_changes(*change)
     with ExitStack() as stack:
         backend: LocalBackend | None = context.obj
         if backend is None:
@@ -95,7 +90,7 @@ def _resume(context: typer.Context, run_id: str, change: Change, branch: bool,
             backend = build_backend(settings, history=history)
         stack.enter_context(closing(backend))
         runs = _runs(context) if backend.paused is None else backend.paused
-        checkpointer = runs.resume(LOCAL, _full(runs, run_id), backend.registry, change, branch,
+        checkpointer = runs.resume(LOCAL, _full(runs, run_id), backend.registry, changes, branch,
                                    pause_after)
         job_id = uuid.uuid4().hex
         outcome = write_pictures(backend.resume(checkpointer, job_id), job_id, out, backend, video)

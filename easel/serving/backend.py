@@ -198,7 +198,8 @@ class LocalBackend:
     def _steps(self, request: CheckedRequest[Any], job: Job) -> Generator[Event]:
         pipeline = self.registry.get(request.pipeline)
         context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
-                             waits_s=job.waits_s, checkpointer=job.checkpointer)
+                             waits_s=job.waits_s,
+                             checkpointer=job.checkpointer or Checkpointer())
         late = 0
         run = cast("Generator[Event, None, None]", pipeline.run(request, context))
         with closing(run) as events:

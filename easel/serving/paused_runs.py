@@ -10,7 +10,7 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from pipelines.checkpointer import Checkpointer, is_under_way
 from pipelines.core.errors import InvalidRequest, PausedRunError, reason
 from pipelines.core.request import CheckedRequest
 from pipelines.registry import Registry
-from pipelines.saved_run import Change, Snapshot, read_header
+from pipelines.saved_run import SavedRun, read_header
 
 MAX_AGE_S = 30 * 86400.0
 _SUFFIX = ".safetensors"
@@ -112,15 +112,16 @@ class PausedRuns:
         path = self.path(owner, run_id or secrets.token_hex(16))
         return Checkpointer(path, owner, pause_after, self.make_room)
 
-    def resume(self, owner: str, run_id: str, registry: Registry, change: Change | None = None,
-               branch: bool = False, pause_after: int | None = None) -> Checkpointer:
+    def resume(self, owner: str, run_id: str, registry: Registry,
+               changes: Mapping[str, Any] | None = None, branch: bool = False,
+               pause_after: int | None = None) -> Checkpointer:
         """Read a paused run and make it ready to go on.
 
         Args:
             owner: whose it must be.
             run_id: its name.
             registry: the pipelines.
-            change: what is to be different from here on.
+            changes: what is to be different from here on, see ``saved_run.checked_changes``.
             branch: leave the run as it is and begin another one from its state.
             pause_after: steps after which it is paused again by itself; None for never.
 
@@ -131,7 +132,7 @@ class PausedRuns:
             PausedRunError: it is not there, damaged, or under way.
             InvalidRequest: the change cannot be made, or a branch without any is asked for.
         """
-        change = change or Change()
+        changes = changes or {}
         path = self.path(owner, run_id)
         if not path.is_file():
             raise PausedRunError(_GONE)
@@ -139,17 +140,17 @@ class PausedRuns:
         if not branch:
             found.claim()
         try:
-            start = Snapshot.decode(_read(path))
-            request = _changed(start, change, registry)
+            start = SavedRun.decode(_read(path))
+            request = _changed(start, changes, registry)
             total = int(getattr(request.options, "iterations", start.total))
-            snapshot = start.changed(request.plain(), change, total, run_id if branch else "")
-            if branch and set(snapshot.marks[-1][1]) == {"branch_of"}:
+            found.start = start.changed(request.plain(), changes, total, run_id if branch else "")
+            if branch and set(found.start.changes) == {"branch_of"}:
                 raise InvalidRequest("A branch needs a change: another prompt, number of steps, "
                                      "seed or noise.", field="prompt")
         except BaseException:
             found.release()
             raise
-        found.request, found.start, found.change = request, snapshot, change
+        found.request = request
         return found
 
     def delete(self, owner: str, run_id: str) -> None:
@@ -221,15 +222,16 @@ class PausedRuns:
                          found.total, not found.paused, found.frames[0] if found.frames else None)
 
 
-def _changed(start: Snapshot, change: Change, registry: Registry) -> CheckedRequest[Any]:
+def _changed(start: SavedRun, changes: Mapping[str, Any], registry: Registry,
+             ) -> CheckedRequest[Any]:
     """The request of a run from here on."""
     options = dict(start.request.options)
-    if change.iterations is not None:
-        if change.iterations <= start.step:
+    if "iterations" in changes:
+        if changes["iterations"] <= start.step:
             raise InvalidRequest("The run has taken {} steps already: ask for more than that in "
                                  "all.", start.step, field="iterations")
-        options["iterations"] = change.iterations
-    prompt = start.request.prompt if change.prompt is None else change.prompt
+        options["iterations"] = changes["iterations"]
+    prompt = changes.get("prompt", start.request.prompt)
     request = registry.check(
         start.request.model_copy(update={"prompt": prompt, "options": options}), kept=True)
     if not registry.get(request.pipeline).can_pause:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.core.errors import Cancelled
+from pipelines.core.request import candidate_seed
 from pipelines.models.batches import Batches
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import text_features
@@ -190,9 +191,20 @@ class Painting:
         self._best_score = [float(each) for each in best_score]
         self.steps = step
 
-    def forget_best(self) -> None:
-        """Let the next step's pictures take the place of the best: what counts has changed."""
-        self._best_loss.fill_(torch.inf)
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Make what is new at this step count.
+
+        Args:
+            changes: "seed" starts the random numbers anew, "noise" is added to the latents, and
+                with another "prompt" the next step's pictures take the place of the best.
+        """
+        if "seed" in changes:
+            for i, generator in enumerate(self.generators):
+                generator.manual_seed(candidate_seed(changes["seed"], i))
+        if "noise" in changes:
+            self.latents.shake(changes["noise"], self.generators)
+        if "prompt" in changes:
+            self._best_loss.fill_(torch.inf)
 
     def _gradient(self, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradient, pixels (n, 3, H, W), losses (n,) and scores (n,) of some candidates."""

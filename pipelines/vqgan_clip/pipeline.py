@@ -16,7 +16,7 @@ from pydantic.config import JsonDict
 
 from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
-from pipelines.core.errors import Cancelled, InvalidRequest
+from pipelines.core.errors import Cancelled, InvalidRequest, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.images import fit_square
 from pipelines.core.options import Options
@@ -28,10 +28,10 @@ from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import Lesson, RunContext
 from pipelines.ranker_choice import settled_ranker
+from pipelines.saved_run import DAMAGED
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Painting
-from pipelines.vqgan_clip.pausing import PausableRun
 from pipelines.vqgan_clip.presets import check_pair, settle
 from pipelines.weighted_prompts import parse_prompts
 
@@ -206,23 +206,46 @@ class VQGANCLIPPipeline(CandidatePipeline):
         painting = Painting(vqgan, guide, latents, generators, options.cutouts(),
                             options.init_weight, options.smoothness, options.quantize,
                             options.precision, context.cache.evict_idle)
-        run = PausableRun(context.checkpointer, painting, request, options.iterations)
-        run.resume(context.cache.fingerprints((options.vqgan, options.guide)))
-        yield from run.earlier_events(seeds, context.elapsed_s())
-        yield from _optimise(painting, options, seeds, context, run)
+        context.checkpointer.begin(request, options.iterations,
+                                   context.cache.fingerprints((options.vqgan, options.guide)))
+        yield from _resume(painting, options, seeds, context)
+        yield from _optimise(painting, options, seeds, context)
         if painting.best_pixels is None:
             raise Cancelled
         images = (enlarge(painting.best_pixels, upscaler[0], context.cache.evict_idle)
                   if upscaler else to_uint8(painting.best_pixels))
-        return Drawn(images, seeds, painting.steps, options.iterations, run.metadata(),
+        return Drawn(images, seeds, painting.steps, options.iterations,
+                     context.checkpointer.metadata(),
                      tuple(painting.facts(index) for index in range(len(seeds))))
 
 
+def _resume(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, ...],
+            context: RunContext) -> Iterator[Event]:
+    """Put a painting where a paused run left off, with what is new; show what it has behind it.
+
+    Raises:
+        PausedRunError: the state is not that of such a run.
+    """
+    start = context.checkpointer.start
+    if start is None:
+        return
+    try:
+        painting.restore(start.step, start.tensors, start.facts)
+    except (KeyError, ValueError, TypeError, RuntimeError):
+        raise PausedRunError(DAMAGED) from None
+    painting.change(start.changes)
+    yield Progress(start.step, options.iterations, context.elapsed_s(), earlier=start.earlier)
+    if painting.best_pixels is not None:
+        yield Preview(start.step, to_uint8(painting.best_pixels), seeds)
+
+
 def _optimise(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, ...],
-              context: RunContext, run: PausableRun) -> Iterator[Event]:
+              context: RunContext) -> Iterator[Event]:
     """Take the steps; ends early once the run is cancelled or paused."""
+    run = context.checkpointer
+
     def interrupted() -> bool:
-        return context.cancelled() or run.pausing()
+        return context.cancelled() or run.pausing(painting.steps)
 
     while painting.steps < options.iterations:
         step = painting.steps + 1
@@ -234,6 +257,6 @@ def _optimise(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, .
                 yield Preview(step, images, seeds)
             run.note(step, losses)
             yield Progress(step, options.iterations, context.elapsed_s(), run.notice, losses)
-        run.save()
+        run.save(painting.steps, painting.state)
         if context.cancelled():
             return

@@ -21,7 +21,7 @@ from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
 from pipelines.core.errors import PausedRunError
-from pipelines.saved_run import MAX_NOISE, Change
+from pipelines.saved_run import MAX_NOISE, checked_changes
 
 PLACE = "generate"
 
@@ -149,10 +149,10 @@ def _goer_on(playground: Playground, store: PictureStore, parts: PausedParts,
         runs = playground.backend.paused
         if runs is None:
             raise PausedRunError("No run can be paused here.")
-        change = Change.checked(asked.text(parts.prompt).strip(), asked.values[parts.steps],
-                                asked.text(parts.seed).strip(), asked.values[parts.noise])
+        changes = checked_changes(asked.text(parts.prompt).strip(), asked.values[parts.steps],
+                                  asked.text(parts.seed).strip(), asked.values[parts.noise])
         checkpointer = runs.resume(asked.run.visitor, asked.text(parts.chosen),
-                                   playground.registry, change, is_branch)
+                                   playground.registry, changes, is_branch)
         yield from show_run(stream_on(playground, store, checkpointer, asked.run), *stage)
 
     return go_on

@@ -18,7 +18,7 @@ from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
-from pipelines.saved_run import MAX_NOISE, Change
+from pipelines.saved_run import MAX_NOISE, checked_changes
 
 Answer = Iterator[tuple[list[str] | None, dict[str, Any]]]
 
@@ -37,7 +37,7 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
 
         def start() -> Generator[RunView]:
             checkpointer = runs.resume(visitor, _name(run_id), playground.registry,
-                                      Change.checked(*change), branch)
+                                      checked_changes(*change), branch)
             yield from stream_on(playground, store, checkpointer, run)
 
         try:
