@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.clip import ClipModel, no_grad_features
+from pipelines.models.clip import ClipModel
 from pipelines.models.vqgan import VQGAN
 from pipelines.world.captions import caption
 from pipelines.world.hard_negatives import hard_negative
@@ -59,7 +59,7 @@ def hard_pairs(clip: ClipModel, pictures: Tensor, scenes: Sequence[Scene], world
     false = [says(hard_negative(s, random.Random(f"{SPLIT}/{s.seed}/false"), world.by_id), world,
                   "true") for s in scenes]
     told = [i for i in range(len(scenes)) if true[i] != false[i]]
-    images = no_grad_features(clip, pictures, BATCH_SIZE)[told]
+    images = _features(clip, pictures, BATCH_SIZE)[told]
     with torch.no_grad():
         right = (images * clip.encode_text([true[i] for i in told])).sum(-1)
         wrong = (images * clip.encode_text([false[i] for i in told])).sum(-1)
@@ -69,7 +69,7 @@ def hard_pairs(clip: ClipModel, pictures: Tensor, scenes: Sequence[Scene], world
 def top1_of_100(clip: ClipModel, pictures: Tensor, scenes: Sequence[Scene], world: World) -> float:
     """Share of pictures that pick their caption among those of ``GROUP`` scenes, in [0, 1]."""
     texts = [says(s, world, "true") for s in scenes]
-    images = no_grad_features(clip, pictures, BATCH_SIZE)
+    images = _features(clip, pictures, BATCH_SIZE)
     with torch.no_grad():
         features = clip.encode_text(texts)
     hits = []
@@ -106,3 +106,9 @@ def model_figures(cache: ModelCache, scenes: int = 500, vqgan_scenes: int = 128)
             figures[name] = clip_figures(clip, world, scenes)
         print(name, figures[name], flush=True)
     return figures
+
+
+def _features(model: ClipModel, pixels: Tensor, batch_size: int = 64) -> Tensor:
+    """Picture features (N, D) without gradients, computed in batches of ``batch_size``."""
+    with torch.no_grad():
+        return torch.cat([model.encode_image(part) for part in pixels.split(batch_size)])

@@ -114,9 +114,3 @@ def image_size(config: Mapping[str, Any]) -> int:
     """Side in px of the pictures of an open_clip configuration."""
     size = config["vision_cfg"]["image_size"]
     return size if isinstance(size, int) else size[0]
-
-
-def no_grad_features(model: ClipModel, pixels: Tensor, batch_size: int = 64) -> Tensor:
-    """Picture features (N, D) without gradients, computed in batches of ``batch_size``."""
-    with torch.no_grad():
-        return torch.cat([model.encode_image(part) for part in pixels.split(batch_size)])

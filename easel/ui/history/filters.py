@@ -11,7 +11,6 @@ from easel.history.records import MAX_RATING, Filters
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.request import MAX_PROMPT_CHARS
 
-DAY_S = 86400.0
 KEYS = ("text", "since_s", "until_s", "pipeline", "model", "min_rating", "favourite", "deleted")
 
 

@@ -102,7 +102,6 @@ PAUSED_GONE_ON = "Another run is under way: pause it or stop it first."
 PAUSED_SEED = "New seed"
 PAUSED_SEED_PLACEHOLDER = "as before"
 PAUSED_NOISE = "Noise"
-PAUSED_NOISE_INFO = "Added to the latents, as a share of half of their range."
 RESUME, BRANCH = "Resume", "Branch"
 RESUME_INFO = ("Resume goes on with this run; Branch leaves it here and goes on with another. A "
                "new seed counts with noise or with cutouts that vary.")
@@ -150,7 +149,6 @@ NO_CHOICE = {"tie": "You called it a tie.", "bad": "You found all of them bad."}
 YOUR_CHOICE = "You chose {}."
 CLIP_AGREES = " CLIP would have chosen the same."
 CLIP_DISAGREES = " CLIP would have chosen {}."
-VOTED_ALREADY = "This comparison was voted on already; a vote counts once."
 
 # History
 TAB_HISTORY = "History"
@@ -175,7 +173,6 @@ HISTORY_BACK = "Back to all pictures"
 HISTORY_GONE = "{} removed for good."
 OPEN_KEPT = "Open: {}"
 REUSE, VARY, USE_AS_INIT = "Reuse settings", "Vary", "Use as init image"
-REUSE_INFO = "The same settings, which draw this picture again."
 FAVOURITE, RATING = "Favourite", "Rating"
 NO_RATING = "none"
 DELETE, RESTORE = "Delete", "Restore"
