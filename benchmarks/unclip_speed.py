@@ -13,7 +13,7 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.unclip import TIME_STEPS, UnclipDecoder
 from pipelines.unclip.pipeline import DECODER
-from pipelines.unclip.steps import Noise, paint
+from pipelines.unclip.steps import Noise, sample_decoder
 
 GUIDANCE, STEPS, ROUNDS = 3.0, 8, 3
 
@@ -72,8 +72,8 @@ def unclip_speed(cache: ModelCache, rates: Rates, four_s: float, flops: float) -
         text = "a photo of a red apple and a blue car"
 
         def ours() -> torch.Tensor:
-            return list(paint(decoder, [text] * 4, noise.prior, noise.decoder, STEPS,
-                              GUIDANCE))[-1]
+            return list(sample_decoder(decoder, [text] * 4, noise.prior, noise.decoder, STEPS,
+                                       GUIDANCE))[-1]
 
         def plain() -> torch.Tensor:
             return plain_loop(decoder, text, noise.prior, noise.decoder)

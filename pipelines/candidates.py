@@ -17,7 +17,7 @@ from pipelines.model_options import chosen_models, with_choices
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.precision import dtype_for
 from pipelines.pipeline import Pipeline, RunContext
-from pipelines.ranker_choice import settled_ranker
+from pipelines.ranker_choice import resolved_ranker
 from pipelines.rerank import rank_candidates
 from pipelines.weighted_prompts import ranking_texts
 
@@ -47,9 +47,9 @@ class CandidatePipeline(Pipeline):
         if catalogue is not None:
             self.Options = with_choices(type(self).Options, catalogue)
 
-    def settle(self, options: T) -> T:
-        """Decide on the ranker; see ``Pipeline.settle``."""
-        ranker = settled_ranker(options, self._catalogue, self.is_public)
+    def resolve_options(self, options: T) -> T:
+        """Decide on the ranker; see ``Pipeline.resolve_options``."""
+        ranker = resolved_ranker(options, self._catalogue, self.is_public)
         return options.model_copy(update=ranker)
 
     def models_of(self, request: CheckedRequest[Any]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pipelines.models.checkpoints.licences import UNSTATED, licence_words
 from pipelines.models.checkpoints.loading import is_complete
 
 FAMILY, LABELS = "family", "labels"  # keys of json_schema_extra
-AUTO = "auto"  # a default that is no model: the pipeline decides, see ``Pipeline.settle``
+AUTO = "auto"  # a default that is no model: the pipeline decides, see ``Pipeline.resolve_options``
 T = TypeVar("T", bound=Options)
 
 

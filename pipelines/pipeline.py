@@ -110,7 +110,7 @@ class Pipeline(Protocol):
         models: catalogue ids that a run leases.
         default_num_images: how many candidates it draws unless asked for another number.
         accepts_init_image: whether a request may bring an init image.
-        draws_variations: whether it then draws that picture anew, with nothing else asked for.
+        draws_variations: whether it then draws that picture afresh, with nothing else asked for.
         can_pause: whether its runs use the context's checkpointer.
     """
 
@@ -130,7 +130,7 @@ class Pipeline(Protocol):
         """Whether its models are on this machine; until they are, nobody can ask for it."""
         return is_ready(self.Options, self.models, catalogue)
 
-    def settle(self, options: T) -> T:
+    def resolve_options(self, options: T) -> T:
         """The options of a new request with what is "auto" in them decided, to be kept so.
 
         Raises:

@@ -26,7 +26,7 @@ from pipelines.models.tokenizer import Vocabulary
 Encode = Callable[[Sequence[str]], np.ndarray]
 Kind = Literal["known", "near", "misspelt", "unknown"]
 NEAR = 0.54  # by `python -m benchmarks words`, where precision counts twice as much as recall
-TEMPLATE = "a {}"  # things are told from doings by their article
+TEMPLATE = "a {}"  # the article sets things apart from actions
 LEAST_LETTERS, LONG = 5, 7  # of a word that may have one letter wrong, and two
 MAX_REMEMBERED = 10_000
 # Ways to say where things are that no caption uses, and those that captions do.

@@ -28,8 +28,8 @@ def best_ranker(catalogue: Catalogue | None, guide: str | None = None) -> str:
     return RANKER
 
 
-def settled_ranker(options: Options, catalogue: Catalogue | None, public: bool,
-                   guide: str | None = None) -> dict[str, str]:
+def resolved_ranker(options: Options, catalogue: Catalogue | None, public: bool,
+                    guide: str | None = None) -> dict[str, str]:
     """What an automatic ranker becomes, as a change of the options; no change otherwise.
 
     Args:

@@ -108,7 +108,7 @@ class Registry:
             options = parse_options(pipeline.Options,
                                     {**pipeline.former_options, **request.options})
         else:
-            options = pipeline.settle(parse_options(pipeline.Options, request.options))
+            options = pipeline.resolve_options(parse_options(pipeline.Options, request.options))
         seed = secrets.randbelow(SEED_COUNT) if request.seed is None else request.seed
         checked = CheckedRequest(request.pipeline, request.prompt, request.num_images, seed,
                                  options, request.init_image, request.parents)

@@ -37,7 +37,7 @@ def checked_changes(prompt: Any = None, iterations: Any = None, seed: Any = None
     Args:
         prompt: in place of the run's; weights are part of it.
         iterations: steps that the run takes in all, those before the pause among them.
-        seed: starts the random numbers anew.
+        seed: restarts the random numbers.
         noise: added to the latents, as a share of half of their range.
 
     Values are of any type; None and "" stand for no change. Prompt and iterations are checked as

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import INCOMING, Downloads
-from pipelines.models.inventory import ModelShelf
+from pipelines.models.inventory import ModelInventory
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.served import App
@@ -144,14 +144,14 @@ def test_a_download_that_fails_leaves_no_half_file(
     hub.html = fault == "html"
     if fault == "full":
         hub.sizes["big.bin"] = 10**18
-    shelf = ModelShelf(app.cache, catalogue, Downloads(catalogue, timeout_s=20.0))
+    inventory = ModelInventory(app.cache, catalogue, Downloads(catalogue, timeout_s=20.0))
     with serve_hub(hub):
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.delenv("HF_TOKEN", raising=False)
-        shelf.download("mine/hub")
-        until(lambda: bool(row_of(shelf, "mine/hub").error))
-    shelf.close()
-    row = row_of(shelf, "mine/hub")
+        inventory.download("mine/hub")
+        until(lambda: bool(row_of(inventory, "mine/hub").error))
+    inventory.close()
+    row = row_of(inventory, "mine/hub")
     assert ("a web page perhaps" if fault == "html" else "and the disk has") in row.error
     assert row.state == "not downloaded"
     folder = catalogue.models_dir

@@ -48,7 +48,7 @@ def value_and_gradient(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_decoder_and_its_gradient_stay_the_same(batch: int, generator: torch.Generator) -> None:
     plain = small_decoder()
-    fast = fast_vqgan.hastened(copy.deepcopy(plain))
+    fast = fast_vqgan.with_fast_kernels(copy.deepcopy(plain))
     assert not any(type(m).__name__ in ("ResnetBlock", "Decoder") for m in fast.modules())
     assert fast.state_dict().keys() == plain.state_dict().keys()
     x = torch.randn(batch, 8, 8, 8, generator=generator)
@@ -114,7 +114,7 @@ def test_the_last_block_computes_the_class_token_alone(
         pool: str, replaced: bool, generator: torch.Generator) -> None:
     config = SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"pool_type": pool}}
     plain = randomised(open_clip.CLIP(**config))
-    fast = fast_clip.hastened(copy.deepcopy(plain))
+    fast = fast_clip.with_fast_kernels(copy.deepcopy(plain))
     last = fast.visual.transformer.resblocks[-1]
     assert isinstance(last, fast_clip.LastBlock) == replaced
     x = torch.rand(3, 3, 32, 32, generator=generator)
@@ -132,7 +132,7 @@ def test_a_clip_and_its_gradient_stay_the_same(causal: bool, generator: torch.Ge
     config = SMALL | {"text_cfg": SMALL["text_cfg"] | {"no_causal_mask": not causal}}
     plain = randomised(open_clip.CLIP(**config))
     assert isinstance(plain, open_clip.CLIP)
-    fast = fast_clip.hastened(copy.deepcopy(plain))
+    fast = fast_clip.with_fast_kernels(copy.deepcopy(plain))
     assert not any(isinstance(m, nn.MultiheadAttention) for m in fast.modules())
     assert fast.state_dict().keys() == plain.state_dict().keys()
     x = torch.rand(2, 3, 32, 32, generator=generator)

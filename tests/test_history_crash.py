@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from easel.compare.votes import VoteBook
+from easel.compare.votes import VoteStore
 from easel.history.records import Filters
 from pipelines.core.metadata import read_png
 from tests.kept import opened
@@ -19,12 +19,12 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from easel.compare.votes import Vote, VoteBook
+from easel.compare.votes import Vote, VoteStore
 from easel.history.recorder import Recorder
 from pipelines.core.events import Candidate, Result
 from tests.kept import make_history
 history = make_history(Path(sys.argv[1]))
-record, votes = Recorder(history), VoteBook(history.database)
+record, votes = Recorder(history), VoteStore(history.database)
 seed = int(sys.argv[2])
 while True:
     candidates = []
@@ -78,7 +78,7 @@ def test_a_killed_process_loses_no_finished_picture(tmp_path: Path, repository: 
             assert facts["seed"] == picture.seed == reported.get(picture.id, picture.seed)
         runs = [picture.facts["job_id"] for picture in kept.values()]
         assert all(runs.count(run) == 3 for run in runs), "a run is kept whole or not at all"
-        votes = {vote.comparison_id: vote for vote in VoteBook(history.database).votes()}
+        votes = {vote.comparison_id: vote for vote in VoteStore(history.database).votes()}
         assert cast <= votes.keys(), "a vote that was counted was lost"
         assert all(len(vote.panes) == 2 for vote in votes.values())
         history.sweep()

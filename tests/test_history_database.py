@@ -20,9 +20,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import InvalidRequestError
 
 from app import main
-from easel.compare.votes import Vote, VoteBook, VoteError
+from easel.compare.votes import Vote, VoteError, VoteStore
 from easel.history.build import open_history
-from easel.history.database import MIGRATIONS, Database, told, upgrade
+from easel.history.database import MIGRATIONS, Database, database_errors, upgrade
 from easel.history.records import Filters, HistoryError
 from easel.history.tables import Base
 from easel.settings import Settings
@@ -115,11 +115,11 @@ def test_a_database_of_any_age_is_brought_up_to_date(url: str, revision: str,
         assert [p.prompt for p in history.family("me", "b" * 32).ancestors] == ["Maçã VERDE"]
         history.add("me", [new_picture(parents=("a" * 32,))])
         assert history.rate("me", "a" * 32, 4).rating == 4
-        [vote] = VoteBook(history.database).votes()
+        [vote] = VoteStore(history.database).votes()
         assert (vote.choice, vote.kind, vote.panes[0]["clip"]) == (1, "counts", 0.25)
         assert not sa.inspect(history.database.engine).has_table("easel_votes")
         with pytest.raises(VoteError, match="voted on already"):
-            VoteBook(history.database).cast(Vote("c1", "x", vote.panes, 0))
+            VoteStore(history.database).cast(Vote("c1", "x", vote.panes, 0))
 
 
 @pytest.mark.parametrize("url", KINDS, indirect=True)
@@ -313,5 +313,5 @@ def test_settings_choose_the_place(tmp_path: Path) -> None:
 
 
 def test_what_is_not_foreseen_is_one_sentence_too() -> None:
-    with pytest.raises(HistoryError, match=r"^The history's database failed; the log has"), told():
+    with pytest.raises(HistoryError, match=r"^The history's database failed; the log has"), database_errors():
         raise InvalidRequestError("inside")

@@ -19,7 +19,7 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.loading import CatalogueLoader, pinned
-from pipelines.models.inventory import ModelRow, ModelShelf, shelf_of
+from pipelines.models.inventory import ModelInventory, ModelRow, inventory_of
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.noise import linear_cache
 from tests.served import App
@@ -33,7 +33,7 @@ SCRIPT = "<img src=x onerror=alert(1)>"
 PUBLIC = "someone/vqgan"
 
 
-def shelf_in(folder: Path) -> ModelShelf:
+def inventory_in(folder: Path) -> ModelInventory:
     """Two models on disk and one to download, with room for two of them on the device."""
     for name in ("one", "two"):
         export(vqgan.build(VQGAN_CONFIG), name, "vqgan", VQGAN_CONFIG, "A test.", folder)
@@ -44,19 +44,19 @@ def shelf_in(folder: Path) -> ModelShelf:
         "download_bytes": 12_000_000})
     catalogue = Catalogue((*own, public), folder, folder / "models")
     cache = ModelCache(CatalogueLoader(catalogue), budget_bytes=6_000_000)
-    return ModelShelf(cache, catalogue, Downloads(catalogue))
+    return ModelInventory(cache, catalogue, Downloads(catalogue))
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[ModelShelf]:
-    made = shelf_in(tmp_path)
+def inventory(tmp_path: Path) -> Iterator[ModelInventory]:
+    made = inventory_in(tmp_path)
     yield made
     made.close()
     made.cache.close()
 
 
-def row_of(shelf: ModelShelf, model_id: str) -> ModelRow:
-    return next(row for row in shelf.rows() if row.id == model_id)
+def row_of(inventory: ModelInventory, model_id: str) -> ModelRow:
+    return next(row for row in inventory.rows() if row.id == model_id)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -66,74 +66,75 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_states_follow_what_is_pressed(shelf: ModelShelf) -> None:
-    assert [row.state for row in shelf.rows()] == ["on disk", "on disk", "not downloaded"]
-    assert [row.kind for row in shelf.rows()] == ["embedded", "embedded", "own"]
-    perform(shelf, "load embedded/one 123")
-    until(lambda: row_of(shelf, "embedded/one").state == "on the device")
-    row = row_of(shelf, "embedded/one")
+def test_states_follow_what_is_pressed(inventory: ModelInventory) -> None:
+    assert [row.state for row in inventory.rows()] == ["on disk", "on disk", "not downloaded"]
+    assert [row.kind for row in inventory.rows()] == ["embedded", "embedded", "own"]
+    perform(inventory, "load embedded/one 123")
+    until(lambda: row_of(inventory, "embedded/one").state == "on the device")
+    row = row_of(inventory, "embedded/one")
     assert (row.hits, row.misses, row.evictions, row.error) == (0, 1, 0, "")
     assert row.last_load_s is not None
-    assert row.memory_bytes == shelf.memory().used_bytes > 0
-    with shelf.cache.lease("embedded/one"):
-        assert row_of(shelf, "embedded/one").state == "in use"
+    assert row.memory_bytes == inventory.memory().used_bytes > 0
+    with inventory.cache.lease("embedded/one"):
+        assert row_of(inventory, "embedded/one").state == "in use"
         with pytest.raises(Busy, match="in use: wait for the job"):
-            perform(shelf, "unload embedded/one 124")
-    perform(shelf, "pin embedded/two 125")
-    until(lambda: row_of(shelf, "embedded/two").state == "on the device")
-    assert row_of(shelf, "embedded/two").pinned
-    shelf.cache.evict_idle()
-    assert [row.state for row in shelf.rows()][:2] == ["on disk", "on the device"]
-    perform(shelf, "unpin embedded/two 126")
-    perform(shelf, "unload embedded/two 127")
-    assert [row.state for row in shelf.rows()][:2] == ["on disk", "on disk"]
+            perform(inventory, "unload embedded/one 124")
+    perform(inventory, "pin embedded/two 125")
+    until(lambda: row_of(inventory, "embedded/two").state == "on the device")
+    assert row_of(inventory, "embedded/two").pinned
+    inventory.cache.evict_idle()
+    assert [row.state for row in inventory.rows()][:2] == ["on disk", "on the device"]
+    perform(inventory, "unpin embedded/two 126")
+    perform(inventory, "unload embedded/two 127")
+    assert [row.state for row in inventory.rows()][:2] == ["on disk", "on disk"]
 
 
 @pytest.mark.parametrize(("words", "error"), [
     ("load ../../etc/passwd 1", WeightsError), ("load nobody/nothing 1", WeightsError),
     ("explode embedded/one 1", InvalidRequest), ("", WeightsError), ("load", WeightsError),
     ("download embedded/one 1", WeightsError)])
-def test_what_no_button_says_is_refused(shelf: ModelShelf, words: str,
+def test_what_no_button_says_is_refused(inventory: ModelInventory, words: str,
                                         error: type[EaselError]) -> None:
     with pytest.raises(error):
-        perform(shelf, words)
+        perform(inventory, words)
 
 
-def test_a_load_that_fails_says_why(shelf: ModelShelf) -> None:
-    (shelf.catalogue.weights_dir / "one" / "model.safetensors").write_bytes(b"<html>")
-    perform(shelf, "load embedded/one 1")
-    until(lambda: bool(row_of(shelf, "embedded/one").error))
-    assert "damaged or was exchanged" in row_of(shelf, "embedded/one").error
-    assert "damaged or was exchanged" in render_models(shelf)
-    perform(shelf, "load embedded/two 1")
-    until(lambda: row_of(shelf, "embedded/two").state == "on the device")
+def test_a_load_that_fails_says_why(inventory: ModelInventory) -> None:
+    (inventory.catalogue.weights_dir / "one" / "model.safetensors").write_bytes(b"<html>")
+    perform(inventory, "load embedded/one 1")
+    until(lambda: bool(row_of(inventory, "embedded/one").error))
+    assert "damaged or was exchanged" in row_of(inventory, "embedded/one").error
+    assert "damaged or was exchanged" in render_models(inventory)
+    perform(inventory, "load embedded/two 1")
+    until(lambda: row_of(inventory, "embedded/two").state == "on the device")
 
 
-def test_the_html_is_inert_and_says_size_and_licence_before_a_download(shelf: ModelShelf) -> None:
-    html = render_models(shelf, refused=SCRIPT)
+def test_the_html_is_inert_and_says_size_and_licence_before_a_download(
+        inventory: ModelInventory) -> None:
+    html = render_models(inventory, refused=SCRIPT)
     assert "<img" not in html
     assert "about 12 MB" in html
     assert "licence not stated" in html
     assert f'data-act="download" data-model="{PUBLIC}"' in html
-    assert json.loads(json.dumps(shelf.figures()))["models"][2]["download_bytes"] == 12_000_000
+    assert json.loads(json.dumps(inventory.figures()))["models"][2]["download_bytes"] == 12_000_000
 
 
 def test_models_from_no_catalogue_have_no_tab() -> None:
-    assert shelf_of(linear_cache()) is None
-    assert shelf_of(None) is None
+    assert inventory_of(linear_cache()) is None
+    assert inventory_of(None) is None
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[App, Hub]]:
     """The page with these models, and the hub that it downloads from."""
     folder = tmp_path_factory.mktemp("models")
-    shelf = shelf_in(folder)
+    inventory = inventory_in(folder)
     files = {name: (folder / "one" / name).read_bytes()
              for name in ("config.json", "model.safetensors")}
     hub = Hub({"someone/pictures": Repository("c" * 40, files)})
     with pytest.MonkeyPatch.context() as patch, serve_hub(hub):
         patch.setenv("HF_ENDPOINT", hub.url)
-        app = App(cache=shelf.cache)
+        app = App(cache=inventory.cache)
         yield app, hub
         app.close()
 
@@ -192,8 +193,8 @@ def test_buttons_in_the_page(served: tuple[App, Hub], page: Page) -> None:
 @pytest.mark.browser
 @needs_chromium
 def test_who_may_not_has_no_buttons_until_the_password(tmp_path: Path, browser: Browser) -> None:
-    shelf = shelf_in(tmp_path)
-    app = App(cache=shelf.cache, models_by="nobody", models_password="wren")
+    inventory = inventory_in(tmp_path)
+    app = App(cache=inventory.cache, models_by="nobody", models_password="wren")
     page = browser.new_page(viewport={"width": PHONE[0], "height": PHONE[1]})
     page.set_default_timeout(PATIENCE_MS)
     try:
@@ -214,4 +215,4 @@ def test_who_may_not_has_no_buttons_until_the_password(tmp_path: Path, browser: 
     finally:
         page.close()
         app.close()
-        shelf.close()
+        inventory.close()

@@ -23,7 +23,7 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import CatalogueLoader, load_model
-from pipelines.models.inventory import ModelShelf
+from pipelines.models.inventory import ModelInventory
 from pipelines.models.offload import execution_device, offload
 from tests.cached_layers import bytes_of, states, use
 from tests.kandinsky_folders import DIM, write_kandinsky
@@ -212,12 +212,12 @@ def test_kandinsky_draws_the_same_with_its_largest_part_offloaded(catalogue: Cat
     cache = ModelCache(loader, "cpu", budget_bytes=large - 1, host_budget_bytes=None,
                        offloadable=loader.own.offloadable, room_timeout_s=0.1)
     events, offloaded = [], set()
-    shelf = ModelShelf(cache, catalogue, Downloads(catalogue))
+    inventory = ModelInventory(cache, catalogue, Downloads(catalogue))
     for event in run(cache, num_images=1):
         events.append(event)
         assert cache.used_bytes() <= large - 1
-        found = {row.id for row in shelf.rows() if row.offloaded}
-        assert ("weights in host memory" in render_models(shelf)) == bool(found)
+        found = {row.id for row in inventory.rows() if row.offloaded}
+        assert ("weights in host memory" in render_models(inventory)) == bool(found)
         offloaded |= found
     (candidate,) = result_of(events).candidates
     assert UNET in offloaded

@@ -20,7 +20,7 @@ from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.pipeline import RunContext
 from pipelines.vqgan_clip.cutouts import Cutouts
 from pipelines.vqgan_clip.latents import Latents, Optimiser, start_latents
-from pipelines.vqgan_clip.optimise import Guide, Painting
+from pipelines.vqgan_clip.optimise import Guide, Optimisation
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.paused_server import FEW, ME, Server, cache, curve_of, result_of, same, server
 from tests.test_vqgan_clip import picture
@@ -31,22 +31,22 @@ __all__ = ["cache", "server"]
 @pytest.mark.parametrize("optimiser", ["normalised", "adam", "adamw", "radam", "rmsprop", "sgd"])
 def test_a_painting_goes_on_with_the_same_bits(cache: ModelCache, optimiser: Optimiser) -> None:
     with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
-        def painting() -> Painting:
+        def optimisation() -> Optimisation:
             generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
             latents = Latents(start_latents(vqgan, "noise", None, 32, generators), vqgan,
                               optimiser, 0.1, "cosine", 0.5)
-            return Painting(vqgan, Guide(clip, [WeightedPrompt("a cat")]), latents, generators,
-                            Cutouts(num_cutouts=4), precision="float32")
+            return Optimisation(vqgan, Guide(clip, [WeightedPrompt("a cat")]), latents, generators,
+                                Cutouts(num_cutouts=4), precision="float32")
 
-        def taken(painted: Painting, first: int, last: int) -> Painting:
+        def taken(painted: Optimisation, first: int, last: int) -> Optimisation:
             for step in range(first, last + 1):
                 painted.step(step, 6, lambda: False)
             return painted
 
-        whole = taken(painting(), 1, 6)
+        whole = taken(optimisation(), 1, 6)
         for pause in (1, 4):  # on a coarse grid and on the fine one
-            later = painting()
-            later.restore(pause, *taken(painting(), 1, pause).state())
+            later = optimisation()
+            later.restore(pause, *taken(optimisation(), 1, pause).state())
             taken(later, pause + 1, 6)
             assert whole.best_pixels is not None
             assert later.best_pixels is not None

@@ -26,7 +26,7 @@ from pipelines.models.checkpoints.loading import (
     load_model,
     weight_files,
 )
-from pipelines.models.inventory import ModelShelf
+from pipelines.models.inventory import ModelInventory
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.vqgan_clip.latents import start_latents
 from tests.hub_server import Hub, Repository, serve_hub
@@ -141,10 +141,10 @@ def test_a_file_of_two_models_is_downloaded_once(served: Callable[..., Downloads
     data, taming = detokenizer_file(tmp_path)
     downloads = served(hub_entries(), {"detoker.pt": data})
     catalogue = downloads.catalogue
-    shelf = ModelShelf(ModelCache(CatalogueLoader(catalogue)), catalogue, downloads)
-    assert [row.state for row in shelf.rows()] == ["not downloaded", "not downloaded"]
+    inventory = ModelInventory(ModelCache(CatalogueLoader(catalogue)), catalogue, downloads)
+    assert [row.state for row in inventory.rows()] == ["not downloaded", "not downloaded"]
     done(downloads, "kuprel/vqgan-f16-16384")
-    assert [row.state for row in shelf.rows()] == ["on disk", "on disk"]
+    assert [row.state for row in inventory.rows()] == ["on disk", "on disk"]
     assert catalogue.get("kuprel/vqgan-f16-16384").files[0].sha256
     assert [path.name for path in tmp_path.glob("models/**/*.pt")] == ["detoker.pt"]
     vqgan = load_model(catalogue, catalogue.get("kuprel/vqgan-f16-16384"))
@@ -156,7 +156,7 @@ def test_a_file_of_two_models_is_downloaded_once(served: Callable[..., Downloads
         expected = taming.decoder(taming.post_quant_conv(latents))
     assert torch.allclose((found + 1) / 2, expected, atol=1e-4), "its range is [0, 1]"
     assert (vqgan.codes, vqgan.width) == (64, 24)
-    shelf.cache.close()
+    inventory.cache.close()
 
 
 def test_a_vqgan_without_an_encoder_starts_from_noise(tmp_path: Path) -> None:
@@ -238,9 +238,10 @@ def test_restrictions_are_shown_before_a_download(
         tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         ) -> None:
     catalogue = Catalogue.load(models_dir=tmp_path / "models")
-    shelf = ModelShelf(ModelCache(CatalogueLoader(catalogue)), catalogue, Downloads(catalogue))
+    inventory = ModelInventory(ModelCache(CatalogueLoader(catalogue)), catalogue,
+                               Downloads(catalogue))
     restrictions = catalogue.get("deepseek/janus-pro-1b").restrictions.replace("'", "&#x27;")
-    html = render_models(shelf)
+    html = render_models(inventory)
     row = html[html.index('data-row="deepseek/janus-pro-1b"'):].partition("</tr>")[0]
     assert restrictions in row
     assert "DeepSeek ·" in row

@@ -17,7 +17,7 @@ from torch import nn
 from easel.history.records import LOCAL
 from easel.serving.backend import LocalBackend
 from easel.serving.job_queue import Pace
-from easel.serving.jobs import Asker, Group, Job, RunEvent, Usage
+from easel.serving.jobs import Group, Job, Requester, RunEvent, Usage
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest
@@ -271,17 +271,17 @@ def test_one_users_jobs_are_limited(noise: NoisePipeline) -> None:
 def test_an_address_leaves_room_for_others_however_many_visitors_it_is(noise: NoisePipeline,
                                                                       ) -> None:
     backend = backend_of(noise, max_waiting=7, max_per_owner=2)
-    asker = Asker("me", "203.0.113.9")
-    backend.asking = lambda: asker
+    requester = Requester("me", "203.0.113.9")
+    backend.requester = lambda: requester
     streams = []
     for number in range(6):
-        asker = Asker(f"visitor {number}", "203.0.113.9")
+        requester = Requester(f"visitor {number}", "203.0.113.9")
         streams.append(stream(backend, request(steps=10_000, step_s=0.01), f"job {number}"))
         next(streams[-1])
-    asker = Asker("one more", "203.0.113.9")
+    requester = Requester("one more", "203.0.113.9")
     with pytest.raises(Busy, match="6 jobs from your address"):
         next(stream(backend, request()))
-    asker = Asker("from elsewhere", "203.0.113.10")
+    requester = Requester("from elsewhere", "203.0.113.10")
     streams.append(stream(backend, request(), "other"))
     next(streams[-1])
     for running in streams:
@@ -294,7 +294,7 @@ def test_every_job_counts_for_who_asks(noise: NoisePipeline) -> None:
     backend = backend_of(noise, max_per_owner=1)
     running = stream(backend, request(steps=10_000, step_s=0.01), "mine", "me")
     next(running)
-    backend.asking = lambda: Asker("me")
+    backend.requester = lambda: Requester("me")
     for work in (lambda: backend.embed("linear/8", texts=["a cat"]),
                  lambda: backend.embed("linear/8", [np.zeros((8, 8, 3), np.uint8)])):
         with pytest.raises(Busy, match="of yours"):
@@ -305,12 +305,12 @@ def test_every_job_counts_for_who_asks(noise: NoisePipeline) -> None:
 
 def test_a_visitors_job_ends_after_the_most_device_seconds(noise: NoisePipeline) -> None:
     backend = backend_of(noise, max_job_s=0.05)
-    backend.asking = lambda: Asker("me")
+    backend.requester = lambda: Requester("me")
     events = list(stream(backend, request(steps=10_000, step_s=0.01, keep=True), owner="me"))
     end = events[-1]
     assert isinstance(end, Result)
     assert "time_budget_s" not in end.metadata, "as stopped by hand"
-    backend.asking = Asker
+    backend.requester = Requester
     whole = list(stream(backend, request(steps=20, step_s=0.01, keep=True), owner=LOCAL))
     steps = [e.step for e in whole if isinstance(e, Progress)]
     assert max(steps) == 20, "the command line has no limit"

@@ -21,7 +21,7 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.registry import Registry
 from pipelines.unclip.pipeline import DECODER, UnclipPipeline
-from pipelines.unclip.steps import Noise, paint
+from pipelines.unclip.steps import Noise, sample_decoder
 from pipelines.world.concepts import concepts_by_id
 from tests.small_models import small_cache
 
@@ -88,8 +88,8 @@ def test_diversity_counts_prompts_with_two_pictures(cache: ModelCache) -> None:
 def test_the_plain_loop_draws_the_same(cache: ModelCache) -> None:
     with cache.lease(DECODER) as decoder, torch.no_grad():
         noise = Noise.of((1, 2), 32, decoder.latent_shape, torch.device("cpu"))
-        ours = list(paint(decoder, ["a cat"] * 2, noise.prior, noise.decoder, STEPS,
-                          GUIDANCE))[-1]
+        ours = list(sample_decoder(decoder, ["a cat"] * 2, noise.prior, noise.decoder, STEPS,
+                                   GUIDANCE))[-1]
         assert torch.allclose(ours, plain_loop(decoder, "a cat", noise.prior, noise.decoder),
                               atol=1e-4)
 

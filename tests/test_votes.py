@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from easel.compare.prompt_kinds import KINDS, kind_of
 from easel.compare.votes import (
     Vote,
-    VoteBook,
     VoteError,
+    VoteStore,
     clip_agreement,
     leaderboard,
     pairs,
@@ -44,7 +44,7 @@ def vote(number: int, choice: int | str, *names: str, prompt: str = "a pizza",
 def test_a_vote_counts_once_however_often_it_is_cast(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'history.sqlite'}"
     database, other = Database(url), Database(url)  # two servers on one database
-    books = [VoteBook(database), VoteBook(other)]
+    books = [VoteStore(database), VoteStore(other)]
     together, refused = threading.Barrier(8), []
 
     def cast(number: int) -> None:
@@ -66,7 +66,7 @@ def test_a_vote_counts_once_however_often_it_is_cast(tmp_path: Path) -> None:
 
 
 def test_votes_come_back_as_they_were_cast() -> None:
-    book = VoteBook()
+    book = VoteStore()
     cast = [vote(1, 1, "a", "b", prompt="two cats", scores=(0.25, None)),
             vote(2, "tie", "a", "b", "c", prompt='<script>"'), vote(3, "bad", "a", "b")]
     for each in cast:
@@ -80,7 +80,7 @@ def test_votes_come_back_as_they_were_cast() -> None:
 
 @pytest.mark.parametrize("choice", [2, -1, "left", True, 1.5, None])
 def test_a_choice_that_is_none_is_refused(choice: object) -> None:
-    book = VoteBook()
+    book = VoteStore()
     with pytest.raises(VoteError, match="names one of the panes"):
         book.cast(vote(1, choice, "a", "b"))  # type: ignore[arg-type]
     assert book.votes() == []
@@ -93,11 +93,11 @@ def test_a_locked_database_is_waited_for_and_then_told(tmp_path: Path) -> None:
     other = sqlite3.connect(path, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(HistoryError, match="in use by another program: try again"):
-        VoteBook(hasty).cast(vote(1, 0, "a", "b"))
-    assert VoteBook(hasty).votes() == [], "reads go on"
+        VoteStore(hasty).cast(vote(1, 0, "a", "b"))
+    assert VoteStore(hasty).votes() == [], "reads go on"
     threading.Timer(0.5, other.rollback).start()
-    VoteBook(patient).cast(vote(1, 0, "a", "b"))
-    assert len(VoteBook(hasty).votes()) == 1
+    VoteStore(patient).cast(vote(1, 0, "a", "b"))
+    assert len(VoteStore(hasty).votes()) == 1
     patient.close()
     hasty.close()
 
@@ -118,7 +118,7 @@ def test_votes_of_an_older_easel_are_carried_over_once(tmp_path: Path) -> None:
             vote(3, "bad", "b", "c", prompt="two cats")]
     older_file(tmp_path, cast)
     database = Database(f"sqlite:///{tmp_path / 'history.sqlite'}")
-    book = VoteBook(database)
+    book = VoteStore(database)
     book.cast(cast[0])  # a start that was killed after the first one
     assert book.take_over(tmp_path) == 3
     found = {v.comparison_id: v for v in book.votes()}
@@ -135,7 +135,7 @@ def test_votes_of_an_older_easel_are_carried_over_once(tmp_path: Path) -> None:
 
 def test_an_older_file_that_is_damaged_stays_and_is_told(tmp_path: Path) -> None:
     (tmp_path / "votes.sqlite").write_bytes(b"not a database at all" * 100)
-    book = VoteBook()
+    book = VoteStore()
     with pytest.raises(VoteError, match=r"^The votes of an older Easel in votes.sqlite .*\.$"):
         book.take_over(tmp_path)
     assert (tmp_path / "votes.sqlite").is_file()

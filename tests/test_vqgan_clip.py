@@ -25,7 +25,7 @@ from pipelines.vqgan_clip.latents import (
     clamp_with_gradient,
     start_latents,
 )
-from pipelines.vqgan_clip.optimise import Guide, Painting, total_variation
+from pipelines.vqgan_clip.optimise import Guide, Optimisation, total_variation
 from pipelines.vqgan_clip.pipeline import VQGANCLIPOptions, VQGANCLIPPipeline
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.small_models import LEARNED, small_cache
@@ -72,20 +72,20 @@ def picture(colour: str = "teal", size: tuple[int, int] = (50, 40)) -> bytes:
     return buffer.getvalue()
 
 
-def painting_of(cache: ModelCache, prompts: list[WeightedPrompt], seeds: tuple[int, ...] = (0,),
-                size_px: int = 32, **fields: Any) -> Painting:
+def optimisation_of(cache: ModelCache, prompts: list[WeightedPrompt], seeds: tuple[int, ...] = (0,),
+                size_px: int = 32, **fields: Any) -> Optimisation:
     """Small pictures, outside of a run; the models stay in the cache."""
     with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         start = start_latents(vqgan, "plain", None, size_px, generators)
         latents = Latents(start, vqgan, "adam", 0.1, "constant", fields.pop("coarse", 0.0))
         cutouts = Cutouts(num_cutouts=8, noise=0.0)
-        return Painting(vqgan, Guide(clip, prompts), latents, generators, cutouts,
-                        precision="float32", **fields)
+        return Optimisation(vqgan, Guide(clip, prompts), latents, generators, cutouts,
+                            precision="float32", **fields)
 
 
-def paint(painting: Painting, steps: int) -> list[dict[str, float]]:
-    losses = [painting.step(i, steps, lambda: False) for i in range(1, steps + 1)]
+def paint(optimisation: Optimisation, steps: int) -> list[dict[str, float]]:
+    losses = [optimisation.step(i, steps, lambda: False) for i in range(1, steps + 1)]
     return [found for found in losses if found is not None]
 
 
@@ -116,28 +116,29 @@ def test_a_candidate_is_drawn_again_alone(cache: ModelCache) -> None:
 @pytest.mark.parametrize("coarse", [0.0, 0.6])
 def test_optimising_raises_the_guides_score(cache: ModelCache, quantize: bool, coarse: float,
                                             ) -> None:
-    painting = painting_of(cache, [WeightedPrompt("a red apple")], quantize=quantize, coarse=coarse)
-    found = paint(painting, 25)
+    optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")], quantize=quantize,
+                               coarse=coarse)
+    found = paint(optimisation, 25)
     assert found[-1]["guide score"] > found[0]["guide score"] + 0.05
     assert min(step["loss"] for step in found[-5:]) < found[0]["loss"]
 
 
 def test_a_negative_weight_pushes_away(cache: ModelCache) -> None:
-    painting = painting_of(cache, [WeightedPrompt("a red apple", -1.0)])
-    paint(painting, 25)
-    clip = painting.guide.clip
-    best = painting.best_pixels
+    optimisation = optimisation_of(cache, [WeightedPrompt("a red apple", -1.0)])
+    paint(optimisation, 25)
+    clip = optimisation.guide.clip
+    best = optimisation.best_pixels
     assert best is not None
-    assert painting.facts(0)["guide_score"] > -float(
-        clip.encode_image((start_pixels(painting) + 1) / 2) @ painting.guide.features.t())
+    assert optimisation.facts(0)["guide_score"] > -float(
+        clip.encode_image((start_pixels(optimisation) + 1) / 2) @ optimisation.guide.features.t())
 
 
-def start_pixels(painting: Painting) -> torch.Tensor:
-    return painting.vqgan.decode(painting.latents.start).clamp(-1, 1)
+def start_pixels(optimisation: Optimisation) -> torch.Tensor:
+    return optimisation.vqgan.decode(optimisation.latents.start).clamp(-1, 1)
 
 
 def test_a_prompt_below_its_stop_pulls_no_more(cache: ModelCache) -> None:
-    easy = painting_of(cache, [WeightedPrompt("a red apple", 1.0, stop=10.0)])
+    easy = optimisation_of(cache, [WeightedPrompt("a red apple", 1.0, stop=10.0)])
     before = easy.latents.change.detach().clone()
     (found,) = paint(easy, 1)
     assert found["loss"] > 0, "it is still counted"
@@ -145,18 +146,18 @@ def test_a_prompt_below_its_stop_pulls_no_more(cache: ModelCache) -> None:
 
 
 def test_every_latent_is_reached(cache: ModelCache) -> None:
-    painting = painting_of(cache, [WeightedPrompt("a red apple")], seeds=(0, 1))
-    paint(painting, 1)
-    gradient = painting.latents.change.grad
+    optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")], seeds=(0, 1))
+    paint(optimisation, 1)
+    gradient = optimisation.latents.change.grad
     assert gradient is not None
     assert gradient.shape == (2, 3, 8, 8)
     assert (gradient.abs().sum(dim=1) > 0).all()
 
 
 def test_models_take_no_gradient(cache: ModelCache) -> None:
-    painting = painting_of(cache, [WeightedPrompt("a red apple")])
-    paint(painting, 2)
-    for model in (painting.vqgan, painting.guide.clip):
+    optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")])
+    paint(optimisation, 2)
+    for model in (optimisation.vqgan, optimisation.guide.clip):
         assert all(p.grad is None and not p.requires_grad for p in model.parameters())
 
 
@@ -223,9 +224,10 @@ def test_an_init_image_is_where_it_starts_and_stays(cache: ModelCache) -> None:
             generators = [torch.Generator().manual_seed(0)]
             start = start_latents(vqgan, "plain", None, 32, generators)
             latents = Latents(start, vqgan, "adam", 0.05, "constant", 0.0)
-            painting = Painting(vqgan, Guide(clip, [WeightedPrompt("a cat")]), latents, generators,
-                                Cutouts(num_cutouts=4), init_weight, precision="float32")
-            paint(painting, 10)
+            optimisation = Optimisation(vqgan, Guide(clip, [WeightedPrompt("a cat")]), latents,
+                                        generators, Cutouts(num_cutouts=4), init_weight,
+                                        precision="float32")
+            paint(optimisation, 10)
             return latents.change.abs().mean().item()
 
         assert moved(100.0) < 0.5 * moved(0.0)

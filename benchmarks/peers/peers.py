@@ -30,7 +30,7 @@ from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.rerank import rank
 from pipelines.vqgan_clip.cutouts import Cutouts
 from pipelines.vqgan_clip.latents import Latents, start_latents
-from pipelines.vqgan_clip.optimise import Guide, Painting
+from pipelines.vqgan_clip.optimise import Guide, Optimisation
 from pipelines.weighted_prompts import WeightedPrompt
 
 PROMPT = "a photo of a red apple and a blue car"
@@ -61,7 +61,7 @@ def random_clip() -> open_clip.CLIP:
 
 def shipped_clip(clip: open_clip.CLIP, dtype: torch.dtype) -> ClipModel:
     """A copy as Easel's loader hands it out."""
-    module = fast_clip.hastened(copy.deepcopy(clip).to(dtype))
+    module = fast_clip.with_fast_kernels(copy.deepcopy(clip).to(dtype))
     return ClipModel(module, open_clip.SimpleTokenizer(), 224)
 
 
@@ -75,14 +75,14 @@ def vqgan_clip_step(rates: Rates, turns: int = 3) -> dict[str, Any]:
     steps: dict[torch.dtype, Callable[[], object]] = {}
     weights: dict[torch.dtype, float] = {}
     for dtype in {shipped_dtype(), torch.float32}:
-        own = fast_vqgan.hastened(copy.deepcopy(vqgan).to(dtype))
+        own = fast_vqgan.with_fast_kernels(copy.deepcopy(vqgan).to(dtype))
         guide_clip = shipped_clip(clip, dtype)
         generator = torch.Generator().manual_seed(0)
         start = start_latents(own, "noise", None, SIZE_PX, [generator])
-        painting = Painting(own, Guide(guide_clip, [WeightedPrompt(PROMPT)]),
-                            Latents(start, own, "adam", 0.1, "constant", 0.0), [generator],
-                            Cutouts(num_cutouts=NUM_CUTOUTS), precision="float32")
-        steps[dtype] = lambda painting=painting: painting.step(1, 100, lambda: False)
+        optimisation = Optimisation(own, Guide(guide_clip, [WeightedPrompt(PROMPT)]),
+                                    Latents(start, own, "adam", 0.1, "constant", 0.0), [generator],
+                                    Cutouts(num_cutouts=NUM_CUTOUTS), precision="float32")
+        steps[dtype] = lambda optimisation=optimisation: optimisation.step(1, 100, lambda: False)
         # Read once forward and once backward.
         weights[dtype] = 2 * parameter_bytes(own.decoder, guide_clip.module.visual)
     ours = steps[shipped_dtype()]

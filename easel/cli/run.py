@@ -29,7 +29,7 @@ class Outcome:
     """Pictures on disk with their metadata, best first, and whether Ctrl+C ended the run.
 
     ``notice`` says why the history did not keep them, where it did not; ``paused`` names the run
-    where it was put aside, and ``video`` the mp4 where one was asked for.
+    where it was paused, and ``video`` the mp4 where one was asked for.
     """
 
     pictures: tuple[tuple[Path, Mapping[str, Any]], ...] = ()
@@ -112,7 +112,7 @@ def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
         out: folder for the PNG files; made where it does not exist.
         backend: where to run it.
         best_of: how many pictures to draw for the best ``num_images``; None for no more.
-        pause_after: steps after which the run is put aside; None for never.
+        pause_after: steps after which the run is paused; None for never.
         video: write an mp4 of how the pictures came about as well.
 
     Raises:

@@ -43,24 +43,24 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
             from easel.settings import unknown_settings
             from pipelines.core.errors import EaselError, InvalidRequest, reason
     except KeyboardInterrupt:
-        return _told(STOPPED, EXIT_STOPPED)
-    logging.basicConfig(level=logging.CRITICAL)  # errors are told in a sentence below
+        return _report(STOPPED, EXIT_STOPPED)
+    logging.basicConfig(level=logging.CRITICAL)  # errors are reported in a sentence below
     for fault in unknown_settings():
-        _told(fault, 0)
+        _report(fault, 0)
     try:
         command = _minding_ctrl_c(typer.main.get_command(app))
         code = command.main(args, standalone_mode=False, obj=backend, prog_name=name)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except InvalidRequest as error:
-        return _told(str(error), EXIT_BAD_INPUT)
+        return _report(str(error), EXIT_BAD_INPUT)
     except EaselError as error:
-        return _told(str(error), EXIT_FAILED)
+        return _report(str(error), EXIT_FAILED)
     except typer.TyperException as error:  # an argument too few, an option that is not there
         words = " ".join(error.format_message().split()).rstrip(".")
-        return _told(f"{words}; try --help.", EXIT_BAD_INPUT)
+        return _report(f"{words}; try --help.", EXIT_BAD_INPUT)
     except (KeyboardInterrupt, _CtrlC, typer.Abort):
-        return _told(stopped, EXIT_STOPPED)
+        return _report(stopped, EXIT_STOPPED)
     except BrokenPipeError:  # whoever read what is printed has read enough
         _print_no_more()
         return EXIT_FAILED
@@ -68,7 +68,7 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
         if error.filename is None:  # a console or pipe, which has no name
             _print_no_more()
         what = "What was to be printed" if error.filename is None else str(error.filename)
-        return _told(f"{what} could not be written or read: {reason(error)}.", EXIT_FAILED)
+        return _report(f"{what} could not be written or read: {reason(error)}.", EXIT_FAILED)
 
 
 class _CtrlC(Exception):
@@ -98,7 +98,7 @@ def run_weights(args: list[str] | None = None) -> int:
                        stopped="Stopped; what came so far is kept.")
 
 
-def _told(sentence: str, code: int) -> int:
+def _report(sentence: str, code: int) -> int:
     """Say how it ended on the error stream, where that is still open; returns the exit code."""
     try:
         print(sentence, file=sys.stderr, flush=True)
@@ -138,7 +138,7 @@ def _ending_at_once() -> Iterator[None]:
         return
 
     def end(number: int, frame: object) -> None:
-        _told(STOPPED, EXIT_STOPPED)
+        _report(STOPPED, EXIT_STOPPED)
         os._exit(EXIT_STOPPED)
 
     previous = signal.signal(signal.SIGINT, end)

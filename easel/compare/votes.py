@@ -91,7 +91,7 @@ class Standing:
     wins: float
 
 
-class VoteBook:
+class VoteStore:
     """The votes of all visitors.
 
     Args:

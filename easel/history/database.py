@@ -53,7 +53,7 @@ class Database:
     """
 
     def __init__(self, url: str | URL, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
-        with told():
+        with database_errors():
             self.engine = _engine(url, busy_timeout_s)
             self._writer = self.engine.execution_options(writes=True)
             with self._writer.begin() as connection:
@@ -62,13 +62,14 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that only reads; its objects stay readable after its end."""
-        with told(), Session(self.engine, expire_on_commit=False) as session:
+        with database_errors(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session in one transaction: all of it is kept, or nothing after an error."""
-        with told(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with (database_errors(), Session(self._writer, expire_on_commit=False) as session,
+              session.begin()):
             yield session
 
     def close(self) -> None:
@@ -77,7 +78,7 @@ class Database:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def database_errors() -> Iterator[None]:
     """Turn what a database says into one sentence.
 
     Raises:

@@ -2,7 +2,7 @@
 
 Files come from anyone: nothing in them is trusted, and whoever shows what they say escapes it.
 What another tool calls by a name that Easel has too means something else: its guidance of 7.5 is
-not DALL·E's. So only texts and the seed are taken over from other tools; their numbers are told.
+not DALL·E's. So only texts and the seed are taken over from other tools; their numbers are listed.
 
 Sources: AUTOMATIC1111/stable-diffusion-webui, ``modules/images.py`` (PNG text ``parameters``; EXIF
 UserComment in JPEG and WebP); ``easel.history.invokeai``; comfyanonymous/ComfyUI, ``nodes.py`` and
@@ -166,7 +166,7 @@ def _seed(value: Any) -> int | None:
 
 
 def _large_seed(value: Any) -> tuple[tuple[str, str], ...]:
-    """A seed that Easel cannot use, to be told."""
+    """A seed that Easel cannot use, to be reported."""
     if value is None or value == "" or _seed(value) is not None:
         return ()
     return (("Seed", _shown(value)),)

@@ -1,4 +1,4 @@
-"""Between a backend and the history: what a run finished is kept before anyone is told of it."""
+"""Between a backend and the history: what a run finished is kept before anyone reads of it."""
 
 from __future__ import annotations
 

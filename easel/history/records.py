@@ -71,7 +71,7 @@ class KeptPicture:
     facts: Mapping[str, Any] = field(repr=False)
 
     def public(self) -> dict[str, Any]:
-        """What programs are told of it, JSON-ready; no path of the server."""
+        """What programs read of it, JSON-ready; no path of the server."""
         return {"id": self.id, "created_s": round(self.created_s, 3), "deleted": self.deleted,
                 "pipeline": self.pipeline, "prompt": self.prompt, "seed": self.seed,
                 "width_px": self.width_px, "height_px": self.height_px,

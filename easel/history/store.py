@@ -34,7 +34,7 @@ from pipelines.core.errors import InvalidRequest
 
 TRASH_S = 30 * 86400  # how long a deleted picture can be restored, unless room is needed
 SWEEP_BATCH = 200  # files looked at in one transaction
-ORPHAN_S = 3600  # older than any writing that still goes on
+ORPHAN_S = 3600  # older than any writing that is still under way
 
 
 class History:
@@ -48,7 +48,7 @@ class History:
         members: who signed in to the shared history; None where there is none.
 
     Attributes:
-        on_purge: told the length in bytes by SHA-256 of files that are gone for good, so that
+        on_purge: takes the length in bytes by SHA-256 of files that are gone for good, so that
             copies of them go as well.
     """
 

@@ -117,7 +117,7 @@ def load(path: Path, stamp: int) -> faiss.IndexPQFastScan | None:
 
     try:
         found = faiss.read_index(str(path))
-    except RuntimeError:  # cut short or of another version: search goes on without
+    except RuntimeError:  # cut short or of another version: search works without
         return None
     return found if isinstance(found, faiss.IndexPQFastScan) else None
 

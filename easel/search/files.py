@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from pipelines.core.cpu_pool import pool_of_lone_threads
+from pipelines.core.cpu_pool import single_core_pool
 from pipelines.core.errors import InvalidImage, InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES, open_image
 from pipelines.core.sentences import Sentence
@@ -177,7 +177,7 @@ def decode_all(files: Sequence[PictureFile], side_px: int) -> Generator[Decoded]
              else os.cpu_count() or 1)
     threads = max(1, min(MAX_DECODERS, cores - 1))
     waiting: list[Future[Decoded]] = []
-    with pool_of_lone_threads(threads, "decode") as pool:
+    with single_core_pool(threads, "decode") as pool:
         try:
             for file in files:
                 waiting.append(pool.submit(decode, file, side_px))

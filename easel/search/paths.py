@@ -14,7 +14,7 @@ def data_folder(index: Path) -> Path:
 def kept_path(path: str | Path, root: Path) -> str | bytes:
     """What the database keeps of a path; bytes where its name is not text."""
     whole = Path(path)
-    # What lies elsewhere on this machine is told by its whole path.
+    # What lies elsewhere on this machine is named by its whole path.
     text = str(whole.relative_to(root) if whole.is_relative_to(root) else whole)
     try:
         text.encode()

@@ -98,7 +98,7 @@ class Snapshot:
                         f"FROM pictures WHERE row IN ({marks})", part):
                     key, path, *rest = fields
                     found[row] = Item(key, found_path(path, root), *rest)
-        # Another generation numbers its rows anew.
+        # Another generation numbers its rows afresh.
         if int(now) != self.generation or any(row not in found for row in rows):
             raise SearchIndexError("The pictures changed in this moment: try again.")
         return [found[row] for row in rows]

@@ -1,6 +1,6 @@
 """Bring an index up to date with its pictures: embed what is new, forget what is gone.
 
-Each batch is committed by itself, so a run that is stopped, or whose machine fails, goes on where
+Each batch is committed by itself, so a run that is stopped, or whose machine fails, resumes where
 it was when it is started again.
 """
 

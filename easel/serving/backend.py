@@ -14,7 +14,7 @@ import numpy as np
 
 from easel.serving.interface import Backend
 from easel.serving.job_queue import JobQueue
-from easel.serving.jobs import Asker, Found, Group, Job, RunEvent
+from easel.serving.jobs import Found, Group, Job, Requester, RunEvent
 from easel.serving.paused_runs import PausedRuns
 from easel.serving.scheduler import Recorder
 from pipelines.checkpointer import Checkpointer
@@ -47,7 +47,7 @@ class LocalBackend:
         max_job_s: device seconds of one visitor's job; None for no limit.
 
     Attributes:
-        asking: tells who asks now, so that jobs without an owner's name are counted too.
+        requester: tells who asks now, so that jobs without an owner's name are counted too.
         jobs: the device's queue.
         metrics: what has been done.
     """
@@ -59,7 +59,7 @@ class LocalBackend:
         self.jobs = JobQueue(cache, max_waiting, max_per_owner, record)
         self.metrics = self.jobs.metrics
         self.max_job_s = max_job_s
-        self.asking: Callable[[], Asker] = Asker
+        self.requester: Callable[[], Requester] = Requester
 
     def stream(self, request: CheckedRequest[Any], job_id: str | None = None, owner: str = "",
                can_pause: bool = True, pause_after: int | None = None,
@@ -168,11 +168,11 @@ class LocalBackend:
         yield from self._alone(Job(job_id or uuid.uuid4().hex, steps, kind), owner)
 
     def _group(self, jobs: tuple[Job, ...], owner: str, together: int = 1) -> Group:
-        asker = self.asking()
-        if asker.visitor:
+        requester = self.requester()
+        if requester.visitor:
             for job in jobs:
                 job.limit_s = self.max_job_s
-        return Group(jobs, owner or asker.visitor, together, asker.address)
+        return Group(jobs, owner or requester.visitor, together, requester.address)
 
     def _alone(self, job: Job, owner: str) -> Generator[Any]:
         """The events of one job without their envelopes; its error is raised."""

@@ -89,12 +89,12 @@ class Backend(Protocol):
             requests: at least one.
             job_ids: a name for ``cancel`` for each; new ones where None.
             budget_s: device seconds that each run gets; then it keeps its best so far.
-            together: how many runs take turns at the same time; the others follow.
+            together: how many runs share the device at the same time; the others follow.
             owner: as for ``stream``.
 
         Yields:
             The events of all runs as they come. A run ends with a ``Result`` or with the error
-            that ended it, and the others go on. Closing the generator ends all of them.
+            that ended it, and the others continue. Closing the generator ends all of them.
 
         Raises:
             InvalidRequest: there is none of them, or two of them have one name.

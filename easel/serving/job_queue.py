@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from easel.serving.jobs import Group, Job, RunEvent
 from easel.serving.metrics import Metrics
-from easel.serving.scheduler import Recorder, Turns
+from easel.serving.scheduler import Recorder, Scheduler
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Progress
 from pipelines.core.sentences import Sentence, joined
@@ -34,8 +34,8 @@ CLOSING = "Easel is shutting down and takes no more jobs."
 class JobQueue:
     """Takes groups of jobs one after the other on a thread of its own, and says how they fare.
 
-    The jobs of a group take turns. Nothing else does: a queue that moves on is shorter for
-    everybody than one in which all wait for all.
+    The jobs of a group are scheduled step by step. Nothing else is: a queue that moves on is
+    shorter for everybody than one in which all wait for all.
 
     Args:
         cache: the models; idle ones are dropped where memory runs out.
@@ -61,7 +61,7 @@ class JobQueue:
         self._pace = Pace()
         self.metrics = Metrics(cache, self.counts)
         self.is_open = True
-        self._turns = Turns(cache, self._admit, self._end, record)
+        self._scheduler = Scheduler(cache, self._admit, self._end, record)
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
     def find(self, job_id: str) -> Job | None:
@@ -99,8 +99,8 @@ class JobQueue:
     def close(self) -> None:
         """Stop every job and end the device's thread; a run that can be paused is.
 
-        Who waits is told that the job will not begin; what runs ends within a step, as it does
-        when it is stopped, and its reader is told too.
+        Who waits reads that the job will not begin; what runs ends within a step, as it does
+        when it is stopped, and its reader reads that too.
         """
         with self._lock:
             self.is_open = False
@@ -210,7 +210,7 @@ class JobQueue:
     def _run(self, group: Group) -> None:
         """Run a group to its end; never raises."""
         try:
-            self._turns.run(group)
+            self._scheduler.run(group)
         finally:
             with self._lock:
                 self._groups.remove(group)

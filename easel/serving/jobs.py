@@ -55,7 +55,7 @@ class RunEvent:
     at_s: float = field(default_factory=time.monotonic)
 
 
-class Asker(NamedTuple):
+class Requester(NamedTuple):
     """Who a job is for, as far as limits count it.
 
     Attributes:
@@ -153,7 +153,7 @@ class Group:
     Attributes:
         jobs: at least one.
         owner: whose they are; empty for nobody's.
-        together: how many of them take turns at the same time.
+        together: how many of them share the device at the same time.
         address: where they were asked for; empty where that does not count.
     """
 

@@ -20,7 +20,7 @@ def configure_logging(level: str = "INFO", style: Literal["text", "json"] = "tex
     which ``easel.serving.scheduler`` binds.
 
     Args:
-        level: the least that is told.
+        level: the least that is logged.
         style: text for people, JSON for machines.
         stream: standard error where None.
     """

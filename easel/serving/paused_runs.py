@@ -31,7 +31,7 @@ _GONE = "There is no such paused run: it was continued, deleted, or never yours.
 
 @dataclass(frozen=True)
 class PausedRun:
-    """A run that waits to go on.
+    """A run that waits to be resumed.
 
     Attributes:
         prompt: what it draws now.
@@ -40,7 +40,7 @@ class PausedRun:
         saved_s: Unix time of its state.
         interrupted: its server ended, rather than a person pausing it.
         frame: the last preview, a JPEG file; None where there is none.
-        fault: why it cannot go on; empty where it can.
+        fault: why it cannot be resumed; empty where it can.
     """
 
     run_id: str
@@ -56,7 +56,7 @@ class PausedRun:
     fault: str = ""
 
     def public(self) -> dict[str, object]:
-        """What programs are told of it, JSON-ready."""
+        """What programs read of it, JSON-ready."""
         return {"run_id": self.run_id, "pipeline": self.pipeline, "prompt": self.prompt,
                 "num_images": self.num_images, "step": self.step, "total": self.total,
                 "saved_s": round(self.saved_s, 3), "interrupted": self.interrupted,
@@ -115,7 +115,7 @@ class PausedRuns:
     def resume(self, owner: str, run_id: str, registry: Registry,
                changes: Mapping[str, Any] | None = None, branch: bool = False,
                pause_after: int | None = None) -> Checkpointer:
-        """Read a paused run and make it ready to go on.
+        """Read a paused run and make it ready to be resumed.
 
         Args:
             owner: whose it must be.
@@ -211,7 +211,7 @@ class PausedRuns:
     def _described(self, path: Path) -> PausedRun | None:
         try:
             status = path.stat()
-        except FileNotFoundError:  # it went on meanwhile
+        except FileNotFoundError:  # it was resumed meanwhile
             return None
         try:
             found = read_header(path)

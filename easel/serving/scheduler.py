@@ -1,7 +1,7 @@
-"""Jobs on the device's thread: step by step in turn, whoever has had least of it first.
+"""Jobs on the device's thread: step by step in current, whoever has had least of it first.
 
 With equal shares, a run of few long steps and one of many short ones get the same seconds, which
-taking turns by steps would not give them. Source: Waldspurger and Weihl, "Stride Scheduling"
+round robin by steps would not give them. Source: Waldspurger and Weihl, "Stride Scheduling"
 (1995), section 2, with all tickets equal and the measured seconds as the stride.
 """
 
@@ -27,7 +27,7 @@ Recorder = Callable[[Result, str], Result]
 
 
 @dataclass(eq=False)
-class _Turn:
+class _RunningJob:
     """A job that has begun, and its steps."""
 
     job: Job
@@ -35,7 +35,7 @@ class _Turn:
     owner: str
 
 
-class Turns:
+class Scheduler:
     """Runs groups of jobs to their ends, on the thread that calls ``run``.
 
     Args:
@@ -54,40 +54,40 @@ class Turns:
 
     def run(self, group: Group) -> None:
         """Run the jobs of a group; never raises."""
-        waiting, turns = list(group.jobs), list[_Turn]()
+        waiting, running = list(group.jobs), list[_RunningJob]()
         while True:
-            self._begin(waiting, turns, group)
-            if not turns:
+            self._begin(waiting, running, group)
+            if not running:
                 return
             # Who was stopped has only to hand over what there is.
-            turn = min(turns, key=lambda t: (not t.job.cancelled(), t.job.usage.device_s))
-            with structlog.contextvars.bound_contextvars(job_id=turn.job.job_id,
-                                                         kind=turn.job.kind):
-                if not self._step(turn):
-                    turns.remove(turn)
+            current = min(running, key=lambda t: (not t.job.cancelled(), t.job.usage.device_s))
+            with structlog.contextvars.bound_contextvars(job_id=current.job.job_id,
+                                                         kind=current.job.kind):
+                if not self._step(current):
+                    running.remove(current)
 
-    def _begin(self, waiting: list[Job], turns: list[_Turn], group: Group) -> None:
+    def _begin(self, waiting: list[Job], running: list[_RunningJob], group: Group) -> None:
         """Let jobs begin whose models fit beside those of the jobs that have begun."""
         for job in list(waiting):
-            if len(turns) >= group.together:
+            if len(running) >= group.together:
                 return
-            models = {m for turn in turns for m in turn.job.models} | set(job.models)
-            if turns and not job.cancelled() and not self._cache.fits(models):
+            models = {m for current in running for m in current.job.models} | set(job.models)
+            if running and not job.cancelled() and not self._cache.fits(models):
                 continue
             waiting.remove(job)
             if self._admit(job):
-                turns.append(_Turn(job, job.work(job), group.owner))
+                running.append(_RunningJob(job, job.work(job), group.owner))
             else:
                 self._end(job, Cancelled())
 
-    def _step(self, turn: _Turn) -> bool:
+    def _step(self, current: _RunningJob) -> bool:
         """Take one step and post its event; False where it was the last."""
-        job = turn.job
+        job = current.job
         try:
             with self._meter.step(job):
-                event = next(turn.steps)
+                event = next(current.steps)
                 if isinstance(event, Result):
-                    turn.steps.close()  # before its reader hears of it: nothing is leased then
+                    current.steps.close()  # before its reader hears of it: nothing is leased then
         except StopIteration:
             self._end(job, None)
             return False
@@ -95,7 +95,7 @@ class Turns:
             self._end(job, self._plain(job, error))
             return False
         if isinstance(event, Result):
-            self._finish(turn, replace(event, metadata={**event.metadata, **_facts(job)}))
+            self._finish(current, replace(event, metadata={**event.metadata, **_facts(job)}))
             return False
         job.post(event)
         if job.limit_s is not None and job.usage.device_s >= job.limit_s:
@@ -105,16 +105,16 @@ class Turns:
             job.stopped = True
         return True
 
-    def _finish(self, turn: _Turn, result: Result) -> None:
+    def _finish(self, current: _RunningJob, result: Result) -> None:
         """Keep a result, then post it; where it cannot be kept, it is posted all the same."""
         error = None
         try:
             if self._record is not None:
-                result = self._record(result, turn.owner)
+                result = self._record(result, current.owner)
         except Exception as fault:
-            error = self._plain(turn.job, fault)
-        turn.job.post(result)
-        self._end(turn.job, error)
+            error = self._plain(current.job, fault)
+        current.job.post(result)
+        self._end(current.job, error)
 
     def _end(self, job: Job, error: EaselError | None) -> None:
         self._meter.forget(job)

@@ -15,7 +15,7 @@ def health_routes(backend: LocalBackend, metrics: bool = True) -> list[Route]:
 
     Args:
         backend: of which they tell.
-        metrics: whether figures are told too.
+        metrics: whether figures are served too.
     """
     async def healthz(request: Request) -> Response:
         running, waiting = backend.queue()

@@ -16,7 +16,7 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
-from easel.compare.votes import VoteBook
+from easel.compare.votes import VoteStore
 from easel.history.build import open_history
 from easel.history.store import History
 from easel.serving.backend import LocalBackend
@@ -33,7 +33,7 @@ from easel.ui.history.routes import history_routes
 from easel.ui.page import build_page
 from easel.ui.parts.theme import FAVICON, SCRIPT, STYLE, build_theme
 from easel.ui.parts.videos import video_routes
-from easel.ui.parts.visitors import VisitorCookie, asking
+from easel.ui.parts.visitors import VisitorCookie, requester
 from easel.ui.playground import load_playground
 from easel.ui.readers import Readers, ReaderWatch
 from easel.ui.words.page_words import page_i18n
@@ -110,7 +110,7 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
     page._queue.sleep_when_free = QUEUE_POLL_S
     try:
         if backend is not None:
-            backend.asking = asking
+            backend.requester = requester
         cache = cache or open_cache(page, settings)
         if history is not None:
             history.on_purge = cache.forget
@@ -144,7 +144,7 @@ def _sweep(history: History, backend: LocalBackend, cache: CacheFolder) -> None:
         time.sleep(SWEEP_CACHE_S)
 
 
-def _take_over_votes(votes: VoteBook, settings: Settings) -> None:
+def _take_over_votes(votes: VoteStore, settings: Settings) -> None:
     try:
         moved = votes.take_over(settings.data_dir.resolve())
     except EaselError as error:
@@ -158,7 +158,7 @@ def drain(page: gr.Blocks, backend: LocalBackend, history: History) -> None:
     """End a server so that nothing is lost: within ``DRAIN_S`` seconds, whatever happens.
 
     No more jobs are taken; what runs is paused where it can be and else stopped, with its pictures
-    so far in the history; whoever reads a run is told, for which the page goes on meanwhile.
+    so far in the history; whoever reads a run hears of it, for which the page keeps serving.
     """
     logger.info("Easel is shutting down: %d running, %d waiting.", *backend.queue())
     last = threading.Timer(DRAIN_S, _give_up)

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from easel.compare.votes import VoteBook
+from easel.compare.votes import VoteStore
 from easel.history.store import History
 from easel.serving.backend import Backend
 from easel.settings import Settings, load_settings
-from easel.ui.compare.state import ComparisonShelf
+from easel.ui.compare.state import RecentComparisons
 from easel.ui.generate.examples import world_sampler
-from easel.ui.models.keepers import ModelKeepers
+from easel.ui.models.admins import ModelAdmins
 from easel.ui.parts.live import LiveRuns
 from easel.ui.parts.prompt_note import prompt_reader
 from easel.ui.parts.runs import SessionRuns
-from pipelines.models.inventory import ModelShelf, shelf_of
+from pipelines.models.inventory import ModelInventory, inventory_of
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.prompt_words import PromptReader
 from pipelines.registry import Registry
@@ -53,29 +53,29 @@ class Playground:
         return prompt_reader(self.vocabulary, getattr(self.backend, "cache", None))
 
     @cached_property
-    def votes(self) -> VoteBook:
+    def votes(self) -> VoteStore:
         """Votes on comparisons: in the history's database, else they end with the process."""
-        return VoteBook(None if self.history is None else self.history.database)
+        return VoteStore(None if self.history is None else self.history.database)
 
     @cached_property
-    def comparisons(self) -> ComparisonShelf:
+    def comparisons(self) -> RecentComparisons:
         """The last comparisons of all visitors."""
-        return ComparisonShelf()
+        return RecentComparisons()
 
     @cached_property
-    def models(self) -> ModelShelf | None:
+    def models(self) -> ModelInventory | None:
         """The models and what may be done with them; None where they come from no catalogue."""
-        return shelf_of(getattr(self.backend, "cache", None), self.settings.offline)
+        return inventory_of(getattr(self.backend, "cache", None), self.settings.offline)
 
     def can_pause(self, pipeline_name: str) -> bool:
-        """Whether runs of a generator can be put aside here."""
+        """Whether runs of a generator can be paused here."""
         return self.backend.paused is not None and self.registry.get(pipeline_name).can_pause
 
     @cached_property
-    def keepers(self) -> ModelKeepers:
+    def admins(self) -> ModelAdmins:
         """Who may change which models are here."""
-        return ModelKeepers(self.settings.models_by,
-                            self.settings.models_password.get_secret_value())
+        return ModelAdmins(self.settings.models_by,
+                           self.settings.models_password.get_secret_value())
 
     @cached_property
     def runs(self) -> SessionRuns:

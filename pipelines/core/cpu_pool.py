@@ -34,7 +34,7 @@ def on_every_core(work: Callable[[PieceT], ResultT], pieces: Sequence[PieceT]) -
     return list(_pool(threads).map(work, pieces))
 
 
-def pool_of_lone_threads(count: int, name: str) -> ThreadPoolExecutor:
+def single_core_pool(count: int, name: str) -> ThreadPoolExecutor:
     """A pool of ``count`` threads, all started, on each of which torch computes alone."""
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(count, name, initializer=_alone)
@@ -55,5 +55,5 @@ def _alone() -> None:
 def _pool(threads: int) -> ThreadPoolExecutor:
     with _lock:
         if threads not in _pools:
-            _pools[threads] = pool_of_lone_threads(threads, "core")
+            _pools[threads] = single_core_pool(threads, "core")
         return _pools[threads]

@@ -20,7 +20,7 @@ class EaselError(Exception):
     """
 
     def __init__(self, template: str, *values: Any) -> None:
-        # Not to Exception: what it is told is what pickle makes the error of again.
+        # Without Exception's own: its arguments are what pickle makes the error of again.
         self.sentence = template if isinstance(template, Sentence) else Sentence(
             template, *(v.sentence if isinstance(v, EaselError) else v for v in values))
 

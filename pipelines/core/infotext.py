@@ -23,7 +23,7 @@ KNOWN = frozenset({
     "eta", "rng", "guidance", "created date", "civitai resources"})
 ENOUGH = 3
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-# A line after the settings that begins something new; others go on with what is above them.
+# A line after the settings that begins something new; others continue what is above them.
 _NAMED_LINE = re.compile(r"([A-Z][A-Za-z0-9 _-]{1,40}): ?(.*)")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _JSON = json.JSONDecoder()

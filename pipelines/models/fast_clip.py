@@ -143,7 +143,7 @@ def _is_patches(module: nn.Module) -> bool:
             and set(module.padding) == {0})
 
 
-def hastened(module: T) -> T:
+def with_fast_kernels(module: T) -> T:
     """Replace what is slow in the towers of an open_clip model, in place; returns the model."""
     for part in list(module.modules()):
         if isinstance(part, ResidualAttentionBlock) and not hasattr(part, "ln_1_kv"):

@@ -141,7 +141,7 @@ def _norm_swish(x: Tensor, norm: nn.GroupNorm) -> Tensor:
     return F.silu(norm(x), inplace=True)
 
 
-def hastened(module: T) -> T:
+def with_fast_kernels(module: T) -> T:
     """Replace the residual blocks and decoders of taming's in a module; returns it, or what takes
     its place where it is a decoder itself.
 

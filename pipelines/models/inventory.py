@@ -74,7 +74,7 @@ class _Load:
     error: str = ""
 
 
-class ModelShelf:
+class ModelInventory:
     """The models of a cache whose loader reads a catalogue.
 
     Args:
@@ -220,9 +220,9 @@ class ModelShelf:
         return "not downloaded" if entry.repository is not None else "missing", None, error
 
 
-def shelf_of(cache: object, offline: bool = False) -> ModelShelf | None:
-    """The shelf of a model cache; None where its models come from no catalogue."""
+def inventory_of(cache: object, offline: bool = False) -> ModelInventory | None:
+    """The inventory of a model cache; None where its models come from no catalogue."""
     if isinstance(cache, ModelCache) and isinstance(cache.loader, CatalogueLoader):
         catalogue = cache.loader.catalogue
-        return ModelShelf(cache, catalogue, Downloads(catalogue, offline))
+        return ModelInventory(cache, catalogue, Downloads(catalogue, offline))
     return None

@@ -31,7 +31,7 @@ from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.pipeline import Lesson, RunContext
-from pipelines.unclip.steps import Noise, decode, imagine, paint, text_difference
+from pipelines.unclip.steps import Noise, decode, sample_decoder, sample_prior, text_difference
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
     from pipelines.models.clip import ClipModel
@@ -138,10 +138,10 @@ class UnclipPipeline(CandidatePipeline):
         image, facts = yield from _embedding(leased, request, noise, context, total)
         texts = [request.prompt if options.tell_caption else ""] * len(seeds)
         latents = noise.decoder
-        painting = paint(leased.decoder, texts, image, noise.decoder, options.decoder_steps,
-                         options.decoder_guidance_scale)
+        sampling = sample_decoder(leased.decoder, texts, image, noise.decoder,
+                                  options.decoder_steps, options.decoder_guidance_scale)
         for done in range(before + 1, total + 1):
-            latents = next(painting)
+            latents = next(sampling)
             if context.cancelled():
                 break
             if (done - before - 1) % options.preview_every == 0 and done < total:
@@ -181,10 +181,10 @@ def _embedding(models: Models, request: CheckedRequest[UnclipOptions], noise: No
         embeds = text_features(models.clip, [request.prompt])
         return encoder.standardise(embeds).expand(count, -1), facts
     standardised = noise.prior
-    imagining = imagine(models.prior, models.clip, request.prompt, noise.prior,
-                        options.prior_steps, options.prior_guidance_scale)
+    sampling = sample_prior(models.prior, models.clip, request.prompt, noise.prior,
+                            options.prior_steps, options.prior_guidance_scale)
     for step in range(1, options.prior_steps + 1):
-        standardised = next(imagining)
+        standardised = next(sampling)
         if context.cancelled():
             raise Cancelled
         yield Progress(step, total, context.elapsed_s())

@@ -116,8 +116,8 @@ def text_condition(clip: ClipModel, texts: Sequence[str]) -> tuple[Tensor, Tenso
 
 
 @torch.no_grad()
-def imagine(prior: UnclipPrior, clip: ClipModel, text: str, noise: Tensor, steps: int,
-            guidance_scale: float) -> Iterator[Tensor]:
+def sample_prior(prior: UnclipPrior, clip: ClipModel, text: str, noise: Tensor, steps: int,
+                 guidance_scale: float) -> Iterator[Tensor]:
     """Let the prior turn a caption into image embeddings.
 
     Args:
@@ -148,8 +148,8 @@ def imagine(prior: UnclipPrior, clip: ClipModel, text: str, noise: Tensor, steps
 
 
 @torch.no_grad()
-def paint(decoder: UnclipDecoder, texts: Sequence[str], image: Tensor, noise: Tensor, steps: int,
-          guidance_scale: float) -> Iterator[Tensor]:
+def sample_decoder(decoder: UnclipDecoder, texts: Sequence[str], image: Tensor, noise: Tensor,
+                   steps: int, guidance_scale: float) -> Iterator[Tensor]:
     """Let the decoder draw.
 
     Args:

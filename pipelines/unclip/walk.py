@@ -37,7 +37,7 @@ from pipelines.unclip.pipeline import (
     VQGAN,
     UnclipOptions,
 )
-from pipelines.unclip.steps import Noise, decode, imagine, paint, slerp
+from pipelines.unclip.steps import Noise, decode, sample_decoder, sample_prior, slerp
 
 MIN_FRAMES, MAX_FRAMES = 2, 64
 FRAMES_AT_ONCE = 8
@@ -138,8 +138,8 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
                 return image_features(clip, [load_image(end)])
             if not options.prior:
                 return text_features(clip, [end])
-            steps = imagine(prior, clip, end, noise.prior, options.prior_steps,
-                            options.prior_guidance_scale)
+            steps = sample_prior(prior, clip, end, noise.prior, options.prior_steps,
+                                 options.prior_guidance_scale)
             return prior.unit(list(steps)[-1])
 
         shares = torch.linspace(0, 1, plan.frames, device=clip.device)[:, None]
@@ -148,11 +148,11 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
         drawn, frames = [], np.empty(0)
         for rows in torch.arange(plan.frames).split(FRAMES_AT_ONCE):
             latents = noise.decoder
-            painting = paint(decoder, [""] * len(rows), image[rows],
-                             noise.decoder.expand(len(rows), -1, -1, -1),
-                             options.decoder_steps, options.decoder_guidance_scale)
+            sampling = sample_decoder(decoder, [""] * len(rows), image[rows],
+                                      noise.decoder.expand(len(rows), -1, -1, -1),
+                                      options.decoder_steps, options.decoder_guidance_scale)
             for step in range(options.decoder_steps):
-                latents = next(painting)
+                latents = next(sampling)
                 if cancelled():
                     raise Cancelled
                 done = int(rows[0]) + len(rows) * (step + 1) // options.decoder_steps

@@ -223,7 +223,7 @@ class Latents:
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": {0: moments}})
 
     @torch.no_grad()
-    def shake(self, amount: float, generators: Sequence[torch.Generator]) -> None:
+    def add_noise(self, amount: float, generators: Sequence[torch.Generator]) -> None:
         """Add noise to the change.
 
         Args:

@@ -69,7 +69,7 @@ class Guide:
         return cosines @ (self.weights / self.weights.abs().sum())
 
 
-class Painting:
+class Optimisation:
     """Pictures under optimisation.
 
     Candidates do not influence one another. On a CPU they are computed one after the other, which
@@ -157,7 +157,7 @@ class Painting:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What the next step depends on and the best so far: tensors, and JSON-ready facts.
 
-        A painting made with the same arguments continues with the same bits after ``restore``.
+        A optimisation made with the same arguments continues with the same bits after ``restore``.
         """
         tensors = self.latents.state()
         for i, generator in enumerate(self.generators):
@@ -171,7 +171,7 @@ class Painting:
 
         Raises:
             KeyError: a part is missing.
-            ValueError: it is the state of another painting.
+            ValueError: it is the state of another optimisation.
             RuntimeError: what should be a generator's state is not one.
         """
         count = len(self.generators)
@@ -195,14 +195,14 @@ class Painting:
         """Make what is new at this step count.
 
         Args:
-            changes: "seed" starts the random numbers anew, "noise" is added to the latents, and
+            changes: "seed" restarts the random numbers, "noise" is added to the latents, and
                 with another "prompt" the next step's pictures take the place of the best.
         """
         if "seed" in changes:
             for i, generator in enumerate(self.generators):
                 generator.manual_seed(candidate_seed(changes["seed"], i))
         if "noise" in changes:
-            self.latents.shake(changes["noise"], self.generators)
+            self.latents.add_noise(changes["noise"], self.generators)
         if "prompt" in changes:
             self._best_loss.fill_(torch.inf)
 
@@ -258,7 +258,7 @@ class Painting:
 
 
 def candidates_at_once(device: torch.device, count: int) -> int:
-    """How many of ``count`` candidates a device computes in one batch; see ``Painting``."""
+    """How many of ``count`` candidates a device computes in one batch; see ``Optimisation``."""
     return 1 if device.type == "cpu" else count
 
 

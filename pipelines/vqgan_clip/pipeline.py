@@ -27,12 +27,12 @@ from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import Lesson, RunContext
-from pipelines.ranker_choice import settled_ranker
+from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
-from pipelines.vqgan_clip.optimise import Guide, Painting
-from pipelines.vqgan_clip.presets import check_pair, settle
+from pipelines.vqgan_clip.optimise import Guide, Optimisation
+from pipelines.vqgan_clip.presets import check_pair, resolve_options
 from pipelines.weighted_prompts import parse_prompts
 
 UPSCALER = "embedded/upscaler"
@@ -150,16 +150,16 @@ class VQGANCLIPPipeline(CandidatePipeline):
     former_options = MappingProxyType({"ranker": RANKER, "upscaler": "on", "preset": "none"})
     accepts_init_image = True
     can_pause = True
-    in_groups = False  # Painting computes fewer at a time where the device is full
+    in_groups = False  # Optimisation computes fewer at a time where the device is full
     default_num_images = 1  # each costs as much as many that are sampled
 
-    def settle(self, options: T) -> T:
-        """See ``presets.settle`` and ``presets.check_pair``; and decide on the ranker."""
+    def resolve_options(self, options: T) -> T:
+        """See ``presets.resolve_options`` and ``presets.check_pair``; and decide on the ranker."""
         values = options.model_dump()
         vqgan, guide = values["vqgan"], values["guide"]
         check_pair(vqgan, guide, self._catalogue)
-        ranker = settled_ranker(options, self._catalogue, not vqgan.startswith(EMBEDDED), guide)
-        return settle(options).model_copy(update=ranker)
+        ranker = resolved_ranker(options, self._catalogue, not vqgan.startswith(EMBEDDED), guide)
+        return resolve_options(options).model_copy(update=ranker)
 
     def models_of(self, request: CheckedRequest[VQGANCLIPOptions]) -> tuple[str, ...]:
         """Those that the options choose, the upscaler where it is on."""
@@ -203,25 +203,25 @@ class VQGANCLIPPipeline(CandidatePipeline):
                               options.size_px, generators)
         latents = Latents(start, vqgan, options.optimiser, options.step_size, options.schedule,
                           options.coarse)
-        painting = Painting(vqgan, guide, latents, generators, options.cutouts(),
-                            options.init_weight, options.smoothness, options.quantize,
-                            options.precision, context.cache.evict_idle)
+        optimisation = Optimisation(vqgan, guide, latents, generators, options.cutouts(),
+                                    options.init_weight, options.smoothness, options.quantize,
+                                    options.precision, context.cache.evict_idle)
         context.checkpointer.begin(request, options.iterations,
                                    context.cache.fingerprints((options.vqgan, options.guide)))
-        yield from _resume(painting, options, seeds, context)
-        yield from _optimise(painting, options, seeds, context)
-        if painting.best_pixels is None:
+        yield from _resume(optimisation, options, seeds, context)
+        yield from _optimise(optimisation, options, seeds, context)
+        if optimisation.best_pixels is None:
             raise Cancelled
-        images = (enlarge(painting.best_pixels, upscaler[0], context.cache.evict_idle)
-                  if upscaler else to_uint8(painting.best_pixels))
-        return Drawn(images, seeds, painting.steps, options.iterations,
+        images = (enlarge(optimisation.best_pixels, upscaler[0], context.cache.evict_idle)
+                  if upscaler else to_uint8(optimisation.best_pixels))
+        return Drawn(images, seeds, optimisation.steps, options.iterations,
                      context.checkpointer.metadata(),
-                     tuple(painting.facts(index) for index in range(len(seeds))))
+                     tuple(optimisation.facts(index) for index in range(len(seeds))))
 
 
-def _resume(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, ...],
+def _resume(optimisation: Optimisation, options: VQGANCLIPOptions, seeds: tuple[int, ...],
             context: RunContext) -> Iterator[Event]:
-    """Put a painting where a paused run left off, with what is new; show what it has behind it.
+    """Put a optimisation where a paused run left off, with what is new; show what it has behind it.
 
     Raises:
         PausedRunError: the state is not that of such a run.
@@ -230,33 +230,33 @@ def _resume(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, ...
     if start is None:
         return
     try:
-        painting.restore(start.step, start.tensors, start.facts)
+        optimisation.restore(start.step, start.tensors, start.facts)
     except (KeyError, ValueError, TypeError, RuntimeError):
         raise PausedRunError(DAMAGED) from None
-    painting.change(start.changes)
+    optimisation.change(start.changes)
     yield Progress(start.step, options.iterations, context.elapsed_s(), earlier=start.earlier)
-    if painting.best_pixels is not None:
-        yield Preview(start.step, to_uint8(painting.best_pixels), seeds)
+    if optimisation.best_pixels is not None:
+        yield Preview(start.step, to_uint8(optimisation.best_pixels), seeds)
 
 
-def _optimise(painting: Painting, options: VQGANCLIPOptions, seeds: tuple[int, ...],
+def _optimise(optimisation: Optimisation, options: VQGANCLIPOptions, seeds: tuple[int, ...],
               context: RunContext) -> Iterator[Event]:
     """Take the steps; ends early once the run is cancelled or paused."""
     run = context.checkpointer
 
     def interrupted() -> bool:
-        return context.cancelled() or run.pausing(painting.steps)
+        return context.cancelled() or run.pausing(optimisation.steps)
 
-    while painting.steps < options.iterations:
-        step = painting.steps + 1
-        losses = painting.step(step, options.iterations, interrupted)
+    while optimisation.steps < options.iterations:
+        step = optimisation.steps + 1
+        losses = optimisation.step(step, options.iterations, interrupted)
         if losses is not None:
-            if (step - 1) % options.preview_every == 0 and painting.pixels is not None:
-                images = to_uint8(painting.pixels)
+            if (step - 1) % options.preview_every == 0 and optimisation.pixels is not None:
+                images = to_uint8(optimisation.pixels)
                 run.film.add(images)
                 yield Preview(step, images, seeds)
             run.note(step, losses)
             yield Progress(step, options.iterations, context.elapsed_s(), run.notice, losses)
-        run.save(painting.steps, painting.state)
+        run.save(optimisation.steps, optimisation.state)
         if context.cancelled():
             return

@@ -28,7 +28,7 @@ GUIDED: dict[str, Any] = {
 CPU_PX, ACCELERATOR_PX = 256, 384  # 16 and 24 codes along a side of an f16 VQGAN
 
 
-def settle(options: T) -> T:
+def resolve_options(options: T) -> T:
     """The options with what is "auto" in them decided.
 
     With ``preset`` "auto" and a guide that is not embedded, options that stand at their defaults

@@ -15,7 +15,7 @@ from easel.ui.compare.form import panes_of, render_forms
 from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
 from easel.ui.parts.controls import read_upload
-from easel.ui.parts.errors import told_by
+from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
@@ -42,7 +42,7 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
                          type="filepath", height=64, elem_classes="upload",
                          elem_id="compare-upload")
 
-    @told_by(lambda sentence: failed_view(parts, sentence))
+    @shows_errors_by(lambda sentence: failed_view(parts, sentence))
     def open_saved(path: str | None, request: gr.Request) -> Updates:
         if not path:
             return {parts.prompt: gr.skip()}
@@ -70,7 +70,7 @@ def build_leaderboard(playground: Playground, votes: Sequence[Any]) -> None:
                                    elem_id="leaders-open")
         table = gr.HTML("", elem_id="leaders", **PLAIN)
 
-    @told_by(alert)
+    @shows_errors_by(alert)
     def show(kind: str, open_too: bool) -> str:
         return render_leaders(playground, kind, open_too)
 

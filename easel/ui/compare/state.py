@@ -98,7 +98,7 @@ class Comparison:
         return self.is_over() and drawn >= 2 and self.choice is None
 
 
-class ComparisonShelf:
+class RecentComparisons:
     """The last comparisons, for votes and bundles."""
 
     def __init__(self) -> None:

@@ -71,7 +71,7 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
             with closing(events):
                 for _ in fold_sweep(view, events, playground, store):
                     yield {stage: render_sweep(view, running=True)}
-        except Exception:  # told elsewhere; what is here must not look as if it went on
+        except Exception:  # reported elsewhere; what is here must not look as if it were under way
             yield {stage: render_sweep(view, running=False)}
             raise
         asked.run.cards = [view.cards[index] for index in sorted(view.cards)]

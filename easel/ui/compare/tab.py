@@ -25,7 +25,7 @@ from easel.ui.compare.render import (
 from easel.ui.compare.state import Comparison
 from easel.ui.compare.sweep_tab import build_sweep, render_suggestions
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
-from easel.ui.parts.errors import told_by
+from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.live import LiveRun, Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks
@@ -152,7 +152,7 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
 def _connect_votes(playground: Playground, store: PictureStore, parts: CompareParts,
                    ) -> list[Any]:
     def handler(choice: int | str) -> Callable[[str, gr.Request], Updates]:
-        @told_by(lambda sentence: failed_view(parts, sentence))
+        @shows_errors_by(lambda sentence: failed_view(parts, sentence))
         def vote(comparison_id: str, request: gr.Request) -> Updates:
             comparison = playground.comparisons.get(comparison_id, session_of(request))
             cast_vote(playground, comparison, choice, visitor_of(request))

@@ -1,4 +1,4 @@
-"""Paused runs, a fold of the Generate tab: let one go on, branch it, or delete it."""
+"""Paused runs, a fold of the Generate tab: resume, branch or delete one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gradio as gr
 
 from easel.serving.paused_runs import PausedRun
 from easel.ui.generate.render import render_paused, render_paused_none
-from easel.ui.generate.run import show_run, stream_on
+from easel.ui.generate.run import show_run, stream_resumed
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
@@ -49,7 +49,7 @@ class PausedParts:
     delete: gr.Button
 
     def change(self) -> list[gr.components.Component]:
-        """What says how the run goes on."""
+        """What says how the run is resumed."""
         return [self.chosen, self.prompt, self.steps, self.seed, self.noise]
 
     def shown(self) -> list[Any]:
@@ -92,7 +92,7 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
         store: where finished pictures are written.
         parts: the fold.
         task: what Generate starts.
-        stage: where its pictures go, and the button that puts aside what runs now.
+        stage: where its pictures go, and the button that pauses what runs now.
         drawn: the event of Generate, after which there may be another paused run.
     """
     runs = playground.backend.paused
@@ -117,7 +117,7 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
                             if run.run_id == chosen), None))
 
     @one_sentence
-    def put_aside(request: gr.Request) -> None:
+    def pause(request: gr.Request) -> None:
         playground.runs.pause(session_of(request), PLACE)
 
     @one_sentence
@@ -130,22 +130,22 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
     parts.fold.expand(listed_again, parts.chosen, all_of, **LIVE)
     parts.chosen.input(show, parts.chosen, parts.shown(), **LIVE)
     parts.delete.click(delete, parts.chosen, all_of, **LIVE)
-    stage[1].click(put_aside, None, None, **LIVE)
+    stage[1].click(pause, None, None, **LIVE)
     drawn.then(listed_again, parts.chosen, all_of, **LIVE)
     show_stage = """() => {
         if (matchMedia("(max-width: 760px)").matches)
             document.querySelector("#stage").scrollIntoView({behavior: "smooth"});
     }"""
     for button, is_branch in ((parts.resume, False), (parts.branch, True)):
-        task.starts([button.click], _goer_on(playground, store, parts, stage, is_branch),
+        task.starts([button.click], _resume_work(playground, store, parts, stage, is_branch),
                     parts.change(), when_busy=strings.PAUSED_GONE_ON,
                     ).then(listed, parts.chosen, all_of, **LIVE)
         button.click(None, None, None, js=show_stage, api_visibility="private")
 
 
-def _goer_on(playground: Playground, store: PictureStore, parts: PausedParts,
-             stage: tuple[gr.HTML, gr.Button], is_branch: bool) -> Work:
-    def go_on(asked: Asked) -> Generator[Updates]:
+def _resume_work(playground: Playground, store: PictureStore, parts: PausedParts,
+                 stage: tuple[gr.HTML, gr.Button], is_branch: bool) -> Work:
+    def resume(asked: Asked) -> Generator[Updates]:
         runs = playground.backend.paused
         if runs is None:
             raise PausedRunError("No run can be paused here.")
@@ -153,9 +153,9 @@ def _goer_on(playground: Playground, store: PictureStore, parts: PausedParts,
                                   asked.text(parts.seed).strip(), asked.values[parts.noise])
         checkpointer = runs.resume(asked.run.visitor, asked.text(parts.chosen),
                                    playground.registry, changes, is_branch)
-        yield from show_run(stream_on(playground, store, checkpointer, asked.run), *stage)
+        yield from show_run(stream_resumed(playground, store, checkpointer, asked.run), *stage)
 
-    return go_on
+    return resume
 
 
 def _line(run: PausedRun) -> str:

@@ -1,4 +1,4 @@
-"""Endpoints of paused runs: put one aside, list them, let one go on, branch it, delete it."""
+"""Endpoints of paused runs: pause, list, resume, branch and delete them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gradio as gr
 
 from easel.serving.paused_runs import PausedRuns
 from easel.ui.generate.api import FILES, OUTCOME, VIDEO, answer
-from easel.ui.generate.run import stream_on
+from easel.ui.generate.run import stream_resumed
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import RunView
@@ -30,15 +30,15 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
         return
     _add_look_ups(playground, runs)
 
-    def go_on(request: gr.Request, run_id: Any, branch: bool, change: tuple[Any, ...], video: Any,
-              ) -> Answer:
+    def resume_run(request: gr.Request, run_id: Any, branch: bool, change: tuple[Any, ...],
+                   video: Any) -> Answer:
         visitor = visitor_of(request)
         run = playground.runs.start(session_of(request), visitor)
 
         def start() -> Generator[RunView]:
             checkpointer = runs.resume(visitor, _name(run_id), playground.registry,
                                       checked_changes(*change), branch)
-            yield from stream_on(playground, store, checkpointer, run)
+            yield from stream_resumed(playground, store, checkpointer, run)
 
         try:
             yield from answer(start, store, video)
@@ -48,12 +48,12 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
     @one_sentence
     def resume(request: gr.Request, run_id: str = "", prompt: Any = None, iterations: Any = None,
                seed: Any = None, noise: Any = 0, video: Any = False) -> Answer:
-        yield from go_on(request, run_id, False, (prompt, iterations, seed, noise), video)
+        yield from resume_run(request, run_id, False, (prompt, iterations, seed, noise), video)
 
     @one_sentence
     def branch(request: gr.Request, run_id: str = "", prompt: Any = None, iterations: Any = None,
                seed: Any = None, noise: Any = 0, video: Any = False) -> Answer:
-        yield from go_on(request, run_id, True, (prompt, iterations, seed, noise), video)
+        yield from resume_run(request, run_id, True, (prompt, iterations, seed, noise), video)
 
     for endpoint, description in (
             (resume, "Let a paused run go on to its end, changed where arguments say so."),

@@ -23,7 +23,7 @@ from pipelines.core.options import option_fields, parse_options
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
 from pipelines.pipeline import Pipeline
 
-MAX_LEFT = 20  # settings without a place, told by name
+MAX_LEFT = 20  # settings without a place, listed by name
 NEGATIVE = "negative_prompt"  # the one option whose words mean the same to every generator
 
 

@@ -90,8 +90,8 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[C
     yield view
 
 
-def stream_on(playground: Playground, store: PictureStore, checkpointer: Checkpointer, run: Run,
-              ) -> Generator[RunView]:
+def stream_resumed(playground: Playground, store: PictureStore, checkpointer: Checkpointer,
+                   run: Run) -> Generator[RunView]:
     """Resume a paused run, or a branch of it; yields as ``stream_run``."""
     request = checkpointer.request
     assert request is not None

@@ -144,5 +144,5 @@ def _connect_run(playground: Playground, store: PictureStore, task: Task,
                                        values[best_of] or 0), *stage)
 
     inputs = [prompt, seed, best_of, *(c for group in controls for c in group.components())]
-    task.returns(inputs)  # a paused run that went on was asked for elsewhere
+    task.returns(inputs)  # a paused run that was resumed was asked for elsewhere
     return task.starts([task.go.click, prompt.submit], draw, inputs)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 MAX_AGE_S = 86400.0
-PART_S = 1800.0  # no upload that still goes on has not grown for so long
+PART_S = 1800.0  # no upload that is still under way has not grown for so long
 EXPORT_S = 3600.0  # archives may hold pictures that were deleted since
 FRESH_S = 600.0  # what makes room for others has been there for so long at least
 # What Gradio and Easel write there; in a folder that is shared with others, the rest is theirs.

@@ -2,7 +2,7 @@
 
 A browser sends what any page asks it to. A name that an attacker's DNS lets point at this machine
 (rebinding) makes a foreign page one of the same origin; only the Host header tells. A page of
-another site, or on another port of this machine, is told by the Origin header.
+another site, or on another port of this machine, is recognised by the Origin header.
 
 Source: the Fetch standard, section 3.2 (Origin); RFC 9110, sections 7.2 and 15.5.20 (421).
 """

@@ -10,7 +10,7 @@ class ResponseHeaders:
     """Adds them to every answer.
 
     Other sites may not show the page in a frame, where a press could be stolen; files are what
-    their type says; addresses, which may hold ids of pictures, are not told to other sites.
+    their type says; addresses, which may hold ids of pictures, are not sent to other sites.
 
     Args:
         app: what answers the requests.

@@ -105,7 +105,7 @@ def connect_picture_page(
         page: the components.
         gallery: what is shown in place of the page when no picture is open.
         note: where the gallery says what was done.
-        reload: shows the gallery anew.
+        reload: shows the gallery again.
         reload_inputs: its inputs.
         reload_outputs: its outputs.
     """
@@ -191,8 +191,8 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
         return hand_off(inputs, own(request, picture_id), there)
 
     @one_sentence
-    def start_from_candidate(request: gr.Request, told: str) -> Any:
-        picture_id, _, _ = told.partition(" ")  # what follows makes a second click differ
+    def start_from_candidate(request: gr.Request, candidate: str) -> Any:
+        picture_id, _, _ = candidate.partition(" ")  # what follows makes a second click differ
         return hand_off(inputs, own(request, picture_id), there)
 
     page.reuse.click(reuse, page.picture_id, filled, **LIVE)

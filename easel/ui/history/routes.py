@@ -48,16 +48,16 @@ def history_routes(history: History) -> list[Route]:
             headers={"Content-Disposition": f'attachment; filename="{zip_name()}"',
                      "Cache-Control": "no-store"})
 
-    return [Route("/history/export", _told(export)),
-            Route("/history/{picture_id:str}/thumbnail", _told(thumbnail)),
-            Route("/history/{picture_id:str}/picture", _told(picture))]
+    return [Route("/history/export", _json_errors(export)),
+            Route("/history/{picture_id:str}/thumbnail", _json_errors(thumbnail)),
+            Route("/history/{picture_id:str}/picture", _json_errors(picture))]
 
 
 def _own_picture(history: History, request: Request) -> KeptPicture:
     return history.get(history.owner_of(visitor_of(request)), request.path_params["picture_id"])
 
 
-def _told(endpoint: Callable[[Request], Response]) -> Callable[[Request], Any]:
+def _json_errors(endpoint: Callable[[Request], Response]) -> Callable[[Request], Any]:
     """What is wrong is said in one sentence; another visitor's picture does not exist."""
     def answer(request: Request) -> Response:
         try:

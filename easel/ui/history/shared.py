@@ -25,7 +25,7 @@ class SharedParts:
     sign_out: Any
 
     def changed(self, reload: Callable[..., Any], inputs: list[Any], outputs: list[Any]) -> None:
-        """Show the gallery anew after each of them."""
+        """Show the gallery again after each of them."""
         for event in (self.sign_in, self.sign_out):
             event.success(reload, inputs, outputs, **LIVE)
 

@@ -173,7 +173,7 @@ def _add_index(lab: Lab) -> None:
 
 def _snapshot(lab: Lab, run: Run, place: Any, images: Sequence[str] | None,
               model_id: str) -> Snapshot:
-    """An index; one's own pictures are brought up to date first, a folder when told to."""
+    """An index; one's own pictures are brought up to date first, a folder when asked to."""
     collection = lab.collection(place, run.visitor, images or [])
     if place in (HISTORY, UPLOADS):
         return _last(lab.current(collection, model_id, run), Snapshot)

@@ -154,7 +154,7 @@ def _index(lab: Lab, fields: Fields, asked: Asked, rebuild: bool = False) -> Ste
 
 def _snapshot(lab: Lab, collection: Any, model_id: str, asked: Asked, fields: Fields,
               ) -> Generator[str | Snapshot]:
-    """The index; one's own pictures are brought up to date first, a folder when told to."""
+    """The index; one's own pictures are brought up to date first, a folder when asked to."""
     if asked.values[fields.where] in (HISTORY, UPLOADS):
         yield from lab.current(collection, model_id, asked.run)
     else:

@@ -89,8 +89,8 @@ class LabPart:
 
     def _refuse(self, error: EaselError) -> Updates:
         if isinstance(error, Cancelled):
-            told = str(error) if str(error) == STOPPED else strings.LAB_STOPPED
-            return {self.stage: render_note(told)}
+            note = str(error) if str(error) == STOPPED else strings.LAB_STOPPED
+            return {self.stage: render_note(note)}
         ask = True if isinstance(error, IndexOutdated) else HIDDEN
         return {self.stage: alert(str(error)),
                 self.rebuild: gr.update(visible=ask)}

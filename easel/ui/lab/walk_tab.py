@@ -134,7 +134,7 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts, task
                         yield {parts.stage: render_walk(view)}
         except Cancelled:
             view.stopped = True
-        except Exception:  # told elsewhere; what is here must not look as if it went on
+        except Exception:  # reported elsewhere; what is here must not look as if it were under way
             yield {parts.stage: render_empty(plan.frames)}
             raise
         yield {parts.stage: render_walk(view)}

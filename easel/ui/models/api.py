@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from easel.ui.parts.endpoints import OBJECT, add_endpoint, json_value
-from pipelines.models.inventory import ModelShelf
+from pipelines.models.inventory import ModelInventory
 
 
-def add_models_endpoint(shelf: ModelShelf) -> None:
+def add_models_endpoint(inventory: ModelInventory) -> None:
     """Add ``/models`` to the page under construction."""
     def models() -> dict[str, Any]:
-        return shelf.figures()
+        return inventory.figures()
 
     add_endpoint(models, [], [json_value({}, OBJECT, "memory: budgets and bytes used; models: "
                                          "licence, source, sizes, state, last load, hits, misses "

@@ -11,24 +11,24 @@ from easel.ui.words import strings
 from easel.ui.words.language import say, written
 from pipelines.core.amounts import megabytes
 from pipelines.models.checkpoints.licences import UNSTATED, licence_words
-from pipelines.models.inventory import ModelRow, ModelShelf
+from pipelines.models.inventory import ModelInventory, ModelRow
 
 UNSTATED_WORDS = licence_words(UNSTATED)
 
 
-def render_models(shelf: ModelShelf, refused: str = "", may_act: bool = True) -> str:
+def render_models(inventory: ModelInventory, refused: str = "", may_act: bool = True) -> str:
     """The whole tab.
 
     Args:
-        shelf: the models.
+        inventory: the models.
         refused: why the last press of a button had no effect.
         may_act: whether whoever looks has buttons.
     """
-    memory, rows = shelf.memory(), shelf.rows()
+    memory, rows = inventory.memory(), inventory.rows()
     bars = _bar(strings.MODELS_DEVICE, memory.used_bytes, memory.budget_bytes)
     if memory.host_budget_bytes != 0:
         bars += _bar(strings.MODELS_HOST, memory.host_used_bytes, memory.host_budget_bytes)
-    alerts = "".join(map(alert, [*([refused] if refused else []), *shelf.catalogue.faults]))
+    alerts = "".join(map(alert, [*([refused] if refused else []), *inventory.catalogue.faults]))
     groups = "".join(_group(kind, [row for row in rows if row.kind == kind], may_act)
                      for kind in ("embedded", "public", "own"))
     heads = "".join(f'<th scope="col">{name}</th>' for name in strings.MODELS_HEADS)

@@ -6,34 +6,34 @@ from typing import Any
 
 import gradio as gr
 
-from easel.ui.models.keepers import ModelKeepers
+from easel.ui.models.admins import ModelAdmins
 from easel.ui.models.render import render_models
-from easel.ui.parts.errors import one_sentence, told_by
+from easel.ui.parts.errors import one_sentence, shows_errors_by
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.words import strings
 from pipelines.core.errors import InvalidRequest
-from pipelines.models.inventory import ModelShelf
+from pipelines.models.inventory import ModelInventory
 
 TICK_S = 1.0
 
 
-def build_models(shelf: ModelShelf, tab: gr.Tab, keepers: ModelKeepers) -> None:
+def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins) -> None:
     """Lay the tab out and connect it; ``tab`` is the one under construction."""
-    password = _build_password(keepers) if keepers.has_password else None
+    password = _build_password(admins) if admins.has_password else None
     table = gr.HTML("", elem_id="models", **PLAIN)
     # Buttons are HTML; what was pressed comes through a field, as "ACT ID" and a stamp.
     pressed = gr.Textbox(elem_id="model-act", elem_classes="offstage", label=strings.TAB_MODELS)
     timer = gr.Timer(TICK_S, active=False)
 
     def show(request: gr.Request, alert: str = "") -> tuple[Any, Any]:
-        return (render_models(shelf, alert, keepers.may(request)),
-                gr.Timer(active=shelf.moving()))
+        return (render_models(inventory, alert, admins.may(request)),
+                gr.Timer(active=inventory.moving()))
 
-    @told_by(str)
+    @shows_errors_by(str)
     def press(request: gr.Request, words: str) -> str:
         """Returns what speaks against it."""
-        keepers.check(request)
-        perform(shelf, words)
+        admins.check(request)
+        perform(inventory, words)
         return ""
 
     def act(request: gr.Request, words: str) -> tuple[Any, Any]:
@@ -46,7 +46,7 @@ def build_models(shelf: ModelShelf, tab: gr.Tab, keepers: ModelKeepers) -> None:
     pressed.change(act, pressed, [table, timer], **LIVE)
 
 
-def _build_password(keepers: ModelKeepers) -> Any:
+def _build_password(admins: ModelAdmins) -> Any:
     """A field for the password; returns the event of its being entered."""
     with gr.Row(equal_height=True, elem_id="models-password"):
         field = gr.Textbox(label=strings.MODELS_PASSWORD, type="password", max_lines=1,
@@ -56,17 +56,17 @@ def _build_password(keepers: ModelKeepers) -> Any:
 
     @one_sentence
     def entered(request: gr.Request, text: str) -> str:
-        keepers.enter(request, text or "")
+        admins.enter(request, text or "")
         return ""
 
     return gr.on([enter.click, field.submit], entered, field, field, **LIVE)
 
 
-def perform(shelf: ModelShelf, words: str) -> None:
+def perform(inventory: ModelInventory, words: str) -> None:
     """Do what a button says.
 
     Args:
-        shelf: the models.
+        inventory: the models.
         words: act, id and a stamp that is ignored, with spaces between them.
 
     Raises:
@@ -74,19 +74,19 @@ def perform(shelf: ModelShelf, words: str) -> None:
     """
     act, _, rest = words.partition(" ")
     model_id = rest.partition(" ")[0]
-    shelf.catalogue.get(model_id)
+    inventory.catalogue.get(model_id)
     if act == "pin":
-        shelf.pin(model_id, True)
-        shelf.load(model_id)
+        inventory.pin(model_id, True)
+        inventory.load(model_id)
     elif act == "unpin":
-        shelf.pin(model_id, False)
+        inventory.pin(model_id, False)
     elif act == "download":
-        shelf.download(model_id)
+        inventory.download(model_id)
     elif act == "cancel":
-        shelf.cancel(model_id)
+        inventory.cancel(model_id)
     elif act == "load":
-        shelf.load(model_id)
+        inventory.load(model_id)
     elif act == "unload":
-        shelf.unload(model_id)
+        inventory.unload(model_id)
     else:
         raise InvalidRequest("There is nothing called {!r} to do with a model.", act[:20])

@@ -52,7 +52,7 @@ def _net(name: str) -> Iterator[None]:
         raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
 
 
-def told_by(refuse: Callable[[str], T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def shows_errors_by(refuse: Callable[[str], T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """For what a press of a button does at once: errors are shown on the page.
 
     Args:

@@ -31,8 +31,8 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
         share = figure(100 * probability, ".1f")
         yield "Probability", Sentence("{} % among the pictures of this run", share)
     if isinstance(score := facts.get("guide_score"), int | float):
-        told = figure(score, ".4f")
-        yield "Guide’s score", Sentence("{}, by the CLIP that guided it: not comparable", told)
+        shown = figure(score, ".4f")
+        yield "Guide’s score", Sentence("{}, by the CLIP that guided it: not comparable", shown)
     if facts.get("width_px") and facts.get("height_px"):
         yield "Size", f"{facts['width_px']} × {facts['height_px']} px"
     if isinstance(elapsed_s := facts.get("elapsed_s"), int | float):

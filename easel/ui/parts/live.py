@@ -64,7 +64,7 @@ class LiveRun:
 
         Yields:
             Updates by component: of values those that have changed, of properties all that were
-            ever told. Gradio sends the difference to the message before, and its page puts that
+            ever set. Gradio sends the difference to the message before, and its page puts that
             into the message before itself, which may still wait to be shown; a button that the
             second of two messages skips would never hear of the first.
         """
@@ -122,7 +122,7 @@ class LiveRuns:
 
     Args:
         runs: where Stop finds them.
-        grace_s: how long a run goes on, or is remembered, without a page that shows it.
+        grace_s: how long a run continues, or is remembered, without a page that shows it.
         arrival_s: how long it is kept for the window that showed it, which may be reloading.
     """
 
@@ -222,7 +222,7 @@ class LiveRuns:
         return None
 
     def _note_window(self, session: str, window: str) -> None:
-        """Which window a page is in; its runs may have begun before it told."""
+        """Which window a page is in; its runs may have begun before it said so."""
         self._windows[session] = window
         while len(self._windows) > MAX_WINDOWS:
             self._windows.popitem(last=False)

@@ -66,7 +66,7 @@ class Panel:
         losses: points (step, value) of the loss curves, by name.
         marks: changes in the middle of the run.
         first_step: steps taken before this part of the run.
-        can_pause: whether the run can be put aside.
+        can_pause: whether the run can be paused.
         paused_id: its name among the paused runs; empty where it is not there.
         film: the frames of its video, kept by ``easel.ui.parts.videos``; None where there are none.
     """
@@ -133,7 +133,7 @@ class Panel:
         self.phase, self.message, self.preview = "stopped", "", None
 
     def pause(self, error: Paused) -> None:
-        """End with the last preview: the run was put aside."""
+        """End with the last preview: the run was paused."""
         self.phase, self.message, self.paused_id = "paused", "", error.run_id
         self.step, self.total = error.step, error.total
 
@@ -174,7 +174,7 @@ class RunView:
     started_s: float = field(default_factory=time.monotonic)
 
     def can_pause(self) -> bool:
-        """Whether what runs now can be put aside."""
+        """Whether what runs now can be paused."""
         return any(panel.can_pause and panel.phase == "running" for panel in self.panels)
 
     def joint_ranking(self) -> list[Card]:

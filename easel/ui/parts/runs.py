@@ -111,7 +111,7 @@ class SessionRuns:
             self._last.pop(session, None)
 
     def attach(self, run: Run, session: str) -> None:
-        """Note a run that goes on for another session of the same visitor."""
+        """Note a run that continues for another session of the same visitor."""
         with self._lock:
             run.session = session
             self._runs.setdefault(session, []).append(run)
@@ -125,7 +125,7 @@ class SessionRuns:
         return bool(self._of(session, place))
 
     def pause(self, session: str, place: str = "generate") -> int:
-        """Put aside what runs now, where it can be; returns how many runs that were.
+        """Pause what runs now, where it can be; returns how many runs that were.
 
         Raises:
             InvalidRequest: what runs cannot be paused.

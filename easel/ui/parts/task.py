@@ -154,7 +154,7 @@ class Task:
         Args:
             fields: inputs that are filled in as they were asked for.
             tabs: are opened, the outermost first, where the page's visitor was on it or, if that
-                is not known, where the run still goes on.
+                is not known, where the run still is under way.
             folds: are opened.
             more: what else ``found`` updates.
             found: makes these updates; they outweigh what the run has shown before.
@@ -188,12 +188,12 @@ class Task:
                 for updates in steps:
                     yield updates, False
         except EaselError as error:
-            yield self._told(error), True
+            yield self._refusal(error), True
         except Exception:
             logger.exception("the page failed in %s", self.place)
-            yield self._told(EaselError(strings.UNEXPECTED)), True
+            yield self._refusal(EaselError(strings.UNEXPECTED)), True
 
-    def _told(self, error: EaselError) -> Updates:
+    def _refusal(self, error: EaselError) -> Updates:
         return self.refuse(error) if self.refuse else {self.alert: alert(str(error))}
 
     def _buttons(self, busy: bool) -> Updates:
@@ -259,21 +259,21 @@ def merged(streams: Sequence[Iterator[Updates]]) -> Iterator[Updates]:
     if len(streams) == 1:
         yield from streams[0]
         return
-    told: queue.SimpleQueue[Updates | None] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Updates | None] = queue.SimpleQueue()
 
     def pump(stream: Iterator[Updates]) -> None:
         try:
             for updates in stream:
-                told.put(updates)
+                waiting.put(updates)
         finally:
-            told.put(None)
+            waiting.put(None)
 
     for stream in streams:
         context = contextvars.copy_context()  # the language of who asks, for one
         threading.Thread(target=context.run, args=(pump, stream), daemon=True).start()
     left = len(streams)
     while left:
-        updates = told.get()
+        updates = waiting.get()
         if updates is None:
             left -= 1
         else:

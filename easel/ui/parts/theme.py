@@ -1,4 +1,4 @@
-"""Colours and type as a Gradio theme, and what every component is told; the rest is style.css."""
+"""Colours and type as a Gradio theme, and what every component is given; the rest is style.css."""
 
 from __future__ import annotations
 

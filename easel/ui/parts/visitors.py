@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from easel.history.lockout import source_of
-from easel.serving.jobs import Asker
+from easel.serving.jobs import Requester
 from easel.ui.guard.host_check import is_local_name
 from pipelines.core.errors import EaselError
 
@@ -63,17 +63,17 @@ def address_of(request: gr.Request | Request) -> str:
     return source_of(str(getattr(getattr(request, "client", None), "host", "") or ""))
 
 
-def asking() -> Asker:
+def requester() -> Requester:
     """Who sent the request that is being answered; nobody where none is, or it does not say."""
     request: Any = LocalContext.request.get(None)  # set by Gradio around every handler
     if request is None:
-        return Asker()
+        return Requester()
     try:
         visitor = visitor_of(request)
     except UnknownVisitor:
         visitor = ""
     address = address_of(request)
-    return Asker(visitor, "" if is_local_name(address) else address)
+    return Requester(visitor, "" if is_local_name(address) else address)
 
 
 def brings_token(request: HTTPConnection) -> bool:

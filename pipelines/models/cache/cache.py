@@ -26,7 +26,7 @@ from torch import nn
 from pipelines.core.amounts import megabytes
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory, WeightsError
 from pipelines.core.sentences import Sentence, joined
-from pipelines.models.cache.loader_thread import Loader, ModelMover
+from pipelines.models.cache.loader_thread import Loader, LoaderThread
 from pipelines.models.cache.placement import Entry, ModelKey, Move, Tiers
 from pipelines.models.cache.stats import CacheStats, measured_bytes, stats_of
 from pipelines.models.clip_features import Embeddings
@@ -69,7 +69,7 @@ class ModelCache:
         # Reentrant, because the garbage collector may close a generator that holds a lease while
         # this very thread has the lock.
         self._changed = threading.Condition(threading.RLock())
-        self._mover = ModelMover(loader, self.device, reserve_bytes, clock)
+        self._loader_thread = LoaderThread(loader, self.device, reserve_bytes, clock)
         self.embeddings = Embeddings(make_room=self.evict_idle)
 
     @contextmanager
@@ -153,7 +153,7 @@ class ModelCache:
             freed = before - self._tiers.used_bytes("device")
             self._changed.notify_all()
         if freed:
-            self._mover.carry_out_now(moves)
+            self._loader_thread.carry_out_now(moves)
         return freed
 
     def pin(self, model_id: str, pinned: bool = True, *, dtype: torch.dtype | None = None) -> None:
@@ -175,7 +175,7 @@ class ModelCache:
                 self._tiers.drop(entry)
                 entry.pinned = False
             self._changed.notify_all()
-        self._mover.give_back()
+        self._loader_thread.give_back()
         return len(free) == len(entries)
 
     def stats(self) -> CacheStats:
@@ -186,7 +186,7 @@ class ModelCache:
     def close(self) -> None:
         """Drop idle models and end the loader's thread; leases that were never given back are
         reported in the log."""
-        self._mover.close()
+        self._loader_thread.close()
         with self._changed:
             for entry in self._tiers.entries.values():
                 if entry.leases:
@@ -194,7 +194,7 @@ class ModelCache:
                                  entry.key.model_id, entry.leases)
                 else:
                     self._tiers.drop(entry)
-        self._mover.give_back()
+        self._loader_thread.give_back()
 
     # What follows runs in the asking thread.
 
@@ -244,7 +244,7 @@ class ModelCache:
 
     def _start(self, entry: Entry, moves: list[Move]) -> Future[None]:
         try:
-            entry.future = self._mover.submit(self._bring, entry, moves)
+            entry.future = self._loader_thread.submit(self._bring, entry, moves)
         except RuntimeError:  # the executor's word for closed
             entry.leases -= 1
             self._tiers.drop(entry)
@@ -294,10 +294,10 @@ class ModelCache:
     def _bring(self, entry: Entry, moves: list[Move]) -> None:
         """Put an entry's model on the device; its waiters learn the outcome from the future."""
         try:
-            self._mover.carry_out(moves)
+            self._loader_thread.carry_out(moves)
             if entry.model is None:
                 self._check_wanted(entry)
-            self._admit(entry, *self._mover.place(entry, self.evict_idle))
+            self._admit(entry, *self._loader_thread.place(entry, self.evict_idle))
         except BaseException as error:
             if not isinstance(error, EaselError):
                 logger.exception("building %s failed", entry.key)
@@ -326,6 +326,6 @@ class ModelCache:
             entry.model, entry.future = model, None
             self._tiers.touch(entry)
             self._changed.notify_all()
-        self._mover.carry_out(moves)
+        self._loader_thread.carry_out(moves)
         logger.info("%s is on %s: %s", entry.key.model_id, self.device,
                     megabytes(taken.device_bytes))

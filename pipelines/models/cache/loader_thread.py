@@ -55,7 +55,7 @@ class Loader(Protocol):
         ...
 
 
-class ModelMover:
+class LoaderThread:
     """Builds and moves models, one after the other, outside any grad or inference mode.
 
     Args:

@@ -201,7 +201,7 @@ class Catalogue:
     def add_user_entries(self, path: Path) -> None:
         """Add the models of a user's own catalogue; a file that is not there adds none.
 
-        One wrong entry must not take the other models away: it is left out and told in
+        One wrong entry must not take the other models away: it is left out and reported in
         ``faults``.
         """
         if not path.exists():

@@ -92,10 +92,10 @@ def _with_vocabulary(module: nn.Module, config: Mapping[str, Any], folder: Path)
     from open_clip import CLIP
 
     from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, image_size
-    from pipelines.models.fast_clip import hastened
+    from pipelines.models.fast_clip import with_fast_kernels
     from pipelines.models.tokenizer import Vocabulary
 
-    return ClipModel(hastened(cast(CLIP, module)), Vocabulary.load(), image_size(config),
+    return ClipModel(with_fast_kernels(cast(CLIP, module)), Vocabulary.load(), image_size(config),
                      config.get("mean", OPENAI_MEAN), config.get("std", OPENAI_STD))
 
 

@@ -25,7 +25,7 @@ from pipelines.models.checkpoints.catalogue import CatalogueEntry
 from pipelines.models.checkpoints.formats import fill
 from pipelines.models.checkpoints.tensor_files import read_tensors
 from pipelines.models.checkpoints.vqgan import decoder_config_of
-from pipelines.models.fast_vqgan import hastened
+from pipelines.models.fast_vqgan import with_fast_kernels
 from pipelines.models.min_dalle import (
     HEAD_WIDTH,
     Detokenizer,
@@ -66,7 +66,7 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
         with torch.device("meta"):
             module = Detokenizer()
         tensors = read_tensors(folder / _name(entry, "detoker"), entry.id)
-        return hastened(fill(module, tensors, entry.id))
+        return with_fast_kernels(fill(module, tensors, entry.id))
     tokenizer = MinDalleTokenizer.load(folder / _name(entry, "vocab"),
                                        folder / _name(entry, "merges"), entry.id)
     encoder = read_tensors(folder / _name(entry, "encoder"), entry.id)
@@ -103,7 +103,7 @@ def load_vqgan(folder: Path, entry: CatalogueEntry) -> nn.Module:
                 f"{last}bias": tensors[f"{last}bias"] * 2 - 1}
     with torch.device("meta"):
         module = VQGAN(config)
-    return hastened(fill(module, tensors, entry.id))
+    return with_fast_kernels(fill(module, tensors, entry.id))
 
 
 def _name(entry: CatalogueEntry, stem: str) -> str:

@@ -29,7 +29,7 @@ from pipelines.models.checkpoints.catalogue import CatalogueEntry
 from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
 from pipelines.models.checkpoints.tensor_files import read_tensors, weights_path
 from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, Tokenizer, image_size
-from pipelines.models.fast_clip import hastened
+from pipelines.models.fast_clip import with_fast_kernels
 
 OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG = "open_clip_config.json", "config.json"
 # Sizes and ids that archives of OpenAI's time kept among the tensors; position ids are counted.
@@ -57,8 +57,8 @@ def load(folder: Path, entry: CatalogueEntry) -> ClipModel:
         raise WeightsError("The configuration of the model {} does not fit open_clip: {}.",
                            entry.id, _one_line(error)) from None
     fill(module, fitting, entry.id)
-    raw.clear()  # or the layers that ``hastened`` lays out anew would be in memory twice
-    hastened(module)
+    raw.clear()  # or the layers that ``with_fast_kernels`` lays out anew would be in memory twice
+    with_fast_kernels(module)
     return ClipModel(cast(open_clip.CLIP, module), _tokenizer(folder, model_config, entry.id),
                      image_size(model_config), preprocess.get("mean", OPENAI_MEAN),
                      preprocess.get("std", OPENAI_STD))

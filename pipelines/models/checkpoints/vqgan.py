@@ -26,7 +26,7 @@ from pipelines.models.checkpoints.tensor_files import (
     read_tensors,
     weights_path,
 )
-from pipelines.models.fast_vqgan import hastened
+from pipelines.models.fast_vqgan import with_fast_kernels
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 
 RESOLUTION_PX = 256  # no tensor has it; attention is found by level, so that any would do
@@ -129,7 +129,7 @@ def _filled(tensors: dict[str, Tensor], entry: CatalogueEntry) -> VQGAN:
     with WithoutRandomNumbers():
         module = VQGAN(config)
     fill(module, tensors, entry.id)
-    return hastened(module)
+    return with_fast_kernels(module)
 
 
 def _diffusers_config(path: Path, model_id: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ Who = Literal["local", "everyone", "nobody"]
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 
-class ModelKeepers:
+class ModelAdmins:
     """Tells who may change which models are here and where.
 
     Args:

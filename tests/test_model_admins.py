@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from easel.history import lockout
-from easel.ui.models.keepers import ModelKeepers
+from easel.ui.models.admins import ModelAdmins
 from easel.ui.models.render import render_models
 from easel.ui.parts.visitors import COOKIE, UnknownVisitor
 from pipelines.core.errors import InvalidRequest
-from tests.test_models_tab import shelf_in
+from tests.test_models_tab import inventory_in
 
 LOCAL, ELSEWHERE = "127.0.0.1", "203.0.113.9"
 
@@ -35,54 +35,54 @@ def request(host: str = ELSEWHERE, visitor: str = "a", **headers: str) -> Any:
     ("everyone", request(ELSEWHERE), True), ("everyone", request(LOCAL, via="1.1 proxy"), True),
     ("nobody", request(LOCAL), False)])
 def test_who_may(who: Any, asked: Any, may: bool) -> None:
-    keepers = ModelKeepers(who)
-    assert keepers.may(asked) is may
+    admins = ModelAdmins(who)
+    assert admins.may(asked) is may
     if may:
-        keepers.check(asked)
+        admins.check(asked)
     else:
         with pytest.raises(InvalidRequest, match="only be changed at the machine"):
-            keepers.check(asked)
+            admins.check(asked)
 
 
 def test_a_password_lets_its_knower_in_and_nobody_else() -> None:
-    keepers = ModelKeepers("nobody", "wren")
+    admins = ModelAdmins("nobody", "wren")
     with pytest.raises(InvalidRequest, match="enter it above"):
-        keepers.check(request())
+        admins.check(request())
     with pytest.raises(InvalidRequest, match=r"^That is not the models' password\.$"):
-        keepers.enter(request(), "Wren")
-    keepers.enter(request(), "wren")
-    assert keepers.may(request())
-    assert not keepers.may(request(visitor="b"))
+        admins.enter(request(), "Wren")
+    admins.enter(request(), "wren")
+    assert admins.may(request())
+    assert not admins.may(request(visitor="b"))
     with pytest.raises(UnknownVisitor, match="cannot know you"):
-        keepers.enter(request(visitor=""), "wren")
-    assert not keepers.may(request(visitor=""))
+        admins.enter(request(visitor=""), "wren")
+    assert not admins.may(request(visitor=""))
 
 
 def test_guessing_is_slow_for_who_guesses_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(lockout.time, "monotonic", lambda: now[0])
-    keepers = ModelKeepers("nobody", "wren")
+    admins = ModelAdmins("nobody", "wren")
     for n in range(lockout.MAX_WRONG):
         with pytest.raises(InvalidRequest, match="That is not"):
-            keepers.enter(request(), str(n))
+            admins.enter(request(), str(n))
     with pytest.raises(InvalidRequest, match="too many wrong passwords"):
-        keepers.enter(request(), "wren")
-    keepers.enter(request(visitor="b"), "wren")
+        admins.enter(request(), "wren")
+    admins.enter(request(visitor="b"), "wren")
     now[0] += lockout.WINDOW_S + 1
-    keepers.enter(request(), "wren")
-    assert keepers.may(request())
+    admins.enter(request(), "wren")
+    assert admins.may(request())
 
 
 def test_a_guesser_who_is_many_visitors_has_one_address() -> None:
-    keepers, guessed = ModelKeepers("nobody", "wren"), 0
+    admins, guessed = ModelAdmins("nobody", "wren"), 0
     for visitor in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP":
         with pytest.raises(InvalidRequest) as caught:
-            keepers.enter(request(visitor=visitor), "Wren")
+            admins.enter(request(visitor=visitor), "Wren")
         guessed += "That is not" in str(caught.value)
     assert guessed == lockout.MAX_WRONG_AT
     with pytest.raises(InvalidRequest, match="too many"):
-        keepers.enter(request(visitor="_"), "wren")
-    keepers.enter(request(visitor="_", host="203.0.113.10"), "wren")
+        admins.enter(request(visitor="_"), "wren")
+    admins.enter(request(visitor="_", host="203.0.113.10"), "wren")
 
 
 @pytest.mark.parametrize(("host", "source"), [
@@ -94,19 +94,19 @@ def test_what_counts_as_one_address(host: str, source: str) -> None:
 
 
 def test_an_empty_password_is_none() -> None:
-    keepers = ModelKeepers("nobody", "")
-    assert not keepers.has_password
+    admins = ModelAdmins("nobody", "")
+    assert not admins.has_password
     with pytest.raises(InvalidRequest):
-        keepers.enter(request(), "")
+        admins.enter(request(), "")
 
 
 def test_who_may_not_sees_no_buttons(tmp_path: Path) -> None:
-    shelf = shelf_in(tmp_path)
+    inventory = inventory_in(tmp_path)
     try:
-        assert 'data-act="' in render_models(shelf)
-        looked = render_models(shelf, may_act=False)
+        assert 'data-act="' in render_models(inventory)
+        looked = render_models(inventory, may_act=False)
         assert 'data-act="' not in looked
         assert "you may look" in looked
     finally:
-        shelf.close()
-        shelf.cache.close()
+        inventory.close()
+        inventory.cache.close()
