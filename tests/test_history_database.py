@@ -313,5 +313,6 @@ def test_settings_choose_the_place(tmp_path: Path) -> None:
 
 
 def test_what_is_not_foreseen_is_one_sentence_too() -> None:
-    with pytest.raises(HistoryError, match=r"^The history's database failed; the log has"), database_errors():
+    with (pytest.raises(HistoryError, match=r"^The history's database failed; the log has"),
+          database_errors()):
         raise InvalidRequestError("inside")
