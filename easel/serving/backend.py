@@ -71,7 +71,7 @@ class LocalBackend:
             job.checkpointer = self.paused.checkpointer(owner, pause_after=pause_after)
         if pause_after is not None:
             self._may_pause(job)
-        yield from self._alone(job, owner)
+        return self._alone(job, owner)
 
     def resume(self, checkpointer: Checkpointer, job_id: str | None = None,
                ) -> Generator[Event, None, None]:
@@ -79,7 +79,7 @@ class LocalBackend:
         assert checkpointer.request is not None
         job = self._job(checkpointer.request, job_id)
         job.checkpointer = checkpointer
-        yield from self._alone(job, checkpointer.owner)
+        return self._alone(job, checkpointer.owner)
 
     def pause(self, job_id: str) -> bool:
         """Pause a run; see ``Backend.pause``."""
@@ -128,8 +128,8 @@ class LocalBackend:
     def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
              ) -> Generator[Progress | Preview | Found, None, None]:
         """Frames between two prompts or pictures; see ``Backend.walk``."""
-        yield from self._work(lambda job: walk(plan, self.cache, job.cancelled, job.post), "walk",
-                              job_id, owner)
+        return self._work(lambda job: walk(plan, self.cache, job.cancelled, job.post), "walk",
+                          job_id, owner)
 
     def cancel(self, job_id: str) -> bool:
         """Stop a waiting or running job; see ``Backend.cancel``."""
@@ -165,7 +165,7 @@ class LocalBackend:
         def steps(job: Job) -> Generator[Found]:
             yield Found(work(job))
 
-        yield from self._alone(Job(job_id or uuid.uuid4().hex, steps, kind), owner)
+        return self._alone(Job(job_id or uuid.uuid4().hex, steps, kind), owner)
 
     def _group(self, jobs: tuple[Job, ...], owner: str, together: int = 1) -> Group:
         requester = self.requester()

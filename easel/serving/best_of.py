@@ -6,7 +6,7 @@ and keeps the best.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, cast
@@ -42,9 +42,14 @@ def stream_best(backend: Backend, request: CheckedRequest[Any], drawn: Any,
     """
     count = check_drawn(drawn, request.num_images)
     if count == request.num_images:
-        yield from backend.stream(request, job_id, owner)
-        return
-    parts = list(_parts(request, count))
+        return backend.stream(request, job_id, owner)
+    return _stream_parts(backend, request, list(_parts(request, count)), job_id, owner)
+
+
+def _stream_parts(backend: Backend, request: CheckedRequest[Any],
+                  parts: Sequence[CheckedRequest[Any]], job_id: str | None, owner: str,
+                  ) -> Generator[Event, None, None]:
+    """The parts of a run one after the other, as one; see ``stream_best``."""
     found: list[Result] = []
     problem: EaselError | None = None
     for number, part in enumerate(parts):

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from easel.serving.jobs import Group, Job, RunEvent
@@ -137,30 +137,25 @@ class JobQueue:
                 if job.checkpointer is not None:
                     job.checkpointer.release()
             raise
+        changed, unread = group.jobs[0].changed, list(group.jobs)
+        shown_s = time.monotonic()
         try:
-            yield from self._read(group)
+            while unread:
+                with changed:
+                    if not any(job.events or job.finished for job in unread):
+                        changed.wait(MESSAGE_EVERY_S)
+                    taken = [(job, job.take()) for job in unread]
+                posted = [each for _, (events, _) in taken for each in events]
+                yield from sorted(posted, key=lambda each: each.at_s)
+                unread = [job for job, (_, finished) in taken if not finished]
+                if posted and time.monotonic() - shown_s < MESSAGE_EVERY_S:
+                    continue
+                shown_s = time.monotonic()
+                yield from [RunEvent(job.index, self._waiting(group), job.usage)
+                            for job in unread if not job.started]
         finally:
             for job in group.jobs:
                 job.abandoned = True
-
-    def _read(self, group: Group) -> Iterator[RunEvent]:
-        changed = group.jobs[0].changed
-        unread = list(group.jobs)
-        shown_s = time.monotonic()
-        while unread:
-            with changed:
-                if not any(job.events or job.finished for job in unread):
-                    changed.wait(MESSAGE_EVERY_S)
-                taken = [(job, job.take()) for job in unread]
-            posted = [each for _, (events, _) in taken for each in events]
-            yield from sorted(posted, key=lambda each: each.at_s)
-            unread = [job for job, (_, finished) in taken if not finished]
-            if posted and time.monotonic() - shown_s < MESSAGE_EVERY_S:
-                continue
-            shown_s = time.monotonic()
-            for job in unread:
-                if not job.started:
-                    yield RunEvent(job.index, self._waiting(group), job.usage)
 
     def _waiting(self, group: Group) -> Progress:
         with self._lock:

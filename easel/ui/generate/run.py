@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -85,8 +86,9 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[C
             continue
         drawn = best_of or request.num_images
         panel.can_pause = drawn == request.num_images and playground.can_pause(request.pipeline)
-        stream = stream_best(playground.backend, request, drawn, run.next_job(), run.visitor)
-        yield from _stream_panel(playground, store, request, panel, run, view, stream)
+        start = partial(stream_best, playground.backend, request, drawn, run.next_job(),
+                        run.visitor)
+        yield from _stream_panel(playground, store, request, panel, run, view, start)
     yield view
 
 
@@ -99,19 +101,19 @@ def stream_resumed(playground: Playground, store: PictureStore, checkpointer: Ch
                   request.prompt, request.num_images, can_pause=True)
     view = RunView([panel])
     yield view
-    stream = playground.backend.resume(checkpointer, run.next_job())
-    yield from _stream_panel(playground, store, request, panel, run, view, stream)
+    start = partial(playground.backend.resume, checkpointer, run.next_job())
+    yield from _stream_panel(playground, store, request, panel, run, view, start)
     yield view
 
 
 def _stream_panel(playground: Playground, store: PictureStore, request: CheckedRequest[Any],
-                  panel: Panel, run: Run, view: RunView, stream: Generator[Event],
+                  panel: Panel, run: Run, view: RunView, start: Callable[[], Generator[Event]],
                   ) -> Generator[RunView]:
     throttle = Throttle()
     panel.phase = "running"
     film = Film()
     try:
-        with closing(stream) as events:
+        with closing(start()) as events:
             for event in events:
                 if isinstance(event, Result):
                     pipeline = playground.registry.get(request.pipeline)
