@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.registry import GENERATORS
 from tests.conftest import REPOSITORY
 
 # From the bottom up; the longest prefix that fits a module names its layer.
@@ -104,3 +105,25 @@ def test_a_network_opens_no_file() -> None:
     network = "from torch import nn\nclass Net(nn.Module):\n    pass\n"
     assert opened(network) == set()
     assert opened(network + "weights = torch.load('x')\n") == {"torch.load"}
+
+
+# The command line's first choice, and the walk, which is a thing of unCLIP's.
+NAMED = {("easel.cli.app", "dalle"), ("easel.ui.lab.tab", "unclip"),
+         ("easel.ui.lab.walk", "unclip")}
+
+
+def named_generators(known: dict[str, Path]) -> set[tuple[str, str]]:
+    """Modules of engine and application that name a generator, without its own and the networks."""
+    homes = {kind.name: kind.__module__.removesuffix(".pipeline") for kind in GENERATORS}
+    return {(name, node.value) for name, path in known.items()
+            if within(name, "pipelines") or within(name, "easel")
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Constant) and node.value in homes
+            and not within(name, homes[node.value]) and not within(name, "pipelines.models")}
+
+
+def test_a_generator_is_named_in_its_own_file_alone(tmp_path: Path) -> None:
+    """So that a new one takes its file, its line in the registry and its catalogue entries."""
+    assert named_generators(modules(REPOSITORY)) == NAMED
+    (tmp_path / "a.py").write_text('if pipeline == "janus":\n    pass\n')
+    assert named_generators({"easel.ui.a": tmp_path / "a.py"}) == {("easel.ui.a", "janus")}
