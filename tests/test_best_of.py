@@ -61,6 +61,8 @@ def test_the_best_of_all_parts_are_kept(backend: LocalBackend) -> None:
     assert [c.index for c in result.candidates] == [c.seed - 100 for c in expected]
     assert all(np.array_equal(a.image, b.image)
                for a, b in zip(result.candidates, expected, strict=True))
+    left_out = sorted(every, key=lambda c: -c.scores["clip"])[3:]
+    assert [c.seed for c in result.rejected] == [c.seed for c in left_out]
     assert result.metadata["best_of"] == 40
     assert result.metadata["num_images"] == 3
     assert "stopped" not in result.metadata

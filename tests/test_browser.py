@@ -99,6 +99,13 @@ def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:
     expect(page.locator(".panel.ranking .tile.done")).to_have_count(8)
     expect(page.locator("#generate")).to_be_enabled()
     expect(page.locator("#stop")).to_be_disabled()
+    # Each picture is seen once: in one of two orders, of which the best is first.
+    expect(page.locator("#stage .tile.done:visible")).to_have_count(8)
+    expect(page.locator(".panel.ranking .rank.best")).to_be_in_viewport()
+    page.get_by_role("radio", name=strings.BY_GENERATOR).check()
+    expect(page.locator("#stage .tile.done:visible")).to_have_count(8)
+    expect(page.locator(".panel.ranking")).to_be_hidden()
+    expect(page.locator("#stage .rank.best:visible")).to_have_count(1)
     for section in ('.panel[aria-label="Sketch"]', ".panel.ranking"):
         scores = clip_scores(page, section)
         assert len(scores) >= 4
@@ -237,11 +244,30 @@ def test_a_phone_shows_prompt_then_pictures_then_the_rest(open_page, scheme: str
     assert page.evaluate(CONTRASTS) == {}
 
 
+def test_the_page_says_where_the_best_picture_is_or_goes_there(open_page) -> None:
+    page = open_page(PHONE)
+    best = page.locator(".panel.ranking .rank.best")
+    page.locator("#generate").click()
+    expect(best).to_be_in_viewport()
+    page.evaluate("scrollTo(0, 0)")
+    page.locator("#prompt textarea").fill("a cat")
+    page.keyboard.press("Enter")
+    for _ in range(200):  # busy with something else to the end
+        page.keyboard.press("Shift")
+        page.wait_for_timeout(100)
+        if page.locator("#show-best").count():
+            break
+    expect(best).not_to_be_in_viewport()
+    page.locator("#show-best").click()
+    expect(best).to_be_in_viewport()
+    expect(page.locator("#show-best")).to_have_count(0)
+
+
 def test_a_phone_opens_the_large_picture_at_its_top(open_page) -> None:
     page = open_page(PHONE)
     page.locator("#generate").click()
     expect(page.locator(".panel.ranking .tile.done")).to_have_count(8)
-    page.locator("#stage button.frame").first.click()
+    page.locator("#stage button.frame:visible").first.click()
     dialog = page.locator("dialog[open]")
     close = dialog.get_by_role("button", name="Close")
     expect(close).to_be_focused()

@@ -80,7 +80,8 @@ def test_a_run_is_reported_in_portuguese(open_page: Opener) -> None:
     status = page.locator("#stage .panel.done .status").first
     expect(status).to_have_text(re.compile(r"^\d+ imagens? em \d+,\d s$"))
     expect(page.locator("#stage .seed").first).to_contain_text("semente")
-    page.locator("#stage .panel.done .frame").first.click()
+    expect(page.locator("#generate")).to_be_enabled()
+    page.locator("#stage button.frame:visible").first.click()
     facts = page.locator("dialog.large")
     expect(facts).to_contain_text("Salvar PNG")
     expect(facts).to_contain_text("Gerador")

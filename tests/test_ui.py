@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -120,6 +122,34 @@ def test_the_joint_ranking_waits_for_everyone_and_sorts_by_score() -> None:
     second.finish([card(0.3, "B"), card(None, "B")], 1.0, stopped=False)
     assert [c.clip_score for c in view.joint_ranking()] == [0.4, 0.3, 0.2]
     assert RunView([first]).joint_ranking() == []
+
+
+def test_every_picture_stands_in_one_table_with_its_place_among_all() -> None:
+    first, second = Panel("a", "A", "a cat", 2), Panel("b", "B", "a cat", 1)
+    cards = [replace(card(score, name), path=Path(f"/tmp/{score}.png"))
+             for score, name in ((0.4, "A"), (0.2, "A"), (0.3, "B"))]
+    first.finish(cards[:2], 1.0, stopped=False)
+    assert 'class="views"' not in render_run(RunView([first, second]))
+    second.finish(cards[2:], 1.0, stopped=False)
+    html = render_run(RunView([first, second]))
+    by_generator, by_clip = html.split("panel ranking")
+    marks = re.compile(r'<span class="rank[^"]*">(\d)</span>')
+    assert marks.findall(by_generator) == ["1", "3", "2"]
+    assert marks.findall(by_clip) == ["1", "2", "3"]
+    assert 'value="clip" checked' in by_generator
+
+
+def test_what_was_left_out_is_folded_once_the_run_is_over() -> None:
+    first, second = Panel("a", "A", "a cat", 1), Panel("b", "B", "a cat", 1)
+    rejected = [replace(card(0.1, "A"), path=Path(f"/tmp/{n}.png")) for n in range(3)]
+    first.finish([card(0.4, "A")], 1.0, False, rejected)
+    assert first.status() == "The best 1 of 4 pictures in 1.0 s"
+    assert "rejected" not in render_run(RunView([first, second])), "it would close at every step"
+    second.finish([card(0.3, "B")], 1.0, stopped=False)
+    fold = render_run(RunView([first, second])).split('<details class="rejected">')[1]
+    assert "CLIP left out 3 of 4 pictures." in fold
+    assert fold.count('loading="lazy"') == 3
+    assert fold.count('<span class="rank">4</span>') == 1
 
 
 def test_texts_from_outside_are_inert() -> None:

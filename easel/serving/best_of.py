@@ -122,4 +122,5 @@ def _merged(results: list[Result], kept: int, stopped: bool) -> Result:
                 "device_s": round(sum(r.metadata.get("device_s", 0) for r in results), 3)}
     if stopped or any(result.metadata.get("stopped") for result in results):
         metadata["stopped"] = True
-    return Result(tuple(candidates[:kept]), sum(r.elapsed_s for r in results), metadata)
+    return Result(tuple(candidates[:kept]), sum(r.elapsed_s for r in results), metadata,
+                  tuple(candidates[kept:]))

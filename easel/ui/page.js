@@ -107,6 +107,42 @@
     if (tab?.dataset.tabId) sessionStorage.setItem("easel-tab", tab.dataset.tabId);
   });
 
+  // The end of a run ----------------------------------------------------------------------
+  // Pressed and typed into: then the page says where the best picture is, and moves nothing.
+  let touchedMs = 0;
+  for (const kind of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+    document.addEventListener(kind, () => { touchedMs = Date.now(); }, { passive: true });
+  }
+  document.addEventListener("change", (event) => {
+    if (event.target.name === "pictures-by") sessionStorage.setItem("easel-order", event.target.value);
+  });
+
+  // Called at the end of a run (see easel/ui/generate/tab.py).
+  window.easelShowBest = () => {
+    const order = sessionStorage.getItem("easel-order");
+    if (order) document.querySelector(`#stage input[name=pictures-by][value="${order}"]`)?.click();
+    const best = [...document.querySelectorAll("#stage .tile:has(.rank.best)")]
+      .find((tile) => tile.checkVisibility());
+    find("#show-best")?.remove();
+    if (!best || !find("#stage").checkVisibility()) return;
+    const { top, bottom } = best.getBoundingClientRect();
+    if (top >= 0 && bottom <= innerHeight) return;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const go = () => (find("#stage .run-head") ?? best).scrollIntoView(
+      { behavior: calm ? "auto" : "smooth", block: "start" });
+    if (Date.now() - touchedMs > 2500) return go();
+    const chip = element("button", "", say("The pictures are done: show the best"));
+    chip.id = "show-best";
+    chip.type = "button";
+    chip.addEventListener("click", () => { chip.remove(); go(); });
+    new IntersectionObserver((seen, watch) => {
+      if (!seen.some((each) => each.isIntersecting)) return;
+      watch.disconnect();
+      chip.remove();
+    }, { threshold: 0.6 }).observe(best);
+    document.querySelector(".gradio-container").append(chip);
+  };
+
   // Examples ------------------------------------------------------------------------------
   function openKind(tab) {
     const examples = tab.closest(".examples");

@@ -122,11 +122,13 @@ class Result:
         candidates: finished pictures in rank order, best first.
         elapsed_s: seconds that the run took, without the time in the queue.
         metadata: JSON-ready facts of the run; ``{"stopped": True}`` where it was stopped early.
+        rejected: pictures that were drawn as well and are not among the best, best first.
     """
 
     candidates: tuple[Candidate, ...]
     elapsed_s: float
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    rejected: tuple[Candidate, ...] = ()
 
 
 Event: TypeAlias = Progress | Preview | Result

@@ -18,8 +18,8 @@ from easel.ui.parts.tiles import (
     alert,
     bar,
     blank_tile,
-    clip_mark,
     drawn_image,
+    fit_mark,
     loss_curves,
     origin_mark,
     picture_frame,
@@ -103,7 +103,7 @@ def _card(card: Card, rank: int) -> str:
     if card.guide_score is not None:
         guide = (f'<span class="guide" title="{escape(strings.GUIDE_TITLE)}">'
                  f"{escape(strings.GUIDE_SCORE.format(figure(card.guide_score, '.3f')))}</span>")
-    return tile(picture_frame(card, rank), clip_mark(card.clip_score, strings.CLIP_TITLE) + guide
+    return tile(picture_frame(card, rank), fit_mark(card, strings.CLIP_TITLE) + guide
                 + origin_mark(strings.SEED_OF.format(card.seed), kind="seed"), "done")
 
 

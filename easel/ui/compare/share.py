@@ -13,6 +13,7 @@ from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import Card
 from easel.ui.parts.pictures import PictureStore, size_of
 from easel.ui.playground import Playground
+from pipelines.calibration import calibration_of
 from pipelines.core.errors import EaselError
 from pipelines.core.files import safe_stem
 from pipelines.core.metadata import versions
@@ -82,7 +83,8 @@ def open_comparison(data: bytes, playground: Playground, store: PictureStore, se
             cards.append(Card(path, facts.prompt, saved.title, picture.seed,
                               picture.scores.get("clip"), picture.scores.get("probability"),
                               tuple(facts_of(saved.model_dump() | picture.model_dump(), pipeline)),
-                              picture.guide_score, size_px=size_of(path)))
+                              picture.guide_score, size_px=size_of(path),
+                              scale=calibration_of(saved.model_dump(), facts.prompt)))
         pane.panel.finish(cards, saved.elapsed_s, saved.stopped)
         pane.usage = Usage(saved.device_s, saved.peak_memory_bytes)
         pane.weights = dict(saved.weights)

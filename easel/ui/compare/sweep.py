@@ -30,7 +30,7 @@ from easel.serving.jobs import RunEvent
 from easel.ui.parts.panel import Card, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Throttle
-from easel.ui.parts.tiles import alert, clip_mark, drawn_image, picture_frame, tile
+from easel.ui.parts.tiles import alert, drawn_image, fit_mark, picture_frame, tile
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.language import say
@@ -145,7 +145,7 @@ def render_sweep(view: SweepView, running: bool) -> str:
 
 def _cell(view: SweepView, index: int) -> str:
     if (card := view.cards.get(index)) is not None:
-        return tile(picture_frame(card, index + 1), clip_mark(card.clip_score), "done")
+        return tile(picture_frame(card, index + 1), fit_mark(card), "done")
     preview = view.previews.get(index)
     if preview is None or index in view.notes:
         return tile("")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from easel.serving.paused_runs import PausedRun
 from easel.ui.parts.panel import Card, Panel, RunView, jpeg_uri
 from easel.ui.parts.tiles import (
     alert,
-    bar_at_rest,
     blank_tile,
-    clip_mark,
+    fit_mark,
     loss_curves,
     origin_mark,
     picture_frame,
@@ -21,43 +20,74 @@ from easel.ui.parts.tiles import (
     tile,
     tiles_of,
 )
+from easel.ui.parts.verdict import gain, render_verdict
 from easel.ui.parts.videos import video_url
 from easel.ui.words import strings
 from easel.ui.words.language import say
 
+MANY = 9  # tiles that are small however many there are
+
 
 def render_run(view: RunView) -> str:
-    """The whole stage: panels, joint ranking."""
-    parts = []
-    crowded = len(view.panels) > 1
-    parts.extend(render_panel(panel, crowded) for panel in view.panels)
-    if ranking := view.joint_ranking():
-        parts.append(
-            f'<section class="panel ranking" aria-label="{escape(strings.RANKING_TITLE)}">'
-            f'<header><h2>{escape(strings.RANKING_TITLE)}</h2></header>'
-            + tiles_of((_card(card, rank, named=True) for rank, card in enumerate(ranking, 1)),
-                     len(ranking), crowded=True)
-            + "</section>")
-    return "".join(parts)
+    """The whole stage: how the run went, and one table of pictures that is read in two ways."""
+    crowded, ranking = len(view.panels) > 1, view.joint_ranking()
+    places = {card: rank for rank, card in enumerate(ranking, 1)}
+    panels = "".join(render_panel(panel, crowded, places) for panel in view.panels)
+    best = ranking or (list(view.panels[0].cards) if view.is_over() and view.panels else [])
+    head = f'<header class="run-head">{render_verdict(best)}{_views() if ranking else ""}</header>'
+    by_clip = ""
+    if ranking:
+        by_clip = (f'<section class="panel ranking" aria-label="{escape(strings.RANKING_TITLE)}">'
+                   + tiles_of((_card(card, rank, named=True)
+                               for rank, card in enumerate(ranking, 1)), len(ranking), crowded=True)
+                   + "</section>")
+    rejected = "".join(map(_rejected, view.panels)) if view.is_over() else ""
+    return (f'<div class="run">{head}<div class="by-generator">{panels}</div>{by_clip}{rejected}'
+            "</div>")
+
+
+def _views() -> str:
+    """The switch between the two ways; style.css shows one of them."""
+    choices = "".join(
+        f'<label><input type="radio" name="pictures-by" value="{value}"'
+        f'{" checked" if value == "clip" else ""}><span>{escape(label)}</span></label>'
+        for value, label in (("clip", strings.BY_CLIP), ("generator", strings.BY_GENERATOR)))
+    return (f'<fieldset class="views"><legend class="sr">{escape(strings.PICTURES_BY)}</legend>'
+            f"{choices}</fieldset>")
+
+
+def _rejected(panel: Panel) -> str:
+    """The pictures that were drawn as well where the best of many are kept, folded."""
+    if not panel.rejected:
+        return ""
+    kept = len(panel.cards)
+    tiles = [tile(picture_frame(card, rank, lazy=True), rank_mark(rank) + fit_mark(
+        card, strings.SCORE_TITLE), "done") for rank, card in enumerate(panel.rejected, kept + 1)]
+    said = f"{panel.title}: {gain(panel.cards, panel.rejected)}"
+    return (f'<details class="rejected"><summary>{escape(said)}</summary>'
+            f"{tiles_of(tiles, MANY, crowded=True)}</details>")
 
 
 def render_empty(samples: Sequence[Card] = (), num_images: int = 4) -> str:
     """The stage before the first run: samples or blanks, as large as the pictures will be."""
     tiles = [_sample(card) for card in samples] or [blank_tile() for _ in range(num_images)]
     hint = strings.SAMPLES_STAGE if samples else strings.EMPTY_STAGE
-    return (f'<section class="panel empty"><header><p class="status">{escape(hint)}</p></header>'
-            f'{bar_at_rest()}{tiles_of(tiles, len(tiles), crowded=False)}</section>')
+    return (f'<div class="run"><header class="run-head"><p class="verdict">{escape(hint)}</p>'
+            f'</header><section class="panel empty">'
+            f"{tiles_of(tiles, len(tiles), crowded=False)}</section></div>")
 
 
-def render_panel(panel: Panel, crowded: bool) -> str:
+def render_panel(panel: Panel, crowded: bool, places: Mapping[Card, int] | None = None) -> str:
     """One generator's section.
 
     Args:
         panel: what is known of it.
         crowded: several panels share the stage, so tiles are smaller.
+        places: of the pictures among those of all panels, once these are known.
     """
     if panel.cards:
-        tiles = [_card(card, rank) for rank, card in enumerate(panel.cards, 1)]
+        tiles = [_card(card, (places or {}).get(card, rank))
+                 for rank, card in enumerate(panel.cards, 1)]
     else:
         drawn = panel.preview.images if panel.preview else ()
         tiles = [preview_tile(panel, pixels) for pixels in drawn]
@@ -106,8 +136,8 @@ def video_link(panel: Panel) -> str:
 def _card(card: Card, rank: int, named: bool = False) -> str:
     right = origin_mark(card.generator) if named else origin_mark(
         strings.SEED_OF.format(card.seed), kind="seed")
-    return tile(picture_frame(card, rank), rank_mark(rank)
-                + clip_mark(card.clip_score, strings.SCORE_TITLE) + right, "done")
+    return tile(picture_frame(card, rank), rank_mark(rank) + fit_mark(card, strings.SCORE_TITLE)
+                + right, "done")
 
 
 def _sample(card: Card) -> str:

@@ -119,7 +119,8 @@ def _stream_panel(playground: Playground, store: PictureStore, request: CheckedR
                     pipeline = playground.registry.get(request.pipeline)
                     cards = store.keep(request, event, pipeline)
                     run.cards += cards
-                    panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")))
+                    panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")),
+                                 store.keep(request, event, pipeline, rejected=True))
                     panel.film = keep_film(store, film, event.candidates)
                 else:
                     film.take(event)

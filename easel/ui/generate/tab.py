@@ -35,6 +35,7 @@ from pipelines.core.request import MAX_PROMPT_CHARS
 from pipelines.core.sentences import Sentence
 
 PLACE = "generate"
+SHOW_BEST = "() => window.easelShowBest()"  # page.js
 
 
 def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store: PictureStore,
@@ -145,4 +146,6 @@ def _connect_run(playground: Playground, store: PictureStore, task: Task,
 
     inputs = [prompt, seed, best_of, *(c for group in controls for c in group.components())]
     task.returns(inputs)  # a paused run that was resumed was asked for elsewhere
-    return task.starts([task.go.click, prompt.submit], draw, inputs)
+    drawn = task.starts([task.go.click, prompt.submit], draw, inputs)
+    drawn.then(None, None, None, js=SHOW_BEST, api_visibility="private")
+    return drawn

@@ -7,6 +7,7 @@ from typing import Any
 
 from easel.ui.parts.panel import mark_text, seconds
 from easel.ui.words.language import figure, written
+from pipelines.calibration import calibration_of
 from pipelines.core.events import Mark
 from pipelines.core.options import option_fields
 from pipelines.core.sentences import Sentence
@@ -27,6 +28,8 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
         yield "Seed", str(seed)
     if isinstance(score := scores.get("clip"), int | float):
         yield "CLIP score", Sentence("{} (cosine similarity)", figure(score, ".4f"))
+        if (scale := calibration_of(facts, str(facts.get("prompt", "")))) is not None:
+            yield "Fit", Sentence("better than {} % of near misses", scale.percent(score))
     if isinstance(probability := scores.get("probability"), int | float):
         share = figure(100 * probability, ".1f")
         yield "Probability", Sentence("{} % among the pictures of this run", share)

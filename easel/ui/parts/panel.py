@@ -16,6 +16,7 @@ from PIL import Image
 
 from easel.ui.words import strings
 from easel.ui.words.language import figure, say
+from pipelines.calibration import Calibration
 from pipelines.core.errors import Cancelled, EaselError, Paused
 from pipelines.core.events import Mark, Preview, Progress
 
@@ -39,6 +40,7 @@ class Card:
             optimised against and compares with nothing else.
         picture_id: its name in the history; empty where it is not kept.
         size_px: its width and height; None where nobody knows them.
+        scale: what the score means; None where nobody measured that.
     """
 
     path: Path
@@ -51,6 +53,14 @@ class Card:
     guide_score: float | None = None
     picture_id: str = ""
     size_px: tuple[int, int] | None = None
+    scale: Calibration | None = None
+
+    @property
+    def fit(self) -> int | None:
+        """How many of a hundred near misses score less; None without a score or a scale."""
+        if self.scale is None or self.clip_score is None:
+            return None
+        return self.scale.percent(self.clip_score)
 
     @property
     def url(self) -> str:
@@ -63,6 +73,8 @@ class Panel:
     """One generator's part of a run.
 
     Attributes:
+        cards: the finished pictures, best first.
+        rejected: those that were drawn as well where the best of many are kept, best first.
         losses: points (step, value) of the loss curves, by name.
         marks: changes in the middle of the run.
         first_step: steps taken before this part of the run.
@@ -82,6 +94,7 @@ class Panel:
     message: str = ""
     preview: Preview | None = None
     cards: tuple[Card, ...] = ()
+    rejected: tuple[Card, ...] = ()
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     first_step: int = 0
@@ -118,9 +131,10 @@ class Panel:
         self.phase = "running"
         self.preview = event
 
-    def finish(self, cards: Sequence[Card], elapsed_s: float, stopped: bool) -> None:
+    def finish(self, cards: Sequence[Card], elapsed_s: float, stopped: bool,
+               rejected: Sequence[Card] = ()) -> None:
         """Take in the finished pictures, in rank order."""
-        self.cards, self.preview = tuple(cards), None
+        self.cards, self.rejected, self.preview = tuple(cards), tuple(rejected), None
         self.elapsed_s, self.message = elapsed_s, ""
         self.phase = "stopped" if stopped else "done"
 
@@ -151,7 +165,11 @@ class Panel:
             return strings.STOPPED_EMPTY
         if self.phase == "stopped":
             return strings.STOPPED_AFTER.format(seconds(self.elapsed_s))
-        return strings.DONE_IN.format(pictures(len(self.cards)), seconds(self.elapsed_s))
+        drawn = pictures(len(self.cards))
+        if self.rejected:
+            drawn = strings.BEST_OF_DRAWN.format(len(self.cards),
+                                                 len(self.cards) + len(self.rejected))
+        return strings.DONE_IN.format(drawn, seconds(self.elapsed_s))
 
     def _running_status(self) -> str:
         if not self.total:
@@ -177,6 +195,10 @@ class RunView:
         """Whether what runs now can be paused."""
         return any(panel.can_pause and panel.phase == "running" for panel in self.panels)
 
+    def is_over(self) -> bool:
+        """Whether nothing of it waits or runs."""
+        return all(panel.phase not in ("waiting", "running") for panel in self.panels)
+
     def joint_ranking(self) -> list[Card]:
         """All scored pictures of all panels, the best match first; empty for a single panel.
 
@@ -184,7 +206,7 @@ class RunView:
         may be compared across generators. Ties keep the order of the panels.
         """
         finished = [panel for panel in self.panels if panel.cards]
-        if len(finished) < 2 or any(p.phase in ("waiting", "running") for p in self.panels):
+        if len(finished) < 2 or not self.is_over():
             return []
         cards = [card for panel in finished for card in panel.cards]
         scored = [card for card in cards if card.clip_score is not None]

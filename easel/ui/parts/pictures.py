@@ -11,6 +11,7 @@ from PIL import Image
 
 from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import Card
+from pipelines.calibration import calibration_of
 from pipelines.core.errors import EaselError, reason
 from pipelines.core.events import Result
 from pipelines.core.files import atomic_write
@@ -63,13 +64,15 @@ class PictureStore:
                              reason(error)) from None
         return self.serve(path)
 
-    def keep(self, request: CheckedRequest[Any], result: Result, pipeline: Pipeline) -> list[Card]:
+    def keep(self, request: CheckedRequest[Any], result: Result, pipeline: Pipeline,
+             rejected: bool = False) -> list[Card]:
         """Write the pictures of a run.
 
         Args:
             request: what was asked for.
             result: candidates in rank order.
             pipeline: who drew them.
+            rejected: those that are not among the best, in place of the best.
 
         Returns:
             A card for each picture, in the same order.
@@ -77,9 +80,12 @@ class PictureStore:
         Raises:
             EaselError: a file cannot be written.
         """
+        chosen = result.rejected if rejected else result.candidates
+        if not chosen:
+            return []
         folder = self.new_folder()
         cards = []
-        for candidate in result.candidates:
+        for candidate in chosen:
             metadata = picture_metadata(result, candidate)
             path = self.write(folder / picture_name(metadata), png_of(result, candidate))
             cards.append(Card(
@@ -89,7 +95,8 @@ class PictureStore:
                 facts=tuple(facts_of(metadata, pipeline)),
                 guide_score=candidate.metadata.get("guide_score"),
                 picture_id=str(candidate.metadata.get("picture_id", "")),
-                size_px=(metadata["width_px"], metadata["height_px"])))
+                size_px=(metadata["width_px"], metadata["height_px"]),
+                scale=calibration_of(metadata, request.prompt)))
         return cards
 
 

@@ -71,16 +71,19 @@ def tile(picture: str, caption: str = "", kind: str = "") -> str:
             f"<figcaption>{caption}</figcaption></figure>")
 
 
-def image(url: str, alt: str, size_px: tuple[int, int] | None = None) -> str:
+def image(url: str, alt: str, size_px: tuple[int, int] | None = None, lazy: bool = False,
+          ) -> str:
     """An image that fills its frame, but is not shown larger than twice its pixels.
 
     Args:
         url: where it is.
         alt: what it shows.
         size_px: width and height; where nobody knows them, page.js says them once it has loaded.
+        lazy: whether it is fetched only once it is in view.
     """
+    later = ' loading="lazy"' if lazy else ""
     size = "" if size_px is None else f' style="--width:{size_px[0]}px;--height:{size_px[1]}px"'
-    return f'<img src="{escape(url)}" alt="{escape(alt)}"{size}>'
+    return f'<img src="{escape(url)}" alt="{escape(alt)}"{size}{later}>'
 
 
 def drawn_image(pixels: np.ndarray, alt: str) -> str:
@@ -91,7 +94,8 @@ def drawn_image(pixels: np.ndarray, alt: str) -> str:
 
 def rank_mark(rank: int) -> str:
     """The place of a picture among others."""
-    return f'<span class="rank">{rank}</span>'
+    best = " best" if rank == 1 else ""
+    return f'<span class="rank{best}">{rank}</span>'
 
 
 def score_mark(score: str, title: str = "", grey: bool = False) -> str:
@@ -107,9 +111,18 @@ def score_mark(score: str, title: str = "", grey: bool = False) -> str:
     return f'<span class="{kind}"{about}>{score}</span>' if score else ""
 
 
-def clip_mark(score: float | None, title: str = "") -> str:
-    """The ranker's score; empty where nothing was ranked."""
-    return "" if score is None else score_mark(f"CLIP {figure(score, '.3f')}", title)
+def fit_mark(card: Card, title: str = "") -> str:
+    """How well a picture fits by the ranker; empty where nothing was ranked.
+
+    Args:
+        card: the picture.
+        title: what the ranker's score is, where it has no scale.
+    """
+    if card.clip_score is None:
+        return ""
+    if card.fit is None:
+        return score_mark(f"CLIP {figure(card.clip_score, '.2f')}", title)
+    return score_mark(strings.FIT.format(card.fit), strings.FIT_TITLE.format(card.fit))
 
 
 def origin_mark(text: str, title: str = "", kind: str = "") -> str:
@@ -135,15 +148,21 @@ def preview_tile(panel: Panel, pixels: np.ndarray) -> str:
     return tile(drawn_image(pixels, strings.IN_THE_MAKING.format(panel.prompt)), kind="preview")
 
 
-def picture_frame(card: Card, rank: int) -> str:
-    """The picture as a button that opens it large; page.js reads the details."""
+def picture_frame(card: Card, rank: int, lazy: bool = False) -> str:
+    """The picture as a button that opens it large; page.js reads the details.
+
+    Args:
+        card: the picture.
+        rank: its place among the others.
+        lazy: whether it is fetched only once it is in view.
+    """
     details = escape(json.dumps({
         "url": card.url, "filename": card.path.name, "prompt": card.prompt, "rank": rank,
         "seed": card.seed, "facts": say_all(card.facts), "id": card.picture_id,
     }, ensure_ascii=False))
     return (f'<button type="button" class="frame" data-details="{details}" '
             f'aria-label="{escape(strings.OPEN_LARGE.format(rank, card.prompt))}">'
-            f"{image(card.url, card.prompt, card.size_px)}</button>")
+            f"{image(card.url, card.prompt, card.size_px, lazy)}</button>")
 
 
 def loss_curves(panel: Panel) -> str:

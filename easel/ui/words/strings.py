@@ -71,7 +71,18 @@ DONE_IN = "{} in {}"
 STEP_OF = "Step {} of {}"
 TIME_LEFT = "about {} left"
 IN_THE_MAKING = "{} (in the making)"
+BEST_OF_DRAWN = "The best {} of {} pictures"
 SCORE_TITLE = "Cosine similarity of picture and prompt, by the ranker"
+FIT = "fit {} %"
+FIT_TITLE = "Fits better than {} % of pictures that miss a part of their prompt, by the ranker"
+BEST_FITS = "Best match: {}, better than {} % of pictures that miss a part of their prompt."
+NONE_FITS = ("None of these fits well: the best is better than only {} % of pictures that miss a "
+             "part of their prompt. Try other words.")
+SOME_TIED = "The first {} fit equally well: their order says nothing."
+ALL_TIED = "All {} fit equally well: their order says nothing."
+REJECTED = "CLIP left out {} of {} pictures."
+GAINED = "What it kept fits {} % on average, all of them {} %."
+BY_CLIP, BY_GENERATOR, PICTURES_BY = "By CLIP", "By generator", "Order of the pictures"
 SEED_OF = "seed {}"
 OPEN_LARGE = "Open picture {} large: {}"
 CURVE_OF = "Curve of {}"
@@ -111,7 +122,8 @@ MARK_PROMPT, MARK_STEPS, MARK_SEED = "prompt “{}”", "{} steps", "seed {}"
 MARK_NOISE, MARK_BRANCH = "noise {}", "branch"
 
 # What page.js says
-SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Close", "Picture {}: {}")
+SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Close", "Picture {}: {}",
+                "The pictures are done: show the best")
 
 # Compare
 COMPARE = "Compare"

@@ -1,0 +1,51 @@
+"""How a run went, in a sentence: whether anything fits, and whether the order means something."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from easel.ui.parts.panel import Card
+from easel.ui.words import strings
+
+
+def verdict(cards: Sequence[Card]) -> tuple[str, ...]:
+    """Sentences on the finished pictures of a run; none where nobody knows what scores mean.
+
+    Args:
+        cards: all of them, best first.
+    """
+    best = cards[0] if cards else None
+    if best is None or best.scale is None or best.clip_score is None or best.fit is None:
+        return ()
+    if not best.scale.fits(best.clip_score):
+        return (strings.NONE_FITS.format(best.fit),)
+    said = [strings.BEST_FITS.format(best.generator, best.fit)]
+    scored = [card.clip_score for card in cards
+              if card.clip_score is not None and card.scale == best.scale]
+    if (tied := best.scale.tied(scored)) > 1:
+        template = strings.ALL_TIED if tied == len(cards) else strings.SOME_TIED
+        said.append(template.format(tied))
+    return tuple(said)
+
+
+def render_verdict(cards: Sequence[Card]) -> str:
+    """The line above the pictures, as high as one where there is nothing to say yet."""
+    said = verdict(cards)
+    poor = bool(said) and said[0] == strings.NONE_FITS.format(cards[0].fit)
+    kind = "verdict poor" if poor else "verdict"
+    return f'<p class="{kind}" role="status">{escape(" ".join(said))}</p>'
+
+
+def gain(kept: Sequence[Card], rejected: Sequence[Card]) -> str:
+    """What choosing the best of many has gained."""
+    said = strings.REJECTED.format(len(rejected), len(kept) + len(rejected))
+    means = [_mean_fit(cards) for cards in (kept, [*kept, *rejected])]
+    if None not in means:
+        said += " " + strings.GAINED.format(*means)
+    return said
+
+
+def _mean_fit(cards: Sequence[Card]) -> int | None:
+    fits = [card.fit for card in cards if card.fit is not None]
+    return round(sum(fits) / len(fits)) if fits and len(fits) == len(cards) else None

@@ -1,0 +1,91 @@
+"""Measure what a CLIP's cosines mean: ``python -m training.calibrate`` (a minute on one core).
+
+``training.train_clip`` calls ``calibrate`` whenever it exports the ranker; call it by hand where
+the world has changed and the weights have not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipelines.calibration import LIMIT, WEIGHTS, Calibration, write_calibration
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.loading import load_model
+from pipelines.models.clip import ClipModel
+from pipelines.world.hard_negatives import hard_negative
+from training.data import World
+
+SPLIT = "calibration"
+PAIRS, BATCH = 1500, 50
+SIDE_PX, SHIFT_PX = 256, 2  # about a hundredth of a side
+TIED = 75  # percent of shifts that change less
+
+
+@torch.no_grad()
+def calibrate(clip: ClipModel, world: World, pairs: int = PAIRS) -> Calibration:
+    """Compare scenes that no training saw with their captions and with near misses of them.
+
+    Args:
+        clip: the CLIP.
+        world: draws and captions the scenes.
+        pairs: how many scenes.
+    """
+    sampler, rng = world.sampler(SPLIT, held_out=True), random.Random(0)
+    true, missed, shifts = [], [], []
+    for start in range(0, pairs, BATCH):
+        scenes = [sampler.sample(n) for n in range(start, min(pairs, start + BATCH))]
+        pixels = world.render(scenes, SIDE_PX)
+        pictures, moved = (_encode(clip, p) for p in (
+            pixels, pixels.roll((SHIFT_PX, SHIFT_PX), (2, 3))))
+        said = clip.encode_text([world.caption(scene, 1, "en") for scene in scenes])
+        wrong = clip.encode_text([world.caption(hard_negative(scene, rng, world.by_id), 1, "en")
+                                  for scene in scenes])
+        true.append((pictures * said).sum(1))
+        missed.append((pictures * wrong).sum(1))
+        shifts.append(((moved * said).sum(1) - true[-1]).abs())
+    cosines, near, change = (torch.cat(parts).float().cpu().numpy()
+                             for parts in (true, missed, shifts))
+    scale = tuple(round(float(value), 5) for value in np.percentile(near, range(100)))
+    return Calibration(scale, round(float(np.percentile(change, TIED)), 5),
+                       round(float((cosines > scale[LIMIT]).mean()), 4), pairs)
+
+
+def _encode(clip: ClipModel, pixels: Tensor) -> Tensor:
+    size = (clip.image_size, clip.image_size)
+    return clip.encode_image(F.interpolate(pixels, size, mode="bicubic", align_corners=False,
+                                           antialias=True).clamp(0, 1))
+
+
+def calibrate_exported(clip: ClipModel, world: World, folder: Path) -> Calibration:
+    """Calibrate a CLIP whose weights are in a folder, and write it there."""
+    found = calibrate(clip, world)
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    write_calibration(found, folder, digest)
+    return found
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Measure what a CLIP's cosines mean.")
+    parser.add_argument("model", nargs="?", default=RANKER, help="id of an embedded CLIP")
+    catalogue = Catalogue.load()
+    entry = catalogue.get(parser.parse_args().model)
+    clip = load_model(catalogue, entry)
+    if not isinstance(clip, ClipModel):
+        raise SystemExit(f"{entry.id} is no CLIP.")
+    found = calibrate_exported(clip, World(), catalogue.folder(entry))
+    print(f"{entry.id}: {LIMIT} % of near misses score under {found.near_misses[LIMIT]:.3f}, as do "
+          f"{1 - found.true_pairs:.0%} of true captions; a tie is under {found.tie:.3f}")
+
+
+if __name__ == "__main__":
+    main()
