@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import easel.search.index
 from easel.search import approximate
 from easel.search.database import DATABASE, IndexInUse, IndexOutdated, SearchIndexError, only_writer
 from easel.search.index import VectorIndex
@@ -90,6 +91,32 @@ def test_a_crash_between_vectors_and_their_commit_loses_nothing(tmp_path: Path) 
     again.add(items("b"), vectors(1, seed=4))
     np.testing.assert_array_equal(again.snapshot().features(),
                                   np.concatenate([vectors(1), vectors(1, seed=4)]))
+
+
+def test_an_index_that_was_being_made_by_a_killed_run_is_made_by_the_next(tmp_path: Path) -> None:
+    folder = index_folder(tmp_path, MODEL, OLD)
+    part = folder.with_name(f"{folder.name}.part")
+    part.mkdir(parents=True)
+    (part / DATABASE).write_bytes(b"")  # opened, and killed before its tables were there
+    index = open_index(tmp_path, MODEL, OLD, DIM)
+    index.add(items("a"), vectors(1))
+    assert keys_of(open_index(tmp_path, MODEL, OLD, DIM)) == ["a"]
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_no_index_is_there_before_its_tables_are(tmp_path: Path,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed there must not leave what the next one calls damaged."""
+    folder, seen = index_folder(tmp_path, MODEL, OLD), list[bool]()
+    connect = easel.search.index.connect
+
+    def watched(place: Path) -> sqlite3.Connection:
+        seen.append(folder.exists())
+        return connect(place)
+
+    monkeypatch.setattr(easel.search.index, "connect", watched)
+    VectorIndex.create(folder, MODEL, OLD, DIM)
+    assert seen == [False]
 
 
 def test_a_commit_that_fails_keeps_what_was_there(tmp_path: Path) -> None:

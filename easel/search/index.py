@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -55,14 +56,19 @@ class VectorIndex:
     @classmethod
     def create(cls, folder: Path, model_id: str, fingerprint: str, dim: int) -> VectorIndex:
         """An empty index in a folder that holds none, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        with closing(connect(folder)) as database:
+        part = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)  # what a killed process left
+        part.mkdir(parents=True)
+        with closing(connect(part)) as database:
             facts = {"version": VERSION, "model_id": model_id, "fingerprint": fingerprint,
                      "dim": dim, "generation": 1, "rows": 0, "change": 0}
             script = [f"BEGIN;{SCHEMA}"]
             script += [f"INSERT INTO facts VALUES ('{name}', {_quoted(value)});"
                        for name, value in facts.items()]
             database.executescript("".join([*script, "COMMIT;"]))
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+        part.replace(folder)
         return cls(folder)
 
     def _facts(self) -> dict[str, str]:
