@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from easel.ui.guard.cache_folder import EXPORT_S, FRESH_S, MAX_AGE_S, PART_S, CacheFolder
+from easel.ui.guard.cache_folder import (
+    EXPORT_S,
+    FREE_BYTES,
+    FRESH_S,
+    MAX_AGE_S,
+    PART_S,
+    CacheFolder,
+)
 
 HASH = "a" * 64
 
@@ -26,6 +34,17 @@ def written(folder: Path, name: str, age_s: float = 0, data: bytes = b"12345") -
     for each in (path, path.parent):
         age(each, age_s)
     return path
+
+
+def test_a_full_disk_has_no_room_whatever_the_quota(tmp_path: Path,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    used = shutil.disk_usage(tmp_path)
+    cache = CacheFolder(tmp_path, 10**15)
+    assert cache.has_room(10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: used._replace(free=FREE_BYTES + 9))
+    assert not cache.has_room(10)
+    assert cache.has_room(9)
+    assert CacheFolder(tmp_path / "not there", 10**15).has_room(9)
 
 
 @pytest.mark.parametrize(("name", "life_s"), [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 MAX_AGE_S = 86400.0
 PART_S = 1800.0  # no upload that is still under way has not grown for so long
 EXPORT_S = 3600.0  # archives may hold pictures that were deleted since
+FREE_BYTES = 2**20  # of the disk, left for what is not an upload
 FRESH_S = 600.0  # what makes room for others has been there for so long at least
 # What Gradio and Easel write there; in a folder that is shared with others, the rest is theirs.
 _OWN = re.compile(r"tmp[a-z0-9_]{8}|[0-9a-f]{64}|pictures|exports")
@@ -52,7 +54,9 @@ class CacheFolder:
             return self._sweep(room_bytes)
 
     def has_room(self, more_bytes: int) -> bool:
-        """Whether files of so many bytes may be written; makes room where it can."""
+        """Whether files of so many bytes may be written; makes room where the quota lacks it."""
+        if not self._disk_has(more_bytes):
+            return False
         with self._lock:
             used = self._used
             if used is None:
@@ -63,6 +67,12 @@ class CacheFolder:
             fits = used + more_bytes <= self.quota_bytes
             self._used = used + more_bytes if fits else used
             return fits
+
+    def _disk_has(self, more_bytes: int) -> bool:
+        try:
+            return shutil.disk_usage(self.folder).free >= more_bytes + FREE_BYTES
+        except OSError:  # whoever writes there says what is wrong
+            return True
 
     def forget(self, sizes: Mapping[str, int]) -> None:
         """Remove all copies of files that are gone for good.
