@@ -85,6 +85,7 @@ def test_a_users_own_model_loads_from_a_path_beside_the_file(catalogue: Catalogu
     ({"repository": "../b", "path": None}, "'../b' is not of the form"),
     ({"revision": "main"}, "a revision needs a repository"),
     ({"id": "me/good"}, "two models called me/good"),
+    ({"path": "~nobody-of-this-name/weights"}, "a path that leads nowhere"),
 ])
 def test_a_wrong_entry_of_a_user_is_told_and_the_rest_goes_on(
         catalogue: Catalogue, change: dict[str, object], words: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +34,7 @@ CATALOGUE_PATH = ASSETS / "catalogue.toml"
 EMBEDDED = "embedded/"
 # No part begins with a dot, so that no id or file name leads out of its folder.
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _MODEL_ID = re.compile(rf"{_PART}(?:/{_PART})*")
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -218,8 +221,7 @@ class Catalogue:
                     raise WeightsError("The catalogue {} has a wrong entry: {} is taken, names "
                                        "with {} are Easel's own.", path.name, entry.id, EMBEDDED)
                 if entry.path is not None:
-                    entry = entry.model_copy(
-                        update={"path": (path.parent / entry.path.expanduser()).resolve()})
+                    entry = entry.model_copy(update={"path": _whole_path(path, entry)})
                 elif entry.repository is None:
                     raise WeightsError("The catalogue {} has a wrong entry: {} has neither a path "
                                        "nor a repository.", path.name, entry.id)
@@ -327,6 +329,15 @@ def open_catalogue(data_dir: Path, user_path: Path | None = None) -> Catalogue:
     return catalogue
 
 
+def _whole_path(path: Path, entry: CatalogueEntry) -> Path:
+    """Where an entry's folder is, whose path may be relative to its catalogue's."""
+    try:
+        return (path.parent / (entry.path or Path()).expanduser()).resolve()
+    except (RuntimeError, ValueError, OSError):  # no such account, a NUL, links that go round
+        raise WeightsError("The catalogue {} has a wrong entry: {} has a path that leads nowhere.",
+                           path.name, entry.id) from None
+
+
 def _read_toml(path: Path) -> list[Any]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("models", [])
@@ -353,20 +364,33 @@ def _parse_entry(raw: Any, path: Path) -> CatalogueEntry:
 
 
 def _toml_value(value: Any) -> str:
-    """A value as TOML; a JSON string, number or list of them is a TOML one too."""
+    """A value as TOML; a JSON string or number is a TOML one too."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_toml_value(v)}" for key, v in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False, default=str)
+        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(v)}"
+                               for key, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, date | time):  # a datetime is a date
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text.replace("\x7f", "\\u007f")  # which JSON takes as it is
+
+
+def _toml_key(key: str) -> str:
+    """A name as TOML, in quotes where it needs them."""
+    return key if _BARE_KEY.fullmatch(key) else _toml_value(key)
 
 
 def _to_toml(entry: CatalogueEntry) -> str:
     def lines(table: Mapping[str, Any]) -> list[str]:
-        return [f"{key} = {_toml_value(value)}" for key, value in table.items()
+        return [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in table.items()
                 if value is not None and value is not False and value not in ({}, "")]
 
     fields = entry.model_dump(exclude_none=True)
     files = fields.pop("files")
-    text = ["[[models]]", *lines(fields)]
+    text = ["[[models]]", *lines(fields), *([] if files else ["files = []"])]
     for file in files:
         text += ["[[models.files]]", *lines(file)]
     return "\n".join(text)
