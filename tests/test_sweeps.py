@@ -230,3 +230,9 @@ def test_axes_are_read_as_people_type_them(name: str, text: str, values: tuple[i
 def test_a_decimal_comma_stands_between_semicolons() -> None:
     assert parse_axis("guidance_scale", "0,5; 2,5", DallePipeline(), "a cat").values == (0.5, 2.5)
     assert parse_axis("guidance_scale", "1,2", DallePipeline(), "a cat").values == (1.0, 2.0)
+
+
+def test_a_number_without_bounds_has_a_label_all_the_same() -> None:
+    """Whoever runs the grid refuses it, by the option's name."""
+    axis = parse_axis("pause_s", "1e400, 0.5", SketchPipeline(), "a cat")
+    assert axis.labels() == ["pause s 1e400", "pause s 0.5"]

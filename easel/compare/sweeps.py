@@ -8,6 +8,7 @@ stands for a word drawn anew for each seed (the wildcards of Fooocus).
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -215,9 +216,10 @@ def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
 def _number(text: str, whole: bool) -> Any:
     """A number where it is one; what is none is refused by the option itself, by its name."""
     try:
-        return int(text) if whole else float(text)
+        number = int(text) if whole else float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text
 
 
 def _spread(text: str, whole: bool) -> list[Any] | None:
