@@ -96,11 +96,11 @@ def test_what_is_locked_is_installed(name: str) -> None:
 def declared(package: str) -> str:
     """What an installed package says its licence is, as SPDX's expression where it is known."""
     facts = distribution(package).metadata
-    if expression := facts.get("License-Expression"):
+    if expression := facts["License-Expression"]:
         return expression
-    classifiers = [each.rpartition(" :: ")[2] for each in facts.get_all("Classifier", [])
-                   if each.startswith("License :: ")]
-    words = (facts.get("License") or "").strip()
+    classifiers = [str(each).rpartition(" :: ")[2] for each in facts.get_all("Classifier", [])
+                   if str(each).startswith("License :: ")]
+    words = (facts["License"] or "").strip()
     if not words or "\n" in words or words == "UNKNOWN":  # the licence's whole text
         words = " AND ".join(SPDX.get(each.lower(), each) for each in classifiers)
     return SPDX.get(words.lower(), words) or SILENT.get(canonicalize_name(package), "")
