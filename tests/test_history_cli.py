@@ -127,7 +127,7 @@ def test_comparisons_are_kept_and_kept_pictures_are_reranked(
     (["delete", "abc"], 1, "local has no picture called 'abc'."),
     (["restore", "abc"], 1, "local has no picture called 'abc'."),
     (["show", ""], 2, "Several pictures begin with ''"),
-    (["list", "--since", "yesterday"], 2, "A day is given as 2026-11-24, not 'yesterday'."),
+    (["list", "--since", "yesterday"], 2, "'yesterday' is not a day: write it as 2026-11-24."),
     (["list", "--page", "0"], 2, "--page"),
     (["export", "--text", "nothing"], 1, "There are no such pictures, so nothing was written."),
     (["export", "--out", "data/history/history.sqlite/e.zip"], 1, "could not be written"),
@@ -157,4 +157,4 @@ def test_pictures_are_written_where_the_history_is_full(
 @pytest.mark.parametrize("day", ["2026-11-24T10:00", "24.11.2026", "2026-13-01", "0000-00-00"])
 def test_a_day_is_a_day(day: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", "list", "--until", day]) == 2
-    assert capsys.readouterr().err == f"A day is given as 2026-11-24, not {day!r}.\n"
+    assert capsys.readouterr().err == f"{day!r} is not a day: write it as 2026-11-24.\n"

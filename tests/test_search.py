@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from easel.history.days import parse_day
 from easel.search import update as update_module
 from easel.search.collections import (
     Collection,
@@ -22,7 +23,7 @@ from easel.search.database import IndexOutdated, SearchIndexError
 from easel.search.duplicates import near_duplicates
 from easel.search.files import list_folder
 from easel.search.projection import principal_components
-from easel.search.query import combine, parse_day, search
+from easel.search.query import combine, search
 from easel.search.searcher import Searcher
 from easel.search.snapshot import Snapshot
 from easel.search.update import UpdateProgress, update_index
@@ -317,11 +318,12 @@ def test_folders_outside_the_allowed_ones_are_refused(tmp_path: Path) -> None:
     (root / "below").mkdir(parents=True)
     other.mkdir()
     (root / "way-out").symlink_to(other)
+    (root / ".hidden" / "below").mkdir(parents=True)
     assert allowed_folder(str(root), (root,)) == root
     assert allowed_folder("below", (other, root)) == root / "below"
     assert allowed_folder(f"{root}/below/../below", (root,)) == root / "below"
     refused = ["/etc", str(other), "..", "below/../..", "way-out", "", "  ", "a\0b",
-               f"{root}-not", str(tmp_path / "nowhere")]
+               f"{root}-not", str(tmp_path / "nowhere"), ".hidden", f"{root}/.hidden/below"]
     for text in refused:
         with pytest.raises(InvalidRequest, match=r"^That folder is not among those that this "):
             allowed_folder(text, (root,))

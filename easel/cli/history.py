@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from easel.history.build import open_history
+from easel.history.days import parse_day, write_moment
 from easel.history.export import pictures_of, write_zip, zip_name
 from easel.history.records import LOCAL, Filters, HistoryError, KeptPicture
 from easel.history.store import History
@@ -26,8 +25,8 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=Fa
 Owner = Annotated[str, typer.Option(
     help="Whose pictures: local for the command line's own, shared, or a visitor's id.")]
 Text = Annotated[str, typer.Option(help="Words that the prompt holds.")]
-Since = Annotated[str, typer.Option(help="First day, as 2026-11-24.")]
-Until = Annotated[str, typer.Option(help="Last day, as 2026-11-24.")]
+Since = Annotated[str, typer.Option(help="First day in UTC, as 2026-11-24.")]
+Until = Annotated[str, typer.Option(help="Last day in UTC, as 2026-11-24.")]
 Generator = Annotated[str, typer.Option("--pipeline", help="Name of the generator.")]
 Model = Annotated[str, typer.Option(help="Id of a model that took part.")]
 Rating = Annotated[int, typer.Option("--rating", help="Fewest stars, 1 to 5.")]
@@ -60,8 +59,8 @@ def list_command(
             for name in history.owners():
                 typer.echo(f"{name}  {history.page(name, size=1).total} pictures")
             return
-        filters = Filters(text, _day(since), _day(until, after=True), pipeline, model, rating,
-                          favourite, deleted)
+        filters = Filters(text, parse_day(since), parse_day(until, end=True), pipeline, model,
+                          rating, favourite, deleted)
         found = history.page(owner, filters, page, size)
     for picture in found.pictures:
         typer.echo(_line(picture))
@@ -95,7 +94,7 @@ def export_command(
 ) -> None:
     """Write pictures and what is known of them as a zip."""
     path = out or Path(zip_name())
-    filters = Filters(text, _day(since), _day(until, after=True), pipeline, model, rating,
+    filters = Filters(text, parse_day(since), parse_day(until, end=True), pipeline, model, rating,
                       favourite, deleted)
     with _opened() as history:
         pictures = ([find_picture(history, owner, each) for each in picture_ids] if picture_ids
@@ -139,18 +138,6 @@ def find_picture(history: History, owner: str, start: str) -> KeptPicture:
     return found[0]
 
 
-def _day(text: str, after: bool = False) -> float | None:
-    """Unix time at which a local day begins, or ends where ``after``."""
-    if not text:
-        return None
-    try:
-        day = datetime.strptime(text.strip(), "%Y-%m-%d")
-        # Not 86,400 s later, which it is not where clocks change.
-        return (day + timedelta(days=1) if after else day).timestamp()
-    except (ValueError, OverflowError, OSError):
-        raise InvalidRequest("A day is given as 2026-11-24, not {!r}.", text[:40]) from None
-
-
 def _line(picture: KeptPicture) -> str:
     prompt = " ".join(picture.prompt.split())
     if len(prompt) > PROMPT_CHARS:
@@ -158,6 +145,6 @@ def _line(picture: KeptPicture) -> str:
     score = "     -" if picture.clip_score is None else f"{picture.clip_score:6.3f}"
     stars = "♥" if picture.favourite else " "
     stars += str(picture.rating or "-")
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(picture.created_s))
+    when = write_moment(picture.created_s)
     return (f"{picture.id}  {when}  {picture.pipeline:12} seed {picture.seed:<10}  clip {score}  "
             f"{stars}  {prompt}")

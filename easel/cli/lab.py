@@ -31,6 +31,7 @@ from pipelines.core.texts import shown_name
 from pipelines.models.checkpoints.ids import RANKER
 
 if TYPE_CHECKING:  # the database and its migrations are for those who search
+    from easel.history.days import parse_day
     from easel.search.snapshot import Snapshot
     from easel.search.update import UpdateProgress
     from easel.serving.backend import Backend
@@ -182,7 +183,7 @@ def search_command(
 ) -> None:
     """Find pictures of an indexed folder by a text, a picture, or both."""
     from easel.search.collections import folder_collection
-    from easel.search.query import Filters, allowed, parse_day, search
+    from easel.search.query import Filters, allowed, search
     from easel.search.searcher import Searcher
 
     collection = folder_collection(folder, load_settings().data_dir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from easel.history.days import write_moment
 from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import PausedRunError
@@ -40,7 +40,7 @@ def list_command(context: typer.Context) -> None:
     """List paused runs, the newest first."""
     found = _runs(context).of(LOCAL)
     for run in found:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.saved_s))
+        when = write_moment(run.saved_s)
         what = run.fault or f"step {run.step} of {run.total}  {run.prompt}"
         typer.echo(f"{run.run_id}  {when}  {what}")
     if not found:

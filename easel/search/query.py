@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -37,26 +36,6 @@ class Hit:
 
     item: Item
     similarity: float
-
-
-def parse_day(text: str | None, end: bool = False) -> float | None:
-    """Seconds since 1970 of a day's beginning, in UTC.
-
-    Args:
-        text: such as "2026-11-24"; None or blank for no limit.
-        end: whether the day's end is meant, the beginning of the next.
-
-    Raises:
-        InvalidRequest: it is not a day.
-    """
-    if text is None or not text.strip():
-        return None
-    try:
-        day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
-        return (day + timedelta(days=1) if end else day).timestamp()
-    except (ValueError, OverflowError):
-        raise InvalidRequest("{!r} is not a day: write it as 2026-11-24.", text.strip()[:20],
-                             field="date") from None
 
 
 def combine(parts: Sequence[tuple[np.ndarray, float]]) -> np.ndarray:

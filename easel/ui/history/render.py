@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from html import escape
 
+from easel.history.days import write_moment
 from easel.history.records import Family, Filters, KeptPicture, Page
 from easel.ui.history.filters import query_of
 from easel.ui.parts.facts import facts_of
@@ -113,6 +113,6 @@ def _facts_of(picture: KeptPicture, registry: Registry) -> Iterator[tuple[str, s
     known = registry.get(picture.pipeline) if picture.pipeline in registry.names() else None
     yield from facts_of({**picture.facts, "pipeline": picture.pipeline, "seed": picture.seed,
                          "width_px": picture.width_px, "height_px": picture.height_px}, known)
-    yield "Drawn", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(picture.created_s))
+    yield "Drawn", write_moment(picture.created_s)
     if isinstance(versions := picture.facts.get("versions"), Mapping):
         yield "Versions", ", ".join(f"{name} {number}" for name, number in versions.items())

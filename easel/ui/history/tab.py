@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from html import escape
 from typing import Any
 
 import gradio as gr
 
+from easel.history.days import parse_day
 from easel.history.records import MAX_RATING, Filters
 from easel.history.store import History
 from easel.ui.history.filters import build_filters
@@ -23,7 +23,6 @@ from easel.ui.playground import Playground
 from easel.ui.rerank.sources import MAX_FILES
 from easel.ui.rerank.tab import RerankParts
 from easel.ui.words import strings
-from pipelines.core.errors import InvalidRequest
 from pipelines.core.sentences import Sentence
 
 
@@ -121,20 +120,14 @@ def _build_gallery() -> GalleryParts:
 def _read(values: tuple[Any, ...]) -> Filters:
     text, since, until, pipeline, model, rating, favourite, deleted = values
     return build_filters({
-        "text": text, "since_s": _day(since), "until_s": _day(until, after=True),
+        "text": text, "since_s": parse_day(_text(since)),
+        "until_s": parse_day(_text(until), end=True),
         "pipeline": pipeline, "model": model, "min_rating": rating or 0,
         "favourite": bool(favourite), "deleted": bool(deleted)})
 
 
-def _day(text: str | None, after: bool = False) -> float | None:
-    """Unix time at which a day of the server's time zone begins, or ends where ``after``."""
-    if not text:
-        return None
-    try:
-        start = datetime.strptime(str(text).strip()[:10], "%Y-%m-%d")
-    except ValueError:
-        raise InvalidRequest(strings.HISTORY_BAD_DAY.format(repr(str(text)[:20]))) from None
-    return (start + timedelta(days=after)).timestamp()
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def _show(playground: Playground, history: History, filters: Filters, number: int,

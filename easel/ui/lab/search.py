@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from easel.history.days import parse_day
 from easel.search.duplicates import near_duplicates
-from easel.search.query import Filters, Hit, allowed, parse_day, search
+from easel.search.query import Filters, Hit, allowed, search
 from easel.search.snapshot import Snapshot
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab, first_files
 from easel.ui.lab.render import render_faults, render_groups, render_hits, render_note
