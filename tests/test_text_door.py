@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easel.ui.guard.text_door import first_fault, refuse_unwritable
+from easel.ui.guard.text_door import DEEP, INFINITE, LARGE, first_fault, refuse_unwritable
 from tests.served import App
 
 HALF = "a \ud800 cat"
@@ -68,11 +68,10 @@ def test_handlers_never_see_them() -> None:
     assert seen == ["a cat"]
 
 
-JSON = st.recursive(st.none() | st.integers() | st.text(st.characters(codec="utf-8",
-                                                                      exclude_characters="\0")),
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+JSON = st.recursive(st.none() | st.integers(-2**63, 2**63 - 1) | TEXT,
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-                        st.text(st.characters(codec="utf-8", exclude_characters="\0")), inner,
-                        max_size=3), max_leaves=8)
+                        TEXT, inner, max_size=3), max_leaves=8)
 
 
 @given(JSON, st.integers(0, 3))
@@ -83,3 +82,16 @@ def test_they_are_found_anywhere(value: Any, depth: int) -> None:
         for _ in range(depth + 1):
             found = wrap(found)
         assert first_fault(found) == SENTENCE
+
+
+@pytest.mark.parametrize(("value", "says"), [
+    ("1" + "0" * 400, LARGE), ("-9223372036854775809", LARGE), ("NaN", INFINITE),
+    ("-Infinity", INFINITE), ("1e999", INFINITE), ("[" * 65 + "]" * 65, DEEP),
+    ("[" * 900 + "]" * 900, DEEP)])
+def test_what_no_answer_can_hold_is_refused(app: App, value: str, says: str) -> None:
+    body = '{"data": ["a cat", ["sketch"], 1, 1, {"sketch": {"steps": VALUE}}, null, null, ' \
+           "false, null]}"
+    call = f"{app.url}gradio_api/call/generate"
+    event = httpx.post(call, content=body.replace("VALUE", value), timeout=120, headers={
+        "content-type": "application/json"}).json()["event_id"]
+    assert says in httpx.get(f"{call}/{event}", timeout=120).text

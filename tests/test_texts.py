@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.texts import check_text, clean_json, clean_text, decoded, fault_of, shown_name
+from pipelines.core.texts import (
+    MAX_DEPTH,
+    check_text,
+    clean_json,
+    clean_text,
+    decoded,
+    fault_of,
+    shown_name,
+)
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=20) | st.text(
     st.sampled_from("a\0\ud83c\udf4e\udce9 ñ🍎"), max_size=12)
@@ -43,7 +52,7 @@ def test_typed_texts_are_refused_in_a_sentence() -> None:
         check_text("a\0")
 
 
-JSON = st.recursive(st.none() | st.integers() | ANY_TEXT, lambda inner: st.lists(
+JSON = st.recursive(st.none() | st.integers(-2**63, 2**63 - 1) | ANY_TEXT, lambda inner: st.lists(
     inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3), max_leaves=10)
 
 
@@ -52,6 +61,26 @@ def test_clean_json_can_be_sent(value: Any) -> None:
     json.dumps(clean_json(value), ensure_ascii=False).encode()
     again = json.loads(json.dumps(value))
     assert clean_json(json.loads(json.dumps(clean_json(again)))) == clean_json(again)
+
+
+BAD = st.integers(2**63) | st.integers(max_value=-2**63 - 1) | st.sampled_from(
+    [math.nan, math.inf, -math.inf])
+
+
+@given(JSON, BAD)
+def test_numbers_that_no_answer_can_hold_are_refused(value: Any, bad: Any) -> None:
+    for wrong in (bad, [value, bad], {"a": {"b": [bad, value]}}):
+        with pytest.raises(ValueError, match=r"too large|not finite"):
+            clean_json(wrong)
+
+
+def test_what_lies_too_deep_is_refused() -> None:
+    value: Any = 0
+    for _ in range(MAX_DEPTH):
+        value = [value]
+    assert clean_json(value) == value
+    with pytest.raises(ValueError, match="too deep"):
+        clean_json({"a": value})
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=20))

@@ -24,7 +24,7 @@ from easel.history.invokeai import read_dream, read_metadata, read_sd_metadata
 from pipelines.core.errors import InvalidImage
 from pipelines.core.infotext import NEGATIVE, PROMPT, parse_parameters
 from pipelines.core.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT
-from pipelines.core.texts import clean_text
+from pipelines.core.texts import clean_text, is_short
 
 MAX_LEFT_CHARS, MAX_LEFT = 80, 60
 MAX_OPTIONS = 100
@@ -177,7 +177,7 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, int):
-        return abs(value) < 2**63
+        return is_short(value)
     return value is None or isinstance(value, str)
 
 

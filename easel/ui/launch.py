@@ -24,6 +24,9 @@ from easel.serving.build import build_backend
 from easel.serving.logs import configure_logging
 from easel.settings import Settings, load_settings, unknown_settings
 from easel.ui.guard.cache_folder import CacheFolder
+from easel.ui.guard.call_net import log_in_one_way
+from easel.ui.guard.connections import bound_connections
+from easel.ui.guard.error_net import ErrorNet
 from easel.ui.guard.host_check import HostCheck
 from easel.ui.guard.request_check import RequestCheck
 from easel.ui.guard.response_headers import ResponseHeaders
@@ -49,7 +52,7 @@ SWEEP_CACHE_S = 600.0
 DRAIN_S, DEVICE_S, TELL_S = 19.0, 12.0, 0.5
 
 
-def launch_options(settings: Settings, cache: CacheFolder, readers: Readers,
+def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, readers: Readers,
                    history: History | None = None,
                    backend: LocalBackend | None = None) -> dict[str, Any]:
     """Keywords of ``Blocks.launch``: what is shown, and what never leaves the machine."""
@@ -64,7 +67,9 @@ def launch_options(settings: Settings, cache: CacheFolder, readers: Readers,
     middleware = [
         Middleware(ResponseHeaders, frames),
         Middleware(HostCheck, settings.host, settings.host_names()),
-        Middleware(RequestCheck, cache),
+        Middleware(ErrorNet),
+        Middleware(RequestCheck, cache,
+                   lambda: {number: str(fn.api_name) for number, fn in page.fns.items()}),
         Middleware(ReaderWatch, readers),
         Middleware(VisitorCookie),
     ]
@@ -115,12 +120,14 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
         if history is not None:
             history.on_purge = cache.forget
         _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, i18n=page_i18n(page),
-                                    **launch_options(settings, cache, readers, history,
-                                                     backend))
+                                    **launch_options(page, settings, cache, readers,
+                                                     history, backend))
     except OSError:
         raise EaselError("Easel cannot listen on {}, port {}: choose others with EASEL_HOST and "
                          "EASEL_PORT.", settings.host, settings.port) from None
     Sessions(page)
+    bound_connections(page)
+    log_in_one_way()
     return address
 
 
@@ -167,6 +174,8 @@ def drain(page: gr.Blocks, backend: LocalBackend, history: History) -> None:
     device = threading.Thread(target=backend.close, name="drain", daemon=True)
     device.start()
     device.join(DEVICE_S)
+    if device.is_alive():
+        backend.tell_the_rest()
     time.sleep(TELL_S)
     page.close(verbose=False)
     history.close()
@@ -185,6 +194,7 @@ def main() -> None:
     os.umask(0o077)  # what visitors draw and upload is not for other accounts of the machine
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format)
+    logging.captureWarnings(True)
     for fault in unknown_settings():
         logger.warning("%s", fault)
     # Uploads and finished pictures; read when components are made.

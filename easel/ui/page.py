@@ -10,6 +10,7 @@ from easel.ui.compare.tab import build_compare
 from easel.ui.generate.api import add_endpoints
 from easel.ui.generate.paused_api import add_paused_endpoints
 from easel.ui.generate.tab import build_generate
+from easel.ui.guard.call_net import answer_every_call
 from easel.ui.guard.text_door import refuse_unwritable
 from easel.ui.history.api import add_history_endpoints
 from easel.ui.history.tab import build_history
@@ -63,6 +64,7 @@ def build_page(playground: Playground) -> gr.Blocks:
                     elem_id="colophon")
         page.unload(playground.live.on_unload)
     refuse_unwritable(page)
+    answer_every_call(page)
     return page
 
 

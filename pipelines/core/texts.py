@@ -8,11 +8,15 @@ are refused in a sentence (``check_text``), those that come with a file are clea
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.sentences import Sentence
 
+# Of lists and objects in each other: what writes JSON fast gives up at 254, and Python's own limit
+# is what all frames share.
+MAX_DEPTH = 64
 MARK = "\N{REPLACEMENT CHARACTER}"
 HALF = "{} holds half a character, which no file can store."
 NUL = "{} holds a NUL character, which no text has."
@@ -69,19 +73,35 @@ def check_text(text: str, what: str = "The text", field: str | None = None) -> s
     return text
 
 
-def clean_json(value: Any) -> Any:
+def clean_json(value: Any, depth: int = 0) -> Any:
     """A JSON value whose texts, and the names in whose objects, are clean.
 
+    Args:
+        value: as ``json.loads`` gives it.
+        depth: of lists and objects around it.
+
     Raises:
-        RecursionError: lists and objects lie too deep in each other.
+        ValueError: a number is not finite or has more than 64 bits, or lists and objects lie too
+            deep in each other; others could not read it again.
     """
     if isinstance(value, str):
         return clean_text(value)
-    if isinstance(value, list):
-        return [clean_json(each) for each in value]
-    if isinstance(value, dict):
-        return {clean_text(str(key)): clean_json(each) for key, each in value.items()}
+    if isinstance(value, list | dict):
+        if depth == MAX_DEPTH:
+            raise ValueError("too deep")
+        if isinstance(value, list):
+            return [clean_json(each, depth + 1) for each in value]
+        return {clean_text(str(key)): clean_json(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("not finite")
+    if isinstance(value, int) and not is_short(value):
+        raise ValueError("too large")
     return value
+
+
+def is_short(number: int) -> bool:
+    """Whether databases, other languages and fast JSON writers can hold a whole number."""
+    return -2**63 <= number < 2**63
 
 
 def decoded(data: bytes) -> str:

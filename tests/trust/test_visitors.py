@@ -181,8 +181,33 @@ def test_a_request_of_json_is_bounded(web: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", ["gradio_api/process_recording", "gradio_api/deep_link",
                                   "gradio_api/proxy=http://localhost/", "gradio_api/pwa_icon/16",
-                                  "openapi.json"])
+                                  "openapi.json", "gradio_api/queue/status",
+                                  "gradio_api/component_server", "gradio_api/vibe-code",
+                                  "gradio_api/stream/a/b/1/playlist.m3u8", "pwa_icon/100000",
+                                  "monitoring", "monitoring/summary", "login"])
 def test_routes_that_nobody_needs_are_closed(web: httpx.Client, path: str) -> None:
     answers = [web.get(path), web.post(path, files={"file": ("a.wav", b"a")})]
     assert all(answer.status_code in (404, 405) for answer in answers)
     assert 404 in {answer.status_code for answer in answers}
+
+
+def test_a_function_that_there_is_not_is_not_found(web: httpx.Client) -> None:
+    body = {"data": [], "session_hash": "nothing"}
+    for path, more in (("run/first", {"fn_index": 99_999}), ("run/first", {"fn_index": -1}),
+                       ("queue/join", {"fn_index": 99_999}), ("run/nothing", {}),
+                       ("api/nothing", {}), ("call/nothing", {}), ("call/v2/nothing", {})):
+        answer = post(web, path, body | more)
+        assert answer.status_code == 404, path
+        assert "no such function" in answer.json()["detail"]
+
+
+def test_an_upload_without_a_file_is_refused_in_a_sentence(web: httpx.Client) -> None:
+    form = (b'--b\r\ncontent-disposition: form-data; name="files"; filename=".."\r\n\r\n'
+            b"a\r\n--b--\r\n")
+    answer = web.post("gradio_api/upload", content=form, headers={
+        "content-type": "multipart/form-data; boundary=b"})
+    assert answer.status_code < 500
+    answer = web.post("gradio_api/upload", data={"files": "text, and no file"},
+                      files={"other": ("a.png", b"a")})
+    assert answer.status_code == 400
+    assert "no file" in answer.json()["detail"]

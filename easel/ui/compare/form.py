@@ -132,7 +132,7 @@ def read_panes(text: str) -> list[dict[str, Any]]:
     """
     try:
         panes = json.loads(text)
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         panes = None
     if not isinstance(panes, list) or not all(isinstance(pane, dict) for pane in panes):
         raise InvalidRequest("The panes could not be read: reload the page.", field="panes")

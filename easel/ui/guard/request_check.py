@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -17,13 +17,19 @@ from easel.ui.parts.visitors import UnknownVisitor, brings_token
 
 API = "/gradio_api/"
 # Gradio's routes that Easel has no use for; one of them echoes any file.
-CLOSED = ("process_recording", "deep_link", "proxy=", "monitoring", "pwa_icon", "startup-code")
+CLOSED = ("process_recording", "deep_link", "proxy=", "monitoring", "pwa_icon", "startup-code",
+          "queue/status", "component_server", "vibe-", "undo-vibe", "run-history", "profiling",
+          "stream/", "custom_component", "dev/")
+CLOSED_PAGES = ("/monitoring", "/pwa_icon", "/deep_link", "/login", "/logout", "/svelte")
 DIRECT = ("run", "api")  # calls that are answered at once, outside Gradio's queue
+CALLS = (*DIRECT, "call")  # with the function's name in the address
 MAX_SESSION_CHARS = 64
 MAX_BODY_BYTES = 8 * 2**20  # of JSON; files come by /upload
 SESSION = f"A session's name has at most {MAX_SESSION_CHARS} characters."
 TOO_LARGE = f"A request has at most {MAX_BODY_BYTES >> 20} MB beside its files."
 NO_ROOM = "There is no room for uploads now: try again in some minutes."
+NO_ADDRESS = "There is no such address."
+NO_FUNCTION = "There is no such function."
 REMOTE = "Easel fetches nothing from other machines: upload the file."
 
 
@@ -37,22 +43,26 @@ class RequestCheck:
     """Refuses calls of Gradio's functions that must not reach it.
 
     - Who has neither cookie, token nor session is nobody, whatever is asked for (401).
-    - What Easel does not use is not there (404).
+    - What Easel does not use, and a function that there is not, is not there (404).
     - A session's name is short: Gradio keeps state for each (400).
     - A file of another machine is not fetched, for anyone (403). Gradio would, wherever a body
       holds what looks like a file, in a text field too.
-
     - An upload that the cache has no room for is not begun (507).
 
     Args:
         app: what answers the requests.
         cache: where uploads go.
+        functions: number and name of all functions that there are.
     """
 
-    def __init__(self, app: ASGIApp, cache: CacheFolder) -> None:
-        self.app, self.cache = app, cache
+    def __init__(self, app: ASGIApp, cache: CacheFolder,
+                 functions: Callable[[], Mapping[int, str]]) -> None:
+        self.app, self.cache, self.functions = app, cache, functions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _page_of(scope).startswith(CLOSED_PAGES):
+            await JSONResponse({"detail": NO_ADDRESS}, 404)(scope, receive, send)
+            return
         if scope["type"] == "http" and API in scope["path"]:
             try:
                 receive = await self._checked(scope, receive)
@@ -65,7 +75,7 @@ class RequestCheck:
         called = scope["path"].partition(API)[2]
         name, _, rest = called.partition("/")
         if called.startswith(CLOSED):
-            raise _Refused(404, "There is no such address.")
+            raise _Refused(404, NO_ADDRESS)
         session = QueryParams(scope["query_string"]).get("session_hash", "")
         if name in ("heartbeat", "stream"):
             session = rest.partition("/")[0]
@@ -92,7 +102,26 @@ class RequestCheck:
             raise _Refused(401, str(UnknownVisitor()))
         if any(_is_remote(path) for path in _paths(found)):
             raise _Refused(403, REMOTE)
+        self._check_function(name, rest, fields)
         return _replayed(body, receive)
+
+    def _check_function(self, name: str, rest: str, fields: Mapping[str, Any]) -> None:
+        """Refuse a call of a function that there is not."""
+        index, functions = fields.get("fn_index"), self.functions()
+        if name in (*DIRECT, "queue") and index is not None:
+            # Gradio takes "1" and 1.0 as well, and says itself what is no number.
+            known = not isinstance(index, int) or index in functions
+        elif name in CALLS:
+            known = rest.removeprefix("v2/").strip("/") in functions.values()
+        else:
+            known = True
+        if not known:
+            raise _Refused(404, NO_FUNCTION)
+
+
+def _page_of(scope: Scope) -> str:
+    """The address without what a proxy puts before it."""
+    return scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
 
 
 def _check_session(session: Any) -> None:

@@ -1,7 +1,8 @@
-"""The door by which texts come from browsers and programs: what no file can hold is refused."""
+"""The door by which values come from browsers and programs: what no answer can hold is refused."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +10,18 @@ import gradio as gr
 
 from easel.ui.words.language import language_of, say, speaking
 from pipelines.core.sentences import Sentence
-from pipelines.core.texts import fault_of
+from pipelines.core.texts import MAX_DEPTH, fault_of, is_short
+
+LARGE = Sentence("A number in the request is larger than any that Easel takes.")
+INFINITE = Sentence("A number in the request is not finite.")
+DEEP = Sentence("The request holds lists or objects that lie too deep in each other.")
 
 
 def refuse_unwritable(page: gr.Blocks) -> None:
-    """Refuse calls whose texts hold NUL or half a character, before any handler reads them.
+    """Refuse calls whose values no file or answer can hold, before any handler reads them.
 
-    JSON can escape half of a character, which no database, file or answer can hold.
+    JSON can escape half of a character, which no database, file or answer can hold, and write
+    numbers of any length; Python reads NaN and Infinity as well, which are not JSON.
 
     Args:
         page: whose handlers and endpoints are guarded, all of them.
@@ -34,15 +40,22 @@ def refuse_unwritable(page: gr.Blocks) -> None:
 
 
 def first_fault(value: Any) -> Sentence | None:
-    """A sentence about the first text of a JSON value that no file can hold; None for none."""
-    waiting = [value]
+    """A sentence about the first part of a JSON value that no answer can hold; None for none."""
+    waiting = [(value, 0)]
     while waiting:
-        each = waiting.pop()
+        each, depth = waiting.pop()
         if isinstance(each, str):
             if (fault := fault_of(each)) is not None:
                 return fault
-        elif isinstance(each, Mapping):
-            waiting += [*each.keys(), *each.values()]
-        elif isinstance(each, list | tuple):
-            waiting += each
+        elif isinstance(each, float):
+            if not math.isfinite(each):
+                return INFINITE
+        elif isinstance(each, int):
+            if not is_short(each):
+                return LARGE
+        elif isinstance(each, Mapping | list | tuple):
+            if depth == MAX_DEPTH:
+                return DEEP
+            parts = [*each.keys(), *each.values()] if isinstance(each, Mapping) else each
+            waiting += [(part, depth + 1) for part in parts]
     return None

@@ -116,7 +116,8 @@ def connect_picture_page(
 
     @one_sentence
     def open_picture(request: gr.Request, event: gr.EventData) -> Any:
-        picture = own(request, getattr(event, "id", ""))
+        told = event._data if isinstance(event._data, dict) else {}  # a program may send anything
+        picture = own(request, told.get("id", ""))
         return [gr.update(visible=False), gr.update(visible=True),
                 *_show(playground, history, picture)]
 
@@ -191,8 +192,8 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
         return hand_off(inputs, own(request, picture_id), there)
 
     @one_sentence
-    def start_from_candidate(request: gr.Request, candidate: str) -> Any:
-        picture_id, _, _ = candidate.partition(" ")  # what follows makes a second click differ
+    def start_from_candidate(request: gr.Request, candidate: str | None) -> Any:
+        picture_id, _, _ = (candidate or "").partition(" ")  # the rest makes a second click differ
         return hand_off(inputs, own(request, picture_id), there)
 
     page.reuse.click(reuse, page.picture_id, filled, **LIVE)

@@ -12,8 +12,9 @@ from typing import Any
 
 import gradio as gr
 
+from easel.history.days import parse_day
 from easel.search.duplicates import near_duplicates as groups_of
-from easel.search.query import Filters, allowed, parse_day
+from easel.search.query import Filters, allowed
 from easel.search.query import search as search_in
 from easel.search.snapshot import Item, Snapshot
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
@@ -30,6 +31,7 @@ from pipelines.core.images import load_image
 from pipelines.models.checkpoints.ids import RANKER
 
 PLACE = "lab"
+MAX_NUMBER = 1e6  # of weights and limits; vectors are 32-bit floats
 NUMBER: dict[str, Any] = {"type": "number"}
 
 
@@ -73,6 +75,8 @@ def _text(value: Any, name: str) -> str:
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         raise InvalidRequest("{} must be a number.", name.capitalize(), field=name)
+    if abs(value) > MAX_NUMBER:
+        raise InvalidRequest("{} is too large.", name.capitalize(), field=name)
     return float(value)
 
 

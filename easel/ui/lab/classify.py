@@ -100,7 +100,7 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
     _connect_example(part, example, work, (where, uploads, labels, templates))
 
 
-def _read_labels(path: str) -> tuple[Any, Any]:
+def _read_labels(path: str | None) -> tuple[Any, Any]:
     """The text of a file of labels for the field, or a sentence for the stage."""
     try:
         return decode_labels(read_upload(path)), gr.skip()

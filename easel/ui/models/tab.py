@@ -30,13 +30,13 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins) ->
                 gr.Timer(active=inventory.moving()))
 
     @shows_errors_by(str)
-    def press(request: gr.Request, words: str) -> str:
+    def press(request: gr.Request, words: str | None) -> str:
         """Returns what speaks against it."""
         admins.check(request)
-        perform(inventory, words)
+        perform(inventory, words or "")
         return ""
 
-    def act(request: gr.Request, words: str) -> tuple[Any, Any]:
+    def act(request: gr.Request, words: str | None) -> tuple[Any, Any]:
         return show(request, press(request, words))
 
     if password is not None:

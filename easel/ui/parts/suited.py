@@ -119,8 +119,8 @@ def build_wish(place: str, clips: gr.Dropdown | gr.CheckboxGroup) -> None:
                       label=strings.LAB_CLIP)
     several = isinstance(clips, gr.CheckboxGroup)
 
-    def choose(text: str) -> Any:
-        model_id = text.partition(" ")[0]
+    def choose(text: str | None) -> Any:
+        model_id = (text or "").partition(" ")[0]
         return [model_id] if several else model_id
 
     wish.change(choose, wish, clips, queue=False, show_progress="hidden",

@@ -1,0 +1,82 @@
+"""The net below every call: whatever happens on the way, the caller gets an answer or a sentence.
+
+What handlers raise is caught where they are written (``easel.ui.parts.errors``); this is for what
+Gradio itself raises before and after them, which it would print to stderr and answer with nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+from gradio import queueing, routes
+
+from easel.ui.guard.text_door import first_fault
+from easel.ui.words import strings
+from easel.ui.words.language import language_of, say, speaking
+from pipelines.core.errors import EaselError
+
+logger = logging.getLogger(__name__)
+MAX_LOGGED_CHARS = 200
+
+
+class _Odd(Exception):
+    """Values that a function does not take."""
+
+
+def _said(sentence: str, request: Any) -> gr.Error:
+    """The sentence in the language of whoever asks."""
+    with speaking(language_of(getattr(request, "headers", None) or {})):
+        return gr.Error(say(sentence), print_exception=False)
+
+
+def answer_every_call(page: gr.Blocks) -> None:
+    """Let every call of a page's handlers and endpoints end in an answer or in one sentence.
+
+    Args:
+        page: before it is launched.
+    """
+    process, preprocess = page.process_api, page.preprocess_data
+
+    async def preprocess_checked(block_fn: Any, inputs: list[Any], *args: Any,
+                                 **kwargs: Any) -> list[Any]:
+        try:
+            return await preprocess(block_fn, inputs, *args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:  # whatever the values are, they are not the page's
+            logger.info("a call of %s was refused: %s", block_fn.api_name,
+                        " ".join(str(error).split())[:MAX_LOGGED_CHARS])
+            raise _Odd from None
+
+    async def process_caught(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            answer = await process(*args, **kwargs)
+            if (fault := first_fault(answer.get("data"))) is not None:
+                raise ValueError(f"an answer that JSON cannot hold: {fault}")
+            return answer
+        except _Odd:
+            raise _said(strings.ODD_CALL, kwargs.get("request")) from None
+        except gr.Error as error:
+            error.print_exception = False
+            raise
+        except EaselError as error:
+            raise _said(str(error), kwargs.get("request")) from None
+        except Exception:
+            logger.exception("a call failed")
+            raise _said(strings.UNEXPECTED, kwargs.get("request")) from None
+
+    page.preprocess_data = preprocess_checked
+    page.process_api = process_caught
+
+
+def log_in_one_way() -> None:
+    """Send what Gradio and uvicorn print by themselves through the log, which writes strangers'
+    texts safely; once the page is launched, since uvicorn sets up its own log with that."""
+    printer: Any = SimpleNamespace(print_exc=lambda: logger.exception("Gradio reports an error"))
+    queueing.traceback = routes.traceback = printer
+    for name in ("uvicorn", "uvicorn.access"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True

@@ -1,0 +1,188 @@
+"""Whatever is called, and with whatever: an answer or one sentence, and one line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from gradio import queueing
+
+from easel.serving.logs import configure_logging
+from easel.ui.guard.call_net import answer_every_call, log_in_one_way
+from easel.ui.guard.error_net import ErrorNet
+from easel.ui.words import strings
+from pipelines.core.errors import EaselError
+from tests.served import App
+
+VALUES: list[Any] = ["x", 10**9, -1.5, True, [], {}, [None], [{}], {"a": None}, "../../x"]
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App()
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("INFO", "text", stream)
+    yield stream
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def ask(app: App, function: dict[str, Any], value: Any, session: str) -> str:
+    """What a call of a function ends with, all of whose inputs have one value."""
+    body = {"data": [value] * len(function["inputs"]), "fn_index": function["id"],
+            "session_hash": session}
+    api = f"{app.url}gradio_api/"
+    if not function["queue"]:
+        answer = httpx.post(f"{api}run/{function['api_name']}", json=body, timeout=120)
+        return answer.text
+    httpx.post(f"{api}queue/join", json=body, timeout=120).raise_for_status()
+    with httpx.stream("GET", f"{api}queue/data", params={"session_hash": session},
+                      timeout=120) as events:
+        return next(line for line in events.iter_lines() if "process_completed" in line)
+
+
+@pytest.mark.slow
+def test_no_function_fails_whatever_it_is_called_with(app: App, log: io.StringIO) -> None:
+    """Each with nothing, and with another kind of value, in place of all its own."""
+    config = httpx.get(f"{app.url}config").json()
+    functions = [f for f in config["dependencies"] if f["backend_fn"]]
+    assert len(functions) > 80
+    calls = [(function, value) for number, function in enumerate(functions)
+             for value in (None, VALUES[number % len(VALUES)])]
+
+    def called(number: int) -> str:
+        return ask(app, *calls[number], f"any{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        for call, said in zip(calls, pool.map(called, range(len(calls))), strict=True):
+            where = call[0]["api_name"], call[1]
+            assert strings.UNEXPECTED not in said, where
+            assert "inside Easel" not in said, where
+            assert '"error":null' not in said.replace(" ", ""), where
+    assert "Traceback" not in log.getvalue()
+    app.wait_until_idle()
+
+
+def page_of(function: Any) -> tuple[gr.Blocks, Any]:
+    with gr.Blocks(analytics_enabled=False) as page:
+        box = gr.Textbox()
+        box.submit(function, box, box)
+    answer_every_call(page)
+    [block] = page.fns.values()
+    return page, block
+
+
+def test_what_a_handler_raises_becomes_a_sentence(log: io.StringIO) -> None:
+    caller: Any = SimpleNamespace(headers={"accept-language": "pt"})
+
+    def raises(error: BaseException) -> Any:
+        def handler(text: str) -> str:
+            raise error
+        return handler
+
+    for error, says in ((EaselError("No such picture."), "No such picture"),
+                        (RuntimeError("a\nforged line"), "Algo deu errado nesta máquina")):
+        page, block = page_of(raises(error))
+        with pytest.raises(gr.Error, match=says) as caught:
+            asyncio.run(page.process_api(block_fn=block, inputs=["a"], request=caller))
+        assert caught.value.print_exception is False
+    assert not any(line.startswith("forged") for line in log.getvalue().splitlines())
+
+
+def test_an_answer_that_json_cannot_hold_is_none(log: io.StringIO) -> None:
+    page, block = page_of(lambda text: gr.update(value="a\ud800"))
+    with pytest.raises(gr.Error, match="Something went wrong on this machine"):
+        asyncio.run(page.process_api(block_fn=block, inputs=["a"]))
+
+
+def test_too_few_values_are_refused_in_one_line(log: io.StringIO) -> None:
+    page, block = page_of(lambda text: text)
+    with pytest.raises(gr.Error, match="does not hold what this function takes"):
+        asyncio.run(page.process_api(block_fn=block, inputs=[]))
+    [line] = log.getvalue().splitlines()
+    assert "was refused" in line
+
+
+def test_what_gradio_prints_goes_through_the_log(log: io.StringIO,
+                                                 capfd: pytest.CaptureFixture[str]) -> None:
+    log_in_one_way()
+    try:
+        raise ValueError("a\nFORGED \x1b[31mred\x1b[0m")
+    except ValueError:
+        queueing.traceback.print_exc()
+    logging.getLogger("uvicorn.error").warning("a\nFORGED too")
+    assert "FORGED" in log.getvalue()
+    assert "\x1b" not in log.getvalue()
+    assert not any(line.startswith("FORGED") for line in log.getvalue().splitlines())
+    assert "FORGED" not in "".join(capfd.readouterr())
+
+
+def test_a_forged_file_name_forges_no_line(app: App, log: io.StringIO) -> None:
+    """A path with a line feed and an escape sequence, as the log's reader would believe it."""
+    file = {"path": "a\n2026-01-01T00:00:00Z [info] FORGED \x1b[31m", "meta": {
+        "_type": "gradio.FileData"}}
+    for path in ("call/rerank", "queue/join", "run/rerank"):
+        httpx.post(f"{app.url}gradio_api/{path}", timeout=60, json={
+            "data": [[file], ["a"], "embedded/clip-ranker", None, None, None],
+            "session_hash": "forger", "fn_index": None})
+    body = json.dumps({"data": [[file], ["a"]] + [None] * 4})
+    event = httpx.post(f"{app.url}gradio_api/call/rerank", content=body, timeout=60, headers={
+        "content-type": "application/json"}).json()["event_id"]
+    assert "error" in httpx.get(f"{app.url}gradio_api/call/rerank/{event}", timeout=60).text
+    assert "\x1b" not in log.getvalue()
+    assert not any("FORGED" in line and line.startswith("2026-01-01")
+                   for line in log.getvalue().splitlines())
+
+
+def answered(error: Exception, path: str = "/page", begun: bool = False) -> list[Any]:
+    """What is sent where the application raises."""
+    sent: list[Any] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise error
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    asyncio.run(ErrorNet(application)({"type": "http", "path": path, "method": "GET",
+                                       "headers": []}, receive, send))
+    return sent
+
+
+@pytest.mark.parametrize(("error", "path", "status", "says"), [
+    (RuntimeError("a\nforged"), "/page", 500, "went wrong"),
+    (TypeError("no file"), "/gradio_api/upload", 400, "no file that has a name"),
+    (OSError(28, "No space left on device"), "/gradio_api/upload", 507, "could not be written")])
+def test_a_request_that_fails_is_answered(log: io.StringIO, error: Exception, path: str,
+                                          status: int, says: str) -> None:
+    start, body = answered(error, path)
+    assert start["status"] == status
+    assert says in json.loads(body["body"])["detail"]
+    assert not any(line.startswith("forged") for line in log.getvalue().splitlines())
+
+
+def test_an_answer_that_has_begun_gets_no_second_one(log: io.StringIO) -> None:
+    assert [message["type"] for message in answered(RuntimeError("late"), begun=True)] == [
+        "http.response.start"]

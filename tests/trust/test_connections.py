@@ -1,0 +1,155 @@
+"""Finding 16: clients that send or read so slowly that a connection is all they want."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from easel.ui.guard import connections
+from easel.ui.guard.connections import impatient, most_connections
+from tests.served import App
+
+UPLOAD = (b"POST /gradio_api/upload HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 600000\r\n"
+          b"content-type: multipart/form-data; boundary=cut\r\n\r\n--cut\r\n"
+          b'content-disposition: form-data; name="files"; filename="a.png"\r\n\r\n')
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 1.0)
+    monkeypatch.setattr(connections, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.1)
+
+
+@pytest.fixture
+def raw(app: App) -> Iterator[socket.socket]:
+    with open_to(app) as made:
+        yield made
+
+
+def open_to(app: App, buffer_bytes: int = 0) -> socket.socket:
+    made = socket.socket()
+    if buffer_bytes:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+    made.settimeout(60)
+    made.connect(("127.0.0.1", httpx.URL(app.url).port or 0))
+    return made
+
+
+def ended(raw: socket.socket) -> bool:
+    """Whether the server ends a connection, whatever it has sent before, within the time-out."""
+    try:
+        while raw.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx-slow: "],
+                         ids=["nothing", "half a head"])
+def test_a_request_that_never_comes_is_not_waited_for(raw: socket.socket, start: bytes) -> None:
+    raw.sendall(start)
+    assert ended(raw)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_head_that_comes_byte_by_byte_is_not_waited_for(raw: socket.socket) -> None:
+    done = threading.Event()
+
+    def drip() -> None:
+        try:
+            raw.sendall(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx-slow: ")
+            while not done.wait(0.1):
+                raw.sendall(b"a")
+        except OSError:
+            pass
+
+    sender = threading.Thread(target=drip, daemon=True)
+    sender.start()
+    try:
+        assert ended(raw)
+    finally:
+        done.set()
+        sender.join(60)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_body_that_comes_byte_by_byte_is_not_waited_for(raw: socket.socket) -> None:
+    raw.sendall(UPLOAD + b"a")
+    assert ended(raw)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_second_head_is_waited_for_no_longer_than_the_first(raw: socket.socket) -> None:
+    raw.sendall(b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\nGET /healthz HTTP/1.1\r\nx: ")
+    assert ended(raw)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_answer_that_nobody_reads_is_not_kept(app: App) -> None:
+    """More than the system itself buffers on both sides: the page's description, many times."""
+    with open_to(app, 4096) as raw:
+        for _ in range(40):
+            raw.sendall(b"GET /config HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        time.sleep(0.5)
+        held = len(app.page.server.server_state.connections)
+        end = time.monotonic() + 60
+        while len(app.page.server.server_state.connections) >= held:
+            assert time.monotonic() < end, "the connection is still there"
+            time.sleep(0.1)
+
+
+def test_a_slow_but_steady_upload_is_taken(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty times the patience long, and well above the least rate."""
+    monkeypatch.setattr(connections, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(connections, "MIN_BYTES_A_S", 1)
+    head = UPLOAD.replace(b"600000", b"%d" % (len(UPLOAD.partition(b"\r\n\r\n")[2]) + 411))
+    with open_to(app) as raw:
+        raw.sendall(head)
+        for _ in range(40):
+            raw.sendall(b"a" * 10)
+            time.sleep(0.1)
+        raw.sendall(b"\r\n--cut--\r\n")
+        assert raw.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_stream_that_waits_for_the_server_stays(app: App, monkeypatch: pytest.MonkeyPatch,
+                                                  ) -> None:
+    """A page that is open for hours and asks for nothing is no slow client."""
+    monkeypatch.setattr(connections, "HEAD_S", 0.2)
+    monkeypatch.setattr(connections, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(connections, "LOOK_EVERY_S", 0.05)
+    with open_to(app) as raw:
+        raw.sendall(b"GET /gradio_api/heartbeat/steady HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        raw.settimeout(2)
+        assert not ended(raw)
+
+
+def test_many_idle_connections_keep_nobody_out(app: App) -> None:
+    config = app.page.server.config
+    own = config.http_protocol_class
+    base = own.__mro__[1]
+    config.http_protocol_class = impatient(base, 30)
+    idle = [open_to(app) for _ in range(60)]
+    try:
+        for _ in range(3):
+            assert httpx.get(f"{app.url}healthz", timeout=60).status_code == 200
+        assert len(app.page.server.server_state.connections) <= 31
+    finally:
+        for each in idle:
+            each.close()
+        config.http_protocol_class = own
+
+
+def test_the_most_connections_leave_files_for_everything_else() -> None:
+    assert 16 <= most_connections() <= connections.MAX_CONNECTIONS
