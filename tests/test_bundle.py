@@ -226,8 +226,34 @@ def test_what_cannot_be_saved_or_opened_is_said(playground: Playground) -> None:
         bundle_of(start_comparison(playground, plan, "me", blind=False))
     with pytest.raises(EaselError, match="after the vote"):
         bundle_of(drawn(playground, blind=True))
-    with pytest.raises(EaselError, match="Pane A: Blur must be"):
-        open_comparison(write_zip(bundle()), playground, STORE, "me")
+
+
+def test_a_comparison_of_what_is_not_here_can_be_looked_at(playground: Playground) -> None:
+    """Its pictures and facts are there; each pane says why it cannot be drawn again."""
+    gone = {"pipeline": "nobody", "title": "No Body", "num_images": 1, "seed": 5,
+            "options": {"model_dump": 1, "a b": [None]},
+            "pictures": [{"seed": 5, "scores": {"clip": 0.25}}]}
+    other = {**gone, "pipeline": "sketch", "title": "Sketch", "options": {"blur": SCRIPT}}
+    data = write_zip(bundle(panes=[gone, other]))
+    opened = open_comparison(data, playground, STORE, "me")
+    assert [pane.panel.title for pane in opened.panes] == ["No Body", "Sketch"]
+    assert "cannot be drawn again here: There is no generator" in opened.panes[0].notice
+    assert "cannot be drawn again here: Blur must be" in opened.panes[1].notice
+    assert [len(pane.panel.cards) for pane in opened.panes] == [1, 1]
+    again = bundle_of(opened)
+    assert again.files == read_zip(data).files
+    assert [pane.options for pane in again.facts.panes] == [gone["options"], other["options"]]
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "1" + "0" * 5000, "NaN", "1e999",
+                                   "[" * 65 + "]" * 65, "[" * 90_000 + "]" * 90_000])
+def test_values_that_no_answer_can_hold_are_refused(value: str) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        files[FACTS] = files[FACTS].replace(b'"steps": 3', f'"steps": {value}'.encode())
+        assert value.encode() in files[FACTS]
+
+    with pytest.raises(BundleError, match="facts are not"):
+        read_zip(repacked(change))
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_half_written(

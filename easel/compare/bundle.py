@@ -62,7 +62,7 @@ class BundlePane(_Facts):
     weights: dict[str, str | None] = Field(default_factory=dict)
     elapsed_s: float = Field(default=0, ge=0)
     device_s: float = Field(default=0, ge=0)
-    peak_memory_bytes: int | None = Field(default=None, ge=0)
+    peak_memory_bytes: int | None = Field(default=None, ge=0, lt=2**63)
     stopped: bool = False
     pictures: list[BundlePicture] = Field(default_factory=list, max_length=16)
 

@@ -20,8 +20,10 @@ from pipelines.core.events import Result
 
 def start_comparison(playground: Playground, plan: Plan, session: str, blind: bool) -> Comparison:
     """A comparison that has not begun; a blind one has its panes shuffled."""
-    panes = [Pane(r, Panel(r.pipeline, playground.registry.get(r.pipeline).title, r.prompt,
-                           r.num_images)) for r in plan.requests]
+    names = playground.registry.names()
+    panes = [Pane(r, Panel(r.pipeline, playground.registry.get(r.pipeline).title
+                           if r.pipeline in names else r.pipeline, r.prompt, r.num_images))
+             for r in plan.requests]
     order = list(range(len(panes)))
     if blind:
         secrets.SystemRandom().shuffle(order)

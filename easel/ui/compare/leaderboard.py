@@ -11,7 +11,7 @@ import gradio as gr
 
 from easel.compare.prompt_kinds import KINDS
 from easel.compare.votes import clip_agreement, leaderboard
-from easel.ui.compare.form import panes_of, render_forms
+from easel.ui.compare.form import default_panes, panes_of, render_forms
 from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
 from easel.ui.parts.controls import read_upload
@@ -49,7 +49,10 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
         comparison = open_comparison(read_upload(path), playground, store,
                                      session_of(request))
         playground.comparisons.put(comparison)
-        panes = panes_of(comparison)
+        names = playground.registry.names()
+        panes = [pane if pane["pipeline"] in names else
+                 {**default_panes(playground.registry)[0], "seed": pane["seed"]}
+                 for pane in panes_of(comparison)]
         return {parts.prompt: comparison.prompt,
                 parts.forms: render_forms(playground.registry, panes),
                 parts.panes: json.dumps(panes),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from easel.compare.bundle import Bundle, make_bundle, read_zip, write_zip
-from easel.compare.plan import plan_comparison
+from pydantic import ConfigDict
+
+from easel.compare.bundle import Bundle, BundleFacts, make_bundle, read_zip, write_zip
+from easel.compare.plan import Plan
 from easel.serving.jobs import Usage
 from easel.ui.compare.fold import start_comparison
 from easel.ui.compare.state import Comparison, Pane
@@ -14,9 +16,18 @@ from easel.ui.parts.panel import Card
 from easel.ui.parts.pictures import PictureStore, size_of
 from easel.ui.playground import Playground
 from pipelines.calibration import calibration_of
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.files import safe_stem
 from pipelines.core.metadata import versions
+from pipelines.core.options import Options
+from pipelines.core.request import CheckedRequest
+from pipelines.core.sentences import Sentence
+
+
+class SavedOptions(Options):
+    """Options of a generator that is not here, or that takes others: as they were saved."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 def bundle_of(comparison: Comparison) -> Bundle:
@@ -61,22 +72,27 @@ def open_comparison(data: bytes, playground: Playground, store: PictureStore, se
                     ) -> Comparison:
     """A saved comparison as if it had just been drawn.
 
+    One with a generator or an option that this Easel lacks can be looked at all the same; the pane
+    says that it cannot be drawn again.
+
     Raises:
         BundleError: the file is not one.
-        InvalidRequest: it has a generator or an option that this Easel lacks.
     """
     bundle = read_zip(data)
     facts = bundle.facts
-    plan = plan_comparison(playground.registry, facts.prompt, facts.requests(),
-                           budget_s=facts.budget_s)
+    plan, notices = _plan_of(facts, playground)
     comparison = start_comparison(playground, plan, session, blind=False)
     comparison.blind, comparison.choice = facts.blind, facts.vote
     if isinstance(facts.vote, int) and facts.vote >= len(facts.panes):
         comparison.choice = None
     folder = store.new_folder()
-    for pane, saved in zip(comparison.panes, facts.panes, strict=True):
+    for pane, saved, notice in zip(comparison.panes, facts.panes, notices, strict=True):
         cards = []
-        pipeline = playground.registry.get(saved.pipeline)
+        here = saved.pipeline in playground.registry.names()
+        pipeline = playground.registry.get(saved.pipeline) if here else None
+        pane.notice = notice
+        if pipeline is None:
+            pane.panel.title = saved.title
         for picture in saved.pictures:
             path = store.write(folder / picture.file.replace("/", "-"),
                                bundle.files[picture.file])
@@ -89,3 +105,21 @@ def open_comparison(data: bytes, playground: Playground, store: PictureStore, se
         pane.usage = Usage(saved.device_s, saved.peak_memory_bytes)
         pane.weights = dict(saved.weights)
     return comparison
+
+
+def _plan_of(facts: BundleFacts, playground: Playground) -> tuple[Plan, list[str]]:
+    """What a saved comparison ran, and for each pane why it cannot be run here, empty where it can.
+    """
+    requests: list[CheckedRequest[Any]] = []
+    notices = []
+    for saved, fields in zip(facts.panes, facts.requests(), strict=True):
+        notice = ""
+        try:
+            request = playground.registry.check({**fields, "prompt": facts.prompt})
+        except InvalidRequest as error:
+            notice = Sentence("This cannot be drawn again here: {}", error.sentence)
+            request = CheckedRequest(saved.pipeline, facts.prompt, saved.num_images, saved.seed,
+                                     SavedOptions.model_validate(saved.options))
+        requests.append(request)
+        notices.append(notice)
+    return Plan(tuple(requests), facts.budget_s), notices
