@@ -233,6 +233,17 @@ def test_an_index_of_another_version_is_made_anew_when_told_to(client: Client, a
     assert client.predict(place="below", text="a cat", api_name="/search")["searched"] == 2
 
 
+def test_an_index_that_is_everybodys_is_made_anew_by_the_models_admins_alone(
+        app: App, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.playground.admins, "who", "nobody")
+    for api_name, fields in (("/index", {}), ("/classify", {"labels": ["a", "b"]})):
+        assert refusal(client, api_name, place="below", rebuild=True, **fields) == (
+            "Only who may change models here may make the index of a shared folder anew "
+            "(EASEL_MODELS_BY).")
+    assert client.predict(place="below", api_name="/index")["finished"]
+    assert refusal(client, "/index", rebuild=True) != "", "of one's own history"
+
+
 def test_labels_times_pictures_have_a_limit(client: Client,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("easel.ui.lab.outcomes.MAX_CELLS", 5)
@@ -261,6 +272,7 @@ def test_labels_times_pictures_have_a_limit(client: Client,
      "There is nothing to look for: give a text or a picture."),
     ("/search", {"place": "below", "text": "x", "threshold": "high"},
      "Threshold must be a number."),
+    ("/search", {"place": "below", "text": "x", "limit": 1e300}, "Limit is too large."),
     ("/search", {"place": "below", "text": "x", "limit": 0},
      "The number of results must be 1 to 1,000."),
     ("/search", {"place": "below", "text": "x", "since": "soon"},

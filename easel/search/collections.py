@@ -32,12 +32,14 @@ class Collection:
         files: lists its pictures as they are now.
         state: quicker than listing them, says whether they are others than before; None where
             only listing tells.
+        shared: whether others search it too.
     """
 
     title: str
     folder: Path
     files: Callable[[], Sequence[PictureFile]]
     state: Callable[[], Hashable] | None = None
+    shared: bool = False
 
 
 def _place(data_dir: Path, kind: str, name: str) -> Path:
@@ -67,6 +69,8 @@ def allowed_folder(text: str, roots: Sequence[Path]) -> Path:
         except (OSError, RuntimeError, ValueError):
             raise refused from None
         if path == root or root in path.parents:
+            if any(part.startswith(".") for part in path.relative_to(root).parts):
+                raise refused  # as in a listing, where hidden ones are left out
             if path.is_dir():
                 return path
             if wanted.is_absolute() or root == roots[-1]:
@@ -82,7 +86,8 @@ def folder_collection(folder: Path, data_dir: Path) -> Collection:
         raise InvalidRequest("The folder {} cannot be read: {}.", shown_name(folder.name),
                              reason(error), field="folder") from None
     return Collection(shown_name(resolved.name or str(resolved)),
-                      _place(data_dir, "folder", str(resolved)), lambda: list_folder(resolved))
+                      _place(data_dir, "folder", str(resolved)), lambda: list_folder(resolved),
+                      shared=True)
 
 
 def upload_collection(paths: Sequence[Path], owner: str, data_dir: Path) -> Collection:

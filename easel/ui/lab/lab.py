@@ -8,8 +8,10 @@ from collections.abc import Generator, Hashable, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from gradio.context import LocalContext
 
 from easel.history.listing import present_ids
 from easel.search.collections import (
@@ -149,13 +151,23 @@ class Lab:
 
         Raises:
             Cancelled: the run was stopped; what was indexed is kept.
+            InvalidRequest: the index is everybody's, and who asks may not make it anew.
         """
+        if rebuild and collection.shared:
+            self._check_admin()
         updates = update_index(collection.folder, collection.files, self.backend, model_id, rebuild)
         with closing(updates):
             for progress in updates:
                 yield progress
                 if run.stopped and not progress.finished:
                     raise Cancelled(STOPPED)
+
+    def _check_admin(self) -> None:
+        """Refuse a visitor who may not change what is everybody's; the models' rule holds."""
+        request: Any = LocalContext.request.get(None)  # set by Gradio around every handler
+        if request is not None and not self.playground.admins.may(request):
+            raise InvalidRequest("Only who may change models here may make the index of a shared "
+                                 "folder anew (EASEL_MODELS_BY).", field="rebuild")
 
     def label_features(self, model_id: str, labels: Sequence[str], templates: Sequence[str],
                        run: Run) -> tuple[Features, np.ndarray]:
