@@ -30,6 +30,8 @@ def open_history(settings: Settings) -> History:
         url = URL.create("sqlite", database=str(folder / "history.sqlite"))
     database = Database(url)
     password = settings.shared_password.get_secret_value()
-    return History(database, FileStore(folder), int(settings.history_quota),
-                   int(settings.visitor_quota),
-                   Members(database, password) if password else None)
+    history = History(database, FileStore(folder), int(settings.history_quota),
+                      int(settings.visitor_quota),
+                      Members(database, password) if password else None)
+    history.late.resume()
+    return history

@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from easel.history.records import HistoryError
+from easel.history.records import HistoryError, HistoryInUse
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.texts import HALF
 
@@ -25,19 +25,22 @@ logger = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 5.0
 MIGRATION_LOCK = 0x_EA5E1  # any number, the same in all processes, for PostgreSQL's advisory lock
+IN_USE = "The history's database is in use by another program: try again in a moment."
+OUT_OF_REACH = ("The history's database cannot be reached: check EASEL_DATABASE_URL and "
+                "EASEL_DATA_DIR.")
 # What databases say, and what it means to a person; the first match counts.
 SENTENCES = (
     (("disk is full", "no space left", "diskfull", "53100"),
      "The disk is full: nothing can be added to the history until there is room."),
     (("database is locked", "lock timeout", "locknotavailable", "deadlock"),
-     "The history's database is in use by another program: try again in a moment."),
+     IN_USE),
     (("readonly database", "read-only"),
      "The history's database cannot be written to: check its permissions."),
     (("not a database", "malformed", "corrupt"),
      "The history's database is damaged or is another kind of file: move it away, or name another "
      "one with EASEL_DATABASE_URL."),
     (("unable to open", "connection", "could not translate", "does not exist"),
-     "The history's database cannot be reached: check EASEL_DATABASE_URL and EASEL_DATA_DIR."),
+     OUT_OF_REACH),
 )
 
 
@@ -93,7 +96,8 @@ def database_errors() -> Iterator[None]:
         said = f"{type(error.orig).__name__} {getattr(error.orig, 'sqlstate', '')} {error.orig}"
         for signs, sentence in SENTENCES:
             if any(sign in said.lower() for sign in signs):
-                raise HistoryError(sentence) from error
+                kind = HistoryInUse if sentence in (IN_USE, OUT_OF_REACH) else HistoryError
+                raise kind(sentence) from error
         logger.exception("the history's database failed")
         raise HistoryError("The history's database failed; the log has the details.") from error
     except (ArgumentError, NoSuchModuleError, ImportError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 
-from easel.history.records import NewPicture
+from easel.history.records import HistoryInUse, KeptLater, NewPicture
 from easel.history.store import History
 from pipelines.core.events import Result
 from pipelines.core.metadata import picture_metadata, png_of
@@ -36,6 +36,7 @@ class Recorder:
             metadata, and with the file that is kept.
 
         Raises:
+            KeptLater: the database is in use; the pictures are kept as soon as it is not.
             HistoryError: nothing could be kept.
         """
         owner = self.history.owner_of(visitor)
@@ -44,16 +45,26 @@ class Recorder:
                       for candidate in result.candidates)
         result = replace(result, candidates=named)
         parents = self._parents(result, owner)
-        pictures = []
+        pictures, late = [], False
         for candidate in named:
             facts = picture_metadata(result, candidate)
             pictures.append(NewPicture(png_of(result, candidate), facts, parents,
                                        facts["picture_id"]))
         if pictures:
-            self.history.add(owner, pictures)
-        return replace(result, candidates=tuple(
+            try:
+                self.history.add(owner, pictures)
+            except HistoryInUse as error:
+                try:
+                    self.history.late.put(owner, pictures)
+                except OSError:
+                    raise error from None
+                late = True
+        result = replace(result, candidates=tuple(
             replace(candidate, png=picture.data)
             for candidate, picture in zip(named, pictures, strict=True)))
+        if late:
+            raise KeptLater(result)
+        return result
 
     def _parents(self, result: Result, owner: str) -> tuple[str, ...]:
         parents = [str(name) for name in result.metadata.get("parents", ())]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import EaselError
+from pipelines.core.events import Result
 
 PAGE_SIZE = 48
 MAX_PAGE_SIZE = 500
@@ -17,6 +18,10 @@ LOCAL = "local"  # the owner of what is drawn on the command line; no visitor is
 
 class HistoryError(EaselError):
     """The history's database or files cannot be used as asked."""
+
+
+class HistoryInUse(HistoryError):
+    """The history's database is locked or out of reach, which may be over in a moment."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,19 @@ class NewPicture:
     facts: Mapping[str, Any]
     parents: tuple[str, ...] = ()
     id: str | None = None
+
+
+class KeptLater(HistoryError):
+    """The pictures of a result are safe, and in the history once its database is free.
+
+    Args:
+        result: as it will be kept.
+    """
+
+    def __init__(self, result: Result) -> None:
+        super().__init__("The history's database is in use by another program: the pictures are "
+                         "kept as soon as it is free.")
+        self.result = result
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from easel.history import queries
 from easel.history.database import Database
 from easel.history.files import FileStore
+from easel.history.late import LatePictures
 from easel.history.members import SHARED, Members
 from easel.history.records import (
     MAX_PAGE_SIZE,
@@ -50,6 +51,7 @@ class History:
     Attributes:
         on_purge: takes the length in bytes by SHA-256 of files that are gone for good, so that
             copies of them go as well.
+        late: pictures that wait for a database in use.
     """
 
     def __init__(self, database: Database, files: FileStore, quota_bytes: int = 10**10,
@@ -57,9 +59,11 @@ class History:
         self.database, self.files, self.members = database, files, members
         self.on_purge: Callable[[Mapping[str, int]], None] = lambda sizes: None
         self.quota_bytes, self.owner_quota_bytes = quota_bytes, owner_quota_bytes
+        self.late = LatePictures(files.folder / "late", self.add, self._has)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database; what still waits to be kept is left to the next process."""
+        self.late.close()
         self.database.close()
 
     def owner_of(self, visitor: str) -> str:
@@ -264,6 +268,11 @@ class History:
                         path.unlink(missing_ok=True)
 
     # Inside -----------------------------------------------------------------------------------
+
+    def _has(self, owner: str, picture_id: str) -> bool:
+        with self.database.read() as session:
+            return session.scalar(select(Picture.number).where(
+                Picture.id == picture_id, Picture.owner == owner)) is not None
 
     def _change(self, owner: str, picture_id: str, **values: Any) -> KeptPicture:
         mine = (Picture.id == picture_id, Picture.owner == owner)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from easel.history.records import KeptLater
 from easel.serving.jobs import Found, Group, Job
 from easel.serving.usage import Meter
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory
@@ -111,6 +112,8 @@ class Scheduler:
         try:
             if self._record is not None:
                 result = self._record(result, current.owner)
+        except KeptLater as fault:
+            result, error = fault.result, self._plain(current.job, fault)
         except Exception as fault:
             error = self._plain(current.job, fault)
         current.job.post(result)
