@@ -385,3 +385,21 @@ def test_close_stops_everything(pipeline: NoisePipeline) -> None:
         list(running)
     with pytest.raises(Busy, match="shutting down"):
         list(stream(backend, request()))
+
+
+def test_who_reads_a_long_step_is_told_that_the_process_ends(pipeline: NoisePipeline) -> None:
+    """A step that takes longer than a server has to end."""
+    registry = Registry()
+    registry.register(pipeline)
+    backend = LocalBackend(registry, linear_cache())
+    with pipeline.held():
+        running = start(backend, "job", steps=10_000)
+        closing = threading.Thread(target=backend.close)
+        closing.start()
+        while backend.is_open():
+            time.sleep(0.01)
+        backend.tell_the_rest()
+        with pytest.raises(Busy, match="in the middle of a step: nothing of this run is kept"):
+            list(running)
+    closing.join(60)
+    assert not closing.is_alive()

@@ -147,6 +147,10 @@ class LocalBackend:
         """Stop every job and end the device's thread; a run that can be paused is."""
         self.jobs.close()
 
+    def tell_the_rest(self) -> None:
+        """After a ``close`` that takes too long: tell who still reads that the process ends."""
+        self.jobs.tell_the_rest()
+
     def _job(self, request: CheckedRequest[Any], job_id: str | None, budget_s: float | None = None,
              changed: threading.Condition | None = None) -> Job:
         models = self.registry.get(request.pipeline).models_of(request)

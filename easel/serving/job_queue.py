@@ -29,6 +29,9 @@ REMEMBERED = 1000  # names of jobs that were cancelled
 TIMED = 20  # jobs of a kind whose seconds are known
 NOT_BEGUN = "The job was stopped before it began."
 CLOSING = "Easel is shutting down and takes no more jobs."
+CUT_SHORT = "Easel is shutting down, in the middle of a step: nothing of this run is kept."
+CUT_AND_KEPT = ("Easel is shutting down, in the middle of a step: the run is paused where it was "
+                "saved last.")
 
 
 class JobQueue:
@@ -114,6 +117,16 @@ class JobQueue:
             else:
                 self._turn_away(job)
         self._device.shutdown(wait=True, cancel_futures=True)
+
+    def tell_the_rest(self) -> None:
+        """Tell the readers of jobs that are in the middle of a step that they hear no more.
+
+        A step may take longer than a server has to end; the process ends in its middle then.
+        """
+        with self._lock:
+            jobs = list(self._jobs.values())
+        for job in jobs:
+            job.finish(Busy(CUT_SHORT if job.checkpointer is None else CUT_AND_KEPT))
 
     def _turn_away(self, job: Job) -> None:
         """End a job that has not begun."""
