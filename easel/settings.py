@@ -14,6 +14,7 @@ from pipelines.core.settings import (
     PREFIX,
     EngineSettings,
     at_home,
+    beside_easel,
     described,
     lower_case,
     read_settings,
@@ -29,6 +30,10 @@ def _folders(value: str) -> str:
     for part in value.split(os.pathsep):
         at_home(part.strip())
     return value
+
+
+def _data_folder(path: Path) -> Path:
+    return beside_easel(path, "history")
 
 
 class Settings(EngineSettings):
@@ -50,8 +55,10 @@ class Settings(EngineSettings):
         pattern=r"^[A-Za-z0-9.:/* _\-]*$",
         description="Sites that may show the page in a frame, such as https://example.org, "
                     "separated by blanks; empty for none but a Space's own.")] = ""
-    data_dir: Annotated[Path, BeforeValidator(at_home), Field(
-        description="Folder for the history and, for a day, for uploads.")] = Path("data")
+    data_dir: Annotated[Path, BeforeValidator(at_home), AfterValidator(_data_folder), Field(
+        validate_default=True,
+        description="Folder for the history and, for a day, for uploads; a relative one is below "
+                    "Easel's own folder.")] = Path("data")
     database_url: Annotated[SecretStr, Field(
         description="Database of the history, such as postgresql://name:password@host/easel; "
                     "empty for SQLite in the data folder.")] = SecretStr("")
@@ -101,7 +108,7 @@ class Settings(EngineSettings):
 
     def search_roots(self) -> tuple[Path, ...]:
         """The folders of ``search_folders``, absolute and with links resolved."""
-        return tuple(Path(part.strip()).expanduser().resolve()
+        return tuple(beside_easel(Path(part.strip()).expanduser()).resolve()
                      for part in self.search_folders.split(os.pathsep) if part.strip())
 
     def host_names(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from pipelines.core.amounts import Bytes, Share
 from pipelines.core.errors import EaselError
 from pipelines.core.settings import PREFIX
 from pipelines.models.cache.memory import device_budget, resolve, total_bytes
+from tests.conftest import REPOSITORY
 
 
 def test_the_docs_list_every_setting(repository: Path) -> None:
@@ -54,9 +55,10 @@ def test_a_space_says_where_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_empty_variable_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    unset = load_settings()
     for name in Settings.model_fields:
         monkeypatch.setenv(PREFIX + name.upper(), "")
-    assert load_settings() == Settings.model_construct()
+    assert load_settings() == unset
 
 
 @pytest.mark.parametrize(("name", "value"), [
@@ -72,6 +74,7 @@ def test_wrong_values_name_their_variable(monkeypatch: pytest.MonkeyPatch, name:
 
 @pytest.mark.parametrize(("name", "value", "wanted"), [
     ("HISTORY_QUOTA", "50%", "bytes such as 2GB"), ("VISITOR_QUOTA", "2,5GB", "bytes such as 2GB"),
+    ("CACHE_QUOTA", "16 apples", "bytes such as 2GB"),
     ("PAUSED_QUOTA", "2 GB or so", "bytes such as 2GB"), ("MAX_UPLOAD", "16MB!", "bytes such as"),
     ("ACTIVATION_RESERVE", "-2GB", "bytes such as 2GB"),
     ("MODEL_BUDGET", "2GB, please", "bytes such as 2GB or a share such as 50%"),
@@ -183,3 +186,30 @@ def test_arguments_are_refused_and_the_settings_listed(repository: Path) -> None
     refused = start("--port", "80")
     assert refused.returncode == 2
     assert "unrecognized arguments: --port 80" in refused.stderr
+
+
+def test_relative_paths_mean_the_same_wherever_easel_is_started(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATA_DIR", "CATALOGUE", "SEARCH_FOLDERS"):
+        monkeypatch.setenv(f"EASEL_{name}", f"nowhere-{name.lower()}")
+    found = []
+    for folder in (tmp_path, REPOSITORY):
+        monkeypatch.chdir(folder)
+        settings = load_settings()
+        found.append((settings.data_dir, settings.catalogue, settings.search_roots()))
+    assert found[0] == found[1] == (
+        REPOSITORY / "nowhere-data_dir", REPOSITORY / "nowhere-catalogue",
+        (REPOSITORY / "nowhere-search_folders",))
+    monkeypatch.delenv("EASEL_DATA_DIR")
+    assert load_settings().data_dir == REPOSITORY / "data"
+
+
+def test_a_history_where_easel_was_started_is_still_found(tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older Easel took a relative folder from there; one that holds something else is not it."""
+    monkeypatch.setenv("EASEL_DATA_DIR", "old-data")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old-data").mkdir()
+    assert load_settings().data_dir == REPOSITORY / "old-data"
+    (tmp_path / "old-data" / "history").mkdir()
+    assert load_settings().data_dir == tmp_path / "old-data"

@@ -60,7 +60,8 @@ def _whole_amount(value: Any) -> Any:
     return value
 
 
-_AMOUNT = re.compile(r"\s*(?:\d+(?:\.\d+)?|\.\d+)\s*[A-Za-z]*\s*", re.ASCII)
+_AMOUNT = re.compile(r"\s*(?:\d+(?:\.\d+)?|\.\d+)\s*(?:b|bit|[kmgtpe](?:i?(?:b|bit))?)?\s*",
+                     re.ASCII | re.IGNORECASE)
 Bytes = Annotated[ByteSize, BeforeValidator(_whole_amount)]
 _BYTES = TypeAdapter(Bytes)
 MemoryAmount = Annotated[ByteSize | Share, Amount]

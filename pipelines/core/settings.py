@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 PREFIX = "EASEL_"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def lower_case(value: Any) -> Any:
@@ -34,6 +35,24 @@ def at_home(value: Any) -> Any:
     except RuntimeError:
         raise PydanticCustomError("home", "Input should be a path; nobody here has that home") \
             from None
+
+
+def beside_easel(path: Path, sign: str = "") -> Path:
+    """A relative path below Easel's own folder, so that it means the same wherever it is started.
+
+    Args:
+        path: absolute, or relative.
+        sign: what is in it. Where that is only there below the folder in which Easel was started,
+            as an older Easel took such paths, that one is meant.
+    """
+    if path.is_absolute():
+        return path
+    own, here = ROOT / path, Path.cwd() / path
+    return here if (here / sign).exists() and not (own / sign).exists() else own
+
+
+def _beside_easel(path: Path | None) -> Path | None:
+    return None if path is None else beside_easel(path)
 
 
 def _device(value: str) -> str:
@@ -63,7 +82,8 @@ class EngineSettings(BaseSettings):
     activation_reserve: Annotated[Bytes, Field(
         description="Memory of the device that models leave to the computation, such as 2GB.",
     )] = ByteSize(2 * 10**9)
-    catalogue: Annotated[Path | None, BeforeValidator(at_home), Field(
+    catalogue: Annotated[Path | None, BeforeValidator(at_home), AfterValidator(_beside_easel),
+                         Field(
         description="File with models of your own, as in assets/catalogue.toml; empty for "
                     "catalogue.toml in the data folder.")] = None
     offline: Annotated[bool, Field(
