@@ -76,13 +76,38 @@ def test_renamed_files_are_refused() -> None:
 def test_a_huge_picture_is_refused_by_its_header() -> None:
     data = png_header(20_000, 20_000)
     tracemalloc.start()
-    with pytest.raises(InvalidImage, match="16 megapixels is the most"):
+    with pytest.raises(InvalidImage, match="25 megapixels is the most"):
         load_image(data)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 5_000_000
-    with pytest.raises(InvalidImage, match="5,000 by 5,000 px; 16 megapixels is the most"):
-        load_image(png_header(5_000, 5_000))
+    with pytest.raises(InvalidImage, match="5,000 by 5,001 px; 25 megapixels is the most"):
+        load_image(png_header(5_000, 5_001))
+
+
+def test_what_a_phone_takes_and_an_upscaler_makes_is_read() -> None:
+    """4096 by 4096 as PNG; a JPEG of more pixels than are decoded is read at half its sides."""
+    flat = Image.new("RGB", (4096, 4096), "teal")
+    buffer = io.BytesIO()
+    flat.save(buffer, "PNG", compress_level=1)
+    assert load_image(buffer.getvalue()).shape == (4096, 4096, 3)
+    blocks = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8))
+    large, half = (blocks.resize(size, Image.Resampling.BICUBIC) for size in (
+        (800, 600), (400, 300)))
+    for mode in ("RGB", "L", "CMYK"):
+        file = io.BytesIO()
+        large.convert(mode).save(file, "JPEG", quality=95)
+        read = load_image(file.getvalue(), max_pixels=150_000)
+        assert read.shape == (300, 400, 3), mode
+        wanted = np.asarray(half.convert(mode).convert("RGB"), float)
+        assert np.abs(read - wanted).mean() < 6, mode
+        assert load_image(file.getvalue(), max_pixels=480_000).shape == (600, 800, 3)
+        with pytest.raises(InvalidImage, match="megapixels is the most"):
+            load_image(file.getvalue(), max_pixels=100_000)
+    progressive = io.BytesIO()
+    large.save(progressive, "JPEG", progressive=True)
+    with pytest.raises(InvalidImage, match="megapixels is the most"):
+        load_image(progressive.getvalue(), max_pixels=150_000)
 
 
 @pytest.mark.parametrize(("width_px", "height_px", "says"), [

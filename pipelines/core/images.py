@@ -15,14 +15,17 @@ from pipelines.core.errors import InvalidImage
 from pipelines.core.image_faults import UNREADABLE, mended, set_upright
 
 FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 16_000_000
+MAX_PIXELS = 25_000_000  # 4096 by 4096 is what upscalers make, 24 megapixels what phones do
+# A JPEG is decoded at half its sides where it has more: its blocks need not be whole for that. A
+# progressive one is held whole all the same. Pillow itself warns from 89.5 megapixels on.
+MAX_HALVED_PIXELS = 89_000_000
 # A resize goes over one side after the other: what lies between has a side of the picture and one
 # of the target, so that a bound on width times height alone does not bound it.
 MAX_SIDE_PX = 16_384
 MAX_PROPORTION = 64  # longer side over shorter
 MAX_BYTES = 32 * 2**20
 
-# Pictures that are decoded at the same time, whoever asks: one of 16 megapixels takes up to 200 MB
+# Pictures that are decoded at the same time, whoever asks: one of 25 megapixels takes up to 310 MB
 # on its way, and a server has more threads than that.
 MAX_DECODERS = 8
 _decoding = threading.BoundedSemaphore(max(2, min(MAX_DECODERS, (os.cpu_count() or 1) - 1)))
@@ -54,7 +57,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except UNREADABLE:
         raise _Unreadable("The file is not a PNG, JPEG or WebP picture.",
                           field="init_image") from None
-    check_size(*image.size, max_pixels)
+    halved = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
+    check_size(*image.size, min(4 * max_pixels, MAX_HALVED_PIXELS) if halved else max_pixels)
     return image
 
 
@@ -93,7 +97,8 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
 
     Args:
         data: the file.
-        max_pixels: width times height that is refused before decoding when exceeded.
+        max_pixels: width times height that is refused before decoding when exceeded; of a JPEG
+            four times that, which is decoded at half its sides.
         least_px: where no more is wanted, a JPEG's decoder may leave out details, down to twice
             that side; None for all that is there.
 
@@ -105,21 +110,23 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
     """
     with decoding():
         try:
-            return _decode(_open(data, max_pixels), least_px)
+            return _decode(_open(data, max_pixels), max_pixels, least_px)
         except _Unreadable as error:
             if (better := mended(data, max_pixels)) is None:
                 raise
             try:
-                return _decode(_open(better, max_pixels), least_px)
+                return _decode(_open(better, max_pixels), max_pixels, least_px)
             except _Unreadable:
                 raise error from None  # what is wrong with the file itself
 
 
-def _decode(image: Image.Image, least_px: int | None) -> Image.Image:
+def _decode(image: Image.Image, max_pixels: int, least_px: int | None) -> Image.Image:
     """The pixels behind a header; see ``open_image``."""
     try:
         if least_px is not None:
             image.draft("RGB", (2 * least_px, 2 * least_px))
+        elif image.width * image.height > max_pixels:
+            image.draft("RGB", (image.width // 2, image.height // 2))
         image.load()
         info = {key: value for key, value in image.info.items() if key != "transparency"}
         set_upright(image)
