@@ -24,7 +24,7 @@ from easel.ui.compare.render import (
 )
 from easel.ui.compare.state import Comparison
 from easel.ui.compare.sweep_tab import build_sweep, render_suggestions
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS, read_upload
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.live import LiveRun, Updates
 from easel.ui.parts.pictures import PictureStore
@@ -34,7 +34,6 @@ from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
-from pipelines.core.request import MAX_PROMPT_CHARS
 from pipelines.core.sentences import Sentence
 
 PLACE = "compare"
@@ -70,7 +69,7 @@ def _build_ask(playground: Playground) -> CompareParts:
     with gr.Column(elem_id="compare-ask"):
         with gr.Row(elem_id="compare-line", equal_height=False):
             prompt = gr.Textbox(value=strings.FIRST_PROMPT, label=strings.PROMPT_LABEL, lines=1,
-                                max_lines=4, max_length=MAX_PROMPT_CHARS, scale=4,
+                                max_lines=4, max_length=MAX_TYPED_CHARS, scale=4,
                                 elem_id="compare-prompt",
                                 placeholder=strings.PROMPT_PLACEHOLDER)
             run = gr.Button(strings.COMPARE, variant="primary", size="lg", scale=0,

@@ -18,6 +18,7 @@ from easel.ui.generate.run import prepare, show_run, stream_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
     IMAGE_SUFFIXES,
+    MAX_TYPED_CHARS,
     GenerateInputs,
     PipelineControls,
     build_choice,
@@ -88,7 +89,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
 def _build_prompt() -> tuple[gr.Textbox, gr.HTML]:
     prompt = gr.Textbox(value=strings.FIRST_PROMPT, label=strings.PROMPT_LABEL, lines=2,
                         max_lines=6, placeholder=strings.PROMPT_PLACEHOLDER, elem_id="prompt",
-                        max_length=MAX_PROMPT_CHARS)
+                        max_length=MAX_TYPED_CHARS)
     return prompt, gr.HTML("", elem_id="prompt-note", **PLAIN)
 
 
@@ -125,7 +126,8 @@ def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, 
     """What is not known is said while a person types; Surprise me draws a caption."""
     def read_words(text: str) -> str:
         reader = playground.reader
-        return render_reading(reader.read(text)) if reader is not None and text else ""
+        return (render_reading(reader.read(text[:MAX_PROMPT_CHARS]))
+                if reader is not None and text else "")
 
     prompt.change(read_words, prompt, note, **LIVE)
     page.load(read_words, prompt, note, **LIVE)

@@ -19,7 +19,7 @@ from easel.ui.lab.walk import (
     render_empty,
     render_walk,
 )
-from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks, Throttle, build_alert
@@ -28,7 +28,7 @@ from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Preview, Progress
-from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.request import SEED_COUNT
 from pipelines.unclip.walk import MAX_FRAMES, MIN_FRAMES, Walk
 
 PLACE = "walk"
@@ -106,7 +106,7 @@ def build_walk(playground: Playground, store: PictureStore, tasks: Tasks,
 def _build_end(name: str, label: str, prompt: str) -> tuple[gr.Textbox, gr.File]:
     with gr.Column(elem_classes="walk-end"):
         text = gr.Textbox(prompt, label=label, lines=1, max_lines=4, elem_id=f"walk-{name}",
-                          max_length=MAX_PROMPT_CHARS)
+                          max_length=MAX_TYPED_CHARS)
         picture = gr.File(label=strings.WALK_PICTURE, file_count="single", type="filepath",
                           file_types=IMAGE_SUFFIXES, height=64, elem_id=f"walk-{name}-picture",
                           elem_classes="upload")

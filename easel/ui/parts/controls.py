@@ -19,6 +19,9 @@ from pipelines.core.request import MAX_IMAGES
 from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
 
+# What a box for a prompt takes: more than a prompt may have, so that a paste that is too long is
+# refused in a sentence, and not cut in silence.
+MAX_TYPED_CHARS = 100_000
 IMAGE_SUFFIXES = [".png", ".jpg", ".jpeg", ".webp"]
 # More than a CLIP looks at; 64 uploads as they come could fill the memory.
 MAX_SIDE_PX = 512
@@ -99,14 +102,14 @@ class GenerateInputs:
                     takers[0] if takers else None)
 
 
-def read_upload(path: str | Path) -> bytes:
+def read_upload(path: str | Path | None) -> bytes:
     """The bytes of an uploaded file.
 
     Raises:
         InvalidImage: it is no longer there, as on a page that was left open for days.
     """
     try:
-        return Path(path).read_bytes()
+        return Path(path or "").read_bytes()
     except OSError:
         raise InvalidImage("The uploaded picture is no longer there: choose it again.",
                            field="init_image") from None
