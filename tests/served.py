@@ -42,8 +42,8 @@ class App:
         for pipeline in pipelines or (self.sketch, self.etching):
             registry.register(pipeline)
         self.data = tempfile.TemporaryDirectory(prefix="easel-", ignore_cleanup_errors=True)
-        settings = Settings(port=free_port(), queue_size=1, device="cpu",
-                            **{"data_dir": Path(self.data.name), **more})
+        settings = Settings(port=free_port(), device="cpu", **{
+            "queue_size": 1, "data_dir": Path(self.data.name), **more})
         self.cache = cache or build_cache(settings)
         self.history = open_history(settings)
         self.backend = LocalBackend(registry, self.cache, settings.queue_size,
@@ -61,8 +61,10 @@ class App:
         self.history.close()
         self.data.cleanup()
 
-    def client(self) -> Client:
-        return Client(self.url, verbose=False, analytics_enabled=False)
+    def client(self, **headers: str) -> Client:
+        """A client that is patient with a busy machine: 5 s without a word are its own limit."""
+        return Client(self.url, verbose=False, analytics_enabled=False, headers=headers,
+                      httpx_kwargs={"timeout": 300})
 
     def busy(self) -> bool:
         """Whether anything runs on the device or holds a model."""

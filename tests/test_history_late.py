@@ -13,9 +13,8 @@ import pytest
 
 from easel.history import late
 from easel.history.recorder import Recorder
-from easel.history.records import KeptLater
+from easel.history.records import HistoryError, KeptLater
 from easel.history.store import History
-from pipelines.core.errors import HistoryError
 from pipelines.core.metadata import encode_png, picture_metadata
 from tests.kept import new_picture, opened
 from tests.test_history_store import result

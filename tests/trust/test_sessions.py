@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from easel.history.lockout import MAX_WRONG, MAX_WRONG_AT
 from easel.ui.guard.sessions import MAX_SESSIONS
+from easel.ui.parts.visitors import HEADER, new_token
+from easel.ui.words.strings import SHARED_IN
 from tests.served import App
+from tests.sketch import SketchPipeline
+from tests.small_models import small_cache
 from tests.trust.test_pictures import resident_mb
 
 
@@ -44,3 +50,35 @@ def test_case_40_a_session_keeps_what_changed_in_it_alone(app: App, web: httpx.C
     assert one[states[0]] == "changed"
     assert other[states[0]] != "changed"
     assert one.blocks_config.blocks is not other.blocks_config.blocks
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[App]:
+    """A page with a history that is shared by those who know a password."""
+    app = App([SketchPipeline()], small_cache(), shared_password="right")
+    yield app
+    app.close()
+
+
+def sign_in(app: App, address: str, visitor: str, password: str) -> str:
+    """What somebody at an address of this machine is told."""
+    with httpx.Client(base_url=app.url, timeout=60, headers={HEADER: visitor},
+                      transport=httpx.HTTPTransport(local_address=address)) as web:
+        return web.post("gradio_api/run/sign_in", json={
+            "data": [password], "session_hash": "guess"}).text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this machine has one address there")
+def test_case_41_who_guesses_passwords_waits_and_nobody_else(guarded: App) -> None:
+    """An address, however many visitors it is; and a visitor; not those beside them."""
+    wrong = [sign_in(guarded, "127.0.0.2", new_token(), f"wrong{n}")
+             for n in range(MAX_WRONG_AT + 1)]
+    assert "not the password" in wrong[0]
+    assert "too many wrong passwords" in wrong[-1]
+    assert "too many wrong passwords" in sign_in(guarded, "127.0.0.2", new_token(), "right")
+    guesser, honest = new_token(), new_token()
+    for number in range(MAX_WRONG):
+        assert "not the password" in sign_in(guarded, "127.0.0.3", guesser, f"wrong{number}")
+    assert "too many wrong passwords" in sign_in(guarded, "127.0.0.3", guesser, "right")
+    assert SHARED_IN in sign_in(guarded, "127.0.0.3", honest, "right")
+    assert SHARED_IN in sign_in(guarded, "127.0.0.1", new_token(), "right")

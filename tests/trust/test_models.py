@@ -1,9 +1,15 @@
-"""Bad models behind the real page: one sentence each, no code run, and the embedded ones go on."""
+"""Cases 16 to 21 and 32: bad models, and hubs that are down, hang or lose their worker.
+
+One sentence each, no code runs, no half file lies where models do, and the embedded ones go on.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +22,7 @@ from safetensors.torch import save_file
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import INCOMING, Downloads
+from pipelines.models.checkpoints.pins import FOLDER
 from pipelines.models.inventory import ModelInventory
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.hub_server import Hub, Repository, serve_hub
@@ -29,7 +36,8 @@ from tests.test_weights import Bomb
 
 QUICK = {"iterations": 1}
 BUDGET = 40_000_000
-PICTURES = "someone/pictures"
+PICTURES, WHOLE = "someone/pictures", "someone/whole"
+FETCHED = "mine/fetched"
 
 
 def write_files(folder: Path) -> None:
@@ -60,6 +68,7 @@ def user_file(folder: Path) -> Path:
     parts = [entry(f"mine/{name}", f"{name}.safetensors") for name in names]
     parts += [entry(f"mine/{name}", f"{name}.ckpt") for name in ("bomb", "old-bomb")]
     parts += [entry("mine/hub", "big.bin", path=None, repository=PICTURES),
+              entry(FETCHED, "whole.safetensors", path=None, repository=WHOLE),
               entry("../../etc/passwd", "whole.safetensors"),
               entry("mine/strange", "whole.safetensors", licence="do what you like"),
               entry("mine/upwards", "../../secret.safetensors")]
@@ -105,7 +114,7 @@ def client(served: tuple[App, Catalogue, Path]) -> Client:
     ("../../etc/passwd", "VQGAN must be"),
     ("mine/strange", "VQGAN must be"),
 ])
-def test_a_bad_model_is_a_sentence_and_the_embedded_go_on(
+def test_case_16_18_and_19_a_bad_model_is_a_sentence_and_the_embedded_go_on(
         served: tuple[App, Catalogue, Path], client: Client, name: str, says: str) -> None:
     app, _, mark = served
     model_id = name if "/" in name else f"mine/{name}"
@@ -113,7 +122,7 @@ def test_a_bad_model_is_a_sentence_and_the_embedded_go_on(
                    options={"vqgan_clip": {**QUICK, "vqgan": model_id}})
     assert says in said
     assert not mark.exists(), "code ran"
-    app.wait_until_idle(20.0)
+    app.wait_until_idle()
     files, _ = generate(client, pipelines=["vqgan_clip"], num_images=1,
                         options={"vqgan_clip": QUICK})
     assert len(files) == 1
@@ -125,7 +134,7 @@ def test_a_good_model_beside_them_draws(client: Client) -> None:
     assert len(files) == 1
 
 
-def test_wrong_entries_are_told_and_left_out(served: tuple[App, Catalogue, Path]) -> None:
+def test_case_19_wrong_entries_are_told_and_left_out(served: tuple[App, Catalogue, Path]) -> None:
     catalogue = served[1]
     assert [fault.count("\n") for fault in catalogue.faults] == [0, 0, 0]
     for fault, words in zip(catalogue.faults, (
@@ -161,3 +170,141 @@ def test_a_download_that_fails_leaves_no_half_file(
         options={"vqgan_clip": {**QUICK, "vqgan": "mine/hub"}})
     assert len(generate(client, pipelines=["vqgan_clip"], num_images=1,
                         options={"vqgan_clip": QUICK})[0]) == 1
+
+
+# Downloads of "mine/fetched", a good model -----------------------------------------------------
+
+
+@pytest.fixture
+def hub(served: tuple[App, Catalogue, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that has the good model, which is not on this machine."""
+    app, catalogue, _ = served
+    app.wait_until_idle()
+    app.cache.evict_idle()
+    forget(catalogue)
+    weights = (catalogue.models_dir.parent / "whole.safetensors").read_bytes()
+    hub = Hub({WHOLE: Repository("b" * 40, {"whole.safetensors": weights})})
+    with serve_hub(hub):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield hub
+
+
+def forget(catalogue: Catalogue) -> None:
+    """Remove the good model and what is left of its downloads."""
+    for folder in (catalogue.models_dir, catalogue.models_dir / INCOMING,
+                   catalogue.models_dir / FOLDER):
+        shutil.rmtree(folder / FETCHED, ignore_errors=True)
+
+
+def fetched_file(catalogue: Catalogue) -> Path:
+    return catalogue.models_dir / FETCHED / "whole.safetensors"
+
+
+def draw_fetched(client: Client) -> list[str]:
+    return generate(client, pipelines=["vqgan_clip"], num_images=1,
+                    options={"vqgan_clip": {**QUICK, "vqgan": FETCHED}})[0]
+
+
+def fetch(served: tuple[App, Catalogue, Path], timeout_s: float = 60.0) -> str:
+    """Press Download and wait for the end; the error that is shown, empty for none."""
+    app, catalogue, _ = served
+    shelf = ModelInventory(app.cache, catalogue, Downloads(catalogue, timeout_s=timeout_s))
+    try:
+        shelf.download(FETCHED)
+        download = shelf.downloads.get(FETCHED)
+        assert download is not None
+        assert download.wait(300)
+        return row_of(shelf, FETCHED).error
+    finally:
+        shelf.close()
+
+
+def test_case_17_a_flipped_byte_is_put_in_quarantine_and_fetched_again(
+        served: tuple[App, Catalogue, Path], client: Client, hub: Hub) -> None:
+    app, catalogue, _ = served
+    assert fetch(served) == ""
+    assert len(draw_fetched(client)) == 1
+    app.wait_until_idle()
+    app.cache.evict_idle()
+    path = fetched_file(catalogue)
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+    said = refusal(client, pipelines=["vqgan_clip"], num_images=1,
+                   options={"vqgan_clip": {**QUICK, "vqgan": FETCHED}})
+    assert "moved to quarantine: download it again" in said
+    assert not path.exists()
+    app.wait_until_idle()
+    assert fetch(served) == ""
+    assert len(draw_fetched(client)) == 1
+
+
+@pytest.mark.weights("vqgan", "clip-guide", "clip-ranker")
+def test_case_20_without_a_hub_the_app_starts_with_the_embedded_models(
+        served: tuple[App, Catalogue, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cold start where nothing answers, of a page of its own with the models that ship."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    cold = App([VQGANCLIPPipeline()])
+    try:
+        client = cold.client()
+        assert "embedded/vqgan" in str(client.predict(api_name="/models"))
+        assert len(generate(client, pipelines=["vqgan_clip"], num_images=1,
+                            options={"vqgan_clip": {**QUICK, "num_cutouts": 4}})[0]) == 1
+    finally:
+        cold.close()
+    forget(served[1])
+    said = fetch(served)
+    assert said.endswith(".")
+    assert "\n" not in said
+
+
+def test_case_21_a_hub_that_hangs_is_given_up_and_gone_on_with(
+        served: tuple[App, Catalogue, Path], client: Client, hub: Hub) -> None:
+    catalogue, whole = served[1], hub.repositories[WHOLE].files["whole.safetensors"]
+    hub.hang_after = len(whole) // 2
+    assert "sent nothing for 2 s" in fetch(served, timeout_s=2.0)
+    assert not fetched_file(catalogue).exists(), "half a file"
+    hub.hang_after = None
+    assert fetch(served) == ""
+    assert fetched_file(catalogue).read_bytes() == whole
+    assert len(draw_fetched(client)) == 1
+
+
+def download_workers() -> list[int]:
+    """The processes of this one that download."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            mine = f"PPid:\t{os.getpid()}\n" in status.read_text()
+            if mine and b"download_worker" in (status.parent / "cmdline").read_bytes():
+                found.append(int(status.parent.name))
+        except OSError:  # ended meanwhile
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+def test_case_32_a_worker_that_is_killed_is_reported_and_replaced(
+        served: tuple[App, Catalogue, Path], hub: Hub) -> None:
+    """The worker of a download; where there is a cluster, its own tests kill others."""
+    app, catalogue, _ = served
+    whole = hub.repositories[WHOLE].files["whole.safetensors"]
+    hub.hang_after = len(whole) // 2
+    shelf = ModelInventory(app.cache, catalogue, Downloads(catalogue, timeout_s=60.0))
+    try:
+        shelf.download(FETCHED)
+        assert hub.hanging.wait(60)
+        [worker] = download_workers()
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: bool(row_of(shelf, FETCHED).error))
+        said = row_of(shelf, FETCHED).error
+    finally:
+        shelf.close()
+    assert said.endswith(".")
+    assert "\n" not in said
+    assert not fetched_file(catalogue).exists()
+    hub.hang_after = None
+    assert fetch(served) == ""
+    assert fetched_file(catalogue).read_bytes() == whole
