@@ -22,6 +22,7 @@ from pipelines.core.video import Film
 from pipelines.saved_run import SavedRun
 
 SAVE_EVERY_S = 5.0
+LOCK = ".lock"
 CLAIM_S = 0.5  # for those who only look whether a run is under way
 
 
@@ -58,7 +59,7 @@ class Checkpointer:
         self._kept: SavedRun | None = None
         self._path, self._make_room = path, make_room
         self._resumes = self.keeps and path.exists()
-        self._lock = FileLock(f"{path}.lock", thread_local=False)
+        self._lock = FileLock(f"{path}{LOCK}", thread_local=False)
         self._asked, self._after = False, pause_after
         self._saved_s = time.monotonic()
 
@@ -187,7 +188,7 @@ class Checkpointer:
 
 def is_under_way(path: Path) -> bool:
     """Whether the run of a file is under way, here or in another process."""
-    lock = Path(f"{path}.lock")
+    lock = Path(f"{path}{LOCK}")
     if not lock.exists():
         return False
     probe = FileLock(lock, thread_local=False)
@@ -197,6 +198,15 @@ def is_under_way(path: Path) -> bool:
         return True
     probe.release()
     return False
+
+
+def drop_lock(path: Path) -> None:
+    """Remove the lock that a killed process left of a run; one that is held stays."""
+    lock = FileLock(f"{path}{LOCK}", thread_local=False)
+    with suppress(Timeout, OSError):
+        lock.acquire(timeout=0)
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held, so that nobody else has it
+        lock.release(force=True)
 
 
 def _not_kept(error: OSError) -> PausedRunError:

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from easel.history.records import LOCAL
-from pipelines.checkpointer import Checkpointer, is_under_way
+from pipelines.checkpointer import LOCK, Checkpointer, drop_lock, is_under_way
 from pipelines.core.errors import InvalidRequest, PausedRunError, reason
 from pipelines.core.request import CheckedRequest
 from pipelines.registry import Registry
 from pipelines.saved_run import SavedRun, read_header
 
 MAX_AGE_S = 30 * 86400.0
+PART_S = 3600.0  # older than any writing that still goes on
 _SUFFIX = ".safetensors"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _GONE = "There is no such paused run: it was continued, deleted, or never yours."
@@ -189,14 +190,17 @@ class PausedRuns:
         Returns:
             How many runs were removed.
         """
-        removed = 0
-        oldest_s = time.time() - max_age_s
+        removed, now_s = 0, time.time()
         for path in self.folder.glob("*/*"):
             with suppress(OSError):
-                if path.stat().st_mtime >= oldest_s or is_under_way(path):
+                is_run = path.suffix == _SUFFIX
+                if now_s - path.stat().st_mtime <= (max_age_s if is_run else PART_S):
                     continue
-                path.unlink()
-                removed += path.suffix == _SUFFIX
+                if path.suffix == LOCK:
+                    drop_lock(path.with_suffix(""))
+                elif not is_under_way(path):
+                    path.unlink()
+                    removed += is_run
         return removed
 
     def _folder_of(self, owner: str) -> Path:
