@@ -8,6 +8,7 @@ import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import pipelines
@@ -98,10 +99,29 @@ def template_of(node: ast.AST) -> str | None:
 
 
 def unmade_sentences(folders: Iterable[str] = PACKAGES) -> list[str]:
-    """Where an error is told a finished text with values in it, which nobody could translate."""
-    return [f"{path.relative_to(ROOT)}:{node.lineno}"
-            for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args
-            and isinstance(node.exc.args[0], ast.JoinedStr)
-            and _name(node.exc.func) not in INTERNAL]
+    """Where a sentence has not as many values as places, or has them in its text already, so that
+    nobody could translate it."""
+    found = []
+    for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            call = node.exc if isinstance(node, ast.Raise) else node
+            if not isinstance(call, ast.Call) or not call.args:
+                continue
+            name, (text, *values) = _name(call.func), call.args
+            if (isinstance(node, ast.Raise) and name not in INTERNAL) or name == "Sentence":
+                raised = isinstance(text, ast.JoinedStr) and name != "Sentence"
+                if raised or _places(text) not in (None, len(values)):
+                    found.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+    return found
+
+
+def _places(node: ast.expr) -> int | None:
+    """How many values a template takes; None where it is not written there, or takes none and
+    stands for itself, braces too."""
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return None
+    try:
+        names = [name for _, name, *_ in Formatter().parse(node.value) if name is not None]
+    except ValueError:
+        return None
+    return None if any(names) else len(names)
