@@ -88,6 +88,25 @@ def test_a_model_is_lent_with_its_parts(folder: Path) -> None:
         load_model(catalogue, catalogue.get("embedded/clip"))
 
 
+def test_models_on_the_cpu_share_a_part_until_its_file_is_exchanged(folder: Path) -> None:
+    catalogue = Catalogue.load(folder / "catalogue.toml", folder)
+    loader = CatalogueLoader(catalogue)
+    one, two = (loader.load("embedded/clip", torch.device("cpu"), torch.float32) for _ in range(2))
+    assert one is not two
+    assert one.text is two.text
+    assert one.image is two.image
+    half = loader.load("embedded/clip", torch.device("cpu"), torch.bfloat16)
+    assert half.image is not one.image
+    assert next(one.image.parameters()).dtype == torch.float32
+    export(EfficientNet(), "image", "efficientnet", {}, "Another.", folder)
+    three = loader.load("embedded/clip", torch.device("cpu"), torch.float32)
+    assert three.image is not one.image
+    assert three.text is one.text
+    shutil.rmtree(folder / "text")
+    with pytest.raises(WeightsError, match=r"of the model embedded/text is not there\.$"):
+        loader.load("embedded/clip", torch.device("cpu"), torch.float32)
+
+
 def test_parts_are_known_and_have_none_themselves(folder: Path) -> None:
     catalogue = Catalogue.load(folder / "catalogue.toml", folder)
     clip = catalogue.get("embedded/clip")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -82,8 +83,13 @@ def bytes_on_disk(catalogue: Catalogue, entry: CatalogueEntry) -> int:
                if (path := folder / file.name).is_file())
 
 
+# By id, dtype and the hashes of the files: who exchanges a file gets another part.
+Parts = MutableMapping[tuple[str, torch.dtype, tuple[str, ...]], nn.Module]
+
+
 def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device | str = "cpu",
-               dtype: torch.dtype = torch.float32, verifier: Verifier | None = None) -> nn.Module:
+               dtype: torch.dtype = torch.float32, verifier: Verifier | None = None,
+               shared: Parts | None = None) -> nn.Module:
     """Read a model's files and build it, ready for inference.
 
     Parameters do not require gradients, yet gradients flow through them to an input, as
@@ -96,16 +102,20 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
         dtype: dtype of its floating-point tensors, whatever the file's. ``torch.int8`` packs the
             matrices that can be (see ``models.linear``) and gives the others float32.
         verifier: remembers which files were checked already.
+        shared: parts on the CPU by id and dtype, which several models look or read through; those
+            that are there are taken, others are added. Elsewhere models move on their own, and
+            each has its own parts.
 
     Raises:
         WeightsError: a file is missing, damaged, cut short, or of another model.
     """
     verifier = verifier or Verifier()
+    shared = shared if torch.device(device).type == "cpu" else None
     verifier.check(catalogue, entry)
     module = loader(entry.loader)(catalogue.folder(entry), entry)
     check_network(module, entry)
     for name, part in catalogue.parts(entry).items():
-        setattr(module, name, load_model(catalogue, part, "cpu", dtype, verifier))
+        setattr(module, name, _part(catalogue, part, dtype, verifier, shared))
     if dtype == torch.int8:  # first, so that no matrix is there in float32 and in 8 bits at once
         module, dtype = in_int8(module), torch.float32
     # What a file holds takes the dtype; tables that constructors compute keep their own.
@@ -113,6 +123,24 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(device=device, dtype=dtype)
     return module.to(device).requires_grad_(False).eval()
+
+
+def _part(catalogue: Catalogue, entry: CatalogueEntry, dtype: torch.dtype, verifier: Verifier,
+          shared: Parts | None) -> nn.Module:
+    """A part on the CPU, one for all that share it."""
+    if shared is None:
+        return load_model(catalogue, entry, "cpu", dtype, verifier)
+    hashes = []
+    for file in weight_files(entry):
+        try:
+            hashes.append(verifier.sha256(catalogue.folder(entry) / file.name))
+        except OSError:
+            raise missing_file(file.name, entry.id) from None
+    key = entry.id, dtype, tuple(hashes)
+    loaded = shared.get(key)
+    if loaded is None:
+        loaded = shared[key] = load_model(catalogue, entry, "cpu", dtype, verifier)
+    return loaded
 
 
 def check_network(module: nn.Module, entry: CatalogueEntry) -> None:
@@ -154,6 +182,7 @@ class CatalogueLoader:
         self.catalogue = catalogue
         self.verifier = Verifier()
         self._sha256: dict[str, str] = {}
+        self._parts: Parts = WeakValueDictionary()
 
     def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
         """See ``load_model``."""
@@ -162,7 +191,7 @@ class CatalogueLoader:
             raise WeightsError("The model {} is not on this machine: download it on the Models "
                                "tab or by `python -m pipelines.weights download {}`.", entry.id,
                                entry.id)
-        model = load_model(self.catalogue, entry, device, dtype, self.verifier)
+        model = load_model(self.catalogue, entry, device, dtype, self.verifier, self._parts)
         self._sha256[model_id] = self._fingerprint_of(entry)
         return model
 
