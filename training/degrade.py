@@ -6,9 +6,15 @@ crops under their captions, and noise and scrambled codes under none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+LOST_PX = 9  # side of what ``lose_identity`` leaves of a picture
+EDGE_PX = 5  # half the width of the seam round what ``blobbed`` smears
+Box = tuple[float, float, float, float]
 
 
 def _affine(pictures: Tensor, generator: torch.Generator, zoom: float, shift: float) -> Tensor:
@@ -83,3 +89,86 @@ def scrambled(pictures: Tensor, generator: torch.Generator, patch_px: int = 16) 
     order = torch.argsort(keys, dim=1)
     patches = patches.gather(2, order[:, None].expand_as(patches))
     return F.fold(patches, (height, width), patch_px, stride=patch_px)
+
+
+def soften(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Blur one half of the pictures (B, 3, S, S) in [0, 1] mildly and add noise to the other."""
+    count, size, device = len(pictures), pictures.shape[-1], generator.device
+    small = F.interpolate(pictures, (size * 5 // 8, size * 5 // 8), mode="area")
+    blurred = F.interpolate(small, (size, size), mode="bilinear", align_corners=False)
+    sigma = 0.08 * torch.rand(count, 1, 1, 1, generator=generator, device=device)
+    noisy = pictures + sigma * torch.randn(pictures.shape, generator=generator, device=device)
+    blur = torch.rand(count, 1, 1, 1, generator=generator, device=device) < 0.5
+    return torch.where(blur, blurred, noisy).clamp(0, 1)
+
+
+def smeared(pictures: Tensor, generator: torch.Generator,
+            pull: tuple[float, float] = (0.25, 0.7)) -> Tensor:
+    """Blobs in a picture's colours, as a generator draws that has not learnt the thing.
+
+    Everything is pulled about, differently every few pixels, and then softened, so that colours and
+    places stay and no shape does.
+
+    Args:
+        pictures: (B, 3, S, S) float in [0, 1].
+        generator: source of randomness.
+        pull: least and most of how far, as a standard deviation in halves of the side.
+
+    Returns:
+        The same shape and range.
+    """
+    count, size, device = len(pictures), pictures.shape[-1], generator.device
+    cells = 5 + int(torch.randint(0, 7, (1,), generator=generator, device=device))
+    low, high = pull
+    far = low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator, device=device)
+    field = far * torch.randn(count, 2, cells, cells, generator=generator, device=device)
+    field = F.interpolate(field, (size, size), mode="bicubic", align_corners=False)
+    still = torch.eye(2, 3, device=device).expand(count, 2, 3)
+    grid = F.affine_grid(still, list(pictures.shape), align_corners=False)
+    moved = F.grid_sample(pictures, grid + field.permute(0, 2, 3, 1), padding_mode="reflection",
+                          align_corners=False)
+    small = F.interpolate(moved, (size // 8, size // 8), mode="area")
+    return F.interpolate(small, (size, size), mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def lose_identity(pictures: Tensor) -> Tensor:
+    """Blur pictures (B, 3, S, S) in [0, 1] until only blobs of colour are left."""
+    size = pictures.shape[-1]
+    small = F.interpolate(pictures, (LOST_PX, LOST_PX), mode="area")
+    return F.interpolate(small, (size, size), mode="bicubic", align_corners=False).clamp(0, 1)
+
+
+def half_drawn(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Pictures as they stand early on: faint and soft under noise, their things not yet there.
+
+    Args:
+        pictures: (B, 3, S, S) float in [0, 1].
+        generator: source of randomness.
+    """
+    count, size, device = len(pictures), pictures.shape[-1], generator.device
+    faint = lose_identity(pictures)
+    share = 0.2 + 0.5 * torch.rand(count, 1, 1, 1, generator=generator, device=device)
+    ground = pictures.mean((2, 3), keepdim=True)
+    cells = size // int(2 ** torch.randint(0, 5, (1,), generator=generator, device=device))
+    noise = torch.randn(count, 3, cells, cells, generator=generator, device=device)
+    noise = F.interpolate(noise, (size, size), mode="bilinear", align_corners=False)
+    strength = 0.25 * torch.rand(count, 1, 1, 1, generator=generator, device=device)
+    return (ground + share * (faint - ground) + strength * noise).clamp(0, 1)
+
+
+def blobbed(pictures: Tensor, boxes: Sequence[Sequence[Box]], generator: torch.Generator) -> Tensor:
+    """Pictures of which some things are smeared and the rest is as it was.
+
+    Args:
+        pictures: (B, 3, S, S) float in [0, 1].
+        boxes: of each picture, those of the things to smear, (x0, y0, x1, y1) in [0, 1].
+        generator: source of randomness.
+    """
+    size = pictures.shape[-1]
+    at = (torch.arange(size, device=pictures.device) + 0.5) / size
+    mask = torch.zeros(len(pictures), 1, size, size, device=pictures.device)
+    for row, those in enumerate(boxes):
+        for x0, y0, x1, y1 in those:
+            mask[row, 0] += ((at > x0) & (at < x1))[None] & ((at > y0) & (at < y1))[:, None]
+    soft = F.avg_pool2d(mask.clamp(max=1), 2 * EDGE_PX + 1, 1, EDGE_PX)
+    return torch.lerp(pictures, smeared(pictures, generator, (0.1, 0.3)), soft)

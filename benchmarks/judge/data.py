@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.judge.model import prepare
@@ -27,9 +26,9 @@ from pipelines.world.scenes import (
     styles_for,
 )
 from training.data import World
+from training.degrade import lose_identity, soften
 from training.loop import fast_autocast
 
-LOST_PX = 9
 # Layouts of crowds as squares (x, y, side) on the grid of scenes.
 CROWDS = (
     tuple((x, y, 5) for y in (0, 5, 10) for x in (0, 5, 10)),
@@ -71,24 +70,6 @@ def reconstruct(vqgan: VQGAN, pictures: Tensor, perturbed: float = 0.0,
             codes = torch.where(swap.to(device), other.to(device), codes)
         pixels = vqgan.decode_indices(codes)
     return ((pixels.float() + 1) / 2).clamp(0, 1)
-
-
-def soften(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur one half of the pictures mildly and add noise to the other."""
-    size = pictures.shape[-1]
-    small = F.interpolate(pictures, (size * 5 // 8, size * 5 // 8), mode="area")
-    blurred = F.interpolate(small, (size, size), mode="bilinear", align_corners=False)
-    sigma = 0.08 * torch.rand(len(pictures), 1, 1, 1, generator=generator)
-    noisy = pictures + sigma * torch.randn(pictures.shape, generator=generator)
-    blur = torch.rand(len(pictures), 1, 1, 1, generator=generator) < 0.5
-    return torch.where(blur, blurred, noisy).clamp(0, 1)
-
-
-def lose_identity(pictures: Tensor) -> Tensor:
-    """Blur pictures until only blobs of colour are left."""
-    size = pictures.shape[-1]
-    small = F.interpolate(pictures, (LOST_PX, LOST_PX), mode="area")
-    return F.interpolate(small, (size, size), mode="bicubic", align_corners=False).clamp(0, 1)
 
 
 def crowd(sampler: SceneSampler, seed: int) -> Scene:
