@@ -17,6 +17,7 @@ from benchmarks.cache import cache_figures
 from benchmarks.compose import ComposePlan, compose, tune
 from benchmarks.diversity import CANDIDATES, PROMPTS, pipeline_diversity
 from benchmarks.examples import draw_examples
+from benchmarks.eyes import draw_for_eyes, eyes_figures, eyes_table
 from benchmarks.history import PICTURES, history_figures
 from benchmarks.judge.files import load_judge
 from benchmarks.languages import language_figures
@@ -220,6 +221,30 @@ def models_command(
     figures = model_figures(build_cache(load_settings()), scenes)
     write_results(RESULTS_DIR / "models.json", figures)
     print(json.dumps(figures, indent=1))
+
+
+@app.command("eyes")
+def eyes_command(
+    draw: Annotated[str, typer.Option(
+        help="Generators to draw anew, with commas; their labels are then to be made again.")] = "",
+    minutes: Annotated[float | None, typer.Option(help="Time for drawing, a generator.")] = None,
+    option: Annotated[list[str] | None, typer.Option(
+        help="A generator's option as generator.name=value; may be repeated.")] = None,
+) -> None:
+    """Whether the judge agrees with eyes on pictures of all generators."""
+    registry, path = build_registry(), RESULTS_DIR / "eyes.json"
+    if draw:
+        backend = build_backend(load_settings(), registry)
+        try:
+            for name in _names(draw):
+                options = _options(option or []).get(name, {})
+                draw_for_eyes(name, options, minutes, registry, backend)
+        finally:
+            backend.close()
+        return
+    figures = rounded(eyes_figures(load_judge()))
+    write_results(path, figures)
+    print(eyes_table(figures))
 
 
 @app.command("speed")

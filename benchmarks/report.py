@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.eyes import eyes_table
 from benchmarks.photographs import photographs_table
 from benchmarks.results import RESULTS_DIR, read_results
 from benchmarks.tasks import TASKS
@@ -172,6 +173,7 @@ def _compose_tables(results: Mapping[str, Any]) -> str:
 # File of results, heading, the command that measures it, and how it becomes Markdown.
 SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] = (
     ("compose", "Do the pictures show what was asked?", "compose", _compose_tables),
+    ("eyes", "Does the judge agree with eyes?", "eyes", eyes_table),
     ("models", "The models one by one", "models", models_table),
     ("lab", "CLIP: zero-shot classification and search", "lab", lab_table),
     ("photographs", "CLIP: photographs that no training saw", "photographs", photographs_table),

@@ -1,0 +1,150 @@
+"""Whether the judge agrees with eyes on pictures that the generators drew.
+
+Pictures of every generator lie in ``benchmarks/eyes`` with what a person said of
+them before asking the judge: does the picture show what its prompt asks for? They are kept as
+pictures, so that every later judge can be asked about the same ones. Writes
+``benchmarks/results/eyes.json``.
+
+Source: Cohen, "A Coefficient of Agreement for Nominal Scales" (1960).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.compose import weights_of
+from benchmarks.judge.files import TrainedJudge
+from benchmarks.pictures import RUNS_DIR, PictureStore, interleaved
+from benchmarks.scoring import score
+from benchmarks.sheets import contact_sheet
+from benchmarks.tasks import TASKS, TaskPrompt, task_prompts
+from easel.serving.backend import LocalBackend
+from pipelines.registry import Registry
+from pipelines.world.concepts import concepts_by_id
+
+EYES_DIR = Path(__file__).with_name("eyes")
+LABELS = "labels.json"
+PICTURES = 67  # of each generator at most, tasks in turn
+COLUMNS, SIDE_PX = 8, 256
+
+
+def asked() -> list[TaskPrompt]:
+    """The prompts of the pictures, in their order."""
+    prompts = task_prompts(concepts_by_id())
+    return interleaved({task: prompts[task] for task in TASKS})[:PICTURES]
+
+
+def kappa(first: Sequence[bool], second: Sequence[bool]) -> float:
+    """Agreement beyond chance of two who judged the same pictures; 1 where both are of one mind.
+
+    Args:
+        first, second: as many answers each, at least one.
+    """
+    a, b = np.asarray(first, float), np.asarray(second, float)
+    agreed = float((a == b).mean())
+    by_chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
+    return 1.0 if by_chance == 1 else (agreed - by_chance) / (1 - by_chance)
+
+
+def tiles(path: Path, count: int) -> np.ndarray:
+    """The pictures of a sheet, (count, SIDE_PX, SIDE_PX, 3) uint8, row by row."""
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet.convert("RGB"))
+    rows = len(pixels) // SIDE_PX
+    cells = pixels.reshape(rows, SIDE_PX, COLUMNS, SIDE_PX, 3).swapaxes(1, 2)
+    return cells.reshape(-1, SIDE_PX, SIDE_PX, 3)[:count]
+
+
+def write_tiles(images: Sequence[np.ndarray], path: Path) -> None:
+    """Lay pictures (SIDE_PX, SIDE_PX, 3) uint8 out as a sheet that ``tiles`` reads."""
+    rows = -(-len(images) // COLUMNS)
+    sheet = np.full((rows * SIDE_PX, COLUMNS * SIDE_PX, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        y, x = i // COLUMNS * SIDE_PX, i % COLUMNS * SIDE_PX
+        sheet[y:y + SIDE_PX, x:x + SIDE_PX] = image
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(path, quality=92, method=6)
+
+
+def draw_for_eyes(name: str, options: Mapping[str, Any], minutes: float | None,
+                  registry: Registry, backend: LocalBackend, folder: Path = EYES_DIR) -> None:
+    """Draw a generator's pictures anew; whoever does takes its labels away and looks again.
+
+    The sheets to look at, with their prompts and without any verdict, are in ``runs/compose``.
+
+    Args:
+        name: the generator.
+        options: its options, where they differ from the defaults.
+        minutes: time for drawing, None for no limit; the first pictures that there are count.
+        registry: the generators.
+        backend: where they run.
+        folder: where pictures and labels are kept.
+    """
+    fingerprints = weights_of(backend.cache, registry.get(name).models)
+    store = PictureStore(backend, name, options, fingerprints)
+    store.fill([(prompt, 1) for prompt in asked()], minutes)
+    drawn = [(prompt, store.read(prompt)) for prompt in asked()]
+    prompts = [prompt for prompt, _ in takewhile(lambda pair: pair[1] is not None, drawn)]
+    images = [kept.images[0] for _, kept in drawn[:len(prompts)] if kept is not None]
+    write_tiles(images, folder / f"{name}.webp")
+    for start in range(0, len(images), 4 * COLUMNS):
+        part = slice(start, start + 4 * COLUMNS)
+        contact_sheet([(image, f"{start + n}: {prompt.text}", None) for n, (image, prompt)
+                       in enumerate(zip(images[part], prompts[part], strict=True))],
+                      RUNS_DIR / f"eyes-{name}-{start}.png")
+    path = folder / LABELS
+    labels = json.loads(path.read_text()) if path.exists() else {}
+    labels[name] = {"weights_sha256": fingerprints, "options": dict(options), "right": []}
+    path.write_text(json.dumps(labels, indent=1) + "\n")
+
+
+def agreement(right: Sequence[bool], held_right: Sequence[bool]) -> dict[str, Any]:
+    """Figures of one generator.
+
+    Args:
+        right: what eyes say of each picture.
+        held_right: what the judge says.
+    """
+    pairs = list(zip(right, held_right, strict=True))
+    return {"pictures": len(pairs), "kappa": kappa(right, held_right),
+            "agreement": sum(a == b for a, b in pairs) / len(pairs),
+            "right_by_eyes": sum(right) / len(pairs),
+            "right_by_judge": sum(held_right) / len(pairs),
+            "passed_though_wrong": sum(b and not a for a, b in pairs),
+            "refused_though_right": sum(a and not b for a, b in pairs)}
+
+
+def eyes_figures(judge: TrainedJudge, folder: Path = EYES_DIR) -> dict[str, Any]:
+    """What ``eyes.json`` holds: the agreement by generator and of all pictures together."""
+    concepts, prompts, found = concepts_by_id(), asked(), {}
+    every: tuple[list[bool], list[bool]] = ([], [])
+    for name, said in json.loads((folder / LABELS).read_text()).items():
+        right = [bool(label) for label in said["right"]]
+        verdicts = judge(torch.from_numpy(tiles(folder / f"{name}.webp", len(right))))
+        held = [score(prompt, verdict, concepts).correct
+                for prompt, verdict in zip(prompts, verdicts, strict=False)]
+        found[name] = agreement(right, held)
+        every[0].extend(right)
+        every[1].extend(held)
+    return found | {"all": agreement(*every), "judge_sha256": judge.sha256}
+
+
+def eyes_table(results: Mapping[str, Any]) -> str:
+    """The agreement as Markdown."""
+    lines = ["| | pictures | right by eyes | by the judge | agreement | κ | passed though wrong | "
+             "refused though right |", "| --- |" + " --- |" * 7]
+    for name, row in results.items():
+        if isinstance(row, Mapping):
+            lines.append(f"| {name} | {row['pictures']} | {row['right_by_eyes']:.2f} | "
+                         f"{row['right_by_judge']:.2f} | {row['agreement']:.2f} | "
+                         f"{row['kappa']:.2f} | {row['passed_though_wrong']} | "
+                         f"{row['refused_though_right']} |")
+    return "\n".join(lines)

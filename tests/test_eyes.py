@@ -1,0 +1,66 @@
+"""The judge against eyes: the coefficient, the sheets, and labels that belong to their pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.eyes import (
+    EYES_DIR,
+    LABELS,
+    PICTURES,
+    SIDE_PX,
+    agreement,
+    asked,
+    eyes_table,
+    kappa,
+    tiles,
+    write_tiles,
+)
+from benchmarks.tasks import TASKS
+
+
+def test_kappa_is_agreement_beyond_chance() -> None:
+    # The example of the literature: 20 yes, 15 no, 5 and 10 apart, of 50.
+    one = [True] * 25 + [False] * 25
+    two = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
+    assert kappa(one, two) == pytest.approx(0.4)
+    assert kappa(one, one) == 1
+    assert kappa(one, [not x for x in one]) == -1
+    assert kappa(one, [True] * 50) == 0, "who passes everything agrees by chance alone"
+    assert kappa([True] * 4, [True] * 4) == 1
+
+
+def test_agreement_counts_both_kinds_of_error() -> None:
+    found = agreement([True, True, False, False], [True, False, True, True])
+    assert (found["passed_though_wrong"], found["refused_though_right"]) == (2, 1)
+    assert found["agreement"] == 0.25
+    assert (found["right_by_eyes"], found["right_by_judge"]) == (0.5, 0.75)
+    assert "| dalle | 4 | 0.50 | 0.75 | 0.25 |" in eyes_table({"dalle": found, "judge": "x"})
+
+
+def test_a_sheet_gives_back_its_pictures(tmp_path: Path) -> None:
+    shades = [np.full((SIDE_PX, SIDE_PX, 3), 20 * n, np.uint8) for n in range(10)]
+    write_tiles(shades, tmp_path / "new" / "a.webp")
+    found = tiles(tmp_path / "new" / "a.webp", 10)
+    assert found.shape == (10, SIDE_PX, SIDE_PX, 3)
+    assert np.abs(found.astype(int) - np.stack(shades)).max() < 8
+
+
+def test_every_picture_has_its_label() -> None:
+    prompts = asked()
+    assert len(prompts) == PICTURES
+    assert {prompt.task for prompt in prompts} == set(TASKS)
+    labels = json.loads((EYES_DIR / LABELS).read_text())
+    assert set(labels) == {"dalle", "unclip", "vqgan_clip"}
+    for name, said in labels.items():
+        count = len(said["right"])
+        assert 30 <= count <= PICTURES, name
+        assert set(said["right"]) == {0, 1}
+        assert said["weights_sha256"]
+        found = tiles(EYES_DIR / f"{name}.webp", count)
+        assert found.shape[0] == count
+        assert all(picture.std() > 3 for picture in found), "an empty field was not drawn"
