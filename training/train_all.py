@@ -105,7 +105,7 @@ class Schedule:
         """The ranker, once there are pictures decoded from codes."""
         self.vqgan.wait()
         run("bank", "make_bank", "--count", str(BANK_PICTURES))
-        self.until_the_end("clip-ranker", "train_clip")
+        self.until_the_end("clip-ranker", "train_ranker")
 
     def _guarded(self, train: Callable[[], None]) -> None:
         try:

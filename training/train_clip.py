@@ -210,7 +210,7 @@ def finish(loop: Loop[CLIP], world: World, config: dict[str, Any]) -> dict[str, 
 
 def main() -> None:
     """Command line."""
-    train(parse_arguments("clip_ranker.toml"))
+    train(parse_arguments("clip_guide.toml"))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,9 @@ def architecture(name: str) -> Architecture:
     if name == "photo_clip":
         from pipelines.models import photo_clip
         return Architecture(photo_clip.build)
+    if name == "locked_clip":
+        from pipelines.models import locked_clip
+        return Architecture(locked_clip.build)
     if name == "familiarity":
         from pipelines.models import familiarity
         return Architecture(familiarity.build)

@@ -1,0 +1,144 @@
+"""The ranker's trainer: its batches, that it learns one by heart, and that a run makes weights."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.models.checkpoints.formats import loader
+from pipelines.models.locked_clip import LockedClip, build
+from pipelines.world.scenes import COLOURS, Scene, SceneObject
+from tests.test_locked_clip import SMALL
+from tests.test_trainers import RUN, entry
+from training import train_ranker
+from training.data import World
+from training.export import export
+from training.feature_store import FeatureStore
+from training.loop import Loop
+from training.ranker_data import IGNORE, RankerData, Words, cells_of, labels_of
+from training.train_dalle import load_encoder
+from training.train_ranker import Trained, hard_share, in_halves, loss_of, pair_loss
+
+RANKER_RUN: dict[str, Any] = RUN | {
+    "name": "ranker-test", "export_as": "ranker-new", "split": "train-test", "threads": 1,
+    "batch_size": 6, "negatives": 2,
+    "other_media": 0.5, "word_noise": 0.2, "cells_weight": 1.0, "cells_first": 0,
+    "evaluate_every": 100, "scenes": 12, "least_scenes": 8, "examined": 8,
+    "sampler": {"in_medium": 0.5},
+    "fates": {"smeared": 0.3}, "model": SMALL | {"word_width": 384}}
+
+
+def test_a_caption_is_true_of_its_own_picture_if_that_can_be_read() -> None:
+    ids = torch.tensor([[1, 2], [1, 3], [1, 2], [4, 0], [1, 2]])
+    labels = labels_of(ids, torch.tensor([True, True, True, False]))
+    assert labels.tolist() == [[1, -1, 0, -1, 0], [-1, 1, -1, -1, -1], [0, -1, 1, -1, 0],
+                               [-1, -1, -1, -1, -1]]
+
+
+def test_cells_say_what_stands_on_top_and_what_is_empty() -> None:
+    def thing(concept: str, x: float, side: float, colour: str | None = None) -> SceneObject:
+        return SceneObject(concept, "noto", colour, None, (x, 0.0, x + side, side))
+
+    world = World()
+    classes = {c.id: i for i, c in enumerate(world.concepts)}
+    scene = Scene("pair", (thing("car", 0.0, 0.75, "blue"), thing("apple", 0.25, 0.25, "red")),
+                  None, "white", False, None, 0)
+    cells = cells_of([None, scene], 8, classes, world, random.Random(0))
+    assert set(cells.rows.tolist()) == {1}, "where nothing stands where it stood, nothing is asked"
+    said = {(y, x): (concept, colour) for _, y, x, concept, colour
+            in torch.stack(list(cells), 1).tolist()}
+    assert said[3, 3] == (classes["car"], COLOURS.index("blue") + 1)
+    apple = [cell for cell, (concept, _) in said.items() if concept == classes["apple"]]
+    assert apple
+    assert all(y < 2 and 2 <= x < 4 for y, x in apple)
+    assert said[apple[0]][1] == 0, "an apple is red by itself"
+    assert all(colour == IGNORE and (y >= 6 or x >= 6) for (y, x), (concept, colour)
+               in said.items() if concept == len(classes))
+    grey = Scene("single", (thing("car", 0.0, 1.0, "blue"),), None, "white", False, "bw", 0)
+    assert set(cells_of([grey], 8, classes, world, random.Random(0)).colours.tolist()) == {IGNORE}
+
+
+def test_the_pair_loss_is_least_at_the_truth() -> None:
+    labels = torch.tensor([[1.0, -1, -1, 0], [-1, 1, -1, -1], [-1, -1, -1, -1]])
+    scale, bias = torch.tensor(10.0), torch.tensor(-5.0)
+    right = torch.where(labels == 1, 1.0, -1.0)
+    least = pair_loss(right, labels, scale, bias)
+    assert least < 0.2
+    for wrong in (-right, right.roll(1, 0), torch.ones_like(right)):
+        assert pair_loss(wrong, labels, scale, bias) > least + 1
+    unasked = right.clone()
+    unasked[0, 3] = 1.0
+    torch.testing.assert_close(pair_loss(unasked, labels, scale, bias), least)
+    assert torch.isfinite(pair_loss(right, labels.clamp(max=0), scale, bias))
+
+
+def test_short_texts_are_read_without_the_room_of_the_longest(generator: torch.Generator) -> None:
+    clip = build(SMALL).eval()
+    words = torch.randn(5, 6, 16, generator=generator)
+    own = torch.arange(6) < torch.tensor([6, 1, 3, 2, 5])[:, None]
+    with torch.no_grad():
+        torch.testing.assert_close(in_halves(clip, words, own), clip.relate_words(words, own),
+                                   atol=1e-5, rtol=1e-5)
+
+
+def test_a_hard_caption_counts_where_all_its_negatives_are_beaten() -> None:
+    labels = labels_of(torch.arange(6)[:, None], torch.tensor([True, True]))
+    cosines = torch.tensor([[0.9, 0.0, 0.1, 0.99, 0.2, 0.99], [0.99, 0.5, 0.99, 0.1, 0.99, 0.6]])
+    assert hard_share(cosines, labels) == 0.5
+    assert hard_share(cosines, labels_of(torch.arange(6)[:, None],
+                                         torch.tensor([True, False]))) == 1
+
+
+@pytest.mark.weights("efficientnet-lite0")
+def test_it_learns_one_batch_by_heart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = RANKER_RUN | {"batch_size": 8, "fates": {"smeared": 0.25},
+                           "model": SMALL | {"image_size": 96}}
+    world = World()
+    sampler = world.sampler("train-test", kinds={"single": 1.0})
+    store = FeatureStore(tmp_path, sampler.sample, world, 96, config["fates"], 5)
+    store.fill(8)
+    words = Words(load_encoder(torch.device("cpu")), 20)
+    batch = RankerData(config, world, store, words).batch(0)
+    readable = batch.labels[:, :8].diagonal() == 1
+    assert 0 < readable.sum() < 8
+    clip = build(SMALL | {"image_size": 96, "word_width": 384, "most_words": 20})
+    clip.gather.measure(store.maps(range(8)))
+    model = Trained(clip, len(world.concepts), 32)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(120):
+        loss, told = loss_of(model, batch, words[batch.ids], 1.0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert told["hard"] == 1
+    assert told["named"] > 0.9
+    with torch.no_grad():
+        seen = model.read(batch.maps, batch.cells)[0]
+        cosines = model.compare(seen, words[batch.ids], batch.ids > 0)
+    own = cosines[:, :8].diagonal()
+    assert own[readable].min() > own[~readable].max(), "a smear shows nothing"
+
+
+@pytest.mark.weights("efficientnet-lite0", "minilm", "vqgan")
+def test_a_run_ends_with_weights_that_load(tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_ranker, "export", partial(export, folder=tmp_path / "weights"))
+    monkeypatch.setattr(train_ranker, "Loop", partial(Loop, runs_dir=tmp_path / "runs"))
+    monkeypatch.setattr(train_ranker, "RUNS_DIR", tmp_path / "runs")
+    assert train_ranker.train(RANKER_RUN | {"maps_only": True}) == {}
+    figures = train_ranker.train(RANKER_RUN)
+    assert set(figures) == {"hard_pairs", "top1_of_100", "text_to_picture"}
+    folder = tmp_path / "weights" / "ranker-new"
+    assert "of 12 scenes" in (folder / "README.md").read_text()
+    loaded = loader("embedded")(folder, entry("clip"))
+    assert isinstance(loaded, LockedClip)
+    saved = torch.load(tmp_path / "runs" / "ranker-test" / "checkpoint.pt", weights_only=True)
+    for name, tensor in loaded.state_dict().items():
+        assert torch.allclose(tensor.float(), saved["ema"][f"clip.{name}"].float(), rtol=1e-3,
+                              atol=1e-3), name
