@@ -261,11 +261,16 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(
     comparison = drawn(playground)
     data = write_zip(bundle_of(comparison))
 
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fdopen(descriptor: int, mode: str) -> Full:
+        os.close(descriptor)
+        return Full()
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(os, "fdopen", fdopen)
         for act in (lambda: save_comparison(comparison, STORE),
                     lambda: open_comparison(data, playground, STORE, "me"),
                     lambda: write_folder(bundle_of(comparison), tmp_path / "folder")):
