@@ -207,7 +207,7 @@ def draw_fetched(client: Client) -> list[str]:
 
 
 def fetch(served: tuple[App, Catalogue, Path], timeout_s: float = 60.0) -> str:
-    """Press Download and wait for the end; the error that is shown, empty for none."""
+    """Press Download and wait for the end; its error, empty for none."""
     app, catalogue, _ = served
     shelf = ModelInventory(app.cache, catalogue, Downloads(catalogue, timeout_s=timeout_s))
     try:
@@ -215,7 +215,7 @@ def fetch(served: tuple[App, Catalogue, Path], timeout_s: float = 60.0) -> str:
         download = shelf.downloads.get(FETCHED)
         assert download is not None
         assert download.wait(300)
-        return row_of(shelf, FETCHED).error
+        return str(download.error)
     finally:
         shelf.close()
 
