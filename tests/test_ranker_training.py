@@ -111,6 +111,7 @@ def test_it_learns_one_batch_by_heart(tmp_path: Path) -> None:
     clip.gather.measure(store.maps(range(8)))
     model = Trained(clip, len(world.concepts), 32)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    told: dict[str, torch.Tensor] = {}
     for _ in range(120):
         loss, told = loss_of(model, batch, words[batch.ids], 1.0)
         optimizer.zero_grad()

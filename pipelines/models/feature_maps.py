@@ -61,6 +61,9 @@ class Gather(nn.Module):
             on scenes before the training (``measure``).
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
         channels = FINE_CHANNELS + MIDDLE_CHANNELS + COARSE_CHANNELS

@@ -178,7 +178,7 @@ class LockedClip(nn.Module):
             words: (N, T, word_width), MiniLM's embeddings of the words.
             own: (N, T) bool, which of them there are.
         """
-        return self.words(self.read(words.to(self.read[0].weight.dtype)), own)
+        return self.words(self.read(words.to(self.log_scale.dtype)), own)
 
     def _vector(self, word: str) -> Tensor:
         """MiniLM's embedding of a word, computed alone: the same whatever stands beside it."""
