@@ -119,6 +119,46 @@ def test_a_blind_vote_on_a_phone(open_page) -> None:
     expect(page.get_by_role("alert")).to_have_text("The prompt is empty: say what to draw.")
 
 
+def test_pictures_are_on_the_first_screen_and_a_key_votes(open_page, app: App) -> None:
+    before = len(app.playground.votes.votes(blind=None))
+    page = open_page((1024, 768))
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#compare-run").click()
+    expect(page.locator("#vote-1")).to_be_visible()
+    for place in (0, 1):
+        frame = page.locator(".pane").nth(place).locator(".frame").bounding_box()
+        assert frame["y"] + frame["height"] <= 768
+    buttons = [page.locator(f"#vote-{choice}").bounding_box() for choice in (0, 1, "tie", "bad")]
+    assert all(box["y"] + box["height"] <= 768 for box in buttons)
+    assert buttons[-1]["x"] + buttons[-1]["width"] - buttons[0]["x"] > 900, "full width"
+    page.locator("#compare-prompt textarea").press("2")  # while typing it is a character
+    expect(page.locator("#vote-1")).to_be_visible()
+    page.locator("#compare-prompt textarea").blur()
+    page.keyboard.press("2")
+    expect(page.locator("#outcome")).to_contain_text("You chose B")
+    assert [vote.choice for vote in app.playground.votes.votes(blind=None)[before:]] == [1]
+    page.locator("#compare-blind input").check()
+    page.locator("#compare-run").click()
+    expect(page.locator(".vote-label")).to_contain_text("Click the best picture")
+    page.locator(".pane").nth(0).locator("div.frame").click()
+    expect(page.locator("#outcome")).to_contain_text("You chose")
+    page.locator("#leaderboard .label-wrap").click()
+    page.get_by_label(strings.LEADERS_OPEN).check()
+    expect(page.locator("#leaders")).to_contain_text("10 votes between it and another")
+    expect(page.locator("#leaders tbody td").first).to_have_text("–")
+
+
+def test_a_grid_proposes_values_of_options_that_apply(open_page) -> None:
+    page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#sweep .label-wrap").click()
+    values = page.locator("#sweep-values-across textarea, #sweep-values-across input")
+    for option, proposed in (("Blur", "none, soft"), ("Fail", "on, off"), ("Steps", "3, 6, 12")):
+        page.locator("#sweep-across input").click()
+        page.locator("#sweep-across").get_by_role("option", name=option).click()
+        expect(values).to_have_value(proposed)
+
+
 def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App) -> None:
     page = visit(window, app)
     open_tab(page, strings.TAB_COMPARE)
@@ -221,7 +261,8 @@ def test_a_reload_finds_the_run_of_generate_as_it_was_asked_for(window: BrowserC
     expect(page.locator("#generate")).to_be_disabled()
     page.keyboard.press("Escape")
     expect(page.locator("#stage .tile.done")).to_have_count(2)
-    expect(page.locator("#stage .seed").first).to_have_text(re.compile("seed 3[12]"))
+    expect(page.locator("#stage button.frame").first).to_have_attribute(
+        "data-details", re.compile('"seed": 3[12],'))
     expect(page.locator("#generate")).to_be_enabled()
 
 

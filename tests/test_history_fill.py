@@ -16,7 +16,8 @@ from easel.history.records import Filters
 from easel.ui.generate.recall import fill, outputs
 from easel.ui.generate.run import prepare
 from easel.ui.history.render import render_facts, render_gallery, render_note, render_prompt
-from easel.ui.parts.controls import GenerateInputs, build_choice, build_options
+from easel.ui.parts.controls import GenerateInputs, build_choice, build_init_image
+from easel.ui.parts.option_form import build_option_forms, render_forms
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.metadata import provenance
 from pipelines.core.options import option_fields
@@ -32,10 +33,11 @@ def inputs() -> GenerateInputs:
     with gr.Blocks(analytics_enabled=False):
         groups = [build_choice(pipeline, chosen=True)
                   for pipeline in (DallePipeline(), VQGANCLIPPipeline())]
+        options = build_option_forms(group.pipeline for group in groups)
         for group in groups:
-            build_options(group)
+            build_init_image(group)
         return GenerateInputs(gr.Textbox(), gr.Textbox(), groups, gr.HTML(), gr.File(),
-                              gr.Textbox())
+                              gr.Textbox(), options)
 
 
 def named(inputs: GenerateInputs, updates: dict[Any, Any]) -> dict[str, Any]:
@@ -45,8 +47,16 @@ def named(inputs: GenerateInputs, updates: dict[Any, Any]) -> dict[str, Any]:
         own = group.pipeline.name
         names |= {group.chosen: own, group.num_images: f"{own}.count", group.init_image: f"{own}.",
                   group.varied: f"{own}.varied"}
-        names |= {component: f"{own}.{name}" for name, component in group.options.items()}
-    return {names[component]: value for component, value in updates.items()}
+    form = (inputs.options.html, inputs.options.text)
+    found = {names[component]: value for component, value in updates.items()
+             if component not in form}
+    if inputs.options.text in updates:
+        said = inputs.options.read(updates[inputs.options.text])
+        assert updates[inputs.options.html] == render_forms(inputs.options.pipelines, said)
+        found |= {f"{group.pipeline.name}.{option.name}":
+                  said[group.pipeline.name].get(option.name, option.default)
+                  for group in inputs.controls for option in option_fields(group.pipeline.Options)}
+    return found
 
 
 def defaults(inputs: GenerateInputs) -> dict[str, Any]:

@@ -255,14 +255,16 @@ class Texts(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.found: list[str] = []
+        self._tag = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._tag = tag
         self.found += [value for name, value in attrs if value and name in (
             "aria-label", "title", "placeholder", "alt", "data-prompt")]
 
     def handle_data(self, data: str) -> None:
-        if any(char.isalpha() for char in data):
+        if any(char.isalpha() for char in data) and self._tag != "style":
             self.found.append(data.strip())
 
 

@@ -9,11 +9,13 @@ import pytest
 
 from easel.compare.grid import draw_grid, label_font
 from easel.compare.sweeps import (
+    MAX_VALUES,
     Axis,
     expand_matrix,
     fill_wildcards,
     parse_axis,
     plan_sweep,
+    proposed_values,
     share_work,
     sweep_options,
 )
@@ -21,9 +23,10 @@ from easel.compare.wildcards import suggestions, wildcard_words
 from easel.serving.backend import LocalBackend
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Result
+from pipelines.core.options import parse_options
 from pipelines.dalle import DallePipeline
 from pipelines.models.tokenizer import Vocabulary
-from pipelines.registry import Registry
+from pipelines.registry import Registry, build_registry
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 
@@ -115,7 +118,7 @@ def test_values_of_an_axis(name: str, text: str, values: tuple[Any, ...]) -> Non
 
 def test_switches_are_labelled_as_people_say_them() -> None:
     axis = parse_axis("fail", "yes, no", SKETCH, "a car")
-    assert axis.labels() == ["fail on", "fail off"]
+    assert axis.labels() == ["Fail on", "Fail off"]
 
 
 @pytest.mark.parametrize(("name", "text", "says"), [
@@ -137,7 +140,7 @@ def test_a_grid_has_a_request_for_each_cell(registry: Registry) -> None:
     assert {request.options.blur for request in sweep.requests} == {"none"}
     assert {request.seed for request in sweep.requests} == {5}
     assert (x.labels(), y.labels()) == (["a red car", "a blue car"],
-                                        ["steps 2", "steps 4", "steps 6"])
+                                        ["Steps 2", "Steps 4", "Steps 6"])
 
 
 def test_another_generator_takes_the_options_that_it_has(registry: Registry) -> None:
@@ -235,4 +238,20 @@ def test_a_decimal_comma_stands_between_semicolons() -> None:
 def test_a_number_without_bounds_has_a_label_all_the_same() -> None:
     """Whoever runs the grid refuses it, by the option's name."""
     axis = parse_axis("pause_s", "1e400, 0.5", SketchPipeline(), "a cat")
-    assert axis.labels() == ["pause s 1e400", "pause s 0.5"]
+    assert axis.labels() == ["Pause 1e400", "Pause 0.5"]
+
+
+def test_proposed_values_are_drawn_as_they_are() -> None:
+    """Of every option of every generator: what is proposed is never refused."""
+    registry = build_registry()
+    for pipeline in registry:
+        for name in sweep_options(pipeline):
+            text = proposed_values(name, pipeline, registry.names())
+            if not text:
+                continue
+            axis = parse_axis(name, text, pipeline, "a cat")
+            assert 1 <= len(axis.values) <= MAX_VALUES, f"{pipeline.name}.{name}: {text}"
+            if name in ("seed", "pipeline"):
+                continue
+            for value in axis.values:
+                parse_options(pipeline.Options, {name: value})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Literal
 
@@ -17,13 +19,14 @@ from pydantic import Field
 
 from easel.ui.generate.render import render_empty, render_run
 from easel.ui.generate.samples import load_samples
-from easel.ui.parts.controls import build_choice, component_of, read_upload, slider_step
+from easel.ui.parts.controls import build_choice, read_upload
+from easel.ui.parts.option_form import build_option_forms, render_options, slider_step
 from easel.ui.parts.panel import Card, Panel, RunView, seconds
 from easel.ui.parts.prompt_note import render_reading
-from pipelines.core.errors import InvalidImage
+from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.events import Preview, Progress
 from pipelines.core.metadata import read_png, save_png
-from pipelines.core.options import Options, option_fields
+from pipelines.core.options import Options
 from pipelines.prompt_words import Reading, WordRead
 from pipelines.registry import Registry, build_registry
 from tests.sketch import SketchPipeline
@@ -43,20 +46,51 @@ class Every(Options):
     words: str = Field("", description="A text.")
 
 
+class _Form(HTMLParser):
+    """The fields of a form by the option that they set, each with its attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.fields: dict[str, dict[str, str | None]] = {}
+        self.sliders: list[dict[str, str | None]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if name := found.get("data-option"):
+            self.fields[name] = found
+        elif found.get("type") == "range":
+            self.sliders.append(found)
+
+
+class _Every(SketchPipeline):
+    Options = Every
+
+
 def test_every_kind_of_option_has_a_control_with_its_bounds() -> None:
-    controls = {option.name: component_of(option) for option in option_fields(Every)}
-    whole, share = controls["whole"], controls["share"]
-    assert isinstance(whole, gr.Slider)
-    assert (whole.minimum, whole.maximum, whole.step, whole.value) == (1, 9, 1, 3)
-    assert (whole.label, whole.info) == ("Whole", "A whole number.")
-    assert isinstance(share, gr.Slider)
-    assert share.step == 0.01
-    assert type(controls["open_ended"]) is gr.Number
-    assert type(controls["seedlike"]) is gr.Number
-    assert isinstance(controls["mode"], gr.Dropdown)
-    assert controls["mode"].value == "b"
-    assert isinstance(controls["on"], gr.Checkbox)
-    assert isinstance(controls["words"], gr.Textbox)
+    form = _Form(render_options(_Every(), {"share": 0.25, "on": False}))
+    whole, share = form.fields["whole"], form.fields["share"]
+    assert (whole["min"], whole["max"], whole["step"], whole["value"]) == ("1", "9", "1", "3")
+    assert whole["aria-label"] == "number input for Whole"
+    assert (share["value"], share["data-default"], share["step"]) == ("0.25", "0.5", "any")
+    assert [slider["step"] for slider in form.sliders] == ["1", "0.01"]
+    assert form.fields["open_ended"]["type"] == form.fields["seedlike"]["type"] == "number"
+    assert "max" not in form.fields["open_ended"]
+    assert json.loads(form.fields["mode"]["data-default"] or "") == "b"
+    assert "data-default" in form.fields["on"]
+    assert "checked" not in form.fields["on"]
+    assert form.fields["words"]["type"] == "text"
+
+
+def test_a_form_holds_what_is_filled_in_and_forgets_the_rest() -> None:
+    with gr.Blocks():
+        forms = build_option_forms([_Every()])
+    updates = forms.updates({"sketch": {"whole": 7, "share": 0.5, "unheard_of": 1}, "gone": {}})
+    assert forms.read(updates[forms.text]) == {"sketch": {"whole": 7}}
+    assert _Form(updates[forms.html]).fields["whole"]["value"] == "7"
+    for wrong in ("[", "[]", '{"sketch": 1}'):
+        with pytest.raises(InvalidRequest, match="reload the page"):
+            forms.read(wrong)
 
 
 def test_an_upload_that_is_gone_is_said(tmp_path: Path) -> None:
@@ -75,11 +109,10 @@ def test_the_number_of_pictures_is_named_by_its_generator() -> None:
 
 def test_sliders_of_the_shipped_generators_reach_their_defaults() -> None:
     for pipeline in build_registry():
-        for option in option_fields(pipeline.Options):
-            slider = component_of(option)
-            if isinstance(slider, gr.Slider):
-                steps = (option.default - slider.minimum) / slider.step
-                assert abs(steps - round(steps)) < 1e-6, f"{pipeline.name}.{option.name}"
+        for slider in _Form(render_options(pipeline, {})).sliders:
+            low, step, start = (float(slider[name] or 0) for name in ("min", "step", "value"))
+            steps = (start - low) / step
+            assert abs(steps - round(steps)) < 1e-6, f"{pipeline.name}: {slider['aria-label']}"
 
 
 @given(st.floats(1e-6, 1e9))

@@ -166,6 +166,18 @@ def test_the_better_one_leads_and_more_votes_say_so_more_surely() -> None:
     assert many[0].votes == 400
 
 
+def test_few_votes_give_no_rank_and_a_clean_sweep_no_certainty() -> None:
+    sweep = [vote(i, 0, "good", "poor") for i in range(10)]
+    assert [s.settled for s in leaderboard(sweep[:9])] == [False, False]
+    good, poor = leaderboard(sweep)
+    assert good.settled
+    assert poor.settled
+    assert good.high - good.low > 200, "ten wins of ten leave much open"
+    assert good.low > 1000 > poor.high
+    third = [*sweep, vote(99, 1, "good", "new")]
+    assert [(s.name, s.settled) for s in leaderboard(third)][-1] == ("new", False)
+
+
 def test_ties_and_panes_of_one_pipeline() -> None:
     names = ["a", "b"]
     (tied,) = pairs([vote(1, "tie", "a", "b")], names)
@@ -182,7 +194,7 @@ def test_ties_and_panes_of_one_pipeline() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from([0, 1, "tie", "bad"]), min_size=1, max_size=12))
 def test_points_are_finite_and_even_on_average(choices: list[int | str]) -> None:
-    found = leaderboard([vote(i, c, "a", "b") for i, c in enumerate(choices)], bootstraps=5)
+    found = leaderboard([vote(i, c, "a", "b") for i, c in enumerate(choices)], draws=5)
     assert np.isfinite([[s.points, s.low, s.high] for s in found]).all()
     assert np.mean([s.points for s in found]) == pytest.approx(1000, abs=0.1)
 

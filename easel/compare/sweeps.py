@@ -39,10 +39,12 @@ class Axis:
     Attributes:
         name: an option of the pipeline, or "seed", "prompt", "pipeline"; empty for no axis.
         values: what it takes in turn; one nothing where there is no axis.
+        title: what people call it; the name where empty.
     """
 
     name: str = ""
     values: tuple[Any, ...] = (None,)
+    title: str = ""
 
     def labels(self) -> list[str]:
         """What the grid writes beside its rows or above its columns."""
@@ -50,7 +52,7 @@ class Axis:
             return [""]
         if self.name in (PROMPT, PIPELINE):
             return [str(value) for value in self.values]
-        name = self.name.replace("_", " ")
+        name = self.title or self.name.replace("_", " ")
         return [f"{name} {_written(value)}" for value in self.values]
 
 
@@ -177,7 +179,37 @@ def parse_axis(name: str, text: str, pipeline: Pipeline, prompt: str) -> Axis:
     if len(values) > MAX_VALUES and name != PROMPT:
         raise InvalidRequest("The axis {} has more than {} values, which is the most.", name,
                              MAX_VALUES, field="axis")
-    return Axis(name, tuple(values))
+    return Axis(name, tuple(values), sweep_options(pipeline)[name])
+
+
+def proposed_values(name: str, pipeline: Pipeline, generators: Sequence[str]) -> str:
+    """Values of an axis to begin with, as ``parse_axis`` reads them; empty where it reads none.
+
+    Args:
+        name: one of ``sweep_options``.
+        pipeline: whose option it is.
+        generators: names of all pipelines.
+    """
+    if name == SEED:
+        return "1..4"
+    if name == PIPELINE:
+        return ", ".join(generators[:4])
+    option = next((o for o in option_fields(pipeline.Options) if o.name == name), None)
+    if option is None or option.kind == "text":
+        return ""
+    if option.kind == "bool":
+        return "on, off"
+    if option.kind == "choice":
+        return ", ".join(map(str, option.choices[:4]))
+    low, high = option.minimum, option.maximum
+    if not option.default:
+        return "" if low is None or high is None else f"{_written(low)}..{_written(high)}/3"
+    around = [option.default * factor for factor in (0.5, 1, 2)]
+    kept = [min(max(value, value if low is None else low), value if high is None else high)
+            for value in around]
+    if option.kind == "int":
+        kept = [round(value) for value in kept]
+    return ", ".join(dict.fromkeys(_written(round(value, 6)) for value in kept))
 
 
 def _written(value: Any) -> str:

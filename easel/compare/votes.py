@@ -1,7 +1,8 @@
 """Votes on comparisons: kept in a table, counted once, and turned into a leaderboard.
 
 Source: Bradley and Terry, "Rank Analysis of Incomplete Block Designs" (1952), section 2, for the
-strengths; Chiang et al., "Chatbot Arena" (2024), section 4, for bootstrap intervals of them.
+strengths; Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion" (2001), section
+4.1.2 (Jeffreys' prior), for what a number of votes between two leaves open.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from pipelines.core.errors import EaselError
 logger = logging.getLogger(__name__)
 BUSY_S = 10.0
 VOTED = "This comparison was voted on already; a vote counts once."
-BOOTSTRAPS = 100
+DRAWS = 200
+MIN_PAIR_VOTES = 10  # between two pipelines, before either has a rank
+JEFFREYS = 0.5
 # A few imagined even votes between all: nobody who always won is infinitely strong.
 PRIOR = 0.1
 POINTS_PER_DECADE, MEAN_POINTS = 400.0, 1000.0
@@ -81,7 +84,12 @@ class Vote:
 
 @dataclass(frozen=True)
 class Standing:
-    """A pipeline's place: points (400 are odds of ten to one), their 95 % interval, votes."""
+    """A pipeline's place: points (400 are odds of ten to one), their 95 % interval, votes.
+
+    Attributes:
+        settled: whether there are ``MIN_PAIR_VOTES`` between it and another one; else points and
+            interval say too little to be shown.
+    """
 
     name: str
     points: float
@@ -89,6 +97,7 @@ class Standing:
     high: float
     votes: int
     wins: float
+    settled: bool = True
 
 
 class VoteStore:
@@ -239,34 +248,45 @@ def strengths(wins: np.ndarray) -> np.ndarray:
     return MEAN_POINTS + POINTS_PER_DECADE / np.log(10) * (logits - logits.mean())
 
 
-def leaderboard(votes: Sequence[Vote], bootstraps: int = BOOTSTRAPS, seed: int = 0,
-                ) -> list[Standing]:
+def leaderboard(votes: Sequence[Vote], draws: int = DRAWS, seed: int = 0) -> list[Standing]:
     """Pipelines by how often people chose them.
+
+    The interval says what so few votes leave open: the share of wins between any two is drawn from
+    what it may be after their votes, which is wide also where one of them won them all.
 
     Args:
         votes: all that count.
-        bootstraps: how often the votes are drawn again, with replacement, for the intervals.
+        draws: how often, for the intervals.
         seed: of that drawing.
 
     Returns:
-        The strongest first; empty where no vote is between two pipelines.
+        Those with enough votes first, the strongest of them first; empty where no vote is between
+        two pipelines.
     """
     names = sorted({str(pane["pipeline"]) for vote in votes for pane in vote.panes})
     found = [wins for wins in pairs(votes, names) if wins.any()]
     if not found:
         return []
     stacked = np.stack(found)
-    points = strengths(stacked.sum(0))
-    random = np.random.default_rng(seed)
-    drawn = np.stack([strengths(stacked[random.integers(len(found), size=len(found))].sum(0))
-                      for _ in range(bootstraps)])
-    low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
     total = stacked.sum(0)
+    between = total + total.T
+    points = strengths(_wins(between, (total + JEFFREYS) / (between + 2 * JEFFREYS)))
+    random = np.random.default_rng(seed)
+    drawn = np.stack([strengths(_wins(between, random.beta(total + JEFFREYS, total.T + JEFFREYS)))
+                      for _ in range(draws)])
+    low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
     return sorted((Standing(name, float(points[i]), float(low[i]), float(high[i]),
                             int((stacked[:, i].sum(-1) + stacked[:, :, i].sum(-1) > 0).sum()),
-                            float(total[i].sum()))
-                   for i, name in enumerate(names) if (total[i] + total[:, i]).any()),
-                  key=lambda standing: -standing.points)
+                            float(total[i].sum()), bool(between[i].max() >= MIN_PAIR_VOTES))
+                   for i, name in enumerate(names) if between[i].any()),
+                  key=lambda standing: (not standing.settled, -standing.points))
+
+
+def _wins(between: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Wins (N, N) of row over column, out of votes between them (N, N) and shares of the upper
+    triangle."""
+    upper = np.triu(shares, 1)
+    return between * (upper + np.tril(1 - upper.T, -1))
 
 
 def clip_agreement(votes: Iterable[Vote]) -> tuple[int, int]:

@@ -154,23 +154,45 @@
     }
   }
 
-  // The forms of a comparison --------------------------------------------------------------
+  // The forms of options, on Generate and on Compare ---------------------------------------
+  // Those that are not at their defaults, by name.
+  function readOptions(group) {
+    const options = {};
+    for (const input of group.querySelectorAll("[data-option]")) {
+      const name = input.dataset.option;
+      if (input.type === "checkbox") {
+        if (input.checked !== input.hasAttribute("data-default")) options[name] = input.checked;
+      } else if (input.value !== input.dataset.default && input.value !== "") {
+        if (input.tagName === "SELECT") options[name] = JSON.parse(input.value);
+        else options[name] = input.type === "number" ? Number(input.value) : input.value;
+      }
+    }
+    return options;
+  }
+
+  // A slider and the field of its number say the same.
+  document.addEventListener("input", (event) => {
+    const slider = event.target.closest?.(".option .slider");
+    for (const other of slider?.querySelectorAll("input") ?? []) {
+      if (other !== event.target && event.target.value !== "") other.value = event.target.value;
+    }
+  }, true);
+
+  document.addEventListener("input", (event) => {
+    const forms = event.target.closest("#option-forms");
+    if (!forms) return;
+    const groups = [...forms.querySelectorAll("[data-pipeline]")];
+    type("#option-values textarea", JSON.stringify(Object.fromEntries(
+      groups.map((group) => [group.dataset.pipeline, readOptions(group)]))));
+  });
+
   function readPane(form) {
     const field = (name) => form.querySelector(`[data-field=${name}]`).value;
     const pipeline = field("pipeline");
-    const options = {};
+    let options = {};
     for (const group of form.querySelectorAll("fieldset")) {
       group.hidden = group.dataset.pipeline !== pipeline;
-      if (group.hidden) continue;
-      for (const input of group.querySelectorAll("[data-option]")) {
-        const name = input.dataset.option;
-        if (input.type === "checkbox") {
-          if (input.checked !== input.hasAttribute("data-default")) options[name] = input.checked;
-        } else if (input.value !== input.dataset.default && input.value !== "") {
-          if (input.tagName === "SELECT") options[name] = JSON.parse(input.value);
-          else options[name] = input.type === "number" ? Number(input.value) : input.value;
-        }
-      }
+      if (!group.hidden) options = readOptions(group);
     }
     return { pipeline, num_images: Number(field("num_images")), seed: field("seed") || null, options };
   }
@@ -226,6 +248,26 @@
     } else if (target.dataset.panes) changePanes(Number(target.dataset.panes));
     else if (target.dataset.prompt) type("#prompt textarea", target.dataset.prompt);
     else openKind(target);
+  });
+
+  // A vote ----------------------------------------------------------------------------------
+  // By the keys 1 to 4, and by a click on a picture where nothing else is behind it.
+  function vote(choice) {
+    const button = find(`#vote-${choice}`);
+    if (!button?.checkVisibility()) return false;
+    button.click();
+    return true;
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || dialog?.open) return;
+    if (event.target.matches?.("input, textarea, select, [contenteditable]")) return;
+    if (event.key === "0") vote("tie");
+    else if ("1234".includes(event.key)) vote(Number(event.key) - 1);
+  });
+  document.addEventListener("click", (event) => {
+    const column = event.target.closest("#panes .pane-column");
+    if (column && event.target.closest("div.frame")) vote([...column.parentElement.children].indexOf(column));
   });
 
   // The first of some buttons that can be pressed on the open tab.

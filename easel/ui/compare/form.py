@@ -1,8 +1,4 @@
-"""Forms for the panes of a comparison, as plain HTML that page.js reads.
-
-Gradio's components would be a few hundred for four panes that can each be any generator; a form
-of each generator weighs a few kilobytes, and choosing another one needs no answer of the server.
-"""
+"""Forms for the panes of a comparison, as plain HTML that page.js reads."""
 
 from __future__ import annotations
 
@@ -13,10 +9,9 @@ from typing import Any
 
 from easel.compare.plan import LETTERS, MAX_PANES, MIN_PANES
 from easel.ui.compare.state import Comparison
+from easel.ui.parts.option_form import render_options
 from easel.ui.words import strings
-from easel.ui.words.language import say
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.options import OptionField, option_fields, written_number
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
 from pipelines.pipeline import Pipeline
 
@@ -64,8 +59,10 @@ def _pane_form(index: int, pipelines: Iterable[Pipeline], pane: Mapping[str, Any
     choices = "".join(
         f'<option value="{escape(p.name)}"{" selected" if p.name == pane["pipeline"] else ""}>'
         f"{escape(p.title)}</option>" for p in offered)
-    groups = "".join(_group(letter, p, pane["options"], p.name == pane["pipeline"])
-                     for p in offered)
+    groups = "".join(render_options(
+        p, pane["options"] if p.name == pane["pipeline"] else {},
+        strings.PANE_OPTIONS_OF.format(p.title, letter), hidden=p.name != pane["pipeline"])
+        for p in offered)
     return (
         f'<form class="pane-form" data-pane="{index}" aria-label="{strings.PANE.format(letter)}"'
         f'{"" if shown else " hidden"}>'
@@ -76,52 +73,10 @@ def _pane_form(index: int, pipelines: Iterable[Pipeline], pane: Mapping[str, Any
         f'<input type="number" data-field="num_images" value="{int(pane["num_images"])}" min="1" '
         f'max="{MAX_IMAGES}"></label></div>'
         f"<details><summary>{escape(strings.PANE_OPTIONS)}</summary>"
-        f'<label class="option"><span>{escape(strings.SEED_LABEL)}</span>'
+        f'<div class="option"><label><span>{escape(strings.SEED_LABEL)}</span>'
         f'<input type="number" data-field="seed" min="0" max="{SEED_COUNT - 1}" '
-        f'value="{escape(seed)}" placeholder="{escape(strings.PANE_SEED)}"></label>'
+        f'value="{escape(seed)}" placeholder="{escape(strings.PANE_SEED)}"></label></div>'
         f"{groups}</details></form>")
-
-
-def _group(letter: str, pipeline: Pipeline, values: Mapping[str, Any], shown: bool) -> str:
-    fields = sorted(option_fields(pipeline.Options), key=lambda option: option.advanced)
-    rows = "".join(_row(option, values.get(option.name, option.default) if shown
-                        else option.default) for option in fields)
-    return (f'<fieldset data-pipeline="{escape(pipeline.name)}"{"" if shown else " hidden"}>'
-            f'<legend class="sr">{escape(strings.PANE_OPTIONS_OF.format(pipeline.title, letter))}'
-            "</legend>"
-            f"{rows}</fieldset>")
-
-
-def _row(option: OptionField, value: Any) -> str:
-    name = escape(option.name)
-    if option.kind == "bool":
-        control = (f'<input type="checkbox" data-option="{name}"{" checked" if value else ""}'
-                   f'{" data-default" if option.default else ""}>')
-    elif option.kind == "choice":
-        choices = "".join(
-            f'<option value="{_json(choice)}"{" selected" if choice == value else ""}>'
-            f"{escape(say(label))}</option>" for label, choice in option.labelled())
-        control = (f'<select data-option="{name}" data-default="{_json(option.default)}">'
-                   f"{choices}</select>")
-    else:
-        number = option.kind in ("int", "float")
-        limits = "".join(f' {key}="{written_number(bound)}"' for key, bound in
-                         (("min", option.minimum), ("max", option.maximum)) if bound is not None)
-        step = ' step="any"' if option.kind == "float" else ""
-        control = (f'<input type="{"number" if number else "text"}" data-option="{name}" '
-                   f'value="{_plain(value)}" data-default="{_plain(option.default)}"'
-                   f"{limits}{step}>")
-    return (f'<label class="option" title="{escape(say(option.description))}">'
-            f"<span>{escape(say(option.title))}</span>{control}</label>")
-
-
-def _plain(value: Any) -> str:
-    return "" if value is None else escape(
-        written_number(value) if isinstance(value, float) else str(value))
-
-
-def _json(value: Any) -> str:
-    return escape(json.dumps(value))
 
 
 def read_panes(text: str) -> list[dict[str, Any]]:

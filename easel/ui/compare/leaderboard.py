@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from easel.compare.prompt_kinds import KINDS
-from easel.compare.votes import clip_agreement, leaderboard
+from easel.compare.votes import MIN_PAIR_VOTES, Standing, clip_agreement, leaderboard
 from easel.ui.compare.form import default_panes, panes_of, render_forms
 from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
@@ -23,6 +23,7 @@ from easel.ui.parts.tiles import alert
 from easel.ui.parts.visitors import session_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
+from easel.ui.words.language import written
 
 if TYPE_CHECKING:
     from easel.ui.compare.parts import CompareParts
@@ -95,12 +96,22 @@ def render_leaders(playground: Playground, kind: str, open_too: bool) -> str:
         return f'<p class="hint">{escape(strings.LEADERS_NONE)}</p>'
     titles = {pipeline.name: pipeline.title for pipeline in playground.registry}
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in strings.LEADERS_HEADS)
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(titles.get(s.name, s.name))}</th><td>{s.points:.0f}</td>"
-        f"<td>{strings.LEADERS_RANGE.format(s.low, s.high)}</td><td>{s.votes}</td>"
-        f"<td>{s.wins:g}</td></tr>"
-        for s in standings)
+    rows = "".join(_row(rank, s, titles.get(s.name, s.name))
+                   for rank, s in enumerate(standings, 1))
+    few = ""
+    if not all(standing.settled for standing in standings):
+        few = f'<p class="hint">{escape(strings.LEADERS_FEW.format(MIN_PAIR_VOTES))}</p>'
     agreed, judged = clip_agreement(votes)
     clip = f" {strings.LEADERS_CLIP.format(agreed, judged)}" if judged else ""
     return (f'<div class="wide"><table class="figures"><thead><tr>{heads}</tr></thead><tbody>{rows}'
-            f'</tbody></table></div><p class="hint">{escape(strings.LEADERS_INFO + clip)}</p>')
+            f'</tbody></table></div>{few}<p class="hint">{escape(strings.LEADERS_INFO + clip)}</p>')
+
+
+def _row(rank: int, standing: Standing, title: str) -> str:
+    place, points, between = "–", "–", "–"
+    if standing.settled:
+        place, points = str(rank), f"{standing.points:.0f}"
+        between = strings.LEADERS_RANGE.format(standing.low, standing.high)
+    return (f"<tr><td>{place}</td><th scope='row'>{escape(title)}</th><td>{points}</td>"
+            f"<td>{between}</td><td>{standing.votes}</td>"
+            f"<td>{written(f'{standing.wins:g}')}</td></tr>")

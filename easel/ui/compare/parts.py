@@ -28,13 +28,14 @@ class CompareParts:
     stops: list[gr.Button] = field(default_factory=list)
     votes: list[gr.Button] = field(default_factory=list)
     vote_row: gr.Row | None = None
+    vote_label: gr.HTML | None = None
     outcome: gr.HTML | None = None
     save: gr.DownloadButton | None = None
 
     def shown(self) -> list[Any]:
         """What a run changes, besides its buttons."""
         return [*self.columns, *self.stages, *self.stops, self.alert, self.comparison_id,
-                self.vote_row, *self.votes, self.outcome, self.save]
+                self.vote_row, self.vote_label, *self.votes, self.outcome, self.save]
 
     def changed(self) -> list[Any]:
         """What another comparison changes that is not drawn here."""

@@ -192,6 +192,9 @@ def over_view(parts: CompareParts, comparison: Comparison, store: PictureStore) 
     if comparison.can_be_voted_on():
         count, shown = len(comparison.panes), comparison.shown()
         updates[parts.vote_row] = gr.update(visible=True)
+        keys = strings.VOTE_KEYS_BLIND if comparison.hidden else strings.VOTE_KEYS
+        said = escape(keys.format(f"1–{count}"))
+        updates[parts.vote_label] = f"<p>{escape(strings.VOTE_LABEL)} <small>{said}</small></p>"
         for choice, button in zip(CHOICES, parts.votes, strict=True):
             updates[button] = gr.update(
                 value=_label_of(comparison, choice),

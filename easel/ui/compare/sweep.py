@@ -212,7 +212,7 @@ def _axis(given: Any, pipeline: Pipeline, prompt: str) -> Axis:
             isinstance(value, str | int | float) for value in values):
         raise InvalidRequest("The axis {} needs 1 to {} plain values in a list, or text such as "
                              "1..5.", name, MAX_VALUES, field="axis")
-    return Axis(name, tuple(values))
+    return Axis(name, tuple(values), sweep_options(pipeline)[name])
 
 
 def _named(given: Any) -> tuple[str, Any]:

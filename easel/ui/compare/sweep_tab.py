@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from html import escape
+from typing import Any
 
 import gradio as gr
 
-from easel.compare.sweeps import share_work, sweep_options
+from easel.compare.sweeps import proposed_values, share_work, sweep_options
 from easel.compare.wildcards import suggestions
 from easel.ui.compare.form import read_panes
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks, build_alert
-from easel.ui.parts.theme import PLAIN
+from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
 from easel.ui.words import strings
+from easel.ui.words.language import say
 from easel.ui.words.page_words import worded_html
 from pipelines.core.sentences import Sentence
+from pipelines.pipeline import Pipeline
 
 PLACE = "sweep"
 
@@ -37,9 +40,16 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         panes: the tab's panes as JSON; the first one is the grid's base.
         seed: the tab's seed.
     """
-    names = {name: title for pipeline in playground.registry
-             for name, title in sweep_options(pipeline).items()}
-    choices = [(strings.SWEEP_NONE, ""), *((title, name) for name, title in names.items())]
+    def offered(text: str) -> tuple[Pipeline, list[tuple[str, str]]]:
+        """The generator of pane A, and what may stand along a side: its own options alone."""
+        names = playground.registry.names()
+        chosen = str(next(iter(read_panes(text)), {}).get("pipeline", ""))
+        pipeline = playground.registry.get(chosen if chosen in names else names[0])
+        titles = sweep_options(pipeline)
+        return pipeline, [(say(strings.SWEEP_NONE), ""),
+                          *((say(title), name) for name, title in titles.items())]
+
+    choices = offered(str(panes.value))[1]
     with gr.Accordion(strings.SWEEP, open=False, elem_id="sweep") as fold:
         worded_html(lambda: f'<p class="hint">{escape(strings.SWEEP_INFO)}</p>')
         sides = []
@@ -52,6 +62,9 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
                                   max_lines=1, min_width=120,
                                   elem_id=f"sweep-values-{label.lower()}")
                 sides += [name, text]
+                name.input(lambda name, text: proposed_values(
+                    name, offered(text)[0], playground.registry.names()), [name, panes], text,
+                    **LIVE)
         with gr.Row(elem_id="sweep-buttons"):
             run = gr.Button(strings.SWEEP_RUN, size="sm", elem_id="sweep-run")
             stop = gr.Button(strings.STOP, size="sm", interactive=False, elem_id="sweep-stop")
@@ -77,6 +90,15 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         asked.run.cards = [view.cards[index] for index in sorted(view.cards)]
         yield {stage: render_sweep(view, running=False)}
 
+    def applying(text: str, *chosen: str) -> list[Any]:
+        """Where pane A has another generator, what it does not have goes."""
+        there = offered(text)[1]
+        known = {name for _, name in there}
+        return [update for name in chosen for update in (
+            gr.update(choices=there, value=name if name in known else ""),
+            gr.skip() if name in known else "")]
+
+    panes.change(applying, [panes, sides[0], sides[2]], sides, **LIVE)
     task = tasks.add(PLACE, run, stop, [stage], refused)
     task.starts([run.click], sweep, [prompt, panes, seed, *sides])
     task.returns([prompt, seed, *sides], [tab], [fold])

@@ -50,13 +50,14 @@ def build_compare(playground: Playground, store: PictureStore, tasks: Tasks, tab
                                              elem_classes="stop-pane", visible=False))
             parts.columns.append(column)
     with gr.Row(visible=False, elem_id="vote") as parts.vote_row:
-        worded_html(lambda: f"<p>{strings.VOTE_LABEL}</p>", elem_classes="vote-label")
+        parts.vote_label = gr.HTML("", elem_classes="vote-label", **PLAIN)
         for choice in CHOICES:
             parts.votes.append(gr.Button(vote_label(choice, MAX_PANES, str(choice)), size="sm",
                                          min_width=0, elem_id=f"vote-{choice}"))
     parts.outcome = gr.HTML("", elem_id="outcome", **PLAIN)
     parts.save = gr.DownloadButton(strings.SAVE_COMPARISON, size="sm", visible=False,
                                    elem_id="compare-save")
+    _build_settings(parts)
     _connect_run(playground, store, parts, tasks, tab)
     votes = _connect_votes(playground, store, parts)
     build_open(playground, store, parts)
@@ -84,20 +85,24 @@ def _build_ask(playground: Playground) -> CompareParts:
                            elem_classes="offstage", container=False, show_label=False)
         blind = gr.Checkbox(label=strings.BLIND_LABEL, info=strings.BLIND_INFO, container=False,
                             elem_id="compare-blind")
-        with gr.Accordion(strings.COMPARE_SETTINGS, open=False, elem_id="compare-settings"), \
-                gr.Row():
-            seed = gr.Textbox(label=strings.SEED_LABEL, info=strings.COMPARE_SEED_INFO,
-                              max_lines=1, placeholder=strings.SEED_PLACEHOLDER,
-                              elem_id="compare-seed")
-            budget = gr.Textbox(label=strings.BUDGET_LABEL, info=strings.BUDGET_INFO,
-                                max_lines=1, elem_id="compare-budget")
-            init_image = gr.File(label=strings.INIT_IMAGE_LABEL, file_count="single", height=64,
-                                 file_types=IMAGE_SUFFIXES, type="filepath",
-                                 elem_classes="upload")
     alert = worded_html(lambda: f'<p class="hint">{strings.COMPARE_EMPTY}</p>',
                         elem_id="compare-alert")
+    seed, budget, init_image = (
+        gr.Textbox(label=strings.SEED_LABEL, info=strings.COMPARE_SEED_INFO, max_lines=1,
+                   placeholder=strings.SEED_PLACEHOLDER, elem_id="compare-seed", render=False),
+        gr.Textbox(label=strings.BUDGET_LABEL, info=strings.BUDGET_INFO, max_lines=1,
+                   elem_id="compare-budget", render=False),
+        gr.File(label=strings.INIT_IMAGE_LABEL, file_count="single", height=64,
+                file_types=IMAGE_SUFFIXES, type="filepath", elem_classes="upload", render=False))
     return CompareParts(prompt, forms, panes, run, stop, blind, seed, budget, init_image, alert,
                         gr.State(""))
+
+
+def _build_settings(parts: CompareParts) -> None:
+    """The fold of what all panes share; below the pictures, which belong on the first screen."""
+    with gr.Accordion(strings.COMPARE_SETTINGS, open=False, elem_id="compare-settings"), gr.Row():
+        for component in (parts.seed, parts.budget, parts.init_image):
+            component.render()
 
 
 def _connect_run(playground: Playground, store: PictureStore, parts: CompareParts, tasks: Tasks,

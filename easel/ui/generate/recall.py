@@ -73,19 +73,18 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
     elif found.pipeline:
         left.append(strings.FILLED_GENERATOR.format(found.pipeline[:40]))
     used: set[str] = set()
+    values: dict[str, dict[str, Any]] = {}
     for group in inputs.controls:
         # An option of another generator may have the same name, and mean something else.
         said = {**group.pipeline.former_options, **options} if group in drew else {
             name: value for name, value in options.items()
             if name == NEGATIVE and not drew}
-        values = _valid(group.pipeline, said)
-        used |= values.keys() & options.keys()
-        updates |= {group.options[option.name]: values.get(option.name, option.default)
-                    for option in option_fields(group.pipeline.Options)
-                    if option.name in group.options}
+        values[group.pipeline.name] = _valid(group.pipeline, said)
+        used |= values[group.pipeline.name].keys() & options.keys()
         updates[group.varied] = ""
         if group.init_image is not None:
             updates[group.init_image] = None
+    updates |= inputs.options.updates(values)
     if used:
         taken.append(strings.FILLED_OPTIONS if drew else strings.FILLED_NEGATIVE)
     left += [f"{_named(name)} {_line(value)[:40]}" for name, value in options.items()

@@ -22,9 +22,10 @@ from easel.ui.parts.controls import (
     GenerateInputs,
     PipelineControls,
     build_choice,
-    build_options,
+    build_init_image,
 )
-from easel.ui.parts.live import Updates
+from easel.ui.parts.live import LiveRun, Updates
+from easel.ui.parts.option_form import OptionForms, build_option_forms
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import render_reading
 from easel.ui.parts.task import Asked, Task, Tasks, build_alert
@@ -66,14 +67,15 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
             dropped = gr.File(label=strings.RECALL_LABEL, file_count="single", type="filepath",
                               file_types=IMAGE_SUFFIXES, height=64, elem_id="recall",
                               elem_classes="upload")
-            seed, best_of = _build_settings(controls)
+            seed, best_of, options = _build_settings(controls)
             paused = build_paused(playground)
             worded_html(lambda: render_lessons(p.lesson for p in playground.registry),
                         elem_id="lessons")
     _connect_words(playground, page, prompt, note, surprise)
     task = tasks.add(PLACE, generate, stop, [stage, pause], refused,
                      idle={pause: gr.update(interactive=False)})
-    drawn = _connect_run(playground, store, task, (stage, pause), prompt, seed, best_of, controls)
+    drawn = _connect_run(playground, store, task, (stage, pause), prompt, seed, best_of, controls,
+                         options)
     if paused is not None:
         connect_paused(playground, store, paused, task, (stage, pause), drawn)
     # Here and not in the tab of the history, which is not there before it was opened.
@@ -81,7 +83,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
     offered = starters and playground.history is not None
     hand_off = gr.Textbox(visible="hidden", elem_id="hand-off",
                           label=Sentence(strings.START_FROM, starters[0]) if offered else "")
-    inputs = GenerateInputs(prompt, seed, controls, filled_note, dropped, hand_off)
+    inputs = GenerateInputs(prompt, seed, controls, filled_note, dropped, hand_off, options)
     connect_recall(inputs)
     return inputs
 
@@ -105,20 +107,21 @@ def _build_generators(playground: Playground) -> list[PipelineControls]:
     return controls
 
 
-def _build_settings(controls: list[PipelineControls]) -> tuple[gr.Textbox, gr.Number]:
+def _build_settings(controls: list[PipelineControls],
+                    ) -> tuple[gr.Textbox, gr.Number, OptionForms]:
     with gr.Accordion(strings.SETTINGS_LABEL, open=False, elem_id="settings"):
         # Text, because Gradio shows an empty number as 0.
         seed = gr.Textbox(label=strings.SEED_LABEL, info=strings.SEED_INFO, max_lines=1,
                           placeholder=strings.SEED_PLACEHOLDER, elem_id="seed")
         best_of = gr.Number(0, label=strings.BEST_OF, info=strings.BEST_OF_INFO, precision=0,
                             minimum=0, maximum=MAX_DRAWN, elem_id="best-of")
+        options = build_option_forms(group.pipeline for group in controls)
         for group in controls:
             with gr.Column(visible=False) if group.places else nullcontext() as place:
-                gr.HTML(f'<h3 class="group-title">{group.pipeline.title}</h3>', **PLAIN)
-                build_options(group)
+                build_init_image(group)
             if place is not None:
                 group.places.append(place)
-    return seed, best_of
+    return seed, best_of, options
 
 
 def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, note: gr.HTML,
@@ -137,17 +140,25 @@ def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, 
 
 def _connect_run(playground: Playground, store: PictureStore, task: Task,
                  stage: tuple[gr.HTML, gr.Button], prompt: gr.Textbox, seed: gr.Textbox,
-                 best_of: gr.Number, controls: list[PipelineControls]) -> Any:
+                 best_of: gr.Number, controls: list[PipelineControls], options: OptionForms) -> Any:
     """Connect Generate; ``stage`` is where the pictures go, with the Pause button."""
     def draw(asked: Asked) -> Generator[Updates]:
         values = asked.values
-        choices = [fields for group in controls if (fields := group.read(values))]
+        chosen = options.read(values[options.text])
+        choices = [fields for group in controls
+                   if (fields := group.read(values, chosen.get(group.pipeline.name, {})))]
         requests = prepare(playground, values[prompt] or "", values[seed] or None, choices)
         yield from show_run(stream_run(playground, store, requests, asked.run,
                                        values[best_of] or 0), *stage)
 
-    inputs = [prompt, seed, best_of, *(c for group in controls for c in group.components())]
-    task.returns(inputs)  # a paused run that was resumed was asked for elsewhere
+    inputs = [prompt, seed, best_of, options.text,
+              *(c for group in controls for c in group.components())]
+
+    def found(live: LiveRun) -> Updates:
+        asked = live.subject.values  # a paused run that was resumed was asked for elsewhere
+        return options.updates(options.read(asked[options.text])) if options.text in asked else {}
+
+    task.returns(inputs, more=[options.html], found=found)
     drawn = task.starts([task.go.click, prompt.submit], draw, inputs)
     drawn.then(None, None, None, js=SHOW_BEST, api_visibility="private")
     return drawn

@@ -218,8 +218,6 @@ def hand_off(inputs: GenerateInputs, picture: KeptPicture, there: Any) -> list[A
     updates |= {other.varied: "" for other in inputs.controls}
     updates |= {inputs.prompt: picture.prompt,
                 group.init_image: in_cache(group.init_image, picture)}
-    if "from_image" in group.options:
-        updates[group.options["from_image"]] = True
     note = strings.INIT_TAKEN.format(group.pipeline.title)
     return [there, render_note(note), *outputs(inputs, updates)]
 

@@ -1,8 +1,7 @@
-"""Controls made from the options' definitions: bounds, defaults and descriptions live there."""
+"""What a person chooses of each generator, and the request that it makes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from easel.ui.parts.option_form import OptionForms
 from easel.ui.words import strings
 from pipelines.core.errors import InvalidImage
 from pipelines.core.images import load_image, resize
-from pipelines.core.options import OptionField, option_fields
 from pipelines.core.request import MAX_IMAGES
 from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
@@ -36,7 +35,6 @@ class PipelineControls:
         chosen: tick box on the first screen.
         num_images: how many pictures it draws.
         init_image: uploaded file; None where the pipeline starts from no picture.
-        options: components by option name.
         varied: hidden; the kept picture that Vary was pressed for, and the seed that it set.
         places: where the components are, hidden until the pipeline's models are here; none where
             they were from the start.
@@ -47,24 +45,29 @@ class PipelineControls:
     num_images: gr.Number
     varied: gr.Textbox
     init_image: gr.File | None = None
-    options: dict[str, gr.components.Component] = field(default_factory=dict)
     places: list[gr.Column] = field(default_factory=list)
 
     def components(self) -> Iterable[gr.components.Component]:
         """Everything that ``read`` needs the value of."""
-        yield from (self.chosen, self.num_images, self.varied, *self.options.values())
+        yield from (self.chosen, self.num_images, self.varied)
         if self.init_image is not None:
             yield self.init_image
 
-    def read(self, values: Mapping[Any, Any]) -> dict[str, Any] | None:
-        """Fields of a request, less prompt and seed; None where the box is not ticked."""
+    def read(self, values: Mapping[Any, Any], options: Mapping[str, Any],
+             ) -> dict[str, Any] | None:
+        """Fields of a request, less prompt and seed; None where the box is not ticked.
+
+        Args:
+            values: of the components.
+            options: of this generator.
+        """
         if not values[self.chosen]:
             return None
         uploaded = values[self.init_image] if self.init_image is not None else None
         return {
             "pipeline": self.pipeline.name,
             "num_images": values[self.num_images],
-            "options": {name: values[component] for name, component in self.options.items()},
+            "options": dict(options),
             "init_image": read_upload(uploaded) if uploaded else None,
             "varied": values[self.varied],
         }
@@ -81,6 +84,7 @@ class GenerateInputs:
         note: where it is said what was filled in.
         dropped: takes a picture whose settings are to come back.
         hand_off: hidden; page.js writes there which kept picture a generator should start from.
+        options: of all generators.
     """
 
     prompt: gr.Textbox
@@ -89,11 +93,12 @@ class GenerateInputs:
     note: gr.HTML
     dropped: gr.File
     hand_off: gr.Textbox
+    options: OptionForms
 
     def components(self) -> list[gr.components.Component]:
         """Prompt, seed and everything of the generators, in a fixed order."""
-        return [self.prompt, self.seed, *(c for group in self.controls
-                                          for c in group.components())]
+        return [self.prompt, self.seed, self.options.html, self.options.text,
+                *(c for group in self.controls for c in group.components())]
 
     def init_target(self) -> PipelineControls | None:
         """Who takes an init image, who draws variations of it first; None where nobody does."""
@@ -139,56 +144,9 @@ def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
     return PipelineControls(pipeline, box, count, varied)
 
 
-def build_options(controls: PipelineControls) -> None:
-    """The folded part: one control an option, the advanced ones folded once more."""
-    fields = option_fields(controls.pipeline.Options)
-    for option in fields:
-        if not option.advanced:
-            controls.options[option.name] = component_of(option)
+def build_init_image(controls: PipelineControls) -> None:
+    """Where a picture to start from is dropped, for a generator that takes one."""
     if controls.pipeline.accepts_init_image:
-        controls.init_image = gr.File(label=strings.INIT_IMAGE_LABEL, file_count="single",
-                                      file_types=IMAGE_SUFFIXES, type="filepath", height=64,
-                                      elem_classes="upload")
-    advanced = [option for option in fields if option.advanced]
-    if advanced:
-        with gr.Accordion(strings.ADVANCED_LABEL, open=False, elem_classes="advanced"):
-            for option in advanced:
-                controls.options[option.name] = component_of(option)
-
-
-def component_of(option: OptionField) -> gr.components.Component:
-    """The control of one option.
-
-    Bounds are enforced again by the options themselves, on every path into the server.
-    """
-    common: dict[str, Any] = {"label": option.title, "info": option.description,
-                              "value": option.default}
-    if option.kind == "bool":
-        return gr.Checkbox(**common)
-    if option.kind == "choice":
-        return gr.Dropdown(choices=option.labelled(), filterable=False, **common)
-    if option.kind == "text":
-        return gr.Textbox(lines=1, max_lines=4, **common)
-    low, high = option.minimum, option.maximum
-    whole = option.kind == "int"
-    if low is None or high is None or (whole and high - low > 10_000) or option.default is None:
-        return gr.Number(precision=0 if whole else None, minimum=low, maximum=high, **common)
-    step = option.step or (1 if whole else slider_step(high - low, option.default - low))
-    return gr.Slider(minimum=low, maximum=high, step=step, buttons=[], **common)
-
-
-def slider_step(span: float, default: float = 0.0) -> float:
-    """A round step (1, 2 or 5 times a power of ten) that cuts a span into about 100 parts.
-
-    Args:
-        span: length of the slider.
-        default: where the slider starts; the step is finer where it would not be reached again.
-    """
-    raw = span / 100
-    power = 10.0 ** math.floor(math.log10(raw))
-    coarse = next(factor for factor in (1, 2, 5, 10) if raw <= factor * power * 1.0001) * power
-    finer = [f * power / shrink for shrink in (1, 10, 100) for f in (10, 5, 2, 1)]
-    for step in (s for s in finer if s <= coarse * 1.0001):
-        if abs(default / step - round(default / step)) < 1e-6:
-            return round(step, 10)
-    return round(coarse, 10)
+        controls.init_image = gr.File(
+            label=Sentence(strings.START_PICTURE, controls.pipeline.title), file_count="single",
+            file_types=IMAGE_SUFFIXES, type="filepath", height=64, elem_classes="upload")

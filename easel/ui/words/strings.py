@@ -50,6 +50,8 @@ BEST_OF_INFO = ("How many pictures each generator draws to show its best; 0 for 
                 "shown.")
 SETTINGS_LABEL = "Seed and options"
 ADVANCED_LABEL = "More options"
+NUMBER_FOR, SLIDER_FOR = "number input for {}", "range slider for {}"
+START_PICTURE = "{}: start from a picture (PNG, JPEG or WebP)"
 INIT_IMAGE_LABEL = "Start from a picture (PNG, JPEG or WebP)"
 
 NOTHING_TICKED = "No generator is ticked: tick at least one."
@@ -155,6 +157,8 @@ GUIDE_TITLE = ("Similarity by the CLIP that guided this picture: it was optimise
                "compares with nothing else")
 GUIDE_SCORE = "guide {}, not comparable"
 VOTE_LABEL = "Which is best?"
+VOTE_KEYS = "Press {} on the keyboard, or 0 for a tie."
+VOTE_KEYS_BLIND = "Click the best picture, press {} on the keyboard, or 0 for a tie."
 VOTE_FOR = "{} is best"
 VOTE_LEFT, VOTE_RIGHT = "Left is better", "Right is better"
 VOTE_TIE, VOTE_BAD = "Tie", "All are bad"
@@ -370,9 +374,11 @@ LEADERBOARD = "Leaderboard"
 LEADERS_KIND, LEADERS_ALL = "Kind of prompt", "all"
 LEADERS_OPEN = "Count open votes too"
 LEADERS_NONE = "There is no such vote yet: compare two generators, and vote."
-LEADERS_HEADS = ("Generator", "Points", "95 % interval", "Votes", "Wins")
+LEADERS_HEADS = ("Rank", "Generator", "Points", "95 % interval", "Votes", "Wins")
+LEADERS_FEW = "A generator has a rank and points once there are {} votes between it and another."
 LEADERS_INFO = ("Strengths by the Bradley-Terry model, 400 points for odds of ten to one, 1000 on "
-                "average; intervals by drawing the votes again. A tie is half a win for both.")
+                "average; the interval is what so many votes leave open. A tie is half a win for "
+                "both.")
 LEADERS_RANGE = "{:.0f} to {:.0f}"
 LEADERS_CLIP = "CLIP’s scores would have chosen the same in {} of {} votes for a pane."
 SAVE_COMPARISON = "Save as zip"

@@ -1,0 +1,176 @@
+"""The form of a generator's options, as plain HTML that page.js reads: on Generate and on Compare.
+
+Gradio's components would be a few hundred for four panes that can each be any generator; a form of
+each generator weighs a few kilobytes, and choosing another one needs no answer of the server. What
+page.js reads are the options that differ from their defaults, by name; bounds are enforced by the
+options themselves, on every path into the server, in a sentence that names the field.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from easel.ui.words import strings
+from easel.ui.words.language import say
+from easel.ui.words.page_words import worded_html
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.options import OptionField, option_fields, written_number
+from pipelines.pipeline import Pipeline
+
+Values = Mapping[str, Mapping[str, Any]]  # options that are not at their defaults, by generator
+
+
+def render_options(pipeline: Pipeline, values: Mapping[str, Any], legend: str = "",
+                   hidden: bool = False) -> str:
+    """The options of one generator: a control each, the advanced ones folded.
+
+    Args:
+        pipeline: whose options.
+        values: of some of them; the others are at their defaults.
+        legend: what the group is called, for screen readers; the generator's title where empty.
+        hidden: whether another generator is chosen where this form stands.
+    """
+    fields = option_fields(pipeline.Options)
+    plain, advanced = ("".join(_row(option, values.get(option.name, option.default))
+                               for option in fields if option.advanced is folded)
+                       for folded in (False, True))
+    if advanced:
+        advanced = (f'<details class="advanced"><summary>{escape(strings.ADVANCED_LABEL)}</summary>'
+                    f"{advanced}</details>")
+    title = f'<legend{" class=sr" if legend else ""}>{escape(legend or pipeline.title)}</legend>'
+    return (f'<fieldset class="options" data-pipeline="{escape(pipeline.name)}"'
+            f'{" hidden" if hidden else ""}>{title}{plain}{advanced}</fieldset>')
+
+
+def _row(option: OptionField, value: Any) -> str:
+    title, about = escape(say(option.title)), escape(say(option.description))
+    hint = f'<small>{about}</small>' if about else ""
+    return (f'<div class="option {option.kind}"><label><span>{title}</span>'
+            f"{_control(option, value, title)}</label>{hint}</div>")
+
+
+def _control(option: OptionField, value: Any, title: str) -> str:
+    name = escape(option.name)
+    if option.kind == "bool":
+        return (f'<input type="checkbox" data-option="{name}"{" checked" if value else ""}'
+                f'{" data-default" if option.default else ""}>')
+    if option.kind == "choice":
+        choices = "".join(
+            f'<option value="{_json(choice)}"{" selected" if choice == value else ""}>'
+            f"{escape(say(label))}</option>" for label, choice in option.labelled())
+        return (f'<select data-option="{name}" data-default="{_json(option.default)}">'
+                f"{choices}</select>")
+    common = f'data-option="{name}" value="{_plain(value)}" data-default="{_plain(option.default)}"'
+    if option.kind == "text":
+        return f'<input type="text" {common}>'
+    limits = "".join(f' {key}="{written_number(bound)}"' for key, bound in
+                     (("min", option.minimum), ("max", option.maximum)) if bound is not None)
+    step = _step_of(option)
+    free = "1" if option.kind == "int" else "any"
+    number = (f'<input type="number" {common}{limits} step="{free}" '
+              f'aria-label="{strings.NUMBER_FOR.format(title)}">')
+    if step is None:
+        return number
+    # It follows the field of the number, which is the one that is read.
+    slider = (f'<input type="range" value="{_plain(value)}"{limits} step="{written_number(step)}" '
+              f'aria-label="{strings.SLIDER_FOR.format(title)}">')
+    return f'<span class="slider">{number}{slider}</span>'
+
+
+def _step_of(option: OptionField) -> float | None:
+    """The step of an option's slider; None where a slider would not do."""
+    low, high, whole = option.minimum, option.maximum, option.kind == "int"
+    if low is None or high is None or (whole and high - low > 10_000) or option.default is None:
+        return None
+    return option.step or (1 if whole else slider_step(high - low, option.default - low))
+
+
+def slider_step(span: float, default: float = 0.0) -> float:
+    """A round step (1, 2 or 5 times a power of ten) that cuts a span into about 100 parts.
+
+    Args:
+        span: length of the slider.
+        default: where the slider starts; the step is finer where it would not be reached again.
+    """
+    raw = span / 100
+    power = 10.0 ** math.floor(math.log10(raw))
+    coarse = next(factor for factor in (1, 2, 5, 10) if raw <= factor * power * 1.0001) * power
+    finer = [f * power / shrink for shrink in (1, 10, 100) for f in (10, 5, 2, 1)]
+    for step in (s for s in finer if s <= coarse * 1.0001):
+        if abs(default / step - round(default / step)) < 1e-6:
+            return round(step, 10)
+    return round(coarse, 10)
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else escape(
+        written_number(value) if isinstance(value, float) else str(value))
+
+
+def _json(value: Any) -> str:
+    return escape(json.dumps(value))
+
+
+@dataclass
+class OptionForms:
+    """The forms of all generators of the Generate tab, of which those that are ticked are seen.
+
+    Attributes:
+        html: the forms.
+        text: hidden; what page.js read from them.
+        pipelines: in the order of the page.
+    """
+
+    html: gr.HTML
+    text: gr.Textbox
+    pipelines: tuple[Pipeline, ...]
+
+    def read(self, text: str | None) -> dict[str, dict[str, Any]]:
+        """What page.js read: options that are not at their defaults, by generator.
+
+        Raises:
+            InvalidRequest: it is not what page.js writes.
+        """
+        try:
+            values = json.loads(text or "{}")
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+            raise InvalidRequest("The options could not be read: reload the page.", field="options")
+        return values
+
+    def updates(self, values: Values) -> dict[Any, Any]:
+        """Fill the forms in: options that are not named are back at their defaults."""
+        changed = {pipeline.name: {option.name: values[pipeline.name][option.name]
+                                   for option in option_fields(pipeline.Options)
+                                   if option.name in values[pipeline.name]
+                                   and values[pipeline.name][option.name] != option.default}
+                   for pipeline in self.pipelines if pipeline.name in values}
+        return {self.html: render_forms(self.pipelines, changed), self.text: json.dumps(changed)}
+
+
+def build_option_forms(pipelines: Iterable[Pipeline]) -> OptionForms:
+    """Lay the forms out, all options at their defaults."""
+    offered = tuple(pipelines)
+    html = worded_html(lambda: render_forms(offered), elem_id="option-forms")
+    text = gr.Textbox("{}", elem_id="option-values", elem_classes="offstage", container=False,
+                      label=strings.SETTINGS_LABEL)
+    return OptionForms(html, text, offered)
+
+
+def render_forms(pipelines: Iterable[Pipeline], values: Values | None = None) -> str:
+    """The forms of generators, each seen while its box is ticked."""
+    parts = []
+    for pipeline in pipelines:
+        name = escape(pipeline.name)
+        parts.append(f"<style>.gradio-container:has(#choose-{name} input:checked) "
+                     f'#option-forms [data-pipeline="{name}"] {{ display: block; }}</style>')
+        parts.append(render_options(pipeline, (values or {}).get(pipeline.name, {})))
+    return "".join(parts)
