@@ -32,7 +32,7 @@ MAX_REMEMBERED = 10_000
 # Ways to say where things are that no caption uses, and those that captions do.
 RELATIONS = {"riding": "on top of", "rides": "on top of", "wearing": "with", "wears": "with",
              "beneath": "below", "alongside": "next to", "behind": "next to", "inside": "in"}
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['’-]+[^\W_]+)*")
 
 
 def _words_of(text: str) -> frozenset[str]:

@@ -129,6 +129,8 @@ def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:
     expect(dialog.locator("dd").nth(1)).to_have_text(seed)
     page.keyboard.press("ArrowRight")
     expect(dialog.locator("dd").nth(1)).not_to_have_text(seed)
+    dialog.get_by_role("button", name="Previous").click()
+    expect(dialog.locator("dd").nth(1)).to_have_text(seed)
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
 
@@ -230,6 +232,47 @@ def test_examples_and_surprises_fill_the_prompt(open_page) -> None:
     expect(prompt).to_have_value("three strawberries")
     page.locator("#surprise").click()
     expect(prompt).not_to_have_value("three strawberries")
+
+
+def test_what_can_be_drawn_is_shown_searched_and_put_in(open_page) -> None:
+    page = open_page(DESKTOP)
+    prompt = page.locator("#prompt textarea")
+    prompt.fill("")
+    page.locator("[data-open=drawable]").click()
+    search = page.locator(".drawable-search")
+    expect(search).to_be_visible()
+    search.fill("cachorro")
+    things = page.locator("#drawable .thing:visible")
+    expect(things.first).to_have_text("dog")
+    things.first.click()
+    search.fill("on top")
+    page.locator("#drawable [data-insert]:visible").first.click()
+    search.fill("skateboard")
+    things.first.click()
+    expect(prompt).to_have_value("a dog on top of a skateboard")
+    search.fill("watercolor")
+    page.locator("#drawable [data-insert]:visible").first.click()
+    expect(prompt).to_have_value("a watercolor painting of a dog on top of a skateboard")
+    search.fill("zzyzx")
+    expect(page.locator("#drawable .hint")).to_be_visible()
+    expect(page.locator("#prompt-note mark")).to_have_count(0)
+
+
+def test_every_prompt_field_is_read(open_page) -> None:
+    page = open_page(DESKTOP)
+    fields = {strings.TAB_COMPARE: "compare-prompt", strings.TAB_RERANK: "rerank-prompts",
+              strings.TAB_LAB: "lab-labels"}
+    for tab, field in fields.items():
+        page.get_by_role("tab", name=tab, exact=True).click()
+        box = page.locator(f"#{field} :is(textarea, input)")
+        box.fill("a dog riding a skateboard")
+        page.locator(f"[data-for={field}] [data-prompt]").click()
+        expect(box).to_have_value("a dog on top of a skateboard")
+        box.fill("a giraf")
+        page.locator(f"[data-for={field}] [data-complete=giraffe]").click()
+        expect(box).to_have_value("a giraffe ")
+        expect(page.locator(f"[data-for={field}]")).to_have_count(0)
+    expect(page.locator("#prompt textarea")).to_have_value(strings.FIRST_PROMPT)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -162,6 +162,13 @@ def test_a_candidate_becomes_the_init_image_and_both_know_it(visit: Callable[...
     page.locator("#stage .tile.done button").first.click()
     page.locator("dialog[open]").get_by_text("Start Sketch from it").click()
     expect(page.locator("#filled-note")).to_contain_text("Sketch starts from the picture")
+    shown = page.locator("#init-row .init")  # at the prompt, for as long as it counts
+    expect(shown.locator("img")).to_be_visible()
+    page.locator("#init-gone").click()
+    expect(shown).to_have_count(0)
+    page.locator("#stage .tile.done button").first.click()
+    page.locator("dialog[open]").get_by_text("Start Sketch from it").click()
+    expect(shown).to_contain_text("Sketch starts from this picture.")
     expect(page.locator("#choose-sketch input")).to_be_checked()
     expect(page.locator("#choose-etching input")).not_to_be_checked()
     page.locator("#prompt textarea").fill("a tree")

@@ -16,13 +16,14 @@ from easel.history.records import Filters
 from easel.ui.generate.recall import fill, outputs
 from easel.ui.generate.run import prepare
 from easel.ui.history.render import render_facts, render_gallery, render_note, render_prompt
-from easel.ui.parts.controls import GenerateInputs, build_choice, build_init_image
+from easel.ui.parts.controls import GenerateInputs, build_choice, build_init_image, meant_options
 from easel.ui.parts.option_form import build_option_forms, render_forms
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.metadata import provenance
 from pipelines.core.options import option_fields
 from pipelines.dalle import DallePipeline
 from pipelines.registry import Registry
+from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.kept import new_picture, opened
 from tests.test_history_recall import A1111_FILES
@@ -37,12 +38,13 @@ def inputs() -> GenerateInputs:
         for group in groups:
             build_init_image(group)
         return GenerateInputs(gr.Textbox(), gr.Textbox(), groups, gr.HTML(), gr.File(),
-                              gr.Textbox(), options)
+                              gr.Textbox(), options, gr.Textbox())
 
 
 def named(inputs: GenerateInputs, updates: dict[Any, Any]) -> dict[str, Any]:
     """Updates by readable names, as in "dalle.top_k"."""
-    names: dict[Any, str] = {inputs.prompt: "prompt", inputs.seed: "seed"}
+    names: dict[Any, str] = {inputs.prompt: "prompt", inputs.seed: "seed",
+                             inputs.handed: "handed"}
     for group in inputs.controls:
         own = group.pipeline.name
         names |= {group.chosen: own, group.num_images: f"{own}.count", group.init_image: f"{own}.",
@@ -61,7 +63,7 @@ def named(inputs: GenerateInputs, updates: dict[Any, Any]) -> dict[str, Any]:
 
 def defaults(inputs: GenerateInputs) -> dict[str, Any]:
     """What of the form does not say which generators draw, and how many pictures, as it starts."""
-    found: dict[str, Any] = {"prompt": "", "seed": ""}
+    found: dict[str, Any] = {"prompt": "", "seed": "", "handed": ""}
     for group in inputs.controls:
         own = group.pipeline.name
         found |= {f"{own}.{option.name}": option.default
@@ -188,3 +190,14 @@ def test_vary_names_the_parent_for_as_long_as_its_seed_stands() -> None:
     request = registry.check({"pipeline": "dalle", "prompt": "x", "parents": (parent,)})
     facts = provenance(request, {})
     assert facts["parents"] == [parent]
+
+
+def test_words_that_come_with_a_picture_are_meant() -> None:
+    unclip, dalle = UnclipPipeline(), DallePipeline()
+    same = meant_options(unclip, {}, " a cat ", "a cat")
+    assert same == {}, "the picture's own words ask for variations of it"
+    assert meant_options(unclip, {}, "a black cat", "a cat") == {"picture": "difference"}
+    assert meant_options(unclip, {"picture": "variation"}, "a black cat", "a cat") == {
+        "picture": "variation"}, "what was set by hand stays"
+    assert meant_options(unclip, {}, "a black cat", "") == {}
+    assert meant_options(dalle, {"top_k": 3}, "a black cat", "a cat") == {"top_k": 3}

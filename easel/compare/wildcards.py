@@ -42,7 +42,7 @@ def suggestions(text: str, limit: int = 8) -> list[str]:
 
     Returns:
         ``__animal__`` and the like after two underscores; else words of the world that begin as
-        the last word does, which has at least two letters.
+        the last word does, which has at least two letters and is not one of them.
     """
     words = wildcard_words()
     last = text.rsplit(" ", 1)[-1].lower()
@@ -52,6 +52,6 @@ def suggestions(text: str, limit: int = 8) -> list[str]:
                 if name.startswith(start) and last != f"__{name}__"][:limit]
     if len(last) < 2:
         return []
-    known = sorted({word for names in words.values() for word in names
-                    if " " not in word and word.startswith(last) and word != last})
-    return known[:limit]
+    known = {word for names in words.values() for word in names
+             if " " not in word and word.startswith(last)}
+    return [] if last in known else sorted(known)[:limit]

@@ -71,8 +71,17 @@
       });
       actions.append(start);
     }
+    if (neighbours().length > 1) {
+      const turns = [[-1, say("Previous")], [1, say("Next")]].map(([by, name]) => {
+        const turn = element("button", "", name);
+        turn.type = "button";
+        turn.addEventListener("click", () => step(by));
+        return turn;
+      });
+      actions.prepend(...turns);
+    }
     const facts = element("div", "facts");
-    facts.append(element("h3", "", card.prompt), list, actions);
+    facts.append(element("h3", "", card.prompt), actions, list);
     const body = element("div", "body");
     body.append(picture, facts);
     const close = element("button", "close", "×");
@@ -96,8 +105,13 @@
     picture.style.setProperty("--height", `${picture.naturalHeight}px`);
   }, true);
 
+  function neighbours() {
+    const place = opened.closest(".tiles, .sweep");
+    return place ? [...place.querySelectorAll("[data-details]")] : [opened];
+  }
+
   function step(by) {
-    const frames = [...opened.closest(".tiles").querySelectorAll("[data-details]")];
+    const frames = neighbours();
     show(frames[(frames.indexOf(opened) + by + frames.length) % frames.length]);
   }
 
@@ -215,14 +229,51 @@
   document.addEventListener("input", (event) => {
     if (event.target.closest(".pane-form")) readPanes();
   });
-  // A suggestion takes the place of the prompt's last word.
+  // A suggestion takes the place of the last word of the field that it stands under.
   document.addEventListener("click", (event) => {
     const chosen = event.target.closest("[data-complete]");
-    const field = find("#compare-prompt textarea, #compare-prompt input");
+    const place = chosen?.closest("[data-for]");
+    if (!place) return;
+    const selector = `#${place.dataset.for} :is(textarea, input)`;
+    type(selector, `${find(selector).value.replace(/\S*$/, chosen.dataset.complete)} `);
+    find(selector).focus();
+  });
+
+  // What can be drawn: words are put in where the cursor was, a medium around what is there.
+  document.addEventListener("click", (event) => {
+    const chosen = event.target.closest("[data-insert]");
+    const field = find("#prompt textarea");
     if (!chosen || !field) return;
-    const text = field.value.replace(/\S*$/, chosen.dataset.complete);
-    type("#compare-prompt textarea, #compare-prompt input", `${text} `);
-    field.focus();
+    const word = chosen.dataset.insert;
+    if (chosen.dataset.how === "wrap") {
+      type("#prompt textarea", word.replace("{s}", () => field.value.trim()));
+    } else {
+      const at = field.selectionEnd ?? field.value.length;
+      const before = field.value.slice(0, at).trimEnd(), after = field.value.slice(at).trimStart();
+      type("#prompt textarea", [before, word, after].filter(Boolean).join(" "));
+      const end = before.length + word.length + (before ? 1 : 0);
+      field.setSelectionRange(end, end);
+    }
+  });
+  document.addEventListener("input", (event) => {
+    if (!event.target.matches(".drawable-search")) return;
+    const asked = event.target.value.trim().toLowerCase();
+    const fold = event.target.parentElement;
+    for (const button of fold.querySelectorAll("[data-words]")) {
+      button.hidden = !button.dataset.words.includes(asked);
+    }
+    const groups = [...fold.querySelectorAll(".drawable-group")];
+    for (const group of groups) group.hidden = !group.querySelector("[data-words]:not([hidden])");
+    fold.querySelector(".hint").hidden = groups.some((group) => !group.hidden);
+  });
+  document.addEventListener("click", (event) => {
+    const id = event.target.closest("[data-open]")?.dataset.open;
+    if (!id) return;
+    find("#tabs > .tab-wrapper [data-tab-id=generate]")?.click();
+    const fold = find(`#${id}`);
+    const head = fold?.querySelector(".label-wrap");
+    if (head && !head.classList.contains("open")) head.click();
+    fold?.scrollIntoView({ block: "start" });
   });
   document.addEventListener("submit", (event) => {
     if (!event.target.matches(".pane-form")) return;
@@ -246,7 +297,10 @@
       const field = `#${target.dataset.wish}-clip-wish`;
       type(`${field} textarea, ${field} input`, `${target.dataset.clip} ${Date.now()}`);
     } else if (target.dataset.panes) changePanes(Number(target.dataset.panes));
-    else if (target.dataset.prompt) type("#prompt textarea", target.dataset.prompt);
+    else if (target.dataset.prompt) {
+      const field = target.closest("[data-for]")?.dataset.for ?? "prompt";
+      type(`#${field} :is(textarea, input)`, target.dataset.prompt);
+    }
     else openKind(target);
   });
 

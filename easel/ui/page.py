@@ -8,6 +8,7 @@ from easel.ui.compare.api import add_bundle_endpoints, add_compare_endpoints
 from easel.ui.compare.sweep_api import add_sweep_endpoint
 from easel.ui.compare.tab import build_compare
 from easel.ui.generate.api import add_endpoints
+from easel.ui.generate.drawable import render_drawable_line
 from easel.ui.generate.paused_api import add_paused_endpoints
 from easel.ui.generate.tab import build_generate
 from easel.ui.guard.call_net import answer_every_call
@@ -38,8 +39,9 @@ def build_page(playground: Playground) -> gr.Blocks:
     """The whole page with its event handlers and API endpoints, ready to launch."""
     with gr.Blocks(title=strings.TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S,
                    fill_width=True) as page:
-        worded_html(lambda: f"<h1>{strings.TITLE}</h1><p>{strings.TAGLINE}</p>",
-                    elem_id="masthead")
+        line = "" if playground.reader is None else render_drawable_line
+        worded_html(lambda: f"<h1>{strings.TITLE}</h1><p>{strings.TAGLINE}</p>"
+                            f"{line() if line else ''}", elem_id="masthead")
         stage = gr.HTML("", elem_id="stage", render=False, **PLAIN)
         store = PictureStore(stage)
         add_endpoints(playground, store)  # first, so that they get the names

@@ -10,7 +10,6 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.sweeps import proposed_values, share_work, sweep_options
-from easel.compare.wildcards import suggestions
 from easel.ui.compare.form import read_panes
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
 from easel.ui.parts.live import Updates
@@ -102,12 +101,3 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
     task = tasks.add(PLACE, run, stop, [stage], refused)
     task.starts([run.click], sweep, [prompt, panes, seed, *sides])
     task.returns([prompt, seed, *sides], [tab], [fold])
-
-
-def render_suggestions(text: str) -> str:
-    """Chips that complete the prompt; page.js puts a chosen one in."""
-    found = suggestions((text or "")[-100:])
-    chips = "".join(f'<button type="button" class="chip" data-complete="{escape(word)}">'
-                    f"{escape(word)}</button>" for word in found)
-    return (f'<div class="suggestions" role="group" aria-label="{escape(strings.SUGGESTIONS)}">'
-            f"{chips}</div>")

@@ -23,11 +23,12 @@ from easel.ui.compare.render import (
     vote_label,
 )
 from easel.ui.compare.state import Comparison
-from easel.ui.compare.sweep_tab import build_sweep, render_suggestions
+from easel.ui.compare.sweep_tab import build_sweep
 from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS, read_upload
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.live import LiveRun, Updates
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.visitors import session_of, visitor_of
@@ -77,8 +78,7 @@ def _build_ask(playground: Playground) -> CompareParts:
                             min_width=120, elem_id="compare-run")
             stop = gr.Button(strings.STOP, size="lg", interactive=False, scale=0, min_width=88,
                              elem_id="compare-stop")
-        note = gr.HTML("", elem_id="compare-note", **PLAIN)
-        prompt.change(render_suggestions, prompt, note, **LIVE)
+        build_note(playground.reader, prompt, "compare-note")
         forms = worded_html(lambda: render_forms(pipelines), elem_id="compare-forms")
         # Written by page.js from the forms.
         panes = gr.Textbox(json.dumps(default_panes(pipelines)), elem_id="compare-panes",

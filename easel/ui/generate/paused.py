@@ -14,6 +14,7 @@ from easel.ui.generate.run import show_run, stream_resumed
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.task import Asked, Task, Work
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.visitors import session_of, visitor_of
@@ -68,6 +69,7 @@ def build_paused(playground: Playground) -> PausedParts | None:
         with gr.Column(visible=False, elem_id="paused-form") as form:
             prompt = gr.Textbox(label=strings.PAUSED_PROMPT, info=strings.PAUSED_PROMPT_INFO,
                                 max_lines=4, elem_id="paused-prompt")
+            build_note(playground.reader, prompt, "paused-note")
             with gr.Row(elem_id="paused-numbers"):
                 steps = gr.Number(label=strings.PAUSED_STEPS, precision=0, min_width=80)
                 seed = gr.Textbox(label=strings.PAUSED_SEED, max_lines=1, min_width=80,

@@ -56,7 +56,8 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
     """
     seed = found.seed if seed is None else seed % SEED_COUNT
     updates: dict[Any, Any] = {
-        inputs.prompt: found.prompt, inputs.seed: "" if seed is None else str(seed)}
+        inputs.prompt: found.prompt, inputs.seed: "" if seed is None else str(seed),
+        inputs.handed: ""}
     taken, left, emptied = [], [], []
     if found.prompt:
         taken.append(strings.FILLED_CUT if found.cut else strings.FILLED_PROMPT)

@@ -9,7 +9,9 @@ from typing import Any
 import gradio as gr
 
 from easel.serving.best_of import MAX_DRAWN
+from easel.ui.generate.drawable import build_drawable
 from easel.ui.generate.examples import render_examples
+from easel.ui.generate.init_image import connect_init
 from easel.ui.generate.lesson import render_lessons
 from easel.ui.generate.paused import build_paused, connect_paused
 from easel.ui.generate.recall import connect_recall
@@ -23,17 +25,17 @@ from easel.ui.parts.controls import (
     PipelineControls,
     build_choice,
     build_init_image,
+    meant_options,
 )
 from easel.ui.parts.live import LiveRun, Updates
 from easel.ui.parts.option_form import OptionForms, build_option_forms
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.prompt_note import render_reading
+from easel.ui.parts.prompt_note import build_note, render_note
 from easel.ui.parts.task import Asked, Task, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import fill_html, worded_html
-from pipelines.core.request import MAX_PROMPT_CHARS
 from pipelines.core.sentences import Sentence
 
 PLACE = "generate"
@@ -45,7 +47,11 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
     """Lay the tab out and connect it; ``stage`` is where the pictures go."""
     with gr.Column(elem_id="desk"):
         with gr.Column(elem_id="ask"):
-            prompt, note = _build_prompt()
+            prompt, note = _build_prompt(playground)
+            with gr.Row(visible=False, elem_id="init-row") as init_row:
+                init_shown = gr.HTML("", elem_id="init-shown", **PLAIN)
+                init_gone = gr.Button(strings.INIT_GONE, size="sm", scale=0, min_width=80,
+                                      elem_id="init-gone")
             filled_note = gr.HTML("", elem_id="filled-note", **PLAIN)
             controls = _build_generators(playground)
             with gr.Row(elem_id="buttons"):
@@ -64,6 +70,8 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
             worded_html(render_examples, elem_id="examples")
             surprise = gr.Button(strings.SURPRISE, size="sm", elem_id="surprise",
                                  visible=playground.surprise is not None)
+            if playground.reader is not None:
+                build_drawable(stage)
             dropped = gr.File(label=strings.RECALL_LABEL, file_count="single", type="filepath",
                               file_types=IMAGE_SUFFIXES, height=64, elem_id="recall",
                               elem_classes="upload")
@@ -72,27 +80,30 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
             worded_html(lambda: render_lessons(p.lesson for p in playground.registry),
                         elem_id="lessons")
     _connect_words(playground, page, prompt, note, surprise)
+    handed = gr.Textbox(visible="hidden")
     task = tasks.add(PLACE, generate, stop, [stage, pause], refused,
                      idle={pause: gr.update(interactive=False)})
     drawn = _connect_run(playground, store, task, (stage, pause), prompt, seed, best_of, controls,
-                         options)
+                         options, handed)
+    connect_init(controls, (init_row, init_shown, init_gone), handed)
     if paused is not None:
         connect_paused(playground, store, paused, task, (stage, pause), drawn)
     # Here and not in the tab of the history, which is not there before it was opened.
-    starters = [group.pipeline.title for group in controls if group.init_image is not None]
-    offered = starters and playground.history is not None
-    hand_off = gr.Textbox(visible="hidden", elem_id="hand-off",
-                          label=Sentence(strings.START_FROM, starters[0]) if offered else "")
-    inputs = GenerateInputs(prompt, seed, controls, filled_note, dropped, hand_off, options)
+    hand_off = gr.Textbox(visible="hidden", elem_id="hand-off")
+    inputs = GenerateInputs(prompt, seed, controls, filled_note, dropped, hand_off, options, handed)
+    starter = inputs.init_target()
+    hand_off.label = ""
+    if starter is not None and playground.history is not None:
+        hand_off.label = Sentence(strings.START_FROM, starter.pipeline.title)
     connect_recall(inputs)
     return inputs
 
 
-def _build_prompt() -> tuple[gr.Textbox, gr.HTML]:
+def _build_prompt(playground: Playground) -> tuple[gr.Textbox, gr.HTML]:
     prompt = gr.Textbox(value=strings.FIRST_PROMPT, label=strings.PROMPT_LABEL, lines=2,
                         max_lines=6, placeholder=strings.PROMPT_PLACEHOLDER, elem_id="prompt",
                         max_length=MAX_TYPED_CHARS)
-    return prompt, gr.HTML("", elem_id="prompt-note", **PLAIN)
+    return prompt, build_note(playground.reader, prompt, "prompt-note")
 
 
 def _build_generators(playground: Playground) -> list[PipelineControls]:
@@ -126,32 +137,33 @@ def _build_settings(controls: list[PipelineControls],
 
 def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, note: gr.HTML,
                    surprise: gr.Button) -> None:
-    """What is not known is said while a person types; Surprise me draws a caption."""
-    def read_words(text: str) -> str:
-        reader = playground.reader
-        return (render_reading(reader.read(text[:MAX_PROMPT_CHARS]))
-                if reader is not None and text else "")
-
-    prompt.change(read_words, prompt, note, **LIVE)
-    page.load(read_words, prompt, note, **LIVE)
+    """The prompt that is there from the start is read too; Surprise me draws a caption."""
+    page.load(lambda text: render_note(playground.reader, text or "", str(prompt.elem_id)),
+              prompt, note, **LIVE)
     if playground.surprise is not None:
         surprise.click(playground.surprise, None, prompt, **LIVE)
 
 
 def _connect_run(playground: Playground, store: PictureStore, task: Task,
                  stage: tuple[gr.HTML, gr.Button], prompt: gr.Textbox, seed: gr.Textbox,
-                 best_of: gr.Number, controls: list[PipelineControls], options: OptionForms) -> Any:
+                 best_of: gr.Number, controls: list[PipelineControls], options: OptionForms,
+                 handed: gr.Textbox) -> Any:
     """Connect Generate; ``stage`` is where the pictures go, with the Pause button."""
     def draw(asked: Asked) -> Generator[Updates]:
         values = asked.values
         chosen = options.read(values[options.text])
-        choices = [fields for group in controls
-                   if (fields := group.read(values, chosen.get(group.pipeline.name, {})))]
+        choices = []
+        for group in controls:
+            set_options = meant_options(group.pipeline, chosen.get(group.pipeline.name, {}),
+                                        asked.text(prompt),
+                                        asked.text(handed) if group.has_init(values) else "")
+            if fields := group.read(values, set_options):
+                choices.append(fields)
         requests = prepare(playground, values[prompt] or "", values[seed] or None, choices)
         yield from show_run(stream_run(playground, store, requests, asked.run,
                                        values[best_of] or 0), *stage)
 
-    inputs = [prompt, seed, best_of, options.text,
+    inputs = [prompt, seed, best_of, options.text, handed,
               *(c for group in controls for c in group.components())]
 
     def found(live: LiveRun) -> Updates:

@@ -216,7 +216,7 @@ def hand_off(inputs: GenerateInputs, picture: KeptPicture, there: Any) -> list[A
         raise HistoryError("No generator here starts from a picture.")
     updates: dict[Any, Any] = {other.chosen: other is group for other in inputs.controls}
     updates |= {other.varied: "" for other in inputs.controls}
-    updates |= {inputs.prompt: picture.prompt,
+    updates |= {inputs.prompt: picture.prompt, inputs.handed: picture.prompt,
                 group.init_image: in_cache(group.init_image, picture)}
     note = strings.INIT_TAKEN.format(group.pipeline.title)
     return [there, render_note(note), *outputs(inputs, updates)]

@@ -23,6 +23,7 @@ from easel.ui.lab.render import (
 )
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
@@ -55,6 +56,7 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
                               elem_id="lab-classify-pictures")
             labels = gr.Textbox(strings.LAB_FIRST_LABELS, label=strings.LAB_LABELS, lines=2,
                                 max_lines=8, info=strings.LAB_LABELS_INFO, elem_id="lab-labels")
+            build_note(lab.playground.reader, labels, f"{labels.elem_id}-note", clip)
             with gr.Row(elem_classes="lab-small"):
                 example = gr.Button(strings.LAB_EXAMPLE, size="sm", elem_id="lab-example",
                                     visible=EXAMPLE_DIR.is_dir())

@@ -16,6 +16,7 @@ from easel.ui.lab.render import render_map, render_matrix
 from easel.ui.lab.search import build_where
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
@@ -35,6 +36,7 @@ def build_matrix(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Ta
                               elem_id="lab-matrix-pictures")
             texts = gr.Textbox(label=strings.MATRIX_TEXTS_LABEL, info=strings.MATRIX_TEXTS_INFO,
                                lines=4, max_lines=12, elem_id="lab-matrix-texts")
+            build_note(lab.playground.reader, texts, f"{texts.elem_id}-note", clip)
             with gr.Row(elem_classes="lab-small"):
                 example = gr.Button(strings.MATRIX_EXAMPLE, size="sm", elem_id="lab-matrix-example")
             part = LabPart("matrix", strings.MATRIX_DO)
@@ -80,6 +82,7 @@ def build_map(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab])
             where, uploads = build_where(lab, "map")
             labels = gr.Textbox(label=strings.LAB_LABELS, info=strings.MAP_LABELS_INFO, lines=2,
                                 max_lines=6, elem_id="lab-map-labels")
+            build_note(lab.playground.reader, labels, f"{labels.elem_id}-note", clip)
             part = LabPart("map", strings.MAP_DO)
         part.build_stage(strings.MAP_EMPTY)
 

@@ -18,6 +18,7 @@ from easel.ui.lab.lab import HISTORY, UPLOADS, Lab, first_files
 from easel.ui.lab.render import render_faults, render_groups, render_hits, render_note
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import Suited, render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
@@ -74,8 +75,10 @@ def build_search(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Ta
             where, uploads = build_where(lab, "search")
             text = gr.Textbox(label=strings.LAB_TEXT, placeholder=strings.LAB_TEXT_PLACEHOLDER,
                               max_lines=2, elem_id="lab-text")
+            build_note(lab.playground.reader, text, f"{text.elem_id}-note", clip)
             minus = gr.Textbox(label=strings.LAB_MINUS, max_lines=2, elem_id="lab-minus",
                                placeholder=strings.LAB_MINUS_PLACEHOLDER)
+            build_note(lab.playground.reader, minus, f"{minus.elem_id}-note", clip)
             like = gr.File(label=strings.LAB_LIKE, file_count="single", type="filepath",
                            file_types=IMAGE_SUFFIXES, height=90, elem_classes="upload",
                            elem_id="lab-like")

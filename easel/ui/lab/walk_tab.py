@@ -22,6 +22,7 @@ from easel.ui.lab.walk import (
 from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.task import Asked, Tasks, Throttle, build_alert
 from easel.ui.playground import Playground
 from easel.ui.words import strings
@@ -29,6 +30,7 @@ from easel.ui.words.page_words import worded_html
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Preview, Progress
 from pipelines.core.request import SEED_COUNT
+from pipelines.prompt_words import PromptReader
 from pipelines.unclip.walk import MAX_FRAMES, MIN_FRAMES, Walk
 
 PLACE = "walk"
@@ -84,8 +86,10 @@ def build_walk(playground: Playground, store: PictureStore, tasks: Tasks,
     """
     with gr.Column(elem_id="walk-desk"):
         with gr.Column(elem_id="walk-ask"):
-            start, start_picture = _build_end("start", strings.WALK_FROM, strings.WALK_FIRST)
-            end, end_picture = _build_end("end", strings.WALK_TO, strings.WALK_LAST)
+            reader = playground.reader
+            start, start_picture = _build_end(reader, "start", strings.WALK_FROM,
+                                              strings.WALK_FIRST)
+            end, end_picture = _build_end(reader, "end", strings.WALK_TO, strings.WALK_LAST)
             frames = gr.Slider(MIN_FRAMES, MAX_FRAMES, value=FRAMES, step=1, buttons=[],
                                label=strings.WALK_FRAMES, info=strings.WALK_FRAMES_INFO,
                                elem_id="walk-frames")
@@ -103,10 +107,12 @@ def build_walk(playground: Playground, store: PictureStore, tasks: Tasks,
     _connect(playground, store, parts, tasks, tabs)
 
 
-def _build_end(name: str, label: str, prompt: str) -> tuple[gr.Textbox, gr.File]:
+def _build_end(reader: PromptReader | None, name: str, label: str, prompt: str,
+               ) -> tuple[gr.Textbox, gr.File]:
     with gr.Column(elem_classes="walk-end"):
         text = gr.Textbox(prompt, label=label, lines=1, max_lines=4, elem_id=f"walk-{name}",
                           max_length=MAX_TYPED_CHARS)
+        build_note(reader, text, f"walk-{name}-note")
         picture = gr.File(label=strings.WALK_PICTURE, file_count="single", type="filepath",
                           file_types=IMAGE_SUFFIXES, height=64, elem_id=f"walk-{name}-picture",
                           elem_classes="upload")

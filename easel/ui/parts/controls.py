@@ -53,6 +53,10 @@ class PipelineControls:
         if self.init_image is not None:
             yield self.init_image
 
+    def has_init(self, values: Mapping[Any, Any]) -> bool:
+        """Whether a picture to start from is there."""
+        return self.init_image is not None and bool(values[self.init_image])
+
     def read(self, values: Mapping[Any, Any], options: Mapping[str, Any],
              ) -> dict[str, Any] | None:
         """Fields of a request, less prompt and seed; None where the box is not ticked.
@@ -85,6 +89,7 @@ class GenerateInputs:
         dropped: takes a picture whose settings are to come back.
         hand_off: hidden; page.js writes there which kept picture a generator should start from.
         options: of all generators.
+        handed: hidden; the prompt of the kept picture that a generator was told to start from.
     """
 
     prompt: gr.Textbox
@@ -94,10 +99,11 @@ class GenerateInputs:
     dropped: gr.File
     hand_off: gr.Textbox
     options: OptionForms
+    handed: gr.Textbox
 
     def components(self) -> list[gr.components.Component]:
         """Prompt, seed and everything of the generators, in a fixed order."""
-        return [self.prompt, self.seed, self.options.html, self.options.text,
+        return [self.prompt, self.seed, self.handed, self.options.html, self.options.text,
                 *(c for group in self.controls for c in group.components())]
 
     def init_target(self) -> PipelineControls | None:
@@ -105,6 +111,24 @@ class GenerateInputs:
         takers = [group for group in self.controls if group.init_image is not None]
         return next((group for group in takers if group.pipeline.draws_variations),
                     takers[0] if takers else None)
+
+
+def meant_options(pipeline: Pipeline, options: Mapping[str, Any], prompt: str, handed: str,
+                  ) -> dict[str, Any]:
+    """Options as they are meant where a kept picture was handed over to start from.
+
+    Other words than the picture's own say what it should become; variations would not heed them.
+
+    Args:
+        pipeline: who draws.
+        options: that were set.
+        prompt: what is asked for.
+        handed: the kept picture's own prompt; empty where none was handed over.
+    """
+    means_words = handed.strip() and prompt.strip() != handed.strip()
+    if means_words and pipeline.draws_variations and "picture" in pipeline.Options.model_fields:
+        return {"picture": "difference", **options}
+    return dict(options)
 
 
 def read_upload(path: str | Path | None) -> bytes:

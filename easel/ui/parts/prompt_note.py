@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 from html import escape
+from typing import Any
 
+import gradio as gr
 import numpy as np
 
+from easel.compare.wildcards import suggestions
+from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.words import strings
 from easel.ui.words.language import say
 from pipelines.core.errors import EaselError
+from pipelines.core.request import MAX_PROMPT_CHARS
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.models.tokenizer import Vocabulary, split_words
 from pipelines.prompt_words import PromptReader, Reading, Thing, WordRead
+from pipelines.suited import BY_PICTURES, OF_THE_WORLD
 from pipelines.world.concepts import load_concepts
 from pipelines.world.grammar import grammar_strings, raw_grammar
 
@@ -69,19 +76,77 @@ def _world_words() -> tuple[tuple[Thing, ...], frozenset[str]]:
     return things, frozenset(word for text in said for word in split_words(text))
 
 
-def render_reading(reading: Reading) -> str:
+def build_note(reader: PromptReader | None, field: gr.Textbox, elem_id: str,
+               clip: gr.Dropdown | gr.CheckboxGroup | None = None) -> gr.HTML:
+    """The reading of a field under it, and how its last word may go on; anew as a person types.
+
+    Args:
+        reader: None where there is no vocabulary.
+        field: with an ``elem_id`` of its own, by which page.js puts in what is clicked.
+        elem_id: of the lines.
+        clip: where texts are not drawn but judged, what chooses by which CLIP: others than those
+            of the world know other words.
+    """
+    note = gr.HTML("", elem_id=elem_id, elem_classes="prompt-note", **PLAIN)
+
+    def read(text: str, chosen: Any = None) -> str:
+        asked = [chosen] if isinstance(chosen, str) else list(chosen or ())
+        if clip is not None and not OF_THE_WORLD.union((BY_PICTURES,)).intersection(asked):
+            return ""
+        return render_note(reader, text or "", str(field.elem_id), clip is not None)
+
+    inputs = [field] if clip is None else [field, clip]
+    for event in (field.change,) if clip is None else (field.change, clip.change):
+        event(read, inputs, note, **LIVE)
+    return note
+
+
+def render_note(reader: PromptReader | None, text: str, field: str, judged: bool = False) -> str:
+    """What is said under a field.
+
+    Args:
+        reader: None where there is no vocabulary.
+        text: what is in the field.
+        field: its id on the page.
+        judged: whether the text is compared with pictures, and not drawn.
+    """
+    said = render_completion(text)
+    if reader is not None and text.strip():
+        reading = reader.read(text[:MAX_PROMPT_CHARS])
+        # Several lines are several texts.
+        reading = replace(reading, truncated=reading.truncated and not judged)
+        said = render_reading(reading, judged) + said
+    return f'<div data-for="{escape(field)}">{said}</div>' if said else ""
+
+
+def render_completion(text: str) -> str:
+    """Chips that complete the last word; page.js puts a chosen one in. Empty once it is done."""
+    chips = "".join(f'<button type="button" class="chip" data-complete="{escape(word)}">'
+                    f"{escape(word)}</button>" for word in suggestions(text[-100:]))
+    return (f'<div class="suggestions" role="group" aria-label="{escape(strings.SUGGESTIONS)}">'
+            f"{chips}</div>") if chips else ""
+
+
+def render_reading(reading: Reading, judged: bool = False) -> str:
     """The lines under a prompt: what is not known, and what to write instead, to click.
 
     Empty where there is nothing to say. A click on a chip puts its prompt into the field that the
     lines belong to (page.js).
+
+    Args:
+        reading: of the prompt.
+        judged: whether the text is compared with pictures, and not drawn.
     """
+    near, unknown_words = (
+        (strings.JUDGED_NEAR, strings.JUDGED_UNKNOWN) if judged
+        else (strings.WORDS_NEAR, strings.WORDS_UNKNOWN))
     if reading.foreign:
-        return _note(say(strings.WORDS_FOREIGN))
+        return _note(strings.JUDGED_FOREIGN if judged else strings.WORDS_FOREIGN)
     parts = []
     changed = reading.of_kind("near", "misspelt")
     if changed:
         pairs = [_pair(word) for word in changed[:MAX_SAID]]
-        parts.append(f"<span>{escape(say(strings.WORDS_NEAR))} {'; '.join(pairs)}.</span>")
+        parts.append(f"<span>{escape(near)} {'; '.join(pairs)}.</span>")
         parts.append(f'<button type="button" class="chip" data-prompt="'
                      f'{escape(reading.rewritten or "")}">{escape(reading.rewritten or "")}'
                      "</button>")
@@ -89,7 +154,7 @@ def render_reading(reading: Reading) -> str:
         words = ", ".join(f"<mark>{escape(word.text)}</mark>" for word in unknown[:MAX_SAID])
         more = len(unknown) - MAX_SAID
         words += f" {escape(say(strings.LAB_MORE).format(more))}" if more > 0 else ""
-        parts.append(f"<span>{say(strings.WORDS_UNKNOWN).format(words)}</span>")
+        parts.append(f"<span>{unknown_words.format(words)}</span>")
     if reading.truncated:
         parts.append(f"<span>{escape(say(strings.PROMPT_CUT))}</span>")
     return _note(" ".join(parts), plain=False) if parts else ""

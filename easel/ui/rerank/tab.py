@@ -18,6 +18,7 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
 from easel.ui.parts.live import Updates
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import Suited, build_wish, render_suited, suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import PLAIN
@@ -79,6 +80,8 @@ def build_rerank(playground: Playground, store: PictureStore, tasks: Tasks, tab:
                                        *((title, name) for name, title in clips.items())],
                                       value=[BY_PICTURES], label=strings.CLIPS_LABEL,
                                       info=strings.CLIPS_INFO, elem_id="rerank-clips")
+            for field in (wanted, unwanted):
+                build_note(playground.reader, field, f"{field.elem_id}-note", chosen)
             build_wish("rerank", chosen)
             keep = gr.Number(0, label=strings.KEEP_BEST, info=strings.KEEP_BEST_INFO, precision=0,
                              minimum=0, maximum=MAX_FILES, elem_id="rerank-keep")

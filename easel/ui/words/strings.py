@@ -51,6 +51,7 @@ BEST_OF_INFO = ("How many pictures each generator draws to show its best; 0 for 
 SETTINGS_LABEL = "Seed and options"
 ADVANCED_LABEL = "More options"
 NUMBER_FOR, SLIDER_FOR = "number input for {}", "range slider for {}"
+INIT_FROM, INIT_GONE = "{} starts from this picture.", "Remove"
 START_PICTURE = "{}: start from a picture (PNG, JPEG or WebP)"
 INIT_IMAGE_LABEL = "Start from a picture (PNG, JPEG or WebP)"
 
@@ -93,6 +94,21 @@ WORDS_NEAR = "Not words that Easel draws, but near ones that it does:"
 WORDS_UNKNOWN = "Easel has never seen {}: it draws something else for it, so better leave it out."
 WORDS_FOREIGN = ("Easel reads English and Portuguese; a prompt in another language draws nothing "
                  "that it means.")
+JUDGED_NEAR = "Not words that the CLIPs of Easel’s world know, but near ones that they do:"
+JUDGED_UNKNOWN = "The CLIPs of Easel’s world have never seen {}: what they say of it means nothing."
+JUDGED_FOREIGN = "The CLIPs of Easel’s world read English and Portuguese alone."
+DRAWABLE = "What it can draw"
+DRAWABLE_LINE = "The models inside know {} things, {} places, {} colours and {} media."
+DRAWABLE_SHOW = "See them"
+DRAWABLE_SEARCH = "Search: dog, cachorro, red …"
+DRAWABLE_NONE = "There is no such word: what is not here is drawn as something else."
+DRAWABLE_RELATIONS = "Relations"
+DRAWABLE_GROUPS = {
+    "animal": "Animals", "person": "People", "food": "Food", "household": "Household",
+    "clothing": "Clothing", "vehicle": "Vehicles", "tool": "Tools", "sport": "Sport",
+    "weather": "Sky and landscape", "electronics": "Electronics", "plant": "Plants",
+    "building": "Buildings", "symbol": "Symbols", "music": "Music", "office": "Office",
+    "holiday": "Holidays"}
 PROMPT_CUT = "The prompt is longer than the embedded models read; its end is not seen."
 BEST_AFTER = "Best so far after its {}"
 
@@ -126,7 +142,7 @@ MARK_NOISE, MARK_BRANCH = "noise {}", "branch"
 
 # What page.js says
 SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Close", "Picture {}: {}",
-                "The pictures are done: show the best")
+                "Previous", "Next", "The pictures are done: show the best")
 
 # Compare
 COMPARE = "Compare"
