@@ -125,12 +125,13 @@ def test_pictures_are_on_the_first_screen_and_a_key_votes(open_page, app: App) -
     open_tab(page, strings.TAB_COMPARE)
     page.locator("#compare-run").click()
     expect(page.locator("#vote-1")).to_be_visible()
-    for place in (0, 1):
-        frame = page.locator(".pane").nth(place).locator(".frame").bounding_box()
-        assert frame["y"] + frame["height"] <= 768
-    buttons = [page.locator(f"#vote-{choice}").bounding_box() for choice in (0, 1, "tie", "bad")]
-    assert all(box["y"] + box["height"] <= 768 for box in buttons)
-    assert buttons[-1]["x"] + buttons[-1]["width"] - buttons[0]["x"] > 900, "full width"
+    expect(page.locator(".pane .tile.done")).to_have_count(2)
+    # At once: what is measured one after the other may be drawn anew in between.
+    boxes = page.evaluate("""() => [...document.querySelectorAll(".pane .frame, #vote button")]
+        .filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect().toJSON())""")
+    assert len(boxes) == 6, "two pictures, four answers"
+    assert all(box["bottom"] <= 768 for box in boxes), "all on the first screen"
+    assert boxes[-1]["right"] - boxes[2]["left"] > 900, "as wide as the pictures"
     page.locator("#compare-prompt textarea").press("2")  # while typing it is a character
     expect(page.locator("#vote-1")).to_be_visible()
     page.locator("#compare-prompt textarea").blur()
