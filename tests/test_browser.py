@@ -79,7 +79,7 @@ def open_page(app: App, browser: Browser) -> Iterator:
 
 
 def clip_scores(page: Page, section: str) -> list[float]:
-    return [float(text.removeprefix("CLIP ")) for text in
+    return [float(text.removeprefix("fit ").removesuffix(" %")) for text in
             page.locator(f"{section} .score").all_text_contents()]
 
 

@@ -140,7 +140,7 @@ def test_pictures_are_on_the_first_screen_and_a_key_votes(open_page, app: App) -
     assert [vote.choice for vote in app.playground.votes.votes(blind=None)[before:]] == [1]
     page.locator("#compare-blind input").check()
     page.locator("#compare-run").click()
-    expect(page.locator(".vote-label")).to_contain_text("Click the best picture")
+    expect(page.locator("#vote .vote-label p")).to_contain_text("Click the best picture")
     page.locator(".pane").nth(0).locator("div.frame").click()
     expect(page.locator("#outcome")).to_contain_text("You chose")
     page.locator("#leaderboard .label-wrap").click()
@@ -232,6 +232,7 @@ def test_a_ticked_box_looks_ticked(open_page) -> None:
     open_tab(page, strings.TAB_COMPARE)
     form = page.locator('.pane-form[data-pane="0"]')
     form.locator("> details > summary").click()
+    form.locator("fieldset:not([hidden]) summary").click()
     box = form.locator("fieldset:not([hidden]) input[type=checkbox]").first
     looks = []
     for ticked in (True, False):

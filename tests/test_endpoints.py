@@ -121,23 +121,27 @@ def raw(app: App, endpoint: str, data: str) -> str:
     raise AssertionError("the call never ended")
 
 
+NOT_FINITE = "A number in the request is not finite"
+
+
 @pytest.mark.parametrize(("endpoint", "data", "says"), [
-    ("sweep", '["a cat", "sketch", {"name": "pause_s", "values": [NaN]}, null, 1, null]', "Pause"),
+    ("sweep", '["a cat", "sketch", {"name": "pause_s", "values": [NaN]}, null, 1, null]',
+     NOT_FINITE),
     ("sweep", '["a cat", "sketch", {"name": "pause_s", "values": [1e999]}, null, 1, null]',
-     "Pause"),
-    ("sweep", '["a cat", "sketch", null, null, NaN, null]', "Seed must be"),
+     NOT_FINITE),
+    ("sweep", '["a cat", "sketch", null, null, NaN, null]', NOT_FINITE),
     ("compare", '["a cat", [{"pipeline": "sketch", "options": {"pause_s": NaN}}, '
-                '{"pipeline": "etching"}], 1, null, null]', "Pane A: Pause"),
+                '{"pipeline": "etching"}], 1, null, null]', NOT_FINITE),
     ("compare", '["a cat", [{"pipeline": "sketch", "seed": NaN}, {"pipeline": "etching"}], '
-                '1, null, null]', "Pane A: Seed"),
+                '1, null, null]', NOT_FINITE),
     ("compare", '["a cat", [{"pipeline": "sketch"}, {"pipeline": "etching"}], 1, NaN, null]',
-     "Seconds for each"),
+     NOT_FINITE),
     ("compare", '["a cat", [{"pipeline": "sketch"}, {"pipeline": "etching"}], 1, Infinity, null]',
-     "Seconds for each"),
-    ("rerank", '[null, ["a cat"], null, null, NaN, null]', "Keep must be"),
-    ("rerank", '[null, [NaN], null, null, 0, null]', "list of texts"),
+     NOT_FINITE),
+    ("rerank", '[null, ["a cat"], null, null, NaN, null]', NOT_FINITE),
+    ("rerank", '[null, [NaN], null, null, 0, null]', NOT_FINITE),
     ("rerank", '[null, ["a cat:NaN"], null, null, 0, null]', "weight"),
-    ("vote", '["x", NaN]', "no longer there"),
+    ("vote", '["x", NaN]', NOT_FINITE),
 ])
 def test_nan_and_infinity_are_refused(app: App, endpoint: str, data: str, says: str) -> None:
     finished = app.sketch.finished
@@ -187,6 +191,8 @@ def changed(bundle: str, folder: Path, change: str) -> Path:
                 data += b"x"
             if change == "facts" and name == FACTS:
                 data = data.replace(b'"steps": 2', b'"steps": NaN')
+            if change == "steps" and name == FACTS:
+                data = data.replace(b'"steps": 2', b'"steps": -2')
             if change == "seed" and name == FACTS:
                 data = data.replace(b'"seed": 3', b'"seed": -3')
             new.writestr(name, data)
@@ -199,7 +205,8 @@ def changed(bundle: str, folder: Path, change: str) -> Path:
 
 @pytest.mark.parametrize(("change", "says"), [
     ("traversal", "which no comparison has"), ("bomb", "unpacks to more"),
-    ("picture", "missing or was changed"), ("facts", "Steps must be"),
+    ("picture", "missing or was changed"), ("facts", "not valid JSON"),
+    ("steps", "Steps must be"),
     ("seed", "not as Easel writes them")])
 @pytest.mark.parametrize("endpoint", ["/bundle_open", "/bundle_replay"])
 def test_bad_bundles_are_refused(app: App, client: Client, bundle: str, tmp_path: Path,

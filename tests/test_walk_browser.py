@@ -173,7 +173,7 @@ def test_prior_on_and_off_side_by_side(open_page: Open) -> None:
     page = open_page(DESKTOP)
     open_tab(page, strings.TAB_COMPARE)
     form = page.locator('.pane-form[data-pane="1"]')
-    form.locator("summary").click()
+    form.locator("> details > summary").click()
     form.locator("[data-option=prior]").uncheck()
     page.locator("#compare-run").click()
     done = page.locator(".pane .tile.done")

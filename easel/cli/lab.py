@@ -31,7 +31,6 @@ from pipelines.core.texts import shown_name
 from pipelines.models.checkpoints.ids import RANKER
 
 if TYPE_CHECKING:  # the database and its migrations are for those who search
-    from easel.history.days import parse_day
     from easel.search.snapshot import Snapshot
     from easel.search.update import UpdateProgress
     from easel.serving.backend import Backend
@@ -182,6 +181,7 @@ def search_command(
         "--duplicates", help="List groups of pictures that are nearly the same instead.")] = False,
 ) -> None:
     """Find pictures of an indexed folder by a text, a picture, or both."""
+    from easel.history.days import parse_day
     from easel.search.collections import folder_collection
     from easel.search.query import Filters, allowed, search
     from easel.search.searcher import Searcher

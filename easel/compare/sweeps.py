@@ -249,9 +249,9 @@ def _number(text: str, whole: bool) -> Any:
     """A number where it is one; what is none is refused by the option itself, by its name."""
     try:
         number = int(text) if whole else float(text)
-    except ValueError:
+        return number if math.isfinite(number) else text
+    except (ValueError, OverflowError):  # a whole number may be larger than any float
         return text
-    return number if math.isfinite(number) else text
 
 
 def _spread(text: str, whole: bool) -> list[Any] | None:

@@ -188,6 +188,6 @@ def test_case_45_an_argument_in_other_bytes_is_refused(tmp_path: Path) -> None:
         [sys.executable, "-m", "pipelines", "rerank", str(path), "--prompt", b"caf\xe9"],
         cwd=REPOSITORY, capture_output=True,
         env={**os.environ, "EASEL_DATA_DIR": str(tmp_path), "EASEL_DEVICE": "cpu"})
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert b"half a character, which no file can store." in ended.stderr
     assert b"Traceback" not in ended.stderr
