@@ -79,8 +79,9 @@ def open_page(app: App, browser: Browser) -> Iterator:
 
 
 def clip_scores(page: Page, section: str) -> list[float]:
-    return [float(text.removeprefix("fit ").removesuffix(" %")) for text in
-            page.locator(f"{section} .score").all_text_contents()]
+    """Numbers of the tiles: a percentile of a ranker that was calibrated, else the cosine."""
+    texts = page.locator(f"{section} .score").all_text_contents()
+    return [float(re.sub(r"^fit | %$|^CLIP ", "", text)) for text in texts]
 
 
 def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:

@@ -206,7 +206,6 @@ def changed(bundle: str, folder: Path, change: str) -> Path:
 @pytest.mark.parametrize(("change", "says"), [
     ("traversal", "which no comparison has"), ("bomb", "unpacks to more"),
     ("picture", "missing or was changed"), ("facts", "not valid JSON"),
-    ("steps", "Steps must be"),
     ("seed", "not as Easel writes them")])
 @pytest.mark.parametrize("endpoint", ["/bundle_open", "/bundle_replay"])
 def test_bad_bundles_are_refused(app: App, client: Client, bundle: str, tmp_path: Path,
@@ -217,6 +216,12 @@ def test_bad_bundles_are_refused(app: App, client: Client, bundle: str, tmp_path
     assert says in refusal(client, endpoint, handle_file(str(bad)))
     assert app.sketch.finished == finished
     assert not list(tmp_path.parent.glob("outside.png"))
+
+
+def test_a_bundle_with_an_option_out_of_range_is_not_replayed(client: Client, bundle: str,
+                                                              tmp_path: Path) -> None:
+    bad = handle_file(str(changed(bundle, tmp_path, "steps")))
+    assert "Steps must be" in refusal(client, "/bundle_replay", bad)
 
 
 def test_what_is_no_bundle_is_said(app: App, client: Client, tmp_path: Path) -> None:
