@@ -296,7 +296,7 @@ def test_the_page_says_where_the_best_picture_is_or_goes_there(open_page) -> Non
     page.evaluate("scrollTo(0, 0)")
     page.locator("#prompt textarea").fill("a cat")
     page.keyboard.press("Enter")
-    for _ in range(200):  # busy with something else to the end
+    for _ in range(900):  # busy with something else to the end
         page.keyboard.press("Shift")
         page.wait_for_timeout(100)
         if page.locator("#show-best").count():
