@@ -178,10 +178,11 @@ class Realism:
             figures["perceptual"] = perceptual_loss(self.maps, fake, real,
                                                     self.config.get("perceptual_stages", 5))
             loss = loss + self.config.get("perceptual_weight", 1.0) * figures["perceptual"]
-        if adversarial:
-            discriminator = self.discriminator or self._begin()
-            self._pair = real, fake.detach()
-        if adversarial and discriminator.updates >= self.config["discriminator_alone"]:
+        if not adversarial:
+            return loss, figures
+        self._pair = real, fake.detach()
+        discriminator = self.discriminator or self._begin()
+        if discriminator.updates >= self.config["discriminator_alone"]:
             discriminator.network.requires_grad_(False)
             looks = discriminator.generator_loss(fake)
             last: Any = self.loop.model.decoder.conv_out

@@ -149,7 +149,7 @@ class VectorIndex:
                 [(start + n, i.key, kept_path(i.path, root), i.size_bytes, i.mtime_ns,
                   i.created_s, i.pipeline, i.prompt) for n, i in enumerate(items)])
             faults = [(*file, why.to_text()) for *file, why in unreadable]
-            self._forget(database, [fault[0] for fault in faults])
+            self._forget(database, [str(key) for key, *_ in faults])
             database.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?)", faults)
             database.execute("UPDATE facts SET value = ? WHERE name = 'rows'",
                              (str(start + len(items)),))
