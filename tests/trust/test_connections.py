@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from easel.ui.guard import connections
 from easel.ui.guard.connections import impatient, most_connections
 from tests.served import App
 
+GET = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
 UPLOAD = (b"POST /gradio_api/upload HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 600000\r\n"
           b"content-type: multipart/form-data; boundary=cut\r\n\r\n--cut\r\n"
           b'content-disposition: form-data; name="files"; filename="a.png"\r\n\r\n')
@@ -32,8 +34,14 @@ def raw(app: App) -> Iterator[socket.socket]:
         yield made
 
 
-def open_to(app: App, buffer_bytes: int = 0) -> socket.socket:
+def open_to(app: App, buffer_bytes: int = 0, address: str = "") -> socket.socket:
     made = socket.socket()
+    if address:
+        try:
+            made.bind((address, 0))
+        except OSError:  # macOS has 127.0.0.1 alone
+            made.close()
+            pytest.skip("this machine has one address")
     if buffer_bytes:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     made.settimeout(60)
@@ -149,6 +157,69 @@ def test_many_idle_connections_keep_nobody_out(app: App) -> None:
         for each in idle:
             each.close()
         config.http_protocol_class = own
+
+
+@pytest.fixture
+def hundred(app: App, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hundred connections at most, of whom nobody has to hurry."""
+    monkeypatch.setattr(connections, "HEAD_S", 3600.0)
+    config = app.page.server.config
+    own = config.http_protocol_class
+    config.http_protocol_class = impatient(own.__mro__[1], 100)
+    yield
+    config.http_protocol_class = own
+
+
+@pytest.mark.usefixtures("hundred")
+def test_visitors_who_share_an_address_leave_room_for_others(
+        app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An office behind one address may have most of the connections, and never all of them."""
+    monkeypatch.setattr(connections, "is_local_name", lambda name: False)
+    office = [open_to(app, address="127.0.0.2") for _ in range(140)]
+    try:
+        refused: list[socket.socket] = []
+        while len(refused) < 140 - 75:
+            waiting = [each for each in office if each not in refused]
+            ready, _, _ = select.select(waiting, [], [], 90)
+            assert ready, "one address holds more connections than it may"
+            refused += ready
+        assert all(each.recv(65536).startswith(b"HTTP/1.1 503") for each in refused)
+        held = [each for each in office if each not in refused]
+        assert len(held) == 75
+        assert served_at(app, "127.0.0.3")
+        assert not served_at(app, "127.0.0.2")
+        held[0].sendall(GET)  # who came before goes on
+        assert held[0].recv(65536).startswith(b"HTTP/1.1 200")
+        for each in held[:30]:
+            each.close()
+        end = time.monotonic() + 90
+        while not served_at(app, "127.0.0.2"):
+            assert time.monotonic() < end, "an address that holds few connections is refused"
+    finally:
+        for each in office:
+            each.close()
+
+
+@pytest.mark.usefixtures("hundred")
+def test_visitors_behind_a_proxy_of_this_machine_share_no_limit(app: App) -> None:
+    """All of them come from one address then, which says nothing of who they are."""
+    idle = [open_to(app, address="127.0.0.2") for _ in range(80)]
+    try:
+        assert served_at(app, "127.0.0.2")
+        assert select.select(idle, [], [], 0)[0] == [], "one of them was ended"
+    finally:
+        for each in idle:
+            each.close()
+
+
+def served_at(app: App, address: str) -> bool:
+    """Whether one more connection from an address gets an answer."""
+    with open_to(app, address=address) as raw:
+        try:
+            raw.sendall(GET)
+            return raw.recv(65536).startswith(b"HTTP/1.1 200")
+        except ConnectionError:
+            return False
 
 
 def test_the_most_connections_leave_files_for_everything_else() -> None:

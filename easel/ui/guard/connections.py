@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import gradio as gr
@@ -92,9 +93,12 @@ def impatient(protocol_class: type[Any], most: int) -> type[Any]:
             super().connection_made(self.counted)
             self._begin("head")
             self._watch = self.loop.call_later(LOOK_EVERY_S, self.look)
-            full = len(self.connections) > most and not _drop_idle(self.connections, self)
-            if full or _near(self.connections, self) > most * 3 // 4:
-                logger.warning("a connection is refused: there are %d", len(self.connections))
+            there = [each for each in self.connections
+                     if not each.counted.transport.is_closing()]
+            # In this order: who has too many themselves takes nobody else's place.
+            if _near(there, self) > most * 3 // 4 or (
+                    len(there) > most and not _drop_idle(there, self)):
+                logger.warning("a connection is refused: there are %d", len(there))
                 transport.write(FULL)
                 transport.close()
 
@@ -151,17 +155,16 @@ def impatient(protocol_class: type[Any], most: int) -> type[Any]:
     return Impatient
 
 
-def _drop_idle(connections: set[Any], new: Any) -> bool:
+def _drop_idle(connections: Sequence[Any], new: Any) -> bool:
     """End the connection that has asked for nothing for the longest time; whether there is one."""
-    idle = [each for each in connections if each is not new and each.phase == "head"
-            and not each.counted.transport.is_closing()]
+    idle = [each for each in connections if each is not new and each.phase == "head"]
     if not idle:
         return False
     max(idle, key=lambda each: each.age_s()).end()
     return True
 
 
-def _near(connections: set[Any], new: Any) -> int:
+def _near(connections: Sequence[Any], new: Any) -> int:
     """How many connections come from a connection's address; 0 where that says nothing, as on this
     machine, behind whose proxies everybody is."""
     address = new.client[0] if new.client else ""
