@@ -49,6 +49,7 @@ def test_a_full_disk_has_no_room_whatever_the_quota(tmp_path: Path,
 
 @pytest.mark.parametrize(("name", "life_s"), [
     (f"{HASH}/a.png", MAX_AGE_S), ("pictures/token/a.png", MAX_AGE_S),
+    ("lab/token/labels.csv", MAX_AGE_S),
     ("tmpom328acm", PART_S), ("exports/token/history.zip", EXPORT_S)])
 def test_what_is_old_goes_with_its_folder_whoever_made_it(tmp_path: Path, name: str, life_s: float,
                                                           ) -> None:
@@ -102,3 +103,12 @@ def test_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
     cache = CacheFolder(tmp_path / "none", 10)
     assert cache.sweep() == 0
     assert not cache.has_room(11)
+
+
+def test_paths_of_files_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    """Gradio notes every file that it ever wrote, also once somebody else has removed it."""
+    young = written(tmp_path, f"{HASH}/a.png")
+    old = written(tmp_path, f"{'b' * 64}/a.png", MAX_AGE_S + 60)
+    names = {str(young), str(old), str(tmp_path / "removed before")}
+    CacheFolder(tmp_path, 10**9, named=lambda: [names]).sweep()
+    assert names == {str(young)}

@@ -53,6 +53,12 @@ def listing_state(history: History, owner: str) -> Hashable:
     return (*listed, *deleted)
 
 
+def all_ids(history: History, owner: str) -> set[str]:
+    """Ids of all of an owner's pictures, also of those that can still be restored."""
+    with history.database.read() as session:
+        return set(session.scalars(select(Picture.id).where(Picture.owner == owner)))
+
+
 def present_ids(history: History, owner: str, ids: Sequence[str]) -> set[str]:
     """Those of some ids that an owner has and did not delete."""
     found: set[str] = set()

@@ -127,8 +127,18 @@ def history_collection(history: History, owner: str, data_dir: Path) -> Collecti
         return [PictureFile(p.id, p.path, p.size_bytes, int(p.created_s * 1e9), p.created_s,
                             p.pipeline, p.prompt) for p in list_pictures(history, owner)]
 
-    return Collection("My history", _place(data_dir, "history", owner), files,
+    return Collection("My history", history_folder(data_dir, owner), files,
                       lambda: listing_state(history, owner))
+
+
+def history_folder(data_dir: Path, owner: str) -> Path:
+    """Where the indexes of an owner's history lie."""
+    return _place(data_dir, "history", owner)
+
+
+def history_folders(data_dir: Path) -> list[Path]:
+    """Where indexes of histories lie, whosever they are or were."""
+    return sorted((data_dir.resolve() / "search").glob("history-*"))
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:

@@ -41,6 +41,7 @@ def connect(folder: Path) -> sqlite3.Connection:
     database = sqlite3.connect(folder / DATABASE, timeout=10, isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
+    database.execute("PRAGMA secure_delete=ON")  # a prompt that is removed is overwritten
     return database
 
 

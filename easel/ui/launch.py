@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from easel.compare.votes import VoteStore
 from easel.history.build import open_history
 from easel.history.store import History
+from easel.search.purged import forget_purged
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
 from easel.serving.logs import configure_logging
@@ -136,10 +137,11 @@ def open_cache(page: gr.Blocks, settings: Settings) -> CacheFolder:
     def kept() -> set[str]:
         return {path for block in page.blocks.values() for path in block.keep_in_cache}
 
-    return CacheFolder(Path(get_upload_folder()), int(settings.cache_quota), kept)
+    return CacheFolder(Path(get_upload_folder()), int(settings.cache_quota), kept,
+                       lambda: tuple(page.temp_file_sets))
 
 
-def _sweep(history: History, backend: LocalBackend, cache: CacheFolder) -> None:
+def _sweep(history: History, backend: LocalBackend, cache: CacheFolder, data_dir: Path) -> None:
     try:
         history.sweep()
     except EaselError as error:
@@ -148,6 +150,10 @@ def _sweep(history: History, backend: LocalBackend, cache: CacheFolder) -> None:
         backend.paused.sweep()
     while True:
         cache.sweep()
+        try:
+            forget_purged(history, data_dir)
+        except EaselError as error:
+            logger.warning("The indexes of the history were not swept: %s", error)
         time.sleep(SWEEP_CACHE_S)
 
 
@@ -209,8 +215,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     cache = open_cache(page, settings)
     address = serve(page, settings, history, backend, cache)
-    threading.Thread(target=_sweep, args=(history, backend, cache), name="sweep",
-                     daemon=True).start()
+    threading.Thread(target=_sweep, args=(history, backend, cache, settings.data_dir),
+                     name="sweep", daemon=True).start()
     print(f"Easel is at {address}", flush=True)
     with suppress(KeyboardInterrupt):
         ended.wait()

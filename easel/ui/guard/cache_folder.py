@@ -12,7 +12,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +23,7 @@ EXPORT_S = 3600.0  # archives may hold pictures that were deleted since
 FREE_BYTES = 2**20  # of the disk, left for what is not an upload
 FRESH_S = 600.0  # what makes room for others has been there for so long at least
 # What Gradio and Easel write there; in a folder that is shared with others, the rest is theirs.
-_OWN = re.compile(r"tmp[a-z0-9_]{8}|[0-9a-f]{64}|pictures|exports")
+_OWN = re.compile(r"tmp[a-z0-9_]{8}|[0-9a-f]{64}|pictures|exports|lab")
 
 
 class CacheFolder:
@@ -33,11 +33,15 @@ class CacheFolder:
         folder: of the cache; nothing is done where it is not there.
         quota_bytes: the most that its files may take together.
         kept: paths that stay whatever their age, such as those of examples.
+        named: the sets in which Gradio notes the path of every file that it ever wrote; from
+            these go the paths of files that are gone, which Gradio itself leaves there.
     """
 
     def __init__(self, folder: Path, quota_bytes: int,
-                 kept: Callable[[], Collection[str]] = tuple) -> None:
-        self.folder, self.quota_bytes, self._kept = folder, quota_bytes, kept
+                 kept: Callable[[], Collection[str]] = tuple,
+                 named: Callable[[], Iterable[set[str]]] = tuple) -> None:
+        self.folder, self.quota_bytes = folder, quota_bytes
+        self._kept, self._named = kept, named
         self._lock = threading.Lock()
         self._used: int | None = None  # at the last look at the disk, and what was announced since
 
@@ -103,6 +107,8 @@ class CacheFolder:
                 removed, used = removed + 1, used - size
         self._used = used
         self._remove_empty_folders(now)
+        for paths in self._named():  # copied: requests add to them meanwhile
+            paths.difference_update([path for path in tuple(paths) if not Path(path).exists()])
         if removed:
             logger.info("%d files were removed from the cache.", removed)
         return removed
