@@ -81,6 +81,17 @@ def test_gone_pictures_are_squeezed_out(tmp_path: Path) -> None:
                                   vectors(1, seed=3))
 
 
+def test_generations_that_killed_processes_left_go_with_the_next(tmp_path: Path) -> None:
+    index = open_index(tmp_path, MODEL, OLD, DIM)
+    index.add(items(*"abcdef"), vectors(6))
+    index.remove(["a", "b"])
+    for name in ("vectors-1.f32", "vectors-12.f32", "codes-1.faiss"):
+        (index.folder / name).write_bytes(b"left behind")
+    index.remove(["c", "d"])
+    assert [path.name for path in index.folder.glob("*-*")] == ["vectors-3.f32"]
+    np.testing.assert_array_equal(index.snapshot().features(), vectors(6)[[4, 5]])
+
+
 def test_a_crash_between_vectors_and_their_commit_loses_nothing(tmp_path: Path) -> None:
     index = open_index(tmp_path, MODEL, OLD, DIM)
     index.add(items("a"), vectors(1))

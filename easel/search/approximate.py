@@ -88,6 +88,8 @@ def refresh(index: VectorIndex) -> None:
 def _write(codes: faiss.IndexPQFastScan, path: Path) -> None:
     import faiss
 
+    for left in path.parent.glob(".codes*.part"):  # by a process that was killed meanwhile
+        left.unlink(missing_ok=True)
     handle, name = tempfile.mkstemp(prefix=".codes", suffix=".part", dir=path.parent)
     os.close(handle)
     try:

@@ -254,8 +254,8 @@ class VectorIndex:
     def _squeeze(self) -> None:
         """Write the living rows as the next generation, then remove the old file."""
         live = self.snapshot()
+        self._remove_generations_but(live.generation)  # a killed process may have left others
         path = self._vectors_path(live.generation + 1)
-        path.unlink(missing_ok=True)
         with self._writing() as database:
             for start in range(0, len(live), 4096):
                 picks = np.arange(start, min(start + 4096, len(live)))
@@ -266,8 +266,12 @@ class VectorIndex:
             database.executemany("UPDATE facts SET value = ? WHERE name = ?",
                                  [(str(live.generation + 1), "generation"),
                                   (str(len(live)), "rows")])
-        for old in self.folder.glob(f"*-{live.generation}.*"):
-            old.unlink(missing_ok=True)
+        self._remove_generations_but(live.generation + 1)
+
+    def _remove_generations_but(self, generation: int) -> None:
+        for path in self.folder.glob("*-[0-9]*.*"):
+            if not path.stem.endswith(f"-{generation}"):
+                path.unlink(missing_ok=True)
 
 
 def _quoted(value: str | int) -> str:
