@@ -32,6 +32,7 @@ from easel.compare.plan import plan_comparison
 from easel.compare.votes import VoteError
 from easel.serving.backend import LocalBackend
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
+from easel.ui.compare.render import render_pane
 from easel.ui.compare.share import bundle_of, open_comparison, save_comparison
 from easel.ui.compare.state import Comparison
 from easel.ui.parts.pictures import PictureStore
@@ -240,6 +241,8 @@ def test_a_comparison_of_what_is_not_here_can_be_looked_at(playground: Playgroun
     assert "cannot be drawn again here: There is no generator" in opened.panes[0].notice
     assert "cannot be drawn again here: Blur must be" in opened.panes[1].notice
     assert [len(pane.panel.cards) for pane in opened.panes] == [1, 1]
+    for place in (0, 1):
+        assert "cannot be drawn again here" in render_pane(opened, place)
     again = bundle_of(opened)
     assert again.files == read_zip(data).files
     assert [pane.options for pane in again.facts.panes] == [gone["options"], other["options"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,6 +223,17 @@ def test_a_bundle_with_an_option_out_of_range_is_not_replayed(client: Client, bu
                                                               tmp_path: Path) -> None:
     bad = handle_file(str(changed(bundle, tmp_path, "steps")))
     assert "Steps must be" in refusal(client, "/bundle_replay", bad)
+
+
+def test_a_bundle_with_an_option_out_of_range_is_opened_and_says_so(client: Client, bundle: str,
+                                                                    tmp_path: Path) -> None:
+    bad = handle_file(str(changed(bundle, tmp_path, "steps")))
+    files, details = client.predict(bad, api_name="/bundle_open")
+    whole, _ = client.predict(handle_file(bundle), api_name="/bundle_open")
+    assert len(files) == len(whole) > 0
+    said = [pane["message"] for pane in details["panes"]]
+    assert any(re.fullmatch(r"This cannot be drawn again here: Steps must be .*, not -2\.", each)
+               for each in said)
 
 
 def test_what_is_no_bundle_is_said(app: App, client: Client, tmp_path: Path) -> None:

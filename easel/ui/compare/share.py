@@ -16,7 +16,7 @@ from easel.ui.parts.panel import Card
 from easel.ui.parts.pictures import PictureStore, size_of
 from easel.ui.playground import Playground
 from pipelines.calibration import calibration_of
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import EaselError
 from pipelines.core.files import safe_stem
 from pipelines.core.metadata import versions
 from pipelines.core.options import Options
@@ -116,7 +116,7 @@ def _plan_of(facts: BundleFacts, playground: Playground) -> tuple[Plan, list[str
         notice = ""
         try:
             request = playground.registry.check({**fields, "prompt": facts.prompt})
-        except InvalidRequest as error:
+        except EaselError as error:
             notice = Sentence("This cannot be drawn again here: {}", error.sentence)
             request = CheckedRequest(saved.pipeline, facts.prompt, saved.num_images, saved.seed,
                                      SavedOptions.model_validate(saved.options))
