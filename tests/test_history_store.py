@@ -8,6 +8,7 @@ import os
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,24 @@ def test_a_recorded_file_is_the_one_that_everybody_writes(history: History) -> N
     assert Recorder(history)(result(), "me").candidates == ()
     Recorder(history)(result(7), LOCAL)
     assert prompts(history, owner=LOCAL) == ["a cat"]
+
+
+def test_what_several_seeds_drew_alike_is_kept_once_and_said(history: History) -> None:
+    drawn = result(5, 6)
+    same = np.full((8, 8, 3), 5, np.uint8)
+    drawn = replace(drawn, candidates=(*drawn.candidates, Candidate(same, 7, 2, {"clip": 0.5}),
+                                       Candidate(same.reshape(4, 16, 3), 8, 3, {"clip": 0.5})))
+    told = Recorder(history)(drawn, "me")
+    assert [c.seed for c in told.candidates] == [5, 6, 7, 8]
+    first, _, equal, narrow = (c.metadata for c in told.candidates)
+    assert equal["equal_to_seed"] == 5
+    assert equal["picture_id"] == first["picture_id"]
+    assert "equal_to_seed" not in first
+    assert "equal_to_seed" not in narrow, "the same bytes of another shape"
+    assert sorted(p.seed for p in history.page("me").pictures) == [5, 6, 8]
+    file = told.candidates[2].png
+    assert file is not None
+    assert read_png(file)["easel"]["seed"] == 7, "its file is its own"
 
 
 def test_nobody_has_a_history(history: History) -> None:

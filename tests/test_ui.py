@@ -147,6 +147,15 @@ def card(score: float | None, generator: str = "Sketch") -> Card:
     return Card(Path("/tmp/a.png"), SCRIPT, generator, 1, score, None, (("Fact", SCRIPT),))
 
 
+def test_pictures_that_are_the_same_are_said_to_be() -> None:
+    panel = Panel("sketch", "Sketch", "a cat", 3)
+    same = replace(card(0.5), equal_to_seed=1)
+    panel.finish([card(0.5), same, same], 2.0, stopped=False)
+    assert panel.status() == "3 pictures in 2.0 s · 2 the same as another and kept once"
+    panel.finish([card(0.5)], 2.0, stopped=False)
+    assert panel.status() == "1 picture in 2.0 s"
+
+
 def test_the_joint_ranking_waits_for_everyone_and_sorts_by_score() -> None:
     first, second = Panel("a", "A", "a cat", 2), Panel("b", "B", "a cat", 1)
     first.finish([card(0.4, "A"), card(0.2, "A")], 1.0, stopped=False)

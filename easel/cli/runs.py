@@ -101,7 +101,9 @@ def print_outcome(outcome: Outcome) -> None:
     """Say what became of a run, and exit with 130 where it was stopped."""
     for rank, (path, metadata) in enumerate(outcome.pictures, start=1):
         scores = "  ".join(f"{name} {value:.3f}" for name, value in metadata["scores"].items())
-        typer.echo(f"{rank:2}  seed {metadata['seed']:<10}  {scores}  {path}")
+        equal = (f"  (the same picture as of seed {metadata['equal_to_seed']})"
+                 if "equal_to_seed" in metadata else "")
+        typer.echo(f"{rank:2}  seed {metadata['seed']:<10}  {scores}  {path}{equal}")
     if outcome.video is not None:
         typer.echo(str(outcome.video))
     if outcome.notice:

@@ -27,7 +27,8 @@ from pipelines.registry import Registry
 # What endpoints that draw have in common.
 FILES = "PNG files, the best match first; then an mp4 of each generator where one is asked for"
 OUTCOME = ("Progress while the run lasts; then pictures in the same order with generator, seed, "
-           "scores and, where kept, id in the history; a run that was paused has a run_id")
+           "scores and, where kept, id in the history; equal_to_seed where a better one has the "
+           "same pixels, which are kept once; a run that was paused has a run_id")
 VIDEO = "Whether to make an mp4 of how each generator's pictures came about"
 
 
@@ -158,7 +159,8 @@ def _outcome(view: RunView, cards: Sequence[Card]) -> dict[str, Any]:
     return _progress(view) | {"pictures": [
         {"rank": rank, "pipeline": names[card.generator], "seed": card.seed,
          "clip": card.clip_score, "probability": card.probability,
-         **({"id": card.picture_id} if card.picture_id else {})}
+         **({"id": card.picture_id} if card.picture_id else {}),
+         **({} if card.equal_to_seed is None else {"equal_to_seed": card.equal_to_seed})}
         for rank, card in enumerate(cards, 1)]}
 
 

@@ -41,6 +41,7 @@ class Card:
         picture_id: its name in the history; empty where it is not kept.
         size_px: its width and height; None where nobody knows them.
         scale: what the score means; None where nobody measured that.
+        equal_to_seed: of a better picture of the run with the same pixels; None where none is.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Card:
     picture_id: str = ""
     size_px: tuple[int, int] | None = None
     scale: Calibration | None = None
+    equal_to_seed: int | None = None
 
     @property
     def fit(self) -> int | None:
@@ -169,7 +171,9 @@ class Panel:
         if self.rejected:
             drawn = strings.BEST_OF_DRAWN.format(len(self.cards),
                                                  len(self.cards) + len(self.rejected))
-        return strings.DONE_IN.format(drawn, seconds(self.elapsed_s))
+        said = strings.DONE_IN.format(drawn, seconds(self.elapsed_s))
+        equal = sum(card.equal_to_seed is not None for card in self.cards)
+        return f"{said} · {strings.EQUAL_PICTURES.format(figure(equal, ','))}" if equal else said
 
     def _running_status(self) -> str:
         if not self.total:

@@ -96,7 +96,8 @@ class PictureStore:
                 guide_score=candidate.metadata.get("guide_score"),
                 picture_id=str(candidate.metadata.get("picture_id", "")),
                 size_px=(metadata["width_px"], metadata["height_px"]),
-                scale=calibration_of(metadata, request.prompt)))
+                scale=calibration_of(metadata, request.prompt),
+                equal_to_seed=metadata.get("equal_to_seed")))
         return cards
 
 
