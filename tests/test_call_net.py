@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import logging
@@ -174,7 +175,8 @@ def answered(error: Exception, path: str = "/page", begun: bool = False) -> list
 @pytest.mark.parametrize(("error", "path", "status", "says"), [
     (RuntimeError("a\nforged"), "/page", 500, "went wrong"),
     (TypeError("no file"), "/gradio_api/upload", 400, "no file that has a name"),
-    (OSError(28, "No space left on device"), "/gradio_api/upload", 507, "could not be written")])
+    (OSError(28, "No space left on device"), "/gradio_api/upload", 507, "could not be written"),
+    (OSError(errno.ENAMETOOLONG, "File name too long"), "/assets/a", 404, "no such address")])
 def test_a_request_that_fails_is_answered(log: io.StringIO, error: Exception, path: str,
                                           status: int, says: str) -> None:
     start, body = answered(error, path)

@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -162,13 +163,13 @@ def test_case_13_and_44_nothing_is_fetched_for_anyone(web: httpx.Client, config:
     assert looked_up == []
 
 
-@pytest.mark.parametrize("session", ["a" * 65, "a" * 10**6, 5, ["a"]])
-def test_case_40_a_sessions_name_is_short(web: httpx.Client, session: Any) -> None:
+@pytest.mark.parametrize("session", ["a" * 65, "a" * 10**6, 5, ["a"], "a\nb", "a\0b", "a\x1bb"])
+def test_case_40_a_sessions_name_is_short_and_printable(web: httpx.Client, session: Any) -> None:
     body = {"data": [], "session_hash": session}
     for path in ("queue/join", "run/stop", "cancel"):
         assert post(web, path, body).status_code == 400
     if isinstance(session, str) and len(session) < 1000:
-        for path in (f"heartbeat/{session}", f"queue/data?session_hash={session}"):
+        for path in (f"heartbeat/{quote(session)}", f"queue/data?session_hash={quote(session)}"):
             assert web.get(f"gradio_api/{path}").status_code == 400
 
 

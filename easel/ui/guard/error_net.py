@@ -6,16 +6,21 @@ and answers with two words.
 
 from __future__ import annotations
 
+import errno
 import logging
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 UPLOAD = "/gradio_api/upload"
+CALL_BY_NAMES = "/gradio_api/call/v2/"
 UNEXPECTED = "Something went wrong on this machine; the details are in the server's log."
 ODD_UPLOAD = "The upload holds no file that has a name."
+ODD_REQUEST = "The request does not hold what this address takes."
+NO_ADDRESS = "There is no such address."
 NOT_WRITTEN = "The upload could not be written: the disk may be full."
 
 
@@ -61,4 +66,10 @@ def _said(scope: Scope, error: Exception) -> tuple[int, str]:
             return 507, NOT_WRITTEN
         if isinstance(error, TypeError):  # Gradio's, of a form without a file
             return 400, ODD_UPLOAD
+    if CALL_BY_NAMES in scope["path"] and isinstance(error, (TypeError, ValueError, KeyError)):
+        return 422, ODD_REQUEST  # Gradio's, of arguments that the function does not have
+    if isinstance(error.__context__, RequestValidationError):
+        return 422, ODD_REQUEST  # with a value that the answer would have repeated, and cannot hold
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return 404, NO_ADDRESS
     return 500, UNEXPECTED

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from easel.ui.guard.cache_folder import CacheFolder
+from easel.ui.guard.error_net import NO_ADDRESS
 from easel.ui.parts.visitors import UnknownVisitor, brings_token
 
 API = "/gradio_api/"
@@ -25,10 +26,9 @@ DIRECT = ("run", "api")  # calls that are answered at once, outside Gradio's que
 CALLS = (*DIRECT, "call")  # with the function's name in the address
 MAX_SESSION_CHARS = 64
 MAX_BODY_BYTES = 8 * 2**20  # of JSON; files come by /upload
-SESSION = f"A session's name has at most {MAX_SESSION_CHARS} characters."
+SESSION = f"A session's name has at most {MAX_SESSION_CHARS} characters, all of them printable."
 TOO_LARGE = f"A request has at most {MAX_BODY_BYTES >> 20} MB beside its files."
 NO_ROOM = "There is no room for uploads now: try again in some minutes."
-NO_ADDRESS = "There is no such address."
 NO_FUNCTION = "There is no such function."
 REMOTE = "Easel fetches nothing from other machines: upload the file."
 
@@ -44,7 +44,8 @@ class RequestCheck:
 
     - Who has neither cookie, token nor session is nobody, whatever is asked for (401).
     - What Easel does not use, and a function that there is not, is not there (404).
-    - A session's name is short: Gradio keeps state for each (400).
+    - A session's name is short and printable: Gradio keeps state for each, and writes it into
+      addresses (400).
     - A file of another machine is not fetched, for anyone (403). Gradio would, wherever a body
       holds what looks like a file, in a text field too.
     - An upload that the cache has no room for is not begun (507).
@@ -60,7 +61,8 @@ class RequestCheck:
         self.app, self.cache, self.functions = app, cache, functions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _page_of(scope).startswith(CLOSED_PAGES):
+        if scope["type"] == "http" and (_page_of(scope).startswith(CLOSED_PAGES)
+                                        or QueryParams(scope["query_string"]).get("page")):
             await JSONResponse({"detail": NO_ADDRESS}, 404)(scope, receive, send)
             return
         if scope["type"] == "http" and API in scope["path"]:
@@ -126,7 +128,7 @@ def _page_of(scope: Scope) -> str:
 
 def _check_session(session: Any) -> None:
     if session is not None and (not isinstance(session, str)
-                                or len(session) > MAX_SESSION_CHARS):
+                                or len(session) > MAX_SESSION_CHARS or not session.isprintable()):
         raise _Refused(400, SESSION)
 
 

@@ -21,6 +21,7 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.visitors import HEADER, new_token, visitor_of
+from easel.ui.words import strings
 from pipelines.core.errors import InvalidRequest
 
 MAX_IDS = 500
@@ -64,13 +65,17 @@ def _add_look_ups(history: History) -> None:
                 "pictures": [picture.public() for picture in found.pictures]}
 
     @one_sentence
-    def history_show(request: gr.Request, id: str) -> tuple[str, dict[str, Any]]:
+    def history_show(request: gr.Request, id: str) -> tuple[str | None, dict[str, Any]]:
         picture = history.get(_owner(history, request), str(id))
         family = history.family(picture.owner, picture.id)
-        cached = shown.move_resource_to_block_cache(picture.path)
-        if cached is None:
-            raise HistoryError("The picture's file is no longer in the data folder.")
-        return cached, {**picture.public(),
+        fault = {}
+        try:
+            cached = shown.move_resource_to_block_cache(picture.path)
+            if cached is None:
+                raise HistoryError("The picture's file is no longer in the data folder.")
+        except OSError:  # no room for a copy, which what is known of it does not need
+            cached, fault = None, {"file_fault": strings.DISK_FULL}
+        return cached, {**picture.public(), **fault,
                         "ancestors": [each.id for each in family.ancestors],
                         "descendants": [each.id for each in family.descendants]}
 

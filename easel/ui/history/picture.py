@@ -230,7 +230,7 @@ def in_cache(component: gr.File, picture: KeptPicture) -> str:
     """
     try:
         cached = component.move_resource_to_block_cache(picture.path)
-    except OSError:
+    except FileNotFoundError:
         cached = None
     if cached is None:
         raise HistoryError("The picture's file is no longer in the data folder.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import logging
@@ -47,9 +48,17 @@ def _net(name: str) -> Iterator[None]:
         raise gr.Error(say(str(error)), print_exception=False) from None
     except gr.Error:
         raise
-    except Exception:
-        logger.exception("%s failed", name)
-        raise gr.Error(strings.UNEXPECTED, print_exception=False) from None
+    except Exception as error:
+        raise gr.Error(_said(error, name), print_exception=False) from None
+
+
+def _said(error: Exception, name: str) -> str:
+    """What is said of an error that nobody foresaw."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        logger.warning("%s failed: %s", name, error)
+        return strings.DISK_FULL
+    logger.exception("%s failed", name)
+    return strings.UNEXPECTED
 
 
 def shows_errors_by(refuse: Callable[[str], T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -65,9 +74,8 @@ def shows_errors_by(refuse: Callable[[str], T]) -> Callable[[Callable[P, T]], Ca
                 return function(*args, **kwargs)
             except EaselError as error:
                 return refuse(str(error))
-            except Exception:
-                logger.exception("%s failed", function.__name__)
-                return refuse(strings.UNEXPECTED)
+            except Exception as error:
+                return refuse(_said(error, function.__name__))
 
         return guarded
 
