@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class Hub:
         repositories: by "OWNER/NAME".
         drop_after: bytes of a body after which the connection is cut, once.
         hang_after: bytes of a body after which nothing more is sent.
+        pause_s: seconds between two blocks of a body.
         html: whether everything is answered with a web page.
         swapped: bodies that are sent in place of the file of that name.
         sizes: sizes that are listed in place of a file's own.
@@ -56,6 +58,7 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     drop_after: int | None = None
     hang_after: int | None = None
+    pause_s: float = 0.0
     html: bool = False
     swapped: dict[str, bytes] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -195,6 +198,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.hub.released.wait(60)
                 self.close_connection = True
                 return
+            time.sleep(self.hub.pause_s)
             try:
                 self.wfile.write(body[start:start + BLOCK])
             except OSError:  # the client has gone

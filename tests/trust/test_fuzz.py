@@ -1,0 +1,49 @@
+"""Generated inputs for every reader of what strangers write; and what broke one once."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from tests.trust.parsers import PARSERS
+
+ENTRY = b"""[[models]]
+id = "mine/dream"
+title = "Dream"
+family = "clip"
+licence = "MIT"
+source = "my own"
+files = []
+"""
+# What once broke a reader, and how.
+FOUND = [
+    ("sweeps", b"9" * 400),  # a number that is infinite had no label
+    # A path ended the start of the server.
+    ("catalogue", ENTRY + b'path = "~nobody-of-this-name/x"'),
+    ("catalogue", ENTRY + b'path = "a\\u0000b"'),
+    # Such names and values were written so that they could not be read.
+    ("catalogue", ENTRY + b'path = "a"\nconfig = {"a b" = inf, x = 1979-05-27, y = "\\u007f"}'),
+]
+# About a second each; `python -m tests.trust.fuzz` goes on for as long as one likes.
+SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much,
+        HealthCheck.large_base_example)
+EXAMPLES = {"catalogue": 200, "pictures": 300, "comfyui": 250, "sweeps": 120}
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_what_publishers_write_is_read(name: str) -> None:
+    for data in PARSERS[name].seeds:
+        PARSERS[name].read(data)
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND, ids=[name for name, _ in FOUND])
+def test_what_broke_a_reader_once_is_read_or_refused(name: str, data: bytes) -> None:
+    PARSERS[name].read(data)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_whatever_is_written_is_read_or_refused(name: str) -> None:
+    parser = PARSERS[name]
+    same = settings(max_examples=EXAMPLES.get(name, 400), derandomize=True, database=None,
+                    deadline=None, suppress_health_check=SLOW)
+    same(given(parser.inputs())(parser.read))()
