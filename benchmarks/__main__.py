@@ -6,6 +6,9 @@ Results are written to ``benchmarks/results``; pictures and contact sheets to ``
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,8 @@ from benchmarks.eyes import draw_for_eyes, eyes_figures, eyes_table
 from benchmarks.history import PICTURES, history_figures
 from benchmarks.judge.files import load_judge
 from benchmarks.languages import language_figures
+from benchmarks.load import load_figures
+from benchmarks.load_report import PLOT, kills_line, load_plot, load_table
 from benchmarks.loading import MOST_PEAK, loading_figures
 from benchmarks.media import media_figures
 from benchmarks.models import model_figures
@@ -340,6 +345,41 @@ def history_command(
     write_results(path, read_results(path) | {figures["database"].partition("+")[0]: figures})
     print(json.dumps(figures, indent=1))
     if figures["questions"]["first page"]["median_ms"] > figures["target_ms"]:
+        raise typer.Exit(1)
+
+
+@app.command("load")
+def load_command(
+    jobs: Annotated[int, typer.Option(min=1, help="Pictures asked for in all.")] = 500,
+    visitors: Annotated[int, typer.Option(min=1, max=250, help="Who ask for them.")] = 50,
+    minutes: Annotated[float, typer.Option(help="After which it ends in any case.")] = 60,
+) -> None:
+    """Many visitors of one server: wait, throughput, and whether anything grows or is lost."""
+    figures = load_figures(jobs, visitors, minutes)
+    write_results(RESULTS_DIR / "load.json", figures)
+    (RESULTS_DIR / PLOT).write_text(load_plot(figures), encoding="utf-8")
+    print(load_table(figures))
+    if figures["errors"] or figures["lost"]:
+        raise typer.Exit(1)
+
+
+@app.command("kills")
+def kills_command(
+    kills: Annotated[int, typer.Option(min=1, help="How many.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 1,
+    folder: Annotated[Path | None, typer.Option(
+        help="Where they write; what was begun there is gone on with.")] = None,
+) -> None:
+    """Kill processes that write what a server keeps, and look whether anything finished is lost."""
+    # Needs requirements-dev.txt; a process of its own, which may be forked.
+    with tempfile.TemporaryDirectory() as new:
+        told = subprocess.run([sys.executable, "-m", "tests.trust.kills", str(kills), str(seed),
+                               str(folder or new)], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout
+    figures = json.loads(told.splitlines()[-1])
+    write_results(RESULTS_DIR / "kills.json", figures)
+    print(kills_line(figures), *figures["faults"], sep="\n")
+    if figures["faults"]:
         raise typer.Exit(1)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.eyes import eyes_table
+from benchmarks.load_report import kills_line, load_table
 from benchmarks.photographs import photographs_table
 from benchmarks.results import RESULTS_DIR, read_results
 from benchmarks.tasks import TASKS
@@ -183,6 +184,8 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] =
     ("peers", "Beside other implementations", "peers", peers_table),
     ("search", "Search", "search", search_table),
     ("history", "History", "history", history_line),
+    ("load", "Load", "load", load_table),
+    ("kills", "Kills", "kills", kills_line),
 )
 
 
