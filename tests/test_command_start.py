@@ -51,6 +51,27 @@ def test_ctrl_c_while_importing_ends_in_a_word(module: str, tmp_path: Path, repo
     assert not (tmp_path / "out").exists()
 
 
+COMMAND = """
+import signal, typer
+
+app = typer.Typer()
+
+@app.command()
+def wait() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    exec("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(60)")
+"""
+
+
+def test_ctrl_c_in_code_that_is_made_of_a_text_ends_in_130_too(tmp_path: Path, repository: Path,
+                                                               ) -> None:
+    (tmp_path / "waits.py").write_text(COMMAND)
+    done = run(tmp_path, repository, "-c", "import sys; sys.path.append(sys.argv[1]); "
+               "from easel.cli.start import run_command; "
+               "sys.exit(run_command('waits', 'waits', []))", str(tmp_path))
+    assert (done.returncode, done.stderr) == (130, b"Stopped.\n")
+
+
 def test_commands_that_draw_nothing_do_without_torch(tmp_path: Path, repository: Path) -> None:
     done = run(tmp_path, repository, "-c", "import sys; from easel.cli.main import main; "
                "code = main(['history', 'list']); main(['--help']); main([]); "

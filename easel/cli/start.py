@@ -60,6 +60,10 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
         words = " ".join(error.format_message().split()).rstrip(".")
         return _report(f"{words}; try --help.", EXIT_BAD_INPUT)
     except (KeyboardInterrupt, _CtrlC, typer.Abort):
+        # Ctrl+C in code from a text, of which dataclasses are made, lets Python end by the signal
+        # whatever the exit code is, unless other such code has run since (CPython's pythonrun.c,
+        # ``run_eval_code_obj``).
+        exec("")
         return _report(stopped, EXIT_STOPPED)
     except BrokenPipeError:  # whoever read what is printed has read enough
         _print_no_more()
