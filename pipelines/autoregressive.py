@@ -19,9 +19,9 @@ from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress
-from pipelines.core.options import Options
+from pipelines.core.options import AUTO, Options
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import AUTO, model_field
+from pipelines.model_options import model_field
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import RunContext

@@ -24,9 +24,9 @@ from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress
-from pipelines.core.options import Options
+from pipelines.core.options import AUTO, Options
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import AUTO, model_field
+from pipelines.model_options import model_field
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding

@@ -10,14 +10,13 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from pipelines.core.amounts import megabytes
-from pipelines.core.options import Options
+from pipelines.core.options import AUTO, Options
 from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue, CatalogueEntry
 from pipelines.models.checkpoints.licences import UNSTATED, licence_words
 from pipelines.models.checkpoints.loading import is_complete
 
 FAMILY, LABELS = "family", "labels"  # keys of json_schema_extra
-AUTO = "auto"  # a default that is no model: the pipeline decides, see ``Pipeline.resolve_options``
 T = TypeVar("T", bound=Options)
 
 

@@ -107,6 +107,7 @@ class Pipeline(Protocol):
         Options: its options.
         former_options: what runs were drawn with that were kept before there was an option, where
             it is not the default.
+        auto_by: the options on which it depends what the automatic ones become.
         models: catalogue ids that a run leases.
         default_num_images: how many candidates it draws unless asked for another number.
         accepts_init_image: whether a request may bring an init image.
@@ -121,6 +122,7 @@ class Pipeline(Protocol):
     Options: type[Options]
     models: tuple[str, ...]
     former_options: Mapping[str, Any] = MappingProxyType({})
+    auto_by: tuple[str, ...] = ()
     default_num_images: int = 4
     accepts_init_image: bool = False
     draws_variations: bool = False

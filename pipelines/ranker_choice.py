@@ -7,8 +7,7 @@ its 2,140 word pieces.
 
 from __future__ import annotations
 
-from pipelines.core.options import Options
-from pipelines.model_options import AUTO
+from pipelines.core.options import AUTO, Options
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import is_complete

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from easel.ui.words import strings
 from pipelines.core.metadata import read_png
 from pipelines.dalle import DallePipeline
+from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
 
@@ -47,7 +49,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def trained() -> Iterator[App]:
-    served = App([DallePipeline(), VQGANCLIPPipeline()])
+    served = App([DallePipeline(), VQGANCLIPPipeline(Catalogue.load())])
     yield served
     served.close()
 
@@ -145,6 +147,8 @@ def test_the_trained_models_answer_a_prompt(open_page, trained: App) -> None:
     page.locator("#count-dalle input").fill("2")
     page.get_by_role("button", name=strings.SETTINGS_LABEL).click()
     iterations = page.get_by_label("number input for Iterations")
+    assert iterations.get_attribute("placeholder") == "auto: 100"
+    assert_auto_follows_the_guide(page)
     iterations.fill("3")
     iterations.blur()
     page.locator("#generate").click()
@@ -161,6 +165,26 @@ def test_the_trained_models_answer_a_prompt(open_page, trained: App) -> None:
         assert picture.evaluate("image => image.naturalWidth") >= 256
     page.locator(".panel.ranking button.frame").first.click()
     expect(page.locator("dialog[open] dl")).to_contain_text("Weights")
+
+
+def assert_auto_follows_the_guide(page: Page) -> None:
+    """What "auto" says changes with the guide, and what does not go together is said at once."""
+    form = page.locator('#option-forms [data-pipeline="vqgan_clip"]')
+    form.locator("summary").click()
+    cutouts, start, optimiser, vqgan, guide = (form.locator(f'[data-option="{name}"]') for name in (
+        "num_cutouts", "init", "optimiser", "vqgan", "guide"))
+    expect(cutouts).to_have_attribute("placeholder", "auto: 1")
+    vqgan.select_option(json.dumps("compvis/vqgan-f16-1024"))
+    expect(form.locator(".refused")).to_contain_text("choose a public CLIP as the guide")
+    guide.select_option(json.dumps("openai/clip-vit-b-32"))
+    expect(form.locator(".refused")).to_be_hidden()
+    expect(cutouts).to_have_attribute("placeholder", "auto: 32")
+    expect(start.locator("option").first).to_have_text("auto (noise)")
+    expect(optimiser.locator("option").first).to_have_text("auto (adam)")
+    for select, usual in ((vqgan, "embedded/vqgan"), (guide, "embedded/clip-guide")):
+        select.select_option(json.dumps(usual))
+    expect(start.locator("option").first).to_have_text("auto (plain)")
+    form.locator("summary").click()
 
 
 def test_everything_has_a_name_and_shows_its_focus(open_page) -> None:

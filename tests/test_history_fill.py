@@ -88,14 +88,14 @@ def test_easels_own_picture_fills_everything_of_its_generator(inputs: GenerateIn
         "seed"] == "5", "seeds go round"
 
 
-def test_a_picture_from_before_presets_is_drawn_as_it_was(inputs: GenerateInputs) -> None:
+def test_a_picture_from_before_automatic_options_is_drawn_as_it_was(inputs: GenerateInputs) -> None:
     facts = new_picture(pipeline="vqgan_clip", options={"guide": "openai/clip-vit-b-32",
                                                         "num_cutouts": 1}).facts
     values = named(inputs, fill(inputs, recalled_from_facts(facts)).updates)
-    assert (values["vqgan_clip.preset"], values["vqgan_clip.upscaler"]) == ("none", "on")
-    now = {**facts, "options": facts["options"] | {"preset": "auto", "upscaler": "off"}}
+    assert (values["vqgan_clip.iterations"], values["vqgan_clip.upscaler"]) == (100, "on")
+    now = {**facts, "options": facts["options"] | {"iterations": 300, "upscaler": "off"}}
     values = named(inputs, fill(inputs, recalled_from_facts(now)).updates)
-    assert (values["vqgan_clip.preset"], values["vqgan_clip.upscaler"]) == ("auto", "off")
+    assert (values["vqgan_clip.iterations"], values["vqgan_clip.upscaler"]) == (300, "off")
 
 
 def test_another_tools_numbers_are_told_and_not_taken(inputs: GenerateInputs) -> None:

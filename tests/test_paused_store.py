@@ -151,12 +151,12 @@ def test_the_command_lines_runs_are_where_they_were_and_nobodys_are_not(tmp_path
 
 @pytest.mark.parametrize("guide", ["embedded/clip-guide", "mine/clip-guide"])
 def test_a_run_from_before_presets_goes_on_with_the_same_bits(server: Server, guide: str) -> None:
-    fields: dict[str, Any] = {"options": FEW | {"guide": guide, "preset": "none"}}
+    fields: dict[str, Any] = {"options": FEW | {"guide": guide}}
     whole = server.drawn(**fields)
     run_id, path = server.paused_at(2, **fields), server.file()
     kept = SavedRun.decode(path.read_bytes())
     options = {name: value for name, value in kept.request.options.items()
-               if name not in ("preset", "upscaler")}
+               if name not in ("quality", "upscaler")}
     request = kept.request.model_copy(update={"options": options})
     path.write_bytes(kept.model_copy(update={"request": request}).encode(True, kept.saved_s))
     events = server.resume(run_id)

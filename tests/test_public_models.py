@@ -123,7 +123,7 @@ def run(pipeline: Pipeline, cache: ModelCache, stop_after: int | None = None,
 def test_a_users_vqgan_and_guide_draw(catalogue: Catalogue, cache: ModelCache) -> None:
     pipeline = VQGANCLIPPipeline(catalogue)
     options = {"vqgan": "mine/vqgan", "guide": "mine/clip", "ranker": "mine/clip",
-               "iterations": 3, "num_cutouts": 2, "preset": "none"}
+               "iterations": 3, "num_cutouts": 2, "init": "plain", "size_px": 128}
     events = run(pipeline, cache, options=options)
     result = events[-1]
     assert isinstance(result, Result)

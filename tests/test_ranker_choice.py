@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.core.options import option_fields
+from pipelines.core.options import AUTO, option_fields
 from pipelines.janus import JanusPipeline
 from pipelines.kandinsky import KandinskyPipeline
 from pipelines.min_dalle import MinDallePipeline
-from pipelines.model_options import AUTO
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.pipeline import Pipeline

@@ -111,7 +111,7 @@ def generate_command(
 @app.command("options")
 def options_command(context: typer.Context) -> None:
     """List the generators and the options of each."""
-    from pipelines.core.options import option_fields, written_number
+    from pipelines.core.options import AUTO, option_fields, written_number
     from pipelines.registry import build_registry
 
     for pipeline in context.obj.registry if context.obj else build_registry():
@@ -122,7 +122,8 @@ def options_command(context: typer.Context) -> None:
                 allowed = f"{written_number(field.minimum)} to {written_number(field.maximum)}"
                 allowed += f" in steps of {written_number(field.step)}" if field.step else ""
             limits = f" ({allowed})" if allowed else ""
-            typer.echo(f"  {field.name}={field.default}{limits}: {field.description}")
+            default = AUTO if field.auto else field.default
+            typer.echo(f"  {field.name}={default}{limits}: {field.description}")
 
 
 add_lab_commands(app)

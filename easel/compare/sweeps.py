@@ -202,9 +202,10 @@ def proposed_values(name: str, pipeline: Pipeline, generators: Sequence[str]) ->
     if option.kind == "choice":
         return ", ".join(map(str, option.choices[:4]))
     low, high = option.minimum, option.maximum
-    if not option.default:
+    usual = getattr(pipeline.resolve_options(pipeline.Options()), name)
+    if not usual:
         return "" if low is None or high is None else f"{_written(low)}..{_written(high)}/3"
-    around = [option.default * factor for factor in (0.5, 1, 2)]
+    around = [usual * factor for factor in (0.5, 1, 2)]
     kept = [min(max(value, value if low is None else low), value if high is None else high)
             for value in around]
     if option.kind == "int":

@@ -184,6 +184,36 @@
     return options;
   }
 
+  // What automatic options become for the models that are chosen, or why these do not go together.
+  function showAutomatic(group) {
+    if (!group?.dataset.auto) return;
+    const { word, by, cases, values } = JSON.parse(group.dataset.auto);
+    const control = (name) => group.querySelector(`[data-option="${name}"]`);
+    const index = by.reduce((sum, name) => {
+      const select = control(name);
+      return sum * select.options.length + select.selectedIndex;
+    }, 0);
+    const refused = group.querySelector(".refused");
+    const found = typeof cases[index] === "string" ? {} : values[cases[index]];
+    refused.hidden = typeof cases[index] !== "string";
+    refused.textContent = refused.hidden ? "" : cases[index];
+    for (const name of Object.keys(values[0] ?? {})) {
+      const input = control(name), value = found[name];
+      if (input.tagName === "SELECT") {
+        const chosen = [...input.options].find((each) => each.value === JSON.stringify(value));
+        input.options[0].textContent = chosen ? `${word} (${chosen.textContent})` : word;
+      } else {
+        input.placeholder = value === undefined ? word : `${word}: ${value}`;
+        const slider = input.parentElement.querySelector("[type=range]");
+        if (slider && input.value === "" && value !== undefined) slider.value = value;
+      }
+    }
+  }
+
+  document.addEventListener("input", (event) => {
+    showAutomatic(event.target.closest?.("[data-auto]"));
+  });
+
   // A slider and the field of its number say the same.
   document.addEventListener("input", (event) => {
     const slider = event.target.closest?.(".option .slider");

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -17,6 +26,7 @@ from pipelines.core.sentences import Sentence
 Kind = Literal["bool", "int", "float", "choice", "text"]
 
 
+AUTO = "auto"  # in place of a value: the pipeline decides, see ``Pipeline.resolve_options``
 _KINDS: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}
 
 
@@ -25,15 +35,48 @@ class Options(BaseModel):
 
     A subclass gives each field a default, bounds (``ge``/``le`` or a ``Literal``), a ``title`` and
     a ``description`` of one sentence; ``json_schema_extra={"advanced": True}`` folds a control
-    away. Unknown names, NaN and infinities are refused.
+    away. One made by ``auto_field`` is left to the pipeline where nobody chose. Unknown names, NaN
+    and infinities are refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _leave_open(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo,
+                    ) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        if is_auto(field) and (value is None or (isinstance(value, str) and value == AUTO)):
+            return None
+        return handler(value)
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_truth(cls, value: Any, info: ValidationInfo) -> Any:
         return number_or_refused(value, cls.model_fields[info.field_name or ""])
+
+
+def auto_field(title: str, description: str, advanced: bool = False, **bounds: Any) -> Any:
+    """An option that the pipeline decides where nobody chose.
+
+    It is None ("auto" where people write it) until ``Pipeline.resolve_options``, and never in a
+    run, which is why its type does not say so.
+
+    Args:
+        title: of the control.
+        description: of the control.
+        advanced: fold the control away.
+        bounds: as of pydantic's ``Field``.
+    """
+    extra: JsonDict = {AUTO: True, "advanced": True} if advanced else {AUTO: True}
+    return Field(default=None, title=title, description=description, json_schema_extra=extra,
+                 **bounds)
+
+
+def is_auto(field: FieldInfo) -> bool:
+    """Whether the pipeline decides on an option that nobody chose."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get(AUTO))
 
 
 def number_or_refused(value: Any, field: FieldInfo) -> Any:
@@ -55,12 +98,14 @@ class OptionField:
 
     Attributes:
         kind: "bool", "int", "float", "choice" or "text".
+        default: None where it is automatic.
         minimum: smallest value, None where there is no bound.
         maximum: largest value, None where there is no bound.
         choices: the values of a choice, in order; empty for the other kinds.
         labels: what people read for each of the choices; empty where the values say it.
         step: ``multiple_of`` where the field has one.
         advanced: fold the control away.
+        auto: whether the pipeline decides where nobody chose.
     """
 
     name: str
@@ -74,6 +119,7 @@ class OptionField:
     choices: tuple[Any, ...] = ()
     advanced: bool = False
     labels: tuple[str, ...] = ()
+    auto: bool = False
 
     def labelled(self) -> list[tuple[str, Any]]:
         """Label and value of each choice; a value without a label is its own."""
@@ -120,7 +166,7 @@ def option_fields(options: type[Options]) -> tuple[OptionField, ...]:
             minimum=_bound(info, "ge", "gt"), maximum=_bound(info, "le", "lt"),
             step=_bound(info, "multiple_of"), choices=choices,
             advanced=bool(extra.get("advanced", False)),
-            labels=tuple(str(label) for label in _list(extra.get("labels"))),
+            labels=tuple(str(label) for label in _list(extra.get("labels"))), auto=is_auto(info),
         ))
     return tuple(found)
 

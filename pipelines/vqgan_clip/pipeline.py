@@ -19,9 +19,9 @@ from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled, InvalidRequest, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.images import fit_square
-from pipelines.core.options import Options
+from pipelines.core.options import AUTO, Options, auto_field
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import AUTO, model_field
+from pipelines.model_options import model_field
 from pipelines.models.checkpoints.catalogue import EMBEDDED
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import enlarge, to_uint8
@@ -32,7 +32,7 @@ from pipelines.saved_run import DAMAGED
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Optimisation
-from pipelines.vqgan_clip.presets import check_pair, resolve_options
+from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, Quality, check_pair, resolve_options
 from pipelines.weighted_prompts import parse_prompts
 
 UPSCALER = "embedded/upscaler"
@@ -44,14 +44,16 @@ T = TypeVar("T", bound=Options)
 class VQGANCLIPOptions(Options):
     """How a picture is optimised."""
 
-    iterations: int = Field(
-        default=100, ge=1, le=1000, title="Iterations",
-        description="Steps of the optimisation.")
-    size_px: int = Field(
-        default=128, ge=128, le=512, multiple_of=64, title="Size in px",
+    quality: Quality = Field(
+        default="normal", title="Quality",
+        description="What auto becomes: a draft takes fewer steps, the best takes more.")
+    iterations: int = auto_field(
+        ge=1, le=1000, title="Iterations", description="Steps of the optimisation.")
+    size_px: int = auto_field(
+        ge=128, le=768, multiple_of=64, title="Size in px",
         description="Side of the picture before it is drawn twice as large.")
-    init: Init = Field(
-        default="plain", title="Start",
+    init: Init = auto_field(
+        title="Start",
         description="A light field or random codes, where no init image is the start.")
     from_image: bool = Field(
         default=True, title="Start from the init image",
@@ -62,39 +64,37 @@ class VQGANCLIPOptions(Options):
     image_weight: float = Field(
         default=0.0, ge=-10, le=10, title="Image prompt weight",
         description="How strongly the init image is also a target beside the prompt.")
-    step_size: float = Field(
-        default=0.15, ge=0.001, le=2, title="Step size", json_schema_extra=ADVANCED,
+    step_size: float = auto_field(
+        ge=0.001, le=2, title="Step size", advanced=True,
         description="How far the latents move in the first step.")
-    optimiser: Optimiser = Field(
-        default="normalised", title="Optimiser", json_schema_extra=ADVANCED,
-        description="Which rule turns gradients into steps.")
-    schedule: Schedule = Field(
-        default="cosine", title="Schedule", json_schema_extra=ADVANCED,
+    optimiser: Optimiser = auto_field(
+        title="Optimiser", advanced=True, description="Which rule turns gradients into steps.")
+    schedule: Schedule = auto_field(
+        title="Schedule", advanced=True,
         description="Whether steps grow shorter towards the end.")
     coarse: float = Field(
         default=0.0, ge=0, le=1, title="Coarse first", json_schema_extra=ADVANCED,
         description="Share of the steps that shape the picture in large blocks.")
-    num_cutouts: int = Field(
-        default=1, ge=1, le=64, title="Cutouts", json_schema_extra=ADVANCED,
+    num_cutouts: int = auto_field(
+        ge=1, le=64, title="Cutouts", advanced=True,
         description="Parts of the picture that CLIP looks at in each step.")
     cut_power: float = Field(
         default=1.0, ge=0.1, le=10, title="Cut power", json_schema_extra=ADVANCED,
         description="More makes cutouts smaller, less makes them larger.")
-    smallest_cut: float = Field(
-        default=0.9, ge=0.1, le=1, title="Smallest cutout", json_schema_extra=ADVANCED,
+    smallest_cut: float = auto_field(
+        ge=0.1, le=1, title="Smallest cutout", advanced=True,
         description="Side of the smallest cutout as a share of the picture's.")
-    whole_cuts: float = Field(
-        default=1.0, ge=0, le=1, title="Whole pictures", json_schema_extra=ADVANCED,
+    whole_cuts: float = auto_field(
+        ge=0, le=1, title="Whole pictures", advanced=True,
         description="Share of cutouts that show the whole picture.")
-    augmentations: Augmentations = Field(
-        default="none", title="Augmentations", json_schema_extra=ADVANCED,
+    augmentations: Augmentations = auto_field(
+        title="Augmentations", advanced=True,
         description="How far cutouts are turned, tilted and recoloured.")
     flip: bool = Field(
         default=False, title="Mirror", json_schema_extra=ADVANCED,
         description="Mirror half of the cutouts, which makes left and right the same.")
-    noise: float = Field(
-        default=0.0, ge=0, le=0.5, title="Noise", json_schema_extra=ADVANCED,
-        description="Most noise added to a cutout.")
+    noise: float = auto_field(
+        ge=0, le=0.5, title="Noise", advanced=True, description="Most noise added to a cutout.")
     smoothness: float = Field(
         default=0.0, ge=0, le=10, title="Smoothness", json_schema_extra=ADVANCED,
         description="How strongly differences between neighbouring pixels are held down.")
@@ -118,10 +118,6 @@ class VQGANCLIPOptions(Options):
     upscaler: Literal["auto", "on", "off"] = Field(
         default="auto", title="Upscaler", json_schema_extra=ADVANCED,
         description="Draw the picture twice as large; auto does so for the embedded VQGAN alone.")
-    preset: Literal["auto", "none"] = Field(
-        default="auto", title="Preset", json_schema_extra=ADVANCED,
-        description="With auto and a public guide, what stands at its default takes the values "
-                    "that such guides are used with.")
 
     def cutouts(self) -> Cutouts:
         """How cutouts are made."""
@@ -146,8 +142,9 @@ class VQGANCLIPPipeline(CandidatePipeline):
         "Language Guidance”")
     Options = VQGANCLIPOptions
     models = MODELS
-    # Every picture was drawn larger, and by the options as they were given.
-    former_options = MappingProxyType({"ranker": RANKER, "upscaler": "on", "preset": "none"})
+    # Every picture was drawn larger, whichever the models were.
+    former_options = MappingProxyType({"ranker": RANKER, "upscaler": "on", **EMBEDDED_VALUES})
+    auto_by = ("vqgan", "guide", "quality")
     accepts_init_image = True
     can_pause = True
     in_groups = False  # Optimisation computes fewer at a time where the device is full

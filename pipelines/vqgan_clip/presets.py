@@ -1,8 +1,8 @@
-"""VQGAN+CLIP's settings where a published CLIP guides, and which VQGAN and guide belong together.
+"""What VQGAN+CLIP's automatic options become, and which VQGAN and guide belong together.
 
-The defaults of ``VQGANCLIPOptions`` suit the embedded guide, whose gradient points at one picture.
-A published CLIP that sees one whole picture finds texture that only it likes; the tools of 2021
-show it many augmented cutouts with noise instead.
+The embedded guide's gradient points at one picture, so that one look at it whole is enough. A
+published CLIP that sees one whole picture finds texture that only it likes; the tools of 2021 show
+it many augmented cutouts with noise instead.
 
 Source: nerdyrodent/VQGAN-CLIP ``generate.py``, EleutherAI/vqgan-clip ``main.py``, pixray
 ``pixray.py``; Crowson et al., "VQGAN-CLIP" (2022), section 3.2.
@@ -10,47 +10,67 @@ Source: nerdyrodent/VQGAN-CLIP ``generate.py``, EleutherAI/vqgan-clip ``main.py`
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from pipelines.core.errors import InvalidRequest, WeightsError
-from pipelines.core.options import Options
+from pipelines.core.options import AUTO, Options
 from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue
 
 T = TypeVar("T", bound=Options)
 
-# What differs from the defaults with a published guide.
+Quality = Literal["draft", "normal", "best"]
+EMBEDDED_VALUES: dict[str, Any] = {
+    "iterations": 100, "size_px": 128, "init": "plain", "step_size": 0.15,
+    "optimiser": "normalised", "schedule": "cosine", "num_cutouts": 1, "smallest_cut": 0.9,
+    "whole_cuts": 1.0, "augmentations": "none", "noise": 0.0}
+# What differs with a published guide.
 GUIDED: dict[str, Any] = {
-    "optimiser": "adam", "step_size": 0.1, "schedule": "constant", "iterations": 300,
+    "iterations": 300, "step_size": 0.1, "optimiser": "adam", "schedule": "constant",
     "num_cutouts": 32, "smallest_cut": 0.3, "whole_cuts": 0.25, "augmentations": "light",
     "noise": 0.1}
-CPU_PX, ACCELERATOR_PX = 256, 384  # 16 and 24 codes along a side of an f16 VQGAN
+# What differs by quality, with the embedded guide and with a published one.
+BY_QUALITY: dict[Quality, tuple[dict[str, Any], dict[str, Any]]] = {
+    "draft": ({"iterations": 40}, {"iterations": 150, "num_cutouts": 16}),
+    "normal": ({}, {}),
+    "best": ({"iterations": 250}, {"iterations": 500, "num_cutouts": 64})}
+# Side of a published f16 VQGAN's picture on a CPU and on an accelerator: 12 to 32 codes a side.
+SIZES_PX: dict[Quality, tuple[int, int]] = {
+    "draft": (192, 256), "normal": (256, 384), "best": (384, 512)}
+
+
+def automatic_values(own_vqgan: bool, own_guide: bool, quality: Quality) -> dict[str, Any]:
+    """What automatic options become, by name.
+
+    Args:
+        own_vqgan: whether the VQGAN is embedded.
+        own_guide: whether the guide is.
+        quality: of the three.
+    """
+    embedded, published = BY_QUALITY[quality]
+    values = EMBEDDED_VALUES | (embedded if own_guide else GUIDED | published)
+    if not own_vqgan:
+        size_px = SIZES_PX[quality][torch.cuda.is_available()]
+        values |= {"init": "noise", "size_px": size_px}
+    return values
 
 
 def resolve_options(options: T) -> T:
-    """The options with what is "auto" in them decided.
+    """The options with what is automatic in them decided; what a person chose stays.
 
-    With ``preset`` "auto" and a guide that is not embedded, options that stand at their defaults
-    take the published values. ``upscaler`` "auto" is "on" for the embedded VQGAN, on whose
-    pictures the upscaler was trained, and "off" for any other. Settled options stay as they are.
+    ``upscaler`` "auto" is "on" for the embedded VQGAN, on whose pictures the upscaler was trained,
+    and "off" for any other.
 
     Args:
         options: ``VQGANCLIPOptions``.
     """
     values = options.model_dump()
-    own_vqgan = values["vqgan"].startswith(EMBEDDED)
-    found: dict[str, Any] = {}
-    if values["upscaler"] == "auto":
+    own_vqgan, own_guide = (values[name].startswith(EMBEDDED) for name in ("vqgan", "guide"))
+    wanted = automatic_values(own_vqgan, own_guide, values["quality"])
+    found = {name: value for name, value in wanted.items() if values[name] is None}
+    if values["upscaler"] == AUTO:
         found["upscaler"] = "on" if own_vqgan else "off"
-    if values["preset"] == "auto" and not values["guide"].startswith(EMBEDDED):
-        wanted = dict(GUIDED)
-        if not own_vqgan:
-            size_px = ACCELERATOR_PX if torch.cuda.is_available() else CPU_PX
-            wanted |= {"init": "noise", "size_px": size_px}
-        fields = type(options).model_fields
-        found |= {name: value for name, value in wanted.items()
-                  if values[name] == fields[name].default}
     return options.model_copy(update=found)
 
 

@@ -8,6 +8,7 @@ options themselves, on every path into the server, in a sentence that names the 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -20,8 +21,14 @@ import gradio as gr
 from easel.ui.words import strings
 from easel.ui.words.language import say
 from easel.ui.words.page_words import worded_html
-from pipelines.core.errors import InvalidRequest
-from pipelines.core.options import OptionField, option_fields, written_number
+from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.options import (
+    AUTO,
+    OptionField,
+    option_fields,
+    parse_options,
+    written_number,
+)
 from pipelines.pipeline import Pipeline
 
 Values = Mapping[str, Mapping[str, Any]]  # options that are not at their defaults, by generator
@@ -38,33 +45,97 @@ def render_options(pipeline: Pipeline, values: Mapping[str, Any], legend: str = 
         hidden: whether another generator is chosen where this form stands.
     """
     fields = option_fields(pipeline.Options)
-    plain, advanced = ("".join(_row(option, values.get(option.name, option.default))
+    auto = _automatic(pipeline, fields)
+    usual, refusal = auto.found({option.name: values.get(option.name, option.default)
+                                 for option in fields})
+    plain, advanced = ("".join(_row(option, values.get(option.name, option.default),
+                                    usual.get(option.name))
                                for option in fields if option.advanced is folded)
                        for folded in (False, True))
     if advanced:
         advanced = (f'<details class="advanced"><summary>{escape(strings.ADVANCED_LABEL)}</summary>'
                     f"{advanced}</details>")
     title = f'<legend{" class=sr" if legend else ""}>{escape(legend or pipeline.title)}</legend>'
-    return (f'<fieldset class="options" data-pipeline="{escape(pipeline.name)}"'
-            f'{" hidden" if hidden else ""}>{title}{plain}{advanced}</fieldset>')
+    told = f' data-auto="{_json(auto.told())}"' if auto.values else ""
+    return (f'<fieldset class="options" data-pipeline="{escape(pipeline.name)}"{told}'
+            f'{" hidden" if hidden else ""}>{title}{plain}{advanced}'
+            f'<p class="alert refused" role="status"{"" if refusal else " hidden"}>'
+            f"{escape(refusal)}</p></fieldset>")
 
 
-def _row(option: OptionField, value: Any) -> str:
+@dataclass(frozen=True)
+class _Automatic:
+    """What a generator's automatic options become, for page.js.
+
+    Attributes:
+        by: the options on which that depends, each a choice, with what may be chosen.
+        cases: an index into ``values``, or the sentence of a refusal, for every way of choosing
+            them; the last option's choices go round first.
+        values: what automatic options become, by name.
+    """
+
+    by: dict[str, tuple[Any, ...]]
+    cases: list[int | str]
+    values: list[dict[str, Any]]
+
+    def told(self) -> dict[str, Any]:
+        """As page.js reads it."""
+        return {"word": say(AUTO), "by": list(self.by), "cases": self.cases, "values": self.values}
+
+    def found(self, chosen: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+        """What automatic options become for options, by name, or why they do not go together."""
+        if not self.cases:
+            return {}, ""
+        index = 0
+        for name, choices in self.by.items():
+            index = index * len(choices) + choices.index(chosen[name])
+        case = self.cases[index]
+        return ({}, case) if isinstance(case, str) else (self.values[case], "")
+
+
+def _automatic(pipeline: Pipeline, fields: Iterable[OptionField]) -> _Automatic:
+    """Resolve the options of a generator for every choice that matters, its usual one first."""
+    options = {option.name: option for option in fields}
+    names = [option.name for option in options.values() if option.auto]
+    if not names:
+        return _Automatic({}, [], [])
+    by = {name: options[name].choices for name in pipeline.auto_by
+          if options[name].kind == "choice"}
+    cases: list[int | str] = []
+    values: list[dict[str, Any]] = []
+    for chosen in itertools.product(*by.values()):
+        raw = parse_options(pipeline.Options, dict(zip(by, chosen, strict=True)))
+        try:
+            found = pipeline.resolve_options(raw).model_dump(include=set(names))
+        except EaselError as error:
+            cases.append(say(error.sentence))
+            continue
+        if found not in values:
+            values.append(found)
+        cases.append(values.index(found))
+    return _Automatic(by, cases, values)
+
+
+def _row(option: OptionField, value: Any, usual: Any) -> str:
     title, about = escape(say(option.title)), escape(say(option.description))
     hint = f'<small>{about}</small>' if about else ""
     return (f'<div class="option {option.kind}"><label><span>{title}</span>'
-            f"{_control(option, value, title)}</label>{hint}</div>")
+            f"{_control(option, value, title, usual)}</label>{hint}</div>")
 
 
-def _control(option: OptionField, value: Any, title: str) -> str:
+def _control(option: OptionField, value: Any, title: str, usual: Any) -> str:
     name = escape(option.name)
     if option.kind == "bool":
         return (f'<input type="checkbox" data-option="{name}"{" checked" if value else ""}'
                 f'{" data-default" if option.default else ""}>')
     if option.kind == "choice":
+        offered = option.labelled()
+        if option.auto:
+            became = next((say(label) for label, choice in offered if choice == usual), "")
+            offered = [(f"{say(AUTO)} ({became})" if became else AUTO, None), *offered]
         choices = "".join(
             f'<option value="{_json(choice)}"{" selected" if choice == value else ""}>'
-            f"{escape(say(label))}</option>" for label, choice in option.labelled())
+            f"{escape(say(label))}</option>" for label, choice in offered)
         return (f'<select data-option="{name}" data-default="{_json(option.default)}">'
                 f"{choices}</select>")
     common = f'data-option="{name}" value="{_plain(value)}" data-default="{_plain(option.default)}"'
@@ -72,24 +143,31 @@ def _control(option: OptionField, value: Any, title: str) -> str:
         return f'<input type="text" {common}>'
     limits = "".join(f' {key}="{written_number(bound)}"' for key, bound in
                      (("min", option.minimum), ("max", option.maximum)) if bound is not None)
-    step = _step_of(option)
+    start = usual if option.auto else option.default
+    step = _step_of(option, start)
     free = "1" if option.kind == "int" else "any"
-    number = (f'<input type="number" {common}{limits} step="{free}" '
+    hint = f' placeholder="{_auto_hint(usual)}"' if option.auto else ""
+    number = (f'<input type="number" {common}{limits}{hint} step="{free}" '
               f'aria-label="{strings.NUMBER_FOR.format(title)}">')
     if step is None:
         return number
     # It follows the field of the number, which is the one that is read.
-    slider = (f'<input type="range" value="{_plain(value)}"{limits} step="{written_number(step)}" '
+    shown = _plain(start if value is None else value)
+    slider = (f'<input type="range" value="{shown}"{limits} step="{written_number(step)}" '
               f'aria-label="{strings.SLIDER_FOR.format(title)}">')
     return f'<span class="slider">{number}{slider}</span>'
 
 
-def _step_of(option: OptionField) -> float | None:
-    """The step of an option's slider; None where a slider would not do."""
+def _auto_hint(usual: Any) -> str:
+    return escape(say(AUTO)) if usual is None else f"{escape(say(AUTO))}: {_plain(usual)}"
+
+
+def _step_of(option: OptionField, start: Any) -> float | None:
+    """The step of the slider of an option that starts there; None where a slider would not do."""
     low, high, whole = option.minimum, option.maximum, option.kind == "int"
-    if low is None or high is None or (whole and high - low > 10_000) or option.default is None:
+    if low is None or high is None or (whole and high - low > 10_000) or start is None:
         return None
-    return option.step or (1 if whole else slider_step(high - low, option.default - low))
+    return option.step or (1 if whole else slider_step(high - low, start - low))
 
 
 def slider_step(span: float, default: float = 0.0) -> float:
