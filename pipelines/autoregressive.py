@@ -39,8 +39,11 @@ class CodeWriter(Protocol):
 
     num_codes: int
 
-    def begin(self, text: str, num_images: int, guided: bool) -> Any:
-        """Read the text; returns the state that ``score`` continues from."""
+    def begin(self, text: str, num_images: int, guided: bool, negative: str = "") -> Any:
+        """Read the text; returns the state that ``score`` continues from.
+
+        Where guided, rows of the negative prompt come first, of an empty one where there is none.
+        """
         ...
 
     def score(self, state: Any, codes: Tensor | None) -> Tensor:
@@ -51,7 +54,7 @@ class CodeWriter(Protocol):
             codes: (N,) int64, the code before of each picture; None at the first.
 
         Returns:
-            (N, codes), or (2 N, codes) where guided: rows without the caption first.
+            (N, codes), or (2 N, codes) where guided: rows of the negative prompt first.
         """
         ...
 
@@ -119,7 +122,8 @@ def write_codes(writer: CodeWriter, text: str, seeds: tuple[int, ...], options: 
     """
     noise = RowNoise(seeds)
     with torch.no_grad():
-        state = writer.begin(text, len(seeds), options.guidance_scale != 1)
+        state = writer.begin(text, len(seeds), options.guidance_scale != 1,
+                             getattr(options, "negative_prompt", ""))
     for step in range(1, writer.num_codes + 1):
         next_codes(writer, state, written, noise, options)
         if context.cancelled():

@@ -27,6 +27,7 @@ from pipelines.models.dalle import ImageTransformer, KVCache
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
+from pipelines.negative_prompt import check_negative, negative_field
 from pipelines.pipeline import Lesson, RunContext
 from pipelines.sampling import RowNoise, choose, guide
 
@@ -38,6 +39,7 @@ ADVANCED: JsonDict = {"advanced": True}
 class DalleOptions(Options):
     """How codes are drawn."""
 
+    negative_prompt: str = negative_field()
     guidance_scale: float = Field(
         default=2.0, ge=1, le=20, title="Guidance",
         description="How closely to follow the prompt; 1 is faster and freer.")
@@ -87,9 +89,9 @@ def begin(model: ImageTransformer, text_ids: Tensor, seeds: Sequence[int], guide
 
     Args:
         model: the transformer.
-        text_ids: (2, T) int64: the prompt's and those of an empty one.
+        text_ids: (2, T) int64: the prompt's, and those of the negative or of an empty one.
         seeds: one a picture.
-        guided: also keep rows without a caption.
+        guided: also keep rows of the second text.
         states: (2, T, sentence_dim), what the sentence encoder made of both, where it has one.
     """
     weight, rows = model.start, (2 if guided else 1) * len(seeds)
@@ -168,12 +170,16 @@ class DallePipeline(CandidatePipeline):
     Options = DalleOptions
     models = MODELS
 
+    def check(self, request: CheckedRequest[DalleOptions]) -> None:
+        """Refuse a negative prompt that would have no effect."""
+        check_negative(request.options.negative_prompt, request.options.guidance_scale)
+
     def draw(self, request: CheckedRequest[DalleOptions], context: RunContext,
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
         """See ``CandidatePipeline.draw``; what is not written yet when it ends early is grey."""
         model, vqgan, upscaler, _ = models
         options = request.options
-        text_ids = Vocabulary.load()([request.prompt, ""],
+        text_ids = Vocabulary.load()([request.prompt, options.negative_prompt],
                                      context_length=model.config.text_length)
         writing = begin(model, text_ids, seeds, options.guidance_scale != 1)
         for step in range(1, model.num_steps + 1):

@@ -32,6 +32,7 @@ from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
+from pipelines.negative_prompt import check_negative, negative_field
 from pipelines.pipeline import Lesson, RunContext
 from pipelines.sampling import guide
 
@@ -48,6 +49,7 @@ ADVANCED: JsonDict = {"advanced": True}
 class KandinskyOptions(Options):
     """How prior and decoder draw."""
 
+    negative_prompt: str = negative_field()
     decoder_guidance_scale: float = Field(
         default=4.0, ge=1, le=20, title="Guidance",
         description="How closely the decoder follows the embedding; 1 is faster and freer.")
@@ -133,7 +135,8 @@ class KandinskyPipeline(CandidatePipeline):
         self.blank = BlankEmbedding(catalogue, IMAGE_ENCODER)
 
     def check(self, request: CheckedRequest[KandinskyOptions]) -> None:
-        """Refuse sizes that latents cannot have."""
+        """Refuse sizes that latents cannot have, and a negative prompt that has no effect."""
+        check_negative(request.options.negative_prompt, request.options.decoder_guidance_scale)
         if request.options.size_px % LATENT_PX:
             raise InvalidRequest("Size in px must be a multiple of {}.", LATENT_PX, field="size_px")
 
@@ -147,10 +150,12 @@ class KandinskyPipeline(CandidatePipeline):
     def draw(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
         """See ``CandidatePipeline.draw``."""
-        prior_steps = request.options.prior_steps if request.init_image is None else 0
+        options = request.options
+        imagines = request.init_image is None or options.negative_prompt
+        prior_steps = options.prior_steps if imagines else 0
         run = _Run(self, request, context, seeds,
                    [torch.Generator().manual_seed(seed) for seed in seeds],
-                   prior_steps + request.options.decoder_steps)
+                   prior_steps + options.decoder_steps)
         embeds, blank = yield from _image_embeds(run)
         # Before the drawing, and until the end: Stop keeps its pictures without waiting for it.
         yield from run.lease(context.leases, request.options.ranker)
@@ -166,14 +171,26 @@ class KandinskyPipeline(CandidatePipeline):
 
 
 def _image_embeds(run: _Run) -> Iterator[Event]:
-    """Returns the embeddings (N, D) to draw from, and that of a blank picture (N, D)."""
+    """Returns the embeddings (N, D) to draw from, and those (N, D) to lead away from.
+
+    These are what the prior imagines of the negative prompt; of a blank picture without one.
+    """
     count, picture = len(run.seeds), run.request.init_pixels
+    negative = run.options.negative_prompt
+    if negative:
+        if picture is None:
+            return (yield from _imagined(run, [run.request.prompt, negative]))
+        (against,) = yield from _imagined(run, [negative])
+        with ExitStack() as stack:
+            encoder: ImageEncoder = yield from run.lease(stack, IMAGE_ENCODER)
+            with torch.no_grad():
+                return encoder.encode(picture).expand(count, -1), against
     kept = run.pipeline.blank
     dtype = run.pipeline.dtype_of(IMAGE_ENCODER, run.request, run.context)
     blank = kept.read(run.context.device, dtype)
     if blank is None or picture is not None:
         with ExitStack() as stack:
-            encoder: ImageEncoder = yield from run.lease(stack, IMAGE_ENCODER)
+            encoder = yield from run.lease(stack, IMAGE_ENCODER)
             with torch.no_grad():
                 if blank is None:
                     blank = encoder.encode(None)
@@ -182,27 +199,34 @@ def _image_embeds(run: _Run) -> Iterator[Event]:
                 if picture is not None:
                     seen = encoder.encode(picture).expand(count, -1)
                     return seen, blank.expand(count, -1)
-    blank = blank.to(run.context.device).expand(count, -1)
+    (embeds,) = yield from _imagined(run, [run.request.prompt])
+    return embeds, blank.to(run.context.device).expand(count, -1)
+
+
+def _imagined(run: _Run, texts: list[str]) -> Iterator[Event]:
+    """Returns the image embeddings (N, D) that the prior imagines of each of one or two texts."""
     with ExitStack() as stack:
         text_encoder: TextEncoder = yield from run.lease(stack, TEXT_ENCODER)
         with torch.no_grad():
-            condition = text_encoder.encode(run.request.prompt, count,
-                                            run.options.prior_guidance_scale > 1)
+            condition = text_encoder.encode(texts, len(run.seeds),
+                                            run.options.prior_guidance_scale > 1,
+                                            run.options.negative_prompt)
     with ExitStack() as stack:
         prior: Prior = yield from run.lease(stack, PRIOR)
-        embeds = yield from _imagine(run, prior, condition)
-    return embeds, blank
+        embeds = yield from _imagine(run, prior, condition, len(texts))
+    return embeds.chunk(len(texts))
 
 
-def _imagine(run: _Run, prior: Prior, condition: tuple[Tensor, Tensor, Tensor],
+def _imagine(run: _Run, prior: Prior, condition: tuple[Tensor, Tensor, Tensor], texts: int,
              ) -> Iterator[Event]:
-    """The prior's loop; returns image embeddings (N, D)."""
-    options, count = run.options, len(run.seeds)
+    """The prior's loop; returns image embeddings (texts · N, D), those of a text together."""
+    options, count = run.options, texts * len(run.seeds)
+    generators = run.generators * texts
     # diffusers' annotations are narrower than what it takes and gives.
     model, scheduler = cast(Any, prior.model), cast(Any, prior.scheduler(options.prior_steps))
     embeds, states, mask = condition
     embeds, states = embeds.to(model.dtype), states.to(model.dtype)
-    latents = _noise(run, (model.config.embedding_dim,), prior) * scheduler.init_noise_sigma
+    latents = _noise(generators, (model.config.embedding_dim,), prior) * scheduler.init_noise_sigma
     times = scheduler.timesteps
     for i, t in enumerate(times):
         with torch.no_grad():
@@ -211,7 +235,7 @@ def _imagine(run: _Run, prior: Prior, condition: tuple[Tensor, Tensor, Tensor],
             if len(embeds) > count:
                 found = guide(found[count:], found[:count], options.prior_guidance_scale)
             following = times[i + 1] if i + 1 < len(times) else None
-            latents = scheduler.step(found, t, latents, generator=run.generators,
+            latents = scheduler.step(found, t, latents, generator=generators,
                                      prev_timestep=following).prev_sample
         yield run.progress()
         if run.context.cancelled():
@@ -231,7 +255,7 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
         condition = torch.cat([blank, embeds]) if guided else embeds  # (N or 2 N, D)
         condition = condition.to(painter.device, model.dtype)
         shape = (model.config.in_channels, side, side)
-        latents = _noise(run, shape, painter) * scheduler.init_noise_sigma
+        latents = _noise(run.generators, shape, painter) * scheduler.init_noise_sigma
         for i, t in enumerate(scheduler.timesteps):
             with torch.no_grad():
                 noise = _predict(model, latents, t, condition, options.decoder_guidance_scale)
@@ -251,11 +275,12 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
             return movq.decode(latents)
 
 
-def _noise(run: _Run, shape: tuple[int, ...], part: Prior | Painter) -> Tensor:
+def _noise(generators: list[torch.Generator], shape: tuple[int, ...], part: Prior | Painter,
+           ) -> Tensor:
     """Standard normal (N, *shape), each row from its own generator, in diffusers' own way."""
     from diffusers.utils.torch_utils import randn_tensor
 
-    return randn_tensor((len(run.seeds), *shape), generator=run.generators, device=part.device,
+    return randn_tensor((len(generators), *shape), generator=generators, device=part.device,
                         dtype=part.model.dtype)
 
 

@@ -25,6 +25,7 @@ from pipelines.models.min_dalle import (
     TextKeys,
 )
 from pipelines.models.precision import PrecisionOrInt8, dtype_for
+from pipelines.negative_prompt import check_negative, negative_field
 from pipelines.pipeline import Lesson, RunContext
 
 TRANSFORMER, DETOKENIZER = "kuprel/dalle-mini", "kuprel/dalle-detoker"
@@ -33,6 +34,7 @@ TRANSFORMER, DETOKENIZER = "kuprel/dalle-mini", "kuprel/dalle-detoker"
 class MinDalleOptions(WritingOptions):
     """How codes are drawn."""
 
+    negative_prompt: str = negative_field()
     model: str = model_field(
         TRANSFORMER, "dalle-mini", "Model", "The network that writes the codes.")
     guidance_scale: float = Field(
@@ -65,10 +67,11 @@ class MinDalleWriter:
     def __init__(self, model: MinDalle, detokenizer: Detokenizer) -> None:
         self.model, self.detokenizer = model, detokenizer
 
-    def begin(self, text: str, num_images: int, guided: bool) -> _State:
+    def begin(self, text: str, num_images: int, guided: bool, negative: str = "") -> _State:
         """Read the text once, whatever the number of pictures."""
         rows = num_images * (2 if guided else 1)
-        return _State(self.model.read(text, guided), self.model.decoder.new_cache(rows), rows)
+        keys = self.model.read(text, guided, negative)
+        return _State(keys, self.model.decoder.new_cache(rows), rows)
 
     def score(self, state: _State, codes: Tensor | None) -> Tensor:
         """See ``CodeWriter.score``."""
@@ -99,6 +102,10 @@ class MinDallePipeline(WritingPipeline):
         "Dayma et al., 2021, “DALL·E Mini”")
     Options = MinDalleOptions
     models = (TRANSFORMER, DETOKENIZER, RANKER)
+
+    def check(self, request: CheckedRequest[MinDalleOptions]) -> None:
+        """Refuse a negative prompt that would have no effect."""
+        check_negative(request.options.negative_prompt, request.options.guidance_scale)
 
     def writer(self, *models: Any) -> CodeWriter:
         """Transformer and detokenizer."""

@@ -100,10 +100,13 @@ def test_a_picture_from_before_automatic_options_is_drawn_as_it_was(inputs: Gene
 
 def test_another_tools_numbers_are_told_and_not_taken(inputs: GenerateInputs) -> None:
     filled = fill(inputs, recall(A1111_FILES["png"]))
+    negative = {f"{group.pipeline.name}.negative_prompt": "blurry,\ntext"
+                for group in inputs.controls}
     assert named(inputs, filled.updates) == {
-        **defaults(inputs), "prompt": "a castle, (detailed:1.2)\non a hill", "seed": "965400086"}
+        **defaults(inputs), **negative, "prompt": "a castle, (detailed:1.2)\non a hill",
+        "seed": "965400086"}
     assert filled.note == (
-        "From A1111: prompt, seed. Without a place here: negative prompt blurry, text, Steps 20, "
+        "From A1111: prompt, seed, negative prompt. Without a place here: Steps 20, "
         "Sampler Euler a, CFG scale 7.5, Size 512x768, Model dreamshaper, Version v1.6.0. "
         "Everything else is at its default.")
 

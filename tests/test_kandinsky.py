@@ -108,20 +108,23 @@ def png() -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("scale", [1.0, 4.0])
+@pytest.mark.parametrize(("scale", "negative"), [(1.0, ""), (4.0, ""), (4.0, "a green worm")])
 def test_the_picture_is_diffusers_own(cache: ModelCache, folders: tuple[Path, Path],
-                                      scale: float) -> None:
+                                      scale: float, negative: str) -> None:
     prior: Any = KandinskyV22PriorPipeline.from_pretrained(folders[0], local_files_only=True)
     decoder: Any = KandinskyV22Pipeline.from_pretrained(folders[1], local_files_only=True)
     for pipeline in (prior, decoder):
         pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in (5, 6)]
+    # With a negative prompt it imagines that too, from as many generators.
     embeds = prior("a red apple", num_inference_steps=3, guidance_scale=scale,
-                   num_images_per_prompt=2, generator=generators)
+                   num_images_per_prompt=2, negative_prompt=negative or None,
+                   generator=generators * 2 if negative else generators)
     expected = decoder(embeds.image_embeds, embeds.negative_image_embeds, height=64, width=64,
                        num_inference_steps=3, guidance_scale=scale, generator=generators,
                        output_type="np").images
-    options = {"prior_guidance_scale": scale, "decoder_guidance_scale": scale}
+    options = {"prior_guidance_scale": scale, "decoder_guidance_scale": scale,
+               "negative_prompt": negative}
     result = result_of(list(run(cache, num_images=2, options=options)))
     for candidate in result.candidates:
         own = candidate.image.astype(float) / 255

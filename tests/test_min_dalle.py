@@ -19,7 +19,7 @@ from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, Mo
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.checkpoints.loading import load_model
 from pipelines.models.fast_linear import has_int8
-from pipelines.models.min_dalle import GRID, NUM_CODES, Detokenizer, MinDalle
+from pipelines.models.min_dalle import GRID, NUM_CODES, PAD_ID, Detokenizer, MinDalle
 from pipelines.sampling import guide
 
 PARTS = ("encoder.pt", "decoder.pt", "vocab.json", "merges.txt")
@@ -97,6 +97,19 @@ def test_tokens_are_those_of_min_dalle(folder: Path, model: MinDalle) -> None:
     used = {i for row in expected for i in row}
     assert model.tokenizer.unknown_id in used
     assert len(used) > 50, "prompts that hardly differ prove nothing"
+
+
+@pytest.mark.parametrize(("text", "negative"), [
+    ("a red apple", "a worm on two tiny apples"), ("a worm on two tiny apples", "a worm"),
+    ("a red apple", "")])
+def test_a_negative_text_stands_where_an_empty_one_does(model: MinDalle, text: str,
+                                                        negative: str) -> None:
+    against, own = model.text_ids(text, negative).tolist()
+    tokens = model.tokenizer.encode
+    width = max(len(tokens(text)), len(tokens(negative)))
+    pad = [PAD_ID] * width
+    assert own == (tokens(text) + pad)[:width]
+    assert against == (tokens(negative) + pad)[:width]
 
 
 def test_the_files_are_as_published(folder: Path, model: MinDalle) -> None:

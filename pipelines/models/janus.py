@@ -88,8 +88,12 @@ class Janus(nn.Module):
         kept = (ids == tokenizer.bos_token_id) | (ids == start)
         return torch.stack([torch.where(kept, ids, tokenizer.pad_token_id), ids])
 
-    def begin(self, text: str, num_images: int, guided: bool) -> JanusState:
-        """See ``CodeWriter.begin``; the prompt is read by the first call of ``score``."""
+    def begin(self, text: str, num_images: int, guided: bool, negative: str = "") -> JanusState:
+        """See ``CodeWriter.begin``; the prompt is read by the first call of ``score``.
+
+        Rows without a caption are as long as those with it, which no other text is: ``negative``
+        is of no effect.
+        """
         ids = self.text_ids(text).to(self.device)
         ids = (ids if guided else ids[1:]).repeat_interleave(num_images, dim=0)
         cache = StaticCache(config=self.language_model.config,

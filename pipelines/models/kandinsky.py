@@ -48,17 +48,20 @@ class TextEncoder(Part):
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
 
-    def encode(self, text: str, count: int, guided: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Text embeddings, token states and their mask, for ``count`` rows of the caption.
+    def encode(self, texts: list[str], count: int, guided: bool, negative: str = "",
+               ) -> tuple[Tensor, Tensor, Tensor]:
+        """Text embeddings, token states and their mask, for ``count`` rows of each caption.
 
-        Where guided, as many rows of an empty caption come before them.
+        Where guided, as many rows of the negative caption come before them, of an empty one where
+        there is none.
         """
         parts: dict[str, Any] = dict.fromkeys(
             ("prior", "image_encoder", "scheduler", "image_processor"))
         whole = KandinskyV22PriorPipeline(
             text_encoder=self.model, tokenizer=self.tokenizer, **parts)
         # The pipeline's own method, so that captions are read as it reads them.
-        return whole._encode_prompt([text], self.device, count, guided)
+        against = [negative] * len(texts) if negative else None
+        return whole._encode_prompt(texts, self.device, count, guided, against)
 
 
 class ImageEncoder(Part):

@@ -303,20 +303,23 @@ class MinDalle(nn.Module):
         """Where the parameters are."""
         return self.decoder.embedding.weight.device
 
-    def text_ids(self, text: str) -> Tensor:
-        """Ids of an empty text and of ``text``, (2, T) int64, no longer than they must be.
+    def text_ids(self, text: str, negative: str = "") -> Tensor:
+        """Ids of the negative text and of ``text``, (2, T) int64, no longer than they must be.
 
         A text that is too long loses its end.
         """
         ids = self.tokenizer.encode(text)[:self.config.text_length]
-        rows = torch.full((2, len(ids)), PAD_ID)
-        rows[0, :2] = torch.tensor([ids[0], ids[-1]])
-        rows[1] = torch.tensor(ids)
+        # An empty text is its first and its last token.
+        against = (self.tokenizer.encode(negative)[:self.config.text_length] if negative
+                   else [ids[0], ids[-1]])
+        rows = torch.full((2, max(len(ids), len(against))), PAD_ID)
+        rows[0, :len(against)] = torch.tensor(against)
+        rows[1, :len(ids)] = torch.tensor(ids)
         return rows
 
     @torch.no_grad()
-    def read(self, text: str, guided: bool = True) -> TextKeys:
-        """What the decoder attends to: an empty text, where guided, and then the text."""
-        ids = self.text_ids(text).to(self.device)
+    def read(self, text: str, guided: bool = True, negative: str = "") -> TextKeys:
+        """What the decoder attends to: the negative text, where guided, and then the text."""
+        ids = self.text_ids(text, negative).to(self.device)
         ids = ids if guided else ids[1:]
         return self.decoder.text_keys(self.encoder(ids), ids != PAD_ID)

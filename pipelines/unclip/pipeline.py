@@ -30,6 +30,7 @@ from pipelines.model_options import model_field
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge, to_uint8
+from pipelines.negative_prompt import check_negative, negative_field
 from pipelines.pipeline import Lesson, RunContext
 from pipelines.unclip.steps import Noise, decode, sample_decoder, sample_prior, text_difference
 
@@ -47,6 +48,7 @@ OTHER_CLIP = "The {} of unCLIP was trained with another CLIP than the one instal
 class UnclipOptions(Options):
     """How the prior and the decoder draw."""
 
+    negative_prompt: str = negative_field()
     decoder_guidance_scale: float = Field(
         default=3.0, ge=1, le=20, title="Guidance",
         description="How closely the decoder follows what it is told; 1 is faster and freer.")
@@ -120,7 +122,8 @@ class UnclipPipeline(CandidatePipeline):
     accepts_init_image = draws_variations = True
 
     def check(self, request: CheckedRequest[UnclipOptions]) -> None:
-        """Refuse a difference without a picture to make it to."""
+        """Refuse a difference without a picture, and a negative prompt that has no effect."""
+        check_negative(request.options.negative_prompt, request.options.decoder_guidance_scale)
         if request.options.picture == "difference" and request.init_image is None:
             raise InvalidRequest("A difference needs an init image to make it to.", field="picture")
 
@@ -139,7 +142,8 @@ class UnclipPipeline(CandidatePipeline):
         texts = [request.prompt if options.tell_caption else ""] * len(seeds)
         latents = noise.decoder
         sampling = sample_decoder(leased.decoder, texts, image, noise.decoder,
-                                  options.decoder_steps, options.decoder_guidance_scale)
+                                  options.decoder_steps, options.decoder_guidance_scale,
+                                  options.negative_prompt)
         for done in range(before + 1, total + 1):
             latents = next(sampling)
             if context.cancelled():
@@ -182,7 +186,8 @@ def _embedding(models: Models, request: CheckedRequest[UnclipOptions], noise: No
         return encoder.standardise(embeds).expand(count, -1), facts
     standardised = noise.prior
     sampling = sample_prior(models.prior, models.clip, request.prompt, noise.prior,
-                            options.prior_steps, options.prior_guidance_scale)
+                            options.prior_steps, options.prior_guidance_scale,
+                            options.negative_prompt)
     for step in range(1, options.prior_steps + 1):
         standardised = next(sampling)
         if context.cancelled():

@@ -117,7 +117,7 @@ def text_condition(clip: ClipModel, texts: Sequence[str]) -> tuple[Tensor, Tenso
 
 @torch.no_grad()
 def sample_prior(prior: UnclipPrior, clip: ClipModel, text: str, noise: Tensor, steps: int,
-                 guidance_scale: float) -> Iterator[Tensor]:
+                 guidance_scale: float, negative: str = "") -> Iterator[Tensor]:
     """Let the prior turn a caption into image embeddings.
 
     Args:
@@ -127,13 +127,14 @@ def sample_prior(prior: UnclipPrior, clip: ClipModel, text: str, noise: Tensor, 
         noise: (N, D).
         steps: how many.
         guidance_scale: 1 for none.
+        negative: the caption to lead away from.
 
     Returns:
         After each step the standardised embeddings (N, D) so far.
     """
     guided, count = guidance_scale != 1, len(noise)
     # Each text alone, so that its features do not depend on the other one.
-    texts = [text_condition(clip, [t]) for t in ((text, "") if guided else (text,))]
+    texts = [text_condition(clip, [t]) for t in ((text, negative) if guided else (text,))]
     dtype = prior.transformer.dtype
     embeds, states, visible = (torch.cat(parts).repeat_interleave(count, dim=0)
                                for parts in zip(*texts, strict=True))
@@ -149,7 +150,7 @@ def sample_prior(prior: UnclipPrior, clip: ClipModel, text: str, noise: Tensor, 
 
 @torch.no_grad()
 def sample_decoder(decoder: UnclipDecoder, texts: Sequence[str], image: Tensor, noise: Tensor,
-                   steps: int, guidance_scale: float) -> Iterator[Tensor]:
+                   steps: int, guidance_scale: float, negative: str = "") -> Iterator[Tensor]:
     """Let the decoder draw.
 
     Args:
@@ -159,12 +160,13 @@ def sample_decoder(decoder: UnclipDecoder, texts: Sequence[str], image: Tensor, 
         noise: (N, C, grid, grid).
         steps: how many.
         guidance_scale: 1 for none.
+        negative: the caption to lead away from.
 
     Returns:
         After each step the latents (N, C, grid, grid) in [-1, 1] that the pictures tend to.
     """
     guided, count, device = guidance_scale != 1, len(noise), noise.device
-    ids = Vocabulary.load()([*texts, *[""] * count] if guided else list(texts),
+    ids = Vocabulary.load()([*texts, *[negative] * count] if guided else list(texts),
                             context_length=decoder.text_length).to(device)
     images = torch.cat([image, torch.zeros_like(image)]) if guided else image
     dtype = decoder.unet.dtype

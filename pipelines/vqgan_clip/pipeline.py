@@ -26,6 +26,7 @@ from pipelines.models.checkpoints.catalogue import EMBEDDED
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import Precision
+from pipelines.negative_prompt import negative_field
 from pipelines.pipeline import Lesson, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
@@ -33,17 +34,19 @@ from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Optimisation
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, Quality, check_pair, resolve_options
-from pipelines.weighted_prompts import parse_prompts
+from pipelines.weighted_prompts import WeightedPrompt, parse_prompts
 
 UPSCALER = "embedded/upscaler"
 MODELS = ("embedded/vqgan", "embedded/clip-guide", UPSCALER, RANKER)
 ADVANCED: JsonDict = {"advanced": True}
+NEGATIVE_WEIGHT = -0.5  # of a negative prompt beside a prompt of weight 1
 T = TypeVar("T", bound=Options)
 
 
 class VQGANCLIPOptions(Options):
     """How a picture is optimised."""
 
+    negative_prompt: str = negative_field()
     quality: Quality = Field(
         default="normal", title="Quality",
         description="What auto becomes: a draft takes fewer steps, the best takes more.")
@@ -165,8 +168,8 @@ class VQGANCLIPPipeline(CandidatePipeline):
 
     def check(self, request: CheckedRequest[VQGANCLIPOptions]) -> None:
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
-        parse_prompts(request.prompt)
         options = request.options
+        _targets(request)
         if request.init_image is None:
             for name, title in (("init_weight", "Init weight"),
                                 ("image_weight", "Image prompt weight")):
@@ -195,7 +198,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
         options, image = request.options, request.init_pixels
         image = None if image is None else fit_square(image, options.size_px)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        guide = Guide(guide_clip, parse_prompts(request.prompt), image, options.image_weight)
+        guide = Guide(guide_clip, _targets(request), image, options.image_weight)
         start = start_latents(vqgan, options.init, image if options.from_image else None,
                               options.size_px, generators)
         latents = Latents(start, vqgan, options.optimiser, options.step_size, options.schedule,
@@ -214,6 +217,19 @@ class VQGANCLIPPipeline(CandidatePipeline):
         return Drawn(images, seeds, optimisation.steps, options.iterations,
                      context.checkpointer.metadata(),
                      tuple(optimisation.facts(index) for index in range(len(seeds))))
+
+
+def _targets(request: CheckedRequest[VQGANCLIPOptions]) -> tuple[WeightedPrompt, ...]:
+    """The texts that pull, and those of the negative prompt, which push away.
+
+    Raises:
+        InvalidRequest: one of both is malformed.
+    """
+    prompts = parse_prompts(request.prompt)
+    if not request.options.negative_prompt.strip():
+        return prompts
+    pushing = parse_prompts(request.options.negative_prompt)
+    return (*prompts, *(WeightedPrompt(p.text, NEGATIVE_WEIGHT * p.weight) for p in pushing))
 
 
 def _resume(optimisation: Optimisation, options: VQGANCLIPOptions, seeds: tuple[int, ...],

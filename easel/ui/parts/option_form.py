@@ -188,8 +188,11 @@ def slider_step(span: float, default: float = 0.0) -> float:
 
 
 def _plain(value: Any) -> str:
-    return "" if value is None else escape(
-        written_number(value) if isinstance(value, float) else str(value))
+    """A value as a field of one line has it."""
+    if value is None:
+        return ""
+    text = written_number(value) if isinstance(value, float) else str(value)
+    return escape(" ".join(text.splitlines()))
 
 
 def _json(value: Any) -> str:
