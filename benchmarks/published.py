@@ -120,23 +120,24 @@ def _clip(folder: Path, name: str) -> None:
     write_safetensors(folder / "open_clip_model.safetensors", module.state_dict(), torch.float32)
 
 
-def _siglip(folder: Path) -> None:
-    _clip(folder, "ViT-B-32-SigLIP2-256")
+def _siglip(folder: Path, name: str) -> None:
+    _clip(folder, name)
     janus_tokenizer().save_pretrained(folder)
 
 
-def _janus(folder: Path) -> None:
+def _janus(folder: Path, width: int, inner: int, layers: int, heads: int) -> None:
     config = JanusConfig(
-        text_config={"model_type": "llama", "hidden_size": 2048, "intermediate_size": 5632,
-                     "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 102400,
-                     "num_key_value_heads": 16, "max_position_embeddings": 16384,
+        text_config={"model_type": "llama", "hidden_size": width, "intermediate_size": inner,
+                     "num_hidden_layers": layers, "num_attention_heads": heads,
+                     "vocab_size": 102400, "num_key_value_heads": heads,
+                     "max_position_embeddings": 16384,
                      "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
         vision_config={"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
-                       "image_size": 384, "patch_size": 16, "projection_dim": 2048,
+                       "image_size": 384, "patch_size": 16, "projection_dim": width,
                        "num_image_tokens": 576, "depth": 2},
         vq_config={"embed_dim": 8, "num_embeddings": 16384, "latent_channels": 256,
                    "base_channels": 128, "channel_multiplier": [1, 1, 2, 2, 4],
-                   "num_res_blocks": 2, "projection_dim": 2048, "image_token_embed_dim": 2048,
+                   "num_res_blocks": 2, "projection_dim": width, "image_token_embed_dim": width,
                    "num_patches": 24, "num_hidden_layers": 2}, dtype="bfloat16")
     module = _on_meta(lambda: JanusForConditionalGeneration(config))
     write_safetensors(folder / "model.safetensors", module.state_dict(), torch.bfloat16)
@@ -200,14 +201,17 @@ def _part(folder: Path, stem: str, module: nn.Module, dtype: torch.dtype = torch
 WRITERS: dict[str, Callable[[Path], None]] = {
     "laion/clip-vit-b-32": lambda folder: _clip(folder, "ViT-B-32"),
     "openai/clip-vit-b-32": lambda folder: _clip(folder, "ViT-B-32-quickgelu"),
-    "google/siglip2-b-32": _siglip,
+    "openai/clip-vit-b-16": lambda folder: _clip(folder, "ViT-B-16-quickgelu"),
+    "google/siglip2-b-32": lambda folder: _siglip(folder, "ViT-B-32-SigLIP2-256"),
+    "google/siglip2-so400m-16": lambda folder: _siglip(folder, "ViT-SO400M-16-SigLIP2-256"),
     "compvis/vqgan-f16-1024": _taming,
     "compvis/vqgan-f16-16384": _diffusers_vqgan,
     "kuprel/vqgan-f16-16384": _detokenizer,
     "kuprel/dalle-detoker": _detokenizer,
     "kuprel/dalle-mini": lambda folder: _min_dalle(folder, MINI, "_mini"),
     "kuprel/dalle-mega": lambda folder: _min_dalle(folder, MEGA, ""),
-    "deepseek/janus-pro-1b": _janus,
+    "deepseek/janus-pro-1b": lambda folder: _janus(folder, 2048, 5632, 24, 16),
+    "deepseek/janus-pro-7b": lambda folder: _janus(folder, 4096, 11008, 30, 32),
     "kandinsky/2-2-text-encoder": _text_encoder,
     "kandinsky/2-2-image-encoder": _image_encoder,
     "kandinsky/2-2-prior": _prior,

@@ -12,8 +12,10 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import is_complete
 
-# Best first: SigLIP 2 was trained on the most and the best pairs, OpenAI's CLIP on the fewest.
-PREFERRED = ("google/siglip2-b-32", "laion/clip-vit-b-32", "openai/clip-vit-b-32")
+# Best first: SigLIP 2 was trained on the most and the best pairs, OpenAI's CLIPs on the fewest; of
+# the same training the larger network, or the one that looks at smaller patches.
+PREFERRED = ("google/siglip2-so400m-16", "google/siglip2-b-32", "laion/clip-vit-b-32",
+             "openai/clip-vit-b-16", "openai/clip-vit-b-32")
 
 
 def best_ranker(catalogue: Catalogue | None, guide: str | None = None) -> str:

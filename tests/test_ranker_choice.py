@@ -18,7 +18,7 @@ from pipelines.ranker_choice import PREFERRED, best_ranker
 from pipelines.registry import Registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 
-SIGLIP, LAION, OPENAI = PREFERRED
+LARGE, SIGLIP, LAION, _, OPENAI = PREFERRED
 
 
 @pytest.fixture
@@ -44,6 +44,8 @@ def test_the_best_that_is_here_and_did_not_guide(catalogue: Catalogue) -> None:
     put(catalogue, LAION, SIGLIP)
     assert best_ranker(catalogue) == SIGLIP
     assert best_ranker(catalogue, guide=SIGLIP) == LAION
+    put(catalogue, LARGE)
+    assert best_ranker(catalogue) == LARGE
 
 
 def ranker_of(pipeline: Pipeline, **options: Any) -> str:
