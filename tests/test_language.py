@@ -282,7 +282,8 @@ def said_anyhow(text: str, portuguese: Catalogue, app: App) -> bool:
         own |= {pipeline.title, pipeline.summary, *pipeline.lesson}
         for option in option_fields(pipeline.Options):
             own |= {option.title, option.description, *map(str, option.choices)}
-    names = ("CLIP ViT-B/32 (", "SigLIP 2 B/32", "Sketch", "Etching")
+    names = ("Sketch", "Etching",
+             *(entry.title for entry in Models.load() if entry.repository))
     return (portuguese.texts.get(text) == text or text in own or text.startswith((*names, "[{"))
             or not any(char.isalpha() for char in text))
 
