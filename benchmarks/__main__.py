@@ -25,7 +25,7 @@ from benchmarks.history import PICTURES, history_figures
 from benchmarks.judge.files import load_judge
 from benchmarks.languages import language_figures
 from benchmarks.load import load_figures
-from benchmarks.load_report import PLOT, kills_line, load_plot, load_table
+from benchmarks.load_report import PLOT, load_plot, load_table
 from benchmarks.loading import MOST_PEAK, loading_figures
 from benchmarks.media import media_figures
 from benchmarks.models import model_figures
@@ -35,6 +35,7 @@ from benchmarks.results import RESULTS_DIR, read_results, write_results
 from benchmarks.search import search_figures
 from benchmarks.speed import rounded, speed
 from benchmarks.tasks import TASKS, WORLD_TASK
+from benchmarks.trust_report import kills_line
 from benchmarks.words import word_figures
 from benchmarks.zero_shot import lab_figures, lab_table
 from easel.serving.backend import LocalBackend

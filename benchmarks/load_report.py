@@ -51,12 +51,3 @@ def load_plot(results: Mapping[str, Any]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH_PX + 70} {height}" '
         'font-family="sans-serif" font-size="11" fill="#444">',
         f'<rect width="{WIDTH_PX + 70}" height="{height}" fill="#fff"/>', *parts, "</svg>", ""])
-
-
-def kills_line(results: Mapping[str, Any]) -> str:
-    """How many kills lost what, as sentences."""
-    kinds = ", ".join(f"{count} of {kind}" for kind, count in sorted(results["kinds"].items()))
-    return (f"{results['kills']} processes were killed while they wrote ({kinds}), "
-            f"{results['in_the_middle']} of them in the middle of a writing; "
-            f"{len(results['faults'])} times something that was finished was lost, or files and "
-            "database disagreed.")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.eyes import eyes_table
-from benchmarks.load_report import kills_line, load_table
+from benchmarks.load_report import load_table
 from benchmarks.photographs import photographs_table
 from benchmarks.results import RESULTS_DIR, read_results
 from benchmarks.tasks import TASKS
+from benchmarks.trust_report import fuzz_table, kills_line
 from benchmarks.zero_shot import lab_table
 from pipelines.world.scenes import MEDIA
 
@@ -186,6 +187,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] =
     ("history", "History", "history", history_line),
     ("load", "Load", "load", load_table),
     ("kills", "Kills", "kills", kills_line),
+    ("fuzz", "Generated inputs", "", fuzz_table),
 )
 
 
@@ -199,7 +201,8 @@ def report(folder: Path = RESULTS_DIR, remarks: Mapping[str, str] | None = None)
     parts = []
     for name, heading, command, table in SECTIONS:
         if results := read_results(folder / f"{name}.json"):
-            parts += [f"## {heading}", f"`python -m benchmarks {command}`", table(results),
+            by = f"benchmarks {command}" if command else "tests.trust.fuzz all"
+            parts += [f"## {heading}", f"`python -m {by}`", table(results),
                       (remarks or {}).get(name, "").strip()]
     return "\n\n".join(part for part in parts if part)
 

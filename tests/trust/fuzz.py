@@ -1,38 +1,62 @@
-"""``python -m tests.trust.fuzz a1111 --minutes 10``: a reader against inputs that coverage guides.
+"""``python -m tests.trust.fuzz a1111 bundles --minutes 10``: readers against guided inputs.
 
-libFuzzer changes bytes or, with ``--generated``, chooses what hypothesis generates. Needs atheris,
-of which there are wheels for some Pythons on Linux alone: ``pip install atheris==3.0.0``. What
-breaks a reader is written to ``runs/fuzz/NAME`` and ends the run; the corpus there is gone on with.
+libFuzzer changes bytes, guided by which lines they reach, or with ``--generated`` chooses what
+hypothesis generates. Needs atheris, of which there are wheels for some Pythons on Linux alone:
+``pip install atheris==3.0.0``. What breaks a reader is written to ``runs/fuzz/NAME`` and ends its
+turn; the corpus there is gone on with. What was tried is added to ``benchmarks/results/fuzz.json``.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from benchmarks.results import RESULTS_DIR, read_results, write_results
+
 RUNS = Path("runs") / "fuzz"
-INPUT_S, INPUT_BYTES, MEMORY_MB = 20, 2**16, 4096
+INPUT_S, INPUT_BYTES, MEMORY_MB = 60, 2**16, 4096
+BROKEN = ("crash-*", "timeout-*", "oom-*", "leak-*")
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="Which reader; see tests/trust/parsers.py.")],
-    minutes: Annotated[float, typer.Option(min=0.05, help="How long.")] = 10,
+    names: Annotated[list[str], typer.Argument(
+        help="Which readers, one after the other; see tests/trust/parsers.py. Or: all.")],
+    minutes: Annotated[float, typer.Option(min=0.05, help="How long each.")] = 10,
     generated: Annotated[bool, typer.Option(help="What hypothesis generates, or bytes.")] = False,
     seed: Annotated[int, typer.Option(min=1, help="Of libFuzzer.")] = 1,
 ) -> None:
-    """Try a reader until the time is over or something breaks it."""
+    """Try readers until the time is over or something breaks them."""
     atheris: Any = import_module("atheris")
     with atheris.instrument_imports(include=["pipelines", "easel"], exclude=["easel.ui"]):
         from tests.trust.parsers import PARSERS
+
+    path = RESULTS_DIR / "fuzz.json"
+    for name in PARSERS if names == ["all"] else names:
+        folder = RUNS / name
+        folder.mkdir(parents=True, exist_ok=True)
+        pid = os.fork()
+        if pid == 0:
+            _fuzz(atheris, PARSERS[name], folder, minutes, generated, seed)
+        os.waitpid(pid, 0)
+        found = {**_told((folder / "log").read_text("utf-8", "replace")),
+                 "broken": sorted(file.name for kind in BROKEN for file in folder.glob(kind))}
+        print(name, found, flush=True)
+        write_results(path, {**(read_results(path) or {}), name: found})
+
+
+def _fuzz(atheris: Any, parser: Any, folder: Path, minutes: float, generated: bool, seed: int,
+          ) -> NoReturn:
+    """Try one reader; its output goes into a file of its own."""
     import hypothesis
 
-    parser = PARSERS[name]
-    corpus = RUNS / name / ("generated" if generated else "bytes")
-    corpus.mkdir(parents=True, exist_ok=True)
+    corpus = folder / ("generated" if generated else "bytes")
+    corpus.mkdir(exist_ok=True)
     target: Any = parser.read
     if generated:
         tried: Any = hypothesis.settings(deadline=None, database=None)(
@@ -41,15 +65,26 @@ def main(
     else:
         for number, data in enumerate(parser.seeds):
             (corpus / f"seed-{number}").write_bytes(data)
-    words = RUNS / name / "words.txt"
+    words = folder / "words.txt"
     words.write_text("".join(
         '"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n'
         for word in parser.words if 0 < len(word) <= 60))
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     atheris.Setup([sys.argv[0], f"-max_total_time={round(60 * minutes)}", f"-timeout={INPUT_S}",
                    f"-rss_limit_mb={MEMORY_MB}", f"-max_len={INPUT_BYTES}", f"-seed={seed}",
-                   f"-dict={words}", f"-artifact_prefix={RUNS / name}/", "-print_final_stats=1",
+                   f"-dict={words}", f"-artifact_prefix={folder}/", "-print_final_stats=1",
                    str(corpus)], lambda data: target(data) and None)
     atheris.Fuzz()
+    os._exit(0)
+
+
+def _told(log: str) -> dict[str, int]:
+    """How many inputs libFuzzer tried, and in how many seconds."""
+    done = re.search(r"Done (\d+) runs in (\d+) second", log)
+    tries = re.search(r"number_of_executed_units: (\d+)", log)
+    return {"inputs": int((done or tries or [0, 0])[1]), "seconds": int(done[2]) if done else 0}
 
 
 if __name__ == "__main__":
