@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import gradio as gr
 from starlette.datastructures import QueryParams
@@ -60,6 +61,7 @@ class Readers:
 
     async def start(self, page: gr.Blocks) -> None:
         """Watch a page's sessions from now on, in the running loop."""
+        _send_to_those_who_are_there(page)
         self._task = asyncio.create_task(self._watch(page))
 
     async def _watch(self, page: gr.Blocks) -> None:
@@ -76,6 +78,21 @@ class Readers:
                     logger.info("a session's jobs are ended: nobody has come to read of them")
                 await queue.clean_events(session_hash=session)
                 jobs.pop(session, None)
+
+
+def _send_to_those_who_are_there(page: gr.Blocks) -> None:
+    """Let a message to who has just gone be no error.
+
+    Gradio tells all who wait of each new job. Without this whoever asks for one is refused for
+    somebody whose messages are gone and whose job is not yet.
+    """
+    send = page._queue.send_message
+
+    def sent(event: Any, message: Any) -> None:
+        with suppress(KeyError):
+            send(event, message)
+
+    page._queue.send_message = sent
 
 
 class ReaderWatch:

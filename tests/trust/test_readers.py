@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -48,3 +50,9 @@ def test_a_new_job_of_a_session_has_its_own_time(monkeypatch: pytest.MonkeyPatch
     assert watched.unread({"a": True}) == []
     now[0] += readers.UNREAD_S + 0.1
     assert watched.unread({"a": True}) == ["a"]
+
+
+def test_a_message_to_who_has_just_gone_is_no_error_of_anothers(app: App) -> None:
+    """Gradio tells all who wait of each new job, in the request that brings it."""
+    waits: Any = SimpleNamespace(alive=True, _id="x", session_hash="gone")
+    app.page._queue.send_message(waits, cast(Any, SimpleNamespace()))
