@@ -8,7 +8,7 @@ from pathlib import Path
 from easel.history.listing import all_ids
 from easel.history.store import History
 from easel.search.collections import history_folder, history_folders
-from easel.search.database import DATABASE, IndexInUse, SearchIndexError, only_writer
+from easel.search.database import DATABASE, SearchIndexError, only_writer
 from easel.search.index import VectorIndex
 
 
@@ -31,25 +31,35 @@ def forget_purged(history: History, data_dir: Path) -> int:
     removed = 0
     for folder in history_folders(data_dir):
         try:
+            # Looked at first, since nobody else can index meanwhile.
+            if _is_clean(folder, _ids_of(history, data_dir, folder)):
+                continue
             with only_writer(folder):
-                # Once nobody else indexes: a first picture may just have been drawn.
-                owner = {history_folder(data_dir, name): name for name in history.owners()}.get(
-                    folder)
-                if owner is None:
+                ids = _ids_of(history, data_dir, folder)  # a first picture may just have been drawn
+                if ids:
+                    for index in _indexes(folder):
+                        gone = [key for key in index.known() if key not in ids]
+                        index.remove(gone)
+                        removed += len(gone)
+                else:
                     shutil.rmtree(folder, ignore_errors=True)
                     removed += 1
-                else:
-                    removed += _forget(folder, all_ids(history, owner))
-        except (IndexInUse, SearchIndexError):
+        except SearchIndexError:
             continue
     return removed
 
 
-def _forget(collection: Path, ids: set[str]) -> int:
-    removed = 0
-    for folder in (path.parent for path in sorted(collection.glob(f"*/{DATABASE}"))):
-        index = VectorIndex(folder)
-        gone = [key for key in index.known() if key not in ids]
-        index.remove(gone)
-        removed += len(gone)
-    return removed
+def _ids_of(history: History, data_dir: Path, folder: Path) -> set[str]:
+    """What is kept of the owner of a folder; nothing where it is nobody's any more."""
+    for owner in history.owners():
+        if history_folder(data_dir, owner) == folder:
+            return all_ids(history, owner)
+    return set()
+
+
+def _is_clean(folder: Path, ids: set[str]) -> bool:
+    return bool(ids) and all(ids.issuperset(index.known()) for index in _indexes(folder))
+
+
+def _indexes(folder: Path) -> list[VectorIndex]:
+    return [VectorIndex(path.parent) for path in sorted(folder.glob(f"*/{DATABASE}"))]
