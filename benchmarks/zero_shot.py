@@ -1,7 +1,7 @@
 """How well the CLIPs of the lab classify and retrieve pictures of the world that nobody saw.
 
 Scenes come from splits of their own, which no training draws from, held-out combinations
-included. Classification is that of ``pipelines.classify``: every concept of the world is a label.
+included. Classification is that of ``pipelines.zero_shot``: every concept of the world is a label.
 
 Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
 (2021), section 3.1 (zero-shot classification) and appendix E.1 (retrieval).
@@ -18,12 +18,12 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.world.captions import caption
 from pipelines.world.scenes import MEDIA, Scene, SceneSampler, styles_for
+from pipelines.zero_shot import DEFAULT_TEMPLATE, class_features, class_texts, classify
 from training.data import World
 
 SPLIT = "bench-lab"

@@ -19,9 +19,9 @@ from typing import Literal
 
 import numpy as np
 
-from pipelines.classify import fill_template
 from pipelines.core.errors import EaselError
 from pipelines.models.tokenizer import Vocabulary
+from pipelines.zero_shot import fill_template
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 Kind = Literal["known", "near", "misspelt", "unknown"]

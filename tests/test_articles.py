@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from easel.compare.sweeps import Axis, expand_matrix, fill_wildcards, plan_sweep
 from easel.compare.wildcards import wildcard_words
-from pipelines.classify import fill_template
 from pipelines.core.articles import is_english, takes_an, with_article
 from pipelines.registry import Registry
+from pipelines.zero_shot import fill_template
 from tests.test_sweeps import SKETCH
 
 WORDS = {"one": ("owl",), "two": ("cat",), "hour": ("hourglass",), "letter": ("x-ray",)}

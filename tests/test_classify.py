@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 
-from pipelines import classify as c
+from pipelines import zero_shot as c
 from pipelines.core.errors import InvalidRequest
 
 

@@ -34,10 +34,10 @@ from easel.ui.lab.render import (
     render_sorted,
 )
 from easel.ui.parts.visitors import HEADER, new_token
-from pipelines.classify import DEFAULT_TEMPLATE, class_features, class_texts, classify
 from pipelines.core.images import load_image
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import embed_images, embed_texts
+from pipelines.zero_shot import DEFAULT_TEMPLATE, class_features, class_texts, classify
 from tests.lab import write_pictures
 from tests.served import App
 from tests.small_models import small_cache

@@ -22,11 +22,11 @@ from easel.search.query import search
 from easel.search.searcher import Searcher
 from easel.search.update import UpdateProgress, update_index
 from easel.serving.backend import LocalBackend
-from pipelines.classify import check_labels, check_templates
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.texts import fault_of
 from pipelines.unclip.walk import Walk
 from pipelines.weighted_prompts import parse_prompts
+from pipelines.zero_shot import check_labels, check_templates
 from tests.kept import new_picture, opened
 from tests.lab import CLIP, lab_backend, write_pictures
 from tests.test_foreign_pictures import CASES

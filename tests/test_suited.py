@@ -16,7 +16,6 @@ from easel.ui.lab.outcomes import Classified, Matrix
 from easel.ui.lab.render import render_many, render_matrix, render_one
 from easel.ui.parts.suited import MAX_LOOKED, Suited, render_suited, suited
 from easel.ui.words.language import PORTUGUESE, speaking
-from pipelines.classify import Classification
 from pipelines.core.errors import OutOfMemory
 from pipelines.core.images import load_image
 from pipelines.models.checkpoints.catalogue import Catalogue
@@ -33,6 +32,7 @@ from pipelines.suited import (
     suited_clip,
     unlike_the_world,
 )
+from pipelines.zero_shot import Classification
 from tests.lab import lab_backend, write_pictures
 from training.fit_familiarity import REFUSED, threshold
 

@@ -13,7 +13,12 @@ import typer
 
 from easel.search.database import IndexOutdated
 from easel.settings import load_settings
-from pipelines.classify import (
+from pipelines.core.errors import EaselError, InvalidRequest, reason
+from pipelines.core.images import load_image
+from pipelines.core.new_files import check_place, write_new
+from pipelines.core.texts import shown_name
+from pipelines.models.checkpoints.ids import RANKER
+from pipelines.zero_shot import (
     DEFAULT_TEMPLATE,
     Classification,
     check_templates,
@@ -24,11 +29,6 @@ from pipelines.classify import (
     decode_labels,
     parse_labels,
 )
-from pipelines.core.errors import EaselError, InvalidRequest, reason
-from pipelines.core.images import load_image
-from pipelines.core.new_files import check_place, write_new
-from pipelines.core.texts import shown_name
-from pipelines.models.checkpoints.ids import RANKER
 
 if TYPE_CHECKING:  # the database and its migrations are for those who search
     from easel.search.snapshot import Snapshot

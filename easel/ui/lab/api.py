@@ -25,10 +25,10 @@ from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.runs import Run
 from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.words import strings
-from pipelines.classify import DEFAULT_TEMPLATE, check_labels, check_templates
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.models.checkpoints.ids import RANKER
+from pipelines.zero_shot import DEFAULT_TEMPLATE, check_labels, check_templates
 
 PLACE = "lab"
 MAX_NUMBER = 1e6  # of weights and limits; vectors are 32-bit floats

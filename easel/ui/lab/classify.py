@@ -30,14 +30,14 @@ from easel.ui.parts.theme import LIVE
 from easel.ui.parts.tiles import alert
 from easel.ui.words import strings
 from easel.ui.words.language import say
-from pipelines.classify import (
+from pipelines.core.errors import EaselError
+from pipelines.zero_shot import (
     DEFAULT_TEMPLATE,
     classification_csv,
     decode_labels,
     parse_labels,
     parse_templates,
 )
-from pipelines.core.errors import EaselError
 
 EXAMPLE_DIR = Path(__file__).resolve().parents[3] / "assets" / "lab"
 EXAMPLE = ("cat.png", "dog.png", "human.png")

@@ -22,9 +22,9 @@ from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.ui.words import strings
 from easel.ui.words.language import say
-from pipelines.classify import DEFAULT_TEMPLATE, parse_labels
 from pipelines.core.errors import EaselError
 from pipelines.core.metadata import read_png
+from pipelines.zero_shot import DEFAULT_TEMPLATE, parse_labels
 
 
 def build_matrix(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:

@@ -29,7 +29,6 @@ from easel.search.update import UpdateProgress, update_index
 from easel.ui.parts.runs import Run
 from easel.ui.parts.suited import MAX_LOOKED, Suited, suited
 from easel.ui.playground import Playground
-from pipelines.classify import class_features, class_texts
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.sentences import Sentence
 from pipelines.model_options import choice_label, choices
@@ -37,6 +36,7 @@ from pipelines.models.checkpoints.catalogue import open_catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import Features
 from pipelines.suited import BY_PICTURES
+from pipelines.zero_shot import class_features, class_texts
 
 UPLOADS, HISTORY = "uploads", "history"  # places beside the folders
 MAX_UPLOADS = 1000

@@ -16,10 +16,10 @@ from easel.search.snapshot import Item, Snapshot
 from easel.search.update import embed_files
 from easel.ui.lab.lab import Lab
 from easel.ui.parts.runs import Run
-from pipelines.classify import Classification, classify, softmax
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.sentences import Sentence
 from pipelines.models.clip_features import Features
+from pipelines.zero_shot import Classification, classify, softmax
 
 MAX_CELLS = 5_000_000  # pictures times labels, each with its probability in the table
 MAX_SIDE = 12  # texts and pictures of a matrix
