@@ -32,10 +32,6 @@ def _folders(value: str) -> str:
     return value
 
 
-def _data_folder(path: Path) -> Path:
-    return beside_easel(path, "history")
-
-
 class Settings(EngineSettings):
     """What an operator may change; ``--help`` and docs/settings.md list every field."""
 
@@ -55,10 +51,6 @@ class Settings(EngineSettings):
         pattern=r"^[A-Za-z0-9.:/* _\-]*$",
         description="Sites that may show the page in a frame, such as https://example.org, "
                     "separated by blanks; empty for none but a Space's own.")] = ""
-    data_dir: Annotated[Path, BeforeValidator(at_home), AfterValidator(_data_folder), Field(
-        validate_default=True,
-        description="Folder for the history and, for a day, for uploads; a relative one is below "
-                    "Easel's own folder.")] = Path("data")
     database_url: Annotated[SecretStr, Field(
         description="Database of the history, such as postgresql://name:password@host/easel; "
                     "empty for SQLite in the data folder.")] = SecretStr("")

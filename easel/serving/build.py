@@ -9,26 +9,11 @@ from easel.history.store import History
 from easel.serving.backend import LocalBackend
 from easel.serving.paused_runs import PausedRuns
 from easel.settings import Settings
-from pipelines.models.cache.cache import ModelCache
-from pipelines.models.cache.loader_thread import HOST
-from pipelines.models.cache.memory import device_budget, resolve
-from pipelines.models.checkpoints.catalogue import Catalogue, open_catalogue
-from pipelines.models.checkpoints.loading import CatalogueLoader
+from pipelines.engine import build_cache
+from pipelines.models.checkpoints.catalogue import open_catalogue
 from pipelines.registry import Registry, build_registry
 
-
-def build_cache(settings: Settings, catalogue: Catalogue | None = None) -> ModelCache:
-    """The model cache of a process, empty."""
-    loader = CatalogueLoader(catalogue or open_catalogue(settings.data_dir, settings.catalogue))
-    device = settings.torch_device()
-    reserve = int(settings.activation_reserve)
-    # What leaves a CPU for host memory would leave it for itself.
-    use_host = device.type != "cpu" or "host_budget" in settings.model_fields_set
-    return ModelCache(
-        loader, device, settings.torch_dtype(),
-        device_budget(settings.model_budget, reserve, device), reserve_bytes=reserve,
-        host_budget_bytes=resolve(settings.host_budget, HOST) if use_host else 0,
-        offloadable=loader.offloadable)
+__all__ = ["build_backend", "build_cache", "open_paused_runs"]
 
 
 def open_paused_runs(settings: Settings) -> PausedRuns:

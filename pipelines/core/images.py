@@ -128,20 +128,32 @@ def _decode(image: Image.Image, max_pixels: int, least_px: int | None) -> Image.
         elif image.width * image.height > max_pixels:
             image.draft("RGB", (image.width // 2, image.height // 2))
         image.load()
-        info = {key: value for key, value in image.info.items() if key != "transparency"}
-        set_upright(image)
-        if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it
-            wide = np.asarray(image).astype(np.float32)
-            image = Image.fromarray((wide / 257).clip(0, 255).astype(np.uint8))
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-        picture = image if image.mode == "RGB" else image.convert("RGB")
-        picture.info = info
-        return picture
+        return rgb_of(image)
     except UNREADABLE:
         raise _Unreadable("The picture is damaged or cut short.", field="init_image") from None
+
+
+def rgb_of(image: Image.Image) -> Image.Image:
+    """A picture of Pillow's as it is meant: upright, on white where it is transparent.
+
+    Args:
+        image: loaded, of any mode; it may be turned in place.
+
+    Returns:
+        In RGB; ``info`` is what the file says of it.
+    """
+    info = {key: value for key, value in image.info.items() if key != "transparency"}
+    set_upright(image)
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it
+        wide = np.asarray(image).astype(np.float32)
+        image = Image.fromarray((wide / 257).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    picture = image if image.mode == "RGB" else image.convert("RGB")
+    picture.info = info
+    return picture
 
 
 def resize(image: np.ndarray, width_px: int, height_px: int) -> np.ndarray:

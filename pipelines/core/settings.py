@@ -55,6 +55,10 @@ def _beside_easel(path: Path | None) -> Path | None:
     return None if path is None else beside_easel(path)
 
 
+def _data_folder(path: Path) -> Path:
+    return beside_easel(path, "history")
+
+
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?|mps", value, re.ASCII):
         raise PydanticCustomError("device", "Input should be auto, cpu, cuda, cuda:1 or mps")
@@ -82,6 +86,10 @@ class EngineSettings(BaseSettings):
     activation_reserve: Annotated[Bytes, Field(
         description="Memory of the device that models leave to the computation, such as 2GB.",
     )] = ByteSize(2 * 10**9)
+    data_dir: Annotated[Path, BeforeValidator(at_home), AfterValidator(_data_folder), Field(
+        validate_default=True,
+        description="Folder for the history, downloaded models and, for a day, uploads; a "
+                    "relative one is below Easel's own folder.")] = Path("data")
     catalogue: Annotated[Path | None, BeforeValidator(at_home), AfterValidator(_beside_easel),
                          Field(
         description="File with models of your own, as in assets/catalogue.toml; empty for "
