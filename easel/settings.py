@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, ByteSize, Field, SecretStr
+from pydantic_core import PydanticCustomError
 
 from pipelines.core.amounts import Bytes
 from pipelines.core.settings import (
@@ -21,6 +23,9 @@ from pipelines.core.settings import (
 )
 from pipelines.core.texts import shown_name
 
+DOORS = ("openai", "a1111", "mcp")
+_KEY = re.compile(r"[A-Za-z0-9_-]{22,200}")  # 128 bits, where letters are drawn at random
+
 
 def _upper_case(value: Any) -> Any:
     return value.strip().upper() if isinstance(value, str) else value
@@ -30,6 +35,25 @@ def _folders(value: str) -> str:
     for part in value.split(os.pathsep):
         at_home(part.strip())
     return value
+
+
+def _doors(value: str) -> str:
+    for name in _parts(value):
+        if name.lower() not in (*DOORS, "none"):
+            raise PydanticCustomError("doors", f"Input should be some of {', '.join(DOORS)}")
+    return value.lower()
+
+
+def _keys(value: SecretStr) -> SecretStr:
+    for key in _parts(value.get_secret_value()):
+        if not _KEY.fullmatch(key):
+            raise PydanticCustomError("keys", "Input should be keys of 22 to 200 letters, digits, "
+                                              "- and _, separated by commas")
+    return value
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 class Settings(EngineSettings):
@@ -89,6 +113,13 @@ class Settings(EngineSettings):
     search_folders: Annotated[str, AfterValidator(_folders), Field(
         description="Folders of pictures on this machine that every visitor may search, separated "
                     "as in PATH; empty for none.")] = ""
+    doors: Annotated[str, AfterValidator(_doors), Field(
+        description="Interfaces of others that programs may use, of openai, a1111 and "
+                    "mcp, separated by commas; empty for all, none for none.")] = ""
+    api_keys: Annotated[SecretStr, AfterValidator(_keys), Field(
+        description="Keys of 22 or more letters and digits, separated by commas, one of which "
+                    "programs must send to such an interface; empty for none needed.",
+    )] = SecretStr("")
     metrics: Annotated[bool, Field(
         description="Whether /metrics tells figures to Prometheus.")] = True
     log_format: Annotated[Literal["text", "json"], BeforeValidator(lower_case), Field(
@@ -103,9 +134,17 @@ class Settings(EngineSettings):
         return tuple(beside_easel(Path(part.strip()).expanduser()).resolve()
                      for part in self.search_folders.split(os.pathsep) if part.strip())
 
+    def open_doors(self) -> tuple[str, ...]:
+        """The names of ``doors``."""
+        return _parts(self.doors) or DOORS
+
+    def keys(self) -> tuple[str, ...]:
+        """The keys of ``api_keys``."""
+        return _parts(self.api_keys.get_secret_value())
+
     def host_names(self) -> tuple[str, ...]:
         """The names of ``allowed_hosts``."""
-        return tuple(name.strip() for name in self.allowed_hosts.split(",") if name.strip())
+        return _parts(self.allowed_hosts)
 
 
 def load_settings() -> Settings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -169,6 +170,7 @@ class DallePipeline(CandidatePipeline):
         "Ramesh et al., 2021, “Zero-Shot Text-to-Image Generation”")
     Options = DalleOptions
     models = MODELS
+    sides_px = MappingProxyType({256: {}})
 
     def check(self, request: CheckedRequest[DalleOptions]) -> None:
         """Refuse a negative prompt that would have no effect."""

@@ -6,6 +6,7 @@ Scaling" (2025).
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import Field
@@ -43,6 +44,7 @@ class JanusPipeline(WritingPipeline):
         "and Model Scaling”")
     Options = JanusOptions
     models = (JANUS, RANKER)
+    sides_px = MappingProxyType({384: {}})
 
     def writer(self, *models: Any) -> CodeWriter:
         """The model itself."""

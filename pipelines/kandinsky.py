@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -128,6 +129,8 @@ class KandinskyPipeline(CandidatePipeline):
         "and Latent Diffusion”")
     Options = KandinskyOptions
     models = (*PARTS, RANKER)
+    sides_px = MappingProxyType({side: {"size_px": side}
+                                 for side in (512, *range(256, 512, 64), *range(576, 1025, 64))})
     accepts_init_image = draws_variations = is_public = True
 
     def __init__(self, catalogue: Catalogue | None = None) -> None:

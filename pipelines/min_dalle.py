@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -102,6 +103,7 @@ class MinDallePipeline(WritingPipeline):
         "Dayma et al., 2021, “DALL·E Mini”")
     Options = MinDalleOptions
     models = (TRANSFORMER, DETOKENIZER, RANKER)
+    sides_px = MappingProxyType({256: {}})
 
     def check(self, request: CheckedRequest[MinDalleOptions]) -> None:
         """Refuse a negative prompt that would have no effect."""

@@ -113,6 +113,8 @@ class Pipeline(Protocol):
         accepts_init_image: whether a request may bring an init image.
         draws_variations: whether it then draws that picture afresh, with nothing else asked for.
         can_pause: whether its runs use the context's checkpointer.
+        sides_px: sides of the square pictures that it can be asked for, the usual one first, each
+            with the options that make it so; empty where only a run tells.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Pipeline(Protocol):
     accepts_init_image: bool = False
     draws_variations: bool = False
     can_pause: bool = False
+    sides_px: Mapping[int, Mapping[str, Any]] = MappingProxyType({})
 
     def ready(self, catalogue: Catalogue) -> bool:
         """Whether its models are on this machine; until they are, nobody can ask for it."""

@@ -21,7 +21,8 @@ PACKAGES = ("pipelines", "easel")
 FOR_PROGRAMS = ("api.py", "settings.py", "__main__.py", "launch.py")
 # Errors that are not for the user: their text goes to the log.
 INTERNAL = {"ValueError", "TypeError", "RuntimeError", "AssertionError", "KeyError", "OSError",
-            "FileNotFoundError", "ArgumentError", "OutOfMemoryError", "PydanticCustomError",
+            "FileNotFoundError", "ArgumentError", "AttributeError", "OutOfMemoryError",
+            "PydanticCustomError",
             "NotImplementedError", "Error", "LookupError", "ImportError"}
 
 
@@ -68,7 +69,7 @@ def user_sentences(folders: Iterable[str] = PACKAGES) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if path.name.endswith(FOR_PROGRAMS) or "cli" in path.parts:
+            if path.name.endswith(FOR_PROGRAMS) or {"cli", "doors"} & set(path.parts):
                 continue
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if not isinstance(node, ast.Raise | ast.Call):
@@ -102,7 +103,8 @@ def unmade_sentences(folders: Iterable[str] = PACKAGES) -> list[str]:
     """Where a sentence has not as many values as places, or has them in its text already, so that
     nobody could translate it."""
     found = []
-    for path in (path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))):
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    for path in (path for path in paths if "doors" not in path.parts):  # English, as the originals
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             call = node.exc if isinstance(node, ast.Raise) else node
             if not isinstance(call, ast.Call) or not call.args:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +49,7 @@ class SketchPipeline(CandidatePipeline):
     Options = SketchOptions
     models = ()  # catalogue ids; those that it leases, the ranker last
     accepts_init_image = True
+    sides_px = MappingProxyType({SIDE_PX: {}})
 
     def __init__(self, name: str = "sketch", title: str = "Sketch", stoppable: bool = True,
                  ) -> None:

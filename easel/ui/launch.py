@@ -17,6 +17,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from easel.compare.votes import VoteStore
+from easel.doors.routes import open_doors
 from easel.history.build import open_history
 from easel.history.store import History
 from easel.search.purged import forget_purged
@@ -61,7 +62,9 @@ def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, read
     if history is not None:
         routes = [*routes, *history_routes(history)]
     if backend is not None:
-        routes = [*routes, *health_routes(backend, settings.metrics)]
+        doors = open_doors(backend, history, settings, cache)
+        routes = [*routes, *health_routes(backend, settings.metrics), *doors.routes]
+        page.extra_startup_events.extend(doors.starts)
     # A Space is shown in a frame of the site that hosts it.
     frames = settings.frame_ancestors or ("https://huggingface.co" if "SPACE_ID" in os.environ
                                           else "")

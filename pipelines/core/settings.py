@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -37,6 +38,13 @@ def at_home(value: Any) -> Any:
             from None
 
 
+def own_folder() -> Path:
+    """Where relative paths begin: the checkout; installed as a package, a folder of the user's."""
+    if (ROOT / "pyproject.toml").is_file():
+        return ROOT
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "easel"
+
+
 def beside_easel(path: Path, sign: str = "") -> Path:
     """A relative path below Easel's own folder, so that it means the same wherever it is started.
 
@@ -47,7 +55,7 @@ def beside_easel(path: Path, sign: str = "") -> Path:
     """
     if path.is_absolute():
         return path
-    own, here = ROOT / path, Path.cwd() / path
+    own, here = own_folder() / path, Path.cwd() / path
     return here if (here / sign).exists() and not (own / sign).exists() else own
 
 
@@ -140,6 +148,9 @@ def read_settings(kind: type[Kind]) -> Kind:
         name = str(fault["loc"][0]).upper().removeprefix(PREFIX) if fault["loc"] else ""
         name = f"{PREFIX}{name}" if name else "A setting"
         message = fault["msg"].removeprefix("Input should be ")
+        info = kind.model_fields.get(str(fault["loc"][0]).lower()) if fault["loc"] else None
+        if info is not None and info.annotation is SecretStr:  # passwords stay out of logs
+            raise EaselError("{} is not valid: {}.", name, message) from None
         raise EaselError("{} is not valid: {}, not {!r}.", name, message, fault["input"]) from None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -119,6 +120,7 @@ class UnclipPipeline(CandidatePipeline):
         "Ramesh et al., 2022, “Hierarchical Text-Conditional Image Generation with CLIP Latents”")
     Options = UnclipOptions
     models = MODELS
+    sides_px = MappingProxyType({256: {}})
     accepts_init_image = draws_variations = True
 
     def check(self, request: CheckedRequest[UnclipOptions]) -> None:

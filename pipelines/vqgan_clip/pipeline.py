@@ -145,6 +145,8 @@ class VQGANCLIPPipeline(CandidatePipeline):
         "Language Guidance”")
     Options = VQGANCLIPOptions
     models = MODELS
+    # By the embedded VQGAN, whose pictures are drawn twice as large.
+    sides_px = MappingProxyType({2 * side: {"size_px": side} for side in range(128, 769, 64)})
     # Every picture was drawn larger, whichever the models were.
     former_options = MappingProxyType({"ranker": RANKER, "upscaler": "on", **EMBEDDED_VALUES})
     auto_by = ("vqgan", "guide", "quality")

@@ -10,6 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import gradio as gr
@@ -27,6 +30,7 @@ COOKIE = "easel_visitor"
 HEADER = "x-easel-visitor"  # for programs, which seldom keep cookies
 MAX_AGE_S = 400 * 86400  # browsers keep no cookie longer
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_asking: ContextVar[Requester | None] = ContextVar("asking", default=None)
 
 
 def new_token() -> str:
@@ -51,11 +55,11 @@ def visitor_of(request: gr.Request | Request) -> str:
         UnknownVisitor: the request has neither cookie, token nor session.
     """
     if token := _token_of(request):
-        return _hash(token)
+        return visitor_named(token)
     session = getattr(request, "session_hash", None) if isinstance(request, gr.Request) else None
     if not session:
         raise UnknownVisitor
-    return _hash(f"session {session}")
+    return visitor_named(f"session {session}")
 
 
 def address_of(request: gr.Request | Request) -> str:
@@ -65,6 +69,8 @@ def address_of(request: gr.Request | Request) -> str:
 
 def requester() -> Requester:
     """Who sent the request that is being answered; nobody where none is, or it does not say."""
+    if (who := _asking.get()) is not None:
+        return who
     request: Any = LocalContext.request.get(None)  # set by Gradio around every handler
     if request is None:
         return Requester()
@@ -74,6 +80,21 @@ def requester() -> Requester:
         visitor = ""
     address = address_of(request)
     return Requester(visitor, "" if is_local_name(address) else address)
+
+
+@contextmanager
+def asking(who: Requester) -> Iterator[None]:
+    """Let ``requester`` say in this thread who asks, where it is not Gradio that calls."""
+    token = _asking.set(who)
+    try:
+        yield
+    finally:
+        _asking.reset(token)
+
+
+def is_token(text: str) -> bool:
+    """Whether a text has the form of a token that makes its holder a visitor."""
+    return bool(_TOKEN.fullmatch(text))
 
 
 def brings_token(request: HTTPConnection) -> bool:
@@ -100,7 +121,8 @@ def session_of(request: gr.Request) -> str:
     return request.session_hash or f"visitor {visitor_of(request)}"
 
 
-def _hash(text: str) -> str:
+def visitor_named(text: str) -> str:
+    """The visitor who holds a token, or goes by another secret or name: 40 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 

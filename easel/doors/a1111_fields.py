@@ -1,0 +1,196 @@
+"""What a program asks AUTOMATIC1111's API for, as a request of Easel's.
+
+Clients of that API send every field, most of them at the defaults of diffusion models: what these
+generators have no use for is left out and named in the answer, and steps and guidance count where
+they are not the clients' defaults. Easel's own options come as an always-on script called "easel".
+
+Source: AUTOMATIC1111/stable-diffusion-webui, ``modules/api/api.py`` and ``modules/api/models.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from easel.doors.bodies import picture_bytes
+from pipelines.core.request import MAX_IMAGES, SEED_COUNT, CheckedRequest
+from pipelines.pipeline import Pipeline
+from pipelines.registry import Registry
+
+SCRIPT = "easel"
+DEFAULT_STEPS, DEFAULT_GUIDANCE = (20, 50), 7.0  # of clients and of the API
+STEPS = ("num_inference_steps", "iterations", "decoder_steps", "steps")
+GUIDANCE = ("guidance_scale", "decoder_guidance_scale")
+SIDE_PX = 512
+MAX_SIDE_PX = 16_384
+
+
+class Fault(Exception):
+    """What is said instead of pictures, as that API says it.
+
+    Args:
+        status: of the answer.
+        detail: one sentence.
+        kind: the exception that the original would have raised.
+    """
+
+    def __init__(self, status: int, detail: str, kind: str = "HTTPException") -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.kind = status, detail, kind
+
+
+class Invalid(Exception):
+    """A field with a wrong value, as FastAPI says it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field, self.message = field, message
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a program asks for.
+
+    Attributes:
+        request: checked.
+        send_images: whether it wants the pictures with the answer.
+        fields: as they came, without pictures.
+        ignored: names of fields that were set and that the generator has no use for.
+    """
+
+    request: CheckedRequest[Any]
+    send_images: bool
+    fields: Mapping[str, Any]
+    ignored: tuple[str, ...]
+
+
+def read_fields(fields: Any, is_img2img: bool, chosen: str, registry: Registry) -> Asked:
+    """Check the fields of a call.
+
+    Args:
+        fields: of its JSON.
+        is_img2img: whether it starts from a picture.
+        chosen: the generator that this program chose before.
+        registry: the generators.
+
+    Raises:
+        Fault: the first fault, as that API says it.
+        Invalid: a value of a wrong type or out of bounds.
+        InvalidRequest: what only Easel asks of a request.
+    """
+    if not isinstance(fields, dict):
+        raise Invalid("body", "Input should be a valid dictionary")
+    pipeline = _pipeline(fields, chosen, registry)
+    count = _whole(fields, "batch_size", 1, 1, MAX_IMAGES) * _whole(fields, "n_iter", 1, 1,
+                                                                    MAX_IMAGES)
+    seed = _whole(fields, "seed", -1, -1, SEED_COUNT - 1)
+    options, ignored = _options(fields, pipeline)
+    image = _init_image(fields, pipeline) if is_img2img else None
+    request = registry.check({
+        "pipeline": pipeline.name, "prompt": _text(fields, "prompt"), "num_images": count,
+        "seed": None if seed == -1 else seed, "init_image": image, "options": options})
+    kept = {name: value for name, value in fields.items()
+            if name not in ("init_images", "mask", "alwayson_scripts")}
+    return Asked(request, fields.get("send_images") is not False, kept, ignored)
+
+
+def _pipeline(fields: Mapping[str, Any], chosen: str, registry: Registry) -> Pipeline:
+    settings = fields.get("override_settings") or {}
+    if not isinstance(settings, Mapping):
+        raise Invalid("override_settings", "Input should be a valid dictionary")
+    name = settings.get("sd_model_checkpoint") or chosen
+    if name not in registry.names():
+        raise Fault(404, "Model not found")
+    return registry.get(name)
+
+
+def _options(fields: Mapping[str, Any], pipeline: Pipeline,
+             ) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Values of the generator's options, and what was set and has no place among them."""
+    known = pipeline.Options.model_fields
+    found = dict(_side(fields, pipeline))
+    ignored = [name for name in ("enable_hr", "restore_faces", "tiling", "styles", "script_name",
+                                 "refiner_checkpoint") if fields.get(name)]
+    steps, guidance = fields.get("steps"), fields.get("cfg_scale")
+    for name, value, defaults, places in (
+            ("steps", steps, DEFAULT_STEPS, STEPS),
+            ("cfg_scale", guidance, (DEFAULT_GUIDANCE,), GUIDANCE),
+            ("negative_prompt", fields.get("negative_prompt") or None, (), ("negative_prompt",))):
+        if value is None or value in defaults:
+            continue
+        place = next((place for place in places if place in known), None)
+        if place is None:
+            ignored.append(name)
+        else:
+            found[place] = value
+    scripts = fields.get("alwayson_scripts") or {}
+    if not isinstance(scripts, Mapping):
+        raise Invalid("alwayson_scripts", "Input should be a valid dictionary")
+    for name, script in scripts.items():
+        args = script.get("args", []) if isinstance(script, Mapping) else None
+        if name.lower() != SCRIPT:
+            raise Fault(422, f"always on script {name[:40]} not found")
+        if not isinstance(args, list) or not all(isinstance(each, Mapping) for each in args):
+            raise Invalid("alwayson_scripts", "Input should be a list of objects with options")
+        for each in args:
+            found |= each
+    return found, tuple(ignored)
+
+
+def _side(fields: Mapping[str, Any], pipeline: Pipeline) -> Mapping[str, Any]:
+    """The options of the size nearest to what is asked for, of those that there are."""
+    wanted = max(_whole(fields, "width", SIDE_PX, 1, MAX_SIDE_PX),
+                 _whole(fields, "height", SIDE_PX, 1, MAX_SIDE_PX))
+    if not pipeline.sides_px:
+        return {}
+    return pipeline.sides_px[min(pipeline.sides_px, key=lambda side: abs(side - wanted))]
+
+
+def _init_image(fields: Mapping[str, Any], pipeline: Pipeline) -> bytes:
+    images = fields.get("init_images")
+    if not images:
+        raise Fault(404, "Init image not found")
+    if fields.get("mask"):
+        raise Fault(422, f"{pipeline.name} does not paint within a mask")
+    if not isinstance(images, list):
+        raise Invalid("init_images", "Input should be a valid list")
+    if len(images) > 1:
+        raise Invalid("init_images", "List should have at most 1 item")
+    return read_picture(images[0])
+
+
+def read_picture(value: Any) -> bytes:
+    """The file in a text of base64.
+
+    Raises:
+        Fault: it is none.
+    """
+    if not isinstance(value, str):
+        raise Invalid("image", "Input should be a valid string")
+    if value.startswith(("http://", "https://")):
+        raise Fault(500, "Requests not allowed")
+    try:
+        return picture_bytes(value.strip())
+    except ValueError:
+        raise Fault(500, "Invalid encoded image") from None
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name) or ""
+    if not isinstance(value, str):
+        raise Invalid(name, "Input should be a valid string")
+    return value
+
+
+def _whole(fields: Mapping[str, Any], name: str, default: int, low: int, high: int) -> int:
+    value = fields.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Invalid(name, "Input should be a valid integer")
+    if value < low:
+        raise Invalid(name, f"Input should be greater than or equal to {low}")
+    if value > high:
+        raise Invalid(name, f"Input should be less than or equal to {high}")
+    return value

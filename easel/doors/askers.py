@@ -1,0 +1,87 @@
+"""Who a program asks for: a visitor of the page, the holder of a key, or an address."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Collection
+from typing import NamedTuple
+
+from starlette.requests import Request
+
+from easel.serving.jobs import Requester
+from easel.ui.guard.host_check import is_local_name
+from easel.ui.parts.visitors import address_of, brings_token, is_token, visitor_named, visitor_of
+
+
+class KeyFault(Exception):
+    """A request without a key that opens the door.
+
+    Attributes:
+        given: the wrong key; empty where there is none.
+    """
+
+    def __init__(self, given: str) -> None:
+        super().__init__("the key is wrong" if given else "there is no key")
+        self.given = given
+
+
+class Asker(NamedTuple):
+    """Who asks.
+
+    Attributes:
+        visitor: whose history the pictures go to, and whose jobs are counted.
+        requester: the same for the queue.
+        is_known: whether the request proves who it is from, so that it may read what is theirs.
+    """
+
+    visitor: str
+    requester: Requester
+    is_known: bool
+
+
+def asker_of(request: Request, keys: Collection[str]) -> Asker:
+    """Who sent a request.
+
+    Where there are keys, one of them opens the door, and is a visitor of its own unless the request
+    brings the page's cookie or header too. Where there are none, the page's token may come in place
+    of a key; any other key is a name that several programs may have, as sessions are on the page,
+    and a request without one is of its address.
+
+    Args:
+        request: of a program.
+        keys: those that open the door; empty where none is needed.
+
+    Raises:
+        KeyFault: there are keys, and the request brings none of them.
+    """
+    given = _key_of(request)
+    fits = [key for key in keys if hmac.compare_digest(key.encode(), given.encode())]
+    if keys and not fits:
+        raise KeyFault(given)
+    address = address_of(request)
+    if brings_token(request):
+        visitor, is_known = visitor_of(request), True
+    elif fits:
+        visitor, is_known = visitor_named(f"key {given}"), True
+    elif is_token(given):
+        visitor, is_known = visitor_named(given), True
+    else:
+        name = f"program {given}" if given else f"address {address}"
+        visitor, is_known = visitor_named(name), False
+    counted = "" if is_local_name(address) else address
+    return Asker(visitor, Requester(visitor, counted), is_known)
+
+
+def _key_of(request: Request) -> str:
+    """The key in a request's Authorization: after Bearer, or as the password after Basic."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""

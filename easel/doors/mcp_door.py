@@ -1,0 +1,82 @@
+"""The Model Context Protocol over streamable HTTP, at /mcp.
+
+By the SDK's own server: Gradio's needs a pydantic and an SDK older than those that are pinned here.
+
+Source: Model Context Protocol specification, "Transports: Streamable HTTP" and "Tools".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from easel.doors.askers import KeyFault, asker_of
+from easel.doors.mcp_tools import ASKER, Tools
+from pipelines.core.version import __version__
+
+PATH = "/mcp"
+INSTRUCTIONS = ("Easel draws pictures from short prompts with several small generators, and ranks, "
+                "classifies and searches pictures by CLIP. Ask generators first: its embedded "
+                "models know a small world of things, colours and places.")
+
+
+class MCPDoor:
+    """The server of the tools; each request stands alone, so that nothing is kept of a client.
+
+    Args:
+        tools: what it offers.
+        keys: that open the door; empty where none is needed.
+        max_upload: bytes of the largest file that the page takes.
+    """
+
+    def __init__(self, tools: Tools, keys: Collection[str], max_upload: int) -> None:
+        self.keys = keys
+        self.server = MCPServer("easel", title="Easel", instructions=INSTRUCTIONS,
+                                version=__version__, log_level="WARNING")
+        for function, hints in tools.all():
+            self.server.add_tool(function, annotations=hints, structured_output=False)
+        # Hosts and origins are checked before, for all of the page.
+        self.server.streamable_http_app(
+            stateless_http=True, max_request_body_size=max_upload * 4 // 3 + 2**20,
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False))
+        self._task: asyncio.Task[None] | None = None
+
+    def routes(self) -> list[BaseRoute]:
+        """The one address."""
+        return [Route(PATH, _Endpoint(self))]
+
+    async def start(self) -> None:
+        """Serve from now on, in the running loop."""
+        ready = asyncio.Event()
+        self._task = asyncio.create_task(self._serve(ready))
+        await ready.wait()
+
+    async def _serve(self, ready: asyncio.Event) -> None:
+        async with self.server.session_manager.run():
+            ready.set()
+            await asyncio.Event().wait()
+
+
+class _Endpoint:
+    """An application of one address, not a function: its answer is the SDK's."""
+
+    def __init__(self, door: MCPDoor) -> None:
+        self.door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            scope[ASKER] = asker_of(Request(scope), self.door.keys)
+        except KeyFault as fault:
+            said = "The key is wrong." if fault.given else "A key is needed, as a bearer token."
+            await JSONResponse({"jsonrpc": "2.0", "id": None, "error": {
+                "code": -32001, "message": said}}, 401, {"WWW-Authenticate": "Bearer"})(
+                    scope, receive, send)
+            return
+        await self.door.server.session_manager.handle_request(scope, receive, send)

@@ -1,0 +1,65 @@
+"""Pictures at addresses that nobody can guess, for an hour, as OpenAI's API hands them out."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from easel.ui.guard.cache_folder import EXPORT_S, CacheFolder
+from pipelines.core.errors import EaselError, reason
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{43}\.png")
+NO_ROOM = "There is no room for pictures now: try again in some minutes, or ask for b64_json."
+
+
+class Published:
+    """Files below the cache's folder for what is fetched once.
+
+    Args:
+        cache: whose quota and age they fall under.
+    """
+
+    def __init__(self, cache: CacheFolder) -> None:
+        self.cache, self.folder = cache, cache.folder / "exports"
+
+    def add(self, png: bytes) -> str:
+        """Write a picture; returns its name.
+
+        Raises:
+            EaselError: there is no room for it.
+        """
+        if not self.cache.has_room(len(png)):
+            raise EaselError(NO_ROOM)
+        name = f"{secrets.token_urlsafe(32)}.png"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_bytes(png)
+        except OSError as error:
+            raise EaselError("The picture {} could not be written: {}.", name[:8],
+                             reason(error)) from None
+        return name
+
+    def find(self, name: str) -> Path | None:
+        """The file of a name; None where there is none, or not any more."""
+        path = self.folder / name
+        if not _NAME.fullmatch(name):
+            return None
+        try:
+            fresh = time.time() - path.stat().st_mtime < EXPORT_S
+        except OSError:
+            return None
+        return path if fresh else None
+
+    def answer(self, request: Request) -> Response:
+        """The picture at an address that was handed out."""
+        path = self.find(request.path_params["name"])
+        if path is None:
+            return JSONResponse({"detail": "There is no such picture, or not any more."}, 404)
+        return FileResponse(path, media_type="image/png", headers={
+            "Cache-Control": f"private, max-age={int(EXPORT_S)}",
+            "X-Content-Type-Options": "nosniff"})

@@ -1,0 +1,58 @@
+"""The doors that are open: their routes, which come before the page's own, and how they start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from starlette.routing import BaseRoute
+
+from easel.doors.a1111 import A1111Door
+from easel.doors.bodies import Bodies
+from easel.doors.openai_images import OpenAIDoor
+from easel.doors.published import Published
+from easel.doors.runs import DoorRuns
+from easel.history.store import History
+from easel.serving.backend import Backend
+from easel.settings import Settings
+from easel.ui.guard.cache_folder import CacheFolder
+
+
+class Doors(NamedTuple):
+    """What the doors add to a server.
+
+    Attributes:
+        routes: to go before the page's own.
+        starts: to be awaited in the server's loop before it answers.
+    """
+
+    routes: list[BaseRoute]
+    starts: list[Callable[[], Awaitable[None]]]
+
+
+def open_doors(backend: Backend, history: History | None, settings: Settings, cache: CacheFolder,
+               ) -> Doors:
+    """The doors that the settings open.
+
+    Args:
+        backend: where programs' pictures are drawn.
+        history: what visitors keep; None where nothing is.
+        settings: which doors, and the keys that open them.
+        cache: where pictures lie that are fetched from an address.
+    """
+    keys, runs, bodies = settings.keys(), DoorRuns(backend), Bodies(int(settings.max_upload))
+    doors = Doors([], [])
+    if "openai" in settings.open_doors():
+        doors.routes.extend(OpenAIDoor(backend, runs, bodies, Published(cache), keys,
+                                       int(time.time())).routes())
+    if "a1111" in settings.open_doors():
+        doors.routes.extend(A1111Door(backend, runs, bodies, keys).routes())
+    if "mcp" in settings.open_doors():
+        from easel.doors.mcp_door import MCPDoor  # the SDK takes a moment to import
+        from easel.doors.mcp_tools import Tools
+
+        door = MCPDoor(Tools(backend, runs, history, settings), keys, int(settings.max_upload))
+        doors.routes.extend(door.routes())
+        doors.starts.append(door.start)
+    return doors

@@ -1,0 +1,193 @@
+"""AUTOMATIC1111's API, by the client of it that PyPI has against the page's server."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+from webuiapi import WebUIApi
+
+from easel.doors.a1111 import A1111Door
+from easel.doors.bodies import Bodies
+from easel.doors.runs import DoorRuns
+from pipelines.core.metadata import read_png
+from tests.served import App
+from tests.sketch import SIDE_PX
+
+KEY = "k" * 22
+RED = Image.new("RGB", (80, 60), "red")
+
+
+def easel(**options: Any) -> dict[str, Any]:
+    return {"easel": {"args": [{"pause_s": 0, **options}]}}
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App(queue_size=4)
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def api(app: App) -> WebUIApi:
+    return WebUIApi(baseurl=f"{app.url.rstrip('/')}/sdapi/v1")
+
+
+def address(app: App, name: str) -> str:
+    return f"{app.url.rstrip('/')}/sdapi/v1/{name}"
+
+
+def test_pictures_are_drawn_with_the_facts_that_clients_read(app: App, api: WebUIApi) -> None:
+    drawn = api.txt2img(prompt="a red apple", seed=7, batch_size=2, n_iter=1, steps=3,
+                        alwayson_scripts=easel(), negative_prompt="a worm")
+    assert len(drawn.images) == 2
+    assert [image.size for image in drawn.images] == [(SIDE_PX, SIDE_PX)] * 2
+    info: dict[str, Any] = drawn.info  # type: ignore[assignment]
+    assert sorted(info["all_seeds"]) == [7, 8]
+    assert info["prompt"] == "a red apple"
+    assert (info["width"], info["sd_model_name"]) == (SIDE_PX, "sketch")
+    assert info["extra_generation_params"]["options"]["steps"] == 3
+    assert info["extra_generation_params"]["ignored"] == ["negative_prompt"]
+    assert drawn.parameters["prompt"] == "a red apple"  # type: ignore[index]
+    assert drawn.image.info["parameters"] == info["infotexts"][0]
+    again = api.txt2img(prompt="a red apple", seed=info["all_seeds"][1], steps=3,
+                        alwayson_scripts=easel())
+    assert np.array_equal(np.array(again.image), np.array(drawn.images[1]))
+    default = api.txt2img(prompt="a cat", alwayson_scripts=easel(), send_images=False)
+    assert default.images == []
+    assert default.info["extra_generation_params"]["options"]["steps"] == 6  # type: ignore[index]
+
+
+def test_a_picture_is_the_start(api: WebUIApi) -> None:
+    drawn = api.img2img(images=[RED], prompt="a red apple", steps=2, alwayson_scripts=easel())
+    data = io.BytesIO(base64.b64decode(drawn.json["images"][0]))  # type: ignore[index]
+    assert read_png(data.getvalue())["easel"]["init_image_sha256"]
+    assert "init_images" not in drawn.parameters
+
+
+def test_models_options_and_lists(app: App, api: WebUIApi) -> None:
+    assert api.util_get_model_names() == ["etching", "sketch"]
+    assert api.util_get_sampler_names() == ["Automatic"]
+    assert api.util_get_scheduler_names() == ["automatic"]
+    assert api.get_scripts() == {"txt2img": ["easel"], "img2img": ["easel"]}
+    for name in ("upscalers", "sd_vae", "loras", "hypernetworks", "face_restorers", "embeddings",
+                 "prompt_styles", "latent_upscale_modes", "cmd_flags", "memory"):
+        assert isinstance(getattr(api, f"get_{name}")(), list | dict)
+    assert api.util_get_current_model() == "sketch"
+    api.util_set_model("etching")
+    try:
+        assert api.util_get_current_model() == "etching"
+        drawn = api.txt2img(prompt="a cat", steps=1, alwayson_scripts=easel())
+        assert drawn.info["sd_model_name"] == "etching"  # type: ignore[index]
+        chosen = api.txt2img(prompt="a cat", steps=1, alwayson_scripts=easel(),
+                             override_settings={"sd_model_checkpoint": "sketch"})
+        assert chosen.info["sd_model_name"] == "sketch"  # type: ignore[index]
+        other = WebUIApi(baseurl=address(app, "").rstrip("/"))
+        other.session.headers["authorization"] = "Bearer another"
+        assert other.util_get_current_model() == "sketch", "each program has its own"
+    finally:
+        api.util_set_model("sketch")
+    assert api.refresh_checkpoints() is None
+
+
+def test_progress_is_told_and_interrupt_keeps_what_there_is(app: App, api: WebUIApi) -> None:
+    idle = api.get_progress()
+    assert (idle["progress"], idle["state"]["job_count"]) == (0, 0)
+    drawn: list[Any] = []
+    thread = threading.Thread(target=lambda: drawn.append(api.txt2img(
+        prompt="a cat", steps=2000, alwayson_scripts=easel(pause_s=0.02))))
+    thread.start()
+    end = time.monotonic() + 90
+    mine = WebUIApi(baseurl=address(app, "").rstrip("/"))
+    try:
+        while (now := mine.get_progress())["current_image"] is None:
+            assert time.monotonic() < end, "the run says nothing"
+            time.sleep(0.02)
+        assert 0 < now["progress"] < 1
+        assert now["state"]["job_count"] == 1
+        assert now["state"]["sampling_steps"] == 2000
+        picture = Image.open(io.BytesIO(base64.b64decode(now["current_image"])))
+        assert picture.size == (SIDE_PX, SIDE_PX)
+        stranger = httpx.get(address(app, "progress"), timeout=300,
+                             headers={"authorization": "Bearer stranger"}).json()
+        assert stranger["state"]["job_count"] == 0
+    finally:
+        assert mine.interrupt() == {}
+        thread.join(90)
+    assert not thread.is_alive()
+    assert len(drawn[0].images) == 1
+    app.wait_until_idle(90)
+    mine.util_wait_for_ready(0.02)
+
+
+def test_the_settings_of_a_picture_are_read(app: App, api: WebUIApi) -> None:
+    drawn = api.txt2img(prompt="a red apple", steps=2, seed=3, alwayson_scripts=easel())
+    found = httpx.post(address(app, "png-info"), timeout=300,
+                       json={"image": drawn.json["images"][0]}).json()  # type: ignore[index]
+    assert found["info"].startswith("a red apple\n")
+    assert found["parameters"]["steps"] == "2"
+    assert found["parameters"]["Seed"] == "3"
+    assert set(found["items"]) == {"parameters", "easel"}
+    assert api.png_info(RED).info == ""
+
+
+@pytest.mark.parametrize(("path", "fields", "status", "says"), [
+    ("txt2img", {"batch_size": 0}, 422, "greater than or equal to 1"),
+    ("txt2img", {"n_iter": 17}, 422, "less than or equal to 16"),
+    ("txt2img", {"batch_size": 16, "n_iter": 16}, 422, "between 1 and 16"),
+    ("txt2img", {"seed": "x"}, 422, "valid integer"), ("txt2img", {"prompt": 5}, 422, "string"),
+    ("txt2img", {"prompt": " "}, 422, "prompt is empty"),
+    ("txt2img", {"width": 0}, 422, "greater than or equal to 1"),
+    ("txt2img", {"steps": -1}, 422, "Steps must be"),
+    ("txt2img", {"override_settings": {"sd_model_checkpoint": "nobody"}}, 404, "Model not found"),
+    ("txt2img", {"alwayson_scripts": {"controlnet": {"args": []}}}, 422, "controlnet not found"),
+    ("txt2img", {"alwayson_scripts": easel(colour="red")}, 422, "no option called"),
+    ("img2img", {}, 404, "Init image not found"),
+    ("img2img", {"init_images": ["@@@"]}, 500, "Invalid encoded image"),
+    ("img2img", {"init_images": ["AAAA"]}, 500, "Invalid encoded image"),
+    ("img2img", {"init_images": ["http://example.org/x.png"]}, 500, "Requests not allowed"),
+    ("img2img", {"init_images": ["AAAA"], "mask": "AAAA"}, 422, "mask"),
+    ("png-info", {"image": "@@@"}, 500, "Invalid encoded image"),
+    ("options", {"sd_model_checkpoint": "nobody"}, 500, "model 'nobody' not found"),
+    ("interrogate", {}, 404, "Not Found")])
+def test_bad_requests_are_refused_as_the_original_does(app: App, path: str, fields: dict[str, Any],
+                                                       status: int, says: str) -> None:
+    finished = app.sketch.finished
+    answer = httpx.post(address(app, path), json={"prompt": "a cat", **fields}, timeout=300)
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    if status == 422 and isinstance(body["detail"], list):
+        assert [set(each) for each in body["detail"]] == [{"type", "loc", "msg"}]
+        assert says in body["detail"][0]["msg"]
+    else:
+        assert set(body) == {"error", "detail", "body", "errors"}
+        assert says in body["errors"]
+    assert app.sketch.finished == finished
+
+
+def test_a_size_that_there_is_not_is_the_nearest_one(app: App) -> None:
+    answer = httpx.post(address(app, "txt2img"), timeout=300, json={
+        "prompt": "a cat", "width": 1000, "height": 1000, "alwayson_scripts": easel()}).json()
+    assert f"Size: {SIDE_PX}x{SIDE_PX}" in answer["info"]
+
+
+def test_a_password_opens_the_door_where_one_is_asked_for(app: App) -> None:
+    door = A1111Door(app.backend, DoorRuns(app.backend), Bodies(2**20), (KEY,))
+    with TestClient(Starlette(routes=door.routes())) as http_client:
+        for auth in (None, ("easel", "wrong")):
+            answer = http_client.get("/sdapi/v1/options", auth=auth)  # type: ignore[arg-type]
+            assert (answer.status_code, answer.json()) == (
+                401, {"detail": "Incorrect username or password"})
+            assert answer.headers["www-authenticate"] == "Basic"
+        assert http_client.get("/sdapi/v1/options", auth=("easel", KEY)).status_code == 200

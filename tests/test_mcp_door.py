@@ -1,0 +1,190 @@
+"""MCP over streamable HTTP, by the protocol's own client against the page's server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import httpx
+import httpx2
+import numpy as np
+import pytest
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.types import CallToolResult, ImageContent
+from PIL import Image
+
+from easel.ui.parts.visitors import HEADER, new_token
+from pipelines.core.metadata import read_png
+from tests.served import App
+from tests.small_models import small_cache
+
+T = TypeVar("T")
+FAST = {"steps": 2, "pause_s": 0}
+TOKEN = new_token()
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App(cache=small_cache(), queue_size=4)
+    yield served
+    served.close()
+
+
+def ask(app: App, work: Callable[[Client], Awaitable[T]], token: str = TOKEN) -> T:
+    """What a client of a visitor gets; without a token it is nobody's."""
+    async def session() -> T:
+        headers = {HEADER: token} if token else {}
+        async with httpx2.AsyncClient(headers=headers, timeout=300) as http_client:
+            transport = streamable_http_client(f"{app.url.rstrip('/')}/mcp",
+                                               http_client=http_client)
+            async with Client(transport, read_timeout_seconds=300) as client:
+                return await work(client)
+
+    return asyncio.run(session())
+
+
+def call(app: App, name: str, arguments: dict[str, Any] | None = None, token: str = TOKEN,
+         ) -> CallToolResult:
+    return ask(app, lambda client: client.call_tool(name, arguments or {}), token)
+
+
+def facts(result: CallToolResult) -> dict[str, Any]:
+    assert not result.is_error, result.content
+    assert result.structured_content is not None
+    return result.structured_content
+
+
+def pictures(result: CallToolResult) -> list[bytes]:
+    return [base64.b64decode(each.data) for each in result.content
+            if isinstance(each, ImageContent)]
+
+
+def refused(result: CallToolResult) -> str:
+    assert result.is_error
+    return result.content[0].text  # type: ignore[union-attr]
+
+
+def png(colour: str) -> str:
+    data = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(data, "PNG")
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def test_the_tools_are_typed_and_no_endpoint_of_the_page_is_among_them(app: App) -> None:
+    tools = {tool.name: tool for tool in ask(app, lambda client: client.list_tools()).tools}
+    assert list(tools) == ["generators", "generate", "compare", "rerank", "classify", "search",
+                           "history"]
+    assert all(tool.description for tool in tools.values())
+    for tool in tools.values():
+        for name, schema in tool.input_schema["properties"].items():
+            assert schema.get("description") or "anyOf" in schema, (tool.name, name)
+    generate = tools["generate"].input_schema
+    assert generate["required"] == ["prompt"]
+    assert generate["properties"]["num_images"]["maximum"] == 16
+    assert tools["search"].annotations is not None
+    assert tools["search"].annotations.read_only_hint
+    assert not tools["generate"].annotations.read_only_hint  # type: ignore[union-attr]
+
+
+def test_pictures_are_drawn_kept_and_found(app: App) -> None:
+    steps: list[float] = []
+
+    async def progress(step: float, total: float | None, message: str | None) -> None:
+        steps.append(step)
+
+    drawn = ask(app, lambda client: client.call_tool(
+        "generate", {"prompt": "a red apple", "num_images": 2, "seed": 7, "options": FAST},
+        progress_callback=progress))
+    found = facts(drawn)
+    assert (found["generator"], found["options"]["steps"]) == ("sketch", 2)
+    assert sorted(each["seed"] for each in found["pictures"]) == [7, 8]
+    assert steps
+    assert steps == sorted(steps)
+    files = pictures(drawn)
+    assert read_png(files[0])["easel"]["seed"] == found["pictures"][0]["seed"]
+    names = [each["id"] for each in found["pictures"]]
+
+    listed = facts(call(app, "history", {"text": "apple"}))
+    assert {each["id"] for each in listed["pictures"]} == set(names)
+    assert pictures(call(app, "history", {"picture_id": names[0]})) == [files[0]]
+    hits = facts(call(app, "search", {"text": "a red apple"}))["hits"]
+    assert {hit["id"] for hit in hits} == set(names)
+    again = call(app, "generate", {"prompt": "a cat", "init_image": names[0], "options": FAST})
+    assert read_png(pictures(again)[0])["easel"]["init_image_sha256"]
+    order = facts(call(app, "rerank", {"prompts": ["a red apple"], "ids": names,
+                                       "images": [png("red")], "against": ["a worm"]}))["order"]
+    assert sorted(order) == sorted(["1", *names])
+
+    stranger = new_token()
+    assert facts(call(app, "history", token=stranger))["total"] == 0
+    for name, arguments in (("history", {"picture_id": names[0]}),
+                            ("rerank", {"prompts": ["a"], "ids": names}),
+                            ("generate", {"prompt": "a", "init_image": names[0]})):
+        assert "no such picture" in refused(call(app, name, arguments, stranger))
+        said = refused(call(app, name, arguments, ""))
+        assert "cannot know you" in said or "picture" in said
+    assert "cannot know you" in refused(call(app, "search", {"text": "apple"}, ""))
+
+
+def test_ways_are_compared_and_pictures_classified(app: App) -> None:
+    compared = call(app, "compare", {"prompt": "a cat", "seed": 3, "panes": [
+        {"generator": "sketch", "options": FAST}, {"generator": "etching", "options": FAST},
+        {"generator": "etching", "options": {"fail": True, "pause_s": 0}}]})
+    panes = facts(compared)["panes"]
+    assert [pane["generator"] for pane in panes] == ["sketch", "etching", "etching"]
+    assert "error" in panes[2]
+    first, second = (np.array(Image.open(io.BytesIO(file))) for file in pictures(compared))
+    assert np.array_equal(first, second)
+    found = facts(call(app, "classify", {"labels": ["cat", "dog"], "images": [png("red")]}))
+    assert sum(found["pictures"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert set(found["pictures"][0]["probabilities"]) == {"cat", "dog"}
+    assert [g["name"] for g in facts(call(app, "generators"))["generators"]] == ["sketch",
+                                                                                 "etching"]
+
+
+@pytest.mark.parametrize(("name", "arguments", "says"), [
+    ("generate", {"prompt": "a", "generator": "nobody"}, "no generator called"),
+    ("generate", {"prompt": "a", "num_images": 0}, "greater than or equal to 1"),
+    ("generate", {"prompt": "a", "options": {"steps": 0}}, "Steps must be"),
+    ("generate", {"prompt": "a", "init_image": "@@@"}, "not in base64"),
+    ("generate", {"prompt": "a", "init_image": "AAAA"}, "not a PNG, JPEG or WebP"),
+    ("generate", {}, "Field required"),
+    ("generate", {"prompt": "a", "options": {"fail": True, "pause_s": 0}}, "went wrong"),
+    ("compare", {"prompt": "a", "panes": [{"generator": "sketch"}]}, "at least 2"),
+    ("classify", {"labels": ["a", "b"]}, "no pictures"),
+    ("rerank", {"prompts": [" "], "images": [png("red")]}, "no prompt"),
+    ("generate_page", {}, "nknown tool")])
+def test_bad_calls_end_in_one_sentence(app: App, name: str, arguments: dict[str, Any],
+                                       says: str) -> None:
+    said = refused(call(app, name, arguments))
+    assert says in said
+    assert "Traceback" not in said
+
+
+def test_a_client_that_goes_away_frees_the_device(app: App) -> None:
+    async def leave(client: Client) -> None:
+        task = asyncio.ensure_future(client.call_tool(
+            "generate", {"prompt": "a cat", "options": {"steps": 2000, "pause_s": 0.02}}))
+        end = time.monotonic() + 90
+        while not app.sketch.running:
+            assert time.monotonic() < end, "the run has not begun"
+            assert not task.done()
+            await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    ask(app, leave)
+    app.wait_until_idle(90)
+
+
+def test_other_pages_and_foreign_names_are_refused(app: App) -> None:
+    address = f"{app.url.rstrip('/')}/mcp"
+    for headers, status in (({"origin": "https://example.org"}, 403),
+                            ({"host": "example.org"}, 421)):
+        assert httpx.post(address, headers=headers, json={}, timeout=300).status_code == status

@@ -1,0 +1,367 @@
+"""OpenAI's images API, by OpenAI's own client against the page's server."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import openai
+import pytest
+from openai import OpenAI
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from easel.doors.bodies import Bodies
+from easel.doors.openai_images import OpenAIDoor
+from easel.doors.published import Published
+from easel.doors.runs import DoorRuns
+from easel.history.records import Filters
+from easel.settings import Settings, load_settings
+from easel.ui.guard.cache_folder import CacheFolder
+from easel.ui.parts.visitors import HEADER, new_token, visitor_named
+from pipelines.core.errors import EaselError
+from pipelines.core.metadata import read_png
+from pipelines.registry import build_registry
+from tests.served import App
+from tests.sketch import SIDE_PX, SketchPipeline
+
+FAST: dict[str, Any] = {"options": {"steps": 2, "pause_s": 0}}
+SLOW: dict[str, Any] = {"options": {"steps": 2000, "pause_s": 0.02}}
+KEY = "k" * 22
+
+
+class Varying(SketchPipeline):
+    """One that draws variations."""
+
+    draws_variations = True
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    sketch, varying = SketchPipeline(), Varying("varying", "Varying")
+    served = App([sketch, varying], queue_size=4)
+    served.sketch, served.etching = sketch, varying
+    yield served
+    served.close()
+
+
+def client_of(app: App, key: str = "sk-anything", **headers: str) -> OpenAI:
+    return OpenAI(base_url=f"{app.url.rstrip('/')}/v1", api_key=key, max_retries=0, timeout=300,
+                  default_headers=headers)
+
+
+@pytest.fixture(scope="module")
+def client(app: App) -> OpenAI:
+    return client_of(app)
+
+
+def png(colour: str = "red") -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (80, 60), colour).save(data, "PNG")
+    return data.getvalue()
+
+
+def vary(client: OpenAI, **fields: Any) -> Any:
+    """OpenAI's client says that variations are a thing of the past; other programs ask for them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return client.images.create_variation(image=("a.png", png()), **fields)
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(data)))
+
+
+def refused(call: Any, *args: Any, **kwargs: Any) -> tuple[int, dict[str, Any]]:
+    """Status and error of a call that is refused, as the client reads them."""
+    with pytest.raises(openai.APIStatusError) as caught:
+        call(*args, **kwargs)
+    body = caught.value.body
+    assert isinstance(body, dict)
+    assert set(body) == {"message", "type", "param", "code"}
+    assert body["message"].rstrip(")").endswith((".", "y", "d")), body
+    return caught.value.status_code, body
+
+
+def test_models_are_the_generators(app: App, client: OpenAI) -> None:
+    models = list(client.models.list())
+    assert [m.id for m in models] == list(app.backend.registry.names())
+    assert {(m.object, m.owned_by) for m in models} == {("model", "easel")}
+    assert client.models.retrieve("sketch").id == "sketch"
+    status, error = refused(client.models.retrieve, "nobody")
+    assert (status, error["code"]) == (404, "model_not_found")
+
+
+def test_pictures_come_as_base64_or_at_an_address_and_are_the_pages_own(app: App) -> None:
+    token = new_token()
+    client = client_of(app, token)
+    drawn = client.images.generate(prompt="a red apple", model="sketch", n=2, size="64x64",
+                                   response_format="b64_json", user="somebody",
+                                   extra_body={"seed": 7, **FAST})
+    assert drawn.data
+    files = [base64.b64decode(each.b64_json or "") for each in drawn.data]
+    assert drawn.size == "64x64"
+    assert time.time() - drawn.created < 3600
+    facts = [read_png(file)["easel"] for file in files]
+    assert sorted(f["seed"] for f in facts) == [7, 8]
+    assert {f["prompt"] for f in facts} == {"a red apple"}
+    assert facts[0]["scores"]["clip"] >= facts[1]["scores"]["clip"]
+
+    kept = app.history.page(visitor_named(token), Filters()).pictures
+    assert {app.history.files.read(each.sha256) for each in kept} == set(files)
+    page = app.client(**{HEADER: token})
+    paths, _ = page.predict("a red apple", ["sketch"], 2, 7, {"sketch": FAST["options"]},
+                                  api_name="/generate")
+    assert [np.array_equal(pixels(Path(a).read_bytes()), pixels(b))
+            for a, b in zip(paths, files, strict=True)] == [True, True]
+
+    by_url = client.images.generate(prompt="a red apple", response_format="url",
+                                    extra_body={"seed": 7, **FAST})
+    assert by_url.data
+    address = by_url.data[0].url or ""
+    assert address.startswith(app.url)
+    fetched = httpx.get(address, timeout=300)
+    assert fetched.headers["content-type"] == "image/png"
+    assert np.array_equal(pixels(fetched.content),
+                          pixels(files[[f["seed"] for f in facts].index(7)]))
+    name = address.rpartition("/")[2]
+    folder = Path(os.environ["GRADIO_TEMP_DIR"]) / "exports"
+    os.utime(folder / name, (1, time.time() - 3601))
+    for wrong in (name, "x.png", "..%2F..%2Fetc%2Fpasswd"):
+        assert httpx.get(f"{address.rpartition('/')[0]}/{wrong}", timeout=300).status_code == 404
+
+
+def test_pictures_in_the_making_are_streamed(client: OpenAI) -> None:
+    events = list(client.images.generate(
+        prompt="a red apple", model="sketch", stream=True, partial_images=2,
+        extra_body={"seed": 3, "options": {"steps": 9, "pause_s": 0.01}}))
+    partial = [e for e in events if e.type == "image_generation.partial_image"]
+    assert 1 <= len(partial) <= 2, "a slow reader may miss some, never the end"
+    assert [e.partial_image_index for e in partial] == list(range(len(partial)))
+    done = events[-1]
+    assert done.type == "image_generation.completed"
+    assert done.usage.total_tokens == 0
+    assert done.size == f"{SIDE_PX}x{SIDE_PX}"
+    assert read_png(base64.b64decode(done.b64_json))["easel"]["seed"] == 3
+    assert pixels(base64.b64decode(partial[0].b64_json)).shape == (SIDE_PX, SIDE_PX, 3)
+    with pytest.raises(openai.APIError, match="went wrong"):
+        list(client.images.generate(prompt="a cat", model="sketch", stream=True,
+                                    extra_body={"options": {"fail": True, "pause_s": 0}}))
+
+
+def test_a_picture_is_varied_and_edited(app: App, client: OpenAI) -> None:
+    varied = vary(client, n=2, size="64x64", response_format="b64_json",
+                  extra_body={"options": json.dumps(FAST["options"])})
+    assert varied.data
+    facts = read_png(base64.b64decode(varied.data[0].b64_json or ""))["easel"]
+    assert facts["pipeline"] == "varying"
+    assert facts["init_image_sha256"]
+    edited = client.images.edit(image=("a.png", png()), prompt="a blue apple", model="sketch")
+    assert edited.data
+    facts = read_png(base64.b64decode(edited.data[0].b64_json or ""))["easel"]
+    assert facts["pipeline"] == "sketch"
+    events = list(client.images.edit(image=[("a.png", png())], prompt="a cat", stream=True))
+    assert events[-1].type == "image_edit.completed"
+    data_url = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
+    answer = httpx.post(f"{app.url.rstrip('/')}/v1/images/edits", timeout=300, json={
+        "images": [{"image_url": data_url}], "prompt": "a cat", **FAST})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(("fields", "param", "code"), [
+    ({"model": "nobody"}, "model", "invalid_value"),
+    ({"n": 0}, "n", "integer_below_min_value"), ({"n": 11}, "n", "integer_above_max_value"),
+    ({"n": "two"}, "n", "invalid_type"), ({"size": "1000x1000"}, "size", "invalid_value"),
+    ({"size": "64x65"}, "size", "invalid_value"), ({"prompt": " "}, "prompt", "invalid_value"),
+    ({"prompt": "x" * 501}, "prompt", "string_above_max_length"),
+    ({"quality": "best"}, "quality", "invalid_value"),
+    ({"background": "transparent"}, "background", "invalid_value"),
+    ({"extra_body": {"colour": "red"}}, "colour", "unknown_parameter"),
+    ({"extra_body": {"seed": -1}}, "seed", "integer_below_min_value"),
+    ({"extra_body": {"seed": True}}, "seed", "invalid_type"),
+    ({"extra_body": {"options": {"steps": 0}}}, "steps", "invalid_value"),
+    ({"extra_body": {"options": [1]}}, "options", "invalid_type"),
+    ({"extra_body": {"stream": "perhaps"}}, "stream", "invalid_type"),
+    ({"user": 5}, "user", "invalid_type")])
+def test_bad_requests_are_refused_as_openai_does(app: App, client: OpenAI, fields: dict[str, Any],
+                                                 param: str, code: str) -> None:
+    finished = app.sketch.finished
+    status, error = refused(client.images.generate, **{"prompt": "a cat", **fields})
+    assert (status, error["param"], error["code"]) == (400, param, code)
+    assert app.sketch.finished == finished
+    if fields.get("size") == "1000x1000":
+        assert error["message"] == ("Invalid value: '1000x1000'. Supported values are: '64x64' "
+                                    "and 'auto'.")
+
+
+@pytest.mark.parametrize(("path", "content", "kind", "status", "code"), [
+    ("generations", b"{", "application/json", 400, None),
+    ("generations", b"[]", "application/json", 400, "invalid_type"),
+    ("generations", b"{}", "application/json", 400, "missing_required_parameter"),
+    ("generations", b'{"prompt": NaN}', "application/json", 400, None),
+    ("generations", b'{"prompt": "' + b"\\ud800" + b'"}', "application/json", 400, None),
+    ("generations", b"[" * 100_000, "application/json", 400, None),
+    ("edits", b'{"prompt": "a", "image": "@@@"}', "application/json", 400, "invalid_base64"),
+    ("edits", b'{"prompt": "a", "image": "AAAA"}', "application/json", 400, "invalid_image_file"),
+    ("edits", b'{"prompt": "a", "images": [{"image_url": "http://x/y.png"}]}', "application/json",
+     400, "invalid_image_url"),
+    ("edits", b'{"prompt": "a"}', "application/json", 400, "missing_required_parameter"),
+    ("edits", b'{"prompt": "a", "image": "AAAA", "mask": "AAAA"}', "application/json", 400,
+     "unsupported_parameter"),
+    ("variations", b"{}", "application/json", 400, None),
+    ("variations", b"nothing", "multipart/form-data; boundary=x", 400, None),
+    ("variations", b"nothing", "multipart/form-data", 400, None),
+    ("generations", b" " * (23 * 10**6), "application/json", 413, None),
+    ("nowhere", b"{}", "application/json", 404, None)])
+def test_bad_bodies_are_refused(app: App, path: str, content: bytes, kind: str, status: int,
+                                code: str | None) -> None:
+    answer = httpx.post(f"{app.url.rstrip('/')}/v1/images/{path}", content=content, timeout=300,
+                        headers={"content-type": kind})
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", code)
+
+
+def test_a_model_that_draws_no_variations_and_a_mask_are_refused(client: OpenAI) -> None:
+    status, error = refused(vary, client, model="sketch")
+    assert (status, error["param"]) == (400, "model")
+    assert error["message"] == "Invalid value: 'sketch'. Supported values are: 'varying'."
+    status, error = refused(client.images.edit, image=("a.png", png()), prompt="a cat",
+                            mask=("m.png", png()))
+    assert (status, error["param"], error["code"]) == (400, "mask", "unsupported_parameter")
+
+
+def test_a_bomb_of_pixels_is_refused(client: OpenAI) -> None:
+    data = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(data, "PNG")
+    status, error = refused(client.images.edit, image=("a.png", data.getvalue()), prompt="a cat")
+    assert (status, error["code"]) == (400, "invalid_image_file")
+    assert "megapixels" in error["message"] or "too many pixels" in error["message"]
+
+
+def test_other_pages_are_refused_as_on_the_page(app: App) -> None:
+    for headers, status in (({"origin": "https://example.org"}, 403),
+                            ({"host": "example.org"}, 421)):
+        assert httpx.get(f"{app.url.rstrip('/')}/v1/models", headers=headers,
+                         timeout=300).status_code == status
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_program_that_hangs_up_frees_the_device(app: App, stream: bool) -> None:
+    where = urlsplit(app.url)
+    connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=300)
+    connection.request("POST", "/v1/images/generations", json.dumps(
+        {"prompt": "a cat", "model": "sketch", "stream": stream, **SLOW}),
+        {"content-type": "application/json"})
+    end = time.monotonic() + 90
+    while not app.sketch.running:
+        assert time.monotonic() < end, "the run has not begun"
+        time.sleep(0.02)
+    connection.close()
+    if connection.sock is not None:
+        connection.sock.close()
+    app.wait_until_idle(90)
+
+
+def test_the_limits_are_those_of_the_page(app: App) -> None:
+    """Jobs of one program are counted together, and too many are refused until others end."""
+    busy, end = [], time.monotonic() + 90
+    where = urlsplit(app.url)
+    app.backend.jobs.max_per_owner = 1
+    try:
+        connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=300)
+        connection.request("POST", "/v1/images/generations", json.dumps(
+            {"prompt": "a cat", "model": "sketch", **SLOW}),
+            {"content-type": "application/json", "authorization": "Bearer one"})
+        busy.append(connection)
+        while not app.sketch.running:
+            assert time.monotonic() < end, "the run has not begun"
+            time.sleep(0.02)
+        status, error = refused(client_of(app, "one").images.generate, prompt="a cat",
+                                extra_body=FAST)
+        assert (status, error["code"]) == (429, "rate_limit_exceeded")
+        assert "jobs of yours" in error["message"]
+        in_portuguese = client_of(app, "one", **{"Accept-Language": "pt-BR"})
+        _, error = refused(in_portuguese.images.generate, prompt="a cat", extra_body=FAST)
+        assert "jobs of yours" not in error["message"]
+    finally:
+        app.backend.jobs.max_per_owner = None
+        for connection in busy:
+            connection.close()
+        app.wait_until_idle(90)
+
+
+def test_a_key_opens_the_door_where_one_is_asked_for(app: App, tmp_path: Path) -> None:
+    door = OpenAIDoor(app.backend, DoorRuns(app.backend), Bodies(2**20),
+                      Published(CacheFolder(tmp_path, 10**9)), (KEY, "o" * 22), 1)
+    with TestClient(Starlette(routes=door.routes())) as http_client:
+        none = http_client.get("/v1/models")
+        assert (none.status_code, none.json()["error"]["code"]) == (401, None)
+        assert none.json()["error"]["message"].startswith("You didn't provide an API key.")
+        wrong = http_client.get("/v1/models", headers={"authorization": f"Bearer {KEY}x"})
+        assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert KEY not in wrong.text
+        token = http_client.get("/v1/models", headers={"authorization": f"Bearer {new_token()}"})
+        assert token.status_code == 401
+        headers = {"authorization": f"Bearer {KEY}"}
+        assert http_client.get("/v1/models", headers=headers).status_code == 200
+        drawn = http_client.post("/v1/images/generations", headers=headers,
+                                 json={"prompt": "by key", "model": "sketch", **FAST})
+        assert drawn.status_code == 200
+    kept = app.history.page(visitor_named(f"key {KEY}"), Filters()).pictures
+    assert [each.facts["prompt"] for each in kept] == ["by key"]
+    assert not app.history.page(visitor_named(f"key {'o' * 22}"), Filters()).pictures
+
+
+def test_keys_and_doors_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().keys() == ()
+    assert "openai" in load_settings().open_doors()
+    monkeypatch.setenv("EASEL_API_KEYS", f"{KEY}, {'o' * 30}")
+    monkeypatch.setenv("EASEL_DOORS", "none")
+    assert load_settings().keys() == (KEY, "o" * 30)
+    assert "openai" not in load_settings().open_doors()
+    monkeypatch.setenv("EASEL_DOORS", "windows")
+    with pytest.raises(EaselError, match="some of openai"):
+        load_settings()
+    monkeypatch.setenv("EASEL_DOORS", "openai")
+    monkeypatch.setenv("EASEL_API_KEYS", "secret")
+    with pytest.raises(EaselError, match="EASEL_API_KEYS is not valid: keys of 22") as caught:
+        load_settings()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.weights("dalle", "vqgan", "upscaler", "clip-ranker")
+def test_the_sizes_are_those_that_are_drawn(tmp_path: Path) -> None:
+    from easel.serving.build import build_backend
+
+    backend = build_backend(Settings(device="cpu", data_dir=tmp_path))
+    try:
+        for fields in ({"pipeline": "dalle"}, {"pipeline": "unclip"},
+                       {"pipeline": "vqgan_clip", "options": {"iterations": 1, "size_px": 192}}):
+            request = backend.registry.check({"prompt": "a red apple", "num_images": 1, **fields})
+            *_, result = backend.stream(request)
+            sides = backend.registry.get(request.pipeline).sides_px
+            side = result.candidates[0].image.shape[0]  # type: ignore[union-attr]
+            assert {"size_px": 192}.items() >= sides[side].items()
+    finally:
+        backend.close()
+        backend.cache.close()
+
+
+def test_sizes_are_made_of_options_that_there_are() -> None:
+    for pipeline in build_registry().waiting() + tuple(build_registry()):
+        assert pipeline.sides_px
+        for options in pipeline.sides_px.values():
+            pipeline.Options.model_validate(dict(options))
