@@ -1,4 +1,4 @@
-"""The command line ``python -m pipelines``: its commands, and how they are found.
+"""The command line ``easel``, also ``python -m pipelines``: its commands, and how they are found.
 
 What takes seconds to import (torch, the generators) is imported by the commands that need it, so
 that the others answer at once.
@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from easel.cli.compare import add_compare_commands
 from easel.cli.history import app as history_app
 from easel.cli.lab import add_lab_commands
+from easel.cli.output import AsJson, print_json
 from easel.cli.runs import app as runs_app
 from easel.cli.runs import print_outcome
 from easel.cli.walk import walk_command
@@ -29,13 +30,14 @@ class DefaultGroup(TyperGroup):
     """A group whose first argument may be a prompt instead of a command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
+        own = {name for param in self.get_params(ctx) for name in param.opts}
+        if args and args[0] not in self.commands and args[0] not in own:
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
 
 
 app = typer.Typer(cls=DefaultGroup, no_args_is_help=True, rich_markup_mode=None,
-                  pretty_exceptions_enable=False, add_completion=False,
+                  pretty_exceptions_enable=False,
                   help="Draw pictures from a prompt. A prompt may stand in place of a command.")
 
 
@@ -88,6 +90,7 @@ def generate_command(
     video: Annotated[bool, typer.Option(
         "--video", help="Write an mp4 of how the pictures came about as well.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
+    as_json: AsJson = False,
 ) -> None:
     """Draw pictures and write them as PNG files, named by seed, best first in the list."""
     from easel.cli.run import generate
@@ -105,16 +108,23 @@ def generate_command(
             backend = build_backend(settings, history=history)
         outcome = generate(fields, out, stack.enter_context(closing(backend)), best_of,
                            pause_after, video)
-    print_outcome(outcome)
+    print_outcome(context, outcome, as_json)
 
 
 @app.command("options")
-def options_command(context: typer.Context) -> None:
+def options_command(context: typer.Context, as_json: AsJson = False) -> None:
     """List the generators and the options of each."""
     from pipelines.core.options import AUTO, option_fields, written_number
     from pipelines.registry import build_registry
 
-    for pipeline in context.obj.registry if context.obj else build_registry():
+    registry = context.obj.registry if context.obj else build_registry()
+    if as_json:
+        print_json({p.name: {"title": p.title, "summary": p.summary, "sizes_px": list(p.sides_px),
+                             "default_num_images": p.default_num_images,
+                             "accepts_init_image": p.accepts_init_image,
+                             "options": p.Options.model_json_schema()} for p in registry})
+        return
+    for pipeline in registry:
         typer.echo(f"{pipeline.name}: {pipeline.summary}")
         for field in option_fields(pipeline.Options):
             allowed = ", ".join(map(str, field.choices))

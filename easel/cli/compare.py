@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from easel.cli.output import AsJson, print_json
 from easel.cli.rerank import rerank_command
 from easel.compare.bundle import INDEX, Bundle, make_bundle, write_folder, write_zip
 from easel.history.build import open_history
@@ -67,6 +68,7 @@ def compare_command(
         help="Device seconds for each pane, which then keeps its best so far.")] = None,
     out: Annotated[Path, typer.Option(
         help="Folder for the comparison, or a zip file.")] = Path("comparison"),
+    as_json: AsJson = False,
 ) -> None:
     """Draw a prompt in several ways at the same time, and write a page that shows them."""
     from easel.compare.plan import LETTERS, plan_comparison
@@ -92,6 +94,14 @@ def compare_command(
                              reason(error)) from None
     else:
         written = write_folder(bundle, out) / INDEX
+    if as_json:
+        print_json({"written": written, "stopped": stopped, "notices": notices, "panes": [
+            {**facts.model_dump(mode="json"),
+             "error": str(end.event) if isinstance(end.event, EaselError) else None}
+            for facts, end in zip(bundle.facts.panes, ends, strict=True)]})
+        if stopped:
+            raise typer.Exit(EXIT_STOPPED)
+        return
     for letter, facts, end in zip(LETTERS, bundle.facts.panes, ends, strict=False):
         if isinstance(end.event, EaselError):
             typer.echo(f"{letter}  {facts.title}: {end.event}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from easel.cli.output import AsJson, print_json
 from easel.history.build import open_history
 from easel.history.days import parse_day, write_moment
 from easel.history.export import pictures_of, write_zip, zip_name
@@ -52,16 +53,25 @@ def list_command(
     page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
     size: Annotated[int, typer.Option(min=1, max=500, help="Pictures on a page.")] = 20,
     owners: Annotated[bool, typer.Option("--owners", help="List who has pictures.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List kept pictures, the newest first."""
     with _opened() as history:
         if owners:
-            for name in history.owners():
-                typer.echo(f"{name}  {history.page(name, size=1).total} pictures")
+            totals = {name: history.page(name, size=1).total for name in history.owners()}
+            if as_json:
+                print_json(totals)
+                return
+            for name, total in totals.items():
+                typer.echo(f"{name}  {total} pictures")
             return
         filters = Filters(text, parse_day(since), parse_day(until, end=True), pipeline, model,
                           rating, favourite, deleted)
         found = history.page(owner, filters, page, size)
+    if as_json:
+        print_json({"pictures": [{**each.public(), "path": each.path} for each in found.pictures],
+                    "page": found.number, "pages": found.pages, "total": found.total})
+        return
     for picture in found.pictures:
         typer.echo(_line(picture))
     if found.pages > 1:
@@ -72,15 +82,14 @@ def list_command(
 
 @app.command("show")
 def show_command(picture_id: Annotated[str, typer.Argument(help="Id of the picture.")],
-                 owner: Owner = LOCAL) -> None:
+                 owner: Owner = LOCAL, as_json: AsJson = True) -> None:
     """Print all that is known of a picture as JSON, with its ancestors and descendants."""
     with _opened() as history:
         picture = find_picture(history, owner, picture_id)
         family = history.family(owner, picture.id)
-    known = {**picture.public(), "path": str(picture.path),
-             "ancestors": [each.id for each in family.ancestors],
-             "descendants": [each.id for each in family.descendants]}
-    typer.echo(json.dumps(known, ensure_ascii=False, indent=2))
+    print_json({**picture.public(), "path": picture.path,
+                "ancestors": [each.id for each in family.ancestors],
+                "descendants": [each.id for each in family.descendants]})
 
 
 @app.command("export")
@@ -90,7 +99,7 @@ def export_command(
     out: Annotated[Path | None, typer.Option(help="Zip to write.")] = None,
     owner: Owner = LOCAL, text: Text = "", since: Since = "", until: Until = "",
     pipeline: Generator = "", model: Model = "", rating: Rating = 0, favourite: Favourite = False,
-    deleted: Deleted = False,
+    deleted: Deleted = False, as_json: AsJson = False,
 ) -> None:
     """Write pictures and what is known of them as a zip."""
     path = out or Path(zip_name())
@@ -101,15 +110,19 @@ def export_command(
                     else list(pictures_of(history, owner, filters)))
         if not pictures:
             raise HistoryError("There are no such pictures, so nothing was written.")
-        with typer.progressbar(pictures, label="Writing") as shown:
+        with typer.progressbar(pictures, label="Writing", file=sys.stderr) as shown:
             path = write_zip(shown, path)
-    typer.echo(str(path))
+    if as_json:
+        print_json({"written": path, "pictures": [each.id for each in pictures]})
+    else:
+        typer.echo(str(path))
 
 
 @app.command("delete")
 def delete_command(
     picture_ids: Ids, owner: Owner = LOCAL,
     forever: Annotated[bool, typer.Option("--forever", help="Beyond restoring.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Delete pictures; they can be restored for 30 days unless --forever is given."""
     with _opened() as history:
@@ -117,15 +130,22 @@ def delete_command(
         moved = history.delete(owner, chosen)
         if forever:
             moved = history.purge(owner, chosen)
-    typer.echo(f"{moved} deleted{' for good' if forever else ''}.")
+    if as_json:
+        print_json({"deleted": moved, "forever": forever})
+    else:
+        typer.echo(f"{moved} deleted{' for good' if forever else ''}.")
 
 
 @app.command("restore")
-def restore_command(picture_ids: Ids, owner: Owner = LOCAL) -> None:
+def restore_command(picture_ids: Ids, owner: Owner = LOCAL, as_json: AsJson = False) -> None:
     """Bring deleted pictures back."""
     with _opened() as history:
         chosen = [find_picture(history, owner, each).id for each in picture_ids]
-        typer.echo(f"{history.restore(owner, chosen)} restored.")
+        restored = history.restore(owner, chosen)
+    if as_json:
+        print_json({"restored": restored})
+    else:
+        typer.echo(f"{restored} restored.")
 
 
 def find_picture(history: History, owner: str, start: str) -> KeptPicture:

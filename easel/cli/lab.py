@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from easel.cli.output import AsJson, print_json
 from easel.search.database import IndexOutdated
 from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest, reason
@@ -71,6 +72,7 @@ def classify_command(
         help=f'Prompt template such as "{DEFAULT_TEMPLATE}"; several are averaged.')] = None,
     model: Model = RANKER,
     csv: Annotated[Path | None, typer.Option(help="Write all probabilities to this file.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say which of your labels fits a picture best, with the probability of each."""
     from easel.search.collections import picture_files
@@ -102,9 +104,16 @@ def classify_command(
         raise InvalidRequest("None of the pictures can be read.", field="images")
     found = classify(np.concatenate(parts), class_features(clip.texts, len(wanted)), wanted,
                      clip.logit_scale)
-    typer.echo(f"{model}, logit scale {clip.logit_scale:.2f}, "
-               f"{len(templates)} template{'s' if len(templates) > 1 else ''}")
-    _print_classes(names, found)
+    if as_json:
+        print_json({"model": model, "logit_scale": clip.logit_scale, "templates": templates,
+                    "pictures": [{"picture": name, "label": found.labels[found.ranking(row)[0]],
+                                  "probabilities": {found.labels[i]: float(
+                                      found.probabilities[row, i]) for i in found.ranking(row)}}
+                                 for row, name in enumerate(names)]})
+    else:
+        typer.echo(f"{model}, logit scale {clip.logit_scale:.2f}, "
+                   f"{len(templates)} template{'s' if len(templates) > 1 else ''}")
+        _print_classes(names, found)
     if csv is not None:
         written = _write(csv, classification_csv(names, found))
         if written != csv:
@@ -134,6 +143,7 @@ def index_command(
     model: Model = RANKER,
     rebuild: Annotated[bool, typer.Option(
         "--rebuild", help="Replace an index of other weights, or a damaged one, unasked.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Index the pictures of a folder for search; run again, it takes what is new."""
     from easel.search.collections import folder_collection
@@ -142,14 +152,16 @@ def index_command(
     collection = folder_collection(folder, load_settings().data_dir)
     with _backend(context) as backend:
         try:
-            _run_update(update_index(collection.folder, collection.files, backend, model, rebuild))
+            _run_update(update_index(collection.folder, collection.files, backend, model, rebuild),
+                        as_json)
         except IndexOutdated as error:
             if not sys.stdin.isatty() or not typer.confirm(f"{error} Rebuild it now?"):
                 raise
-            _run_update(update_index(collection.folder, collection.files, backend, model, True))
+            _run_update(update_index(collection.folder, collection.files, backend, model, True),
+                        as_json)
 
 
-def _run_update(progress: Iterator[UpdateProgress]) -> None:
+def _run_update(progress: Iterator[UpdateProgress], as_json: bool) -> None:
     last = None
     for last in progress:
         if not last.finished:
@@ -158,7 +170,11 @@ def _run_update(progress: Iterator[UpdateProgress]) -> None:
     if last is not None:
         for name, reason in last.unreadable:
             typer.echo(f"{name}: {reason}", err=True)
-        typer.echo(last.message())
+        if as_json:
+            print_json({"new": max(0, last.done), "known": last.kept, "removed": last.removed,
+                        "unreadable": dict(last.unreadable)})
+        else:
+            typer.echo(last.message())
 
 
 def search_command(
@@ -179,6 +195,7 @@ def search_command(
         help="Only pictures of this generator; may be repeated.")] = None,
     duplicates: Annotated[bool, typer.Option(
         "--duplicates", help="List groups of pictures that are nearly the same instead.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find pictures of an indexed folder by a text, a picture, or both."""
     from easel.history.days import parse_day
@@ -193,28 +210,36 @@ def search_command(
         if duplicates:
             snapshot = searcher.snapshot(collection, searcher.features(model))
             _print_duplicates(snapshot, 0.97 if threshold is None else threshold,
-                              allowed(snapshot, filters))
+                              allowed(snapshot, filters), as_json)
             return
         images = [(_image(picture), picture_weight)] if picture else []
         clip, direction = searcher.direction(model, [(text, 1.0), (minus, -1.0)], images)
         snapshot = searcher.snapshot(collection, clip)
     found = search(snapshot, direction, limit, threshold, filters)
     hits = [hit for hit in found if Path(hit.item.path).exists()]
-    for rank, hit in enumerate(hits, start=1):
-        typer.echo(f"{rank:3}  {hit.similarity:.3f}  {hit.item.path}")
-    if not hits:
-        typer.echo("No picture fits.")
+    if as_json:
+        print_json({"hits": [{"path": hit.item.path, "similarity": float(hit.similarity)}
+                             for hit in hits]})
+    else:
+        for rank, hit in enumerate(hits, start=1):
+            typer.echo(f"{rank:3}  {hit.similarity:.3f}  {hit.item.path}")
+        if not hits:
+            typer.echo("No picture fits.")
     if gone := len(found) - len(hits):
         typer.echo(f"Pictures that were removed since the folder was indexed: {gone:,}. Index it "
                    "again to leave them out.", err=True)
 
 
-def _print_duplicates(snapshot: Snapshot, threshold: float, mask: np.ndarray | None) -> None:
+def _print_duplicates(snapshot: Snapshot, threshold: float, mask: np.ndarray | None,
+                      as_json: bool) -> None:
     from easel.search.duplicates import near_duplicates
 
     groups = ()
     for progress in near_duplicates(snapshot, threshold, mask):
         groups = progress.groups
+    if as_json:
+        print_json({"groups": [[item.path for item in snapshot.items(group)] for group in groups]})
+        return
     for number, group in enumerate(groups, start=1):
         typer.echo(f"{number}:")
         for item in snapshot.items(group):

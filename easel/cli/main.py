@@ -1,4 +1,4 @@
-"""Easel without a browser: ``python -m pipelines "a red apple" --num-images 4 --out DIR``."""
+"""Easel without a browser: ``easel "a red apple" --num-images 4 --out DIR``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def main(args: list[str] | None = None, backend: LocalBackend | None = None) -> 
         Exit code: 0, 1 for a failure, 2 for bad input, 130 after Ctrl+C.
     """
     return run_command("easel.cli.app", "python -m pipelines", args, backend)
+
+
+def console() -> int:
+    """Run the command line as ``easel``, the script that ``pip install .`` makes."""
+    return run_command("easel.cli.app", "easel")
 
 
 if __name__ == "__main__":

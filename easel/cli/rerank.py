@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import typer
 
 from easel.cli.history import Favourite, Generator, Owner, Rating, Text, find_picture
+from easel.cli.output import AsJson, print_json
 from easel.history.build import open_history
 from easel.history.records import LOCAL, MAX_PAGE_SIZE, Filters, HistoryError
 from easel.history.store import History
@@ -39,7 +39,7 @@ def rerank_command(
                                        "options below.")] = 0,
     owner: Owner = LOCAL, text: Text = "", pipeline: Generator = "", rating: Rating = 0,
     favourite: Favourite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put pictures in order by how well CLIP says that they match, best first.
 
@@ -64,7 +64,7 @@ def rerank_command(
         ranking = rank_pictures(images, prompts, clip or [RANKER], backend.embed)
     names = [name for name, _ in named]
     if as_json:
-        typer.echo(json.dumps({"pictures": names, **ranking.to_json()}, indent=1))
+        print_json({"pictures": names, **ranking.to_json()})
         return
     for rank, index in enumerate(ranking.order[:keep or None], 1):
         typer.echo(f"{rank:2}  {ranking.scores[index]:7.4f}  {names[index]}")

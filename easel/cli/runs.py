@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from easel.cli.output import AsJson, print_json
 from easel.history.days import write_moment
 from easel.history.records import LOCAL
 from easel.settings import load_settings
@@ -36,9 +37,12 @@ Out = Annotated[Path, typer.Option(help="Folder for the pictures.")]
 
 
 @app.command("list")
-def list_command(context: typer.Context) -> None:
+def list_command(context: typer.Context, as_json: AsJson = False) -> None:
     """List paused runs, the newest first."""
     found = _runs(context).of(LOCAL)
+    if as_json:
+        print_json([run.public() for run in found])
+        return
     for run in found:
         when = write_moment(run.saved_s)
         what = run.fault or f"step {run.step} of {run.total}  {run.prompt}"
@@ -51,31 +55,34 @@ def list_command(context: typer.Context) -> None:
 def resume_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
                    iterations: Iterations = None, seed: Seed = None, noise: Noise = 0.0,
                    pause_after: PauseAfter = None, video: Video = False,
-                   out: Out = Path("out")) -> None:
+                   out: Out = Path("out"), as_json: AsJson = False) -> None:
     """Let a paused run go on to its end, changed where options say so."""
     _resume(context, run_id, (prompt, iterations, seed, noise), False, pause_after,
-           video, out)
+            video, out, as_json)
 
 
 @app.command("branch")
 def branch_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
                    iterations: Iterations = None, seed: Seed = None, noise: Noise = 0.0,
                    pause_after: PauseAfter = None, video: Video = False,
-                   out: Out = Path("out")) -> None:
+                   out: Out = Path("out"), as_json: AsJson = False) -> None:
     """Begin another run from the state of a paused one, which stays paused."""
     _resume(context, run_id, (prompt, iterations, seed, noise), True, pause_after,
-           video, out)
+            video, out, as_json)
 
 
 @app.command("delete")
-def delete_command(context: typer.Context, run_id: RunId) -> None:
+def delete_command(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
     """Delete a paused run."""
     runs = _runs(context)
-    runs.delete(LOCAL, _full(runs, run_id))
+    whole = _full(runs, run_id)
+    runs.delete(LOCAL, whole)
+    if as_json:
+        print_json({"deleted": whole})
 
 
 def _resume(context: typer.Context, run_id: str, change: tuple[Any, ...], branch: bool,
-           pause_after: int | None, video: bool, out: Path) -> None:
+            pause_after: int | None, video: bool, out: Path, as_json: bool) -> None:
     from easel.cli.run import write_pictures
     from easel.history.build import open_history
     from easel.serving.build import build_backend
@@ -94,11 +101,16 @@ def _resume(context: typer.Context, run_id: str, change: tuple[Any, ...], branch
                                    pause_after)
         job_id = uuid.uuid4().hex
         outcome = write_pictures(backend.resume(checkpointer, job_id), job_id, out, backend, video)
-    print_outcome(outcome)
+    print_outcome(context, outcome, as_json)
 
 
-def print_outcome(outcome: Outcome) -> None:
+def print_outcome(context: typer.Context, outcome: Outcome, as_json: bool = False) -> None:
     """Say what became of a run, and exit with 130 where it was stopped."""
+    if as_json:
+        print_json(_plain(outcome))
+        if outcome.stopped:
+            raise typer.Exit(EXIT_STOPPED)
+        return
     for rank, (path, metadata) in enumerate(outcome.pictures, start=1):
         scores = "  ".join(f"{name} {value:.3f}" for name, value in metadata["scores"].items())
         equal = (f"  (the same picture as of seed {metadata['equal_to_seed']})"
@@ -109,12 +121,21 @@ def print_outcome(outcome: Outcome) -> None:
     if outcome.notice:
         typer.echo(outcome.notice, err=True)
     if outcome.paused is not None:
-        typer.echo(f"{outcome.paused} Go on by `python -m pipelines runs resume "
+        typer.echo(f"{outcome.paused} Go on by `{context.find_root().info_name} runs resume "
                    f"{outcome.paused.run_id}`.")
     if outcome.stopped:
         kept = "what was finished is kept" if outcome.pictures else "no picture was finished"
         typer.echo(f"Stopped; {kept}.", err=True)
         raise typer.Exit(EXIT_STOPPED)
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {"pictures": [{"path": path, "seed": facts["seed"], "scores": dict(facts["scores"]),
+                          "facts": dict(facts)} for path, facts in outcome.pictures],
+            "stopped": outcome.stopped, "video": outcome.video, "notice": outcome.notice,
+            "paused": None if outcome.paused is None else {
+                "run_id": outcome.paused.run_id, "step": outcome.paused.step,
+                "total": outcome.paused.total}}
 
 
 def _runs(context: typer.Context) -> PausedRuns:

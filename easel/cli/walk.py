@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from easel.cli.output import AsJson, print_json
 from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import Cancelled, InvalidRequest, reason
@@ -36,6 +37,7 @@ def walk_command(
     frames: Annotated[int, typer.Option(help="Pictures, the two ends among them.")] = 9,
     seed: Annotated[int, typer.Option(help="Seed of the noise of all frames.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("out"),
+    as_json: AsJson = False,
 ) -> None:
     """Walk from one prompt or picture to another with unCLIP: frames, strip.png and walk.mp4."""
     from easel.cli.run import Bar, interrupt_cancels, show_progress
@@ -63,4 +65,7 @@ def walk_command(
     if pictures is None:
         raise RuntimeError("the backend ended a walk without its frames")
     strip, video, *frame_files = write_walk(out, plan, pictures)
+    if as_json:
+        print_json({"frames": frame_files, "strip": strip, "video": video})
+        return
     typer.echo(f"{len(frame_files)} frames, {strip}, {video}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from easel.cli.output import AsJson, print_json
 from easel.settings import Settings, load_settings
 from pipelines.core.amounts import megabytes
 from pipelines.core.errors import WeightsError
@@ -55,9 +56,14 @@ def _state(catalogue: Catalogue, entry: CatalogueEntry) -> str:
 
 
 @app.command("list")
-def list_models(path: CataloguePath = None) -> None:
+def list_models(path: CataloguePath = None, as_json: AsJson = False) -> None:
     """List every model with its family, licence and state."""
     catalogue, _ = _open(path)
+    if as_json:
+        print_json([{"id": entry.id, "title": entry.title, "family": entry.family,
+                     "licence": entry.licence, "is_here": is_complete(catalogue, entry),
+                     "bytes": bytes_on_disk(catalogue, entry)} for entry in catalogue])
+        return
     for entry in catalogue:
         typer.echo(f"{entry.id:24} {entry.family:10} {entry.licence:12} "
                    f"{_state(catalogue, entry)}")
@@ -65,10 +71,11 @@ def list_models(path: CataloguePath = None) -> None:
 
 @app.command()
 def download(model_ids: Annotated[list[str], typer.Argument(help="Models to download.")],
-             path: CataloguePath = None) -> None:
+             path: CataloguePath = None, as_json: AsJson = False) -> None:
     """Download models, pin them, and show how far it is; Ctrl+C stops and keeps what came."""
     catalogue, settings = _open(path)
     downloads = Downloads(catalogue, settings.offline)
+    sizes: dict[str, int] = {}
     for model_id in model_ids:
         entry = catalogue.get(model_id)
         typer.echo(f"{model_id}: licence {licence_words(entry.licence)}. {entry.restrictions}"
@@ -81,8 +88,11 @@ def download(model_ids: Annotated[list[str], typer.Argument(help="Models to down
             running.wait(10)
         if running.phase != "done":
             raise WeightsError(running.error or "The download was stopped.")
-        typer.echo(f"{model_id}: downloaded, "
-                   f"{megabytes(bytes_on_disk(catalogue, catalogue.get(model_id)))}")
+        sizes[model_id] = bytes_on_disk(catalogue, catalogue.get(model_id))
+        if not as_json:
+            typer.echo(f"{model_id}: downloaded, {megabytes(sizes[model_id])}")
+    if as_json:
+        print_json(sizes)
 
 
 def _show(entry: CatalogueEntry, running: Download) -> None:
@@ -97,32 +107,41 @@ def _show(entry: CatalogueEntry, running: Download) -> None:
 
 
 @app.command()
-def verify(model_ids: ModelIds = None, path: CataloguePath = None) -> None:
+def verify(model_ids: ModelIds = None, path: CataloguePath = None,
+           as_json: AsJson = False) -> None:
     """Check every file's hash and load every model that is on this machine once."""
     catalogue, _ = _open(path)
-    faults = 0
+    said: dict[str, str | None] = {}
     for entry in catalogue if not model_ids else [catalogue.get(m) for m in model_ids]:
         if not model_ids and entry.repository is not None and not is_complete(catalogue, entry):
             continue
         try:
             load_model(catalogue, entry)
         except WeightsError as error:
-            faults += 1
+            said[entry.id] = str(error)
             typer.echo(str(error), err=True)
         else:
-            typer.echo(f"{entry.id}: good")
-    if faults:
+            said[entry.id] = None
+            if not as_json:
+                typer.echo(f"{entry.id}: good")
+    if as_json:
+        print_json(said)
+    if any(said.values()):
         raise typer.Exit(1)
 
 
 @app.command()
 def pin(path: Annotated[Path, typer.Option(
-        "--catalogue", help="Catalogue file to write.")] = CATALOGUE_PATH) -> None:
+        "--catalogue", help="Catalogue file to write.")] = CATALOGUE_PATH,
+        as_json: AsJson = False) -> None:
     """Write the sizes and hashes of the embedded models' files into the catalogue."""
     catalogue = pinned(Catalogue.load(path))
     catalogue.save(path)
-    for entry in (e for e in catalogue if e.repository is None):
-        for file in entry.files:
-            if (catalogue.folder(entry) / file.name).is_file():
-                typer.echo(f"{file_sha256(catalogue.folder(entry) / file.name)}  "
-                           f"{entry.id}/{file.name}")
+    hashes = {f"{entry.id}/{file.name}": file_sha256(catalogue.folder(entry) / file.name)
+              for entry in catalogue if entry.repository is None for file in entry.files
+              if (catalogue.folder(entry) / file.name).is_file()}
+    if as_json:
+        print_json(hashes)
+        return
+    for name, sha256 in hashes.items():
+        typer.echo(f"{sha256}  {name}")
