@@ -303,6 +303,16 @@ def search_command() -> None:
     print(json.dumps(figures, indent=1))
 
 
+@app.command("doors")
+def doors_command() -> None:
+    """What each interface costs over a call from Python, in ms."""
+    from benchmarks.doors import doors_figures
+
+    figures = rounded(doors_figures())
+    write_results(RESULTS_DIR / "doors.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
 @app.command("cache")
 def cache_command() -> None:
     """The model cache: cold load, host to device, resident hit, sixteen threads over six models."""

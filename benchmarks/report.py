@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.doors import doors_table
 from benchmarks.eyes import eyes_table
 from benchmarks.load_report import load_table
 from benchmarks.photographs import photographs_table
@@ -188,6 +189,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] =
     ("load", "Load", "load", load_table),
     ("kills", "Kills", "kills", kills_line),
     ("fuzz", "Generated inputs", "", fuzz_table),
+    ("doors", "Doors", "doors", doors_table),
 )
 
 

@@ -1,0 +1,174 @@
+"""What each door costs: the same picture by Python and through every interface, in ms.
+
+The generator draws nothing worth waiting for, so that what is left is checking, queueing, keeping
+and sending a picture of 256 px. All run in turn, round after round, so that a busy moment falls on
+all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from gradio_client import Client as GradioClient
+
+from benchmarks.roofline import machine
+from easel.history.build import open_history
+from easel.history.recorder import Recorder
+from easel.serving.backend import LocalBackend
+from easel.serving.build import build_cache
+from easel.settings import Settings
+from easel.ui.parts.visitors import HEADER, new_token
+from pipelines.batching import Drawn
+from pipelines.candidates import CandidatePipeline
+from pipelines.core.events import Candidate, Event, Progress, Result
+from pipelines.core.metadata import png_of
+from pipelines.core.options import Options
+from pipelines.core.request import CheckedRequest
+from pipelines.engine import Engine
+from pipelines.pipeline import Lesson, RunContext
+from pipelines.registry import Registry
+
+ROUNDS, WARM_UP = 30, 3
+SIDE_PX = 256
+PROMPT = "a red apple"
+NAMES = {"python": "Python", "backend": "the queue and the history alone",
+         "gradio": "the page's endpoints (`gradio_client`)", "openai": "OpenAI's images API",
+         "a1111": "A1111's API", "mcp": "MCP"}
+
+
+class InstantPipeline(CandidatePipeline):
+    """Draws a soft field of two colours at once."""
+
+    name, title = "instant", "Instant"
+    summary = "A field of two colours, at once."
+    lesson = Lesson("How it is drawn", "Two colours run into each other.", "None")
+    Options = Options
+    models = ()
+    default_num_images = 1
+
+    def draw(self, request: CheckedRequest[Options], context: RunContext, models: Sequence[Any],
+             seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``."""
+        ramp = np.linspace(0, 255, SIDE_PX, dtype=np.uint8)
+        image = np.broadcast_to(ramp[:, None, None], (SIDE_PX, SIDE_PX, 3))
+        yield Progress(1, 1, context.elapsed_s())
+        return Drawn(np.stack([image] * len(seeds)), seeds, 1, 1)
+
+    def rank(self, request: CheckedRequest[Options], context: RunContext, models: Sequence[Any],
+             drawn: Drawn) -> tuple[Candidate, ...]:
+        """As they came."""
+        return tuple(Candidate(image, seed, i) for i, (image, seed) in
+                     enumerate(zip(drawn.images, drawn.seeds, strict=True)))
+
+
+def doors_figures(rounds: int = ROUNDS) -> dict[str, Any]:
+    """Milliseconds of a picture by each door.
+
+    Args:
+        rounds: pictures by each.
+
+    Returns:
+        "machine", and by door "median_ms", "p90_ms" and "over_python_ms", all of one caller.
+    """
+    with _calls() as calls:
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        for turn in range(rounds + WARM_UP):
+            for name, call in calls.items():
+                started_s = time.perf_counter()
+                call()
+                if turn >= WARM_UP:
+                    times[name].append(1000 * (time.perf_counter() - started_s))
+    base_ms = statistics.median(times["python"])
+    return {"machine": machine(), "rounds": rounds, "doors": {
+        name: {"median_ms": statistics.median(values),
+               "p90_ms": statistics.quantiles(values, n=10)[-1] if rounds > 1 else values[0],
+               "over_python_ms": statistics.median(values) - base_ms}
+        for name, values in times.items()}}
+
+
+@contextmanager
+def _calls() -> Iterator[dict[str, Callable[[], object]]]:
+    """How a picture is asked for by each door of a server of its own."""
+    from mcp.client.client import Client as MCPClient
+
+    from easel.ui.launch import serve
+    from easel.ui.page import build_page
+    from easel.ui.playground import load_playground
+
+    with tempfile.TemporaryDirectory(prefix="easel-doors-") as folder, ExitStack() as stack:
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "cache")
+        settings = Settings(port=_free_port(), device="cpu", data_dir=Path(folder))
+        registry = Registry()
+        registry.register(InstantPipeline())
+        cache = build_cache(settings)
+        stack.callback(cache.close)
+        history = open_history(settings)
+        stack.callback(history.close)
+        backend = LocalBackend(registry, cache, record=Recorder(history))
+        stack.callback(backend.close)
+        page = build_page(load_playground(registry, backend, history, settings))
+        url = serve(page, settings, history, backend)
+        stack.callback(page.close, verbose=False)
+        token = new_token()
+        web = stack.enter_context(httpx.Client(base_url=url, timeout=300, headers={HEADER: token}))
+        gradio = GradioClient(url, verbose=False, headers={HEADER: token},
+                              httpx_kwargs={"timeout": 300})
+        loop = asyncio.new_event_loop()
+        stack.callback(loop.close)
+        mcp = MCPClient(f"{url.rstrip('/')}/mcp", read_timeout_seconds=300)
+        loop.run_until_complete(mcp.__aenter__())
+        stack.callback(lambda: loop.run_until_complete(mcp.__aexit__(None, None, None)))
+        fields = {"pipeline": "instant", "prompt": PROMPT, "num_images": 1, "seed": 7}
+        engine = Engine(registry, cache)
+
+        def by_python() -> object:
+            return _files(engine.run(registry.check(fields)))
+
+        def by_backend() -> object:
+            *_, result = backend.stream(registry.check(fields), owner="a" * 40)
+            assert isinstance(result, Result)
+            return _files(result)
+
+        yield {
+            "python": by_python, "backend": by_backend,
+            "gradio": lambda: gradio.predict(PROMPT, ["instant"], 1, 7, api_name="/generate"),
+            "openai": lambda: _drawn(web.post("v1/images/generations", json={
+                "prompt": PROMPT, "model": "instant", "seed": 7})),
+            "a1111": lambda: _drawn(web.post("sdapi/v1/txt2img", json={
+                "prompt": PROMPT, "seed": 7})),
+            "mcp": lambda: loop.run_until_complete(mcp.call_tool(
+                "generate", {"prompt": PROMPT, "seed": 7}))}
+
+
+def _files(result: Result) -> list[bytes]:
+    return [png_of(result, candidate) for candidate in result.candidates]
+
+
+def _drawn(answer: httpx.Response) -> Any:
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def doors_table(results: Mapping[str, Any]) -> str:
+    """The doors, one row each, as Markdown."""
+    rows = [f"| {NAMES.get(name, name)} | {row['median_ms']:.1f} | {row['p90_ms']:.1f} | "
+            f"{row['over_python_ms']:+.1f} |" for name, row in results["doors"].items()]
+    return "\n".join(["| one picture by | median ms | ms of the slowest tenth | over Python, ms |",
+                      "| --- | --- | --- | --- |", *rows])
