@@ -29,7 +29,7 @@ from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
 from pipelines.negative_prompt import check_negative, negative_field
-from pipelines.pipeline import Lesson, RunContext
+from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.sampling import RowNoise, choose, guide
 
 TRANSFORMER = "embedded/dalle"
@@ -171,6 +171,9 @@ class DallePipeline(CandidatePipeline):
     Options = DalleOptions
     models = MODELS
     sides_px = MappingProxyType({256: {}})
+    presets = MappingProxyType({
+        "draft": Preset({"guidance_scale": 1.0}), "normal": Preset(),
+        "best": Preset(best_of=16), "bold": Preset({"temperature": 1.0})})
 
     def check(self, request: CheckedRequest[DalleOptions]) -> None:
         """Refuse a negative prompt that would have no effect."""

@@ -96,6 +96,18 @@ class Lesson(NamedTuple):
     paper: str
 
 
+class Preset(NamedTuple):
+    """Named settings of a generator.
+
+    Attributes:
+        options: those that are not the defaults, by name.
+        best_of: how many pictures are drawn to keep the best; 0 for no more than are kept.
+    """
+
+    options: Mapping[str, Any] = MappingProxyType({})
+    best_of: int = 0
+
+
 class Pipeline(Protocol):
     """A generator. Subclass it to inherit what has a default.
 
@@ -115,6 +127,7 @@ class Pipeline(Protocol):
         can_pause: whether its runs use the context's checkpointer.
         sides_px: sides of the square pictures that it can be asked for, the usual one first, each
             with the options that make it so; empty where only a run tells.
+        presets: named settings, "normal" among them, which is the defaults.
     """
 
     name: str
@@ -130,6 +143,7 @@ class Pipeline(Protocol):
     draws_variations: bool = False
     can_pause: bool = False
     sides_px: Mapping[int, Mapping[str, Any]] = MappingProxyType({})
+    presets: Mapping[str, Preset] = MappingProxyType({"normal": Preset()})
 
     def ready(self, catalogue: Catalogue) -> bool:
         """Whether its models are on this machine; until they are, nobody can ask for it."""

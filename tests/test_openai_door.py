@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ from easel.ui.guard.cache_folder import CacheFolder
 from easel.ui.parts.visitors import HEADER, new_token, visitor_named
 from pipelines.core.errors import EaselError
 from pipelines.core.metadata import read_png
+from pipelines.pipeline import Preset
 from pipelines.registry import build_registry
 from tests.served import App
 from tests.sketch import SIDE_PX, SketchPipeline
@@ -46,6 +48,8 @@ class Varying(SketchPipeline):
     """One that draws variations."""
 
     draws_variations = True
+    presets = MappingProxyType({"draft": Preset({"steps": 1, "pause_s": 0.0}),
+                                "best": Preset({"steps": 2, "pause_s": 0.0}, best_of=5)})
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +163,17 @@ def test_pictures_in_the_making_are_streamed(client: OpenAI) -> None:
     with pytest.raises(openai.APIError, match="went wrong"):
         list(client.images.generate(prompt="a cat", model="sketch", stream=True,
                                     extra_body={"options": {"fail": True, "pause_s": 0}}))
+
+
+@pytest.mark.parametrize(("quality", "steps", "drawn"), [
+    ("low", 1, None), ("high", 2, 5), ("medium", 6, None)])
+def test_quality_is_a_preset(client: OpenAI, quality: Any, steps: int, drawn: int | None) -> None:
+    found = client.images.generate(prompt="a cat", model="varying", n=2, quality=quality)
+    assert found.data
+    facts = [read_png(base64.b64decode(each.b64_json or ""))["easel"] for each in found.data]
+    assert len(facts) == 2
+    assert {f["options"]["steps"] for f in facts} == {steps}
+    assert {f.get("best_of") for f in facts} <= {None, drawn}
 
 
 def test_a_picture_is_varied_and_edited(app: App, client: OpenAI) -> None:

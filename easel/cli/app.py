@@ -14,9 +14,12 @@ import typer
 from typer.core import TyperGroup
 
 from easel.cli.compare import add_compare_commands
+from easel.cli.grid import grid_command
 from easel.cli.history import app as history_app
 from easel.cli.lab import add_lab_commands
 from easel.cli.output import AsJson, print_json
+from easel.cli.presets import PresetName, parse_pairs, store_of
+from easel.cli.presets import app as presets_app
 from easel.cli.runs import app as runs_app
 from easel.cli.runs import print_outcome
 from easel.cli.walk import walk_command
@@ -42,22 +45,12 @@ app = typer.Typer(cls=DefaultGroup, no_args_is_help=True, rich_markup_mode=None,
 
 
 app.add_typer(history_app, name="history")
+app.add_typer(presets_app, name="presets")
 
 
 @app.callback()
 def _commands() -> None:
     """Draw pictures from a prompt. A prompt may stand in place of a command."""
-
-
-def _parse_options(pairs: list[str]) -> dict[str, str]:
-    options = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise InvalidRequest("An option is given as name=value, not {!r}.", pair[:40],
-                                 field="options")
-        options[name.strip()] = value
-    return options
 
 
 def _read_image(path: Path | None) -> bytes | None:
@@ -90,7 +83,7 @@ def generate_command(
     video: Annotated[bool, typer.Option(
         "--video", help="Write an mp4 of how the pictures came about as well.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),
-    as_json: AsJson = False,
+    preset: PresetName = None, as_json: AsJson = False,
 ) -> None:
     """Draw pictures and write them as PNG files, named by seed, best first in the list."""
     from easel.cli.run import generate
@@ -99,13 +92,18 @@ def generate_command(
     from easel.settings import load_settings
 
     fields = {"prompt": prompt, "pipeline": pipeline, "num_images": num_images, "seed": seed,
-              "options": _parse_options(option or []), "init_image": _read_image(init_image)}
+              "options": parse_pairs(option or []), "init_image": _read_image(init_image)}
     with ExitStack() as stack:
         backend = context.obj
         if backend is None:
             settings = load_settings()
             history = stack.enter_context(closing(open_history(settings)))
             backend = build_backend(settings, history=history)
+        if preset is not None:
+            named = store_of(backend.registry).find(pipeline, preset)
+            fields["options"] = {**named.options, **fields["options"]}
+            if best_of is None and named.best_of > num_images:
+                best_of = named.best_of
         outcome = generate(fields, out, stack.enter_context(closing(backend)), best_of,
                            pause_after, video)
     print_outcome(context, outcome, as_json)
@@ -140,3 +138,4 @@ add_lab_commands(app)
 app.add_typer(runs_app, name="runs")
 add_compare_commands(app)
 app.command("walk")(walk_command)
+app.command("grid")(grid_command)

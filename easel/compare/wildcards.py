@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+from pathlib import Path
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
            "gray")
@@ -10,6 +12,9 @@ PLACES = ("in the snow", "at sunset", "at night", "under water", "in space", "on
           "in the desert", "in a forest", "in the city")
 MEDIA = ("a watercolor painting of", "an oil painting of", "a pencil sketch of", "pixel art of",
          "a mosaic of")
+MAX_LISTS, MAX_LIST_BYTES, MAX_WORD_CHARS = 200, 2**20, 200
+OWN = "wildcards"  # folder in the data folder
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
 NUMBERS = ("two", "three", "four", "five")
 
 
@@ -31,6 +36,27 @@ def wildcard_words() -> dict[str, tuple[str, ...]]:
         groups.setdefault(concept.group, []).append(concept.name)
         groups.setdefault("thing", []).append(concept.name)
     return {**found, **{group: tuple(names) for group, names in sorted(groups.items())}}
+
+
+def own_wildcards(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The lists of words in a folder: a text file each, ``NAME.txt``, with one word a line.
+
+    Args:
+        folder: need not be there. Files that are no text, or whose name no wildcard can have, are
+            passed over; lines that begin with # are remarks.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.txt"))[:MAX_LISTS]:
+        try:
+            text = path.read_bytes()[:MAX_LIST_BYTES].decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            continue
+        words = tuple(dict.fromkeys(
+            " ".join(line.split())[:MAX_WORD_CHARS] for line in text.splitlines()
+            if line.strip() and not line.lstrip().startswith("#")))
+        if words and _NAME.fullmatch(path.stem):
+            found[path.stem] = words
+    return found
 
 
 def suggestions(text: str, limit: int = 8) -> list[str]:

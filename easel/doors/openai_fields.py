@@ -23,7 +23,7 @@ from easel.doors.openai_errors import (
     wrong_type,
 )
 from pipelines.core.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT, CheckedRequest
-from pipelines.pipeline import Pipeline
+from pipelines.pipeline import Pipeline, Preset
 from pipelines.registry import Registry
 
 Endpoint = Literal["generations", "edits", "variations"]
@@ -42,6 +42,8 @@ ALLOWED = {"response_format": ("url", "b64_json"), "background": ("opaque", "aut
            "output_format": ("png",), "moderation": ("low", "auto"),
            "style": ("vivid", "natural"), "input_fidelity": ("low", "high"),
            "quality": ("auto", "low", "medium", "high", "standard", "hd")}
+# What OpenAI calls a quality is a preset, where the generator has one of that name.
+PRESETS = {"low": "draft", "high": "best", "hd": "best"}
 WHOLE = re.compile(r"-?\d{1,15}", re.ASCII)
 
 
@@ -54,14 +56,14 @@ class Asked:
         by_url: whether pictures are to be fetched from an address, not sent along.
         stream: whether pictures in the making are wanted.
         partial_images: how many of them.
-        size: as OpenAI writes it: "auto" or "256x256".
+        drawn: how many pictures are drawn to give those that are asked for.
     """
 
     request: CheckedRequest[Any]
     by_url: bool
     stream: bool
     partial_images: int
-    size: str
+    drawn: int
 
 
 def read_fields(fields: Any, endpoint: Endpoint, registry: Registry) -> Asked:
@@ -96,11 +98,14 @@ def read_fields(fields: Any, endpoint: Endpoint, registry: Registry) -> Asked:
     stream = _truth(fields, "stream")
     partial = _whole(fields, "partial_images", 0, MAX_PARTIAL) or 0
     options = _object(fields, "options")
-    options = {**side_options(pipeline, size), **_meant(pipeline, endpoint), **options}
+    preset = pipeline.presets.get(PRESETS.get(_text(fields, "quality") or "", ""), Preset())
+    options = {**preset.options, **side_options(pipeline, size), **_meant(pipeline, endpoint),
+               **options}
     request = registry.check({
         "pipeline": pipeline.name, "prompt": _prompt(fields, endpoint), "seed": seed,
         "num_images": 1 if count is None else count, "init_image": image, "options": options})
-    return Asked(request, _text(fields, "response_format") == "url", stream, partial, size)
+    return Asked(request, _text(fields, "response_format") == "url", stream, partial,
+                 max(preset.best_of, request.num_images))
 
 
 def side_options(pipeline: Pipeline, size: str) -> Mapping[str, Any]:

@@ -31,6 +31,7 @@ from easel.doors.published import Published
 from easel.doors.runs import DoorRuns, HungUp
 from easel.history.records import HistoryError
 from easel.serving.backend import Backend
+from easel.serving.best_of import stream_best
 from easel.ui.parts.runs import Run
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Event, Preview, Progress, Result
@@ -134,7 +135,7 @@ class OpenAIDoor:
         return JSONResponse({**answer, **({"notice": notice} if notice else {})}, headers=NO_STORE)
 
     def _start(self, asked: Asked, run: Run) -> Generator[Event, None, None]:
-        return self.backend.stream(asked.request, run.next_job(), run.visitor)
+        return stream_best(self.backend, asked.request, asked.drawn, run.next_job(), run.visitor)
 
     async def _result(self, request: Request, asker: Asker, asked: Asked) -> tuple[Result, str]:
         """The pictures, and why the history did not keep them where it did not."""

@@ -32,7 +32,7 @@ from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.negative_prompt import check_negative, negative_field
-from pipelines.pipeline import Lesson, RunContext
+from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.unclip.steps import Noise, decode, sample_decoder, sample_prior, text_difference
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
@@ -121,6 +121,10 @@ class UnclipPipeline(CandidatePipeline):
     Options = UnclipOptions
     models = MODELS
     sides_px = MappingProxyType({256: {}})
+    presets = MappingProxyType({
+        "draft": Preset({"decoder_steps": 4, "prior_steps": 4}), "normal": Preset(),
+        "best": Preset({"decoder_steps": 24}, best_of=16),
+        "bold": Preset({"decoder_guidance_scale": 1.0})})
     accepts_init_image = draws_variations = True
 
     def check(self, request: CheckedRequest[UnclipOptions]) -> None:

@@ -27,7 +27,7 @@ from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.precision import Precision
 from pipelines.negative_prompt import negative_field
-from pipelines.pipeline import Lesson, RunContext
+from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
@@ -145,6 +145,10 @@ class VQGANCLIPPipeline(CandidatePipeline):
         "Language Guidance”")
     Options = VQGANCLIPOptions
     models = MODELS
+    presets = MappingProxyType({
+        "draft": Preset({"quality": "draft"}), "normal": Preset(),
+        "best": Preset({"quality": "best"}),
+        "bold": Preset({"init": "noise", "step_size": 0.3})})
     # By the embedded VQGAN, whose pictures are drawn twice as large.
     sides_px = MappingProxyType({2 * side: {"size_px": side} for side in range(128, 769, 64)})
     # Every picture was drawn larger, whichever the models were.

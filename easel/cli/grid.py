@@ -1,0 +1,138 @@
+"""``easel grid FILE``: the prompts of a list or a table, drawn as one labelled picture."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from easel.cli.output import AsJson, print_json
+from easel.cli.presets import PresetName, parse_pairs, store_of
+from easel.history.records import LOCAL
+from easel.settings import load_settings
+from pipelines.core.errors import Cancelled, InvalidRequest, reason
+from pipelines.core.new_files import check_place
+
+if TYPE_CHECKING:
+    from easel.compare.sweeps import Sweep
+    from easel.serving.backend import LocalBackend
+
+EXIT_STOPPED = 130
+GRID = "grid.png"
+
+
+def grid_command(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(
+        help="Prompts: a text file with one a line, or a CSV table with a column called prompt "
+             "and others for options.")],
+    pipeline: Annotated[str, typer.Option(
+        help="Which generator draws; the first one where left out.")] = "",
+    columns: Annotated[int, typer.Option(
+        min=1, max=12, help="Pictures of each prompt, of seeds that follow one another.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the first column.")] = 0,
+    option: Annotated[list[str] | None, typer.Option(
+        help="An option of the generator as name=value; may be repeated.")] = None,
+    preset: PresetName = None,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("out"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw every prompt of a file and write the pictures, and a grid of them as grid.png.
+
+    Wildcards such as __animal__ become words, of the lists in the data folder's wildcards too.
+    """
+    from easel.serving.build import build_backend
+
+    check_place(out, "The grid")
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise InvalidRequest("The prompts in {} cannot be read: {}.", file.name,
+                             reason(error)) from None
+    with ExitStack() as stack:
+        backend = context.obj
+        if backend is None:
+            from easel.history.build import open_history
+
+            settings = load_settings()
+            history = stack.enter_context(closing(open_history(settings)))
+            backend = build_backend(settings, history=history)
+        stack.enter_context(closing(backend))
+        pipeline = pipeline or backend.registry.names()[0]
+        options: dict[str, Any] = {}
+        if preset is not None:
+            options |= store_of(backend.registry).find(pipeline, preset).options
+        sweep = _sweep(backend, file.name, data, {
+            "pipeline": pipeline, "seed": seed, "options": options | parse_pairs(option or [])},
+            columns)
+        paths, images, stopped = _draw(backend, sweep, out)
+    written = _write_grid(sweep, images, out)
+    if as_json:
+        print_json({"grid": written, "stopped": stopped, "pictures": [
+            {"path": path, "prompt": request.prompt, "seed": request.seed}
+            for path, request in zip(paths, sweep.requests, strict=True)]})
+    else:
+        typer.echo(str(written))
+    if stopped:
+        typer.echo("Stopped; what was finished is kept.", err=True)
+        raise typer.Exit(EXIT_STOPPED)
+
+
+def _sweep(backend: LocalBackend, name: str, data: bytes, base: dict[str, Any], columns: int,
+           ) -> Sweep:
+    """Rows are the file's prompts with their options, columns seeds."""
+    from easel.compare.prompt_lists import read_prompts
+    from easel.compare.sweeps import PROMPT, SEED, Axis, Sweep, plan_sweep
+    from easel.compare.wildcards import OWN, own_wildcards, wildcard_words
+
+    words = wildcard_words() | own_wildcards(load_settings().data_dir / OWN)
+    seeds = Axis(SEED, tuple(base["seed"] + column for column in range(columns)))
+    lines = read_prompts(name, data)
+    rows = [plan_sweep(backend.registry, {**base, "options": {**base["options"], **line.options}},
+                       seeds, Axis(PROMPT, (line.prompt,)), words) for line in lines]
+    return Sweep(seeds, Axis(PROMPT, tuple(line.prompt for line in lines)),
+                 tuple(request for row in rows for request in row.requests))
+
+
+def _draw(backend: LocalBackend, sweep: Sweep, out: Path,
+          ) -> tuple[list[Path | None], list[np.ndarray | None], bool]:
+    """File and pixels of every cell, None where it was not drawn; whether Ctrl+C ended it."""
+    from easel.cli.run import Bar, interrupt_cancels, show_progress
+    from easel.compare.sweeps import share_work
+    from pipelines.core.events import Progress, Result
+    from pipelines.core.metadata import picture_metadata, picture_name, png_of, write_png
+
+    paths: list[Path | None] = [None] * len(sweep.requests)
+    images: list[np.ndarray | None] = [None] * len(sweep.requests)
+    job_id = uuid.uuid4().hex
+    with interrupt_cancels(backend, job_id) as interrupted, Bar("step") as bar:
+        for batch in share_work(sweep):
+            # A name that was cancelled stays so: Ctrl+C ends the parts to come as well.
+            try:
+                for event in backend.stream(batch.request, job_id, LOCAL, can_pause=False):
+                    if isinstance(event, Progress):
+                        show_progress(bar, event)
+                    elif isinstance(event, Result):
+                        for candidate in event.candidates:
+                            cell = batch.cells[candidate.index]
+                            facts = picture_metadata(event, candidate)
+                            name = f"{cell + 1:03}-{picture_name(facts)}"
+                            paths[cell] = write_png(out / name, png_of(event, candidate))
+                            images[cell] = candidate.image
+            except Cancelled:
+                break
+        return paths, images, interrupted.is_set()
+
+
+def _write_grid(sweep: Sweep, images: list[np.ndarray | None], out: Path) -> Path:
+    from easel.compare.grid import draw_grid
+    from pipelines.core.metadata import save_png
+
+    columns = sweep.x.labels() if len(sweep.x.values) > 1 else [""]
+    facts = {"prompt": "", "pipeline": sweep.requests[0].pipeline, "grid": {
+        "prompts": list(sweep.y.values), "seeds": list(sweep.x.values)}}
+    return save_png(out / GRID, draw_grid(images, columns, sweep.y.labels()), facts)

@@ -1,0 +1,176 @@
+"""Named settings of generators: those that ship, one's own, and files of them.
+
+A file is TOML, a table a generator and in it one a preset: ``[dalle.mine]`` with ``best_of`` and
+``[dalle.mine.options]``. What is read is checked by the generator's options, as a request is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from easel.serving.best_of import MAX_DRAWN
+from pipelines.core.errors import EaselError, InvalidRequest, reason
+from pipelines.core.files import atomic_write
+from pipelines.core.options import parse_options
+from pipelines.pipeline import Pipeline, Preset
+from pipelines.registry import Registry
+
+FILE = "presets.toml"  # in the data folder
+MAX_FILE_BYTES, MAX_PRESETS = 2**18, 200
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+Presets = dict[str, dict[str, Preset]]  # by generator and name
+
+
+class PresetStore:
+    """One's own presets in a file, beside those that ship.
+
+    Args:
+        path: of the file; it need not be there.
+        registry: the generators, which check what is kept.
+    """
+
+    def __init__(self, path: Path, registry: Registry) -> None:
+        self.path, self.registry = path, registry
+
+    def own(self) -> Presets:
+        """What was saved.
+
+        Raises:
+            InvalidRequest: the file is damaged.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise EaselError("The presets in {} cannot be read: {}.", self.path.name,
+                             reason(error)) from None
+        return read_presets(data, self.registry)
+
+    def all(self) -> Presets:
+        """Those that ship and one's own, which go before ones of the same name."""
+        own = self.own()
+        return {p.name: {**p.presets, **own.get(p.name, {})} for p in self.registry}
+
+    def find(self, pipeline: str, name: str) -> Preset:
+        """A preset of a generator.
+
+        Raises:
+            InvalidRequest: there is none of that name.
+        """
+        known = {**self.registry.get(pipeline).presets, **self.own().get(pipeline, {})}
+        if name not in known:
+            raise InvalidRequest("{} has no preset called {!r}; there are: {}.",
+                                 self.registry.get(pipeline).title, name[:40],
+                                 ", ".join(known) or "none", field="preset")
+        return known[name]
+
+    def save(self, pipeline: str, name: str, preset: Preset) -> Preset:
+        """Keep a preset, in place of one's own of that name; returns it as it was checked."""
+        found = self.own()
+        checked = _checked(self.registry.get(pipeline), name, preset.options, preset.best_of)
+        self._write({**found, pipeline: {**found.get(pipeline, {}), name: checked}})
+        return checked
+
+    def delete(self, pipeline: str, name: str) -> None:
+        """Forget one's own preset.
+
+        Raises:
+            InvalidRequest: there is none of that name.
+        """
+        found = self.own()
+        if name not in found.get(pipeline, {}):
+            raise InvalidRequest("There is no preset of yours called {!r}.", name[:40],
+                                 field="preset")
+        del found[pipeline][name]
+        self._write(found)
+
+    def add(self, data: bytes) -> Presets:
+        """Keep the presets of a file; returns them.
+
+        Raises:
+            InvalidRequest: it is no file of presets; nothing is kept then.
+        """
+        new, found = read_presets(data, self.registry), self.own()
+        self._write({name: {**found.get(name, {}), **new.get(name, {})}
+                     for name in {**found, **new}})
+        return new
+
+    def _write(self, presets: Presets) -> None:
+        if sum(map(len, presets.values())) > MAX_PRESETS:
+            raise InvalidRequest("{} presets are the most: delete some first.", MAX_PRESETS,
+                                 field="preset")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(self.path, write_presets(presets).encode())
+        except OSError as error:
+            raise EaselError("The presets in {} could not be written: {}.", self.path.name,
+                             reason(error)) from None
+
+
+def read_presets(data: bytes, registry: Registry) -> Presets:
+    """The presets of a file, from anyone.
+
+    Raises:
+        InvalidRequest: one sentence about its first fault.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise InvalidRequest("The file of presets is larger than {} KB.", MAX_FILE_BYTES >> 10,
+                             field="preset")
+    try:
+        tables = tomllib.loads(data.decode("utf-8-sig"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        raise InvalidRequest("The file of presets is not TOML.", field="preset") from None
+    found: Presets = {}
+    for pipeline, presets in tables.items():
+        known = registry.get(pipeline)
+        for name, table in _table(presets):
+            facts = dict(_table(table))
+            options, best_of = facts.pop("options", {}), facts.pop("best_of", 0)
+            if facts:
+                raise InvalidRequest("A preset has options and best_of, and no {!r}.",
+                                     next(iter(facts))[:40], field="preset")
+            found.setdefault(pipeline, {})[name] = _checked(known, name, dict(_table(options)),
+                                                            best_of)
+    return found
+
+
+def write_presets(presets: Mapping[str, Mapping[str, Preset]]) -> str:
+    """Presets as TOML, which ``read_presets`` reads."""
+    parts = []
+    for pipeline, named in presets.items():
+        for name, preset in named.items():
+            lines = [f"[{pipeline}.{name}]"]
+            lines += [f"best_of = {preset.best_of}"] if preset.best_of else []
+            if preset.options:
+                lines += ["", f"[{pipeline}.{name}.options]"]
+                # What JSON writes of texts, numbers, true and false is TOML too.
+                lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}"
+                          for key, value in preset.options.items()]
+            parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n" if parts else ""
+
+
+def _table(value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, Mapping):
+        raise InvalidRequest("The file of presets has a value where a table should be.",
+                             field="preset")
+    return iter(value.items())
+
+
+def _checked(pipeline: Pipeline, name: str, options: Mapping[str, Any], best_of: Any) -> Preset:
+    """A preset whose options are those of the generator, as the generator writes them."""
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest("A preset's name has 1 to 40 lower-case letters, digits, - and _, "
+                             "not {!r}.", name[:40], field="preset")
+    if isinstance(best_of, bool) or not isinstance(best_of, int) or not 0 <= best_of <= MAX_DRAWN:
+        raise InvalidRequest("The pictures to choose from must be a whole number between {} and "
+                             "{}.", 0, MAX_DRAWN, field="best_of")
+    values = parse_options(pipeline.Options, options).model_dump()
+    # What is left to the generator, "auto", is None, which TOML has not.
+    return Preset({key: values[key] for key in options if values[key] is not None}, best_of)

@@ -1,0 +1,154 @@
+"""Named settings, prompts from lists and tables, and one's own wildcards, on the command line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from easel.cli.main import main
+from easel.compare.prompt_lists import Line, read_prompts
+from easel.compare.wildcards import own_wildcards
+from easel.presets import FILE, PresetStore, read_presets, write_presets
+from easel.serving.backend import LocalBackend
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.metadata import read_png
+from pipelines.pipeline import Preset
+from pipelines.registry import build_registry
+from tests.noise import linear_cache, noise_registry
+
+REGISTRY = noise_registry()
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "data"
+
+
+def run(*args: str) -> int:
+    return main(list(args), LocalBackend(noise_registry(), linear_cache()))
+
+
+def said(capsys: pytest.CaptureFixture[str], *args: str) -> Any:
+    assert run(*args, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_presets_that_ship_are_options_that_there_are() -> None:
+    registry = build_registry()
+    for pipeline in (*registry, *registry.waiting()):
+        assert pipeline.presets["normal"] == Preset()
+        for preset in pipeline.presets.values():
+            pipeline.Options.model_validate(dict(preset.options))
+    for name in ("dalle", "unclip", "vqgan_clip"):
+        assert set(registry.get(name).presets) == {"draft", "normal", "best", "bold"}
+
+
+def test_presets_are_saved_used_exported_and_imported(capsys: pytest.CaptureFixture[str],
+                                                      tmp_path: Path, data_dir: Path) -> None:
+    assert said(capsys, "presets", "save", "noise", "mine", "--option", "steps=2", "--best-of",
+                "3") == {"noise": {"mine": {"options": {"steps": 2}, "best_of": 3}}}
+    assert set(said(capsys, "presets", "list")["noise"]) == {"normal", "mine"}
+    drawn = said(capsys, "a cat", "--pipeline", "noise", "--num-images", "1", "--preset", "mine")
+    facts = drawn["pictures"][0]["facts"]
+    assert (facts["options"]["steps"], facts["best_of"]) == (2, 3)
+    other = said(capsys, "a cat", "--pipeline", "noise", "--num-images", "1", "--preset", "mine",
+                 "--option", "steps=3", "--best-of", "1")
+    assert other["pictures"][0]["facts"]["options"]["steps"] == 3
+
+    assert said(capsys, "presets", "export", "--out", "mine.toml") == {"written": "mine.toml"}
+    assert tomllib.loads((tmp_path / "mine.toml").read_text()) == {
+        "noise": {"mine": {"best_of": 3, "options": {"steps": 2}}}}
+    assert run("presets", "delete", "noise", "mine") == 0
+    assert run("presets", "delete", "noise", "mine") == 2
+    assert "no preset of yours" in capsys.readouterr().err
+    assert said(capsys, "presets", "import", "mine.toml") == {"imported": 1}
+    assert run("presets", "export") == 0
+    assert capsys.readouterr().out == (tmp_path / "mine.toml").read_text()
+
+
+@pytest.mark.parametrize(("args", "says"), [
+    (("presets", "save", "nobody", "mine"), "no generator called"),
+    (("presets", "save", "noise", "No Name"), "lower-case letters"),
+    (("presets", "save", "noise", "mine", "--option", "steps=0"), "Steps must be"),
+    (("presets", "save", "noise", "mine", "--best-of", "1000"), "between 0 and 128"),
+    (("presets", "import", "nowhere.toml"), "cannot be read"),
+    (("a cat", "--pipeline", "noise", "--preset", "nobody"), "no preset called"),
+    (("grid", "nowhere.txt"), "cannot be read")])
+def test_what_is_wrong_is_one_sentence(args: tuple[str, ...], says: str, data_dir: Path,
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*args) == 2
+    assert says in capsys.readouterr().err
+    assert not (data_dir / FILE).exists()
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("[noise.mine", "not TOML"), ("noise = 1", "where a table should be"),
+    ("[noise]\nmine = 1", "where a table should be"), ("[nobody.mine]", "no generator called"),
+    ("[noise.mine]\nsteps = 2", "and no 'steps'"), ("[noise.mine]\nbest_of = true", "whole number"),
+    ("[noise.mine.options]\ncolour = 'red'", "no option called"),
+    ("[noise.mine.options]\nsteps = nan", "must be"), ("x" * 300_000, "larger than 256 KB")])
+def test_a_bad_file_of_presets_changes_nothing(text: str, says: str, tmp_path: Path) -> None:
+    store = PresetStore(tmp_path / FILE, REGISTRY)
+    store.save("noise", "mine", Preset({"steps": 2}))
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(InvalidRequest, match=says):
+        store.add(text.encode())
+    assert (tmp_path / FILE).read_bytes() == before
+    with pytest.raises(InvalidRequest, match="not TOML"):
+        read_presets(b"\xff", REGISTRY)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z0-9][a-z0-9_-]{0,10}", fullmatch=True), st.builds(
+    Preset, st.fixed_dictionaries({}, optional={
+        "steps": st.integers(1, 5), "contrast": st.floats(0, 1).map(lambda x: round(x, 6))}),
+    st.integers(0, 128)), max_size=4))
+def test_what_is_written_is_read(presets: dict[str, Preset]) -> None:
+    whole = {"noise": presets} if presets else {}
+    assert read_presets(write_presets(whole).encode(), REGISTRY) == whole
+
+
+def test_lists_and_tables_of_prompts() -> None:
+    assert read_prompts("a.txt", b"a cat\n\n# a remark\r\n a dog \n") == [Line("a cat"),
+                                                                          Line("a dog")]
+    table = 'prompt,steps\n"a cat, red",2\n\na dog,\n,3\n'.encode("utf-8-sig")
+    assert read_prompts("a.csv", table) == [Line("a cat, red", {"steps": "2"}), Line("a dog")]
+    assert read_prompts("a.CSV", b"a cat\na dog\n") == [Line("a cat"), Line("a dog")]
+    for name, data, says in (
+            ("a.txt", b"\n", "holds no prompts"), ("a.csv", b"prompt\n", "holds no prompts"),
+            ("a.txt", b"a\n" * 37, "37 prompts are too many"), ("a.txt", b"\xff", "not text"),
+            ("a.csv", b"a,b\n1,2\n", "no column called"), ("a.csv", b'"a', "not a CSV table")):
+        with pytest.raises(InvalidRequest, match=says):
+            read_prompts(name, data)
+
+
+def test_a_table_becomes_a_grid_with_own_words(capsys: pytest.CaptureFixture[str], tmp_path: Path,
+                                               data_dir: Path) -> None:
+    (data_dir / "wildcards").mkdir(parents=True)
+    (data_dir / "wildcards" / "mood.txt").write_text("# moods\nquiet\n")
+    (data_dir / "wildcards" / "No Name.txt").write_text("x\n")
+    (data_dir / "wildcards" / "bad.txt").write_bytes(b"\xff")
+    assert own_wildcards(data_dir / "wildcards") == {"mood": ("quiet",)}
+    assert own_wildcards(tmp_path / "nowhere") == {}
+    (tmp_path / "list.csv").write_text("prompt,steps\na __mood__ cat,1\na dog,2\n")
+    drawn = said(capsys, "grid", "list.csv", "--pipeline", "noise", "--columns", "2", "--seed",
+                 "5", "--out", "sheet")
+    assert [(p["prompt"], p["seed"]) for p in drawn["pictures"]] == [
+        ("a quiet cat", 5), ("a quiet cat", 6), ("a dog", 5), ("a dog", 6)]
+    facts = [read_png(Path(p["path"]).read_bytes())["easel"] for p in drawn["pictures"]]
+    assert [f["options"]["steps"] for f in facts] == [1, 1, 2, 2]
+    assert [f["seed"] for f in facts] == [5, 6, 5, 6]
+    grid = Image.open(drawn["grid"])
+    assert grid.width > 2 * 256
+    assert np.array(grid).std() > 0
+    assert run("grid", "list.csv", "--pipeline", "noise", "--option", "contrast=9") == 2
+    assert "Contrast must be" in capsys.readouterr().err
