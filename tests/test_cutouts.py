@@ -72,6 +72,23 @@ def test_cutouts_of_a_picture_depend_on_its_generator_alone() -> None:
     torch.testing.assert_close(together[6:12], alone)
 
 
+@pytest.mark.parametrize(("height", "width"), [(32, 96), (96, 32)])
+def test_cutouts_of_a_long_picture_are_squares_and_reach_its_ends(height: int, width: int) -> None:
+    across = (torch.arange(width) + 0.5).expand(height, width)
+    down = (torch.arange(height) + 0.5)[:, None].expand(height, width)
+    places = torch.stack([across, down, across])[None]
+    cutouts = replace(PLAIN, num_cutouts=64, smallest=0.5, whole=0.0)
+    cut = make_cutouts(places, draw_numbers(generators(0), cutouts, 16), cutouts, 16)
+    spans = cut[:, :2, -1, -1] - cut[:, :2, 0, 0]
+    # The first is the whole picture, squeezed; the others are squares of its shorter side or less.
+    assert spans[0].tolist() == pytest.approx([width * 15 / 16, height * 15 / 16], rel=0.07)
+    torch.testing.assert_close(spans[1:, 0], spans[1:, 1], rtol=0.05, atol=0.5)
+    assert spans[1:].max() <= 32
+    along = cut[1:, 0 if width > height else 1]
+    assert along.amin() < 10
+    assert along.amax() > 86
+
+
 def test_mirrored_and_not() -> None:
     ramp = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
     cutouts = replace(PLAIN, num_cutouts=40, flip=True, whole=1.0)
@@ -87,8 +104,8 @@ def test_one_pass_is_what_single_reads_and_plain_formulas_give() -> None:
     pixels = smooth(1, 32).requires_grad_()
     numbers, side, count = draw_numbers(generators(2), STRONG, 24), 24, STRONG.num_cutouts
     untouched = torch.arange(count) == 0
-    matrices = _homographies(numbers.uniform, _sizes(numbers.uniform[:, 0], STRONG), untouched,
-                             STRONG)
+    sizes = _sizes(numbers.uniform[:, 0], STRONG, (32, 32))
+    matrices = _homographies(numbers.uniform, sizes, untouched, STRONG)
     axis = (torch.arange(side) * 2 + 1) / side - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     mapped = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(1, -1, 3) @ matrices.mT

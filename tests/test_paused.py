@@ -33,7 +33,7 @@ def test_a_painting_goes_on_with_the_same_bits(cache: ModelCache, optimiser: Opt
     with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
         def optimisation() -> Optimisation:
             generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
-            latents = Latents(start_latents(vqgan, "noise", None, 32, generators), vqgan,
+            latents = Latents(start_latents(vqgan, "noise", None, (32, 32), generators), vqgan,
                               optimiser, 0.1, "cosine", 0.5)
             return Optimisation(vqgan, Guide(clip, [WeightedPrompt("a cat")]), latents, generators,
                                 Cutouts(num_cutouts=4), precision="float32")

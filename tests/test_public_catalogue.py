@@ -164,9 +164,9 @@ def test_a_vqgan_without_an_encoder_starts_from_noise(tmp_path: Path) -> None:
                          z_channels=32, embed_dim=4, n_embed=16, encoder=False)
     vqgan, generators = VQGAN(config).requires_grad_(False), [torch.Generator().manual_seed(3)]
     assert not any(name.startswith(("encoder", "quant_conv")) for name in vqgan.state_dict())
-    assert start_latents(vqgan, "noise", None, 32, generators).shape == (1, 4, 16, 16)
+    assert start_latents(vqgan, "noise", None, (32, 32), generators).shape == (1, 4, 16, 16)
     with pytest.raises(InvalidRequest, match="can draw and not read pictures: start from noise"):
-        start_latents(vqgan, "plain", None, 32, generators)
+        start_latents(vqgan, "plain", None, (32, 32), generators)
 
 
 @pytest.mark.parametrize("change", [{"files_of": "nobody/knows"}, {"repository": "a/other"}])

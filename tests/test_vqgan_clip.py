@@ -77,7 +77,7 @@ def optimisation_of(cache: ModelCache, prompts: list[WeightedPrompt], seeds: tup
     """Small pictures, outside of a run; the models stay in the cache."""
     with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        start = start_latents(vqgan, "plain", None, size_px, generators)
+        start = start_latents(vqgan, "plain", None, (size_px, size_px), generators)
         latents = Latents(start, vqgan, "adam", 0.1, "constant", fields.pop("coarse", 0.0))
         cutouts = Cutouts(num_cutouts=8, noise=0.0)
         return Optimisation(vqgan, Guide(clip, prompts), latents, generators, cutouts,
@@ -222,7 +222,7 @@ def test_an_init_image_is_where_it_starts_and_stays(cache: ModelCache) -> None:
     with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
         def moved(init_weight: float) -> float:
             generators = [torch.Generator().manual_seed(0)]
-            start = start_latents(vqgan, "plain", None, 32, generators)
+            start = start_latents(vqgan, "plain", None, (32, 32), generators)
             latents = Latents(start, vqgan, "adam", 0.05, "constant", 0.0)
             optimisation = Optimisation(vqgan, Guide(clip, [WeightedPrompt("a cat")]), latents,
                                         generators, Cutouts(num_cutouts=4), init_weight,
@@ -259,7 +259,7 @@ def test_an_image_prompt_need_not_be_the_start(cache: ModelCache) -> None:
 @pytest.mark.parametrize("optimiser", ["normalised", "adamw", "radam", "rmsprop", "sgd"])
 def test_a_codebook_of_vectors_works_too(init: Any, optimiser: Any) -> None:
     with small_cache(LEARNED).lease("embedded/vqgan") as vqgan:
-        start = start_latents(vqgan, init, None, 32, [torch.Generator().manual_seed(0)])
+        start = start_latents(vqgan, init, None, (32, 32), [torch.Generator().manual_seed(0)])
         latents = Latents(start, vqgan, optimiser, 5.0, "cosine", 0.5)
         for step in range(1, 9):
             latents.begin_step(step, 8)
@@ -272,7 +272,7 @@ def test_a_codebook_of_vectors_works_too(init: Any, optimiser: Any) -> None:
 
 def test_the_grid_grows_finer_and_steps_shorter(cache: ModelCache) -> None:
     with cache.lease("embedded/vqgan") as vqgan:
-        start = start_latents(vqgan, "noise", None, 32, [torch.Generator().manual_seed(0)])
+        start = start_latents(vqgan, "noise", None, (32, 32), [torch.Generator().manual_seed(0)])
         latents = Latents(start, vqgan, "adam", 0.1, "cosine", 0.4)
         sides, rates = [], []
         for step in range(1, 11):

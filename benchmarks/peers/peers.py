@@ -78,7 +78,7 @@ def vqgan_clip_step(rates: Rates, turns: int = 3) -> dict[str, Any]:
         own = fast_vqgan.with_fast_kernels(copy.deepcopy(vqgan).to(dtype))
         guide_clip = shipped_clip(clip, dtype)
         generator = torch.Generator().manual_seed(0)
-        start = start_latents(own, "noise", None, SIZE_PX, [generator])
+        start = start_latents(own, "noise", None, (SIZE_PX, SIZE_PX), [generator])
         optimisation = Optimisation(own, Guide(guide_clip, [WeightedPrompt(PROMPT)]),
                                     Latents(start, own, "adam", 0.1, "constant", 0.0), [generator],
                                     Cutouts(num_cutouts=NUM_CUTOUTS), precision="float32")

@@ -179,6 +179,24 @@ def crop_square(image: np.ndarray) -> np.ndarray:
     return image[top:top + side, left:left + side]
 
 
+def fit(image: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
+    """The central part of a picture that has the proportions of a size, at that size.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (height_px, width_px, 3) uint8 RGB.
+    """
+    if height_px == width_px:
+        return fit_square(image, width_px)
+    height, width = image.shape[:2]
+    scale = min(height / height_px, width / width_px)
+    kept_h, kept_w = max(1, round(height_px * scale)), max(1, round(width_px * scale))
+    top, left = (height - kept_h) // 2, (width - kept_w) // 2
+    return resize(image[top:top + kept_h, left:left + kept_w], width_px, height_px)
+
+
 def fit_square(image: np.ndarray, side_px: int) -> np.ndarray:
     """The central square of a picture at ``side_px``: (side_px, side_px, 3) uint8 RGB."""
     return resize(crop_square(image), side_px, side_px)

@@ -44,8 +44,9 @@ class Cutouts:
     Attributes:
         num_cutouts: cutouts of each picture; the first is the whole picture, untouched.
         cut_power: sizes are ``uniform ** cut_power`` between the smallest and the whole.
-        smallest: side of the smallest, as a share of the picture's.
-        whole: share of cutouts that show the whole picture.
+        smallest: side of the smallest, as a share of the picture's shorter one.
+        whole: share of cutouts that show the whole picture, squeezed where it is no square, as
+            the ranker sees it.
         augmentations: turns, perspective and colours.
         flip: mirror half of them.
         noise: largest standard deviation of the noise added, for pixels in [0, 1].
@@ -89,7 +90,7 @@ def make_cutouts(pixels: Tensor, numbers: CutoutNumbers, cutouts: Cutouts, side_
     """Cut pictures in one differentiable pass.
 
     Args:
-        pixels: (N, 3, H, W) in [0, 1], H = W.
+        pixels: (N, 3, H, W) in [0, 1].
         numbers: of N · num_cutouts cutouts.
         cutouts: how.
         side_px: side of the cutouts.
@@ -101,10 +102,10 @@ def make_cutouts(pixels: Tensor, numbers: CutoutNumbers, cutouts: Cutouts, side_
     count = cutouts.num_cutouts
     uniform = numbers.uniform.to(pixels.device)
     untouched = torch.arange(len(uniform), device=pixels.device) % count == 0
-    sizes = _sizes(uniform[:, 0], cutouts)
+    sizes = _sizes(uniform[:, 0], cutouts, pixels.shape[-2:])
     matrices = _homographies(uniform, sizes, untouched, cutouts)
-    cut = _sample(pixels, matrices, _levels(numbers.uniform, cutouts, pixels.shape[-1] / side_px),
-                  side_px)
+    levels = _levels(numbers.uniform, cutouts, pixels.shape[-2:], side_px)
+    cut = _sample(pixels, matrices, levels, side_px)
     cut = _recolour(cut, uniform, untouched, STRENGTHS[cutouts.augmentations])
     if numbers.normal is not None:
         scale = uniform[:, 10] * cutouts.noise * ~untouched
@@ -112,11 +113,19 @@ def make_cutouts(pixels: Tensor, numbers: CutoutNumbers, cutouts: Cutouts, side_
     return cut
 
 
-def _sizes(uniform: Tensor, cutouts: Cutouts) -> Tensor:
-    """Side of each cutout as a share of the picture's, (B,)."""
+def _sizes(uniform: Tensor, cutouts: Cutouts, shape: Sequence[int]) -> Tensor:
+    """Width and height of each cutout as shares of the picture's, (B, 2).
+
+    Args:
+        uniform: (B,) in [0, 1).
+        shape: height and width of the pictures in px.
+    """
     sizes = cutouts.smallest + (1 - cutouts.smallest) * uniform**cutouts.cut_power
     place = torch.arange(len(uniform), device=uniform.device) % cutouts.num_cutouts
-    return sizes.masked_fill(place < max(1, round(cutouts.whole * cutouts.num_cutouts)), 1.0)
+    whole = place < max(1, round(cutouts.whole * cutouts.num_cutouts))
+    height, width = shape
+    square = uniform.new_tensor([min(shape) / width, min(shape) / height])
+    return (sizes[:, None] * square).masked_fill(whole[:, None], 1.0)
 
 
 def _homographies(uniform: Tensor, sizes: Tensor, untouched: Tensor, cutouts: Cutouts) -> Tensor:
@@ -125,22 +134,26 @@ def _homographies(uniform: Tensor, sizes: Tensor, untouched: Tensor, cutouts: Cu
     signed = (2 * uniform - 1) * ~untouched[:, None]
     angle = signed[:, 3] * math.radians(strength.angle)
     mirror = torch.where((uniform[:, 6] < 0.5) & ~untouched, -1.0, 1.0) if cutouts.flip else 1.0
-    cos, sin = sizes * angle.cos(), sizes * angle.sin()
-    shift = signed[:, 1:3] * (1 - sizes[:, None])
+    (cos_x, cos_y), (sin_x, sin_y) = ((sizes * turn[:, None]).unbind(1)
+                                      for turn in (angle.cos(), angle.sin()))
+    shift = signed[:, 1:3] * (1 - sizes)
     tilt = signed[:, 4:6] * strength.perspective
-    rows = [cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1],
-            tilt[:, 0], tilt[:, 1], torch.ones_like(cos)]
+    rows = [cos_x * mirror, -sin_x, shift[:, 0], sin_y * mirror, cos_y, shift[:, 1],
+            tilt[:, 0], tilt[:, 1], torch.ones_like(cos_x)]
     return torch.stack(rows, dim=1).view(-1, 3, 3)
 
 
-def _levels(uniform: Tensor, cutouts: Cutouts, pixels_ratio: float) -> list[int]:
+def _levels(uniform: Tensor, cutouts: Cutouts, shape: Sequence[int], side_px: int) -> list[int]:
     """How often to halve the picture before each cutout is read from it, against aliasing.
 
     Args:
         uniform: on the CPU, so that no device is waited for.
-        pixels_ratio: side of the picture over the side of a cutout.
+        shape: height and width of the pictures in px.
+        side_px: of the cutouts.
     """
-    ratios = (_sizes(uniform[:, 0], cutouts) * pixels_ratio).clamp_min(1).tolist()
+    height, width = shape
+    sides = _sizes(uniform[:, 0], cutouts, shape) * uniform.new_tensor([width, height])
+    ratios = (sides.amax(1) / side_px).clamp_min(1).tolist()
     return [math.floor(math.log2(ratio) + 0.25) for ratio in ratios]
 
 

@@ -88,20 +88,20 @@ def clamp_with_gradient(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None, size_px: int,
-                  generators: Sequence[torch.Generator]) -> Tensor:
+def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None,
+                  shape_px: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
     """Latents to start from, one for each generator.
 
     Args:
         vqgan: encodes.
         init: "plain" for a light field of one colour, "noise" for random codes; not used with an
             image.
-        image: (size_px, size_px, 3) uint8 RGB.
-        size_px: side of the pictures.
+        image: (*shape_px, 3) uint8 RGB.
+        shape_px: height and width of the pictures.
         generators: one a candidate, on the CPU.
 
     Returns:
-        (N, embed_dim, size_px / downsampling, the same) float32.
+        (N, embed_dim, height / downsampling, width / downsampling) float32.
 
     Raises:
         InvalidRequest: the VQGAN has no encoder, and the start needs one.
@@ -111,18 +111,18 @@ def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None, size_px: i
                              "noise, or choose another VQGAN.",
                              field="init" if image is None else "init_image")
     weight = vqgan.post_quant_conv.weight
-    side = size_px // vqgan.downsampling
+    height, width = (side_px // vqgan.downsampling for side_px in shape_px)
     found = []
     for generator in generators:  # one by one, so that no candidate depends on the others
         if image is None and init == "noise":
-            indices = torch.randint(len(vqgan.codebook), (1, side, side), generator=generator)
+            indices = torch.randint(len(vqgan.codebook), (1, height, width), generator=generator)
             found.append(vqgan.lookup(indices.to(weight.device)))
             continue
         if image is None:
             # Light, as most of the world's pictures are; each candidate has a tint of its own.
             light = 1 - (1 - LEAST_LIGHT) * torch.rand(1, 3, 1, 1, generator=generator)
             colour = light * 2 - 1
-            pixels = colour.expand(1, 3, size_px, size_px)
+            pixels = colour.expand(1, 3, *shape_px)
         else:
             pixels = from_uint8(image[None])
         found.append(vqgan.encode_latents(pixels.to(weight.device, weight.dtype)))

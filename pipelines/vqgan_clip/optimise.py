@@ -181,8 +181,8 @@ class Optimisation:
         best_step, best_score = list(facts["best_step"]), list(facts["best_score"])
         if step:
             pixels, loss = tensors["best_pixels"], tensors["best_loss"]
-            side = self.latents.start.shape[-1] * self.vqgan.downsampling
-            if pixels.shape != (count, 3, side, side) or loss.shape != (count,) \
+            sides = (side * self.vqgan.downsampling for side in self.latents.start.shape[-2:])
+            if pixels.shape != (count, 3, *sides) or loss.shape != (count,) \
                     or len(best_step) != count or len(best_score) != count:
                 raise ValueError("pictures of another run")
             self.best_pixels = pixels.to(self._device, torch.float32, copy=True)

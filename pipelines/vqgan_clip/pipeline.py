@@ -16,9 +16,10 @@ from pydantic.config import JsonDict
 
 from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
+from pipelines.core.aspect import SQUARE, parse_aspect, sides_px
 from pipelines.core.errors import Cancelled, InvalidRequest, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
-from pipelines.core.images import fit_square
+from pipelines.core.images import fit
 from pipelines.core.options import AUTO, Options, auto_field
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field
@@ -54,7 +55,10 @@ class VQGANCLIPOptions(Options):
         ge=1, le=1000, title="Iterations", description="Steps of the optimisation.")
     size_px: int = auto_field(
         ge=128, le=768, multiple_of=64, title="Size in px",
-        description="Side of the picture before it is drawn twice as large.")
+        description="Side of the square picture before it is drawn twice as large.")
+    aspect: str = Field(
+        default=SQUARE, max_length=20, title="Proportions",
+        description="Width to height, such as 3:2; the picture has as many pixels as the square.")
     init: Init = auto_field(
         title="Start",
         description="A light field or random codes, where no init image is the start.")
@@ -176,6 +180,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
         options = request.options
         _targets(request)
+        parse_aspect(options.aspect)
         if request.init_image is None:
             for name, title in (("init_weight", "Init weight"),
                                 ("image_weight", "Image prompt weight")):
@@ -202,11 +207,12 @@ class VQGANCLIPPipeline(CandidatePipeline):
         """
         vqgan, guide_clip, *upscaler, _ = models
         options, image = request.options, request.init_pixels
-        image = None if image is None else fit_square(image, options.size_px)
+        shape_px = sides_px(options.size_px, parse_aspect(options.aspect), vqgan.downsampling)
+        image = None if image is None else fit(image, *shape_px)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         guide = Guide(guide_clip, _targets(request), image, options.image_weight)
         start = start_latents(vqgan, options.init, image if options.from_image else None,
-                              options.size_px, generators)
+                              shape_px, generators)
         latents = Latents(start, vqgan, options.optimiser, options.step_size, options.schedule,
                           options.coarse)
         optimisation = Optimisation(vqgan, guide, latents, generators, options.cutouts(),
