@@ -39,7 +39,8 @@ def read_graph(raw: Mapping[str, Any]) -> Found | None:
     """
     graph: dict[str, Mapping[str, Any]] = {}
     for name, node in list(raw.items())[:MAX_NODES]:
-        if isinstance(node, dict) and isinstance(node.get("inputs"), dict):
+        # One without a name would be at the end of everything that is no link.
+        if name and isinstance(node, dict) and isinstance(node.get("inputs"), dict):
             graph[str(name)] = {**node["inputs"], "class_type": str(node.get("class_type", ""))}
     sampler = _first(graph, _is_sampler) or _first(graph, _has_prompts)
     if sampler is None:

@@ -44,8 +44,8 @@ def main(
         if pid == 0:
             _fuzz(atheris, PARSERS[name], folder, minutes, generated, seed)
         os.waitpid(pid, 0)
-        found = {**_told((folder / "log").read_text("utf-8", "replace")),
-                 "broken": sorted(file.name for kind in BROKEN for file in folder.glob(kind))}
+        found = _told((folder / "log").read_text("utf-8", "replace"))
+        found["broken"] += sorted(file.name for kind in BROKEN for file in folder.glob(kind))
         print(name, found, flush=True)
         write_results(path, {**(read_results(path) or {}), name: found})
 
@@ -80,11 +80,13 @@ def _fuzz(atheris: Any, parser: Any, folder: Path, minutes: float, generated: bo
     os._exit(0)
 
 
-def _told(log: str) -> dict[str, int]:
-    """How many inputs libFuzzer tried, and in how many seconds."""
+def _told(log: str) -> dict[str, Any]:
+    """How many inputs libFuzzer tried, in how many seconds, and what was raised."""
     done = re.search(r"Done (\d+) runs in (\d+) second", log)
-    tries = re.search(r"number_of_executed_units: (\d+)", log)
-    return {"inputs": int((done or tries or [0, 0])[1]), "seconds": int(done[2]) if done else 0}
+    tries = re.findall(r"^#(\d+)", log, re.MULTILINE)  # where it ended early
+    return {"inputs": int(done[1] if done else tries[-1] if tries else 0),
+            "seconds": int(done[2]) if done else 0,
+            "broken": re.findall(r"Uncaught Python exception: ===\n(.{1,200})", log)}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ files = []
 """
 # What once broke a reader, and how.
 FOUND = [
+    # What is no link led to a node without a name.
+    ("comfyui", b'{"": {"inputs": {}}, "1": {"inputs": {"seed": 5, "positive": ["2", 0]}}, '
+                b'"2": {"inputs": {"text_l": 5}}}'),
     ("sweeps", b"9" * 400),  # a number that is infinite had no label
     # A path ended the start of the server.
     ("catalogue", ENTRY + b'path = "~nobody-of-this-name/x"'),
