@@ -167,6 +167,14 @@ def test_no_address_fails_whatever_it_is_asked_with(app: App, log: io.StringIO) 
     assert "Traceback" not in log.getvalue()
 
 
+def test_a_call_that_there_is_not_is_said(app: App, log: io.StringIO) -> None:
+    for address in ("call/stop/nothing", "call/nothing/0"):
+        answer = httpx.get(f"{app.url}gradio_api/{address}", timeout=120)
+        assert "event: error" in answer.text
+        assert "There is no such call" in answer.text
+    assert "error    ]" not in log.getvalue()
+
+
 @pytest.mark.parametrize("fields", [
     {"data": 5}, {"data": None}, {"data": {}}, {"data": "x"}, {}, {"data": [], "fn_index": 1.5},
     {"data": [], "fn_index": None}, {"data": [], "event_data": [1]}, {"data": [], "batched": 7},

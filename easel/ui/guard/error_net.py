@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 UPLOAD = "/gradio_api/upload"
+CALL = "/gradio_api/call/"
+NO_CALL = b'event: error\ndata: "There is no such call, or it was answered already."\n\n'
 CALL_BY_NAMES = "/gradio_api/call/v2/"
 UNEXPECTED = "Something went wrong on this machine; the details are in the server's log."
 ODD_UPLOAD = "The upload holds no file that has a name."
@@ -55,6 +57,8 @@ class ErrorNet:
                 logger.exception("a request of %s failed", scope["path"][:200])
             if not begun:
                 await JSONResponse({"detail": sentence}, status)(scope, receive, send)
+            elif CALL in scope["path"] and isinstance(error.__cause__, HTTPException):
+                await send({"type": "http.response.body", "body": NO_CALL})
             # Else its reader sees by the missing end that it was cut short: uvicorn closes it.
 
 

@@ -91,7 +91,8 @@ def _add_look_ups(history: History) -> None:
             "Pictures on a page"),
     ], [json_value({}, OBJECT, "Pictures of this page, the newest first, and how many there are")],
         "List kept pictures.", queue=False)
-    shown = gr.File(visible=False, label="The PNG file, with its metadata")
+    shown = gr.File(visible=False, label="The PNG file, with its metadata; null, and why as "
+                                         "file_fault, where the disk has no room for a copy")
     add_endpoint(history_show, [json_value("", STRING, "Id of a picture")],
                  [shown, json_value({}, OBJECT, "All that is known of it, with the ids of its "
                                     "ancestors and descendants")],
