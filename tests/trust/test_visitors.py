@@ -185,7 +185,7 @@ def test_a_request_of_json_is_bounded(web: httpx.Client) -> None:
                                   "openapi.json", "gradio_api/queue/status",
                                   "gradio_api/component_server", "gradio_api/vibe-code",
                                   "gradio_api/stream/a/b/1/playlist.m3u8", "pwa_icon/100000",
-                                  "monitoring", "monitoring/summary", "login"])
+                                  "monitoring", "monitoring/summary", "login", "?page=other"])
 def test_routes_that_nobody_needs_are_closed(web: httpx.Client, path: str) -> None:
     answers = [web.get(path), web.post(path, files={"file": ("a.wav", b"a")})]
     assert all(answer.status_code in (404, 405) for answer in answers)

@@ -62,7 +62,7 @@ class RequestCheck:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (_page_of(scope).startswith(CLOSED_PAGES)
-                                        or QueryParams(scope["query_string"]).get("page")):
+                                        or _is_other_page(scope)):
             await JSONResponse({"detail": NO_ADDRESS}, 404)(scope, receive, send)
             return
         if scope["type"] == "http" and API in scope["path"]:
@@ -124,6 +124,12 @@ class RequestCheck:
 def _page_of(scope: Scope) -> str:
     """The address without what a proxy puts before it."""
     return scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+
+
+def _is_other_page(scope: Scope) -> bool:
+    """Whether one of Gradio's further pages is asked for, of which there are none."""
+    return (_page_of(scope).strip("/") == ""
+            and bool(QueryParams(scope["query_string"]).get("page")))
 
 
 def _check_session(session: Any) -> None:
