@@ -17,6 +17,7 @@ from pipelines.models.checkpoints.licences import UNSTATED, licence_words
 from pipelines.models.checkpoints.loading import is_complete
 
 FAMILY, LABELS = "family", "labels"  # keys of json_schema_extra
+OFF = "off"  # a default that is no model: the run does without
 T = TypeVar("T", bound=Options)
 
 
@@ -25,7 +26,7 @@ def model_field(default: str, family: str, title: str, description: str,
     """An option whose value is the id of a model.
 
     Args:
-        default: id of the model that is used where none is chosen, or ``AUTO``.
+        default: id of the model that is used where none is chosen, ``AUTO`` or ``OFF``.
         family: the catalogue's word for models that fit.
         title: of the control.
         description: of the control.
@@ -84,7 +85,7 @@ def with_choices(options: type[T], catalogue: Catalogue) -> type[T]:
         found = choices(catalogue, str(family)) if family else ()
         if not found:
             continue
-        first = (AUTO,) if info.default == AUTO else ()
+        first = (info.default,) if info.default in (AUTO, OFF) else ()
         ids = (*first, *(entry.id for entry in found))
         labels: JsonDict = {LABELS: [*first, *(choice_label(entry) for entry in found)]}
         fields[name] = (Literal[ids], _narrowed(info, {**cast(JsonDict, extra), **labels}))

@@ -7,6 +7,8 @@ its 2,140 word pieces.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pipelines.core.options import AUTO, Options
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
@@ -18,27 +20,27 @@ PREFERRED = ("google/siglip2-so400m-16", "google/siglip2-b-32", "laion/clip-vit-
              "openai/clip-vit-b-16", "openai/clip-vit-b-32")
 
 
-def best_ranker(catalogue: Catalogue | None, guide: str | None = None) -> str:
-    """Id of the best public CLIP on this machine that is not the guide; else the embedded one."""
+def best_ranker(catalogue: Catalogue | None, guides: Collection[str] = ()) -> str:
+    """Id of the best public CLIP on this machine that is no guide; else the embedded one."""
     known = {} if catalogue is None else {entry.id: entry for entry in catalogue}
     for model_id in PREFERRED:
         entry = known.get(model_id)
-        if entry is not None and model_id != guide and catalogue is not None \
+        if entry is not None and model_id not in guides and catalogue is not None \
                 and is_complete(catalogue, entry):
             return model_id
     return RANKER
 
 
 def resolved_ranker(options: Options, catalogue: Catalogue | None, public: bool,
-                    guide: str | None = None) -> dict[str, str]:
+                    guides: Collection[str] = ()) -> dict[str, str]:
     """What an automatic ranker becomes, as a change of the options; no change otherwise.
 
     Args:
         options: with a ``ranker``.
         catalogue: which CLIPs are here.
         public: whether the generator is a public checkpoint.
-        guide: the CLIP that the picture is optimised against.
+        guides: the CLIPs that the picture is optimised against.
     """
     if getattr(options, "ranker", None) != AUTO:
         return {}
-    return {"ranker": best_ranker(catalogue, guide) if public else RANKER}
+    return {"ranker": best_ranker(catalogue, guides) if public else RANKER}

@@ -35,8 +35,9 @@ def test_a_painting_goes_on_with_the_same_bits(cache: ModelCache, optimiser: Opt
             generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
             latents = Latents(start_latents(vqgan, "noise", None, (32, 32), generators), vqgan,
                               optimiser, 0.1, "cosine", 0.5)
-            return Optimisation(vqgan, Guide(clip, [WeightedPrompt("a cat")]), latents, generators,
-                                Cutouts(num_cutouts=4), precision="float32")
+            guides = [Guide(clip, [WeightedPrompt("a cat")])]
+            return Optimisation(vqgan, guides, latents, generators, Cutouts(num_cutouts=4),
+                                precision="float32")
 
         def taken(painted: Optimisation, first: int, last: int) -> Optimisation:
             for step in range(first, last + 1):

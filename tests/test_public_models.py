@@ -136,6 +136,59 @@ def test_a_users_vqgan_and_guide_draw(catalogue: Catalogue, cache: ModelCache) -
     assert (again.candidates[0].image == result.candidates[0].image).all()
 
 
+def test_several_guides_have_to_agree(catalogue: Catalogue, cache: ModelCache) -> None:
+    """The step is along the mean of what each guide asks for alone."""
+    pipeline = VQGANCLIPPipeline(catalogue)
+
+    def loss(*guides: str) -> float:
+        names = ("guide", "second_guide", "third_guide")
+        events = run(pipeline, cache, options={
+            **dict(zip(names, guides, strict=False)), "iterations": 1, "num_cutouts": 1,
+            "init": "plain", "precision": "float32"})
+        return next(e.losses["loss"] for e in events if isinstance(e, Progress) and e.losses)
+
+    own, mine, ranker = "embedded/clip-guide", "mine/clip", "embedded/clip-ranker"
+    alone = [loss(guide) for guide in (own, mine, ranker)]
+    assert len({round(each, 6) for each in alone}) == 3
+    assert loss(own, mine) == pytest.approx(sum(alone[:2]) / 2, rel=1e-4)
+    assert loss(own, mine, ranker) == pytest.approx(sum(alone) / 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(("options", "says"), [
+    ({"second_guide": "embedded/clip-guide"}, "The same CLIP guides twice"),
+    ({"second_guide": "mine/clip", "third_guide": "mine/clip"}, "The same CLIP guides twice"),
+    ({"vqgan": "compvis/vqgan-f16-1024", "guide": "mine/clip",
+      "third_guide": "embedded/clip-guide"}, "knows only emoji-like pictures"),
+    ({"third_guide": "mine/vqgan"}, "Third guide must be")])
+def test_guides_that_make_no_sense_are_refused(catalogue: Catalogue, options: dict[str, str],
+                                               says: str) -> None:
+    registry = Registry()
+    registry.register(VQGANCLIPPipeline(catalogue))
+    with pytest.raises(InvalidRequest, match=says):
+        registry.check({"pipeline": "vqgan_clip", "prompt": "a", "options": options})
+
+
+def test_a_guide_is_no_judge_of_what_it_guided(catalogue: Catalogue, tmp_path: Path) -> None:
+    first, second = "laion/clip-vit-b-32", "openai/clip-vit-b-32"
+    own = Catalogue.load(models_dir=tmp_path)
+    for model_id in (first, second):
+        entry = own.get(model_id)
+        for file in entry.files:
+            path = own.folder(entry) / file.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    registry = Registry()
+    registry.register(VQGANCLIPPipeline(own))
+
+    def ranker(**options: str) -> str:
+        request = {"pipeline": "vqgan_clip", "prompt": "a",
+                   "options": {"vqgan": "compvis/vqgan-f16-1024", **options}}
+        return registry.check(request).options.ranker
+
+    assert ranker(guide=first) == second
+    assert ranker(guide=first, second_guide=second) == "embedded/clip-ranker"
+
+
 def test_a_model_that_is_not_here_says_how_to_get_it(catalogue: Catalogue, cache: ModelCache,
                                                      ) -> None:
     with pytest.raises(WeightsError, match="compvis/vqgan-f16-1024 is not on this machine: "

@@ -40,10 +40,10 @@ def test_the_best_that_is_here_and_did_not_guide(catalogue: Catalogue) -> None:
     assert best_ranker(catalogue) == best_ranker(None) == RANKER
     put(catalogue, OPENAI)
     assert best_ranker(catalogue) == OPENAI
-    assert best_ranker(catalogue, guide=OPENAI) == RANKER
+    assert best_ranker(catalogue, guides=[OPENAI]) == RANKER
     put(catalogue, LAION, SIGLIP)
     assert best_ranker(catalogue) == SIGLIP
-    assert best_ranker(catalogue, guide=SIGLIP) == LAION
+    assert best_ranker(catalogue, guides=[SIGLIP]) == LAION
     put(catalogue, LARGE)
     assert best_ranker(catalogue) == LARGE
 

@@ -80,7 +80,7 @@ def optimisation_of(cache: ModelCache, prompts: list[WeightedPrompt], seeds: tup
         start = start_latents(vqgan, "plain", None, (size_px, size_px), generators)
         latents = Latents(start, vqgan, "adam", 0.1, "constant", fields.pop("coarse", 0.0))
         cutouts = Cutouts(num_cutouts=8, noise=0.0)
-        return Optimisation(vqgan, Guide(clip, prompts), latents, generators, cutouts,
+        return Optimisation(vqgan, [Guide(clip, prompts)], latents, generators, cutouts,
                             precision="float32", **fields)
 
 
@@ -126,11 +126,11 @@ def test_optimising_raises_the_guides_score(cache: ModelCache, quantize: bool, c
 def test_a_negative_weight_pushes_away(cache: ModelCache) -> None:
     optimisation = optimisation_of(cache, [WeightedPrompt("a red apple", -1.0)])
     paint(optimisation, 25)
-    clip = optimisation.guide.clip
+    (guide,) = optimisation.guides
     best = optimisation.best_pixels
     assert best is not None
     assert optimisation.facts(0)["guide_score"] > -float(
-        clip.encode_image((start_pixels(optimisation) + 1) / 2) @ optimisation.guide.features.t())
+        guide.clip.encode_image((start_pixels(optimisation) + 1) / 2) @ guide.features.t())
 
 
 def start_pixels(optimisation: Optimisation) -> torch.Tensor:
@@ -157,7 +157,7 @@ def test_every_latent_is_reached(cache: ModelCache) -> None:
 def test_models_take_no_gradient(cache: ModelCache) -> None:
     optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")])
     paint(optimisation, 2)
-    for model in (optimisation.vqgan, optimisation.guide.clip):
+    for model in (optimisation.vqgan, optimisation.guides[0].clip):
         assert all(p.grad is None and not p.requires_grad for p in model.parameters())
 
 
@@ -224,7 +224,7 @@ def test_an_init_image_is_where_it_starts_and_stays(cache: ModelCache) -> None:
             generators = [torch.Generator().manual_seed(0)]
             start = start_latents(vqgan, "plain", None, (32, 32), generators)
             latents = Latents(start, vqgan, "adam", 0.05, "constant", 0.0)
-            optimisation = Optimisation(vqgan, Guide(clip, [WeightedPrompt("a cat")]), latents,
+            optimisation = Optimisation(vqgan, [Guide(clip, [WeightedPrompt("a cat")])], latents,
                                         generators, Cutouts(num_cutouts=4), init_weight,
                                         precision="float32")
             paint(optimisation, 10)

@@ -79,7 +79,7 @@ def vqgan_clip_step(rates: Rates, turns: int = 3) -> dict[str, Any]:
         guide_clip = shipped_clip(clip, dtype)
         generator = torch.Generator().manual_seed(0)
         start = start_latents(own, "noise", None, (SIZE_PX, SIZE_PX), [generator])
-        optimisation = Optimisation(own, Guide(guide_clip, [WeightedPrompt(PROMPT)]),
+        optimisation = Optimisation(own, [Guide(guide_clip, [WeightedPrompt(PROMPT)])],
                                     Latents(start, own, "adam", 0.1, "constant", 0.0), [generator],
                                     Cutouts(num_cutouts=NUM_CUTOUTS), precision="float32")
         steps[dtype] = lambda optimisation=optimisation: optimisation.step(1, 100, lambda: False)

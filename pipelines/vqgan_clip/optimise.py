@@ -78,7 +78,7 @@ class Optimisation:
 
     Args:
         vqgan: decodes.
-        guide: what to match.
+        guides: what to match, by one CLIP or several, which count alike.
         latents: what is moved.
         generators: one a candidate, on the CPU.
         cutouts: how cutouts are made.
@@ -95,11 +95,11 @@ class Optimisation:
         best_pixels: those of each candidate's step with the lowest loss.
     """
 
-    def __init__(self, vqgan: VQGAN, guide: Guide, latents: Latents,
+    def __init__(self, vqgan: VQGAN, guides: Sequence[Guide], latents: Latents,
                  generators: Sequence[torch.Generator], cutouts: Cutouts, init_weight: float = 0.0,
                  smoothness: float = 0.0, quantize: bool = True, precision: Precision = "auto",
                  make_room: Callable[[], int] = lambda: 0) -> None:
-        self.vqgan, self.guide, self.latents = vqgan, guide, latents
+        self.vqgan, self.guides, self.latents = vqgan, guides, latents
         self.generators, self.cutouts, self.quantize = generators, cutouts, quantize
         self.init_weight, self.smoothness = init_weight, smoothness
         weight = vqgan.post_quant_conv.weight
@@ -208,23 +208,26 @@ class Optimisation:
 
     def _gradient(self, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradient, pixels (n, 3, H, W), losses (n,) and scores (n,) of some candidates."""
-        side = self.guide.clip.image_size
-        numbers = draw_numbers(self.generators[rows], self.cutouts, side)
+        numbers = [draw_numbers(self.generators[rows], self.cutouts, guide.clip.image_size)
+                   for guide in self.guides]
         with torch.enable_grad():
             change = self.latents.change[rows].detach().requires_grad_()
             latents = self.latents.full(change, rows)
             pixels = self._decode(latents)
-            features = self._look(pixels, numbers, side)
             count = len(pixels)
-            losses = self.guide.loss(features).view(count, -1).mean(dim=1)
-            total = losses
+            looks = [self._look(guide, pixels, each)
+                     for guide, each in zip(self.guides, numbers, strict=True)]
+            total = _mean([guide.loss(look).view(count, -1).mean(dim=1)
+                           for guide, look in zip(self.guides, looks, strict=True)])
             if self.init_weight:
                 held = (latents - self.latents.start[rows]).square().flatten(1).mean(dim=1)
                 total = total + self.init_weight * held
             if self.smoothness:
                 total = total + self.smoothness * total_variation(pixels)
             (gradient,) = torch.autograd.grad(total.sum(), change)
-            scores = self.guide.score(features.detach().view(count, -1, features.shape[-1])[:, 0])
+            # Of the whole picture, which is each guide's first cutout.
+            scores = _mean([guide.score(look.detach().unflatten(0, (count, -1))[:, 0])
+                            for guide, look in zip(self.guides, looks, strict=True)])
         return gradient, pixels.detach(), total.detach(), scores
 
     def _decode(self, latents: Tensor) -> Tensor:
@@ -237,11 +240,11 @@ class Optimisation:
             pixels = self.vqgan.decode(latents.to(self._dtype)).float()
         return clamp_with_gradient(pixels, pixels.new_tensor(-1.0), pixels.new_tensor(1.0))
 
-    def _look(self, pixels: Tensor, numbers: CutoutNumbers, side_px: int) -> Tensor:
-        """The guide's unit features (n · num_cutouts, D) of pictures (n, 3, H, W) in [-1, 1]."""
-        cut = make_cutouts((pixels + 1) / 2, numbers, self.cutouts, side_px)
+    def _look(self, guide: Guide, pixels: Tensor, numbers: CutoutNumbers) -> Tensor:
+        """A guide's unit features (n · num_cutouts, D) of pictures (n, 3, H, W) in [-1, 1]."""
+        cut = make_cutouts((pixels + 1) / 2, numbers, self.cutouts, guide.clip.image_size)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
-            features = self.guide.clip.encode_image(cut)
+            features = guide.clip.encode_image(cut)
         return F.normalize(features.float(), dim=-1)
 
     def _keep_best(self, step: int, loss: Tensor, score: Tensor) -> None:
@@ -255,6 +258,11 @@ class Optimisation:
         self._best_loss = torch.where(better, loss, self._best_loss)
         for i in better.nonzero().flatten().tolist():
             self._best_step[i], self._best_score[i] = step, float(score[i])
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    """The mean of tensors of one shape; a single one as it is."""
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).mean(0)
 
 
 def candidates_at_once(device: torch.device, count: int) -> int:

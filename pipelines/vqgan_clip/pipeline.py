@@ -22,7 +22,7 @@ from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.images import fit
 from pipelines.core.options import AUTO, Options, auto_field
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import model_field
+from pipelines.model_options import OFF, model_field
 from pipelines.models.checkpoints.catalogue import EMBEDDED
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import enlarge, to_uint8
@@ -34,7 +34,7 @@ from pipelines.saved_run import DAMAGED
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Latents, Optimiser, Schedule, start_latents
 from pipelines.vqgan_clip.optimise import Guide, Optimisation
-from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, Quality, check_pair, resolve_options
+from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, Quality, check_guides, resolve_options
 from pipelines.weighted_prompts import WeightedPrompt, parse_prompts
 
 UPSCALER = "embedded/upscaler"
@@ -119,12 +119,22 @@ class VQGANCLIPOptions(Options):
     guide: str = model_field(
         MODELS[1], "clip", "Guide", "The CLIP that says how well the picture matches.",
         advanced=True)
+    second_guide: str = model_field(
+        OFF, "clip", "Second guide", "A further CLIP that has to agree; it costs its own time.",
+        advanced=True)
+    third_guide: str = model_field(
+        OFF, "clip", "Third guide", "One more.", advanced=True)
     ranker: str = model_field(
         AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
         "one here that did not guide.", advanced=True)
     upscaler: Literal["auto", "on", "off"] = Field(
         default="auto", title="Upscaler", json_schema_extra=ADVANCED,
         description="Draw the picture twice as large; auto does so for the embedded VQGAN alone.")
+
+    def guides(self) -> tuple[str, ...]:
+        """Ids of the CLIPs that guide, the first one first."""
+        more = (self.second_guide, self.third_guide)
+        return (self.guide, *(guide for guide in more if guide != OFF))
 
     def cutouts(self) -> Cutouts:
         """How cutouts are made."""
@@ -164,17 +174,18 @@ class VQGANCLIPPipeline(CandidatePipeline):
     default_num_images = 1  # each costs as much as many that are sampled
 
     def resolve_options(self, options: T) -> T:
-        """See ``presets.resolve_options`` and ``presets.check_pair``; and decide on the ranker."""
-        values = options.model_dump()
-        vqgan, guide = values["vqgan"], values["guide"]
-        check_pair(vqgan, guide, self._catalogue)
-        ranker = resolved_ranker(options, self._catalogue, not vqgan.startswith(EMBEDDED), guide)
+        """See ``presets.resolve_options`` and ``.check_guides``; and decide on the ranker."""
+        assert isinstance(options, VQGANCLIPOptions)
+        vqgan, guides = options.vqgan, options.guides()
+        check_guides(vqgan, guides, self._catalogue)
+        ranker = resolved_ranker(options, self._catalogue, not vqgan.startswith(EMBEDDED), guides)
         return resolve_options(options).model_copy(update=ranker)
 
     def models_of(self, request: CheckedRequest[VQGANCLIPOptions]) -> tuple[str, ...]:
-        """Those that the options choose, the upscaler where it is on."""
-        return tuple(model for model in super().models_of(request)
-                     if model != UPSCALER or request.options.upscaler == "on")
+        """VQGAN, guides, the upscaler where it is on, ranker."""
+        options = request.options
+        upscaler = (UPSCALER,) if options.upscaler == "on" else ()
+        return (options.vqgan, *options.guides(), *upscaler, options.ranker)
 
     def check(self, request: CheckedRequest[VQGANCLIPOptions]) -> None:
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
@@ -205,12 +216,13 @@ class VQGANCLIPPipeline(CandidatePipeline):
             Paused: the state is kept.
             PausedRunError: the run cannot be resumed from the state that it was given.
         """
-        vqgan, guide_clip, *upscaler, _ = models
         options, image = request.options, request.init_pixels
+        guides = len(options.guides())
+        vqgan, clips, upscaler = models[0], models[1:1 + guides], models[1 + guides:-1]
         shape_px = sides_px(options.size_px, parse_aspect(options.aspect), vqgan.downsampling)
         image = None if image is None else fit(image, *shape_px)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        guide = Guide(guide_clip, _targets(request), image, options.image_weight)
+        guide = [Guide(clip, _targets(request), image, options.image_weight) for clip in clips]
         start = start_latents(vqgan, options.init, image if options.from_image else None,
                               shape_px, generators)
         latents = Latents(start, vqgan, options.optimiser, options.step_size, options.schedule,
@@ -219,7 +231,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
                                     options.init_weight, options.smoothness, options.quantize,
                                     options.precision, context.cache.evict_idle)
         context.checkpointer.begin(request, options.iterations,
-                                   context.cache.fingerprints((options.vqgan, options.guide)))
+                                   context.cache.fingerprints((options.vqgan, *options.guides())))
         yield from _resume(optimisation, options, seeds, context)
         yield from _optimise(optimisation, options, seeds, context)
         if optimisation.best_pixels is None:

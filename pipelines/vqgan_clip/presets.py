@@ -10,6 +10,7 @@ Source: nerdyrodent/VQGAN-CLIP ``generate.py``, EleutherAI/vqgan-clip ``main.py`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -74,18 +75,21 @@ def resolve_options(options: T) -> T:
     return options.model_copy(update=found)
 
 
-def check_pair(vqgan: str, guide: str, catalogue: Catalogue | None) -> None:
-    """Refuse an embedded guide for a published VQGAN.
+def check_guides(vqgan: str, guides: Sequence[str], catalogue: Catalogue | None) -> None:
+    """Refuse an embedded guide for a published VQGAN, and one guide twice.
 
     Args:
         vqgan: id of the VQGAN.
-        guide: id of the guide.
+        guides: ids of the guides.
         catalogue: states the networks of published models; a user's own may be anything.
 
     Raises:
-        InvalidRequest: the guide is no judge of what the VQGAN draws.
+        InvalidRequest: a guide is no judge of what the VQGAN draws, or is there already.
     """
-    if catalogue is None or not guide.startswith(EMBEDDED):
+    if len(set(guides)) < len(guides):
+        raise InvalidRequest("The same CLIP guides twice: choose another one, or off.",
+                             field="second_guide")
+    if catalogue is None or not any(guide.startswith(EMBEDDED) for guide in guides):
         return
     try:
         entry = catalogue.get(vqgan)
