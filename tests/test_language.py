@@ -19,6 +19,7 @@ from gradio_client.exceptions import AppError
 from easel.ui.generate.examples import EXAMPLES, world_sampler
 from easel.ui.generate.lesson import RANKING
 from easel.ui.generate.samples import SAMPLES
+from easel.ui.models.wishes import WISHES
 from easel.ui.parts.panel import Panel, seconds
 from easel.ui.parts.tiles import loss_curves
 from easel.ui.words import page_words, strings
@@ -86,6 +87,10 @@ def samples() -> set[str]:
     return {read_png(path.read_bytes())["easel"]["prompt"] for path in SAMPLES.glob("*.png")}
 
 
+def wishes() -> set[str]:
+    return {text for wish in WISHES for text in (wish.title, wish.gives)}
+
+
 def sources() -> set[str]:
     """Where Easel's own models come from."""
     return {entry.source for entry in Models.load() if entry.id.startswith(EMBEDDED)}
@@ -94,7 +99,8 @@ def sources() -> set[str]:
 @pytest.mark.parametrize("texts", [
     pytest.param(words_of_strings, id="words"), pytest.param(texts_of_pipelines, id="options"),
     pytest.param(lessons, id="lessons"), pytest.param(examples, id="examples"),
-    pytest.param(samples, id="samples"), pytest.param(sources, id="sources")])
+    pytest.param(samples, id="samples"), pytest.param(sources, id="sources"),
+    pytest.param(wishes, id="wishes")])
 def test_every_word_has_a_portuguese_one(texts: Any, portuguese: Catalogue) -> None:
     assert sorted(texts() - portuguese.texts.keys()) == []
 
@@ -160,6 +166,7 @@ def test_the_curves_of_a_run_are_named_in_the_language() -> None:
         drawn = loss_curves(panel)
     assert "perda <b>0,500" in drawn
     assert "pontuação do guia <b>0,200" in drawn
+    assert "passo 1" in drawn
 
 
 def test_words_follow_the_language_that_is_spoken() -> None:

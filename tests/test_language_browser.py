@@ -104,8 +104,10 @@ def test_what_other_tabs_say_later_is_portuguese_too(open_page: Opener) -> None:
     go_to(page, "Histórico")
     expect(page.locator("#kept")).to_contain_text("Exportar como zip")
     go_to(page, "Modelos")
-    expect(page.locator("#models")).to_contain_text("Checkpoints públicos")
-    expect(page.locator("#models")).to_contain_text("não baixado")
+    expect(page.locator("#models")).to_contain_text("Desenha qualquer coisa, o menor")
+    page.locator("#models-all .label-wrap").click()
+    expect(page.locator("#models-table")).to_contain_text("Checkpoints públicos")
+    expect(page.locator("#models-table")).to_contain_text("não baixado")
 
 
 def test_every_other_browser_gets_the_english_page(open_page: Opener) -> None:

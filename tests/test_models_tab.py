@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from easel.ui.models.render import render_models
+from easel.ui.models.render import render_models, render_wishes
 from easel.ui.models.tab import perform
+from easel.ui.models.wishes import WISHES
+from easel.ui.words import strings
 from pipelines.core.errors import Busy, EaselError, InvalidRequest, WeightsError
 from pipelines.models import vqgan
 from pipelines.models.cache.cache import ModelCache
@@ -20,6 +22,7 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.loading import CatalogueLoader, pinned
 from pipelines.models.inventory import ModelInventory, ModelRow, inventory_of
+from pipelines.registry import GENERATORS
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.noise import linear_cache
 from tests.served import App
@@ -31,10 +34,11 @@ __all__ = ["browser"]
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 SCRIPT = "<img src=x onerror=alert(1)>"
 PUBLIC = "someone/vqgan"
+WISH = WISHES[0]
 
 
 def inventory_in(folder: Path) -> ModelInventory:
-    """Two models on disk and one to download, with room for two of them on the device."""
+    """Two models on disk, room for both on the device, one to download, and the parts of a wish."""
     for name in ("one", "two"):
         export(vqgan.build(VQGAN_CONFIG), name, "vqgan", VQGAN_CONFIG, "A test.", folder)
     own = pinned(Catalogue((entry("embedded/one", "vqgan"), entry("embedded/two", "vqgan")),
@@ -42,7 +46,9 @@ def inventory_in(folder: Path) -> ModelInventory:
     public = entry(PUBLIC, "vqgan").model_copy(update={
         "repository": "someone/pictures", "title": SCRIPT, "licence": "NOASSERTION",
         "download_bytes": 12_000_000})
-    catalogue = Catalogue((*own, public), folder, folder / "models")
+    parts = [entry(part, "vqgan").model_copy(update={
+        "repository": "someone/pictures", "download_bytes": 500_000_000}) for part in WISH.parts]
+    catalogue = Catalogue((*own, public, *parts), folder, folder / "models")
     cache = ModelCache(CatalogueLoader(catalogue), budget_bytes=6_000_000)
     return ModelInventory(cache, catalogue, Downloads(catalogue))
 
@@ -67,8 +73,8 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_states_follow_what_is_pressed(inventory: ModelInventory) -> None:
-    assert [row.state for row in inventory.rows()] == ["on disk", "on disk", "not downloaded"]
-    assert [row.kind for row in inventory.rows()] == ["embedded", "embedded", "own"]
+    assert [row.state for row in inventory.rows()][:3] == ["on disk", "on disk", "not downloaded"]
+    assert [row.kind for row in inventory.rows()][:3] == ["embedded", "embedded", "own"]
     perform(inventory, "load embedded/one 123")
     until(lambda: row_of(inventory, "embedded/one").state == "on the device")
     row = row_of(inventory, "embedded/one")
@@ -91,7 +97,9 @@ def test_states_follow_what_is_pressed(inventory: ModelInventory) -> None:
 
 @pytest.mark.parametrize(("words", "error"), [
     ("load ../../etc/passwd 1", WeightsError), ("load nobody/nothing 1", WeightsError),
-    ("explode embedded/one 1", InvalidRequest), ("", WeightsError), ("load", WeightsError),
+    ("explode embedded/one 1", InvalidRequest), ("get embedded/one 1", InvalidRequest),
+    ("halt nothing 1", InvalidRequest), (f"get {WISHES[-1].id} 1", WeightsError),
+    ("", WeightsError), ("load", WeightsError),
     ("download embedded/one 1", WeightsError)])
 def test_what_no_button_says_is_refused(inventory: ModelInventory, words: str,
                                         error: type[EaselError]) -> None:
@@ -111,12 +119,32 @@ def test_a_load_that_fails_says_why(inventory: ModelInventory) -> None:
 
 def test_the_html_is_inert_and_says_size_and_licence_before_a_download(
         inventory: ModelInventory) -> None:
-    html = render_models(inventory, refused=SCRIPT)
+    html = render_wishes(inventory, refused=SCRIPT) + render_models(inventory)
     assert "<img" not in html
     assert "about 12 MB" in html
     assert "licence not stated" in html
     assert f'data-act="download" data-model="{PUBLIC}"' in html
     assert json.loads(json.dumps(inventory.figures()))["models"][2]["download_bytes"] == 12_000_000
+
+
+def test_a_card_grants_a_whole_wish(inventory: ModelInventory) -> None:
+    html = render_wishes(inventory)
+    assert html.count("<article") == 1, "a wish without all of its models has no card"
+    assert "Draws anything, the smallest: DALL·E mini" in html
+    assert "about 1.0 GB" in html
+    assert f'data-act="get" data-model="{WISH.id}"' in html
+    assert "12 s for your last picture" in render_wishes(inventory, took_s={WISH.pipeline: 12.}.get)
+    assert "data-act" not in render_wishes(inventory, may_act=False)
+
+
+def test_wishes_name_models_that_there_are_and_no_generator_is_left_out() -> None:
+    known = {each.id for each in Catalogue.load()}
+    assert {part for wish in WISHES for part in wish.parts} <= known
+    for kind in GENERATORS:
+        needed = {part for part in kind.models if not part.startswith("embedded/")}
+        if needed:
+            assert [wish for wish in WISHES
+                    if wish.pipeline == kind.name and needed == set(wish.parts)], kind.name
 
 
 def test_models_from_no_catalogue_have_no_tab() -> None:
@@ -143,9 +171,15 @@ def test_the_endpoint_says_the_same_figures(served: tuple[App, Hub]) -> None:
     app, _ = served
     figures = app.client().predict(api_name="/models")
     assert figures["memory"]["budget_bytes"] == 6_000_000
-    assert [model["id"] for model in figures["models"]] == ["embedded/one", "embedded/two", PUBLIC]
+    assert [model["id"] for model in figures["models"]] == [
+        "embedded/one", "embedded/two", PUBLIC, *WISH.parts]
     assert {"licence", "source", "disk_bytes", "state", "last_load_s", "hits", "misses",
             "evictions"} <= set(figures["models"][0])
+
+
+def open_table(page: Page) -> None:
+    page.get_by_role("button", name=strings.MODELS_ALL).click()
+    expect(page.locator("table.models")).to_be_visible()
 
 
 @pytest.fixture
@@ -155,6 +189,7 @@ def page(served: tuple[App, Hub], browser: Browser) -> Iterator[Page]:
     page.set_default_timeout(PATIENCE_MS)
     page.goto(served[0].url)
     page.get_by_role("tab", name="Models").click()
+    open_table(page)
     yield page
     page.close()
 
@@ -186,6 +221,30 @@ def test_buttons_in_the_page(served: tuple[App, Hub], page: Page) -> None:
     expect(public.get_by_role("button", name=re.compile("^Load"))).to_be_visible()
     public.get_by_role("button", name=re.compile("^Load")).click()
     expect(public.locator(".state")).to_have_text("on the device")
+
+    card = page.locator(f'[data-card="{WISH.id}"]')
+    # From any other list of the page: a button that names the model.
+    page.evaluate("""(id) => {
+        const button = document.createElement("button");
+        button.dataset.fetch = id;
+        document.querySelector(".gradio-container").append(button);
+        button.click();
+    }""", WISH.parts[0])
+    expect(page.locator(".fetch-lines")).to_contain_text("is on this machine now.")
+    page.get_by_role("tab", name="Generate").click()
+    page.get_by_role("tab", name="Models").click()
+    expect(card.locator(".state")).to_contain_text("1 of 2 parts here, 500 MB to come")
+    hub.hang_after = 2**16
+    card.get_by_role("button", name="Download").click()
+    expect(card.locator(".state")).to_contain_text("downloading")
+    card.get_by_role("button", name="Cancel").click()
+    expect(card.locator(".state")).to_contain_text("500 MB to come")
+    hub.hang_after = None
+    card.get_by_role("button", name="Download").click()
+    expect(card.locator(".state")).to_contain_text("here")
+    assert card.get_by_role("button").count() == 0
+    for part in WISH.parts:
+        expect(page.locator(f'tr[data-row="{part}"] .state')).to_have_text("on disk")
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
@@ -201,7 +260,8 @@ def test_who_may_not_has_no_buttons_until_the_password(tmp_path: Path, browser: 
         page.goto(app.url)
         page.get_by_role("tab", name="Models").click()
         expect(page.locator("#models .hint")).to_be_visible()
-        assert page.locator("#models [data-act]").count() == 0
+        open_table(page)
+        assert page.locator("[data-act]").count() == 0
         # What a script could send without a button is refused as well.
         page.locator("#model-act textarea, #model-act input").evaluate(
             "(field) => { field.value = 'load embedded/one 1';"
@@ -210,7 +270,7 @@ def test_who_may_not_has_no_buttons_until_the_password(tmp_path: Path, browser: 
         assert app.cache.stats().used_bytes == 0
         page.locator("#models-password-field input").fill("wren")
         page.locator("#models-enter").click()
-        expect(page.locator("#models [data-act=load]").first).to_be_visible()
+        expect(page.locator("#models-table [data-act=load]").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
     finally:
         page.close()

@@ -12,11 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from easel.compare.ranking import Ranking, rank_pictures, read_prompts, table_rows
+from easel.compare.ranking import Ranking, rank_pictures, read_prompts
 from easel.serving.backend import LocalBackend
 from easel.ui.parts.controls import read_small
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.rerank.render import render_bars, render_gallery, render_heat, render_table
+from easel.ui.rerank.render import (
+    render_bars,
+    render_gallery,
+    render_heat,
+    render_ranking,
+    render_table,
+)
 from easel.ui.rerank.sources import SourceFile, installed_clips, uploaded_files
 from easel.ui.rerank.tab import _save
 from pipelines.core.errors import InvalidImage, InvalidRequest
@@ -112,15 +118,17 @@ def test_every_view_has_the_order_and_inert_texts() -> None:
     assert gallery.count("<img src=\"data:") == 1
     assert 'alt="second"' in gallery
     bars, heat = render_bars(found, names), render_heat(found, names, TITLES)
-    table = render_table(found, names, TITLES)
-    for html in (gallery, bars, heat, table):
+    table = render_table(found, thumbnails, names, TITLES)
+    whole = render_ranking(found, thumbnails, names, TITLES, 1)
+    for html in (gallery, bars, heat, table, whole):
         assert SCRIPT not in html
     for html in (bars, heat, table):
         assert html.index("second") < html.rindex("&lt;img")
+    assert table.count("<tr>") == 1 + 2
+    assert table.count("data-sort=") == 2 + 2 * 2, "rank, score, and each prompt by each CLIP"
+    assert whole.count("<img src=") == 2 + 1
     assert heat.count("<td style=") == 2 * 2 * 2
     assert "0.900" in heat
-    rows = table_rows(found, names, TITLES)
-    assert [row["rank"] for row in rows] == [1, 2]
 
 
 def test_the_best_files_come_as_they_were_named_by_rank(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ __all__ = ["app", "browser", "open_page", "pytestmark"]
 TABLET = (1024, 768)
 TABS = {strings.TAB_GENERATE: "#generate", strings.TAB_COMPARE: "#compare-run",
         strings.TAB_RERANK: "#rerank-run", strings.TAB_LAB: "#lab-classify",
-        strings.TAB_HISTORY: "#search-kept", strings.TAB_MODELS: "table.models"}
+        strings.TAB_HISTORY: "#search-kept", strings.TAB_MODELS: ".wish"}
 # What hangs over the page's right edge, and buttons that hang over their own row's.
 OVERHANGS = """() => {
   const edge = document.documentElement.clientWidth;
@@ -74,7 +74,8 @@ def test_the_heat_map_is_dark_in_the_dark(open_page, tmp_path: Path) -> None:
     page.locator("#rerank-prompts textarea").fill("red\nblue")
     expect(page.locator("#rerank-files")).to_contain_text("blue")
     page.locator("#rerank-run").click()
-    expect(page.locator("table.heat tbody td")).to_have_count(4)
+    page.get_by_role("radio", name=strings.RANK_HEAT).check()
+    expect(page.locator("table.heat tbody td:visible")).to_have_count(4)
     cells = page.locator("table.heat tbody td").evaluate_all(BRIGHTNESS)
     assert max(cells) < 200
     assert len(set(cells)) > 1

@@ -6,7 +6,7 @@ this widens to several texts and judges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,16 +128,3 @@ def rank_pictures(images: Sequence[np.ndarray], prompts: Sequence[tuple[str, flo
 def _standardised(scores: np.ndarray) -> np.ndarray:
     spread = scores.std()
     return (scores - scores.mean()) / spread if spread > 1e-9 else np.zeros_like(scores)
-
-
-def table_rows(ranking: Ranking, names: Sequence[str],
-               titles: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A row for each picture, best first: rank, name, score, and what each CLIP says."""
-    rows = []
-    for rank, index in enumerate(ranking.order, 1):
-        row: dict[str, Any] = {"rank": rank, "picture": names[index],
-                               "score": float(ranking.scores[index])}
-        for judge in ranking.judges:
-            row[titles.get(judge.model_id, judge.model_id)] = float(judge.scores[index])
-        rows.append(row)
-    return rows

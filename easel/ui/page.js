@@ -334,6 +334,225 @@
     else openKind(target);
   });
 
+  // What is not on this machine, in every list of models (see easel/ui/models/fetch.py) -----------
+  function missing() {
+    const said = find("#fetch [data-missing]")?.dataset;
+    return { away: JSON.parse(said?.missing ?? "{}"), may: said && "may" in said };
+  }
+  function markMissing(select) {
+    const { away, may } = missing();
+    let chosen = null;
+    for (const option of select.options) {
+      const id = JSON.parse(option.value);
+      option.dataset.plain ??= option.textContent;
+      option.textContent = id in away ? say("{} · not here", option.dataset.plain) : option.dataset.plain;
+      if (option.selected && id in away) chosen = option;
+    }
+    const row = select.closest(".option");
+    row.querySelector(".missing-note")?.remove();
+    if (!chosen) return;
+    const note = element("p", "missing-note", say("{} is not on this machine.", chosen.dataset.plain));
+    if (may) {
+      const id = JSON.parse(chosen.value);
+      const button = element("button", "chip", say("Download {}", away[id]));
+      button.type = "button";
+      button.dataset.fetch = id;
+      note.append(" ", button);
+    }
+    row.append(note);
+  }
+  for (const kind of ["pointerdown", "focusin", "change"]) {
+    document.addEventListener(kind, (event) => {
+      const select = event.target.closest?.("select[data-option]");
+      if (select) markMissing(select);
+    });
+  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-fetch]");
+    if (!button) return;
+    button.disabled = true;
+    type("#model-fetch textarea, #model-fetch input", `${button.dataset.fetch} ${Date.now()}`);
+  });
+
+  // The player: frames of a run, turned over by hand or by themselves --------------------------
+  const FRAME_MS = 150;
+  function turn(player, number) {
+    const steps = JSON.parse(player.dataset.steps), last = steps.length - 1;
+    player.querySelector("input").value = number;
+    player.querySelector("img").src = player.dataset.frames.replace("{}", number);
+    player.querySelector("output").textContent = steps[number] === null
+      ? say("Preview {} of {}", number + 1, last + 1) : say("Step {}", steps[number]);
+  }
+  function playing(player, on) {
+    clearInterval(player.timer);
+    const button = player.querySelector("[data-play]"), slider = player.querySelector("input");
+    button.textContent = on ? say("Stop") : say("Play");
+    button.setAttribute("aria-pressed", String(on));
+    if (!on) return;
+    if (slider.value === slider.max) turn(player, 0);
+    player.timer = setInterval(() => {
+      // The next one once this one is seen; a player that is gone plays no more.
+      if (!player.isConnected || slider.value === slider.max) playing(player, false);
+      else if (player.querySelector("img").complete) turn(player, Number(slider.value) + 1);
+    }, FRAME_MS);
+  }
+  document.addEventListener("toggle", (event) => {
+    if (!event.target.matches?.(".player")) return;
+    if (event.target.open) turn(event.target, Number(event.target.querySelector("input").value));
+    else playing(event.target, false);
+  }, true);
+  document.addEventListener("input", (event) => {
+    const player = event.target.closest?.(".player");
+    if (!player) return;
+    playing(player, false);
+    turn(player, Number(event.target.value));
+  });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-play]");
+    if (button) playing(button.closest(".player"), button.getAttribute("aria-pressed") === "false");
+  });
+
+  // Gradio calls every place for files by other words than stand on it: what is read aloud and what
+  // is seen should be the same. Folds and tabs bring new ones.
+  new MutationObserver(() => {
+    for (const place of document.querySelectorAll(".upload-container[aria-label]")) {
+      place.removeAttribute("aria-label");
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  // Settings of this browser -----------------------------------------------------------------
+  function setting(name) {
+    try { return localStorage.getItem(`easel-${name}`); } catch { return null; }
+  }
+  function remember(name, value) {
+    try { localStorage.setItem(`easel-${name}`, value); } catch { /* a browser that keeps nothing */ }
+  }
+  function follow() {
+    find(".gradio-container")?.classList.toggle("ctrl-enter", setting("enter") === "ctrl");
+  }
+  document.addEventListener("click", (event) => {
+    const way = event.target.closest("[data-enter]")?.dataset.enter;
+    if (!way) return;
+    remember("enter", way);
+    follow();
+  });
+
+  // Addresses and the projector ---------------------------------------------------------------
+  // ?tab=lab.matrix, ?lesson=dalle, ?present, and ?prompt=… (see easel/ui/generate/tab.py).
+  const asked = new URLSearchParams(location.search);
+  function openTab(path) {
+    const [name, part] = path.split(".");
+    find(`#tabs > .tab-wrapper [data-tab-id="${CSS.escape(name)}"]`)?.click();
+    if (name !== "lab" || !part) return;
+    let frames = 600;  // what is in a tab is there once it is open
+    const choose = () => {
+      const found = find(`.lab-parts > .tab-wrapper [data-tab-id="${CSS.escape(part)}"]`);
+      if (found) found.click();
+      else if (--frames) requestAnimationFrame(choose);
+    };
+    choose();
+  }
+  function present(on) {
+    find(".gradio-container")?.classList.toggle("presenting", on);
+    find("[data-present]")?.setAttribute("aria-pressed", String(on));
+  }
+  function openAsked() {
+    if (!find("#generate:not(:disabled)") || !find("#tabs > .tab-wrapper [data-tab-id]")) {
+      return void requestAnimationFrame(openAsked);
+    }
+    follow();
+    if (asked.has("tab")) openTab(asked.get("tab"));
+    if (asked.has("present")) present(true);
+    if (asked.has("lesson")) openLesson(CSS.escape(asked.get("lesson")));
+  }
+  // For as long as the page is still being put together, and nobody has touched it.
+  function openLesson(name) {
+    const untilMs = Date.now() + 3000;
+    const hold = () => {
+      const lesson = find(`[data-lesson="${name}"]`);
+      if (lesson) {
+        lesson.open = true;
+        lesson.scrollIntoView({ block: "start" });
+      }
+      if (!touchedMs && (Date.now() < untilMs || !lesson)) requestAnimationFrame(hold);
+    };
+    hold();
+  }
+  addEventListener("DOMContentLoaded", openAsked);
+
+  function address() {
+    const chosen = (row) => find(`${row} > .tab-wrapper [aria-selected=true]`)?.dataset.tabId;
+    const tab = chosen("#tabs") ?? "generate";
+    const query = new URLSearchParams();
+    if (tab === "lab") query.set("tab", `lab.${chosen(".lab-parts") ?? "classify"}`);
+    else if (tab !== "generate") query.set("tab", tab);
+    const prompt = find("#prompt textarea")?.value.trim();
+    if (tab === "generate" && prompt) query.set("prompt", prompt);
+    if (find(".gradio-container.presenting")) query.set("present", "");
+    return `${location.pathname}?${query}`;
+  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-link]");
+    if (link) {
+      history.replaceState(history.state, "", address());
+      navigator.clipboard?.writeText(location.href).then(() => {
+        const said = link.textContent;
+        link.textContent = say("Copied");
+        setTimeout(() => { link.textContent = said; }, 1500);
+      }, () => { /* it stands in the address bar all the same */ });
+    } else if (event.target.closest("[data-present]")) {
+      present(!find(".gradio-container.presenting"));
+    }
+  });
+
+  // The history: what is ticked, and hearts --------------------------------------------------
+  function ticked() {
+    return [...document.querySelectorAll("#kept [data-pick]:checked")].map((box) => box.dataset.pick);
+  }
+  function actOnKept(act, ids) {
+    type("#kept-act textarea, #kept-act input", `${act} ${ids} ${Date.now()}`);
+  }
+  document.addEventListener("change", (event) => {
+    const { star, pick } = event.target.dataset ?? {};
+    if (star) actOnKept(event.target.checked ? "star" : "unstar", star);
+    else if (pick) find("#kept-bar b").textContent = say("{} selected", ticked().length);
+  });
+  document.addEventListener("click", (event) => {
+    const act = event.target.closest("[data-kept]")?.dataset.kept;
+    if (!act) return;
+    if (act !== "none") actOnKept(act, ticked().join());
+    for (const box of document.querySelectorAll("#kept [data-pick]:checked")) box.checked = false;
+  });
+
+  // Rerank --------------------------------------------------------------------------------
+  // More files than may be sent are refused before any is; the server refuses them as well.
+  function tooMany(event, files) {
+    const said = event.target.closest?.("#rerank-files") && find("#rerank-limit p");
+    if (!said || !files) return;
+    said.hidden = files.length <= Number(said.dataset.most);
+    if (said.hidden) return;
+    event.stopPropagation();
+    event.preventDefault();
+    said.textContent = say("{} pictures are too many: {} is the most.", files.length, said.dataset.most);
+    if (event.target.type === "file") event.target.value = "";
+  }
+  document.addEventListener("change", (event) => tooMany(event, event.target.files), true);
+  document.addEventListener("drop", (event) => tooMany(event, event.dataTransfer?.files), true);
+
+  // A head of a table sorts by its column, the first time in its own direction.
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-sort]");
+    if (!button) return;
+    const head = button.closest("th"), heads = [...head.parentElement.children];
+    const column = heads.indexOf(head), body = head.closest("table").tBodies[0];
+    const now = head.getAttribute("aria-sort");
+    const up = now === "none" ? button.dataset.sort > 0 : now !== "ascending";
+    for (const other of heads) if (other.hasAttribute("aria-sort")) other.setAttribute("aria-sort", "none");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const value = (row) => Number(row.children[column].dataset.value) * (up ? 1 : -1);
+    body.append(...[...body.rows].sort((one, other) => value(one) - value(other)));
+  });
+
   // A vote ----------------------------------------------------------------------------------
   // By the keys 1 to 4, and by a click on a picture where nothing else is behind it.
   function vote(choice) {
@@ -366,12 +585,13 @@
   }, true);
 
   document.addEventListener("keydown", (event) => {
+    const withCtrl = event.ctrlKey || event.metaKey;
     if (event.key === "Enter" && !event.isComposing && event.target.matches?.("#prompt textarea")) {
       event.stopPropagation();
-      if (event.shiftKey) return;
+      if (event.shiftKey || (setting("enter") === "ctrl" && !withCtrl)) return;
       event.preventDefault();
       press("#generate");
-    } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    } else if (event.key === "Enter" && withCtrl) {
       event.preventDefault();
       if (event.target.closest?.("#sweep")) press("#sweep-run");
       else press("#generate", "#compare-run", "#rerank-run", "#walk-run", ".lab-buttons .primary");

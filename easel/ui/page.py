@@ -20,6 +20,7 @@ from easel.ui.lab.lab import Lab
 from easel.ui.lab.tab import build_lab
 from easel.ui.lab.walk import add_walk_endpoint
 from easel.ui.models.api import add_models_endpoint
+from easel.ui.models.fetch import Fetch, build_fetch
 from easel.ui.models.tab import build_models
 from easel.ui.parts.late import connect_waiting, show_settled
 from easel.ui.parts.pictures import PictureStore
@@ -41,7 +42,7 @@ def build_page(playground: Playground) -> gr.Blocks:
                    fill_width=True) as page:
         line = "" if playground.reader is None else render_drawable_line
         worded_html(lambda: f"<h1>{strings.TITLE}</h1><p>{strings.TAGLINE}</p>"
-                            f"{line() if line else ''}", elem_id="masthead")
+                            f"{line() if line else ''}{_tools()}", elem_id="masthead")
         stage = gr.HTML("", elem_id="stage", render=False, **PLAIN)
         store = PictureStore(stage)
         add_endpoints(playground, store)  # first, so that they get the names
@@ -58,8 +59,11 @@ def build_page(playground: Playground) -> gr.Blocks:
         if playground.models is not None:
             add_models_endpoint(playground.models)
         tasks = Tasks(playground.live)
+        fetch = None
+        if playground.models is not None:
+            fetch = build_fetch(playground.models, playground.admins, page)
         with gr.Tabs(elem_id="tabs"):
-            _add_tabs(playground, page, tasks, store, stage, lab)
+            _add_tabs(playground, page, tasks, store, stage, lab, fetch)
         tasks.come_back(page)
         show_settled(page)
         worded_html(lambda: f'<span>{strings.FOOTER}</span><button data-api>API</button>',
@@ -70,20 +74,28 @@ def build_page(playground: Playground) -> gr.Blocks:
     return page
 
 
+def _tools() -> str:
+    """What a projector needs: an address of what is seen, and the page without its forms."""
+    return ('<p class="tools">'
+            f'<button type="button" data-link title="{strings.LINK_TITLE}">{strings.LINK}</button>'
+            f'<button type="button" data-present aria-pressed="false" '
+            f'title="{strings.PRESENT_TITLE}">{strings.PRESENT}</button></p>')
+
+
 def _add_tabs(playground: Playground, page: gr.Blocks, tasks: Tasks, store: PictureStore,
-              stage: gr.HTML, lab: Lab) -> None:
+              stage: gr.HTML, lab: Lab, fetch: Fetch | None) -> None:
     with gr.Tab(strings.TAB_GENERATE, id="generate") as tab:
         inputs = build_generate(playground, page, tasks, store, stage)
         connect_waiting(playground.registry, inputs.controls, page, tab)
     with gr.Tab(strings.TAB_COMPARE, id="compare") as tab:
         build_compare(playground, store, tasks, tab)
     with gr.Tab(strings.TAB_RERANK, id="rerank") as tab:
-        rerank = build_rerank(playground, store, tasks, tab)
+        rerank = build_rerank(playground, store, tasks, tab, fetch)
     with gr.Tab(strings.TAB_LAB, id="lab") as tab:
-        build_lab(lab, playground, store, tasks, tab)
+        build_lab(lab, playground, store, tasks, tab, fetch)
     if playground.history is not None:
         with gr.Tab(strings.TAB_HISTORY, id="history") as tab:
             build_history(playground, playground.history, inputs, tab, rerank)
     if playground.models is not None:
         with gr.Tab(strings.TAB_MODELS, id="models") as tab:
-            build_models(playground.models, tab, playground.admins)
+            build_models(playground.models, tab, playground.admins, playground.history)

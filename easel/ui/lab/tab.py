@@ -5,6 +5,8 @@ A walk is among them: it shows what lies between two embeddings of CLIP.
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from easel.ui.lab.classify import build_classify
@@ -12,22 +14,37 @@ from easel.ui.lab.explain import build_map, build_matrix
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.search import build_search
 from easel.ui.lab.walk_tab import build_walk
+from easel.ui.models.fetch import Fetch, is_away, render_missing
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.suited import build_wish
 from easel.ui.parts.task import Tasks
+from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
 from easel.ui.words import strings
+from easel.ui.words.language import say
 from pipelines.suited import BY_PICTURES
 
 
 def build_lab(lab: Lab, playground: Playground, store: PictureStore, tasks: Tasks,
-              tab: gr.Tab) -> None:
-    """Lay the tab out and connect it; ``tab`` is the one that is built in."""
+              tab: gr.Tab, fetch: Fetch | None = None) -> None:
+    """Lay the tab out and connect it.
+
+    Args:
+        lab: what it shows.
+        playground: what there is.
+        store: where what is drawn is written.
+        tasks: of the page.
+        tab: the one that is built in.
+        fetch: downloads what is chosen and not here; None where nothing can be.
+    """
     with gr.Column(elem_id="lab"):
         clip = gr.Dropdown([(strings.BY_PICTURES, BY_PICTURES), *lab.clips], value=BY_PICTURES,
                            label=strings.LAB_CLIP, filterable=False,
                            info=strings.LAB_CLIP_INFO, elem_id="lab-clip")
+        away = gr.HTML("", elem_id="lab-clip-away", **PLAIN)
         build_wish("lab", clip)
+        if fetch is not None:
+            _connect_fetch(lab, playground, clip, away, fetch)
         with gr.Tabs(elem_classes="lab-parts"):
             with gr.Tab(strings.LAB_CLASSIFY, id="classify") as part:
                 build_classify(lab, clip, tasks, (tab, part))
@@ -40,3 +57,24 @@ def build_lab(lab: Lab, playground: Playground, store: PictureStore, tasks: Task
             if "unclip" in playground.registry.names():
                 with gr.Tab(strings.WALK, id="walk") as walk:
                     build_walk(playground, store, tasks, (tab, walk))
+
+
+def _connect_fetch(lab: Lab, playground: Playground, clip: gr.Dropdown, away: gr.HTML,
+                   fetch: Fetch) -> None:
+    """Mark the CLIPs that are not here, and offer the chosen one's download under the list."""
+    models = playground.models
+    assert models is not None
+
+    def mark() -> Any:
+        gone = {row.id for row in models.rows() if is_away(row)}
+        return gr.update(choices=[(say(strings.BY_PICTURES), BY_PICTURES), *(
+            (strings.NOT_HERE.format(say(title)) if name in gone else say(title), name)
+            for title, name in lab.clips)])
+
+    def offer(request: gr.Request, chosen: str | None) -> str:
+        rows = [row for row in models.rows() if row.id == chosen]
+        return render_missing(rows, playground.admins.may(request))
+
+    # Not when the tab is opened: its fields would then settle later (see easel/ui/parts/late.py).
+    fetch.html.change(mark, None, clip, **LIVE)
+    gr.on([clip.change, fetch.html.change], offer, clip, away, **LIVE)

@@ -1,10 +1,11 @@
-"""The Models tab as HTML: a memory bar and a table that becomes cards on a phone."""
+"""The Models tab as HTML: cards of wishes, a memory bar, and a table of all models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
+from easel.ui.models.wishes import WishState, states
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.tiles import alert, bar
 from easel.ui.words import strings
@@ -16,26 +17,84 @@ from pipelines.models.inventory import ModelInventory, ModelRow
 UNSTATED_WORDS = licence_words(UNSTATED)
 
 
-def render_models(inventory: ModelInventory, refused: str = "", may_act: bool = True) -> str:
-    """The whole tab.
+def render_wishes(inventory: ModelInventory, refused: str = "", may_act: bool = True,
+                  took_s: Callable[[str], float | None] = lambda pipeline: None) -> str:
+    """What to wish for: a card each.
 
     Args:
         inventory: the models.
         refused: why the last press of a button had no effect.
+        may_act: whether whoever looks has buttons.
+        took_s: seconds that a generator took for its last picture here; None before the first.
+    """
+    alerts = "".join(map(alert, [*([refused] if refused else []), *inventory.catalogue.faults]))
+    note = "" if may_act else f'<p class="hint">{escape(strings.MODELS_LOOK)}</p>'
+    cards = "".join(_card(state, may_act, took_s) for state in states(inventory.rows()))
+    return f'{alerts}{note}<div class="wishes">{cards}</div>'
+
+
+def render_models(inventory: ModelInventory, may_act: bool = True) -> str:
+    """The memory, and every model.
+
+    Args:
+        inventory: the models.
         may_act: whether whoever looks has buttons.
     """
     memory, rows = inventory.memory(), inventory.rows()
     bars = _bar(strings.MODELS_DEVICE, memory.used_bytes, memory.budget_bytes)
     if memory.host_budget_bytes != 0:
         bars += _bar(strings.MODELS_HOST, memory.host_used_bytes, memory.host_budget_bytes)
-    alerts = "".join(map(alert, [*([refused] if refused else []), *inventory.catalogue.faults]))
     groups = "".join(_group(kind, [row for row in rows if row.kind == kind], may_act)
                      for kind in ("embedded", "public", "own"))
-    heads = "".join(f'<th scope="col">{name}</th>' for name in strings.MODELS_HEADS)
-    note = "" if may_act else f'<p class="hint">{escape(strings.MODELS_LOOK)}</p>'
-    return (f'<div class="memory">{bars}</div>{alerts}{note}'
-            f'<table class="models"><thead><tr>{heads}'
+    heads = "".join(f'<th scope="col">{name}</th>' for name in strings.MODELS_HEADS[:-1])
+    return (f'<div class="memory">{bars}</div>'
+            f'<table class="models"><thead><tr>{heads}<td></td>'
             f'</tr></thead>{groups}</table>')
+
+
+def _card(state: WishState, may_act: bool, took_s: Callable[[str], float | None]) -> str:
+    wish = state.wish
+    title = f"{say(wish.title)}: {wish.by}"
+    if state.progress is not None:
+        said = strings.WISH_COMING.format(round(100 * state.progress))
+        acts, moved = ("halt",), bar(round(100 * state.progress), 100, title)
+    elif state.missing:
+        said, moved, acts = _asked(state), "", ("get",)
+    else:
+        said, moved, acts = strings.WISH_HERE, "", ()
+    facts = [said, _licences(state)]
+    if wish.pipeline and (elapsed_s := took_s(wish.pipeline)) is not None:
+        facts.append(strings.WISH_TOOK.format(seconds(elapsed_s)))
+    elif needs := max((row.vram_bytes or 0 for row in state.rows), default=0):
+        facts.append(strings.MODELS_NEEDS.format(_size(needs)))
+    asked = "".join(f'<p class="facts">{escape(say(each))}</p>' for each in dict.fromkeys(
+        row.restrictions for row in state.rows) if each)
+    buttons = "".join(
+        f'<button type="button" data-act="{act}" data-model="{wish.id}" '
+        f'aria-label="{strings.MODELS_ACTS[act]}: {escape(title)}">{strings.MODELS_ACTS[act]}'
+        "</button>" for act in acts) if may_act else ""
+    error = alert(state.error) if state.error else ""
+    return (f'<article class="wish{"" if state.missing else " here"}" data-card="{wish.id}">'
+            f"<h3>{escape(say(wish.title))}: {escape(wish.by)}</h3><p>{escape(say(wish.gives))}</p>"
+            f'<p class="facts state">{escape(" · ".join(facts))}</p>{asked}{moved}{error}'
+            f"{buttons}</article>")
+
+
+def _asked(state: WishState) -> str:
+    """What is to be downloaded."""
+    size = _size(state.bytes_) if state.bytes_ else strings.MODELS_UNKNOWN
+    here = len(state.rows) - len(state.missing)
+    if here:
+        return strings.WISH_REST.format(here, len(state.rows), size)
+    return strings.MODELS_ABOUT.format(size) if state.bytes_ else size
+
+
+def _licences(state: WishState) -> str:
+    return ", ".join(dict.fromkeys(_licence(row) for row in state.rows))
+
+
+def _licence(row: ModelRow) -> str:
+    return strings.MODELS_UNLICENSED if row.licence == UNSTATED_WORDS else row.licence
 
 
 def _bar(label: str, used_bytes: int, budget_bytes: int | None) -> str:
@@ -60,7 +119,7 @@ def _group(kind: str, rows: Sequence[ModelRow], may_act: bool) -> str:
 def _row(row: ModelRow, may_act: bool) -> str:
     _, size, state, load, counts, _ = strings.MODELS_HEADS
     error = alert(row.error) if row.error else ""
-    licence = escape(strings.MODELS_UNLICENSED if row.licence == UNSTATED_WORDS else row.licence)
+    licence = escape(_licence(row))
     asked = (f'<span class="facts restrictions">{escape(say(row.restrictions))}</span>'
              if row.restrictions else "")
     origin = f'<span class="origin">{escape(row.repository or say(row.source))}</span>'

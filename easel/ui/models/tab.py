@@ -1,4 +1,4 @@
-"""Models: what there is, where it is, and buttons to download, load, unload and pin."""
+"""Models: what to wish for, what there is, and buttons to download, load, unload and pin."""
 
 from __future__ import annotations
 
@@ -6,28 +6,44 @@ from typing import Any
 
 import gradio as gr
 
+from easel.history.records import Filters
+from easel.history.store import History
 from easel.ui.models.admins import ModelAdmins
-from easel.ui.models.render import render_models
+from easel.ui.models.render import render_models, render_wishes
+from easel.ui.models.wishes import fetch, give_up
 from easel.ui.parts.errors import one_sentence, shows_errors_by
 from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.visitors import visitor_of
 from easel.ui.words import strings
-from pipelines.core.errors import InvalidRequest
+from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.models.inventory import ModelInventory
 
 TICK_S = 1.0
 
 
-def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins) -> None:
-    """Lay the tab out and connect it; ``tab`` is the one under construction."""
+def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
+                 history: History | None = None) -> None:
+    """Lay the tab out and connect it.
+
+    Args:
+        inventory: the models.
+        tab: the one under construction.
+        admins: who may change them.
+        history: which knows how long a picture took here; None where nothing is kept.
+    """
     password = _build_password(admins) if admins.has_password else None
-    table = gr.HTML("", elem_id="models", **PLAIN)
+    cards = gr.HTML("", elem_id="models", **PLAIN)
+    with gr.Accordion(strings.MODELS_ALL, open=False, elem_id="models-all") as fold:
+        table = gr.HTML("", elem_id="models-table", **PLAIN)
     # Buttons are HTML; what was pressed comes through a field, as "ACT ID" and a stamp.
     pressed = gr.Textbox(elem_id="model-act", elem_classes="offstage", label=strings.TAB_MODELS)
     timer = gr.Timer(TICK_S, active=False)
+    shown = [cards, table, timer]
 
-    def show(request: gr.Request, alert: str = "") -> tuple[Any, Any]:
-        return (render_models(inventory, alert, admins.may(request)),
-                gr.Timer(active=inventory.moving()))
+    def show(request: gr.Request, alert: str = "") -> tuple[Any, ...]:
+        may = admins.may(request)
+        return (render_wishes(inventory, alert, may, lambda name: took_s(history, request, name)),
+                render_models(inventory, may), gr.Timer(active=inventory.moving()))
 
     @shows_errors_by(str)
     def press(request: gr.Request, words: str | None) -> str:
@@ -36,14 +52,26 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins) ->
         perform(inventory, words or "")
         return ""
 
-    def act(request: gr.Request, words: str | None) -> tuple[Any, Any]:
+    def act(request: gr.Request, words: str | None) -> tuple[Any, ...]:
         return show(request, press(request, words))
 
     if password is not None:
-        password.success(show, None, [table, timer], **LIVE)
-    tab.select(show, None, [table, timer], **LIVE)
-    timer.tick(show, None, [table, timer], **LIVE)
-    pressed.change(act, pressed, [table, timer], **LIVE)
+        password.success(show, None, shown, **LIVE)
+    gr.on([tab.select, fold.expand, timer.tick], show, None, shown, **LIVE)
+    pressed.change(act, pressed, shown, **LIVE)
+
+
+def took_s(history: History | None, request: gr.Request, pipeline: str) -> float | None:
+    """Seconds that a generator took for a visitor's last picture; None where that is not known."""
+    try:
+        if history is None:
+            return None
+        owner = history.owner_of(visitor_of(request))
+        kept = history.page(owner, Filters(pipeline=pipeline), size=1).pictures
+        facts = kept[0].facts if kept else {}
+        return float(facts["elapsed_s"]) / max(1, int(facts.get("num_images", 1)))
+    except (EaselError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _build_password(admins: ModelAdmins) -> Any:
@@ -67,13 +95,17 @@ def perform(inventory: ModelInventory, words: str) -> None:
 
     Args:
         inventory: the models.
-        words: act, id and a stamp that is ignored, with spaces between them.
+        words: act, id of a model or a wish, and a stamp that is ignored, with spaces between
+            them.
 
     Raises:
         EaselError: it cannot be done, in a sentence.
     """
     act, _, rest = words.partition(" ")
     model_id = rest.partition(" ")[0]
+    if act in ("get", "halt"):
+        (fetch if act == "get" else give_up)(inventory, model_id)
+        return
     inventory.catalogue.get(model_id)
     if act == "pin":
         inventory.pin(model_id, True)

@@ -32,7 +32,10 @@ def add_rerank_endpoint(playground: Playground, clips: Mapping[str, str] | None 
         playground: whose backend ranks.
         clips: titles of the CLIPs on offer by id; those that are installed where None.
     """
-    offered = dict(clips or installed_clips())
+    def here() -> dict[str, str]:
+        return installed_clips(playground.models.catalogue if playground.models else None)
+
+    known = dict(clips or here())
 
     @one_sentence
     def rerank(request: gr.Request, images: list[str] | None = None, prompts: Any = None,
@@ -46,6 +49,7 @@ def add_rerank_endpoint(playground: Playground, clips: Mapping[str, str] | None 
             raise InvalidRequest("Keep must be a whole number between 0 and {}.", MAX_FILES,
                                  field="keep")
         weighted = read_prompts(prompts or [], against or [])
+        offered = known | here()
         judges = check_clips(clips or list(offered)[:1], offered)
         sources: list[SourceFile] = []
         if ids:
@@ -68,7 +72,7 @@ def add_rerank_endpoint(playground: Playground, clips: Mapping[str, str] | None 
         json_value([strings.FIRST_PROMPT], {**STRINGS, "maxItems": MAX_PROMPTS},
                    'What they should show, perhaps with weights, as in "a red apple:2"'),
         json_value(None, {**STRINGS, "maxItems": MAX_PROMPTS}, "What they should not show"),
-        json_value(None, {"type": "array", "items": {"enum": list(offered)}},
+        json_value(None, {"type": "array", "items": {"enum": list(known)}},
                    "Ids of CLIPs, whose scores are averaged; null for the ranker"),
         json_value(0, {"type": "integer", "minimum": 0, "maximum": MAX_FILES},
                    "How many of the best to give back; 0 for all"),

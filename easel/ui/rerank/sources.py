@@ -14,6 +14,7 @@ from easel.ui.words import strings
 from pipelines.core.errors import InvalidRequest
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.loading import is_complete
 
 MAX_FILES = 64
 
@@ -107,8 +108,12 @@ def check_clips(chosen: Sequence[Any], offered: Mapping[str, str]) -> list[str]:
 
 
 def installed_clips(catalogue: Catalogue | None = None) -> dict[str, str]:
-    """Titles of the CLIPs whose files are here, by id, the ranker first."""
+    """Titles of the CLIPs whose files are here, by id, the ranker first.
+
+    Args:
+        catalogue: what there is; the one that ships where None.
+    """
     catalogue = catalogue or Catalogue.load()
-    found = {entry.id: entry.title for entry in catalogue if entry.family == "clip"
-             and all((catalogue.folder(entry) / file.name).is_file() for file in entry.files)}
+    found = {entry.id: entry.title for entry in catalogue
+             if entry.family == "clip" and is_complete(catalogue, entry)}
     return {RANKER: found.get(RANKER, "ranker CLIP"), **found}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts
+from easel.ui.models.fetch import Fetch, render_missing
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
 from easel.ui.parts.live import Updates
 from easel.ui.parts.panel import seconds
@@ -21,9 +22,9 @@ from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import Suited, build_wish, render_suited, suited
 from easel.ui.parts.task import Asked, Tasks
-from easel.ui.parts.theme import PLAIN
+from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
-from easel.ui.rerank.render import render_bars, render_gallery, render_heat, render_table
+from easel.ui.rerank.render import render_ranking
 from easel.ui.rerank.sources import (
     MAX_FILES,
     SourceFile,
@@ -35,6 +36,7 @@ from easel.ui.rerank.sources import (
     uploaded_files,
 )
 from easel.ui.words import strings
+from easel.ui.words.language import say
 from easel.ui.words.page_words import worded_html
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.files import safe_stem
@@ -60,15 +62,25 @@ class RerankParts:
     keep: gr.Number
     run: gr.Button
     status: gr.HTML
-    gallery: gr.HTML
     details: gr.HTML
     save: gr.DownloadButton
 
 
 def build_rerank(playground: Playground, store: PictureStore, tasks: Tasks, tab: gr.Tab,
-                 ) -> RerankParts:
-    """Lay the tab out and connect it; the history puts what is chosen there into ``chosen``."""
-    clips = installed_clips()
+                 fetch: Fetch | None = None) -> RerankParts:
+    """Lay the tab out and connect it; the history puts what is chosen there into ``chosen``.
+
+    Args:
+        playground: what there is.
+        store: where what is saved is written.
+        tasks: of the page.
+        tab: the one that is built in.
+        fetch: downloads CLIPs that are not here; None where nothing can be.
+    """
+    def offered() -> dict[str, str]:
+        return installed_clips(playground.models.catalogue if playground.models else None)
+
+    clips = offered()
     with gr.Column(elem_id="rerank-desk"):
         with gr.Column(elem_id="rerank-ask"):
             source, files, count, contains, note = _build_source(playground.history is not None)
@@ -82,20 +94,38 @@ def build_rerank(playground: Playground, store: PictureStore, tasks: Tasks, tab:
                                       info=strings.CLIPS_INFO, elem_id="rerank-clips")
             for field in (wanted, unwanted):
                 build_note(playground.reader, field, f"{field.elem_id}-note", chosen)
+            away = gr.HTML("", elem_id="rerank-away", **PLAIN)
+            if fetch is not None:
+                _connect_fetch(playground, chosen, away, fetch, offered)
             build_wish("rerank", chosen)
             keep = gr.Number(0, label=strings.KEEP_BEST, info=strings.KEEP_BEST_INFO, precision=0,
                              minimum=0, maximum=MAX_FILES, elem_id="rerank-keep")
             run = gr.Button(strings.RERANK, variant="primary", size="lg", elem_id="rerank-run")
         with gr.Column(elem_id="rerank-stage"):
             status = worded_html(lambda: f'<p class="hint">{strings.RERANK_EMPTY}</p>')
-            gallery = gr.HTML("", **PLAIN)
             save = gr.DownloadButton(strings.SAVE_BEST, size="sm", visible=False,
                                      elem_id="rerank-save")
             details = gr.HTML("", elem_id="rerank-details", **PLAIN)
     parts = RerankParts(source, files, gr.State([]), note, count, contains, wanted, unwanted,
-                        chosen, keep, run, status, gallery, details, save)
-    _connect(playground, store, parts, clips, tasks, tab)
+                        chosen, keep, run, status, details, save)
+    _connect(playground, store, parts, offered, tasks, tab)
     return parts
+
+
+def _connect_fetch(playground: Playground, chosen: gr.CheckboxGroup, away: gr.HTML, fetch: Fetch,
+                   offered: Callable[[], dict[str, str]]) -> None:
+    """Offer what is here, and below it the downloads of what is not."""
+    models = playground.models
+    assert models is not None
+
+    def show(request: gr.Request) -> tuple[Any, str]:
+        choices = [(say(strings.BY_PICTURES), BY_PICTURES),
+                   *((say(title), name) for name, title in offered().items())]
+        rows = [row for row in models.rows() if row.family == "clip"]
+        return gr.update(choices=choices), render_missing(rows, playground.admins.may(request))
+
+    # Not when the tab is opened: its fields would then settle later (see easel/ui/parts/late.py).
+    fetch.html.change(show, None, [chosen, away], **LIVE)
 
 
 def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.Textbox, gr.HTML]:
@@ -107,6 +137,9 @@ def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.T
     files = gr.File(label=strings.RERANK_FILES, file_count="multiple", type="filepath",
                     file_types=IMAGE_SUFFIXES, height=120, elem_id="rerank-files",
                     elem_classes="upload")
+    # What is too much is refused before it is sent (page.js).
+    worded_html(lambda: f'<p class="alert" role="alert" data-most="{MAX_FILES}" hidden></p>',
+                elem_id="rerank-limit")
     with gr.Row(visible=False) as row:
         count = gr.Number(16, label=strings.RERANK_COUNT, precision=0, minimum=1,
                           maximum=MAX_FILES, min_width=80)
@@ -121,9 +154,9 @@ def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.T
 
 
 def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
-             clips: Mapping[str, str], tasks: Tasks, tab: gr.Tab) -> None:
+             offered: Callable[[], dict[str, str]], tasks: Tasks, tab: gr.Tab) -> None:
     def rerank(asked: Asked) -> Generator[Updates]:
-        start_s = time.monotonic()
+        start_s, clips = time.monotonic(), offered()
         prompts = read_prompts(asked.text(parts.wanted).splitlines(),
                                asked.text(parts.unwanted).splitlines())
         wanted = list(asked.values[parts.clips] or [])
@@ -144,16 +177,13 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
         judged = "".join(render_suited(each, clips, PLACE) for each in judges)
         grey = [any(flags) for flags in zip(*(each.of(paths) for each in judges), strict=True)]
         yield {parts.status: f'<p class="hint" role="status">{escape(said)}</p>{judged}',
-               parts.gallery: render_gallery(ranking, thumbnails, names, keep, grey),
-               parts.details: render_bars(ranking, names) + render_heat(ranking, names, clips)
-               + render_table(ranking, names, clips),
+               parts.details: render_ranking(ranking, thumbnails, names, clips, keep, grey),
                parts.save: gr.update(visible=True,
                                      value=str(_save(store, ranking, sources, keep)))}
 
     fields = [parts.source, parts.files, parts.chosen, parts.count, parts.contains, parts.wanted,
               parts.unwanted, parts.clips, parts.keep]
-    task = tasks.add(PLACE, parts.run, None,
-                     [parts.gallery, parts.details, parts.save], parts.status)
+    task = tasks.add(PLACE, parts.run, None, [parts.details, parts.save], parts.status)
     task.starts([parts.run.click], rerank, fields)
     task.returns(fields, [tab])
 

@@ -39,6 +39,11 @@ GENERATE = "Generate"
 STOP = "Stop"
 KEYS = ("<kbd>Enter</kbd> generates, <kbd>Shift</kbd> <kbd>Enter</kbd> makes a line, "
         "<kbd>Esc</kbd> stops")
+KEYS_CTRL = ("<kbd>Ctrl</kbd> <kbd>Enter</kbd> generates, <kbd>Enter</kbd> makes a line, "
+             "<kbd>Esc</kbd> stops")
+KEYS_USE_CTRL, KEYS_USE_ENTER = "Use Ctrl+Enter", "Use Enter alone"
+LINK, LINK_TITLE = "Link", "Copy an address that opens this tab with this prompt"
+PRESENT, PRESENT_TITLE = "Present", "Large type and no forms, for a projector; press again to leave"
 SURPRISE = "Surprise me"
 EXAMPLES_LABEL = "Examples"
 
@@ -51,7 +56,7 @@ BEST_OF_INFO = ("How many pictures each generator draws to show its best; 0 for 
 SETTINGS_LABEL = "Seed and options"
 ADVANCED_LABEL = "More options"
 NUMBER_FOR, SLIDER_FOR = "number input for {}", "range slider for {}"
-INIT_FROM, INIT_GONE = "{} starts from this picture.", "Remove"
+INIT_FROM, INIT_REMOVE = "{} starts from this picture.", "Remove"
 START_PICTURE = "{}: start from a picture (PNG, JPEG or WebP)"
 INIT_IMAGE_LABEL = "Start from a picture (PNG, JPEG or WebP)"
 
@@ -82,8 +87,8 @@ SCORE_TITLE = "Cosine similarity of picture and prompt, by the ranker"
 FIT = "fit {} %"
 FIT_TITLE = "Fits better than {} % of pictures that miss a part of their prompt, by the ranker"
 BEST_FITS = "Best match: {}, better than {} % of pictures that miss a part of their prompt."
-NONE_FITS = ("None of these fits well: the best is better than only {} % of pictures that miss a "
-             "part of their prompt. Try other words.")
+NONE_FITS = ("None of these fits well: the best beats {} % of pictures that miss a part of their "
+             "prompt, and {} % would make a match. Try other words.")
 SOME_TIED = "The first {} fit equally well: their order says nothing."
 ALL_TIED = "All {} fit equally well: their order says nothing."
 REJECTED = "CLIP left out {} of {} pictures."
@@ -118,6 +123,8 @@ BEST_AFTER = "Best so far after its {}"
 PAUSE = "Pause"
 PAUSED_AT = "Paused at step {} of {}; it waits under Paused runs"
 VIDEO = "Video"
+PLAYER, PLAYER_PLAY, PLAYER_STEP = "How they came about, step by step", "Play", "Step"
+CURVE_STEP = "step {}"
 VIDEO_TITLE = "How the pictures came about, as an mp4"
 PAUSED_RUNS = "Paused runs"
 PAUSED_NONE = "A run of VQGAN+CLIP that you pause waits here, also while Easel is not running."
@@ -144,7 +151,10 @@ MARK_NOISE, MARK_BRANCH = "noise {}", "branch"
 
 # What page.js says
 SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Close", "Picture {}: {}",
-                "Previous", "Next", "The pictures are done: show the best")
+                "Previous", "Next", "The pictures are done: show the best",
+                "{} pictures are too many: {} is the most.", "{} selected",
+                "Copied", "Step {}", "Play", "Stop", "Preview {} of {}",
+                "{} · not here", "{} is not on this machine.", "Download {}")
 
 # Compare
 COMPARE = "Compare"
@@ -205,7 +215,9 @@ HISTORY_PAGE = "{}, page {} of {}"
 HISTORY_STARS, STARS = "{} of {} or more", "{} of 5"
 HISTORY_BACK = "Back to all pictures"
 HISTORY_GONE = "{} removed for good."
-OPEN_KEPT = "Open: {}"
+OPEN_KEPT, SELECT_KEPT = "Open: {}", "Select: {}"
+KEPT_ACTS = {"rerank": "Rerank", "favourite": "Favourite", "delete": "Delete",
+             "restore": "Restore", "none": "Clear the selection"}
 REUSE, VARY, USE_AS_INIT = "Reuse settings", "Vary", "Use as init image"
 FAVOURITE, RATING = "Favourite", "Rating"
 NO_RATING = "none"
@@ -335,6 +347,7 @@ KEEP_BEST = "Keep the best"
 KEEP_BEST_INFO = "How many pictures the gallery and the zip file hold; 0 for all."
 SAVE_BEST = "Save as zip"
 RANK_ORDER, RANK_TABLE, RANK_BARS, RANK_HEAT = "In order", "Table", "Scores", "Pictures × prompts"
+RANK_VIEWS, RANK_RANK, RANK_PICTURE, RANK_SCORE = "View", "Rank", "Picture", "Score"
 RANK_WEIGHT = "weight {:g}"
 DRAWING_RANKS = "Ranking."
 RANKED_STATUS = "Pictures: {}, prompts: {}, in {}"
@@ -372,7 +385,12 @@ MODELS_UNKNOWN, MODELS_NEVER = "size not known", "–"
 MODELS_PINNED, MODELS_OFFLOADED = "pinned", "weights in host memory"
 MODELS_UNLICENSED = "licence not stated"
 MODELS_ACTS = {"download": "Download", "cancel": "Cancel", "load": "Load", "unload": "Unload",
-               "pin": "Pin", "unpin": "Unpin"}
+               "pin": "Pin", "unpin": "Unpin", "get": "Download", "halt": "Cancel"}
+MODELS_ALL = "All models, and where they are"
+WISH_HERE, WISH_COMING, WISH_REST = "here", "downloading, {} %", "{} of {} parts here, {} to come"
+NOT_HERE, NOT_HERE_NOTE = "{} · not here", "{} is not on this machine."
+FETCH, FETCHED = "Download {}", "{} is on this machine now."
+WISH_TOOK = "{} for your last picture here"
 
 # Grids (on the Compare tab)
 SWEEP = "Grid over two options"
