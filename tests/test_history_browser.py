@@ -83,6 +83,20 @@ def test_a_picture_is_kept_found_used_and_restored(visit: Callable[..., Page], a
     expect(tiles.first.locator("img")).to_have_attribute("alt", SCRIPT)
     expect(tiles.first.locator("img")).to_have_js_property("complete", True)
     assert tiles.first.locator("img").evaluate("image => image.naturalWidth") == 64
+    expect(page.locator(".kept-run h3")).to_contain_text(SCRIPT)  # both are of one run
+    expect(tiles.first.locator(".by")).to_have_text("Etching")
+    for number in range(2):
+        tiles.nth(number).locator(".pick").check()
+    expect(page.locator("#kept-bar")).to_contain_text("2 selected")
+    page.locator("#kept-bar").get_by_role("button", name="Favourite").click()
+    expect(page.locator("#kept .heart:checked")).to_have_count(2)
+    expect(page.locator("#kept-bar")).to_be_hidden()
+    tiles.first.locator(".heart").uncheck()
+    tiles.first.locator(".pick").check()
+    page.locator("#kept-bar").get_by_role("button", name="Rerank").click()
+    expect(page.locator("#rerank-chosen")).to_have_text(strings.CHOSEN_NOTE.format(1))
+    history(page)
+    expect(page.locator("#kept .heart:checked")).to_have_count(1)
     page.locator("#search-kept input, #search-kept textarea").fill("dog")
     expect(page.locator("#kept")).to_have_text(strings.HISTORY_NO_MATCH)
     page.locator("#search-kept input, #search-kept textarea").fill("CAT")

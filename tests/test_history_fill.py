@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easel.history.recall import Recalled, recall, recalled_from_facts
-from easel.history.records import Filters
+from easel.history.records import Filters, HistoryError
 from easel.ui.generate.recall import fill, outputs
 from easel.ui.generate.run import prepare
-from easel.ui.history.render import render_facts, render_gallery, render_note, render_prompt
+from easel.ui.history.render import render_facts, render_gallery, render_note, render_prompt, runs
+from easel.ui.history.selection import perform
 from easel.ui.parts.controls import GenerateInputs, build_choice, build_init_image, meant_options
 from easel.ui.parts.option_form import build_option_forms, render_forms
 from pipelines.core.errors import InvalidRequest
@@ -171,6 +173,28 @@ def test_script_is_inert_wherever_it_comes_from(inputs: GenerateInputs, tmp_path
         assert "<script" not in text
         assert "<img src=x" not in text
         assert "\"'>" not in text
+
+
+def test_pictures_of_a_run_are_together_and_several_are_changed_at_once(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        first = history.add("me", [new_picture("a dog"), new_picture("a dog")])
+        history.add("me", [new_picture("a cat")])
+        last = history.add("me", [new_picture("a dog")])
+        later = [replace(each, created_s=each.created_s + 3600) for each in last]
+        assert [len(run) for run in runs([*later, *reversed(first)])] == [1, 2]
+        assert [len(run) for run in runs(history.page("me").pictures)] == [1, 1, 2]
+        ids = ",".join(each.id for each in first)
+        assert perform(history, "me", f"favourite {ids} 1") == ("favourite", ids.split(","))
+        assert history.page("me", Filters(favourite=True)).total == 2
+        perform(history, "me", f"unstar {first[0].id} 2")
+        perform(history, "me", f"delete {ids} 3")
+        assert history.page("me").total == 2
+        perform(history, "me", f"restore {ids} 4")
+        assert history.page("me", Filters(favourite=True)).total == 1
+        with pytest.raises(HistoryError):
+            perform(history, "you", f"delete {ids} 5")
+        with pytest.raises(InvalidRequest, match="'explode' to do"):
+            perform(history, "me", f"explode {ids} 6")
 
 
 def test_vary_names_the_parent_for_as_long_as_its_seed_stands() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from easel.history.days import write_moment
@@ -10,12 +10,14 @@ from easel.history.records import Family, Filters, KeptPicture, Page
 from easel.ui.history.filters import query_of
 from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import pictures
-from easel.ui.parts.tiles import facts_list, tile
+from easel.ui.parts.tiles import facts_list, score_mark, tile
 from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.ui.words.language import figure, say
+from pipelines.calibration import calibration_of
 from pipelines.core.metadata import picture_name
 from pipelines.registry import Registry
 
+RUN_GAP_S = 600.0  # pictures of one prompt with less between them are of one run
 # Clicks on anything that names a picture; the element outlives what is put into it.
 PICK = """element.addEventListener("click", (event) => {
   const picked = event.target.closest("[data-picture]");
@@ -36,23 +38,57 @@ def render_gallery(page: Page, filters: Filters, registry: Registry) -> str:
     export = (f'<a href="history/export?{escape(query_of(filters))}" download>'
               f"{escape(strings.HISTORY_EXPORT)}</a>")
     return (f'<p class="kept-status" role="status">{found} · {export}</p>'
-            f'<div class="kept">{"".join(_thumbnail(p, registry) for p in page.pictures)}</div>')
+            f'<div class="kept-runs"{" data-deleted" if filters.deleted else ""}>'
+            f'{"".join(_run(run, registry) for run in runs(page.pictures))}</div>')
+
+
+def runs(pictures: Sequence[KeptPicture]) -> list[list[KeptPicture]]:
+    """Pictures, newest first, put together where they were drawn for one prompt in one go."""
+    found: list[list[KeptPicture]] = []
+    for picture in pictures:
+        last = found[-1][-1] if found else None
+        if (last is not None and picture.prompt == last.prompt
+                and last.created_s - picture.created_s < RUN_GAP_S):
+            found[-1].append(picture)
+        else:
+            found.append([picture])
+    return found
+
+
+def _run(pictures: Sequence[KeptPicture], registry: Registry) -> str:
+    first = pictures[0]
+    return (f'<section class="kept-run"><h3 title="{escape(first.prompt)}">{escape(first.prompt)}'
+            f"<small>{write_moment(first.created_s)}</small></h3><div>"
+            f'{"".join(_thumbnail(picture, registry) for picture in pictures)}</div></section>')
 
 
 def _thumbnail(picture: KeptPicture, registry: Registry) -> str:
-    prompt, marks = escape(picture.prompt), []
-    if picture.favourite:
-        marks.append(f'<span title="{escape(strings.FAVOURITE)}">♥</span>')
+    """A tile with who drew it, how well it fits, its stars, a box that ticks it and its heart."""
+    prompt, name = escape(picture.prompt), escape(picture.id)
+    caption = (f'<span class="by">{escape(title_of(registry, picture.pipeline))}</span>'
+               f"{_score(picture)}")
     if picture.rating:
-        marks.append(f'<span title="{strings.STARS.format(picture.rating)}">'
-                     f'{"★" * picture.rating}</span>')
-    caption = "".join(marks) + f'<span class="prompt">{prompt}</span>'
+        caption += (f'<span class="stars" title="{strings.STARS.format(picture.rating)}">'
+                    f'{"★" * picture.rating}</span>')
+    marks = (f'<input type="checkbox" class="pick" data-pick="{name}" '
+             f'aria-label="{escape(strings.SELECT_KEPT.format(picture.prompt))}">'
+             f'<input type="checkbox" class="heart" data-star="{name}" '
+             f'aria-label="{escape(strings.FAVOURITE)}"{" checked" if picture.favourite else ""}>')
     title = escape(f"{picture.prompt} · {title_of(registry, picture.pipeline)}")
     return tile(f'<button type="button" class="frame" '
-            f'data-picture="{escape(picture.id)}" title="{title}" '
-            f'aria-label="{escape(strings.OPEN_KEPT.format(picture.prompt))}">'
-            f'<img src="{thumbnail_url(picture)}" alt="{prompt}" loading="lazy" decoding="async">'
-            "</button>", caption)
+                f'data-picture="{name}" title="{title}" '
+                f'aria-label="{escape(strings.OPEN_KEPT.format(picture.prompt))}">'
+                f'<img src="{thumbnail_url(picture)}" alt="{prompt}" loading="lazy" '
+                f'decoding="async"></button>{marks}', caption)
+
+
+def _score(picture: KeptPicture) -> str:
+    if picture.clip_score is None:
+        return ""
+    if (scale := calibration_of(picture.facts, picture.prompt)) is None:
+        return score_mark(f"CLIP {figure(picture.clip_score, '.2f')}")
+    percent = scale.percent(picture.clip_score)
+    return score_mark(strings.FIT.format(percent), strings.FIT_TITLE.format(percent))
 
 
 def render_picture(picture: KeptPicture) -> str:

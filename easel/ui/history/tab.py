@@ -14,6 +14,7 @@ from easel.history.store import History
 from easel.ui.history.filters import build_filters
 from easel.ui.history.picture import PicturePage, build_picture_page, connect_picture_page
 from easel.ui.history.render import PICK, render_gallery, render_note
+from easel.ui.history.selection import build_selection, connect_selection
 from easel.ui.history.shared import build_shared
 from easel.ui.parts.controls import GenerateInputs
 from easel.ui.parts.errors import one_sentence
@@ -39,6 +40,7 @@ class GalleryParts:
     empty_bin: gr.Button
     rerank: gr.Button
     number: gr.State
+    pressed: gr.Textbox
 
     def shown(self) -> list[gr.components.Component]:
         """What a new page of thumbnails changes, in the order of ``_show``."""
@@ -62,6 +64,10 @@ def build_history(playground: Playground, history: History, inputs: GenerateInpu
     shared = build_shared(history)
     _connect_gallery(playground, history, tab, gallery, picture)
     _connect_rerank(history, tab, gallery, rerank)
+    connect_selection(
+        history, gallery.pressed, tab.parent, rerank,
+        lambda request, number, *values: _show(playground, history, _read(values), number, request),
+        [gallery.number, *gallery.filters], gallery.shown())
 
     def reload(number: int, *values: Any, request: gr.Request) -> Any:
         return _show(playground, history, _read(values), number, request)
@@ -113,8 +119,9 @@ def _build_gallery() -> GalleryParts:
             rerank = gr.Button(strings.HISTORY_RERANK, size="sm", visible=False,
                                elem_id="rerank-these")
             empty_bin = gr.Button(strings.HISTORY_EMPTY_BIN, size="sm", visible=False)
+        pressed = build_selection()
     return GalleryParts(column, [text, since, until, pipeline, model, rating, favourite, deleted],
-                        thumbnails, note, newer, older, empty_bin, rerank, gr.State(1))
+                        thumbnails, note, newer, older, empty_bin, rerank, gr.State(1), pressed)
 
 
 def _read(values: tuple[Any, ...]) -> Filters:
