@@ -179,7 +179,7 @@ def test_codes_are_described_as_they_are(repository: Path) -> None:
     readme = (repository / "README.md").read_text()
     for fact in (f"{codes:,} codes", f"base {code_digits['codebook_size']}"):
         assert fact in readme
-    assert f"{codes:,}" in render_lessons([DallePipeline.lesson])
+    assert f"{codes:,}" in render_lessons({"dalle": DallePipeline.lesson})
 
 
 def test_licence_is_apache_2(repository: Path) -> None:

@@ -116,6 +116,7 @@ def test_videos_have_addresses_that_cannot_be_guessed(app: App) -> None:
         answer = httpx.get(f"{app.url}videos/{name}.mp4")
         assert answer.status_code == 404
         assert "Traceback" not in answer.text
+        assert httpx.get(f"{app.url}videos/{name}/0").status_code == 404
 
 
 def test_a_change_is_marked_on_the_curve() -> None:
@@ -180,7 +181,14 @@ class TestPage:
             re.compile(r"^Paused at step \d+ of 900; it waits under Paused runs$"))
         expect(panel.locator("img")).to_have_count(1)
         expect(page.locator("#generate")).to_be_enabled()
-        expect(page.locator("#pause")).to_be_disabled()
+        expect(page.locator("#pause")).to_be_hidden()
+        page.locator("#go-on").click()  # stands where Pause was
+        expect(panel.locator(".status")).to_contain_text("Step")
+        expect(page.locator("#go-on")).to_be_hidden()
+        expect(page.locator("#pause")).to_be_enabled()
+        page.locator("#pause").click()
+        expect(panel.locator(".status")).to_contain_text("Paused at step")
+        expect(page.locator("#go-on")).to_be_visible()
         step = int(re.findall(r"\d+", panel.locator(".status").inner_text())[0])
 
         page.reload()  # what is paused belongs to the visitor, not to the page
@@ -204,6 +212,20 @@ class TestPage:
             f"Step {step}: branch, prompt “a blue car”, {step + 2} steps")
         with page.expect_download() as saved:
             panel.get_by_role("link", name=strings.VIDEO).click()
+        # The same in the page, with steps.
+        player = panel.locator(".player")
+        player.locator("summary").click()
+        expect(player.locator("output")).to_have_text(f"Step {step + 2}")
+        expect(player.locator("img")).to_have_js_property("complete", True)
+        last = player.locator("img").evaluate("image => image.src")
+        player.locator("input").fill("0")
+        expect(player.locator("output")).to_have_text(re.compile("^Preview 1 of "))
+        assert player.locator("img").evaluate("image => image.src") != last
+        player.get_by_role("button", name=strings.PLAYER_PLAY).click()
+        expect(player.locator("output")).to_have_text(f"Step {step + 2}")
+        expect(player.locator("img")).to_have_js_property("complete", True)
+        assert player.locator("img").evaluate("image => image.naturalWidth") > 0
+        expect(panel.locator(".curve .to").first).to_have_text(f"step {step + 2}")
         # A preview each five steps, and the picture for a second and a half.
         assert frames_of(Path(saved.value.path()).read_bytes()) >= 6 + (step + 4) // 5
 

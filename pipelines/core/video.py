@@ -51,6 +51,7 @@ class Film:
 
     def __init__(self, frames: Sequence[bytes] = ()) -> None:
         self._frames: list[bytes] = list(frames[:MAX_FRAMES])
+        self._steps: list[int | None] = [None] * len(self._frames)
         self._every, self._skipped = 1, 0
 
     @property
@@ -58,30 +59,39 @@ class Film:
         """JPEG files, at most ``MAX_FRAMES``, the oldest first."""
         return tuple(self._frames)
 
+    @property
+    def steps(self) -> tuple[int | None, ...]:
+        """After which step each frame was drawn; None where that is not known."""
+        return tuple(self._steps)
+
     def take(self, event: Progress | Preview) -> None:
         """Take in what a run says: its previews, and those of its earlier part."""
         if isinstance(event, Preview):
-            self.add(event.images)
+            self.add(event.images, event.step)
         elif event.earlier is not None:
             self._frames = list(event.earlier.frames[:MAX_FRAMES])
+            self._steps = [None] * len(self._frames)
 
-    def add(self, images: np.ndarray) -> None:
+    def add(self, images: np.ndarray, step: int | None = None) -> None:
         """Take in a preview.
 
         Args:
             images: (N, H, W, 3) uint8 RGB.
+            step: after which it was drawn; None where that is not known.
         """
         self._skipped += 1
         if self._skipped < self._every:
             return
         self._skipped = 0
         if len(self._frames) >= MAX_FRAMES:
-            self._frames, self._every = self._frames[::2], self._every * 2
+            self._frames, self._steps = self._frames[::2], self._steps[::2]
+            self._every *= 2
         buffer = io.BytesIO()
         picture = Image.fromarray(sheet(images))
         picture.thumbnail((MAX_FRAME_PX, MAX_FRAME_PX), Image.Resampling.LANCZOS)
         picture.save(buffer, "JPEG", quality=FRAME_QUALITY)
         self._frames.append(buffer.getvalue())
+        self._steps.append(step)
 
     def video(self, last: np.ndarray) -> bytes:
         """The previews, then the finished pictures, as an mp4.

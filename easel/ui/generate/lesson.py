@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from html import escape
 
 from easel.ui.words.language import say
@@ -18,9 +18,10 @@ RANKING = Lesson(
     "Supervision”")
 
 
-def render_lessons(lessons: Iterable[Lesson]) -> str:
-    """Folds for the generators on offer, and one for the ranking."""
+def render_lessons(lessons: Mapping[str, Lesson]) -> str:
+    """Folds for the generators on offer, by name, and one for the ranking."""
     return "".join(
-        f"<details class='lesson'><summary>{escape(say(title))}</summary>"
+        f"<details class='lesson' data-lesson='{escape(name)}'>"
+        f"<summary>{escape(say(title))}</summary>"
         f"<p>{escape(say(text))}</p><p class='paper'>{escape(paper)}</p></details>"
-        for title, text, paper in [*lessons, RANKING])
+        for name, (title, text, paper) in {**lessons, "clip": RANKING}.items())

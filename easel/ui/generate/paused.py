@@ -10,7 +10,7 @@ import gradio as gr
 
 from easel.serving.paused_runs import PausedRun
 from easel.ui.generate.render import render_paused, render_paused_none
-from easel.ui.generate.run import show_run, stream_resumed
+from easel.ui.generate.run import Stage, show_run, stream_resumed
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.live import Updates
 from easel.ui.parts.pictures import PictureStore
@@ -86,7 +86,7 @@ def build_paused(playground: Playground) -> PausedParts | None:
 
 
 def connect_paused(playground: Playground, store: PictureStore, parts: PausedParts,
-                   task: Task, stage: tuple[gr.HTML, gr.Button], drawn: Any) -> None:
+                   task: Task, stage: Stage, drawn: Any) -> None:
     """Connect the fold and the Pause button.
 
     Args:
@@ -94,7 +94,7 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
         store: where finished pictures are written.
         parts: the fold.
         task: what Generate starts.
-        stage: where its pictures go, and the button that pauses what runs now.
+        stage: where its pictures go, and the buttons that pause what runs now and go on with it.
         drawn: the event of Generate, after which there may be another paused run.
     """
     runs = playground.backend.paused
@@ -132,7 +132,7 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
     parts.fold.expand(listed_again, parts.chosen, all_of, **LIVE)
     parts.chosen.input(show, parts.chosen, parts.shown(), **LIVE)
     parts.delete.click(delete, parts.chosen, all_of, **LIVE)
-    stage[1].click(pause, None, None, **LIVE)
+    stage.pause.click(pause, None, None, **LIVE)
     drawn.then(listed_again, parts.chosen, all_of, **LIVE)
     show_stage = """() => {
         if (matchMedia("(max-width: 760px)").matches)
@@ -143,10 +143,23 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
                     parts.change(), when_busy=strings.PAUSED_GONE_ON,
                     ).then(listed, parts.chosen, all_of, **LIVE)
         button.click(None, None, None, js=show_stage, api_visibility="private")
+    # In the place of Pause: the run that was just paused, as it was.
+    task.starts([stage.go_on.click], _go_on_work(playground, store, stage), [stage.waiting],
+                when_busy=strings.PAUSED_GONE_ON).then(listed, parts.chosen, all_of, **LIVE)
+
+
+def _go_on_work(playground: Playground, store: PictureStore, stage: Stage) -> Work:
+    def go_on(asked: Asked) -> Generator[Updates]:
+        assert playground.backend.paused is not None
+        checkpointer = playground.backend.paused.resume(
+            asked.run.visitor, asked.text(stage.waiting), playground.registry, {}, False)
+        yield from show_run(stream_resumed(playground, store, checkpointer, asked.run), stage)
+
+    return go_on
 
 
 def _resume_work(playground: Playground, store: PictureStore, parts: PausedParts,
-                 stage: tuple[gr.HTML, gr.Button], is_branch: bool) -> Work:
+                 stage: Stage, is_branch: bool) -> Work:
     def resume(asked: Asked) -> Generator[Updates]:
         runs = playground.backend.paused
         if runs is None:
@@ -155,7 +168,7 @@ def _resume_work(playground: Playground, store: PictureStore, parts: PausedParts
                                   asked.text(parts.seed).strip(), asked.values[parts.noise])
         checkpointer = runs.resume(asked.run.visitor, asked.text(parts.chosen),
                                    playground.registry, changes, is_branch)
-        yield from show_run(stream_resumed(playground, store, checkpointer, asked.run), *stage)
+        yield from show_run(stream_resumed(playground, store, checkpointer, asked.run), stage)
 
     return resume
 

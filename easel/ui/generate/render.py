@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -21,7 +22,7 @@ from easel.ui.parts.tiles import (
     tiles_of,
 )
 from easel.ui.parts.verdict import gain, render_verdict
-from easel.ui.parts.videos import video_url
+from easel.ui.parts.videos import frame_url, video_url
 from easel.ui.words import strings
 from easel.ui.words.language import say
 
@@ -77,6 +78,17 @@ def render_empty(samples: Sequence[Card] = (), num_images: int = 4) -> str:
             f"{tiles_of(tiles, len(tiles), crowded=False)}</section></div>")
 
 
+def render_keys() -> str:
+    """What the keys do, in either of two ways, and the button between them (page.js)."""
+    ways = "".join(
+        f'<span class="by-{way}">{said} <button type="button" data-enter="{other}">'
+        f"{escape(offer)}</button></span>"
+        for way, said, other, offer in (
+            ("enter", strings.KEYS, "ctrl", strings.KEYS_USE_CTRL),
+            ("ctrl", strings.KEYS_CTRL, "enter", strings.KEYS_USE_ENTER)))
+    return f'<p class="keys">{ways}</p>'
+
+
 def render_panel(panel: Panel, crowded: bool, places: Mapping[Card, int] | None = None) -> str:
     """One generator's section.
 
@@ -94,7 +106,7 @@ def render_panel(panel: Panel, crowded: bool, places: Mapping[Card, int] | None 
         if panel.phase in ("waiting", "running"):
             tiles += [blank_tile() for _ in range(panel.num_images - len(tiles))]
     body = tiles_of(tiles, panel.num_images, crowded) if tiles else ""
-    body = f'<div class="drawn">{body}{loss_curves(panel)}</div>'
+    body = f'<div class="drawn">{body}{loss_curves(panel)}</div>{player(panel)}'
     # Said once it is over; the progress bar is there for those who ask meanwhile.
     busy = panel.phase in ("waiting", "running")
     role = 'role="alert"' if panel.phase == "failed" else (
@@ -131,6 +143,21 @@ def video_link(panel: Panel) -> str:
         return ""
     return (f'<a class="video" href="{escape(video_url(panel.film))}" download '
             f'title="{escape(strings.VIDEO_TITLE)}">{escape(strings.VIDEO)}</a>')
+
+
+def player(panel: Panel) -> str:
+    """How the pictures came about, step by step, in a fold; page.js turns the frames over."""
+    if panel.film is None or not panel.cards:
+        return ""
+    steps = json.dumps([*panel.film_steps, panel.total or panel.step])
+    last = len(panel.film_steps)
+    alt = escape(strings.IN_THE_MAKING.format(panel.prompt))
+    return (f'<details class="player" data-frames="{escape(frame_url(panel.film))}" '
+            f'data-steps="{steps}"><summary>{escape(strings.PLAYER)}</summary>'
+            f'<img alt="{alt}"><div><button type="button" data-play aria-pressed="false">'
+            f"{escape(strings.PLAYER_PLAY)}</button>"
+            f'<input type="range" min="0" max="{last}" value="{last}" '
+            f'aria-label="{escape(strings.PLAYER_STEP)}"><output></output></div></details>')
 
 
 def _card(card: Card, rank: int, named: bool = False) -> str:

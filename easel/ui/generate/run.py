@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -122,6 +122,7 @@ def _stream_panel(playground: Playground, store: PictureStore, request: CheckedR
                     panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")),
                                  store.keep(request, event, pipeline, rejected=True))
                     panel.film = keep_film(store, film, event.candidates)
+                    panel.film_steps = film.steps
                 else:
                     film.take(event)
                     panel.take(event)
@@ -137,13 +138,49 @@ def _stream_panel(playground: Playground, store: PictureStore, request: CheckedR
         run.job_id = None
 
 
-def show_run(views: Generator[RunView], stage: gr.HTML, pause: gr.Button) -> Generator[Updates]:
-    """A run as updates of the stage and the Pause button."""
-    pausable = False
+@dataclass
+class Stage:
+    """What a run changes besides the buttons of its task.
+
+    Attributes:
+        html: where the pictures go.
+        pause: pauses what runs.
+        go_on: in the place of ``pause`` while the run that was just paused waits.
+        waiting: hidden; the id of that run.
+    """
+
+    html: gr.HTML
+    pause: gr.Button
+    go_on: gr.Button
+    waiting: gr.Textbox
+
+    def components(self) -> list[Any]:
+        """All of them."""
+        return [self.html, self.pause, self.go_on, self.waiting]
+
+
+def show_run(views: Generator[RunView], stage: Stage, can_pause: bool = True,
+             ) -> Generator[Updates]:
+    """A run as updates of the stage.
+
+    Args:
+        views: of the run.
+        stage: what changes.
+        can_pause: whether there is a Pause button at all.
+    """
+    pausable, first = False, True
+    view = RunView()
     with closing(views):
         for view in views:
-            updates: Updates = {stage: render_run(view)}
+            updates: Updates = {stage.html: render_run(view)}
             if view.can_pause() != pausable:
                 pausable = not pausable
-                updates[pause] = gr.update(interactive=pausable)
+                updates[stage.pause] = gr.update(interactive=pausable)
+            if first:
+                updates[stage.go_on] = gr.update(visible=False)
+                updates[stage.pause] = gr.update(visible=can_pause, interactive=pausable)
+            first = False
             yield updates
+    if paused := [panel.paused_id for panel in view.panels if panel.paused_id]:
+        yield {stage.pause: gr.update(visible=False), stage.go_on: gr.update(visible=True),
+               stage.waiting: paused[-1]}

@@ -15,8 +15,8 @@ from easel.ui.generate.init_image import connect_init
 from easel.ui.generate.lesson import render_lessons
 from easel.ui.generate.paused import build_paused, connect_paused
 from easel.ui.generate.recall import connect_recall
-from easel.ui.generate.render import render_empty
-from easel.ui.generate.run import prepare, show_run, stream_run
+from easel.ui.generate.render import render_empty, render_keys
+from easel.ui.generate.run import Stage, prepare, show_run, stream_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
     IMAGE_SUFFIXES,
@@ -40,17 +40,19 @@ from pipelines.core.sentences import Sentence
 
 PLACE = "generate"
 SHOW_BEST = "() => window.easelShowBest()"  # page.js
+# An address may bring a prompt: ?prompt=a+cat.
+ASKED_JS = "(now) => new URLSearchParams(location.search).get('prompt')?.slice(0, 2000) ?? now"
 
 
 def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store: PictureStore,
-                   stage: gr.HTML) -> GenerateInputs:
-    """Lay the tab out and connect it; ``stage`` is where the pictures go."""
+                   html: gr.HTML) -> GenerateInputs:
+    """Lay the tab out and connect it; ``html`` is where the pictures go."""
     with gr.Column(elem_id="desk"):
         with gr.Column(elem_id="ask"):
             prompt, note = _build_prompt(playground)
             with gr.Row(visible=False, elem_id="init-row") as init_row:
                 init_shown = gr.HTML("", elem_id="init-shown", **PLAIN)
-                init_gone = gr.Button(strings.INIT_GONE, size="sm", scale=0, min_width=80,
+                init_gone = gr.Button(strings.INIT_REMOVE, size="sm", scale=0, min_width=80,
                                       elem_id="init-gone")
             filled_note = gr.HTML("", elem_id="filled-note", **PLAIN)
             controls = _build_generators(playground)
@@ -60,34 +62,36 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
                 pause = gr.Button(strings.PAUSE, size="lg", interactive=False, elem_id="pause",
                                   visible=any(map(playground.can_pause,
                                                   playground.registry.names())))
+                go_on = gr.Button(strings.RESUME, size="lg", visible=False, elem_id="go-on")
                 stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="stop")
             refused = build_alert(PLACE)
-            worded_html(lambda: f'<p class="keys">{strings.KEYS}</p>')
-        stage.render()
-        samples = load_samples(stage, playground.registry)
-        fill_html(stage, lambda: render_empty(samples))
+            worded_html(render_keys)
+        html.render()
+        samples = load_samples(html, playground.registry)
+        fill_html(html, lambda: render_empty(samples))
         with gr.Column(elem_id="more"):
             worded_html(render_examples, elem_id="examples")
             surprise = gr.Button(strings.SURPRISE, size="sm", elem_id="surprise",
                                  visible=playground.surprise is not None)
             if playground.reader is not None:
-                build_drawable(stage)
+                build_drawable(html)
             dropped = gr.File(label=strings.RECALL_LABEL, file_count="single", type="filepath",
                               file_types=IMAGE_SUFFIXES, height=64, elem_id="recall",
                               elem_classes="upload")
             seed, best_of, options = _build_settings(controls)
             paused = build_paused(playground)
-            worded_html(lambda: render_lessons(p.lesson for p in playground.registry),
+            worded_html(lambda: render_lessons({p.name: p.lesson for p in playground.registry}),
                         elem_id="lessons")
     _connect_words(playground, page, prompt, note, surprise)
     handed = gr.Textbox(visible="hidden")
-    task = tasks.add(PLACE, generate, stop, [stage, pause], refused,
+    stage = Stage(html, pause, go_on, gr.Textbox(visible="hidden"))
+    task = tasks.add(PLACE, generate, stop, stage.components(), refused,
                      idle={pause: gr.update(interactive=False)})
-    drawn = _connect_run(playground, store, task, (stage, pause), prompt, seed, best_of, controls,
+    drawn = _connect_run(playground, store, task, stage, prompt, seed, best_of, controls,
                          options, handed)
     connect_init(controls, (init_row, init_shown, init_gone), handed)
     if paused is not None:
-        connect_paused(playground, store, paused, task, (stage, pause), drawn)
+        connect_paused(playground, store, paused, task, stage, drawn)
     # Here and not in the tab of the history, which is not there before it was opened.
     hand_off = gr.Textbox(visible="hidden", elem_id="hand-off")
     inputs = GenerateInputs(prompt, seed, controls, filled_note, dropped, hand_off, options, handed)
@@ -138,17 +142,20 @@ def _build_settings(controls: list[PipelineControls],
 def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, note: gr.HTML,
                    surprise: gr.Button) -> None:
     """The prompt that is there from the start is read too; Surprise me draws a caption."""
-    page.load(lambda text: render_note(playground.reader, text or "", str(prompt.elem_id)),
-              prompt, note, **LIVE)
+    page.load(None, prompt, prompt, js=ASKED_JS, api_visibility="private").then(
+        lambda text: render_note(playground.reader, text or "", str(prompt.elem_id)),
+        prompt, note, **LIVE)
     if playground.surprise is not None:
         surprise.click(playground.surprise, None, prompt, **LIVE)
 
 
 def _connect_run(playground: Playground, store: PictureStore, task: Task,
-                 stage: tuple[gr.HTML, gr.Button], prompt: gr.Textbox, seed: gr.Textbox,
-                 best_of: gr.Number, controls: list[PipelineControls], options: OptionForms,
+                 stage: Stage, prompt: gr.Textbox, seed: gr.Textbox, best_of: gr.Number,
+                 controls: list[PipelineControls], options: OptionForms,
                  handed: gr.Textbox) -> Any:
-    """Connect Generate; ``stage`` is where the pictures go, with the Pause button."""
+    """Connect Generate."""
+    can_pause = any(map(playground.can_pause, playground.registry.names()))
+
     def draw(asked: Asked) -> Generator[Updates]:
         values = asked.values
         chosen = options.read(values[options.text])
@@ -161,7 +168,7 @@ def _connect_run(playground: Playground, store: PictureStore, task: Task,
                 choices.append(fields)
         requests = prepare(playground, values[prompt] or "", values[seed] or None, choices)
         yield from show_run(stream_run(playground, store, requests, asked.run,
-                                       values[best_of] or 0), *stage)
+                                       values[best_of] or 0), stage, can_pause)
 
     inputs = [prompt, seed, best_of, options.text, handed,
               *(c for group in controls for c in group.components())]

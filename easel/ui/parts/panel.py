@@ -42,6 +42,7 @@ class Card:
         size_px: its width and height; None where nobody knows them.
         scale: what the score means; None where nobody measured that.
         equal_to_seed: of a better picture of the run with the same pixels; None where none is.
+        ranker: id of the CLIP that ranked it; empty where it is not known.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Card:
     size_px: tuple[int, int] | None = None
     scale: Calibration | None = None
     equal_to_seed: int | None = None
+    ranker: str = ""
 
     @property
     def fit(self) -> int | None:
@@ -83,6 +85,7 @@ class Panel:
         can_pause: whether the run can be paused.
         paused_id: its name among the paused runs; empty where it is not there.
         film: the frames of its video, kept by ``easel.ui.parts.videos``; None where there are none.
+        film_steps: after which step each of them was drawn; None where that is not known.
     """
 
     name: str
@@ -103,6 +106,7 @@ class Panel:
     can_pause: bool = False
     paused_id: str = ""
     film: Path | None = None
+    film_steps: tuple[int | None, ...] = ()
 
     def take(self, event: Progress | Preview | EaselError) -> None:
         """Take in what a run says before or in place of its pictures."""
@@ -206,15 +210,27 @@ class RunView:
     def joint_ranking(self) -> list[Card]:
         """All scored pictures of all panels, the best match first; empty for a single panel.
 
-        Every panel is ranked by the same CLIP against the same prompt, so cosine similarities
-        may be compared across generators. Ties keep the order of the panels.
+        Cosines of one CLIP against one prompt may be compared across generators, those of several
+        CLIPs only by how many near misses they beat: where that is not known of one of them, there
+        is no order. Ties keep the order of the panels.
         """
         finished = [panel for panel in self.panels if panel.cards]
         if len(finished) < 2 or not self.is_over():
             return []
         cards = [card for panel in finished for card in panel.cards]
         scored = [card for card in cards if card.clip_score is not None]
-        return sorted(scored, key=lambda card: -(card.clip_score or 0.0))
+        figures = comparable(scored)
+        order = sorted(range(len(figures)), key=lambda index: -figures[index])
+        return [scored[index] for index in order]
+
+
+def comparable(cards: Sequence[Card]) -> list[float]:
+    """A figure for each of some pictures with a score, the larger the better; none at all where
+    several CLIPs ranked them and somebody's scale is not known."""
+    if len({card.ranker for card in cards}) < 2:
+        return [float(card.clip_score or 0.0) for card in cards]
+    fits = [card.fit for card in cards]
+    return [] if None in fits else [float(fit or 0) for fit in fits]
 
 
 def pictures(count: int) -> str:

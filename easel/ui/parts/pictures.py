@@ -17,6 +17,7 @@ from pipelines.core.events import Result
 from pipelines.core.files import atomic_write
 from pipelines.core.metadata import picture_metadata, picture_name, png_of
 from pipelines.core.request import CheckedRequest
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.pipeline import Pipeline
 
 
@@ -97,7 +98,8 @@ class PictureStore:
                 picture_id=str(candidate.metadata.get("picture_id", "")),
                 size_px=(metadata["width_px"], metadata["height_px"]),
                 scale=calibration_of(metadata, request.prompt),
-                equal_to_seed=metadata.get("equal_to_seed")))
+                equal_to_seed=metadata.get("equal_to_seed"),
+                ranker=str(getattr(request.options, "ranker", RANKER))))
         return cards
 
 

@@ -14,7 +14,7 @@ from easel.ui.words.language import figure, say, say_all
 from pipelines.core.events import Mark
 
 _EMPTY_BAR = '<div class="bar"></div>'
-CURVE_WIDTH, CURVE_HEIGHT = 240, 36
+CURVE_WIDTH, CURVE_HEIGHT = 240, 96
 
 
 def alert(sentence: str) -> str:
@@ -166,7 +166,7 @@ def picture_frame(card: Card, rank: int, lazy: bool = False) -> str:
 
 
 def loss_curves(panel: Panel) -> str:
-    """The loss curves of an optimised picture, each with its last value."""
+    """The loss curves of an optimised picture, each with its last value and its two axes."""
     drawn = [_curve(name, points, panel.marks) for name, points in panel.losses.items()
              if len(points) > 1]
     if not drawn:
@@ -192,7 +192,11 @@ def _curve(name: str, points: Sequence[tuple[int, float]], marks: Sequence[Mark]
         for mark in marks
         if 0 <= (x := (mark.step - first) / steps * CURVE_WIDTH) <= CURVE_WIDTH)
     label = escape(say(name.replace("_", " ")))
-    return (f'<figure class="curve"><svg viewBox="0 0 {CURVE_WIDTH} {CURVE_HEIGHT}" '
+    ends = (f'<span class="high">{figure(max(values), ".3g")}</span>'
+            f'<span class="low">{figure(low, ".3g")}</span>'
+            f'<span class="from">{figure(first, ",")}</span>'
+            f'<span class="to">{strings.CURVE_STEP.format(figure(points[-1][0], ","))}</span>')
+    return (f"<figure class=\"curve\"><figcaption>{label} <b>{figure(values[-1], '.3f')}</b>"
+            f'</figcaption><div class="plot"><svg viewBox="0 0 {CURVE_WIDTH} {CURVE_HEIGHT}" '
             f'preserveAspectRatio="none" role="img" aria-label="{strings.CURVE_OF.format(label)}">'
-            f'{lines}<polyline points="{path}"/></svg>'
-            f"<figcaption>{label} <b>{figure(values[-1], '.3f')}</b></figcaption></figure>")
+            f'{lines}<polyline points="{path}"/></svg>{ends}</div></figure>')

@@ -55,6 +55,29 @@ def video_url(film: Path) -> str:
     return f"videos/{film.parent.name}.mp4"
 
 
+def frame_url(film: Path) -> str:
+    """Where a browser finds a frame of a kept film, with {} for its number."""
+    return f"videos/{film.parent.name}/{{}}"
+
+
+def read_frame(film: Path, number: int) -> tuple[bytes, str]:
+    """A frame of a kept film, or, after the last one, the finished pictures; with its media type.
+
+    Raises:
+        EaselError: there is no such frame.
+    """
+    try:
+        with zipfile.ZipFile(film) as archive:
+            names = sorted(name for name in archive.namelist() if name != LAST)
+            if not 0 <= number <= len(names):
+                raise EaselError(GONE)
+            if number == len(names):
+                return archive.read(LAST), "image/png"
+            return archive.read(names[number]), "image/jpeg"
+    except (OSError, KeyError, zipfile.BadZipFile):
+        raise EaselError(GONE) from None
+
+
 def encode_film(film: Path) -> bytes:
     """The mp4 of a kept film.
 
@@ -88,7 +111,7 @@ def write_video(store: PictureStore, film: Path) -> Path:
 
 
 def video_routes(folder: Path) -> list[Route]:
-    """The route of the videos, to go before Gradio's own.
+    """The routes of the videos and of their frames, to go before Gradio's own.
 
     Args:
         folder: Gradio's cache, where ``PictureStore`` writes.
@@ -105,4 +128,17 @@ def video_routes(folder: Path) -> list[Route]:
             "Content-Disposition": 'attachment; filename="easel.mp4"',
             "Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"})
 
-    return [Route("/videos/{token:str}.mp4", video)]
+    def frame(request: Request) -> Response:
+        token = str(request.path_params["token"])
+        try:
+            if not _TOKEN.fullmatch(token):
+                raise EaselError(GONE)
+            data, kind = read_frame(folder / "pictures" / token / FILM,
+                                    int(request.path_params["number"]))
+        except EaselError as error:
+            return JSONResponse({"detail": str(error)}, 404)
+        return Response(data, media_type=kind, headers={
+            "Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"})
+
+    return [Route("/videos/{token:str}.mp4", video),
+            Route("/videos/{token:str}/{number:int}", frame)]
