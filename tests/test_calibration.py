@@ -53,8 +53,8 @@ def test_a_run_says_whether_anything_fits_and_whether_the_order_means_something(
     assert verdict([]) == ()
     assert verdict([card(0.99, None)]) == (), "nobody measured what this CLIP's scores mean"
     assert verdict([card(None)]) == ()
-    assert verdict(cards(0.5, 0.499))[0].startswith("None of these fits well: the best is better "
-                                                    "than only 49 %")
+    assert verdict(cards(0.5, 0.499))[0].startswith("None of these fits well: the best beats "
+                                                    "49 %")
     assert len(verdict(cards(0.5, 0.499))) == 1
     assert verdict(cards(0.98, 0.9)) == (
         "Best match: Sketch, better than 97 % of pictures that miss a part of their prompt.",)

@@ -23,6 +23,7 @@ from easel.ui.parts.controls import build_choice, read_upload
 from easel.ui.parts.option_form import build_option_forms, render_options, slider_step
 from easel.ui.parts.panel import Card, Panel, RunView, seconds
 from easel.ui.parts.prompt_note import render_reading
+from pipelines.calibration import Calibration
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.events import Preview, Progress
 from pipelines.core.metadata import read_png, save_png
@@ -164,6 +165,17 @@ def test_the_joint_ranking_waits_for_everyone_and_sorts_by_score() -> None:
     second.finish([card(0.3, "B"), card(None, "B")], 1.0, stopped=False)
     assert [c.clip_score for c in view.joint_ranking()] == [0.4, 0.3, 0.2]
     assert RunView([first]).joint_ranking() == []
+    # Cosines of several CLIPs say nothing of each other; how many near misses they beat does.
+    for panel, name in ((first, "one"), (second, "other")):
+        panel.cards = tuple(replace(each, ranker=name) for each in panel.cards)
+    assert view.joint_ranking() == []
+    scales = [Calibration(tuple(np.linspace(low, low + 0.3, 100)), 0.01, 0.5, 9)
+              for low in (0.2, 0.0)]
+    for panel, scale in zip((first, second), scales, strict=True):
+        panel.cards = tuple(replace(each, scale=scale) for each in panel.cards)
+    fits = [card.fit for card in view.joint_ranking()]
+    assert fits == sorted(fits, reverse=True)
+    assert view.joint_ranking()[0].ranker == "other"
 
 
 def test_every_picture_stands_in_one_table_with_its_place_among_all() -> None:

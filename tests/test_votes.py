@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,9 @@ def test_how_often_clip_agrees() -> None:
     votes = [vote(1, 0, "a", "b"), vote(2, 1, "a", "b"), vote(3, "tie", "a", "b"),
              vote(4, 1, "a", "b", scores=(0.5, None))]
     assert clip_agreement(votes) == (1, 2)
+    panes = tuple({**pane, "options": {"ranker": name}}
+                  for pane, name in zip(votes[0].panes, ("one", "other"), strict=True))
+    assert clip_agreement([replace(votes[0], panes=panes)]) == (0, 0), "no scores of one CLIP"
 
 
 @pytest.mark.parametrize(("prompt", "kind"), [

@@ -28,6 +28,7 @@ from easel.compare.prompt_kinds import kind_of
 from easel.history.database import Database
 from easel.history.tables import CastVote
 from pipelines.core.errors import EaselError
+from pipelines.models.checkpoints.ids import RANKER
 
 logger = logging.getLogger(__name__)
 BUSY_S = 10.0
@@ -75,9 +76,10 @@ class Vote:
         return kind_of(self.prompt)
 
     def clip_choice(self) -> int | None:
-        """The pane that CLIP's scores would choose; None where not all have one."""
+        """The pane that CLIP's scores would choose; None where not all have one, by one CLIP."""
         scores = [pane.get("clip") for pane in self.panes]
-        if any(score is None for score in scores):
+        rankers = {str((pane.get("options") or {}).get("ranker", RANKER)) for pane in self.panes}
+        if any(score is None for score in scores) or len(rankers) > 1:
             return None
         return int(np.argmax(np.array(scores, dtype=float)))
 

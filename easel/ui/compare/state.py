@@ -11,7 +11,7 @@ from typing import Any
 
 from easel.compare.plan import LETTERS, Plan
 from easel.serving.jobs import Usage
-from easel.ui.parts.panel import Card, Panel
+from easel.ui.parts.panel import Card, Panel, comparable
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Result
 from pipelines.core.request import CheckedRequest
@@ -126,7 +126,9 @@ class RecentComparisons:
 
 
 def clip_favourite(panes: Sequence[Pane]) -> int | None:
-    """Index of the pane whose best picture CLIP scores highest; None where nothing is scored."""
-    scores = [(card.clip_score, -index) for index, pane in enumerate(panes)
-              if (card := pane.best()) is not None and card.clip_score is not None]
-    return -max(scores)[1] if scores else None
+    """Index of the pane whose best picture CLIP scores highest; None where nothing is scored, or
+    scores of several CLIPs say nothing of each other."""
+    found = [(index, card) for index, pane in enumerate(panes)
+             if (card := pane.best()) is not None and card.clip_score is not None]
+    figures = comparable([card for _, card in found])
+    return found[figures.index(max(figures))][0] if figures else None

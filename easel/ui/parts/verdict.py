@@ -7,6 +7,7 @@ from html import escape
 
 from easel.ui.parts.panel import Card
 from easel.ui.words import strings
+from pipelines.calibration import LIMIT
 
 
 def verdict(cards: Sequence[Card]) -> tuple[str, ...]:
@@ -19,7 +20,7 @@ def verdict(cards: Sequence[Card]) -> tuple[str, ...]:
     if best is None or best.scale is None or best.clip_score is None or best.fit is None:
         return ()
     if not best.scale.fits(best.clip_score):
-        return (strings.NONE_FITS.format(best.fit),)
+        return (strings.NONE_FITS.format(best.fit, LIMIT),)
     said = [strings.BEST_FITS.format(best.generator, best.fit)]
     scored = [card.clip_score for card in cards
               if card.clip_score is not None and card.scale == best.scale]
@@ -32,7 +33,7 @@ def verdict(cards: Sequence[Card]) -> tuple[str, ...]:
 def render_verdict(cards: Sequence[Card]) -> str:
     """The line above the pictures, as high as one where there is nothing to say yet."""
     said = verdict(cards)
-    poor = bool(said) and said[0] == strings.NONE_FITS.format(cards[0].fit)
+    poor = bool(said) and said[0] == strings.NONE_FITS.format(cards[0].fit, LIMIT)
     kind = "verdict poor" if poor else "verdict"
     return f'<p class="{kind}" role="status">{escape(" ".join(said))}</p>'
 
