@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.cache import cache_figures
+from benchmarks.chips import chip_figures
 from benchmarks.compose import ComposePlan, compose, tune
 from benchmarks.diversity import CANDIDATES, PROMPTS, pipeline_diversity
 from benchmarks.examples import draw_examples
@@ -217,6 +218,22 @@ def examples_command(
             print(draw_examples(name, backend))
     finally:
         backend.close()
+
+
+@app.command("chips")
+def chips_command(
+    pipelines: Annotated[str, typer.Option(help="Which to draw with, with commas.")] = "dalle",
+    num_images: Annotated[int, typer.Option(min=1, max=16, help="Pictures a prompt.")] = 4,
+    surprises: Annotated[int, typer.Option(min=0, help="How many surprises besides.")] = 24,
+) -> None:
+    """Draw every prompt that the page offers, judge it, and lay it out to be looked at."""
+    backend = build_backend(load_settings(), build_registry())
+    try:
+        found = chip_figures(_names(pipelines), num_images, surprises, backend, load_judge())
+    finally:
+        backend.close()
+    for name, rows in found.items():
+        print(f"{name}: {sum(row['best_right'] for row in rows)} of {len(rows)} right")
 
 
 @app.command("models")

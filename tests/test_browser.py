@@ -253,10 +253,10 @@ def test_examples_and_surprises_fill_the_prompt(open_page) -> None:
     page = open_page(DESKTOP)
     prompt = page.locator("#prompt textarea")
     page.get_by_role("tab", name="Counts").click()
-    page.get_by_text("three strawberries").click()
-    expect(prompt).to_have_value("three strawberries")
+    page.get_by_text("three bananas").click()
+    expect(prompt).to_have_value("three bananas")
     page.locator("#surprise").click()
-    expect(prompt).not_to_have_value("three strawberries")
+    expect(prompt).not_to_have_value("three bananas")
 
 
 def test_what_can_be_drawn_is_shown_searched_and_put_in(open_page) -> None:

@@ -13,18 +13,20 @@ from easel.ui.words.language import current, say
 
 logger = logging.getLogger(__name__)
 
+# All of them were drawn by the models that ship and looked at; `python -m benchmarks chips` draws
+# them again. What was a blob went: pixel art and neon among the media, things under water.
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "Objects": ("a red apple next to a blue car", "a cat and a guitar",
                 "a dog right of a chair", "a bicycle below a balloon"),
     "Colours": ("a purple umbrella", "a green car and a yellow bus",
-                "a pink chair on a blue background", "an orange cat"),
-    "Counts": ("two dogs", "three strawberries", "four yellow stars", "five green apples"),
-    "Places": ("a sailboat at sunset", "a fox in the snow", "an octopus under water",
-               "a rocket in space"),
-    "Media": ("a watercolor painting of a rose", "a pencil sketch of an elephant",
-              "pixel art of a dragon", "a neon butterfly"),
-    "People": ("a closeup watercolor portrait of a teacher with a book", "an astronaut in space",
-               "a firefighter next to a fire engine", "an artist with a guitar"),
+                "a red bicycle", "an orange cat"),
+    "Counts": ("two dogs", "three bananas", "four yellow stars", "two red apples"),
+    "Places": ("a lion on the grass", "a fox in the snow", "a camel in the desert",
+               "a penguin in the snow"),
+    "Media": ("a watercolor painting of a cat", "a pencil sketch of an elephant",
+              "a mosaic of a cat", "an oil painting of an apple"),
+    "People": ("an astronaut in space", "a firefighter next to a fire engine",
+               "a farmer on the grass", "an astronaut and a cat"),
 }
 
 

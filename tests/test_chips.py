@@ -1,0 +1,42 @@
+"""The prompts that the page offers: what they ask for, and that it comes."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.chips import asked_for, draw_chips, offered, surprises
+from benchmarks.judge.files import load_judge
+from benchmarks.tasks import Wanted
+from easel.serving.backend import LocalBackend
+from easel.serving.build import build_cache
+from easel.settings import Settings
+from easel.ui.generate.examples import EXAMPLES
+from pipelines.registry import build_registry
+
+# One of each kind whose things the judge can tell; the whole walk is `python -m benchmarks chips`.
+DRAWN = [EXAMPLES["Objects"][0], EXAMPLES["Colours"][1], EXAMPLES["Counts"][0]]
+
+
+@pytest.mark.parametrize(("text", "wanted", "relation"), [
+    ("a red apple next to a blue car", (Wanted("apple", 1, "red"), Wanted("car", 1, "blue")), None),
+    ("a dog right of a chair", (Wanted("dog"), Wanted("chair")), "right of"),
+    ("four yellow stars", (Wanted("star", 4, "yellow"),), None),
+    ("a rocket in space", (Wanted("rocket"),), None)])
+def test_a_prompt_is_read_by_the_names_in_it(text: str, wanted: tuple[Wanted, ...],
+                                             relation: str | None) -> None:
+    found = asked_for(text)
+    assert (found.wanted, found.relation) == (wanted, relation)
+
+
+def test_every_offered_prompt_asks_for_something() -> None:
+    assert [text for text in (*offered(), *surprises(50)) if not asked_for(text).wanted] == []
+
+
+@pytest.mark.weights("dalle", "vqgan", "upscaler", "clip-ranker")
+def test_what_a_chip_says_is_drawn() -> None:
+    backend = LocalBackend(build_registry(), build_cache(Settings(device="cpu")))
+    try:
+        found = [drawn for drawn, _ in draw_chips(DRAWN, "dalle", 1, backend, load_judge())]
+    finally:
+        backend.close()
+    assert [each.prompt for each in found if not each.best_right] == []
