@@ -173,7 +173,7 @@ def test_the_joint_ranking_waits_for_everyone_and_sorts_by_score() -> None:
               for low in (0.2, 0.0)]
     for panel, scale in zip((first, second), scales, strict=True):
         panel.cards = tuple(replace(each, scale=scale) for each in panel.cards)
-    fits = [card.fit for card in view.joint_ranking()]
+    fits = [each.fit or 0 for each in view.joint_ranking()]
     assert fits == sorted(fits, reverse=True)
     assert view.joint_ranking()[0].ranker == "other"
 

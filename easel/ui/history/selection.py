@@ -67,7 +67,7 @@ def perform(history: History, owner: str, words: str) -> tuple[str, list[str]]:
     return act, ids
 
 
-def connect_selection(history: History, pressed: gr.Textbox, tabs: gr.Tabs, rerank: RerankParts,
+def connect_selection(history: History, pressed: gr.Textbox, tabs: Any, rerank: RerankParts,
                       show: Callable[..., tuple[Any, ...]], inputs: list[Any], shown: list[Any],
                       ) -> None:
     """Connect the bar and the hearts of the tiles.
