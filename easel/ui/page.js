@@ -478,7 +478,8 @@
     };
     hold();
   }
-  addEventListener("DOMContentLoaded", openAsked);
+  // Once the rest of this file has run, whose words it needs.
+  requestAnimationFrame(openAsked);
 
   function address() {
     const chosen = (row) => find(`${row} > .tab-wrapper [aria-selected=true]`)?.dataset.tabId;
