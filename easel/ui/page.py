@@ -98,4 +98,5 @@ def _add_tabs(playground: Playground, page: gr.Blocks, tasks: Tasks, store: Pict
             build_history(playground, playground.history, inputs, tab, rerank)
     if playground.models is not None:
         with gr.Tab(strings.TAB_MODELS, id="models") as tab:
-            build_models(playground.models, tab, playground.admins, playground.history)
+            build_models(playground.models, tab, playground.admins, playground.history,
+                         playground.registry)

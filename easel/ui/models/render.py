@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-from easel.ui.models.wishes import WishState, states
+from easel.ui.models.wishes import Wish, WishState, states
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.tiles import alert, bar
 from easel.ui.words import strings
@@ -18,14 +18,14 @@ UNSTATED_WORDS = licence_words(UNSTATED)
 
 
 def render_wishes(inventory: ModelInventory, refused: str = "", may_act: bool = True,
-                  took_s: Callable[[str], float | None] = lambda pipeline: None) -> str:
+                  took_s: Callable[[Wish], float | None] = lambda wish: None) -> str:
     """What to wish for: a card each.
 
     Args:
         inventory: the models.
         refused: why the last press of a button had no effect.
         may_act: whether whoever looks has buttons.
-        took_s: seconds that a generator took for its last picture here; None before the first.
+        took_s: seconds that who draws by a wish took for the last picture; None before it.
     """
     alerts = "".join(map(alert, [*([refused] if refused else []), *inventory.catalogue.faults]))
     note = "" if may_act else f'<p class="hint">{escape(strings.MODELS_LOOK)}</p>'
@@ -52,7 +52,7 @@ def render_models(inventory: ModelInventory, may_act: bool = True) -> str:
             f'</tr></thead>{groups}</table>')
 
 
-def _card(state: WishState, may_act: bool, took_s: Callable[[str], float | None]) -> str:
+def _card(state: WishState, may_act: bool, took_s: Callable[[Wish], float | None]) -> str:
     wish = state.wish
     title = f"{say(wish.title)}: {wish.by}"
     if state.progress is not None:
@@ -63,7 +63,7 @@ def _card(state: WishState, may_act: bool, took_s: Callable[[str], float | None]
     else:
         said, moved, acts = strings.WISH_HERE, "", ()
     facts = [said, _licences(state)]
-    if wish.pipeline and (elapsed_s := took_s(wish.pipeline)) is not None:
+    if (elapsed_s := took_s(wish)) is not None:
         facts.append(strings.WISH_TOOK.format(seconds(elapsed_s)))
     elif needs := max((row.vram_bytes or 0 for row in state.rows), default=0):
         facts.append(strings.MODELS_NEEDS.format(_size(needs)))

@@ -17,12 +17,13 @@ from easel.ui.parts.visitors import visitor_of
 from easel.ui.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.models.inventory import ModelInventory
+from pipelines.registry import Registry
 
 TICK_S = 1.0
 
 
 def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
-                 history: History | None = None) -> None:
+                 history: History | None = None, registry: Registry | None = None) -> None:
     """Lay the tab out and connect it.
 
     Args:
@@ -30,7 +31,9 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
         tab: the one under construction.
         admins: who may change them.
         history: which knows how long a picture took here; None where nothing is kept.
+        registry: which knows who draws by which models; None where nobody does.
     """
+    generators = () if registry is None else (*registry, *registry.waiting())
     password = _build_password(admins) if admins.has_password else None
     cards = gr.HTML("", elem_id="models", **PLAIN)
     with gr.Accordion(strings.MODELS_ALL, open=False, elem_id="models-all") as fold:
@@ -42,7 +45,8 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
 
     def show(request: gr.Request, alert: str = "") -> tuple[Any, ...]:
         may = admins.may(request)
-        return (render_wishes(inventory, alert, may, lambda name: took_s(history, request, name)),
+        return (render_wishes(inventory, alert, may, lambda wish: took_s(history, request,
+                                                                         wish.drawn_by(generators))),
                 render_models(inventory, may), gr.Timer(active=inventory.moving()))
 
     @shows_errors_by(str)
@@ -64,7 +68,7 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
 def took_s(history: History | None, request: gr.Request, pipeline: str) -> float | None:
     """Seconds that a generator took for a visitor's last picture; None where that is not known."""
     try:
-        if history is None:
+        if history is None or not pipeline:
             return None
         owner = history.owner_of(visitor_of(request))
         kept = history.page(owner, Filters(pipeline=pipeline), size=1).pictures

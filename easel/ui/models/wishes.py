@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.core.errors import InvalidRequest
+from pipelines.models.checkpoints.catalogue import EMBEDDED
 from pipelines.models.inventory import ModelInventory, ModelRow
+from pipelines.pipeline import Pipeline
 
 MOVING = ("downloading", "checking")
 AWAY = ("not downloaded", "missing", *MOVING)
@@ -22,7 +24,6 @@ class Wish:
         by: what grants it, as people call it.
         gives: what there is afterwards, and where.
         parts: ids of the models that it takes, all of them.
-        pipeline: name of the generator that then draws; empty where none does.
     """
 
     id: str
@@ -30,23 +31,27 @@ class Wish:
     by: str
     gives: str
     parts: tuple[str, ...]
-    pipeline: str = ""
+
+    def drawn_by(self, pipelines: Iterable[Pipeline]) -> str:
+        """Name of the generator that these models are for; empty where there is none."""
+        return next((pipeline.name for pipeline in pipelines if set(self.parts) == {
+            model for model in pipeline.models if not model.startswith(EMBEDDED)}), "")
 
 
 WISHES = (
     Wish("draw-mini", "Draws anything, the smallest", "DALL·E mini",
          "One more generator on Generate: any English prompt, at 256 px.",
-         ("kuprel/dalle-mini", "kuprel/dalle-detoker"), "min_dalle"),
+         ("kuprel/dalle-mini", "kuprel/dalle-detoker")),
     Wish("draw-mega", "Draws anything, and better", "DALL·E mega",
          "As DALL·E mini with six times the weights: choose it as the model in the options.",
          ("kuprel/dalle-mega", "kuprel/dalle-detoker")),
     Wish("draw-janus", "Draws anything, by a language model", "Janus-Pro 1B",
          "One more generator on Generate: any prompt, at 384 px.",
-         ("deepseek/janus-pro-1b",), "janus"),
+         ("deepseek/janus-pro-1b",)),
     Wish("draw-kandinsky", "Draws anything, photographs and paintings", "Kandinsky 2.2",
          "One more generator on Generate: any prompt and variations of a picture; best on a GPU.",
          ("kandinsky/2-2-text-encoder", "kandinsky/2-2-image-encoder", "kandinsky/2-2-prior",
-          "kandinsky/2-2-unet", "kandinsky/2-2-movq"), "kandinsky"),
+          "kandinsky/2-2-unet", "kandinsky/2-2-movq")),
     Wish("draw-vqgan-clip", "VQGAN+CLIP as people knew it", "VQGAN ImageNet + CLIP ViT-B/32",
          "VQGAN+CLIP in any words: choose both in its options.",
          ("compvis/vqgan-f16-16384", "openai/clip-vit-b-32")),
