@@ -173,7 +173,8 @@ def test_what_the_forms_say_is_read(registry: Registry) -> None:
     html = render_forms(registry)
     assert html.count("data-option=") == 4 * 2 * 4
     assert html.count("<form") == 4
-    assert html.count(" hidden>") == 2 + 4 * 1  # two panes, and a generator in each
+    # Two panes, a generator in each, and what each generator's options are refused for.
+    assert html.count(" hidden>") == 2 + 4 * 1 + 4 * 2
 
 
 def drawn(app: App, blind: bool) -> Comparison:
