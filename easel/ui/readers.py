@@ -88,9 +88,9 @@ def _send_to_those_who_are_there(page: gr.Blocks) -> None:
     """
     send = page._queue.send_message
 
-    def sent(event: Any, message: Any) -> None:
+    def sent(event: Any, event_message: Any) -> None:
         with suppress(KeyError):
-            send(event, message)
+            send(event, event_message)
 
     page._queue.send_message = sent
 
