@@ -15,7 +15,7 @@ from pipelines.models.locked_clip import LockedClip, build
 from pipelines.world.scenes import COLOURS, Scene, SceneObject
 from tests.test_locked_clip import SMALL
 from tests.test_trainers import RUN, entry
-from training import train_ranker
+from training import ranker_data, train_ranker
 from training.data import World
 from training.export import export
 from training.feature_store import FeatureStore
@@ -92,6 +92,27 @@ def test_a_hard_caption_counts_where_all_its_negatives_are_beaten() -> None:
     assert hard_share(cosines, labels) == 0.5
     assert hard_share(cosines, labels_of(torch.arange(6)[:, None],
                                          torch.tensor([True, False]))) == 1
+
+
+@pytest.mark.weights("efficientnet-lite0", "minilm")
+def test_hard_negatives_stand_in_the_order_of_their_captions(tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch,
+                                                             ) -> None:
+    """As ``hard_share`` takes them: once negatives of others were compared, which are easy."""
+    world = World()
+    store = FeatureStore(tmp_path, world.sampler("train-test").sample, world, 96, {}, 5)
+    store.fill(8)
+    words = Words(load_encoder(torch.device("cpu")), 20)
+    # A negative is the caption itself here, so that each must equal the one that it belongs to.
+    monkeypatch.setattr(ranker_data, "hard_negative", lambda scene, rng, by_id: scene)
+    monkeypatch.setattr(ranker_data, "other_medium", lambda scene, rng: scene)
+    monkeypatch.setattr(world, "caption", lambda scene, salt, language: (
+        " ".join(thing.concept for thing in scene.objects)))
+    ids = RankerData(RANKER_RUN, world, store, words).batch(0).ids
+    captions, *rounds = ids.split(RANKER_RUN["batch_size"])
+    assert len(rounds) == RANKER_RUN["negatives"]
+    assert len(captions.unique(dim=0)) > 1
+    assert all(torch.equal(negatives, captions) for negatives in rounds)
 
 
 @pytest.mark.weights("efficientnet-lite0")

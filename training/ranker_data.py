@@ -77,7 +77,8 @@ class Batch(NamedTuple):
 
     Attributes:
         maps: of the pictures.
-        ids: (T, L) numbers of words, 0 for none: B captions, then hard negatives.
+        ids: (T, L) numbers of words, 0 for none: B captions, then a hard negative of each of
+            them, once or more.
         labels: (B, T) float32: 1 where a text is true of a picture, -1 where not, 0 unasked.
         cells: what some cells show.
     """
@@ -189,16 +190,16 @@ class RankerData:
 
     def _texts(self, scenes: Sequence[Scene], rng: random.Random) -> list[str]:
         captions: list[str] = []
-        negatives: list[str] = []
+        rounds: list[list[str]] = [[] for _ in range(self.config["negatives"])]
         for scene in scenes:
             language = "pt" if rng.random() < PORTUGUESE_SHARE else "en"
             salt = rng.randrange(1 << 30)
             captions.append(self.world.caption(scene, salt, language))
-            for _ in range(self.config["negatives"]):
+            for negatives in rounds:
                 if scene.medium is not None and rng.random() < self.config["other_media"]:
                     wrong = other_medium(scene, rng)
                 else:
                     wrong = hard_negative(scene, rng, self.world.by_id)
                 # In the same words where the grammar allows it, so that only what is wrong tells.
                 negatives.append(self.world.caption(wrong, salt + rng.randint(0, 1), language))
-        return captions + negatives
+        return captions + [text for negatives in rounds for text in negatives]
