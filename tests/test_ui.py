@@ -193,6 +193,19 @@ def test_every_picture_stands_in_one_table_with_its_place_among_all() -> None:
     assert 'value="clip" checked' in by_generator
 
 
+def test_the_judges_are_named_beside_the_order() -> None:
+    panels = [Panel(name, name, "a cat", 1) for name in "ab"]
+    for panel, ranker in zip(panels, ("openai/one", "<b>two</b>"), strict=True):
+        panel.finish([replace(card(0.3), ranker=ranker)], 1.0, stopped=False)
+    assert "In the order of openai/one<" in render_run(RunView(panels[:1]))
+    panels[1].cards = tuple(replace(each, ranker="openai/one") for each in panels[1].cards)
+    assert "In the order of openai/one<" in render_run(RunView(panels))
+    panels[0].cards = (replace(card(0.3), ranker="<b>two</b>"),)
+    assert "In the order of &lt;b&gt;two" in render_run(RunView(panels[:1]))
+    panels[0].cards = (card(0.3),)
+    assert "In the order of" not in render_run(RunView(panels[:1]))
+
+
 def test_what_was_left_out_is_folded_once_the_run_is_over() -> None:
     first, second = Panel("a", "A", "a cat", 1), Panel("b", "B", "a cat", 1)
     rejected = [replace(card(0.1, "A"), path=Path(f"/tmp/{n}.png")) for n in range(3)]

@@ -35,7 +35,8 @@ def render_run(view: RunView) -> str:
     places = {card: rank for rank, card in enumerate(ranking, 1)}
     panels = "".join(render_panel(panel, crowded, places) for panel in view.panels)
     best = ranking or (list(view.panels[0].cards) if view.is_over() and view.panels else [])
-    head = f'<header class="run-head">{render_verdict(best)}{_views() if ranking else ""}</header>'
+    head = (f'<header class="run-head">{render_verdict(best)}{_judges(best)}'
+            f'{_views() if ranking else ""}</header>')
     by_clip = ""
     if ranking:
         by_clip = (f'<section class="panel ranking" aria-label="{escape(strings.RANKING_TITLE)}">'
@@ -45,6 +46,14 @@ def render_run(view: RunView) -> str:
     rejected = "".join(map(_rejected, view.panels)) if view.is_over() else ""
     return (f'<div class="run">{head}<div class="by-generator">{panels}</div>{by_clip}{rejected}'
             "</div>")
+
+
+def _judges(cards: Sequence[Card]) -> str:
+    """Which CLIPs put the pictures in order, by their ids; nothing where nobody knows."""
+    found = dict.fromkeys(card.ranker for card in cards if card.ranker)
+    if not found:
+        return ""
+    return f'<small class="judge">{escape(strings.ORDER_BY.format(", ".join(found)))}</small>'
 
 
 def _views() -> str:
