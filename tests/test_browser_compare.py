@@ -427,3 +427,5 @@ def test_uploads_are_put_in_order(open_page, tmp_path: Path) -> None:
     saved.value.save_as(tmp_path / "best.zip")
     with zipfile.ZipFile(tmp_path / "best.zip") as archive:
         assert [name[:3] for name in archive.namelist()] == ["01-", "02-"]
+    page.locator("#rerank-example").click()  # pictures of the product, with two of their prompts
+    expect(page.locator("table.figures tbody tr")).to_have_count(4)

@@ -374,6 +374,17 @@
     type("#model-fetch textarea, #model-fetch input", `${button.dataset.fetch} ${Date.now()}`);
   });
 
+  // A button that is drawn anew between the two halves of a press never hears of a click.
+  let pressed = null;
+  document.addEventListener("pointerdown", (event) => {
+    pressed = event.target.closest?.("[data-act]");
+  });
+  document.addEventListener("pointerup", (event) => {
+    const now = pressed && !pressed.isConnected && event.target.closest?.("[data-act]");
+    const { act, model } = pressed?.dataset ?? {};
+    if (now && now.dataset.act === act && now.dataset.model === model) now.click();
+  });
+
   // The player: frames of a run, turned over by hand or by themselves --------------------------
   const FRAME_MS = 150;
   function turn(player, number) {
@@ -412,11 +423,14 @@
     if (button) playing(button.closest(".player"), button.getAttribute("aria-pressed") === "false");
   });
 
-  // Gradio calls every place for files by other words than stand on it: what is read aloud and what
-  // is seen should be the same. Folds and tabs bring new ones.
+  // What Gradio leaves to be named: a place for files has other words for those who listen than stand
+  // on it, and the buttons of its calendars have none. Folds and tabs bring new ones.
   new MutationObserver(() => {
     for (const place of document.querySelectorAll(".upload-container[aria-label]")) {
       place.removeAttribute("aria-label");
+    }
+    for (const button of document.querySelectorAll("button.calendar:not([aria-label])")) {
+      button.setAttribute("aria-label", say("Choose a day"));
     }
   }).observe(document.documentElement, { childList: true, subtree: true });
 

@@ -14,6 +14,7 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts
+from easel.ui.generate.samples import load_samples
 from easel.ui.models.fetch import Fetch, render_missing
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
 from easel.ui.parts.live import Updates
@@ -61,6 +62,7 @@ class RerankParts:
     clips: gr.CheckboxGroup
     keep: gr.Number
     run: gr.Button
+    example: gr.Button
     status: gr.HTML
     details: gr.HTML
     save: gr.DownloadButton
@@ -84,6 +86,8 @@ def build_rerank(playground: Playground, store: PictureStore, tasks: Tasks, tab:
     with gr.Column(elem_id="rerank-desk"):
         with gr.Column(elem_id="rerank-ask"):
             source, files, count, contains, note = _build_source(playground.history is not None)
+            with gr.Row(elem_classes="lab-small"):
+                example = gr.Button(strings.MATRIX_EXAMPLE, size="sm", elem_id="rerank-example")
             wanted = gr.Textbox(strings.FIRST_PROMPT, label=strings.PROMPTS_FOR, lines=2,
                                 info=strings.PROMPTS_FOR_INFO, elem_id="rerank-prompts")
             unwanted = gr.Textbox(label=strings.PROMPTS_AGAINST, lines=1, elem_id="rerank-against",
@@ -107,7 +111,7 @@ def build_rerank(playground: Playground, store: PictureStore, tasks: Tasks, tab:
                                      elem_id="rerank-save")
             details = gr.HTML("", elem_id="rerank-details", **PLAIN)
     parts = RerankParts(source, files, gr.State([]), note, count, contains, wanted, unwanted,
-                        chosen, keep, run, status, details, save)
+                        chosen, keep, run, example, status, details, save)
     _connect(playground, store, parts, offered, tasks, tab)
     return parts
 
@@ -185,6 +189,13 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
               parts.unwanted, parts.clips, parts.keep]
     task = tasks.add(PLACE, parts.run, None, [parts.details, parts.save], parts.status)
     task.starts([parts.run.click], rerank, fields)
+    samples = load_samples(parts.details, playground.registry)
+    parts.example.visible = bool(samples)
+    filled = parts.example.click(
+        lambda: ("files", [str(card.path) for card in samples],
+                 "\n".join(say(card.prompt) for card in samples[:2])),
+        None, [parts.source, parts.files, parts.wanted], **LIVE)
+    task.starts([filled.then], rerank, fields)
     task.returns(fields, [tab])
 
 

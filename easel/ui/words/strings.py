@@ -155,7 +155,8 @@ SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Close", "Picture {}: {}",
                 "Previous", "Next", "The pictures are done: show the best",
                 "{} pictures are too many: {} is the most.", "{} selected",
                 "Copied", "Step {}", "Play", "Stop", "Preview {} of {}",
-                "{} · not here", "{} is not on this machine.", "Download {}")
+                "{} · not here", "{} is not on this machine.", "Download {}",
+                "Choose a day")
 
 # Compare
 COMPARE = "Compare"
