@@ -110,7 +110,8 @@ def export_command(
                     else list(pictures_of(history, owner, filters)))
         if not pictures:
             raise HistoryError("There are no such pictures, so nothing was written.")
-        with typer.progressbar(pictures, label="Writing", file=sys.stderr) as shown:
+        with typer.progressbar(pictures, label="Writing", file=sys.stderr,
+                               hidden=not sys.stderr.isatty()) as shown:
             path = write_zip(shown, path)
     if as_json:
         print_json({"written": path, "pictures": [each.id for each in pictures]})
