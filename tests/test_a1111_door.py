@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
-from webuiapi import WebUIApi
+from webuiapi import WebUIApi, WebUIApiResult
 
 from easel.doors.a1111 import A1111Door
 from easel.doors.bodies import Bodies
@@ -44,13 +44,20 @@ def api(app: App) -> WebUIApi:
     return WebUIApi(baseurl=f"{app.url.rstrip('/')}/sdapi/v1")
 
 
+def draw(api: WebUIApi, **fields: Any) -> WebUIApiResult:
+    """Pictures by the client, which has another way for programs that do not wait."""
+    drawn = api.txt2img(**fields)
+    assert isinstance(drawn, WebUIApiResult)
+    return drawn
+
+
 def address(app: App, name: str) -> str:
     return f"{app.url.rstrip('/')}/sdapi/v1/{name}"
 
 
 def test_pictures_are_drawn_with_the_facts_that_clients_read(app: App, api: WebUIApi) -> None:
-    drawn = api.txt2img(prompt="a red apple", seed=7, batch_size=2, n_iter=1, steps=3,
-                        alwayson_scripts=easel(), negative_prompt="a worm")
+    drawn = draw(api, prompt="a red apple", seed=7, batch_size=2, n_iter=1, steps=3,
+                 alwayson_scripts=easel(), negative_prompt="a worm")
     assert len(drawn.images) == 2
     assert [image.size for image in drawn.images] == [(SIDE_PX, SIDE_PX)] * 2
     info: dict[str, Any] = drawn.info  # type: ignore[assignment]
@@ -61,16 +68,17 @@ def test_pictures_are_drawn_with_the_facts_that_clients_read(app: App, api: WebU
     assert info["extra_generation_params"]["ignored"] == ["negative_prompt"]
     assert drawn.parameters["prompt"] == "a red apple"  # type: ignore[index]
     assert drawn.image.info["parameters"] == info["infotexts"][0]
-    again = api.txt2img(prompt="a red apple", seed=info["all_seeds"][1], steps=3,
-                        alwayson_scripts=easel())
+    again = draw(api, prompt="a red apple", seed=info["all_seeds"][1], steps=3,
+                 alwayson_scripts=easel())
     assert np.array_equal(np.array(again.image), np.array(drawn.images[1]))
-    default = api.txt2img(prompt="a cat", alwayson_scripts=easel(), send_images=False)
+    default = draw(api, prompt="a cat", alwayson_scripts=easel(), send_images=False)
     assert default.images == []
     assert default.info["extra_generation_params"]["options"]["steps"] == 6  # type: ignore[index]
 
 
 def test_a_picture_is_the_start(api: WebUIApi) -> None:
     drawn = api.img2img(images=[RED], prompt="a red apple", steps=2, alwayson_scripts=easel())
+    assert isinstance(drawn, WebUIApiResult)
     data = io.BytesIO(base64.b64decode(drawn.json["images"][0]))  # type: ignore[index]
     assert read_png(data.getvalue())["easel"]["init_image_sha256"]
     assert "init_images" not in drawn.parameters
@@ -88,10 +96,10 @@ def test_models_options_and_lists(app: App, api: WebUIApi) -> None:
     api.util_set_model("etching")
     try:
         assert api.util_get_current_model() == "etching"
-        drawn = api.txt2img(prompt="a cat", steps=1, alwayson_scripts=easel())
+        drawn = draw(api, prompt="a cat", steps=1, alwayson_scripts=easel())
         assert drawn.info["sd_model_name"] == "etching"  # type: ignore[index]
-        chosen = api.txt2img(prompt="a cat", steps=1, alwayson_scripts=easel(),
-                             override_settings={"sd_model_checkpoint": "sketch"})
+        chosen = draw(api, prompt="a cat", steps=1, alwayson_scripts=easel(),
+                      override_settings={"sd_model_checkpoint": "sketch"})
         assert chosen.info["sd_model_name"] == "sketch"  # type: ignore[index]
         other = WebUIApi(baseurl=address(app, "").rstrip("/"))
         other.session.headers["authorization"] = "Bearer another"
@@ -105,8 +113,8 @@ def test_progress_is_told_and_interrupt_keeps_what_there_is(app: App, api: WebUI
     idle = api.get_progress()
     assert (idle["progress"], idle["state"]["job_count"]) == (0, 0)
     drawn: list[Any] = []
-    thread = threading.Thread(target=lambda: drawn.append(api.txt2img(
-        prompt="a cat", steps=2000, alwayson_scripts=easel(pause_s=0.02))))
+    thread = threading.Thread(target=lambda: drawn.append(draw(
+        api, prompt="a cat", steps=2000, alwayson_scripts=easel(pause_s=0.02))))
     thread.start()
     end = time.monotonic() + 90
     mine = WebUIApi(baseurl=address(app, "").rstrip("/"))
@@ -132,7 +140,7 @@ def test_progress_is_told_and_interrupt_keeps_what_there_is(app: App, api: WebUI
 
 
 def test_the_settings_of_a_picture_are_read(app: App, api: WebUIApi) -> None:
-    drawn = api.txt2img(prompt="a red apple", steps=2, seed=3, alwayson_scripts=easel())
+    drawn = draw(api, prompt="a red apple", steps=2, seed=3, alwayson_scripts=easel())
     found = httpx.post(address(app, "png-info"), timeout=300,
                        json={"image": drawn.json["images"][0]}).json()  # type: ignore[index]
     assert found["info"].startswith("a red apple\n")

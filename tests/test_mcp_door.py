@@ -94,12 +94,12 @@ def test_the_tools_are_typed_and_no_endpoint_of_the_page_is_among_them(app: App)
 def test_pictures_are_drawn_kept_and_found(app: App) -> None:
     steps: list[float] = []
 
-    async def progress(step: float, total: float | None, message: str | None) -> None:
-        steps.append(step)
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        steps.append(progress)
 
     drawn = ask(app, lambda client: client.call_tool(
         "generate", {"prompt": "a red apple", "num_images": 2, "seed": 7, "options": FAST},
-        progress_callback=progress))
+        progress_callback=note))
     found = facts(drawn)
     assert (found["generator"], found["options"]["steps"]) == ("sketch", 2)
     assert sorted(each["seed"] for each in found["pictures"]) == [7, 8]
