@@ -59,7 +59,7 @@ def render_options(pipeline: Pipeline, values: Mapping[str, Any], legend: str = 
     told = f' data-auto="{_json(auto.told())}"' if auto.values else ""
     return (f'<fieldset class="options" data-pipeline="{escape(pipeline.name)}"{told}'
             f'{" hidden" if hidden else ""}>{title}{plain}{advanced}'
-            f'<p class="alert refused" role="status"{"" if refusal else " hidden"}>'
+            f'<p class="refused" role="status"{"" if refusal else " hidden"}>'
             f"{escape(refusal)}</p></fieldset>")
 
 

@@ -22,6 +22,12 @@ def alert(sentence: str) -> str:
     return f'<p class="alert" role="alert">{escape(say(sentence))}</p>'
 
 
+def hidden_alert(**data: int) -> str:
+    """An empty alert that page.js fills and shows; ``data`` is what it needs to know."""
+    told = "".join(f' data-{name}="{value}"' for name, value in data.items())
+    return f'<p class="alert" role="alert"{told} hidden></p>'
+
+
 def bar(step: int, total: int, label: str = "", moving: bool = False) -> str:
     """How far something is, with its figures for those who ask.
 

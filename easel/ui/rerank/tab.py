@@ -24,6 +24,7 @@ from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import Suited, build_wish, render_suited, suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.tiles import hidden_alert
 from easel.ui.playground import Playground
 from easel.ui.rerank.render import render_ranking
 from easel.ui.rerank.sources import (
@@ -142,8 +143,7 @@ def _build_source(has_history: bool) -> tuple[gr.Radio, gr.File, gr.Number, gr.T
                     file_types=IMAGE_SUFFIXES, height=120, elem_id="rerank-files",
                     elem_classes="upload")
     # What is too much is refused before it is sent (page.js).
-    worded_html(lambda: f'<p class="alert" role="alert" data-most="{MAX_FILES}" hidden></p>',
-                elem_id="rerank-limit")
+    worded_html(lambda: hidden_alert(most=MAX_FILES), elem_id="rerank-limit")
     with gr.Row(visible=False) as row:
         count = gr.Number(16, label=strings.RERANK_COUNT, precision=0, minimum=1,
                           maximum=MAX_FILES, min_width=80)
