@@ -54,6 +54,7 @@ def test_every_list_says_what_is_not_here(open_page) -> None:
     here = page.locator("#rerank-clips")
     expect(here).to_be_visible()
     expect(here).not_to_contain_text("OpenAI")
+    page.get_by_text(strings.MORE_CLIPS).click()
     expect(page.locator(f"#rerank-away [data-fetch='{CLIP}']")).to_be_visible()
 
     page.get_by_role("tab", name=strings.TAB_LAB, exact=True).click()

@@ -127,7 +127,10 @@ def _connect_fetch(playground: Playground, chosen: gr.CheckboxGroup, away: gr.HT
         choices = [(say(strings.BY_PICTURES), BY_PICTURES),
                    *((say(title), name) for name, title in offered().items())]
         rows = [row for row in models.rows() if row.family == "clip"]
-        return gr.update(choices=choices), render_missing(rows, playground.admins.may(request))
+        notes = render_missing(rows, playground.admins.may(request))
+        if notes:
+            notes = f"<details><summary>{escape(strings.MORE_CLIPS)}</summary>{notes}</details>"
+        return gr.update(choices=choices), notes
 
     # Not when the tab is opened: its fields would then settle later (see easel/ui/parts/late.py).
     fetch.html.change(show, None, [chosen, away], **LIVE)

@@ -391,6 +391,7 @@ MODELS_ACTS = {"download": "Download", "cancel": "Cancel", "load": "Load", "unlo
 MODELS_ALL = "All models, and where they are"
 WISH_HERE, WISH_COMING, WISH_REST = "here", "downloading, {} %", "{} of {} parts here, {} to come"
 NOT_HERE, NOT_HERE_NOTE = "{} · not here", "{} is not on this machine."
+MORE_CLIPS = "CLIPs that are not on this machine"
 FETCH, FETCHED = "Download {}", "{} is on this machine now."
 WISH_TOOK = "{} for your last picture here"
 
