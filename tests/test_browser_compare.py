@@ -131,6 +131,7 @@ def test_pictures_are_on_the_first_screen_and_a_key_votes(open_page, app: App) -
         .filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect().toJSON())""")
     assert len(boxes) == 6, "two pictures, four answers"
     assert all(box["bottom"] <= 768 for box in boxes), "pictures and answers on the first screen"
+    assert all(box["bottom"] < boxes[2]["top"] for box in boxes[:2]), "none under the answers"
     assert boxes[-1]["right"] - boxes[2]["left"] > 900, "as wide as the pictures"
     page.locator("#compare-prompt textarea").press("2")  # while typing it is a character
     expect(page.locator("#vote-1")).to_be_visible()
