@@ -7,6 +7,7 @@ bfloat16 on a CPU that only emulates it, as they do where it is fast.
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import certifi
+import httpx
 import hypothesis
 import pytest
 import torch
@@ -32,6 +34,7 @@ from tests.clean_state import clean_state
 REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = REPOSITORY / "assets" / "weights"
 OWN_FOLDER = pytest.StashKey[Path]()
+PATIENCE_S = 90.0  # with a server on this machine
 PEM_END = "-----END CERTIFICATE-----"
 
 # Time decides no test: a machine may be busy with others.
@@ -59,6 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
         (own / "one.pem").write_text(first + end + "\n", "utf-8")
         os.environ["SSL_CERT_FILE"] = str(own / "one.pem")
     torch.set_num_threads(1)
+    # httpx gives a server 5 s unless told otherwise, which a busy machine may need.
+    patience = inspect.signature(httpx.get).parameters["timeout"].default
+    patience.connect = patience.read = patience.write = patience.pool = PATIENCE_S
     if (amx := config.getoption("--amx")) is not None:
         say_amx(pytest.MonkeyPatch(), amx == "yes")
 
