@@ -155,8 +155,8 @@ def compare(prompt: str, generators: Sequence[Pane] = (), *, num_images: int = 1
         EaselError: none of them could draw.
     """
     engine = process_engine()
-    panes = [(pane, {}) if isinstance(pane, str) else pane
-             for pane in generators or engine.registry.names()]
+    given = [generators] if isinstance(generators, str) else generators
+    panes = [_pane(pane) for pane in given or engine.registry.names()]
     requests = [_request(engine, prompt, name, options, num_images, seed)
                 for name, options in panes]
     requests = [replace(request, seed=requests[0].seed) for request in requests]
@@ -166,11 +166,12 @@ def compare(prompt: str, generators: Sequence[Pane] = (), *, num_images: int = 1
     return drawn
 
 
-def rank(images: Sequence[Image.Image], prompt: str, *, clip: str = RANKER) -> list[Ranked]:
+def rank(images: Sequence[Image.Image | Picture], prompt: str, *, clip: str = RANKER,
+         ) -> list[Ranked]:
     """Put pictures in order by how well a CLIP says that they match a prompt.
 
     Args:
-        images: at least one.
+        images: at least one, of Pillow or drawn by ``draw``.
         prompt: a text, or several with weights, as "a red apple:2 | a worm:-0.5".
         clip: id of a CLIP in the catalogue.
 
@@ -182,7 +183,7 @@ def rank(images: Sequence[Image.Image], prompt: str, *, clip: str = RANKER) -> l
         EaselError: the CLIP cannot be used.
     """
     pixels = _pixels(images)
-    if not prompt.strip():
+    if not isinstance(prompt, str) or not prompt.strip():
         raise InvalidRequest("The prompt is empty: say what to draw.", field="prompt")
     texts = ranking_texts(prompt)
     with process_engine().cache.lease(clip) as model:
@@ -190,15 +191,16 @@ def rank(images: Sequence[Image.Image], prompt: str, *, clip: str = RANKER) -> l
         scale = model.logit_scale
     scores = weighted_scores(cosines, [weight for _, weight in texts])
     shares = probabilities(scores, scale)
-    return [Ranked(images[i], i, float(scores[i]), float(shares[i])) for i in ranking_order(scores)]
+    taken = _taken(images)
+    return [Ranked(taken[i], i, float(scores[i]), float(shares[i])) for i in ranking_order(scores)]
 
 
-def classify(images: Sequence[Image.Image], labels: Sequence[str], *,
+def classify(images: Sequence[Image.Image | Picture], labels: Sequence[str], *,
              templates: Sequence[str] = (), clip: str = RANKER) -> list[Classified]:
     """Say which of some labels fits each picture best.
 
     Args:
-        images: at least one.
+        images: at least one, of Pillow or drawn by ``draw``.
         labels: two or more words or phrases.
         templates: sentences with ``{}`` where the label goes; their mean counts. One of Easel's
             where there are none.
@@ -212,6 +214,8 @@ def classify(images: Sequence[Image.Image], labels: Sequence[str], *,
         EaselError: the CLIP cannot be used.
     """
     pixels = _pixels(images)
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in labels):
+        raise InvalidRequest("Labels are a list of texts.", field="labels")
     wanted, sentences = check_labels(labels), check_templates(templates)
     with process_engine().cache.lease(clip) as model:
         texts = embed_texts(model, class_texts(wanted, sentences))
@@ -233,6 +237,17 @@ def _request(engine: Engine, prompt: str, generator: str, options: Mapping[str, 
         "init_image": None if init_image is None else _png(init_image)})
 
 
+def _pane(pane: Any) -> tuple[str, Mapping[str, Any]]:
+    """A generator's name and options."""
+    if isinstance(pane, str):
+        return pane, {}
+    match pane:
+        case (str() as name, Mapping() as options):
+            return name, options
+    raise InvalidRequest("A way to draw is a generator's name, or its name and options, not {!r}.",
+                         str(pane)[:40], field="generators")
+
+
 def _run(engine: Engine, request: CheckedRequest[Any], progress: Callable[[Event], object],
          ) -> Drawn:
     options = request.options.model_dump()
@@ -248,10 +263,17 @@ def _pictures(request: CheckedRequest[Any], result: Result) -> tuple[Picture, ..
                          request.prompt, png_of(result, c)) for c in result.candidates)
 
 
-def _pixels(images: Sequence[Image.Image]) -> list[np.ndarray]:
-    if not images:
+def _pixels(images: Sequence[Image.Image | Picture]) -> list[np.ndarray]:
+    taken = _taken(images)
+    if not taken:
         raise InvalidRequest("There are no pictures to look at.", field="images")
-    return [np.array(_rgb(image)) for image in images]
+    return [np.array(_rgb(image)) for image in taken]
+
+
+def _taken(images: Any) -> list[Image.Image]:
+    """Pillow's pictures of those that were given; a single one is a list of one."""
+    given = [images] if isinstance(images, Image.Image | Picture) else images
+    return [each.image if isinstance(each, Picture) else each for each in given]
 
 
 def _png(image: Image.Image) -> bytes:
@@ -262,6 +284,9 @@ def _png(image: Image.Image) -> bytes:
 
 def _rgb(image: Image.Image) -> Image.Image:
     """A picture as ``open_image`` gives it; the caller's own is left as it is."""
+    if not isinstance(image, Image.Image):
+        raise InvalidImage("A picture is one of Pillow's, not of the type {}.",
+                           type(image).__name__, field="images")
     check_size(*image.size)
     try:
         return rgb_of(image.copy())

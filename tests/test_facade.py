@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -97,6 +97,29 @@ def test_what_is_wrong_is_said_before_anything_is_drawn(sketches: Registry, call
     with pytest.raises(InvalidRequest, match=says):
         call()
     assert all(getattr(sketches.get(name), "finished", 0) == 0 for name in sketches.names())
+
+
+@pytest.mark.parametrize(("call", "says"), [
+    (lambda: rank(["apple.png"], "a"), "one of Pillow's, not of the type str"),
+    (lambda: rank([RED], None), "The prompt is empty"),
+    (lambda: draw("a", "sketch", init_image=b"x"), "not of the type bytes"),
+    (lambda: classify([RED], [None, 1]), "Labels are a list of texts"),
+    (lambda: classify([RED], "apple"), "Labels are a list of texts"),
+    (lambda: compare("a", [("sketch", "sketch", "sketch"), 5]), "A way to draw is a generator's"),
+    (lambda: compare("a", [5]), "A way to draw is a generator's name, or its name and options"),
+])
+def test_what_is_of_another_type_is_said(sketches: Registry, call: Callable[[], object], says: str,
+                                         ) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        call()
+
+
+def test_what_was_drawn_is_ranked_as_it_is(sketches: Registry) -> None:
+    drawn = compare("a cat", "sketch", num_images=2, seed=3)[0].pictures
+    ranked = rank(drawn, "a cat")
+    assert sorted(each.index for each in ranked) == [0, 1]
+    assert ranked[0].image is drawn[ranked[0].index].image
+    assert len(classify(drawn[0], ["cat", "dog"])) == 1
 
 
 def test_any_picture_of_pillow_is_taken_and_left_as_it_is(sketches: Registry) -> None:

@@ -169,7 +169,7 @@ def test_servers_that_start_at_once_migrate_once(url: str) -> None:
 
     def start() -> None:
         try:
-            Database(url, busy_timeout_s=20).close()
+            Database(url, busy_timeout_s=120).close()
         except Exception as error:
             failures.append(error)
 
@@ -177,7 +177,7 @@ def test_servers_that_start_at_once_migrate_once(url: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert failures == []
     Database(url).close()
 

@@ -22,6 +22,9 @@ SCRIPT = "easel"
 DEFAULT_STEPS, DEFAULT_GUIDANCE = (20, 50), 7.0  # of clients and of the API
 STEPS = ("num_inference_steps", "iterations", "decoder_steps", "steps")
 GUIDANCE = ("guidance_scale", "decoder_guidance_scale")
+# What only diffusion models and their web UI have a use for.
+USELESS = ("enable_hr", "restore_faces", "tiling", "styles", "script_name", "refiner_checkpoint",
+           "sampler_name", "scheduler", "denoising_strength", "subseed_strength", "eta")
 SIDE_PX = 512
 MAX_SIDE_PX = 16_384
 
@@ -86,6 +89,8 @@ def read_fields(fields: Any, is_img2img: bool, chosen: str, registry: Registry) 
                                                                     MAX_IMAGES)
     seed = _whole(fields, "seed", -1, -1, SEED_COUNT - 1)
     options, ignored = _options(fields, pipeline)
+    if is_img2img and pipeline.draws_variations and "picture" in pipeline.Options.model_fields:
+        options.setdefault("picture", "difference")  # the prompt is what it should become
     image = _init_image(fields, pipeline) if is_img2img else None
     request = registry.check({
         "pipeline": pipeline.name, "prompt": _text(fields, "prompt"), "num_images": count,
@@ -110,8 +115,7 @@ def _options(fields: Mapping[str, Any], pipeline: Pipeline,
     """Values of the generator's options, and what was set and has no place among them."""
     known = pipeline.Options.model_fields
     found = dict(_side(fields, pipeline))
-    ignored = [name for name in ("enable_hr", "restore_faces", "tiling", "styles", "script_name",
-                                 "refiner_checkpoint") if fields.get(name)]
+    ignored = [name for name in USELESS if fields.get(name)]
     steps, guidance = fields.get("steps"), fields.get("cfg_scale")
     for name, value, defaults, places in (
             ("steps", steps, DEFAULT_STEPS, STEPS),
