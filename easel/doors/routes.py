@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from starlette.routing import BaseRoute
 
@@ -28,7 +28,7 @@ class Doors(NamedTuple):
     """
 
     routes: list[BaseRoute]
-    starts: list[Callable[[], Awaitable[None]]]
+    starts: list[Callable[[], Coroutine[Any, Any, None]]]
 
 
 def open_doors(backend: Backend, history: History | None, settings: Settings, cache: CacheFolder,
