@@ -98,7 +98,7 @@ def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:
     page.keyboard.press("Backspace")
     page.keyboard.press("Enter")
     sketch = page.locator('.panel[aria-label="Sketch"]')
-    expect(sketch.locator("img")).to_have_count(4)
+    expect(sketch.locator(".tile img")).to_have_count(4)
     expect(page.locator(".panel.ranking .tile.done")).to_have_count(8)
     expect(page.locator("#generate")).to_be_enabled()
     expect(page.locator("#stop")).to_be_disabled()
@@ -114,7 +114,7 @@ def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:
         assert len(scores) >= 4
         assert scores == sorted(scores, reverse=True)
     expect(sketch.locator(".status")).to_have_text(re.compile(r"^4 pictures in \d"))
-    assert sketch.locator("img").first.get_attribute("alt") == "a zzyzx next to <b>a blue car</b>"
+    assert sketch.locator(".tile img").first.get_attribute("alt") == "a zzyzx next to <b>a blue car</b>"
 
     expect(page.locator("#prompt textarea")).to_have_value("a zzyzx next to <b>a blue car</b>")
     assert page.evaluate(SOFT) == []
