@@ -114,7 +114,8 @@ def test_type_generate_see_ranked_pictures(open_page, tmp_path: Path) -> None:
         assert len(scores) >= 4
         assert scores == sorted(scores, reverse=True)
     expect(sketch.locator(".status")).to_have_text(re.compile(r"^4 pictures in \d"))
-    assert sketch.locator(".tile img").first.get_attribute("alt") == "a zzyzx next to <b>a blue car</b>"
+    assert (sketch.locator(".tile img").first.get_attribute("alt")
+            == "a zzyzx next to <b>a blue car</b>")
 
     expect(page.locator("#prompt textarea")).to_have_value("a zzyzx next to <b>a blue car</b>")
     assert page.evaluate(SOFT) == []
