@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipelines.core.events import Candidate
 from pipelines.models.clip import ClipModel
-from pipelines.models.clip_features import image_features, text_features
+from pipelines.models.clip_features import image_features, image_hash, text_features
 
 WeightedText = tuple[str, float]
 
@@ -32,7 +32,12 @@ def similarities(images: Sequence[np.ndarray], texts: Sequence[str], clip: ClipM
     Returns:
         (N, M) float32 on the CPU, range [-1, 1].
     """
-    return (image_features(clip, images) @ text_features(clip, texts).t()).float().cpu()
+    # Equal pictures once: rows of a product may differ in the last bit, which would order them.
+    places: dict[bytes, int] = {}
+    rows = [places.setdefault(image_hash(image), len(places)) for image in images]
+    distinct = [images[rows.index(row)] for row in range(len(places))]
+    cosines = (image_features(clip, distinct) @ text_features(clip, texts).t()).float().cpu()
+    return cosines[rows]
 
 
 def weighted_scores(cosines: Tensor, weights: Sequence[float]) -> Tensor:

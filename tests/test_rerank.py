@@ -61,6 +61,7 @@ def test_equal_pictures_keep_their_order(clip: ClipModel) -> None:
     assert ranking_order(torch.zeros(5)) == [0, 1, 2, 3, 4]
     ranked = rank_candidates(same, range(5), [("a cat", 1.0)], clip)
     assert [candidate.index for candidate in ranked] == [0, 1, 2, 3, 4]
+    assert len({candidate.scores["clip"] for candidate in ranked}) == 1, "to the bit"
     assert ranked[0].scores["probability"] == pytest.approx(0.2, abs=1e-4)
 
 
