@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from easel.ui.words import strings
 from pipelines.core.metadata import read_png
 from tests.served import App
-from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser
+from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser, watch_console
 from tests.test_history_recall import A1111_FILES
 
 __all__ = ["browser"]
@@ -41,8 +41,7 @@ def visit(app: App, browser: Browser) -> Iterator[Callable[..., Page]]:
                                       color_scheme=scheme)  # type: ignore[arg-type]
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        watch_console(page, errors)
         page.on("dialog", lambda dialog: errors.append(f"a script ran: {dialog.message}"))
         page.goto(app.url)
         page.wait_for_selector("#generate:not(:disabled)")
@@ -50,9 +49,10 @@ def visit(app: App, browser: Browser) -> Iterator[Callable[..., Page]]:
         return page
 
     yield open_page
+    said = list(errors)
     for page in pages:
         page.context.close()
-    assert errors == []
+    assert said == []
 
 
 def draw(page: Page, prompt: str) -> None:

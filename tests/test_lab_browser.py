@@ -21,7 +21,15 @@ from easel.ui.words import strings
 from tests.lab import write_pictures
 from tests.served import App
 from tests.small_models import small_cache
-from tests.test_browser import CHROMIUM, CONTRASTS, DESKTOP, PATIENCE_MS, PHONE, browser
+from tests.test_browser import (
+    CHROMIUM,
+    CONTRASTS,
+    DESKTOP,
+    PATIENCE_MS,
+    PHONE,
+    browser,
+    watch_console,
+)
 
 __all__ = ["browser"]
 
@@ -77,13 +85,14 @@ def lab_page(app: App, browser: Browser) -> Iterator[Page]:
     page.set_default_timeout(PATIENCE_MS)
     page.on("request", lambda request: foreign.append(request.url) if not request.url.
             startswith((app.url, "data:", "blob:")) else None)
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    watch_console(page, errors)
     page.goto(app.url)
     page.locator(TAB_BUTTON, has_text=strings.TAB_LAB).click()
     yield page
+    said = list(errors)
     page.close()
     assert foreign == [], "requests left the machine"
-    assert errors == []
+    assert said == []
 
 
 def part(page: Page, name: str) -> None:
