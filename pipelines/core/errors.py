@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from itertools import pairwise
 from typing import Any
 
 from pipelines.core.sentences import Sentence
@@ -17,15 +19,21 @@ class EaselError(Exception):
 
     Attributes:
         sentence: template and values together, which can be translated.
+
+    An error is the same on another machine: pickling keeps its sentence with template and values,
+    whatever else it knows, and what it was raised from.
     """
 
     def __init__(self, template: str, *values: Any) -> None:
-        # Without Exception's own: its arguments are what pickle makes the error of again.
         self.sentence = template if isinstance(template, Sentence) else Sentence(
             template, *(v.sentence if isinstance(v, EaselError) else v for v in values))
 
     def __str__(self) -> str:
         return self.sentence
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would lose the cause, and call __init__ with what may not fit it.
+        return _restored, ([_packed(each) for each in _chain(self)],)
 
 
 class InvalidRequest(EaselError):
@@ -86,3 +94,43 @@ class Paused(Cancelled):
 def reason(error: BaseException) -> str:
     """What the system says of a failure, to end a sentence with."""
     return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error, what it was raised from, and so on, each once."""
+    found, cause = [error], error.__cause__
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__
+    return found
+
+
+def _packed(error: BaseException) -> BaseException | tuple[Any, ...]:
+    """What pickle is to keep of one error without its causes.
+
+    A library's error that pickle cannot make anew is kept as what it says under its name.
+    """
+    if isinstance(error, EaselError):
+        return type(error), error.args, error.__dict__, error.__suppress_context__
+    try:
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
+    except Exception:  # it may fail in any way at all
+        pass
+    return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _restored(packed: list[BaseException | tuple[Any, ...]]) -> BaseException:
+    """A pickled error and its causes made anew."""
+    chain = [each if isinstance(each, BaseException) else _unpacked(*each) for each in packed]
+    for error, cause in pairwise(chain):
+        error.__cause__ = cause
+    return chain[0]
+
+
+def _unpacked(kind: type[EaselError], args: tuple[Any, ...], known: dict[str, Any],
+              suppressed: bool) -> EaselError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(known)
+    error.__suppress_context__ = suppressed
+    return error
