@@ -26,7 +26,8 @@ from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
 from pipelines.models.precision import cpu_has_tiles, dtype_for
 from pipelines.pipeline import Pipeline, RunContext
 from pipelines.registry import Registry, build_registry
-from pipelines.vqgan_clip.pipeline import VQGANCLIPOptions, VQGANCLIPPipeline
+from pipelines.vqgan_clip.options import VQGANCLIPOptions
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.small_models import SmallLoader
 from tests.test_open_clip_checkpoints import SMALL, random_open_clip
 from tests.test_vqgan_checkpoints import random_taming

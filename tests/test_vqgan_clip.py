@@ -26,7 +26,8 @@ from pipelines.vqgan_clip.latents import (
     start_latents,
 )
 from pipelines.vqgan_clip.optimise import Guide, Optimisation, total_variation
-from pipelines.vqgan_clip.pipeline import VQGANCLIPOptions, VQGANCLIPPipeline
+from pipelines.vqgan_clip.options import VQGANCLIPOptions
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.small_models import LEARNED, small_cache
 

@@ -13,7 +13,8 @@ from pipelines.core.request import CheckedRequest
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.registry import Registry
-from pipelines.vqgan_clip.pipeline import MODELS, VQGANCLIPOptions, VQGANCLIPPipeline
+from pipelines.vqgan_clip.options import MODELS, VQGANCLIPOptions
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from pipelines.vqgan_clip.presets import (
     BY_QUALITY,
     EMBEDDED_VALUES,

@@ -1,0 +1,120 @@
+"""Options of VQGAN+CLIP, which follow Pixray and the notebooks before it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic.config import JsonDict
+
+from pipelines.core.aspect import SQUARE
+from pipelines.core.options import AUTO, Options, auto_field
+from pipelines.model_options import OFF, model_field
+from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.precision import Precision
+from pipelines.negative_prompt import negative_field
+from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
+from pipelines.vqgan_clip.latents import Init, Optimiser, Schedule
+from pipelines.vqgan_clip.presets import Quality
+
+UPSCALER = "embedded/upscaler"
+MODELS = ("embedded/vqgan", "embedded/clip-guide", UPSCALER, RANKER)
+ADVANCED: JsonDict = {"advanced": True}
+
+
+class VQGANCLIPOptions(Options):
+    """How a picture is optimised."""
+
+    negative_prompt: str = negative_field()
+    quality: Quality = Field(
+        default="normal", title="Quality",
+        description="What auto becomes: a draft takes fewer steps, the best takes more.")
+    iterations: int = auto_field(
+        ge=1, le=1000, title="Iterations", description="Steps of the optimisation.")
+    size_px: int = auto_field(
+        ge=128, le=768, multiple_of=64, title="Size in px",
+        description="Side of the square picture before it is drawn twice as large.")
+    aspect: str = Field(
+        default=SQUARE, max_length=20, title="Proportions",
+        description="Width to height, such as 3:2; the picture has as many pixels as the square.")
+    init: Init = auto_field(
+        title="Start",
+        description="A light field or random codes, where no init image is the start.")
+    from_image: bool = Field(
+        default=True, title="Start from the init image",
+        description="Without this the init image is only a target, an image prompt.")
+    init_weight: float = Field(
+        default=0.0, ge=0, le=100, title="Init weight",
+        description="How strongly the picture is held at the init image.")
+    image_weight: float = Field(
+        default=0.0, ge=-10, le=10, title="Image prompt weight",
+        description="How strongly the init image is also a target beside the prompt.")
+    step_size: float = auto_field(
+        ge=0.001, le=2, title="Step size", advanced=True,
+        description="How far the latents move in the first step.")
+    optimiser: Optimiser = auto_field(
+        title="Optimiser", advanced=True, description="Which rule turns gradients into steps.")
+    schedule: Schedule = auto_field(
+        title="Schedule", advanced=True,
+        description="Whether steps grow shorter towards the end.")
+    coarse: float = Field(
+        default=0.0, ge=0, le=1, title="Coarse first", json_schema_extra=ADVANCED,
+        description="Share of the steps that shape the picture in large blocks.")
+    num_cutouts: int = auto_field(
+        ge=1, le=64, title="Cutouts", advanced=True,
+        description="Parts of the picture that CLIP looks at in each step.")
+    cut_power: float = Field(
+        default=1.0, ge=0.1, le=10, title="Cut power", json_schema_extra=ADVANCED,
+        description="More makes cutouts smaller, less makes them larger.")
+    smallest_cut: float = auto_field(
+        ge=0.1, le=1, title="Smallest cutout", advanced=True,
+        description="Side of the smallest cutout as a share of the picture's.")
+    whole_cuts: float = auto_field(
+        ge=0, le=1, title="Whole pictures", advanced=True,
+        description="Share of cutouts that show the whole picture.")
+    augmentations: Augmentations = auto_field(
+        title="Augmentations", advanced=True,
+        description="How far cutouts are turned, tilted and recoloured.")
+    flip: bool = Field(
+        default=False, title="Mirror", json_schema_extra=ADVANCED,
+        description="Mirror half of the cutouts, which makes left and right the same.")
+    noise: float = auto_field(
+        ge=0, le=0.5, title="Noise", advanced=True, description="Most noise added to a cutout.")
+    smoothness: float = Field(
+        default=0.0, ge=0, le=10, title="Smoothness", json_schema_extra=ADVANCED,
+        description="How strongly differences between neighbouring pixels are held down.")
+    quantize: bool = Field(
+        default=True, title="Codes only", json_schema_extra=ADVANCED,
+        description="Draw with the nearest codes of the VQGAN instead of anything in between.")
+    precision: Precision = Field(
+        default="auto", title="Precision", json_schema_extra=ADVANCED,
+        description="Number format of the computation; auto is the faster one of this machine.")
+    preview_every: int = Field(
+        default=5, ge=1, le=1000, title="Preview interval", json_schema_extra=ADVANCED,
+        description="Steps between previews.")
+    vqgan: str = model_field(
+        MODELS[0], "vqgan", "VQGAN", "The network whose latents are moved.", advanced=True)
+    guide: str = model_field(
+        MODELS[1], "clip", "Guide", "The CLIP that says how well the picture matches.",
+        advanced=True)
+    second_guide: str = model_field(
+        OFF, "clip", "Second guide", "A further CLIP that has to agree; it costs its own time.",
+        advanced=True)
+    third_guide: str = model_field(
+        OFF, "clip", "Third guide", "One more.", advanced=True)
+    ranker: str = model_field(
+        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
+        "one here that did not guide.", advanced=True)
+    upscaler: Literal["auto", "on", "off"] = Field(
+        default="auto", title="Upscaler", json_schema_extra=ADVANCED,
+        description="Draw the picture twice as large; auto does so for the embedded VQGAN alone.")
+
+    def guides(self) -> tuple[str, ...]:
+        """Ids of the CLIPs that guide, the first one first."""
+        more = (self.second_guide, self.third_guide)
+        return (self.guide, *(guide for guide in more if guide != OFF))
+
+    def cutouts(self) -> Cutouts:
+        """How cutouts are made."""
+        return Cutouts(self.num_cutouts, self.cut_power, self.smallest_cut, self.whole_cuts,
+                       self.augmentations, self.flip, self.noise)
