@@ -16,7 +16,7 @@ from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import Embeddings, image_features, text_features
 from pipelines.rerank import rank
-from pipelines.vqgan_clip.optimise import Guide
+from pipelines.vqgan_clip.guides import Guide
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.noise import LinearLoader
 from tests.small_models import small_cache

@@ -19,13 +19,14 @@ from pipelines.models.vqgan import VQGAN
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from pipelines.vqgan_clip.cutouts import Cutouts
+from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.latents import (
     Latents,
     NormalisedDescent,
     clamp_with_gradient,
     start_latents,
 )
-from pipelines.vqgan_clip.optimise import Guide, Optimisation, total_variation
+from pipelines.vqgan_clip.optimise import Optimisation, total_variation
 from pipelines.vqgan_clip.options import VQGANCLIPOptions
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from pipelines.weighted_prompts import WeightedPrompt

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,56 +16,13 @@ from torch import Tensor
 from pipelines.core.errors import Cancelled
 from pipelines.core.request import candidate_seed
 from pipelines.models.batches import Batches
-from pipelines.models.clip import ClipModel
-from pipelines.models.clip_features import text_features
-from pipelines.models.pixels import to_squares
 from pipelines.models.precision import Precision, fast_bfloat16
 from pipelines.models.vqgan import VQGAN
 from pipelines.vqgan_clip.cutouts import CutoutNumbers, Cutouts, draw_numbers, make_cutouts
+from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.latents import Latents, clamp_with_gradient
-from pipelines.weighted_prompts import WeightedPrompt
 
 _GENERATOR = "generator."  # before a candidate's index in a state
-
-
-class Guide:
-    """What the picture should match; its features are computed once.
-
-    Args:
-        clip: the guide.
-        prompts: texts with weights and stops.
-        image: (H, W, 3) uint8 RGB that is a target too, where ``image_weight`` is not 0.
-        image_weight: its weight.
-    """
-
-    @torch.no_grad()
-    def __init__(self, clip: ClipModel, prompts: Sequence[WeightedPrompt],
-                 image: np.ndarray | None = None, image_weight: float = 0.0) -> None:
-        self.clip = clip
-        features = [text_features(clip, [p.text for p in prompts])]
-        weights, stops = [p.weight for p in prompts], [p.stop for p in prompts]
-        if image is not None and image_weight:
-            features.append(clip.encode_image(to_squares([image], clip.image_size, clip.device)))
-            weights, stops = [*weights, image_weight], [*stops, -torch.inf]
-        self.features = torch.cat(features)
-        self.weights = self.features.new_tensor(weights)
-        self.stops = self.features.new_tensor(stops)
-
-    def loss(self, image_features: Tensor) -> Tensor:
-        """Weighted squared angular distances (B,) of unit features (B, D) to all targets.
-
-        A target whose signed distance is below its stop counts, but pulls no more.
-        """
-        chords = (image_features[:, None] - self.features[None]).norm(dim=-1)
-        # Short of the antipode, where the arc's slope is infinite.
-        signed = 2 * (chords / 2).clamp_max(1 - 1e-6).arcsin().square() * self.weights.sign()
-        pulling = torch.where(signed > self.stops, signed, signed.detach())
-        return (pulling * self.weights.abs()).sum(dim=1)
-
-    def score(self, image_features: Tensor) -> Tensor:
-        """Weighted mean of cosine similarities (B,), as ``rerank.weighted_scores``."""
-        cosines = image_features @ self.features.t()
-        return cosines @ (self.weights / self.weights.abs().sum())
 
 
 class Optimisation:

@@ -26,8 +26,9 @@ from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
+from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.latents import Latents, start_latents
-from pipelines.vqgan_clip.optimise import Guide, Optimisation
+from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import MODELS, UPSCALER, VQGANCLIPOptions
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
 from pipelines.weighted_prompts import WeightedPrompt, parse_prompts

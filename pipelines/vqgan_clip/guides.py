@@ -1,0 +1,58 @@
+"""What a picture should match, and how far a CLIP says that it still is from it.
+
+Source: Crowson et al., "VQGAN-CLIP: Open Domain Image Generation and Editing with Natural Language
+Guidance" (2022), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.models.clip import ClipModel
+from pipelines.models.clip_features import text_features
+from pipelines.models.pixels import to_squares
+from pipelines.weighted_prompts import WeightedPrompt
+
+
+class Guide:
+    """What the picture should match; its features are computed once.
+
+    Args:
+        clip: the guide.
+        prompts: texts with weights and stops.
+        image: (H, W, 3) uint8 RGB that is a target too, where ``image_weight`` is not 0.
+        image_weight: its weight.
+    """
+
+    @torch.no_grad()
+    def __init__(self, clip: ClipModel, prompts: Sequence[WeightedPrompt],
+                 image: np.ndarray | None = None, image_weight: float = 0.0) -> None:
+        self.clip = clip
+        features = [text_features(clip, [p.text for p in prompts])]
+        weights, stops = [p.weight for p in prompts], [p.stop for p in prompts]
+        if image is not None and image_weight:
+            features.append(clip.encode_image(to_squares([image], clip.image_size, clip.device)))
+            weights, stops = [*weights, image_weight], [*stops, -torch.inf]
+        self.features = torch.cat(features)
+        self.weights = self.features.new_tensor(weights)
+        self.stops = self.features.new_tensor(stops)
+
+    def loss(self, image_features: Tensor) -> Tensor:
+        """Weighted squared angular distances (B,) of unit features (B, D) to all targets.
+
+        A target whose signed distance is below its stop counts, but pulls no more.
+        """
+        chords = (image_features[:, None] - self.features[None]).norm(dim=-1)
+        # Short of the antipode, where the arc's slope is infinite.
+        signed = 2 * (chords / 2).clamp_max(1 - 1e-6).arcsin().square() * self.weights.sign()
+        pulling = torch.where(signed > self.stops, signed, signed.detach())
+        return (pulling * self.weights.abs()).sum(dim=1)
+
+    def score(self, image_features: Tensor) -> Tensor:
+        """Weighted mean of cosine similarities (B,), as ``rerank.weighted_scores``."""
+        cosines = image_features @ self.features.t()
+        return cosines @ (self.weights / self.weights.abs().sum())
