@@ -104,7 +104,7 @@ def test_one_pass_is_what_single_reads_and_plain_formulas_give() -> None:
     pixels = smooth(1, 32).requires_grad_()
     numbers, side, count = draw_numbers(generators(2), STRONG, 24), 24, STRONG.num_cutouts
     untouched = torch.arange(count) == 0
-    sizes = _sizes(numbers.uniform[:, 0], STRONG, (32, 32))
+    sizes = _sizes(numbers.uniform[:, 0], torch.arange(len(numbers.uniform)) % 6, STRONG, (32, 32))
     matrices = _homographies(numbers.uniform, sizes, untouched, STRONG)
     axis = (torch.arange(side) * 2 + 1) / side - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -127,3 +127,13 @@ def test_one_pass_is_what_single_reads_and_plain_formulas_give() -> None:
     gradients = [torch.autograd.grad((each * weights).sum(), pixels, retain_graph=True)[0]
                  for each in (found, expected)]
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4, 5])
+def test_groups_of_cutouts_are_those_of_the_whole(at_once: int) -> None:
+    pixels, numbers = smooth(2, 48), draw_numbers(generators(1, 2), STRONG, 24)
+    whole = make_cutouts(pixels, numbers, STRONG, 24).unflatten(0, (2, 6))
+    for first in range(0, 6, at_once):
+        last = min(first + at_once, 6)
+        part = make_cutouts(pixels, numbers.some(6, first, last), STRONG, 24, first)
+        torch.testing.assert_close(part.unflatten(0, (2, -1)), whole[:, first:last])

@@ -246,6 +246,21 @@ def test_one_sentence_where_one_picture_is_too_much(backend: LocalBackend, name:
     assert pictures(list(stream(backend, request(name)))).keys() == {5, 6, 7, 8}
 
 
+def test_fewer_cutouts_are_seen_at_once_where_one_picture_is_too_much(backend: LocalBackend,
+                                                                      ) -> None:
+    options = {"iterations": 2, "num_cutouts": 64, "precision": "float32"}
+    fields = request("vqgan_clip", num_images=1, options=options)
+    whole = pictures(list(stream(backend, fields)))
+    device = SmallDevice(backend.cache, *PLACES["vqgan_clip"], rows=8)
+    events = list(told(backend, fields))
+    assert device.batches == [64, 32, 16, 8, *[8] * 15]
+    assert steps_of(events)[-1] == (2, 2)
+    assert {e.message for e in events if isinstance(e, Progress) and e.step == 1} == {
+        "The device was full: seeing at most 8 cutouts at a time."}
+    found = pictures(events)
+    assert np.abs(found[5] - whole[5]).mean() < 1, "the same but for rounding"
+
+
 def test_pictures_are_enlarged_in_smaller_batches(backend: LocalBackend) -> None:
     whole = pictures(list(stream(backend, request("vqgan_clip"))))
     device = SmallDevice(backend.cache, "embedded/upscaler", "forward", rows=2)

@@ -156,6 +156,20 @@ def test_every_latent_is_reached(cache: ModelCache) -> None:
     assert (gradient.abs().sum(dim=1) > 0).all()
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 7])
+def test_cutouts_in_groups_pull_as_all_at_once(cache: ModelCache, at_once: int) -> None:
+    def pull(**fields: Any) -> tuple[torch.Tensor, dict[str, float]]:
+        optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")], (0, 1),
+                                       init_weight=1.0, smoothness=0.5, **fields)
+        (found,) = paint(optimisation, 1)
+        assert optimisation.latents.change.grad is not None
+        return optimisation.latents.change.grad, found
+
+    (whole, told), (parts, told_of_parts) = pull(), pull(cutouts_at_once=at_once)
+    torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
+    assert told_of_parts == pytest.approx(told, rel=1e-4)
+
+
 def test_models_take_no_gradient(cache: ModelCache) -> None:
     optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")])
     paint(optimisation, 2)

@@ -73,6 +73,19 @@ class CutoutNumbers:
     uniform: Tensor
     normal: Tensor | None
 
+    def some(self, count: int, first: int, last: int) -> CutoutNumbers:
+        """Those of the cutouts first..last-1 of each picture.
+
+        Args:
+            count: cutouts that these numbers have for each picture.
+        """
+        def of(each: Tensor) -> Tensor:
+            return each.unflatten(0, (-1, count))[:, first:last].flatten(0, 1)
+
+        if last - first == count:
+            return self
+        return CutoutNumbers(of(self.uniform), None if self.normal is None else of(self.normal))
+
 
 def draw_numbers(generators: Sequence[torch.Generator], cutouts: Cutouts, side_px: int,
                  ) -> CutoutNumbers:
@@ -86,25 +99,27 @@ def draw_numbers(generators: Sequence[torch.Generator], cutouts: Cutouts, side_p
     return CutoutNumbers(torch.cat(uniform), torch.cat(normal) if normal else None)
 
 
-def make_cutouts(pixels: Tensor, numbers: CutoutNumbers, cutouts: Cutouts, side_px: int) -> Tensor:
+def make_cutouts(pixels: Tensor, numbers: CutoutNumbers, cutouts: Cutouts, side_px: int,
+                 first: int = 0) -> Tensor:
     """Cut pictures in one differentiable pass.
 
     Args:
         pixels: (N, 3, H, W) in [0, 1].
-        numbers: of N · num_cutouts cutouts.
+        numbers: of N · K cutouts, K ≤ num_cutouts.
         cutouts: how.
         side_px: side of the cutouts.
+        first: which of each picture's cutouts the first of these K is.
 
     Returns:
-        (N · num_cutouts, 3, side_px, side_px), those of one picture together; noise and colours
-        may lead a little out of [0, 1].
+        (N · K, 3, side_px, side_px), those of one picture together; noise and colours may lead a
+        little out of [0, 1].
     """
-    count = cutouts.num_cutouts
     uniform = numbers.uniform.to(pixels.device)
-    untouched = torch.arange(len(uniform), device=pixels.device) % count == 0
-    sizes = _sizes(uniform[:, 0], cutouts, pixels.shape[-2:])
+    places = first + torch.arange(len(uniform)) % (len(uniform) // len(pixels))
+    untouched = (places == 0).to(pixels.device)
+    sizes = _sizes(uniform[:, 0], places.to(pixels.device), cutouts, pixels.shape[-2:])
     matrices = _homographies(uniform, sizes, untouched, cutouts)
-    levels = _levels(numbers.uniform, cutouts, pixels.shape[-2:], side_px)
+    levels = _levels(numbers.uniform, places, cutouts, pixels.shape[-2:], side_px)
     cut = _sample(pixels, matrices, levels, side_px)
     cut = _recolour(cut, uniform, untouched, STRENGTHS[cutouts.augmentations])
     if numbers.normal is not None:
@@ -113,16 +128,16 @@ def make_cutouts(pixels: Tensor, numbers: CutoutNumbers, cutouts: Cutouts, side_
     return cut
 
 
-def _sizes(uniform: Tensor, cutouts: Cutouts, shape: Sequence[int]) -> Tensor:
+def _sizes(uniform: Tensor, places: Tensor, cutouts: Cutouts, shape: Sequence[int]) -> Tensor:
     """Width and height of each cutout as shares of the picture's, (B, 2).
 
     Args:
         uniform: (B,) in [0, 1).
+        places: (B,) of each among its picture's cutouts.
         shape: height and width of the pictures in px.
     """
     sizes = cutouts.smallest + (1 - cutouts.smallest) * uniform**cutouts.cut_power
-    place = torch.arange(len(uniform), device=uniform.device) % cutouts.num_cutouts
-    whole = place < max(1, round(cutouts.whole * cutouts.num_cutouts))
+    whole = places < max(1, round(cutouts.whole * cutouts.num_cutouts))
     height, width = shape
     square = uniform.new_tensor([min(shape) / width, min(shape) / height])
     return (sizes[:, None] * square).masked_fill(whole[:, None], 1.0)
@@ -143,16 +158,18 @@ def _homographies(uniform: Tensor, sizes: Tensor, untouched: Tensor, cutouts: Cu
     return torch.stack(rows, dim=1).view(-1, 3, 3)
 
 
-def _levels(uniform: Tensor, cutouts: Cutouts, shape: Sequence[int], side_px: int) -> list[int]:
+def _levels(uniform: Tensor, places: Tensor, cutouts: Cutouts, shape: Sequence[int], side_px: int,
+            ) -> list[int]:
     """How often to halve the picture before each cutout is read from it, against aliasing.
 
     Args:
         uniform: on the CPU, so that no device is waited for.
+        places: as of ``_sizes``, on the CPU.
         shape: height and width of the pictures in px.
         side_px: of the cutouts.
     """
     height, width = shape
-    sides = _sizes(uniform[:, 0], cutouts, shape) * uniform.new_tensor([width, height])
+    sides = _sizes(uniform[:, 0], places, cutouts, shape) * uniform.new_tensor([width, height])
     ratios = (sides.amax(1) / side_px).clamp_min(1).tolist()
     return [math.floor(math.log2(ratio) + 0.25) for ratio in ratios]
 

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.core.errors import Cancelled
+from pipelines.core.errors import Cancelled, OutOfMemory
 from pipelines.core.request import candidate_seed
+from pipelines.core.sentences import Sentence
 from pipelines.models.batches import Batches
 from pipelines.models.precision import Precision, fast_bfloat16
 from pipelines.models.vqgan import VQGAN
@@ -44,8 +45,12 @@ class Optimisation:
         precision: number format; "auto" is bfloat16 where the device computes faster in it.
         make_room: takes idle models off a device that is full, and says how many bytes that freed;
             from then on half as many candidates are computed at once.
+        cutouts_at_once: the most of a candidate's cutouts that a guide sees at once; where even
+            half of the candidates are too much for the device, fewer and fewer. The gradient is
+            the same up to rounding.
 
     Attributes:
+        notice: what there is to say of the device, in a sentence; empty for nothing.
         steps: whole steps taken.
         pixels: (N, 3, H, W) in [-1, 1] of the last step, None before the first.
         best_pixels: those of each candidate's step with the lowest loss.
@@ -54,7 +59,7 @@ class Optimisation:
     def __init__(self, vqgan: VQGAN, guides: Sequence[Guide], latents: Latents,
                  generators: Sequence[torch.Generator], cutouts: Cutouts, init_weight: float = 0.0,
                  smoothness: float = 0.0, quantize: bool = True, precision: Precision = "auto",
-                 make_room: Callable[[], int] = lambda: 0) -> None:
+                 make_room: Callable[[], int] = lambda: 0, cutouts_at_once: int = 64) -> None:
         self.vqgan, self.guides, self.latents = vqgan, guides, latents
         self.generators, self.cutouts, self.quantize = generators, cutouts, quantize
         self.init_weight, self.smoothness = init_weight, smoothness
@@ -64,6 +69,8 @@ class Optimisation:
             precision == "bfloat16" or (precision == "auto" and fast_bfloat16(self._device)))
         count = len(generators)
         self._batches = Batches(candidates_at_once(self._device, count), make_room)
+        self._cutouts_at_once = min(cutouts.num_cutouts, cutouts_at_once)
+        self.notice = ""
         self.steps = 0
         self.pixels: Tensor | None = None
         self.best_pixels: Tensor | None = None
@@ -79,7 +86,7 @@ class Optimisation:
             then has no effect.
 
         Raises:
-            OutOfMemory: the device is full, even for half of the candidates.
+            OutOfMemory: the device is full, even for half of the candidates and a cutout at once.
         """
         self.latents.begin_step(step, total)
         before = [generator.get_state() for generator in self.generators]
@@ -92,11 +99,19 @@ class Optimisation:
             _set_states(self.generators[part], before[part])
             return self._gradient(part)
 
-        try:
-            parts = self._batches.run(compute, range(len(self.generators)))
-        except Cancelled:
-            _set_states(self.generators, before)
-            return None
+        parts = None
+        while parts is None:
+            try:
+                parts = self._batches.run(compute, range(len(self.generators)))
+            except Cancelled:
+                _set_states(self.generators, before)
+                return None
+            except OutOfMemory:
+                if self._cutouts_at_once == 1:
+                    raise
+                self._cutouts_at_once = (self._cutouts_at_once + 1) // 2
+                self.notice = Sentence("The device was full: seeing at most {} cutouts at a time.",
+                                       self._cutouts_at_once)
         gradients, pixels, losses, scores = zip(*parts, strict=True)
         self.pixels = torch.cat(pixels)
         loss, score = torch.cat(losses).cpu(), torch.cat(scores).cpu()
@@ -170,21 +185,52 @@ class Optimisation:
             change = self.latents.change[rows].detach().requires_grad_()
             latents = self.latents.full(change, rows)
             pixels = self._decode(latents)
-            count = len(pixels)
-            looks = [self._look(guide, pixels, each)
-                     for guide, each in zip(self.guides, numbers, strict=True)]
-            total = _mean([guide.loss(look).view(count, -1).mean(dim=1)
-                           for guide, look in zip(self.guides, looks, strict=True)])
+            total, scores = self._seen(pixels, numbers)
             if self.init_weight:
                 held = (latents - self.latents.start[rows]).square().flatten(1).mean(dim=1)
                 total = total + self.init_weight * held
             if self.smoothness:
                 total = total + self.smoothness * total_variation(pixels)
             (gradient,) = torch.autograd.grad(total.sum(), change)
-            # Of the whole picture, which is each guide's first cutout.
-            scores = _mean([guide.score(look.detach().unflatten(0, (count, -1))[:, 0])
-                            for guide, look in zip(self.guides, looks, strict=True)])
         return gradient, pixels.detach(), total.detach(), scores
+
+    def _seen(self, pixels: Tensor, numbers: Sequence[CutoutNumbers]) -> tuple[Tensor, Tensor]:
+        """Losses (n,), differentiable, and scores (n,) of pictures (n, 3, H, W) in [-1, 1].
+
+        In groups of cutouts each group's gradient is taken at once, so that only one group's way
+        through the guides is held; the picture's own way through the VQGAN is gone once.
+        """
+        count, at_once = self.cutouts.num_cutouts, self._cutouts_at_once
+        if at_once >= count:
+            return self._look(pixels, numbers, 0, count)
+        seen = pixels.detach().requires_grad_()
+        pull, losses, scores = torch.zeros_like(pixels), [], []
+        for first in range(0, count, at_once):
+            last = min(first + at_once, count)
+            loss, score = self._look(seen, numbers, first, last)
+            loss = loss * ((last - first) / count)
+            pull += torch.autograd.grad(loss.sum(), seen)[0]
+            losses.append(loss.detach())
+            scores.append(score)
+        # Worth nothing by itself; its gradient is the sum of the groups'.
+        lever = ((pixels - pixels.detach()) * pull).flatten(1).sum(dim=1)
+        return torch.stack(losses).sum(dim=0) + lever, scores[0]
+
+    def _look(self, pixels: Tensor, numbers: Sequence[CutoutNumbers], first: int, last: int,
+              ) -> tuple[Tensor, Tensor]:
+        """What the guides say of the cutouts first..last-1 of pictures; see ``_seen``.
+
+        Returns:
+            Mean losses (n,), and scores (n,) of each picture's first of these cutouts.
+        """
+        losses, scores = [], []
+        for guide, each in zip(self.guides, numbers, strict=True):
+            some = each.some(self.cutouts.num_cutouts, first, last)
+            features = self._features(guide, pixels, some, first)
+            losses.append(guide.loss(features).view(len(pixels), -1).mean(dim=1))
+            # Of the whole picture, which is each guide's first cutout.
+            scores.append(guide.score(features.detach().unflatten(0, (len(pixels), -1))[:, 0]))
+        return _mean(losses), _mean(scores)
 
     def _decode(self, latents: Tensor) -> Tensor:
         """Pictures (n, 3, H, W) float32 in [-1, 1] of latents (n, D, h, w)."""
@@ -196,9 +242,10 @@ class Optimisation:
             pixels = self.vqgan.decode(latents.to(self._dtype)).float()
         return clamp_with_gradient(pixels, pixels.new_tensor(-1.0), pixels.new_tensor(1.0))
 
-    def _look(self, guide: Guide, pixels: Tensor, numbers: CutoutNumbers) -> Tensor:
-        """A guide's unit features (n · num_cutouts, D) of pictures (n, 3, H, W) in [-1, 1]."""
-        cut = make_cutouts((pixels + 1) / 2, numbers, self.cutouts, guide.clip.image_size)
+    def _features(self, guide: Guide, pixels: Tensor, numbers: CutoutNumbers, first: int,
+                  ) -> Tensor:
+        """A guide's unit features (n · K, D) of cutouts from the first on of pictures."""
+        cut = make_cutouts((pixels + 1) / 2, numbers, self.cutouts, guide.clip.image_size, first)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
             features = guide.clip.encode_image(cut)
         return F.normalize(features.float(), dim=-1)

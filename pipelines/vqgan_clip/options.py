@@ -63,6 +63,10 @@ class VQGANCLIPOptions(Options):
     num_cutouts: int = auto_field(
         ge=1, le=64, title="Cutouts", advanced=True,
         description="Parts of the picture that CLIP looks at in each step.")
+    cutouts_at_once: int = Field(
+        default=64, ge=1, le=64, title="Cutouts at once", json_schema_extra=ADVANCED,
+        description="Fewer need less memory and give the same picture but for rounding; a device "
+                    "that is full takes fewer by itself.")
     cut_power: float = Field(
         default=1.0, ge=0.1, le=10, title="Cut power", json_schema_extra=ADVANCED,
         description="More makes cutouts smaller, less makes them larger.")

@@ -124,7 +124,8 @@ class VQGANCLIPPipeline(CandidatePipeline):
                           options.coarse)
         optimisation = Optimisation(vqgan, guide, latents, generators, options.cutouts(),
                                     options.init_weight, options.smoothness, options.quantize,
-                                    options.precision, context.cache.evict_idle)
+                                    options.precision, context.cache.evict_idle,
+                                    options.cutouts_at_once)
         context.checkpointer.begin(request, options.iterations,
                                    context.cache.fingerprints((options.vqgan, *options.guides())))
         yield from _resume(optimisation, options, seeds, context)
@@ -188,7 +189,8 @@ def _optimise(optimisation: Optimisation, options: VQGANCLIPOptions, seeds: tupl
                 run.film.add(images)
                 yield Preview(step, images, seeds)
             run.note(step, losses)
-            yield Progress(step, options.iterations, context.elapsed_s(), run.notice, losses)
+            yield Progress(step, options.iterations, context.elapsed_s(),
+                           run.notice or optimisation.notice, losses)
         run.save(optimisation.steps, optimisation.state)
         if context.cancelled():
             return
