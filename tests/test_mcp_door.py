@@ -149,21 +149,52 @@ def test_ways_are_compared_and_pictures_classified(app: App) -> None:
 
 @pytest.mark.parametrize(("name", "arguments", "says"), [
     ("generate", {"prompt": "a", "generator": "nobody"}, "no generator called"),
-    ("generate", {"prompt": "a", "num_images": 0}, "greater than or equal to 1"),
+    ("generate", {"prompt": "a", "num_images": 0},
+     "num_images must be greater than or equal to 1, not 0."),
+    ("generate", {"prompt": "a", "num_images": "x" * 99}, "must be a whole number, not \"xxx"),
+    ("generate", {"prompt": "a", "num_images": 1.5}, "num_images must be a whole number, not 1.5."),
+    ("generate", {"prompt": "a", "colour": "red"}, "generate has no argument called \"colour\"; "
+     "there are: prompt, generator, num_images, seed, options, init_image."),
+    ("generate", {"text": "a"}, "generate has no argument called \"text\""),
+    ("generate", {"prompt": "x" * 501}, "prompt must have at most 500 characters."),
+    ("generate", {"prompt": "a", "options": 5}, "options must be an object, not 5."),
     ("generate", {"prompt": "a", "options": {"steps": 0}}, "Steps must be"),
     ("generate", {"prompt": "a", "init_image": "@@@"}, "not in base64"),
     ("generate", {"prompt": "a", "init_image": "AAAA"}, "not a PNG, JPEG or WebP"),
-    ("generate", {}, "Field required"),
+    ("generate", {}, "prompt is missing: generate needs it."),
     ("generate", {"prompt": "a", "options": {"fail": True, "pause_s": 0}}, "went wrong"),
-    ("compare", {"prompt": "a", "panes": [{"generator": "sketch"}]}, "at least 2"),
+    ("compare", {"prompt": "a", "panes": [{"generator": "sketch"}]},
+     "panes must have at least 2 items."),
+    ("compare", {"prompt": "a", "panes": [{"generator": "sketch"}, {"name": "sketch"}]},
+     "panes[1].generator is missing: compare needs it."),
+    ("compare", {"prompt": "a", "panes": [{"generator": "sketch", "steps": 2}] * 2},
+     "panes[0] has no argument called \"steps\"; there are: generator, options."),
+    ("generators", {"all": True}, "generators has no argument called \"all\"; there are: none."),
     ("classify", {"labels": ["a", "b"]}, "no pictures"),
     ("rerank", {"prompts": [" "], "images": [png("red")]}, "no prompt"),
-    ("generate_page", {}, "nknown tool")])
+    ("generate_page", {}, "There is no tool called \"generate_page\"; there are: generators, ")])
 def test_bad_calls_end_in_one_sentence(app: App, name: str, arguments: dict[str, Any],
                                        says: str) -> None:
     said = refused(call(app, name, arguments))
     assert says in said
-    assert "Traceback" not in said
+    assert not any(odd in said for odd in ("Traceback", "\n", "pydantic", "Error executing"))
+    assert len(said) < 200
+
+
+def test_the_schema_says_that_there_are_no_other_arguments(app: App) -> None:
+    for tool in ask(app, lambda client: client.list_tools()).tools:
+        assert tool.input_schema["additionalProperties"] is False, tool.name
+
+
+def test_what_breaks_inside_a_tool_is_told_the_log_alone(app: App, caplog: pytest.LogCaptureFixture,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> Any:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(app.backend.registry, "check", broken)
+    said = refused(call(app, "generate", {"prompt": "a"}))
+    assert said == "Something went wrong on this machine; the details are in the server's log."
+    assert "a secret" in caplog.text
 
 
 def test_a_client_that_goes_away_frees_the_device(app: App) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -18,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from easel.doors.askers import KeyFault, asker_of
+from easel.doors.mcp_server import ToolServer, strict_tool
 from easel.doors.mcp_tools import ASKER, Tools
 from pipelines.core.version import __version__
 
@@ -38,10 +38,9 @@ class MCPDoor:
 
     def __init__(self, tools: Tools, keys: Collection[str], max_upload: int) -> None:
         self.keys = keys
-        self.server = MCPServer("easel", title="Easel", instructions=INSTRUCTIONS,
-                                version=__version__, log_level="WARNING")
-        for function, hints in tools.all():
-            self.server.add_tool(function, annotations=hints, structured_output=False)
+        self.server = ToolServer("easel", [strict_tool(*each) for each in tools.all()],
+                                 title="Easel", instructions=INSTRUCTIONS, version=__version__,
+                                 log_level="WARNING")
         # Hosts and origins are checked before, for all of the page.
         self.server.streamable_http_app(
             stateless_http=True, max_request_body_size=max_upload * 4 // 3 + 2**20,
