@@ -186,6 +186,16 @@ def test_bad_requests_are_refused_as_the_original_does(app: App, path: str, fiel
     assert app.sketch.finished == finished
 
 
+@pytest.mark.parametrize(("method", "headers", "status"), [
+    ("POST", {"origin": "https://example.org"}, 403), ("GET", {"host": "example.org"}, 421),
+    ("PUT", {}, 404)])
+def test_what_reaches_no_answer_is_refused_in_that_form_too(app: App, method: str, status: int,
+                                                            headers: dict[str, str]) -> None:
+    answer = httpx.request(method, address(app, "interrogate"), headers=headers, timeout=300)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error", "detail", "body", "errors"}
+
+
 def test_a_size_that_there_is_not_is_the_nearest_one(app: App) -> None:
     answer = httpx.post(address(app, "txt2img"), timeout=300, json={
         "prompt": "a cat", "width": 1000, "height": 1000, "alwayson_scripts": easel()}).json()

@@ -9,7 +9,8 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,7 +33,9 @@ from easel.history.records import Filters
 from easel.settings import Settings, load_settings
 from easel.ui.guard.cache_folder import CacheFolder
 from easel.ui.parts.visitors import HEADER, new_token, visitor_named
+from pipelines.batching import Drawn
 from pipelines.core.errors import EaselError
+from pipelines.core.events import Event
 from pipelines.core.metadata import read_png
 from pipelines.pipeline import Preset
 from pipelines.registry import build_registry
@@ -52,10 +55,19 @@ class Varying(SketchPipeline):
                                 "best": Preset({"steps": 2, "pause_s": 0.0}, best_of=5)})
 
 
+class Plain(SketchPipeline):
+    """One whose seeds all draw alike."""
+
+    def draw(self, request: Any, context: Any, models: Any, seeds: tuple[int, ...],
+             ) -> Generator[Event, None, Drawn]:
+        drawn = yield from super().draw(request, context, models, (0,))
+        return replace(drawn, images=np.repeat(drawn.images, len(seeds), axis=0), seeds=seeds)
+
+
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
     sketch, varying = SketchPipeline(), Varying("varying", "Varying")
-    served = App([sketch, varying], queue_size=4)
+    served = App([sketch, varying, Plain("plain", "Plain")], queue_size=4)
     served.sketch, served.etching = sketch, varying
     yield served
     served.close()
@@ -144,7 +156,20 @@ def test_pictures_come_as_base64_or_at_an_address_and_are_the_pages_own(app: App
     folder = Path(os.environ["GRADIO_TEMP_DIR"]) / "exports"
     os.utime(folder / name, (1, time.time() - 3601))
     for wrong in (name, "x.png", "..%2F..%2Fetc%2Fpasswd"):
-        assert httpx.get(f"{address.rpartition('/')[0]}/{wrong}", timeout=300).status_code == 404
+        answer = httpx.get(f"{address.rpartition('/')[0]}/{wrong}", timeout=300)
+        assert answer.status_code == 404
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_seeds_that_drew_alike_are_said(client: OpenAI) -> None:
+    fields: Any = {"prompt": "a cat", "model": "plain", "n": 2, "extra_body": {"seed": 5, **FAST}}
+    drawn = client.images.generate(**fields)
+    assert drawn.data
+    first, second = (each.model_extra or {} for each in drawn.data)
+    assert (first["seed"], second["seed"], second["equal_to_seed"]) == (5, 6, 5)
+    assert "equal_to_seed" not in first
+    *_, last = client.images.generate(stream=True, **fields)
+    assert (last.model_extra or {})["equal_to_seed"] == 5
 
 
 def test_pictures_in_the_making_are_streamed(client: OpenAI) -> None:
@@ -266,11 +291,12 @@ def test_a_bomb_of_pixels_is_refused(client: OpenAI) -> None:
     assert "megapixels" in error["message"] or "too many pixels" in error["message"]
 
 
-def test_other_pages_are_refused_as_on_the_page(app: App) -> None:
-    for headers, status in (({"origin": "https://example.org"}, 403),
-                            ({"host": "example.org"}, 421)):
-        assert httpx.get(f"{app.url.rstrip('/')}/v1/models", headers=headers,
-                         timeout=300).status_code == status
+@pytest.mark.parametrize(("headers", "status"), [
+    ({"origin": "https://example.org"}, 403), ({"host": "example.org"}, 421)])
+def test_other_pages_are_refused_as_on_the_page(app: App, headers: dict[str, str], status: int,
+                                                ) -> None:
+    said, _ = refused(client_of(app, **headers).models.list)
+    assert said == status
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -29,6 +29,7 @@ from easel.doors.bodies import Bodies, BodyFault
 from easel.doors.runs import DoorRuns, HungUp
 from easel.history.records import HistoryError
 from easel.serving.backend import Backend
+from easel.ui.guard.error_net import UNEXPECTED
 from easel.ui.words.language import language_of, say, speaking
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidImage, InvalidRequest
 from pipelines.core.events import Result
@@ -39,6 +40,7 @@ from pipelines.core.png_chunks import is_png, png_texts
 
 logger = logging.getLogger(__name__)
 ROOT = "/sdapi/v1"
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 SAMPLER = "Automatic"
 MAX_CHOICES = 500  # programs whose choice of a generator is known
 # What clients ask for when they start, and Easel has none of.
@@ -84,7 +86,7 @@ class A1111Door:
                   for name, answer in gets.items()),
                 *(Route(f"{ROOT}/{name}", self._guarded(answer), methods=["POST"])
                   for name, answer in posts.items()),
-                Route("/sdapi/{path:path}", self._guarded(_missing), methods=["GET", "POST"])]
+                Route("/sdapi/{path:path}", self._guarded(_missing), methods=METHODS)]
 
     def _guarded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         """Whatever goes wrong is said as the original would."""
@@ -209,7 +211,9 @@ def _info(asked: Asked, result: Result) -> dict[str, Any]:
         "job_timestamp": "0", "clip_skip": 1, "styles": [],
         "extra_generation_params": {"options": request.options.model_dump(),
                                     "ignored": list(asked.ignored),
-                                    "clip": [each.scores.get("clip") for each in pictures]}}
+                                    "clip": [each.scores.get("clip") for each in pictures],
+                                    "equal_to_seed": [each.metadata.get("equal_to_seed")
+                                                      for each in pictures]}}
 
 
 def _refused(error: Exception, request: Request) -> Response:
@@ -220,23 +224,31 @@ def _refused(error: Exception, request: Request) -> Response:
         return JSONResponse({"detail": "Incorrect username or password"}, 401,
                             {"WWW-Authenticate": "Basic"})
     if isinstance(error, InvalidImage):
-        return _error(500, "Invalid encoded image", f"Invalid encoded image: {said}",
-                      "HTTPException")
+        return error_answer(500, "Invalid encoded image", f"Invalid encoded image: {said}",
+                            "HTTPException")
     if isinstance(error, Invalid | InvalidRequest):
         field = "pipeline" if error.field is None else error.field
         return JSONResponse({"detail": [{"type": "value_error", "loc": ["body", field],
                                          "msg": said}]}, 422)
     if isinstance(error, Fault):
         is_http = error.kind == "HTTPException"
-        return _error(error.status, error.detail if is_http else "", error.detail, error.kind)
+        return error_answer(error.status, error.detail if is_http else "", error.detail, error.kind)
     if isinstance(error, BodyFault):
-        return _error(error.status, said, said, "HTTPException")
+        return error_answer(error.status, said, said, "HTTPException")
     if isinstance(error, EaselError):
-        return _error(503 if isinstance(error, Busy) else 500, said, said, type(error).__name__)
+        status = 503 if isinstance(error, Busy) else 500
+        return error_answer(status, said, said, type(error).__name__)
     logger.error("a request of %s failed", request.url.path[:200], exc_info=error)
-    return _error(500, "", "Something went wrong on this machine; the details are in the server's "
-                           "log.", "RuntimeError")
+    return error_answer(500, "", UNEXPECTED, "RuntimeError")
 
 
-def _error(status: int, detail: str, errors: str, kind: str) -> Response:
+def error_answer(status: int, detail: str, errors: str, kind: str) -> Response:
+    """A failure in the original's own form.
+
+    Args:
+        status: of the answer.
+        detail: what the original says of its HTTP errors; empty for what went wrong inside.
+        errors: the sentence.
+        kind: the exception that the original would have raised.
+    """
     return JSONResponse({"error": kind, "detail": detail, "body": "", "errors": errors}, status)

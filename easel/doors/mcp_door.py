@@ -12,16 +12,15 @@ from collections.abc import Collection
 
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from easel.doors.askers import KeyFault, asker_of
 from easel.doors.mcp_server import ToolServer, strict_tool
 from easel.doors.mcp_tools import ASKER, Tools
+from easel.doors.refusals import MCP_PATH, rpc_error
 from pipelines.core.version import __version__
 
-PATH = "/mcp"
 INSTRUCTIONS = ("Easel draws pictures from short prompts with several small generators, and ranks, "
                 "classifies and searches pictures by CLIP. Ask generators first: its embedded "
                 "models know a small world of things, colours and places.")
@@ -49,7 +48,7 @@ class MCPDoor:
 
     def routes(self) -> list[BaseRoute]:
         """The one address."""
-        return [Route(PATH, _Endpoint(self))]
+        return [Route(MCP_PATH, _Endpoint(self))]
 
     async def start(self) -> None:
         """Serve from now on, in the running loop."""
@@ -74,8 +73,6 @@ class _Endpoint:
             scope[ASKER] = asker_of(Request(scope), self.door.keys)
         except KeyFault as fault:
             said = "The key is wrong." if fault.given else "A key is needed, as a bearer token."
-            await JSONResponse({"jsonrpc": "2.0", "id": None, "error": {
-                "code": -32001, "message": said}}, 401, {"WWW-Authenticate": "Bearer"})(
-                    scope, receive, send)
+            await rpc_error(401, said, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
             return
         await self.door.server.session_manager.handle_request(scope, receive, send)

@@ -18,7 +18,8 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-UNEXPECTED = "Something went wrong on this machine; the details are in the server's log."
+from easel.ui.guard.error_net import UNEXPECTED
+
 MAX_SHOWN_CHARS = 40
 # What a value should have been, in the words of JSON, by the beginning of pydantic's.
 _WANTED = {"valid string": "text", "valid integer": "a whole number", "valid number": "a number",

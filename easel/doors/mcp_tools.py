@@ -341,8 +341,10 @@ def _known(ctx: Context) -> Asker:
 
 
 def _facts(candidate: Candidate) -> dict[str, Any]:
+    equal = candidate.metadata.get("equal_to_seed")
     return {"id": candidate.metadata.get("picture_id"), "seed": candidate.seed,
-            "scores": dict(candidate.scores)}
+            "scores": dict(candidate.scores),
+            **({} if equal is None else {"equal_to_seed": equal})}
 
 
 def _answer(facts: dict[str, Any], results: Sequence[Result] = (), files: Sequence[bytes] = (),

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from easel.doors.askers import Asker, asker_of
@@ -32,18 +32,22 @@ from easel.doors.runs import DoorRuns, HungUp
 from easel.history.records import HistoryError
 from easel.serving.backend import Backend
 from easel.serving.best_of import stream_best
+from easel.ui.guard.cache_folder import EXPORT_S
+from easel.ui.guard.error_net import UNEXPECTED
 from easel.ui.parts.runs import Run
 from pipelines.core.errors import EaselError
-from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.metadata import png_of
 
 logger = logging.getLogger(__name__)
 Answer = Callable[[Request], Awaitable[Response]]
 OWNER = "easel"
+EQUAL = "equal_to_seed"
+METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 NO_STORE = {"Cache-Control": "no-store"}
 USAGE = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0,
          "input_tokens_details": {"image_tokens": 0, "text_tokens": 0}}
-UNEXPECTED = "Something went wrong on this machine; the details are in the server's log."
+NO_FILE = "There is no such picture, or not any more."
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,11 @@ class OpenAIDoor:
         return [
             Route("/v1/models", self._guarded(self._models), methods=["GET"]),
             Route("/v1/models/{name}", self._guarded(self._model), methods=["GET"]),
-            Route("/v1/images/files/{name}", self.published.answer, methods=["GET"]),
+            Route("/v1/images/files/{name}", self._file, methods=["GET"]),
             *(Route(f"/v1/images/{name}", self._guarded(partial(self._images, name)),
                     methods=["POST"]) for name in ("generations", "edits", "variations")),
-            Route("/v1/{path:path}", self._guarded(_nothing),
-                  methods=["GET", "POST", "PUT", "DELETE", "PATCH"])]
+            *(Route(path, self._guarded(_nothing), methods=METHODS)
+              for path in ("/v1", "/v1/{path:path}"))]
 
     def _guarded(self, answer: Callable[[Request, Asker], Awaitable[Response]]) -> Answer:
         """Whatever goes wrong is said as OpenAI would; a program that hung up is told nothing."""
@@ -88,6 +92,15 @@ class OpenAIDoor:
                 return _said(error, request).response()
 
         return guarded
+
+    async def _file(self, request: Request) -> Response:
+        """A picture at its address, which is all that it takes to see it."""
+        path = await run_in_threadpool(self.published.find, request.path_params["name"])
+        if path is None:
+            return Refusal(404, NO_FILE).response()
+        return FileResponse(path, media_type="image/png", headers={
+            "Cache-Control": f"private, max-age={int(EXPORT_S)}",
+            "X-Content-Type-Options": "nosniff"})
 
     async def _models(self, request: Request, asker: Asker) -> Response:
         names = self.backend.registry.names()
@@ -124,7 +137,7 @@ class OpenAIDoor:
         files = [png_of(result, each) for each in result.candidates]
         data: list[dict[str, Any]] = []
         for png, candidate in zip(files, result.candidates, strict=True):
-            facts = {"seed": candidate.seed, "scores": dict(candidate.scores)}
+            facts = _facts(candidate)
             if asked.by_url:
                 name = await run_in_threadpool(self.published.add, png)
                 data.append({"url": f"{_base(request)}v1/images/files/{name}", **facts})
@@ -175,7 +188,7 @@ class OpenAIDoor:
                             png = base64.b64encode(png_of(event, each)).decode()
                             yield _event(f"{kind}.completed", {
                                 **common, "b64_json": png, "size": _size(event), "usage": USAGE,
-                                "seed": each.seed, "scores": dict(each.scores)})
+                                **_facts(each)})
         except HungUp:
             return
         except HistoryError as error:
@@ -186,6 +199,14 @@ class OpenAIDoor:
 
 async def _nothing(request: Request, asker: Asker) -> Response:
     raise Refusal(404, f"Invalid URL ({request.method} {request.url.path[:100]})", None, None)
+
+
+def _facts(candidate: Candidate) -> dict[str, Any]:
+    """What Easel alone tells of a picture; where a better one has the same pixels, that one's seed.
+    """
+    equal = candidate.metadata.get(EQUAL)
+    return {"seed": candidate.seed, "scores": dict(candidate.scores),
+            **({} if equal is None else {EQUAL: equal})}
 
 
 def _said(error: Exception, request: Request) -> Refusal:

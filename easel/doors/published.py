@@ -7,9 +7,6 @@ import secrets
 import time
 from pathlib import Path
 
-from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-
 from easel.ui.guard.cache_folder import EXPORT_S, CacheFolder
 from pipelines.core.errors import EaselError, reason
 
@@ -54,12 +51,3 @@ class Published:
         except OSError:
             return None
         return path if fresh else None
-
-    def answer(self, request: Request) -> Response:
-        """The picture at an address that was handed out."""
-        path = self.find(request.path_params["name"])
-        if path is None:
-            return JSONResponse({"detail": "There is no such picture, or not any more."}, 404)
-        return FileResponse(path, media_type="image/png", headers={
-            "Cache-Control": f"private, max-age={int(EXPORT_S)}",
-            "X-Content-Type-Options": "nosniff"})

@@ -17,6 +17,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from easel.compare.votes import VoteStore
+from easel.doors.refusals import refusal
 from easel.doors.routes import open_doors
 from easel.history.build import open_history
 from easel.history.store import History
@@ -70,7 +71,7 @@ def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, read
                                           else "")
     middleware = [
         Middleware(ResponseHeaders, frames),
-        Middleware(HostCheck, settings.host, settings.host_names()),
+        Middleware(HostCheck, settings.host, settings.host_names(), refusal),
         Middleware(ErrorNet),
         Middleware(RequestCheck, cache,
                    lambda: {number: str(fn.api_name) for number, fn in page.fns.items()}),

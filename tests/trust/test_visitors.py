@@ -118,6 +118,22 @@ def test_case_15_and_39_the_pages_own_requests_are_taken(app: App, web: httpx.Cl
         assert web.get("/", headers=own).status_code == 200
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_foreign_page_without_origin_may_look_and_not_act(app: App, web: httpx.Client, site: str,
+                                                            ) -> None:
+    """A link from another site leads to the page; nothing else of that site is taken."""
+    foreign = {"sec-fetch-site": site}
+    assert web.get("", headers=foreign).status_code == 200
+    body = {"data": [], "session_hash": "own"}
+    assert post(web, "run/stop", body, **foreign).status_code == 403
+    for path in ("v1/images/generations", "sdapi/v1/interrupt", "mcp"):
+        assert web.post(path, json={}, headers=foreign).status_code == 403
+    own = {"origin": app.url.rstrip("/"), **foreign}
+    assert post(web, "run/stop", body, **own).status_code == 200
+    for site in ("same-origin", "none"):
+        assert post(web, "run/stop", body, **{"sec-fetch-site": site}).status_code == 200
+
+
 def test_every_answer_tells_browsers_what_it_is_not_for(web: httpx.Client) -> None:
     for path in ("", "config", "healthz", "history/export", "gradio_api/file=/etc/passwd",
                  "no/such/page"):
