@@ -26,9 +26,10 @@ from pipelines.vqgan_clip.latents import (
     clamp_with_gradient,
     start_latents,
 )
-from pipelines.vqgan_clip.optimise import Optimisation, total_variation
+from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import VQGANCLIPOptions
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
+from pipelines.vqgan_clip.terms import Terms, total_variation
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.small_models import LEARNED, small_cache
 
@@ -160,7 +161,7 @@ def test_every_latent_is_reached(cache: ModelCache) -> None:
 def test_cutouts_in_groups_pull_as_all_at_once(cache: ModelCache, at_once: int) -> None:
     def pull(**fields: Any) -> tuple[torch.Tensor, dict[str, float]]:
         optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")], (0, 1),
-                                       init_weight=1.0, smoothness=0.5, **fields)
+                                       terms=Terms(init_weight=1.0, smoothness=0.5), **fields)
         (found,) = paint(optimisation, 1)
         assert optimisation.latents.change.grad is not None
         return optimisation.latents.change.grad, found
@@ -241,7 +242,8 @@ def test_an_init_image_is_where_it_starts_and_stays(cache: ModelCache) -> None:
             start = start_latents(vqgan, "plain", None, (32, 32), generators)
             latents = Latents(start, vqgan, "adam", 0.05, "constant", 0.0)
             optimisation = Optimisation(vqgan, [Guide(clip, [WeightedPrompt("a cat")])], latents,
-                                        generators, Cutouts(num_cutouts=4), init_weight,
+                                        generators, Cutouts(num_cutouts=4),
+                                        Terms(init_weight=init_weight),
                                         precision="float32")
             paint(optimisation, 10)
             return latents.change.abs().mean().item()

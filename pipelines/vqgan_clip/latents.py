@@ -7,6 +7,7 @@ Guidance" (2022), section 3.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -62,6 +63,8 @@ OPTIMISERS: dict[Optimiser, Callable[..., torch.optim.Optimizer]] = {
     "radam": torch.optim.RAdam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD,
 }
 LAST_STEP_SIZE = 0.1  # of the first, with the cosine schedule
+DROP, MAX_DROPS = 0.1, 8  # of the step size, as in pixray
+_PER_CENT = re.compile(r"(\d{1,2}(?:\.\d{1,4})?)\s?%?", re.ASCII)
 _OPTIMISER = "optimiser."  # before the names of an optimiser's tensors in a state
 
 
@@ -85,6 +88,20 @@ class ClampWithGradient(torch.autograd.Function):
 def clamp_with_gradient(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """See ``ClampWithGradient``."""
     return ClampWithGradient.apply(x, low, high)  # type: ignore[no-any-return]
+
+
+def parse_drops(text: str) -> tuple[float, ...]:
+    """Shares of the steps, of per cent with commas between them: "50, 75"; empty for none.
+
+    Raises:
+        InvalidRequest: it is no such text.
+    """
+    found = [_PER_CENT.fullmatch(part.strip()) for part in text.split(",")] if text.strip() else []
+    drops = tuple(float(each[1]) / 100 if each else 0.0 for each in found)
+    if len(drops) > MAX_DROPS or not all(0 < share < 1 for share in drops):
+        raise InvalidRequest("Step size drops are up to {} numbers of per cent between 0 and 100, "
+                             "such as 50, 75, not {!r}.", MAX_DROPS, text[:40], field="drops")
+    return drops
 
 
 @torch.no_grad()
@@ -138,18 +155,19 @@ class Latents:
         optimiser: its name.
         step_size: learning rate of the first step.
         schedule: how the step size falls.
+        drops: shares of the steps after which steps are a tenth as long, each of them again.
         coarse: share of the steps that move latents on a coarser grid: the first half of them on
             a quarter of the grid's side, the others on half of it.
     """
 
     def __init__(self, start: Tensor, vqgan: VQGAN, optimiser: Optimiser, step_size: float,
-                 schedule: Schedule, coarse: float) -> None:
+                 schedule: Schedule, coarse: float, drops: Sequence[float] = ()) -> None:
         codes = vqgan.codebook.float()
         self.start = start
         self.low = codes.amin(dim=0).view(1, -1, 1, 1)
         self.high = codes.amax(dim=0).view(1, -1, 1, 1)
         self._make, self._step_size = OPTIMISERS[optimiser], step_size
-        self._schedule, self._coarse = schedule, coarse
+        self._schedule, self._coarse, self._drops = schedule, coarse, drops
         self._set_change(torch.zeros_like(start))
 
     def _set_change(self, change: Tensor) -> None:
@@ -169,6 +187,8 @@ class Latents:
         rate = self._step_size
         if self._schedule == "cosine":
             rate *= LAST_STEP_SIZE + (1 - LAST_STEP_SIZE) * (1 + math.cos(math.pi * done)) / 2
+        for share in self._drops:
+            rate *= DROP if done >= share else 1.0
         self.optimizer.param_groups[0]["lr"] = rate
 
     def full(self, change: Tensor, rows: slice) -> Tensor:
@@ -192,7 +212,6 @@ class Latents:
         else:
             reach = self.high - self.low
             self.change.copy_(self.change.clamp(-reach, reach))
-
 
     def state(self) -> dict[str, Tensor]:
         """Copies of what the next step depends on, on the CPU, for ``restore``."""

@@ -22,6 +22,7 @@ from pipelines.models.vqgan import VQGAN
 from pipelines.vqgan_clip.cutouts import CutoutNumbers, Cutouts, draw_numbers, make_cutouts
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.latents import Latents, clamp_with_gradient
+from pipelines.vqgan_clip.terms import NO_TERMS, Terms
 
 _GENERATOR = "generator."  # before a candidate's index in a state
 
@@ -39,8 +40,7 @@ class Optimisation:
         latents: what is moved.
         generators: one a candidate, on the CPU.
         cutouts: how cutouts are made.
-        init_weight: weight of the squared distance to the first latents.
-        smoothness: weight of the total variation.
+        terms: what the loss has beside the guides.
         quantize: decode the nearest codes.
         precision: number format; "auto" is bfloat16 where the device computes faster in it.
         make_room: takes idle models off a device that is full, and says how many bytes that freed;
@@ -48,6 +48,7 @@ class Optimisation:
         cutouts_at_once: the most of a candidate's cutouts that a guide sees at once; where even
             half of the candidates are too much for the device, fewer and fewer. The gradient is
             the same up to rounding.
+        patience: steps without a lower loss after which a candidate has ended; 0 for never.
 
     Attributes:
         notice: what there is to say of the device, in a sentence; empty for nothing.
@@ -57,12 +58,13 @@ class Optimisation:
     """
 
     def __init__(self, vqgan: VQGAN, guides: Sequence[Guide], latents: Latents,
-                 generators: Sequence[torch.Generator], cutouts: Cutouts, init_weight: float = 0.0,
-                 smoothness: float = 0.0, quantize: bool = True, precision: Precision = "auto",
-                 make_room: Callable[[], int] = lambda: 0, cutouts_at_once: int = 64) -> None:
+                 generators: Sequence[torch.Generator], cutouts: Cutouts, terms: Terms = NO_TERMS,
+                 quantize: bool = True, precision: Precision = "auto",
+                 make_room: Callable[[], int] = lambda: 0, cutouts_at_once: int = 64,
+                 patience: int = 0) -> None:
         self.vqgan, self.guides, self.latents = vqgan, guides, latents
         self.generators, self.cutouts, self.quantize = generators, cutouts, quantize
-        self.init_weight, self.smoothness = init_weight, smoothness
+        self.terms, self._done, self._patience = terms, 0.0, patience
         weight = vqgan.post_quant_conv.weight
         self._device, self._dtype = weight.device, weight.dtype
         self._autocast = self._dtype == torch.float32 and (
@@ -89,6 +91,7 @@ class Optimisation:
             OutOfMemory: the device is full, even for half of the candidates and a cutout at once.
         """
         self.latents.begin_step(step, total)
+        self._done = (step - 1) / total
         before = [generator.get_state() for generator in self.generators]
 
         def compute(rows: Sequence[int]) -> tuple[Tensor, ...]:
@@ -97,7 +100,7 @@ class Optimisation:
                 raise Cancelled
             # Their numbers may have been drawn before, for more candidates than there is room for.
             _set_states(self.generators[part], before[part])
-            return self._gradient(part)
+            return self._rest(part) if all(map(self._ended, rows)) else self._gradient(part)
 
         parts = None
         while parts is None:
@@ -114,11 +117,19 @@ class Optimisation:
                                        self._cutouts_at_once)
         gradients, pixels, losses, scores = zip(*parts, strict=True)
         self.pixels = torch.cat(pixels)
-        loss, score = torch.cat(losses).cpu(), torch.cat(scores).cpu()
+        loss, score = (torch.cat([each.cpu() for each in parts]) for parts in (losses, scores))
         self._keep_best(step, loss, score)
         self.latents.update(torch.cat(gradients))
         self.steps = step
         return {"loss": float(loss.mean()), "guide score": float(score.mean())}
+
+    @property
+    def ended(self) -> bool:
+        """Whether no candidate has become better for as long as there is patience."""
+        return all(map(self._ended, range(len(self.generators))))
+
+    def _ended(self, index: int) -> bool:
+        return 0 < self._patience <= self.steps - self._best_step[index]
 
     def facts(self, index: int) -> dict[str, Any]:
         """JSON-ready facts of a candidate's best picture."""
@@ -176,6 +187,13 @@ class Optimisation:
             self.latents.add_noise(changes["noise"], self.generators)
         if "prompt" in changes:
             self._best_loss.fill_(torch.inf)
+            self._best_step = [self.steps] * len(self.generators)
+
+    def _rest(self, rows: slice) -> tuple[Tensor, ...]:
+        """What ``_gradient`` gives, of candidates that have ended: their best, and no pull."""
+        assert self.best_pixels is not None
+        return (torch.zeros_like(self.latents.change[rows]), self.best_pixels[rows],
+                self._best_loss[rows], self._best_loss.new_tensor(self._best_score[rows]))
 
     def _gradient(self, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradient, pixels (n, 3, H, W), losses (n,) and scores (n,) of some candidates."""
@@ -186,11 +204,7 @@ class Optimisation:
             latents = self.latents.full(change, rows)
             pixels = self._decode(latents)
             total, scores = self._seen(pixels, numbers)
-            if self.init_weight:
-                held = (latents - self.latents.start[rows]).square().flatten(1).mean(dim=1)
-                total = total + self.init_weight * held
-            if self.smoothness:
-                total = total + self.smoothness * total_variation(pixels)
+            total = self.terms.added(total, latents, self.latents.start[rows], pixels, self._done)
             (gradient,) = torch.autograd.grad(total.sum(), change)
         return gradient, pixels.detach(), total.detach(), scores
 
@@ -253,7 +267,9 @@ class Optimisation:
     def _keep_best(self, step: int, loss: Tensor, score: Tensor) -> None:
         pixels = self.pixels
         assert pixels is not None
-        better = loss < self._best_loss
+        # What a candidate becomes does not depend on how long others take.
+        running = [not self._ended(index) for index in range(len(loss))]
+        better = (loss < self._best_loss) & torch.tensor(running)
         if self.best_pixels is None:
             better = torch.ones_like(better)
             self.best_pixels = pixels.clone()
@@ -276,10 +292,3 @@ def candidates_at_once(device: torch.device, count: int) -> int:
 def _set_states(generators: Sequence[torch.Generator], states: Sequence[Tensor]) -> None:
     for generator, state in zip(generators, states, strict=True):
         generator.set_state(state)
-
-
-def total_variation(pixels: Tensor) -> Tensor:
-    """Mean difference between neighbouring pixels (n,) of pictures (n, 3, H, W), for [0, 1]."""
-    down = (pixels[:, :, 1:] - pixels[:, :, :-1]).abs().flatten(1).mean(dim=1)
-    right = (pixels[..., 1:] - pixels[..., :-1]).abs().flatten(1).mean(dim=1)
-    return (down + right) / 4

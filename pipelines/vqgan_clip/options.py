@@ -16,6 +16,7 @@ from pipelines.negative_prompt import negative_field
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Init, Optimiser, Schedule
 from pipelines.vqgan_clip.presets import Quality
+from pipelines.vqgan_clip.terms import Terms
 
 UPSCALER = "embedded/upscaler"
 MODELS = ("embedded/vqgan", "embedded/clip-guide", UPSCALER, RANKER)
@@ -46,6 +47,9 @@ class VQGANCLIPOptions(Options):
     init_weight: float = Field(
         default=0.0, ge=0, le=100, title="Init weight",
         description="How strongly the picture is held at the init image.")
+    init_decay: float = Field(
+        default=0.0, ge=0, le=1, title="Init weight decay", json_schema_extra=ADVANCED,
+        description="Share of the steps in which the init weight falls to nothing; 0 keeps it.")
     image_weight: float = Field(
         default=0.0, ge=-10, le=10, title="Image prompt weight",
         description="How strongly the init image is also a target beside the prompt.")
@@ -57,6 +61,13 @@ class VQGANCLIPOptions(Options):
     schedule: Schedule = auto_field(
         title="Schedule", advanced=True,
         description="Whether steps grow shorter towards the end.")
+    drops: str = Field(
+        default="", max_length=60, title="Step size drops", json_schema_extra=ADVANCED,
+        description="After how many per cent of the steps they become a tenth as long, such as 75 "
+                    "or 50, 80.")
+    patience: int = Field(
+        default=0, ge=0, le=1000, title="Patience", json_schema_extra=ADVANCED,
+        description="Steps without a better picture after which it is finished; 0 for never.")
     coarse: float = Field(
         default=0.0, ge=0, le=1, title="Coarse first", json_schema_extra=ADVANCED,
         description="Share of the steps that shape the picture in large blocks.")
@@ -87,6 +98,12 @@ class VQGANCLIPOptions(Options):
     smoothness: float = Field(
         default=0.0, ge=0, le=10, title="Smoothness", json_schema_extra=ADVANCED,
         description="How strongly differences between neighbouring pixels are held down.")
+    mse_weight: float = Field(
+        default=0.0, ge=0, le=100, title="Regularisation", json_schema_extra=ADVANCED,
+        description="How strongly the latents are held small, against glare and noise.")
+    mse_decay: float = Field(
+        default=0.5, ge=0, le=1, title="Regularisation decay", json_schema_extra=ADVANCED,
+        description="Share of the steps in which the regularisation falls to nothing; 0 keeps it.")
     quantize: bool = Field(
         default=True, title="Codes only", json_schema_extra=ADVANCED,
         description="Draw with the nearest codes of the VQGAN instead of anything in between.")
@@ -122,3 +139,8 @@ class VQGANCLIPOptions(Options):
         """How cutouts are made."""
         return Cutouts(self.num_cutouts, self.cut_power, self.smallest_cut, self.whole_cuts,
                        self.augmentations, self.flip, self.noise)
+
+    def terms(self) -> Terms:
+        """What the loss has beside the guides."""
+        return Terms(self.init_weight, self.init_decay, self.mse_weight, self.mse_decay,
+                     self.smoothness)

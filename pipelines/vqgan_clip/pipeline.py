@@ -27,7 +27,7 @@ from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
 from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.latents import Latents, start_latents
+from pipelines.vqgan_clip.latents import Latents, parse_drops, start_latents
 from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import MODELS, UPSCALER, VQGANCLIPOptions
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
@@ -87,6 +87,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
         options = request.options
         _targets(request)
         parse_aspect(options.aspect)
+        parse_drops(options.drops)
         if request.init_image is None:
             for name, title in (("init_weight", "Init weight"),
                                 ("image_weight", "Image prompt weight")):
@@ -104,7 +105,8 @@ class VQGANCLIPPipeline(CandidatePipeline):
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
         """See ``CandidatePipeline.draw``.
 
-        Each candidate's picture is that of the step with the lowest loss, of those before Stop.
+        Each candidate's picture is that of the step with the lowest loss, of those before Stop or
+        the end of patience.
 
         Raises:
             Cancelled: there is no picture yet.
@@ -121,11 +123,11 @@ class VQGANCLIPPipeline(CandidatePipeline):
         start = start_latents(vqgan, options.init, image if options.from_image else None,
                               shape_px, generators)
         latents = Latents(start, vqgan, options.optimiser, options.step_size, options.schedule,
-                          options.coarse)
+                          options.coarse, parse_drops(options.drops))
         optimisation = Optimisation(vqgan, guide, latents, generators, options.cutouts(),
-                                    options.init_weight, options.smoothness, options.quantize,
-                                    options.precision, context.cache.evict_idle,
-                                    options.cutouts_at_once)
+                                    options.terms(), options.quantize, options.precision,
+                                    context.cache.evict_idle, options.cutouts_at_once,
+                                    options.patience)
         context.checkpointer.begin(request, options.iterations,
                                    context.cache.fingerprints((options.vqgan, *options.guides())))
         yield from _resume(optimisation, options, seeds, context)
@@ -134,8 +136,11 @@ class VQGANCLIPPipeline(CandidatePipeline):
             raise Cancelled
         images = (enlarge(optimisation.best_pixels, upscaler[0], context.cache.evict_idle)
                   if upscaler else to_uint8(optimisation.best_pixels))
-        return Drawn(images, seeds, optimisation.steps, options.iterations,
-                     context.checkpointer.metadata(),
+        early = optimisation.ended and optimisation.steps < options.iterations
+        total = optimisation.steps if early else options.iterations
+        facts = {"ended_at_step": total} if early else {}
+        return Drawn(images, seeds, optimisation.steps, total,
+                     {**context.checkpointer.metadata(), **facts},
                      tuple(optimisation.facts(index) for index in range(len(seeds))))
 
 
@@ -180,7 +185,7 @@ def _optimise(optimisation: Optimisation, options: VQGANCLIPOptions, seeds: tupl
     def interrupted() -> bool:
         return context.cancelled() or run.pausing(optimisation.steps)
 
-    while optimisation.steps < options.iterations:
+    while optimisation.steps < options.iterations and not optimisation.ended:
         step = optimisation.steps + 1
         losses = optimisation.step(step, options.iterations, interrupted)
         if losses is not None:

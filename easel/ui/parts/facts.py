@@ -40,7 +40,7 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
         yield "Size", f"{facts['width_px']} × {facts['height_px']} px"
     if isinstance(elapsed_s := facts.get("elapsed_s"), int | float):
         took = seconds(elapsed_s)
-        yield "Run", Sentence("{}, stopped early", took) if facts.get("stopped") else took
+        yield "Run", _course(took, facts)
     for change in facts.get("changes") or ():
         yield "Changed", mark_text(Mark(change["step"], change))
     titles: dict[str, str] = {}
@@ -53,6 +53,15 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
             yield titles.get(name, name), _plain(value)
     for model, digest in _mapping(facts.get("weights")).items():
         yield "Weights", f"{model} {str(digest)[:12]}" if digest else str(model)
+
+
+def _course(took: str, facts: Mapping[str, Any]) -> str:
+    """How long a run took, and what ended it where it was not its last step."""
+    if facts.get("stopped"):
+        return Sentence("{}, stopped early", took)
+    if isinstance(step := facts.get("ended_at_step"), int):
+        return Sentence("{}, no better any more after {} steps", took, step)
+    return took
 
 
 def _plain(value: Any) -> str:
