@@ -20,8 +20,9 @@ from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.pipeline import RunContext
 from pipelines.vqgan_clip.cutouts import Cutouts
 from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.latents import Latents, Optimiser, start_latents
+from pipelines.vqgan_clip.latents import Latents, Optimiser
 from pipelines.vqgan_clip.optimise import Optimisation
+from pipelines.vqgan_clip.starts import start_latents
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.paused_server import FEW, ME, Server, cache, curve_of, result_of, same, server
 from tests.test_vqgan_clip import picture

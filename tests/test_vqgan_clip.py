@@ -24,11 +24,11 @@ from pipelines.vqgan_clip.latents import (
     Latents,
     NormalisedDescent,
     clamp_with_gradient,
-    start_latents,
 )
 from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import VQGANCLIPOptions
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
+from pipelines.vqgan_clip.starts import start_latents
 from pipelines.vqgan_clip.terms import Terms, total_variation
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.small_models import LEARNED, small_cache

@@ -10,7 +10,8 @@ import torch
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Progress
-from pipelines.vqgan_clip.latents import Latents, parse_drops, start_latents
+from pipelines.vqgan_clip.latents import Latents, parse_drops
+from pipelines.vqgan_clip.starts import start_latents
 from pipelines.vqgan_clip.terms import Terms
 from tests.paused_server import FEW, Server, cache, curve_of, result_of, same, server
 from tests.small_models import small_cache

@@ -30,8 +30,9 @@ from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.rerank import rank
 from pipelines.vqgan_clip.cutouts import Cutouts
 from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.latents import Latents, start_latents
+from pipelines.vqgan_clip.latents import Latents
 from pipelines.vqgan_clip.optimise import Optimisation
+from pipelines.vqgan_clip.starts import start_latents
 from pipelines.weighted_prompts import WeightedPrompt
 
 PROMPT = "a photo of a red apple and a blue car"

@@ -14,8 +14,9 @@ from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.precision import Precision
 from pipelines.negative_prompt import negative_field
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
-from pipelines.vqgan_clip.latents import Init, Optimiser, Schedule
+from pipelines.vqgan_clip.latents import Optimiser, Schedule
 from pipelines.vqgan_clip.presets import Quality
+from pipelines.vqgan_clip.starts import Init
 from pipelines.vqgan_clip.terms import Terms
 
 UPSCALER = "embedded/upscaler"

@@ -27,10 +27,11 @@ from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
 from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.latents import Latents, parse_drops, start_latents
+from pipelines.vqgan_clip.latents import Latents, parse_drops
 from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import MODELS, UPSCALER, VQGANCLIPOptions
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
+from pipelines.vqgan_clip.starts import start_latents
 from pipelines.weighted_prompts import WeightedPrompt, parse_prompts
 
 NEGATIVE_WEIGHT = -0.5  # of a negative prompt beside a prompt of weight 1
