@@ -26,13 +26,11 @@ class LatePictures:
 
     Args:
         folder: where they wait.
-        keep: keeps pictures of an owner.
-        has: whether an owner has a picture of that id already.
+        keep: keeps pictures of an owner, those that are kept already once.
     """
 
-    def __init__(self, folder: Path, keep: Callable[[str, Sequence[NewPicture]], object],
-                 has: Callable[[str, str], bool]) -> None:
-        self.folder, self._keep, self._has = folder, keep, has
+    def __init__(self, folder: Path, keep: Callable[[str, Sequence[NewPicture]], object]) -> None:
+        self.folder, self._keep = folder, keep
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -87,9 +85,8 @@ class LatePictures:
                 about = json.loads(path.read_bytes())
                 picture = NewPicture(path.with_suffix(".png").read_bytes(), about["facts"],
                                      tuple(about["parents"]), path.stem)
-                if not self._has(about["owner"], path.stem):
-                    self._keep(about["owner"], [picture])
-                    logger.info("a picture that had to wait was kept")
+                self._keep(about["owner"], [picture])
+                logger.info("a picture that had to wait was kept")
             except FileNotFoundError:  # another process kept it
                 continue
             except (EaselError, OSError) as error:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from easel.history.records import HistoryInUse, KeptLater, NewPicture
+from easel.history.records import (
+    HistoryError,
+    HistoryInUse,
+    KeptLater,
+    KeptPicture,
+    NewPicture,
+)
 from easel.history.store import History
 from pipelines.core.events import Candidate, Result
 from pipelines.core.metadata import picture_metadata, png_of
+
+ASKED = ("job_id", "pipeline", "prompt", "options", "init_image_sha256")  # what names a picture
 
 
 class Recorder:
@@ -25,6 +35,9 @@ class Recorder:
 
     def __call__(self, result: Result, visitor: str) -> Result:
         """Keep every picture of a result, and once what several seeds drew alike.
+
+        A job that is run again, because what ran it was lost on the way, finds the pictures that
+        it kept before and keeps them no second time.
 
         Parents are the pictures that the result's metadata names under "parents", and the one
         whose file the run started from.
@@ -43,10 +56,10 @@ class Recorder:
             HistoryError: nothing could be kept.
         """
         owner = self.history.owner_of(visitor)
-        named = _named(result.candidates)
+        named = _named(result, owner)
         result = replace(result, candidates=named)
         parents = self._parents(result, owner)
-        pictures, late = [], False
+        pictures, earlier, late = [], dict[str, bytes](), False
         for candidate in named:
             facts = picture_metadata(result, candidate)
             pictures.append(NewPicture(png_of(result, candidate), facts, parents,
@@ -54,7 +67,7 @@ class Recorder:
         new = [picture for picture in pictures if "equal_to_seed" not in picture.facts]
         if new:
             try:
-                self.history.add(owner, new)
+                earlier = self._earlier(new, self.history.add(owner, new))
             except HistoryInUse as error:
                 try:
                     self.history.late.put(owner, new)
@@ -62,11 +75,21 @@ class Recorder:
                     raise error from None
                 late = True
         result = replace(result, candidates=tuple(
-            replace(candidate, png=picture.data)
+            replace(candidate, png=picture.data if "equal_to_seed" in picture.facts
+                    else earlier.get(picture.facts["picture_id"], picture.data))
             for candidate, picture in zip(named, pictures, strict=True)))
         if late:
             raise KeptLater(result)
         return result
+
+    def _earlier(self, new: Sequence[NewPicture], kept: Sequence[KeptPicture]) -> dict[str, bytes]:
+        """Files of those that were kept before this time, by their names."""
+        found: dict[str, bytes] = {}
+        for picture, there in zip(new, kept, strict=True):
+            if there.sha256 != hashlib.sha256(picture.data).hexdigest():
+                with suppress(HistoryError):  # where its file is gone, the new one is told
+                    found[there.id] = self.history.files.read(there.sha256)
+        return found
 
     def _parents(self, result: Result, owner: str) -> tuple[str, ...]:
         parents = [str(name) for name in result.metadata.get("parents", ())]
@@ -75,14 +98,29 @@ class Recorder:
         return tuple(dict.fromkeys(parents))
 
 
-def _named(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+def _named(result: Result, owner: str) -> tuple[Candidate, ...]:
     """Candidates with the names that they get in the history, equal ones with one name."""
     first: dict[tuple[tuple[int, ...], bytes], tuple[str, int]] = {}
     named = []
-    for candidate in candidates:
+    for candidate in result.candidates:
         pixels = candidate.image.shape, hashlib.sha256(candidate.image.tobytes()).digest()
         equal = {"equal_to_seed": first[pixels][1]} if pixels in first else {}
-        name, _ = first.setdefault(pixels, (secrets.token_hex(16), candidate.seed))
+        name, _ = first.setdefault(pixels, (picture_id(result, candidate, owner), candidate.seed))
         named.append(replace(candidate, metadata={**candidate.metadata, "picture_id": name,
                                                   **equal}))
     return tuple(named)
+
+
+def picture_id(result: Result, candidate: Candidate, owner: str) -> str:
+    """The name of a picture in an owner's history, 32 hex digits.
+
+    It follows from the job and the picture's place in it, so that a job that is run again, here or
+    on another machine, gives its pictures the names that they had. What was asked for counts as
+    well: parts of a run go under one job, and so may what a program asks for twice. Nobody who
+    does not know the job's name can guess it.
+    """
+    facts = result.metadata
+    if not facts.get("job_id"):
+        return secrets.token_hex(16)
+    said = [owner, *(facts.get(name) for name in ASKED), candidate.seed, candidate.index]
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:32]

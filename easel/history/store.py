@@ -6,8 +6,10 @@ a file that nobody knows, which ``sweep`` removes; never a row without its file.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from easel.history.records import (
     NewPicture,
     Page,
 )
-from easel.history.tables import Picture, Weights, links_of, new_row, weights_of
+from easel.history.tables import Picture, Weights, add_row, new_row
 from pipelines.core.errors import InvalidRequest
 
 TRASH_S = 30 * 86400  # how long a deleted picture can be restored, unless room is needed
@@ -59,7 +61,7 @@ class History:
         self.database, self.files, self.members = database, files, members
         self.on_purge: Callable[[Mapping[str, int]], None] = lambda sizes: None
         self.quota_bytes, self.owner_quota_bytes = quota_bytes, owner_quota_bytes
-        self.late = LatePictures(files.folder / "late", self.add, self._has)
+        self.late = LatePictures(files.folder / "late", self.add)
 
     def close(self) -> None:
         """Close the database; what still waits to be kept is left to the next process."""
@@ -84,23 +86,30 @@ class History:
     def add(self, owner: str, pictures: Sequence[NewPicture]) -> list[KeptPicture]:
         """Keep pictures; once this returns, they survive a crash. All are kept, or none is.
 
+        Returns:
+            Them as they are kept; those whose name the owner has already as they were kept then.
+
         Raises:
             HistoryError: the quota or the disk is full, or the database cannot be written.
         """
-        self._make_room(owner, sum(len(picture.data) for picture in pictures))
-        hashes = [self.files.put(picture.data) for picture in pictures]
+        pictures = [replace(each, id=each.id or secrets.token_hex(16)) for each in pictures]
+        kept = self._with_ids(owner, [picture.id for picture in pictures])
+        new = [picture for picture in pictures if picture.id not in kept]
+        self._make_room(owner, sum(len(picture.data) for picture in new))
+        rows = [new_row(owner, picture, self.files.put(picture.data)) for picture in new]
         with self.database.write() as session:
-            rows = [new_row(owner, picture, sha256)
-                    for picture, sha256 in zip(pictures, hashes, strict=True)]
-            session.add_all(rows)
-            session.flush()
-            for row, picture in zip(rows, pictures, strict=True):
-                session.add_all(weights_of(row))
-                session.add_all(links_of(session, row, picture.parents))
-        for picture, sha256 in zip(pictures, hashes, strict=True):
-            if not self.files.path(sha256).is_file():  # purged for another picture meanwhile
-                self.files.put(picture.data)
-        return [self._kept(row) for row in rows]
+            added = [add_row(session, row, picture.parents)
+                     for row, picture in zip(rows, new, strict=True)]
+        for row, picture, is_new in zip(rows, new, added, strict=True):
+            if is_new:
+                kept[row.id] = row
+                if not self.files.path(row.sha256).is_file():  # purged for another one meanwhile
+                    self.files.put(picture.data)
+        if not all(added):  # another process was faster
+            kept |= self._with_ids(owner, [row.id for row in rows if row.id not in kept])
+        if any(picture.id not in kept for picture in pictures):
+            raise HistoryError("Somebody else's history has a picture of that name already.")
+        return [self._kept(kept[picture.id]) for picture in pictures]
 
     def _make_room(self, owner: str, needed_bytes: int) -> None:
         """Remove deleted pictures, the longest deleted first, where the quota asks for it."""
@@ -269,10 +278,11 @@ class History:
 
     # Inside -----------------------------------------------------------------------------------
 
-    def _has(self, owner: str, picture_id: str) -> bool:
+    def _with_ids(self, owner: str, ids: Sequence[str | None]) -> dict[str | None, Picture]:
+        """Rows of an owner's pictures by their names, as far as there are any."""
         with self.database.read() as session:
-            return session.scalar(select(Picture.number).where(
-                Picture.id == picture_id, Picture.owner == owner)) is not None
+            return {row.id: row for row in session.scalars(select(Picture).where(
+                Picture.id.in_(ids), Picture.owner == owner))}
 
     def _change(self, owner: str, picture_id: str, **values: Any) -> KeptPicture:
         mine = (Picture.id == picture_id, Picture.owner == owner)

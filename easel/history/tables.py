@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     JSON,
@@ -19,9 +18,11 @@ from sqlalchemy import (
     Integer,
     MetaData,
     String,
+    Table,
     Text,
     select,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from easel.history.records import NewPicture
@@ -45,7 +46,7 @@ class Picture(Base):
 
     Attributes:
         number: counts up in the order of keeping, also when the clock steps back.
-        id: unguessable public name.
+        id: unguessable public name; that of a drawn picture follows from its job.
         owner: whose history it belongs to.
         sha256: content hash of the PNG file.
         size_bytes: length of that file.
@@ -141,12 +142,12 @@ class CastVote(Base):
 
 
 def new_row(owner: str, picture: NewPicture, sha256: str) -> Picture:
-    """The row of a picture whose file is kept already."""
+    """The row of a picture that has a name, and whose file is kept already."""
     facts = picture.facts
     prompt = str(facts.get("prompt", "")).replace("\0", "")
     score = dict(facts.get("scores", {})).get("clip")
     return Picture(
-        id=picture.id or secrets.token_hex(16), owner=owner, sha256=sha256,
+        id=picture.id, owner=owner, sha256=sha256,
         size_bytes=len(picture.data), created_s=time.time(), deleted=False,
         job_id=str(facts.get("job_id", ""))[:64], pipeline=str(facts.get("pipeline", ""))[:64],
         prompt=prompt, search=prompt.casefold(), seed=int(facts.get("seed") or 0),
@@ -154,13 +155,35 @@ def new_row(owner: str, picture: NewPicture, sha256: str) -> Picture:
         clip_score=None if score is None else float(score), favourite=False, facts=dict(facts))
 
 
-def weights_of(row: Picture) -> list[Weights]:
+def add_row(session: Session, row: Picture, parents: Sequence[str]) -> bool:
+    """Insert a picture with its weights and links; False where its name is in use.
+
+    Asked of the database in the same statement: another process may be adding the same picture.
+
+    Args:
+        row: not of the session.
+        parents: ids of pictures, linked where they are the same owner's.
+    """
+    table = cast("Table", Picture.__table__)
+    values = {column.name: getattr(row, column.name) for column in table.columns
+              if column is not table.c.number}
+    made = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    added = session.execute(made.insert(table).values(values).on_conflict_do_nothing(
+        index_elements=[table.c.id]).returning(table.c.number)).first()
+    if added is None:
+        return False
+    session.add_all(_weights_of(row))
+    session.add_all(_links_of(session, row, parents))
+    return True
+
+
+def _weights_of(row: Picture) -> list[Weights]:
     """The models that its facts name."""
     return [Weights(picture=row.id, model=str(model)[:200], sha256=digest, owner=row.owner)
             for model, digest in dict(row.facts.get("weights", {})).items()]
 
 
-def links_of(session: Session, row: Picture, parents: Sequence[str]) -> list[Link]:
+def _links_of(session: Session, row: Picture, parents: Sequence[str]) -> list[Link]:
     """Links to those of the parents that the owner has."""
     known = session.scalars(select(Picture.id).where(Picture.id.in_(parents),
                                                      Picture.owner == row.owner))
