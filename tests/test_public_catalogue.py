@@ -28,7 +28,7 @@ from pipelines.models.checkpoints.loading import (
 )
 from pipelines.models.inventory import ModelInventory
 from pipelines.models.vqgan import VQGAN, VQGANConfig
-from pipelines.vqgan_clip.latents import start_latents
+from pipelines.vqgan_clip.starts import start_latents
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.min_dalle_folder import converted_vqgan, flax_vqgan
 from tests.test_vqgan_checkpoints import random_taming
