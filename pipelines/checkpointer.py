@@ -23,6 +23,7 @@ from pipelines.saved_run import SavedRun
 
 SAVE_EVERY_S = 5.0
 LOCK = ".lock"
+UNDER_WAY = "This run is on its way already."
 CLAIM_S = 0.5  # for those who only look whether a run is under way
 
 
@@ -77,7 +78,7 @@ class Checkpointer:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=CLAIM_S, poll_interval=0.02)
         except Timeout:
-            raise PausedRunError("This run is on its way already.") from None
+            raise PausedRunError(UNDER_WAY) from None
         except OSError as error:
             raise _not_kept(error) from None
 

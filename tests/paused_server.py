@@ -59,9 +59,7 @@ class Server:
 
     def resume(self, run_id: str, branch: bool = False, owner: str = ME, **change: Any,
               ) -> list[Event]:
-        checkpointer = self.runs.resume(owner, run_id, self.backend.registry,
-                                       checked_changes(**change), branch)
-        return list(self.backend.resume(checkpointer))
+        return list(self.backend.resume(owner, run_id, checked_changes(**change), branch))
 
     def file(self) -> Path:
         (path,) = self.folder.glob("*/*.safetensors")

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from pipelines.core.errors import InvalidRequest, Paused
 from pipelines.core.events import Progress
-from pipelines.saved_run import checked_changes
+from pipelines.saved_run import SavedRun, checked_changes
 from tests.paused_server import (
     LIVELY,
     ME,
@@ -71,11 +71,9 @@ def test_more_steps_are_taken_than_were_asked_for(server: Server) -> None:
         server.resume(run_id, iterations=4)
     with pytest.raises(InvalidRequest, match="between 1 and 1000"):
         server.resume(run_id, iterations=10**6)
-    checkpointer = server.runs.resume(ME, run_id, server.backend.registry, {"iterations": 40})
-    before = checkpointer.start
-    assert before is not None
+    before = SavedRun.decode(server.file().read_bytes())
     with pytest.raises(Paused) as caught:
-        pausing(server, server.backend.resume(checkpointer, "job"))
+        pausing(server, server.backend.resume(ME, run_id, {"iterations": 40}, job_id="job"))
     assert caught.value.total == 40
     with safe_open(server.file(), framework="pt") as file:
         # The first tenth of 40 steps is coarser than what there was.

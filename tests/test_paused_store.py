@@ -49,9 +49,8 @@ def test_a_visitor_has_only_so_many(tmp_path: Path, cache: ModelCache) -> None:
         server.paused_at(1)
     server.paused_at(1, owner="you")
     # The run itself is no further one.
-    checkpointer = server.runs.resume(ME, run_id, server.backend.registry, pause_after=2)
     with pytest.raises(Paused):
-        list(server.backend.resume(checkpointer))
+        list(server.backend.resume(ME, run_id, pause_after=2))
     server.backend.close()
 
 

@@ -97,10 +97,9 @@ def _resume(context: typer.Context, run_id: str, change: tuple[Any, ...], branch
             backend = build_backend(settings, history=history)
         stack.enter_context(closing(backend))
         runs = _runs(context) if backend.paused is None else backend.paused
-        checkpointer = runs.resume(LOCAL, _full(runs, run_id), backend.registry, changes, branch,
-                                   pause_after)
         job_id = uuid.uuid4().hex
-        outcome = write_pictures(backend.resume(checkpointer, job_id), job_id, out, backend, video)
+        events = backend.resume(LOCAL, _full(runs, run_id), changes, branch, pause_after, job_id)
+        outcome = write_pictures(events, job_id, out, backend, video)
     print_outcome(context, outcome, as_json)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,7 @@ from easel.serving.jobs import Found, Group, Job, Requester, RunEvent
 from easel.serving.paused_runs import PausedRuns
 from easel.serving.scheduler import Recorder
 from pipelines.checkpointer import Checkpointer
-from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
+from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, PausedRunError
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import provenance
 from pipelines.core.request import CheckedRequest
@@ -73,13 +73,18 @@ class LocalBackend:
             self._may_pause(job)
         return self._alone(job, owner)
 
-    def resume(self, checkpointer: Checkpointer, job_id: str | None = None,
+    def resume(self, owner: str, run_id: str, changes: Mapping[str, Any] | None = None,
+               branch: bool = False, pause_after: int | None = None, job_id: str | None = None,
                ) -> Generator[Event, None, None]:
         """Resume a paused run; see ``Backend.resume``."""
+        if self.paused is None:
+            raise PausedRunError("No run can be paused here.")
+        checkpointer = self.paused.resume(owner, run_id, self.registry, changes, branch,
+                                          pause_after)
         assert checkpointer.request is not None
         job = self._job(checkpointer.request, job_id)
         job.checkpointer = checkpointer
-        return self._alone(job, checkpointer.owner)
+        yield from self._alone(job, owner)
 
     def pause(self, job_id: str) -> bool:
         """Pause a run; see ``Backend.pause``."""

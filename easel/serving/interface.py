@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from easel.serving.jobs import Found, RunEvent
 from easel.serving.paused_runs import PausedRuns
-from pipelines.checkpointer import Checkpointer
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
 from pipelines.models.clip_features import Features
@@ -58,16 +57,26 @@ class Backend(Protocol):
         """
         ...
 
-    def resume(self, checkpointer: Checkpointer, job_id: str | None = None,
+    def resume(self, owner: str, run_id: str, changes: Mapping[str, Any] | None = None,
+               branch: bool = False, pause_after: int | None = None, job_id: str | None = None,
                ) -> Generator[Event, None, None]:
-        """Resume a paused run, or a branch of it, from its state.
+        """Resume a paused run by its name, or a branch of it, from its state.
 
         Args:
-            checkpointer: of ``paused.resume``; it is given back, whatever happens.
+            owner: the visitor whose run it must be.
+            run_id: its name among the paused runs.
+            changes: what is to be different from here on, see ``saved_run.checked_changes``.
+            branch: leave the run as it is and begin another one from its state.
+            pause_after: steps after which it is paused again by itself; None for never.
             job_id: as for ``stream``.
 
         Yields:
             As ``stream``; the first ``Progress`` of the run itself has what is ``earlier``.
+
+        Raises:
+            PausedRunError: it is not there, damaged, or under way.
+            InvalidRequest: the change cannot be made, or a branch without any is asked for.
+            EaselError: as ``stream``.
         """
         ...
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from easel.history.records import LOCAL
-from pipelines.checkpointer import LOCK, Checkpointer, drop_lock, is_under_way
+from pipelines.checkpointer import LOCK, UNDER_WAY, Checkpointer, drop_lock, is_under_way
 from pipelines.core.errors import InvalidRequest, PausedRunError, reason
 from pipelines.core.request import CheckedRequest
 from pipelines.registry import Registry
@@ -113,10 +113,22 @@ class PausedRuns:
         path = self.path(owner, run_id or secrets.token_hex(16))
         return Checkpointer(path, owner, pause_after, self.make_room)
 
+    def plan(self, owner: str, run_id: str, registry: Registry,
+             changes: Mapping[str, Any] | None = None, branch: bool = False,
+             ) -> CheckedRequest[Any]:
+        """What a paused run would draw from here on; it stays as it is.
+
+        Args and errors are those of ``resume``.
+        """
+        path = self.path(owner, run_id)
+        if not branch and is_under_way(path):
+            raise PausedRunError(UNDER_WAY)
+        return _changed(path, registry, changes or {}, branch)[1]
+
     def resume(self, owner: str, run_id: str, registry: Registry,
                changes: Mapping[str, Any] | None = None, branch: bool = False,
                pause_after: int | None = None) -> Checkpointer:
-        """Read a paused run and make it ready to be resumed.
+        """Read a paused run and claim it for this process; for a backend, where it runs.
 
         Args:
             owner: whose it must be.
@@ -127,13 +139,12 @@ class PausedRuns:
             pause_after: steps after which it is paused again by itself; None for never.
 
         Returns:
-            What the run starts from and draws; the run is claimed.
+            What the run starts from and draws; to be released, whatever happens.
 
         Raises:
             PausedRunError: it is not there, damaged, or under way.
             InvalidRequest: the change cannot be made, or a branch without any is asked for.
         """
-        changes = changes or {}
         path = self.path(owner, run_id)
         if not path.is_file():
             raise PausedRunError(_GONE)
@@ -141,17 +152,10 @@ class PausedRuns:
         if not branch:
             found.claim()
         try:
-            start = SavedRun.decode(_read(path))
-            request = _changed(start, changes, registry)
-            total = int(getattr(request.options, "iterations", start.total))
-            found.start = start.changed(request.plain(), changes, total, run_id if branch else "")
-            if branch and set(found.start.changes) == {"branch_of"}:
-                raise InvalidRequest("A branch needs a change: another prompt, number of steps, "
-                                     "seed or noise.", field="prompt")
+            found.start, found.request = _changed(path, registry, changes or {}, branch)
         except BaseException:
             found.release()
             raise
-        found.request = request
         return found
 
     def delete(self, owner: str, run_id: str) -> None:
@@ -226,9 +230,10 @@ class PausedRuns:
                          found.total, not found.paused, found.frames[0] if found.frames else None)
 
 
-def _changed(start: SavedRun, changes: Mapping[str, Any], registry: Registry,
-             ) -> CheckedRequest[Any]:
-    """The request of a run from here on."""
+def _changed(path: Path, registry: Registry, changes: Mapping[str, Any], branch: bool,
+             ) -> tuple[SavedRun, CheckedRequest[Any]]:
+    """What a run of a file starts from, and its request from here on."""
+    start = SavedRun.decode(_read(path))
     options = dict(start.request.options)
     if "iterations" in changes:
         if changes["iterations"] <= start.step:
@@ -240,7 +245,12 @@ def _changed(start: SavedRun, changes: Mapping[str, Any], registry: Registry,
         start.request.model_copy(update={"prompt": prompt, "options": options}), kept=True)
     if not registry.get(request.pipeline).can_pause:
         raise PausedRunError("{} cannot let a run go on.", registry.get(request.pipeline).title)
-    return request
+    total = int(getattr(request.options, "iterations", start.total))
+    changed = start.changed(request.plain(), changes, total, path.stem if branch else "")
+    if branch and set(changed.changes) == {"branch_of"}:
+        raise InvalidRequest("A branch needs a change: another prompt, number of steps, seed or "
+                             "noise.", field="prompt")
+    return changed, request
 
 
 def _read(path: Path) -> bytes:

@@ -21,7 +21,6 @@ from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
-from pipelines.core.errors import PausedRunError
 from pipelines.saved_run import MAX_NOISE, checked_changes
 
 PLACE = "generate"
@@ -150,10 +149,8 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
 
 def _go_on_work(playground: Playground, store: PictureStore, stage: Stage) -> Work:
     def go_on(asked: Asked) -> Generator[Updates]:
-        assert playground.backend.paused is not None
-        checkpointer = playground.backend.paused.resume(
-            asked.run.visitor, asked.text(stage.waiting), playground.registry, {}, False)
-        yield from show_run(stream_resumed(playground, store, checkpointer, asked.run), stage)
+        yield from show_run(stream_resumed(playground, store, asked.run,
+                                           asked.text(stage.waiting), {}), stage)
 
     return go_on
 
@@ -161,14 +158,10 @@ def _go_on_work(playground: Playground, store: PictureStore, stage: Stage) -> Wo
 def _resume_work(playground: Playground, store: PictureStore, parts: PausedParts,
                  stage: Stage, is_branch: bool) -> Work:
     def resume(asked: Asked) -> Generator[Updates]:
-        runs = playground.backend.paused
-        if runs is None:
-            raise PausedRunError("No run can be paused here.")
         changes = checked_changes(asked.text(parts.prompt).strip(), asked.values[parts.steps],
                                   asked.text(parts.seed).strip(), asked.values[parts.noise])
-        checkpointer = runs.resume(asked.run.visitor, asked.text(parts.chosen),
-                                   playground.registry, changes, is_branch)
-        yield from show_run(stream_resumed(playground, store, checkpointer, asked.run), stage)
+        yield from show_run(stream_resumed(playground, store, asked.run, asked.text(parts.chosen),
+                                           changes, is_branch), stage)
 
     return resume
 

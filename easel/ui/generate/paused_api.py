@@ -36,9 +36,8 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
         run = playground.runs.start(session_of(request), visitor)
 
         def start() -> Generator[RunView]:
-            checkpointer = runs.resume(visitor, _name(run_id), playground.registry,
+            yield from stream_resumed(playground, store, run, _name(run_id),
                                       checked_changes(*change), branch)
-            yield from stream_resumed(playground, store, checkpointer, run)
 
         try:
             yield from answer(start, store, video)

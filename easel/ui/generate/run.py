@@ -21,8 +21,7 @@ from easel.ui.parts.task import Throttle
 from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.ui.words import strings
-from pipelines.checkpointer import Checkpointer
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import EaselError, InvalidRequest, PausedRunError
 from pipelines.core.events import Event, Result
 from pipelines.core.request import CheckedRequest
 from pipelines.core.video import Film
@@ -92,16 +91,32 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[C
     yield view
 
 
-def stream_resumed(playground: Playground, store: PictureStore, checkpointer: Checkpointer,
-                   run: Run) -> Generator[RunView]:
-    """Resume a paused run, or a branch of it; yields as ``stream_run``."""
-    request = checkpointer.request
-    assert request is not None
+def stream_resumed(playground: Playground, store: PictureStore, run: Run, run_id: str,
+                   changes: Mapping[str, Any], branch: bool = False) -> Generator[RunView]:
+    """Resume a paused run of the visitor, or a branch of it.
+
+    Args:
+        run: as for ``stream_run``.
+        run_id: name of the paused run.
+        changes: what is to be different, see ``saved_run.checked_changes``.
+        branch: leave it as it is and begin another one from its state.
+
+    Yields:
+        As ``stream_run``.
+
+    Raises:
+        EaselError: the run cannot go on like that.
+    """
+    runs = playground.backend.paused
+    if runs is None:
+        raise PausedRunError("No run can be paused here.")
+    request = runs.plan(run.visitor, run_id, playground.registry, changes, branch)
     panel = Panel(request.pipeline, playground.registry.get(request.pipeline).title,
                   request.prompt, request.num_images, can_pause=True)
     view = RunView([panel])
     yield view
-    start = partial(playground.backend.resume, checkpointer, run.next_job())
+    start = partial(playground.backend.resume, run.visitor, run_id, changes, branch,
+                    job_id=run.next_job())
     yield from _stream_panel(playground, store, request, panel, run, view, start)
     yield view
 
