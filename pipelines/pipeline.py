@@ -124,6 +124,7 @@ class Pipeline(Protocol):
         default_num_images: how many candidates it draws unless asked for another number.
         accepts_init_image: whether a request may bring an init image.
         draws_variations: whether it then draws that picture afresh, with nothing else asked for.
+        tells_stories: whether a prompt may have several parts, drawn one after the other.
         can_pause: whether its runs use the context's checkpointer.
         sides_px: sides of the square pictures that it can be asked for, the usual one first, each
             with the options that make it so; empty where only a run tells.
@@ -141,6 +142,7 @@ class Pipeline(Protocol):
     default_num_images: int = 4
     accepts_init_image: bool = False
     draws_variations: bool = False
+    tells_stories: bool = False
     can_pause: bool = False
     sides_px: Mapping[int, Mapping[str, Any]] = MappingProxyType({})
     presets: Mapping[str, Preset] = MappingProxyType({"normal": Preset()})

@@ -20,6 +20,7 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.pipeline import Pipeline
 from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
+from pipelines.weighted_prompts import STORY
 
 # In the order in which people see them; a new one needs no other line outside its own file.
 GENERATORS = (DallePipeline, VQGANCLIPPipeline, UnclipPipeline, MinDallePipeline, JanusPipeline,
@@ -104,6 +105,9 @@ class Registry:
             message, name = sentence(error, Request)
             raise InvalidRequest(message, field=name) from None
         pipeline = self.get(request.pipeline)
+        if STORY in request.prompt and not pipeline.tells_stories:
+            raise InvalidRequest("{} tells no stories: leave carets (^) out of the prompt.",
+                                 pipeline.title, field="prompt")
         if kept:
             options = parse_options(pipeline.Options,
                                     {**pipeline.former_options, **request.options})

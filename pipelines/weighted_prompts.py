@@ -1,12 +1,15 @@
 """The prompt grammar of VQGAN+CLIP: ``text:weight:stop``, several joined by ``|``.
 
+Several such prompts joined by ``^`` are a story, whose parts are drawn one after the other.
+
 A colon that no number follows is part of the text ("a clock: late"), and so is the one of a time
 or a ratio: between whole numbers without blanks or signs, the first of at most two digits or the
 second of more than one ("a clock at 10:30", "16:9", "Psalm 119:105"). So a weight is a weight after
 any word ("a Boeing 747:2", "platform 9:-2", "platform 9:0.5"); blanks around the colon make it one
 in any case ("platform 9 : 2").
 
-Source: the notebooks of Crowson (2021) and Pixray, whose grammar this is.
+Source: the notebooks of Crowson (2021) and Pixray, whose grammar this is; nerdyrodent/VQGAN-CLIP
+for stories.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from pipelines.core.texts import check_text
 
 MAX_PROMPTS = 16
 MAX_WEIGHT = 100.0
+MAX_PARTS = 16  # of a story
+STORY = "^"  # between its parts
 
 
 @dataclass(frozen=True)
@@ -59,16 +64,36 @@ def parse_prompts(prompt: str) -> tuple[WeightedPrompt, ...]:
     return prompts
 
 
+def parse_story(prompt: str) -> tuple[tuple[WeightedPrompt, ...], ...]:
+    """Read the parts of a story; a prompt without ``^`` is its own only part.
+
+    Args:
+        prompt: as in "an egg ^ a bird:2 | a cage:-1".
+
+    Raises:
+        InvalidRequest: in one sentence, what is malformed.
+    """
+    parts = prompt.split(STORY)
+    if len(parts) > MAX_PARTS:
+        raise InvalidRequest("The story has {} parts between carets (^); {} is the most.",
+                             len(parts), MAX_PARTS, field="prompt")
+    if len(parts) > 1 and not all(part.strip() for part in parts):
+        raise InvalidRequest("A part of the story has no text: write prompts joined by carets (^).",
+                             field="prompt")
+    return tuple(map(parse_prompts, parts))
+
+
 def ranking_texts(prompt: str) -> list[tuple[str, float]]:
     """Texts and weights that the ranker compares pictures with, whichever generator drew them.
 
     Scores of generators that share a prompt may be compared only if they mean the same.
 
     Args:
-        prompt: of any generator; one that ``parse_prompts`` refuses is a single text.
+        prompt: of any generator; one that ``parse_story`` refuses is a single text. Of a story
+            the last part, which is what the finished pictures show.
     """
     try:
-        return [(part.text, part.weight) for part in parse_prompts(prompt)]
+        return [(part.text, part.weight) for part in parse_story(prompt)[-1]]
     except InvalidRequest:
         return [(prompt, 1.0)]
 

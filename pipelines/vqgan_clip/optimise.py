@@ -64,7 +64,7 @@ class Optimisation:
                  patience: int = 0) -> None:
         self.vqgan, self.guides, self.latents = vqgan, guides, latents
         self.generators, self.cutouts, self.quantize = generators, cutouts, quantize
-        self.terms, self._done, self._patience = terms, 0.0, patience
+        self.terms, self._done, self.patience = terms, 0.0, patience
         weight = vqgan.post_quant_conv.weight
         self._device, self._dtype = weight.device, weight.dtype
         self._autocast = self._dtype == torch.float32 and (
@@ -129,7 +129,7 @@ class Optimisation:
         return all(map(self._ended, range(len(self.generators))))
 
     def _ended(self, index: int) -> bool:
-        return 0 < self._patience <= self.steps - self._best_step[index]
+        return 0 < self.patience <= self.steps - self._best_step[index]
 
     def facts(self, index: int) -> dict[str, Any]:
         """JSON-ready facts of a candidate's best picture."""
@@ -186,8 +186,12 @@ class Optimisation:
         if "noise" in changes:
             self.latents.add_noise(changes["noise"], self.generators)
         if "prompt" in changes:
-            self._best_loss.fill_(torch.inf)
-            self._best_step = [self.steps] * len(self.generators)
+            self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Have the next step's pictures take the place of the best, whatever their losses."""
+        self._best_loss.fill_(torch.inf)
+        self._best_step = [self.steps] * len(self.generators)
 
     def _rest(self, rows: slice) -> tuple[Tensor, ...]:
         """What ``_gradient`` gives, of candidates that have ended: their best, and no pull."""

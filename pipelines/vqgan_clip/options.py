@@ -41,10 +41,14 @@ class VQGANCLIPOptions(Options):
         description="Width to height, such as 3:2; the picture has as many pixels as the square.")
     init: Init = auto_field(
         title="Start",
-        description="A light field or random codes, where no init image is the start.")
+        description="A light field, random codes or a gradient of two colours, where no init image "
+                    "is the start.")
     from_image: bool = Field(
         default=True, title="Start from the init image",
         description="Without this the init image is only a target, an image prompt.")
+    init_noise: float = Field(
+        default=0.0, ge=0, le=1, title="Noise on the init image", json_schema_extra=ADVANCED,
+        description="Share of the init image that is random at the start.")
     init_weight: float = Field(
         default=0.0, ge=0, le=100, title="Init weight",
         description="How strongly the picture is held at the init image.")
@@ -54,6 +58,10 @@ class VQGANCLIPOptions(Options):
     image_weight: float = Field(
         default=0.0, ge=-10, le=10, title="Image prompt weight",
         description="How strongly the init image is also a target beside the prompt.")
+    story_steps: int = Field(
+        default=0, ge=0, le=1000, title="Steps of each part", json_schema_extra=ADVANCED,
+        description="For a story, prompts joined by carets (^): steps until the next one begins; 0 "
+                    "shares the steps between them.")
     step_size: float = auto_field(
         ge=0.001, le=2, title="Step size", advanced=True,
         description="How far the latents move in the first step.")

@@ -32,9 +32,12 @@ from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import MODELS, UPSCALER, VQGANCLIPOptions
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
 from pipelines.vqgan_clip.starts import start_latents
-from pipelines.weighted_prompts import WeightedPrompt, parse_prompts
+from pipelines.vqgan_clip.story import Story, check_story
+from pipelines.weighted_prompts import WeightedPrompt, parse_prompts, parse_story
 
 NEGATIVE_WEIGHT = -0.5  # of a negative prompt beside a prompt of weight 1
+# Options that say how an init image is the start, with their titles.
+STARTS = (("init_weight", "Init weight"), ("init_noise", "Noise on the init image"))
 T = TypeVar("T", bound=Options)
 
 
@@ -50,7 +53,8 @@ class VQGANCLIPPipeline(CandidatePipeline):
         "CLIP compares each piece with the prompt, and the gradient of that score moves the "
         "latents a little; the curves show how far the picture still is from the prompt and how "
         "well the CLIP says that it fits. Parts of a prompt may have weights, negative ones for "
-        "what should not be there: “a red apple:2 | a worm:-0.5”.",
+        "what should not be there: “a red apple:2 | a worm:-0.5”. A story, “an egg ^ a bird”, "
+        "is drawn part after part.",
         "Crowson et al., 2022, “VQGAN-CLIP: Open Domain Image Generation and Editing with Natural "
         "Language Guidance”")
     Options = VQGANCLIPOptions
@@ -65,7 +69,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
     former_options = MappingProxyType({"ranker": RANKER, "upscaler": "on", **EMBEDDED_VALUES})
     auto_by = ("vqgan", "guide", "quality")
     accepts_init_image = True
-    can_pause = True
+    can_pause = tells_stories = True
     in_groups = False  # Optimisation computes fewer at a time where the device is full
     default_num_images = 1  # each costs as much as many that are sampled
 
@@ -86,18 +90,19 @@ class VQGANCLIPPipeline(CandidatePipeline):
     def check(self, request: CheckedRequest[VQGANCLIPOptions]) -> None:
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
         options = request.options
-        _targets(request)
+        check_story(request.prompt, options.story_steps, options.iterations)
+        _parts(request)
         parse_aspect(options.aspect)
         parse_drops(options.drops)
         if request.init_image is None:
-            for name, title in (("init_weight", "Init weight"),
-                                ("image_weight", "Image prompt weight")):
+            for name, title in (*STARTS, ("image_weight", "Image prompt weight")):
                 if getattr(options, name):
                     raise InvalidRequest("{} needs an init image.", title, field=name)
         elif not options.from_image:
-            if options.init_weight:
-                raise InvalidRequest("Init weight needs a run that starts from the init image.",
-                                     field="init_weight")
+            for name, title in STARTS:
+                if getattr(options, name):
+                    raise InvalidRequest("{} needs a run that starts from the init image.", title,
+                                         field=name)
             if not options.image_weight:
                 raise InvalidRequest("The init image is neither the start nor a target: give it "
                                      "an image prompt weight.", field="image_weight")
@@ -120,19 +125,19 @@ class VQGANCLIPPipeline(CandidatePipeline):
         shape_px = sides_px(options.size_px, parse_aspect(options.aspect), vqgan.downsampling)
         image = None if image is None else fit(image, *shape_px)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        guide = [Guide(clip, _targets(request), image, options.image_weight) for clip in clips]
+        story = Story([[Guide(clip, targets, image, options.image_weight) for clip in clips]
+                       for targets in _parts(request)], options.story_steps)
         start = start_latents(vqgan, options.init, image if options.from_image else None,
-                              shape_px, generators)
+                              shape_px, generators, options.init_noise)
         latents = Latents(start, vqgan, options.optimiser, options.step_size, options.schedule,
                           options.coarse, parse_drops(options.drops))
-        optimisation = Optimisation(vqgan, guide, latents, generators, options.cutouts(),
+        optimisation = Optimisation(vqgan, story.guides, latents, generators, options.cutouts(),
                                     options.terms(), options.quantize, options.precision,
-                                    context.cache.evict_idle, options.cutouts_at_once,
-                                    options.patience)
+                                    context.cache.evict_idle, options.cutouts_at_once)
         context.checkpointer.begin(request, options.iterations,
                                    context.cache.fingerprints((options.vqgan, *options.guides())))
-        yield from _resume(optimisation, options, seeds, context)
-        yield from _optimise(optimisation, options, seeds, context)
+        yield from _resume(optimisation, story, options, seeds, context)
+        yield from _optimise(optimisation, story, options, seeds, context)
         if optimisation.best_pixels is None:
             raise Cancelled
         images = (enlarge(optimisation.best_pixels, upscaler[0], context.cache.evict_idle)
@@ -145,22 +150,23 @@ class VQGANCLIPPipeline(CandidatePipeline):
                      tuple(optimisation.facts(index) for index in range(len(seeds))))
 
 
-def _targets(request: CheckedRequest[VQGANCLIPOptions]) -> tuple[WeightedPrompt, ...]:
-    """The texts that pull, and those of the negative prompt, which push away.
+def _parts(request: CheckedRequest[VQGANCLIPOptions]) -> tuple[tuple[WeightedPrompt, ...], ...]:
+    """Of each part of the story the texts that pull, and those of the negative prompt, which push.
 
     Raises:
         InvalidRequest: one of both is malformed.
     """
-    prompts = parse_prompts(request.prompt)
+    parts = parse_story(request.prompt)
     if not request.options.negative_prompt.strip():
-        return prompts
-    pushing = parse_prompts(request.options.negative_prompt)
-    return (*prompts, *(WeightedPrompt(p.text, NEGATIVE_WEIGHT * p.weight) for p in pushing))
+        return parts
+    pushing = tuple(WeightedPrompt(p.text, NEGATIVE_WEIGHT * p.weight)
+                    for p in parse_prompts(request.options.negative_prompt))
+    return tuple((*targets, *pushing) for targets in parts)
 
 
-def _resume(optimisation: Optimisation, options: VQGANCLIPOptions, seeds: tuple[int, ...],
-            context: RunContext) -> Iterator[Event]:
-    """Put a optimisation where a paused run left off, with what is new; show what it has behind it.
+def _resume(optimisation: Optimisation, story: Story, options: VQGANCLIPOptions,
+            seeds: tuple[int, ...], context: RunContext) -> Iterator[Event]:
+    """Put an optimisation where a paused run left off, with what is new; show what is behind it.
 
     Raises:
         PausedRunError: the state is not that of such a run.
@@ -170,24 +176,35 @@ def _resume(optimisation: Optimisation, options: VQGANCLIPOptions, seeds: tuple[
         return
     try:
         optimisation.restore(start.step, start.tensors, start.facts)
+        story.restore(start.step, start.facts, start.changes)
     except (KeyError, ValueError, TypeError, RuntimeError):
         raise PausedRunError(DAMAGED) from None
+    optimisation.guides = story.guides
     optimisation.change(start.changes)
     yield Progress(start.step, options.iterations, context.elapsed_s(), earlier=start.earlier)
     if optimisation.best_pixels is not None:
         yield Preview(start.step, to_uint8(optimisation.best_pixels), seeds)
 
 
-def _optimise(optimisation: Optimisation, options: VQGANCLIPOptions, seeds: tuple[int, ...],
-              context: RunContext) -> Iterator[Event]:
+def _optimise(optimisation: Optimisation, story: Story, options: VQGANCLIPOptions,
+              seeds: tuple[int, ...], context: RunContext) -> Iterator[Event]:
     """Take the steps; ends early once the run is cancelled or paused."""
     run = context.checkpointer
 
     def interrupted() -> bool:
         return context.cancelled() or run.pausing(optimisation.steps)
 
+    def state() -> tuple[dict[str, Any], dict[str, Any]]:
+        tensors, facts = optimisation.state()
+        return tensors, {**facts, **story.state()}
+
+    optimisation.patience = options.patience if story.is_last else 0
     while optimisation.steps < options.iterations and not optimisation.ended:
         step = optimisation.steps + 1
+        if story.goes_on(step, options.iterations):
+            optimisation.guides = story.guides
+            optimisation.begin_anew()
+            optimisation.patience = options.patience if story.is_last else 0
         losses = optimisation.step(step, options.iterations, interrupted)
         if losses is not None:
             if (step - 1) % options.preview_every == 0 and optimisation.pixels is not None:
@@ -197,6 +214,6 @@ def _optimise(optimisation: Optimisation, options: VQGANCLIPOptions, seeds: tupl
             run.note(step, losses)
             yield Progress(step, options.iterations, context.elapsed_s(),
                            run.notice or optimisation.notice, losses)
-        run.save(optimisation.steps, optimisation.state)
+        run.save(optimisation.steps, state)
         if context.cancelled():
             return

@@ -6,6 +6,7 @@ Guidance" (2022), section 3.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,22 +18,24 @@ from pipelines.core.errors import InvalidRequest
 from pipelines.models.pixels import from_uint8
 from pipelines.models.vqgan import VQGAN
 
-Init = Literal["plain", "noise"]
+Init = Literal["plain", "noise", "gradient"]
 LEAST_LIGHT = 0.75  # of a plain field's channels, in [0, 1]
 
 
 @torch.no_grad()
 def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None,
-                  shape_px: tuple[int, int], generators: Sequence[torch.Generator]) -> Tensor:
+                  shape_px: tuple[int, int], generators: Sequence[torch.Generator],
+                  init_noise: float = 0.0) -> Tensor:
     """Latents to start from, one for each generator.
 
     Args:
         vqgan: encodes.
-        init: "plain" for a light field of one colour, "noise" for random codes; not used with an
-            image.
+        init: "plain" for a light field of one colour, "noise" for random codes, "gradient" for two
+            colours and what is between them; not used with an image.
         image: (*shape_px, 3) uint8 RGB.
         shape_px: height and width of the pictures.
         generators: one a candidate, on the CPU.
+        init_noise: share of each pixel of the image that is random, in [0, 1].
 
     Returns:
         (N, embed_dim, height / downsampling, width / downsampling) float32.
@@ -52,12 +55,35 @@ def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None,
             indices = torch.randint(len(vqgan.codebook), (1, height, width), generator=generator)
             found.append(vqgan.lookup(indices.to(weight.device)))
             continue
-        if image is None:
-            # Light, as most of the world's pictures are; each candidate has a tint of its own.
-            light = 1 - (1 - LEAST_LIGHT) * torch.rand(1, 3, 1, 1, generator=generator)
-            colour = light * 2 - 1
-            pixels = colour.expand(1, 3, *shape_px)
-        else:
-            pixels = from_uint8(image[None])
+        pixels = (_noisy(from_uint8(image[None]), init_noise, generator) if image is not None
+                  else _gradient(shape_px, generator) if init == "gradient"
+                  else _plain(shape_px, generator))
         found.append(vqgan.encode_latents(pixels.to(weight.device, weight.dtype)))
     return torch.cat(found).float()
+
+
+def _plain(shape_px: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """A field (1, 3, H, W) in [-1, 1] of one colour.
+
+    It is light, as most of the world's pictures are; each candidate has a tint of its own.
+    """
+    light = 1 - (1 - LEAST_LIGHT) * torch.rand(1, 3, 1, 1, generator=generator)
+    return (light * 2 - 1).expand(1, 3, *shape_px)
+
+
+def _gradient(shape_px: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """A picture (1, 3, H, W) in [-1, 1] that goes from one colour to another in some direction."""
+    colours = torch.rand(2, 3, 1, 1, generator=generator) * 2 - 1
+    angle = 2 * math.pi * float(torch.rand((), generator=generator))
+    height, width = (torch.linspace(-1, 1, side_px) for side_px in shape_px)
+    along = height[:, None] * math.sin(angle) + width * math.cos(angle)
+    share = (along / (abs(math.sin(angle)) + abs(math.cos(angle))) + 1) / 2
+    return colours[:1] * (1 - share) + colours[1:] * share
+
+
+def _noisy(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """A picture in [-1, 1] mixed with noise; without any, no number is drawn."""
+    if not amount:
+        return pixels
+    noise = torch.rand(pixels.shape, generator=generator) * 2 - 1
+    return pixels * (1 - amount) + noise * amount
