@@ -151,6 +151,11 @@ class Pipeline(Protocol):
         """Whether its models are on this machine; until they are, nobody can ask for it."""
         return is_ready(self.Options, self.models, catalogue)
 
+    def shapes_px(self) -> Mapping[tuple[int, int], Mapping[str, Any]]:
+        """Width and height of the pictures that it can be asked for, those of ``sides_px`` first,
+        each with the options that make it so."""
+        return {(side, side): options for side, options in self.sides_px.items()}
+
     def resolve_options(self, options: T) -> T:
         """The options of a new request with what is "auto" in them decided, to be kept so.
 

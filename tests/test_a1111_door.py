@@ -17,10 +17,13 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from webuiapi import WebUIApi, WebUIApiResult
 
+from easel.doors import a1111_fields
 from easel.doors.a1111 import A1111Door
 from easel.doors.bodies import Bodies
 from easel.doors.runs import DoorRuns
 from pipelines.core.metadata import read_png
+from pipelines.registry import Registry
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
 from tests.sketch import SIDE_PX
 
@@ -200,6 +203,19 @@ def test_a_size_that_there_is_not_is_the_nearest_one(app: App) -> None:
     answer = httpx.post(address(app, "txt2img"), timeout=300, json={
         "prompt": "a cat", "width": 1000, "height": 1000, "alwayson_scripts": easel()}).json()
     assert f"Size: {SIDE_PX}x{SIDE_PX}" in answer["info"]
+
+
+@pytest.mark.parametrize(("fields", "shape"), [
+    ({"width": 768, "height": 512}, (768, 512)), ({"width": 500, "height": 800}, (512, 800)),
+    ({}, (512, 512)), ({"width": 5000, "height": 5000}, (1536, 1536))])
+def test_width_and_height_are_the_nearest_that_are_drawn(fields: dict[str, Any],
+                                                         shape: tuple[int, int]) -> None:
+    registry = Registry()
+    registry.register(VQGANCLIPPipeline())
+    options = a1111_fields.read_fields({"prompt": "a cat", **fields}, False, "vqgan_clip",
+                                       registry).request.options
+    wanted = VQGANCLIPPipeline().shapes_px()[shape]
+    assert {name: getattr(options, name) for name in wanted} == wanted
 
 
 def test_a_password_opens_the_door_where_one_is_asked_for(app: App) -> None:

@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.core.aspect import parse_aspect, sides_px
+from pipelines.core.aspect import oblongs_px, parse_aspect, sides_px
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Preview, Result
 from pipelines.core.images import fit
 from pipelines.models.cache.cache import ModelCache
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
+from pipelines.vqgan_clip.options import VQGANCLIPOptions
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.small_models import small_cache
 
@@ -51,6 +52,19 @@ def test_sides_fit_the_grid_and_hold_as_many_pixels(aspect: float, size_px: int)
     assert height * width == pytest.approx(size_px**2, rel=0.15)
     assert width / height == pytest.approx(aspect, rel=0.15)
     assert sides_px(size_px, 1.0, 16) == (size_px, size_px)
+
+
+def test_every_oblong_that_can_be_drawn_is_known() -> None:
+    def by_trying(side: int) -> set[tuple[int, int]]:
+        return {(width, height) for width in range(16, 800, 16) for height in range(16, 800, 16)
+                if width != height and 1 / 4 <= width / height <= 4
+                and sides_px(side, width / height, 16) == (height, width)}
+
+    for side in (128, 192, 320):
+        assert set(oblongs_px([side], 16)) == by_trying(side)
+    both = oblongs_px([192, 128], 16)
+    assert set(both.values()) == {192, 128}
+    assert set(both) == by_trying(128) | by_trying(192)
 
 
 def test_a_picture_is_cut_to_the_proportions_and_not_squeezed() -> None:
@@ -89,6 +103,15 @@ def test_vqgan_clip_draws_what_is_no_square(cache: ModelCache, init: str) -> Non
     assert previews[0].images.shape[1:3] == (height // 2, width // 2), "then drawn twice as large"
     _, again = run(cache, options=options)
     assert np.array_equal(result.candidates[0].image, again.candidates[0].image)
+
+
+def test_shapes_are_made_of_options_that_make_them() -> None:
+    shapes = VQGANCLIPPipeline().shapes_px()
+    assert next(iter(shapes)) == (256, 256), "the usual one first"
+    for (width, height), options in shapes.items():
+        checked = VQGANCLIPOptions.model_validate(dict(options))
+        assert sides_px(checked.size_px, parse_aspect(checked.aspect), 16) == (
+            height // 2, width // 2)
 
 
 def test_an_init_image_of_other_proportions(cache: ModelCache) -> None:

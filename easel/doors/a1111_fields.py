@@ -9,6 +9,7 @@ Source: AUTOMATIC1111/stable-diffusion-webui, ``modules/api/api.py`` and ``modul
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -144,11 +145,12 @@ def _options(fields: Mapping[str, Any], pipeline: Pipeline,
 
 def _side(fields: Mapping[str, Any], pipeline: Pipeline) -> Mapping[str, Any]:
     """The options of the size nearest to what is asked for, of those that there are."""
-    wanted = max(_whole(fields, "width", SIDE_PX, 1, MAX_SIDE_PX),
-                 _whole(fields, "height", SIDE_PX, 1, MAX_SIDE_PX))
-    if not pipeline.sides_px:
+    wanted = (_whole(fields, "width", SIDE_PX, 1, MAX_SIDE_PX),
+              _whole(fields, "height", SIDE_PX, 1, MAX_SIDE_PX))
+    shapes = pipeline.shapes_px()
+    if not shapes:
         return {}
-    return pipeline.sides_px[min(pipeline.sides_px, key=lambda side: abs(side - wanted))]
+    return shapes[min(shapes, key=lambda shape: math.dist(shape, wanted))]
 
 
 def _init_image(fields: Mapping[str, Any], pipeline: Pipeline) -> bytes:

@@ -6,6 +6,7 @@ Source: OpenAI's API reference, "Images": create image, create image edit, creat
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ ALLOWED = {"response_format": ("url", "b64_json"), "background": ("opaque", "aut
            "quality": ("auto", "low", "medium", "high", "standard", "hd")}
 # What OpenAI calls a quality is a preset, where the generator has one of that name.
 PRESETS = {"low": "draft", "high": "best", "hd": "best"}
+SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
+SHOWN_SIZES = 3  # beside the squares, to who asks for one that there is not
 WHOLE = re.compile(r"-?\d{1,15}", re.ASCII)
 
 
@@ -114,12 +117,24 @@ def side_options(pipeline: Pipeline, size: str) -> Mapping[str, Any]:
     Raises:
         Refusal: it draws none of that size.
     """
-    sizes = {f"{side}x{side}": options for side, options in pipeline.sides_px.items()}
     if size == "auto":
         return {}
+    sizes = {f"{width}x{height}": options
+             for (width, height), options in pipeline.shapes_px().items()}
     if size not in sizes:
-        raise not_among("size", size, [*sizes, "auto"])
+        squares = [f"{side}x{side}" for side in pipeline.sides_px]
+        raise not_among("size", size, [*squares, *_near(size, pipeline), "auto"])
     return sizes[size]
+
+
+def _near(size: str, pipeline: Pipeline) -> list[str]:
+    """The sizes nearest to one that a generator does not draw, of those that are no squares."""
+    if not (found := SIZE.fullmatch(size)):
+        return []
+    wanted = int(found[1]), int(found[2])
+    oblongs = [shape for shape in pipeline.shapes_px() if shape[0] != shape[1]]
+    nearest = sorted(oblongs, key=lambda shape: math.dist(shape, wanted))[:SHOWN_SIZES]
+    return [f"{width}x{height}" for width, height in nearest]
 
 
 def takers(registry: Registry, endpoint: Endpoint) -> list[Pipeline]:

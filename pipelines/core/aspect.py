@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 from pipelines.core.errors import InvalidRequest
 
@@ -41,3 +42,28 @@ def sides_px(size_px: int, aspect: float, multiple_px: int) -> tuple[int, int]:
     height, width = (max(1, round(side / multiple_px)) * multiple_px
                      for side in (size_px / root, size_px * root))
     return height, width
+
+
+def oblongs_px(sizes_px: Iterable[int], multiple_px: int) -> dict[tuple[int, int], int]:
+    """Every picture but squares that ``sides_px`` makes of its own proportions exactly.
+
+    Args:
+        sizes_px: sides of the squares that there are; of two that make the same, the first counts.
+        multiple_px: both sides are whole numbers of so many pixels.
+
+    Returns:
+        The side of the square by width and height.
+    """
+    found: dict[tuple[int, int], int] = {}
+    for size_px in sizes_px:
+        longest = int(size_px * math.sqrt(MAX_ASPECT)) // multiple_px + 1
+        for width_px in range(multiple_px, (longest + 1) * multiple_px, multiple_px):
+            # Rounding of both sides moves the area by less than one step of the shorter one.
+            middle = round(size_px**2 / width_px / multiple_px)
+            for steps in range(max(1, middle - 1), middle + 2):
+                height_px = steps * multiple_px
+                aspect = width_px / height_px
+                if (aspect != 1 and 1 / MAX_ASPECT <= aspect <= MAX_ASPECT
+                        and sides_px(size_px, aspect, multiple_px) == (height_px, width_px)):
+                    found.setdefault((width_px, height_px), size_px)
+    return found

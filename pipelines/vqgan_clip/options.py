@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from functools import cache
+from math import gcd
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from pipelines.core.aspect import SQUARE
+from pipelines.core.aspect import SQUARE, oblongs_px
 from pipelines.core.options import AUTO, Options, auto_field
 from pipelines.model_options import OFF, model_field
 from pipelines.models.checkpoints.ids import RANKER
@@ -22,6 +25,8 @@ from pipelines.vqgan_clip.terms import Terms
 UPSCALER = "embedded/upscaler"
 MODELS = ("embedded/vqgan", "embedded/clip-guide", UPSCALER, RANKER)
 ADVANCED: JsonDict = {"advanced": True}
+SIZES_PX = range(128, 769, 64)
+EMBEDDED_DOWNSAMPLING = 16  # of the embedded VQGAN
 
 
 class VQGANCLIPOptions(Options):
@@ -34,7 +39,7 @@ class VQGANCLIPOptions(Options):
     iterations: int = auto_field(
         ge=1, le=1000, title="Iterations", description="Steps of the optimisation.")
     size_px: int = auto_field(
-        ge=128, le=768, multiple_of=64, title="Size in px",
+        ge=SIZES_PX[0], le=SIZES_PX[-1], multiple_of=SIZES_PX.step, title="Size in px",
         description="Side of the square picture before it is drawn twice as large.")
     aspect: str = Field(
         default=SQUARE, max_length=20, title="Proportions",
@@ -153,3 +158,14 @@ class VQGANCLIPOptions(Options):
         """What the loss has beside the guides."""
         return Terms(self.init_weight, self.init_decay, self.mse_weight, self.mse_decay,
                      self.smoothness)
+
+@cache
+def oblong_shapes_px() -> Mapping[tuple[int, int], Mapping[str, Any]]:
+    """Width and height of pictures that are no squares, each with the options that make it so.
+
+    By the embedded VQGAN, whose pictures are drawn twice as large.
+    """
+    oblongs = oblongs_px(SIZES_PX, EMBEDDED_DOWNSAMPLING)
+    return {(2 * width, 2 * height): {
+        "size_px": side, "aspect": f"{width // gcd(width, height)}:{height // gcd(width, height)}"}
+        for (width, height), side in oblongs.items()}

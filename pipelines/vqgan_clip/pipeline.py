@@ -6,7 +6,7 @@ Guidance" (2022), section 3.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -29,7 +29,13 @@ from pipelines.saved_run import DAMAGED
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.latents import Latents, parse_drops
 from pipelines.vqgan_clip.optimise import Optimisation
-from pipelines.vqgan_clip.options import MODELS, UPSCALER, VQGANCLIPOptions
+from pipelines.vqgan_clip.options import (
+    MODELS,
+    SIZES_PX,
+    UPSCALER,
+    VQGANCLIPOptions,
+    oblong_shapes_px,
+)
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
 from pipelines.vqgan_clip.starts import start_latents
 from pipelines.vqgan_clip.story import Story, check_story
@@ -64,7 +70,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
         "best": Preset({"quality": "best"}),
         "bold": Preset({"init": "noise", "step_size": 0.3})})
     # By the embedded VQGAN, whose pictures are drawn twice as large.
-    sides_px = MappingProxyType({2 * side: {"size_px": side} for side in range(128, 769, 64)})
+    sides_px = MappingProxyType({2 * side: {"size_px": side} for side in SIZES_PX})
     # Every picture was drawn larger, whichever the models were.
     former_options = MappingProxyType({"ranker": RANKER, "upscaler": "on", **EMBEDDED_VALUES})
     auto_by = ("vqgan", "guide", "quality")
@@ -72,6 +78,10 @@ class VQGANCLIPPipeline(CandidatePipeline):
     can_pause = tells_stories = True
     in_groups = False  # Optimisation computes fewer at a time where the device is full
     default_num_images = 1  # each costs as much as many that are sampled
+
+    def shapes_px(self) -> Mapping[tuple[int, int], Mapping[str, Any]]:
+        """See ``Pipeline.shapes_px``: squares, and what ``aspect`` makes of them."""
+        return {**super().shapes_px(), **oblong_shapes_px()}
 
     def resolve_options(self, options: T) -> T:
         """See ``presets.resolve_options`` and ``.check_guides``; and decide on the ranker."""
