@@ -27,10 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-    from easel.ui import launch
+    from easel.settings import load_settings
     from pipelines.core.errors import EaselError
 
     try:
+        load_settings()  # before the page is imported, which takes seconds
+        from easel.ui import launch
+
         launch.main()
     except EaselError as error:
         sys.exit(str(error))

@@ -53,8 +53,17 @@ class Picture:
     png: bytes
 
     def save(self, path: str | Path) -> Path:
-        """Write the file; returns its path, with a number where there was one of that name."""
-        return write_png(Path(path), self.png)
+        """Write the file; returns its path, with a number where there was one of that name.
+
+        Raises:
+            InvalidRequest: the name is that of another kind of file.
+            EaselError: the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in ("", ".png"):
+            raise InvalidRequest("A picture is saved as PNG, not {}: name it so, or save its "
+                                 "image.", path.suffix[:20], field="path")
+        return write_png(path, self.png)
 
 
 @dataclass(frozen=True, eq=False)

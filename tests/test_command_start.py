@@ -72,6 +72,33 @@ def test_ctrl_c_in_code_that_is_made_of_a_text_ends_in_130_too(tmp_path: Path, r
     assert (done.returncode, done.stderr) == (130, b"Stopped.\n")
 
 
+@pytest.mark.parametrize(("command", "says"), [
+    (["a red apple"], "The pictures could not be written: taken is not a folder."),
+    (["runs", "resume", "0"], "The pictures could not be written: taken is not a folder."),
+    (["compare", "a", "--pane", "dalle", "--pane", "unclip"],
+     "The comparison could not be written: taken is not a folder.")])
+def test_where_pictures_go_is_looked_at_before_anything_is_loaded(
+        command: list[str], says: str, tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    done = run(tmp_path, repository, "-c", "import sys; from easel.cli.main import main; "
+               "code = main(sys.argv[1:]); sys.exit(9 if 'torch' in sys.modules else code)",
+               *command, "--out", str(tmp_path / "taken"))
+    assert (done.returncode, done.stderr.decode()) == (1, f"{says}\n")
+
+
+@pytest.mark.parametrize("start", ["import app; app.main([])",
+                                   "from easel.cli.main import main; sys.exit(main(['a']))"])
+def test_a_wrong_setting_is_told_before_anything_is_loaded(start: str, tmp_path: Path,
+                                                           repository: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EASEL_PORT", "abc")
+    done = run(tmp_path, repository, "-c", "import atexit, sys; atexit.register(lambda: print("
+               f"sorted({{'gradio', 'torch'}} & set(sys.modules)))); {start}")
+    assert (done.returncode, done.stdout) == (1, b"[]\n")
+    assert done.stderr.decode() == ("EASEL_PORT is not valid: a whole number between 1 and 65535, "
+                                    "not 'abc'.\n")
+
+
 def test_commands_that_draw_nothing_do_without_torch(tmp_path: Path, repository: Path) -> None:
     done = run(tmp_path, repository, "-c", "import sys; from easel.cli.main import main; "
                "code = main(['history', 'list']); main(['--help']); main([]); "

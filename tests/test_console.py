@@ -61,6 +61,32 @@ def said(capsys: pytest.CaptureFixture[str], code: int, wanted: int = 0) -> Any:
     return json.loads(shown.out)
 
 
+@pytest.mark.parametrize(("args", "code", "says"), [
+    (["a red apple", "--pipeline", "nobody"], 2, "There is no generator called 'nobody'"),
+    (["a red apple", "--pipeline", "noise", "--option", "fault=error"], 1, "went wrong"),
+    (["generate"], 2, "Missing argument 'prompt'; try --help."),
+    (["a red apple", "--colour", "red"], 2, "--colour"),
+    (["history", "show", "0"], 1, "has no picture called"),
+    (["grid", "nowhere.csv"], 2, "cannot be read")])
+def test_a_failure_is_json_too(args: list[str], code: int, says: str,
+                               capsys: pytest.CaptureFixture[str]) -> None:
+    ended = main([*args, "--json"], LocalBackend(noise_registry(), linear_cache()))
+    shown = capsys.readouterr()
+    assert ended == code
+    found = json.loads(shown.out)
+    assert list(found) == ["error"]
+    assert says in found["error"]
+    assert shown.err.rstrip().endswith(found["error"]), "and people read the same"
+
+
+def test_what_follows_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """A prompt may look like one."""
+    assert main(["generate", "--pipeline", "nobody", "--", "--json"],
+                LocalBackend(noise_registry(), linear_cache())) == 2
+    assert capsys.readouterr().out == ""
+
+
+
 def test_every_command_speaks_json() -> None:
     found = {name: {option for param in command.params for option in param.opts}
              for group in (app, weights_app)

@@ -60,6 +60,11 @@ def test_the_same_seed_draws_the_same_picture_best_first(sketches: Registry,
     assert facts["seed"] == pictures[0].seed
     assert facts["options"]["steps"] == 2
     assert pictures[1].save(tmp_path / "best.png") != path
+    assert pictures[1].save(tmp_path / "plain").read_bytes() == pictures[1].png
+    for name in ("best.jpg", "v1.2", "best.png "):
+        with pytest.raises(InvalidRequest, match="saved as PNG, not"):
+            pictures[0].save(tmp_path / name)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["best-2.png", "best.png", "plain"]
 
 
 def test_a_comparison_shares_its_seed_and_survives_a_failure(sketches: Registry) -> None:

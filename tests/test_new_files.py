@@ -84,6 +84,11 @@ def test_places_are_looked_at_before(tmp_path: Path, monkeypatch: pytest.MonkeyP
         check_place(tmp_path / "dangling", "It")
     with pytest.raises(EaselError, match="could not be written: file name too long"):
         check_place(tmp_path / ("x" * 5000), "It")
+    if Path("/proc/self").exists():  # whose folders are root's to write to, and take no files
+        with pytest.raises(EaselError, match=r"^It could not be written: "):
+            check_place(Path("/proc/pictures"), "It")
+    check_place(tmp_path, "It")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file"]
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(EaselError, match="is not yours to write to"):
         check_place(tmp_path, "It")

@@ -82,7 +82,13 @@ def test_wrong_values_name_their_variable(monkeypatch: pytest.MonkeyPatch, name:
     ("DATA_DIR", "~nobody-of-that-name/x", "a path; nobody here has that home"),
     ("CATALOGUE", "~nobody-of-that-name/x", "a path; nobody here has that home"),
     ("SEARCH_FOLDERS", "/tmp:~nobody-of-that-name/x", "a path; nobody here has that home"),
-    ("LOG_LEVEL", "loud", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"), ("PORT", "7860px", "a valid"),
+    ("LOG_LEVEL", "loud", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ("PORT", "7860px", "a whole number between 1 and 65535, not '7860px'."),
+    ("PORT", "0", "a whole number between 1 and 65535, not '0'."),
+    ("PORT", "1.5", "a whole number between 1 and 65535, not '1.5'."),
+    ("JOB_SECONDS", "-1", "a whole number, 0 or more, not '-1'."),
+    ("METRICS", "perhaps", "true or false, not 'perhaps'."),
+    ("ALLOWED_HOSTS", "<a>", "names such as example.org, not '<a>'."),
 ])
 def test_misread_values_say_what_is_wanted(monkeypatch: pytest.MonkeyPatch, name: str, value: str,
                                            wanted: str) -> None:

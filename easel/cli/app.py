@@ -6,13 +6,13 @@ that the others answer at once.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from easel.cli.backend import opened_backend
 from easel.cli.compare import add_compare_commands
 from easel.cli.grid import grid_command
 from easel.cli.history import app as history_app
@@ -20,11 +20,12 @@ from easel.cli.lab import add_lab_commands
 from easel.cli.output import AsJson, print_json
 from easel.cli.presets import PresetName, parse_pairs, store_of
 from easel.cli.presets import app as presets_app
+from easel.cli.runs import PICTURES, print_outcome
 from easel.cli.runs import app as runs_app
-from easel.cli.runs import print_outcome
 from easel.cli.walk import walk_command
 from pipelines.core.errors import InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES
+from pipelines.core.new_files import check_place
 
 DEFAULT_COMMAND = "generate"
 
@@ -86,26 +87,18 @@ def generate_command(
     preset: PresetName = None, as_json: AsJson = False,
 ) -> None:
     """Draw pictures and write them as PNG files, named by seed, best first in the list."""
-    from easel.cli.run import generate
-    from easel.history.build import open_history
-    from easel.serving.build import build_backend
-    from easel.settings import load_settings
-
+    check_place(out, PICTURES)
     fields = {"prompt": prompt, "pipeline": pipeline, "num_images": num_images, "seed": seed,
               "options": parse_pairs(option or []), "init_image": _read_image(init_image)}
-    with ExitStack() as stack:
-        backend = context.obj
-        if backend is None:
-            settings = load_settings()
-            history = stack.enter_context(closing(open_history(settings)))
-            backend = build_backend(settings, history=history)
+    with opened_backend(context) as backend:
+        from easel.cli.run import generate
+
         if preset is not None:
             named = store_of(backend.registry).find(pipeline, preset)
             fields["options"] = {**named.options, **fields["options"]}
             if best_of is None and named.best_of > num_images:
                 best_of = named.best_of
-        outcome = generate(fields, out, stack.enter_context(closing(backend)), best_of,
-                           pause_after, video)
+        outcome = generate(fields, out, backend, best_of, pause_after, video)
     print_outcome(context, outcome, as_json)
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from easel.cli.backend import opened_backend
 from easel.cli.output import AsJson, print_json
 from easel.cli.rerank import rerank_command
 from easel.compare.bundle import INDEX, Bundle, make_bundle, write_folder, write_zip
-from easel.history.build import open_history
 from easel.history.records import LOCAL
-from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.events import Progress, Result
 from pipelines.core.metadata import png_of, versions
@@ -71,17 +70,10 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Draw a prompt in several ways at the same time, and write a page that shows them."""
-    from easel.compare.plan import LETTERS, plan_comparison
-    from easel.serving.build import build_backend
-
     check_place(out.parent if out.suffix == ".zip" else out, "The comparison")
-    with ExitStack() as stack:
-        backend = context.obj
-        if backend is None:
-            settings = load_settings()
-            history = stack.enter_context(closing(open_history(settings)))
-            backend = build_backend(settings, history=history)
-        stack.enter_context(closing(backend))
+    from easel.compare.plan import LETTERS, plan_comparison
+
+    with opened_backend(context) as backend:
         plan = plan_comparison(backend.registry, prompt, [parse_pane(p, num_images) for p in pane],
                                seed, seconds)
         ends, notices, stopped = _run(plan, backend)

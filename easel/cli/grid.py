@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
+from easel.cli.backend import opened_backend
 from easel.cli.output import AsJson, print_json
 from easel.cli.presets import PresetName, parse_pairs, store_of
 from easel.history.records import LOCAL
@@ -45,23 +45,13 @@ def grid_command(
 
     Wildcards such as __animal__ become words, of the lists in the data folder's wildcards too.
     """
-    from easel.serving.build import build_backend
-
     check_place(out, "The grid")
     try:
         data = file.read_bytes()
     except OSError as error:
         raise InvalidRequest("The prompts in {} cannot be read: {}.", file.name,
                              reason(error)) from None
-    with ExitStack() as stack:
-        backend = context.obj
-        if backend is None:
-            from easel.history.build import open_history
-
-            settings = load_settings()
-            history = stack.enter_context(closing(open_history(settings)))
-            backend = build_backend(settings, history=history)
-        stack.enter_context(closing(backend))
+    with opened_backend(context) as backend:
         pipeline = pipeline or backend.registry.names()[0]
         options: dict[str, Any] = {}
         if preset is not None:

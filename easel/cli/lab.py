@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
+from easel.cli.backend import opened_backend
 from easel.cli.output import AsJson, print_json
 from easel.search.database import IndexOutdated
 from easel.settings import load_settings
@@ -34,20 +34,11 @@ from pipelines.zero_shot import (
 if TYPE_CHECKING:  # the database and its migrations are for those who search
     from easel.search.snapshot import Snapshot
     from easel.search.update import UpdateProgress
-    from easel.serving.backend import Backend
 
 MAX_SHOWN_LABELS = 5
 IMAGES_AT_ONCE = 256
 Model = Annotated[str, typer.Option(help="Id of a CLIP in the catalogue.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of pictures.")]
-
-
-@contextmanager
-def _backend(context: typer.Context) -> Iterator[Backend]:
-    from easel.serving.build import build_backend
-
-    with closing(context.obj or build_backend(load_settings())) as backend:
-        yield backend
 
 
 def _read_bytes(path: Path, what: str) -> bytes:
@@ -84,7 +75,7 @@ def classify_command(
     wanted = parse_labels(f"{labels}\n{text}")
     templates = check_templates(template or [])
     paths = picture_files(pictures)
-    with _backend(context) as backend:
+    with opened_backend(context, keeps=False) as backend:
         clip = backend.embed(model, texts=class_texts(wanted, templates))
         names, parts = [], []
         batch: list[np.ndarray] = []
@@ -150,7 +141,7 @@ def index_command(
     from easel.search.update import update_index
 
     collection = folder_collection(folder, load_settings().data_dir)
-    with _backend(context) as backend:
+    with opened_backend(context, keeps=False) as backend:
         try:
             _run_update(update_index(collection.folder, collection.files, backend, model, rebuild),
                         as_json)
@@ -205,7 +196,7 @@ def search_command(
 
     collection = folder_collection(folder, load_settings().data_dir)
     filters = Filters(parse_day(since), parse_day(until, end=True), tuple(pipeline or ()))
-    with _backend(context) as backend:
+    with opened_backend(context, keeps=False) as backend:
         searcher = Searcher(backend)
         if duplicates:
             snapshot = searcher.snapshot(collection, searcher.features(model))

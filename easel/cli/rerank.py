@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from easel.cli.backend import opened_backend
 from easel.cli.history import Favourite, Generator, Owner, Rating, Text, find_picture
 from easel.cli.output import AsJson, print_json
 from easel.history.build import open_history
@@ -46,7 +47,6 @@ def rerank_command(
     They are files, pictures of the history, or both.
     """
     from easel.compare.ranking import rank_pictures, read_prompts
-    from easel.serving.build import build_backend
 
     prompts = read_prompts(prompt, against or [])
     named = [(shown_name(str(path)), _read(path)) for path in pictures or []]
@@ -60,7 +60,7 @@ def rerank_command(
         raise InvalidRequest("There are no pictures to put in order: name files, or kept pictures "
                              "by --id or --newest.", field="images")
     images = [_picture(name, data) for name, data in named]
-    with closing(context.obj or build_backend(load_settings())) as backend:
+    with opened_backend(context, keeps=False) as backend:
         ranking = rank_pictures(images, prompts, clip or [RANKER], backend.embed)
     names = [name for name, _ in named]
     if as_json:

@@ -20,7 +20,7 @@ from easel.serving.best_of import stream_best
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused, reason
 from pipelines.core.events import Event, Progress, Result
 from pipelines.core.metadata import picture_metadata, picture_name, png_of, write_png
-from pipelines.core.new_files import check_place, write_new
+from pipelines.core.new_files import write_new
 from pipelines.core.video import Film, last_frame
 
 
@@ -142,10 +142,8 @@ def write_pictures(events: Iterable[Event], job_id: str, out: Path, backend: Bac
         video: write an mp4 as well.
 
     Raises:
-        EaselError: the run or the writing failed; a folder that cannot be written to is found out
-            before the run.
+        EaselError: the run or the writing failed.
     """
-    check_place(out, "The pictures")
     result: Result | None = None
     notice, film = "", Film()
     try:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from easel.cli.backend import opened_backend
 from easel.cli.output import AsJson, print_json
 from easel.history.days import write_moment
 from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import PausedRunError
+from pipelines.core.new_files import check_place
 
 if TYPE_CHECKING:
     from easel.cli.run import Outcome
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from easel.serving.paused_runs import PausedRuns
 
 EXIT_STOPPED = 130
+PICTURES = "The pictures"
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
                   help="List, continue, branch and delete paused runs of vqgan_clip.")
 
@@ -83,19 +85,13 @@ def delete_command(context: typer.Context, run_id: RunId, as_json: AsJson = Fals
 
 def _resume(context: typer.Context, run_id: str, change: tuple[Any, ...], branch: bool,
             pause_after: int | None, video: bool, out: Path, as_json: bool) -> None:
-    from easel.cli.run import write_pictures
-    from easel.history.build import open_history
-    from easel.serving.build import build_backend
+    check_place(out, PICTURES)
     from pipelines.saved_run import checked_changes
 
     changes = checked_changes(*change)
-    with ExitStack() as stack:
-        backend: LocalBackend | None = context.obj
-        if backend is None:
-            settings = load_settings()
-            history = stack.enter_context(closing(open_history(settings)))
-            backend = build_backend(settings, history=history)
-        stack.enter_context(closing(backend))
+    with opened_backend(context) as backend:
+        from easel.cli.run import write_pictures
+
         runs = _runs(context) if backend.paused is None else backend.paused
         job_id = uuid.uuid4().hex
         events = backend.resume(LOCAL, _full(runs, run_id), changes, branch, pause_after, job_id)

@@ -6,12 +6,13 @@ Nothing here takes long to import: what does, a command line imports while Ctrl+
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 1, 2, 130
@@ -30,8 +31,10 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
         stopped: what is said after Ctrl+C in the middle of a command.
 
     Returns:
-        Exit code: 0, 1 for a failure, 2 for bad input, 130 after Ctrl+C.
+        Exit code: 0, 1 for a failure, 2 for bad input, 130 after Ctrl+C. Whoever asked for JSON
+        gets the sentence of a failure as ``{"error": …}`` too.
     """
+    as_json = _wants_json(sys.argv[1:] if args is None else args)
     _replace_what_a_console_lacks()
     try:
         with _ending_at_once():
@@ -53,18 +56,18 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except InvalidRequest as error:
-        return _report(str(error), EXIT_BAD_INPUT)
+        return _report(str(error), EXIT_BAD_INPUT, as_json)
     except EaselError as error:
-        return _report(str(error), EXIT_FAILED)
+        return _report(str(error), EXIT_FAILED, as_json)
     except typer.TyperException as error:  # an argument too few, an option that is not there
         words = " ".join(error.format_message().split()).rstrip(".")
-        return _report(f"{words}; try --help.", EXIT_BAD_INPUT)
+        return _report(f"{words}; try --help.", EXIT_BAD_INPUT, as_json)
     except (KeyboardInterrupt, _CtrlC, typer.Abort):
         # Ctrl+C in code from a text, of which dataclasses are made, lets Python end by the signal
         # whatever the exit code is, unless other such code has run since (CPython's pythonrun.c,
         # ``run_eval_code_obj``).
         exec("")
-        return _report(stopped, EXIT_STOPPED)
+        return _report(stopped, EXIT_STOPPED, as_json)
     except BrokenPipeError:  # whoever read what is printed has read enough
         _print_no_more()
         return EXIT_FAILED
@@ -72,7 +75,14 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
         if error.filename is None:  # a console or pipe, which has no name
             _print_no_more()
         what = "What was to be printed" if error.filename is None else str(error.filename)
-        return _report(f"{what} could not be written or read: {reason(error)}.", EXIT_FAILED)
+        return _report(f"{what} could not be written or read: {reason(error)}.", EXIT_FAILED,
+                       as_json and error.filename is not None)
+
+
+def _wants_json(args: Sequence[str]) -> bool:
+    """Whether a command is asked for JSON, in words that may not make sense otherwise."""
+    options = args[:args.index("--")] if "--" in args else args
+    return "--json" in options
 
 
 class _CtrlC(Exception):
@@ -102,12 +112,21 @@ def run_weights(args: list[str] | None = None) -> int:
                        stopped="Stopped; what came so far is kept.")
 
 
-def _report(sentence: str, code: int) -> int:
-    """Say how it ended on the error stream, where that is still open; returns the exit code."""
-    try:
+def _report(sentence: str, code: int, as_json: bool = False) -> int:
+    """Say how it ended on the error stream, where that is still open; returns the exit code.
+
+    Args:
+        sentence: what to say.
+        code: the exit code.
+        as_json: say it on the standard output as well, as JSON.
+    """
+    with suppress(OSError, ValueError):
         print(sentence, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        return code
+    if as_json:
+        try:
+            print(json.dumps({"error": sentence}, indent=1), flush=True)
+        except (OSError, ValueError):
+            _print_no_more()
     return code
 
 

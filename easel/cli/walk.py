@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from easel.cli.backend import opened_backend
 from easel.cli.output import AsJson, print_json
 from easel.history.records import LOCAL
-from easel.settings import load_settings
 from pipelines.core.errors import Cancelled, InvalidRequest, reason
 from pipelines.core.events import Progress
 from pipelines.core.new_files import check_place
@@ -41,7 +40,6 @@ def walk_command(
 ) -> None:
     """Walk from one prompt or picture to another with unCLIP: frames, strip.png and walk.mp4."""
     from easel.cli.run import Bar, interrupt_cancels, show_progress
-    from easel.serving.build import build_backend
     from easel.serving.jobs import Found
     from pipelines.unclip.walk import Walk
     from pipelines.unclip.walk_files import write_walk
@@ -51,7 +49,7 @@ def walk_command(
     job_id = uuid.uuid4().hex
     pictures = None
     try:
-        with (closing(context.obj or build_backend(load_settings())) as backend,
+        with (opened_backend(context, keeps=False) as backend,
               interrupt_cancels(backend, job_id),
               Bar("frame") as bar):
             for event in backend.walk(plan, job_id, LOCAL):
@@ -61,6 +59,8 @@ def walk_command(
                     pictures = event.value
     except Cancelled:
         typer.echo("Stopped.", err=True)
+        if as_json:
+            print_json({"error": "Stopped."})
         raise typer.Exit(EXIT_STOPPED) from None
     if pictures is None:
         raise RuntimeError("the backend ended a walk without its frames")

@@ -11,6 +11,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pipelines.core.errors import EaselError, reason
 from pipelines.core.files import written_beside
@@ -89,7 +90,7 @@ def free_folder(folder: Path, patterns: Sequence[str] = ("*",)) -> Path:
 
 
 def check_place(folder: Path, what: str) -> None:
-    """See before a long run that its files can be written afterwards; nothing is made.
+    """See before a long run that its files can be written afterwards; nothing is left there.
 
     Args:
         folder: where they are to go; perhaps one that is not there yet.
@@ -107,7 +108,9 @@ def check_place(folder: Path, what: str) -> None:
             why = Sentence("the folder {} is not yours to write to",
                            shown_name(there.name or str(there)))
         else:
-            return
+            # Root may write everywhere, by what the system says of modes: not to every file system.
+            with TemporaryFile(dir=there):
+                return
     except (OSError, ValueError) as error:
         why = reason(error)
     raise EaselError("{} could not be written: {}.", what, why)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -147,11 +148,32 @@ def read_settings(kind: type[Kind]) -> Kind:
         fault = error.errors(include_url=False)[0]
         name = str(fault["loc"][0]).upper().removeprefix(PREFIX) if fault["loc"] else ""
         name = f"{PREFIX}{name}" if name else "A setting"
-        message = fault["msg"].removeprefix("Input should be ")
-        info = kind.model_fields.get(str(fault["loc"][0]).lower()) if fault["loc"] else None
+        field = str(fault["loc"][0]).lower().removeprefix(PREFIX.lower()) if fault["loc"] else ""
+        info = kind.model_fields.get(field)
+        message = _wanted(fault["type"], fault["msg"], info)
         if info is not None and info.annotation is SecretStr:  # passwords stay out of logs
             raise EaselError("{} is not valid: {}.", name, message) from None
         raise EaselError("{} is not valid: {}, not {!r}.", name, message, fault["input"]) from None
+
+
+def _wanted(fault: str, message: str, info: FieldInfo | None) -> str:
+    """What a setting should have been, in words that end a sentence.
+
+    Args:
+        fault: pydantic's name for it.
+        message: pydantic's own words.
+        info: of the setting.
+    """
+    if fault.startswith("bool"):
+        return "true or false"
+    if fault == "string_pattern_mismatch":
+        return "names such as example.org"
+    if info is not None and info.annotation is int:
+        low, high = (next((getattr(bound, name) for bound in info.metadata
+                           if hasattr(bound, name)), None) for name in ("ge", "le"))
+        return ("a whole number" + (f" between {low} and {high}" if high is not None else
+                                    f", {low} or more" if low is not None else ""))
+    return message.removeprefix("Input should be ")
 
 
 def described(kind: type[EngineSettings]) -> Iterator[tuple[str, str, str]]:
