@@ -12,7 +12,7 @@ import numpy as np
 from easel.history.database import Database
 from easel.history.files import FileStore
 from easel.history.members import Members
-from easel.history.records import NewPicture
+from easel.history.records import KeptPicture, NewPicture
 from easel.history.store import History
 from pipelines.core.metadata import encode_png
 
@@ -47,3 +47,8 @@ def new_picture(prompt: str = "a red apple", seed: int = 1, pipeline: str = "dal
              "weights": {model: SHA256}, "width_px": 24, "height_px": 16, "elapsed_s": 1.5,
              "job_id": f"job{seed}", "versions": {"easel": "0.1.0"}, **facts}
     return NewPicture(encode_png(image, known), known, parents)
+
+
+def file_of(history: History, picture: KeptPicture) -> Path:
+    """The file of a kept picture on this machine, there or not."""
+    return history.files.path(picture.sha256)

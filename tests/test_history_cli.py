@@ -96,7 +96,7 @@ def test_comparisons_are_kept_and_kept_pictures_are_reranked(
     ids = [row[0] for row in rows]
     bundle = read_folder(Path("cmp"))
     with closing(open_history(load_settings())) as history:
-        kept = {history.get("local", each).path.read_bytes() for each in ids}
+        kept = {history.files.read(history.get("local", each).sha256) for each in ids}
     assert set(bundle.files.values()) == kept, "the same files"
 
     Image.new("RGB", (64, 64), "red").save("red.png")

@@ -73,7 +73,7 @@ def test_a_killed_process_loses_no_finished_picture(tmp_path: Path, repository: 
         assert page.total == len(kept) < 500
         assert reported.keys() <= kept.keys(), "a finished picture was lost"
         for picture in kept.values():  # also those that were kept but not reported any more
-            facts = read_png(picture.path.read_bytes())["easel"]
+            facts = read_png(history.files.read(picture.sha256))["easel"]
             assert facts["picture_id"] == picture.id
             assert facts["seed"] == picture.seed == reported.get(picture.id, picture.seed)
         runs = [picture.facts["job_id"] for picture in kept.values()]
@@ -82,4 +82,4 @@ def test_a_killed_process_loses_no_finished_picture(tmp_path: Path, repository: 
         assert cast <= votes.keys(), "a vote that was counted was lost"
         assert all(len(vote.panes) == 2 for vote in votes.values())
         history.sweep()
-        assert all(picture.path.is_file() for picture in kept.values())
+        assert all(history.files.has(picture.sha256) for picture in kept.values())

@@ -52,7 +52,7 @@ def test_what_was_drawn_while_the_database_was_in_use_is_kept_later(tmp_path: Pa
         for candidate in told.result.candidates:
             facts = picture_metadata(told.result, candidate)
             kept = history.get("me", facts["picture_id"])
-            assert kept.path.read_bytes() == encode_png(candidate.image, facts)
+            assert history.files.read(kept.sha256) == encode_png(candidate.image, facts)
             assert kept.facts == facts
         until(lambda: not history.late.waiting())
         assert list((tmp_path / "late").iterdir()) == []

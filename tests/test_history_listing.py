@@ -35,7 +35,7 @@ def test_the_list_is_that_of_the_history(history: History) -> None:
     shown = history.page("me").pictures
     assert [picture.id for picture in shown] == [three, two]
     assert [tuple(listed) for listed in list_pictures(history, "me")] == [
-        (p.id, p.path, p.size_bytes, p.created_s, p.pipeline, p.prompt) for p in shown]
+        (p.id, p.sha256, p.size_bytes, p.created_s, p.pipeline, p.prompt) for p in shown]
     assert list_pictures(history, "nobody") == []
 
 

@@ -25,7 +25,7 @@ from easel.history.store import ORPHAN_S, TRASH_S, History
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Result
 from pipelines.core.metadata import encode_png, picture_metadata, png_of, read_png
-from tests.kept import SHA256, make_history, new_picture, opened
+from tests.kept import SHA256, file_of, make_history, new_picture, opened
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def test_everything_about_a_picture_comes_back(history: History) -> None:
     assert (again.prompt, again.seed, again.pipeline) == ("maçã 🍎 'quoted'", 7, "dalle")
     assert (again.width_px, again.height_px, again.clip_score) == (24, 16, 0.25)
     assert again.facts == given.facts
-    assert again.path.read_bytes() == given.data
-    assert read_png(again.path.read_bytes())["easel"] == given.facts
+    assert history.files.read(again.sha256) == given.data
+    assert read_png(history.files.read(again.sha256))["easel"] == given.facts
     assert history.models("me") == ["embedded/dalle"]
     assert json.loads(json.dumps(again.public()))["facts"]["weights"] == {"embedded/dalle": SHA256}
 
@@ -71,7 +71,7 @@ def test_filters(history: History) -> None:
     history.add("me", [
         new_picture("A red Apple on a table", 1), new_picture("100% MAÇÃ_verde", 2),
         new_picture("a blue car", 3, "vqgan_clip", "embedded/vqgan")])
-    first, second, third = (history.paths("me")[i][0] for i in (2, 1, 0))
+    first, second, third = (history.ids("me")[i] for i in (2, 1, 0))
     history.rate("me", first, 2)
     history.rate("me", second, 5)
     history.set_favourite("me", third, True)
@@ -94,7 +94,7 @@ def test_filters(history: History) -> None:
 def test_nobody_reaches_what_belongs_to_another(history: History) -> None:
     [mine] = history.add("me", [new_picture()])
     assert history.page("you").total == 0
-    assert history.paths("you") == []
+    assert history.ids("you") == []
     assert history.models("you") == history.pipelines("you") == []
     assert history.with_hash("you", mine.sha256) == []
     assert history.delete("you", [mine.id]) == 0
@@ -141,8 +141,8 @@ def test_deleted_pictures_come_back_until_they_are_purged(history: History) -> N
     assert history.page("me").total == 2
     history.delete("me", [a.id, b.id])
     assert history.purge("me", [b.id]) == 1
-    assert a.path.exists()
-    assert not b.path.exists()
+    assert file_of(history, a).exists()
+    assert not file_of(history, b).exists()
     assert history.purge("you") == 0
     assert history.purge("me") == 1
     assert history.used_bytes() == 0
@@ -150,13 +150,13 @@ def test_deleted_pictures_come_back_until_they_are_purged(history: History) -> N
 
 def test_a_file_stays_while_anybody_needs_it(history: History) -> None:
     [mine], [yours] = (history.add(owner, [new_picture()]) for owner in ("me", "you"))
-    assert mine.path == yours.path
+    assert mine.sha256 == yours.sha256
     history.delete("me", [mine.id])
     history.purge("me")
-    assert yours.path.is_file()
+    assert file_of(history, yours).is_file()
     history.delete("you", [yours.id])
     history.purge("you")
-    assert not yours.path.exists()
+    assert not file_of(history, yours).exists()
 
 
 def test_the_quota_takes_the_bin_first_and_then_refuses(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_sweep_removes_what_nobody_needs(history: History, tmp_path: Path,
     kept, old = history.add("me", [new_picture(seed=1), new_picture(seed=2)])
     history.delete("me", [old.id])
     orphan = history.files.path(history.files.put(new_picture(seed=3).data))
-    half = kept.path.with_name(f".{kept.path.name[:40]}.x.part")
+    half = file_of(history, kept).with_name(f".{file_of(history, kept).name[:40]}.x.part")
     half.write_bytes(b"half")
     history.files.thumbnail(kept.sha256)
     history.sweep()
@@ -219,7 +219,7 @@ def test_no_name_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
 
 def test_a_missing_file_is_told(history: History) -> None:
     [kept] = history.add("me", [new_picture()])
-    kept.path.unlink()
+    file_of(history, kept).unlink()
     with pytest.raises(HistoryError, match="no longer in the data folder"):
         history.files.thumbnail(kept.sha256)
     assert history.get("me", kept.id).prompt == "a red apple"
@@ -241,7 +241,8 @@ def test_a_recorded_file_is_the_one_that_everybody_writes(history: History) -> N
     for candidate in told.candidates:
         facts = picture_metadata(told, candidate)
         kept = history.get("me", facts["picture_id"])
-        assert kept.path.read_bytes() == encode_png(candidate.image, facts) == candidate.png
+        assert history.files.read(kept.sha256) == candidate.png
+        assert candidate.png == encode_png(candidate.image, facts)
         assert png_of(told, candidate) is candidate.png, "nobody encodes it again"
         assert kept.facts == facts
     assert Recorder(history)(result(), "me").candidates == ()
@@ -294,7 +295,7 @@ def test_parents_are_known_by_name_and_by_the_file_of_the_init_image(history: Hi
 
 def test_an_export_holds_the_files_and_what_is_known(history: History, tmp_path: Path) -> None:
     a, b, c = history.add("me", [new_picture(seed=s) for s in (1, 1, 2)])
-    c.path.unlink()
+    file_of(history, c).unlink()
     history.add("you", [new_picture(seed=9)])
     archive = zipfile.ZipFile(io.BytesIO(b"".join(stream_zip(history, "me", Filters()))))
     assert archive.testzip() is None
@@ -303,11 +304,12 @@ def test_an_export_holds_the_files_and_what_is_known(history: History, tmp_path:
     assert index[0]["file"] is None
     assert len({each["file"] for each in index}) == 3, "equal names are told apart"
     for each in index[1:]:
-        assert archive.read(each["file"]) == a.path.read_bytes()
-    write_zip(pictures_of(history, "me", Filters(text="nothing")), tmp_path / "out" / "e.zip")
+        assert archive.read(each["file"]) == history.files.read(a.sha256)
+    write_zip(history.files, pictures_of(history, "me", Filters(text="nothing")),
+              tmp_path / "out" / "e.zip")
     assert zipfile.ZipFile(tmp_path / "out" / "e.zip").namelist() == ["history.json"]
     with pytest.raises(HistoryError, match=r"^The export e\.zip could not be written: "):
-        write_zip([], tmp_path / "history.sqlite" / "e.zip")
+        write_zip(history.files, [], tmp_path / "history.sqlite" / "e.zip")
 
 
 # The shared history ---------------------------------------------------------------------------

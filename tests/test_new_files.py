@@ -151,7 +151,7 @@ def test_walks_and_comparisons_go_into_folders_of_their_own(tmp_path: Path) -> N
 def test_a_picture_exported_twice_is_there_twice(tmp_path: Path) -> None:
     with opened(tmp_path / "history") as history:
         [kept] = history.add("me", [new_picture()])
-        path = write_zip([kept] * 4, tmp_path / "x.zip")
+        path = write_zip(history.files, [kept] * 4, tmp_path / "x.zip")
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.startswith("pictures/")]
         assert len(names) == len(set(names)) == 4
@@ -163,7 +163,7 @@ def test_exports_and_tables_leave_others_alone(tmp_path: Path,
                                                capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path / "history") as history:
         kept = history.add("me", [new_picture()])
-        assert [write_zip(kept, tmp_path / "x.zip").name for _ in range(2)] == [
+        assert [write_zip(history.files, kept, tmp_path / "x.zip").name for _ in range(2)] == [
             "x.zip", "x-2.zip"]
     write_pictures(tmp_path / "pictures", 1)
     table = tmp_path / "x.csv"

@@ -69,7 +69,8 @@ def list_command(
                           rating, favourite, deleted)
         found = history.page(owner, filters, page, size)
     if as_json:
-        print_json({"pictures": [{**each.public(), "path": each.path} for each in found.pictures],
+        print_json({"pictures": [{**each.public(), "path": history.files.where(each.sha256)}
+                                 for each in found.pictures],
                     "page": found.number, "pages": found.pages, "total": found.total})
         return
     for picture in found.pictures:
@@ -87,7 +88,7 @@ def show_command(picture_id: Annotated[str, typer.Argument(help="Id of the pictu
     with _opened() as history:
         picture = find_picture(history, owner, picture_id)
         family = history.family(owner, picture.id)
-    print_json({**picture.public(), "path": picture.path,
+    print_json({**picture.public(), "path": history.files.where(picture.sha256),
                 "ancestors": [each.id for each in family.ancestors],
                 "descendants": [each.id for each in family.descendants]})
 
@@ -112,7 +113,7 @@ def export_command(
             raise HistoryError("There are no such pictures, so nothing was written.")
         with typer.progressbar(pictures, label="Writing", file=sys.stderr,
                                hidden=not sys.stderr.isatty()) as shown:
-            path = write_zip(shown, path)
+            path = write_zip(history.files, shown, path)
     if as_json:
         print_json({"written": path, "pictures": [each.id for each in pictures]})
     else:

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from easel.history.files import FileStore
 from easel.history.records import Filters, HistoryError, KeptPicture
 from easel.history.store import History
 from pipelines.core.errors import reason
@@ -45,7 +46,7 @@ class _Sink(io.RawIOBase):
 
 def pictures_of(history: History, owner: str, filters: Filters) -> Iterator[KeptPicture]:
     """All pictures that pass at this moment, the newest first, each read when its turn comes."""
-    for picture_id, _ in history.paths(owner, filters, MOST):
+    for picture_id in history.ids(owner, filters, MOST):
         try:
             yield history.get(owner, picture_id)
         except HistoryError:  # removed for good meanwhile
@@ -54,13 +55,14 @@ def pictures_of(history: History, owner: str, filters: Filters) -> Iterator[Kept
 
 def stream_zip(history: History, owner: str, filters: Filters) -> Iterator[bytes]:
     """The zip of all pictures that pass, in parts."""
-    return zip_parts(pictures_of(history, owner, filters))
+    return zip_parts(history.files, pictures_of(history, owner, filters))
 
 
-def zip_parts(pictures: Iterable[KeptPicture]) -> Iterator[bytes]:
+def zip_parts(files: FileStore, pictures: Iterable[KeptPicture]) -> Iterator[bytes]:
     """A zip in parts; a picture whose file is gone is in the index alone.
 
     Args:
+        files: where the pictures' files are.
         pictures: what it holds; each is read when its turn comes.
     """
     sink = _Sink()
@@ -69,8 +71,8 @@ def zip_parts(pictures: Iterable[KeptPicture]) -> Iterator[bytes]:
         for picture in pictures:
             name = f"pictures/{_free_name(picture, taken)}"
             try:
-                data = picture.path.read_bytes()
-            except OSError:
+                data = files.read(picture.sha256)
+            except HistoryError:
                 index.append({**picture.public(), "file": None})
                 continue
             archive.writestr(name, data)
@@ -80,7 +82,7 @@ def zip_parts(pictures: Iterable[KeptPicture]) -> Iterator[bytes]:
     yield sink.take()
 
 
-def write_zip(pictures: Iterable[KeptPicture], path: Path) -> Path:
+def write_zip(files: FileStore, pictures: Iterable[KeptPicture], path: Path) -> Path:
     """Write a zip, whole or not at all, and over no other file.
 
     Returns:
@@ -94,7 +96,7 @@ def write_zip(pictures: Iterable[KeptPicture], path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                for part in zip_parts(pictures):
+                for part in zip_parts(files, pictures):
                     file.write(part)
             return place_new(temporary, path)
         except BaseException:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import func, select
@@ -18,7 +17,7 @@ class ListedPicture(NamedTuple):
     """A picture of the history with what a search needs of it; see ``KeptPicture``."""
 
     id: str
-    path: Path
+    sha256: str
     size_bytes: int
     created_s: float
     pipeline: str
@@ -32,9 +31,7 @@ def list_pictures(history: History, owner: str) -> list[ListedPicture]:
               .where(Picture.owner == owner, Picture.deleted.is_(False))
               .order_by(Picture.number.desc()))
     with history.database.read() as session:
-        return [ListedPicture(row.id, history.files.path(row.sha256), row.size_bytes,
-                              row.created_s, row.pipeline, row.prompt)
-                for row in session.execute(chosen)]
+        return [ListedPicture(*row) for row in session.execute(chosen)]
 
 
 def listing_state(history: History, owner: str) -> Hashable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import EaselError
@@ -61,8 +60,7 @@ class KeptPicture:
     Attributes:
         id: its unguessable name.
         owner: whose history it belongs to.
-        path: the PNG file, with its metadata.
-        sha256: content hash of that file.
+        sha256: content hash of its PNG file, by which ``FileStore`` finds it.
         size_bytes: length of that file.
         created_s: Unix time of keeping.
         deleted: whether it lies among the deleted ones.
@@ -73,7 +71,6 @@ class KeptPicture:
 
     id: str
     owner: str
-    path: Path
     sha256: str
     size_bytes: int
     created_s: float

@@ -10,7 +10,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -103,7 +102,7 @@ class History:
         for row, picture, is_new in zip(rows, new, added, strict=True):
             if is_new:
                 kept[row.id] = row
-                if not self.files.path(row.sha256).is_file():  # purged for another one meanwhile
+                if not self.files.has(row.sha256):  # purged for another one meanwhile
                     self.files.put(picture.data)
         if not all(added):  # another process was faster
             kept |= self._with_ids(owner, [row.id for row in rows if row.id not in kept])
@@ -177,14 +176,13 @@ class History:
             rows = session.scalars(queries.page(owner, filters, (number - 1) * size, size)).all()
         return Page(tuple(map(self._kept, rows)), number, pages, total)
 
-    def paths(self, owner: str, filters: Filters | None = None,
-              limit: int = 10_000) -> list[tuple[str, Path]]:
-        """Id and PNG file of an owner's pictures, the newest first, for those who search them."""
-        chosen = (select(Picture.id, Picture.sha256)
+    def ids(self, owner: str, filters: Filters | None = None, limit: int = 10_000) -> list[str]:
+        """Ids of an owner's pictures, the newest first."""
+        chosen = (select(Picture.id)
                   .where(*queries.conditions(owner, filters or Filters()))
                   .order_by(Picture.number.desc()).limit(limit))
         with self.database.read() as session:
-            return [(name, self.files.path(sha256)) for name, sha256 in session.execute(chosen)]
+            return list(session.scalars(chosen))
 
     def with_hash(self, owner: str, sha256: str) -> list[str]:
         """Ids of an owner's pictures whose file has that hash, the oldest first."""
@@ -272,9 +270,10 @@ class History:
         found = list(self.files.old_files(ORPHAN_S))
         for first in range(0, len(found), SWEEP_BATCH):
             with self.database.write() as session:
-                for sha256, path in found[first:first + SWEEP_BATCH]:
+                for sha256, key in found[first:first + SWEEP_BATCH]:
                     if not sha256 or not _needed(session, sha256):
-                        path.unlink(missing_ok=True)
+                        self.files.drop(key)
+        self.files.sweep_copies()
 
     # Inside -----------------------------------------------------------------------------------
 
@@ -317,11 +316,11 @@ class History:
 
     def _kept(self, row: Picture) -> KeptPicture:
         return KeptPicture(
-            id=row.id, owner=row.owner, path=self.files.path(row.sha256), sha256=row.sha256,
-            size_bytes=row.size_bytes, created_s=row.created_s, deleted=row.deleted,
-            pipeline=row.pipeline, prompt=row.prompt, seed=row.seed, width_px=row.width_px,
-            height_px=row.height_px, clip_score=row.clip_score, rating=row.rating,
-            favourite=row.favourite, facts=row.facts)
+            id=row.id, owner=row.owner, sha256=row.sha256, size_bytes=row.size_bytes,
+            created_s=row.created_s, deleted=row.deleted, pipeline=row.pipeline,
+            prompt=row.prompt, seed=row.seed, width_px=row.width_px, height_px=row.height_px,
+            clip_score=row.clip_score, rating=row.rating, favourite=row.favourite,
+            facts=row.facts)
 
 
 def _needed(session: Session, sha256: str) -> bool:

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from easel.history.listing import list_pictures, listing_state
@@ -124,8 +125,11 @@ def history_collection(history: History, owner: str, data_dir: Path) -> Collecti
     """The history of one owner, without what lies among the deleted pictures."""
     def files() -> list[PictureFile]:
         # A file of the history never changes; its time would, when the same is drawn again.
-        return [PictureFile(p.id, p.path, p.size_bytes, int(p.created_s * 1e9), p.created_s,
-                            p.pipeline, p.prompt) for p in list_pictures(history, owner)]
+        store = history.files
+        return [PictureFile(p.id, store.path(p.sha256), p.size_bytes, int(p.created_s * 1e9),
+                            p.created_s, p.pipeline, p.prompt,
+                            partial(store.local, p.sha256) if store.elsewhere else None)
+                for p in list_pictures(history, owner)]
 
     return Collection("My history", history_folder(data_dir, owner), files,
                       lambda: listing_state(history, owner))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pipelines.core.cpu_pool import single_core_pool
-from pipelines.core.errors import InvalidImage, InvalidRequest, reason
+from pipelines.core.errors import EaselError, InvalidImage, InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES, open_image
 from pipelines.core.sentences import Sentence
 from pipelines.core.texts import clean_text, shown_name
@@ -41,6 +41,7 @@ class PictureFile:
         created_s: seconds since 1970 for filters by date; ``mtime_ns`` where None.
         pipeline: who drew it; read from the file where None.
         prompt: of what; read from the file where None.
+        fetch: brings a file of another machine to ``path``; None where it is there.
     """
 
     key: str
@@ -50,6 +51,7 @@ class PictureFile:
     created_s: float | None = None
     pipeline: str | None = None
     prompt: str | None = None
+    fetch: Callable[[], object] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def picture_facts(image: Image.Image) -> tuple[str, str]:
 def decode(file: PictureFile, side_px: int) -> Decoded:
     """Read a picture and squeeze it into a square; never raises for what the file holds."""
     try:
+        if file.fetch is not None:
+            file.fetch()
         if file.path.stat().st_size > MAX_BYTES:
             return Decoded(file, None, reason=Sentence("The file has more than {} MB.",
                                                         MAX_BYTES >> 20))
@@ -145,6 +149,8 @@ def decode(file: PictureFile, side_px: int) -> Decoded:
         square = _squeezed(image, side_px)
     except InvalidImage as error:
         return Decoded(file, None, reason=error.sentence)
+    except EaselError as error:
+        return Decoded(file, None, refused=True, reason=error.sentence)
     except OSError as error:
         return Decoded(file, None, refused=True,
                        reason=Sentence("The file cannot be read: {}.", reason(error)))

@@ -23,7 +23,7 @@ def test_case_42_a_picture_deleted_for_good_is_nowhere_served(app: App) -> None:
     client.predict(name, api_name="/history_show")  # another copy in the cache
     owner = next(each for each in app.history.owners()
                  if any(p.id == name for p in app.history.page(each).pictures))
-    data = app.history.get(owner, name).path.read_bytes()
+    data = app.history.files.read(app.history.get(owner, name).sha256)
     copies = [path for path in _cache().rglob("*.png") if path.read_bytes() == data]
     assert len(copies) == 2
     addresses = [f"{app.url}gradio_api/file={path}" for path in copies]

@@ -133,7 +133,7 @@ def _check_history(folder: Path) -> Mapping[str, Any]:
         counts, hashes = Counter[str](), set[str]()
         for deleted in (False, True):
             for picture in _pictures(history, deleted):
-                data = picture.path.read_bytes()
+                data = history.files.read(picture.sha256)
                 assert hashlib.sha256(data).hexdigest() == picture.sha256
                 assert read_png(data)["easel"]["picture_id"] == picture.id
                 job, state = picture.facts["job_id"], "deleted" if deleted else "kept"

@@ -70,9 +70,7 @@ def _add_look_ups(history: History) -> None:
         family = history.family(picture.owner, picture.id)
         fault = {}
         try:
-            cached = shown.move_resource_to_block_cache(picture.path)
-            if cached is None:
-                raise HistoryError("The picture's file is no longer in the data folder.")
+            cached = shown.move_resource_to_block_cache(history.files.local(picture.sha256))
         except OSError:  # no room for a copy, which what is known of it does not need
             cached, fault = None, {"file_fault": strings.DISK_FULL}
         return cached, {**picture.public(), **fault,
@@ -112,7 +110,7 @@ def _add_export(history: History) -> None:
             raise HistoryError("There are no such pictures, so there is nothing to export.")
         # As with pictures: who has the address may fetch it, and nobody guesses it.
         path = Path(zip_file.GRADIO_CACHE) / "exports" / secrets.token_urlsafe(16) / zip_name()
-        write_zip(pictures, path)
+        write_zip(history.files, pictures, path)
         zip_file.move_resource_to_block_cache(path)
         return str(path)
 

@@ -168,7 +168,7 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
             if start is None:
                 note += f" {strings.INIT_GONE}"
             else:
-                updates |= {file: in_cache(file, start) for file in files}
+                updates |= {file: in_cache(history, file, start) for file in files}
         # With the seed, so that what is drawn with it knows its parent.
         parent = f"{picture.id} {updates[inputs.seed]}" if varied else ""
         updates |= {group.varied: parent if group.pipeline.name == picture.pipeline else ""
@@ -189,12 +189,12 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
 
     @one_sentence
     def start_from(request: gr.Request, picture_id: str) -> Any:
-        return hand_off(inputs, own(request, picture_id), there)
+        return hand_off(history, inputs, own(request, picture_id), there)
 
     @one_sentence
     def start_from_candidate(request: gr.Request, candidate: str | None) -> Any:
         picture_id, _, _ = (candidate or "").partition(" ")  # the rest makes a second click differ
-        return hand_off(inputs, own(request, picture_id), there)
+        return hand_off(history, inputs, own(request, picture_id), there)
 
     page.reuse.click(reuse, page.picture_id, filled, **LIVE)
     page.vary.click(vary, page.picture_id, filled, **LIVE).success(
@@ -203,7 +203,8 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
     inputs.hand_off.change(start_from_candidate, inputs.hand_off, filled, **LIVE)
 
 
-def hand_off(inputs: GenerateInputs, picture: KeptPicture, there: Any) -> list[Any]:
+def hand_off(history: History, inputs: GenerateInputs, picture: KeptPicture,
+             there: Any) -> list[Any]:
     """A picture as the init image of the generator that takes one.
 
     The file goes there unchanged: by its hash the history knows the parent of what is drawn.
@@ -217,23 +218,19 @@ def hand_off(inputs: GenerateInputs, picture: KeptPicture, there: Any) -> list[A
     updates: dict[Any, Any] = {other.chosen: other is group for other in inputs.controls}
     updates |= {other.varied: "" for other in inputs.controls}
     updates |= {inputs.prompt: picture.prompt, inputs.handed: picture.prompt,
-                group.init_image: in_cache(group.init_image, picture)}
+                group.init_image: in_cache(history, group.init_image, picture)}
     note = strings.INIT_TAKEN.format(group.pipeline.title)
     return [there, render_note(note), *outputs(inputs, updates)]
 
 
-def in_cache(component: gr.File, picture: KeptPicture) -> str:
+def in_cache(history: History, component: gr.File, picture: KeptPicture) -> str:
     """The picture's file where a component may hand it out, unchanged.
 
     Raises:
         HistoryError: the file is gone.
     """
-    try:
-        cached = component.move_resource_to_block_cache(picture.path)
-    except FileNotFoundError:
-        cached = None
-    if cached is None:
-        raise HistoryError("The picture's file is no longer in the data folder.")
+    cached = component.move_resource_to_block_cache(history.files.local(picture.sha256))
+    assert cached is not None
     return cached
 
 

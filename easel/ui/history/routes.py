@@ -35,9 +35,7 @@ def history_routes(history: History) -> list[Route]:
 
     def picture(request: Request) -> Response:
         found = _own_picture(history, request)
-        if not found.path.is_file():
-            raise HistoryError("The picture's file is no longer in the data folder.")
-        return FileResponse(found.path, media_type="image/png", headers=KEEP,
+        return FileResponse(history.files.local(found.sha256), media_type="image/png", headers=KEEP,
                             filename=picture_name(found.facts), content_disposition_type="inline")
 
     def export(request: Request) -> Response:

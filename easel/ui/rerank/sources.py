@@ -53,7 +53,7 @@ def history_files(history: History, visitor: str, count: Any, contains: str) -> 
     page = history.page(history.owner_of(visitor), Filters(text=contains), size=int(count))
     if not page.pictures:
         raise InvalidRequest("Your history has no such pictures.", field="images")
-    return [kept_file(picture) for picture in page.pictures]
+    return [kept_file(history, picture) for picture in page.pictures]
 
 
 def run_files(cards: Sequence[Card]) -> list[SourceFile]:
@@ -87,12 +87,12 @@ def chosen_files(history: History | None, visitor: str, ids: Sequence[Any]) -> l
         raise InvalidRequest("{} pictures are too many: {} is the most.", len(ids), MAX_FILES,
                              field="ids")
     owner = history.owner_of(visitor)
-    return [kept_file(history.get(owner, each)) for each in dict.fromkeys(ids)]
+    return [kept_file(history, history.get(owner, each)) for each in dict.fromkeys(ids)]
 
 
-def kept_file(picture: KeptPicture) -> SourceFile:
+def kept_file(history: History, picture: KeptPicture) -> SourceFile:
     """A kept picture, called by generator and seed."""
-    return SourceFile(picture.path, f"{picture.pipeline} {picture.seed}")
+    return SourceFile(history.files.local(picture.sha256), f"{picture.pipeline} {picture.seed}")
 
 
 def check_clips(chosen: Sequence[Any], offered: Mapping[str, str]) -> list[str]:
