@@ -22,11 +22,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.roofline import Rates, machine, measure_rates, parameter_bytes, peak_memory_bytes
+from benchmarks.roofline import machine, parameter_bytes, peak_memory_bytes
 from pipelines.core.events import Preview, Progress, Result
 from pipelines.core.options import option_fields
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer
+from pipelines.models.machine_rates import Rates, measure_rates
 from pipelines.pipeline import Pipeline, RunContext
 from pipelines.registry import Registry
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from benchmarks.roofline import Rates, best_seconds, parameter_bytes
+from benchmarks.roofline import parameter_bytes
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.machine_rates import Rates, best_seconds
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.unclip import TIME_STEPS, UnclipDecoder
 from pipelines.unclip.pipeline import DECODER

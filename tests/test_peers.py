@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.peers import peers, peers_dalle, peers_turns
 from benchmarks.peers.peer_loops import PlainLoop, plain_ranking
-from benchmarks.roofline import Rates
 from pipelines.models.fast_linear import has_int8
+from pipelines.models.machine_rates import Rates
 from pipelines.models.min_dalle import CodeDecoder, MinDalleConfig
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.rerank import rank

@@ -16,21 +16,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from benchmarks.roofline import (
-    Rates,
-    best_seconds,
-    counted_flops,
-    machine,
-    measure_rates,
-    parameter_bytes,
-    peak_memory_bytes,
-)
+from benchmarks.roofline import counted_flops, machine, parameter_bytes, peak_memory_bytes
 from benchmarks.speed import quiet_options, rounded, timed_run, transformer_bytes
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer, TransformerConfig
+from pipelines.models.machine_rates import Rates, best_seconds, measure_rates
 from pipelines.pipeline import Lesson, Pipeline, RunContext
 from pipelines.registry import Registry
 

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from benchmarks.judge.model import Detection, Verdict
 from benchmarks.report import variations_table
-from benchmarks.roofline import Rates
 from benchmarks.tasks import scene_of, task_prompts
 from benchmarks.unclip_speed import GUIDANCE, STEPS, plain_loop, unclip_speed
 from benchmarks.variations import diversity, pairwise_distance, variations
 from easel.serving.backend import LocalBackend
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.machine_rates import Rates
 from pipelines.registry import Registry
 from pipelines.unclip.pipeline import DECODER, UnclipPipeline
 from pipelines.unclip.steps import Noise, sample_decoder

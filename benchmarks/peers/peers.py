@@ -21,10 +21,11 @@ import torch
 
 from benchmarks.peers.peers_dalle import dalle_mini
 from benchmarks.peers.peers_turns import Work, compared, timed
-from benchmarks.roofline import Rates, counted_flops, measure_rates, parameter_bytes
+from benchmarks.roofline import counted_flops, parameter_bytes
 from benchmarks.speed import rounded
 from pipelines.models import fast_clip, fast_vqgan
 from pipelines.models.clip import ClipModel
+from pipelines.models.machine_rates import Rates, measure_rates
 from pipelines.models.precision import fast_bfloat16
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.rerank import rank

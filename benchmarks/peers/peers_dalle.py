@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peers.peers_turns import Work, compared, timed
-from benchmarks.roofline import MATRIX_SIDE, Rates, best_seconds, counted_flops
+from benchmarks.roofline import counted_flops
 from pipelines.min_dalle import TRANSFORMER
 from pipelines.models.cache.stats import measured_bytes
 from pipelines.models.fast_linear import Int8Linear, in_int8
+from pipelines.models.machine_rates import MATRIX_SIDE, Rates, best_seconds
 from pipelines.models.min_dalle import HEAD_WIDTH, CodeDecoder, MinDalleConfig
 from pipelines.models.precision import dtype_for
 from pipelines.sampling import RowNoise, choose, guide

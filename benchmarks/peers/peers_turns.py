@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import torch
 
-from benchmarks.roofline import Rates, machine
+from benchmarks.roofline import machine
+from pipelines.models.machine_rates import Rates
 
 TARGETS = {"vqgan_clip_step": (5, 1.2), "dalle_mini_1": (5, 3), "dalle_mini_9": (5, 3),
            "rank_256": (4, None)}
