@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from easel.ui.models.advice import REACHED, Machine, advised, machine_of
 from easel.ui.models.render import render_models, render_wishes
 from easel.ui.models.tab import perform
-from easel.ui.models.wishes import WISHES
+from easel.ui.models.wishes import WISHES, states
 from easel.ui.words import strings
 from pipelines.core.errors import Busy, EaselError, InvalidRequest, WeightsError
 from pipelines.models import vqgan
@@ -22,6 +23,7 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.loading import CatalogueLoader, pinned
 from pipelines.models.inventory import ModelInventory, ModelRow, inventory_of
+from pipelines.models.machine_rates import Rates
 from pipelines.registry import GENERATORS
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.noise import linear_cache
@@ -105,6 +107,39 @@ def test_what_no_button_says_is_refused(inventory: ModelInventory, words: str,
                                         error: type[EaselError]) -> None:
     with pytest.raises(error):
         perform(inventory, words)
+
+
+def test_a_machine_is_advised_what_fits_it(inventory: ModelInventory) -> None:
+    entries = [entry(part, "vqgan").model_copy(update={
+        "repository": "someone/pictures", "download_bytes": 10**9,
+        "vram_bytes": 10**10 if part == "kandinsky/2-2-unet" else 10**9})
+        for wish in WISHES for part in wish.parts]
+    inventory.catalogue = Catalogue(tuple({each.id: each for each in entries}.values()))
+    found = states(inventory.rows())
+    slow, fast = (Rates({"float32": flops}, moved) for flops, moved in ((1e11, 2e10), (1e14, 2e12)))
+
+    def first(memory_bytes: int, disk_bytes: int, rates: Rates) -> list[str]:
+        return advised(found, Machine("", memory_bytes, disk_bytes, rates))
+
+    assert first(2 * 10**9, 10**11, slow) == ["draw-mega", "draw-janus", "judge-clip"]
+    assert first(10**11, 10**11, slow) == ["draw-mega", "draw-janus", "judge-clip"], "a long wait"
+    assert first(10**11, 10**11, fast) == ["draw-kandinsky", "draw-mega", "draw-janus"]
+    assert first(10**11, 15 * 10**8, fast) == ["draw-janus", "judge-clip", "judge-siglip"]
+    assert first(10**8, 10**11, fast) == []
+    unknown = Machine("", None, None, slow)
+    assert unknown.seconds(WISHES[0]) == pytest.approx(0.45e12 / 1e11 / REACHED)
+    assert unknown.seconds(WISHES[-1]) is None
+
+
+def test_the_card_says_how_long_a_picture_may_take(inventory: ModelInventory) -> None:
+    machine = Machine("", 24 * 10**9, 72 * 10**9, Rates({"float32": 1e11}, 2e10))
+    shown = render_wishes(inventory, machine=machine)
+    assert "no GPU, 24.0 GB of memory and 72.0 GB free on disk" in shown
+    assert "about 11 s a picture here, estimated" in shown
+    assert "estimated" not in render_wishes(inventory, took_s=lambda wish: 12., machine=machine)
+    here = machine_of(inventory)
+    assert here.rates.best_flops > 0
+    assert here.free_disk_bytes is not None
 
 
 def test_a_load_that_fails_says_why(inventory: ModelInventory) -> None:
@@ -265,7 +300,7 @@ def test_who_may_not_has_no_buttons_until_the_password(tmp_path: Path, browser: 
     try:
         page.goto(app.url)
         page.get_by_role("tab", name="Models").click()
-        expect(page.locator("#models .hint")).to_be_visible()
+        expect(page.locator("#models .hint").first).to_have_text(strings.MODELS_LOOK)
         open_table(page)
         assert page.locator("[data-act]").count() == 0
         # What a script could send without a button is refused as well.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
+from easel.ui.models.advice import Machine, advised
 from easel.ui.models.wishes import Wish, WishState, states
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.tiles import alert, bar
@@ -18,19 +19,32 @@ UNSTATED_WORDS = licence_words(UNSTATED)
 
 
 def render_wishes(inventory: ModelInventory, refused: str = "", may_act: bool = True,
-                  took_s: Callable[[Wish], float | None] = lambda wish: None) -> str:
-    """What to wish for: a card each.
+                  took_s: Callable[[Wish], float | None] = lambda wish: None,
+                  machine: Machine | None = None) -> str:
+    """What to wish for: a card each, those first that give most on this machine.
 
     Args:
         inventory: the models.
         refused: why the last press of a button had no effect.
         may_act: whether whoever looks has buttons.
         took_s: seconds that who draws by a wish took for the last picture; None before it.
+        machine: what they run on; None gives no advice.
     """
     alerts = "".join(map(alert, [*([refused] if refused else []), *inventory.catalogue.faults]))
     note = "" if may_act else f'<p class="hint">{escape(strings.MODELS_LOOK)}</p>'
-    cards = "".join(_card(state, may_act, took_s) for state in states(inventory.rows()))
-    return f'{alerts}{note}<div class="wishes">{cards}</div>'
+    found = states(inventory.rows())
+    first = advised(found, machine) if machine is not None else []
+    parts = [[state for name in first for state in found if state.wish.id == name],
+             [state for state in found if state.wish.id not in first]]
+    heads = (strings.START_HEAD, strings.START_MORE) if first else ("", "")
+    grids = "".join(
+        (f"<h3>{head}</h3>" if head else "")
+        + (f'<p class="hint machine">{escape(_machine(machine))}</p>'
+           if machine is not None and part is parts[0] and first else "")
+        + '<div class="wishes">'
+        + "".join(_card(state, may_act, took_s, machine) for state in part) + "</div>"
+        for head, part in zip(heads, parts, strict=True) if part)
+    return f"{alerts}{note}{grids}"
 
 
 def render_models(inventory: ModelInventory, may_act: bool = True) -> str:
@@ -52,7 +66,17 @@ def render_models(inventory: ModelInventory, may_act: bool = True) -> str:
             f'</tr></thead>{groups}</table>')
 
 
-def _card(state: WishState, may_act: bool, took_s: Callable[[Wish], float | None]) -> str:
+def _machine(machine: Machine) -> str:
+    """What a machine is, in a sentence."""
+    sizes = [_size(size) if size is not None else strings.MODELS_UNKNOWN
+             for size in (machine.memory_bytes, machine.free_disk_bytes)]
+    if machine.accelerator:
+        return strings.START_MACHINE_GPU.format(machine.accelerator, *sizes)
+    return strings.START_MACHINE.format(*sizes)
+
+
+def _card(state: WishState, may_act: bool, took_s: Callable[[Wish], float | None],
+          machine: Machine | None) -> str:
     wish = state.wish
     title = f"{say(wish.title)}: {wish.by}"
     if state.progress is not None:
@@ -65,8 +89,11 @@ def _card(state: WishState, may_act: bool, took_s: Callable[[Wish], float | None
     facts = [said, _licences(state)]
     if (elapsed_s := took_s(wish)) is not None:
         facts.append(strings.WISH_TOOK.format(seconds(elapsed_s)))
-    elif needs := max((row.vram_bytes or 0 for row in state.rows), default=0):
-        facts.append(strings.MODELS_NEEDS.format(_size(needs)))
+    else:
+        if needs := max((row.vram_bytes or 0 for row in state.rows), default=0):
+            facts.append(strings.MODELS_NEEDS.format(_size(needs)))
+        if machine is not None and (waits_s := machine.seconds(wish)) is not None:
+            facts.append(strings.WISH_TAKES.format(seconds(_rounded(waits_s))))
     asked = "".join(f'<p class="facts">{escape(say(each))}</p>' for each in dict.fromkeys(
         row.restrictions for row in state.rows) if each)
     buttons = "".join(
@@ -78,6 +105,13 @@ def _card(state: WishState, may_act: bool, took_s: Callable[[Wish], float | None
             f"<h3>{escape(say(wish.title))}: {escape(wish.by)}</h3><p>{escape(say(wish.gives))}</p>"
             f'<p class="facts state">{escape(" · ".join(facts))}</p>{asked}{moved}{error}'
             f"{buttons}</article>")
+
+
+def _rounded(value_s: float) -> float:
+    """An estimate in one or two digits, and from two minutes on in whole ones."""
+    if value_s >= 120:
+        return 60.0 * round(value_s / 60)
+    return float(f"{value_s:.1g}" if value_s < 10 else f"{value_s:.2g}")
 
 
 def _asked(state: WishState) -> str:

@@ -9,6 +9,7 @@ import gradio as gr
 from easel.history.records import Filters
 from easel.history.store import History
 from easel.ui.models.admins import ModelAdmins
+from easel.ui.models.advice import machine_of
 from easel.ui.models.render import render_models, render_wishes
 from easel.ui.models.wishes import fetch, give_up
 from easel.ui.parts.errors import one_sentence, shows_errors_by
@@ -45,9 +46,10 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
 
     def show(request: gr.Request, alert: str = "") -> tuple[Any, ...]:
         may = admins.may(request)
-        return (render_wishes(inventory, alert, may, lambda wish: took_s(history, request,
-                                                                         wish.drawn_by(generators))),
-                render_models(inventory, may), gr.Timer(active=inventory.moving()))
+        wishes = render_wishes(
+            inventory, alert, may,
+            lambda wish: took_s(history, request, wish.drawn_by(generators)), machine_of(inventory))
+        return (wishes, render_models(inventory, may), gr.Timer(active=inventory.moving()))
 
     @shows_errors_by(str)
     def press(request: gr.Request, words: str | None) -> str:

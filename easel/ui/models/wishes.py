@@ -15,6 +15,19 @@ AWAY = ("not downloaded", "missing", *MOVING)
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a picture takes at a generator's defaults, counted and not measured.
+
+    Attributes:
+        flops: floating-point operations of matrix products and convolutions.
+        moved_bytes: weights that are read, as often as they are.
+    """
+
+    flops: float
+    moved_bytes: float
+
+
+@dataclass(frozen=True)
 class Wish:
     """A wish and what grants it.
 
@@ -24,6 +37,8 @@ class Wish:
         by: what grants it, as people call it.
         gives: what there is afterwards, and where.
         parts: ids of the models that it takes, all of them.
+        gain: how much it adds to what there is; the larger, the sooner it is advised.
+        work: for a picture; None for what draws none.
     """
 
     id: str
@@ -31,6 +46,8 @@ class Wish:
     by: str
     gives: str
     parts: tuple[str, ...]
+    gain: int
+    work: Work | None = None
 
     def drawn_by(self, pipelines: Iterable[Pipeline]) -> str:
         """Name of the generator that these models are for; empty where there is none."""
@@ -38,29 +55,34 @@ class Wish:
             model for model in pipeline.models if not model.startswith(EMBEDDED)}), "")
 
 
+# Work, by the published shapes: two operations a weight, token and guidance's half, and weights
+# read for each token of a group of four (DALL·E mini and mega in 8 bits, Janus in 16); for
+# Kandinsky .16 Tflop a step of the prior and .86 of the U-Net, twice for guidance; for VQGAN+CLIP
+# .51 forward and backward through the VQGAN at 256 px and .57 through ViT-B/32 with 32 cutouts,
+# 300 times.
 WISHES = (
     Wish("draw-mini", "Draws anything, the smallest", "DALL·E mini",
          "One more generator on Generate: any English prompt, at 256 px.",
-         ("kuprel/dalle-mini", "kuprel/dalle-detoker")),
+         ("kuprel/dalle-mini", "kuprel/dalle-detoker"), 5, Work(0.45e12, 15e9)),
     Wish("draw-mega", "Draws anything, and better", "DALL·E mega",
          "As DALL·E mini with six times the weights: choose it as the model in the options.",
-         ("kuprel/dalle-mega", "kuprel/dalle-detoker")),
+         ("kuprel/dalle-mega", "kuprel/dalle-detoker"), 7, Work(1.5e12, 81e9)),
     Wish("draw-janus", "Draws anything, by a language model", "Janus-Pro 1B",
          "One more generator on Generate: any prompt, at 384 px.",
-         ("deepseek/janus-pro-1b",)),
+         ("deepseek/janus-pro-1b",), 6, Work(3.5e12, 370e9)),
     Wish("draw-kandinsky", "Draws anything, photographs and paintings", "Kandinsky 2.2",
          "One more generator on Generate: any prompt and variations of a picture; best on a GPU.",
          ("kandinsky/2-2-text-encoder", "kandinsky/2-2-image-encoder", "kandinsky/2-2-prior",
-          "kandinsky/2-2-unet", "kandinsky/2-2-movq")),
+          "kandinsky/2-2-unet", "kandinsky/2-2-movq"), 8, Work(53e12, 16e9)),
     Wish("draw-vqgan-clip", "VQGAN+CLIP as people knew it", "VQGAN ImageNet + CLIP ViT-B/32",
          "VQGAN+CLIP in any words: choose both in its options.",
-         ("compvis/vqgan-f16-16384", "openai/clip-vit-b-32")),
+         ("compvis/vqgan-f16-16384", "openai/clip-vit-b-32"), 4, Work(320e12, 270e9)),
     Wish("judge-clip", "Judges any picture", "CLIP ViT-B/32",
          "One more CLIP in Lab, Rerank and the options: people, photographs, any English words.",
-         ("openai/clip-vit-b-32",)),
+         ("openai/clip-vit-b-32",), 3),
     Wish("judge-siglip", "Judges any picture in many languages", "SigLIP 2",
          "One more CLIP in Lab, Rerank and the options, which reads about a hundred languages.",
-         ("google/siglip2-b-32",)),
+         ("google/siglip2-b-32",), 2),
 )
 
 

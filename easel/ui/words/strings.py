@@ -393,7 +393,11 @@ WISH_HERE, WISH_COMING, WISH_REST = "here", "downloading, {} %", "{} of {} parts
 NOT_HERE, NOT_HERE_NOTE = "{} · not here", "{} is not on this machine."
 MORE_CLIPS = "CLIPs that are not on this machine"
 FETCH, FETCHED = "Download {}", "{} is on this machine now."
-WISH_TOOK = "{} for your last picture here"
+WISH_TOOK, WISH_TAKES = "{} for your last picture here", "about {} a picture here, estimated"
+START_HEAD, START_MORE = "Get started with public models", "More to wish for"
+START_MACHINE = "This machine has no GPU, {} of memory and {} free on disk. These give most here:"
+START_MACHINE_GPU = ("This machine has {} with {} of memory and {} free on disk. "
+                     "These give most here:")
 
 # Grids (on the Compare tab)
 SWEEP = "Grid over two options"
