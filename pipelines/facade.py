@@ -119,6 +119,7 @@ class Classified:
 
 def draw(prompt: str, generator: str = "", *, num_images: int | None = None,
          seed: int | None = None, init_image: Image.Image | None = None,
+         image_prompts: Sequence[Image.Image] = (), mask: Image.Image | None = None,
          progress: Callable[[Event], object] = lambda event: None, **options: Any) -> list[Picture]:
     """Draw a prompt.
 
@@ -128,6 +129,8 @@ def draw(prompt: str, generator: str = "", *, num_images: int | None = None,
         num_images: how many; the generator's own number where None.
         seed: start of the random numbers, 0..2**32-1; a new one where None.
         init_image: picture to start from, for a generator that takes one.
+        image_prompts: pictures that the result should be like, for a generator that takes any.
+        mask: white where the init image may change.
         progress: is told the events of ``pipelines.core.events`` as they come.
         options: the generator's own, by name.
 
@@ -139,7 +142,10 @@ def draw(prompt: str, generator: str = "", *, num_images: int | None = None,
         EaselError: everything else that goes wrong, as one sentence.
     """
     engine = process_engine()
-    request = _request(engine, prompt, generator, options, num_images, seed, init_image)
+    pictures = {"init_image": None if init_image is None else _png(init_image),
+                "image_prompts": list(map(_png, image_prompts)),
+                "mask": None if mask is None else _png(mask)}
+    request = _request(engine, prompt, generator, options, num_images, seed, pictures)
     return list(_pictures(request, engine.run(request, progress)))
 
 
@@ -236,14 +242,13 @@ def classify(images: Sequence[Image.Image | Picture], labels: Sequence[str], *,
 
 
 def _request(engine: Engine, prompt: str, generator: str, options: Mapping[str, Any],
-             num_images: int | None, seed: int | None, init_image: Image.Image | None = None,
-             ) -> CheckedRequest[Any]:
+             num_images: int | None, seed: int | None,
+             pictures: Mapping[str, Any] | None = None) -> CheckedRequest[Any]:
     name = generator or engine.registry.names()[0]
     count = engine.registry.get(name).default_num_images if num_images is None else num_images
     return engine.registry.check({
         "prompt": prompt, "pipeline": name, "num_images": count, "seed": seed,
-        "options": dict(options),
-        "init_image": None if init_image is None else _png(init_image)})
+        "options": dict(options), **(pictures or {})})
 
 
 def _pane(pane: Any) -> tuple[str, Mapping[str, Any]]:

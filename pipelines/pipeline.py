@@ -123,6 +123,8 @@ class Pipeline(Protocol):
         models: catalogue ids that a run leases.
         default_num_images: how many candidates it draws unless asked for another number.
         accepts_init_image: whether a request may bring an init image.
+        accepts_image_prompts: whether it may bring pictures that the result should be like.
+        accepts_mask: whether it may bring a mask for its init image.
         draws_variations: whether it then draws that picture afresh, with nothing else asked for.
         tells_stories: whether a prompt may have several parts, drawn one after the other.
         can_pause: whether its runs use the context's checkpointer.
@@ -141,6 +143,8 @@ class Pipeline(Protocol):
     auto_by: tuple[str, ...] = ()
     default_num_images: int = 4
     accepts_init_image: bool = False
+    accepts_image_prompts: bool = False
+    accepts_mask: bool = False
     draws_variations: bool = False
     tells_stories: bool = False
     can_pause: bool = False

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.core.errors import InvalidRequest
+from pipelines.core.errors import InvalidImage, InvalidRequest
+from pipelines.core.images import MAX_BYTES, load_image, load_mask
 from pipelines.core.options import option_fields, parse_options, sentence
 from pipelines.core.request import SEED_COUNT, CheckedRequest, Request
 from pipelines.dalle import DallePipeline
@@ -96,7 +97,7 @@ class Registry:
 
         Raises:
             InvalidRequest: one sentence about the first fault, with the name of its field.
-            InvalidImage: the init image is not a picture that Easel reads.
+            InvalidImage: one of its pictures is none that Easel reads.
         """
         fields = raw.model_dump() if isinstance(raw, Request) else dict(raw)
         try:
@@ -115,11 +116,9 @@ class Registry:
             options = pipeline.resolve_options(parse_options(pipeline.Options, request.options))
         seed = secrets.randbelow(SEED_COUNT) if request.seed is None else request.seed
         checked = CheckedRequest(request.pipeline, request.prompt, request.num_images, seed,
-                                 options, request.init_image, request.parents)
-        if checked.init_image is not None and not pipeline.accepts_init_image:
-            raise InvalidRequest("{} does not start from a picture.", pipeline.title,
-                                 field="init_image")
-        _ = checked.init_pixels  # decoded, or refused
+                                 options, request.init_image, request.parents,
+                                 request.image_prompts, request.mask)
+        _check_pictures(checked, pipeline)
         pipeline.check(checked)
         return checked
 
@@ -131,6 +130,33 @@ class Registry:
     def __iter__(self) -> Iterator[Pipeline]:
         self._wake()
         return iter(self._pipelines.values())
+
+
+def _check_pictures(request: CheckedRequest[Any], pipeline: Pipeline) -> None:
+    """Refuse pictures that a generator has no use for, that are too many bytes, or no pictures."""
+    if request.init_image is not None and not pipeline.accepts_init_image:
+        raise InvalidRequest("{} does not start from a picture.", pipeline.title,
+                             field="init_image")
+    if request.image_prompts and not pipeline.accepts_image_prompts:
+        raise InvalidRequest("{} takes no image prompts.", pipeline.title, field="image_prompts")
+    if request.mask is not None and not pipeline.accepts_mask:
+        raise InvalidRequest("{} takes no mask.", pipeline.title, field="mask")
+    size_bytes = sum(map(len, request.pictures.values()))
+    if len(request.pictures) > 1 and size_bytes > MAX_BYTES:
+        raise InvalidRequest("The pictures have {:.0f} MB together; {} MB is the most.",
+                             size_bytes / 2**20, MAX_BYTES // 2**20, field="image_prompts")
+    _ = request.init_pixels  # decoded, or refused
+    for number, data in enumerate(request.image_prompts, 1):
+        try:
+            load_image(data)
+        except InvalidImage as error:
+            raise InvalidImage("Image prompt {}: {}", number, error,
+                               field="image_prompts") from None
+    if request.mask is not None:
+        try:
+            load_mask(request.mask)
+        except InvalidImage as error:
+            raise InvalidImage("The mask: {}", error, field="mask") from None
 
 
 def build_registry(catalogue: Catalogue | None = None) -> Registry:

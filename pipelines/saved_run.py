@@ -20,14 +20,14 @@ from torch import Tensor
 
 from pipelines.core.errors import InvalidRequest, PausedRunError
 from pipelines.core.events import Earlier, Mark
-from pipelines.core.request import SEED_COUNT, Request
+from pipelines.core.request import IMAGE_PROMPT, INIT_IMAGE, MASK, SEED_COUNT, Request
 from pipelines.core.video import MAX_FRAMES
 
 FORMAT = 1
 MAX_NOISE = 1.0
 DAMAGED = "The paused run's file is damaged, so the run cannot go on."
 _HEADER, _SHA256 = "easel_run", "sha256"
-_INIT_IMAGE, _FRAME = "init_image", "frame."
+_FRAME = "frame."
 
 
 def checked_changes(prompt: Any = None, iterations: Any = None, seed: Any = None,
@@ -73,7 +73,7 @@ class SavedRun(BaseModel):
 
     Attributes:
         format: of the file.
-        request: as it runs now; its init image is a tensor of the file.
+        request: as it runs now; its pictures are tensors of the file.
         step: steps taken.
         total: steps that it is to take.
         facts: JSON-ready, of the pipeline.
@@ -146,13 +146,13 @@ class SavedRun(BaseModel):
             saved_s: Unix time of now.
         """
         header = self.model_copy(update={
-            "request": self.request.model_copy(update={"init_image": None}),
+            "request": self.request.with_pictures({}),
             "format": FORMAT, "paused": paused, "saved_s": saved_s,
             "strides": {name: value.stride() for name, value in self.tensors.items()
                         if not value.is_contiguous()}}).model_dump_json()
         tensors = {name: value.contiguous() for name, value in self.tensors.items()}
-        if self.request.init_image is not None:
-            tensors[_INIT_IMAGE] = _bytes_tensor(self.request.init_image)
+        for name, data in self.request.pictures.items():
+            tensors[name] = _bytes_tensor(data)
         for number, frame in enumerate(self.frames):
             tensors[f"{_FRAME}{number:03d}"] = _bytes_tensor(frame)
         return save(tensors, {_HEADER: header, _SHA256: _digest(header, tensors)})
@@ -177,9 +177,9 @@ class SavedRun(BaseModel):
         for name, strides in found.strides.items():
             tensors[name] = _laid_out(tensors.get(name), strides)
         frames = [tensors.pop(name) for name in sorted(tensors) if name.startswith(_FRAME)]
-        image = tensors.pop(_INIT_IMAGE, None)
-        request = found.request.model_copy(
-            update={"init_image": None if image is None else image.numpy().tobytes()})
+        pictures = {name: tensors.pop(name).numpy().tobytes() for name in list(tensors)
+                    if name in (INIT_IMAGE, MASK) or name.startswith(IMAGE_PROMPT)}
+        request = found.request.with_pictures(pictures)
         return found.model_copy(update={
             "request": request, "tensors": tensors,
             "frames": tuple(frame.numpy().tobytes() for frame in frames[:MAX_FRAMES])})

@@ -154,7 +154,7 @@ def test_ways_are_compared_and_pictures_classified(app: App) -> None:
     ("generate", {"prompt": "a", "num_images": "x" * 99}, "must be a whole number, not \"xxx"),
     ("generate", {"prompt": "a", "num_images": 1.5}, "num_images must be a whole number, not 1.5."),
     ("generate", {"prompt": "a", "colour": "red"}, "generate has no argument called \"colour\"; "
-     "there are: prompt, generator, num_images, seed, options, init_image."),
+     "there are: prompt, generator, num_images, seed, options, init_image, image_prompts, mask."),
     ("generate", {"text": "a"}, "generate has no argument called \"text\""),
     ("generate", {"prompt": "x" * 501}, "prompt must have at most 500 characters."),
     ("generate", {"prompt": "a", "options": 5}, "options must be an object, not 5."),

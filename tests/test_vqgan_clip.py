@@ -254,11 +254,11 @@ def test_an_init_image_is_where_it_starts_and_stays(cache: ModelCache) -> None:
 def test_an_image_prompt_is_a_target(cache: ModelCache) -> None:
     with cache.lease("embedded/clip-guide") as clip:
         image = np.full((40, 40, 3), 200, np.uint8)
-        guide = Guide(clip, [WeightedPrompt("a cat")], image, 2.0)
+        guide = Guide(clip, [WeightedPrompt("a cat")], [(image, 2.0)])
         assert guide.weights.tolist() == [1.0, 2.0]
         same = clip.encode_image(torch.full((1, 3, 32, 32), 200 / 255))
         torch.testing.assert_close(guide.features[1:], same)
-        assert len(Guide(clip, [WeightedPrompt("a cat")], image, 0.0).features) == 1
+        assert len(Guide(clip, [WeightedPrompt("a cat")], [(image, 0.0)]).features) == 1
 
 
 def test_an_image_prompt_need_not_be_the_start(cache: ModelCache) -> None:

@@ -54,16 +54,16 @@ def _commands() -> None:
     """Draw pictures from a prompt. A prompt may stand in place of a command."""
 
 
-def _read_image(path: Path | None) -> bytes | None:
-    """The init image's file, no more of it than will be refused anyway."""
+def _read_image(path: Path | None, field: str = "init_image") -> bytes | None:
+    """A picture's file, no more of it than will be refused anyway."""
     if path is None:
         return None
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InvalidRequest("The init image {} cannot be read: {}.", path.name,
-                             reason(error), field="init_image") from None
+        raise InvalidRequest("The picture {} cannot be read: {}.", path.name, reason(error),
+                             field=field) from None
 
 
 @app.command("generate")
@@ -77,6 +77,10 @@ def generate_command(
         help="An option of the generator as name=value; may be repeated.")] = None,
     init_image: Annotated[Path | None, typer.Option(
         help="PNG, JPEG or WebP file to start from.")] = None,
+    image_prompt: Annotated[list[Path] | None, typer.Option(
+        help="Picture file that the result should be like; may be repeated.")] = None,
+    mask: Annotated[Path | None, typer.Option(
+        help="Picture file, white where the init image may change.")] = None,
     best_of: Annotated[int | None, typer.Option(
         help="How many candidates to draw for the best; no more where left out.")] = None,
     pause_after: Annotated[int | None, typer.Option(
@@ -89,7 +93,9 @@ def generate_command(
     """Draw pictures and write them as PNG files, named by seed, best first in the list."""
     check_place(out, PICTURES)
     fields = {"prompt": prompt, "pipeline": pipeline, "num_images": num_images, "seed": seed,
-              "options": parse_pairs(option or []), "init_image": _read_image(init_image)}
+              "options": parse_pairs(option or []), "init_image": _read_image(init_image),
+              "image_prompts": [_read_image(path, "image_prompts") for path in image_prompt or []],
+              "mask": _read_image(mask, "mask")}
     with opened_backend(context) as backend:
         from easel.cli.run import generate
 

@@ -93,9 +93,11 @@ def read_fields(fields: Any, is_img2img: bool, chosen: str, registry: Registry) 
     if is_img2img and pipeline.draws_variations and "picture" in pipeline.Options.model_fields:
         options.setdefault("picture", "difference")  # the prompt is what it should become
     image = _init_image(fields, pipeline) if is_img2img else None
+    mask = read_picture(fields["mask"]) if is_img2img and fields.get("mask") else None
     request = registry.check({
         "pipeline": pipeline.name, "prompt": _text(fields, "prompt"), "num_images": count,
-        "seed": None if seed == -1 else seed, "init_image": image, "options": options})
+        "seed": None if seed == -1 else seed, "init_image": image, "mask": mask,
+        "options": options})
     kept = {name: value for name, value in fields.items()
             if name not in ("init_images", "mask", "alwayson_scripts")}
     return Asked(request, fields.get("send_images") is not False, kept, ignored)
@@ -157,7 +159,7 @@ def _init_image(fields: Mapping[str, Any], pipeline: Pipeline) -> bytes:
     images = fields.get("init_images")
     if not images:
         raise Fault(404, "Init image not found")
-    if fields.get("mask"):
+    if fields.get("mask") and not pipeline.accepts_mask:
         raise Fault(422, f"{pipeline.name} does not paint within a mask")
     if not isinstance(images, list):
         raise Invalid("init_images", "Input should be a valid list")

@@ -40,7 +40,7 @@ from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Progress, Result
 from pipelines.core.images import load_image
 from pipelines.core.metadata import png_of
-from pipelines.core.request import MAX_IMAGES, MAX_PROMPT_CHARS
+from pipelines.core.request import MAX_IMAGE_PROMPTS, MAX_IMAGES, MAX_PROMPT_CHARS
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import Features
 from pipelines.zero_shot import check_labels, check_templates, class_features, class_texts, classify
@@ -112,16 +112,22 @@ class Tools:
             description="The generator's options, by name; generators lists them.")] = None,
         init_image: Annotated[str | None, Field(
             description="Picture to start from, in base64, or the id of a kept one.")] = None,
+        image_prompts: Annotated[list[str] | None, Field(
+            max_length=MAX_IMAGE_PROMPTS,
+            description="Pictures that the result should be like, each as init_image.")] = None,
+        mask: Annotated[str | None, Field(
+            description="Picture, white or transparent where init_image may change.")] = None,
     ) -> CallToolResult:
         """Draw pictures of a prompt, the best match first."""
         with _saying():
             asker = _asker(ctx)
-            image = None if init_image is None else await _threaded(self._picture, asker,
-                                                                     init_image)
+            image, masked = [None if each is None else await _threaded(self._picture, asker, each)
+                             for each in (init_image, mask)]
+            prompts = [await _threaded(self._picture, asker, each) for each in image_prompts or []]
             request = await _threaded(self.backend.registry.check, {
                 "pipeline": generator or self.backend.registry.names()[0], "prompt": prompt,
                 "num_images": num_images, "seed": seed, "options": options or {},
-                "init_image": image})
+                "init_image": image, "image_prompts": prompts, "mask": masked})
             result = await self._run(ctx, asker, lambda run: self.backend.stream(
                 request, run.next_job(), run.visitor))
         return _answer({"generator": request.pipeline, "options": request.options.model_dump(),

@@ -91,13 +91,14 @@ def read_fields(fields: Any, endpoint: Endpoint, registry: Registry) -> Asked:
             raise not_among(name, value, allowed)
     for name in ("user", "safety_identifier"):
         _text(fields, name)
-    if "mask" in fields:
-        raise unsupported("mask")
     pipeline = _pipeline(_text(fields, "model"), endpoint, registry)
+    if "mask" in fields and not pipeline.accepts_mask:
+        raise unsupported("mask")
     count = _whole(fields, "n", 1, MAX_N)
     seed = _whole(fields, "seed", 0, SEED_COUNT - 1)
     size = _text(fields, "size") or "auto"
     image = None if endpoint == "generations" else _image(fields)
+    mask = _one_picture(fields, "mask") if "mask" in fields else None
     stream = _truth(fields, "stream")
     partial = _whole(fields, "partial_images", 0, MAX_PARTIAL) or 0
     options = _object(fields, "options")
@@ -106,7 +107,8 @@ def read_fields(fields: Any, endpoint: Endpoint, registry: Registry) -> Asked:
                **options}
     request = registry.check({
         "pipeline": pipeline.name, "prompt": _prompt(fields, endpoint), "seed": seed,
-        "num_images": 1 if count is None else count, "init_image": image, "options": options})
+        "num_images": 1 if count is None else count, "init_image": image, "mask": mask,
+        "options": options})
     return Asked(request, _text(fields, "response_format") == "url", stream, partial,
                  max(preset.best_of, request.num_images))
 
@@ -181,9 +183,13 @@ def _prompt(fields: Mapping[str, Any], endpoint: Endpoint) -> str:
 def _image(fields: Mapping[str, Any]) -> bytes:
     """The one picture to start from: a form's file, or an address that holds it."""
     name = "images" if "images" in fields else "image"
-    given = fields.get(name)
-    if given is None:
+    if fields.get(name) is None:
         raise missing("image")
+    return _one_picture(fields, name)
+
+
+def _one_picture(fields: Mapping[str, Any], name: str) -> bytes:
+    given = fields[name]
     images = given if isinstance(given, list) else [given]
     if len(images) != 1:
         fault = out_of_bounds(name, len(images), 1, 1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from pipelines.core.errors import InvalidImage
 from pipelines.core.image_faults import UNREADABLE, mended, set_upright
@@ -87,8 +87,24 @@ def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return np.array(open_image(data, max_pixels))
 
 
+def load_mask(data: bytes) -> np.ndarray:
+    """Decode an uploaded mask as an array (H, W) uint8, 255 where it marks a place.
+
+    That is where it is transparent, if it is so anywhere, and otherwise where it is white. Errors
+    are those of ``open_image``.
+    """
+    return np.array(open_image(data, finish=_marked))
+
+
+def _marked(image: Image.Image) -> Image.Image:
+    picture = rgb_of(image)
+    if image.has_transparency_data:
+        return ImageChops.invert(image.convert("RGBA").getchannel("A"))
+    return picture.convert("L")
+
+
 def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None = None,
-               ) -> Image.Image:
+               finish: Callable[[Image.Image], Image.Image] | None = None) -> Image.Image:
     """Decode an uploaded picture, a few at the same time at most.
 
     EXIF orientation is applied, transparency is put on white, an animation and a JPEG of several
@@ -101,6 +117,7 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
             four times that, which is decoded at half its sides.
         least_px: where no more is wanted, a JPEG's decoder may leave out details, down to twice
             that side; None for all that is there.
+        finish: makes something else of the decoded picture than ``rgb_of`` does.
 
     Returns:
         The picture, decoded, in RGB; ``info`` is what the file says of it.
@@ -110,17 +127,18 @@ def open_image(data: bytes, max_pixels: int = MAX_PIXELS, least_px: int | None =
     """
     with decoding():
         try:
-            return _decode(_open(data, max_pixels), max_pixels, least_px)
+            return _decode(_open(data, max_pixels), max_pixels, least_px, finish or rgb_of)
         except _Unreadable as error:
             if (better := mended(data, max_pixels)) is None:
                 raise
             try:
-                return _decode(_open(better, max_pixels), max_pixels, least_px)
+                return _decode(_open(better, max_pixels), max_pixels, least_px, finish or rgb_of)
             except _Unreadable:
                 raise error from None  # what is wrong with the file itself
 
 
-def _decode(image: Image.Image, max_pixels: int, least_px: int | None) -> Image.Image:
+def _decode(image: Image.Image, max_pixels: int, least_px: int | None,
+            finish: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """The pixels behind a header; see ``open_image``."""
     try:
         if least_px is not None:
@@ -128,7 +146,7 @@ def _decode(image: Image.Image, max_pixels: int, least_px: int | None) -> Image.
         elif image.width * image.height > max_pixels:
             image.draft("RGB", (image.width // 2, image.height // 2))
         image.load()
-        return rgb_of(image)
+        return finish(image)
     except UNREADABLE:
         raise _Unreadable("The picture is damaged or cut short.", field="init_image") from None
 

@@ -30,7 +30,7 @@ from pipelines.core.images import open_image
 from pipelines.core.infotext import parse_parameters
 from pipelines.core.new_files import write_new
 from pipelines.core.png_chunks import is_png, png_texts
-from pipelines.core.request import CheckedRequest
+from pipelines.core.request import IMAGE_PROMPT, CheckedRequest
 from pipelines.core.version import __version__
 
 LIBRARIES = ("torch", "open_clip_torch", "taming-transformers", "numpy", "pillow")
@@ -63,8 +63,12 @@ def provenance(request: CheckedRequest[Any], weights: Mapping[str, str | None],
         "run_seed": request.seed, "options": request.options.model_dump(), "weights": dict(weights),
         "versions": versions(),
     }
-    if request.init_image is not None:
-        facts["init_image_sha256"] = hashlib.sha256(request.init_image).hexdigest()
+    for name, data in request.pictures.items():
+        digest = hashlib.sha256(data).hexdigest()
+        if name.startswith(IMAGE_PROMPT):
+            facts.setdefault("image_prompts_sha256", []).append(digest)
+        else:
+            facts[f"{name}_sha256"] = digest
     if request.parents:
         facts["parents"] = list(request.parents)
     return facts

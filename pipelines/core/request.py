@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
@@ -17,6 +18,8 @@ from pipelines.core.texts import fault_of
 MAX_PROMPT_CHARS = 500
 MAX_IMAGES = 16
 MAX_PARENTS = 8
+MAX_IMAGE_PROMPTS = 4
+INIT_IMAGE, IMAGE_PROMPT, MASK = "init_image", "image_prompt.", "mask"  # names of pictures
 SEED_COUNT = 2**32
 OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
 
@@ -36,6 +39,13 @@ class Request(BaseModel):
                                     description="Values of the pipeline's own options.")
     init_image: bytes | None = Field(default=None, title="Init image", repr=False,
                                      description="PNG, JPEG or WebP file to start from.")
+    image_prompts: tuple[bytes, ...] = Field(
+        default=(), max_length=MAX_IMAGE_PROMPTS, title="Image prompts", repr=False,
+        json_schema_extra={"wanted": "a list of picture files"},
+        description="PNG, JPEG or WebP files that the picture should be like.")
+    mask: bytes | None = Field(default=None, title="Mask", repr=False,
+                               description="PNG, JPEG or WebP file that says what of the init "
+                                           "image may change.")
     parents: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")], ...] = Field(
         default=(), max_length=MAX_PARENTS, title="Parents",
         json_schema_extra={"wanted": "ids of kept pictures"},
@@ -61,6 +71,18 @@ class Request(BaseModel):
                                       len(prompt), MAX_PROMPT_CHARS))
         return prompt
 
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """The picture files by name, for whoever keeps them beside the rest."""
+        return _pictures(self.init_image, self.image_prompts, self.mask)
+
+    def with_pictures(self, found: Mapping[str, bytes]) -> Request:
+        """The same with these pictures in place of its own."""
+        prompts = sorted(name for name in found if name.startswith(IMAGE_PROMPT))
+        return self.model_copy(update={
+            "init_image": found.get(INIT_IMAGE), "mask": found.get(MASK),
+            "image_prompts": tuple(found[name] for name in prompts)})
+
 
 @dataclass(frozen=True)
 class CheckedRequest(Generic[OptionsT]):
@@ -73,6 +95,8 @@ class CheckedRequest(Generic[OptionsT]):
         seed: start of the random numbers, 0..2**32-1.
         options: every option of the pipeline, an instance of its ``Options``.
         init_image: picture file to start from; None for none.
+        image_prompts: picture files that the picture should be like.
+        mask: picture file that says what of the init image may change; None for none.
         parents: ids of kept pictures that this run varies.
     """
 
@@ -83,6 +107,13 @@ class CheckedRequest(Generic[OptionsT]):
     options: OptionsT
     init_image: bytes | None = field(default=None, repr=False)
     parents: tuple[str, ...] = ()
+    image_prompts: tuple[bytes, ...] = field(default=(), repr=False)
+    mask: bytes | None = field(default=None, repr=False)
+
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """See ``Request.pictures``."""
+        return _pictures(self.init_image, self.image_prompts, self.mask)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -98,7 +129,15 @@ class CheckedRequest(Generic[OptionsT]):
         """The same as plain data, for files."""
         return Request(pipeline=self.pipeline, prompt=self.prompt, num_images=self.num_images,
                        seed=self.seed, options=self.options.model_dump(),
-                       init_image=self.init_image, parents=self.parents)
+                       init_image=self.init_image, image_prompts=self.image_prompts,
+                       mask=self.mask, parents=self.parents)
+
+
+def _pictures(init_image: bytes | None, image_prompts: Sequence[bytes], mask: bytes | None,
+              ) -> dict[str, bytes]:
+    named = {INIT_IMAGE: init_image, MASK: mask,
+             **{f"{IMAGE_PROMPT}{number}": data for number, data in enumerate(image_prompts)}}
+    return {name: data for name, data in named.items() if data is not None}
 
 
 @lru_cache(maxsize=2)

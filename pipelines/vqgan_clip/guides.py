@@ -24,19 +24,18 @@ class Guide:
     Args:
         clip: the guide.
         prompts: texts with weights and stops.
-        image: (H, W, 3) uint8 RGB that is a target too, where ``image_weight`` is not 0.
-        image_weight: its weight.
+        images: (H, W, 3) uint8 RGB that are targets too, with weights; not those of weight 0.
     """
 
     @torch.no_grad()
     def __init__(self, clip: ClipModel, prompts: Sequence[WeightedPrompt],
-                 image: np.ndarray | None = None, image_weight: float = 0.0) -> None:
+                 images: Sequence[tuple[np.ndarray, float]] = ()) -> None:
         self.clip = clip
         features = [text_features(clip, [p.text for p in prompts])]
         weights, stops = [p.weight for p in prompts], [p.stop for p in prompts]
-        if image is not None and image_weight:
+        for image, weight in (each for each in images if each[1]):
             features.append(clip.encode_image(to_squares([image], clip.image_size, clip.device)))
-            weights, stops = [*weights, image_weight], [*stops, -torch.inf]
+            weights, stops = [*weights, weight], [*stops, -torch.inf]
         self.features = torch.cat(features)
         self.weights = self.features.new_tensor(weights)
         self.stops = self.features.new_tensor(stops)

@@ -22,6 +22,7 @@ from pipelines.models.vqgan import VQGAN
 from pipelines.vqgan_clip.cutouts import CutoutNumbers, Cutouts, draw_numbers, make_cutouts
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.latents import Latents, clamp_with_gradient
+from pipelines.vqgan_clip.pictures import Mask
 from pipelines.vqgan_clip.terms import NO_TERMS, Terms
 
 _GENERATOR = "generator."  # before a candidate's index in a state
@@ -48,10 +49,11 @@ class Optimisation:
         cutouts_at_once: the most of a candidate's cutouts that a guide sees at once; where even
             half of the candidates are too much for the device, fewer and fewer. The gradient is
             the same up to rounding.
+        mask: what of the pictures is held; None for nothing.
         patience: steps without a lower loss after which a candidate has ended; 0 for never.
 
     Attributes:
-        notice: what there is to say of the device, in a sentence; empty for nothing.
+        notice: what there is to say, in a sentence; empty for nothing.
         steps: whole steps taken.
         pixels: (N, 3, H, W) in [-1, 1] of the last step, None before the first.
         best_pixels: those of each candidate's step with the lowest loss.
@@ -61,7 +63,7 @@ class Optimisation:
                  generators: Sequence[torch.Generator], cutouts: Cutouts, terms: Terms = NO_TERMS,
                  quantize: bool = True, precision: Precision = "auto",
                  make_room: Callable[[], int] = lambda: 0, cutouts_at_once: int = 64,
-                 patience: int = 0) -> None:
+                 mask: Mask | None = None, patience: int = 0) -> None:
         self.vqgan, self.guides, self.latents = vqgan, guides, latents
         self.generators, self.cutouts, self.quantize = generators, cutouts, quantize
         self.terms, self._done, self.patience = terms, 0.0, patience
@@ -72,7 +74,7 @@ class Optimisation:
         count = len(generators)
         self._batches = Batches(candidates_at_once(self._device, count), make_room)
         self._cutouts_at_once = min(cutouts.num_cutouts, cutouts_at_once)
-        self.notice = ""
+        self._mask, self.notice = mask, ""
         self.steps = 0
         self.pixels: Tensor | None = None
         self.best_pixels: Tensor | None = None
@@ -258,7 +260,8 @@ class Optimisation:
             latents = F.normalize(latents, dim=1)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
             pixels = self.vqgan.decode(latents.to(self._dtype)).float()
-        return clamp_with_gradient(pixels, pixels.new_tensor(-1.0), pixels.new_tensor(1.0))
+        pixels = clamp_with_gradient(pixels, pixels.new_tensor(-1.0), pixels.new_tensor(1.0))
+        return pixels if self._mask is None else self._mask.laid_on(pixels)
 
     def _features(self, guide: Guide, pixels: Tensor, numbers: CutoutNumbers, first: int,
                   ) -> Tensor:

@@ -18,6 +18,7 @@ from pipelines.models.precision import Precision
 from pipelines.negative_prompt import negative_field
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Optimiser, Schedule
+from pipelines.vqgan_clip.pictures import Marks
 from pipelines.vqgan_clip.presets import Quality
 from pipelines.vqgan_clip.starts import Init
 from pipelines.vqgan_clip.terms import Terms
@@ -63,6 +64,13 @@ class VQGANCLIPOptions(Options):
     image_weight: float = Field(
         default=0.0, ge=-10, le=10, title="Image prompt weight",
         description="How strongly the init image is also a target beside the prompt.")
+    image_prompt_weights: str = Field(
+        default="", max_length=60, title="Weights of the image prompts",
+        json_schema_extra=ADVANCED,
+        description="One for each with commas between them, such as 1, -0.5; 1 each where empty.")
+    mask_marks: Marks = Field(
+        default="free", title="The mask marks", json_schema_extra=ADVANCED,
+        description="Whether white or transparent places of the mask may change, or are kept.")
     story_steps: int = Field(
         default=0, ge=0, le=1000, title="Steps of each part", json_schema_extra=ADVANCED,
         description="For a story, prompts joined by carets (^): steps until the next one begins; 0 "

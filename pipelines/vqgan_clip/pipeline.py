@@ -20,6 +20,7 @@ from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.images import fit
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
+from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.catalogue import EMBEDDED
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import enlarge, to_uint8
@@ -36,6 +37,7 @@ from pipelines.vqgan_clip.options import (
     VQGANCLIPOptions,
     oblong_shapes_px,
 )
+from pipelines.vqgan_clip.pictures import make_mask, parse_weights, prompt_image, read_mask
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
 from pipelines.vqgan_clip.starts import start_latents
 from pipelines.vqgan_clip.story import Story, check_story
@@ -44,6 +46,7 @@ from pipelines.weighted_prompts import WeightedPrompt, parse_prompts, parse_stor
 NEGATIVE_WEIGHT = -0.5  # of a negative prompt beside a prompt of weight 1
 # Options that say how an init image is the start, with their titles.
 STARTS = (("init_weight", "Init weight"), ("init_noise", "Noise on the init image"))
+NEEDS_START = "{} needs a run that starts from the init image."
 T = TypeVar("T", bound=Options)
 
 
@@ -74,7 +77,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
     # Every picture was drawn larger, whichever the models were.
     former_options = MappingProxyType({"ranker": RANKER, "upscaler": "on", **EMBEDDED_VALUES})
     auto_by = ("vqgan", "guide", "quality")
-    accepts_init_image = True
+    accepts_init_image = accepts_image_prompts = accepts_mask = True
     can_pause = tells_stories = True
     in_groups = False  # Optimisation computes fewer at a time where the device is full
     default_num_images = 1  # each costs as much as many that are sampled
@@ -104,6 +107,13 @@ class VQGANCLIPPipeline(CandidatePipeline):
         _parts(request)
         parse_aspect(options.aspect)
         parse_drops(options.drops)
+        parse_weights(options.image_prompt_weights, len(request.image_prompts))
+        if request.mask is not None:
+            if request.init_image is None:
+                raise InvalidRequest("{} needs an init image.", "Mask", field="mask")
+            if not options.from_image:
+                raise InvalidRequest(NEEDS_START, "Mask", field="mask")
+            read_mask(request.mask, options.mask_marks)
         if request.init_image is None:
             for name, title in (*STARTS, ("image_weight", "Image prompt weight")):
                 if getattr(options, name):
@@ -111,8 +121,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
         elif not options.from_image:
             for name, title in STARTS:
                 if getattr(options, name):
-                    raise InvalidRequest("{} needs a run that starts from the init image.", title,
-                                         field=name)
+                    raise InvalidRequest(NEEDS_START, title, field=name)
             if not options.image_weight:
                 raise InvalidRequest("The init image is neither the start nor a target: give it "
                                      "an image prompt weight.", field="image_weight")
@@ -129,21 +138,29 @@ class VQGANCLIPPipeline(CandidatePipeline):
             Paused: the state is kept.
             PausedRunError: the run cannot be resumed from the state that it was given.
         """
-        options, image = request.options, request.init_pixels
+        options, given = request.options, request.init_pixels
         guides = len(options.guides())
         vqgan, clips, upscaler = models[0], models[1:1 + guides], models[1 + guides:-1]
         shape_px = sides_px(options.size_px, parse_aspect(options.aspect), vqgan.downsampling)
-        image = None if image is None else fit(image, *shape_px)
+        image = None if given is None else fit(given, *shape_px)
+        targets = [] if image is None else [(image, options.image_weight)]
+        targets += zip(map(prompt_image, request.image_prompts), parse_weights(
+            options.image_prompt_weights, len(request.image_prompts)), strict=True)
+        mask = None if request.mask is None or given is None else make_mask(
+            read_mask(request.mask, options.mask_marks), given, shape_px,
+            vqgan.post_quant_conv.weight.device)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        story = Story([[Guide(clip, targets, image, options.image_weight) for clip in clips]
-                       for targets in _parts(request)], options.story_steps)
+        story = Story([[Guide(clip, texts, targets) for clip in clips]
+                       for texts in _parts(request)], options.story_steps)
         start = start_latents(vqgan, options.init, image if options.from_image else None,
                               shape_px, generators, options.init_noise)
         latents = Latents(start, vqgan, options.optimiser, options.step_size, options.schedule,
                           options.coarse, parse_drops(options.drops))
         optimisation = Optimisation(vqgan, story.guides, latents, generators, options.cutouts(),
                                     options.terms(), options.quantize, options.precision,
-                                    context.cache.evict_idle, options.cutouts_at_once)
+                                    context.cache.evict_idle, options.cutouts_at_once, mask)
+        if mask is not None and mask.resized:
+            optimisation.notice = Sentence("The mask was resized to the init image’s size.")
         context.checkpointer.begin(request, options.iterations,
                                    context.cache.fingerprints((options.vqgan, *options.guides())))
         yield from _resume(optimisation, story, options, seeds, context)

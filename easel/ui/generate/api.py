@@ -11,7 +11,7 @@ import gradio as gr
 from easel.serving.best_of import MAX_DRAWN, check_drawn
 from easel.ui.generate.examples import EXAMPLES
 from easel.ui.generate.run import prepare, stream_run
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.controls import IMAGE_SUFFIXES, read_pictures
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import Card, RunView
@@ -47,14 +47,15 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
                  pipelines: Any = tuple(names[:1]), num_images: int | None = None,
                  seed: int | None = None, options: Any = None, init_image: str | None = None,
                  best_of: Any = None, video: Any = False, parents: Any = None,
+                 image_prompts: list[str] | None = None, mask: str | None = None,
                  ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         run = playground.runs.start(session_of(request), visitor_of(request))
 
         def start() -> Generator[RunView]:
             lineage = {} if parents is None else {"parents": parents}
-            choices = [choice | lineage
-                       for choice in _choices(playground.registry, pipelines, num_images, options,
-                                              init_image)]
+            pictures = read_pictures(init_image, image_prompts, mask)
+            choices = [choice | lineage | pictures
+                       for choice in _choices(playground.registry, pipelines, num_images, options)]
             requests = prepare(playground, _text(prompt), seed, choices)
             for asked in requests if best_of is not None else ():
                 check_drawn(best_of, asked.num_images)
@@ -85,6 +86,11 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
         json_value(None, {**STRINGS, "maxItems": MAX_PARENTS},
             "Ids of kept pictures that these come from, for their lineage in the history; null for "
             "none"),
+        gr.File(visible=False, file_count="multiple", file_types=IMAGE_SUFFIXES, type="filepath",
+                label="Pictures that the result should be like, or null"),
+        gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
+                label="Mask: what of the picture to start from may change, white or transparent; "
+                      "or null"),
     ], [
         gr.File(visible=False, file_count="multiple", label=FILES),
         json_value({}, OBJECT, OUTCOME),
@@ -118,7 +124,7 @@ def answer(start: Callable[[], Generator[RunView]], store: PictureStore, video: 
 
 
 def _choices(registry: Registry, pipelines: Any, num_images: int | None, options: Any,
-             init_image: str | None) -> list[dict[str, Any]]:
+             ) -> list[dict[str, Any]]:
     """The request fields of each generator; what is not even a list is said in a sentence."""
     if not isinstance(pipelines, list) or not all(isinstance(p, str) for p in pipelines):
         raise InvalidRequest("Pipelines must be a list of names.", field="pipeline")
@@ -137,7 +143,6 @@ def _choices(registry: Registry, pipelines: Any, num_images: int | None, options
         "num_images": (registry.get(name).default_num_images if num_images is None
                        else num_images),
         "options": dict(options.get(name, {})),
-        "init_image": read_upload(init_image) if init_image else None,
     } for name in pipelines]
 
 

@@ -83,8 +83,7 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
         values[group.pipeline.name] = _valid(group.pipeline, said)
         used |= values[group.pipeline.name].keys() & options.keys()
         updates[group.varied] = ""
-        if group.init_image is not None:
-            updates[group.init_image] = None
+        updates |= dict.fromkeys(group.uploads())
     updates |= inputs.options.updates(values)
     if used:
         taken.append(strings.FILLED_OPTIONS if drew else strings.FILLED_NEGATIVE)

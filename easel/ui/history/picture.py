@@ -169,6 +169,8 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
                 note += f" {strings.INIT_GONE}"
             else:
                 updates |= {file: in_cache(history, file, start) for file in files}
+        if picture.facts.get("image_prompts_sha256") or picture.facts.get("mask_sha256"):
+            note += f" {strings.PICTURES_GONE}"
         # With the seed, so that what is drawn with it knows its parent.
         parent = f"{picture.id} {updates[inputs.seed]}" if varied else ""
         updates |= {group.varied: parent if group.pipeline.name == picture.pipeline else ""

@@ -14,7 +14,7 @@ from easel.ui.parts.option_form import OptionForms
 from easel.ui.words import strings
 from pipelines.core.errors import InvalidImage
 from pipelines.core.images import load_image, resize
-from pipelines.core.request import MAX_IMAGES
+from pipelines.core.request import MAX_IMAGE_PROMPTS, MAX_IMAGES
 from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
 
@@ -35,6 +35,8 @@ class PipelineControls:
         chosen: tick box on the first screen.
         num_images: how many pictures it draws.
         init_image: uploaded file; None where the pipeline starts from no picture.
+        image_prompts: uploaded files; None where the pipeline takes none.
+        mask: uploaded file; None where the pipeline takes none.
         varied: hidden; the kept picture that Vary was pressed for, and the seed that it set.
         places: where the components are, hidden until the pipeline's models are here; none where
             they were from the start.
@@ -45,13 +47,19 @@ class PipelineControls:
     num_images: gr.Number
     varied: gr.Textbox
     init_image: gr.File | None = None
+    image_prompts: gr.File | None = None
+    mask: gr.File | None = None
     places: list[gr.Column] = field(default_factory=list)
 
     def components(self) -> Iterable[gr.components.Component]:
         """Everything that ``read`` needs the value of."""
         yield from (self.chosen, self.num_images, self.varied)
-        if self.init_image is not None:
-            yield self.init_image
+        yield from self.uploads()
+
+    def uploads(self) -> Iterable[gr.File]:
+        """Where pictures are dropped."""
+        yield from (file for file in (self.init_image, self.image_prompts, self.mask)
+                    if file is not None)
 
     def has_init(self, values: Mapping[Any, Any]) -> bool:
         """Whether a picture to start from is there."""
@@ -67,13 +75,14 @@ class PipelineControls:
         """
         if not values[self.chosen]:
             return None
-        uploaded = values[self.init_image] if self.init_image is not None else None
+        uploaded = [None if file is None else values[file]
+                    for file in (self.init_image, self.image_prompts, self.mask)]
         return {
             "pipeline": self.pipeline.name,
             "num_images": values[self.num_images],
             "options": dict(options),
-            "init_image": read_upload(uploaded) if uploaded else None,
             "varied": values[self.varied],
+            **read_pictures(*uploaded),
         }
 
 
@@ -144,6 +153,20 @@ def read_upload(path: str | Path | None) -> bytes:
                            field="init_image") from None
 
 
+def read_pictures(init_image: Any, image_prompts: Any, mask: Any) -> dict[str, Any]:
+    """The pictures of a request out of uploads: a path, several or None, a path.
+
+    Of image prompts one more is read than there may be, which is refused.
+
+    Raises:
+        InvalidImage: one is no longer there.
+    """
+    prompts = list(image_prompts or ())[:MAX_IMAGE_PROMPTS + 1]
+    return {"init_image": read_upload(init_image) if init_image else None,
+            "image_prompts": [read_upload(path) for path in prompts],
+            "mask": read_upload(mask) if mask else None}
+
+
 def read_small(path: Path, side_px: int = MAX_SIDE_PX) -> np.ndarray:
     """A picture's file as (H, W, 3) uint8 RGB, its longer side at most ``side_px``."""
     image = load_image(read_upload(path))
@@ -169,8 +192,18 @@ def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
 
 
 def build_init_image(controls: PipelineControls) -> None:
-    """Where a picture to start from is dropped, for a generator that takes one."""
+    """Where a picture to start from is dropped, a mask for it, and pictures that the result should
+    be like, for a generator that takes them."""
     if controls.pipeline.accepts_init_image:
         controls.init_image = gr.File(
             label=Sentence(strings.START_PICTURE, controls.pipeline.title), file_count="single",
             file_types=IMAGE_SUFFIXES, type="filepath", height=64, elem_classes="upload")
+    if controls.pipeline.accepts_mask:
+        controls.mask = gr.File(
+            label=Sentence(strings.MASK, controls.pipeline.title), file_count="single",
+            file_types=IMAGE_SUFFIXES, type="filepath", height=64, elem_classes="upload")
+    if controls.pipeline.accepts_image_prompts:
+        controls.image_prompts = gr.File(
+            label=Sentence(strings.IMAGE_PROMPTS, controls.pipeline.title, MAX_IMAGE_PROMPTS),
+            file_count="multiple", file_types=IMAGE_SUFFIXES, type="filepath", height=64,
+            elem_classes="upload")
