@@ -11,11 +11,11 @@ import typer
 from easel.settings import load_settings
 
 if TYPE_CHECKING:
-    from easel.serving.backend import LocalBackend
+    from easel.serving.interface import Backend
 
 
 @contextmanager
-def opened_backend(context: typer.Context, keeps: bool = True) -> Iterator[LocalBackend]:
+def opened_backend(context: typer.Context, keeps: bool = True) -> Iterator[Backend]:
     """The backend of a command, closed at its end.
 
     Args:
@@ -27,7 +27,7 @@ def opened_backend(context: typer.Context, keeps: bool = True) -> Iterator[Local
             library is imported, which takes seconds.
     """
     with ExitStack() as stack:
-        backend: LocalBackend | None = context.obj
+        backend: Backend | None = context.obj
         if backend is None:
             settings, history = load_settings(), None
             if keeps:

@@ -22,7 +22,7 @@ from pipelines.core.new_files import check_place, write_new
 
 if TYPE_CHECKING:
     from easel.compare.plan import Plan
-    from easel.serving.backend import LocalBackend
+    from easel.serving.interface import Backend
     from easel.serving.jobs import RunEvent
     from pipelines.registry import Registry
 
@@ -109,7 +109,7 @@ def compare_command(
         raise typer.Exit(EXIT_STOPPED)
 
 
-def _run(plan: Plan, backend: LocalBackend) -> tuple[list[RunEvent], list[str], bool]:
+def _run(plan: Plan, backend: Backend) -> tuple[list[RunEvent], list[str], bool]:
     """How each pane ended, what became of keeping its pictures, and whether Ctrl+C ended it."""
     from easel.cli.run import Bar, interrupt_cancels, show_progress
 

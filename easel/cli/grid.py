@@ -19,7 +19,7 @@ from pipelines.core.new_files import check_place
 
 if TYPE_CHECKING:
     from easel.compare.sweeps import Sweep
-    from easel.serving.backend import LocalBackend
+    from easel.serving.interface import Backend
 
 EXIT_STOPPED = 130
 GRID = "grid.png"
@@ -72,7 +72,7 @@ def grid_command(
         raise typer.Exit(EXIT_STOPPED)
 
 
-def _sweep(backend: LocalBackend, name: str, data: bytes, base: dict[str, Any], columns: int,
+def _sweep(backend: Backend, name: str, data: bytes, base: dict[str, Any], columns: int,
            ) -> Sweep:
     """Rows are the file's prompts with their options, columns seeds."""
     from easel.compare.prompt_lists import read_prompts
@@ -88,7 +88,7 @@ def _sweep(backend: LocalBackend, name: str, data: bytes, base: dict[str, Any], 
                  tuple(request for row in rows for request in row.requests))
 
 
-def _draw(backend: LocalBackend, sweep: Sweep, out: Path,
+def _draw(backend: Backend, sweep: Sweep, out: Path,
           ) -> tuple[list[Path | None], list[np.ndarray | None], bool]:
     """File and pixels of every cell, None where it was not drawn; whether Ctrl+C ended it."""
     from easel.cli.run import Bar, interrupt_cancels, show_progress

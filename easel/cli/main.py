@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from easel.cli.start import run_command
 
 if TYPE_CHECKING:
-    from easel.serving.backend import LocalBackend
+    from easel.serving.interface import Backend
 
 
-def main(args: list[str] | None = None, backend: LocalBackend | None = None) -> int:
+def main(args: list[str] | None = None, backend: Backend | None = None) -> int:
     """Run the command line.
 
     Args:

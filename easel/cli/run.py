@@ -15,8 +15,8 @@ from typing import Any
 from tqdm import tqdm
 
 from easel.history.records import LOCAL, HistoryError
-from easel.serving.backend import Backend, LocalBackend
 from easel.serving.best_of import stream_best
+from easel.serving.interface import Backend
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, Paused, reason
 from pipelines.core.events import Event, Progress, Result
 from pipelines.core.metadata import picture_metadata, picture_name, png_of, write_png
@@ -102,7 +102,7 @@ def show_progress(bar: Bar, event: Progress) -> None:
     bar.show()
 
 
-def generate(fields: Mapping[str, Any], out: Path, backend: LocalBackend,
+def generate(fields: Mapping[str, Any], out: Path, backend: Backend,
              best_of: int | None = None, pause_after: int | None = None, video: bool = False,
              ) -> Outcome:
     """Run one request to its end and write its pictures.

@@ -18,7 +18,7 @@ from pipelines.core.new_files import check_place
 
 if TYPE_CHECKING:
     from easel.cli.run import Outcome
-    from easel.serving.backend import LocalBackend
+    from easel.serving.interface import Backend
     from easel.serving.paused_runs import PausedRuns
 
 EXIT_STOPPED = 130
@@ -134,7 +134,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 
 
 def _runs(context: typer.Context) -> PausedRuns:
-    backend: LocalBackend | None = context.obj
+    backend: Backend | None = context.obj
     if backend is not None and backend.paused is not None:
         return backend.paused
     from easel.serving.build import open_paused_runs

@@ -24,6 +24,7 @@ from pipelines.core.metadata import provenance
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip_features import Features, embed_images, embed_texts
+from pipelines.models.inventory import ModelInventory, inventory_of
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from pipelines.suited import FAMILIARITY, unlike_the_world
@@ -143,6 +144,18 @@ class LocalBackend:
     def queue(self) -> tuple[int, int]:
         """How many jobs run, and how many wait."""
         return self.jobs.counts()
+
+    def device(self) -> str:
+        """What it computes on."""
+        return str(self.cache.device)
+
+    def figures(self) -> bytes:
+        """What it has done and holds; see ``Backend.figures``."""
+        return self.metrics.render()
+
+    def models(self, offline: bool = False) -> ModelInventory | None:
+        """Its models; see ``Backend.models``."""
+        return inventory_of(self.cache, offline)
 
     def is_open(self) -> bool:
         """Whether it still takes jobs."""

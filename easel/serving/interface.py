@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from easel.serving.jobs import Found, RunEvent
+from easel.serving.jobs import Found, Requester, RunEvent
 from easel.serving.paused_runs import PausedRuns
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
+from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip_features import Features
+from pipelines.models.inventory import ModelInventory
 from pipelines.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,15 +21,25 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """Runs requests and streams their events.
+    """Runs requests and streams their events, and tells how it fares.
+
+    All that doors, pages and the command line ask of one is here, so that none of them has to know
+    which kind it is.
 
     Attributes:
         registry: the pipelines that it runs; checks requests for it.
         paused: where runs are kept that are paused; None where none can be.
+        requester: tells who asks now, so that jobs without an owner's name are counted too.
     """
 
     registry: Registry
     paused: PausedRuns | None
+    requester: Callable[[], Requester]
+
+    @property
+    def cache(self) -> ModelCache | None:
+        """Its models, where they are in this process; None where they are elsewhere."""
+        ...
 
     def stream(self, request: CheckedRequest[Any], job_id: str | None = None, owner: str = "",
                can_pause: bool = True, pause_after: int | None = None,
@@ -172,4 +184,39 @@ class Backend(Protocol):
         A name is cancelled for good: a job that comes under it later is stopped before it begins,
         so that nobody has to ask twice.
         """
+        ...
+
+    def queue(self) -> tuple[int, int]:
+        """How many jobs run, and how many wait."""
+        ...
+
+    def device(self) -> str:
+        """What it computes on, for those who watch it, such as "cpu" or "cuda:0"."""
+        ...
+
+    def figures(self) -> bytes:
+        """What it has done and holds, in Prometheus's text format."""
+        ...
+
+    def models(self, offline: bool = False) -> ModelInventory | None:
+        """Its models and what may be done with them; None where they come from no catalogue.
+
+        Args:
+            offline: nothing may be downloaded.
+        """
+        ...
+
+    def is_open(self) -> bool:
+        """Whether it still takes jobs."""
+        ...
+
+    def close(self) -> None:
+        """Take no more jobs and end those that there are, each with what is finished.
+
+        Who waits reads ``Busy``; what runs is paused where it can be, and else stopped.
+        """
+        ...
+
+    def tell_the_rest(self) -> None:
+        """After a ``close`` that takes too long: tell who still reads that the process ends."""
         ...

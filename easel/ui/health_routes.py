@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from easel.serving.backend import LocalBackend
+from easel.serving.interface import Backend
 
 
-def health_routes(backend: LocalBackend, metrics: bool = True) -> list[Route]:
+def health_routes(backend: Backend, metrics: bool = True) -> list[Route]:
     """Routes that come before the page's own.
 
     Args:
@@ -21,12 +21,12 @@ def health_routes(backend: LocalBackend, metrics: bool = True) -> list[Route]:
         running, waiting = backend.queue()
         alive = backend.is_open()
         return JSONResponse({"status": "ok" if alive else "closing", "running": running,
-                             "waiting": waiting, "device": str(backend.cache.device)},
+                             "waiting": waiting, "device": backend.device()},
                             status_code=200 if alive else 503,
                             headers={"Cache-Control": "no-store"})
 
     async def show_metrics(request: Request) -> Response:
-        return Response(backend.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+        return Response(backend.figures(), media_type=CONTENT_TYPE_LATEST)
 
     routes = [Route("/healthz", healthz, methods=["GET"])]
     if metrics:

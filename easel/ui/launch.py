@@ -22,8 +22,8 @@ from easel.doors.routes import open_doors
 from easel.history.build import open_history
 from easel.history.store import History
 from easel.search.purged import forget_purged
-from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend
+from easel.serving.interface import Backend
 from easel.serving.logs import configure_logging
 from easel.settings import Settings, load_settings, unknown_settings
 from easel.ui.guard.cache_folder import CacheFolder
@@ -57,7 +57,7 @@ DRAIN_S, DEVICE_S, TELL_S = 19.0, 12.0, 0.5
 
 def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, readers: Readers,
                    history: History | None = None,
-                   backend: LocalBackend | None = None) -> dict[str, Any]:
+                   backend: Backend | None = None) -> dict[str, Any]:
     """Keywords of ``Blocks.launch``: what is shown, and what never leaves the machine."""
     routes = video_routes(Path(get_upload_folder()))
     if history is not None:
@@ -97,7 +97,7 @@ def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, read
 
 
 def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
-          backend: LocalBackend | None = None, cache: CacheFolder | None = None) -> str:
+          backend: Backend | None = None, cache: CacheFolder | None = None) -> str:
     """Serve a page from a thread of its own.
 
     Args:
@@ -145,7 +145,7 @@ def open_cache(page: gr.Blocks, settings: Settings) -> CacheFolder:
                        lambda: tuple(page.temp_file_sets))
 
 
-def _sweep(history: History, backend: LocalBackend, cache: CacheFolder, data_dir: Path) -> None:
+def _sweep(history: History, backend: Backend, cache: CacheFolder, data_dir: Path) -> None:
     try:
         history.sweep()
     except EaselError as error:
@@ -171,7 +171,7 @@ def _take_over_votes(votes: VoteStore, settings: Settings) -> None:
             logger.info("%d votes of an older Easel came into the history's database.", moved)
 
 
-def drain(page: gr.Blocks, backend: LocalBackend, history: History) -> None:
+def drain(page: gr.Blocks, backend: Backend, history: History) -> None:
     """End a server so that nothing is lost: within ``DRAIN_S`` seconds, whatever happens.
 
     No more jobs are taken; what runs is paused where it can be and else stopped, with its pictures

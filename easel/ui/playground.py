@@ -9,7 +9,7 @@ from functools import cached_property
 
 from easel.compare.votes import VoteStore
 from easel.history.store import History
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 from easel.settings import Settings, load_settings
 from easel.ui.compare.state import RecentComparisons
 from easel.ui.generate.examples import world_sampler
@@ -17,7 +17,7 @@ from easel.ui.models.admins import ModelAdmins
 from easel.ui.parts.live import LiveRuns
 from easel.ui.parts.prompt_note import prompt_reader
 from easel.ui.parts.runs import SessionRuns
-from pipelines.models.inventory import ModelInventory, inventory_of
+from pipelines.models.inventory import ModelInventory
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.prompt_words import PromptReader
 from pipelines.registry import Registry
@@ -50,7 +50,7 @@ class Playground:
         """Says what of a prompt is known; None where there is no vocabulary."""
         if self.vocabulary is None:
             return None
-        return prompt_reader(self.vocabulary, getattr(self.backend, "cache", None))
+        return prompt_reader(self.vocabulary, self.backend.cache)
 
     @cached_property
     def votes(self) -> VoteStore:
@@ -65,7 +65,7 @@ class Playground:
     @cached_property
     def models(self) -> ModelInventory | None:
         """The models and what may be done with them; None where they come from no catalogue."""
-        return inventory_of(getattr(self.backend, "cache", None), self.settings.offline)
+        return self.backend.models(self.settings.offline)
 
     def can_pause(self, pipeline_name: str) -> bool:
         """Whether runs of a generator can be paused here."""
