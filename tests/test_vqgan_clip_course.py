@@ -109,9 +109,10 @@ def test_a_pause_counts_as_no_patience(server: Server) -> None:
     options = RESTLESS | {"drops": "5, 20", "mse_weight": 1.0, "init_weight": 0.0}
     whole = server.drawn(options=options)
     last = result_of(whole).metadata["ended_at_step"]
-    events = server.resume(server.paused_at(last - 1, options=options))
-    assert same(events, whole)
-    assert result_of(events).metadata["ended_at_step"] == last
+    for pause in (last - 1, last):
+        events = server.resume(server.paused_at(pause, options=options))
+        assert same(events, whole)
+        assert result_of(events).metadata["ended_at_step"] == last
 
 
 def test_another_prompt_is_given_patience_anew(server: Server) -> None:

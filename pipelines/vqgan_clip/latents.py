@@ -128,6 +128,11 @@ class Latents:
         self.change = change.detach().clone().requires_grad_()
         self.optimizer = self._make([self.change], lr=self._step_size)
 
+    def begin_at(self, start: Tensor) -> None:
+        """Go on from other latents (N, D, h, w), with an optimiser that knows nothing yet."""
+        self.start = start
+        self._set_change(torch.zeros_like(self.change))
+
     def begin_step(self, step: int, total: int) -> None:
         """Set grid and step size for step 1..total."""
         done = (step - 1) / total

@@ -19,6 +19,7 @@ from pipelines.core.sentences import Sentence
 from pipelines.models.batches import Batches
 from pipelines.models.precision import Precision, fast_bfloat16
 from pipelines.models.vqgan import VQGAN
+from pipelines.vqgan_clip.camera import Camera
 from pipelines.vqgan_clip.cutouts import CutoutNumbers, Cutouts, draw_numbers, make_cutouts
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.latents import Latents, clamp_with_gradient
@@ -189,6 +190,17 @@ class Optimisation:
             self.latents.add_noise(changes["noise"], self.generators)
         if "prompt" in changes:
             self.begin_anew()
+
+    @torch.no_grad()
+    def see_through(self, camera: Camera) -> None:
+        """Go on from what a camera sees of the pictures after its move."""
+        found = []
+        for row in range(len(self.generators)):  # none depends on the others
+            rows = slice(row, row + 1)
+            pixels = self._decode(self.latents.full(self.latents.change[rows], rows))
+            found.append(self.vqgan.encode_latents(camera.seen(pixels).to(self._dtype)).float())
+        self.latents.begin_at(torch.cat(found))
+        self.begin_anew()
 
     def begin_anew(self) -> None:
         """Have the next step's pictures take the place of the best, whatever their losses."""

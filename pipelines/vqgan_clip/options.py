@@ -16,6 +16,7 @@ from pipelines.model_options import OFF, model_field
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.precision import Precision
 from pipelines.negative_prompt import negative_field
+from pipelines.vqgan_clip.camera import Camera
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.latents import Optimiser, Schedule
 from pipelines.vqgan_clip.pictures import Marks
@@ -75,6 +76,21 @@ class VQGANCLIPOptions(Options):
         default=0, ge=0, le=1000, title="Steps of each part", json_schema_extra=ADVANCED,
         description="For a story, prompts joined by carets (^): steps until the next one begins; 0 "
                     "shares the steps between them.")
+    move_every: int = Field(
+        default=0, ge=0, le=1000, title="Camera moves every", json_schema_extra=ADVANCED,
+        description="Steps between two moves of the camera, for a video that flies; 0 for none.")
+    zoom: float = Field(
+        default=1.0, ge=0.5, le=2, title="Zoom", json_schema_extra=ADVANCED,
+        description="How much larger the picture is after each move; below 1 it goes away.")
+    shift_right: float = Field(
+        default=0.0, ge=-0.5, le=0.5, title="Shift to the right", json_schema_extra=ADVANCED,
+        description="Share of its width by which each move shifts the picture.")
+    shift_down: float = Field(
+        default=0.0, ge=-0.5, le=0.5, title="Shift down", json_schema_extra=ADVANCED,
+        description="Share of its height by which each move shifts the picture.")
+    turn: float = Field(
+        default=0.0, ge=-90, le=90, title="Turn", json_schema_extra=ADVANCED,
+        description="Degrees by which each move turns the picture, clockwise.")
     step_size: float = auto_field(
         ge=0.001, le=2, title="Step size", advanced=True,
         description="How far the latents move in the first step.")
@@ -161,6 +177,10 @@ class VQGANCLIPOptions(Options):
         """How cutouts are made."""
         return Cutouts(self.num_cutouts, self.cut_power, self.smallest_cut, self.whole_cuts,
                        self.augmentations, self.flip, self.noise)
+
+    def camera(self) -> Camera:
+        """The camera, before its first move."""
+        return Camera(self.move_every, self.zoom, self.shift_right, self.shift_down, self.turn)
 
     def terms(self) -> Terms:
         """What the loss has beside the guides."""

@@ -27,6 +27,7 @@ from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
+from pipelines.vqgan_clip.course import Course
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.latents import Latents, parse_drops
 from pipelines.vqgan_clip.optimise import Optimisation
@@ -39,7 +40,7 @@ from pipelines.vqgan_clip.options import (
 )
 from pipelines.vqgan_clip.pictures import make_mask, parse_weights, prompt_image, read_mask
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
-from pipelines.vqgan_clip.starts import start_latents
+from pipelines.vqgan_clip.starts import check_encoder, start_latents
 from pipelines.vqgan_clip.story import Story, check_story
 from pipelines.weighted_prompts import WeightedPrompt, parse_prompts, parse_story
 
@@ -107,12 +108,16 @@ class VQGANCLIPPipeline(CandidatePipeline):
         _parts(request)
         parse_aspect(options.aspect)
         parse_drops(options.drops)
+        options.camera().check()
         parse_weights(options.image_prompt_weights, len(request.image_prompts))
         if request.mask is not None:
             if request.init_image is None:
                 raise InvalidRequest("{} needs an init image.", "Mask", field="mask")
             if not options.from_image:
                 raise InvalidRequest(NEEDS_START, "Mask", field="mask")
+            if options.move_every:
+                raise InvalidRequest("A mask stands still, so the camera has to as well.",
+                                     field="move_every")
             read_mask(request.mask, options.mask_marks)
         if request.init_image is None:
             for name, title in (*STARTS, ("image_weight", "Image prompt weight")):
@@ -150,6 +155,9 @@ class VQGANCLIPPipeline(CandidatePipeline):
             read_mask(request.mask, options.mask_marks), given, shape_px,
             vqgan.post_quant_conv.weight.device)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        camera = options.camera()
+        if camera.every:
+            check_encoder(vqgan, "move_every")
         story = Story([[Guide(clip, texts, targets) for clip in clips]
                        for texts in _parts(request)], options.story_steps)
         start = start_latents(vqgan, options.init, image if options.from_image else None,
@@ -163,8 +171,9 @@ class VQGANCLIPPipeline(CandidatePipeline):
             optimisation.notice = Sentence("The mask was resized to the init image’s size.")
         context.checkpointer.begin(request, options.iterations,
                                    context.cache.fingerprints((options.vqgan, *options.guides())))
-        yield from _resume(optimisation, story, options, seeds, context)
-        yield from _optimise(optimisation, story, options, seeds, context)
+        course = Course(optimisation, story, camera)
+        yield from _resume(course, options, seeds, context)
+        yield from _optimise(course, options, seeds, context)
         if optimisation.best_pixels is None:
             raise Cancelled
         images = (enlarge(optimisation.best_pixels, upscaler[0], context.cache.evict_idle)
@@ -191,9 +200,9 @@ def _parts(request: CheckedRequest[VQGANCLIPOptions]) -> tuple[tuple[WeightedPro
     return tuple((*targets, *pushing) for targets in parts)
 
 
-def _resume(optimisation: Optimisation, story: Story, options: VQGANCLIPOptions,
-            seeds: tuple[int, ...], context: RunContext) -> Iterator[Event]:
-    """Put an optimisation where a paused run left off, with what is new; show what is behind it.
+def _resume(course: Course, options: VQGANCLIPOptions, seeds: tuple[int, ...],
+            context: RunContext) -> Iterator[Event]:
+    """Put a course where a paused run left off, with what is new; show what is behind it.
 
     Raises:
         PausedRunError: the state is not that of such a run.
@@ -202,45 +211,36 @@ def _resume(optimisation: Optimisation, story: Story, options: VQGANCLIPOptions,
     if start is None:
         return
     try:
-        optimisation.restore(start.step, start.tensors, start.facts)
-        story.restore(start.step, start.facts, start.changes)
+        course.restore(start)
     except (KeyError, ValueError, TypeError, RuntimeError):
         raise PausedRunError(DAMAGED) from None
-    optimisation.guides = story.guides
-    optimisation.change(start.changes)
     yield Progress(start.step, options.iterations, context.elapsed_s(), earlier=start.earlier)
-    if optimisation.best_pixels is not None:
-        yield Preview(start.step, to_uint8(optimisation.best_pixels), seeds)
+    if course.optimisation.best_pixels is not None:
+        yield Preview(start.step, to_uint8(course.optimisation.best_pixels), seeds)
 
 
-def _optimise(optimisation: Optimisation, story: Story, options: VQGANCLIPOptions,
-              seeds: tuple[int, ...], context: RunContext) -> Iterator[Event]:
+def _optimise(course: Course, options: VQGANCLIPOptions, seeds: tuple[int, ...],
+              context: RunContext) -> Iterator[Event]:
     """Take the steps; ends early once the run is cancelled or paused."""
-    run = context.checkpointer
+    run, optimisation = context.checkpointer, course.optimisation
 
     def interrupted() -> bool:
         return context.cancelled() or run.pausing(optimisation.steps)
 
-    def state() -> tuple[dict[str, Any], dict[str, Any]]:
-        tensors, facts = optimisation.state()
-        return tensors, {**facts, **story.state()}
-
-    optimisation.patience = options.patience if story.is_last else 0
+    course.have_patience(options)
     while optimisation.steps < options.iterations and not optimisation.ended:
         step = optimisation.steps + 1
-        if story.goes_on(step, options.iterations):
-            optimisation.guides = story.guides
-            optimisation.begin_anew()
-            optimisation.patience = options.patience if story.is_last else 0
+        moved = course.begin_step(step, options)
         losses = optimisation.step(step, options.iterations, interrupted)
         if losses is not None:
-            if (step - 1) % options.preview_every == 0 and optimisation.pixels is not None:
+            seen = moved or (step - 1) % options.preview_every == 0
+            if seen and optimisation.pixels is not None:
                 images = to_uint8(optimisation.pixels)
                 run.film.add(images)
                 yield Preview(step, images, seeds)
             run.note(step, losses)
             yield Progress(step, options.iterations, context.elapsed_s(),
                            run.notice or optimisation.notice, losses)
-        run.save(optimisation.steps, state)
+        run.save(optimisation.steps, course.state)
         if context.cancelled():
             return

@@ -43,10 +43,8 @@ def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None,
     Raises:
         InvalidRequest: the VQGAN has no encoder, and the start needs one.
     """
-    if not vqgan.config.encoder and (image is not None or init != "noise"):
-        raise InvalidRequest("The VQGAN that is chosen can draw and not read pictures: start from "
-                             "noise, or choose another VQGAN.",
-                             field="init" if image is None else "init_image")
+    if image is not None or init != "noise":
+        check_encoder(vqgan, "init" if image is None else "init_image")
     weight = vqgan.post_quant_conv.weight
     height, width = (side_px // vqgan.downsampling for side_px in shape_px)
     found = []
@@ -60,6 +58,17 @@ def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None,
                   else _plain(shape_px, generator))
         found.append(vqgan.encode_latents(pixels.to(weight.device, weight.dtype)))
     return torch.cat(found).float()
+
+
+def check_encoder(vqgan: VQGAN, field: str) -> None:
+    """Refuse a VQGAN that cannot read pictures.
+
+    Raises:
+        InvalidRequest: it has no encoder.
+    """
+    if not vqgan.config.encoder:
+        raise InvalidRequest("The VQGAN that is chosen can draw and not read pictures: start from "
+                             "noise, or choose another VQGAN.", field=field)
 
 
 def _plain(shape_px: tuple[int, int], generator: torch.Generator) -> Tensor:
