@@ -87,9 +87,13 @@ def test_a_candidate_is_drawn_again_alone(client: Client) -> None:
 def test_lineage_is_kept_of_ones_own_pictures_alone(app: App) -> None:
     client, stranger = app.client(), app.client()
     (first,), (other,) = (generate(c, num_images=1)[1]["pictures"] for c in (client, stranger))
-    _, details = generate(client, num_images=1, parents=[first["id"], other["id"], "f" * 32])
+    files, details = generate(client, num_images=1,
+                              parents=[first["id"], other["id"], "f" * 32])
     child = client.predict(details["pictures"][0]["id"], api_name="/history_show")[1]
     assert child["ancestors"] == [first["id"]]
+    assert read_png(Path(files[0]).read_bytes())["easel"]["parents"] == [first["id"]]
+    files, _ = generate(client, num_images=1, parents=[other["id"]])
+    assert "parents" not in read_png(Path(files[0]).read_bytes())["easel"]
 
 
 def test_two_generators_share_one_ranking(client: Client) -> None:

@@ -39,8 +39,8 @@ class Recorder:
         A job that is run again, because what ran it was lost on the way, finds the pictures that
         it kept before and keeps them no second time.
 
-        Parents are the pictures that the result's metadata names under "parents", and the one
-        whose file the run started from.
+        Parents are the owner's own among the pictures that the result's metadata names under
+        "parents", which forgets the others, and the one whose file the run started from.
 
         Args:
             result: with its provenance.
@@ -58,6 +58,10 @@ class Recorder:
         owner = self.history.owner_of(visitor)
         named = _named(result, owner)
         result = replace(result, candidates=named)
+        if (said := result.metadata.get("parents")) is not None:
+            own = self.history.owned(owner, [str(name) for name in said])
+            rest = {name: value for name, value in result.metadata.items() if name != "parents"}
+            result = replace(result, metadata={**rest, **({"parents": own} if own else {})})
         parents = self._parents(result, owner)
         pictures, earlier, late = [], dict[str, bytes](), False
         for candidate in named:

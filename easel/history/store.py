@@ -191,6 +191,13 @@ class History:
         with self.database.read() as session:
             return list(session.scalars(chosen))
 
+    def owned(self, owner: str, ids: Sequence[str]) -> list[str]:
+        """Those of some ids that are an owner's pictures, deleted ones among them, in order."""
+        chosen = select(Picture.id).where(Picture.owner == owner, Picture.id.in_(ids))
+        with self.database.read() as session:
+            known = set(session.scalars(chosen))
+        return [each for each in ids if each in known]
+
     def family(self, owner: str, picture_id: str) -> Family:
         """Ancestors and descendants of a picture, as far as they go.
 
