@@ -79,6 +79,15 @@ def test_a_sweep_draws_each_cell_as_it_is_drawn_alone(client: Client) -> None:
     assert all(cell["id"] for cell in details["cells"]), "each cell is in the history"
 
 
+def test_a_sweep_knows_the_words_of_ones_own_lists(app: App, client: Client) -> None:
+    folder = Path(app.data.name) / "wildcards"
+    folder.mkdir()
+    (folder / "mood.txt").write_text("# moods\nquiet\n")
+    _, details = client.predict("a __mood__ cat", "sketch", {"name": "steps", "values": [2]}, None,
+                                7, None, api_name="/sweep")
+    assert [cell["prompt"] for cell in details["cells"]] == ["a quiet cat"]
+
+
 @pytest.mark.parametrize(("args", "says"), [
     ((5, "sketch"), "must be text"), ((" ", "sketch"), "prompt is empty"),
     (("a cat", "nobody"), "no generator called"), (("a cat", {}), "no generator called"),

@@ -25,7 +25,6 @@ from easel.compare.sweeps import (
     plan_sweep,
     sweep_options,
 )
-from easel.compare.wildcards import wildcard_words
 from easel.serving.jobs import RunEvent
 from easel.ui.parts.panel import Card, seconds
 from easel.ui.parts.pictures import PictureStore
@@ -40,7 +39,6 @@ from pipelines.core.images import load_image
 from pipelines.core.metadata import save_png
 from pipelines.core.request import SEED_COUNT
 from pipelines.pipeline import Pipeline
-from pipelines.registry import Registry
 
 
 @dataclass
@@ -153,12 +151,12 @@ def _cell(view: SweepView, index: int) -> str:
     return tile(drawn_image(preview, strings.IN_THE_MAKING.format(prompt)))
 
 
-def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: Any, across: Any,
+def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], seed: Any, across: Any,
                down: Any) -> Sweep:
     """Check a grid whole.
 
     Args:
-        registry: the pipelines on offer.
+        playground: with the pipelines on offer, and the words for wildcards.
         prompt: with its braces and wildcards.
         pane: "pipeline" and perhaps "seed" and "options", the same for all cells.
         seed: where the pane names none; empty or None for a new one.
@@ -172,6 +170,7 @@ def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: A
         raise InvalidRequest("The prompt must be text.", field="prompt")
     if not isinstance(options := pane.get("options") or {}, Mapping):
         raise InvalidRequest("The options must be an object.", field="options")
+    registry = playground.registry
     pipeline = registry.get(str(pane.get("pipeline", "")))
     given = next((s for s in (pane.get("seed"), seed)
                   if s is not None and (not isinstance(s, str) or s.strip())),
@@ -191,7 +190,7 @@ def read_sweep(registry: Registry, prompt: Any, pane: Mapping[str, Any], seed: A
             raise InvalidRequest(strings.SWEEP_AXES_FULL, field="axis")
     base = {"pipeline": pipeline.name, "prompt": prompt, "seed": base_seed,
             "options": dict(options)}
-    return plan_sweep(registry, base, x, y, wildcard_words())
+    return plan_sweep(registry, base, x, y, playground.wildcards())
 
 
 def _axis(given: Any, pipeline: Pipeline, prompt: str) -> Axis:

@@ -33,7 +33,7 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
         visitor = visitor_of(request)
         run = playground.runs.start(session_of(request), visitor, PLACE)
         try:
-            planned = read_sweep(playground.registry, prompt,
+            planned = read_sweep(playground, prompt,
                                  {"pipeline": pipeline, "options": options}, seed, x, y)
             view = SweepView(planned, share_work(planned))
             requests = [batch.request for batch in view.batches]

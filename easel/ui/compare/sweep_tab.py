@@ -73,7 +73,7 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
     def sweep(asked: Asked) -> Generator[Updates]:
         pane = next(iter(read_panes(asked.text(panes))), {})
         x_name, x_text, y_name, y_text = map(asked.text, sides)
-        planned = read_sweep(playground.registry, asked.text(prompt), pane, asked.values[seed],
+        planned = read_sweep(playground, asked.text(prompt), pane, asked.values[seed],
                              (x_name, x_text), (y_name, y_text))
         view = SweepView(planned, share_work(planned))
         requests = [batch.request for batch in view.batches]
