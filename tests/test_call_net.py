@@ -1,4 +1,7 @@
-"""Whatever is called, and with whatever: an answer or one sentence, and one line in the log."""
+"""The nets below calls and requests: an answer or one sentence, and one line in the log.
+
+What every function and address makes of odd values is looked at in ``tests/trust``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import io
 import json
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,11 +22,8 @@ from gradio import queueing
 from easel.serving.logs import configure_logging
 from easel.ui.guard.call_net import answer_every_call, log_in_one_way
 from easel.ui.guard.error_net import ErrorNet
-from easel.ui.words import strings
 from pipelines.core.errors import EaselError
 from tests.served import App
-
-VALUES: list[Any] = ["x", 10**9, -1.5, True, [], {}, [None], [{}], {"a": None}, "../../x"]
 
 
 @pytest.fixture(scope="module")
@@ -43,42 +42,6 @@ def log() -> Iterator[io.StringIO]:
     yield stream
     root.handlers[:] = before
     root.setLevel(level)
-
-
-def ask(app: App, function: dict[str, Any], value: Any, session: str) -> str:
-    """What a call of a function ends with, all of whose inputs have one value."""
-    body = {"data": [value] * len(function["inputs"]), "fn_index": function["id"],
-            "session_hash": session}
-    api = f"{app.url}gradio_api/"
-    if not function["queue"]:
-        answer = httpx.post(f"{api}run/{function['api_name']}", json=body, timeout=120)
-        return answer.text
-    httpx.post(f"{api}queue/join", json=body, timeout=120).raise_for_status()
-    with httpx.stream("GET", f"{api}queue/data", params={"session_hash": session},
-                      timeout=120) as events:
-        return next(line for line in events.iter_lines() if "process_completed" in line)
-
-
-@pytest.mark.slow
-def test_no_function_fails_whatever_it_is_called_with(app: App, log: io.StringIO) -> None:
-    """Each with nothing, and with another kind of value, in place of all its own."""
-    config = httpx.get(f"{app.url}config").json()
-    functions = [f for f in config["dependencies"] if f["backend_fn"]]
-    assert len(functions) > 80
-    calls = [(function, value) for number, function in enumerate(functions)
-             for value in (None, VALUES[number % len(VALUES)])]
-
-    def called(number: int) -> str:
-        return ask(app, *calls[number], f"any{number}")
-
-    with ThreadPoolExecutor(8) as pool:
-        for call, said in zip(calls, pool.map(called, range(len(calls))), strict=True):
-            where = call[0]["api_name"], call[1]
-            assert strings.UNEXPECTED not in said, where
-            assert "inside Easel" not in said, where
-            assert '"error":null' not in said.replace(" ", ""), where
-    assert "Traceback" not in log.getvalue()
-    app.wait_until_idle()
 
 
 def page_of(function: Any) -> tuple[gr.Blocks, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +13,18 @@ from typing import Any
 import httpx
 import pytest
 
-from easel.serving.logs import configure_logging
 from easel.ui.parts.visitors import HEADER, new_token
 from easel.ui.words import strings
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
-from tests.test_call_net import ask
+from tests.test_call_net import log
 from tests.trust.writers import pause_at
 
 SECRET = "a secret cow of Anna"
 FAULTS = (strings.UNEXPECTED, "inside Easel", "Traceback", '"error":null', '"error": null')
+VALUES: list[Any] = ["x", 10**9, -1.5, True, [], {}, [None], [{}], {"a": None}, "../../x"]
 # A part of an address, of which each place gets one.
 PARTS = ("x", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%00", "%ff%fe", "-1", "a" * 300, "é 𝕏")
 BODIES = (b"", b"x", b"null", b"5", b"[]", b"{}", b'{"data": 5}', b'{"data": null, "fn_index": 0}',
@@ -38,6 +37,7 @@ KINDS = ("application/json", "application/json", "application/json", "text/plain
 QUERIES = ("", "?session_hash=s", "?session_hash=s&session_hash=t&upload_id=%00", "?%ff=%ff&a",
            "?page=-1&size=x&format=%00&ids=x&ids=..%2f")
 STREAMS = "text/event-stream"
+__all__ = ["log"]
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,6 @@ def app() -> Iterator[App]:
     served.sketch = sketch
     yield served
     served.close()
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    configure_logging("INFO", "text", stream)
-    yield stream
-    root.handlers[:] = before
-    root.setLevel(level)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +82,43 @@ def functions(app: App) -> list[dict[str, Any]]:
     return found
 
 
+def ask(app: App, function: dict[str, Any], value: Any, session: str) -> str:
+    """What a call of a function ends with, all of whose inputs have one value."""
+    body = {"data": [value] * len(function["inputs"]), "fn_index": function["id"],
+            "session_hash": session}
+    api = f"{app.url}gradio_api/"
+    if not function["queue"]:
+        answer = httpx.post(f"{api}run/{function['api_name']}", json=body, timeout=120)
+        return answer.text
+    httpx.post(f"{api}queue/join", json=body, timeout=120).raise_for_status()
+    with httpx.stream("GET", f"{api}queue/data", params={"session_hash": session},
+                      timeout=120) as events:
+        return next(line for line in events.iter_lines() if "process_completed" in line)
+
+
+def answers(app: App, calls: list[tuple[dict[str, Any], Any]], session: str,
+            ) -> Iterator[tuple[Any, str]]:
+    """Which function was called with what, and what it ended with, several at a time."""
+    def called(number: int) -> str:
+        return ask(app, *calls[number], f"{session}{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        for call, said in zip(calls, pool.map(called, range(len(calls))), strict=True):
+            where = call[0]["api_name"], call[1]
+            assert not any(fault in said for fault in FAULTS), (where, said[:500])
+            yield where, said
+
+
+@pytest.mark.slow
+def test_no_function_fails_whatever_it_is_called_with(app: App, log: io.StringIO) -> None:
+    """Each with nothing, and with another kind of value, in place of all its own."""
+    calls = [(function, value) for number, function in enumerate(functions(app))
+             for value in (None, VALUES[number % len(VALUES)])]
+    assert len(list(answers(app, calls, "any"))) == len(calls)
+    assert "Traceback" not in log.getvalue()
+    app.wait_until_idle()
+
+
 @pytest.mark.slow
 def test_case_14_no_function_does_anything_to_what_is_anothers(app: App, anna: Anna,
                                                                log: io.StringIO) -> None:
@@ -102,14 +128,8 @@ def test_case_14_no_function_does_anything_to_what_is_anothers(app: App, anna: A
     calls = [(function, value) for function in functions(app) if function["inputs"]
              for value in values]
 
-    def called(number: int) -> str:
-        return ask(app, *calls[number], f"other{number}")
-
-    with ThreadPoolExecutor(8) as pool:
-        for call, said in zip(calls, pool.map(called, range(len(calls))), strict=True):
-            where = call[0]["api_name"], call[1]
-            assert SECRET not in said, where
-            assert not any(fault in said for fault in FAULTS), (where, said[:500])
+    for where, said in answers(app, calls, "other"):
+        assert SECRET not in said, where
     assert "Traceback" not in log.getvalue()
     app.wait_until_idle()
 
