@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from easel import presets
 from easel.cli.main import main
 from easel.compare.prompt_lists import Line, read_prompts
 from easel.compare.wildcards import own_wildcards
-from easel.presets import FILE, PresetStore, read_presets, write_presets
+from easel.history.records import LOCAL
+from easel.presets import FILE, PresetStore, read_presets, store_for, write_presets
 from easel.serving.backend import LocalBackend
-from pipelines.core.errors import InvalidRequest
+from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.metadata import read_png
 from pipelines.pipeline import Preset
 from pipelines.registry import build_registry
@@ -96,16 +99,82 @@ def test_what_is_wrong_is_one_sentence(args: tuple[str, ...], says: str, data_di
     ("[noise]\nmine = 1", "where a table should be"), ("[nobody.mine]", "no generator called"),
     ("[noise.mine]\nsteps = 2", "and no 'steps'"), ("[noise.mine]\nbest_of = true", "whole number"),
     ("[noise.mine.options]\ncolour = 'red'", "no option called"),
-    ("[noise.mine.options]\nsteps = nan", "must be"), ("x" * 300_000, "larger than 256 KB")])
+    ("[noise.mine.options]\nsteps = nan", "must be"),
+    ("[noise.mine.options.steps]\na = 1", "must be"), ("x" * 300_000, "larger than 256 KB")])
 def test_a_bad_file_of_presets_changes_nothing(text: str, says: str, tmp_path: Path) -> None:
     store = PresetStore(tmp_path / FILE, REGISTRY)
-    store.save("noise", "mine", Preset({"steps": 2}))
+    store.save("mine", {"noise": Preset({"steps": 2})})
     before = (tmp_path / FILE).read_bytes()
     with pytest.raises(InvalidRequest, match=says):
         store.add(text.encode())
     assert (tmp_path / FILE).read_bytes() == before
     with pytest.raises(InvalidRequest, match="not TOML"):
         read_presets(b"\xff", REGISTRY)
+
+
+def test_a_preset_that_does_not_fit_any_more_takes_no_other_with_it(tmp_path: Path) -> None:
+    """A generator's weights may go, and an option may be taken away."""
+    store = PresetStore(tmp_path / FILE, REGISTRY)
+    (tmp_path / FILE).write_text('[gone.mine]\n[gone.mine.options]\nsteps = 2\n'
+                                 '[noise.old.options]\ncolour = "red"\n')
+    store.save("mine", {"noise": Preset({"steps": 2})})
+    assert store.find("noise", "mine").options == {"steps": 2}
+    with pytest.raises(InvalidRequest, match="no option called"):
+        store.find("noise", "old")
+    with pytest.raises(InvalidRequest, match="no generator called"):
+        store.find("gone", "mine")
+    assert set(store.all()["noise"]) == {"normal", "old", "mine"}
+    store.delete("noise", "old")
+    kept = tomllib.loads((tmp_path / FILE).read_text())
+    assert kept == {"gone": {"mine": {"options": {"steps": 2}}},
+                    "noise": {"mine": {"options": {"steps": 2}}}}
+
+
+def test_any_text_of_an_option_is_written_as_toml_reads_it() -> None:
+    text = "".join(map(chr, (*range(32), 34, 39, 92, *range(126, 162), 0x2028, 0xffff, 0x1f600)))
+    whole = {"noise": {"mine": Preset({"text": text, "whole": 3, "share": 1e-7, "on": True})}}
+    assert read_presets(write_presets(whole).encode()) == whole
+    with pytest.raises(InvalidRequest, match="where a value should be"):
+        read_presets(b"[noise.mine.options]\nsteps = nan")
+
+
+def test_of_several_generators_all_presets_are_kept_or_none(tmp_path: Path) -> None:
+    store = PresetStore(tmp_path / FILE, build_registry())
+    with pytest.raises(InvalidRequest):
+        store.save("mine", {"dalle": Preset(), "unclip": Preset({"colour": 1})})
+    assert store.own() == {}
+    store.save("mine", {"dalle": Preset({"temperature": 0.5}), "unclip": Preset()})
+    assert {pipeline: list(named) for pipeline, named in store.own().items()} == {
+        "dalle": ["mine"], "unclip": ["mine"]}
+
+
+def test_everybody_has_presets_of_their_own(tmp_path: Path) -> None:
+    stores = [store_for(tmp_path, owner, REGISTRY) for owner in (LOCAL, "a" * 40, "b" * 40)]
+    for number, store in enumerate(stores):
+        store.save(f"of-{number}", {"noise": Preset()})
+    assert [list(store.own()["noise"]) for store in stores] == [["of-0"], ["of-1"], ["of-2"]]
+    assert stores[0].path == tmp_path / FILE, "where the command line has always kept them"
+    for owner in ("", "../x", "a/b", "."):
+        with pytest.raises(ValueError, match="no visitor"):
+            store_for(tmp_path, owner, REGISTRY)
+
+
+def test_two_at_once_lose_nothing(tmp_path: Path) -> None:
+    def save(number: int) -> None:
+        PresetStore(tmp_path / FILE, REGISTRY).save(f"n{number}", {"noise": Preset()})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(save, range(24)))
+    assert len(PresetStore(tmp_path / FILE, REGISTRY).own()["noise"]) == 24
+
+
+def test_there_is_an_end_to_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "MAX_STORES", 2)
+    for owner in ("a" * 40, "b" * 40):
+        store_for(tmp_path, owner, REGISTRY).save("mine", {"noise": Preset()})
+    with pytest.raises(EaselError, match="of more visitors"):
+        store_for(tmp_path, "c" * 40, REGISTRY).save("mine", {"noise": Preset()})
+    store_for(tmp_path, "a" * 40, REGISTRY).save("other", {"noise": Preset()})
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z0-9][a-z0-9_-]{0,10}", fullmatch=True), st.builds(

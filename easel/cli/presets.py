@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from easel.cli.output import AsJson, print_json
+from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.new_files import write_new
@@ -45,9 +46,9 @@ def parse_pairs(pairs: list[str]) -> dict[str, str]:
 
 def store_of(registry: Registry) -> PresetStore:
     """The presets of whoever uses the command line."""
-    from easel.presets import FILE, PresetStore
+    from easel.presets import store_for
 
-    return PresetStore(load_settings().data_dir / FILE, registry)
+    return store_for(load_settings().data_dir, LOCAL, registry)
 
 
 @app.command("list")
@@ -74,9 +75,9 @@ def save_command(context: typer.Context, pipeline: Generator, name: Name,
     """Save settings of a generator under a name, in place of yours of that name."""
     from pipelines.pipeline import Preset
 
-    saved = _store(context).save(pipeline, name, Preset(parse_pairs(option or []), best_of))
+    saved = _store(context).save(name, {pipeline: Preset(parse_pairs(option or []), best_of)})
     if as_json:
-        print_json({pipeline: {name: _plain(saved)}})
+        print_json({pipeline: {name: _plain(saved[pipeline])}})
 
 
 @app.command("delete")

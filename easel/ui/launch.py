@@ -26,6 +26,7 @@ from easel.serving.build import build_backend
 from easel.serving.interface import Backend
 from easel.serving.logs import configure_logging
 from easel.settings import Settings, load_settings, unknown_settings
+from easel.ui.generate.presets import preset_routes
 from easel.ui.guard.cache_folder import CacheFolder
 from easel.ui.guard.call_net import log_in_one_way
 from easel.ui.guard.connections import bound_connections
@@ -64,7 +65,8 @@ def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, read
         routes = [*routes, *history_routes(history)]
     if backend is not None:
         doors = open_doors(backend, history, settings, cache)
-        routes = [*routes, *health_routes(backend, settings.metrics), *doors.routes]
+        routes = [*routes, *health_routes(backend, settings.metrics), *doors.routes,
+                  *preset_routes(settings.data_dir, backend.registry)]
         page.extra_startup_events.extend(doors.starts)
     # A Space is shown in a frame of the site that hosts it.
     frames = settings.frame_ancestors or ("https://huggingface.co" if "SPACE_ID" in os.environ
@@ -207,8 +209,6 @@ def main() -> None:
     logging.captureWarnings(True)
     for fault in unknown_settings():
         logger.warning("%s", fault)
-    # Uploads and finished pictures; read when components are made.
-    os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
     history = open_history(settings)
     backend = build_backend(settings, history=history)
     playground = load_playground(backend.registry, backend, history, settings)

@@ -14,6 +14,7 @@ from easel.ui.generate.examples import render_examples
 from easel.ui.generate.init_image import connect_init
 from easel.ui.generate.lesson import render_lessons
 from easel.ui.generate.paused import build_paused, connect_paused
+from easel.ui.generate.presets import build_presets, connect_presets
 from easel.ui.generate.recall import connect_recall
 from easel.ui.generate.render import render_empty, render_keys
 from easel.ui.generate.run import Stage, prepare, show_run, stream_run
@@ -78,7 +79,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
             dropped = gr.File(label=strings.RECALL_LABEL, file_count="single", type="filepath",
                               file_types=IMAGE_SUFFIXES, height=64, elem_id="recall",
                               elem_classes="upload")
-            seed, best_of, options = _build_settings(controls)
+            seed, best_of, options = _build_settings(playground, controls)
             paused = build_paused(playground)
             worded_html(lambda: render_lessons({p.name: p.lesson for p in playground.registry}),
                         elem_id="lessons")
@@ -122,20 +123,22 @@ def _build_generators(playground: Playground) -> list[PipelineControls]:
     return controls
 
 
-def _build_settings(controls: list[PipelineControls],
+def _build_settings(playground: Playground, controls: list[PipelineControls],
                     ) -> tuple[gr.Textbox, gr.Number, OptionForms]:
-    with gr.Accordion(strings.SETTINGS_LABEL, open=False, elem_id="settings"):
+    with gr.Accordion(strings.SETTINGS_LABEL, open=False, elem_id="settings") as fold:
         # Text, because Gradio shows an empty number as 0.
         seed = gr.Textbox(label=strings.SEED_LABEL, info=strings.SEED_INFO, max_lines=1,
                           placeholder=strings.SEED_PLACEHOLDER, elem_id="seed")
         best_of = gr.Number(0, label=strings.BEST_OF, info=strings.BEST_OF_INFO, precision=0,
                             minimum=0, maximum=MAX_DRAWN, elem_id="best-of")
+        presets = build_presets()
         options = build_option_forms(group.pipeline for group in controls)
         for group in controls:
             with gr.Column(visible=False) if group.places else nullcontext() as place:
                 build_init_image(group)
             if place is not None:
                 group.places.append(place)
+    connect_presets(playground, presets, fold, controls, options, best_of)
     return seed, best_of, options
 
 

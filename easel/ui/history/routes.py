@@ -46,16 +46,16 @@ def history_routes(history: History) -> list[Route]:
             headers={"Content-Disposition": f'attachment; filename="{zip_name()}"',
                      "Cache-Control": "no-store"})
 
-    return [Route("/history/export", _json_errors(export)),
-            Route("/history/{picture_id:str}/thumbnail", _json_errors(thumbnail)),
-            Route("/history/{picture_id:str}/picture", _json_errors(picture))]
+    return [Route("/history/export", json_errors(export)),
+            Route("/history/{picture_id:str}/thumbnail", json_errors(thumbnail)),
+            Route("/history/{picture_id:str}/picture", json_errors(picture))]
 
 
 def _own_picture(history: History, request: Request) -> KeptPicture:
     return history.get(history.owner_of(visitor_of(request)), request.path_params["picture_id"])
 
 
-def _json_errors(endpoint: Callable[[Request], Response]) -> Callable[[Request], Any]:
+def json_errors(endpoint: Callable[[Request], Response]) -> Callable[[Request], Any]:
     """What is wrong is said in one sentence; another visitor's picture does not exist."""
     def answer(request: Request) -> Response:
         try:

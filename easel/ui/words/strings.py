@@ -55,6 +55,13 @@ BEST_OF_INFO = ("How many pictures each generator draws to show its best; 0 for 
                 "shown.")
 SETTINGS_LABEL = "Seed and options"
 ADVANCED_LABEL = "More options"
+PRESET, PRESET_INFO = "Preset", "Options of one generator under a name; they fill the form in."
+PRESETS_OWN = "Presets of your own"
+PRESET_NAME, PRESET_NAME_INFO = "Name", "Keeps the options of every ticked generator."
+PRESET_SAVE, PRESET_DELETE = "Keep under this name", "Delete the chosen one"
+PRESETS_IMPORT, PRESETS_EXPORT = "Take over a file", "Download as TOML"
+PRESET_FILLED, PRESET_SAVED = "{}: {} is filled in.", "{} is kept for {}."
+PRESET_DELETED, PRESETS_IMPORTED = "{} is deleted.", "Presets taken over: {}."
 NUMBER_FOR, SLIDER_FOR = "number input for {}", "range slider for {}"
 INIT_FROM, INIT_REMOVE = "{} starts from this picture.", "Remove"
 START_PICTURE = "{}: start from a picture (PNG, JPEG or WebP)"
