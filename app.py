@@ -31,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from pipelines.core.errors import EaselError
 
     try:
-        load_settings()  # before the page is imported, which takes seconds
+        settings = load_settings()  # before the page is imported, which takes seconds
+        # Uploads and finished pictures. Gradio reads it when it is imported, to make a folder of
+        # its own there, and when components are made.
+        os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
         from easel.ui import launch
 
         launch.main()

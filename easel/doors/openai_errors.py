@@ -121,6 +121,13 @@ def out_of_bounds(param: str, value: int, low: int, high: int) -> Refusal | None
     return None
 
 
+def too_many(param: str, count: int, most: int) -> Refusal:
+    """A list of more than there may be."""
+    return Refusal(400, f"Invalid '{param}': array too long. Expected an array with maximum length "
+                        f"{most}, but got an array with length {count} instead.", param,
+                   "array_above_max_length")
+
+
 def no_such_model(name: str) -> Refusal:
     """A picture is asked of a model that there is not."""
     return Refusal(400, f"The model '{name[:64]}' does not exist.", "model", "invalid_value",

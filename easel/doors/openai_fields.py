@@ -19,6 +19,7 @@ from easel.doors.openai_errors import (
     no_such_model,
     not_among,
     out_of_bounds,
+    too_many,
     unknown,
     unsupported,
     wrong_type,
@@ -191,9 +192,10 @@ def _image(fields: Mapping[str, Any]) -> bytes:
 def _one_picture(fields: Mapping[str, Any], name: str) -> bytes:
     given = fields[name]
     images = given if isinstance(given, list) else [given]
-    if len(images) != 1:
-        fault = out_of_bounds(name, len(images), 1, 1)
-        raise fault if fault is not None else missing("image")
+    if not images:
+        raise missing("image")
+    if len(images) > 1:
+        raise too_many(name, len(images), 1)
     (image,) = images
     if isinstance(image, bytes):
         return image
