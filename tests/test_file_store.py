@@ -5,26 +5,43 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from easel.history.buckets import open_shelf
+from easel.history.build import open_history
 from easel.history.database import Database
 from easel.history.export import stream_zip
 from easel.history.files import COPIES_S, FileStore
-from easel.history.records import Filters, HistoryError, KeptPicture
+from easel.history.recorder import Recorder
+from easel.history.records import (
+    FilesOutOfReach,
+    Filters,
+    HistoryError,
+    KeptLater,
+    KeptPicture,
+)
 from easel.history.shelves import FolderShelf, Shelf
-from easel.history.store import ORPHAN_S, History
+from easel.history.store import History
 from easel.search.collections import history_collection
 from easel.search.files import decode
+from easel.settings import load_settings
 from pipelines.core.images import load_image
 from pipelines.core.metadata import encode_png
+from tests import object_stores
 from tests.kept import new_picture
+from tests.served import free_port
+from tests.test_history_store import result
 
 DATA = encode_png(np.random.default_rng(0).integers(0, 256, (400, 500, 3), np.uint8), {})
 
@@ -44,12 +61,24 @@ class Elsewhere:
         return f"elsewhere:{key}"
 
 
-SHELVES: dict[str, Callable[[Path], Shelf]] = {"folder": FolderShelf, "elsewhere": Elsewhere}
+SHELVES: dict[str, Callable[[Path], Shelf]] = {
+    "folder": FolderShelf, "elsewhere": Elsewhere, "file": lambda path: open_shelf(path.as_uri())}
 
 
-@pytest.fixture(params=SHELVES)
-def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf:
-    return SHELVES[request.param](tmp_path / "shelf")
+@pytest.fixture(params=[*SHELVES, *(pytest.param(name, marks=pytest.mark.skipif(
+    bool(object_stores.why_not(name)), reason=object_stores.why_not(name)))
+    for name in object_stores.KINDS)])
+def shelf(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+          stores: object_stores.Stores) -> Shelf:
+    if request.param in SHELVES:
+        return SHELVES[request.param](tmp_path / "shelf")
+    return open_shelf(stores.url(request.param, monkeypatch))
+
+
+@pytest.fixture(scope="module")
+def stores() -> Iterator[object_stores.Stores]:
+    with object_stores.Stores() as made:
+        yield made
 
 
 @pytest.fixture
@@ -96,20 +125,23 @@ def test_no_name_leads_elsewhere(store: FileStore, name: str) -> None:
             use(name)
 
 
-def test_old_files_are_found(store: FileStore, tmp_path: Path) -> None:
+def test_old_files_are_found(store: FileStore) -> None:
     sha256 = store.put(DATA)
     store.thumbnail(sha256)
-    assert list(store.old_files(60)) == []
-    past = time.time() - 120
-    for path in (tmp_path / "shelf").glob("*/??/*"):
-        os.utime(path, (past, past))
-    found = sorted(store.old_files(60))
+    assert list(store.old_files(3600)) == []
+    found = sorted(store.old_files(-3600))  # as if an hour had passed
     assert found == [(sha256, f"files/{sha256[:2]}/{sha256}.png"),
                      (sha256, f"thumbnails/{sha256[:2]}/{sha256}.webp")]
-    store.put(DATA)
-    assert [key.partition("/")[0] for _, key in store.old_files(60)] == ["thumbnails"], \
-        "what is put again counts as new"
     store.drop(found[1][1])
+    assert list(store.old_files(-3600)) == found[:1]
+
+
+def test_what_is_put_again_counts_as_new(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    sha256 = store.put(DATA)
+    os.utime(store.path(sha256), (1000, 1000))
+    assert [found for found, _ in store.old_files(60)] == [sha256]
+    store.put(DATA)
     assert list(store.old_files(60)) == []
 
 
@@ -131,7 +163,7 @@ def history(store: FileStore, tmp_path: Path) -> History:
     return History(Database(f"sqlite:///{tmp_path / 'history.sqlite'}"), store)
 
 
-def test_a_history_on_any_shelf(history: History, tmp_path: Path) -> None:
+def test_a_history_on_any_shelf(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
     given = [new_picture(seed=seed) for seed in (1, 2, 3)]
     kept = history.add("me", given)
     assert [history.files.read(each.sha256) for each in kept] == [each.data for each in given]
@@ -142,9 +174,9 @@ def test_a_history_on_any_shelf(history: History, tmp_path: Path) -> None:
     history.purge("me")
     assert [history.files.has(each.sha256) for each in kept] == [False, True, False]
     orphan = history.files.put(DATA)
-    past = time.time() - ORPHAN_S - 60
-    for path in (tmp_path / "shelf").glob("*/??/*"):
-        os.utime(path, (past, past))
+    history.sweep()
+    assert history.files.has(orphan), "it may be on its way into the database"
+    monkeypatch.setattr("easel.history.store.ORPHAN_S", -3600.0)
     history.sweep()
     assert (history.files.has(orphan), history.files.has(kept[1].sha256)) == (False, True)
     history.close()
@@ -169,3 +201,97 @@ def test_a_history_is_searched_wherever_it_lies(history: History, tmp_path: Path
     assert found[gone.id].square is None
     assert found[gone.id].refused, "the next run tries again"
     history.close()
+
+
+# What is wrong with a store is said in one sentence ---------------------------------------------
+
+
+def kind_of(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.skipif(bool(object_stores.why_not(name)),
+                                                       reason=object_stores.why_not(name)))
+
+
+REFUSED = r"^The store of EASEL_FILES_URL refuses what Easel asks for: check its keys, its region "
+
+
+@pytest.mark.parametrize("kind", [kind_of("nanio")])
+def test_a_wrong_secret_is_refused_at_start(kind: str, stores: object_stores.Stores,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    url = stores.url(kind, monkeypatch, secret="another")
+    monkeypatch.setenv("EASEL_FILES_URL", url)
+    with pytest.raises(HistoryError, match=REFUSED) as caught:
+        open_history(load_settings())
+    assert "another" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [kind_of("nanio"), kind_of("moto")])
+def test_a_bucket_that_is_not_there_is_refused_at_start(
+        kind: str, stores: object_stores.Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(HistoryError, match=REFUSED):
+        open_shelf(stores.url(kind, monkeypatch, bucket="nothing-here"))
+
+
+@pytest.mark.parametrize("kind", [kind_of("moto")])
+def test_a_history_in_a_bucket_is_read_by_the_next_process(
+        kind: str, stores: object_stores.Stores, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    url = stores.url(kind, monkeypatch)
+    for name, value in (("FILES_URL", url), ("DATA_DIR", str(tmp_path))):
+        monkeypatch.setenv(f"EASEL_{name}", value)
+    with closing(open_history(load_settings())) as history:
+        [kept] = history.add("me", [new_picture()])
+        assert history.files.where(kept.sha256).startswith(f"{url}/files/")
+    assert not list(tmp_path.glob("history/files/*"))
+    with closing(open_history(load_settings())) as history:
+        assert history.files.read(kept.sha256) == new_picture().data
+
+
+@pytest.mark.skipif(find_spec("obstore") is None, reason="obstore is not installed")
+def test_a_store_out_of_reach_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s"), ("REGION", "x"),
+                        ("ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    with pytest.raises(FilesOutOfReach, match=r"^The store of EASEL_FILES_URL cannot be used now"):
+        open_shelf("s3://pictures/x")
+
+
+@pytest.mark.parametrize("url", [
+    "file://host/folder", "file:folder",
+    *(pytest.param(url, marks=pytest.mark.skipif(find_spec("obstore") is None,
+                                                 reason="obstore is not installed"))
+      for url in ("nonsense", "ftp://secret@host/x", "s3://"))])
+def test_a_wrong_address_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(HistoryError, match="is not the address of a store of files") as caught:
+        open_shelf(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(HistoryError, match=r"pip install -r requirements-files\.txt\.$"):
+        open_shelf("s3://pictures/x")
+
+
+def test_what_is_drawn_while_the_store_is_out_of_reach_is_kept_later(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("easel.history.late.RETRY_S", 0.05)
+    shelf = Elsewhere(tmp_path / "shelf")
+    put = shelf.put
+
+    def away(key: str, data: bytes) -> None:
+        raise FilesOutOfReach("The store of EASEL_FILES_URL cannot be used now: try again in a "
+                              "moment.")
+
+    shelf.put = away
+    database = Database(f"sqlite:///{tmp_path / 'history.sqlite'}")
+    with closing(History(database, FileStore(tmp_path / "here", shelf))) as history:
+        with pytest.raises(KeptLater, match="the pictures are kept as soon as it can be") as later:
+            Recorder(history)(result(5), "me")
+        assert history.page("me").total == 0
+        shelf.put = put
+        end = time.monotonic() + 60
+        while history.late.waiting():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        [kept] = history.page("me").pictures
+        assert later.value.result.candidates[0].metadata["picture_id"] == kept.id

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from easel.history.files import FileStore
-from easel.history.records import Filters, HistoryError, KeptPicture
+from easel.history.records import Filters, HistoryError, HistoryInUse, KeptPicture
 from easel.history.store import History
 from pipelines.core.errors import reason
 from pipelines.core.metadata import picture_name
@@ -72,6 +72,8 @@ def zip_parts(files: FileStore, pictures: Iterable[KeptPicture]) -> Iterator[byt
             name = f"pictures/{_free_name(picture, taken)}"
             try:
                 data = files.read(picture.sha256)
+            except HistoryInUse:  # it is there all the same: no zip without it
+                raise
             except HistoryError:
                 index.append({**picture.public(), "file": None})
                 continue

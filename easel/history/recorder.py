@@ -63,7 +63,7 @@ class Recorder:
             rest = {name: value for name, value in result.metadata.items() if name != "parents"}
             result = replace(result, metadata={**rest, **({"parents": own} if own else {})})
         parents = self._parents(result, owner)
-        pictures, earlier, late = [], dict[str, bytes](), False
+        pictures, earlier, late = [], dict[str, bytes](), None
         for candidate in named:
             facts = picture_metadata(result, candidate)
             pictures.append(NewPicture(png_of(result, candidate), facts, parents,
@@ -77,13 +77,13 @@ class Recorder:
                     self.history.late.put(owner, new)
                 except OSError:
                     raise error from None
-                late = True
+                late = error
         result = replace(result, candidates=tuple(
             replace(candidate, png=picture.data if "equal_to_seed" in picture.facts
                     else earlier.get(picture.facts["picture_id"], picture.data))
             for candidate, picture in zip(named, pictures, strict=True)))
-        if late:
-            raise KeptLater(result)
+        if late is not None:
+            raise KeptLater(result, late)
         return result
 
     def _earlier(self, new: Sequence[NewPicture], kept: Sequence[KeptPicture]) -> dict[str, bytes]:

@@ -23,6 +23,10 @@ class HistoryInUse(HistoryError):
     """The history's database is locked or out of reach, which may be over in a moment."""
 
 
+class FilesOutOfReach(HistoryInUse):
+    """The store of the pictures' files cannot be used, which may be over in a moment."""
+
+
 @dataclass(frozen=True)
 class NewPicture:
     """A finished picture to keep.
@@ -45,11 +49,16 @@ class KeptLater(HistoryError):
 
     Args:
         result: as it will be kept.
+        error: why it is not kept now.
     """
 
-    def __init__(self, result: Result) -> None:
-        super().__init__("The history's database is in use by another program: the pictures are "
-                         "kept as soon as it is free.")
+    def __init__(self, result: Result, error: HistoryInUse | None = None) -> None:
+        if isinstance(error, FilesOutOfReach):
+            super().__init__("The store of EASEL_FILES_URL cannot be used now: the pictures are "
+                             "kept as soon as it can be.")
+        else:
+            super().__init__("The history's database is in use by another program: the pictures "
+                             "are kept as soon as it is free.")
         self.result = result
 
 
