@@ -49,8 +49,9 @@ def named(inputs: GenerateInputs, updates: dict[Any, Any]) -> dict[str, Any]:
                              inputs.handed: "handed"}
     for group in inputs.controls:
         own = group.pipeline.name
-        names |= {group.chosen: own, group.num_images: f"{own}.count", group.init_image: f"{own}.",
+        names |= {group.chosen: own, group.num_images: f"{own}.count",
                   group.varied: f"{own}.varied"}
+        names |= {file: f"{own}.upload {number}" for number, file in enumerate(group.uploads())}
     form = (inputs.options.html, inputs.options.text)
     found = {names[component]: value for component, value in updates.items()
              if component not in form}
@@ -70,8 +71,7 @@ def defaults(inputs: GenerateInputs) -> dict[str, Any]:
         own = group.pipeline.name
         found |= {f"{own}.{option.name}": option.default
                   for option in option_fields(group.pipeline.Options)} | {f"{own}.varied": ""}
-        if group.init_image is not None:
-            found[f"{own}."] = None
+        found |= {f"{own}.upload {number}": None for number, _ in enumerate(group.uploads())}
     return found
 
 
