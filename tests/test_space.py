@@ -20,6 +20,7 @@ import httpx
 import pytest
 
 from pipelines.core.metadata import read_png
+from tests.conftest import REPOSITORY
 from tests.served import free_port
 
 EMBEDDED = ("dalle", "vqgan_clip", "unclip")
@@ -45,26 +46,29 @@ class Space:
 
 
 def seen(folders: list[Path]) -> dict[str, tuple[int, int]]:
-    """Every file and folder below some, with the time and size of the files."""
+    """Every file and folder below some, with the time and size of files; of the checkout their
+    names alone, since somebody may be at work there."""
     found = {}
     for folder in folders:
+        timed = not folder.is_relative_to(REPOSITORY)
         for place, below, files in os.walk(folder):
             below[:] = [name for name in below if name not in (
                 "__pycache__", ".git", ".venv", ".pytest_cache", ".ruff_cache", ".hypothesis")]
             for name in files:
                 facts = os.stat(os.path.join(place, name), follow_symlinks=False)
-                found[os.path.join(place, name)] = (facts.st_mtime_ns, facts.st_size)
+                found[os.path.join(place, name)] = (
+                    (facts.st_mtime_ns, facts.st_size) if timed else (0, 0))
             found[place] = (0, 0)
     return found
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Space]:
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
     root = tmp_path_factory.mktemp("space")
     home, here, temporary, data = (root / name for name in ("home", "here", "tmp", "data"))
     for folder in (home, here, temporary):
         folder.mkdir()
-    others = [home, here, temporary, *(repository / name for name in (
+    others = [home, here, temporary, *(REPOSITORY / name for name in (
         "assets", "easel", "pipelines"))]
     port = free_port()
     kept = {name: value for name, value in os.environ.items()
@@ -73,7 +77,7 @@ def space(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterato
            "EASEL_PORT": str(port), "GRADIO_SERVER_NAME": "0.0.0.0", "SPACE_ID": "someone/easel"}
     before = seen(others)
     with (root / "log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, str(repository / "app.py")], cwd=here, env=env,
+        process = subprocess.Popen([sys.executable, str(REPOSITORY / "app.py")], cwd=here, env=env,
                                    stdout=log, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
     try:

@@ -187,6 +187,7 @@ class VQGANCLIPOptions(Options):
         return Terms(self.init_weight, self.init_decay, self.mse_weight, self.mse_decay,
                      self.smoothness)
 
+
 @cache
 def oblong_shapes_px() -> Mapping[tuple[int, int], Mapping[str, Any]]:
     """Width and height of pictures that are no squares, each with the options that make it so.

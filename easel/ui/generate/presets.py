@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from easel.presets import FILE, Presets, PresetStore, store_for, write_presets
+from easel.ui.generate.recall import valid_options
 from easel.ui.history.routes import json_errors
 from easel.ui.parts.controls import PipelineControls, read_upload
 from easel.ui.parts.errors import shows_errors_by
@@ -104,15 +105,18 @@ def connect_presets(playground: Playground, parts: PresetParts, fold: gr.Accordi
     @shows_errors_by(lambda sentence: [alert(sentence), *[gr.skip()] * (len(filled) - 1)])
     def fill(request: gr.Request, chosen: str | None, text: str) -> list[Any]:
         pipeline, name = _named(chosen)
-        preset = store(request).find(pipeline, name)
-        updates = options.updates({**options.read(text), pipeline: preset.options})
+        preset, now = store(request).find(pipeline, name), options.read(text)
+        values = {group.pipeline.name: valid_options(
+            group.pipeline, now.get(group.pipeline.name, {})) for group in controls}
+        updates = options.updates({**values, pipeline: preset.options})
         return [_note(strings.PRESET_FILLED, playground.registry.get(pipeline).title, say(name)),
                 updates[options.html], updates[options.text], preset.best_of,
                 *(True if group.pipeline.name == pipeline else gr.skip() for group in controls)]
 
     @shows_errors_by(lambda sentence: [alert(sentence), gr.skip(), gr.skip()])
-    def save(request: gr.Request, typed: str, text: str, drawn: Any, *ticked: bool) -> list[Any]:
-        name, values = "-".join(typed.lower().split()), options.read(text)
+    def save(request: gr.Request, typed: str | None, text: str, drawn: Any,
+             *ticked: bool) -> list[Any]:
+        name, values = "-".join((typed or "").lower().split()), options.read(text)
         pipelines = [group.pipeline for group, is_ticked in zip(controls, ticked, strict=True)
                      if is_ticked]
         if not pipelines:

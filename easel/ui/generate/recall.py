@@ -80,7 +80,7 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
         said = {**group.pipeline.former_options, **options} if group in drew else {
             name: value for name, value in options.items()
             if name == NEGATIVE and not drew}
-        values[group.pipeline.name] = _valid(group.pipeline, said)
+        values[group.pipeline.name] = valid_options(group.pipeline, said)
         used |= values[group.pipeline.name].keys() & options.keys()
         updates[group.varied] = ""
         updates |= dict.fromkeys(group.uploads())
@@ -120,7 +120,7 @@ def _tick_alone(inputs: GenerateInputs, group: PipelineControls, num_images: int
     return updates
 
 
-def _valid(pipeline: Pipeline, options: Mapping[str, Any]) -> dict[str, Any]:
+def valid_options(pipeline: Pipeline, options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the options that the pipeline has, with values that it takes."""
     names = {option.name for option in option_fields(pipeline.Options)}
     found = {}
