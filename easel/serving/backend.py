@@ -14,7 +14,7 @@ import numpy as np
 
 from easel.serving.interface import Backend
 from easel.serving.job_queue import JobQueue
-from easel.serving.jobs import Found, Group, Job, Requester, RunEvent
+from easel.serving.jobs import Found, Group, Job, Place, Requester, RunEvent
 from easel.serving.paused_runs import PausedRuns
 from easel.serving.scheduler import Recorder
 from pipelines.checkpointer import Checkpointer
@@ -141,6 +141,15 @@ class LocalBackend:
         """Stop a waiting or running job; see ``Backend.cancel``."""
         return self.jobs.cancel(job_id)
 
+    def places(self) -> list[Place]:
+        """What runs and waits; see ``Backend.places``."""
+        return self.jobs.places()
+
+    def has_room(self, owner: str) -> bool:
+        """Whether one more job would be taken; see ``Backend.has_room``."""
+        requester = self.requester()
+        return self.jobs.has_room(owner or requester.visitor, requester.address)
+
     def queue(self) -> tuple[int, int]:
         """How many jobs run, and how many wait."""
         return self.jobs.counts()
@@ -173,7 +182,7 @@ class LocalBackend:
              changed: threading.Condition | None = None) -> Job:
         models = self.registry.get(request.pipeline).models_of(request)
         return Job(job_id or uuid.uuid4().hex, partial(self._steps, request), request.pipeline,
-                   models, budget_s,
+                   request.prompt, models, budget_s,
                    changed=changed or threading.Condition(threading.Lock()))
 
     def _found(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None) -> Any:

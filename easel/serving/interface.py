@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from easel.serving.jobs import Found, Requester, RunEvent
+from easel.serving.jobs import Found, Place, Requester, RunEvent
 from easel.serving.paused_runs import PausedRuns
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
@@ -219,4 +219,12 @@ class Backend(Protocol):
 
     def tell_the_rest(self) -> None:
         """After a ``close`` that takes too long: tell who still reads that the process ends."""
+        ...
+
+    def places(self) -> Sequence[Place]:
+        """What runs and waits, in the order in which it comes; of all owners."""
+        ...
+
+    def has_room(self, owner: str) -> bool:
+        """Whether one more job of a visitor would be taken now rather than refused as too many."""
         ...

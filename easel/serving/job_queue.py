@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from easel.serving.jobs import Group, Job, RunEvent
+from easel.serving.jobs import Group, Job, Place, RunEvent
 from easel.serving.metrics import Metrics
 from easel.serving.scheduler import Recorder, Scheduler
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
@@ -29,6 +29,8 @@ REMEMBERED = 1000  # names of jobs that were cancelled
 TIMED = 20  # jobs of a kind whose seconds are known
 NOT_BEGUN = "The job was stopped before it began."
 CLOSING = "Easel is shutting down and takes no more jobs."
+TOO_MANY_OF_ONE = ("{} jobs of yours are on their way, which is the most: wait for one to end, or "
+                   "stop one.")
 CUT_SHORT = "Easel is shutting down, in the middle of a step: nothing of this run is kept."
 CUT_AND_KEPT = ("Easel is shutting down, in the middle of a step: the run is paused where it was "
                 "saved last.")
@@ -77,6 +79,17 @@ class JobQueue:
         with self._lock:
             started = [job.started for job in self._jobs.values() if not job.abandoned]
         return sum(started), len(started) - sum(started)
+
+    def places(self) -> list[Place]:
+        """What runs and waits, in the order in which it comes."""
+        with self._lock:
+            alive = [group for group in self._groups if group.alive()]
+            return [group.place(position) for position, group in enumerate(alive, 1)]
+
+    def has_room(self, owner: str, address: str = "") -> bool:
+        """Whether one more group would be taken now, or turned away because Easel ends."""
+        with self._lock:
+            return not self.is_open or self._refusal(owner, address) is None
 
     def cancel(self, job_id: str) -> bool:
         """Stop a waiting or running job; whether there was one.
@@ -177,12 +190,13 @@ class JobQueue:
         elapsed_s = time.monotonic() - group.submitted_s
         if not ahead:
             message = "Waiting for the others." if group.started() else "Waiting: next in line."
-            return Progress(elapsed_s=elapsed_s, message=message)
+            return Progress(elapsed_s=elapsed_s, message=message, ahead=0)
         wait_s = self._pace.wait_s(ahead)
         parts = [Sentence("Waiting: {} ahead", len(ahead))]
         if wait_s is not None:
             parts.append(Sentence("about {} s", max(1, round(wait_s))))
-        return Progress(elapsed_s=elapsed_s, message=joined(", ", parts, end="."))
+        return Progress(elapsed_s=elapsed_s, message=joined(", ", parts, end="."),
+                        ahead=len(ahead))
 
     def _submit(self, group: Group) -> None:
         with self._lock:
@@ -192,18 +206,8 @@ class JobQueue:
                                          job.job_id[:40])
             if not self.is_open:
                 raise Busy(CLOSING)
-            alive = [g for g in self._groups if g.alive()]
-            if len(alive) > self.max_waiting:
-                raise Busy("The queue is full, {} jobs are waiting: try again in a minute.",
-                           self.max_waiting)
-            own = sum(g.owner == group.owner for g in alive) if group.owner else 0
-            if self.max_per_owner is not None and own >= self.max_per_owner:
-                raise Busy("{} jobs of yours are on their way, which is the most: wait for one to "
-                           "end, or stop one.", own)
-            near = sum(g.address == group.address for g in alive) if group.address else 0
-            if self.max_per_address is not None and near >= self.max_per_address:
-                raise Busy("{} jobs from your address are on their way, which is the most: try "
-                           "again in a minute.", near)
+            if (refusal := self._refusal(group.owner, group.address)) is not None:
+                raise refusal
             self._device.submit(self._run, group)
             self._groups.append(group)
             for job in group.jobs:
@@ -212,6 +216,21 @@ class JobQueue:
                     job.finish(Cancelled(NOT_BEGUN))
                 else:
                     self._jobs[job.job_id] = job
+
+    def _refusal(self, owner: str, address: str) -> Busy | None:
+        """Why there is no room for one more group now; None where there is."""
+        alive = [g for g in self._groups if g.alive()]
+        if len(alive) > self.max_waiting:
+            return Busy("The queue is full, {} jobs are waiting: try again in a minute.",
+                        self.max_waiting)
+        own = sum(g.owner == owner for g in alive) if owner else 0
+        if self.max_per_owner is not None and own >= self.max_per_owner:
+            return Busy(TOO_MANY_OF_ONE, own)
+        near = sum(g.address == address for g in alive) if address else 0
+        if self.max_per_address is not None and near >= self.max_per_address:
+            return Busy("{} jobs from your address are on their way, which is the most: try "
+                        "again in a minute.", near)
+        return None
 
     # What follows runs in the device's thread.
 

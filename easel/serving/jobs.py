@@ -67,6 +67,29 @@ class Requester(NamedTuple):
     address: str = ""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where work stands in the device's queue.
+
+    Attributes:
+        position: 1 for what comes first.
+        owner: whose it is; empty for nobody's.
+        kinds: names of the pipelines that draw, or what else is done, without repetition.
+        about: the prompt, for the owner's eyes alone; empty where there is none.
+        running: whether it has had the device already.
+        job_ids: what it is cancelled by, for the owner alone.
+        progress: of the job that was asked for first.
+    """
+
+    position: int
+    owner: str
+    kinds: tuple[str, ...]
+    about: str
+    running: bool
+    job_ids: tuple[str, ...]
+    progress: Progress
+
+
 @dataclass(eq=False)
 class Job:
     """Something to do on the device.
@@ -77,6 +100,7 @@ class Job:
     Attributes:
         work: makes the iterator of its steps; each step may yield an event for the reader.
         kind: name of the pipeline, or what else is done.
+        about: the prompt, for its owner alone; empty where there is none.
         models: catalogue ids that it needs at the same time, as far as they are known.
         budget_s: device seconds after which it is stopped; None for no limit.
         limit_s: device seconds that nobody's job may exceed; it is stopped then, as by Stop.
@@ -90,6 +114,7 @@ class Job:
     job_id: str
     work: Callable[[Job], Generator[Event | Found]]
     kind: str = ""
+    about: str = ""
     models: tuple[str, ...] = ()
     budget_s: float | None = None
     limit_s: float | None = None
@@ -179,3 +204,9 @@ class Group:
         """Whether all jobs have ended."""
         return all(job.finished for job in self.jobs)
 
+    def place(self, position: int) -> Place:
+        """Where it stands, if it is the one at that position."""
+        left = [job for job in self.jobs if not (job.finished or job.abandoned)] or self.jobs[:1]
+        return Place(position, self.owner, tuple(dict.fromkeys(job.kind for job in self.jobs)),
+                     next((job.about for job in self.jobs if job.about), ""), self.started(),
+                     tuple(job.job_id for job in left), left[0].progress)

@@ -451,6 +451,111 @@
     follow();
   });
 
+  // The queue -----------------------------------------------------------------------------
+  // Asked for again and again while there is one, and after a press; seldom else.
+  const QUEUE_MS = 1500, IDLE_MS = 20_000, AFTER_PRESS_MS = 10_000;
+  let queueTimer = 0, pressedMs = 0, drawnQueue = "", ticking = null;
+  async function call(name, ...data) {
+    const answer = await fetch(`gradio_api/run/${name}`, {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ data }) });
+    return answer.ok ? (await answer.json()).data[0] : null;
+  }
+  function askSoon(ms) {
+    clearTimeout(queueTimer);
+    queueTimer = setTimeout(askQueue, ms);
+  }
+  const ownRuns = () => JSON.parse(sessionStorage.getItem("easel-runs") ?? "{}");
+  const wantsNotice = () => setting("notify") === "on" && window.Notification?.permission === "granted";
+  async function askQueue() {
+    const before = ownRuns();
+    if (document.hidden && !(wantsNotice() && Object.keys(before).length)) return;
+    const entries = await call("queue").catch(() => null);
+    if (entries) {
+      drawQueue(entries);
+      const own = Object.fromEntries(entries.filter((entry) => entry.own).map(({ id, prompt }) => [id, prompt]));
+      sessionStorage.setItem("easel-runs", JSON.stringify(own));
+      for (const [id, prompt] of Object.entries(before)) if (!(id in own)) tellEnd(id, prompt);
+    }
+    askSoon(entries?.length || Date.now() < pressedMs + AFTER_PRESS_MS ? QUEUE_MS : IDLE_MS);
+  }
+  function drawQueue(entries) {
+    const place = find("#queue .queue"), list = place?.querySelector("ol");
+    if (!list || list.querySelector("button:active")) return;
+    // One's own run alone is on the page already.
+    place.hidden = entries.length < 2 && entries.every((entry) => entry.own);
+    const now = JSON.stringify(entries);
+    if (now === drawnQueue && list.children.length) return;
+    drawnQueue = now;
+    const focused = document.activeElement?.dataset?.cancel;
+    list.replaceChildren(...entries.map(queueLine));
+    if (focused) list.querySelector(`[data-cancel="${focused}"]`)?.focus();
+  }
+  function queueLine(entry) {
+    const line = element("li", `${entry.state}${entry.own ? " own" : ""}`);
+    const about = entry.own ? entry.prompt || entry.title || say("your run") : say("somebody’s");
+    const state = entry.state === "running" ? say("running") : say("waiting");
+    const facts = [entry.title === about ? "" : entry.title, state].filter(Boolean).join(" · ");
+    line.append(element("b", "", String(entry.position)), element("span", "", about), element("small", "", facts));
+    if (!entry.own) return line;
+    const cancel = element("button", "", say("Cancel"));
+    cancel.type = "button";
+    cancel.dataset.cancel = entry.id;
+    cancel.setAttribute("aria-label", say("Cancel: {}", about));
+    const bar = element("div", "bar"), done = element("span");
+    done.style.width = entry.total ? `${100 * entry.step / entry.total}%` : "0";
+    bar.append(done);
+    line.append(cancel, bar);
+    return line;
+  }
+  function tellEnd(id, prompt) {
+    if (!wantsNotice() || (!document.hidden && document.hasFocus())) return;
+    try {  // two windows tell it once, by its tag
+      const notice = new Notification(say("A run has ended"), { body: prompt, tag: id });
+      notice.onclick = () => { window.focus(); notice.close(); };
+    } catch { /* a phone, where only installed pages may */ }
+  }
+  document.addEventListener("click", (event) => {
+    pressedMs = Date.now();
+    askSoon(600);
+    const button = event.target.closest("[data-cancel]");
+    if (!button) return;
+    button.disabled = true;
+    // Whoever ends it need not be told.
+    const { [button.dataset.cancel]: _, ...others } = ownRuns();
+    sessionStorage.setItem("easel-runs", JSON.stringify(others));
+    call("cancel", button.dataset.cancel).catch(() => null).finally(() => askSoon(0));
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    pressedMs = Date.now();
+    askSoon(600);
+  });
+  document.addEventListener("visibilitychange", () => {
+    ticking?.terminate();
+    ticking = null;
+    if (!document.hidden) return askSoon(0);
+    if (!wantsNotice() || !Object.keys(ownRuns()).length) return;
+    // Browsers slow the timers of hidden pages down to one tick a minute, but not a worker's.
+    ticking = new Worker(URL.createObjectURL(new Blob([`setInterval(() => postMessage(0), ${QUEUE_MS})`])));
+    ticking.onmessage = askQueue;
+  });
+  document.addEventListener("change", async (event) => {
+    if (event.target.id !== "notify") return;
+    const asks = event.target.checked;
+    const granted = asks && await Notification.requestPermission() === "granted";
+    event.target.checked = granted;
+    find("#notify-refused").hidden = granted || !asks;
+    find("#notify-refused").textContent = granted ? ""
+      : say("This browser does not let Easel notify you: allow it in the browser’s settings.");
+    remember("notify", granted ? "on" : "off");
+  });
+  function openQueue() {
+    askSoon(0);
+    if (!("Notification" in window)) return;  // as where the page comes without TLS
+    find("#queue .notify").hidden = false;
+    find("#notify").checked = wantsNotice();
+  }
+
   // Addresses and the projector ---------------------------------------------------------------
   // ?tab=lab.matrix, ?lesson=dalle, ?present, and ?prompt=… (see easel/ui/generate/tab.py).
   const asked = new URLSearchParams(location.search);
@@ -475,6 +580,7 @@
       return void requestAnimationFrame(openAsked);
     }
     follow();
+    openQueue();
     if (asked.has("tab")) openTab(asked.get("tab"));
     if (asked.has("present")) present(true);
     if (asked.has("lesson")) openLesson(CSS.escape(asked.get("lesson")));
@@ -605,11 +711,11 @@
       event.stopPropagation();
       if (event.shiftKey || (setting("enter") === "ctrl" && !withCtrl)) return;
       event.preventDefault();
-      press("#generate");
+      if (!event.repeat) press("#generate", "#queue-add");
     } else if (event.key === "Enter" && withCtrl) {
       event.preventDefault();
       if (event.target.closest?.("#sweep")) press("#sweep-run");
-      else press("#generate", "#compare-run", "#rerank-run", "#walk-run", ".lab-buttons .primary");
+      else press("#generate", "#queue-add", "#compare-run", "#rerank-run", "#walk-run", ".lab-buttons .primary");
     } else if (event.key === "Escape" && !dialog?.open) {
       press("#stop", "#compare-stop", "#sweep-stop", "#walk-stop", ".lab-stop");
     } else if (dialog?.open && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {

@@ -27,6 +27,7 @@ from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Tasks
 from easel.ui.parts.theme import PLAIN
 from easel.ui.playground import Playground
+from easel.ui.queue.api import add_queue_endpoints
 from easel.ui.rerank.api import add_rerank_endpoint
 from easel.ui.rerank.tab import build_rerank
 from easel.ui.words import strings
@@ -46,6 +47,7 @@ def build_page(playground: Playground) -> gr.Blocks:
         stage = gr.HTML("", elem_id="stage", render=False, **PLAIN)
         store = PictureStore(stage)
         add_endpoints(playground, store)  # first, so that they get the names
+        add_queue_endpoints(playground)
         add_compare_endpoints(playground, store)
         add_bundle_endpoints(playground, store)
         add_sweep_endpoint(playground, store)

@@ -90,7 +90,7 @@ class Playground:
     @cached_property
     def live(self) -> LiveRuns:
         """The runs that a reload of the page finds again."""
-        return LiveRuns(self.runs)
+        return LiveRuns(self.runs, most=self.settings.user_jobs)
 
 
 def load_playground(registry: Registry, backend: Backend,

@@ -60,6 +60,7 @@ class Progress:
         message: what is going on, in words; empty for a plain step.
         losses: new points of the loss curves at ``step``, by name.
         earlier: once, before the first step of a run that is resumed.
+        ahead: how many others come first while the run waits for the device; None once it has it.
     """
 
     step: int = 0
@@ -68,6 +69,7 @@ class Progress:
     message: str = ""
     losses: Mapping[str, float] = field(default_factory=dict)
     earlier: Earlier | None = None
+    ahead: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from easel.serving.jobs import Found, RunEvent
 from easel.ui.compare.state import Comparison, Pane
 from easel.ui.parts.panel import Panel
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.task import REDRAW_EVERY_S, Throttle
+from easel.ui.parts.streams import REDRAW_EVERY_S, Throttle
 from easel.ui.playground import Playground
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Result

@@ -16,7 +16,7 @@ from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
 from easel.ui.parts.controls import read_upload
 from easel.ui.parts.errors import shows_errors_by
-from easel.ui.parts.live import Updates
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert

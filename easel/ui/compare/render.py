@@ -11,7 +11,7 @@ from easel.serving.jobs import Usage
 from easel.ui.compare.parts import CompareParts
 from easel.ui.compare.share import save_comparison
 from easel.ui.compare.state import Comparison, Pane, clip_favourite
-from easel.ui.parts.live import Updates
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.panel import Card, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.tiles import (

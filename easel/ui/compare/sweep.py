@@ -28,7 +28,7 @@ from easel.compare.sweeps import (
 from easel.serving.jobs import RunEvent
 from easel.ui.parts.panel import Card, seconds
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.task import Throttle
+from easel.ui.parts.streams import Throttle
 from easel.ui.parts.tiles import alert, drawn_image, fit_mark, picture_frame, tile
 from easel.ui.playground import Playground
 from easel.ui.words import strings

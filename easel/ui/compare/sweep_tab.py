@@ -12,7 +12,7 @@ import gradio as gr
 from easel.compare.sweeps import proposed_values, share_work, sweep_options
 from easel.ui.compare.form import read_panes
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
-from easel.ui.parts.live import Updates
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN

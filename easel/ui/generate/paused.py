@@ -12,7 +12,7 @@ from easel.serving.paused_runs import PausedRun
 from easel.ui.generate.render import render_paused, render_paused_none
 from easel.ui.generate.run import Stage, show_run, stream_resumed
 from easel.ui.parts.errors import one_sentence
-from easel.ui.parts.live import Updates
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.task import Asked, Task, Work

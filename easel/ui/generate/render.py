@@ -48,6 +48,14 @@ def render_run(view: RunView) -> str:
             "</div>")
 
 
+def render_earlier(html: str) -> str:
+    """A run that is over, below the one that followed it.
+
+    A form, because only there the switch between two orders is one of its own.
+    """
+    return f'<form class="earlier" aria-label="{escape(strings.EARLIER_RUN)}">{html}</form>'
+
+
 def _judges(cards: Sequence[Card]) -> str:
     """Which CLIPs put the pictures in order, by their ids; nothing where nobody knows."""
     found = dict.fromkeys(card.ranker for card in cards if card.ranker)

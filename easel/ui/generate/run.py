@@ -13,11 +13,11 @@ import gradio as gr
 
 from easel.serving.best_of import stream_best
 from easel.ui.generate.render import render_run
-from easel.ui.parts.live import Updates
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.panel import Panel, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.runs import Run
-from easel.ui.parts.task import Throttle
+from easel.ui.parts.streams import Throttle
 from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.ui.words import strings

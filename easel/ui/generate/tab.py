@@ -16,7 +16,7 @@ from easel.ui.generate.lesson import render_lessons
 from easel.ui.generate.paused import build_paused, connect_paused
 from easel.ui.generate.presets import build_presets, connect_presets
 from easel.ui.generate.recall import connect_recall
-from easel.ui.generate.render import render_empty, render_keys
+from easel.ui.generate.render import render_earlier, render_empty, render_keys
 from easel.ui.generate.run import Stage, prepare, show_run, stream_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
@@ -28,13 +28,15 @@ from easel.ui.parts.controls import (
     build_init_image,
     meant_options,
 )
-from easel.ui.parts.live import LiveRun, Updates
+from easel.ui.parts.lines import Updates
+from easel.ui.parts.live import LiveRun
 from easel.ui.parts.option_form import OptionForms, build_option_forms
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note, render_note
 from easel.ui.parts.task import Asked, Task, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
+from easel.ui.queue.part import build_queue
 from easel.ui.words import strings
 from easel.ui.words.page_words import fill_html, worded_html
 from pipelines.core.sentences import Sentence
@@ -60,6 +62,8 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
             with gr.Row(elem_id="buttons"):
                 generate = gr.Button(strings.GENERATE, variant="primary", size="lg",
                                      elem_id="generate")
+                # In the place of Generate while something runs (style.css).
+                add = gr.Button(strings.QUEUE_ADD, size="lg", elem_id="queue-add")
                 pause = gr.Button(strings.PAUSE, size="lg", interactive=False, elem_id="pause",
                                   visible=any(map(playground.can_pause,
                                                   playground.registry.names())))
@@ -67,6 +71,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
                 stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="stop")
             refused = build_alert(PLACE)
             worded_html(render_keys)
+            build_queue()
         html.render()
         samples = load_samples(html, playground.registry)
         fill_html(html, lambda: render_empty(samples))
@@ -87,8 +92,9 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
     handed = gr.Textbox(visible="hidden")
     stage = Stage(html, pause, go_on, gr.Textbox(visible="hidden"))
     task = tasks.add(PLACE, generate, stop, stage.components(), refused,
-                     idle={pause: gr.update(interactive=False)})
-    drawn = _connect_run(playground, store, task, stage, prompt, seed, best_of, controls,
+                     idle={pause: gr.update(interactive=False)}, stacked=html,
+                     wrap=render_earlier)
+    drawn = _connect_run(playground, store, task, stage, add, prompt, seed, best_of, controls,
                          options, handed)
     connect_init(controls, (init_row, init_shown, init_gone), handed)
     if paused is not None:
@@ -153,10 +159,10 @@ def _connect_words(playground: Playground, page: gr.Blocks, prompt: gr.Textbox, 
 
 
 def _connect_run(playground: Playground, store: PictureStore, task: Task,
-                 stage: Stage, prompt: gr.Textbox, seed: gr.Textbox, best_of: gr.Number,
-                 controls: list[PipelineControls], options: OptionForms,
+                 stage: Stage, add: gr.Button, prompt: gr.Textbox, seed: gr.Textbox,
+                 best_of: gr.Number, controls: list[PipelineControls], options: OptionForms,
                  handed: gr.Textbox) -> Any:
-    """Connect Generate."""
+    """Connect Generate, and what lets another run wait behind the one that runs."""
     can_pause = any(map(playground.can_pause, playground.registry.names()))
 
     def draw(asked: Asked) -> Generator[Updates]:
@@ -181,6 +187,8 @@ def _connect_run(playground: Playground, store: PictureStore, task: Task,
         return options.updates(options.read(asked[options.text])) if options.text in asked else {}
 
     task.returns(inputs, more=[options.html], found=found)
-    drawn = task.starts([task.go.click, prompt.submit], draw, inputs)
+    drawn = task.starts([task.go.click, prompt.submit], draw, inputs, queues=True, about=prompt)
     drawn.then(None, None, None, js=SHOW_BEST, api_visibility="private")
+    # Once more while an earlier press, which came too late to wait, is still being answered.
+    task.starts([add.click], draw, inputs, queues=True, about=prompt, often=True)
     return drawn

@@ -12,8 +12,9 @@ import gradio as gr
 from easel.search.database import IndexOutdated
 from easel.ui.lab.lab import STOPPED
 from easel.ui.lab.render import render_note
-from easel.ui.parts.live import Updates
-from easel.ui.parts.task import Asked, Task, Tasks, Throttle
+from easel.ui.parts.lines import Updates
+from easel.ui.parts.streams import Throttle
+from easel.ui.parts.task import Asked, Task, Tasks
 from easel.ui.parts.tiles import alert
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html

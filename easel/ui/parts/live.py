@@ -17,8 +17,11 @@ from typing import Any
 
 import gradio as gr
 
+from easel.serving.job_queue import TOO_MANY_OF_ONE
+from easel.ui.parts.lines import Held, Line, Updates
 from easel.ui.parts.runs import Run, SessionRuns
 from easel.ui.parts.visitors import session_of
+from pipelines.core.errors import Busy
 
 GRACE_S = 30.0
 # How long a reload takes where everything is slow. Until then a run is kept for its own window,
@@ -26,7 +29,6 @@ GRACE_S = 30.0
 ARRIVAL_S = 10.0
 POLL_S = 0.1
 MAX_FINISHED, MAX_WINDOWS = 200, 1000
-Updates = dict[Any, Any]  # of what the page shows, by component
 # The name of a browser's window, which outlives a reload and which no other window has, and the tab
 # that was open in it before the reload.
 WINDOW_JS = """() => {
@@ -43,10 +45,12 @@ class LiveRun:
     Args:
         run: whose it is, and what Stop acts on.
         subject: what the run is about, for whoever finds it again.
+        line: the runs that follow it on the same page.
     """
 
-    def __init__(self, run: Run, subject: Any = None) -> None:
+    def __init__(self, run: Run, subject: Any = None, line: Line | None = None) -> None:
         self.run, self.subject = run, subject
+        self.line = Line() if line is None else line
         self.session: str = run.session  # empty while no page shows it
         self.window = ""
         self.left_s = 0.0  # by time.monotonic, when its page went
@@ -124,26 +128,28 @@ class LiveRuns:
         runs: where Stop finds them.
         grace_s: how long a run continues, or is remembered, without a page that shows it.
         arrival_s: how long it is kept for the window that showed it, which may be reloading.
+        most: how many of one visitor may run or wait behind another; None for no limit.
     """
 
     def __init__(self, runs: SessionRuns, grace_s: float = GRACE_S,
-                 arrival_s: float = ARRIVAL_S) -> None:
-        self.runs, self.grace_s, self.arrival_s = runs, grace_s, arrival_s
+                 arrival_s: float = ARRIVAL_S, most: int | None = None) -> None:
+        self.runs, self.grace_s, self.arrival_s, self.most = runs, grace_s, arrival_s, most
         self._lock = threading.Lock()
         self._live: list[LiveRun] = []
         # Of sessions whose page is open; of the latest ones, since programs never say that they go.
         self._windows: OrderedDict[str, str] = OrderedDict()
 
     def start(self, run: Run, work: Callable[[], Iterator[Updates]], subject: Any = None,
-              ) -> LiveRun:
+              line: Line | None = None) -> LiveRun:
         """Drive a run on a thread of its own.
 
         Args:
             run: as ``SessionRuns.start`` made it; it is ended when the work is.
             work: makes the iterator of what the page shows.
             subject: what the run is about.
+            line: where the work looks for what follows.
         """
-        live = LiveRun(run, subject)
+        live = LiveRun(run, subject, line)
         with self._lock:
             live.window = self._windows.get(run.session, "")
             self._live = [old for old in self._live if not (
@@ -156,6 +162,53 @@ class LiveRuns:
         threading.Thread(target=context.run, args=(self._drive, live, work),
                          name=f"{run.place} run", daemon=True).start()
         return live
+
+    def shows(self, session: str, place: str) -> bool:
+        """Whether a page shows a run of a place that is under way."""
+        with self._lock:
+            return self._shown_by(session, place) is not None
+
+    def hold(self, session: str, place: str, held: Held) -> bool:
+        """Let a run wait behind the one that a page shows; False where none is under way.
+
+        Raises:
+            Busy: the visitor has the most on the way already.
+        """
+        with self._lock:
+            live = self._shown_by(session, place)
+            if live is None:
+                return False
+            own = sum(1 + len(each.line) for each in self._live
+                      if not each.finished and each.run.visitor == held.run.visitor)
+            if self.most is not None and own >= self.most:
+                raise Busy(TOO_MANY_OF_ONE, own)
+            return live.line.add(held)
+
+    def succeed(self, line: Line, held: Held) -> None:
+        """The next run of a line takes the place of the one that has ended."""
+        with self._lock:
+            for live in [live for live in self._live if live.line is line]:
+                self.runs.end(live.run)
+                live.run, live.subject = held.run, held.subject
+                held.run.session = live.session
+                if live.session:  # else its page is gone, and may come back
+                    self.runs.attach(held.run, live.session)
+
+    def of_visitor(self, visitor: str) -> list[tuple[Run, tuple[Held, ...]]]:
+        """The runs under way of a visitor, whether a page shows them or not, with those behind."""
+        with self._lock:
+            return [(live.run, live.line.held()) for live in self._live
+                    if not live.finished and live.run.visitor == visitor]
+
+    def drop(self, visitor: str, run_id: str) -> bool:
+        """Forget a run of a visitor that waits behind another; whether there was one."""
+        with self._lock:
+            lines = [live.line for live in self._live if live.run.visitor == visitor]
+        return any([line.drop(run_id) for line in lines])
+
+    def _shown_by(self, session: str, place: str) -> LiveRun | None:
+        return next((live for live in self._live if not live.finished and live.session == session
+                     and live.run.place == place), None)
 
     def _drive(self, live: LiveRun, work: Callable[[], Iterator[Updates]]) -> None:
         try:
@@ -189,6 +242,7 @@ class LiveRuns:
             if live.session or live not in self._live:
                 return
             self._live.remove(live)
+        live.line.close()
         self.runs.halt(live.run)
 
     def adopt(self, session: str, visitor: str, place: str, window: str = "") -> LiveRun | None:

@@ -82,6 +82,7 @@ class Panel:
         losses: points (step, value) of the loss curves, by name.
         marks: changes in the middle of the run.
         first_step: steps taken before this part of the run.
+        ahead: how many others come first while it waits for the device; None once it has it.
         can_pause: whether the run can be paused.
         paused_id: its name among the paused runs; empty where it is not there.
         film: the frames of its video, kept by ``easel.ui.parts.videos``; None where there are none.
@@ -103,6 +104,7 @@ class Panel:
     losses: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     first_step: int = 0
+    ahead: int | None = None
     can_pause: bool = False
     paused_id: str = ""
     film: Path | None = None
@@ -123,7 +125,7 @@ class Panel:
 
     def show_progress(self, event: Progress) -> None:
         """Take in a step or a message."""
-        self.phase = "running"
+        self.phase, self.ahead = "running", event.ahead
         if event.earlier is not None:
             self.first_step, self.marks = event.step, event.earlier.marks
             self.losses = {name: list(points) for name, points in event.earlier.losses.items()}
@@ -134,7 +136,7 @@ class Panel:
 
     def show_preview(self, event: Preview) -> None:
         """Take in pictures in the making."""
-        self.phase = "running"
+        self.phase, self.ahead = "running", None
         self.preview = event
 
     def finish(self, cards: Sequence[Card], elapsed_s: float, stopped: bool,

@@ -14,7 +14,7 @@ from easel.ui.parts.panel import Card
 MAX_REMEMBERED = 500  # sessions whose last pictures are known
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One press of a button: several pipelines, one after the other or side by side.
 
@@ -22,19 +22,25 @@ class Run:
         session: whose run it is.
         visitor: whose history its pictures go to, and whose jobs are counted.
         place: the tab that started it.
+        about: the prompt, for whoever started it alone; empty where there is none.
+        run_id: what a list of runs names it by.
         job_id: the backend's name for the pipeline that runs now; None between two of them.
         job_ids: those of pipelines that run side by side, in the order of their panes.
         cards: what is finished so far.
         stopped: True once the user asked for the run to end; no further pipeline starts.
+        over: True once nothing of it is left to do.
     """
 
     session: str
     visitor: str = ""
     place: str = "generate"
+    about: str = ""
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     job_id: str | None = None
     job_ids: tuple[str, ...] = ()
     cards: list[Card] = field(default_factory=list)
     stopped: bool = False
+    over: bool = False
     _cancel: Callable[[str], object] = lambda job_id: None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -49,6 +55,11 @@ class Run:
         job_ids = tuple(uuid.uuid4().hex for _ in range(count))
         self._name(self.job_id, job_ids)
         return job_ids
+
+    def has(self, job_id: str) -> bool:
+        """Whether a job of the backend is one of its pipelines, of those that run now."""
+        with self._lock:
+            return job_id == self.job_id or job_id in self.job_ids
 
     def _name(self, job_id: str | None, job_ids: tuple[str, ...]) -> None:
         with self._lock:
@@ -74,12 +85,22 @@ class SessionRuns:
         self._runs: dict[str, list[Run]] = {}
         self._last: OrderedDict[str, tuple[Card, ...]] = OrderedDict()
 
-    def start(self, session: str, visitor: str = "", place: str = "generate") -> Run:
+    def start(self, session: str, visitor: str = "", place: str = "generate",
+              about: str = "") -> Run:
         """Note a new run."""
-        run = Run(session, visitor, place, _cancel=self.backend.cancel)
-        with self._lock:
-            self._runs.setdefault(session, []).append(run)
+        run = self.new(session, visitor, place, about)
+        self.attach(run, session)
         return run
+
+    def new(self, session: str, visitor: str = "", place: str = "generate",
+            about: str = "") -> Run:
+        """A run that has yet to begin, which nothing finds until ``attach``."""
+        return Run(session, visitor, place, about, _cancel=self.backend.cancel)
+
+    def of_visitor(self, visitor: str) -> list[Run]:
+        """The runs in progress of a visitor, in all sessions."""
+        with self._lock:
+            return [run for runs in self._runs.values() for run in runs if run.visitor == visitor]
 
     def end(self, run: Run) -> None:
         """Forget a run; call it in ``finally``."""

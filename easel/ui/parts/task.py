@@ -2,15 +2,13 @@
 
 What a button starts is a generator that yields updates by component. What it raises before its
 first update refuses the run, and the page keeps what it shows; from then on a thread of its own
-drives it (see ``easel.ui.parts.live``), whether its page is there or not.
+drives it (see ``easel.ui.parts.live``), whether its page is there or not. Where several may be
+asked for, the same thread goes on with the next one (see ``easel.ui.parts.lines``).
 """
 
 from __future__ import annotations
 
-import contextvars
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -20,8 +18,10 @@ from typing import Any
 
 import gradio as gr
 
-from easel.ui.parts.live import WINDOW_JS, LiveRun, LiveRuns, Updates
+from easel.ui.parts.lines import Held, Line, Stack, Updates
+from easel.ui.parts.live import POLL_S, WINDOW_JS, LiveRun, LiveRuns
 from easel.ui.parts.runs import Run
+from easel.ui.parts.streams import merged
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
 from easel.ui.parts.visitors import session_of, visitor_of
@@ -29,30 +29,9 @@ from easel.ui.words import strings
 from pipelines.core.errors import EaselError
 
 logger = logging.getLogger(__name__)
-# A page that is redrawn more often than people see costs the device's thread its time.
-REDRAW_EVERY_S = 0.12
 # Waiting is the backend's: it says how many are ahead, and when the queue is full.
 STREAM: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None,
                           "trigger_mode": "once", "api_visibility": "private"}
-
-
-class Throttle:
-    """Tells when something is worth showing again.
-
-    Args:
-        every_s: seconds between the end of one showing and the beginning of the next.
-    """
-
-    def __init__(self, every_s: float = REDRAW_EVERY_S) -> None:
-        self.every_s, self._shown_s = every_s, float("-inf")
-
-    def due(self) -> bool:
-        """Whether the last showing is long enough ago."""
-        return time.monotonic() - self._shown_s > self.every_s
-
-    def shown(self) -> None:
-        """It has been shown now."""
-        self._shown_s = time.monotonic()
 
 
 @dataclass
@@ -92,6 +71,8 @@ class Task:
         idle: updates for the end besides those of the two buttons.
         restored: what ``restore`` updates.
         restore: what a page that is opened again shows besides the run; see ``returns``.
+        stacked: which of ``shown`` keeps what the last runs drew, if several follow each other.
+        wrap: makes what it keeps of a run out of what that has shown.
     """
 
     live: LiveRuns
@@ -104,6 +85,8 @@ class Task:
     idle: Updates = field(default_factory=dict)
     restored: Sequence[Any] = ()
     restore: Callable[[LiveRun, str], Updates] = lambda live, last_tab: {}
+    stacked: Any = None
+    wrap: Callable[[str], str] = str
 
     def __post_init__(self) -> None:
         if self.stop is not None:
@@ -115,7 +98,8 @@ class Task:
         return list(dict.fromkeys([self.go, *stop, self.alert, *self.shown]))
 
     def starts(self, events: Sequence[Any], work: Work, inputs: Iterable[Any],
-               when_busy: str = "") -> Any:
+               when_busy: str = "", queues: bool = False, about: Any = None,
+               often: bool = False) -> Any:
         """Let events start some work.
 
         Args:
@@ -123,6 +107,10 @@ class Task:
             work: what is done; a generator of updates.
             inputs: components whose values it needs.
             when_busy: what is said in place of a second run at the same time, where none may be.
+            queues: whether a second run waits behind the first; else both are in the device's
+                queue at the same time.
+            about: the component with the prompt.
+            often: whether they count also while an earlier one is still being answered.
 
         Returns:
             The event's dependency, whose ``then`` comes after the run.
@@ -131,20 +119,32 @@ class Task:
             session = session_of(request)
             if when_busy and self.live.runs.busy(session, self.place):
                 raise gr.Error(when_busy, print_exception=False)
-            asked = Asked(dict(values), self.live.runs.start(session, visitor_of(request),
-                                                             self.place))
+            asked = Asked(dict(values), self.live.runs.new(
+                session, visitor_of(request), self.place, str(values.get(about) or "")))
+            waits = queues and self.live.shows(session, self.place)
+            if not waits:
+                self.live.runs.attach(asked.run, session)
             steps = self._caught(work(asked))
             first, refused = next(steps, ({}, False))
             if refused:
                 self.live.runs.end(asked.run)
-                yield first | self._buttons(busy=False)
+                yield first if waits else first | self._buttons(busy=False)
                 return
-            live = self.live.start(asked.run, partial(self._rest, first, steps), asked)
+            if waits:
+                said = self._hold(session, asked, first, steps)
+                if said is not None:
+                    yield said
+                    return
+                self.live.runs.attach(asked.run, session)  # the other one has just ended
+            line = Line()
+            live = self.live.start(asked.run, partial(self._rest, asked.run, first, steps, line),
+                                   asked, line)
             yield from live.follow(session)
 
+        how: dict[str, Any] = STREAM | ({"trigger_mode": "multiple"} if often else {})
         if len(events) == 1:
-            return events[0](start, set(inputs), self.components(), **STREAM)
-        return gr.on(list(events), start, set(inputs), self.components(), **STREAM)
+            return events[0](start, set(inputs), self.components(), **how)
+        return gr.on(list(events), start, set(inputs), self.components(), **how)
 
     def returns(self, fields: Sequence[Any] = (), tabs: Sequence[gr.Tab] = (),
                 folds: Sequence[gr.Accordion] = (), more: Sequence[Any] = (),
@@ -174,14 +174,41 @@ class Task:
         self.restored = [*fields, *parents, *folds, *more]
         self.restore = restore
 
-    def _rest(self, first: Updates, steps: Iterator[tuple[Updates, bool]]) -> Iterator[Updates]:
-        yield {self.alert: ""} | first | self._buttons(busy=True)
+    def _hold(self, session: str, asked: Asked, first: Updates,
+              steps: Generator[tuple[Updates, bool]]) -> Updates | None:
+        """Let a run wait behind the one on the page; None where that has just ended."""
+        held = Held(asked.run, asked, first, (updates for updates, _ in steps))
+        try:
+            return {self.alert: ""} if self.live.hold(session, self.place, held) else None
+        except EaselError as error:
+            steps.close()
+            return self._refusal(error)
+
+    def _rest(self, run: Run, first: Updates, steps: Iterator[tuple[Updates, bool]], line: Line,
+              ) -> Iterator[Updates]:
+        stack = Stack(self.stacked, self.wrap)
+        yield stack.on({self.alert: ""} | first | self._buttons(busy=True))
         for updates, _ in steps:
             if updates:
-                yield updates
+                yield stack.on(updates)
+        while (held := self._next(run, line)) is not None:
+            run = held.run
+            self.live.succeed(line, held)
+            stack.turn()
+            yield stack.on(held.first)
+            for updates in held.work():
+                if updates:
+                    yield stack.on(updates)
         yield self._buttons(busy=False)
 
-    def _caught(self, steps: Generator[Updates]) -> Iterator[tuple[Updates, bool]]:
+    def _next(self, run: Run, line: Line) -> Held | None:
+        """The run that follows one that is over; it waits until the device's queue has room."""
+        run.over = True
+        while len(line) and not self.live.runs.backend.has_room(run.visitor):
+            time.sleep(POLL_S)
+        return line.take()
+
+    def _caught(self, steps: Generator[Updates]) -> Generator[tuple[Updates, bool]]:
         """The one net: updates, and whether they say what went wrong."""
         try:
             with closing(steps):
@@ -219,9 +246,11 @@ class Tasks:
 
     def add(self, place: str, go: gr.Button, stop: gr.Button | None, shown: Sequence[Any],
             alert: gr.HTML, refuse: Callable[[EaselError], Updates] | None = None,
-            idle: Updates | None = None) -> Task:
+            idle: Updates | None = None, stacked: Any = None,
+            wrap: Callable[[str], str] = str) -> Task:
         """A new task; see ``Task`` for the arguments."""
-        task = Task(self.live, place, go, stop, shown, alert, refuse, idle or {})
+        task = Task(self.live, place, go, stop, shown, alert, refuse, idle or {},
+                    stacked=stacked, wrap=wrap)
         self._tasks.append(task)
         return task
 
@@ -252,32 +281,6 @@ class Tasks:
         for updates in live.follow(session):
             yield updates | restored
             restored = {}
-
-
-def merged(streams: Sequence[Iterator[Updates]]) -> Iterator[Updates]:
-    """Updates of several streams as they come."""
-    if len(streams) == 1:
-        yield from streams[0]
-        return
-    waiting: queue.SimpleQueue[Updates | None] = queue.SimpleQueue()
-
-    def pump(stream: Iterator[Updates]) -> None:
-        try:
-            for updates in stream:
-                waiting.put(updates)
-        finally:
-            waiting.put(None)
-
-    for stream in streams:
-        context = contextvars.copy_context()  # the language of who asks, for one
-        threading.Thread(target=context.run, args=(pump, stream), daemon=True).start()
-    left = len(streams)
-    while left:
-        updates = waiting.get()
-        if updates is None:
-            left -= 1
-        else:
-            yield updates
 
 
 def build_alert(name: str) -> gr.HTML:

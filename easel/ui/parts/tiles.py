@@ -53,7 +53,8 @@ def progress_bar(panel: Panel) -> str:
     """The bar under a panel's head."""
     if panel.phase not in ("waiting", "running"):
         return bar_at_rest()
-    return bar(panel.step, panel.total, panel.title, moving=panel.phase == "running")
+    moving = panel.phase == "running" and panel.ahead is None  # a run that waits does not move
+    return bar(panel.step, panel.total, panel.title, moving)
 
 
 def facts_list(rows: Iterable[tuple[str, str]]) -> str:

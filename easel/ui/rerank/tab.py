@@ -17,7 +17,7 @@ from easel.compare.ranking import Ranking, rank_pictures, read_prompts
 from easel.ui.generate.samples import load_samples
 from easel.ui.models.fetch import Fetch, render_missing
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
-from easel.ui.parts.live import Updates
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note

@@ -42,6 +42,9 @@ KEYS = ("<kbd>Enter</kbd> generates, <kbd>Shift</kbd> <kbd>Enter</kbd> makes a l
 KEYS_CTRL = ("<kbd>Ctrl</kbd> <kbd>Enter</kbd> generates, <kbd>Enter</kbd> makes a line, "
              "<kbd>Esc</kbd> stops")
 KEYS_USE_CTRL, KEYS_USE_ENTER = "Use Ctrl+Enter", "Use Enter alone"
+QUEUE_ADD, QUEUE, NOTIFY = "Add to queue", "Queue", "Notify me when a run ends while I am elsewhere"
+QUEUE_KINDS = {"embed": "Scores by CLIP", "look": "A look at pictures", "walk": "Walk"}
+EARLIER_RUN = "The run before"
 LINK, LINK_TITLE = "Link", "Copy an address that opens this tab with this prompt"
 PRESENT, PRESENT_TITLE = "Present", "Large type and no forms, for a projector; press again to leave"
 SURPRISE = "Surprise me"
@@ -165,7 +168,9 @@ SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Close", "Picture {}: {}",
                 "{} pictures are too many: {} is the most.", "{} selected",
                 "Copied", "Step {}", "Play", "Stop", "Preview {} of {}",
                 "{} · not here", "{} is not on this machine.", "Download {}",
-                "Choose a day")
+                "Choose a day", "running", "waiting", "somebody’s", "Cancel", "Cancel: {}",
+                "your run", "A run has ended",
+                "This browser does not let Easel notify you: allow it in the browser’s settings.")
 
 # Compare
 COMPARE = "Compare"

@@ -1,0 +1,1 @@
+"""What waits and what runs, as far as each visitor may know."""
