@@ -112,6 +112,9 @@ class Settings(EngineSettings):
     job_seconds: Annotated[int, Field(
         ge=0, description="Seconds of the device that one visitor's job may take; it is stopped "
                           "then and keeps its best so far; 0 for no limit.")] = 3600
+    visitor_seconds: Annotated[int, Field(
+        ge=0, description="Seconds of the device that one visitor may take in a minute, on "
+                          "average; who took more waits; 0 for no limit.")] = 0
     max_upload: Annotated[Bytes, Field(
         description="Largest file that the page takes, such as 16MB.")] = ByteSize(16 * 10**6)
     search_folders: Annotated[str, AfterValidator(_folders), Field(

@@ -46,6 +46,7 @@ class LocalBackend:
             before it is posted; None to keep nothing.
         paused: where runs are kept that are paused; None where none can be.
         max_job_s: device seconds of one visitor's job; None for no limit.
+        minute_s: device seconds of one visitor in a minute, on average; None for no limit.
 
     Attributes:
         requester: tells who asks now, so that jobs without an owner's name are counted too.
@@ -55,9 +56,10 @@ class LocalBackend:
 
     def __init__(self, registry: Registry, cache: ModelCache, max_waiting: int = 20,
                  max_per_owner: int | None = None, record: Recorder | None = None,
-                 paused: PausedRuns | None = None, max_job_s: float | None = None) -> None:
+                 paused: PausedRuns | None = None, max_job_s: float | None = None,
+                 minute_s: float | None = None) -> None:
         self.registry, self.cache, self.paused = registry, cache, paused
-        self.jobs = JobQueue(cache, max_waiting, max_per_owner, record)
+        self.jobs = JobQueue(cache, max_waiting, max_per_owner, record, minute_s)
         self.metrics = self.jobs.metrics
         self.max_job_s = max_job_s
         self.requester: Callable[[], Requester] = Requester

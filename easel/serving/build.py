@@ -41,4 +41,5 @@ def build_backend(settings: Settings, registry: Registry | None = None,
                         settings.queue_size, settings.user_jobs,
                         record=None if history is None else Recorder(history),
                         paused=open_paused_runs(settings),
-                        max_job_s=settings.job_seconds or None)
+                        max_job_s=settings.job_seconds or None,
+                        minute_s=settings.visitor_seconds or None)

@@ -9,12 +9,14 @@ steps cannot overlap, and a reader that goes away holds nothing.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from easel.serving.allowance import Allowance
 from easel.serving.jobs import Group, Job, Place, RunEvent
 from easel.serving.metrics import Metrics
 from easel.serving.scheduler import Recorder, Scheduler
@@ -47,6 +49,7 @@ class JobQueue:
         max_waiting: how many groups may wait while one runs.
         max_per_owner: how many groups of one user may wait or run; None for no limit.
         record: keeps every result for its owner before it is posted; None to keep nothing.
+        minute_s: device seconds of one user in a minute, on average; None for no limit.
 
     Attributes:
         is_open: whether it still takes jobs.
@@ -54,7 +57,7 @@ class JobQueue:
     """
 
     def __init__(self, cache: ModelCache, max_waiting: int = 20, max_per_owner: int | None = None,
-                 record: Recorder | None = None) -> None:
+                 record: Recorder | None = None, minute_s: float | None = None) -> None:
         self.max_waiting, self.max_per_owner = max_waiting, max_per_owner
         # Anyone can be many visitors: a quarter of the queue is left to other addresses.
         self.max_per_address = None if max_per_owner is None else max(
@@ -64,6 +67,7 @@ class JobQueue:
         self._groups: list[Group] = []  # unfinished, in the order of their coming
         self._lock = threading.Lock()
         self._pace = Pace()
+        self._allowance = Allowance(minute_s)
         self.metrics = Metrics(cache, self.counts)
         self.is_open = True
         self._scheduler = Scheduler(cache, self._admit, self._end, record)
@@ -230,6 +234,9 @@ class JobQueue:
         if self.max_per_address is not None and near >= self.max_per_address:
             return Busy("{} jobs from your address are on their way, which is the most: try "
                         "again in a minute.", near)
+        if (wait_s := self._allowance.wait_s(owner)) > 0:
+            return Busy("You have had your seconds of the device for now, {} in a minute: try "
+                        "again in {} s.", round(self._allowance.seconds or 0), math.ceil(wait_s))
         return None
 
     # What follows runs in the device's thread.
@@ -239,6 +246,7 @@ class JobQueue:
         try:
             self._scheduler.run(group)
         finally:
+            self._allowance.spend(group.owner, sum(job.usage.device_s for job in group.jobs))
             with self._lock:
                 self._groups.remove(group)
 

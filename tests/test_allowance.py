@@ -1,0 +1,56 @@
+"""Device seconds by visitor and minute: saved up for one, paid off by waiting."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from easel.serving.allowance import Allowance
+from easel.serving.backend import LocalBackend
+from pipelines.core.errors import Busy
+from tests.asking import stream
+from tests.noise import linear_cache, noise_registry
+
+
+def test_what_was_taken_beyond_the_allowance_is_paid_off_by_waiting() -> None:
+    now = [1000.0]
+    allowance = Allowance(30, lambda: now[0])
+    assert allowance.wait_s("anna") == 0
+    allowance.spend("anna", 29)
+    assert allowance.wait_s("anna") == 0
+    allowance.spend("anna", 11)  # 10 beyond: a third of a minute
+    assert allowance.wait_s("anna") == pytest.approx(20)
+    assert allowance.wait_s("ben") == 0
+    now[0] += 19
+    assert allowance.wait_s("anna") == pytest.approx(1)
+    now[0] += 2
+    assert allowance.wait_s("anna") == 0
+    now[0] += 10_000  # no more than a minute's are saved up
+    allowance.spend("anna", 31)
+    assert allowance.wait_s("anna") == pytest.approx(2)
+
+
+def test_nobody_and_no_limit_are_not_counted() -> None:
+    for allowance, owner in ((Allowance(None), "anna"), (Allowance(1), "")):
+        allowance.spend(owner, 1000)
+        assert allowance.wait_s(owner) == 0
+
+
+def test_who_had_their_seconds_is_refused_in_one_sentence_and_others_are_not() -> None:
+    backend = LocalBackend(noise_registry(), linear_cache(), minute_s=1e-6)
+    ask = {"pipeline": "noise", "prompt": "a cat"}
+    list(stream(backend, ask, owner="anna"))
+    end = time.monotonic() + 60
+    while backend.places():  # its result is told before the device is free
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert not backend.has_room("anna")
+    with pytest.raises(Busy) as refused:
+        list(stream(backend, ask, owner="anna"))
+    assert re.fullmatch(r"You have had your seconds of the device for now, 0 in a minute: try "
+                        r"again in \d+ s\.", str(refused.value))
+    assert backend.has_room("ben")
+    list(stream(backend, ask, owner="ben"))
+    backend.close()
