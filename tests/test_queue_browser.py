@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from pydantic import Field
 
 from easel.ui.words import strings
 from tests.served import App
+from tests.sketch import SketchOptions, SketchPipeline
 from tests.test_browser import CHROMIUM, PATIENCE_MS, browser
 
 __all__ = ["browser"]
@@ -27,11 +29,23 @@ window.Notification = class extends Real {
   constructor(title, options) { super(title, options); window.told.push([title, options.body]); }
 };
 """
+KNOWN = "Object.values(JSON.parse(sessionStorage['easel-runs'] ?? '{{}}')).includes('{}')"
+
+
+class PatientOptions(SketchOptions):
+    """A run that lasts until it is stopped, and that a busy browser can follow."""
+
+    steps: int = Field(1000, ge=1, le=2000, title="Steps", description="How often it is refined.")
+    pause_s: float = Field(0.5, ge=0.0, le=2.0, title="Pause", description="Seconds a step.")
+
+
+class PatientSketch(SketchPipeline):
+    Options = PatientOptions
 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
-    served = App(queue_size=9)
+    served = App([PatientSketch()], queue_size=9)
     yield served
     served.close()
 
@@ -55,15 +69,8 @@ def visit(window: BrowserContext, app: App) -> Page:
     page = window.new_page()
     page.goto(app.url)
     page.wait_for_selector("#generate:not(:disabled)")
-    page.locator("#choose-etching input").uncheck()
     page.locator("#count-sketch input").fill("1")
     return page
-
-
-def steps(page: Page, count: int) -> None:
-    if not page.get_by_label("Steps").first.is_visible():
-        page.locator("#settings .label-wrap").first.click()
-    page.get_by_label("Steps").first.fill(str(count))
 
 
 def draw(page: Page, prompt: str) -> None:
@@ -74,7 +81,6 @@ def draw(page: Page, prompt: str) -> None:
 def test_runs_wait_in_a_list_and_a_reload_keeps_it(
         new_window: Callable[..., BrowserContext], app: App) -> None:
     page = visit(new_window(), app)
-    steps(page, 2000)
     draw(page, "a red cat")
     expect(page.locator("#queue-add")).to_be_visible()
     expect(page.locator("#generate")).to_be_hidden()
@@ -106,7 +112,6 @@ def test_runs_wait_in_a_list_and_a_reload_keeps_it(
 def test_another_visitor_sees_a_place_but_no_prompt(
         new_window: Callable[..., BrowserContext], app: App) -> None:
     page = visit(new_window(), app)
-    steps(page, 2000)
     draw(page, "a secret cat")
     expect(page.locator("#stop")).to_be_enabled()
     expect(page.locator('#stage img[src^="data:image/jpeg"]')).to_have_count(1)
@@ -123,7 +128,9 @@ def test_another_visitor_sees_a_place_but_no_prompt(
     expect(guest.locator("#stage .bar")).to_have_count(1)
     expect(guest.locator("#stage .bar.moving")).to_have_count(0)
     page.keyboard.press("Escape")
-    expect(guest.locator("#stage .tile.done")).to_have_count(1)
+    expect(guest.locator('#stage img[src^="data:image/jpeg"]')).to_have_count(1)
+    guest.keyboard.press("Escape")
+    expect(guest.locator("#generate")).to_be_enabled()
 
 
 def test_an_end_is_told_to_whoever_asked_for_it_in_their_language(
@@ -133,19 +140,17 @@ def test_an_end_is_told_to_whoever_asked_for_it_in_their_language(
     page = visit(window, app)
     expect(page.locator("#notify")).not_to_be_checked()
     draw(page, "um gato")
+    expect(page.locator('#stage img[src^="data:image/jpeg"]')).to_have_count(1)
+    page.wait_for_function(KNOWN.format("um gato"))
+    page.keyboard.press("Escape")
     expect(page.locator("#stage .tile.done img")).to_have_attribute("alt", "um gato")
-    page.wait_for_function("Object.keys(JSON.parse(sessionStorage['easel-runs'] ?? '{}')) == ''")
+    page.wait_for_function("Object.keys(JSON.parse(sessionStorage['easel-runs'])).length === 0")
     assert page.evaluate("window.told") == [], "nobody asked for it"
     page.locator("#notify").check()
     page.reload()
     expect(page.locator("#notify")).to_be_checked()
-    page.locator("#choose-etching input").uncheck()
-    steps_label = page.locator("#settings .label-wrap").first
-    steps_label.click()
-    page.locator('[data-option="steps"]').first.fill("2000")
     draw(page, "um cachorro")
-    page.wait_for_function(
-        "Object.values(JSON.parse(sessionStorage['easel-runs'])).includes('um cachorro')")
+    page.wait_for_function(KNOWN.format("um cachorro"))
     page.keyboard.press("Escape")
     page.wait_for_function("window.told.length === 1")
     assert page.evaluate("window.told") == [["Uma execução terminou", "um cachorro"]]
