@@ -31,7 +31,8 @@ ENDPOINTS = {"/generate", "/rerank", "/stop", "/pipelines", "/examples", "/surpr
              "/picture_settings", "/compare", "/vote", "/leaders",
              "/bundle_export", "/bundle_open", "/bundle_replay", "/sweep",
              "/clips", "/classify", "/index", "/search", "/near_duplicates",
-             "/text_picture_matrix", "/picture_map", "/models"}
+             "/text_picture_matrix", "/picture_map", "/models",
+             "/queue", "/cancel"}
 LONG = {"steps": 2000, "pause_s": 0.05}  # far longer than any test waits
 
 
