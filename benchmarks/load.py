@@ -83,7 +83,7 @@ async def _visit(load: Load, url: str, number: int) -> None:
 
 async def _ask(client: httpx.AsyncClient, prompt: str) -> str | dict[str, str]:
     """Id of the picture that a job drew; ``FULL``; or what went wrong."""
-    data = [prompt, ["unclip"], 1, 0, OPTIONS, None, None, False, None]
+    data = [prompt, ["unclip"], 1, 0, OPTIONS, None, None, False, None, None, None]
     answer = await client.post("gradio_api/call/generate", json={"data": data})
     answer.raise_for_status()
     event = ""

@@ -154,7 +154,7 @@ def test_bad_requests_are_refused_in_a_sentence(app: App, client: Client, fields
 
 def all_inputs(options: Any, pipelines: Sequence[str] = ("sketch",)) -> list[Any]:
     """What /generate takes, whole: with fewer values nothing at all would run."""
-    return ["a dog", list(pipelines), 1, 0, options, None, None, False, None]
+    return ["a dog", list(pipelines), 1, 0, options, None, None, False, None, None, None]
 
 
 def test_real_nan_is_refused(app: App) -> None:

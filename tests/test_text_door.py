@@ -90,7 +90,7 @@ def test_they_are_found_anywhere(value: Any, depth: int) -> None:
     ("[" * 900 + "]" * 900, DEEP)])
 def test_what_no_answer_can_hold_is_refused(app: App, value: str, says: str) -> None:
     body = '{"data": ["a cat", ["sketch"], 1, 1, {"sketch": {"steps": VALUE}}, null, null, ' \
-           "false, null]}"
+           "false, null, null, null]}"
     call = f"{app.url}gradio_api/call/generate"
     event = httpx.post(call, content=body.replace("VALUE", value), timeout=120, headers={
         "content-type": "application/json"}).json()["event_id"]

@@ -19,7 +19,7 @@ def test_case_24_a_job_that_nobody_comes_to_read_ends(app: App, monkeypatch: pyt
     config = httpx.get(f"{app.url}config").json()
     index = next(d["id"] for d in config["dependencies"] if d["api_name"] == "generate")
     data = ["a dog", ["sketch"], 1, 0, {"sketch": {"steps": 2000, "pause_s": 0.05}}, None, None,
-            False, None]
+            False, None, None, None]
     for session in ("never1", "never2"):
         httpx.post(f"{app.url}gradio_api/queue/join", json={
             "data": data, "fn_index": index, "session_hash": session}).raise_for_status()

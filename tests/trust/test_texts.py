@@ -85,7 +85,7 @@ def test_case_6_impossible_numbers_are_refused(app: App, number: str) -> None:
     """As JSON that no client would write."""
     finished = app.sketch.finished
     body = ('{"data": ["a cat", ["sketch"], 1, 0, {"sketch": {"steps": NUMBER}}, null, null, '
-            'false, null]}').replace("NUMBER", number)
+            'false, null, null, null]}').replace("NUMBER", number)
     answer = httpx.post(f"{app.url}gradio_api/call/generate", content=body, timeout=10,
                         headers={"content-type": "application/json"})
     if answer.status_code == 200:
