@@ -60,6 +60,7 @@ def test_a_job_that_is_run_again_keeps_its_pictures_once(history: History, tmp_p
 @pytest.mark.parametrize("other", [
     {"job_id": "k"}, {"prompt": "a dog"}, {"pipeline": "unclip"}, {"options": {"steps": 3}},
     {"init_image_sha256": "cd" * 32},
+    {"mask_sha256": "cd" * 32}, {"image_prompts_sha256": ["cd" * 32]},
 ], ids=lambda changed: next(iter(changed)))
 def test_what_is_asked_for_otherwise_is_another_picture(
         history: History, other: dict[str, object]) -> None:

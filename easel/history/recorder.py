@@ -20,7 +20,8 @@ from easel.history.store import History
 from pipelines.core.events import Candidate, Result
 from pipelines.core.metadata import picture_metadata, png_of
 
-ASKED = ("job_id", "pipeline", "prompt", "options", "init_image_sha256")  # what names a picture
+ASKED = ("job_id", "pipeline", "prompt", "options", "init_image_sha256", "mask_sha256",
+         "image_prompts_sha256")  # facts of a run that name its pictures
 
 
 class Recorder:
