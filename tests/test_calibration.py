@@ -92,7 +92,7 @@ def test_the_trainers_call_measures_and_writes(tmp_path: Path) -> None:
     assert found.tie > 0
     assert calibrate(clip, world, 6) == found, "the same scenes, the same near misses"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.calibrate.calibrate", lambda clip, world: found)
+        patch.setattr("training.calibrate.calibrate", lambda clip, world, pairs: found)
         calibrate_exported(clip, world, tmp_path)
     assert read_calibration(tmp_path / FILE, hashlib.sha256(b"weights").hexdigest()) == found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipelines.calibration import FILE, read_calibration
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.locked_clip import LockedClip, build
 from pipelines.world.scenes import COLOURS, Scene, SceneObject
@@ -29,6 +31,7 @@ RANKER_RUN: dict[str, Any] = RUN | {
     "batch_size": 6, "negatives": 2,
     "other_media": 0.5, "word_noise": 0.2, "cells_weight": 1.0, "cells_first": 0,
     "evaluate_every": 100, "scenes": 12, "least_scenes": 8, "examined": 8,
+    "calibrated": 4,
     "sampler": {"in_medium": 0.5},
     "fates": {"smeared": 0.3}, "model": SMALL | {"word_width": 384}}
 
@@ -158,6 +161,10 @@ def test_a_run_ends_with_weights_that_load(tmp_path: Path,
     assert set(figures) == {"hard_pairs", "top1_of_100", "text_to_picture"}
     folder = tmp_path / "weights" / "ranker-new"
     assert "of 12 scenes" in (folder / "README.md").read_text()
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    scale = read_calibration(folder / FILE, digest)
+    assert scale is not None
+    assert scale.pairs == 4
     loaded = loader("embedded")(folder, entry("clip"))
     assert isinstance(loaded, LockedClip)
     saved = torch.load(tmp_path / "runs" / "ranker-test" / "checkpoint.pt", weights_only=True)

@@ -1,6 +1,6 @@
 """Measure what a CLIP's cosines mean: ``python -m training.calibrate`` (a minute on one core).
 
-``training.train_clip`` calls ``calibrate`` whenever it exports the ranker; call it by hand where
+``training.train_ranker`` calls ``calibrate_exported`` whenever it exports; call it by hand where
 the world has changed and the weights have not.
 """
 
@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from pipelines.calibration import LIMIT, WEIGHTS, Calibration, write_calibration
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import load_model
-from pipelines.models.clip import ClipModel
 from pipelines.world.hard_negatives import hard_negative
 from training.data import World
 
@@ -31,11 +31,11 @@ TIED = 75  # percent of shifts that change less
 
 
 @torch.no_grad()
-def calibrate(clip: ClipModel, world: World, pairs: int = PAIRS) -> Calibration:
+def calibrate(clip: Any, world: World, pairs: int = PAIRS) -> Calibration:
     """Compare scenes that no training saw with their captions and with near misses of them.
 
     Args:
-        clip: the CLIP.
+        clip: the CLIP, with the interface of ``pipelines.models.clip.ClipModel``.
         world: draws and captions the scenes.
         pairs: how many scenes.
     """
@@ -59,15 +59,15 @@ def calibrate(clip: ClipModel, world: World, pairs: int = PAIRS) -> Calibration:
                        round(float((cosines > scale[LIMIT]).mean()), 4), pairs)
 
 
-def _encode(clip: ClipModel, pixels: Tensor) -> Tensor:
+def _encode(clip: Any, pixels: Tensor) -> Tensor:
     size = (clip.image_size, clip.image_size)
     return clip.encode_image(F.interpolate(pixels, size, mode="bicubic", align_corners=False,
                                            antialias=True).clamp(0, 1))
 
 
-def calibrate_exported(clip: ClipModel, world: World, folder: Path) -> Calibration:
+def calibrate_exported(clip: Any, world: World, folder: Path, pairs: int = PAIRS) -> Calibration:
     """Calibrate a CLIP whose weights are in a folder, and write it there."""
-    found = calibrate(clip, world)
+    found = calibrate(clip, world, pairs)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     write_calibration(found, folder, digest)
     return found
@@ -79,9 +79,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default=RANKER, help="id of an embedded CLIP")
     catalogue = Catalogue.load()
     entry = catalogue.get(parser.parse_args().model)
-    clip = load_model(catalogue, entry)
-    if not isinstance(clip, ClipModel):
+    if entry.family != "clip":
         raise SystemExit(f"{entry.id} is no CLIP.")
+    clip: Any = load_model(catalogue, entry)
     found = calibrate_exported(clip, World(), catalogue.folder(entry))
     print(f"{entry.id}: {LIMIT} % of near misses score under {found.near_misses[LIMIT]:.3f}, as do "
           f"{1 - found.true_pairs:.0%} of true captions; a tie is under {found.tie:.3f}")

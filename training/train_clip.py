@@ -26,7 +26,6 @@ from pipelines.models.clip import ClipModel, build
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.world.hard_negatives import hard_negative
 from training.attack import PictureLoss, attacked
-from training.calibrate import calibrate_exported
 from training.data import World, prefetched
 from training.denoise import pull_loss
 from training.drafts import Drafts
@@ -193,7 +192,7 @@ def finish(loop: Loop[CLIP], world: World, config: dict[str, Any]) -> dict[str, 
 - Right caption of 100 random ones: {figures["top1_of_100"]:.3f}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
-    weights = export(
+    export(
         module,
         config["name"],
         "clip",
@@ -202,9 +201,6 @@ def finish(loop: Loop[CLIP], world: World, config: dict[str, Any]) -> dict[str, 
         int8=config.get("int8", False),
     )
     print(f"{config['name']}: {figures}; weights exported")
-    if role == "ranker":  # the page says by it how well a picture fits
-        clip = wrap(module, config)
-        figures["true_pairs"] = calibrate_exported(clip, world, weights.parent).true_pairs
     return figures
 
 

@@ -25,9 +25,10 @@ from pipelines.models.feature_maps import FeatureMaps
 from pipelines.models.locked_clip import LockedClip, build
 from pipelines.world.hard_negatives import hard_negative
 from pipelines.world.scenes import COLOURS
+from training.calibrate import PAIRS, calibrate_exported
 from training.data import World
 from training.export import export
-from training.feature_store import FeatureStore
+from training.feature_store import FeatureStore, load_features
 from training.loop import RUNS_DIR, Loop, due, parse_arguments
 from training.ranker_data import IGNORE, Batch, Cells, RankerData, Words
 from training.train_dalle import load_encoder, load_vqgan
@@ -237,10 +238,17 @@ def train(config: dict[str, Any]) -> dict[str, float]:
         if due(step, config["evaluate_every"]):
             print(examined(), flush=True)
     figures = examined()
-    export(loop.ema.clip, config["export_as"], "locked_clip", config["model"], CARD.format(
+    card = CARD.format(
         pairs=loop.scenes, scenes=maps.count, minutes=loop.seconds / 60, device=loop.device.type,
-        count=len(examination.true), **figures), int8=config.get("int8", False))
-    print(f"{config['export_as']}: {figures}; weights exported")
+        count=len(examination.true), **figures)
+    weights = export(loop.ema.clip, config["export_as"], "locked_clip", config["model"], card,
+                     int8=config.get("int8", False))
+    clip = copy.deepcopy(loop.ema.clip).cpu().eval()
+    clip.image, clip.text = load_features(), words.encoder
+    # The page says by it how well a picture fits.
+    scale = calibrate_exported(clip, world, weights.parent, config.get("calibrated", PAIRS))
+    print(f"{config['export_as']}: {figures}, {scale.true_pairs:.3f} of true captions reach the "
+          "limit of near misses; weights exported")
     return figures
 
 
