@@ -1,4 +1,4 @@
-"""Measure what a CLIP's cosines mean: ``python -m training.calibrate`` (a minute on one core).
+"""Measure what a CLIP's cosines mean: ``python -m training.calibrate`` (four on one core).
 
 ``training.train_ranker`` calls ``calibrate_exported`` whenever it exports; call it by hand where
 the world has changed and the weights have not.
