@@ -318,7 +318,7 @@ def test_every_endpoint_is_named_and_documented(client: Client) -> None:
     assert all(endpoint["description"] for endpoint in named.values())
     assert [p["parameter_name"] for p in named["/generate"]["parameters"]] == [
         "prompt", "pipelines", "num_images", "seed", "options", "init_image", "best_of",
-        "video", "parents"]
+        "video", "parents", "image_prompts", "mask"]
 
 
 def test_look_ups(app: App, client: Client) -> None:
