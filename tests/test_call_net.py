@@ -53,6 +53,25 @@ def page_of(function: Any) -> tuple[gr.Blocks, Any]:
     return page, block
 
 
+def test_what_has_none_for_a_default_may_be_left_out(log: io.StringIO) -> None:
+    def handler(text: str, mask: str | None = None) -> str:
+        return f"{text} {mask}"
+
+    with gr.Blocks(analytics_enabled=False) as page:
+        boxes = [gr.Textbox(), gr.Textbox()]
+        boxes[0].submit(handler, boxes, boxes[0])
+    answer_every_call(page)
+    [block] = page.fns.values()
+
+    def call(*values: str) -> Any:
+        return asyncio.run(page.process_api(block, list(values)))["data"]
+
+    assert call("a dog") == ["a dog None"]
+    assert call("a dog", "a mask") == ["a dog a mask"]
+    with pytest.raises(gr.Error):
+        call()
+
+
 def test_what_a_handler_raises_becomes_a_sentence(log: io.StringIO) -> None:
     caller: Any = SimpleNamespace(headers={"accept-language": "pt"})
 

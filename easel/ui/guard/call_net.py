@@ -6,6 +6,7 @@ Gradio itself raises before and after them, which it would print to stderr and a
 
 from __future__ import annotations
 
+import inspect
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,18 @@ def _said(sentence: str, request: Any) -> gr.Error:
         return gr.Error(say(sentence), print_exception=False)
 
 
+def _unsaid(block_fn: Any, given: int) -> list[None]:
+    """What a call by plain HTTP may leave out at its end: inputs whose default is None.
+
+    So a program that was written before an endpoint took one more goes on as it is.
+    """
+    missing = len(block_fn.inputs) - given
+    if missing <= 0 or not callable(block_fn.fn):
+        return []
+    last = [*inspect.signature(block_fn.fn).parameters.values()][-missing:]
+    return [None] * missing if all(each.default is None for each in last) else []
+
+
 def answer_every_call(page: gr.Blocks) -> None:
     """Let every call of a page's handlers and endpoints end in an answer or in one sentence.
 
@@ -43,7 +56,8 @@ def answer_every_call(page: gr.Blocks) -> None:
     async def preprocess_checked(block_fn: Any, inputs: list[Any], *args: Any,
                                  **kwargs: Any) -> list[Any]:
         try:
-            return await preprocess(block_fn, inputs, *args, **kwargs)
+            return await preprocess(block_fn, [*inputs, *_unsaid(block_fn, len(inputs))], *args,
+                                    **kwargs)
         except gr.Error:
             raise
         except Exception as error:  # whatever the values are, they are not the page's
