@@ -162,6 +162,6 @@ def test_a_browser_that_refuses_is_said_so_and_the_switch_stays_off(
         new_window: Callable[..., BrowserContext], app: App) -> None:
     page = visit(new_window(), app)  # without the permission, headless Chromium denies it
     page.locator("#notify").click()
-    expect(page.locator("#notify-refused")).to_contain_text("does not let Easel notify you")
+    expect(page.locator("[data-notify]")).to_contain_text("does not let Easel notify you")
     expect(page.locator("#notify")).not_to_be_checked()
     assert strings.NOTIFY in page.locator("#queue").inner_text()

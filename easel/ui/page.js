@@ -544,8 +544,8 @@
     const asks = event.target.checked;
     const granted = asks && await Notification.requestPermission() === "granted";
     event.target.checked = granted;
-    find("#notify-refused").hidden = granted || !asks;
-    find("#notify-refused").textContent = granted ? ""
+    find("[data-notify]").hidden = granted || !asks;
+    find("[data-notify]").textContent = granted ? ""
       : say("This browser does not let Easel notify you: allow it in the browser’s settings.");
     remember("notify", granted ? "on" : "off");
   });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from easel.ui.parts.tiles import hidden_alert
 from easel.ui.words import strings
 from easel.ui.words.page_words import worded_html
 
@@ -19,5 +20,4 @@ def render_queue_place() -> str:
     return (f'<section class="queue" aria-label="{title}" hidden>'
             f"<h2>{title}</h2><ol></ol></section>"
             '<p class="keys notify" hidden><label><input type="checkbox" id="notify">'
-            f" {escape(strings.NOTIFY)}</label></p>"
-            '<p class="alert" role="alert" id="notify-refused" hidden></p>')
+            f" {escape(strings.NOTIFY)}</label></p>{hidden_alert(notify=1)}")
