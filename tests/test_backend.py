@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from easel.serving.backend import LocalBackend
-from easel.serving.job_queue import REMEMBERED
+from easel.serving.line import REMEMBERED
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest

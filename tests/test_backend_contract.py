@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from easel.serving.backend import LocalBackend
 from easel.serving.interface import Backend
-from easel.serving.job_queue import CLOSING, NOT_BEGUN
 from easel.serving.jobs import Found, Requester
+from easel.serving.line import CLOSING, NOT_BEGUN
 from easel.serving.paused_runs import PausedRuns
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result

@@ -328,7 +328,7 @@ def test_the_limits_are_those_of_the_page(app: App) -> None:
     """Jobs of one program are counted together, and too many are refused until others end."""
     busy, end = [], time.monotonic() + 90
     where = urlsplit(app.url)
-    app.backend.jobs.max_per_owner = 1
+    app.backend.jobs.line.max_per_owner = 1
     try:
         connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=300)
         connection.request("POST", "/v1/images/generations", json.dumps(
@@ -346,7 +346,7 @@ def test_the_limits_are_those_of_the_page(app: App) -> None:
         _, error = refused(in_portuguese.images.generate, prompt="a cat", extra_body=FAST)
         assert "jobs of yours" not in error["message"]
     finally:
-        app.backend.jobs.max_per_owner = None
+        app.backend.jobs.line.max_per_owner = None
         for connection in busy:
             connection.close()
         app.wait_until_idle(90)

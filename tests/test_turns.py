@@ -16,8 +16,8 @@ from torch import nn
 
 from easel.history.records import LOCAL
 from easel.serving.backend import LocalBackend
-from easel.serving.job_queue import Pace
 from easel.serving.jobs import Group, Job, Requester, RunEvent, Usage
+from easel.serving.line import Pace
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest
@@ -220,7 +220,7 @@ def test_a_reader_that_leaves_ends_all_runs(backend: LocalBackend, noise: NoiseP
         if isinstance(event.event, Preview):
             break
     events.close()
-    until(lambda: not backend.jobs._jobs and not backend.jobs._groups)
+    until(lambda: not backend.jobs.line.jobs and not backend.jobs.line.groups)
     assert noise.closed == 3
     assert backend.cache.stats().models[0].leases == 0
 
@@ -365,6 +365,9 @@ def test_the_wait_is_the_sum_of_what_is_ahead() -> None:
     assert pace.expected_s(job(budget_s=1.5)) == 1.5
     ahead = [Group((running,)), Group((job(), job(budget_s=1.5)))]
     assert pace.wait_s(ahead) == pytest.approx(6.5)
+    assert pace.wait_s(ahead, devices=2) == pytest.approx(2.0), "the first to be free"
+    assert pace.wait_s([*ahead, Group((job(),))], devices=2) == pytest.approx(4.5)
+    assert pace.wait_s(ahead, devices=3) == 0.0
     assert pace.wait_s([*ahead, Group((Job("x", lambda job: iter(()), "new"),))]) is None  # type: ignore[arg-type,return-value]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import gradio as gr
 
-from easel.serving.job_queue import TOO_MANY_OF_ONE
+from easel.serving.line import TOO_MANY_OF_ONE
 from easel.ui.parts.lines import Held, Line, Updates
 from easel.ui.parts.runs import Run, SessionRuns
 from easel.ui.parts.visitors import session_of

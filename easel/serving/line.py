@@ -1,0 +1,199 @@
+"""Who waits for a device and who has one: names, limits, places, and how long it takes.
+
+The queue of one device (``easel.serving.job_queue``) and the desk before several of them
+(``easel.serving.ray.desk``) keep one each.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from easel.serving.allowance import Allowance
+from easel.serving.jobs import Group, Job, Place
+from pipelines.core.errors import Busy, Cancelled, InvalidRequest
+from pipelines.core.events import Progress
+from pipelines.core.sentences import Sentence, joined
+
+REMEMBERED = 1000  # names of jobs that were cancelled
+TIMED = 20  # jobs of a kind whose seconds are known
+NOT_BEGUN = "The job was stopped before it began."
+CLOSING = "Easel is shutting down and takes no more jobs."
+TOO_MANY_OF_ONE = ("{} jobs of yours are on their way, which is the most: wait for one to end, or "
+                   "stop one.")
+
+
+class Line:
+    """Groups of jobs on their way, in the order in which they came.
+
+    It has no lock: whoever keeps one asks it from one thread, or with a lock of their own.
+
+    Args:
+        max_waiting: how many groups may wait beside those that run.
+        max_per_owner: how many groups of one user may wait or run; None for no limit.
+        minute_s: device seconds of one user in a minute, on average; None for no limit.
+
+    Attributes:
+        devices: how many groups can run at the same time.
+        is_open: whether it still takes groups.
+        jobs: those that have not ended, by name.
+        groups: those that have not ended, in the order of their coming.
+        pace: how long jobs of a kind take.
+    """
+
+    def __init__(self, max_waiting: int = 20, max_per_owner: int | None = None,
+                 minute_s: float | None = None) -> None:
+        self.max_waiting, self.max_per_owner = max_waiting, max_per_owner
+        self.devices, self.is_open = 1, True
+        self.jobs: dict[str, Job] = {}
+        self.groups: list[Group] = []
+        self.pace = Pace()
+        self._cancelled: dict[str, None] = {}  # names, the oldest first
+        self._allowance = Allowance(minute_s)
+
+    def in_order(self) -> list[Group]:
+        """The groups that somebody waits for: what runs, then what comes next, and so on."""
+        return [group for group in self.groups if group.alive()]
+
+    def counts(self) -> tuple[int, int]:
+        """How many jobs run, and how many wait."""
+        started = [job.started for job in self.jobs.values() if not job.abandoned]
+        return sum(started), len(started) - sum(started)
+
+    def places(self) -> list[Place]:
+        """What runs and waits, in the order in which it comes."""
+        return [group.place(position) for position, group in enumerate(self.in_order(), 1)]
+
+    def has_room(self, owner: str, address: str = "") -> bool:
+        """Whether one more group would be taken now, or turned away because Easel ends."""
+        return not self.is_open or self._refusal(owner, address) is None
+
+    def join(self, group: Group) -> None:
+        """Take a group in; those of its jobs whose names were cancelled end at once.
+
+        Raises:
+            InvalidRequest: the name of one is taken.
+            Busy: there is no room, or no more are taken.
+        """
+        for job in group.jobs:
+            if job.job_id in self.jobs:
+                raise InvalidRequest("A job called {!r} is on its way already.", job.job_id[:40])
+        if not self.is_open:
+            raise Busy(CLOSING)
+        if (refusal := self._refusal(group.owner, group.address)) is not None:
+            raise refusal
+        self.groups.append(group)
+        for job in group.jobs:
+            if job.job_id in self._cancelled:
+                job.stopped = True
+                job.finish(Cancelled(NOT_BEGUN))
+            else:
+                self.jobs[job.job_id] = job
+
+    def cancel(self, job_id: str) -> Job | None:
+        """Stop a job; one that waits ends at once. None where there is no such job.
+
+        The name is remembered: what comes under it later, such as the next part of a run, or a job
+        on its way here, is stopped before it begins.
+        """
+        self._cancelled[job_id] = None
+        while len(self._cancelled) > REMEMBERED:
+            del self._cancelled[next(iter(self._cancelled))]
+        job = self.jobs.get(job_id)
+        if job is not None:
+            job.stopped = True
+            if not job.started:
+                del self.jobs[job_id]
+                job.finish(Cancelled(NOT_BEGUN))
+        return job
+
+    def forget(self, job: Job) -> None:
+        """Let the name of a job that has ended be taken again."""
+        if self.jobs.get(job.job_id) is job:
+            del self.jobs[job.job_id]
+
+    def leave(self, group: Group) -> None:
+        """Take a group out, and count what it took."""
+        self._allowance.spend(group.owner, sum(job.usage.device_s for job in group.jobs))
+        self.groups.remove(group)
+
+    def waiting(self, group: Group) -> Progress:
+        """What those read who wait for a group to begin."""
+        order = self.in_order()
+        ahead = order[:order.index(group)] if group in order else []
+        elapsed_s = time.monotonic() - group.submitted_s
+        if not ahead:
+            message = "Waiting for the others." if group.started() else "Waiting: next in line."
+            return Progress(elapsed_s=elapsed_s, message=message, ahead=0)
+        wait_s = self.pace.wait_s(ahead, self.devices)
+        parts = [Sentence("Waiting: {} ahead", len(ahead))]
+        if wait_s is not None:
+            parts.append(Sentence("about {} s", max(1, round(wait_s))))
+        return Progress(elapsed_s=elapsed_s, message=joined(", ", parts, end="."),
+                        ahead=len(ahead))
+
+    def _refusal(self, owner: str, address: str) -> Busy | None:
+        """Why there is no room for one more group now; None where there is."""
+        alive = [g for g in self.groups if g.alive()]
+        if len(alive) >= self.max_waiting + self.devices:
+            return Busy("The queue is full, {} jobs are waiting: try again in a minute.",
+                        self.max_waiting)
+        own = sum(g.owner == owner for g in alive) if owner else 0
+        if self.max_per_owner is not None and own >= self.max_per_owner:
+            return Busy(TOO_MANY_OF_ONE, own)
+        near = sum(g.address == address for g in alive) if address else 0
+        # Anyone can be many visitors: a quarter of the queue is left to other addresses.
+        if self.max_per_owner is not None and near >= max(
+                self.max_per_owner, (self.max_waiting + self.devices) * 3 // 4):
+            return Busy("{} jobs from your address are on their way, which is the most: try "
+                        "again in a minute.", near)
+        if (wait_s := self._allowance.wait_s(owner)) > 0:
+            return Busy("You have had your seconds of the device for now, {} in a minute: try "
+                        "again in {} s.", round(self._allowance.seconds or 0), math.ceil(wait_s))
+        return None
+
+
+class Pace:
+    """Device seconds of the last finished jobs of each kind."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, deque[float]] = {}
+
+    def note(self, job: Job) -> None:
+        """Remember a job that ran to its end."""
+        if job.outcome() == "done":
+            self._seconds.setdefault(job.kind, deque(maxlen=TIMED)).append(
+                job.usage.device_s)
+
+    def expected_s(self, job: Job) -> float | None:
+        """Device seconds that a job may still take; None where nothing like it has ended here."""
+        past = self._seconds.get(job.kind)
+        if not past:
+            return None
+        if job.finished:
+            return 0.0
+        whole_s = sum(past) / len(past)
+        step, total = job.progress.step, job.progress.total
+        if job.started and 0 < step <= total:
+            whole_s = job.usage.device_s * total / step
+        if job.budget_s is not None:
+            whole_s = min(whole_s, job.budget_s)
+        return max(0.0, whole_s - job.usage.device_s)
+
+    def wait_s(self, ahead: Sequence[Group], devices: int = 1) -> float | None:
+        """Seconds until the groups ahead leave a device free; None where that is not known of one.
+
+        Args:
+            ahead: in the order in which they come.
+            devices: how many of them run at the same time.
+        """
+        free_s = [0.0] * max(1, devices)  # when each device is
+        for group in ahead:
+            parts = [self.expected_s(job) for job in group.jobs if not job.abandoned]
+            if None in parts:
+                return None
+            heapq.heappush(free_s, heapq.heappop(free_s) + sum(p for p in parts if p is not None))
+        return free_s[0]
