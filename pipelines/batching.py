@@ -7,8 +7,7 @@ group; the steps that it had taken still count, and what is left is counted from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.sentences import Sentence
 from pipelines.models.batches import Batches
-from pipelines.models.cache.loader_thread import MEMORY_ERRORS, is_out_of_memory
+from pipelines.models.cache.loader_thread import is_out_of_memory
 from pipelines.pipeline import RunContext
 
 GREY = 128  # of what is not drawn yet
@@ -50,114 +49,38 @@ class Drawn:
         return {**self.facts, **({"stopped": True} if self.step < self.total else {})}
 
 
-# Draws candidates of some seeds, whoever is beside them; yields progress and previews of these.
-Draw = Callable[[tuple[int, ...]], Generator[Event, None, Drawn]]
-
-
-def draw_in_groups(draw: Draw, seeds: tuple[int, ...], context: RunContext,
-                   ) -> Generator[Event, None, Drawn]:
-    """Draw candidates side by side; where the device is full, half of them and then the others.
+class Groups:
+    """How far a run is whose candidates may be drawn in groups, for whoever draws them.
 
     Args:
-        draw: draws a group; called anew for each.
         seeds: one a candidate, at least one.
         context: of the run; idle models of its cache make way.
-
-    Yields:
-        The events of ``draw`` as those of the whole: steps never go back, and a preview shows all
-        candidates, finished ones as they are, grey where they are not begun.
-
-    Returns:
-        All pictures; those that were begun where the run was stopped.
-
-    Raises:
-        OutOfMemory: half of them are too much as well.
-        Cancelled: stopped before there was a picture.
-    """
-    batches, groups = Batches(len(seeds), context.cache.evict_idle), _Groups(seeds)
-    while groups.count < len(seeds):
-        group = groups.begin(batches.size)
-        if groups.finished and context.cancelled():
-            break
-        try:
-            part = yield from groups.follow(draw(group))
-        except MEMORY_ERRORS as error:
-            if not is_out_of_memory(error):
-                raise
-            part = None  # handled below, where nothing of the attempt is held any more
-        except Cancelled:
-            if not groups.finished:
-                raise
-            break
-        if part is None:
-            batches.shrink(len(group))
-            yield groups.shrunk(batches.size, context.elapsed_s())
-        elif not groups.finish(part):
-            break
-    return groups.drawn()
-
-
-class _Groups:
-    """How far a run is that may be drawn in groups.
+        may_halve: draw half of the candidates and then the others where the device is full; False
+            for a generator that sees to that itself.
 
     Attributes:
-        finished: what the groups so far drew.
+        full: whether the device had no room for the last group, see ``shrink``.
     """
 
-    def __init__(self, seeds: tuple[int, ...]) -> None:
-        self._seeds, self.finished = seeds, list[Drawn]()
-        self._group, self._size = seeds, len(seeds)
+    def __init__(self, seeds: tuple[int, ...], context: RunContext, may_halve: bool = True) -> None:
+        self._seeds, self._context, self._may_halve = seeds, context, may_halve
+        self._batches = Batches(len(seeds), context.cache.evict_idle)
+        self._finished, self._group = list[Drawn](), seeds
+        self._stopped = self.full = False
         self._behind = 0  # steps before this group, those of a failed attempt too
         self._step, self._total, self._each = 0, 0, 0
 
-    @property
-    def count(self) -> int:
-        """Pictures that are finished."""
-        return sum(len(part.seeds) for part in self.finished)
-
-    def begin(self, size: int) -> tuple[int, ...]:
-        """The seeds of the next group, ``size`` at most."""
-        self._size = size
-        self._group = self._seeds[self.count:self.count + size]
+    def next_seeds(self) -> tuple[int, ...]:
+        """The seeds of the next group; none once all are drawn, or the run was stopped."""
+        if self._stopped or (self._finished and self._context.cancelled()):
+            return ()
+        done = self._count
+        self._group = self._seeds[done:done + self._batches.size]
         return self._group
 
-    def follow(self, events: Generator[Event, None, Drawn]) -> Generator[Event, None, Drawn]:
-        """The events of a group as those of the whole; returns what it drew."""
-        with closing(events):
-            while True:
-                try:
-                    event = next(events)
-                except StopIteration as end:
-                    return end.value
-                yield self._of_the_whole(event)
-
-    def shrunk(self, size: int, elapsed_s: float) -> Progress:
-        """Continue with smaller groups after an attempt that was too much."""
-        self._size, self._behind = size, self._step
-        self._count_total(self._each)
-        return Progress(self._step, self._total, elapsed_s,
-                        Sentence("The device was full: drawing at most {} at a time.", size))
-
-    def finish(self, part: Drawn) -> bool:
-        """Take in a group; False where it was stopped."""
-        self._count_total(part.total)
-        self.finished.append(part)
-        self._step = self._behind = self._behind + part.step
-        return part.step >= part.total
-
-    def drawn(self) -> Drawn:
-        """All groups together."""
-        facts = {name: value for part in self.finished for name, value in part.facts.items()}
-        return Drawn(np.concatenate([part.images for part in self.finished]),
-                     self._seeds[:self.count], self._step, self._total, facts,
-                     tuple(each for part in self.finished for each in part.picture_facts))
-
-    def _count_total(self, each: int) -> None:
-        """Count the steps of the whole, where this group and each after it take ``each``."""
-        left = len(self._seeds) - self.count
-        self._each, self._total = each, self._behind + each * -(-left // self._size)
-
-    def _of_the_whole(self, event: Event) -> Event:
+    def of_the_whole(self, event: Event) -> Event:
+        """An event of this group as one of the whole: steps never go back, and a preview shows all
+        candidates, finished ones as they are, grey where they are not begun."""
         if isinstance(event, Progress) and event.total:
             self._count_total(event.total)
             self._step = self._behind + event.step
@@ -167,11 +90,56 @@ class _Groups:
                            self._seeds)
         return event
 
+    def finish(self, part: Drawn) -> None:
+        """Take in what a group drew."""
+        self._count_total(part.total)
+        self._finished.append(part)
+        self._step = self._behind = self._behind + part.step
+        self._stopped = part.step < part.total
+
+    def survive(self, error: BaseException) -> bool:
+        """Whether the run continues in spite of what ended a group: with smaller ones where the
+        device was full, with what there is where it was stopped."""
+        if isinstance(error, Cancelled):
+            self._stopped = bool(self._finished)
+            return self._stopped
+        self.full = self._may_halve and is_out_of_memory(error)
+        return self.full
+
+    def shrink(self) -> Progress:
+        """Continue with smaller groups; to be called when nothing of the attempt is held any more.
+
+        Raises:
+            OutOfMemory: half of the candidates are too much as well.
+        """
+        self._batches.shrink(len(self._group))
+        self.full, self._behind = False, self._step
+        self._count_total(self._each)
+        return Progress(self._step, self._total, self._context.elapsed_s(), Sentence(
+            "The device was full: drawing at most {} at a time.", self._batches.size))
+
+    def drawn(self) -> Drawn:
+        """All pictures; those that were begun where the run was stopped."""
+        facts = {name: value for part in self._finished for name, value in part.facts.items()}
+        return Drawn(np.concatenate([part.images for part in self._finished]),
+                     self._seeds[:self._count], self._step, self._total, facts,
+                     tuple(each for part in self._finished for each in part.picture_facts))
+
+    @property
+    def _count(self) -> int:
+        """Pictures that are finished."""
+        return sum(len(part.seeds) for part in self._finished)
+
+    def _count_total(self, each: int) -> None:
+        """Count the steps of the whole, where this group and each after it take ``each``."""
+        left = len(self._seeds) - self._count
+        self._each, self._total = each, self._behind + each * -(-left // self._batches.size)
+
     def _with_the_others(self, images: np.ndarray) -> np.ndarray:
         if len(images) == len(self._seeds):
             return images
         shown = np.full((len(self._seeds), *images.shape[1:]), GREY, np.uint8)
-        before = [image for part in self.finished for image in part.images]
+        before = [image for part in self._finished for image in part.images]
         for place, image in enumerate([*before, *images]):
             shown[place] = _fitted(image, images.shape[1:3])
         return shown

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
-from pipelines.batching import Drawn, draw_in_groups
+from pipelines.batching import Drawn, Groups
+from pipelines.core.errors import Cancelled
 from pipelines.core.events import Candidate, Event, Progress, Result
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import chosen_models, with_choices
+from pipelines.models.cache.loader_thread import MEMORY_ERRORS
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.precision import dtype_for
 from pipelines.pipeline import Pipeline, RunContext
@@ -103,9 +105,20 @@ class CandidatePipeline(Pipeline):
         with context.leases as stack:
             models = [stack.enter_context(context.lease(name, dtype)) for name, dtype in leases]
             context.check()
-            draw = partial(self.draw, request, context, models)
-            drawn = yield from (draw_in_groups(draw, request.seeds, context) if self.in_groups
-                                else draw(request.seeds))
+            groups = Groups(request.seeds, context, self.in_groups)
+            while seeds := groups.next_seeds():
+                with closing(self.draw(request, context, models, seeds)) as events:
+                    try:
+                        while True:
+                            yield groups.of_the_whole(next(events))
+                    except StopIteration as end:
+                        groups.finish(end.value)
+                    except (Cancelled, *MEMORY_ERRORS) as error:
+                        if not groups.survive(error):
+                            raise
+                if groups.full:
+                    yield groups.shrink()
+            drawn = groups.drawn()
             yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
             candidates = self.rank(request, context, models, drawn)
         yield Result(candidates, context.elapsed_s(), drawn.metadata())
