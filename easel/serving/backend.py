@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -18,8 +16,8 @@ from easel.serving.jobs import Found, Group, Job, Place, Requester, RunEvent
 from easel.serving.paused_runs import PausedRuns
 from easel.serving.scheduler import Recorder
 from pipelines.checkpointer import Checkpointer
-from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, PausedRunError
-from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.errors import EaselError, InvalidRequest, PausedRunError
+from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.metadata import provenance
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
@@ -31,7 +29,6 @@ from pipelines.suited import FAMILIARITY, unlike_the_world
 from pipelines.unclip.walk import Walk, walk
 
 __all__ = ["Backend", "LocalBackend"]
-GRACE_EVENTS = 8  # what a stopped run may still say before its Result (ranking, say)
 
 
 class LocalBackend:
@@ -74,20 +71,23 @@ class LocalBackend:
             job.checkpointer = self.paused.checkpointer(owner, pause_after=pause_after)
         if pause_after is not None:
             self._may_pause(job)
-        return self._alone(job, owner)
+        return self.jobs.events(lambda: self._group((job,), owner), opened)
 
     def resume(self, owner: str, run_id: str, changes: Mapping[str, Any] | None = None,
                branch: bool = False, pause_after: int | None = None, job_id: str | None = None,
                ) -> Generator[Event, None, None]:
         """Resume a paused run; see ``Backend.resume``."""
-        if self.paused is None:
-            raise PausedRunError("No run can be paused here.")
-        checkpointer = self.paused.resume(owner, run_id, self.registry, changes, branch,
-                                          pause_after)
-        assert checkpointer.request is not None
-        job = self._job(checkpointer.request, job_id)
-        job.checkpointer = checkpointer
-        yield from self._alone(job, owner)
+        def group() -> Group:
+            if self.paused is None:
+                raise PausedRunError("No run can be paused here.")
+            checkpointer = self.paused.resume(owner, run_id, self.registry, changes, branch,
+                                              pause_after)
+            assert checkpointer.request is not None
+            job = self._job(checkpointer.request, job_id)
+            job.checkpointer = checkpointer
+            return self._group((job,), owner)
+
+        return self.jobs.events(group, opened)
 
     def pause(self, job_id: str) -> bool:
         """Pause a run; see ``Backend.pause``."""
@@ -101,15 +101,17 @@ class LocalBackend:
                 budget_s: float | None = None, together: int = 4, owner: str = "",
                 ) -> Generator[RunEvent, None, None]:
         """Run several requests in turn; see ``Backend.compare``."""
-        if not requests:
-            raise InvalidRequest("There is nothing to compare.", field="pipeline")
-        changed = threading.Condition(threading.Lock())
-        jobs = [self._job(request, job_id, budget_s, changed) for request, job_id in
-                zip(requests, job_ids or [None] * len(requests), strict=True)]
-        if len({job.job_id for job in jobs}) < len(jobs):
-            raise InvalidRequest("Two jobs of a comparison have one name.")
-        with closing(self.jobs.events(self._group(tuple(jobs), owner, together))) as events:
-            yield from events
+        def group() -> Group:
+            if not requests:
+                raise InvalidRequest("There is nothing to compare.", field="pipeline")
+            changed = threading.Condition(threading.Lock())
+            jobs = [self._job(request, job_id, budget_s, changed) for request, job_id in
+                    zip(requests, job_ids or [None] * len(requests), strict=True)]
+            if len({job.job_id for job in jobs}) < len(jobs):
+                raise InvalidRequest("Two jobs of a comparison have one name.")
+            return self._group(tuple(jobs), owner, together)
+
+        return self.jobs.events(group, lambda said: said)
 
     def embed(self, model_id: str, images: Sequence[np.ndarray] = (), texts: Sequence[str] = (),
               job_id: str | None = None) -> Features:
@@ -183,7 +185,7 @@ class LocalBackend:
     def _job(self, request: CheckedRequest[Any], job_id: str | None, budget_s: float | None = None,
              changed: threading.Condition | None = None) -> Job:
         models = self.registry.get(request.pipeline).models_of(request)
-        return Job(job_id or uuid.uuid4().hex, partial(self._steps, request), request.pipeline,
+        return Job(job_id or uuid.uuid4().hex, partial(self._begin, request), request.pipeline,
                    request.prompt, models, budget_s,
                    changed=changed or threading.Condition(threading.Lock()))
 
@@ -198,7 +200,8 @@ class LocalBackend:
         def steps(job: Job) -> Generator[Found]:
             yield Found(work(job))
 
-        return self._alone(Job(job_id or uuid.uuid4().hex, steps, kind), owner)
+        job = Job(job_id or uuid.uuid4().hex, steps, kind)
+        return self.jobs.events(lambda: self._group((job,), owner), opened)
 
     def _group(self, jobs: tuple[Job, ...], owner: str, together: int = 1) -> Group:
         requester = self.requester()
@@ -206,14 +209,6 @@ class LocalBackend:
             for job in jobs:
                 job.limit_s = self.max_job_s
         return Group(jobs, owner or requester.visitor, together, requester.address)
-
-    def _alone(self, job: Job, owner: str) -> Generator[Any]:
-        """The events of one job without their envelopes; its error is raised."""
-        with closing(self.jobs.events(self._group((job,), owner))) as events:
-            for each in events:
-                if isinstance(each.event, EaselError):
-                    raise each.event
-                yield each.event
 
     def _may_pause(self, job: Job) -> Checkpointer:
         """What a run is paused by.
@@ -228,28 +223,18 @@ class LocalBackend:
             self.paused.check_room(job.checkpointer.owner)
         return job.checkpointer
 
-    def _steps(self, request: CheckedRequest[Any], job: Job) -> Generator[Event]:
-        pipeline = self.registry.get(request.pipeline)
+    def _begin(self, request: CheckedRequest[Any], job: Job) -> Generator[Event]:
+        """The steps of a job that draws."""
         context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
                              waits_s=job.waits_s,
                              checkpointer=job.checkpointer or Checkpointer())
-        late = 0
-        run = cast("Generator[Event, None, None]", pipeline.run(request, context))
-        with closing(run) as events:
-            for event in events:
-                if isinstance(event, Result):
-                    yield self._with_provenance(event, request, job, context)
-                    return
-                late += job.cancelled()
-                if job.abandoned or late > GRACE_EVENTS:
-                    raise Cancelled
-                yield event
-        if job.cancelled():
-            raise Cancelled
-        raise RuntimeError(f"{pipeline.name} ended without a Result")
+        job.provenance = lambda: provenance(
+            request, self.cache.fingerprints(context.used_models)) | {"job_id": job.job_id}
+        return cast("Generator[Event]", self.registry.get(request.pipeline).run(request, context))
 
-    def _with_provenance(self, result: Result, request: CheckedRequest[Any], job: Job,
-                         context: RunContext) -> Result:
-        """The result with what it takes to draw it again."""
-        facts = provenance(request, self.cache.fingerprints(context.used_models))
-        return replace(result, metadata={**facts, **result.metadata, "job_id": job.job_id})
+
+def opened(said: RunEvent) -> Any:
+    """What a job that is read alone says, without its envelope; its error is raised."""
+    if isinstance(said.event, EaselError):
+        raise said.event
+    return said.event

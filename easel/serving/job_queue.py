@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from easel.serving.jobs import Group, Job, Place, RunEvent
 from easel.serving.line import CLOSING, Line
@@ -51,7 +52,7 @@ class JobQueue:
         self.line = Line(max_waiting, max_per_owner, minute_s)
         self._lock = threading.Lock()
         self.metrics = Metrics(cache, self.counts)
-        self._scheduler = Scheduler(cache, self._admit, self._end, record)
+        self._scheduler = Scheduler(cache, self._admit, self._end, self._over, record)
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
     @property
@@ -129,8 +130,15 @@ class JobQueue:
 
     # What follows runs in the reader's thread.
 
-    def events(self, group: Group) -> Generator[RunEvent]:
-        """Queue a group and read its events, in the order in which they were said."""
+    def events(self, make: Callable[[], Group], read: Callable[[RunEvent], Any],
+               ) -> Generator[Any]:
+        """Queue a group and read its events, in the order in which they were said.
+
+        Args:
+            make: makes the group, once somebody reads.
+            read: what is yielded of an event; what it raises ends the group.
+        """
+        group = make()
         try:
             self._submit(group)
         except EaselError:
@@ -147,15 +155,16 @@ class JobQueue:
                         changed.wait(MESSAGE_EVERY_S)
                     taken = [(job, job.take()) for job in unread]
                 posted = [each for _, (events, _) in taken for each in events]
-                yield from sorted(posted, key=lambda each: each.at_s)
+                for each in sorted(posted, key=lambda each: each.at_s):
+                    yield read(each)
                 unread = [job for job, (_, finished) in taken if not finished]
                 if posted and time.monotonic() - shown_s < MESSAGE_EVERY_S:
                     continue
                 shown_s = time.monotonic()
                 with self._lock:
                     told = self.line.waiting(group)
-                yield from [RunEvent(job.index, told, job.usage)
-                            for job in unread if not job.started]
+                for job in [job for job in unread if not job.started]:
+                    yield read(RunEvent(job.index, told, job.usage))
         finally:
             for job in group.jobs:
                 job.abandoned = True
@@ -163,17 +172,13 @@ class JobQueue:
     def _submit(self, group: Group) -> None:
         with self._lock:
             self.line.join(group)
-            self._device.submit(self._run, group)
+            self._device.submit(self._scheduler.run, group)
 
     # What follows runs in the device's thread.
 
-    def _run(self, group: Group) -> None:
-        """Run a group to its end; never raises."""
-        try:
-            self._scheduler.run(group)
-        finally:
-            with self._lock:
-                self.line.leave(group)
+    def _over(self, group: Group) -> None:
+        with self._lock:
+            self.line.leave(group)
 
     def _admit(self, job: Job) -> bool:
         with self._lock:

@@ -12,6 +12,8 @@ from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled, EaselError
 from pipelines.core.events import Event, Preview, Progress
 
+GRACE_EVENTS = 8  # what a stopped run may still say before its Result (ranking, say)
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -98,7 +100,8 @@ class Job:
     by the garbage collector inside whatever code happens to run.
 
     Attributes:
-        work: makes the iterator of its steps; each step may yield an event for the reader.
+        work: makes the generator of its steps; each yields an event for the reader, the last a
+            Result or a Found.
         kind: name of the pipeline, or what else is done.
         about: the prompt, for its owner alone; empty where there is none.
         models: catalogue ids that it needs at the same time, as far as they are known.
@@ -108,6 +111,7 @@ class Job:
         wait_s: seconds that it waited to begin.
         changed: shared by the jobs that one reader reads.
         checkpointer: of a run that can be paused.
+        provenance: says what it takes to draw its pictures again, once they are drawn.
         index: which of its group's jobs it is.
     """
 
@@ -133,11 +137,18 @@ class Job:
     changed: threading.Condition = field(
         default_factory=lambda: threading.Condition(threading.Lock()))
     checkpointer: Checkpointer | None = None
+    provenance: Callable[[], dict[str, Any]] = dict
     index: int = 0
+    _late: int = 0
 
     def cancelled(self) -> bool:
         """Whether the run should end at its next step."""
         return self.stopped or self.abandoned
+
+    def overdue(self) -> bool:
+        """Whether a run that was told to end has said as much as it may since; for each event."""
+        self._late += self.cancelled()
+        return self.abandoned or self._late > GRACE_EVENTS
 
     def outcome(self) -> Literal["done", "stopped", "failed"]:
         """How a finished job ended; one that used up its budget is done."""

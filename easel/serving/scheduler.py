@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import structlog
 
@@ -29,11 +30,15 @@ Recorder = Callable[[Result, str], Result]
 
 @dataclass(eq=False)
 class _RunningJob:
-    """A job that has begun, and its steps."""
+    """A job that has begun."""
 
     job: Job
-    steps: Generator[Event | Found]
     owner: str
+
+    @cached_property
+    def steps(self) -> Generator[Event | Found]:
+        """Its steps; they are made by the first one."""
+        return self.job.work(self.job)
 
 
 class Scheduler:
@@ -43,70 +48,69 @@ class Scheduler:
         cache: the models; idle ones are dropped where memory runs out.
         admit: marks a job as started and says whether it should begin; False ends it.
         end: takes every job that has ended, and what went wrong with it.
+        over: takes every group whose jobs have all ended.
         record: keeps a result for its owner and returns it as kept; None to keep nothing.
     """
 
     def __init__(self, cache: ModelCache, admit: Callable[[Job], bool],
-                 end: Callable[[Job, EaselError | None], None],
+                 end: Callable[[Job, EaselError | None], None], over: Callable[[Group], None],
                  record: Recorder | None = None) -> None:
         self._cache, self._admit, self._end_job = cache, admit, end
-        self._record = record
+        self._over, self._record = over, record
         self._meter = Meter(cache)
 
     def run(self, group: Group) -> None:
         """Run the jobs of a group; never raises."""
         waiting, running = list(group.jobs), list[_RunningJob]()
-        while True:
-            self._begin(waiting, running, group)
-            if not running:
-                return
-            # Who was stopped has only to hand over what there is.
-            current = min(running, key=lambda t: (not t.job.cancelled(), t.job.usage.device_s))
-            with structlog.contextvars.bound_contextvars(job_id=current.job.job_id,
-                                                         kind=current.job.kind):
-                if not self._step(current):
+        try:
+            while self._begin(waiting, running, group):
+                # Who was stopped has only to hand over what there is.
+                current = min(running, key=lambda t: (not t.job.cancelled(), t.job.usage.device_s))
+                job = current.job
+                with structlog.contextvars.bound_contextvars(job_id=job.job_id, kind=job.kind):
+                    try:
+                        with self._meter.step(job):
+                            event = _checked(job, current.steps, next(current.steps, None))
+                    except BaseException as error:
+                        over = self._end(job, self._plain(job, error))
+                    else:
+                        over = self._post(current, event)
+                if over:
                     running.remove(current)
+        finally:
+            self._over(group)
 
-    def _begin(self, waiting: list[Job], running: list[_RunningJob], group: Group) -> None:
-        """Let jobs begin whose models fit beside those of the jobs that have begun."""
+    def _begin(self, waiting: list[Job], running: list[_RunningJob], group: Group) -> bool:
+        """Let jobs begin whose models fit beside those of the jobs that have begun; whether any
+        job has begun."""
         for job in list(waiting):
             if len(running) >= group.together:
-                return
+                break
             models = {m for current in running for m in current.job.models} | set(job.models)
             if running and not job.cancelled() and not self._cache.fits(models):
                 continue
             waiting.remove(job)
             if self._admit(job):
-                running.append(_RunningJob(job, job.work(job), group.owner))
+                running.append(_RunningJob(job, group.owner))
             else:
                 self._end(job, Cancelled())
+        return bool(running)
 
-    def _step(self, current: _RunningJob) -> bool:
-        """Take one step and post its event; False where it was the last."""
+    def _post(self, current: _RunningJob, event: Event | Found) -> bool:
+        """Post what a step brought; True where it was the last."""
         job = current.job
-        try:
-            with self._meter.step(job):
-                event = next(current.steps)
-                if isinstance(event, Result):
-                    current.steps.close()  # before its reader hears of it: nothing is leased then
-        except StopIteration:
-            self._end(job, None)
-            return False
-        except BaseException as error:
-            self._end(job, self._plain(job, error))
-            return False
         if isinstance(event, Result):
-            self._finish(current, replace(event, metadata={**event.metadata, **_facts(job)}))
-            return False
+            return self._finish(current, replace(event, metadata={**event.metadata,
+                                                                  **_facts(job)}))
         job.post(event)
         if job.limit_s is not None and job.usage.device_s >= job.limit_s:
             job.stopped = True
         if job.budget_s is not None and job.usage.device_s >= job.budget_s:
             job.out_of_time = job.out_of_time or not job.stopped
             job.stopped = True
-        return True
+        return isinstance(event, Found) and self._end(job, None)
 
-    def _finish(self, current: _RunningJob, result: Result) -> None:
+    def _finish(self, current: _RunningJob, result: Result) -> bool:
         """Keep a result, then post it; where it cannot be kept, it is posted all the same."""
         error = None
         try:
@@ -117,11 +121,12 @@ class Scheduler:
         except Exception as fault:
             error = self._plain(current.job, fault)
         current.job.post(result)
-        self._end(current.job, error)
+        return self._end(current.job, error)
 
-    def _end(self, job: Job, error: EaselError | None) -> None:
+    def _end(self, job: Job, error: EaselError | None) -> bool:
         self._meter.forget(job)
         self._end_job(job, error)
+        return True
 
     def _plain(self, job: Job, error: BaseException) -> EaselError:
         """What went wrong as a sentence, without the frames that the run held."""
@@ -138,6 +143,24 @@ class Scheduler:
         # A traceback keeps the frames of the run, and with them its tensors, alive.
         plain.__cause__ = plain.__context__ = None
         return plain.with_traceback(None)
+
+
+def _checked(job: Job, steps: Generator[Event | Found], event: Event | Found | None,
+             ) -> Event | Found:
+    """What a step brought; a result with what it takes to draw it again.
+
+    Raises:
+        Cancelled: the job was to end, and does not, or has nothing to show for it.
+    """
+    if event is None:
+        raise Cancelled if job.cancelled() else RuntimeError(f"{job.kind} ended without a Result")
+    if isinstance(event, Result):
+        steps.close()  # before its reader hears of it: nothing is leased then
+        return replace(event, metadata={**job.provenance(), **event.metadata})
+    if job.overdue():
+        steps.close()
+        raise Cancelled
+    return event
 
 
 def _facts(job: Job) -> dict[str, float | int]:
