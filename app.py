@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Uploads and finished pictures. Gradio reads it when it is imported, to make a folder of
         # its own there, and when components are made.
         os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
-        from easel.ui import launch
+        from easel import launch
 
         launch.main()
     except EaselError as error:

@@ -26,12 +26,12 @@ import torch
 from gradio_client import Client as GradioClient
 
 from benchmarks.roofline import machine
+from easel.guard.visitors import HEADER, new_token
 from easel.history.build import open_history
 from easel.history.recorder import Recorder
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_cache
 from easel.settings import Settings
-from easel.ui.parts.visitors import HEADER, new_token
 from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
 from pipelines.core.events import Candidate, Event, Progress, Result
@@ -108,7 +108,7 @@ def doors_figures(rounds: int = ROUNDS) -> dict[str, Any]:
 @contextmanager
 def _calls() -> Iterator[dict[str, Callable[[], object]]]:
     """How a picture is asked for by each door of a server of its own."""
-    from easel.ui.launch import serve
+    from easel.launch import serve
     from easel.ui.page import build_page
     from easel.ui.playground import load_playground
 

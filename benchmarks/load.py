@@ -27,7 +27,7 @@ import httpx
 import torch
 
 from benchmarks.roofline import machine
-from easel.ui.parts.visitors import HEADER, new_token
+from easel.guard.visitors import HEADER, new_token
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = {"unclip": {"prior_steps": 1, "decoder_steps": 1, "decoder_guidance_scale": 1.0,

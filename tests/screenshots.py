@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.dalle import DallePipeline
 from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline

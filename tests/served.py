@@ -13,10 +13,10 @@ from gradio_client import Client
 
 from easel.history.build import open_history
 from easel.history.recorder import Recorder
+from easel.launch import serve
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_cache, open_paused_runs
 from easel.settings import Settings
-from easel.ui.launch import serve
 from easel.ui.page import build_page
 from easel.ui.playground import Playground, load_playground
 from pipelines.models.cache.cache import ModelCache

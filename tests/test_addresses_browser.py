@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from easel.ui.words import strings
+from easel.words import strings
 from tests.test_browser import CHROMIUM, DESKTOP, app, browser, open_page
 
 __all__ = ["app", "browser", "open_page"]

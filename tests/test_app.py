@@ -21,7 +21,7 @@ from PIL import Image
 
 from easel.settings import Settings
 from easel.ui.generate.examples import EXAMPLES
-from easel.ui.words.strings import FIRST_PROMPT
+from easel.words.strings import FIRST_PROMPT
 from pipelines.core.metadata import read_png
 from tests.served import App
 

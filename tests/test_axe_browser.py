@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from easel.ui.words import strings
+from easel.words import strings
 from tests.test_browser import CHROMIUM, DESKTOP, PHONE, app, browser, open_page
 from tests.test_widths_browser import TABS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.metadata import read_png
 from pipelines.dalle import DallePipeline
 from pipelines.models.checkpoints.catalogue import Catalogue

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from easel.ui.parts.live import ARRIVAL_S, GRACE_S
-from easel.ui.words import strings
+from easel.words import strings
 from tests.served import App
 from tests.test_browser import (
     CHROMIUM,

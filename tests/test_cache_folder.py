@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from easel.ui.guard.cache_folder import (
+from easel.guard.cache_folder import (
     EXPORT_S,
     FREE_BYTES,
     FRESH_S,

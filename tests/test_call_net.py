@@ -19,9 +19,9 @@ import httpx
 import pytest
 from gradio import queueing
 
+from easel.guard.call_net import answer_every_call, log_in_one_way
+from easel.guard.error_net import ErrorNet
 from easel.serving.logs import configure_logging
-from easel.ui.guard.call_net import answer_every_call, log_in_one_way
-from easel.ui.guard.error_net import ErrorNet
 from pipelines.core.errors import EaselError
 from tests.served import App
 

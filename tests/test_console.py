@@ -188,7 +188,7 @@ def test_pip_installs_a_command_that_finds_its_files(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "site")
     assert "Requires-Dist: torch==" in facts
     assert {"assets/catalogue.toml", "assets/lab/x.txt", "easel/ui/style.css",
-            "easel/ui/words/translations/pt.toml"} <= set(names)
+            "easel/words/translations/pt.toml"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "training"))]
     done = subprocess.run(
         [sys.executable, "-c", "from easel.cli.main import console; import sys; "

@@ -11,7 +11,7 @@ from PIL import Image
 
 from easel.ui.generate.drawable import render_drawable, render_drawable_line
 from easel.ui.parts.prompt_note import prompt_reader, render_note
-from easel.ui.words.language import ENGLISH, PORTUGUESE, speaking
+from easel.words.language import ENGLISH, PORTUGUESE, speaking
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.world.concepts import load_concepts
 from pipelines.world.thumbnails import COLUMNS, SHEET, SIDE_PX

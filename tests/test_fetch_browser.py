@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.dalle import DallePipeline
 from pipelines.models.checkpoints.catalogue import Catalogue
 from tests.served import App

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.metadata import read_png
 from tests.served import App
 from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser, watch_console

@@ -15,8 +15,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from easel.guard.visitors import COOKIE, HEADER, new_token
 from easel.history.records import Filters
-from easel.ui.parts.visitors import COOKIE, HEADER, new_token
 from pipelines.core.metadata import read_png
 from tests.kept import new_picture
 from tests.served import App

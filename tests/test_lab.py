@@ -15,6 +15,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from easel.guard.visitors import HEADER, new_token
 from easel.history.listing import list_pictures
 from easel.search.database import DATABASE, only_writer
 from easel.search.query import Hit
@@ -33,7 +34,6 @@ from easel.ui.lab.render import (
     render_one,
     render_sorted,
 )
-from easel.ui.parts.visitors import HEADER, new_token
 from pipelines.core.images import load_image
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import embed_images, embed_texts

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from easel.search.database import DATABASE
-from easel.ui.words import strings
+from easel.words import strings
 from tests.lab import write_pictures
 from tests.served import App
 from tests.small_models import small_cache

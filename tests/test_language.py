@@ -20,10 +20,11 @@ from easel.ui.generate.examples import EXAMPLES, world_sampler
 from easel.ui.generate.lesson import RANKING
 from easel.ui.generate.samples import SAMPLES
 from easel.ui.models.wishes import WISHES
+from easel.ui.parts import page_words
 from easel.ui.parts.panel import Panel, seconds
 from easel.ui.parts.tiles import loss_curves
-from easel.ui.words import page_words, strings
-from easel.ui.words.language import (
+from easel.words import strings
+from easel.words.language import (
     PORTUGUESE,
     Catalogue,
     bare,

@@ -12,9 +12,9 @@ import gradio as gr
 import pytest
 
 from easel.serving.backend import LocalBackend
+from easel.serving.session_runs import Run, SessionRuns
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.live import LiveRuns
-from easel.ui.parts.runs import Run, SessionRuns
 from pipelines.core.errors import Cancelled
 from tests.asking import compare, stream
 from tests.noise import linear_cache, noise_registry

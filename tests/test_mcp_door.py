@@ -18,7 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, ImageContent
 from PIL import Image
 
-from easel.ui.parts.visitors import HEADER, new_token
+from easel.guard.visitors import HEADER, new_token
 from pipelines.core.metadata import read_png
 from tests.served import App
 from tests.small_models import small_cache

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from easel.guard.visitors import COOKIE, UnknownVisitor
 from easel.history import lockout
 from easel.ui.models.admins import ModelAdmins
 from easel.ui.models.render import render_models, render_wishes
-from easel.ui.parts.visitors import COOKIE, UnknownVisitor
 from pipelines.core.errors import InvalidRequest
 from tests.test_models_tab import inventory_in
 

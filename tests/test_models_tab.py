@@ -15,7 +15,7 @@ from easel.ui.models.advice import REACHED, Machine, advised, machine_of
 from easel.ui.models.render import render_models, render_wishes
 from easel.ui.models.tab import perform
 from easel.ui.models.wishes import WISHES, states
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import Busy, EaselError, InvalidRequest, WeightsError
 from pipelines.models import vqgan
 from pipelines.models.cache.cache import ModelCache

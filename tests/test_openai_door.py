@@ -32,10 +32,10 @@ from easel.doors.openai_fields import read_fields
 from easel.doors.openai_images import OpenAIDoor
 from easel.doors.published import Published
 from easel.doors.runs import DoorRuns
+from easel.guard.cache_folder import CacheFolder
+from easel.guard.visitors import HEADER, new_token, visitor_named
 from easel.history.records import Filters
 from easel.settings import Settings, load_settings
-from easel.ui.guard.cache_folder import CacheFolder
-from easel.ui.parts.visitors import HEADER, new_token, visitor_named
 from pipelines.batching import Drawn
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Event

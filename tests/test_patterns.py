@@ -19,7 +19,7 @@ import pytest
 
 from easel.compare.sweeps import expand_matrix, parse_axis
 from easel.history.comfyui import read_graph
-from easel.ui.words.language import PORTUGUESE, load_catalogue
+from easel.words.language import PORTUGUESE, load_catalogue
 from pipelines.core.errors import EaselError
 from pipelines.core.files import safe_stem
 from pipelines.core.metadata import parse_parameters

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from easel.ui.generate.render import render_panel
 from easel.ui.parts.panel import Panel
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.events import Earlier, Mark, Progress
 from pipelines.core.metadata import read_png
 from pipelines.models.cache.cache import ModelCache

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.pipeline import Preset
 from tests.served import App
 from tests.sketch import SketchPipeline

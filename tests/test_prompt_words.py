@@ -13,8 +13,8 @@ from easel.serving.build import build_cache
 from easel.settings import load_settings
 from easel.ui.generate.examples import EXAMPLES
 from easel.ui.parts.prompt_note import prompt_reader, render_reading
-from easel.ui.words.language import PORTUGUESE, speaking
-from easel.ui.words.strings import FIRST_PROMPT
+from easel.words.language import PORTUGUESE, speaking
+from easel.words.strings import FIRST_PROMPT
 from pipelines.core.errors import OutOfMemory
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.prompt_words import PromptReader, Thing, edits

@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from easel.cli.start import run_weights
 from easel.ui.models.render import render_models
-from easel.ui.words.language import say, speaking
+from easel.words.language import say, speaking
 from pipelines.core.errors import InvalidRequest, WeightsError
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import CATALOGUE_PATH, Catalogue, CatalogueEntry

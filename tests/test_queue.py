@@ -15,13 +15,13 @@ from gradio_client.exceptions import AppError
 
 from easel.serving.backend import LocalBackend
 from easel.serving.jobs import Requester
+from easel.serving.session_runs import SessionRuns
 from easel.ui.parts.lines import Held, Line, Stack, Updates
 from easel.ui.parts.live import LiveRun, LiveRuns
 from easel.ui.parts.panel import Panel
-from easel.ui.parts.runs import SessionRuns
 from easel.ui.parts.task import Asked, Tasks, build_alert
 from easel.ui.parts.tiles import alert, progress_bar
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import Busy, EaselError
 from pipelines.core.events import Progress
 from tests.noise import linear_cache, noise_registry

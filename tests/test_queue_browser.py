@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pydantic import Field
 
-from easel.ui.words import strings
+from easel.words import strings
 from tests.served import App
 from tests.sketch import SketchOptions, SketchPipeline
 from tests.test_browser import CHROMIUM, PATIENCE_MS, browser

@@ -15,7 +15,7 @@ from PIL import Image
 from easel.ui.lab.outcomes import Classified, Matrix
 from easel.ui.lab.render import render_many, render_matrix, render_one
 from easel.ui.parts.suited import MAX_LOOKED, Suited, render_suited, suited
-from easel.ui.words.language import PORTUGUESE, speaking
+from easel.words.language import PORTUGUESE, speaking
 from pipelines.core.errors import OutOfMemory
 from pipelines.core.images import load_image
 from pipelines.models.checkpoints.catalogue import Catalogue

@@ -10,13 +10,13 @@ import gradio as gr
 import pytest
 
 from easel.serving.backend import LocalBackend
+from easel.serving.session_runs import SessionRuns
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.live import LiveRuns
-from easel.ui.parts.runs import SessionRuns
 from easel.ui.parts.streams import merged
 from easel.ui.parts.task import Asked, Task, Tasks, build_alert
 from easel.ui.parts.tiles import alert
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import EaselError
 from tests.noise import linear_cache, noise_registry
 

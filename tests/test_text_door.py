@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easel.ui.guard.text_door import DEEP, INFINITE, LARGE, first_fault, refuse_unwritable
+from easel.guard.text_door import DEEP, INFINITE, LARGE, first_fault, refuse_unwritable
 from tests.served import App
 
 HALF = "a \ud800 cat"

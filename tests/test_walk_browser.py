@@ -12,7 +12,7 @@ import torch
 from playwright.sync_api import Browser, Page, expect
 from torch import nn
 
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.models.cache.cache import ModelCache
 from pipelines.unclip.pipeline import UnclipPipeline
 from tests.served import App

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from easel.ui.words import strings
+from easel.words import strings
 from tests.served import App
 from tests.test_browser import CONTRASTS, DESKTOP, PHONE, app, browser, open_page, pytestmark
 

@@ -27,10 +27,10 @@ from easel.doors.a1111_fields import SCRIPT, Asked, Fault, Invalid, read_fields,
 from easel.doors.askers import Asker, KeyFault, asker_of
 from easel.doors.bodies import Bodies, BodyFault
 from easel.doors.runs import DoorRuns, HungUp
+from easel.guard.error_net import UNEXPECTED
 from easel.history.records import HistoryError
 from easel.serving.backend import Backend
-from easel.ui.guard.error_net import UNEXPECTED
-from easel.ui.words.language import language_of, say, speaking
+from easel.words.language import language_of, say, speaking
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidImage, InvalidRequest
 from pipelines.core.events import Result
 from pipelines.core.images import open_image

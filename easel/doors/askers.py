@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from starlette.requests import Request
 
+from easel.guard.host_check import is_local_name
+from easel.guard.visitors import address_of, brings_token, is_token, visitor_named, visitor_of
 from easel.serving.jobs import Requester
-from easel.ui.guard.host_check import is_local_name
-from easel.ui.parts.visitors import address_of, brings_token, is_token, visitor_named, visitor_of
 
 
 class KeyFault(Exception):

@@ -16,7 +16,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from easel.ui.guard.text_door import first_fault
+from easel.guard.text_door import first_fault
 
 TEXT_BYTES = 2**20  # beside pictures
 HELD_BYTES = 256 * 2**20

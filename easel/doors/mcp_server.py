@@ -18,7 +18,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from easel.ui.guard.error_net import UNEXPECTED
+from easel.guard.error_net import UNEXPECTED
 
 MAX_SHOWN_CHARS = 40
 # What a value should have been, in the words of JSON, by the beginning of pydantic's.

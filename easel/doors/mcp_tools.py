@@ -24,6 +24,7 @@ from easel.compare.ranking import rank_pictures, read_prompts
 from easel.doors.askers import Asker
 from easel.doors.bodies import picture_bytes
 from easel.doors.runs import DoorRuns
+from easel.guard.visitors import UnknownVisitor
 from easel.history.listing import present_ids
 from easel.history.records import Filters, HistoryError
 from easel.history.store import History
@@ -33,9 +34,8 @@ from easel.search.searcher import Searcher
 from easel.search.update import update_index
 from easel.serving.backend import Backend
 from easel.serving.jobs import RunEvent
+from easel.serving.session_runs import Run
 from easel.settings import Settings
-from easel.ui.parts.runs import Run
-from easel.ui.parts.visitors import UnknownVisitor
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Progress, Result
 from pipelines.core.images import load_image

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 
 from easel.doors.askers import KeyFault
 from easel.doors.bodies import BodyFault
-from easel.ui.words.language import language_of, say, speaking
+from easel.words.language import language_of, say, speaking
 from pipelines.core.errors import Busy, EaselError, InvalidImage, InvalidRequest
 
 USER_ERROR, SERVER_ERROR = "invalid_request_error", "server_error"

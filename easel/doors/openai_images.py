@@ -29,12 +29,12 @@ from easel.doors.openai_errors import Refusal, refusal_of
 from easel.doors.openai_fields import Asked, Endpoint, read_fields
 from easel.doors.published import Published
 from easel.doors.runs import DoorRuns, HungUp
+from easel.guard.cache_folder import EXPORT_S
+from easel.guard.error_net import UNEXPECTED
 from easel.history.records import HistoryError
 from easel.serving.backend import Backend
 from easel.serving.best_of import stream_best
-from easel.ui.guard.cache_folder import EXPORT_S
-from easel.ui.guard.error_net import UNEXPECTED
-from easel.ui.parts.runs import Run
+from easel.serving.session_runs import Run
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.metadata import png_of

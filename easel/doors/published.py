@@ -7,7 +7,7 @@ import secrets
 import time
 from pathlib import Path
 
-from easel.ui.guard.cache_folder import EXPORT_S, CacheFolder
+from easel.guard.cache_folder import EXPORT_S, CacheFolder
 from pipelines.core.errors import EaselError, reason
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{43}\.png")

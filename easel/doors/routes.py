@@ -13,10 +13,10 @@ from easel.doors.bodies import Bodies
 from easel.doors.openai_images import OpenAIDoor
 from easel.doors.published import Published
 from easel.doors.runs import DoorRuns
+from easel.guard.cache_folder import CacheFolder
 from easel.history.store import History
 from easel.serving.backend import Backend
 from easel.settings import Settings
-from easel.ui.guard.cache_folder import CacheFolder
 
 
 class Doors(NamedTuple):

@@ -14,9 +14,9 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from easel.doors.askers import Asker
+from easel.guard.visitors import asking
 from easel.serving.backend import Backend
-from easel.ui.parts.runs import Run, SessionRuns
-from easel.ui.parts.visitors import asking
+from easel.serving.session_runs import Run, SessionRuns
 from pipelines.core.errors import Busy
 from pipelines.core.events import Event, Preview, Progress
 

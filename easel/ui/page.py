@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
+from easel.guard.call_net import answer_every_call
+from easel.guard.text_door import refuse_unwritable
 from easel.ui.compare.api import add_bundle_endpoints, add_compare_endpoints
 from easel.ui.compare.sweep_api import add_sweep_endpoint
 from easel.ui.compare.tab import build_compare
@@ -11,8 +13,6 @@ from easel.ui.generate.api import add_endpoints
 from easel.ui.generate.drawable import render_drawable_line
 from easel.ui.generate.paused_api import add_paused_endpoints
 from easel.ui.generate.tab import build_generate
-from easel.ui.guard.call_net import answer_every_call
-from easel.ui.guard.text_door import refuse_unwritable
 from easel.ui.history.api import add_history_endpoints
 from easel.ui.history.tab import build_history
 from easel.ui.lab.api import add_lab_endpoints
@@ -23,6 +23,7 @@ from easel.ui.models.api import add_models_endpoint
 from easel.ui.models.fetch import Fetch, build_fetch
 from easel.ui.models.tab import build_models
 from easel.ui.parts.late import connect_waiting, show_settled
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Tasks
 from easel.ui.parts.theme import PLAIN
@@ -30,8 +31,7 @@ from easel.ui.playground import Playground
 from easel.ui.queue.api import add_queue_endpoints
 from easel.ui.rerank.api import add_rerank_endpoint
 from easel.ui.rerank.tab import build_rerank
-from easel.ui.words import strings
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
 
 # Files are kept for a day after they were made, and looked through every hour.
 DELETE_CACHE_S = (3600, 86400)

@@ -11,13 +11,14 @@ from easel.compare.votes import VoteStore
 from easel.compare.wildcards import OWN, own_wildcards, wildcard_words
 from easel.history.store import History
 from easel.serving.interface import Backend
+from easel.serving.session_runs import SessionRuns
 from easel.settings import Settings, load_settings
 from easel.ui.compare.state import RecentComparisons
 from easel.ui.generate.examples import world_sampler
 from easel.ui.models.admins import ModelAdmins
 from easel.ui.parts.live import LiveRuns
+from easel.ui.parts.panel import Card
 from easel.ui.parts.prompt_note import prompt_reader
-from easel.ui.parts.runs import SessionRuns
 from pipelines.models.inventory import ModelInventory
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.prompt_words import PromptReader
@@ -83,7 +84,7 @@ class Playground:
                            self.settings.models_password.get_secret_value())
 
     @cached_property
-    def runs(self) -> SessionRuns:
+    def runs(self) -> SessionRuns[Card]:
         """The runs in progress of every session."""
         return SessionRuns(self.backend)
 

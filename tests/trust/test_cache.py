@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from easel.ui.guard.cache_folder import MAX_AGE_S, PART_S, CacheFolder
+from easel.guard.cache_folder import MAX_AGE_S, PART_S, CacheFolder
 from tests.served import App
 from tests.test_cache_folder import age
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from easel.ui.guard import connections
-from easel.ui.guard.connections import impatient, most_connections
+from easel.guard import connections
+from easel.guard.connections import impatient, most_connections
 from tests.served import App
 
 GET = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"

@@ -17,7 +17,7 @@ import pytest
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from easel.ui.parts.visitors import HEADER, new_token
+from easel.guard.visitors import HEADER, new_token
 from pipelines.batching import Drawn
 from pipelines.core.events import Event
 from pipelines.core.request import CheckedRequest

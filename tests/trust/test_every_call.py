@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from easel.ui.parts.visitors import HEADER, new_token
-from easel.ui.words import strings
+from easel.guard.visitors import HEADER, new_token
+from easel.words import strings
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
 from tests.sketch import SketchPipeline

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from easel.guard.sessions import MAX_SESSIONS
+from easel.guard.visitors import HEADER, new_token
 from easel.history.lockout import MAX_WRONG, MAX_WRONG_AT
-from easel.ui.guard.sessions import MAX_SESSIONS
-from easel.ui.parts.visitors import HEADER, new_token
-from easel.ui.words.strings import SHARED_IN
+from easel.words.strings import SHARED_IN
 from tests.served import App
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache

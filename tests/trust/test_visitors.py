@@ -12,8 +12,8 @@ import httpx
 import pytest
 from gradio_client import Client
 
+from easel.guard.visitors import HEADER, new_token
 from easel.history.records import LOCAL
-from easel.ui.parts.visitors import HEADER, new_token
 from tests.asking import stream
 from tests.served import App
 

@@ -20,6 +20,7 @@ from easel.compare.plan import (
 )
 from easel.compare.prompt_kinds import KINDS
 from easel.compare.votes import clip_agreement, leaderboard
+from easel.guard.visitors import session_of, visitor_of
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
 from easel.ui.compare.form import panes_of
 from easel.ui.compare.share import open_comparison, save_comparison
@@ -28,9 +29,8 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
 

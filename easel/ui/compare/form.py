@@ -10,7 +10,7 @@ from typing import Any
 from easel.compare.plan import LETTERS, MAX_PANES, MIN_PANES
 from easel.ui.compare.state import Comparison
 from easel.ui.parts.option_form import render_options
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
 from pipelines.pipeline import Pipeline

@@ -11,6 +11,7 @@ import gradio as gr
 
 from easel.compare.prompt_kinds import KINDS
 from easel.compare.votes import MIN_PAIR_VOTES, Standing, clip_agreement, leaderboard
+from easel.guard.visitors import session_of
 from easel.ui.compare.form import default_panes, panes_of, render_forms
 from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
@@ -20,10 +21,9 @@ from easel.ui.parts.lines import Updates
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
-from easel.ui.parts.visitors import session_of
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.language import written
+from easel.words import strings
+from easel.words.language import written
 
 if TYPE_CHECKING:
     from easel.ui.compare.parts import CompareParts

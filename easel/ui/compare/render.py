@@ -28,8 +28,8 @@ from easel.ui.parts.tiles import (
     tile,
     tiles_of,
 )
-from easel.ui.words import strings
-from easel.ui.words.language import figure, say
+from easel.words import strings
+from easel.words.language import figure, say
 from pipelines.core.errors import EaselError
 from pipelines.core.images import load_image
 from pipelines.core.sentences import Sentence

@@ -31,8 +31,8 @@ from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.streams import Throttle
 from easel.ui.parts.tiles import alert, drawn_image, fit_mark, picture_frame, tile
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Preview, Progress, Result
 from pipelines.core.images import load_image

@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.sweeps import share_work
+from easel.guard.visitors import session_of, visitor_of
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import EaselError
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
 

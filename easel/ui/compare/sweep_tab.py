@@ -13,13 +13,13 @@ from easel.compare.sweeps import proposed_values, share_work, sweep_options
 from easel.ui.compare.form import read_panes
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
 from easel.ui.parts.lines import Updates
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Asked, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.language import say
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
 

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.plan import MAX_PANES, plan_comparison
+from easel.guard.visitors import session_of, visitor_of
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
 from easel.ui.compare.form import default_panes, read_panes, render_forms
 from easel.ui.compare.leaderboard import build_leaderboard, build_open
@@ -28,14 +29,13 @@ from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS, read_upload
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.live import LiveRun
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
 from pipelines.core.sentences import Sentence
 
 PLACE = "compare"

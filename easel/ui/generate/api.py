@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import session_of, visitor_of
 from easel.serving.best_of import MAX_DRAWN, check_drawn
 from easel.ui.generate.examples import EXAMPLES
 from easel.ui.generate.run import prepare, stream_run
@@ -17,9 +18,8 @@ from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import Card, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.videos import write_video
-from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.request import MAX_IMAGES, MAX_PARENTS, MAX_PROMPT_CHARS, SEED_COUNT
 from pipelines.registry import Registry

@@ -10,8 +10,8 @@ import gradio as gr
 
 from easel.ui.generate.surprises import KNOWN_MEDIA, KNOWN_RELATIONS
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.words import strings
-from easel.ui.words.language import PORTUGUESE, current, say
+from easel.words import strings
+from easel.words.language import PORTUGUESE, current, say
 from pipelines.world.concepts import Concept, load_concepts
 from pipelines.world.grammar import load_grammar, settle_articles
 from pipelines.world.noun_phrases import inflect

@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Callable
 from html import escape
 
-from easel.ui.words import strings
-from easel.ui.words.language import current, say
+from easel.words import strings
+from easel.words.language import current, say
 
 logger = logging.getLogger(__name__)
 

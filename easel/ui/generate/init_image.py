@@ -11,7 +11,7 @@ import gradio as gr
 
 from easel.ui.parts.controls import PipelineControls
 from easel.ui.parts.theme import LIVE
-from easel.ui.words import strings
+from easel.words import strings
 
 
 def render_init(pictures: Sequence[tuple[str, str]]) -> str:

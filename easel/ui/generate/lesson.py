@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from easel.ui.words.language import say
+from easel.words.language import say
 from pipelines.pipeline import Lesson
 
 RANKING = Lesson(

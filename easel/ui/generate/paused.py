@@ -8,19 +8,19 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import session_of, visitor_of
 from easel.serving.paused_runs import PausedRun
 from easel.ui.generate.render import render_paused, render_paused_none
 from easel.ui.generate.run import Stage, show_run, stream_resumed
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.lines import Updates
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.task import Asked, Task, Work
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
 from pipelines.saved_run import MAX_NOISE, checked_changes
 
 PLACE = "generate"

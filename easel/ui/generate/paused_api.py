@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import session_of, visitor_of
 from easel.serving.paused_runs import PausedRuns
 from easel.ui.generate.api import FILES, OUTCOME, VIDEO, answer
 from easel.ui.generate.run import stream_resumed
@@ -14,7 +15,6 @@ from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, add_endpoint, json
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import RunView
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT

@@ -13,19 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from easel.guard.visitors import visitor_of
 from easel.presets import FILE, Presets, PresetStore, store_for, write_presets
 from easel.ui.generate.recall import valid_options
 from easel.ui.history.routes import json_errors
 from easel.ui.parts.controls import PipelineControls, read_upload
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.option_form import OptionForms
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
-from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.language import say
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import InvalidRequest
 from pipelines.pipeline import Preset
 from pipelines.registry import Registry

@@ -17,7 +17,7 @@ from easel.ui.parts.controls import (
 )
 from easel.ui.parts.theme import LIVE
 from easel.ui.parts.tiles import alert
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.options import option_fields, parse_options
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT

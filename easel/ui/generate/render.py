@@ -23,8 +23,8 @@ from easel.ui.parts.tiles import (
 )
 from easel.ui.parts.verdict import gain, render_verdict
 from easel.ui.parts.videos import frame_url, video_url
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 
 MANY = 9  # tiles that are small however many there are
 

@@ -12,15 +12,15 @@ from typing import Any
 import gradio as gr
 
 from easel.serving.best_of import stream_best
+from easel.serving.session_runs import Run
 from easel.ui.generate.render import render_run
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.panel import Panel, RunView
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.runs import Run
 from easel.ui.parts.streams import Throttle
 from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest, PausedRunError
 from pipelines.core.events import Event, Result
 from pipelines.core.request import CheckedRequest

@@ -31,14 +31,14 @@ from easel.ui.parts.controls import (
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.live import LiveRun
 from easel.ui.parts.option_form import OptionForms, build_option_forms
+from easel.ui.parts.page_words import fill_html, worded_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note, render_note
 from easel.ui.parts.task import Asked, Task, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
 from easel.ui.queue.part import build_queue
-from easel.ui.words import strings
-from easel.ui.words.page_words import fill_html, worded_html
+from easel.words import strings
 from pipelines.core.sentences import Sentence
 
 PLACE = "generate"

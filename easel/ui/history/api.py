@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import HEADER, new_token, visitor_of
 from easel.history.export import pictures_of, write_zip, zip_name
 from easel.history.recall import recall as recall_file
 from easel.history.records import MAX_PAGE_SIZE, PAGE_SIZE, HistoryError
@@ -20,8 +21,7 @@ from easel.ui.history.filters import build_filters
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
-from easel.ui.parts.visitors import HEADER, new_token, visitor_of
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import InvalidRequest
 
 MAX_IDS = 500

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import visitor_of
 from easel.history.recall import recalled_from_facts
 from easel.history.records import MAX_RATING, HistoryError, KeptPicture
 from easel.history.store import History
@@ -23,9 +24,8 @@ from easel.ui.history.render import (
 from easel.ui.parts.controls import GenerateInputs
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
-from easel.ui.words import strings
+from easel.words import strings
 
 # Once what was filled in has arrived.
 PRESS_GENERATE = "() => setTimeout(() => document.querySelector('#generate')?.click(), 250)"

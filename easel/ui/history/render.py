@@ -11,8 +11,8 @@ from easel.ui.history.filters import query_of
 from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import pictures
 from easel.ui.parts.tiles import facts_list, score_mark, tile
-from easel.ui.words import strings
-from easel.ui.words.language import figure, say
+from easel.words import strings
+from easel.words.language import figure, say
 from pipelines.calibration import calibration_of
 from pipelines.core.metadata import picture_name
 from pipelines.registry import Registry

@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from easel.guard.visitors import UnknownVisitor, visitor_of
 from easel.history.export import stream_zip, zip_name
 from easel.history.records import HistoryError, KeptPicture
 from easel.history.store import History
 from easel.ui.history.filters import filters_from_query
-from easel.ui.parts.visitors import UnknownVisitor, visitor_of
 from pipelines.core.errors import EaselError
 from pipelines.core.metadata import picture_name
 

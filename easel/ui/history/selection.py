@@ -8,14 +8,14 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import visitor_of
 from easel.history.store import History
 from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.theme import LIVE
-from easel.ui.parts.visitors import visitor_of
 from easel.ui.rerank.sources import MAX_FILES
 from easel.ui.rerank.tab import RerankParts
-from easel.ui.words import strings
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
 from pipelines.core.errors import InvalidRequest
 
 MARKS = {"star": True, "unstar": False}

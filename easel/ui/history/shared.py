@@ -8,13 +8,13 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import address_of, visitor_of
 from easel.history.members import Members
 from easel.history.store import History
 from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import address_of, visitor_of
-from easel.ui.words import strings
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
 
 
 @dataclass

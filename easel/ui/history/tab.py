@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import visitor_of
 from easel.history.days import parse_day
 from easel.history.records import MAX_RATING, Filters
 from easel.history.store import History
@@ -19,11 +20,10 @@ from easel.ui.history.shared import build_shared
 from easel.ui.parts.controls import GenerateInputs
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
 from easel.ui.rerank.sources import MAX_FILES
 from easel.ui.rerank.tab import RerankParts
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.sentences import Sentence
 
 

@@ -12,19 +12,19 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import session_of, visitor_of
 from easel.history.days import parse_day
 from easel.search.duplicates import near_duplicates as groups_of
 from easel.search.query import Filters, allowed
 from easel.search.query import search as search_in
 from easel.search.snapshot import Item, Snapshot
+from easel.serving.session_runs import Run
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
 from easel.ui.lab.outcomes import Classified, classify_collection, classify_files, map_of, matrix_of
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
-from easel.ui.parts.runs import Run
-from easel.ui.parts.visitors import session_of, visitor_of
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.models.checkpoints.ids import RANKER

@@ -28,8 +28,8 @@ from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.ui.parts.tiles import alert
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import EaselError
 from pipelines.zero_shot import (
     DEFAULT_TEMPLATE,

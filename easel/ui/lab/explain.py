@@ -20,8 +20,8 @@ from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import EaselError
 from pipelines.core.metadata import read_png
 from pipelines.zero_shot import DEFAULT_TEMPLATE, parse_labels

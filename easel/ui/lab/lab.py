@@ -26,7 +26,7 @@ from easel.search.opening import find_index
 from easel.search.searcher import Searcher
 from easel.search.snapshot import Item, Snapshot
 from easel.search.update import UpdateProgress, update_index
-from easel.ui.parts.runs import Run
+from easel.serving.session_runs import Run
 from easel.ui.parts.suited import MAX_LOOKED, Suited, suited
 from easel.ui.playground import Playground
 from pipelines.core.errors import Cancelled, InvalidRequest

@@ -14,8 +14,8 @@ from easel.search.files import PictureFile
 from easel.search.projection import principal_components
 from easel.search.snapshot import Item, Snapshot
 from easel.search.update import embed_files
+from easel.serving.session_runs import Run
 from easel.ui.lab.lab import Lab
-from easel.ui.parts.runs import Run
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.sentences import Sentence
 from pipelines.models.clip_features import Features

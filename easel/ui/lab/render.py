@@ -20,8 +20,8 @@ from PIL import Image
 from easel.search.query import Hit
 from easel.ui.lab.outcomes import Classified, Matrix, PictureMap
 from easel.ui.parts.tiles import origin_mark, rank_mark, score_mark, tile
-from easel.ui.words import strings
-from easel.ui.words.language import figure, say
+from easel.words import strings
+from easel.words.language import figure, say
 from pipelines.core.errors import EaselError
 from pipelines.core.images import MAX_BYTES, load_image
 

@@ -22,8 +22,8 @@ from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import Suited, render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
-from easel.ui.words import strings
-from easel.ui.words.language import figure, say
+from easel.words import strings
+from easel.words.language import figure, say
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.images import load_image
 

@@ -13,11 +13,11 @@ from easel.search.database import IndexOutdated
 from easel.ui.lab.lab import STOPPED
 from easel.ui.lab.render import render_note
 from easel.ui.parts.lines import Updates
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.streams import Throttle
 from easel.ui.parts.task import Asked, Task, Tasks
 from easel.ui.parts.tiles import alert
-from easel.ui.words import strings
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
 from pipelines.core.errors import Cancelled, EaselError
 
 # In the page but not seen: with visible=False a button is taken out of it, and what it is told

@@ -20,8 +20,8 @@ from easel.ui.parts.suited import build_wish
 from easel.ui.parts.task import Tasks
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 from pipelines.suited import BY_PICTURES
 
 

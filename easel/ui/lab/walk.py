@@ -13,6 +13,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from easel.guard.visitors import session_of, visitor_of
 from easel.serving.jobs import Found
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
@@ -20,10 +21,9 @@ from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.tiles import bar, bar_at_rest, image
-from easel.ui.parts.visitors import session_of, visitor_of
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Preview, Progress
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT

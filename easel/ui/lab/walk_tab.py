@@ -21,13 +21,13 @@ from easel.ui.lab.walk import (
 )
 from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS
 from easel.ui.parts.lines import Updates
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.streams import Throttle
 from easel.ui.parts.task import Asked, Tasks, build_alert
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Preview, Progress
 from pipelines.core.request import SEED_COUNT

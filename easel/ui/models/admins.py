@@ -9,9 +9,9 @@ from typing import Literal
 
 import gradio as gr
 
+from easel.guard.host_check import host_name, is_local_name
+from easel.guard.visitors import UnknownVisitor, address_of, visitor_of
 from easel.history.lockout import Lockout
-from easel.ui.guard.host_check import host_name, is_local_name
-from easel.ui.parts.visitors import UnknownVisitor, address_of, visitor_of
 from pipelines.core.errors import InvalidRequest
 
 Who = Literal["local", "everyone", "nobody"]

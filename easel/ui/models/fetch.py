@@ -19,8 +19,8 @@ from easel.ui.models.wishes import AWAY, MOVING
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert, bar
-from easel.ui.words import strings
-from easel.ui.words.language import say, written
+from easel.words import strings
+from easel.words.language import say, written
 from pipelines.core.amounts import megabytes
 from pipelines.models.inventory import ModelInventory, ModelRow
 

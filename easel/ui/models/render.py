@@ -9,8 +9,8 @@ from easel.ui.models.advice import Machine, advised
 from easel.ui.models.wishes import Wish, WishState, states
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.tiles import alert, bar
-from easel.ui.words import strings
-from easel.ui.words.language import say, written
+from easel.words import strings
+from easel.words.language import say, written
 from pipelines.core.amounts import megabytes
 from pipelines.models.checkpoints.licences import UNSTATED, licence_words
 from pipelines.models.inventory import ModelInventory, ModelRow

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import visitor_of
 from easel.history.records import Filters
 from easel.history.store import History
 from easel.ui.models.admins import ModelAdmins
@@ -14,8 +15,7 @@ from easel.ui.models.render import render_models, render_wishes
 from easel.ui.models.wishes import fetch, give_up
 from easel.ui.parts.errors import one_sentence, shows_errors_by
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.parts.visitors import visitor_of
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.models.inventory import ModelInventory
 from pipelines.registry import Registry

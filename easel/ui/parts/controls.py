@@ -11,7 +11,7 @@ import gradio as gr
 import numpy as np
 
 from easel.ui.parts.option_form import OptionForms
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import InvalidImage
 from pipelines.core.images import load_image, resize
 from pipelines.core.request import MAX_IMAGE_PROMPTS, MAX_IMAGES

@@ -12,8 +12,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import gradio as gr
 
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import EaselError
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from easel.ui.parts.panel import mark_text, seconds
-from easel.ui.words.language import figure, written
+from easel.words.language import figure, written
 from pipelines.calibration import calibration_of
 from pipelines.core.events import Mark
 from pipelines.core.options import option_fields

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from easel.ui.parts.runs import Run
+from easel.serving.session_runs import Run
 
 Updates = dict[Any, Any]  # of what the page shows, by component
 MOST_EARLIER = 3  # runs whose pictures stay below those of the one that runs

@@ -17,10 +17,10 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import session_of
 from easel.serving.line import TOO_MANY_OF_ONE
+from easel.serving.session_runs import Run, SessionRuns
 from easel.ui.parts.lines import Held, Line, Updates
-from easel.ui.parts.runs import Run, SessionRuns
-from easel.ui.parts.visitors import session_of
 from pipelines.core.errors import Busy
 
 GRACE_S = 30.0

@@ -18,9 +18,9 @@ from typing import Any
 
 import gradio as gr
 
-from easel.ui.words import strings
-from easel.ui.words.language import say
-from easel.ui.words.page_words import worded_html
+from easel.ui.parts.page_words import worded_html
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.options import (
     AUTO,

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from easel.ui.words import strings
-from easel.ui.words.language import figure, say
+from easel.words import strings
+from easel.words.language import figure, say
 from pipelines.calibration import Calibration
 from pipelines.core.errors import Cancelled, EaselError, Paused
 from pipelines.core.events import Mark, Preview, Progress

@@ -13,8 +13,8 @@ import numpy as np
 
 from easel.compare.wildcards import suggestions
 from easel.ui.parts.theme import LIVE, PLAIN
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import EaselError
 from pipelines.core.request import MAX_PROMPT_CHARS
 from pipelines.models.cache.cache import ModelCache

@@ -12,8 +12,8 @@ import gradio as gr
 
 from easel.serving.backend import Backend
 from easel.ui.parts.controls import read_small
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import EaselError
 from pipelines.suited import BY_PICTURES, PHOTO_CLIP, better_clip, misfits, suited_clip
 

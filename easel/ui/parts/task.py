@@ -18,14 +18,14 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import session_of, visitor_of
+from easel.serving.session_runs import Run
 from easel.ui.parts.lines import Held, Line, Stack, Updates
 from easel.ui.parts.live import POLL_S, WINDOW_JS, LiveRun, LiveRuns
-from easel.ui.parts.runs import Run
 from easel.ui.parts.streams import merged
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
-from easel.ui.parts.visitors import session_of, visitor_of
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import EaselError
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from html import escape
 import numpy as np
 
 from easel.ui.parts.panel import Card, Panel, data_uri, mark_text
-from easel.ui.words import strings
-from easel.ui.words.language import figure, say, say_all
+from easel.words import strings
+from easel.words.language import figure, say, say_all
 from pipelines.core.events import Mark
 
 _EMPTY_BAR = '<div class="bar"></div>'

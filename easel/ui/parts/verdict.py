@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from easel.ui.parts.panel import Card
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.calibration import LIMIT
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.visitors import visitor_of
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
-from easel.ui.parts.visitors import visitor_of
 from easel.ui.playground import Playground
 from easel.ui.queue.listing import cancel as cancel_run
 from easel.ui.queue.listing import queue_of

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from easel.serving.jobs import Place
-from easel.ui.parts.runs import Run
+from easel.serving.session_runs import Run
 from easel.ui.playground import Playground
-from easel.ui.words import strings
-from easel.ui.words.language import say
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import InvalidRequest
 
 

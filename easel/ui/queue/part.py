@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.tiles import hidden_alert
-from easel.ui.words import strings
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
 
 
 def build_queue() -> None:

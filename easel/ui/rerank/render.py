@@ -9,8 +9,8 @@ import numpy as np
 
 from easel.compare.ranking import Ranking
 from easel.ui.parts.tiles import drawn_image, origin_mark, rank_mark, score_mark, tile
-from easel.ui.words import strings
-from easel.ui.words.language import figure, say
+from easel.words import strings
+from easel.words.language import figure, say
 from pipelines.core.images import resize
 
 THUMB_PX = 144

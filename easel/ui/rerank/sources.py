@@ -10,7 +10,7 @@ from typing import Any
 from easel.history.records import Filters, KeptPicture
 from easel.history.store import History
 from easel.ui.parts.panel import Card
-from easel.ui.words import strings
+from easel.words import strings
 from pipelines.core.errors import InvalidRequest
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER

@@ -18,6 +18,7 @@ from easel.ui.generate.samples import load_samples
 from easel.ui.models.fetch import Fetch, render_missing
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
 from easel.ui.parts.lines import Updates
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note
@@ -37,9 +38,8 @@ from easel.ui.rerank.sources import (
     run_files,
     uploaded_files,
 )
-from easel.ui.words import strings
-from easel.ui.words.language import say
-from easel.ui.words.page_words import worded_html
+from easel.words import strings
+from easel.words.language import say
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.files import safe_stem
 from pipelines.suited import BY_PICTURES

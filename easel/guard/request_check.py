@@ -12,9 +12,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from easel.ui.guard.cache_folder import CacheFolder
-from easel.ui.guard.error_net import NO_ADDRESS
-from easel.ui.parts.visitors import UnknownVisitor, brings_token
+from easel.guard.cache_folder import CacheFolder
+from easel.guard.error_net import NO_ADDRESS
+from easel.guard.visitors import UnknownVisitor, brings_token
 
 API = "/gradio_api/"
 # Gradio's routes that Easel has no use for; one of them echoes any file.

@@ -1,6 +1,6 @@
 """The language of whoever asks: English, or Portuguese where the browser prefers it.
 
-What stands on the page from the start is translated in the browser (``easel.ui.words.page_words``);
+What stands on the page from the start is translated in the browser (``easel.ui.parts.page_words``);
 what the server says later is translated here, in the language of the request that it answers. The
 words themselves are in ``translations``, one file a language, with the English text or template as
 the key: what has no entry is shown in English. Nothing is guessed from a finished text: a sentence

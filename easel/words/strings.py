@@ -2,7 +2,7 @@
 
 A name of this module is its text in the language of the request that is being answered, so that
 ``strings.STOP`` says "Parar" to a visitor whose browser prefers Portuguese. While the page is
-built it is the English text, which ``easel.ui.words.page_words`` marks for the browser.
+built it is the English text, which ``easel.ui.parts.page_words`` marks for the browser.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from easel.ui.words.language import say_all
+from easel.words.language import say_all
 
 
 class _Spoken(ModuleType):

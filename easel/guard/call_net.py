@@ -14,9 +14,9 @@ from typing import Any
 import gradio as gr
 from gradio import queueing, routes
 
-from easel.ui.guard.text_door import first_fault
-from easel.ui.words import strings
-from easel.ui.words.language import language_of, say, speaking
+from easel.guard.text_door import first_fault
+from easel.words import strings
+from easel.words.language import language_of, say, speaking
 from pipelines.core.errors import EaselError
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import gradio as gr
 
+from easel.guard.host_check import is_local_name
 from easel.history.lockout import source_of
-from easel.ui.guard.host_check import is_local_name
 
 try:
     import resource

@@ -19,6 +19,15 @@ from starlette.middleware import Middleware
 from easel.compare.votes import VoteStore
 from easel.doors.refusals import refusal
 from easel.doors.routes import open_doors
+from easel.guard.cache_folder import CacheFolder
+from easel.guard.call_net import log_in_one_way
+from easel.guard.connections import bound_connections
+from easel.guard.error_net import ErrorNet
+from easel.guard.host_check import HostCheck
+from easel.guard.request_check import RequestCheck
+from easel.guard.response_headers import ResponseHeaders
+from easel.guard.sessions import MAX_SESSIONS, Sessions
+from easel.guard.visitors import VisitorCookie, requester
 from easel.history.build import open_history
 from easel.history.store import History
 from easel.search.purged import forget_purged
@@ -27,23 +36,14 @@ from easel.serving.interface import Backend
 from easel.serving.logs import configure_logging
 from easel.settings import Settings, load_settings, unknown_settings
 from easel.ui.generate.presets import preset_routes
-from easel.ui.guard.cache_folder import CacheFolder
-from easel.ui.guard.call_net import log_in_one_way
-from easel.ui.guard.connections import bound_connections
-from easel.ui.guard.error_net import ErrorNet
-from easel.ui.guard.host_check import HostCheck
-from easel.ui.guard.request_check import RequestCheck
-from easel.ui.guard.response_headers import ResponseHeaders
-from easel.ui.guard.sessions import MAX_SESSIONS, Sessions
 from easel.ui.health_routes import health_routes
 from easel.ui.history.routes import history_routes
 from easel.ui.page import build_page
+from easel.ui.parts.page_words import page_i18n
 from easel.ui.parts.theme import FAVICON, SCRIPT, STYLE, build_theme
 from easel.ui.parts.videos import video_routes
-from easel.ui.parts.visitors import VisitorCookie, requester
 from easel.ui.playground import load_playground
 from easel.ui.readers import Readers, ReaderWatch
-from easel.ui.words.page_words import page_i18n
 from pipelines.core.errors import EaselError
 
 logger = logging.getLogger(__name__)

@@ -7,15 +7,16 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from easel.serving.backend import Backend
-from easel.ui.parts.panel import Card
 
+Shown = TypeVar("Shown")  # a picture as whoever started the run shows it
 MAX_REMEMBERED = 500  # sessions whose last pictures are known
 
 
 @dataclass(eq=False)
-class Run:
+class Run(Generic[Shown]):
     """One press of a button: several pipelines, one after the other or side by side.
 
     Attributes:
@@ -38,7 +39,7 @@ class Run:
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     job_id: str | None = None
     job_ids: tuple[str, ...] = ()
-    cards: list[Card] = field(default_factory=list)
+    cards: list[Shown] = field(default_factory=list)
     stopped: bool = False
     over: bool = False
     _cancel: Callable[[str], object] = lambda job_id: None
@@ -76,33 +77,33 @@ class Run:
             self._cancel(job_id)
 
 
-class SessionRuns:
+class SessionRuns(Generic[Shown]):
     """The runs in progress of every session."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._lock = threading.Lock()
-        self._runs: dict[str, list[Run]] = {}
-        self._last: OrderedDict[str, tuple[Card, ...]] = OrderedDict()
+        self._runs: dict[str, list[Run[Shown]]] = {}
+        self._last: OrderedDict[str, tuple[Shown, ...]] = OrderedDict()
 
     def start(self, session: str, visitor: str = "", place: str = "generate",
-              about: str = "") -> Run:
+              about: str = "") -> Run[Shown]:
         """Note a new run."""
         run = self.new(session, visitor, place, about)
         self.attach(run, session)
         return run
 
     def new(self, session: str, visitor: str = "", place: str = "generate",
-            about: str = "") -> Run:
+            about: str = "") -> Run[Shown]:
         """A run that has yet to begin, which nothing finds until ``attach``."""
         return Run(session, visitor, place, about, _cancel=self.backend.cancel)
 
-    def of_visitor(self, visitor: str) -> list[Run]:
+    def of_visitor(self, visitor: str) -> list[Run[Shown]]:
         """The runs in progress of a visitor, in all sessions."""
         with self._lock:
             return [run for runs in self._runs.values() for run in runs if run.visitor == visitor]
 
-    def end(self, run: Run) -> None:
+    def end(self, run: Run[Shown]) -> None:
         """Forget a run; call it in ``finally``."""
         with self._lock:
             runs = self._runs.get(run.session, [])
@@ -112,7 +113,7 @@ class SessionRuns:
                 self._runs.pop(run.session, None)
         self.remember(run.session, run.cards)
 
-    def remember(self, session: str, cards: Sequence[Card]) -> None:
+    def remember(self, session: str, cards: Sequence[Shown]) -> None:
         """Note the pictures of a session's last run; where there are none, the ones before stay."""
         with self._lock:
             if cards:
@@ -121,7 +122,7 @@ class SessionRuns:
             while len(self._last) > MAX_REMEMBERED:
                 self._last.popitem(last=False)
 
-    def last_cards(self, session: str) -> tuple[Card, ...]:
+    def last_cards(self, session: str) -> tuple[Shown, ...]:
         """The pictures of a session's last run that had any."""
         with self._lock:
             return self._last.get(session, ())
@@ -131,13 +132,13 @@ class SessionRuns:
         with self._lock:
             self._last.pop(session, None)
 
-    def attach(self, run: Run, session: str) -> None:
+    def attach(self, run: Run[Shown], session: str) -> None:
         """Note a run that continues for another session of the same visitor."""
         with self._lock:
             run.session = session
             self._runs.setdefault(session, []).append(run)
 
-    def halt(self, run: Run) -> None:
+    def halt(self, run: Run[Shown]) -> None:
         """Stop one run."""
         run.stop()
 
@@ -168,7 +169,7 @@ class SessionRuns:
                    if pane < len(run.job_ids)]
         return any([self.backend.cancel(job_id) for job_id in job_ids])
 
-    def _of(self, session: str, place: str | None) -> list[Run]:
+    def _of(self, session: str, place: str | None) -> list[Run[Shown]]:
         with self._lock:
             runs = list(self._runs.get(session, []))
         return [run for run in runs if place in (None, run.place)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from easel.ui.words.language import language_of, say, speaking
+from easel.words.language import language_of, say, speaking
 from pipelines.core.sentences import Sentence
 from pipelines.core.texts import MAX_DEPTH, fault_of, is_short
 

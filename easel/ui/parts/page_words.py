@@ -3,7 +3,7 @@
 The page is built in English once. Then ``page_i18n`` puts a marker in the place of every label,
 hint, choice and block of HTML that has a translation; Gradio's script replaces it by the text of
 the browser's language. What the server says later is said in that language right away
-(``easel.ui.words.language``).
+(``easel.words.language``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import gradio as gr
 from gradio.components.api_component import Api
 
 from easel.ui.parts.theme import PLAIN
-from easel.ui.words import strings
-from easel.ui.words.language import ENGLISH, PORTUGUESE, in_every_language, load_catalogue
+from easel.words import strings
+from easel.words.language import ENGLISH, PORTUGUESE, in_every_language, load_catalogue
 
 LABELS = ("label", "info", "placeholder")
 SAYING = (gr.Button, gr.DownloadButton, gr.UploadButton, gr.Textbox)  # whose value is a text

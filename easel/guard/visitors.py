@@ -21,9 +21,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from easel.guard.host_check import is_local_name
 from easel.history.lockout import source_of
 from easel.serving.jobs import Requester
-from easel.ui.guard.host_check import is_local_name
 from pipelines.core.errors import EaselError
 
 COOKIE = "easel_visitor"
