@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from easel.serving.backend import LocalBackend
 from easel.serving.interface import Backend
 from easel.serving.jobs import Found, Requester
-from easel.serving.line import CLOSING, NOT_BEGUN
+from easel.serving.line import CLOSING, NOT_BEGUN, SUSPENDED
 from easel.serving.paused_runs import PausedRuns
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
@@ -266,6 +266,25 @@ def test_a_walk_ends_with_its_frames(backend: Backend) -> None:
     assert isinstance(events[-1], Found)
     frames = cast("np.ndarray", events[-1].value)
     assert (len(frames), frames.dtype) == (3, np.uint8)
+
+
+def test_one_visitor_alone_may_draw_while_the_others_are_stopped(backend: Backend) -> None:
+    events = running(backend, "theirs", "them")
+    waiting = stream(backend, SKETCH, "mine", ME)
+    next(waiting)
+    backend.suspend(ME)
+    assert backend.is_suspended()
+    assert result_of(list(events)).metadata["stopped"] is True
+    assert "stopped" not in result_of(list(waiting)).metadata
+    assert not backend.has_room("them")
+    assert backend.has_room(ME)
+    with pytest.raises(Busy) as caught:
+        list(stream(backend, SKETCH, owner="them"))
+    assert str(caught.value) == SUSPENDED
+    assert result_of(list(stream(backend, SKETCH))), "nobody's work goes on"
+    backend.unsuspend()
+    assert not backend.is_suspended()
+    assert result_of(list(stream(backend, SKETCH, owner="them")))
 
 
 def test_figures_queue_and_models_are_told(backend: Backend) -> None:

@@ -141,6 +141,38 @@ class CastVote(Base):
     panes: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
 
 
+class WallPicture(Base):
+    """A picture that the wall of a class shows, or that is kept from it.
+
+    Attributes:
+        picture: its id in the history, whose owner's it stays.
+        state: "shown", "hidden" by whoever leads, "unseen" while the filter has yet to look at it,
+            "held" by the filter.
+        label: why the filter holds it.
+        pinned: whether it stays before the others.
+        hands: votes of people without a screen of their own.
+    """
+
+    __tablename__ = "wall"
+
+    picture: Mapped[str] = mapped_column(ForeignKey("pictures.id", ondelete="CASCADE"),
+                                         primary_key=True)
+    state: Mapped[str] = mapped_column(String(8), index=True)
+    label: Mapped[str] = mapped_column(String(200), default="")
+    pinned: Mapped[bool] = mapped_column(default=False)
+    hands: Mapped[int] = mapped_column(default=0)
+
+
+class WallVote(Base):
+    """A visitor's vote for a picture on the wall."""
+
+    __tablename__ = "wall_votes"
+
+    picture: Mapped[str] = mapped_column(ForeignKey("wall.picture", ondelete="CASCADE"),
+                                         primary_key=True)
+    visitor: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
 def new_row(owner: str, picture: NewPicture, sha256: str) -> Picture:
     """The row of a picture that has a name, and whose file is kept already."""
     facts = picture.facts

@@ -145,6 +145,18 @@ class LocalBackend:
         """Stop a waiting or running job; see ``Backend.cancel``."""
         return self.jobs.cancel(job_id)
 
+    def suspend(self, but: str = "") -> None:
+        """Stop everybody's jobs and take no more; see ``Backend.suspend``."""
+        self.jobs.suspend(but)
+
+    def unsuspend(self) -> None:
+        """Take everybody's jobs again."""
+        self.jobs.unsuspend()
+
+    def is_suspended(self) -> bool:
+        """Whether most may not draw now."""
+        return self.jobs.is_suspended()
+
     def places(self) -> list[Place]:
         """What runs and waits; see ``Backend.places``."""
         return self.jobs.places()

@@ -186,6 +186,24 @@ class Backend(Protocol):
         """
         ...
 
+    def suspend(self, but: str = "") -> None:
+        """Stop what runs and waits of all visitors but one, and take no more of theirs.
+
+        What is nobody's, such as the command line's, is not a visitor's and goes on.
+
+        Args:
+            but: whose jobs are taken as before; empty for none's.
+        """
+        ...
+
+    def unsuspend(self) -> None:
+        """Take everybody's jobs again."""
+        ...
+
+    def is_suspended(self) -> bool:
+        """Whether ``suspend`` was the last of the two."""
+        ...
+
     def queue(self) -> tuple[int, int]:
         """How many jobs run, and how many wait."""
         ...

@@ -88,6 +88,21 @@ class JobQueue:
                 job.checkpointer.ask(False)  # who stops wants pictures
         return job is not None
 
+    def suspend(self, but: str = "") -> None:
+        """Stop the jobs of all users but one, and take no more of them."""
+        with self._lock:
+            others = self.line.suspend(but)
+        for job_id in others:
+            self.cancel(job_id)
+
+    def unsuspend(self) -> None:
+        """Take jobs of everybody again."""
+        self.line.exempt = None
+
+    def is_suspended(self) -> bool:
+        """Whether no more jobs are taken of most."""
+        return self.line.exempt is not None
+
     def close(self) -> None:
         """Stop every job and end the device's thread; a run that can be paused is.
 

@@ -22,6 +22,7 @@ REMEMBERED = 1000  # names of jobs that were cancelled
 TIMED = 20  # jobs of a kind whose seconds are known
 NOT_BEGUN = "The job was stopped before it began."
 CLOSING = "Easel is shutting down and takes no more jobs."
+SUSPENDED = "Drawing is stopped for everybody for now: wait until whoever leads lets it go on."
 TOO_MANY_OF_ONE = ("{} jobs of yours are on their way, which is the most: wait for one to end, or "
                    "stop one.")
 
@@ -39,6 +40,7 @@ class Line:
     Attributes:
         devices: how many groups can run at the same time.
         is_open: whether it still takes groups.
+        exempt: who alone is let in for now, beside nobody's work; None where everybody is.
         jobs: those that have not ended, by name.
         groups: those that have not ended, in the order of their coming.
         pace: how long jobs of a kind take.
@@ -48,6 +50,7 @@ class Line:
                  minute_s: float | None = None) -> None:
         self.max_waiting, self.max_per_owner = max_waiting, max_per_owner
         self.devices, self.is_open = 1, True
+        self.exempt: str | None = None
         self.jobs: dict[str, Job] = {}
         self.groups: list[Group] = []
         self.pace = Pace()
@@ -110,6 +113,13 @@ class Line:
                 job.finish(Cancelled(NOT_BEGUN))
         return job
 
+    def suspend(self, but: str) -> list[str]:
+        """Let in one owner alone; returns the names of the others' jobs, which are to be cancelled.
+        """
+        self.exempt = but
+        return [job.job_id for group in self.groups if not self._may(group.owner)
+                for job in group.jobs]
+
     def forget(self, job: Job) -> None:
         """Let the name of a job that has ended be taken again."""
         if self.jobs.get(job.job_id) is job:
@@ -135,8 +145,13 @@ class Line:
         return Progress(elapsed_s=elapsed_s, message=joined(", ", parts, end="."),
                         ahead=len(ahead))
 
+    def _may(self, owner: str) -> bool:
+        return self.exempt is None or owner in ("", self.exempt)
+
     def _refusal(self, owner: str, address: str) -> Busy | None:
         """Why there is no room for one more group now; None where there is."""
+        if not self._may(owner):
+            return Busy(SUSPENDED)
         alive = [g for g in self.groups if g.alive()]
         if len(alive) >= self.max_waiting + self.devices:
             return Busy("The queue is full, {} jobs are waiting: try again in a minute.",
