@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from easel.compare.votes import VoteStore
 from easel.doors.refusals import refusal
@@ -44,6 +46,7 @@ from easel.ui.parts.theme import FAVICON, SCRIPT, STYLE, build_theme
 from easel.ui.parts.videos import video_routes
 from easel.ui.playground import load_playground
 from easel.ui.readers import Readers, ReaderWatch
+from easel.ui.wall.routes import wall_routes
 from pipelines.core.errors import EaselError
 
 logger = logging.getLogger(__name__)
@@ -58,9 +61,10 @@ DRAIN_S, DEVICE_S, TELL_S = 19.0, 12.0, 0.5
 
 def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, readers: Readers,
                    history: History | None = None,
-                   backend: Backend | None = None) -> dict[str, Any]:
+                   backend: Backend | None = None,
+                   more_routes: Sequence[BaseRoute] = ()) -> dict[str, Any]:
     """Keywords of ``Blocks.launch``: what is shown, and what never leaves the machine."""
-    routes = video_routes(Path(get_upload_folder()))
+    routes: list[BaseRoute] = [*video_routes(Path(get_upload_folder())), *more_routes]
     if history is not None:
         routes = [*routes, *history_routes(history)]
     if backend is not None:
@@ -99,7 +103,8 @@ def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, read
 
 
 def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
-          backend: Backend | None = None, cache: CacheFolder | None = None) -> str:
+          backend: Backend | None = None, cache: CacheFolder | None = None,
+          more_routes: Sequence[BaseRoute] = ()) -> str:
     """Serve a page from a thread of its own.
 
     Args:
@@ -108,6 +113,7 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
         history: whose pictures are served; the page's own, None where it has none.
         backend: of which /healthz and /metrics tell; None for neither.
         cache: where uploads go; the page's own where None.
+        more_routes: to go before the page's own, such as ``easel.ui.wall.routes.wall_routes``.
 
     Returns:
         The page's address.
@@ -128,7 +134,7 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
             history.on_purge = cache.forget
         _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, i18n=page_i18n(page),
                                     **launch_options(page, settings, cache, readers,
-                                                     history, backend))
+                                                     history, backend, more_routes))
     except OSError:
         raise EaselError("Easel cannot listen on {}, port {}: choose others with EASEL_HOST and "
                          "EASEL_PORT.", settings.host, settings.port) from None
@@ -218,7 +224,7 @@ def main() -> None:
     # What ``docker stop``, systemd and Spaces send; before the page can start anything.
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     cache = open_cache(page, settings)
-    address = serve(page, settings, history, backend, cache)
+    address = serve(page, settings, history, backend, cache, wall_routes(playground))
     threading.Thread(target=_sweep, args=(history, backend, cache, settings.data_dir),
                      name="sweep", daemon=True).start()
     print(f"Easel is at {address}", flush=True)

@@ -115,6 +115,11 @@ class Settings(EngineSettings):
     visitor_seconds: Annotated[int, Field(
         ge=0, description="Seconds of the device that one visitor may take in a minute, on "
                           "average; who took more waits; 0 for no limit.")] = 0
+    classroom: Annotated[bool, Field(
+        description="Show everybody on /wall what all visitors draw, for a class.")] = False
+    classroom_filter: Annotated[str, Field(
+        description="Id of a public CLIP, such as openai/clip-vit-b-32, that looks at pictures of "
+                    "public models before the wall shows them; empty for none.")] = ""
     max_upload: Annotated[Bytes, Field(
         description="Largest file that the page takes, such as 16MB.")] = ByteSize(16 * 10**6)
     search_folders: Annotated[str, AfterValidator(_folders), Field(

@@ -19,6 +19,7 @@ from easel.serving.build import build_cache, open_paused_runs
 from easel.settings import Settings
 from easel.ui.page import build_page
 from easel.ui.playground import Playground, load_playground
+from easel.ui.wall.routes import wall_routes
 from pipelines.models.cache.cache import ModelCache
 from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
@@ -52,7 +53,8 @@ class App:
         self.playground: Playground = load_playground(registry, self.backend, self.history,
                                                        settings)
         self.page = build_page(self.playground)
-        self.url = serve(self.page, settings, self.history, self.backend)
+        self.url = serve(self.page, settings, self.history, self.backend,
+                         more_routes=wall_routes(self.playground))
 
     def close(self) -> None:
         self.page.close(verbose=False)

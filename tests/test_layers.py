@@ -16,7 +16,8 @@ from tests.conftest import REPOSITORY
 # From the bottom up; the longest prefix that fits a module names its layer.
 LAYERS = (("pipelines.core",), ("pipelines.world",), ("pipelines.models",), ("pipelines",),
           ("easel.settings", "easel.serving", "easel.history"),
-          ("easel.search", "easel.compare", "easel.presets"), ("easel.words", "easel.guard"),
+          ("easel.search", "easel.compare", "easel.presets", "easel.wall"),
+          ("easel.words", "easel.guard"),
           ("easel.cli", "easel.doors", "easel.ui"), ("easel",), ("training",), ("benchmarks",))
 # The command's old names, which import the application inside ``if __name__``.
 SHIMS = {"pipelines.__main__", "pipelines.weights"}

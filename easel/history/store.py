@@ -52,6 +52,7 @@ class History:
     Attributes:
         on_purge: takes the length in bytes by SHA-256 of files that are gone for good, so that
             copies of them go as well.
+        on_keep: takes the pictures that have just been kept, in the order in which they came.
         late: pictures that wait for a database in use.
     """
 
@@ -59,6 +60,7 @@ class History:
                  owner_quota_bytes: int = 10**10, members: Members | None = None) -> None:
         self.database, self.files, self.members = database, files, members
         self.on_purge: Callable[[Mapping[str, int]], None] = lambda sizes: None
+        self.on_keep: Callable[[Sequence[KeptPicture]], None] = lambda pictures: None
         self.quota_bytes, self.owner_quota_bytes = quota_bytes, owner_quota_bytes
         self.late = LatePictures(files.folder / "late", self.add)
 
@@ -108,7 +110,11 @@ class History:
             kept |= self._with_ids(owner, [row.id for row in rows if row.id not in kept])
         if any(picture.id not in kept for picture in pictures):
             raise HistoryError("Somebody else's history has a picture of that name already.")
-        return [self._kept(kept[picture.id]) for picture in pictures]
+        found = [self._kept(kept[picture.id]) for picture in pictures]
+        now = {row.id for row, is_new in zip(rows, added, strict=True) if is_new}
+        if now:
+            self.on_keep([picture for picture in found if picture.id in now])
+        return found
 
     def _make_room(self, owner: str, needed_bytes: int) -> None:
         """Remove deleted pictures, the longest deleted first, where the quota asks for it."""

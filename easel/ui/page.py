@@ -44,6 +44,8 @@ def build_page(playground: Playground) -> gr.Blocks:
         line = "" if playground.reader is None else render_drawable_line
         worded_html(lambda: f"<h1>{strings.TITLE}</h1><p>{strings.TAGLINE}</p>"
                             f"{line() if line else ''}{_tools()}", elem_id="masthead")
+        if playground.settings.classroom and playground.history is not None:
+            worded_html(_class_note, elem_id="class-note")
         stage = gr.HTML("", elem_id="stage", render=False, **PLAIN)
         store = PictureStore(stage)
         add_endpoints(playground, store)  # first, so that they get the names
@@ -82,6 +84,12 @@ def _tools() -> str:
             f'<button type="button" data-link title="{strings.LINK_TITLE}">{strings.LINK}</button>'
             f'<button type="button" data-present aria-pressed="false" '
             f'title="{strings.PRESENT_TITLE}">{strings.PRESENT}</button></p>')
+
+
+def _class_note() -> str:
+    """Whoever draws where all see it is told so, and where."""
+    link = f'<a href="wall" target="_blank" rel="noopener">{strings.WALL_LINK}</a>'
+    return f'<p role="note">{strings.CLASS_NOTE.format(link)}</p>'
 
 
 def _add_tabs(playground: Playground, page: gr.Blocks, tasks: Tasks, store: PictureStore,

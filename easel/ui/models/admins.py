@@ -8,6 +8,7 @@ import threading
 from typing import Literal
 
 import gradio as gr
+from starlette.requests import Request
 
 from easel.guard.host_check import host_name, is_local_name
 from easel.guard.visitors import UnknownVisitor, address_of, visitor_of
@@ -42,12 +43,11 @@ class ModelAdmins:
         """Whether whoever sent a request may change something."""
         if self.who == "everyone" or (self.who == "local" and is_local(request)):
             return True
-        try:
-            visitor = visitor_of(request)
-        except UnknownVisitor:
-            return False
-        with self._lock:
-            return visitor in self._entered
+        return self._has_entered(request)
+
+    def leads(self, request: gr.Request | Request) -> bool:
+        """Whether whoever sent a request leads a class: never everybody, unlike ``may``."""
+        return (self.who != "nobody" and is_local(request)) or self._has_entered(request)
 
     def check(self, request: gr.Request) -> None:
         """Refuse whoever may not.
@@ -61,7 +61,15 @@ class ModelAdmins:
                                  "Models may only be changed at the machine that Easel runs on "
                                  "(EASEL_MODELS_BY).", field="model")
 
-    def enter(self, request: gr.Request, password: str) -> None:
+    def _has_entered(self, request: gr.Request | Request) -> bool:
+        try:
+            visitor = visitor_of(request)
+        except UnknownVisitor:
+            return False
+        with self._lock:
+            return visitor in self._entered
+
+    def enter(self, request: gr.Request | Request, password: str) -> None:
         """Let a visitor in until Easel ends.
 
         Raises:
@@ -80,7 +88,7 @@ class ModelAdmins:
             self._entered.add(visitor)
 
 
-def is_local(request: gr.Request) -> bool:
+def is_local(request: gr.Request | Request) -> bool:
     """Whether a request comes from this machine, to it by name, and through no proxy that says so.
 
     A page of another site whose name was made to point here comes from this machine as well.
