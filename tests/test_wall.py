@@ -172,7 +172,7 @@ def test_labels_are_checked_kept_and_read(tmp_path: Path) -> None:
     assert store.read() == DEFAULT, "a damaged file lets nothing more through"
 
 
-@pytest.mark.skipif(bool(missing_models("clip-ranker")), reason="the ranker's weights are not installed")
+@pytest.mark.skipif(bool(missing_models("clip-ranker")), reason="the ranker is not installed")
 def test_a_public_models_pictures_wait_until_a_clip_has_looked(history: History, tmp_path: Path,
                                                                repository: Path) -> None:
     settings = Settings(device="cpu", data_dir=tmp_path)
