@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from pipelines.core.errors import WeightsError
 from pipelines.core.options import AUTO, Options
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
@@ -22,13 +23,17 @@ PREFERRED = ("google/siglip2-so400m-16", "google/siglip2-b-32", "laion/clip-vit-
 
 def best_ranker(catalogue: Catalogue | None, guides: Collection[str] = ()) -> str:
     """Id of the best public CLIP on this machine that is no guide; else the embedded one."""
-    known = {} if catalogue is None else {entry.id: entry for entry in catalogue}
     for model_id in PREFERRED:
-        entry = known.get(model_id)
-        if entry is not None and model_id not in guides and catalogue is not None \
-                and is_complete(catalogue, entry):
+        if catalogue is not None and model_id not in guides and _is_here(catalogue, model_id):
             return model_id
     return RANKER
+
+
+def _is_here(catalogue: Catalogue, model_id: str) -> bool:
+    try:
+        return is_complete(catalogue, catalogue.get(model_id))
+    except WeightsError:  # a catalogue of one's own may have no such model
+        return False
 
 
 def resolved_ranker(options: Options, catalogue: Catalogue | None, public: bool,

@@ -19,10 +19,11 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.pipeline import RunContext
 from pipelines.vqgan_clip.cutouts import Cutouts
+from pipelines.vqgan_clip.descent import Descent, Optimiser
 from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.latents import Latents, Optimiser
 from pipelines.vqgan_clip.optimise import Optimisation
-from pipelines.vqgan_clip.starts import start_latents
+from pipelines.vqgan_clip.starts import start_parameters
+from pipelines.vqgan_clip.vqgan_drawer import VQGANDrawer
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.paused_server import FEW, ME, Server, cache, curve_of, result_of, same, server
 from tests.test_vqgan_clip import picture
@@ -35,10 +36,11 @@ def test_a_painting_goes_on_with_the_same_bits(cache: ModelCache, optimiser: Opt
     with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
         def optimisation() -> Optimisation:
             generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
-            latents = Latents(start_latents(vqgan, "noise", None, (32, 32), generators), vqgan,
-                              optimiser, 0.1, "cosine", 0.5)
+            drawer = VQGANDrawer(vqgan, precision="float32")
+            start = start_parameters(drawer, "noise", None, (32, 32), generators)
+            descent = Descent(start, drawer, optimiser, 0.1, "cosine", 0.5)
             guides = [Guide(clip, [WeightedPrompt("a cat")])]
-            return Optimisation(vqgan, guides, latents, generators, Cutouts(num_cutouts=4),
+            return Optimisation(drawer, guides, descent, generators, Cutouts(num_cutouts=4),
                                 precision="float32")
 
         def taken(painted: Optimisation, first: int, last: int) -> Optimisation:
@@ -53,7 +55,7 @@ def test_a_painting_goes_on_with_the_same_bits(cache: ModelCache, optimiser: Opt
             taken(later, pause + 1, 6)
             assert whole.best_pixels is not None
             assert later.best_pixels is not None
-            assert torch.equal(later.latents.change, whole.latents.change)
+            assert torch.equal(later.descent.change, whole.descent.change)
             assert torch.equal(later.best_pixels, whole.best_pixels)
             assert later.facts(1) == whole.facts(1)
         with pytest.raises(ValueError, match="shape"):

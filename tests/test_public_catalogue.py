@@ -28,7 +28,8 @@ from pipelines.models.checkpoints.loading import (
 )
 from pipelines.models.inventory import ModelInventory
 from pipelines.models.vqgan import VQGAN, VQGANConfig
-from pipelines.vqgan_clip.starts import start_latents
+from pipelines.vqgan_clip.starts import start_parameters
+from pipelines.vqgan_clip.vqgan_drawer import VQGANDrawer
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.min_dalle_folder import converted_vqgan, flax_vqgan
 from tests.test_vqgan_checkpoints import random_taming
@@ -164,9 +165,10 @@ def test_a_vqgan_without_an_encoder_starts_from_noise(tmp_path: Path) -> None:
                          z_channels=32, embed_dim=4, n_embed=16, encoder=False)
     vqgan, generators = VQGAN(config).requires_grad_(False), [torch.Generator().manual_seed(3)]
     assert not any(name.startswith(("encoder", "quant_conv")) for name in vqgan.state_dict())
-    assert start_latents(vqgan, "noise", None, (32, 32), generators).shape == (1, 4, 16, 16)
+    drawer = VQGANDrawer(vqgan)
+    assert start_parameters(drawer, "noise", None, (32, 32), generators).shape == (1, 4, 16, 16)
     with pytest.raises(InvalidRequest, match="can draw and not read pictures: start from noise"):
-        start_latents(vqgan, "plain", None, (32, 32), generators)
+        start_parameters(drawer, "plain", None, (32, 32), generators)
 
 
 @pytest.mark.parametrize("change", [{"files_of": "nobody/knows"}, {"repository": "a/other"}])

@@ -19,17 +19,15 @@ from pipelines.models.vqgan import VQGAN
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from pipelines.vqgan_clip.cutouts import Cutouts
+from pipelines.vqgan_clip.descent import Descent, NormalisedDescent
+from pipelines.vqgan_clip.drawer import clamp_with_gradient
 from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.latents import (
-    Latents,
-    NormalisedDescent,
-    clamp_with_gradient,
-)
 from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import VQGANCLIPOptions
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
-from pipelines.vqgan_clip.starts import start_latents
+from pipelines.vqgan_clip.starts import start_parameters
 from pipelines.vqgan_clip.terms import Terms, total_variation
+from pipelines.vqgan_clip.vqgan_drawer import VQGANDrawer
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.small_models import LEARNED, small_cache
 
@@ -80,10 +78,11 @@ def optimisation_of(cache: ModelCache, prompts: list[WeightedPrompt], seeds: tup
     """Small pictures, outside of a run; the models stay in the cache."""
     with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        start = start_latents(vqgan, "plain", None, (size_px, size_px), generators)
-        latents = Latents(start, vqgan, "adam", 0.1, "constant", fields.pop("coarse", 0.0))
+        drawer = VQGANDrawer(vqgan, fields.pop("quantize", True), "float32")
+        start = start_parameters(drawer, "plain", None, (size_px, size_px), generators)
+        descent = Descent(start, drawer, "adam", 0.1, "constant", fields.pop("coarse", 0.0))
         cutouts = Cutouts(num_cutouts=8, noise=0.0)
-        return Optimisation(vqgan, [Guide(clip, prompts)], latents, generators, cutouts,
+        return Optimisation(drawer, [Guide(clip, prompts)], descent, generators, cutouts,
                             precision="float32", **fields)
 
 
@@ -137,21 +136,22 @@ def test_a_negative_weight_pushes_away(cache: ModelCache) -> None:
 
 
 def start_pixels(optimisation: Optimisation) -> torch.Tensor:
-    return optimisation.vqgan.decode(optimisation.latents.start).clamp(-1, 1)
+    assert isinstance(optimisation.drawer, VQGANDrawer)
+    return optimisation.drawer.vqgan.decode(optimisation.descent.start).clamp(-1, 1)
 
 
 def test_a_prompt_below_its_stop_pulls_no_more(cache: ModelCache) -> None:
     easy = optimisation_of(cache, [WeightedPrompt("a red apple", 1.0, stop=10.0)])
-    before = easy.latents.change.detach().clone()
+    before = easy.descent.change.detach().clone()
     (found,) = paint(easy, 1)
     assert found["loss"] > 0, "it is still counted"
-    assert torch.equal(easy.latents.change, before)
+    assert torch.equal(easy.descent.change, before)
 
 
 def test_every_latent_is_reached(cache: ModelCache) -> None:
     optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")], seeds=(0, 1))
     paint(optimisation, 1)
-    gradient = optimisation.latents.change.grad
+    gradient = optimisation.descent.change.grad
     assert gradient is not None
     assert gradient.shape == (2, 3, 8, 8)
     assert (gradient.abs().sum(dim=1) > 0).all()
@@ -163,8 +163,8 @@ def test_cutouts_in_groups_pull_as_all_at_once(cache: ModelCache, at_once: int) 
         optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")], (0, 1),
                                        terms=Terms(init_weight=1.0, smoothness=0.5), **fields)
         (found,) = paint(optimisation, 1)
-        assert optimisation.latents.change.grad is not None
-        return optimisation.latents.change.grad, found
+        assert optimisation.descent.change.grad is not None
+        return optimisation.descent.change.grad, found
 
     (whole, told), (parts, told_of_parts) = pull(), pull(cutouts_at_once=at_once)
     torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
@@ -174,7 +174,8 @@ def test_cutouts_in_groups_pull_as_all_at_once(cache: ModelCache, at_once: int) 
 def test_models_take_no_gradient(cache: ModelCache) -> None:
     optimisation = optimisation_of(cache, [WeightedPrompt("a red apple")])
     paint(optimisation, 2)
-    for model in (optimisation.vqgan, optimisation.guides[0].clip):
+    assert isinstance(optimisation.drawer, VQGANDrawer)
+    for model in (optimisation.drawer.vqgan, optimisation.guides[0].clip):
         assert all(p.grad is None and not p.requires_grad for p in model.parameters())
 
 
@@ -239,14 +240,15 @@ def test_an_init_image_is_where_it_starts_and_stays(cache: ModelCache) -> None:
     with cache.lease("embedded/vqgan") as vqgan, cache.lease("embedded/clip-guide") as clip:
         def moved(init_weight: float) -> float:
             generators = [torch.Generator().manual_seed(0)]
-            start = start_latents(vqgan, "plain", None, (32, 32), generators)
-            latents = Latents(start, vqgan, "adam", 0.05, "constant", 0.0)
-            optimisation = Optimisation(vqgan, [Guide(clip, [WeightedPrompt("a cat")])], latents,
+            drawer = VQGANDrawer(vqgan, precision="float32")
+            start = start_parameters(drawer, "plain", None, (32, 32), generators)
+            descent = Descent(start, drawer, "adam", 0.05, "constant", 0.0)
+            optimisation = Optimisation(drawer, [Guide(clip, [WeightedPrompt("a cat")])], descent,
                                         generators, Cutouts(num_cutouts=4),
                                         Terms(init_weight=init_weight),
                                         precision="float32")
             paint(optimisation, 10)
-            return latents.change.abs().mean().item()
+            return descent.change.abs().mean().item()
 
         assert moved(100.0) < 0.5 * moved(0.0)
 
@@ -277,12 +279,13 @@ def test_an_image_prompt_need_not_be_the_start(cache: ModelCache) -> None:
 @pytest.mark.parametrize("optimiser", ["normalised", "adamw", "radam", "rmsprop", "sgd"])
 def test_a_codebook_of_vectors_works_too(init: Any, optimiser: Any) -> None:
     with small_cache(LEARNED).lease("embedded/vqgan") as vqgan:
-        start = start_latents(vqgan, init, None, (32, 32), [torch.Generator().manual_seed(0)])
-        latents = Latents(start, vqgan, optimiser, 5.0, "cosine", 0.5)
+        drawer = VQGANDrawer(vqgan)
+        start = start_parameters(drawer, init, None, (32, 32), [torch.Generator().manual_seed(0)])
+        descent = Descent(start, drawer, optimiser, 5.0, "cosine", 0.5)
         for step in range(1, 9):
-            latents.begin_step(step, 8)
-            latents.update(torch.randn(latents.change.shape))
-        full = latents.full(latents.change, slice(None))
+            descent.begin_step(step, 8)
+            descent.update(torch.randn(descent.change.shape))
+        full = descent.full(descent.change, slice(None))
         codes = vqgan.codebook
         assert (full <= codes.amax(0).view(1, -1, 1, 1) + 1e-6).all()
         assert (full >= codes.amin(0).view(1, -1, 1, 1) - 1e-6).all()
@@ -290,13 +293,15 @@ def test_a_codebook_of_vectors_works_too(init: Any, optimiser: Any) -> None:
 
 def test_the_grid_grows_finer_and_steps_shorter(cache: ModelCache) -> None:
     with cache.lease("embedded/vqgan") as vqgan:
-        start = start_latents(vqgan, "noise", None, (32, 32), [torch.Generator().manual_seed(0)])
-        latents = Latents(start, vqgan, "adam", 0.1, "cosine", 0.4)
+        drawer = VQGANDrawer(vqgan)
+        start = start_parameters(drawer, "noise", None, (32, 32),
+                                 [torch.Generator().manual_seed(0)])
+        descent = Descent(start, drawer, "adam", 0.1, "cosine", 0.4)
         sides, rates = [], []
         for step in range(1, 11):
-            latents.begin_step(step, 10)
-            sides.append(latents.change.shape[-1])
-            rates.append(latents.optimizer.param_groups[0]["lr"])
+            descent.begin_step(step, 10)
+            sides.append(descent.change.shape[-1])
+            rates.append(descent.optimizer.param_groups[0]["lr"])
     assert sides == [2, 2, 4, 4, 8, 8, 8, 8, 8, 8]
     assert rates[0] == pytest.approx(0.1)
     assert rates == sorted(rates, reverse=True)

@@ -10,9 +10,10 @@ import torch
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Progress
-from pipelines.vqgan_clip.latents import Latents, parse_drops
-from pipelines.vqgan_clip.starts import start_latents
+from pipelines.vqgan_clip.descent import Descent, parse_drops
+from pipelines.vqgan_clip.starts import start_parameters
 from pipelines.vqgan_clip.terms import Terms
+from pipelines.vqgan_clip.vqgan_drawer import VQGANDrawer
 from tests.paused_server import FEW, Server, cache, curve_of, result_of, same, server
 from tests.small_models import small_cache
 from tests.test_vqgan_clip import image_of
@@ -36,12 +37,14 @@ def test_what_is_no_drop_is_said_in_a_sentence(server: Server, text: str) -> Non
 
 def test_steps_are_a_tenth_as_long_after_each_drop() -> None:
     with small_cache().lease("embedded/vqgan") as vqgan:
-        start = start_latents(vqgan, "noise", None, (32, 32), [torch.Generator().manual_seed(0)])
-        latents = Latents(start, vqgan, "adam", 0.2, "constant", 0.0, (0.5, 0.75))
+        drawer = VQGANDrawer(vqgan)
+        start = start_parameters(drawer, "noise", None, (32, 32),
+                                 [torch.Generator().manual_seed(0)])
+        descent = Descent(start, drawer, "adam", 0.2, "constant", 0.0, (0.5, 0.75))
         rates = []
         for step in range(1, 9):
-            latents.begin_step(step, 8)
-            rates.append(latents.optimizer.param_groups[0]["lr"])
+            descent.begin_step(step, 8)
+            rates.append(descent.optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.2] * 4 + [0.02] * 2 + [0.002] * 2)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from pipelines.core.request import CheckedRequest
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.registry import Registry
+from pipelines.vqgan_clip.drawer import DrawerName
 from pipelines.vqgan_clip.options import MODELS, VQGANCLIPOptions
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from pipelines.vqgan_clip.presets import (
@@ -68,9 +69,10 @@ def test_a_public_pair_gets_what_such_tools_use(registry: Registry,
 @pytest.mark.parametrize("quality", list(BY_QUALITY))
 @pytest.mark.parametrize("own_vqgan", [True, False])
 @pytest.mark.parametrize("own_guide", [True, False])
+@pytest.mark.parametrize("drawer", get_args(DrawerName))
 def test_every_automatic_option_gets_a_value_that_may_be_chosen(
-        own_vqgan: bool, own_guide: bool, quality: Quality) -> None:
-    values = automatic_values(own_vqgan, own_guide, quality)
+        drawer: DrawerName, own_vqgan: bool, own_guide: bool, quality: Quality) -> None:
+    values = automatic_values(own_vqgan, own_guide, quality, drawer)
     assert values.keys() == {option.name for option in option_fields(VQGANCLIPOptions)
                              if option.auto}
     assert VQGANCLIPOptions(**values).model_dump().items() >= values.items()
@@ -83,6 +85,17 @@ def test_a_better_quality_takes_more(registry: Registry, models: dict[str, str])
         assert draft[name] <= normal[name] <= best[name]
     assert draft["iterations"] < normal["iterations"] < best["iterations"]
     assert (draft["size_px"] < best["size_px"]) == bool(models)
+
+
+@pytest.mark.parametrize("drawer", ["pixel", "fourier"])
+def test_a_drawer_without_a_vqgan_has_settings_of_its_own(registry: Registry, drawer: str) -> None:
+    found = settled(registry, drawer=drawer)
+    assert (found["size_px"], found["upscaler"]) == (256, "off")
+    assert settled(registry, drawer=drawer, vqgan=PUBLIC["vqgan"]) == {
+        **found, "vqgan": PUBLIC["vqgan"]}, "whichever VQGAN does not draw"
+    guided = settled(registry, drawer=drawer, guide=PUBLIC["guide"])
+    assert guided["num_cutouts"] == 32
+    assert guided["step_size"] < found["step_size"]
 
 
 def test_auto_may_be_written_and_a_choice_is_a_choice(registry: Registry) -> None:

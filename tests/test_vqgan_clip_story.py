@@ -11,8 +11,9 @@ import torch
 from pipelines.core.errors import InvalidRequest
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import build_registry
-from pipelines.vqgan_clip.starts import start_latents
+from pipelines.vqgan_clip.starts import start_parameters
 from pipelines.vqgan_clip.story import Story
+from pipelines.vqgan_clip.vqgan_drawer import VQGANDrawer
 from pipelines.weighted_prompts import WeightedPrompt, parse_story, ranking_texts
 from tests.paused_server import FEW, LIVELY, Server, cache, curve_of, images_of, same, server
 from tests.test_vqgan_clip import picture
@@ -124,8 +125,8 @@ def test_a_gradient_goes_from_one_colour_to_another(cache: ModelCache) -> None:
             object.__setattr__(vqgan, "encode_latents",
                                lambda given: pixels.append(given) or own(given))
             try:
-                start_latents(vqgan, "gradient", None, (32, 64),
-                              [torch.Generator().manual_seed(seed)])
+                start_parameters(VQGANDrawer(vqgan), "gradient", None, (32, 64),
+                                 [torch.Generator().manual_seed(seed)])
             finally:
                 object.__delattr__(vqgan, "encode_latents")
             return pixels[0]
@@ -148,7 +149,8 @@ def test_noise_on_the_init_image_makes_starts_differ(cache: ModelCache) -> None:
     def start(seed: int, amount: float) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
         with cache.lease("embedded/vqgan") as vqgan:
-            found = start_latents(vqgan, "plain", image, (32, 32), [generator], amount)
+            found = start_parameters(VQGANDrawer(vqgan), "plain", image, (32, 32), [generator],
+                                     amount)
         unused = torch.Generator().manual_seed(seed)
         assert torch.equal(generator.get_state(), unused.get_state()) == (amount == 0)
         return found

@@ -30,10 +30,11 @@ from pipelines.models.precision import fast_bfloat16
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.rerank import rank
 from pipelines.vqgan_clip.cutouts import Cutouts
+from pipelines.vqgan_clip.descent import Descent
 from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.latents import Latents
 from pipelines.vqgan_clip.optimise import Optimisation
-from pipelines.vqgan_clip.starts import start_latents
+from pipelines.vqgan_clip.starts import start_parameters
+from pipelines.vqgan_clip.vqgan_drawer import VQGANDrawer
 from pipelines.weighted_prompts import WeightedPrompt
 
 PROMPT = "a photo of a red apple and a blue car"
@@ -81,9 +82,11 @@ def vqgan_clip_step(rates: Rates, turns: int = 3) -> dict[str, Any]:
         own = fast_vqgan.with_fast_kernels(copy.deepcopy(vqgan).to(dtype))
         guide_clip = shipped_clip(clip, dtype)
         generator = torch.Generator().manual_seed(0)
-        start = start_latents(own, "noise", None, (SIZE_PX, SIZE_PX), [generator])
-        optimisation = Optimisation(own, [Guide(guide_clip, [WeightedPrompt(PROMPT)])],
-                                    Latents(start, own, "adam", 0.1, "constant", 0.0), [generator],
+        drawer = VQGANDrawer(own, precision="float32")
+        start = start_parameters(drawer, "noise", None, (SIZE_PX, SIZE_PX), [generator])
+        optimisation = Optimisation(drawer, [Guide(guide_clip, [WeightedPrompt(PROMPT)])],
+                                    Descent(start, drawer, "adam", 0.1, "constant", 0.0),
+                                    [generator],
                                     Cutouts(num_cutouts=NUM_CUTOUTS), precision="float32")
         steps[dtype] = lambda optimisation=optimisation: optimisation.step(1, 100, lambda: False)
         # Read once forward and once backward.

@@ -34,6 +34,19 @@ def cpu_has_tiles() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
+def computing_in(device: torch.device, dtype: torch.dtype, precision: Precision = "auto",
+                 ) -> torch.autocast:
+    """A block whose products are in bfloat16, where that is asked for or faster.
+
+    Args:
+        device: where.
+        dtype: of the weights; what is not float32 stays as it is.
+        precision: the user's; "auto" is the faster one.
+    """
+    wanted = precision == "bfloat16" or (precision == "auto" and fast_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.float32 and wanted)
+
+
 def dtype_for(model_id: str, device: torch.device, run_dtype: torch.dtype,
               precision: PrecisionOrInt8 = "auto", int8: bool = False) -> torch.dtype:
     """The dtype to lease a model in.

@@ -1,4 +1,4 @@
-"""One step of VQGAN+CLIP: decode, cut, compare with the prompts, and where to move the latents.
+"""One step of VQGAN+CLIP: draw, cut, compare with the prompts, and where to move what is drawn.
 
 Source: Crowson et al., "VQGAN-CLIP: Open Domain Image Generation and Editing with Natural Language
 Guidance" (2022), section 3.
@@ -17,12 +17,12 @@ from pipelines.core.errors import Cancelled, OutOfMemory
 from pipelines.core.request import candidate_seed
 from pipelines.core.sentences import Sentence
 from pipelines.models.batches import Batches
-from pipelines.models.precision import Precision, fast_bfloat16
-from pipelines.models.vqgan import VQGAN
+from pipelines.models.precision import Precision, computing_in
 from pipelines.vqgan_clip.camera import Camera
 from pipelines.vqgan_clip.cutouts import CutoutNumbers, Cutouts, draw_numbers, make_cutouts
+from pipelines.vqgan_clip.descent import Descent
+from pipelines.vqgan_clip.drawer import Drawer
 from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.latents import Latents, clamp_with_gradient
 from pipelines.vqgan_clip.pictures import Mask
 from pipelines.vqgan_clip.terms import NO_TERMS, Terms
 
@@ -37,13 +37,12 @@ class Optimisation:
     batch, where kernels may differ in the last bits from one batch size to another.
 
     Args:
-        vqgan: decodes.
+        drawer: draws.
         guides: what to match, by one CLIP or several, which count alike.
-        latents: what is moved.
+        descent: what is moved.
         generators: one a candidate, on the CPU.
         cutouts: how cutouts are made.
         terms: what the loss has beside the guides.
-        quantize: decode the nearest codes.
         precision: number format; "auto" is bfloat16 where the device computes faster in it.
         make_room: takes idle models off a device that is full, and says how many bytes that freed;
             from then on half as many candidates are computed at once.
@@ -60,18 +59,14 @@ class Optimisation:
         best_pixels: those of each candidate's step with the lowest loss.
     """
 
-    def __init__(self, vqgan: VQGAN, guides: Sequence[Guide], latents: Latents,
+    def __init__(self, drawer: Drawer, guides: Sequence[Guide], descent: Descent,
                  generators: Sequence[torch.Generator], cutouts: Cutouts, terms: Terms = NO_TERMS,
-                 quantize: bool = True, precision: Precision = "auto",
-                 make_room: Callable[[], int] = lambda: 0, cutouts_at_once: int = 64,
-                 mask: Mask | None = None, patience: int = 0) -> None:
-        self.vqgan, self.guides, self.latents = vqgan, guides, latents
-        self.generators, self.cutouts, self.quantize = generators, cutouts, quantize
+                 precision: Precision = "auto", make_room: Callable[[], int] = lambda: 0,
+                 cutouts_at_once: int = 64, mask: Mask | None = None, patience: int = 0) -> None:
+        self.drawer, self.guides, self.descent = drawer, guides, descent
+        self.generators, self.cutouts, self._precision = generators, cutouts, precision
         self.terms, self._done, self.patience = terms, 0.0, patience
-        weight = vqgan.post_quant_conv.weight
-        self._device, self._dtype = weight.device, weight.dtype
-        self._autocast = self._dtype == torch.float32 and (
-            precision == "bfloat16" or (precision == "auto" and fast_bfloat16(self._device)))
+        self._device = descent.start.device
         count = len(generators)
         self._batches = Batches(candidates_at_once(self._device, count), make_room)
         self._cutouts_at_once = min(cutouts.num_cutouts, cutouts_at_once)
@@ -93,7 +88,7 @@ class Optimisation:
         Raises:
             OutOfMemory: the device is full, even for half of the candidates and a cutout at once.
         """
-        self.latents.begin_step(step, total)
+        self.descent.begin_step(step, total)
         self._done = (step - 1) / total
         before = [generator.get_state() for generator in self.generators]
 
@@ -122,7 +117,7 @@ class Optimisation:
         self.pixels = torch.cat(pixels)
         loss, score = (torch.cat([each.cpu() for each in parts]) for parts in (losses, scores))
         self._keep_best(step, loss, score)
-        self.latents.update(torch.cat(gradients))
+        self.descent.update(torch.cat(gradients))
         self.steps = step
         return {"loss": float(loss.mean()), "guide score": float(score.mean())}
 
@@ -144,7 +139,7 @@ class Optimisation:
 
         A optimisation made with the same arguments continues with the same bits after ``restore``.
         """
-        tensors = self.latents.state()
+        tensors = self.descent.state()
         for i, generator in enumerate(self.generators):
             tensors[f"{_GENERATOR}{i}"] = generator.get_state()
         if self.best_pixels is not None:
@@ -160,13 +155,13 @@ class Optimisation:
             RuntimeError: what should be a generator's state is not one.
         """
         count = len(self.generators)
-        self.latents.restore(tensors)
+        self.descent.restore(tensors)
         for i, generator in enumerate(self.generators):
             generator.set_state(tensors[f"{_GENERATOR}{i}"])
         best_step, best_score = list(facts["best_step"]), list(facts["best_score"])
         if step:
             pixels, loss = tensors["best_pixels"], tensors["best_loss"]
-            sides = (side * self.vqgan.downsampling for side in self.latents.start.shape[-2:])
+            sides = (side * self.drawer.cell_px for side in self.descent.start.shape[-2:])
             if pixels.shape != (count, 3, *sides) or loss.shape != (count,) \
                     or len(best_step) != count or len(best_score) != count:
                 raise ValueError("pictures of another run")
@@ -180,14 +175,14 @@ class Optimisation:
         """Make what is new at this step count.
 
         Args:
-            changes: "seed" restarts the random numbers, "noise" is added to the latents, and
+            changes: "seed" restarts the random numbers, "noise" is added to the parameters, and
                 with another "prompt" the next step's pictures take the place of the best.
         """
         if "seed" in changes:
             for i, generator in enumerate(self.generators):
                 generator.manual_seed(candidate_seed(changes["seed"], i))
         if "noise" in changes:
-            self.latents.add_noise(changes["noise"], self.generators)
+            self.descent.add_noise(changes["noise"], self.generators)
         if "prompt" in changes:
             self.begin_anew()
 
@@ -197,9 +192,9 @@ class Optimisation:
         found = []
         for row in range(len(self.generators)):  # none depends on the others
             rows = slice(row, row + 1)
-            pixels = self._decode(self.latents.full(self.latents.change[rows], rows))
-            found.append(self.vqgan.encode_latents(camera.seen(pixels).to(self._dtype)).float())
-        self.latents.begin_at(torch.cat(found))
+            pixels = self._drawn(self.descent.full(self.descent.change[rows], rows))
+            found.append(self.drawer.parameters(camera.seen(pixels)))
+        self.descent.begin_at(torch.cat(found))
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -210,7 +205,7 @@ class Optimisation:
     def _rest(self, rows: slice) -> tuple[Tensor, ...]:
         """What ``_gradient`` gives, of candidates that have ended: their best, and no pull."""
         assert self.best_pixels is not None
-        return (torch.zeros_like(self.latents.change[rows]), self.best_pixels[rows],
+        return (torch.zeros_like(self.descent.change[rows]), self.best_pixels[rows],
                 self._best_loss[rows], self._best_loss.new_tensor(self._best_score[rows]))
 
     def _gradient(self, rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -218,11 +213,12 @@ class Optimisation:
         numbers = [draw_numbers(self.generators[rows], self.cutouts, guide.clip.image_size)
                    for guide in self.guides]
         with torch.enable_grad():
-            change = self.latents.change[rows].detach().requires_grad_()
-            latents = self.latents.full(change, rows)
-            pixels = self._decode(latents)
+            change = self.descent.change[rows].detach().requires_grad_()
+            parameters = self.descent.full(change, rows)
+            pixels = self._drawn(parameters)
             total, scores = self._seen(pixels, numbers)
-            total = self.terms.added(total, latents, self.latents.start[rows], pixels, self._done)
+            total = self.terms.added(total, parameters, self.descent.start[rows], pixels,
+                                     self._done)
             (gradient,) = torch.autograd.grad(total.sum(), change)
         return gradient, pixels.detach(), total.detach(), scores
 
@@ -230,7 +226,7 @@ class Optimisation:
         """Losses (n,), differentiable, and scores (n,) of pictures (n, 3, H, W) in [-1, 1].
 
         In groups of cutouts each group's gradient is taken at once, so that only one group's way
-        through the guides is held; the picture's own way through the VQGAN is gone once.
+        through the guides is held; the picture's own way through the drawer is gone once.
         """
         count, at_once = self.cutouts.num_cutouts, self._cutouts_at_once
         if at_once >= count:
@@ -264,22 +260,16 @@ class Optimisation:
             scores.append(guide.score(features.detach().unflatten(0, (len(pixels), -1))[:, 0]))
         return _mean(losses), _mean(scores)
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        """Pictures (n, 3, H, W) float32 in [-1, 1] of latents (n, D, h, w)."""
-        if self.quantize:
-            latents = self.vqgan.quantize(latents)[0]
-        elif self.vqgan.config.l2_normalised:
-            latents = F.normalize(latents, dim=1)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
-            pixels = self.vqgan.decode(latents.to(self._dtype)).float()
-        pixels = clamp_with_gradient(pixels, pixels.new_tensor(-1.0), pixels.new_tensor(1.0))
+    def _drawn(self, parameters: Tensor) -> Tensor:
+        """Pictures (n, 3, H, W) float32 in [-1, 1] of parameters (n, C, h, w)."""
+        pixels = self.drawer.draw(parameters)
         return pixels if self._mask is None else self._mask.laid_on(pixels)
 
     def _features(self, guide: Guide, pixels: Tensor, numbers: CutoutNumbers, first: int,
                   ) -> Tensor:
         """A guide's unit features (n · K, D) of cutouts from the first on of pictures."""
         cut = make_cutouts((pixels + 1) / 2, numbers, self.cutouts, guide.clip.image_size, first)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
+        with computing_in(self._device, self.drawer.dtype, self._precision):
             features = guide.clip.encode_image(cut)
         return F.normalize(features.float(), dim=-1)
 

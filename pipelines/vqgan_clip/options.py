@@ -18,7 +18,8 @@ from pipelines.models.precision import Precision
 from pipelines.negative_prompt import negative_field
 from pipelines.vqgan_clip.camera import Camera
 from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
-from pipelines.vqgan_clip.latents import Optimiser, Schedule
+from pipelines.vqgan_clip.descent import Optimiser, Schedule
+from pipelines.vqgan_clip.drawer import DrawerName
 from pipelines.vqgan_clip.pictures import Marks
 from pipelines.vqgan_clip.presets import Quality
 from pipelines.vqgan_clip.starts import Init
@@ -38,6 +39,10 @@ class VQGANCLIPOptions(Options):
     quality: Quality = Field(
         default="normal", title="Quality",
         description="What auto becomes: a draft takes fewer steps, the best takes more.")
+    drawer: DrawerName = Field(
+        default="vqgan", title="Drawer",
+        description="What is moved: latents of a VQGAN, the colours of pixel art, or waves, a "
+                    "Fourier series. The last two know nothing of pictures.")
     iterations: int = auto_field(
         ge=1, le=1000, title="Iterations", description="Steps of the optimisation.")
     size_px: int = auto_field(
@@ -91,9 +96,18 @@ class VQGANCLIPOptions(Options):
     turn: float = Field(
         default=0.0, ge=-90, le=90, title="Turn", json_schema_extra=ADVANCED,
         description="Degrees by which each move turns the picture, clockwise.")
+    pixel_px: int = Field(
+        default=8, ge=1, le=32, title="Pixel size in px", json_schema_extra=ADVANCED,
+        description="Side of each square of pixel art.")
+    palette_size: int = Field(
+        default=16, ge=2, le=256, title="Palette", json_schema_extra=ADVANCED,
+        description="How many colours pixel art has; each picture chooses them for itself.")
+    wave_decay: float = Field(
+        default=1.0, ge=0, le=2, title="Wave decay", json_schema_extra=ADVANCED,
+        description="How much less short waves count than long ones, in a picture of waves.")
     step_size: float = auto_field(
         ge=0.001, le=2, title="Step size", advanced=True,
-        description="How far the latents move in the first step.")
+        description="How far the latents, colours or waves move in the first step.")
     optimiser: Optimiser = auto_field(
         title="Optimiser", advanced=True, description="Which rule turns gradients into steps.")
     schedule: Schedule = auto_field(
@@ -167,6 +181,10 @@ class VQGANCLIPOptions(Options):
     upscaler: Literal["auto", "on", "off"] = Field(
         default="auto", title="Upscaler", json_schema_extra=ADVANCED,
         description="Draw the picture twice as large; auto does so for the embedded VQGAN alone.")
+
+    def vqgans(self) -> tuple[str, ...]:
+        """Id of the VQGAN, where it is one that draws."""
+        return (self.vqgan,) if self.drawer == "vqgan" else ()
 
     def guides(self) -> tuple[str, ...]:
         """Ids of the CLIPs that guide, the first one first."""

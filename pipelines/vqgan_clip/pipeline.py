@@ -28,8 +28,9 @@ from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
 from pipelines.vqgan_clip.course import Course
+from pipelines.vqgan_clip.descent import Descent, parse_drops
+from pipelines.vqgan_clip.drawers import make_drawer
 from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.latents import Latents, parse_drops
 from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import (
     MODELS,
@@ -40,7 +41,7 @@ from pipelines.vqgan_clip.options import (
 )
 from pipelines.vqgan_clip.pictures import make_mask, parse_weights, prompt_image, read_mask
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
-from pipelines.vqgan_clip.starts import check_encoder, start_latents
+from pipelines.vqgan_clip.starts import start_parameters
 from pipelines.vqgan_clip.story import Story, check_story
 from pipelines.weighted_prompts import WeightedPrompt, parse_prompts, parse_story
 
@@ -77,7 +78,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
     sides_px = MappingProxyType({2 * side: {"size_px": side} for side in SIZES_PX})
     # Every picture was drawn larger, whichever the models were.
     former_options = MappingProxyType({"ranker": RANKER, "upscaler": "on", **EMBEDDED_VALUES})
-    auto_by = ("vqgan", "guide", "quality")
+    auto_by = ("drawer", "vqgan", "guide", "quality")
     accepts_init_image = accepts_image_prompts = accepts_mask = True
     can_pause = tells_stories = True
     in_groups = False  # Optimisation computes fewer at a time where the device is full
@@ -90,16 +91,17 @@ class VQGANCLIPPipeline(CandidatePipeline):
     def resolve_options(self, options: T) -> T:
         """See ``presets.resolve_options`` and ``.check_guides``; and decide on the ranker."""
         assert isinstance(options, VQGANCLIPOptions)
-        vqgan, guides = options.vqgan, options.guides()
-        check_guides(vqgan, guides, self._catalogue)
-        ranker = resolved_ranker(options, self._catalogue, not vqgan.startswith(EMBEDDED), guides)
+        vqgans, guides = options.vqgans(), options.guides()
+        check_guides(vqgans, guides, self._catalogue)
+        public = not (vqgans or guides)[0].startswith(EMBEDDED)
+        ranker = resolved_ranker(options, self._catalogue, public, guides)
         return resolve_options(options).model_copy(update=ranker)
 
     def models_of(self, request: CheckedRequest[VQGANCLIPOptions]) -> tuple[str, ...]:
-        """VQGAN, guides, the upscaler where it is on, ranker."""
+        """The VQGAN where it draws, guides, the upscaler where it is on, ranker."""
         options = request.options
         upscaler = (UPSCALER,) if options.upscaler == "on" else ()
-        return (options.vqgan, *options.guides(), *upscaler, options.ranker)
+        return (*options.vqgans(), *options.guides(), *upscaler, options.ranker)
 
     def check(self, request: CheckedRequest[VQGANCLIPOptions]) -> None:
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
@@ -144,33 +146,34 @@ class VQGANCLIPPipeline(CandidatePipeline):
             PausedRunError: the run cannot be resumed from the state that it was given.
         """
         options, given = request.options, request.init_pixels
-        guides = len(options.guides())
-        vqgan, clips, upscaler = models[0], models[1:1 + guides], models[1 + guides:-1]
-        shape_px = sides_px(options.size_px, parse_aspect(options.aspect), vqgan.downsampling)
+        networks = (*options.vqgans(), *options.guides())
+        first, last = len(options.vqgans()), len(networks)
+        clips, upscaler = models[first:last], models[last:-1]
+        drawer = make_drawer(options, models[:first], context.device)
+        shape_px = sides_px(options.size_px, parse_aspect(options.aspect), drawer.cell_px)
         image = None if given is None else fit(given, *shape_px)
         targets = [] if image is None else [(image, options.image_weight)]
         targets += zip(map(prompt_image, request.image_prompts), parse_weights(
             options.image_prompt_weights, len(request.image_prompts)), strict=True)
         mask = None if request.mask is None or given is None else make_mask(
-            read_mask(request.mask, options.mask_marks), given, shape_px,
-            vqgan.post_quant_conv.weight.device)
+            read_mask(request.mask, options.mask_marks), given, shape_px, context.device)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         camera = options.camera()
         if camera.every:
-            check_encoder(vqgan, "move_every")
+            drawer.check_reads("move_every")
         story = Story([[Guide(clip, texts, targets) for clip in clips]
                        for texts in _parts(request)], options.story_steps)
-        start = start_latents(vqgan, options.init, image if options.from_image else None,
-                              shape_px, generators, options.init_noise)
-        latents = Latents(start, vqgan, options.optimiser, options.step_size, options.schedule,
+        start = start_parameters(drawer, options.init, image if options.from_image else None,
+                                 shape_px, generators, options.init_noise)
+        descent = Descent(start, drawer, options.optimiser, options.step_size, options.schedule,
                           options.coarse, parse_drops(options.drops))
-        optimisation = Optimisation(vqgan, story.guides, latents, generators, options.cutouts(),
-                                    options.terms(), options.quantize, options.precision,
-                                    context.cache.evict_idle, options.cutouts_at_once, mask)
+        optimisation = Optimisation(drawer, story.guides, descent, generators, options.cutouts(),
+                                    options.terms(), options.precision, context.cache.evict_idle,
+                                    options.cutouts_at_once, mask)
         if mask is not None and mask.resized:
             optimisation.notice = Sentence("The mask was resized to the init image’s size.")
         context.checkpointer.begin(request, options.iterations,
-                                   context.cache.fingerprints((options.vqgan, *options.guides())))
+                                   context.cache.fingerprints(networks))
         course = Course(optimisation, story, camera)
         yield from _resume(course, options, seeds, context)
         yield from _optimise(course, options, seeds, context)

@@ -18,6 +18,7 @@ import torch
 from pipelines.core.errors import InvalidRequest, WeightsError
 from pipelines.core.options import AUTO, Options
 from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue
+from pipelines.vqgan_clip.drawer import DrawerName
 
 T = TypeVar("T", bound=Options)
 
@@ -36,21 +37,29 @@ BY_QUALITY: dict[Quality, tuple[dict[str, Any], dict[str, Any]]] = {
     "draft": ({"iterations": 40}, {"iterations": 150, "num_cutouts": 16}),
     "normal": ({}, {}),
     "best": ({"iterations": 250}, {"iterations": 500, "num_cutouts": 64})}
+# What differs with another drawer, with the embedded guide and with a published one.
+BY_DRAWER: dict[DrawerName, tuple[dict[str, Any], dict[str, Any]]] = {
+    "pixel": ({"size_px": 256, "step_size": 0.3}, {"size_px": 256, "step_size": 0.05}),
+    "fourier": ({"size_px": 256, "step_size": 0.04}, {"size_px": 256, "step_size": 0.01})}
 # Side of a published f16 VQGAN's picture on a CPU and on an accelerator: 12 to 32 codes a side.
 SIZES_PX: dict[Quality, tuple[int, int]] = {
     "draft": (192, 256), "normal": (256, 384), "best": (384, 512)}
 
 
-def automatic_values(own_vqgan: bool, own_guide: bool, quality: Quality) -> dict[str, Any]:
+def automatic_values(own_vqgan: bool, own_guide: bool, quality: Quality,
+                     drawer: DrawerName = "vqgan") -> dict[str, Any]:
     """What automatic options become, by name.
 
     Args:
         own_vqgan: whether the VQGAN is embedded.
         own_guide: whether the guide is.
         quality: of the three.
+        drawer: of the three; only the first asks for the VQGAN.
     """
     embedded, published = BY_QUALITY[quality]
     values = EMBEDDED_VALUES | (embedded if own_guide else GUIDED | published)
+    if drawer != "vqgan":
+        return values | BY_DRAWER[drawer][not own_guide]
     if not own_vqgan:
         size_px = SIZES_PX[quality][torch.cuda.is_available()]
         values |= {"init": "noise", "size_px": size_px}
@@ -68,18 +77,19 @@ def resolve_options(options: T) -> T:
     """
     values = options.model_dump()
     own_vqgan, own_guide = (values[name].startswith(EMBEDDED) for name in ("vqgan", "guide"))
-    wanted = automatic_values(own_vqgan, own_guide, values["quality"])
+    drawer = values["drawer"]
+    wanted = automatic_values(own_vqgan, own_guide, values["quality"], drawer)
     found = {name: value for name, value in wanted.items() if values[name] is None}
     if values["upscaler"] == AUTO:
-        found["upscaler"] = "on" if own_vqgan else "off"
+        found["upscaler"] = "on" if own_vqgan and drawer == "vqgan" else "off"
     return options.model_copy(update=found)
 
 
-def check_guides(vqgan: str, guides: Sequence[str], catalogue: Catalogue | None) -> None:
+def check_guides(vqgans: Sequence[str], guides: Sequence[str], catalogue: Catalogue | None) -> None:
     """Refuse an embedded guide for a published VQGAN, and one guide twice.
 
     Args:
-        vqgan: id of the VQGAN.
+        vqgans: id of the VQGAN, where one draws.
         guides: ids of the guides.
         catalogue: states the networks of published models; a user's own may be anything.
 
@@ -89,10 +99,11 @@ def check_guides(vqgan: str, guides: Sequence[str], catalogue: Catalogue | None)
     if len(set(guides)) < len(guides):
         raise InvalidRequest("The same CLIP guides twice: choose another one, or off.",
                              field="second_guide")
-    if catalogue is None or not any(guide.startswith(EMBEDDED) for guide in guides):
+    if catalogue is None or not vqgans or not any(
+            guide.startswith(EMBEDDED) for guide in guides):
         return
     try:
-        entry = catalogue.get(vqgan)
+        entry = catalogue.get(vqgans[0])
     except WeightsError:  # whoever leases it says so
         return
     if entry.repository is not None and entry.network is not None:

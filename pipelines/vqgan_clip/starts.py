@@ -1,4 +1,4 @@
-"""Where the latents of a VQGAN start.
+"""Where a picture under optimisation starts.
 
 Source: Crowson et al., "VQGAN-CLIP: Open Domain Image Generation and Editing with Natural Language
 Guidance" (2022), section 3.
@@ -14,61 +14,48 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.core.errors import InvalidRequest
 from pipelines.models.pixels import from_uint8
-from pipelines.models.vqgan import VQGAN
+from pipelines.vqgan_clip.drawer import Drawer
 
 Init = Literal["plain", "noise", "gradient"]
 LEAST_LIGHT = 0.75  # of a plain field's channels, in [0, 1]
 
 
 @torch.no_grad()
-def start_latents(vqgan: VQGAN, init: Init, image: np.ndarray | None,
-                  shape_px: tuple[int, int], generators: Sequence[torch.Generator],
-                  init_noise: float = 0.0) -> Tensor:
-    """Latents to start from, one for each generator.
+def start_parameters(drawer: Drawer, init: Init, image: np.ndarray | None,
+                     shape_px: tuple[int, int], generators: Sequence[torch.Generator],
+                     init_noise: float = 0.0) -> Tensor:
+    """Parameters to start from, one grid for each generator.
 
     Args:
-        vqgan: encodes.
-        init: "plain" for a light field of one colour, "noise" for random codes, "gradient" for two
-            colours and what is between them; not used with an image.
+        drawer: draws, and reads the pictures that are a start.
+        init: "plain" for a light field of one colour, "noise" for random parameters, which are
+            codes of a VQGAN, "gradient" for two colours and what is between them; not used with
+            an image.
         image: (*shape_px, 3) uint8 RGB.
         shape_px: height and width of the pictures.
         generators: one a candidate, on the CPU.
         init_noise: share of each pixel of the image that is random, in [0, 1].
 
     Returns:
-        (N, embed_dim, height / downsampling, width / downsampling) float32.
+        (N, C, height / cell_px, width / cell_px) float32.
 
     Raises:
-        InvalidRequest: the VQGAN has no encoder, and the start needs one.
+        InvalidRequest: the drawer cannot read pictures, and the start is one.
     """
     if image is not None or init != "noise":
-        check_encoder(vqgan, "init" if image is None else "init_image")
-    weight = vqgan.post_quant_conv.weight
-    height, width = (side_px // vqgan.downsampling for side_px in shape_px)
+        drawer.check_reads("init" if image is None else "init_image")
+    height, width = (side_px // drawer.cell_px for side_px in shape_px)
     found = []
     for generator in generators:  # one by one, so that no candidate depends on the others
         if image is None and init == "noise":
-            indices = torch.randint(len(vqgan.codebook), (1, height, width), generator=generator)
-            found.append(vqgan.lookup(indices.to(weight.device)))
+            found.append(drawer.random(height, width, generator))
             continue
         pixels = (_noisy(from_uint8(image[None]), init_noise, generator) if image is not None
                   else _gradient(shape_px, generator) if init == "gradient"
                   else _plain(shape_px, generator))
-        found.append(vqgan.encode_latents(pixels.to(weight.device, weight.dtype)))
-    return torch.cat(found).float()
-
-
-def check_encoder(vqgan: VQGAN, field: str) -> None:
-    """Refuse a VQGAN that cannot read pictures.
-
-    Raises:
-        InvalidRequest: it has no encoder.
-    """
-    if not vqgan.config.encoder:
-        raise InvalidRequest("The VQGAN that is chosen can draw and not read pictures: start from "
-                             "noise, or choose another VQGAN.", field=field)
+        found.append(drawer.parameters(pixels))
+    return torch.cat(found)
 
 
 def _plain(shape_px: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Latents of a VQGAN under optimisation: their steps, their bounds, coarse before fine.
+"""What an optimiser moves of a drawer: its steps, its bounds, coarse before fine.
 
 Source: Crowson et al., "VQGAN-CLIP: Open Domain Image Generation and Editing with Natural Language
 Guidance" (2022), section 3.
@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.models.vqgan import VQGAN
+from pipelines.vqgan_clip.drawer import Drawer, clamp_with_gradient
 
 Optimiser = Literal["normalised", "adam", "adamw", "radam", "rmsprop", "sgd"]
 Schedule = Literal["cosine", "constant"]
@@ -64,28 +63,6 @@ _PER_CENT = re.compile(r"(\d{1,2}(?:\.\d{1,4})?)\s?%?", re.ASCII)
 _OPTIMISER = "optimiser."  # before the names of an optimiser's tensors in a state
 
 
-class ClampWithGradient(torch.autograd.Function):
-    """Clamp; the gradient of what is outside passes where it leads back inside."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: Tensor, high: Tensor) -> Tensor:  # type: ignore[override]
-        """``x`` between ``low`` and ``high``, which broadcast to it."""
-        ctx.save_for_backward(x, low, high)
-        return x.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        """Zero where a step against the gradient would lead further out."""
-        x, low, high = ctx.saved_tensors
-        leads_in = gradient * (x - x.clamp(low, high)) >= 0
-        return gradient * leads_in, None, None
-
-
-def clamp_with_gradient(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """See ``ClampWithGradient``."""
-    return ClampWithGradient.apply(x, low, high)  # type: ignore[no-any-return]
-
-
 def parse_drops(text: str) -> tuple[float, ...]:
     """Shares of the steps, of per cent with commas between them: "50, 75"; empty for none.
 
@@ -100,26 +77,24 @@ def parse_drops(text: str) -> tuple[float, ...]:
     return drops
 
 
-class Latents:
+class Descent:
     """What the optimiser moves: a change, on a grid that grows finer, added to the start.
 
     Args:
-        start: (N, D, h, w) float32.
-        vqgan: whose codes bound the latents, channel by channel.
+        start: (N, C, h, w) float32, parameters of a drawer.
+        drawer: bounds them, and knows what a coarser grid of them is.
         optimiser: its name.
         step_size: learning rate of the first step.
         schedule: how the step size falls.
         drops: shares of the steps after which steps are a tenth as long, each of them again.
-        coarse: share of the steps that move latents on a coarser grid: the first half of them on
+        coarse: share of the steps that move parameters on a coarser grid: the first half of them on
             a quarter of the grid's side, the others on half of it.
     """
 
-    def __init__(self, start: Tensor, vqgan: VQGAN, optimiser: Optimiser, step_size: float,
+    def __init__(self, start: Tensor, drawer: Drawer, optimiser: Optimiser, step_size: float,
                  schedule: Schedule, coarse: float, drops: Sequence[float] = ()) -> None:
-        codes = vqgan.codebook.float()
-        self.start = start
-        self.low = codes.amin(dim=0).view(1, -1, 1, 1)
-        self.high = codes.amax(dim=0).view(1, -1, 1, 1)
+        self.start, self._resized = start, drawer.resized
+        self.low, self.high = drawer.low, drawer.high
         self._make, self._step_size = OPTIMISERS[optimiser], step_size
         self._schedule, self._coarse, self._drops = schedule, coarse, drops
         self._set_change(torch.zeros_like(start))
@@ -129,7 +104,7 @@ class Latents:
         self.optimizer = self._make([self.change], lr=self._step_size)
 
     def begin_at(self, start: Tensor) -> None:
-        """Go on from other latents (N, D, h, w), with an optimiser that knows nothing yet."""
+        """Go on from other parameters (N, C, h, w), with an optimiser that knows nothing yet."""
         self.start = start
         self._set_change(torch.zeros_like(self.change))
 
@@ -142,7 +117,7 @@ class Latents:
             height = max(height, self.change.shape[-2])
             width = max(width, self.change.shape[-1])
         if (height, width) != self.change.shape[-2:]:
-            self._set_change(_resized(self.change, height, width))
+            self._set_change(self._resized(self.change, height, width))
         rate = self._step_size
         if self._schedule == "cosine":
             rate *= LAST_STEP_SIZE + (1 - LAST_STEP_SIZE) * (1 + math.cos(math.pi * done)) / 2
@@ -151,18 +126,18 @@ class Latents:
         self.optimizer.param_groups[0]["lr"] = rate
 
     def full(self, change: Tensor, rows: slice) -> Tensor:
-        """The latents (n, D, h, w) of some candidates, within bounds; differentiable.
+        """The parameters (n, C, h, w) of some candidates, within bounds; differentiable.
 
         Args:
-            change: (n, D, g, g), the rows' part of ``self.change``.
+            change: (n, C, g, g), the rows' part of ``self.change``.
             rows: which candidates.
         """
-        moved = self.start[rows] + _resized(change, *self.start.shape[-2:])
+        moved = self.start[rows] + self._resized(change, *self.start.shape[-2:])
         return clamp_with_gradient(moved, self.low, self.high)
 
     @torch.no_grad()
     def update(self, gradient: Tensor) -> None:
-        """Take a step against a gradient (N, D, g, g), and come back within bounds."""
+        """Take a step against a gradient (N, C, g, g), and come back within bounds."""
         self.change.grad = gradient
         self.optimizer.step()
         if self.change.shape == self.start.shape:
@@ -181,22 +156,22 @@ class Latents:
         return {name: value.detach().cpu().clone() for name, value in kept.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go back to a ``state`` of latents made with the same arguments.
+        """Go back to a ``state`` of one made with the same arguments.
 
         Raises:
-            ValueError: it is the state of other latents.
+            ValueError: it is the state of another.
         """
         start, change = state["start"], state["change"]
         if (start.shape != self.start.shape or change.shape[:2] != start.shape[:2]
                 or change.ndim != 4 or start.dtype != torch.float32
                 or change.dtype != torch.float32):
-            raise ValueError("latents of another shape")
+            raise ValueError("parameters of another shape")
         self.start = start.to(self.start.device, copy=True)
         self._set_change(change.to(self.start.device))
         moments = {name.removeprefix(_OPTIMISER): value.clone() for name, value in state.items()
                    if name.startswith(_OPTIMISER)}
         if any(value.ndim and len(value) != len(change) for value in moments.values()):
-            raise ValueError("an optimiser of other latents")
+            raise ValueError("an optimiser of other parameters")
         if moments:
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": {0: moments}})
 
@@ -212,12 +187,3 @@ class Latents:
         noise = torch.stack([torch.randn(shape, generator=g) for g in generators])
         reach = (self.high - self.low) / 2
         self.change.add_(amount * reach * noise.to(self.change.device))
-
-
-def _resized(grid: Tensor, height: int, width: int) -> Tensor:
-    """A grid (N, D, g, g) at another size, smooth in between or averaged."""
-    if grid.shape[-2:] == (height, width):
-        return grid
-    if height < grid.shape[-2]:
-        return F.adaptive_avg_pool2d(grid, (height, width))
-    return F.interpolate(grid, (height, width), mode="bilinear", align_corners=False)
