@@ -26,6 +26,7 @@ from easel.guard.call_net import log_in_one_way
 from easel.guard.connections import bound_connections
 from easel.guard.error_net import ErrorNet
 from easel.guard.host_check import HostCheck
+from easel.guard.origins import Origins, answer_for_gradio
 from easel.guard.request_check import RequestCheck
 from easel.guard.response_headers import ResponseHeaders
 from easel.guard.sessions import MAX_SESSIONS, Sessions
@@ -78,6 +79,7 @@ def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, read
     middleware = [
         Middleware(ResponseHeaders, frames),
         Middleware(HostCheck, settings.host, settings.host_names(), refusal),
+        Middleware(Origins, settings.host_names()),
         Middleware(ErrorNet),
         Middleware(RequestCheck, cache,
                    lambda: {number: str(fn.api_name) for number, fn in page.fns.items()}),
@@ -122,6 +124,7 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
         EaselError: the port is taken, or the host is not this machine's.
     """
     # Gradio's own queue lets everything through: waiting is the backend's.
+    answer_for_gradio()
     page.queue(default_concurrency_limit=None, api_open=False)
     readers = Readers()
     page.extra_startup_events.append(partial(readers.start, page))

@@ -87,6 +87,8 @@ def test_a_picture_is_the_start(api: WebUIApi) -> None:
     data = io.BytesIO(base64.b64decode(drawn.json["images"][0]))  # type: ignore[index]
     assert read_png(data.getvalue())["easel"]["init_image_sha256"]
     assert "init_images" not in drawn.parameters
+    assert "denoising_strength" in drawn.info["extra_generation_params"]["ignored"], (
+        "at the default that this client sends it says nothing")
 
 
 def test_models_options_and_lists(app: App, api: WebUIApi) -> None:
@@ -171,6 +173,10 @@ def test_the_settings_of_a_picture_are_read(app: App, api: WebUIApi) -> None:
     ("img2img", {"init_images": ["AAAA"]}, 500, "Invalid encoded image"),
     ("img2img", {"init_images": ["http://example.org/x.png"]}, 500, "Requests not allowed"),
     ("img2img", {"init_images": ["AAAA"], "mask": "AAAA"}, 422, "mask"),
+    ("img2img", {"init_images": ["AAAA"], "denoising_strength": 0.5}, 422,
+     "sketch draws by no denoising: leave denoising_strength out, or at 0.75"),
+    ("img2img", {"init_images": ["AAAA"], "denoising_strength": 1.5}, 422, "from 0 to 1"),
+    ("txt2img", {"denoising_strength": "much"}, 422, "from 0 to 1"),
     ("png-info", {"image": "@@@"}, 500, "Invalid encoded image"),
     ("options", {"sd_model_checkpoint": "nobody"}, 500, "model 'nobody' not found"),
     ("interrogate", {}, 404, "Not Found")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
@@ -221,3 +222,37 @@ def test_other_pages_and_foreign_names_are_refused(app: App) -> None:
         answer = httpx.post(address, headers=headers, json={}, timeout=300)
         assert answer.status_code == status
         assert answer.json()["error"]["message"].startswith("Easel ")
+
+
+REQUEST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+
+
+@pytest.mark.parametrize(("body", "code", "says"), [
+    ("{", -32700, "Parse error"), ("[]", -32600, "The batch is empty."),
+    ("[1, 2]", -32600, "one message at a time"), ([REQUEST], -32600, "one message at a time"),
+    ("3", -32600, "no message of JSON-RPC 2.0"), ({}, -32600, "no message"),
+    ({**REQUEST, "jsonrpc": "1.0"}, -32600, "no message"),
+    ({**REQUEST, "method": 5}, -32600, "no message"),
+    ({**REQUEST, "id": None}, -32600, "no message"),
+    ({**REQUEST, "id": True}, -32600, "no message"),
+    ({"jsonrpc": "2.0", "id": 1, "result": {}, "error": {}}, -32600, "no message")])
+def test_what_is_no_message_is_an_error_of_json_rpc(app: App, body: Any, code: int, says: str,
+                                                    ) -> None:
+    sent = body if isinstance(body, str) else json.dumps(body)
+    answer = httpx.post(f"{app.url.rstrip('/')}/mcp", content=sent, timeout=300, headers={
+        HEADER: TOKEN, "content-type": "application/json",
+        "accept": "application/json, text/event-stream"})
+    assert answer.status_code == 400
+    told = answer.json()
+    assert (told["jsonrpc"], told["id"], told["error"]["code"]) == ("2.0", None, code)
+    assert says in told["error"]["message"]
+
+
+def test_a_message_that_comes_in_pieces_is_one(app: App) -> None:
+    body = json.dumps(REQUEST).encode()
+    answer = httpx.post(f"{app.url.rstrip('/')}/mcp", content=iter([body[:9], body[9:]]),
+                        timeout=300, headers={
+                            HEADER: TOKEN, "content-type": "application/json",
+                            "accept": "application/json, text/event-stream"})
+    assert answer.status_code == 200
+    assert "generators" in answer.text

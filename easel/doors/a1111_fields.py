@@ -20,12 +20,14 @@ from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
 
 SCRIPT = "easel"
+DEFAULT_DENOISING = 0.75
+NEAR_DENOISING = ("init_noise", "init_weight", "difference")  # options that say something alike
 DEFAULT_STEPS, DEFAULT_GUIDANCE = (20, 50), 7.0  # of clients and of the API
 STEPS = ("num_inference_steps", "iterations", "decoder_steps", "steps")
 GUIDANCE = ("guidance_scale", "decoder_guidance_scale")
 # What only diffusion models and their web UI have a use for.
 USELESS = ("enable_hr", "restore_faces", "tiling", "styles", "script_name", "refiner_checkpoint",
-           "sampler_name", "scheduler", "denoising_strength", "subseed_strength", "eta")
+           "sampler_name", "scheduler", "subseed_strength", "eta")
 SIDE_PX = 512
 MAX_SIDE_PX = 16_384
 
@@ -90,6 +92,7 @@ def read_fields(fields: Any, is_img2img: bool, chosen: str, registry: Registry) 
                                                                     MAX_IMAGES)
     seed = _whole(fields, "seed", -1, -1, SEED_COUNT - 1)
     options, ignored = _options(fields, pipeline)
+    ignored += _denoising(fields, pipeline, is_img2img)
     if is_img2img and pipeline.draws_variations and "picture" in pipeline.Options.model_fields:
         options.setdefault("picture", "difference")  # the prompt is what it should become
     image = _init_image(fields, pipeline) if is_img2img else None
@@ -143,6 +146,31 @@ def _options(fields: Mapping[str, Any], pipeline: Pipeline,
         for each in args:
             found |= each
     return found, tuple(ignored)
+
+
+def _denoising(fields: Mapping[str, Any], pipeline: Pipeline, is_img2img: bool,
+               ) -> tuple[str, ...]:
+    """What is left out of how much noise a picture gets; a number that somebody chose is refused.
+
+    It says how far a diffusion model goes back before it draws on: nothing of it at 0, nothing of
+    the picture at 1. No option here means that, so that none may take the number.
+
+    Raises:
+        Invalid: it was chosen, or is no number from 0 to 1.
+    """
+    value = fields.get("denoising_strength")
+    if value is None:
+        return ()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise Invalid("denoising_strength", "Input should be a number from 0 to 1")
+    if is_img2img and value != DEFAULT_DENOISING:
+        own = [name for name in NEAR_DENOISING if name in pipeline.Options.model_fields]
+        instead = (f"; {' and '.join(own)} of alwayson_scripts' {SCRIPT!r} say how near to the "
+                   "picture it stays" if own else "")
+        raise Invalid("denoising_strength",
+                      f"{pipeline.name} draws by no denoising: leave denoising_strength out, or at "
+                      f"{DEFAULT_DENOISING}{instead}")
+    return ("denoising_strength",) if value else ()
 
 
 def _side(fields: Mapping[str, Any], pipeline: Pipeline) -> Mapping[str, Any]:

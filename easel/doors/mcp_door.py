@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from easel.doors.askers import KeyFault, asker_of
+from easel.doors.mcp_messages import INVALID_REQUEST, message_fault, read_ahead
 from easel.doors.mcp_server import ToolServer, strict_tool
 from easel.doors.mcp_tools import ASKER, Tools
 from easel.doors.refusals import MCP_PATH, rpc_error
@@ -36,13 +37,13 @@ class MCPDoor:
     """
 
     def __init__(self, tools: Tools, keys: Collection[str], max_upload: int) -> None:
-        self.keys = keys
+        self.keys, self.max_body = keys, max_upload * 4 // 3 + 2**20
         self.server = ToolServer("easel", [strict_tool(*each) for each in tools.all()],
                                  title="Easel", instructions=INSTRUCTIONS, version=__version__,
                                  log_level="WARNING")
         # Hosts and origins are checked before, for all of the page.
         self.server.streamable_http_app(
-            stateless_http=True, max_request_body_size=max_upload * 4 // 3 + 2**20,
+            stateless_http=True, max_request_body_size=self.max_body,
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False))
         self._task: asyncio.Task[None] | None = None
 
@@ -74,5 +75,9 @@ class _Endpoint:
         except KeyFault as fault:
             said = "The key is wrong." if fault.given else "A key is needed, as a bearer token."
             await rpc_error(401, said, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+            return
+        body, receive = await read_ahead(scope, receive, self.door.max_body)
+        if body is not None and (said := message_fault(body)):
+            await rpc_error(400, said, code=INVALID_REQUEST)(scope, receive, send)
             return
         await self.door.server.session_manager.handle_request(scope, receive, send)

@@ -33,7 +33,8 @@ def refusal(scope: Scope, status: int, sentence: str) -> Response:
     return JSONResponse({"detail": sentence}, status)
 
 
-def rpc_error(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """A refusal of a request whose body was not read, as the Model Context Protocol writes it."""
+def rpc_error(status: int, sentence: str, headers: Mapping[str, str] | None = None,
+              code: int = _REFUSED) -> JSONResponse:
+    """A refusal of what is no request that was read, as the Model Context Protocol writes it."""
     return JSONResponse({"jsonrpc": "2.0", "id": None, "error": {
-        "code": _REFUSED, "message": sentence}}, status, headers)
+        "code": code, "message": sentence}}, status, headers)

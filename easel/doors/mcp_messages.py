@@ -1,0 +1,70 @@
+"""What is sent to MCP's address and is no message of JSON-RPC, in the protocol's own words.
+
+Source: JSON-RPC 2.0, sections 4 to 6; Model Context Protocol specification of 2025-06-18, "Key
+changes", which took batches out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope
+
+INVALID_REQUEST = -32600
+BATCH = "Batches are not taken: send one message at a time."
+EMPTY = "The batch is empty."
+NO_MESSAGE = "The body is no message of JSON-RPC 2.0."
+
+
+def message_fault(body: bytes) -> str:
+    """Why JSON is no single message of JSON-RPC; empty where it is one, or is no JSON at all.
+
+    Args:
+        body: of a request.
+    """
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""  # the SDK says so, with the code for it
+    if isinstance(found, list):
+        return BATCH if found else EMPTY
+    return "" if isinstance(found, Mapping) and _is_message(found) else NO_MESSAGE
+
+
+def _is_message(found: Mapping[str, Any]) -> bool:
+    if found.get("jsonrpc") != "2.0":
+        return False
+    is_answer = ("result" in found) != ("error" in found) and "id" in found
+    is_named = "id" not in found or (isinstance(found["id"], str | int)
+                                     and not isinstance(found["id"], bool))
+    return is_named and (is_answer or isinstance(found.get("method"), str))
+
+
+async def read_ahead(scope: Scope, receive: Receive, most: int) -> tuple[bytes | None, Receive]:
+    """The body of a request, and what reads it again.
+
+    Args:
+        scope: of the request.
+        receive: its own.
+        most: bytes; of a longer body only these are read.
+
+    Returns:
+        The body, None where it is longer or the client is gone.
+    """
+    read: list[Message] = []
+    length, more = 0, Request(scope).method == "POST"
+    while more and length <= most:
+        message = await receive()
+        read.append(message)
+        length += len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
+    whole = bool(read) and length <= most and read[-1]["type"] == "http.request"
+    left = iter(read)
+
+    async def again() -> Message:
+        return next(left, None) or await receive()
+
+    return b"".join(each.get("body", b"") for each in read) if whole else None, again
