@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -14,7 +15,7 @@ import pytest
 from easel.serving.backend import LocalBackend
 from easel.serving.session_runs import Run, SessionRuns
 from easel.ui.parts.lines import Updates
-from easel.ui.parts.live import LiveRuns
+from easel.ui.parts.live import Follower, LiveRun, LiveRuns
 from pipelines.core.errors import Cancelled
 from tests.asking import compare, stream
 from tests.noise import linear_cache, noise_registry
@@ -35,11 +36,19 @@ class Work:
     def __init__(self, run: Run) -> None:
         self.run, self.go_on = run, threading.Event()
 
-    def __call__(self) -> Iterator[Updates]:
-        yield {"stage": "a", "head": "same", "go": gr.update(interactive=False)}
-        while not (self.go_on.is_set() or self.run.stopped):
-            time.sleep(0.01)
-        yield {"stage": "stopped" if self.run.stopped else "b", "go": gr.update(value="Go")}
+    def __call__(self, live: LiveRun) -> None:
+        with live.under_way():
+            live.post({"stage": "a", "head": "same", "go": gr.update(interactive=False)})
+            while not (self.go_on.is_set() or self.run.stopped):
+                time.sleep(0.01)
+            live.post({"stage": "stopped" if self.run.stopped else "b",
+                       "go": gr.update(value="Go")})
+
+
+def follow(live: LiveRun | None, session: str) -> Iterator[Updates]:
+    """What the page of a session is told of a run."""
+    page: Any = SimpleNamespace(session_hash=session)
+    return Follower(lambda *_: (live, {})).updates(None, page)
 
 
 def until(true: Callable[[], bool], timeout_s: float = 10) -> None:
@@ -61,7 +70,7 @@ def test_what_a_stopped_run_begins_is_stopped_too(runs: SessionRuns) -> None:
 def test_a_page_that_comes_back_sees_the_run_go_on(runs: SessionRuns) -> None:
     live = LiveRuns(runs, grace_s=30)
     work = Work(runs.start("old", "anna", "compare"))
-    first = live.start(work.run, work, "what it is about").follow("old")
+    first = follow(live.start(work.run, work, "what it is about"), "old")
     assert next(first) == FIRST
     live.leave("old")
     assert list(first) == [], "a page that is gone is told nothing more"
@@ -69,7 +78,7 @@ def test_a_page_that_comes_back_sees_the_run_go_on(runs: SessionRuns) -> None:
     found = live.adopt("new", "anna", "compare")
     assert found is not None
     assert found.subject == "what it is about"
-    second = found.follow("new")
+    second = follow(found, "new")
     assert next(second) == FIRST, "all that there is to see, at once"
     work.go_on.set()
     assert next(second) == {"stage": "b", "go": gr.update(interactive=False, value="Go")}, (
@@ -86,7 +95,7 @@ def test_stop_reaches_a_run_that_was_found_again(runs: SessionRuns) -> None:
     found = live.adopt("new", "anna", "compare")
     assert found is not None
     assert runs.stop("new", "compare") == 1
-    assert list(found.follow("new"))[-1]["stage"] == "stopped"
+    assert list(follow(found, "new"))[-1]["stage"] == "stopped"
 
 
 def test_only_its_visitor_finds_a_run_and_only_when_no_page_shows_it(runs: SessionRuns) -> None:
@@ -185,7 +194,7 @@ def test_what_ended_while_nobody_looked_is_shown(runs: SessionRuns) -> None:
     until(lambda: run.finished)
     found = live.adopt("new", "anna", "compare")
     assert found is run
-    assert [each["stage"] for each in (found or run).follow("new")] == ["b"]
+    assert [each["stage"] for each in follow(found, "new")] == ["b"]
     assert runs.stop("new") == 0
 
 
@@ -196,7 +205,7 @@ def test_a_new_run_takes_the_place_of_the_last_one(runs: SessionRuns) -> None:
         work = Work(runs.start("old", "anna", "compare"))
         last = live.start(work.run, work)
         work.go_on.set()
-        list(last.follow("old"))
+        list(follow(last, "old"))
     live.leave("old")
     assert live.adopt("new", "anna", "compare") is last
     assert live.adopt("newer", "anna", "compare") is None

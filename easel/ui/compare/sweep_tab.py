@@ -79,13 +79,10 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         requests = [batch.request for batch in view.batches]
         events = playground.backend.compare(requests, asked.run.next_jobs(len(requests)),
                                             together=1, owner=asked.run.visitor)
-        try:
-            with closing(events):
-                for _ in fold_sweep(view, events, playground, store):
-                    yield {stage: render_sweep(view, running=True)}
-        except Exception:  # reported elsewhere; what is here must not look as if it were under way
-            yield {stage: render_sweep(view, running=False)}
-            raise
+        asked.at_rest = lambda: {stage: render_sweep(view, running=False)}
+        with closing(events):
+            for _ in fold_sweep(view, events, playground, store):
+                yield {stage: render_sweep(view, running=True)}
         asked.run.cards = [view.cards[index] for index in sorted(view.cards)]
         yield {stage: render_sweep(view, running=False)}
 

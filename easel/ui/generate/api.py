@@ -59,7 +59,7 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
             requests = prepare(playground, _text(prompt), seed, choices)
             for asked in requests if best_of is not None else ():
                 check_drawn(best_of, asked.num_images)
-            yield from stream_run(playground, store, requests, run, best_of or 0)
+            return stream_run(playground, store, requests, run, best_of or 0)
 
         try:
             yield from answer(start, store, video)

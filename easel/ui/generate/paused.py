@@ -11,7 +11,7 @@ import gradio as gr
 from easel.guard.visitors import session_of, visitor_of
 from easel.serving.paused_runs import PausedRun
 from easel.ui.generate.render import render_paused, render_paused_none
-from easel.ui.generate.run import Stage, show_run, stream_resumed
+from easel.ui.generate.run import Stage, Staged, stream_resumed
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import worded_html
@@ -149,8 +149,8 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
 
 def _go_on_work(playground: Playground, store: PictureStore, stage: Stage) -> Work:
     def go_on(asked: Asked) -> Generator[Updates]:
-        yield from show_run(stream_resumed(playground, store, asked.run,
-                                           asked.text(stage.waiting), {}), stage)
+        return stream_resumed(playground, store, asked.run, asked.text(stage.waiting), {},
+                              show=Staged(stage))
 
     return go_on
 
@@ -160,8 +160,8 @@ def _resume_work(playground: Playground, store: PictureStore, parts: PausedParts
     def resume(asked: Asked) -> Generator[Updates]:
         changes = checked_changes(asked.text(parts.prompt).strip(), asked.values[parts.steps],
                                   asked.text(parts.seed).strip(), asked.values[parts.noise])
-        yield from show_run(stream_resumed(playground, store, asked.run, asked.text(parts.chosen),
-                                           changes, is_branch), stage)
+        return stream_resumed(playground, store, asked.run, asked.text(parts.chosen), changes,
+                              is_branch, Staged(stage))
 
     return resume
 

@@ -36,8 +36,8 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
         run = playground.runs.start(session_of(request), visitor)
 
         def start() -> Generator[RunView]:
-            yield from stream_resumed(playground, store, run, _name(run_id),
-                                      checked_changes(*change), branch)
+            return stream_resumed(playground, store, run, _name(run_id), checked_changes(*change),
+                                  branch)
 
         try:
             yield from answer(start, store, video)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
 from easel.serving.best_of import stream_best
 from easel.serving.session_runs import Run
 from easel.ui.generate.render import render_run
+from easel.ui.parts.errors import caught
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.panel import Panel, RunView
 from easel.ui.parts.pictures import PictureStore
@@ -21,12 +21,17 @@ from easel.ui.parts.streams import Throttle
 from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
 from easel.words import strings
-from pipelines.core.errors import EaselError, InvalidRequest, PausedRunError
+from pipelines.core.errors import InvalidRequest, PausedRunError
 from pipelines.core.events import Event, Result
 from pipelines.core.request import CheckedRequest
 from pipelines.core.video import Film
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def itself(view: Any) -> Any:
+    """The view of a run as it is."""
+    return view
 
 
 def prepare(playground: Playground, prompt: str, seed: int | None,
@@ -60,7 +65,7 @@ def _with_parents(choice: Mapping[str, Any], seed: Any) -> dict[str, Any]:
 
 
 def stream_run(playground: Playground, store: PictureStore, requests: Sequence[CheckedRequest[Any]],
-               run: Run, best_of: int = 0) -> Generator[RunView]:
+               run: Run, best_of: int = 0, show: Callable[[RunView], T] = itself) -> Generator[T]:
     """Run the requests one after the other on the one device.
 
     Args:
@@ -70,29 +75,25 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[C
         run: what Stop acts on; the caller ends it.
         best_of: how many pictures each generator draws to show its best; 0 for no more than are
             shown.
+        show: what is made of the view.
 
     Yields:
-        The same view again and again, whenever it is worth showing; the last one is complete.
-        What goes wrong with one generator is said in its panel, and the next one begins.
+        The same view again and again, as ``show`` makes it, whenever it is worth showing; the last
+        one is complete. What goes wrong with one generator is said in its panel, and the next one
+        begins.
     """
-    view = RunView([
-        Panel(r.pipeline, playground.registry.get(r.pipeline).title, r.prompt, r.num_images)
-        for r in requests])
-    yield view
-    for request, panel in zip(requests, view.panels, strict=True):
-        if run.stopped:
-            panel.stop()
-            continue
+    parts = []
+    for request in requests:
         drawn = best_of or request.num_images
-        panel.can_pause = drawn == request.num_images and playground.can_pause(request.pipeline)
-        start = partial(stream_best, playground.backend, request, drawn, run.next_job(),
-                        run.visitor)
-        yield from _stream_panel(playground, store, request, panel, run, view, start)
-    yield view
+        can_pause = drawn == request.num_images and playground.can_pause(request.pipeline)
+        parts.append(_Part(playground, request, can_pause, partial(
+            stream_best, playground.backend, request, drawn, owner=run.visitor)))
+    return _stream(parts, store, run, show)
 
 
 def stream_resumed(playground: Playground, store: PictureStore, run: Run, run_id: str,
-                   changes: Mapping[str, Any], branch: bool = False) -> Generator[RunView]:
+                   changes: Mapping[str, Any], branch: bool = False,
+                   show: Callable[[RunView], T] = itself) -> Generator[T]:
     """Resume a paused run of the visitor, or a branch of it.
 
     Args:
@@ -100,57 +101,74 @@ def stream_resumed(playground: Playground, store: PictureStore, run: Run, run_id
         run_id: name of the paused run.
         changes: what is to be different, see ``saved_run.checked_changes``.
         branch: leave it as it is and begin another one from its state.
+        show: as for ``stream_run``.
 
     Yields:
         As ``stream_run``.
 
     Raises:
-        EaselError: the run cannot go on like that.
+        EaselError: at once: the run cannot go on like that.
     """
     runs = playground.backend.paused
     if runs is None:
         raise PausedRunError("No run can be paused here.")
     request = runs.plan(run.visitor, run_id, playground.registry, changes, branch)
-    panel = Panel(request.pipeline, playground.registry.get(request.pipeline).title,
-                  request.prompt, request.num_images, can_pause=True)
-    view = RunView([panel])
-    yield view
-    start = partial(playground.backend.resume, run.visitor, run_id, changes, branch,
-                    job_id=run.next_job())
-    yield from _stream_panel(playground, store, request, panel, run, view, start)
-    yield view
+    return _stream([_Part(playground, request, True, partial(
+        playground.backend.resume, run.visitor, run_id, changes, branch))], store, run, show)
 
 
-def _stream_panel(playground: Playground, store: PictureStore, request: CheckedRequest[Any],
-                  panel: Panel, run: Run, view: RunView, start: Callable[[], Generator[Event]],
-                  ) -> Generator[RunView]:
-    throttle = Throttle()
-    panel.phase = "running"
-    film = Film()
-    try:
-        with closing(start()) as events:
-            for event in events:
-                if isinstance(event, Result):
-                    pipeline = playground.registry.get(request.pipeline)
-                    cards = store.keep(request, event, pipeline)
-                    run.cards += cards
-                    panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")),
-                                 store.keep(request, event, pipeline, rejected=True))
-                    panel.film = keep_film(store, film, event.candidates)
-                    panel.film_steps = film.steps
-                else:
-                    film.take(event)
-                    panel.take(event)
-                if throttle.due():
-                    yield view
-                    throttle.shown()
-    except EaselError as error:
-        panel.take(error)
-    except Exception:
-        logger.exception("the page failed while %s ran", request.pipeline)
-        panel.fail(strings.UNEXPECTED)
-    finally:
-        run.job_id = None
+class _Part:
+    """One generator's part of a run.
+
+    Args:
+        playground: what there is.
+        request: what is drawn.
+        can_pause: whether it can be paused.
+        start: begins it under a job's name.
+    """
+
+    def __init__(self, playground: Playground, request: CheckedRequest[Any], can_pause: bool,
+                 start: Callable[..., Generator[Event]]) -> None:
+        self.request, self.start = request, start
+        self.pipeline = playground.registry.get(request.pipeline)
+        self.panel = Panel(request.pipeline, self.pipeline.title, request.prompt,
+                           request.num_images, can_pause=can_pause)
+        self._film = Film()
+
+    def take(self, event: Event, store: PictureStore, run: Run) -> None:
+        """Take in an event; pictures are written."""
+        if not isinstance(event, Result):
+            self._film.take(event)
+            self.panel.take(event)
+            return
+        cards = store.keep(self.request, event, self.pipeline)
+        run.cards += cards
+        self.panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")),
+                          store.keep(self.request, event, self.pipeline, rejected=True))
+        self.panel.film = keep_film(store, self._film, event.candidates)
+        self.panel.film_steps = self._film.steps
+
+
+def _stream(parts: Sequence[_Part], store: PictureStore, run: Run,
+            show: Callable[[RunView], T]) -> Generator[T]:
+    view = RunView([part.panel for part in parts])
+    yield show(view)
+    for part in parts:
+        if run.stopped:
+            part.panel.stop()
+            continue
+        part.panel.phase, throttle = "running", Throttle()
+        try:
+            with caught(part.request.pipeline, part.panel.take), \
+                    closing(part.start(job_id=run.next_job())) as events:
+                for event in events:
+                    part.take(event, store, run)
+                    if throttle.due():
+                        yield show(view)
+                        throttle.shown()
+        finally:
+            run.job_id = None
+    yield show(view)
 
 
 @dataclass
@@ -174,28 +192,31 @@ class Stage:
         return [self.html, self.pause, self.go_on, self.waiting]
 
 
-def show_run(views: Generator[RunView], stage: Stage, can_pause: bool = True,
-             ) -> Generator[Updates]:
+@dataclass
+class Staged:
     """A run as updates of the stage.
 
-    Args:
-        views: of the run.
+    Attributes:
         stage: what changes.
         can_pause: whether there is a Pause button at all.
     """
-    pausable, first = False, True
-    view = RunView()
-    with closing(views):
-        for view in views:
-            updates: Updates = {stage.html: render_run(view)}
-            if view.can_pause() != pausable:
-                pausable = not pausable
-                updates[stage.pause] = gr.update(interactive=pausable)
-            if first:
-                updates[stage.go_on] = gr.update(visible=False)
-                updates[stage.pause] = gr.update(visible=can_pause, interactive=pausable)
-            first = False
-            yield updates
-    if paused := [panel.paused_id for panel in view.panels if panel.paused_id]:
-        yield {stage.pause: gr.update(visible=False), stage.go_on: gr.update(visible=True),
-               stage.waiting: paused[-1]}
+
+    stage: Stage
+    can_pause: bool = True
+    _pausable: bool | None = None  # as it was shown last
+
+    def __call__(self, view: RunView) -> Updates:
+        """What a view of the run changes."""
+        stage, pausable = self.stage, view.can_pause()
+        updates: Updates = {stage.html: render_run(view)}
+        if self._pausable is None:
+            updates[stage.go_on] = gr.update(visible=False)
+            updates[stage.pause] = gr.update(visible=self.can_pause, interactive=pausable)
+        elif pausable != self._pausable:
+            updates[stage.pause] = gr.update(interactive=pausable)
+        self._pausable = pausable
+        paused = [panel.paused_id for panel in view.panels if panel.paused_id]
+        if paused and view.is_over():
+            updates[stage.pause] = gr.update(visible=False, interactive=False)
+            updates |= {stage.go_on: gr.update(visible=True), stage.waiting: paused[-1]}
+        return updates

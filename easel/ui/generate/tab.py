@@ -17,7 +17,7 @@ from easel.ui.generate.paused import build_paused, connect_paused
 from easel.ui.generate.presets import build_presets, connect_presets
 from easel.ui.generate.recall import connect_recall
 from easel.ui.generate.render import render_earlier, render_empty, render_keys
-from easel.ui.generate.run import Stage, prepare, show_run, stream_run
+from easel.ui.generate.run import Stage, Staged, prepare, stream_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
     IMAGE_SUFFIXES,
@@ -176,8 +176,8 @@ def _connect_run(playground: Playground, store: PictureStore, task: Task,
             if fields := group.read(values, set_options):
                 choices.append(fields)
         requests = prepare(playground, values[prompt] or "", values[seed] or None, choices)
-        yield from show_run(stream_run(playground, store, requests, asked.run,
-                                       values[best_of] or 0), stage, can_pause)
+        return stream_run(playground, store, requests, asked.run, values[best_of] or 0,
+                          Staged(stage, can_pause))
 
     inputs = [prompt, seed, best_of, options.text, handed,
               *(c for group in controls for c in group.components())]

@@ -125,6 +125,7 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts, task
     def walk(asked: Asked) -> Generator[Updates]:
         plan, run = parts.plan(asked.values), asked.run
         view, throttle, message = WalkView(plan), Throttle(), ""
+        asked.at_rest = lambda: {parts.stage: render_empty(plan.frames)}
         yield {parts.stage: render_walk(view)}
         try:
             with closing(playground.backend.walk(plan, run.next_job(), run.visitor)) as events:
@@ -141,9 +142,6 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts, task
                         yield {parts.stage: render_walk(view)}
         except Cancelled:
             view.stopped = True
-        except Exception:  # reported elsewhere; what is here must not look as if it were under way
-            yield {parts.stage: render_empty(plan.frames)}
-            raise
         yield {parts.stage: render_walk(view)}
 
     task = tasks.add(PLACE, parts.go, parts.stop, [parts.stage], parts.refused)

@@ -52,6 +52,22 @@ def _net(name: str) -> Iterator[None]:
         raise gr.Error(_said(error, name), print_exception=False) from None
 
 
+@contextmanager
+def caught(name: str, take: Callable[[EaselError], object]) -> Iterator[None]:
+    """For work whose failure is shown beside what it has brought so far.
+
+    Args:
+        name: of the work, for the log.
+        take: is given what went wrong; what nobody foresaw as a sentence that says so.
+    """
+    try:
+        yield
+    except EaselError as error:
+        take(error)
+    except Exception as error:
+        take(EaselError(_said(error, name)))
+
+
 def _said(error: Exception, name: str) -> str:
     """What is said of an error that nobody foresaw."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -10,7 +10,8 @@ import contextvars
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from easel.serving.session_runs import Run
 
@@ -20,7 +21,7 @@ MOST_EARLIER = 3  # runs whose pictures stay below those of the one that runs
 
 @dataclass(eq=False)
 class Held:
-    """A run that was checked and has yet to begin.
+    """A run that was checked and has yet to begin, behind another one or at once.
 
     Attributes:
         run: whose it is, and what Stop acts on.
@@ -38,8 +39,8 @@ class Held:
 
     def work(self) -> Iterator[Updates]:
         """Do it, in the place of the request that asked for it."""
-        while (updates := self.context.run(next, self.steps, None)) is not None:
-            yield updates
+        step = partial(self.context.run, next, self.steps, None)
+        return cast("Iterator[Updates]", iter(step, None))
 
     def forget(self) -> None:
         """It is not to begin any more."""

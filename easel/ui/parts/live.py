@@ -1,9 +1,9 @@
 """Runs that outlive the page that started them, so that a reload finds them again.
 
 Gradio closes a handler's generator when its browser goes away, and a run that is driven by the
-generator would end with it. A live run is driven by a thread of its own, which keeps what the page
-shows of it; handlers only read that. Who leaves has ``GRACE_S`` seconds to come back, as the same
-visitor; after that the run is stopped, and what is finished by then is in the history.
+generator would end with it. A live run has a thread of its own, which posts what the page shows of
+it; handlers only read that (``Follower``). Who leaves has ``GRACE_S`` seconds to come back, as the
+same visitor; after that the run is stopped, and what is finished by then is in the history.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -45,55 +47,37 @@ class LiveRun:
     Args:
         run: whose it is, and what Stop acts on.
         subject: what the run is about, for whoever finds it again.
+        runs: where Stop finds it.
+
+    Attributes:
         line: the runs that follow it on the same page.
     """
 
-    def __init__(self, run: Run, subject: Any = None, line: Line | None = None) -> None:
-        self.run, self.subject = run, subject
-        self.line = Line() if line is None else line
+    def __init__(self, run: Run, subject: Any, runs: SessionRuns) -> None:
+        self.run, self.subject, self._runs, self.line = run, subject, runs, Line()
         self.session: str = run.session  # empty while no page shows it
         self.window = ""
         self.left_s = 0.0  # by time.monotonic, when its page went
         self.finished = False
         self.timer: threading.Timer | None = None
-        self._shown: Updates = {}
-        self._version = 0
-        self._changed = threading.Condition(threading.Lock())
+        self.shown: Updates = {}
+        self.version = 0
+        self.changed = threading.Condition(threading.Lock())
 
-    def follow(self, session: str) -> Generator[Updates]:
-        """What to update on a page that shows nothing of the run yet, until the run is over.
-
-        Args:
-            session: the page's; the generator ends where another page takes the run over.
-
-        Yields:
-            Updates by component: of values those that have changed, of properties all that were
-            ever set. Gradio sends the difference to the message before, and its page puts that
-            into the message before itself, which may still wait to be shown; a button that the
-            second of two messages skips would never hear of the first.
-        """
-        sent: Updates = {}
-        version = 0
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda seen=version: self._version != seen)
-                shown, version = self._shown, self._version
-                finished, mine = self.finished, self.session == session
-            if not mine:
-                return
-            if shown != sent:
-                yield {component: value for component, value in shown.items()
-                       if component not in sent or _of_properties(value)
-                       or value != sent[component]}
-                sent = shown
-            if finished:
-                return
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """What is done in the block is the run, which is over with it."""
+        try:
+            yield
+        finally:
+            self.finish()  # before the end: whoever takes it over meanwhile looks for that
+            self._runs.end(self.run)
 
     def post(self, updates: Updates) -> None:
         """Take in what has changed."""
-        with self._changed:
-            old = self._shown
-            self._shown = old | {
+        with self.changed:
+            old = self.shown
+            self.shown = old | {
                 component: old[component] | value
                 if _of_properties(value) and _of_properties(old.get(component)) else value
                 for component, value in updates.items()}
@@ -101,24 +85,68 @@ class LiveRun:
 
     def finish(self) -> None:
         """The run is over."""
-        with self._changed:
+        with self.changed:
             self.finished = True
             self._tell()
 
     def belong_to(self, session: str) -> None:
         """Give the run to another page, or to none."""
-        with self._changed:
+        with self.changed:
             self.session = session
             self._tell()
 
     def _tell(self) -> None:
-        self._version += 1
-        self._changed.notify_all()
+        self.version += 1
+        self.changed.notify_all()
 
 
 def _of_properties(value: Any) -> bool:
     """Whether an update is one of ``gr.update``, which leaves out what stays."""
     return isinstance(value, dict) and value.get("__type__") == "update"
+
+
+@dataclass(frozen=True)
+class Follower:
+    """Shows a run to a page.
+
+    Attributes:
+        find: begins or finds the run that a request is about, given the values of components; and
+            says what the page shows besides, which is all where there is no such run.
+    """
+
+    find: Callable[[Any, gr.Request], tuple[LiveRun | None, Updates]]
+
+    def updates(self, values: Any, request: gr.Request) -> Generator[Updates]:
+        """What to update on a page that shows nothing of the run yet; a handler for Gradio.
+
+        It ends with the run, or where another page takes the run over.
+
+        Yields:
+            Updates by component: of values those that have changed, of properties all that were
+            ever set. Gradio sends the difference to the message before, and its page puts that
+            into the message before itself, which may still wait to be shown; a button that the
+            second of two messages skips would never hear of the first.
+        """
+        live, besides = self.find(values, request)
+        if live is None:
+            if besides:
+                yield besides
+            return
+        session, version, sent = session_of(request), 0, Updates()
+        while True:
+            with live.changed:
+                live.changed.wait_for(lambda seen=version: live.version != seen)
+                shown, version = live.shown, live.version
+                finished, mine = live.finished, live.session == session
+            if not mine:
+                return
+            if shown != sent:
+                yield {component: value for component, value in shown.items()
+                       if component not in sent or _of_properties(value)
+                       or value != sent[component]} | besides
+                sent, besides = shown, {}
+            if finished:
+                return
 
 
 class LiveRuns:
@@ -139,17 +167,15 @@ class LiveRuns:
         # Of sessions whose page is open; of the latest ones, since programs never say that they go.
         self._windows: OrderedDict[str, str] = OrderedDict()
 
-    def start(self, run: Run, work: Callable[[], Iterator[Updates]], subject: Any = None,
-              line: Line | None = None) -> LiveRun:
-        """Drive a run on a thread of its own.
+    def start(self, run: Run, work: Callable[[LiveRun], object], subject: Any = None) -> LiveRun:
+        """Do a run on a thread of its own.
 
         Args:
-            run: as ``SessionRuns.start`` made it; it is ended when the work is.
-            work: makes the iterator of what the page shows.
+            run: as ``SessionRuns.start`` made it.
+            work: does it ``under_way`` and posts what the page shows.
             subject: what the run is about.
-            line: where the work looks for what follows.
         """
-        live = LiveRun(run, subject, line)
+        live = LiveRun(run, subject, self.runs)
         with self._lock:
             live.window = self._windows.get(run.session, "")
             self._live = [old for old in self._live if not (
@@ -159,7 +185,7 @@ class LiveRuns:
                 self._live.remove(old)
             self._live.append(live)
         context = contextvars.copy_context()  # the language of who asks, for one
-        threading.Thread(target=context.run, args=(self._drive, live, work),
+        threading.Thread(target=context.run, args=(work, live),
                          name=f"{run.place} run", daemon=True).start()
         return live
 
@@ -184,15 +210,16 @@ class LiveRuns:
                 raise Busy(TOO_MANY_OF_ONE, own)
             return live.line.add(held)
 
-    def succeed(self, line: Line, held: Held) -> None:
+    def succeed(self, live: LiveRun, held: Held) -> None:
         """The next run of a line takes the place of the one that has ended."""
         with self._lock:
-            for live in [live for live in self._live if live.line is line]:
-                self.runs.end(live.run)
-                live.run, live.subject = held.run, held.subject
-                held.run.session = live.session
-                if live.session:  # else its page is gone, and may come back
-                    self.runs.attach(held.run, live.session)
+            if live not in self._live:
+                return
+            self.runs.end(live.run)
+            live.run, live.subject = held.run, held.subject
+            held.run.session = live.session
+            if live.session:  # else its page is gone, and may come back
+                self.runs.attach(held.run, live.session)
 
     def of_visitor(self, visitor: str) -> list[tuple[Run, tuple[Held, ...]]]:
         """The runs under way of a visitor, whether a page shows them or not, with those behind."""
@@ -209,14 +236,6 @@ class LiveRuns:
     def _shown_by(self, session: str, place: str) -> LiveRun | None:
         return next((live for live in self._live if not live.finished and live.session == session
                      and live.run.place == place), None)
-
-    def _drive(self, live: LiveRun, work: Callable[[], Iterator[Updates]]) -> None:
-        try:
-            for updates in work():
-                live.post(updates)
-        finally:
-            live.finish()  # before the end: whoever takes it over meanwhile looks for that
-            self.runs.end(live.run)
 
     def on_unload(self, request: gr.Request) -> None:
         """For a page that was closed: what it may find again waits for it, the rest is stopped."""

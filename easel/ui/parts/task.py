@@ -8,7 +8,6 @@ asked for, the same thread goes on with the next one (see ``easel.ui.parts.lines
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -20,15 +19,14 @@ import gradio as gr
 
 from easel.guard.visitors import session_of, visitor_of
 from easel.serving.session_runs import Run
+from easel.ui.parts.errors import caught
 from easel.ui.parts.lines import Held, Line, Stack, Updates
-from easel.ui.parts.live import POLL_S, WINDOW_JS, LiveRun, LiveRuns
+from easel.ui.parts.live import POLL_S, WINDOW_JS, Follower, LiveRun, LiveRuns
 from easel.ui.parts.streams import merged
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
-from easel.words import strings
 from pipelines.core.errors import EaselError
 
-logger = logging.getLogger(__name__)
 # Waiting is the backend's: it says how many are ahead, and when the queue is full.
 STREAM: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None,
                           "trigger_mode": "once", "api_visibility": "private"}
@@ -42,11 +40,13 @@ class Asked:
         values: of the components, by component.
         run: what Stop acts on.
         about: what the work wants to know of itself when the page is opened again.
+        at_rest: what shows in the place of work that failed; it must not look under way.
     """
 
     values: Mapping[Any, Any]
     run: Run
     about: Any = None
+    at_rest: Callable[[], Updates] = dict
 
     def text(self, component: Any) -> str:
         """The text of a component, "" where it has none."""
@@ -115,7 +115,8 @@ class Task:
         Returns:
             The event's dependency, whose ``then`` comes after the run.
         """
-        def start(values: Mapping[Any, Any], request: gr.Request) -> Iterator[Updates]:
+        def begin(values: Mapping[Any, Any], request: gr.Request,
+                  ) -> tuple[LiveRun | None, Updates]:
             session = session_of(request)
             if when_busy and self.live.runs.busy(session, self.place):
                 raise gr.Error(when_busy, print_exception=False)
@@ -124,27 +125,23 @@ class Task:
             waits = queues and self.live.shows(session, self.place)
             if not waits:
                 self.live.runs.attach(asked.run, session)
-            steps = self._caught(work(asked))
-            first, refused = next(steps, ({}, False))
-            if refused:
+            refused: list[Updates] = []
+            held = self._checked(asked, work, refused)
+            if held is None:
                 self.live.runs.end(asked.run)
-                yield first if waits else first | self._buttons(busy=False)
-                return
+                return None, refused[0] if waits else refused[0] | self._buttons(busy=False)
             if waits:
-                said = self._hold(session, asked, first, steps)
+                said = self._hold(session, held)
                 if said is not None:
-                    yield said
-                    return
+                    return None, said
                 self.live.runs.attach(asked.run, session)  # the other one has just ended
-            line = Line()
-            live = self.live.start(asked.run, partial(self._rest, asked.run, first, steps, line),
-                                   asked, line)
-            yield from live.follow(session)
+            return self.live.start(asked.run, partial(self._run, held), asked), {}
 
         how: dict[str, Any] = STREAM | ({"trigger_mode": "multiple"} if often else {})
+        follow = Follower(begin).updates
         if len(events) == 1:
-            return events[0](start, set(inputs), self.components(), **how)
-        return gr.on(list(events), start, set(inputs), self.components(), **how)
+            return events[0](follow, set(inputs), self.components(), **how)
+        return gr.on(list(events), follow, set(inputs), self.components(), **how)
 
     def returns(self, fields: Sequence[Any] = (), tabs: Sequence[gr.Tab] = (),
                 folds: Sequence[gr.Accordion] = (), more: Sequence[Any] = (),
@@ -174,32 +171,38 @@ class Task:
         self.restored = [*fields, *parents, *folds, *more]
         self.restore = restore
 
-    def _hold(self, session: str, asked: Asked, first: Updates,
-              steps: Generator[tuple[Updates, bool]]) -> Updates | None:
+    def _checked(self, asked: Asked, work: Work, refused: list[Updates]) -> Held | None:
+        """Some work up to its first update; None where it is refused."""
+        with caught(self.place, lambda error: refused.append(self._refusal(error))):
+            steps = work(asked)
+            return Held(asked.run, asked, next(steps, {}), steps)
+        return None
+
+    def _hold(self, session: str, held: Held) -> Updates | None:
         """Let a run wait behind the one on the page; None where that has just ended."""
-        held = Held(asked.run, asked, first, (updates for updates, _ in steps))
         try:
             return {self.alert: ""} if self.live.hold(session, self.place, held) else None
         except EaselError as error:
-            steps.close()
+            held.steps.close()
             return self._refusal(error)
 
-    def _rest(self, run: Run, first: Updates, steps: Iterator[tuple[Updates, bool]], line: Line,
-              ) -> Iterator[Updates]:
+    def _run(self, first: Held, live: LiveRun) -> None:
+        """Do a run and those that wait behind it, on a thread of its own."""
+        held: Held | None = first
         stack = Stack(self.stacked, self.wrap)
-        yield stack.on({self.alert: ""} | first | self._buttons(busy=True))
-        for updates, _ in steps:
-            if updates:
-                yield stack.on(updates)
-        while (held := self._next(run, line)) is not None:
-            run = held.run
-            self.live.succeed(line, held)
-            stack.turn()
-            yield stack.on(held.first)
-            for updates in held.work():
-                if updates:
-                    yield stack.on(updates)
-        yield self._buttons(busy=False)
+        with live.under_way():
+            live.post(stack.on({self.alert: ""} | first.first | self._buttons(busy=True)))
+            while held is not None:
+                with caught(self.place, partial(self._fail, held, live, stack)), \
+                        closing(held.steps):
+                    for updates in held.work():
+                        if updates:
+                            live.post(stack.on(updates))
+                if (held := self._next(held.run, live.line)) is not None:
+                    self.live.succeed(live, held)
+                    stack.turn()
+                    live.post(stack.on(held.first))
+            live.post(self._buttons(busy=False))
 
     def _next(self, run: Run, line: Line) -> Held | None:
         """The run that follows one that is over; it waits until the device's queue has room."""
@@ -208,17 +211,10 @@ class Task:
             time.sleep(POLL_S)
         return line.take()
 
-    def _caught(self, steps: Generator[Updates]) -> Generator[tuple[Updates, bool]]:
-        """The one net: updates, and whether they say what went wrong."""
-        try:
-            with closing(steps):
-                for updates in steps:
-                    yield updates, False
-        except EaselError as error:
-            yield self._refusal(error), True
-        except Exception:
-            logger.exception("the page failed in %s", self.place)
-            yield self._refusal(EaselError(strings.UNEXPECTED)), True
+    def _fail(self, held: Held, live: LiveRun, stack: Stack, error: EaselError) -> None:
+        """Show what went wrong, in the language of who asked."""
+        said = held.context.run(lambda: held.subject.at_rest() | self._refusal(error))
+        live.post(stack.on(said))
 
     def _refusal(self, error: EaselError) -> Updates:
         return self.refuse(error) if self.refuse else {self.alert: alert(str(error))}
@@ -262,25 +258,22 @@ class Tasks:
         changed = [c for task in self._tasks for c in (*task.restored, *task.components())]
 
         def come_back(window: str, last_tab: str, request: gr.Request) -> Iterator[Updates]:
-            session, visitor = session_of(request), visitor_of(request)
             yield {changed[0]: gr.skip()}
             # Side by side: one that is waited for holds up none that is there.
-            yield from merged([self._follow(task, session, visitor, window, last_tab)
+            yield from merged([Follower(partial(self._find, task)).updates((window, last_tab),
+                                                                           request)
                                for task in self._tasks])
 
         page.load(come_back, [gr.Textbox(visible="hidden") for _ in range(2)],
                   list(dict.fromkeys(changed)),
                   js=WINDOW_JS, **STREAM)
 
-    def _follow(self, task: Task, session: str, visitor: str, window: str, last_tab: str,
-                ) -> Iterator[Updates]:
-        live = self.live.adopt(session, visitor, task.place, window)
-        if live is None:
-            return
-        restored = task.restore(live, last_tab)
-        for updates in live.follow(session):
-            yield updates | restored
-            restored = {}
+    def _find(self, task: Task, seen: tuple[str, str], request: gr.Request,
+              ) -> tuple[LiveRun | None, Updates]:
+        """The run of a task that a browser's window and the tab that was open in it may show."""
+        window, last_tab = seen
+        live = self.live.adopt(session_of(request), visitor_of(request), task.place, window)
+        return live, {} if live is None else task.restore(live, last_tab)
 
 
 def build_alert(name: str) -> gr.HTML:
