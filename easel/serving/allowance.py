@@ -6,7 +6,6 @@ beyond it is a debt, which has to be paid off by waiting before the next run beg
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -15,7 +14,7 @@ MAX_OWNERS = 10_000  # whose seconds are known
 
 
 class Allowance:
-    """Counts device seconds by owner.
+    """Counts device seconds by owner; like the line that asks it, it has no lock.
 
     Args:
         seconds: that an owner gets in a minute, and may save up for one; None for no limit.
@@ -24,26 +23,23 @@ class Allowance:
 
     def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds, self._clock = seconds, clock
-        self._lock = threading.Lock()
         self._left: dict[str, tuple[float, float]] = {}  # seconds left, and when that was so
 
     def spend(self, owner: str, seconds: float) -> None:
         """Count what somebody's work took."""
         if self.seconds is None or not owner:
             return
-        with self._lock:
-            left_s = self._now(owner) - seconds
-            self._left.pop(owner, None)
-            self._left[owner] = (left_s, self._clock())
-            while len(self._left) > MAX_OWNERS:  # the one that took something the longest ago
-                del self._left[next(iter(self._left))]
+        left_s = self._now(owner) - seconds
+        self._left.pop(owner, None)
+        self._left[owner] = (left_s, self._clock())
+        while len(self._left) > MAX_OWNERS:  # the one that took something the longest ago
+            del self._left[next(iter(self._left))]
 
     def wait_s(self, owner: str) -> float:
         """How long an owner has to wait before more is allowed; 0 for not at all."""
         if self.seconds is None or not owner:
             return 0.0
-        with self._lock:
-            left_s = self._now(owner)
+        left_s = self._now(owner)
         return 0.0 if left_s > 0 else max(1.0, -left_s * MINUTE_S / self.seconds)
 
     def _now(self, owner: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
@@ -104,9 +103,10 @@ class LocalBackend:
         def group() -> Group:
             if not requests:
                 raise InvalidRequest("There is nothing to compare.", field="pipeline")
-            changed = threading.Condition(threading.Lock())
-            jobs = [self._job(request, job_id, budget_s, changed) for request, job_id in
+            jobs = [self._job(request, job_id, budget_s) for request, job_id in
                     zip(requests, job_ids or [None] * len(requests), strict=True)]
+            for job in jobs:
+                job.changed = jobs[0].changed
             if len({job.job_id for job in jobs}) < len(jobs):
                 raise InvalidRequest("Two jobs of a comparison have one name.")
             return self._group(tuple(jobs), owner, together)
@@ -195,11 +195,10 @@ class LocalBackend:
         self.jobs.tell_the_rest()
 
     def _job(self, request: CheckedRequest[Any], job_id: str | None, budget_s: float | None = None,
-             changed: threading.Condition | None = None) -> Job:
+             ) -> Job:
         models = self.registry.get(request.pipeline).models_of(request)
         return Job(job_id or uuid.uuid4().hex, partial(self._begin, request), request.pipeline,
-                   request.prompt, models, budget_s,
-                   changed=changed or threading.Condition(threading.Lock()))
+                   request.prompt, models, budget_s)
 
     def _found(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None) -> Any:
         """What work on the device brings that says nothing meanwhile."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -23,7 +22,6 @@ class Verifier:
     """Checks files against the catalogue; a file that did not change is hashed once a process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._known: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     def sha256(self, path: Path) -> str:
@@ -34,13 +32,11 @@ class Verifier:
         """
         stat = path.stat()
         stamp = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
-        with self._lock:
-            known = self._known.get(path)
+        known = self._known.get(path)
         if known is not None and known[0] == stamp:
             return known[1]
         digest = file_sha256(path)
-        with self._lock:
-            self._known[path] = stamp, digest
+        self._known[path] = stamp, digest
         return digest
 
     def check(self, catalogue: Catalogue, entry: CatalogueEntry) -> None:
