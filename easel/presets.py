@@ -30,6 +30,11 @@ FILE, FOLDER = "presets.toml", "presets"  # in the data folder: the command line
 MAX_FILE_BYTES, MAX_PRESETS, MAX_STORES = 2**18, 200, 10_000
 _writing = threading.Lock()  # from reading to writing: of two at once, neither is lost
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+# A key of many parts costs the reader of TOML the square of their number. A generator with all its
+# options in one line has some forty dots, outside of its texts and remarks, which are these:
+MAX_DOTS = 100
+_TEXTS = re.compile(r'''"""(?:[^\\]|\\[\s\S])*?(?:"{3,5}|\Z)|'''
+                    r"""'{3}[\s\S]*?(?:'{3,5}|\Z)|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|#[^\n]*""")
 Presets = dict[str, dict[str, Preset]]  # by generator and name
 
 
@@ -177,8 +182,12 @@ def read_presets(data: bytes, registry: Registry | None = None) -> Presets:
         raise InvalidRequest("The file of presets is larger than {} KB.", MAX_FILE_BYTES >> 10,
                              field="preset")
     try:
-        tables = tomllib.loads(data.decode("utf-8-sig"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError):
+        text = data.decode("utf-8-sig")
+        if any(line.count(".") > MAX_DOTS for line in _TEXTS.sub("", text).split("\n")):
+            raise InvalidRequest("A line of the file of presets has more than {} dots.", MAX_DOTS,
+                                 field="preset")
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError):  # its own error, or that of a number of too many digits
         raise InvalidRequest("The file of presets is not TOML.", field="preset") from None
     found: Presets = {}
     for pipeline, presets in tables.items():

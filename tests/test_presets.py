@@ -100,7 +100,13 @@ def test_what_is_wrong_is_one_sentence(args: tuple[str, ...], says: str, data_di
     ("[noise.mine]\nsteps = 2", "and no 'steps'"), ("[noise.mine]\nbest_of = true", "whole number"),
     ("[noise.mine.options]\ncolour = 'red'", "no option called"),
     ("[noise.mine.options]\nsteps = nan", "must be"),
-    ("[noise.mine.options.steps]\na = 1", "must be"), ("x" * 300_000, "larger than 256 KB")])
+    ("[noise.mine.options.steps]\na = 1", "must be"), ("x" * 300_000, "larger than 256 KB"),
+    ("[noise.mine.options]\nsteps = " + "9" * 5000, "not TOML"),
+    # tomllib takes the square of a key's parts, and Python's lock with it: minutes for this one.
+    ("a." * 130_000 + "a = 1", "more than 100 dots"),
+    ("[" + "a." * 130_000 + "a]", "more than 100 dots"),
+    ('x = {y = """a"""", ' + "a." * 200 + 'a = 1, z = ""}', "more than 100 dots"),
+    ("x = {y = '''\n\" ''', " + "a." * 200 + "a = 1, z = \"\"}", "more than 100 dots")])
 def test_a_bad_file_of_presets_changes_nothing(text: str, says: str, tmp_path: Path) -> None:
     store = PresetStore(tmp_path / FILE, REGISTRY)
     store.save("mine", {"noise": Preset({"steps": 2})})
@@ -136,6 +142,12 @@ def test_any_text_of_an_option_is_written_as_toml_reads_it() -> None:
     assert read_presets(write_presets(whole).encode()) == whole
     with pytest.raises(InvalidRequest, match="where a value should be"):
         read_presets(b"[noise.mine.options]\nsteps = nan")
+
+
+def test_a_text_may_have_as_many_dots_as_it_likes(tmp_path: Path) -> None:
+    text = 'and so on' + "." * 400 + '"""' + "'''" + "." * 99 + "#"
+    whole = {"noise": {"mine": Preset({"text": text})}}
+    assert read_presets(write_presets(whole).encode()) == whole
 
 
 def test_of_several_generators_all_presets_are_kept_or_none(tmp_path: Path) -> None:

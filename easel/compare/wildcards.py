@@ -48,7 +48,8 @@ def own_wildcards(folder: Path) -> dict[str, tuple[str, ...]]:
     found = {}
     for path in sorted(folder.glob("*.txt"))[:MAX_LISTS]:
         try:
-            text = path.read_bytes()[:MAX_LIST_BYTES].decode("utf-8-sig")
+            with path.open("rb") as file:
+                text = file.read(MAX_LIST_BYTES).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError):
             continue
         words = tuple(dict.fromkeys(

@@ -32,7 +32,12 @@ def open_shelf(url: str) -> Shelf:
     Raises:
         HistoryError: it is no address of a store, or the store cannot be used as asked.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address
+        raise HistoryError(_NO_ADDRESS) from None
+    if not parts.scheme:
+        raise HistoryError(_NO_ADDRESS)
     if parts.scheme == "file":
         if parts.netloc or not parts.path.startswith("/"):
             raise HistoryError(_NO_ADDRESS)

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from easel.compare.bundle import FACTS, read_zip, write_zip
+from easel.compare.prompt_lists import read_prompts
 from easel.compare.sweeps import (
     MAX_PROMPTS,
     MAX_VALUES,
@@ -35,6 +36,7 @@ from easel.compare.sweeps import (
 from easel.compare.wildcards import suggestions, wildcard_words
 from easel.history.file_texts import read_texts
 from easel.history.recall import MAX_LEFT, MAX_LEFT_CHARS, MAX_OPTIONS, recall
+from easel.presets import read_presets, write_presets
 from easel.ui.parts.prompt_note import prompt_reader
 from pipelines.core.errors import EaselError, PausedRunError, WeightsError
 from pipelines.core.images import load_image
@@ -46,6 +48,7 @@ from pipelines.models.checkpoints.tensor_files import held, memory_bytes, read_s
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.saved_run import SavedRun
 from pipelines.weighted_prompts import MAX_WEIGHT, parse_prompts, ranking_texts
+from tests.noise import noise_registry
 from tests.sketch import SketchPipeline
 from tests.trust.publishers import (
     A1111,
@@ -197,6 +200,30 @@ def _catalogue(data: bytes) -> None:
         assert [each.model_dump() for each in again] == [each.model_dump() for each in catalogue]
 
 
+def _presets(data: bytes) -> None:
+    for registry in (None, noise_registry()):
+        try:
+            found = read_presets(data, registry)
+        except EaselError as error:
+            _is_said(error)
+            continue
+        _is_text({name: {each: [dict(preset.options), preset.best_of]
+                         for each, preset in named.items()} for name, named in found.items()})
+        if registry is not None:
+            assert read_presets(write_presets(found).encode(), registry) == found
+
+
+def _prompt_lists(data: bytes) -> None:
+    for name in ("prompts.txt", "prompts.csv"):
+        try:
+            lines = read_prompts(name, data)
+        except EaselError as error:
+            _is_said(error)
+            continue
+        assert 1 <= len(lines) <= MAX_PROMPTS
+        _is_text([asdict(line) for line in lines])
+
+
 def _tensors(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("model.safetensors", "model.safetensors.index.json"):
@@ -311,6 +338,14 @@ PARSERS = {
                                 "uma maçã vermelha ao lado de dois cães".encode()), (
         b"|", b":", b"1.5", b":2", b" : -1", b"inf", b"nan", b"1e5", b"a cat", b"16:9", b"a ",
         b"dogg", b"__", b"__animal__", b"'", b"-")),
+    "presets": Parser(_presets, (
+        b'[noise.mine]\nbest_of = 8\n\n[noise.mine.options]\nsteps = 2\n', b'noise = {}\n'), (
+        b"[noise.mine]\n", b"[noise.", b".options]\n", b"steps = 2\n", b"best_of = 8\n", b"nan",
+        b'"""', b"'''", b"#", b" = ", b"a.", b"a." * 999, b"\n", b"1979-05-27T07:32:00Z",
+        b'"\\u007f"')),
+    "prompt lists": Parser(_prompt_lists, (
+        b"prompt,steps\na cat,2\n\"a, dog\",3\n", b"# remark\na cat\na dog\n"), (
+        b"prompt", b",", b'"', b'""', b"\n", b"\r", b"a cat", b"#", b";")),
     "sweeps": Parser(_sweep, (b"a {red|blue} __animal__ at {night|}", b"1..5", b"0.5..2/4",
                               b"1;2;0,5", b"soft, none"), (
         b"{", b"|", b"}", b"__animal__", b"__", b"..", b"/", b"...", b",", b";", b"1", b"-2.5",
