@@ -362,6 +362,9 @@ def test_a_key_opens_the_door_where_one_is_asked_for(app: App, tmp_path: Path) -
         wrong = http_client.get("/v1/models", headers={"authorization": f"Bearer {KEY}x"})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "invalid_api_key")
         assert KEY not in wrong.text
+        for auth in (b"Basic caf\xe9", b"Basic /////w==", b"Basic ", b"Bearer \xff", b"\xe9"):
+            odd = http_client.get("/v1/models", headers={b"authorization": auth})
+            assert odd.status_code == 401, odd.text
         token = http_client.get("/v1/models", headers={"authorization": f"Bearer {new_token()}"})
         assert token.status_code == 401
         headers = {"authorization": f"Bearer {KEY}"}

@@ -221,4 +221,8 @@ def _named(given: Any) -> tuple[str, Any]:
             or not isinstance(given.get("name"), str)):
         raise InvalidRequest('An axis is an object as in {"name": "seed", "values": "1..4"}.',
                              field="axis")
-    return given["name"], given.get("values", "")
+    values = given.get("values", "")
+    if given["name"] == PROMPT and values not in ("", None, []):
+        raise InvalidRequest("The axis prompt takes its values from the braces of the prompt, as "
+                             "in {red|blue}: give it none.", field="axis")
+    return given["name"], values
