@@ -235,6 +235,7 @@ REQUEST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     ({**REQUEST, "method": 5}, -32600, "no message"),
     ({**REQUEST, "id": None}, -32600, "no message"),
     ({**REQUEST, "id": True}, -32600, "no message"),
+    ({**REQUEST, "params": [1]}, -32600, "no message"),
     ({"jsonrpc": "2.0", "id": 1, "result": {}, "error": {}}, -32600, "no message")])
 def test_what_is_no_message_is_an_error_of_json_rpc(app: App, body: Any, code: int, says: str,
                                                     ) -> None:
@@ -256,3 +257,12 @@ def test_a_message_that_comes_in_pieces_is_one(app: App) -> None:
                             "accept": "application/json, text/event-stream"})
     assert answer.status_code == 200
     assert "generators" in answer.text
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+def test_what_is_not_posted_is_answered_at_once(app: App, method: str) -> None:
+    """A stream by which nothing ever comes would hold a connection for as long as one likes."""
+    answer = httpx.request(method, f"{app.url.rstrip('/')}/mcp", timeout=300,
+                           headers={"accept": "application/json, text/event-stream"})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json()["error"]["message"].startswith("Send messages by POST")

@@ -26,6 +26,10 @@ INSTRUCTIONS = ("Easel draws pictures from short prompts with several small gene
                 "classifies and searches pictures by CLIP. Ask generators first: its embedded "
                 "models know a small world of things, colours and places.")
 
+# The SDK answers GET with a stream, by which without sessions nothing ever comes: it would hold a
+# connection for as long as a client likes.
+NO_STREAM = "Send messages by POST: this server begins none, and keeps no sessions."
+
 
 class MCPDoor:
     """The server of the tools; each request stands alone, so that nothing is kept of a client.
@@ -75,6 +79,9 @@ class _Endpoint:
         except KeyFault as fault:
             said = "The key is wrong." if fault.given else "A key is needed, as a bearer token."
             await rpc_error(401, said, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            await rpc_error(405, NO_STREAM, {"Allow": "POST"})(scope, receive, send)
             return
         body, receive = await read_ahead(scope, receive, self.door.max_body)
         if body is not None and (said := message_fault(body)):

@@ -40,7 +40,9 @@ def _is_message(found: Mapping[str, Any]) -> bool:
     is_answer = ("result" in found) != ("error" in found) and "id" in found
     is_named = "id" not in found or (isinstance(found["id"], str | int)
                                      and not isinstance(found["id"], bool))
-    return is_named and (is_answer or isinstance(found.get("method"), str))
+    is_asked = (isinstance(found.get("method"), str)
+                and isinstance(found.get("params"), Mapping | None))
+    return is_named and (is_answer or is_asked)
 
 
 async def read_ahead(scope: Scope, receive: Receive, most: int) -> tuple[bytes | None, Receive]:
