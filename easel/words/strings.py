@@ -112,6 +112,9 @@ OPEN_LARGE = "Open picture {} large: {}"
 CURVE_OF = "Curve of {}"
 WORDS_NEAR = "Not words that Easel draws, but near ones that it does:"
 WORDS_UNKNOWN = "Easel has never seen {}: it draws something else for it, so better leave it out."
+WORDS_APART = ("Easel knows these words, but not put together like this: it draws things side by "
+               "side, above or on top of each other, and at places. It knows:")
+WORDS_WORN = "Easel dresses nobody: what is worn stands beside. It knows:"
 WORDS_FOREIGN = ("Easel reads English and Portuguese; a prompt in another language draws nothing "
                  "that it means.")
 JUDGED_NEAR = "Not words that the CLIPs of Easel’s world know, but near ones that they do:"

@@ -22,6 +22,7 @@ from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.models.tokenizer import Vocabulary, split_words
 from pipelines.prompt_words import PromptReader, Reading, Thing, WordRead
 from pipelines.suited import BY_PICTURES, OF_THE_WORLD
+from pipelines.world.compositions import read_composition
 from pipelines.world.concepts import load_concepts
 from pipelines.world.grammar import grammar_strings, raw_grammar
 
@@ -143,14 +144,20 @@ def render_reading(reading: Reading, judged: bool = False) -> str:
     if reading.foreign:
         return _note(strings.JUDGED_FOREIGN if judged else strings.WORDS_FOREIGN)
     parts = []
-    changed = reading.of_kind("near", "misspelt")
+    changed, unknown = reading.of_kind("near", "misspelt"), reading.of_kind("unknown")
+    rewritten = reading.rewritten or ""
+    put_together = None if judged or unknown else read_composition(rewritten or reading.prompt)
     if changed:
         pairs = [_pair(word) for word in changed[:MAX_SAID]]
         parts.append(f"<span>{escape(near)} {'; '.join(pairs)}.</span>")
-        parts.append(f'<button type="button" class="chip" data-prompt="'
-                     f'{escape(reading.rewritten or "")}">{escape(reading.rewritten or "")}'
-                     "</button>")
-    if unknown := reading.of_kind("unknown"):
+    if put_together is not None:
+        said = strings.WORDS_WORN if put_together.worn else strings.WORDS_APART
+        parts.append(f"<span>{escape(said)}</span>")
+        rewritten = put_together.rewritten
+    if rewritten:
+        parts.append(f'<button type="button" class="chip" data-prompt="{escape(rewritten)}">'
+                     f"{escape(rewritten)}</button>")
+    if unknown:
         words = ", ".join(f"<mark>{escape(word.text)}</mark>" for word in unknown[:MAX_SAID])
         more = len(unknown) - MAX_SAID
         words += f" {escape(say(strings.LAB_MORE).format(more))}" if more > 0 else ""
