@@ -22,6 +22,7 @@ from easel.ui.parts.panel import Panel
 from easel.ui.parts.task import Asked, Tasks, build_alert
 from easel.ui.parts.tiles import alert, progress_bar
 from easel.words import strings
+from easel.words.language import PORTUGUESE, speaking
 from pipelines.core.errors import Busy, EaselError
 from pipelines.core.events import Progress
 from tests.noise import linear_cache, noise_registry
@@ -63,6 +64,8 @@ class Gated:
             yield {self.stage: f"begins {word}"}
             gate = self.gates.setdefault(word, threading.Event())
             until(lambda: gate.is_set() or asked.run.stopped)
+            if word == "bug":
+                raise KeyError(word)
             yield {self.stage: f"{'stopped' if asked.run.stopped else 'drew'} {word}"}
         finally:
             self.closed.append(word)
@@ -130,6 +133,19 @@ def test_what_cannot_be_drawn_is_refused_at_once_and_takes_no_place(runs: Sessio
     assert page.words() == ["cat"]
     page.let("cat")
     list(first)
+
+
+def test_what_goes_wrong_later_is_said_in_the_language_of_who_asked(runs: SessionRuns) -> None:
+    page = Gated(runs)
+    first = page.press("cat")
+    next(first)
+    with speaking(PORTUGUESE):
+        list(page.press("bug"))
+        said = alert(strings.UNEXPECTED)
+    page.let("cat")
+    page.let("bug")
+    assert said != alert(strings.UNEXPECTED)
+    assert [updates[page.alert] for updates in first if page.alert in updates] == [said]
 
 
 def test_no_more_wait_than_a_visitor_may_have(runs: SessionRuns) -> None:

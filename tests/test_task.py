@@ -55,7 +55,9 @@ class Desk:
         if word == "early":
             raise EaselError("Too early.")
         yield {self.stage: f"draws {word}"}
-        if word == "late":
+        if word == "rest":
+            asked.at_rest = lambda: {self.stage: "at rest"}
+        if word in ("late", "rest"):
             raise EaselError("Too late.")
         if word == "bug":
             raise KeyError(word)
@@ -101,6 +103,13 @@ def test_what_goes_wrong_is_said_in_one_sentence_and_the_buttons_come_back(
                      desk.stage: f"draws {word}"}
     assert ("KeyError" in caplog.text) == (word == "bug")
     assert not desk.live.runs.busy("one", "desk")
+
+
+def test_what_failed_does_not_look_under_way(desk: Desk) -> None:
+    shown: Updates = {}
+    for updates in desk.press("rest"):
+        shown |= updates
+    assert (shown[desk.stage], shown[desk.alert]) == ("at rest", alert("Too late."))
 
 
 def test_a_refused_run_leaves_what_was_drawn_and_a_reload_finds_that(desk: Desk) -> None:
