@@ -15,7 +15,8 @@ import pytest
 from easel.serving.backend import LocalBackend
 from easel.serving.session_runs import Run, SessionRuns
 from easel.ui.parts.lines import Updates
-from easel.ui.parts.live import Follower, LiveRun, LiveRuns
+from easel.ui.parts.live import LiveRuns
+from easel.ui.parts.live_run import Follower, LiveRun
 from pipelines.core.errors import Cancelled
 from tests.asking import compare, stream
 from tests.noise import linear_cache, noise_registry

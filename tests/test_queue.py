@@ -17,7 +17,8 @@ from easel.serving.backend import LocalBackend
 from easel.serving.jobs import Requester
 from easel.serving.session_runs import SessionRuns
 from easel.ui.parts.lines import Held, Line, Stack, Updates
-from easel.ui.parts.live import LiveRun, LiveRuns
+from easel.ui.parts.live import LiveRuns
+from easel.ui.parts.live_run import LiveRun
 from easel.ui.parts.panel import Panel
 from easel.ui.parts.task import Asked, Tasks, build_alert
 from easel.ui.parts.tiles import alert, progress_bar

@@ -28,7 +28,7 @@ from easel.ui.compare.sweep_tab import build_sweep
 from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS, read_upload
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.lines import Updates
-from easel.ui.parts.live import LiveRun
+from easel.ui.parts.live_run import LiveRun
 from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note

@@ -29,7 +29,7 @@ from easel.ui.parts.controls import (
     meant_options,
 )
 from easel.ui.parts.lines import Updates
-from easel.ui.parts.live import LiveRun
+from easel.ui.parts.live_run import LiveRun
 from easel.ui.parts.option_form import OptionForms, build_option_forms
 from easel.ui.parts.page_words import fill_html, worded_html
 from easel.ui.parts.pictures import PictureStore

@@ -21,7 +21,8 @@ from easel.guard.visitors import session_of, visitor_of
 from easel.serving.session_runs import Run
 from easel.ui.parts.errors import caught
 from easel.ui.parts.lines import Held, Line, Stack, Updates
-from easel.ui.parts.live import POLL_S, WINDOW_JS, Follower, LiveRun, LiveRuns
+from easel.ui.parts.live import POLL_S, WINDOW_JS, LiveRuns
+from easel.ui.parts.live_run import Follower, LiveRun
 from easel.ui.parts.streams import merged
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
