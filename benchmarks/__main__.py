@@ -43,8 +43,9 @@ from easel.serving.backend import LocalBackend
 from easel.serving.build import build_backend, build_cache
 from easel.settings import load_settings
 from easel.ui.parts.prompt_note import prompt_reader
-from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.ids import EMBEDDED
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.registry import Registry, build_registry
 
 # What `make bench` runs: VQGAN+CLIP takes seconds a picture, and draws much the same of all seeds.
@@ -302,7 +303,7 @@ def photographs_command(
 @app.command("words")
 def words_command() -> None:
     """Words that are near known ones, and languages, against labels by hand."""
-    reader = prompt_reader(Vocabulary.load(), build_cache(load_settings()))
+    reader = prompt_reader(load_vocabulary(), build_cache(load_settings()))
     figures = rounded(word_figures(reader))
     write_results(RESULTS_DIR / "words.json", figures)
     print(json.dumps(figures, indent=1, ensure_ascii=False))

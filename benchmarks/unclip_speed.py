@@ -10,8 +10,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 
 from benchmarks.roofline import parameter_bytes
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.machine_rates import Rates, best_seconds
-from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.unclip import TIME_STEPS, UnclipDecoder
 from pipelines.unclip.pipeline import DECODER
 from pipelines.unclip.steps import Noise, sample_decoder
@@ -34,7 +34,7 @@ def plain_loop(decoder: UnclipDecoder, text: str, image: torch.Tensor, noise: to
         Latents (N, C, grid, grid).
     """
     count = len(noise)
-    ids = Vocabulary.load()([text, ""], context_length=decoder.text_length)
+    ids = load_vocabulary()([text, ""], context_length=decoder.text_length)
     ids = ids.repeat_interleave(count, dim=0)
     condition = torch.cat([image, torch.zeros_like(image)])
     states, visible = decoder.caption_encoder(ids, condition)

@@ -17,8 +17,7 @@ from PIL import Image
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.sentences import Sentence
-from pipelines.models.batches import Batches
-from pipelines.models.cache.loader_thread import is_out_of_memory
+from pipelines.models.batches import Batches, is_out_of_memory
 from pipelines.pipeline import RunContext
 
 GREY = 128  # of what is not drawn yet

@@ -15,7 +15,7 @@ from pipelines.core.events import Candidate, Event, Progress, Result
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import chosen_models, with_choices
-from pipelines.models.cache.loader_thread import MEMORY_ERRORS
+from pipelines.models.batches import MEMORY_ERRORS
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.precision import dtype_for
 from pipelines.pipeline import Pipeline, RunContext

@@ -24,9 +24,9 @@ from pipelines.core.request import CheckedRequest
 from pipelines.dalle_plan import draw_plans
 from pipelines.model_options import model_field
 from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.dalle import ImageTransformer, KVCache
 from pipelines.models.pixels import enlarge, to_uint8
-from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
 from pipelines.negative_prompt import check_negative, negative_field
 from pipelines.pipeline import Lesson, Preset, RunContext
@@ -184,7 +184,7 @@ class DallePipeline(CandidatePipeline):
         """See ``CandidatePipeline.draw``; what is not written yet when it ends early is grey."""
         model, vqgan, upscaler, _ = models
         options = request.options
-        text_ids = Vocabulary.load()([request.prompt, options.negative_prompt],
+        text_ids = load_vocabulary()([request.prompt, options.negative_prompt],
                                      context_length=model.config.text_length)
         writing = begin(model, text_ids, seeds, options.guidance_scale != 1)
         for step in range(1, model.num_steps + 1):

@@ -7,11 +7,11 @@ from torch import nn
 
 from pipelines.models import clip, unclip, upscaler, vqgan
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import ClipModel
 from pipelines.models.dalle import ImageTransformer, TransformerConfig
 from pipelines.models.efficientnet import EfficientNet
 from pipelines.models.familiarity import Familiarity
-from pipelines.models.tokenizer import Vocabulary
 
 GRID = vqgan.VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks=1,
                          attn_resolutions=(), z_channels=32, embed_dim=3, n_embed=125,
@@ -89,7 +89,7 @@ class SmallLoader:
             nn.init.normal_(model.known)
             return model
         config = clip_config(48 if name == "clip-guide" else 32)
-        return ClipModel(clip.build(config), Vocabulary.load(), clip.image_size(config))
+        return ClipModel(clip.build(config), load_vocabulary(), clip.image_size(config))
 
     def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
         """Not known."""

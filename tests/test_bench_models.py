@@ -73,8 +73,8 @@ def test_hard_captions_differ_little_and_are_the_same_every_time(world: World) -
 
 
 def test_an_untrained_clip_guesses(world: World) -> None:
+    from pipelines.models.checkpoints.vocabulary import load_vocabulary
     from pipelines.models.clip import build
-    from pipelines.models.tokenizer import Vocabulary
 
     torch.manual_seed(0)
     module = build({
@@ -83,7 +83,7 @@ def test_an_untrained_clip_guesses(world: World) -> None:
                        "head_width": 16},
         "text_cfg": {"context_length": 32, "vocab_size": 3072, "width": 32, "heads": 2,
                      "layers": 1}})
-    clip = ClipModel(module.eval(), Vocabulary.load(), 32)
+    clip = ClipModel(module.eval(), load_vocabulary(), 32)
     figures = clip_figures(clip, world, 100)
     assert 0.2 < figures["hard_pairs"] < 0.8
     assert figures["top1_of_100"] < 0.2

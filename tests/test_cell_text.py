@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import build
 from pipelines.models.clip_cells import CellCLIP
-from pipelines.models.tokenizer import Vocabulary
 from tests.small_models import clip_config
 
 CAPTIONS = ["a red apple", "two dogs on the grass", "a cat"]
@@ -36,7 +36,7 @@ def unlike_the_start(clip: CellCLIP) -> CellCLIP:
 
 @pytest.fixture(scope="module")
 def ids() -> torch.Tensor:
-    return Vocabulary.load()(CAPTIONS, context_length=32)
+    return load_vocabulary()(CAPTIONS, context_length=32)
 
 
 @torch.no_grad()
@@ -79,7 +79,7 @@ def test_one_thing_is_learned_for_every_place() -> None:
     clip.requires_grad_(False).cells.requires_grad_(True)
     torch.manual_seed(1)
     looks = F.normalize(torch.randn(2, 2), dim=-1)
-    ids = Vocabulary.load()(["apple", "dog"], context_length=32)
+    ids = load_vocabulary()(["apple", "dog"], context_length=32)
     cells, states, padded = (x.detach() for x in clip.read(ids))
     optimizer = torch.optim.AdamW(clip.cells.parameters(), 3e-3)
     places = torch.arange(0, 16, 2)  # the even ones only

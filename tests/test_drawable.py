@@ -12,7 +12,7 @@ from PIL import Image
 from easel.ui.generate.drawable import render_drawable, render_drawable_line
 from easel.ui.parts.prompt_note import prompt_reader, render_note
 from easel.words.language import ENGLISH, PORTUGUESE, speaking
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.world.concepts import load_concepts
 from pipelines.world.thumbnails import COLUMNS, SHEET, SIDE_PX
 
@@ -22,7 +22,7 @@ INSERTS = re.compile(r'data-insert="([^"]*)" data-how="(\w+)"')
 @pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
 def test_everything_that_is_offered_is_known(language: str) -> None:
     """What a click puts in gets no mark of a word that the models have never seen."""
-    reader = prompt_reader(Vocabulary.load(), None)
+    reader = prompt_reader(load_vocabulary(), None)
     with speaking(language):
         html = render_drawable("things.webp")
     found = [(unescape(text), how) for text, how in INSERTS.findall(html)]
@@ -54,7 +54,7 @@ def test_the_line_under_the_title_counts_them() -> None:
 
 
 def test_a_field_is_read_and_completed_until_its_word_is_done() -> None:
-    reader = prompt_reader(Vocabulary.load(), None)
+    reader = prompt_reader(load_vocabulary(), None)
     assert render_note(reader, "", "walk-start") == ""
     assert render_note(None, "a zzyzx", "walk-start") == ""
     note = render_note(reader, "a zzyzx and a giraf", "walk-start")
@@ -68,6 +68,6 @@ def test_a_field_is_read_and_completed_until_its_word_is_done() -> None:
 
 
 def test_a_rewriting_is_offered_to_click() -> None:
-    note = render_note(prompt_reader(Vocabulary.load(), None), "a dog riding a skateboard ",
+    note = render_note(prompt_reader(load_vocabulary(), None), "a dog riding a skateboard ",
                        "compare-prompt")
     assert 'data-prompt="a dog on top of a skateboard ' in note

@@ -40,9 +40,9 @@ from pipelines.core.errors import Busy, EaselError, InvalidRequest, Paused
 from pipelines.core.metadata import read_png
 from pipelines.core.options import option_fields
 from pipelines.core.sentences import Sentence, joined
-from pipelines.models.checkpoints.catalogue import EMBEDDED
 from pipelines.models.checkpoints.catalogue import Catalogue as Models
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.ids import EMBEDDED
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.registry import GENERATORS
 from tests.page_texts import (
     PACKAGES,
@@ -240,7 +240,7 @@ def test_the_status_of_a_run_is_said() -> None:
 
 def test_the_embedded_models_know_the_words_of_the_portuguese_prompts(
         portuguese: Catalogue) -> None:
-    vocabulary = Vocabulary.load()
+    vocabulary = load_vocabulary()
     prompts = [strings.FIRST_PROMPT, *(p for prompts in EXAMPLES.values() for p in prompts)]
     for prompt in prompts:
         said = portuguese.say(prompt)

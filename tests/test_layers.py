@@ -14,7 +14,9 @@ from pipelines.registry import GENERATORS
 from tests.conftest import REPOSITORY
 
 # From the bottom up; the longest prefix that fits a module names its layer.
-LAYERS = (("pipelines.core",), ("pipelines.world",), ("pipelines.models",), ("pipelines",),
+LAYERS = (("pipelines.core",), ("pipelines.world",),
+          ("pipelines.models", "pipelines.models.checkpoints.ids"),  # names alone
+          ("pipelines.models.checkpoints",), ("pipelines.models.cache",), ("pipelines",),
           ("easel.settings", "easel.serving", "easel.history"),
           ("easel.search", "easel.compare", "easel.presets", "easel.wall"),
           ("easel.words", "easel.guard"),
@@ -25,8 +27,10 @@ SHIMS = {"pipelines.__main__", "pipelines.weights"}
 NEVER = set(permutations(("easel.cli", "easel.doors", "easel.ui"), 2))
 # Modules of the application that put floors together; all others stand in one of the layers.
 TOPS = {"easel", "easel.__main__", "easel.launch"}
-READS = {"open", "read_text", "read_bytes", "load_file", "safe_open", "from_pretrained",
-         "torch_load", "unlink", "write_text", "write_bytes"}
+# Calls that read or write files, whoever has them: of Path, numpy, torch, json, safetensors, ...
+FILES = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "unlink", "load", "save",
+         "dump", "memmap", "fromfile", "tofile", "loadtxt", "savez", "load_file", "save_file",
+         "safe_open", "from_file", "from_pretrained", "read_csv", "ZipFile"}
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -80,6 +84,8 @@ def test_imports_go_down_and_never_round() -> None:
 
 @pytest.mark.parametrize(("name", "source", "fault"), [
     ("pipelines/core/a.py", "def f():\n    from pipelines.models import b\n", "above"),
+    ("pipelines/models/b.py", "from pipelines.models.checkpoints import m\n", "above"),
+    ("pipelines/models/checkpoints/m.py", "from pipelines.models.cache import n\n", "above"),
     ("pipelines/models/b.py", "import easel.launch\n", "above"),
     ("easel/launch.py", "from training import d\n", "above"),
     ("easel/cli/e.py", "from easel.ui.f import g\n", "easel.cli.e imports easel.ui.f"),
@@ -91,7 +97,9 @@ def test_imports_go_down_and_never_round() -> None:
     ("easel/cli/e.py", "from easel.cli import h\n", "circle"),
     ("training/d.py", "from benchmarks import i\n", "above")])
 def test_a_fault_that_is_added_is_found(tmp_path: Path, name: str, source: str, fault: str) -> None:
-    for path in ("pipelines/core/a.py", "pipelines/models/b.py", "easel/launch.py",
+    for path in ("pipelines/core/a.py", "pipelines/models/b.py",
+                 "pipelines/models/checkpoints/m.py", "pipelines/models/cache/n.py",
+                 "easel/launch.py",
                  "easel/cli/e.py", "easel/doors/j.py", "easel/guard/k.py", "easel/ui/f.py",
                  "easel/cli/h.py", "training/d.py", "benchmarks/i.py"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -104,23 +112,29 @@ def test_a_fault_that_is_added_is_found(tmp_path: Path, name: str, source: str, 
 
 
 def opened(source: str) -> set[str]:
-    """Names of calls by which a module with a network in it reads or writes files."""
+    """Names of calls by which a module reads or writes files, as they are where they come from."""
     tree = ast.parse(source)
-    bases = {ast.unparse(base).rpartition(".")[2] for node in ast.walk(tree)
-             if isinstance(node, ast.ClassDef) for base in node.bases}
-    if "Module" not in bases:
-        return set()
+    froms = {name.asname or name.name: name.name for node in ast.walk(tree)
+             if isinstance(node, ast.ImportFrom) for name in node.names}
     calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    return {call for call in calls if call in ("torch.load", "torch.save")
-            or call.rpartition(".")[2] in READS}
+    return {call for call in calls if froms.get(call, call).rpartition(".")[2] in FILES}
 
 
 def test_a_network_opens_no_file() -> None:
     paths = sorted((REPOSITORY / "pipelines" / "models").glob("*.py"))
     assert {path.name: found for path in paths if (found := opened(path.read_text("utf-8")))} == {}
-    network = "from torch import nn\nclass Net(nn.Module):\n    pass\n"
-    assert opened(network) == set()
-    assert opened(network + "weights = torch.load('x')\n") == {"torch.load"}
+
+
+@pytest.mark.parametrize(("source", "call"), [
+    ("torch.load('x')", "torch.load"), ("import numpy as np\nnp.load(path)", "np.load"),
+    ("from numpy import load as read\nread(path)", "read"), ("open('x')", "open"),
+    ("json.load(file)", "json.load"), ("Path('x').read_text()", "Path('x').read_text"),
+    ("(folder / 'x').read_bytes()", "(folder / 'x').read_bytes"),
+    ("from safetensors.torch import load_file\nload_file('x')", "load_file"),
+    ("class Words:\n    def read(self):\n        return Tokenizer.from_file('x')",
+     "Tokenizer.from_file"), ("json.loads(text)\nmodule.load_state_dict(tensors)", None)])
+def test_a_file_that_a_network_opens_is_found(source: str, call: str | None) -> None:
+    assert opened(source) == ({call} if call else set())
 
 
 # The command line's first choice, and the walk, which is a thing of unCLIP's.

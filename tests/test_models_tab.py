@@ -19,10 +19,10 @@ from easel.words import strings
 from pipelines.core.errors import Busy, EaselError, InvalidRequest, WeightsError
 from pipelines.models import vqgan
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.inventory import ModelInventory, ModelRow, inventory_of
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.loading import CatalogueLoader, pinned
-from pipelines.models.inventory import ModelInventory, ModelRow, inventory_of
 from pipelines.models.machine_rates import Rates
 from pipelines.registry import GENERATORS
 from tests.hub_server import Hub, Repository, serve_hub

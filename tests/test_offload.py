@@ -19,11 +19,11 @@ from easel.ui.models.render import render_models
 from pipelines.core.errors import OutOfMemory
 from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, TEXT_ENCODER, UNET
 from pipelines.models.cache.cache import ModelCache, measured_bytes
+from pipelines.models.cache.inventory import ModelInventory
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import CatalogueLoader, load_model
-from pipelines.models.inventory import ModelInventory
 from pipelines.models.offload import execution_device, offload
 from tests.cached_layers import bytes_of, states, use
 from tests.kandinsky_folders import DIM, write_kandinsky

@@ -23,9 +23,8 @@ from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest
 from pipelines.dalle import DallePipeline
 from pipelines.janus import JANUS, JanusPipeline
-from pipelines.models.batches import Batches
+from pipelines.models.batches import Batches, is_out_of_memory
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.cache.loader_thread import is_out_of_memory
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from pipelines.unclip.pipeline import UnclipPipeline

@@ -23,7 +23,7 @@ from easel.words.language import PORTUGUESE, load_catalogue
 from pipelines.core.errors import EaselError
 from pipelines.core.files import safe_stem
 from pipelines.core.metadata import parse_parameters
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.weighted_prompts import parse_prompts, ranking_texts
 from tests.page_texts import PACKAGES, ROOT
 from tests.sketch import SketchPipeline
@@ -111,7 +111,7 @@ def _axis(text: str) -> object:
 
 @pytest.mark.parametrize("read", [
     parse_parameters, parse_prompts, ranking_texts, safe_stem, expand_matrix, _axis,
-    Vocabulary.load().unknown_words, load_catalogue(PORTUGUESE).say,
+    load_vocabulary().unknown_words, load_catalogue(PORTUGUESE).say,
 ], ids=lambda read: getattr(read, "__qualname__", ""))
 def test_every_reader_of_texts_takes_a_time_in_proportion(read: Callable[[str], object]) -> None:
     assert slowest(read) is None

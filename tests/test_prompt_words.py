@@ -16,6 +16,7 @@ from easel.ui.parts.prompt_note import prompt_reader, render_reading
 from easel.words.language import PORTUGUESE, speaking
 from easel.words.strings import FIRST_PROMPT
 from pipelines.core.errors import OutOfMemory
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.prompt_words import PromptReader, Thing, edits
 from tests.small_models import SmallLoader
@@ -35,7 +36,7 @@ def encode(texts: Sequence[str]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
-    return Vocabulary.load()
+    return load_vocabulary()
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_the_shipped_reader_holds_its_measure(tmp_path: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     """Measured: precision .86 and recall .60 on 192 words."""
     monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
-    reader = prompt_reader(Vocabulary.load(), build_cache(load_settings()))
+    reader = prompt_reader(load_vocabulary(), build_cache(load_settings()))
     assert len(labelled()["near"]) + len(labelled()["far"]["words"]) >= 190
     found = scores(reader, reader.near)
     assert found["precision"] >= 0.84, found

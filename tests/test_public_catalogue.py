@@ -17,6 +17,7 @@ from easel.ui.models.render import render_models
 from easel.words.language import say, speaking
 from pipelines.core.errors import InvalidRequest, WeightsError
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.inventory import ModelInventory
 from pipelines.models.checkpoints.catalogue import CATALOGUE_PATH, Catalogue, CatalogueEntry
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.licences import licence_words
@@ -26,7 +27,6 @@ from pipelines.models.checkpoints.loading import (
     load_model,
     weight_files,
 )
-from pipelines.models.inventory import ModelInventory
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.vqgan_clip.starts import start_parameters
 from pipelines.vqgan_clip.vqgan_drawer import VQGANDrawer

@@ -10,7 +10,7 @@ import pytest
 from easel.compare.wildcards import wildcard_words
 from easel.ui.generate.examples import EXAMPLES, world_sampler
 from easel.ui.generate.surprises import surprise
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.world.concepts import load_concepts
 from pipelines.world.grammar import raw_grammar
 
@@ -41,7 +41,7 @@ def newer_words(language: str) -> list[str]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_surprise_asks_for_what_the_models_know(language: str) -> None:
-    vocabulary, prompts = Vocabulary.load(), drawn(language)
+    vocabulary, prompts = load_vocabulary(), drawn(language)
     assert {p: vocabulary.unknown_words(p) for p in prompts if vocabulary.unknown_words(p)} == {}
     assert not [p for p in prompts if vocabulary.truncated(p)]
     newer = newer_words(language)
@@ -81,7 +81,7 @@ def test_the_page_draws_a_new_one_each_time() -> None:
 
 
 def test_examples_and_wildcards_name_no_photograph_and_nothing_unknown() -> None:
-    vocabulary = Vocabulary.load()
+    vocabulary = load_vocabulary()
     offered = [p for prompts in EXAMPLES.values() for p in prompts]
     offered += [word for words in wildcard_words().values() for word in words]
     assert not [p for p in offered if vocabulary.unknown_words(p)]

@@ -25,7 +25,7 @@ from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Result
 from pipelines.core.options import parse_options
 from pipelines.dalle import DallePipeline
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.registry import Registry, build_registry
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
@@ -89,7 +89,7 @@ def test_wildcards_are_drawn_by_the_seed() -> None:
 
 
 def test_the_worlds_wildcards_are_words_that_the_models_know() -> None:
-    words, vocabulary = wildcard_words(), Vocabulary.load()
+    words, vocabulary = wildcard_words(), load_vocabulary()
     assert {"colour", "place", "medium", "number", "thing", "animal", "food"} <= set(words)
     unknown = {w for ws in words.values() for w in ws if vocabulary.unknown_words(w)}
     assert unknown == set()

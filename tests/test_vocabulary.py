@@ -10,12 +10,16 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from pipelines.models.checkpoints.vocabulary import (
+    TOKENIZER_DIR,
+    load_vocabulary,
+    save_vocabulary,
+)
 from pipelines.models.tokenizer import (
     CONTEXT_LENGTH,
     END_ID,
     PAD_ID,
     START_ID,
-    TOKENIZER_DIR,
     UNK_ID,
     Vocabulary,
 )
@@ -27,7 +31,7 @@ from training.build_tokenizer import build
 
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocabulary:
-    return Vocabulary.load()
+    return load_vocabulary()
 
 
 @pytest.fixture(scope="module")
@@ -115,14 +119,14 @@ def test_unknown_words(vocabulary: Vocabulary, text: str, unknown: list[str]) ->
 def test_survives_pickling_and_saving(vocabulary: Vocabulary, tmp_path: Path) -> None:
     text = ["a photo of two geese", "um cão azul"]
     copy = pickle.loads(pickle.dumps(vocabulary))
-    vocabulary.save(tmp_path)
-    loaded = Vocabulary.load(tmp_path)
+    save_vocabulary(vocabulary, tmp_path)
+    loaded = load_vocabulary(tmp_path)
     assert torch.equal(copy(text), vocabulary(text))
     assert torch.equal(loaded(text), vocabulary(text))
     assert copy.words == loaded.words == vocabulary.words
     (tmp_path / "words.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"words\.txt"):
-        Vocabulary.load(tmp_path)
+        load_vocabulary(tmp_path)
 
 
 def test_words_txt_holds_words_of_the_grammar(vocabulary: Vocabulary) -> None:

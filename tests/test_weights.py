@@ -72,7 +72,7 @@ def test_gradients_flow_through_to_the_input(catalogue: Catalogue) -> None:
 
 def test_clip_keeps_the_buffers_that_no_file_holds(
         catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.models.tokenizer.Vocabulary.load", lambda: None)
+    monkeypatch.setattr("pipelines.models.checkpoints.vocabulary.load_vocabulary", lambda: None)
     model = load_model(catalogue, catalogue.get("embedded/clip"))
     assert isinstance(model, clip.ClipModel)
     assert model.image_size == 32
@@ -88,7 +88,7 @@ def test_clip_keeps_the_buffers_that_no_file_holds(
 
 def test_loading_leaves_the_global_generator_alone(
         catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.models.tokenizer.Vocabulary.load", lambda: None)
+    monkeypatch.setattr("pipelines.models.checkpoints.vocabulary.load_vocabulary", lambda: None)
     before = torch.random.get_rng_state()
     for model in catalogue:
         load_model(catalogue, model)
@@ -208,7 +208,7 @@ def test_traversal_in_a_model_id(catalogue: Catalogue, model_id: str) -> None:
 def test_pin_writes_what_verify_checks(catalogue: Catalogue, tmp_path: Path,
                                        capsys: pytest.CaptureFixture[str],
                                        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.models.tokenizer.Vocabulary.load", lambda: None)
+    monkeypatch.setattr("pipelines.models.checkpoints.vocabulary.load_vocabulary", lambda: None)
     path = tmp_path / "catalogue.toml"
     path.write_text("# A comment.\n")
     catalogue.save(path)

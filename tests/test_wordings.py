@@ -16,7 +16,7 @@ from benchmarks.tasks import TASKS, TaskPrompt, task_prompts
 from benchmarks.zero_shot import concept_scenes, render_uint8
 from easel.serving.build import build_cache
 from easel.settings import Settings
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.world.concepts import concepts_by_id
 from pipelines.world.scenes import MEDIA
 from training.data import World
@@ -43,7 +43,7 @@ def test_portuguese_asks_for_the_same() -> None:
 
 
 def test_every_portuguese_word_is_in_the_vocabulary() -> None:
-    vocabulary = Vocabulary.load()
+    vocabulary = load_vocabulary()
     for task in TASKS:
         for prompt in PROMPTS[task]:
             assert not vocabulary.unknown_words(in_portuguese(prompt, CONCEPTS).text)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from pipelines.models.tokenizer import SPECIAL_TOKENS, TOKENIZER_DIR, Vocabulary, split_words
+from pipelines.models.checkpoints.vocabulary import TOKENIZER_DIR, save_vocabulary
+from pipelines.models.tokenizer import SPECIAL_TOKENS, Vocabulary, split_words
 from pipelines.world.concepts import load_concepts
 from pipelines.world.grammar import grammar_strings, raw_grammar
 from pipelines.world.noun_phrases import inflect
@@ -141,7 +142,7 @@ def main() -> None:
     path = options.out / "tokenizer.json"
     keep = path.is_file() and not options.new_ids
     vocabulary = build(Tokenizer.from_file(str(path)) if keep else None)
-    vocabulary.save(options.out)
+    save_vocabulary(vocabulary, options.out)
     print(f"{vocabulary.vocab_size} tokens, {len(vocabulary.words)} words")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.world.scenes import Scene
 from training.data import World
 from training.denoise import unfinished
@@ -36,7 +36,7 @@ class Drafts:
     def __init__(self, config: dict[str, Any], world: World, size_px: int) -> None:
         self.seed, self.size_px = config["seed"], size_px
         self.count, self.recall = config.get("denoise", 0), config.get("recall", 0)
-        self.world, self.vocabulary = world, Vocabulary.load()
+        self.world, self.vocabulary = world, load_vocabulary()
         self.unfinished, self.recalled = (
             world.sampler(config["split"] + part, kinds=config["denoise_kinds"],
                           coloured=config.get("coloured", 0.4),

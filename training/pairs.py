@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.world.hard_negatives import hard_negative, other_medium
 from pipelines.world.scenes import Scene
 from training.data import World
@@ -53,7 +53,7 @@ class Pairs:
         self.sampler = world.sampler(config["split"], jitter=config["jitter"],
                                      **{name: config[name] for name in named if name in config})
         self.bank_sampler = world.sampler("train-bank", jitter=0.25)
-        self.vocabulary = Vocabulary.load()
+        self.vocabulary = load_vocabulary()
         self.size_px = config["model"]["vision_cfg"]["image_size"]
 
     def plan(self, step: int) -> Plan:

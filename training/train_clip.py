@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from open_clip import CLIP
 from torch import Tensor
 
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import ClipModel, build
-from pipelines.models.tokenizer import Vocabulary
 from pipelines.world.hard_negatives import hard_negative
 from training.attack import PictureLoss, attacked
 from training.data import World, prefetched
@@ -83,7 +83,7 @@ def evaluate(clip: ClipModel, world: World, count: int = 1000) -> dict[str, floa
 def wrap(module: CLIP, config: dict[str, Any]) -> ClipModel:
     """The module with the embedded tokenizer, ready to compare texts with pictures."""
     size = config["model"]["vision_cfg"]["image_size"]
-    return ClipModel(module, Vocabulary.load(), size, *STATISTICS)
+    return ClipModel(module, load_vocabulary(), size, *STATISTICS)
 
 
 def train(config: dict[str, Any]) -> dict[str, float]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torchvision.utils import save_image
 
 from pipelines.flow_matching import flow_end
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.unclip import UnclipDecoder, build_decoder
 from pipelines.models.vqgan import VQGAN
 from training.data import World, prefetched
@@ -40,7 +40,7 @@ class Batches:
 
     def __init__(self, config: dict[str, Any], scenes: EmbeddedScenes, vqgan: VQGAN) -> None:
         self.config, self.scenes, self.vqgan = config, scenes, vqgan
-        self.vocabulary = Vocabulary.load()
+        self.vocabulary = load_vocabulary()
         self.text_length = config["caption_encoder"]["text_length"]
 
     def plan(self, step: int) -> Plan:
@@ -114,7 +114,7 @@ def draw(model: UnclipDecoder, ids: Tensor, image: Tensor, seed: int = 0, steps:
 def sample_grid(loop: Loop[UnclipDecoder], vqgan: VQGAN) -> None:
     """Draw the fixed prompts by their captions alone and save them as one picture."""
     model = loop.ema.eval()
-    ids = Vocabulary.load()(list(SAMPLE_PROMPTS), context_length=model.text_length)
+    ids = load_vocabulary()(list(SAMPLE_PROMPTS), context_length=model.text_length)
     image = torch.zeros(len(ids), len(model.caption_encoder.image_mean))
     latents = draw(model, ids.to(loop.device), image.to(loop.device))
     with torch.no_grad():

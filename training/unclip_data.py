@@ -11,8 +11,8 @@ import torch
 from open_clip import CLIP
 from torch import Tensor
 
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import ClipModel, build, image_size
-from pipelines.models.tokenizer import Vocabulary
 from pipelines.models.vqgan import VQGAN
 from training.codes import CodeStore, rows_of, save_whole
 from training.data import World
@@ -30,7 +30,7 @@ def load_clip() -> tuple[ClipModel, str]:
     path = folder / "model.safetensors"
     load_exported(module, path)
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
-    clip = ClipModel(module, Vocabulary.load(), image_size(config), config["mean"], config["std"])
+    clip = ClipModel(module, load_vocabulary(), image_size(config), config["mean"], config["std"])
     return cast(ClipModel, clip.eval().requires_grad_(False)), fingerprint
 
 

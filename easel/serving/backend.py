@@ -20,8 +20,8 @@ from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.metadata import provenance
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.inventory import ModelInventory, inventory_of
 from pipelines.models.clip_features import Features, embed_images, embed_texts
-from pipelines.models.inventory import ModelInventory, inventory_of
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from pipelines.suited import FAMILIARITY, unlike_the_world

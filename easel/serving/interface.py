@@ -12,8 +12,8 @@ from easel.serving.paused_runs import PausedRuns
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.inventory import ModelInventory
 from pipelines.models.clip_features import Features
-from pipelines.models.inventory import ModelInventory
 from pipelines.registry import Registry
 
 if TYPE_CHECKING:

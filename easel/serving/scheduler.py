@@ -19,8 +19,8 @@ from easel.serving.jobs import Found, Group, Job
 from easel.serving.usage import Meter
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory
 from pipelines.core.events import Event, Result
+from pipelines.models.batches import is_out_of_memory
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.cache.loader_thread import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 

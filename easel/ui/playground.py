@@ -19,7 +19,8 @@ from easel.ui.models.admins import ModelAdmins
 from easel.ui.parts.live import LiveRuns
 from easel.ui.parts.panel import Card
 from easel.ui.parts.prompt_note import prompt_reader
-from pipelines.models.inventory import ModelInventory
+from pipelines.models.cache.inventory import ModelInventory
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.prompt_words import PromptReader
 from pipelines.registry import Registry
@@ -102,7 +103,7 @@ def load_playground(registry: Registry, backend: Backend,
     Settings are read from the environment where they are not given.
     """
     try:
-        vocabulary = Vocabulary.load()
+        vocabulary = load_vocabulary()
     except FileNotFoundError as error:
         logger.info("Unknown words are not marked: %s.", error)
         vocabulary = None

@@ -27,7 +27,7 @@ from easel.wall.wall import Wall
 from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
-from pipelines.models.checkpoints.catalogue import EMBEDDED
+from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.zero_shot import (
     check_labels,
     class_features,

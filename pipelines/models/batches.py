@@ -11,11 +11,22 @@ from torch import Tensor
 
 from pipelines.core.errors import OutOfMemory
 from pipelines.core.sentences import Sentence
-from pipelines.models.cache.loader_thread import MEMORY_ERRORS, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
+MEMORY_ERRORS = (MemoryError, RuntimeError)  # those among them that ``is_out_of_memory`` knows
+# What torch says on devices without an error of their own: of the CPU, of oneDNN and C++ below it,
+# and of MPS.
+_FULL = ("DefaultCPUAllocator: ", "not enough memory: you tried to allocate", "std::bad_alloc",
+         "bad allocation", "MPS backend out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, the main memory among them, is full."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _FULL)
 
 
 class Batches:

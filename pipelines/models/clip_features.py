@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from pipelines.core.cpu_pool import on_every_core
 from pipelines.core.errors import Cancelled
 from pipelines.models.batches import in_batches
-from pipelines.models.cache.placement import ModelKey
 from pipelines.models.pixels import to_squares
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Embeddings:
         self._lock = threading.Lock()
         self._vectors: OrderedDict[Hashable, Tensor] = OrderedDict()
 
-    def attach(self, model: nn.Module, key: ModelKey, fingerprint: str | None) -> None:
+    def attach(self, model: nn.Module, key: Hashable, fingerprint: str | None) -> None:
         """Let a CLIP remember its features here; other models are left alone.
 
         Args:

@@ -6,16 +6,12 @@ Source: Sennrich, Haddow, Birch, "Neural Machine Translation of Rare Words with 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 
 import emoji
-
-from pipelines.core.errors import WeightsError
 
 WORD_START = "Ġ"  # stands for the space before a word
 CACHED_WORDS = 4096
@@ -41,27 +37,6 @@ class MinDalleTokenizer:
         except KeyError as error:
             raise ValueError(f"the vocabulary has no {error}") from None
         self._word_ids = lru_cache(CACHED_WORDS)(self._encode_word)
-
-    @classmethod
-    def load(cls, vocabulary_path: Path, merges_path: Path, model_id: str) -> MinDalleTokenizer:
-        """Read ``vocab.json`` and ``merges.txt``, whose first line is a comment.
-
-        Raises:
-            WeightsError: a file is missing or is something else.
-        """
-        try:
-            vocabulary = json.loads(vocabulary_path.read_text(encoding="utf-8"))
-            lines = merges_path.read_text(encoding="utf-8").split("\n")[1:-1]
-            merges = [(first, second) for first, second in (line.split() for line in lines)]
-            if not all(type(i) is int and i >= 0 for i in vocabulary.values()):
-                raise ValueError("ids that are no numbers")
-            return cls(vocabulary, merges)
-        except OSError as error:
-            name = Path(str(error.filename)).name
-            raise WeightsError("The file {} of the model {} is not there.", name,
-                               model_id) from None
-        except (ValueError, AttributeError):
-            raise WeightsError("The vocabulary of the model {} is damaged.", model_id) from None
 
     @property
     def largest_id(self) -> int:

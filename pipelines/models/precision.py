@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from pipelines.models.checkpoints.catalogue import EMBEDDED
+from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.models.fast_linear import has_int8
 
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 from torch import LongTensor
 
-TOKENIZER_DIR = Path(__file__).resolve().parents[2] / "assets" / "tokenizer"
 CONTEXT_LENGTH = 32
 PAD_ID, START_ID, END_ID, UNK_ID = 0, 1, 2, 3
 SPECIAL_TOKENS = ("<pad>", "<start>", "<end>", "<unk>")
@@ -41,40 +39,21 @@ class Vocabulary:
         ids = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
         if ids != [PAD_ID, START_ID, END_ID, UNK_ID]:
             raise ValueError(f"the special tokens have ids {ids}, not 0 to 3")
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.words = words
-
-    @classmethod
-    def load(cls, path: Path = TOKENIZER_DIR) -> Vocabulary:
-        """Reads ``tokenizer.json`` and ``words.txt`` from a folder.
-
-        Raises:
-            FileNotFoundError: One of the files is not there.
-        """
-        for name in ("tokenizer.json", "words.txt"):
-            if not (path / name).is_file():
-                raise FileNotFoundError(f"the tokenizer has no {name}")
-        words = (path / "words.txt").read_text(encoding="utf-8").split()
-        return cls(Tokenizer.from_file(str(path / "tokenizer.json")), frozenset(words))
-
-    def save(self, path: Path) -> None:
-        """Writes ``tokenizer.json`` and ``words.txt`` into a folder."""
-        path.mkdir(parents=True, exist_ok=True)
-        self._tokenizer.save(str(path / "tokenizer.json"))
-        (path / "words.txt").write_text("\n".join(sorted(self.words)) + "\n", encoding="utf-8")
 
     @property
     def vocab_size(self) -> int:
         """Number of token ids."""
-        return self._tokenizer.get_vocab_size()
+        return self.tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, any length, without ``<start>`` and ``<end>``."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The lower-case text of token ids; special tokens are left out."""
-        return self._tokenizer.decode(list(ids))
+        return self.tokenizer.decode(list(ids))
 
     def __call__(
         self, texts: str | Sequence[str], context_length: int = CONTEXT_LENGTH
@@ -91,7 +70,7 @@ class Vocabulary:
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         rows = torch.full((len(texts), context_length), PAD_ID, dtype=torch.long)
-        encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         for row, encoding in zip(rows, encodings, strict=True):
             ids = [START_ID, *encoding.ids[: context_length - 2], END_ID]
             row[: len(ids)] = torch.tensor(ids)

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.flow_matching import flow_steps
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip_features import text_features
-from pipelines.models.tokenizer import PAD_ID, Vocabulary
+from pipelines.models.tokenizer import PAD_ID
 from pipelines.sampling import guide
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
@@ -166,7 +167,7 @@ def sample_decoder(decoder: UnclipDecoder, texts: Sequence[str], image: Tensor, 
         After each step the latents (N, C, grid, grid) in [-1, 1] that the pictures tend to.
     """
     guided, count, device = guidance_scale != 1, len(noise), noise.device
-    ids = Vocabulary.load()([*texts, *[negative] * count] if guided else list(texts),
+    ids = load_vocabulary()([*texts, *[negative] * count] if guided else list(texts),
                             context_length=decoder.text_length).to(device)
     images = torch.cat([image, torch.zeros_like(image)]) if guided else image
     dtype = decoder.unet.dtype

@@ -21,8 +21,7 @@ from pipelines.core.images import fit
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.core.sentences import Sentence
-from pipelines.models.checkpoints.catalogue import EMBEDDED
-from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.ids import EMBEDDED, RANKER
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker

@@ -17,7 +17,8 @@ import torch
 
 from pipelines.core.errors import InvalidRequest, WeightsError
 from pipelines.core.options import AUTO, Options
-from pipelines.models.checkpoints.catalogue import EMBEDDED, Catalogue
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.vqgan_clip.drawer import DrawerName
 
 T = TypeVar("T", bound=Options)

@@ -45,6 +45,7 @@ from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
 from pipelines.core.texts import fault_of
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.tensor_files import held, memory_bytes, read_safetensors
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.saved_run import SavedRun
 from pipelines.weighted_prompts import MAX_WEIGHT, parse_prompts, ranking_texts
@@ -274,7 +275,7 @@ def _prompt(data: bytes) -> None:
 
 @cache
 def _vocabulary() -> Vocabulary:
-    return Vocabulary.load()
+    return load_vocabulary()
 
 
 def _sweep(data: bytes) -> None:

@@ -20,10 +20,10 @@ from gradio_client import Client
 from safetensors.torch import save_file
 
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.inventory import ModelInventory
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import INCOMING, Downloads
 from pipelines.models.checkpoints.pins import FOLDER
-from pipelines.models.inventory import ModelInventory
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.hub_server import Hub, Repository, serve_hub
 from tests.served import App

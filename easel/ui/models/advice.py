@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from easel.ui.models.wishes import Wish, WishState
+from pipelines.models.cache.inventory import ModelInventory
 from pipelines.models.cache.memory import total_bytes
-from pipelines.models.inventory import ModelInventory
 from pipelines.models.machine_rates import Rates, measure_rates
 from pipelines.models.precision import fast_bfloat16
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from easel.ui.parts.endpoints import OBJECT, add_endpoint, json_value
-from pipelines.models.inventory import ModelInventory
+from pipelines.models.cache.inventory import ModelInventory
 
 
 def add_models_endpoint(inventory: ModelInventory) -> None:

@@ -22,7 +22,7 @@ from easel.ui.parts.tiles import alert, bar
 from easel.words import strings
 from easel.words.language import say, written
 from pipelines.core.amounts import megabytes
-from pipelines.models.inventory import ModelInventory, ModelRow
+from pipelines.models.cache.inventory import ModelInventory, ModelRow
 
 TICK_S = 1.0
 

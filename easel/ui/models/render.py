@@ -12,8 +12,8 @@ from easel.ui.parts.tiles import alert, bar
 from easel.words import strings
 from easel.words.language import say, written
 from pipelines.core.amounts import megabytes
+from pipelines.models.cache.inventory import ModelInventory, ModelRow
 from pipelines.models.checkpoints.licences import UNSTATED, licence_words
-from pipelines.models.inventory import ModelInventory, ModelRow
 
 UNSTATED_WORDS = licence_words(UNSTATED)
 

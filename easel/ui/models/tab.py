@@ -17,7 +17,7 @@ from easel.ui.parts.errors import one_sentence, shows_errors_by
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
-from pipelines.models.inventory import ModelInventory
+from pipelines.models.cache.inventory import ModelInventory
 from pipelines.registry import Registry
 
 TICK_S = 1.0

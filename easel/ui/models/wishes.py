@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.models.checkpoints.catalogue import EMBEDDED
-from pipelines.models.inventory import ModelInventory, ModelRow
+from pipelines.models.cache.inventory import ModelInventory, ModelRow
+from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.pipeline import Pipeline
 
 MOVING = ("downloading", "checking")

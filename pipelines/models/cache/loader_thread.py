@@ -14,25 +14,14 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import OutOfMemory
+from pipelines.models.batches import MEMORY_ERRORS, is_out_of_memory
 from pipelines.models.cache.memory import free_bytes
 from pipelines.models.cache.placement import Entry, Move
 from pipelines.models.cache.stats import measured_bytes
 from pipelines.models.offload import Footprint, offload
 
 logger = logging.getLogger(__name__)
-MEMORY_ERRORS = (MemoryError, RuntimeError)  # those among them that ``is_out_of_memory`` knows
-# What torch says on devices without an error of their own: of the CPU, of oneDNN and C++ below it,
-# and of MPS.
-_FULL = ("DefaultCPUAllocator: ", "not enough memory: you tried to allocate", "std::bad_alloc",
-         "bad allocation", "MPS backend out of memory")
 HOST = torch.device("cpu")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device, the main memory among them, is full."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _FULL)
 
 
 class Loader(Protocol):

@@ -24,6 +24,7 @@ from pydantic import (
 
 from pipelines.core.errors import WeightsError
 from pipelines.core.files import atomic_write
+from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.models.checkpoints.licences import known_licence
 from pipelines.models.checkpoints.pins import ModelPin, Pins
 from pipelines.models.checkpoints.shards import INDEX, SAFETENSORS, is_shard, shard_names
@@ -31,7 +32,6 @@ from pipelines.models.checkpoints.shards import INDEX, SAFETENSORS, is_shard, sh
 logger = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parents[3] / "assets"
 CATALOGUE_PATH = ASSETS / "catalogue.toml"
-EMBEDDED = "embedded/"
 # No part begins with a dot, so that no id or file name leads out of its folder.
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

@@ -15,8 +15,9 @@ from typing import Any, cast
 from torch import nn
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import EMBEDDED, CatalogueEntry
+from pipelines.models.checkpoints.catalogue import CatalogueEntry
 from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
+from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.models.checkpoints.int8 import from_int8
 from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
 
@@ -94,11 +95,11 @@ def _with_tokenizer(module: nn.Module, config: Mapping[str, Any], folder: Path) 
 def _with_vocabulary(module: nn.Module, config: Mapping[str, Any], folder: Path) -> nn.Module:
     from open_clip import CLIP
 
+    from pipelines.models.checkpoints.vocabulary import load_vocabulary
     from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, image_size
     from pipelines.models.fast_clip import with_fast_kernels
-    from pipelines.models.tokenizer import Vocabulary
 
-    return ClipModel(with_fast_kernels(cast(CLIP, module)), Vocabulary.load(), image_size(config),
+    return ClipModel(with_fast_kernels(cast(CLIP, module)), load_vocabulary(), image_size(config),
                      config.get("mean", OPENAI_MEAN), config.get("std", OPENAI_STD))
 
 

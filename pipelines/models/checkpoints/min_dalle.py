@@ -12,6 +12,7 @@ Source: kuprel/min-dalle-flax, ``min_dalle_flax/load_params.py``; borisdayma/dal
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Mapping
@@ -67,8 +68,8 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
             module = Detokenizer()
         tensors = read_tensors(folder / _name(entry, "detoker"), entry.id)
         return with_fast_kernels(fill(module, tensors, entry.id))
-    tokenizer = MinDalleTokenizer.load(folder / _name(entry, "vocab"),
-                                       folder / _name(entry, "merges"), entry.id)
+    tokenizer = _tokenizer(folder / _name(entry, "vocab"), folder / _name(entry, "merges"),
+                           entry.id)
     encoder = read_tensors(folder / _name(entry, "encoder"), entry.id)
     decoder = read_tensors(folder / _name(entry, "decoder"), entry.id)
     config = config_of(encoder, decoder, entry.id)
@@ -104,6 +105,26 @@ def load_vqgan(folder: Path, entry: CatalogueEntry) -> nn.Module:
     with torch.device("meta"):
         module = VQGAN(config)
     return with_fast_kernels(fill(module, tensors, entry.id))
+
+
+def _tokenizer(vocabulary_path: Path, merges_path: Path, model_id: str) -> MinDalleTokenizer:
+    """Read ``vocab.json`` and ``merges.txt``, whose first line is a comment.
+
+    Raises:
+        WeightsError: a file is missing or is something else.
+    """
+    try:
+        vocabulary = json.loads(vocabulary_path.read_text(encoding="utf-8"))
+        lines = merges_path.read_text(encoding="utf-8").split("\n")[1:-1]
+        merges = [(first, second) for first, second in (line.split() for line in lines)]
+        if not all(type(i) is int and i >= 0 for i in vocabulary.values()):
+            raise ValueError("ids that are no numbers")
+        return MinDalleTokenizer(vocabulary, merges)
+    except OSError as error:
+        name = Path(str(error.filename)).name
+        raise WeightsError("The file {} of the model {} is not there.", name, model_id) from None
+    except (ValueError, AttributeError):
+        raise WeightsError("The vocabulary of the model {} is damaged.", model_id) from None
 
 
 def _name(entry: CatalogueEntry, stem: str) -> str:
