@@ -29,7 +29,9 @@ from pipelines.models.checkpoints.tensor_files import held
 MOST_PEAK = 1.25  # of the weights' bytes
 DTYPES: dict[str, tuple[str, ...]] = {
     "kuprel/dalle-mini": ("float32", "bfloat16", "int8"), "kuprel/dalle-mega": ("int8",),
-    "deepseek/janus-pro-1b": ("bfloat16",), "kandinsky/2-2-image-encoder": ("bfloat16",)}
+    "deepseek/janus-pro-1b": ("bfloat16",), "kandinsky/2-2-image-encoder": ("bfloat16",),
+    "flux2/klein-4b-text-encoder": ("bfloat16",), "flux2/klein-4b-transformer": ("bfloat16",),
+    "flux2/klein-4b-vae": ("bfloat16",)}
 
 
 def peak_bytes() -> int:

@@ -16,7 +16,13 @@ from typing import Any
 
 import open_clip
 import torch
-from diffusers import PriorTransformer, UNet2DConditionModel, VQModel
+from diffusers import (
+    AutoencoderKLFlux2,
+    Flux2Transformer2DModel,
+    PriorTransformer,
+    UNet2DConditionModel,
+    VQModel,
+)
 from torch import Tensor, nn
 from transformers import (
     CLIPTextConfig,
@@ -27,10 +33,13 @@ from transformers import (
     JanusForConditionalGeneration,
     JanusImageProcessor,
     JanusProcessor,
+    Qwen3Config,
+    Qwen3Model,
 )
 
 from pipelines.models.checkpoints.open_clip import _build
 from pipelines.models.vqgan import VQGAN, VQGANConfig
+from tests.flux2_folder import tokenizer_of_bytes
 from tests.janus_folder import tokenizer as janus_tokenizer
 from tests.kandinsky_folders import write_tokenizer
 from tests.min_dalle_folder import MEGA, MINI, Sizes, converted, flax_parameters
@@ -197,6 +206,25 @@ def _part(folder: Path, stem: str, module: nn.Module, dtype: torch.dtype = torch
     _write_json(path.with_name("config.json"), fields)
 
 
+def _reader(folder: Path) -> None:
+    config = Qwen3Config(
+        hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32,
+        num_key_value_heads=8, head_dim=128, vocab_size=151936, tie_word_embeddings=True)
+    module = _on_meta(lambda: Qwen3Model(config))
+    path = folder / "text_encoder" / "model.safetensors"
+    write_safetensors(path, {f"model.{name}": tensor for name, tensor in
+                             module.state_dict().items()}, torch.bfloat16)
+    _write_json(path.with_name("config.json"), config.to_dict())
+    tokenizer_of_bytes().save_pretrained(folder / "tokenizer")
+
+
+def _flow(folder: Path) -> None:
+    _part(folder, "transformer/diffusion_pytorch_model", _on_meta(lambda: Flux2Transformer2DModel(
+        num_layers=5, num_single_layers=20, num_attention_heads=24, joint_attention_dim=7680,
+        guidance_embeds=False)), torch.bfloat16)
+    _write_json(folder / "scheduler" / "scheduler_config.json", {})
+
+
 # How to write each model's files into a folder, by its id in the catalogue.
 WRITERS: dict[str, Callable[[Path], None]] = {
     "laion/clip-vit-b-32": lambda folder: _clip(folder, "ViT-B-32"),
@@ -217,4 +245,8 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "kandinsky/2-2-prior": _prior,
     "kandinsky/2-2-unet": _unet,
     "kandinsky/2-2-movq": _movq,
+    "flux2/klein-4b-text-encoder": _reader,
+    "flux2/klein-4b-transformer": _flow,
+    "flux2/klein-4b-vae": lambda folder: _part(
+        folder, "vae/diffusion_pytorch_model", _on_meta(AutoencoderKLFlux2), torch.bfloat16),
 }

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,9 +21,8 @@ from pydantic.config import JsonDict
 from torch import Tensor
 
 from pipelines.batching import Drawn
-from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled, InvalidRequest
-from pipelines.core.events import Candidate, Event, Preview, Progress
+from pipelines.core.events import Event, Preview
 from pipelines.core.options import AUTO, Options
 from pipelines.core.request import CheckedRequest
 from pipelines.model_options import model_field
@@ -34,6 +32,7 @@ from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
 from pipelines.negative_prompt import check_negative, negative_field
+from pipelines.part_by_part import PartByPartPipeline, PartsRun, noise_of
 from pipelines.pipeline import Lesson, RunContext
 from pipelines.sampling import guide
 
@@ -77,45 +76,14 @@ class KandinskyOptions(Options):
         "one here that did not guide.", advanced=True)
 
 
-@dataclass
-class _Run:
-    """What the steps of a group of candidates share.
+_Run = PartsRun[KandinskyOptions]
 
-    Attributes:
-        pipeline: says in which dtype a part is leased.
-        generators: one a picture; the prior takes from them first, then the decoder.
-        done: steps taken so far.
+
+class KandinskyPipeline(PartByPartPipeline):
+    """Draws all candidates side by side.
+
+    A run from text may do without the image encoder, see ``BlankEmbedding``.
     """
-
-    pipeline: KandinskyPipeline
-    request: CheckedRequest[KandinskyOptions]
-    context: RunContext
-    seeds: tuple[int, ...]
-    generators: list[torch.Generator]
-    total: int
-    done: int = 0
-
-    @property
-    def options(self) -> KandinskyOptions:
-        """Those of the request."""
-        return self.request.options
-
-    def lease(self, stack: ExitStack, model_id: str) -> Iterator[Progress]:
-        """Say that a part is loaded, where it is; returns the part."""
-        dtype = self.pipeline.dtype_of(model_id, self.request, self.context)
-        yield from self.context.loading(model_id, dtype=dtype)
-        part = stack.enter_context(self.context.lease(model_id, dtype))
-        self.context.check()
-        return part
-
-    def progress(self) -> Progress:
-        """One more step."""
-        self.done += 1
-        return Progress(self.done, self.total, self.context.elapsed_s())
-
-
-class KandinskyPipeline(CandidatePipeline):
-    """Draws all candidates side by side."""
 
     name, title = "kandinsky", "Kandinsky 2.2"
     summary = "A public unCLIP: a prior for CLIP embeddings and a decoder of a billion weights."
@@ -143,13 +111,6 @@ class KandinskyPipeline(CandidatePipeline):
         if request.options.size_px % LATENT_PX:
             raise InvalidRequest("Size in px must be a multiple of {}.", LATENT_PX, field="size_px")
 
-    def held(self, request: CheckedRequest[KandinskyOptions]) -> tuple[str, ...]:
-        """None: the parts come one after the other.
-
-        A run from text may do without the image encoder, see ``BlankEmbedding``.
-        """
-        return ()
-
     def draw(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
         """See ``CandidatePipeline.draw``."""
@@ -159,24 +120,21 @@ class KandinskyPipeline(CandidatePipeline):
         run = _Run(self, request, context, seeds,
                    [torch.Generator().manual_seed(seed) for seed in seeds],
                    prior_steps + options.decoder_steps)
-        embeds, blank = yield from _image_embeds(run)
+        embeds, blank = yield from _image_embeds(run, self.blank)
         # Before the drawing, and until the end: Stop keeps its pictures without waiting for it.
         yield from run.lease(context.leases, request.options.ranker)
         pixels = yield from _draw(run, embeds, blank)
         return Drawn(to_uint8(pixels), seeds, run.done, run.total)
 
-    def rank(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
-             models: Sequence[Any], drawn: Drawn) -> tuple[Candidate, ...]:
-        """See ``CandidatePipeline.rank``."""
-        ranker = request.options.ranker
-        with context.lease(ranker, self.dtype_of(ranker, request, context)) as model:
-            return super().rank(request, context, [model], drawn)
 
-
-def _image_embeds(run: _Run) -> Iterator[Event]:
+def _image_embeds(run: _Run, kept: BlankEmbedding) -> Iterator[Event]:
     """Returns the embeddings (N, D) to draw from, and those (N, D) to lead away from.
 
     These are what the prior imagines of the negative prompt; of a blank picture without one.
+
+    Args:
+        run: of the group.
+        kept: the latter's embedding, where it was made before.
     """
     count, picture = len(run.seeds), run.request.init_pixels
     negative = run.options.negative_prompt
@@ -188,7 +146,6 @@ def _image_embeds(run: _Run) -> Iterator[Event]:
             encoder: ImageEncoder = yield from run.lease(stack, IMAGE_ENCODER)
             with torch.no_grad():
                 return encoder.encode(picture).expand(count, -1), against
-    kept = run.pipeline.blank
     dtype = run.pipeline.dtype_of(IMAGE_ENCODER, run.request, run.context)
     blank = kept.read(run.context.device, dtype)
     if blank is None or picture is not None:
@@ -229,7 +186,8 @@ def _imagine(run: _Run, prior: Prior, condition: tuple[Tensor, Tensor, Tensor], 
     model, scheduler = cast(Any, prior.model), cast(Any, prior.scheduler(options.prior_steps))
     embeds, states, mask = condition
     embeds, states = embeds.to(model.dtype), states.to(model.dtype)
-    latents = _noise(generators, (model.config.embedding_dim,), prior) * scheduler.init_noise_sigma
+    latents = noise_of(generators, (model.config.embedding_dim,), prior.device, model.dtype)
+    latents = latents * scheduler.init_noise_sigma
     times = scheduler.timesteps
     for i, t in enumerate(times):
         with torch.no_grad():
@@ -258,7 +216,8 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
         condition = torch.cat([blank, embeds]) if guided else embeds  # (N or 2 N, D)
         condition = condition.to(painter.device, model.dtype)
         shape = (model.config.in_channels, side, side)
-        latents = _noise(run.generators, shape, painter) * scheduler.init_noise_sigma
+        latents = noise_of(run.generators, shape, painter.device, model.dtype)
+        latents = latents * scheduler.init_noise_sigma
         for i, t in enumerate(scheduler.timesteps):
             with torch.no_grad():
                 noise = _predict(model, latents, t, condition, options.decoder_guidance_scale)
@@ -276,15 +235,6 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
                 break
         with torch.no_grad():
             return movq.decode(latents)
-
-
-def _noise(generators: list[torch.Generator], shape: tuple[int, ...], part: Prior | Painter,
-           ) -> Tensor:
-    """Standard normal (N, *shape), each row from its own generator, in diffusers' own way."""
-    from diffusers.utils.torch_utils import randn_tensor
-
-    return randn_tensor((len(generators), *shape), generator=generators, device=part.device,
-                        dtype=part.model.dtype)
 
 
 def _predict(model: torch.nn.Module, latents: Tensor, t: Tensor, condition: Tensor,

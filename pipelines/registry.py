@@ -14,6 +14,7 @@ from pipelines.core.images import MAX_BYTES, load_image, load_mask
 from pipelines.core.options import option_fields, parse_options, sentence
 from pipelines.core.request import SEED_COUNT, CheckedRequest, Request
 from pipelines.dalle import DallePipeline
+from pipelines.flux2 import Flux2Pipeline
 from pipelines.janus import JanusPipeline
 from pipelines.kandinsky import KandinskyPipeline
 from pipelines.min_dalle import MinDallePipeline
@@ -25,7 +26,7 @@ from pipelines.weighted_prompts import STORY
 
 # In the order in which people see them; a new one needs no other line outside its own file.
 GENERATORS = (DallePipeline, VQGANCLIPPipeline, UnclipPipeline, MinDallePipeline, JanusPipeline,
-              KandinskyPipeline)
+              KandinskyPipeline, Flux2Pipeline)
 
 
 class Registry:

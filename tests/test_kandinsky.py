@@ -231,7 +231,7 @@ def test_parts_are_built_without_memory_or_random_numbers(catalogue: Catalogue, 
                       if parameter.ndim == 2 and min(parameter.shape) > 1})
         return fill(module, tensors, model_id)
 
-    monkeypatch.setattr("pipelines.models.checkpoints.kandinsky.fill", seen)
+    monkeypatch.setattr("pipelines.models.checkpoints.library_folders.fill", seen)
     before = torch.random.get_rng_state()
     model = load_model(catalogue, entry)
     assert built == [{"meta"}]

@@ -123,7 +123,7 @@ def test_a_machine_is_advised_what_fits_it(inventory: ModelInventory) -> None:
 
     assert first(2 * 10**9, 10**11, slow) == ["draw-mega", "draw-janus", "judge-clip"]
     assert first(10**11, 10**11, slow) == ["draw-mega", "draw-janus", "judge-clip"], "a long wait"
-    assert first(10**11, 10**11, fast) == ["draw-kandinsky", "draw-mega", "draw-janus"]
+    assert first(10**11, 10**11, fast) == ["draw-flux2", "draw-kandinsky", "draw-mega"]
     assert first(10**11, 15 * 10**8, fast) == ["draw-janus", "judge-clip", "judge-siglip"]
     assert first(10**8, 10**11, fast) == []
     unknown = Machine("", None, None, slow)

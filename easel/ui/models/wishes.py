@@ -57,7 +57,8 @@ class Wish:
 
 # Work, by the published shapes: two operations a weight, token and guidance's half, and weights
 # read for each token of a group of four (DALL·E mini and mega in 8 bits, Janus in 16); for
-# Kandinsky .16 Tflop a step of the prior and .86 of the U-Net, twice for guidance; for VQGAN+CLIP
+# Kandinsky .16 Tflop a step of the prior and .86 of the U-Net, twice for guidance; for FLUX.2 12
+# Tflop a step over 1,024 tokens of the picture and 512 of the prompt; for VQGAN+CLIP
 # .51 forward and backward through the VQGAN at 256 px and .57 through ViT-B/32 with 32 cutouts,
 # 300 times.
 WISHES = (
@@ -74,6 +75,10 @@ WISHES = (
          "One more generator on Generate: any prompt and variations of a picture; best on a GPU.",
          ("kandinsky/2-2-text-encoder", "kandinsky/2-2-image-encoder", "kandinsky/2-2-prior",
           "kandinsky/2-2-unet", "kandinsky/2-2-movq"), 8, Work(53e12, 16e9)),
+    Wish("draw-flux2", "Draws anything in four steps", "FLUX.2 klein",
+         "One more generator on Generate: any prompt, at up to 1,024 px; best on a GPU.",
+         ("flux2/klein-4b-text-encoder", "flux2/klein-4b-transformer", "flux2/klein-4b-vae"), 9,
+         Work(55e12, 16e9)),
     Wish("draw-vqgan-clip", "VQGAN+CLIP as people knew it", "VQGAN ImageNet + CLIP ViT-B/32",
          "VQGAN+CLIP in any words: choose both in its options.",
          ("compvis/vqgan-f16-16384", "openai/clip-vit-b-32"), 4, Work(320e12, 270e9)),

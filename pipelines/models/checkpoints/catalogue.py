@@ -40,7 +40,7 @@ _MODEL_ID = re.compile(rf"{_PART}(?:/{_PART})*")
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*$", max_length=200)]
 Family = Literal["clip", "vqgan", "dalle", "upscaler", "dalle-mini", "detokenizer", "janus",
-                 "kandinsky", "unclip", "sentences", "features"]
+                 "kandinsky", "flux2", "unclip", "sentences", "features"]
 
 
 class ModelFile(BaseModel):

@@ -31,12 +31,13 @@ LOADERS: dict[str, tuple[str, str]] = {
     "janus": ("pipelines.models.checkpoints.janus", "load"),
     "taming-vqgan": ("pipelines.models.checkpoints.vqgan", "load_taming"),
     "kandinsky": ("pipelines.models.checkpoints.kandinsky", "load"),
+    "flux2": ("pipelines.models.checkpoints.flux2", "load"),
     "diffusers-unclip": ("pipelines.models.checkpoints.unclip", "load"),
     "diffusers-vqmodel": ("pipelines.models.checkpoints.vqgan", "load_diffusers"),
 }
 
 # Those whose modules read their weights in ``forward`` alone, or say where else they do.
-OFFLOADABLE = frozenset({"kandinsky"})
+OFFLOADABLE = frozenset({"kandinsky", "flux2"})
 # Those whose modules have matrices that 8 bits can hold (``models.linear``).
 PACKABLE = frozenset({"min-dalle"})
 

@@ -1,0 +1,131 @@
+"""FLUX.2 [klein] 4B: a public rectified flow in four steps, its parts leased one after the other.
+
+The loop is that of diffusers' ``Flux2KleinPipeline``, step by step, so that a run shows previews
+and can be stopped.
+
+Source: Black Forest Labs, "FLUX.2 [klein]" (2026).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import Field
+from pydantic.config import JsonDict
+from torch import Tensor
+
+from pipelines.batching import Drawn
+from pipelines.core.aspect import SQUARE, parse_aspect, sides_px
+from pipelines.core.events import Event, Preview
+from pipelines.core.options import AUTO, Options
+from pipelines.core.request import CheckedRequest
+from pipelines.model_options import model_field
+from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.pixels import to_uint8
+from pipelines.models.precision import Precision
+from pipelines.part_by_part import PartByPartPipeline, PartsRun, noise_of
+from pipelines.pipeline import Lesson, RunContext
+
+if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
+    from pipelines.models.flux2 import Autoencoder, Flow, Reader
+
+PARTS = ("flux2/klein-4b-text-encoder", "flux2/klein-4b-transformer", "flux2/klein-4b-vae")
+TEXT_ENCODER, TRANSFORMER, VAE = PARTS
+ADVANCED: JsonDict = {"advanced": True}
+
+
+class Flux2Options(Options):
+    """How the flow is followed."""
+
+    steps: int = Field(
+        default=4, ge=1, le=50, title="Steps",
+        description="Steps from noise to picture; it was distilled for 4.")
+    size_px: int = Field(
+        default=512, ge=256, le=1024, multiple_of=64, title="Size in px",
+        description="Side of the square picture.")
+    aspect: str = Field(
+        default=SQUARE, max_length=20, title="Proportions",
+        description="Width to height, such as 3:2; the picture has as many pixels as the square.")
+    preview_every: int = Field(
+        default=1, ge=1, le=50, title="Preview interval", json_schema_extra=ADVANCED,
+        description="Steps between previews.")
+    precision: Precision = Field(
+        default="auto", title="Precision", json_schema_extra=ADVANCED,
+        description="Number format of the computation; auto is the faster one of this machine.")
+    ranker: str = model_field(
+        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
+        "one here that did not guide.", advanced=True)
+
+
+class Flux2Pipeline(PartByPartPipeline):
+    """Draws all candidates side by side."""
+
+    name, title = "flux2", "FLUX.2 klein"
+    summary = "A public rectified flow of four billion weights that draws in four steps."
+    lesson = Lesson(
+        "How FLUX.2 klein draws",
+        "A language model reads the prompt. Noise and picture are the two ends of a straight line, "
+        "a rectified flow, and a transformer says at each point of it which way leads to the "
+        "picture; it sees words and picture together. It was distilled, taught by a slower one "
+        "whose guidance it has learned, so that four steps are enough. A decoder turns the latents "
+        "into pixels.",
+        "Black Forest Labs, 2026, “FLUX.2 [klein]: Towards Interactive Visual Intelligence”")
+    Options = Flux2Options
+    models = (*PARTS, RANKER)
+    sides_px = MappingProxyType({side: {"size_px": side}
+                                 for side in (512, *range(256, 512, 64), *range(576, 1025, 64))})
+    is_public = True
+
+    def check(self, request: CheckedRequest[Flux2Options]) -> None:
+        """Refuse proportions that are none."""
+        parse_aspect(request.options.aspect)
+
+    def draw(self, request: CheckedRequest[Flux2Options], context: RunContext,
+             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``."""
+        run = PartsRun(self, request, context, seeds,
+                       [torch.Generator().manual_seed(seed) for seed in seeds],
+                       request.options.steps)
+        with ExitStack() as stack:
+            reader: Reader = yield from run.lease(stack, TEXT_ENCODER)
+            with torch.no_grad():
+                states = reader.read(request.prompt)
+        # Before the drawing, and until the end: Stop keeps its pictures without waiting for it.
+        yield from run.lease(context.leases, request.options.ranker)
+        pixels = yield from _draw(run, states)
+        return Drawn(to_uint8(pixels), seeds, run.done, run.total)
+
+
+def _draw(run: PartsRun[Flux2Options], states: Tensor) -> Iterator[Event]:
+    """The loop; returns pictures (N, 3, H, W), about [-1, 1]."""
+    options = run.options
+    with ExitStack() as stack:
+        flow: Flow = yield from run.lease(stack, TRANSFORMER)
+        vae: Autoencoder = yield from run.lease(stack, VAE)
+        height, width = (side_px // vae.scale for side_px in sides_px(
+            options.size_px, parse_aspect(options.aspect), vae.scale))
+        states = states.to(flow.device).expand(len(run.seeds), -1, -1)
+        latents = noise_of(run.generators, (flow.channels, height, width), flow.device,
+                           states.dtype)
+        latents = latents.flatten(2).transpose(1, 2)
+        scheduler: Any = flow.scheduler(options.steps, height * width)
+        for i, t in enumerate(scheduler.timesteps):
+            with torch.no_grad():
+                velocity = flow.velocity(latents, t, states, (height, width))
+                # Where the straight line from here ends: what it takes the picture for.
+                end = latents - scheduler.sigmas[i] * velocity
+                latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
+                preview = (vae.decode(end, (height, width))
+                           if i % options.preview_every == 0 else None)
+            if preview is not None:
+                yield Preview(run.done + 1, to_uint8(preview), run.seeds)
+            yield run.progress()
+            if run.context.cancelled():
+                latents = end
+                break
+        with torch.no_grad():
+            return vae.decode(latents.to(states.dtype), (height, width))
