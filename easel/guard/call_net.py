@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipelines.core.errors import EaselError
 
 logger = logging.getLogger(__name__)
 MAX_LOGGED_CHARS = 200
+_WRONG_FILE = re.compile(r"Invalid file type\b[^\[]{0,80}\[([^\]]*)\]")  # Gradio's words
 
 
 class _Odd(Exception):
@@ -58,7 +60,10 @@ def answer_every_call(page: gr.Blocks) -> None:
         try:
             return await preprocess(block_fn, [*inputs, *_unsaid(block_fn, len(inputs))], *args,
                                     **kwargs)
-        except gr.Error:
+        except gr.Error as error:
+            if (kinds := _WRONG_FILE.match(str(error.message))) is not None:
+                raise EaselError("The file must be of one of these kinds: {}.",
+                                 kinds[1].replace("'", "")) from None
             raise
         except Exception as error:  # whatever the values are, they are not the page's
             logger.info("a call of %s was refused: %s", block_fn.api_name,

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipelines.core.cpu_pool import single_core_pool
 from pipelines.core.errors import EaselError, InvalidImage, InvalidRequest, reason
-from pipelines.core.images import MAX_BYTES, open_image
+from pipelines.core.images import MAX_BYTES, check_name, open_image
 from pipelines.core.sentences import Sentence
 from pipelines.core.texts import clean_text, shown_name
 
@@ -145,7 +145,9 @@ def decode(file: PictureFile, side_px: int) -> Decoded:
         if file.path.stat().st_size > MAX_BYTES:
             return Decoded(file, None, reason=Sentence("The file has more than {} MB.",
                                                         MAX_BYTES >> 20))
-        image = open_image(file.path.read_bytes(), least_px=side_px)
+        data = file.path.read_bytes()
+        check_name(file.path.name, data)
+        image = open_image(data, least_px=side_px)
         square = _squeezed(image, side_px)
     except InvalidImage as error:
         return Decoded(file, None, reason=error.sentence)

@@ -6,7 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -80,6 +80,28 @@ def check_size(width_px: int, height_px: int, max_pixels: int = MAX_PIXELS) -> N
         raise InvalidImage("The picture is {:,} by {:,} px; no side may be more than {} times as "
                            "long as the other.", width_px, height_px, MAX_PROPORTION,
                            field="init_image")
+
+
+def check_name(name: str, data: bytes) -> None:
+    """Refuse a JPEG of several pictures (MPO) under the name of a format that it is not.
+
+    Phones call such a file a JPEG, and its first picture is read; whoever calls it a PNG hides what
+    else is in it.
+
+    Args:
+        name: of the file, or its path.
+        data: the file.
+
+    Raises:
+        InvalidImage: it is one.
+    """
+    ending = os.path.splitext(name)[1].lower()
+    if ending not in (".png", ".webp") or not data.startswith(b"\xff\xd8\xff"):
+        return
+    with suppress(*UNREADABLE):  # which is said when it is decoded
+        if Image.open(io.BytesIO(data), formats=FORMATS).format == "MPO":
+            raise InvalidImage("The file is a JPEG of several pictures (MPO) under another name, "
+                               "{}: call it .jpg.", ending, field="init_image")
 
 
 def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -21,6 +21,9 @@ FOUND = [
     ("comfyui", b'{"": {"inputs": {}}, "1": {"inputs": {"seed": 5, "positive": ["2", 0]}}, '
                 b'"2": {"inputs": {"text_l": 5}}}'),
     ("sweeps", b"9" * 400),  # a number that is infinite had no label
+    # Python reads no whole number of so many digits; and a key's parts took their square.
+    ("presets", b"[noise.mine.options]\nsteps = " + b"9" * 5000),
+    ("presets", b"a." * 130_000 + b"a = 1"),
     # A path ended the start of the server.
     ("catalogue", ENTRY + b'path = "~nobody-of-this-name/x"'),
     ("catalogue", ENTRY + b'path = "a\\u0000b"'),

@@ -113,6 +113,25 @@ def test_case_8_another_format_under_a_pictures_name_is_refused(
     assert refusal(client, "/rerank", *ENTRANCES["/rerank"](file))
 
 
+@pytest.mark.parametrize("entrance", ["/generate", "/rerank", "/search"])
+def test_case_8_a_phones_photograph_is_read_and_refused_under_another_name(
+        client: Client, refusal: Refusal, tmp_path: Path, entrance: str) -> None:
+    """A phone writes an MPO and calls it a JPEG; who calls it a PNG hides the other pictures."""
+    data = encoded("MPO", save_all=True, append_images=[Image.new("RGB", (64, 64), "red")])
+    for name in ("photograph.png", "photograph.WEBP"):
+        said = refusal(client, entrance, *ENTRANCES[entrance](upload(tmp_path, data, name)))
+        assert "JPEG of several pictures (MPO) under another name" in said
+    file = upload(tmp_path, data, "photograph.jpg")
+    assert client.predict(*ENTRANCES[entrance](file), api_name=entrance)
+
+
+def test_case_8_a_file_of_another_kind_is_refused_in_a_plain_sentence(
+        client: Client, refusal: Refusal, tmp_path: Path) -> None:
+    file = upload(tmp_path, encoded("GIF"), "picture.gif")
+    assert refusal(client, "/generate", *ENTRANCES["/generate"](file)) == (
+        "The file must be of one of these kinds: .png, .jpg, .jpeg, .webp.")
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_case_9_a_truncated_picture_is_refused(client: Client, refusal: Refusal, tmp_path: Path,
                                                kind: str) -> None:

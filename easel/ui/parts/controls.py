@@ -13,7 +13,7 @@ import numpy as np
 from easel.ui.parts.option_form import OptionForms
 from easel.words import strings
 from pipelines.core.errors import InvalidImage
-from pipelines.core.images import load_image, resize
+from pipelines.core.images import check_name, load_image, resize
 from pipelines.core.request import MAX_IMAGE_PROMPTS, MAX_IMAGES
 from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
@@ -144,13 +144,16 @@ def read_upload(path: str | Path | None) -> bytes:
     """The bytes of an uploaded file.
 
     Raises:
-        InvalidImage: it is no longer there, as on a page that was left open for days.
+        InvalidImage: it is no longer there, as on a page that was left open for days, or its name
+            says something else than it is.
     """
     try:
-        return Path(path or "").read_bytes()
+        data = Path(path or "").read_bytes()
     except OSError:
         raise InvalidImage("The uploaded picture is no longer there: choose it again.",
                            field="init_image") from None
+    check_name(str(path), data)
+    return data
 
 
 def read_pictures(init_image: Any, image_prompts: Any, mask: Any) -> dict[str, Any]:
