@@ -3,6 +3,9 @@
 if __name__ == "__main__":
     import sys
 
-    from easel.cli.main import main
-
+    try:  # Ctrl+C is minded from the first line on
+        from easel.cli.main import main
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        sys.exit(130)
     sys.exit(main())

@@ -3,6 +3,9 @@
 if __name__ == "__main__":
     import sys
 
-    from easel.cli.start import run_weights
-
+    try:  # Ctrl+C is minded from the first line on
+        from easel.cli.start import run_weights
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        sys.exit(130)
     sys.exit(run_weights())

@@ -51,6 +51,15 @@ def test_ctrl_c_while_importing_ends_in_a_word(module: str, tmp_path: Path, repo
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("package", ["pipelines", "easel", "pipelines.weights"])
+def test_ctrl_c_before_the_first_import_is_done_ends_in_a_word(package: str, tmp_path: Path,
+                                                               repository: Path) -> None:
+    code = INTERRUPTED.replace("from easel.cli.main import main", "import runpy").replace(
+        "sys.exit(main(sys.argv[2:]))", f"runpy.run_module({package!r}, run_name='__main__')")
+    done = run(tmp_path, repository, "-c", code, "easel.cli.start", "a red apple")
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"Stopped.\n")
+
+
 COMMAND = """
 import signal, typer
 

@@ -6,7 +6,6 @@ Nothing here takes long to import: what does, a command line imports while Ctrl+
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import signal
 import sys
@@ -124,6 +123,8 @@ def _report(sentence: str, code: int, as_json: bool = False) -> int:
         print(sentence, file=sys.stderr, flush=True)
     if as_json:
         try:
+            import json
+
             print(json.dumps({"error": sentence}, indent=1), flush=True)
         except (OSError, ValueError):
             _print_no_more()
