@@ -79,6 +79,17 @@ def test_a_sweep_draws_each_cell_as_it_is_drawn_alone(client: Client) -> None:
     assert all(cell["id"] for cell in details["cells"]), "each cell is in the history"
 
 
+def test_prompts_of_a_list_are_rows_with_options_of_their_own(client: Client) -> None:
+    _, details = client.predict(
+        "left out", "sketch", {"name": "seed", "values": "7..8"}, None, None, {"steps": 2},
+        ["a red cat", {"prompt": "a dog", "options": {"steps": 3}}, "a red cat"],
+        api_name="/sweep")
+    assert details["y"] == {"name": "prompt", "values": ["a red cat", "a dog", "a red cat"]}
+    assert [(c["prompt"], c["seed"]) for c in details["cells"]] == [
+        ("a red cat", 7), ("a red cat", 8), ("a dog", 7), ("a dog", 8),
+        ("a red cat", 7), ("a red cat", 8)]
+
+
 def test_a_sweep_knows_the_words_of_ones_own_lists(app: App, client: Client) -> None:
     folder = Path(app.data.name) / "wildcards"
     folder.mkdir()
@@ -110,11 +121,23 @@ def test_a_sweep_knows_the_words_of_ones_own_lists(app: App, client: Client) -> 
     (("a cat", "sketch", None, None, -1), "Seed must be"),
     (("a cat", "sketch", None, None, None, [1]), "options must be an object"),
     (("a cat", "sketch", None, None, None, {"steps": 0}), "Steps must be"),
+    (("a cat", "sketch", None, None, None, None, []), "a list with one at least"),
+    (("a cat", "sketch", None, None, None, None, "a cat"), "a list with one at least"),
+    (("a cat", "sketch", None, None, None, None, [5]), "A prompt of a grid is text"),
+    (("a cat", "sketch", None, None, None, None, [{"prompt": "a", "seed": 1}]), "A prompt of"),
+    (("a cat", "sketch", None, None, None, None, [""]), "prompt is empty"),
+    (("a cat", "sketch", None, None, None, None, ["a"] * 37), "37 prompts are too many"),
+    (("a cat", "sketch", {"name": "seed", "values": "1..4"}, None, None, None, ["a"] * 10),
+     "The grid has 40 cells; 36 is the most"),
+    (("a cat", "sketch", None, None, None, None, [{"prompt": "a", "options": {"stepz": 1}}]),
+     "There is no option called"),
+    (("a cat", "sketch", {"name": "prompt", "values": ""}, None, None, None, ["a", "b"]),
+     "axes are the same"),
 ])
 def test_wrong_sweeps_are_refused(app: App, client: Client, args: tuple[Any, ...], says: str,
                                   ) -> None:
     finished = app.sketch.finished
-    padded = (*args, *(None,) * (6 - len(args)))
+    padded = (*args, *(None,) * (7 - len(args)))
     assert says in refusal(client, "/sweep", *padded)
     assert app.sketch.finished == finished, "nothing ran"
 

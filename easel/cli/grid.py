@@ -75,17 +75,13 @@ def grid_command(
 def _sweep(backend: Backend, name: str, data: bytes, base: dict[str, Any], columns: int,
            ) -> Sweep:
     """Rows are the file's prompts with their options, columns seeds."""
-    from easel.compare.prompt_lists import read_prompts
-    from easel.compare.sweeps import PROMPT, SEED, Axis, Sweep, plan_sweep
+    from easel.compare.prompt_lists import plan_prompts, read_prompts
+    from easel.compare.sweeps import SEED, Axis
     from easel.compare.wildcards import OWN, own_wildcards, wildcard_words
 
     words = wildcard_words() | own_wildcards(load_settings().data_dir / OWN)
     seeds = Axis(SEED, tuple(base["seed"] + column for column in range(columns)))
-    lines = read_prompts(name, data)
-    rows = [plan_sweep(backend.registry, {**base, "options": {**base["options"], **line.options}},
-                       seeds, Axis(PROMPT, (line.prompt,)), words) for line in lines]
-    return Sweep(seeds, Axis(PROMPT, tuple(line.prompt for line in lines)),
-                 tuple(request for row in rows for request in row.requests))
+    return plan_prompts(backend.registry, base, read_prompts(name, data), seeds, words)
 
 
 def _draw(backend: Backend, sweep: Sweep, out: Path,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from easel.compare.sweeps import MAX_PROMPTS
+from easel.compare.sweeps import MAX_PROMPTS, PROMPT, Axis, Sweep, plan_sweep
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.options import parse_options
+from pipelines.registry import Registry
 from pipelines.zero_shot import decode_labels
 
 PROMPT_COLUMN = "prompt"
@@ -21,11 +24,11 @@ class Line:
 
     Attributes:
         prompt: what it draws.
-        options: of the generator, as text; those that its row names.
+        options: of the generator; those that its row names, out of a table as text.
     """
 
     prompt: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_prompts(name: str, data: bytes) -> list[Line]:
@@ -46,6 +49,57 @@ def read_prompts(name: str, data: bytes) -> list[Line]:
         if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise InvalidRequest("The file {} holds no prompts.", Path(name).name, field="prompt")
+    return _not_too_many(lines)
+
+
+def given_prompts(prompts: Any) -> list[Line]:
+    """The prompts that a program gives, each a text or an object with "prompt" and "options".
+
+    Raises:
+        InvalidRequest: they are something else, none, or too many.
+    """
+    if not isinstance(prompts, list) or not prompts:
+        raise InvalidRequest("The prompts of a grid are a list with one at least.", field="prompt")
+    lines = []
+    for each in prompts:
+        fields = {"prompt": each} if isinstance(each, str) else each
+        if (not isinstance(fields, Mapping) or set(fields) - {"prompt", "options"}
+                or not isinstance(fields.get("prompt"), str)
+                or not isinstance(fields.get("options") or {}, Mapping)):
+            raise InvalidRequest('A prompt of a grid is text, or an object as in {"prompt": "a '
+                                 'cat", "options": {}}.', field="prompt")
+        lines.append(Line(fields["prompt"].strip(), fields.get("options") or {}))
+    return _not_too_many(lines)
+
+
+def plan_prompts(registry: Registry, base: Mapping[str, Any], lines: Sequence[Line], x: Axis,
+                 words: Mapping[str, Sequence[str]], most: int | None = None) -> Sweep:
+    """A grid with a row for each prompt.
+
+    Args:
+        registry: the pipelines.
+        base: fields of a request with a seed; a row's own options outweigh its.
+        lines: of the rows.
+        x: columns, over anything but prompts.
+        words: what wildcards may become.
+        most: cells; None for as many as there are.
+
+    Raises:
+        InvalidRequest: one sentence about the first fault.
+    """
+    cells = len(lines) * len(x.values)
+    if most is not None and cells > most:
+        raise InvalidRequest("The grid has {} cells; {} is the most.", cells, most, field="axis")
+    for line in lines:  # what the grid's own generator does not have is a slip, and told
+        parse_options(registry.get(str(base["pipeline"])).Options, line.options)
+    options = dict(base.get("options") or {})
+    rows = [plan_sweep(registry, {**base, "options": options | dict(line.options)}, x,
+                       Axis(PROMPT, (line.prompt,)), words) for line in lines]
+    return Sweep(x, Axis(PROMPT, tuple(line.prompt for line in lines)),
+                 tuple(request for row in rows for request in row.requests))
+
+
+def _not_too_many(lines: list[Line]) -> list[Line]:
     if len(lines) > MAX_PROMPTS:
         raise InvalidRequest("{} prompts are too many for a grid; {} is the most.", len(lines),
                              MAX_PROMPTS, field="prompt")

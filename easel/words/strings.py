@@ -445,6 +445,9 @@ SWEEP = "Grid over two options"
 SWEEP_INFO = ("Pane A’s settings, with one option along each side. Values with commas, or 1..5, "
               "or 0.5..1/3 for three of them; on, off for a tick box. In the prompt {red|blue} "
               "stands for both, and __animal__ for a word drawn by the seed.")
+SWEEP_FILE = ("Prompts from a file, a row each in the place of Down: text with one a line, or a "
+              "CSV table with a column “prompt” and others for options")
+SWEEP_FILE_GONE = "The file of prompts is no longer there: choose it again."
 SWEEP_X, SWEEP_Y = "Across", "Down"
 SWEEP_NONE = "nothing"
 SWEEP_RUN = "Draw the grid"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -14,7 +14,9 @@ from urllib.parse import quote
 import numpy as np
 
 from easel.compare.grid import draw_grid
+from easel.compare.prompt_lists import Line, plan_prompts
 from easel.compare.sweeps import (
+    MAX_CELLS,
     MAX_VALUES,
     PROMPT,
     Axis,
@@ -152,7 +154,7 @@ def _cell(view: SweepView, index: int) -> str:
 
 
 def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], seed: Any, across: Any,
-               down: Any) -> Sweep:
+               down: Any, rows: Sequence[Line] = ()) -> Sweep:
     """Check a grid whole.
 
     Args:
@@ -162,6 +164,7 @@ def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], see
         seed: where the pane names none; empty or None for a new one.
         across: name and values of the columns, see ``_axis``.
         down: the same of the rows.
+        rows: prompts in the place of ``prompt`` and ``down``, a row each; empty for none.
 
     Raises:
         InvalidRequest: one sentence about the first fault.
@@ -179,6 +182,11 @@ def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], see
         base_seed: Any = int(given) if isinstance(given, str) else given
     except ValueError:
         base_seed = given  # refused by the request, in its own words
+    base = {"pipeline": pipeline.name, "prompt": prompt, "seed": base_seed,
+            "options": dict(options)}
+    if rows:
+        x = _axis(across, pipeline, "")
+        return plan_prompts(registry, base, rows, x, playground.wildcards(), MAX_CELLS)
     x, y = _axis(across, pipeline, prompt), _axis(down, pipeline, prompt)
     if len(expand_matrix(prompt)) > 1 and PROMPT not in (x.name, y.name):
         matrix = parse_axis(PROMPT, "", pipeline, prompt)
@@ -188,8 +196,6 @@ def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], see
             y = matrix
         else:
             raise InvalidRequest(strings.SWEEP_AXES_FULL, field="axis")
-    base = {"pipeline": pipeline.name, "prompt": prompt, "seed": base_seed,
-            "options": dict(options)}
     return plan_sweep(registry, base, x, y, playground.wildcards())
 
 

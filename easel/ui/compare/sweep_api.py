@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.compare.prompt_lists import given_prompts
 from easel.compare.sweeps import share_work
 from easel.guard.visitors import session_of, visitor_of
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep
@@ -29,12 +30,13 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
     @one_sentence
     def sweep(request: gr.Request, prompt: Any = strings.FIRST_PROMPT, pipeline: Any = names[0],
               x: Any = None, y: Any = None, seed: Any = None, options: Any = None,
-              ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+              prompts: Any = None) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         visitor = visitor_of(request)
         run = playground.runs.start(session_of(request), visitor, PLACE)
         try:
-            planned = read_sweep(playground, prompt,
-                                 {"pipeline": pipeline, "options": options}, seed, x, y)
+            rows = [] if prompts is None else given_prompts(prompts)
+            planned = read_sweep(playground, prompt, {"pipeline": pipeline, "options": options},
+                                 seed, x, y, rows)
             view = SweepView(planned, share_work(planned))
             requests = [batch.request for batch in view.batches]
             events = playground.backend.compare(requests, run.next_jobs(len(requests)),
@@ -62,6 +64,9 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
         json_value(None, {"type": "integer", "minimum": 0, "maximum": SEED_COUNT - 1},
                    "Seed of every cell where no axis is one; null for a new one"),
         json_value(None, OBJECT, "Values of the generator's other options by name, or null"),
+        json_value(None, {"type": "array", "items": {}},
+                   'Prompts in the place of the prompt and the rows, a row each: texts, or objects '
+                   'with "prompt" and "options"; null for none'),
     ], [
         gr.File(visible=False, file_count="multiple",
                 label="The labelled grid as a PNG file, then its cells row by row"),

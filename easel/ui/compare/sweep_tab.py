@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from easel.compare.prompt_lists import Line, read_prompts
 from easel.compare.sweeps import proposed_values, share_work, sweep_options
 from easel.ui.compare.form import read_panes
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
@@ -20,6 +22,7 @@ from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
 from easel.words import strings
 from easel.words.language import say
+from pipelines.core.errors import InvalidRequest
 from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
 
@@ -64,6 +67,9 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
                 name.input(lambda name, text: proposed_values(
                     name, offered(text)[0], playground.registry.names()), [name, panes], text,
                     **LIVE)
+        file = gr.File(label=strings.SWEEP_FILE, file_count="single", type="filepath",
+                       file_types=[".txt", ".csv"], height=64, elem_id="sweep-file",
+                       elem_classes="upload")
         with gr.Row(elem_id="sweep-buttons"):
             run = gr.Button(strings.SWEEP_RUN, size="sm", elem_id="sweep-run")
             stop = gr.Button(strings.STOP, size="sm", interactive=False, elem_id="sweep-stop")
@@ -74,7 +80,7 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         pane = next(iter(read_panes(asked.text(panes))), {})
         x_name, x_text, y_name, y_text = map(asked.text, sides)
         planned = read_sweep(playground, asked.text(prompt), pane, asked.values[seed],
-                             (x_name, x_text), (y_name, y_text))
+                             (x_name, x_text), (y_name, y_text), _prompts_in(asked.text(file)))
         view = SweepView(planned, share_work(planned))
         requests = [batch.request for batch in view.batches]
         events = playground.backend.compare(requests, asked.run.next_jobs(len(requests)),
@@ -96,5 +102,19 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
 
     panes.change(applying, [panes, sides[0], sides[2]], sides, **LIVE)
     task = tasks.add(PLACE, run, stop, [stage], refused)
-    task.starts([run.click], sweep, [prompt, panes, seed, *sides])
+    task.starts([run.click], sweep, [prompt, panes, seed, file, *sides])
     task.returns([prompt, seed, *sides], [tab], [fold])
+
+
+def _prompts_in(path: str) -> list[Line]:
+    """The prompts of an uploaded file; none where there is no file.
+
+    Raises:
+        InvalidRequest: it holds none, too many, or is no text.
+    """
+    if not path:
+        return []
+    try:
+        return read_prompts(Path(path).name, Path(path).read_bytes())
+    except OSError:
+        raise InvalidRequest(strings.SWEEP_FILE_GONE, field="prompt") from None
