@@ -109,6 +109,31 @@ def test_runs_wait_in_a_list_and_a_reload_keeps_it(
     expect(page.locator("#stage .tile.done img").first).to_have_attribute("alt", "a green owl")
 
 
+def test_grids_wait_one_behind_the_other(new_window: Callable[..., BrowserContext], app: App,
+                                         ) -> None:
+    page = visit(new_window(), app)
+    page.get_by_role("tab", name=strings.TAB_COMPARE, exact=True).click()
+    prompt = page.locator("#compare-prompt textarea")
+    prompt.fill("a red cat")
+    page.locator("#sweep .label-wrap").click()
+    page.locator("#sweep-values-across textarea, #sweep-values-across input").fill("7")
+    page.locator("#sweep-run").click()
+    expect(page.locator('#sweep-stage img[src^="data:image/jpeg"]')).to_have_count(1)
+    expect(page.locator("#sweep-run")).to_be_hidden()
+    prompt.fill("a {blue|green} dog")
+    page.locator("#sweep-add").click()
+    rows = page.locator("#queue li")
+    expect(rows.locator("> span")).to_have_text(["a red cat", "a {blue|green} dog"])
+    page.locator("#sweep-stop").click()
+    expect(page.locator("#sweep-stage .earlier .tile.done")).to_have_count(1)
+    expect(page.locator('#sweep-stage img[src^="data:image/jpeg"]')).to_have_count(1)
+    page.locator("#sweep-stop").click()
+    expect(page.locator("#sweep-run")).to_be_visible()
+    expect(page.locator("#sweep-add")).to_be_hidden()
+    expect(page.locator("#sweep-stage .earlier .tile.done img")).to_have_attribute(
+        "alt", "a red cat")
+
+
 def test_another_visitor_sees_a_place_but_no_prompt(
         new_window: Callable[..., BrowserContext], app: App) -> None:
     page = visit(new_window(), app)

@@ -714,7 +714,7 @@
       if (!event.repeat) press("#generate", "#queue-add");
     } else if (event.key === "Enter" && withCtrl) {
       event.preventDefault();
-      if (event.target.closest?.("#sweep")) press("#sweep-run");
+      if (event.target.closest?.("#sweep")) press("#sweep-run", "#sweep-add");
       else press("#generate", "#queue-add", "#compare-run", "#rerank-run", "#walk-run", ".lab-buttons .primary");
     } else if (event.key === "Escape" && !dialog?.open) {
       press("#stop", "#compare-stop", "#sweep-stop", "#walk-stop", ".lab-stop");

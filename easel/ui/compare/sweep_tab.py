@@ -14,6 +14,7 @@ from easel.compare.prompt_lists import Line, read_prompts
 from easel.compare.sweeps import proposed_values, share_work, sweep_options
 from easel.ui.compare.form import read_panes
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
+from easel.ui.generate.render import render_earlier
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.pictures import PictureStore
@@ -72,6 +73,8 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
                        elem_classes="upload")
         with gr.Row(elem_id="sweep-buttons"):
             run = gr.Button(strings.SWEEP_RUN, size="sm", elem_id="sweep-run")
+            # In the place of the other while a grid is drawn (style.css).
+            add = gr.Button(strings.QUEUE_ADD, size="sm", elem_id="sweep-add")
             stop = gr.Button(strings.STOP, size="sm", interactive=False, elem_id="sweep-stop")
         refused = build_alert(PLACE)
         stage = gr.HTML("", elem_id="sweep-stage", **PLAIN)
@@ -86,6 +89,7 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         events = playground.backend.compare(requests, asked.run.next_jobs(len(requests)),
                                             together=1, owner=asked.run.visitor)
         asked.at_rest = lambda: {stage: render_sweep(view, running=False)}
+        yield {stage: render_sweep(view, running=True)}  # checked; one that waits goes no further
         with closing(events):
             for _ in fold_sweep(view, events, playground, store):
                 yield {stage: render_sweep(view, running=True)}
@@ -101,8 +105,11 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
             gr.skip() if name in known else "")]
 
     panes.change(applying, [panes, sides[0], sides[2]], sides, **LIVE)
-    task = tasks.add(PLACE, run, stop, [stage], refused)
-    task.starts([run.click], sweep, [prompt, panes, seed, file, *sides])
+    task = tasks.add(PLACE, run, stop, [stage], refused, stacked=stage, wrap=render_earlier)
+    inputs = [prompt, panes, seed, file, *sides]
+    task.starts([run.click], sweep, inputs, queues=True, about=prompt)
+    # Once more while an earlier press, which came too late to wait, is still being answered.
+    task.starts([add.click], sweep, inputs, queues=True, about=prompt, often=True)
     task.returns([prompt, seed, *sides], [tab], [fold])
 
 
