@@ -98,6 +98,11 @@ def test_a_lesson(enter: Callable[..., Page], app: App) -> None:
     expect(tile(ben, "a blue dog")).to_have_count(0)
     assert ben.request.get(app.url + file).status == 404
     expect(tile(wall, "a blue dog").locator(".why")).to_have_text("Hidden from the others")
+    # Nor is it on the projector that the leader's screen goes to.
+    expect(tile(wall, "a blue dog").locator("img")).to_be_hidden()
+    wall.locator("#controls").click()
+    expect(tile(wall, "a blue dog")).to_be_hidden()
+    wall.locator("#controls").click()
     # The script of a pupil can ask for nothing that the buttons do not offer.
     for act in ("show", "pin", "hide", "stop", "clear"):
         answer = ben.request.post(f"{app.url}wall/act", data={
