@@ -40,7 +40,7 @@ from benchmarks.trust_report import kills_line
 from benchmarks.words import word_figures
 from benchmarks.zero_shot import lab_figures, lab_table
 from easel.serving.backend import LocalBackend
-from easel.serving.build import build_backend, build_cache
+from easel.serving.build import build_cache, local_backend
 from easel.settings import load_settings
 from easel.ui.parts.prompt_note import prompt_reader
 from pipelines.models.checkpoints.catalogue import Catalogue
@@ -90,7 +90,7 @@ def everything(context: typer.Context) -> None:
 
 def _compose(plans: dict[str, ComposePlan], controls_limit: int | None = None) -> None:
     registry = build_registry()
-    backend = build_backend(load_settings(), registry)
+    backend = local_backend(load_settings(), registry)
     try:
         found = compose(plans, registry, backend, RESULTS_DIR / "compose.json", controls_limit)
     finally:
@@ -137,7 +137,7 @@ def tune_command(
 ) -> None:
     """Compare settings on prompts that ``compose`` does not ask; writes no results."""
     registry = build_registry()
-    backend = build_backend(load_settings(), registry)
+    backend = local_backend(load_settings(), registry)
     try:
         for setting in option:
             chosen = _options(_names(setting)).get(pipeline, {})
@@ -156,7 +156,7 @@ def languages_command(
 ) -> None:
     """Prompts of ``compose`` in Portuguese beside the same ones in English."""
     registry, judge = build_registry(), load_judge()
-    backend = build_backend(load_settings(), registry)
+    backend = local_backend(load_settings(), registry)
     path = RESULTS_DIR / "languages.json"
     try:
         for name in _names(pipelines):
@@ -176,7 +176,7 @@ def media_command(
 ) -> None:
     """Whether the ranker recognises the medium that a prompt asks for."""
     registry = build_registry()
-    backend = build_backend(load_settings(), registry)
+    backend = local_backend(load_settings(), registry)
     path = RESULTS_DIR / "media.json"
     counts = {name: int(count) for name, _, count in
               (part.partition("=") for part in things or ["dalle=24"])}
@@ -197,7 +197,7 @@ def diversity_command(
 ) -> None:
     """How much the candidates of a prompt differ, as a share of true renders of it."""
     registry, path = build_registry(), RESULTS_DIR / "diversity.json"
-    backend = build_backend(load_settings(), registry)
+    backend = local_backend(load_settings(), registry)
     try:
         for name in _names(pipelines):
             figures = pipeline_diversity(name, prompts, num_images, minutes, registry, backend)
@@ -213,7 +213,7 @@ def examples_command(
 ) -> None:
     """Draw the fixed page of 64 prompts of each generator, to look at."""
     registry = build_registry()
-    backend = build_backend(load_settings(), registry)
+    backend = local_backend(load_settings(), registry)
     try:
         for name in _names(pipelines):
             print(draw_examples(name, backend))
@@ -228,7 +228,7 @@ def chips_command(
     surprises: Annotated[int, typer.Option(min=0, help="How many surprises besides.")] = 24,
 ) -> None:
     """Draw every prompt that the page offers, judge it, and lay it out to be looked at."""
-    backend = build_backend(load_settings(), build_registry())
+    backend = local_backend(load_settings(), build_registry())
     try:
         found = chip_figures(_names(pipelines), num_images, surprises, backend, load_judge())
     finally:
@@ -258,7 +258,7 @@ def eyes_command(
     """Whether the judge agrees with eyes on pictures of all generators."""
     registry, path = build_registry(), RESULTS_DIR / "eyes.json"
     if draw:
-        backend = build_backend(load_settings(), registry)
+        backend = local_backend(load_settings(), registry)
         try:
             for name in _names(draw):
                 options = _options(option or []).get(name, {})

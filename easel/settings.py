@@ -125,6 +125,20 @@ class Settings(EngineSettings):
     search_folders: Annotated[str, AfterValidator(_folders), Field(
         description="Folders of pictures on this machine that every visitor may search, separated "
                     "as in PATH; empty for none.")] = ""
+    backend: Annotated[Literal["local", "ray"], BeforeValidator(lower_case), Field(
+        description="Who draws: local is this machine, ray a cluster, see docs/cluster.md.",
+    )] = "local"
+    ray_address: Annotated[str, Field(
+        description="Host and port of the cluster's head, such as head:6379; empty for the cluster "
+                    "that was started on this machine.")] = ""
+    ray_app: Annotated[str, Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_\-]{0,62}$",
+        description="Name of Easel among what else the cluster runs.")] = "easel"
+    runners: Annotated[int, Field(
+        ge=1, le=10_000, description="Runners of a cluster, each with its own models.")] = 2
+    runner_gpus: Annotated[float, Field(
+        ge=0, le=64, description="Accelerators that a runner takes; 0 to compute on the CPU, with "
+                                 "EASEL_THREADS.")] = 0
     doors: Annotated[str, AfterValidator(_doors), Field(
         description="Interfaces of others that programs may use, of openai, a1111 and "
                     "mcp, separated by commas; empty for all, none for none.")] = ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import secrets
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,10 +21,10 @@ from easel.serving.line import CLOSING, NOT_BEGUN, SUSPENDED
 from easel.serving.paused_runs import PausedRuns
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.unclip.walk import Walk
 from tests.asking import compare, stream
+from tests.clusters import Cluster, cluster, needs_ray
 from tests.paused_server import FIELDS, cache, registry
 from tests.test_walk import FEW
 
@@ -36,25 +36,23 @@ LONG = {**SKETCH, "options": {"steps": 2000, "pause_s": 0.1}}  # longer than any
 WAIT_S = 300.0
 
 
-@contextmanager
-def local(folder: Path, models: ModelCache) -> Iterator[Backend]:
-    """The backend of a process that runs its jobs on its own device."""
-    backend = LocalBackend(registry(), models, max_waiting=2, max_per_owner=2,
-                           paused=PausedRuns(folder))
-    yield backend
-    backend.close()
+@pytest.fixture(scope="module")
+def small_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("cluster"), runners=1, queue_size=2,
+                 user_jobs=2) as made:
+        yield made
 
 
 # Each kind has room for two waiting jobs, and for two of one owner.
-BACKENDS: dict[str, Callable[[Path, ModelCache], AbstractContextManager[Backend]]] = {
-    "local": local,
-}
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest, tmp_path: Path, cache: ModelCache) -> Iterator[Backend]:
-    with BACKENDS[request.param](tmp_path / "paused", cache) as made:
-        yield made
+@pytest.fixture(params=["local", pytest.param("ray", marks=needs_ray)])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    if request.param == "ray":
+        made: Backend = request.getfixturevalue("small_cluster").front()
+    else:
+        made = LocalBackend(registry(), request.getfixturevalue("cache"), max_waiting=2,
+                            max_per_owner=2, paused=PausedRuns(tmp_path / "paused"))
+    yield made
+    made.close()
 
 
 def running(backend: Backend, job_id: str, owner: str = "", **fields: Any) -> Generator[Event]:
@@ -64,6 +62,11 @@ def running(backend: Backend, job_id: str, owner: str = "", **fields: Any) -> Ge
         if isinstance(event, Preview):
             return events
     raise AssertionError("no step was taken")
+
+
+def names(count: int) -> list[str]:
+    """Names for jobs, which nothing that outlives a test has heard of."""
+    return [secrets.token_hex(8) for _ in range(count)]
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -128,15 +131,17 @@ def test_what_goes_wrong_is_one_sentence_that_can_be_handed_on(backend: Backend)
 
 
 def test_a_name_is_taken_while_its_job_runs(backend: Backend) -> None:
-    events = running(backend, "one")
+    (one,) = names(1)
+    events = running(backend, one)
     with pytest.raises(InvalidRequest, match="is on its way already"):
-        list(stream(backend, SKETCH, "one"))
+        list(stream(backend, SKETCH, one))
     events.close()
 
 
 def test_stop_keeps_what_is_drawn(backend: Backend) -> None:
-    events = running(backend, "one")
-    assert backend.cancel("one")
+    (one,) = names(1)
+    events = running(backend, one)
+    assert backend.cancel(one)
     result = result_of(list(events))
     assert result.metadata["stopped"] is True
     assert len(result.candidates) == 2
@@ -151,13 +156,14 @@ def test_a_stop_that_comes_first_is_remembered(backend: Backend) -> None:
 
 
 def test_who_waits_is_counted_told_and_can_be_stopped(backend: Backend) -> None:
-    events = running(backend, "one")
-    waiting = stream(backend, SKETCH, "two")
+    one, two = names(2)
+    events = running(backend, one)
+    waiting = stream(backend, SKETCH, two)
     told = next(waiting)
     assert isinstance(told, Progress)
     assert told.message.startswith("Waiting: 1 ahead")
     assert backend.queue() == (1, 1)
-    assert backend.cancel("two")
+    assert backend.cancel(two)
     with pytest.raises(Cancelled, match=r"^The job was stopped before it began\.$"):
         list(waiting)
     until(lambda: backend.queue() == (1, 0))
@@ -166,33 +172,36 @@ def test_who_waits_is_counted_told_and_can_be_stopped(backend: Backend) -> None:
 
 
 def test_a_reader_that_goes_away_frees_the_device(backend: Backend) -> None:
-    running(backend, "one").close()
+    (one,) = names(1)
+    running(backend, one).close()
     assert result_of(list(stream(backend, SKETCH)))
     until(lambda: backend.queue() == (0, 0))
 
 
 def test_a_full_queue_and_too_many_of_one_are_refused(backend: Backend) -> None:
-    mine = [running(backend, "one", ME), stream(backend, SKETCH, "two", ME)]
+    one, two, three, four, five = names(5)
+    mine = [running(backend, one, ME), stream(backend, SKETCH, two, ME)]
     next(mine[1])
     with pytest.raises(Busy, match="2 jobs of yours are on their way"):
-        list(stream(backend, SKETCH, "three", ME))
-    other = stream(backend, SKETCH, "four", "you")
+        list(stream(backend, SKETCH, three, ME))
+    other = stream(backend, SKETCH, four, "you")
     next(other)
     with pytest.raises(Busy, match="The queue is full, 2 jobs are waiting"):
-        list(stream(backend, SKETCH, "five"))
+        list(stream(backend, SKETCH, five))
     for events in (*mine, other):
         events.close()
     until(lambda: backend.queue() == (0, 0))
 
 
 def test_who_asks_counts_where_no_owner_is_named(backend: Backend) -> None:
+    one, two, three, four = names(4)
     backend.requester = lambda: Requester("anna")
-    events = [running(backend, "one"), stream(backend, SKETCH, "two")]
+    events = [running(backend, one), stream(backend, SKETCH, two)]
     next(events[1])
     with pytest.raises(Busy, match="2 jobs of yours"):
-        list(stream(backend, SKETCH, "three"))
+        list(stream(backend, SKETCH, three))
     backend.requester = Requester
-    assert isinstance(next(stream(backend, SKETCH, "four")), Progress)
+    assert isinstance(next(stream(backend, SKETCH, four)), Progress)
     for each in events:
         each.close()
 
@@ -233,13 +242,14 @@ def test_a_run_is_paused_and_goes_on_by_its_name(backend: Backend) -> None:
 
 
 def test_a_run_is_paused_when_somebody_asks_for_it(backend: Backend) -> None:
+    other, one = names(2)
     assert not backend.pause("nothing")
-    before = running(backend, "before")
-    events = stream(backend, FIELDS, "one", ME)
+    before = running(backend, other)
+    events = stream(backend, FIELDS, one, ME)
     next(events)  # it waits, so that the pause is asked for in time
-    assert backend.pause("one")
+    assert backend.pause(one)
     with pytest.raises(InvalidRequest, match="This run cannot be paused"):
-        backend.pause("before")
+        backend.pause(other)
     before.close()
     with pytest.raises(Paused) as caught:
         list(events)
@@ -300,8 +310,9 @@ def test_figures_queue_and_models_are_told(backend: Backend) -> None:
 
 
 def test_a_backend_that_closes_says_so_and_loses_nothing(backend: Backend) -> None:
-    events = running(backend, "one")
-    waiting = stream(backend, SKETCH, "two")
+    one, two = names(2)
+    events = running(backend, one)
+    waiting = stream(backend, SKETCH, two)
     next(waiting)
     assert backend.is_open()
     backend.close()

@@ -141,7 +141,7 @@ def test_readme_says_what_became_of_the_spacefile_host(repository: Path) -> None
 @pytest.mark.parametrize("page", [
     "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/guide.md", "docs/settings.md",
     "docs/training.md", "docs/checkpoints.md", "docs/installing.md", "SECURITY.md",
-    "docs/doors.md", "docs/hosting.md", "docs/class.md",
+    "docs/doors.md", "docs/hosting.md", "docs/class.md", "docs/cluster.md",
     "benchmarks/RESULTS.md"])
 def test_pages_link_to_files_that_exist(repository: Path, page: str) -> None:
     text = (repository / page).read_text()

@@ -92,7 +92,7 @@ def test_a_prompt_stays_at_few_places_between_the_click_and_the_generator(
         assert held.draws.wait(120)
         [run] = [each for each in threading.enumerate() if each.name == "generate run"]
         stays = [*waiting(clicked, "Follower.updates", repository), "LiveRun",
-                 *waiting(run, "JobQueue.events", repository), "Job", *held.device]
+                 *waiting(run, "read_events", repository), "Job", *held.device]
     finally:
         app.playground.runs.stop(SESSION)
         held.go_on.set()

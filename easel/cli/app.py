@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from easel.cli.backend import opened_backend
+from easel.cli.cluster import app as cluster_app
 from easel.cli.compare import add_compare_commands
 from easel.cli.grid import grid_command
 from easel.cli.history import app as history_app
@@ -47,6 +48,7 @@ app = typer.Typer(cls=DefaultGroup, no_args_is_help=True, rich_markup_mode=None,
 
 app.add_typer(history_app, name="history")
 app.add_typer(presets_app, name="presets")
+app.add_typer(cluster_app, name="cluster")
 
 
 @app.callback()

@@ -11,11 +11,11 @@ import numpy as np
 
 from easel.serving.interface import Backend
 from easel.serving.job_queue import JobQueue
-from easel.serving.jobs import Found, Group, Job, Place, Requester, RunEvent
-from easel.serving.paused_runs import PausedRuns
+from easel.serving.jobs import Found, Group, Job, Place, Requester, RunEvent, compared
+from easel.serving.paused_runs import PausedRuns, check_pause
 from easel.serving.scheduler import Recorder
 from pipelines.checkpointer import Checkpointer
-from pipelines.core.errors import EaselError, InvalidRequest, PausedRunError
+from pipelines.core.errors import EaselError, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.metadata import provenance
 from pipelines.core.request import CheckedRequest
@@ -101,15 +101,8 @@ class LocalBackend:
                 ) -> Generator[RunEvent, None, None]:
         """Run several requests in turn; see ``Backend.compare``."""
         def group() -> Group:
-            if not requests:
-                raise InvalidRequest("There is nothing to compare.", field="pipeline")
-            jobs = [self._job(request, job_id, budget_s) for request, job_id in
-                    zip(requests, job_ids or [None] * len(requests), strict=True)]
-            for job in jobs:
-                job.changed = jobs[0].changed
-            if len({job.job_id for job in jobs}) < len(jobs):
-                raise InvalidRequest("Two jobs of a comparison have one name.")
-            return self._group(tuple(jobs), owner, together)
+            return self._group(compared(requests, job_ids, lambda request, job_id:
+                                        self._job(request, job_id, budget_s)), owner, together)
 
         return self.jobs.events(group, lambda said: said)
 
@@ -222,17 +215,10 @@ class LocalBackend:
         return Group(jobs, owner or requester.visitor, together, requester.address)
 
     def _may_pause(self, job: Job) -> Checkpointer:
-        """What a run is paused by.
-
-        Raises:
-            InvalidRequest: it is of a kind that cannot be paused.
-            PausedRunError: its owner has the most paused runs already.
-        """
-        if job.checkpointer is None or self.paused is None:
-            raise InvalidRequest("This run cannot be paused.", field="pause_after")
-        if job.checkpointer.start is None:
-            self.paused.check_room(job.checkpointer.owner)
-        return job.checkpointer
+        """What a run is paused by; errors are those of ``check_pause``."""
+        by = job.checkpointer or Checkpointer()
+        check_pause(self.paused, job.checkpointer is not None, by.owner, by.start is not None)
+        return by
 
     def _begin(self, request: CheckedRequest[Any], job: Job) -> Generator[Event]:
         """The steps of a job that draws."""

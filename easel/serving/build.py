@@ -7,13 +7,14 @@ import torch
 from easel.history.recorder import Recorder
 from easel.history.store import History
 from easel.serving.backend import LocalBackend
+from easel.serving.interface import Backend
 from easel.serving.paused_runs import PausedRuns
 from easel.settings import Settings
 from pipelines.engine import build_cache
 from pipelines.models.checkpoints.catalogue import open_catalogue
 from pipelines.registry import Registry, build_registry
 
-__all__ = ["build_backend", "build_cache", "open_paused_runs"]
+__all__ = ["build_backend", "build_cache", "local_backend", "open_paused_runs"]
 
 
 def open_paused_runs(settings: Settings) -> PausedRuns:
@@ -23,13 +24,37 @@ def open_paused_runs(settings: Settings) -> PausedRuns:
 
 
 def build_backend(settings: Settings, registry: Registry | None = None,
-                  history: History | None = None) -> LocalBackend:
+                  history: History | None = None) -> Backend:
+    """The backend of a process: its own device, or the cluster that the settings name.
+
+    Args:
+        settings: the operator's.
+        registry: the pipelines; all that Easel ships where None.
+        history: where finished pictures are kept; None to keep none. Runners of a cluster keep
+            them themselves.
+
+    Raises:
+        EaselError: the device or the cluster that the settings ask for is not there, or the
+            catalogue is broken.
+    """
+    if settings.backend != "ray":
+        return local_backend(settings, registry, history)
+    from easel.serving.ray.connect import connected_backend  # Ray, which most have not installed
+
+    catalogue = open_catalogue(settings.data_dir, settings.catalogue)
+    return connected_backend(settings, registry or build_registry(catalogue),
+                             open_paused_runs(settings))
+
+
+def local_backend(settings: Settings, registry: Registry | None = None,
+                  history: History | None = None, limits: bool = True) -> LocalBackend:
     """The backend of a process that runs its jobs on its own device.
 
     Args:
         settings: the operator's.
         registry: the pipelines; all that Easel ships where None.
         history: where finished pictures are kept; None to keep none.
+        limits: whether it counts what each visitor asks for; a cluster's desk does that before.
 
     Raises:
         EaselError: the device that the settings ask for is not there, or the catalogue is broken.
@@ -38,8 +63,8 @@ def build_backend(settings: Settings, registry: Registry | None = None,
         torch.set_num_threads(settings.threads)
     catalogue = open_catalogue(settings.data_dir, settings.catalogue)
     return LocalBackend(registry or build_registry(catalogue), build_cache(settings, catalogue),
-                        settings.queue_size, settings.user_jobs,
+                        settings.queue_size, settings.user_jobs if limits else None,
                         record=None if history is None else Recorder(history),
                         paused=open_paused_runs(settings),
                         max_job_s=settings.job_seconds or None,
-                        minute_s=settings.visitor_seconds or None)
+                        minute_s=settings.visitor_seconds or None if limits else None)

@@ -13,20 +13,32 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
-from easel.serving.jobs import Group, Job, Place, RunEvent
+from easel.serving.jobs import Group, Job, Place, RunEvent, read_events
 from easel.serving.line import CLOSING, Line
 from easel.serving.metrics import Metrics
 from easel.serving.scheduler import Recorder, Scheduler
 from pipelines.core.errors import Busy, EaselError
+from pipelines.core.events import Progress
 from pipelines.models.cache.cache import ModelCache
 
 logger = logging.getLogger(__name__)
-MESSAGE_EVERY_S = 1.0
 CUT_SHORT = "Easel is shutting down, in the middle of a step: nothing of this run is kept."
 CUT_AND_KEPT = ("Easel is shutting down, in the middle of a step: the run is paused where it was "
                 "saved last.")
+
+
+class Watch(Protocol):
+    """Somebody who hears on the device's thread of every job."""
+
+    def began(self, job: Job) -> None:
+        """A job is about to take its first step."""
+        ...
+
+    def ended(self, job: Job) -> None:
+        """A job has ended, and its reader was told."""
+        ...
 
 
 class JobQueue:
@@ -45,13 +57,15 @@ class JobQueue:
     Attributes:
         line: who waits, and who has the device; to be asked through the queue's methods.
         metrics: what has been done.
+        watch: hears of every job; None for nobody.
     """
 
     def __init__(self, cache: ModelCache, max_waiting: int = 20, max_per_owner: int | None = None,
                  record: Recorder | None = None, minute_s: float | None = None) -> None:
         self.line = Line(max_waiting, max_per_owner, minute_s)
+        self.watch: Watch | None = None
         self._lock = threading.Lock()
-        self.metrics = Metrics(cache, self.counts)
+        self.metrics = Metrics(self.counts, lambda: {"": cache.stats()})
         self._scheduler = Scheduler(cache, self._admit, self._end, self._over, record)
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
 
@@ -113,14 +127,19 @@ class JobQueue:
             self.line.is_open = False
             jobs = list(self.line.jobs.values())
         for job in jobs:
-            if job.checkpointer is not None and job.started:
-                job.checkpointer.ask()
-                job.stopped = True  # should there be no room to pause it
-            elif job.started:
-                self.cancel(job.job_id)
+            if job.started:
+                self.end(job)
             else:
                 self._turn_away(job)
         self._device.shutdown(wait=True, cancel_futures=True)
+
+    def end(self, job: Job) -> None:
+        """End a job that has begun: a run that can be paused is, and any other stopped."""
+        if job.checkpointer is not None:
+            job.checkpointer.ask()
+            job.stopped = True  # should there be no room to pause it
+        else:
+            self.cancel(job.job_id)
 
     def tell_the_rest(self) -> None:
         """Tell the readers of jobs that are in the middle of a step that they hear no more.
@@ -153,41 +172,22 @@ class JobQueue:
             make: makes the group, once somebody reads.
             read: what is yielded of an event; what it raises ends the group.
         """
-        group = make()
+        return read_events(make, self._submit, self._waiting, read)
+
+    def _waiting(self, group: Group) -> Progress:
+        with self._lock:
+            return self.line.waiting(group)
+
+    def _submit(self, group: Group) -> None:
         try:
-            self._submit(group)
+            with self._lock:
+                self.line.join(group)
+                self._device.submit(self._scheduler.run, group)
         except EaselError:
             for job in group.jobs:
                 if job.checkpointer is not None:
                     job.checkpointer.release()
             raise
-        changed, unread = group.jobs[0].changed, list(group.jobs)
-        shown_s = time.monotonic()
-        try:
-            while unread:
-                with changed:
-                    if not any(job.events or job.finished for job in unread):
-                        changed.wait(MESSAGE_EVERY_S)
-                    taken = [(job, job.take()) for job in unread]
-                posted = [each for _, (events, _) in taken for each in events]
-                for each in sorted(posted, key=lambda each: each.at_s):
-                    yield read(each)
-                unread = [job for job, (_, finished) in taken if not finished]
-                if posted and time.monotonic() - shown_s < MESSAGE_EVERY_S:
-                    continue
-                shown_s = time.monotonic()
-                with self._lock:
-                    told = self.line.waiting(group)
-                for job in [job for job in unread if not job.started]:
-                    yield read(RunEvent(job.index, told, job.usage))
-        finally:
-            for job in group.jobs:
-                job.abandoned = True
-
-    def _submit(self, group: Group) -> None:
-        with self._lock:
-            self.line.join(group)
-            self._device.submit(self._scheduler.run, group)
 
     # What follows runs in the device's thread.
 
@@ -198,7 +198,9 @@ class JobQueue:
     def _admit(self, job: Job) -> bool:
         with self._lock:
             job.started, job.wait_s = True, time.monotonic() - job.submitted_s
-            return not (job.finished or job.cancelled())
+        if self.watch is not None:
+            self.watch.began(job)
+        return not (job.finished or job.cancelled())
 
     def _end(self, job: Job, error: EaselError | None) -> None:
         with self._lock:
@@ -211,4 +213,6 @@ class JobQueue:
         self.metrics.note(job)
         logger.info("%s %s after %.2f s on the device and %.2f s of waiting", job.kind,
                     job.outcome(), job.usage.device_s, job.wait_s)
+        if self.watch is not None:
+            self.watch.ended(job)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pipelines.checkpointer import Checkpointer
-from pipelines.core.errors import Cancelled, EaselError
+from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress
 
+if TYPE_CHECKING:
+    from pipelines.checkpointer import Checkpointer
+
+MESSAGE_EVERY_S = 1.0
 GRACE_EVENTS = 8  # what a stopped run may still say before its Result (ranking, say)
 
 
@@ -211,6 +214,10 @@ class Group:
         """Whether one of the jobs has had the device."""
         return any(job.started for job in self.jobs)
 
+    def device_s(self) -> float:
+        """Device seconds that the jobs took so far."""
+        return sum(job.usage.device_s for job in self.jobs)
+
     def is_over(self) -> bool:
         """Whether all jobs have ended."""
         return all(job.finished for job in self.jobs)
@@ -221,3 +228,67 @@ class Group:
         return Place(position, self.owner, tuple(dict.fromkeys(job.kind for job in self.jobs)),
                      next((job.about for job in self.jobs if job.about), ""), self.started(),
                      tuple(job.job_id for job in left), left[0].progress)
+
+
+def read_events(make: Callable[[], Group], submit: Callable[[Group], None],
+                waiting: Callable[[Group], Progress], read: Callable[[RunEvent], Any],
+                ) -> Generator[Any]:
+    """Queue a group and read its events, in the order in which they were said, to the last.
+
+    Args:
+        make: makes the group, once somebody reads.
+        submit: queues it.
+        waiting: what is said, about once a second, of its jobs that have not begun.
+        read: what is yielded of an event; what it raises ends the group.
+    """
+    group = make()
+    submit(group)
+    changed, unread = group.jobs[0].changed, list(group.jobs)
+    shown_s = time.monotonic()
+    try:
+        while unread:
+            with changed:
+                if not any(job.events or job.finished for job in unread):
+                    changed.wait(MESSAGE_EVERY_S)
+                taken = [(job, job.take()) for job in unread]
+            posted = [each for _, (events, _) in taken for each in events]
+            for each in sorted(posted, key=lambda each: each.at_s):
+                yield read(each)
+            unread = [job for job, (_, finished) in taken if not finished]
+            if posted and time.monotonic() - shown_s < MESSAGE_EVERY_S:
+                continue
+            shown_s = time.monotonic()
+            told = waiting(group)
+            for job in [job for job in unread if not job.started]:
+                yield read(RunEvent(job.index, told, job.usage))
+    finally:
+        for job in group.jobs:
+            job.abandoned = True
+
+
+def compared(requests: Sequence[Any], job_ids: Sequence[str] | None,
+             job_of: Callable[[Any, str | None], Job]) -> tuple[Job, ...]:
+    """The jobs of a comparison.
+
+    Args:
+        requests: checked ones.
+        job_ids: their names; None for new ones.
+        job_of: makes the job of a request under a name.
+
+    Raises:
+        InvalidRequest: there is none of them, or two of them have one name.
+    """
+    if not requests:
+        raise InvalidRequest("There is nothing to compare.", field="pipeline")
+    jobs = tuple(job_of(request, job_id) for request, job_id in
+                 zip(requests, job_ids or [None] * len(requests), strict=True))
+    for job in jobs:
+        job.changed = jobs[0].changed
+    if len({job.job_id for job in jobs}) < len(jobs):
+        raise InvalidRequest("Two jobs of a comparison have one name.")
+    return jobs
+
+
+def drawn_elsewhere(job: Job) -> Generator[Any]:
+    """The ``work`` of a job that this process knows of and another one does."""
+    raise AssertionError(f"the job {job.job_id} is not drawn here")

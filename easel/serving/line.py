@@ -74,8 +74,12 @@ class Line:
         """Whether one more group would be taken now, or turned away because Easel ends."""
         return not self.is_open or self._refusal(owner, address) is None
 
-    def join(self, group: Group) -> None:
+    def join(self, group: Group, checked: bool = True) -> None:
         """Take a group in; those of its jobs whose names were cancelled end at once.
+
+        Args:
+            group: to be taken in.
+            checked: only where there is room; one that has been taken before needs none.
 
         Raises:
             InvalidRequest: the name of one is taken.
@@ -86,7 +90,7 @@ class Line:
                 raise InvalidRequest("A job called {!r} is on its way already.", job.job_id[:40])
         if not self.is_open:
             raise Busy(CLOSING)
-        if (refusal := self._refusal(group.owner, group.address)) is not None:
+        if checked and (refusal := self._refusal(group.owner, group.address)) is not None:
             raise refusal
         self.groups.append(group)
         for job in group.jobs:
@@ -127,7 +131,7 @@ class Line:
 
     def leave(self, group: Group) -> None:
         """Take a group out, and count what it took."""
-        self._allowance.spend(group.owner, sum(job.usage.device_s for job in group.jobs))
+        self._allowance.spend(group.owner, group.device_s())
         self.groups.remove(group)
 
     def waiting(self, group: Group) -> Progress:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -10,20 +11,45 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from easel.serving.jobs import Job
-from pipelines.models.cache.cache import ModelCache
 
 SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+
+
+class CacheFigures(Protocol):
+    """What a model cache tells, as ``pipelines.models.cache.stats.CacheStats`` does."""
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the models on the device."""
+        ...
+
+    @property
+    def hits(self) -> int:
+        """Leases that found their model there."""
+        ...
+
+    @property
+    def misses(self) -> int:
+        """Leases that waited for a load."""
+        ...
+
+    @property
+    def evictions(self) -> int:
+        """Models dropped for room."""
+        ...
 
 
 class Metrics:
     """What a backend has done and holds.
 
     Args:
-        cache: its models.
         queue: says how many jobs run and how many wait.
+        caches: figures of the model caches by the names of their runners; of the only one, which
+            has no name, under "".
     """
 
-    def __init__(self, cache: ModelCache, queue: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, queue: Callable[[], tuple[int, int]],
+                 caches: Callable[[], Mapping[str, CacheFigures]]) -> None:
         self._registry = CollectorRegistry()
         self._jobs = Counter("easel_jobs", "Jobs that have ended, by kind and outcome.",
                              ("kind", "outcome"), registry=self._registry)
@@ -31,7 +57,7 @@ class Metrics:
                                  ("kind",), buckets=SECONDS, registry=self._registry)
         self._wait = Histogram("easel_job_wait_seconds", "Seconds that jobs waited to begin.",
                                buckets=SECONDS, registry=self._registry)
-        self._registry.register(_Holdings(cache, queue))
+        self._registry.register(_Holdings(queue, caches))
 
     def note(self, job: Job) -> None:
         """Count a job that has ended."""
@@ -47,20 +73,30 @@ class Metrics:
 class _Holdings(Collector):
     """What is asked for at the moment of reading, so that nothing is counted twice."""
 
-    def __init__(self, cache: ModelCache, queue: Callable[[], tuple[int, int]]) -> None:
-        self._cache, self._queue = cache, queue
+    def __init__(self, queue: Callable[[], tuple[int, int]],
+                 caches: Callable[[], Mapping[str, CacheFigures]]) -> None:
+        self._queue, self._caches = queue, caches
 
     def collect(self) -> Iterator[Metric]:
-        """The queue and the model cache as they are now."""
+        """The queue and the model caches as they are now."""
         running, waiting = self._queue()
         queue = GaugeMetricFamily("easel_queue_jobs", "Jobs that run or wait.", labels=["state"])
         queue.add_metric(["running"], running)
         queue.add_metric(["waiting"], waiting)
         yield queue
-        stats = self._cache.stats()
-        yield GaugeMetricFamily("easel_model_bytes", "Bytes of the models on the device.",
-                                stats.used_bytes)
-        for name, value, text in (("hits", stats.hits, "Leases that found their model here."),
-                                  ("misses", stats.misses, "Leases that waited for a load."),
-                                  ("evictions", stats.evictions, "Models dropped for room.")):
-            yield CounterMetricFamily(f"easel_model_{name}", text, value)
+        caches = self._caches()
+        labels = [] if "" in caches else ["runner"]
+        held = GaugeMetricFamily("easel_model_bytes", "Bytes of the models on the device.",
+                                 labels=labels)
+        counts = [CounterMetricFamily(f"easel_model_{name}", text, labels=labels)
+                  for name, text in (("hits", "Leases that found their model here."),
+                                     ("misses", "Leases that waited for a load."),
+                                     ("evictions", "Models dropped for room."))]
+        for name, cache in caches.items():
+            values = [name] if name else []
+            held.add_metric(values, cache.used_bytes)
+            for family, count in zip(counts, (cache.hits, cache.misses, cache.evictions),
+                                     strict=True):
+                family.add_metric(values, count)
+        yield held
+        yield from counts

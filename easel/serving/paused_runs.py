@@ -230,6 +230,25 @@ class PausedRuns:
                          found.total, not found.paused, found.frames[0] if found.frames else None)
 
 
+def check_pause(paused: PausedRuns | None, can_pause: bool, owner: str, resumes: bool) -> None:
+    """Refuse to pause what cannot be paused.
+
+    Args:
+        paused: the paused runs; None where none can be.
+        can_pause: whether the run is of a kind that can be paused, and kept.
+        owner: whose it is.
+        resumes: it goes on from a paused run, and so takes no more room than that.
+
+    Raises:
+        InvalidRequest: it cannot be paused.
+        PausedRunError: its owner has the most paused runs already.
+    """
+    if not can_pause or paused is None:
+        raise InvalidRequest("This run cannot be paused.", field="pause_after")
+    if not resumes:
+        paused.check_room(owner)
+
+
 def _changed(path: Path, registry: Registry, changes: Mapping[str, Any], branch: bool,
              ) -> tuple[SavedRun, CheckedRequest[Any]]:
     """What a run of a file starts from, and its request from here on."""

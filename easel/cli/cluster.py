@@ -1,0 +1,118 @@
+"""A cluster from the command line: ``python -m pipelines cluster up`` and its like."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from easel.cli.output import AsJson, print_json
+from easel.settings import Settings, load_settings
+from pipelines.core.errors import EaselError
+
+if TYPE_CHECKING:
+    from easel.serving.ray.link import Link
+
+READY_S = 600.0  # until runners have imported torch on a busy machine
+LOOK_S = 1.0
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
+                  help="Start, watch and end a cluster, on which EASEL_BACKEND=ray draws.")
+
+
+@app.command("up")
+def up_command(
+    runners: Annotated[int | None, typer.Option(
+        min=1, help="How many runners there are to be; EASEL_RUNNERS where left out.")] = None,
+    listen: Annotated[str, typer.Option(
+        help="This machine's address for the others of a private network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(
+        min=0, max=65535, help="Port of the cluster's head; a free one where left out.")] = 0,
+    join: Annotated[str, typer.Option(
+        help="Host and port of the head of a cluster that this machine joins.")] = "",
+) -> None:
+    """Start a cluster on this machine, or replace its runners one by one; or join another's."""
+    from easel.serving.ray.connect import check_shared, join_cluster, link_to
+    from easel.serving.ray.node import check_ray, node_of, start_node
+
+    check_ray()
+    settings, folder = _settings()
+    if runners is not None:
+        settings = settings.model_copy(update={"runners": runners})
+    check_shared(settings, listen)
+    node = node_of(folder)
+    if join:
+        if node is not None:
+            raise EaselError("This machine is part of a cluster already, of that at {}.",
+                             node.address)
+        start_node(folder, listen, join=join)
+        typer.echo(f"This machine is part of the cluster at {join}.")
+        return
+    if node is None:
+        node = start_node(folder, listen, port)
+    settings = settings.model_copy(update={"ray_address": node.address})
+    join_cluster(settings)
+    from easel.serving.ray.deploy import deploy
+
+    deploy(settings)
+    link, end_s = link_to(settings), time.monotonic() + READY_S
+    while len((facts := link.facts()).runners) < settings.runners:
+        if time.monotonic() > end_s:
+            raise EaselError("The runners do not come: {} of {} are there.", len(facts.runners),
+                             settings.runners)
+        time.sleep(LOOK_S)
+    typer.echo(f"{len(facts.runners)} runners draw at {node.address}. EASEL_BACKEND=ray lets the "
+               "page and commands use them, and python -m pipelines cluster down ends them.")
+
+
+@app.command("status")
+def status_command(as_json: AsJson = False) -> None:
+    """Say what runs and waits, and how the runners fare."""
+    facts = _link().facts()
+    rows = [{"runner": each.report.runner, "host": each.report.host, "device": each.report.device,
+             "draws": bool(each.job_ids), "models": sorted(each.report.models),
+             "model_bytes": each.report.holding.used_bytes} for each in facts.runners]
+    if as_json:
+        print_json({"running": facts.running, "waiting": facts.waiting, "drains": facts.drains,
+                    "granted": facts.counts, "runners": rows})
+        return
+    typer.echo(f"{facts.running} running, {facts.waiting} waiting"
+               f"{'; no more are taken' if facts.drains else ''}")
+    for row in rows:
+        typer.echo(f"{row['runner']}  {row['host']}  {row['device']}  "
+                   f"{'draws' if row['draws'] else 'is free'}  {', '.join(row['models'])}")
+
+
+@app.command("drain")
+def drain_command(
+    off: Annotated[bool, typer.Option("--off", help="Take jobs again.")] = False,
+) -> None:
+    """Take no more jobs, and wait until those that there are have ended."""
+    link = _link()
+    link.ask("drain", not off)
+    while not off and (facts := link.facts()).running + facts.waiting:
+        time.sleep(LOOK_S)
+    typer.echo("Jobs are taken again." if off else "Nothing runs or waits any more.")
+
+
+@app.command("down")
+def down_command() -> None:
+    """End this machine's part of a cluster, and with its head all of it, at once."""
+    from easel.serving.ray.node import end_node
+
+    _, folder = _settings()
+    if not end_node(folder):
+        raise EaselError("No cluster runs on this machine.")
+    typer.echo("The cluster's part on this machine has ended.")
+
+
+def _settings() -> tuple[Settings, Path]:
+    settings = load_settings()
+    return settings, settings.data_dir.resolve() / "cluster"
+
+
+def _link() -> Link:
+    from easel.serving.ray.connect import link_to
+
+    return link_to(load_settings())

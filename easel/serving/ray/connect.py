@@ -1,0 +1,141 @@
+"""A front end joins a cluster, or says in one sentence why it cannot."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from easel.serving.paused_runs import PausedRuns
+from easel.serving.ray.environment import code_digest, is_here, prepare
+from easel.serving.ray.node import check_ray, node_of
+from easel.settings import Settings
+from pipelines.core.errors import EaselError, reason
+from pipelines.registry import Registry
+
+if TYPE_CHECKING:
+    from easel.serving.ray.backend import RayBackend
+    from easel.serving.ray.link import Link
+
+PROBE_S, JOIN_S = 5.0, 120.0
+
+
+def connected_backend(settings: Settings, registry: Registry, paused: PausedRuns) -> RayBackend:
+    """The backend of a front end, once it has joined its cluster.
+
+    Runs are paused where all runners reach the folder of the paused runs, on one machine.
+
+    Raises:
+        EaselError: it cannot.
+    """
+    link = link_to(settings)
+    if link.facts().easel != code_digest():
+        raise EaselError("The cluster runs another version of Easel: end it and start it with this "
+                         "one.")
+    from easel.serving.ray.backend import RayBackend
+
+    return RayBackend(registry, link, paused if is_here(_host(settings.ray_address)) else None)
+
+
+def link_to(settings: Settings) -> Link:
+    """The way to the desk and the runners, once this process has joined the cluster.
+
+    Raises:
+        EaselError: it cannot, or nothing of Easel's runs there.
+    """
+    address = join_cluster(settings)
+    from easel.serving.ray.link import Link
+
+    try:
+        return Link(settings.ray_app)
+    except Exception:  # Ray says it in several ways
+        raise EaselError("The cluster at {} draws nothing for Easel yet: start its runners with "
+                         "python -m pipelines cluster up.", address) from None
+
+
+def check_shared(settings: Settings, host: str) -> None:
+    """Refuse several machines that would each keep a history of their own.
+
+    Args:
+        settings: of this machine.
+        host: where the cluster listens.
+
+    Raises:
+        EaselError: so it would be.
+    """
+    if is_here(host):
+        return
+    if not settings.database_url.get_secret_value().startswith("postgresql"):
+        raise EaselError("Several machines share one history: name its PostgreSQL database in "
+                         "EASEL_DATABASE_URL, on all of them.")
+    if not settings.files_url or settings.files_url.startswith("file:"):
+        raise EaselError("Several machines share one history: name a bucket for its pictures in "
+                         "EASEL_FILES_URL, on all of them.")
+
+
+def join_cluster(settings: Settings) -> str:
+    """Join the cluster that the settings name, or else the one that was started on this machine.
+
+    Returns:
+        Its address.
+
+    Raises:
+        EaselError: it is not there, or does not take this process in.
+    """
+    check_ray()
+    folder = settings.data_dir.resolve() / "cluster"
+    address = settings.ray_address
+    if not address:
+        node = node_of(folder)
+        if node is None:
+            raise EaselError("No cluster runs on this machine: start one with python -m pipelines "
+                             "cluster up, or name one in EASEL_RAY_ADDRESS.")
+        address = node.address
+    host, port = _host(address), address.rpartition(":")[2]
+    if not (host and port.isdecimal()):
+        raise EaselError("EASEL_RAY_ADDRESS is not valid: a host and a port such as head:6379, "
+                         "not {!r}.", address[:60])
+    try:
+        socket.create_connection((host, int(port)), PROBE_S).close()
+    except (OSError, OverflowError) as error:
+        raise EaselError("There is no cluster at {}: {}.", address, reason(error)) from None
+    check_shared(settings, host)
+    prepare(folder, host)
+    import ray
+
+    if not ray.is_initialized():
+        _init(ray, address, settings.ray_app)
+    return address
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].strip("[]")
+
+
+def _init(ray: Any, address: str, app: str) -> None:
+    """Let Ray connect, which may take without end where something is amiss."""
+    ended, errors = threading.Event(), list[Exception]()
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+    def work() -> None:
+        try:
+            ray.init(address=address, namespace=app, log_to_driver=False, logging_level="ERROR",
+                     configure_logging=False)
+        except Exception as error:  # Ray has many kinds
+            errors.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=work, name="join", daemon=True).start()
+    if not ended.wait(JOIN_S):
+        raise EaselError("The cluster at {} does not answer.", address)
+    if not errors:
+        return
+    said = str(errors[0])
+    if "ersion mismatch" in said:
+        raise EaselError("The cluster at {} runs another version of Ray or Python than this "
+                         "machine: install the same on all.", address)
+    raise EaselError("The cluster at {} does not take this machine in: look whether it has the "
+                     "cluster's token, which lies in the data folder as cluster/token.", address)

@@ -1,0 +1,116 @@
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+"""A front end's way to the desk and to the runners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import RequestCancelledError
+
+from easel.serving.jobs import RunEvent
+from easel.serving.ray.desk_actor import find_desk
+from easel.serving.ray.messages import DeskFacts, Kept, Outlook, Work
+from easel.serving.ray.runner import MISROUTED
+from easel.serving.ray.trip import Closed, Lost, Misrouted
+from pipelines.core.errors import EaselError
+
+LOOK_S = 1.0
+ANSWER_S = 30.0
+PATIENCE_S = 60.0  # with a desk that begins anew
+AGAIN_S = 0.2
+
+
+class Link:
+    """Asks the desk, and reads from runners.
+
+    Args:
+        app: name of the application.
+    """
+
+    def __init__(self, app: str) -> None:
+        self._desk = find_desk(app)
+        self._handle = serve.get_app_handle(app)
+
+    def ask(self, method: str, *args: Any) -> Any:
+        """What the desk says; see ``Desk``.
+
+        Raises:
+            EaselError: it does not answer.
+        """
+        return self._answer(lambda: self._desk.ask.remote(method, *args))
+
+    def tell(self, method: str, *args: Any) -> None:
+        """Tell the desk something, without waiting for it."""
+        with suppress(RayError):
+            self._desk.ask.remote(method, *args)
+
+    def facts(self) -> DeskFacts:
+        """What the desk knows now."""
+        return self.ask("facts")
+
+    def look(self, token: str) -> Outlook | None:
+        """How a ticket fares, at once or as soon as it changes within a second."""
+        return self._answer(lambda: self._desk.look.remote(token, LOOK_S))
+
+    def ended(self, front: str) -> bool:
+        """Whether all of a front end is over, at once or within a second."""
+        return self._answer(lambda: self._desk.ended.remote(front, LOOK_S))
+
+    def run(self, work: Work, runner: str) -> Answers:
+        """Bring work to a runner."""
+        return Answers(self._handle.options(stream=True).run.remote(work, runner=runner))
+
+    def _answer(self, question: Any) -> Any:
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return ray.get(question(), timeout=ANSWER_S)
+            except RayTaskError as error:
+                raise error.as_instanceof_cause() from None
+            except (RayActorError, GetTimeoutError):
+                if time.monotonic() > end_s:
+                    raise EaselError("The desk of the cluster does not answer: try again in a "
+                                     "minute.") from None
+                time.sleep(AGAIN_S)
+
+
+class Answers:
+    """What a runner says of some work; to be cancelled where it is not read to its end.
+
+    Args:
+        response: Ray's.
+    """
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[RunEvent | Kept]:
+        """Read.
+
+        Raises:
+            Lost: the runner was lost meanwhile.
+            Misrouted: it is not the one that was meant.
+            Closed: it was cancelled.
+        """
+        try:
+            for each in self._response:
+                if each == MISROUTED:
+                    raise Misrouted
+                yield each
+        except RequestCancelledError:
+            raise Closed from None
+        except (Misrouted, Closed):
+            raise
+        except Exception as error:  # Ray and Serve have many, and all mean that nothing comes
+            raise Lost(type(error).__name__) from error
+
+    def cancel(self) -> None:
+        """Let the runner hear that nobody reads any more; from any thread."""
+        with suppress(Exception):  # it has ended
+            self._response.cancel()

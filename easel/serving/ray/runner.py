@@ -1,0 +1,106 @@
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
+"""A runner: a replica of Ray Serve around a local backend, for one device."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayError
+
+from easel.serving.backend import LocalBackend
+from easel.serving.jobs import RunEvent
+from easel.serving.ray.desk_actor import find_desk
+from easel.serving.ray.environment import code_digest
+from easel.serving.ray.messages import Kept, Work
+from easel.serving.ray.station import Station
+
+logger = logging.getLogger(__name__)
+REPORT_EVERY_S = 1.0
+ORDERS_S = 5.0  # that the desk keeps a question for orders open
+ANSWER_S = 15.0
+AGAIN_S = 0.2  # after a desk that did not answer
+MISROUTED = "misrouted"  # the answer to work that is another runner's
+
+
+class Runner:
+    """Draws what front ends bring, one ticket of the desk at a time.
+
+    Args:
+        app: name of the application, whose desk it reports to.
+        make: makes its backend; a function that every process can import.
+    """
+
+    def __init__(self, app: str, make: Callable[[], LocalBackend]) -> None:
+        self._name = serve.get_replica_context().replica_id.unique_id
+        self._desk = find_desk(app)
+        self._news, self._over = threading.Event(), threading.Event()
+        self._station = Station(self._name, make(), self._news.set, code_digest())
+        for work in (self._tell, self._listen):
+            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+
+    async def run(self, work: Work, runner: str) -> AsyncGenerator[RunEvent | Kept | str]:
+        """Do some work and yield what its jobs say; ``MISROUTED`` where another was meant.
+
+        Only an asynchronous method hears that its reader has gone.
+        """
+        if runner != self._name:
+            yield MISROUTED
+            return
+        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Any]()
+
+        def say(each: Any) -> None:
+            with suppress(RuntimeError):  # the replica ends
+                loop.call_soon_threadsafe(queue.put_nowait, each)
+
+        def pump() -> None:
+            try:
+                for each in self._station.events(work):
+                    say(each)
+            finally:
+                say(None)
+
+        threading.Thread(target=pump, name="work", daemon=True).start()
+        over = False
+        try:
+            while (each := await queue.get()) is not None:
+                yield each
+            over = True
+        finally:
+            if not over:
+                self._station.abandon(work.token)
+
+    def __del__(self) -> None:
+        """Serve's own way of telling a replica that it ends, once nothing runs any more."""
+        with suppress(AttributeError):
+            self._over.set()
+            self._station.backend.close()
+
+    def _tell(self) -> None:
+        while not self._over.is_set():
+            self._news.clear()
+            try:
+                ray.get(self._desk.tell.remote(self._station.report()), timeout=ANSWER_S)
+            except RayError:  # it begins anew
+                self._over.wait(AGAIN_S)
+                continue
+            self._news.wait(REPORT_EVERY_S)
+
+    def _listen(self) -> None:
+        while not self._over.is_set():
+            try:
+                orders = ray.get(self._desk.orders.remote(self._name, ORDERS_S), timeout=ANSWER_S)
+            except RayError:
+                self._over.wait(AGAIN_S)
+                continue
+            for order in orders:
+                try:
+                    self._station.obey(order)
+                except Exception:
+                    logger.exception("an order could not be followed: %s", order)

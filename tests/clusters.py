@@ -1,0 +1,82 @@
+"""Clusters of Ray on this machine, of small models, for as long as some tests run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from easel.serving.backend import LocalBackend
+from easel.serving.paused_runs import PausedRuns
+from easel.serving.ray.connect import connected_backend, join_cluster
+from easel.serving.ray.node import end_node, start_node
+from easel.settings import Settings
+from pipelines import checkpointer
+from tests.paused_server import registry
+from tests.small_models import small_cache
+
+if TYPE_CHECKING:
+    from easel.serving.ray.backend import RayBackend
+
+SKETCH: dict[str, Any] = {"pipeline": "sketch", "prompt": "a red apple", "num_images": 2, "seed": 5,
+                          "options": {"steps": 3, "pause_s": 0.0}}
+LONG = {**SKETCH, "options": {"steps": 2000, "pause_s": 0.1}}  # longer than any case takes
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+
+def small_backend(paused: Path, version: str) -> LocalBackend:
+    """The backend of a runner, whose models are small, and which keeps runs more often."""
+    checkpointer.SAVE_EVERY_S = 0.2
+    return LocalBackend(registry(), small_cache(), paused=PausedRuns(paused))
+
+
+class Cluster:
+    """Ray on this machine, with runners.
+
+    Args:
+        folder: the data folder.
+        limits: settings of the line.
+    """
+
+    def __init__(self, folder: Path, runners: int = 1, **limits: int) -> None:
+        self.settings = Settings(data_dir=folder, backend="ray", runners=runners, **limits)
+        self.paused = folder / "paused"
+
+    def deploy(self, version: str = "1") -> None:
+        """Start the runners, or replace them by those of another version."""
+        from easel.serving.ray.deploy import deploy
+
+        deploy(self.settings, partial(small_backend, self.paused, version), longest_run_s=60.0)
+
+    def front(self) -> RayBackend:
+        """A front end's backend."""
+        return connected_backend(self.settings, registry(), PausedRuns(self.paused))
+
+
+@contextmanager
+def cluster(folder: Path, runners: int = 1, **limits: int) -> Iterator[Cluster]:
+    """A cluster, ended at the end."""
+    made = Cluster(folder, runners, **limits)
+    home = folder / "cluster"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            environment.delenv(name)
+        home.mkdir(parents=True)
+        start_node(home, "127.0.0.1", cpus=runners + 1)
+        try:
+            join_cluster(made.settings)
+            made.deploy()
+            yield made
+        finally:
+            import ray
+
+            ray.shutdown()
+            end_node(home)

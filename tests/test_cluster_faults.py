@@ -1,0 +1,130 @@
+"""What a cluster's operator may get wrong: one sentence each, and nothing hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easel.serving.ray.connect import check_shared, join_cluster
+from easel.serving.ray.environment import code_digest, is_here, make_token, prepare
+from easel.serving.ray.node import NO_RAY, Node, end_node, node_of
+from easel.settings import Settings
+from pipelines.core.errors import EaselError
+from tests.clusters import needs_ray
+from tests.served import free_port
+
+POSTGRESQL = "postgresql://easel:secret@db/easel"
+
+
+def settings(folder: Path, **fields: Any) -> Settings:
+    return Settings(data_dir=folder, backend="ray", **fields)
+
+
+def refusal(made: Settings) -> str:
+    with pytest.raises(EaselError) as caught:
+        join_cluster(made)
+    return str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
+def test_ray_is_asked_for_where_it_is_missing(tmp_path: Path) -> None:
+    assert refusal(settings(tmp_path)) == NO_RAY
+
+
+@needs_ray
+def test_an_address_where_no_cluster_is(tmp_path: Path) -> None:
+    assert refusal(settings(tmp_path)).startswith("No cluster runs on this machine: start one")
+    address = f"127.0.0.1:{free_port()}"
+    assert refusal(settings(tmp_path, ray_address=address)) == \
+        f"There is no cluster at {address}: connection refused."
+    for odd in ("head", "head:", ":6379", "head:port", "head:6379:x"):
+        assert refusal(settings(tmp_path, ray_address=odd)).startswith(
+            "EASEL_RAY_ADDRESS is not valid: a host and a port such as head:6379, not '"), odd
+    assert refusal(settings(tmp_path, ray_address="127.0.0.1:99999")).startswith(
+        "There is no cluster at 127.0.0.1:99999: ")
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "head.example.org", "0.0.0.0"])
+def test_several_machines_share_one_history(tmp_path: Path, host: str) -> None:
+    def said(**fields: Any) -> str:
+        with pytest.raises(EaselError) as caught:
+            check_shared(settings(tmp_path, **fields), host)
+        return str(caught.value)
+
+    assert "PostgreSQL database in EASEL_DATABASE_URL" in said()
+    assert "PostgreSQL" in said(database_url="sqlite:///history.sqlite", files_url="s3://bucket")
+    assert "a bucket for its pictures in EASEL_FILES_URL" in said(database_url=POSTGRESQL)
+    assert "a bucket" in said(database_url=POSTGRESQL, files_url="file:///folder")
+    check_shared(settings(tmp_path, database_url=POSTGRESQL, files_url="s3://bucket"), host)
+    check_shared(settings(tmp_path), "127.0.0.1")
+    assert not is_here(host)
+
+
+def test_a_node_of_another_boot_is_none(tmp_path: Path) -> None:
+    (tmp_path / "node.json").write_text("{")
+    assert node_of(tmp_path) is None
+    (tmp_path / "node.json").write_text(json.dumps(asdict(Node("127.0.0.1:1", os.getpid(), 1, ""))))
+    assert node_of(tmp_path) is None, "another process had this id"
+    assert not end_node(tmp_path)
+    assert not Node("127.0.0.1:1", os.getpid(), 1, "").is_alive()
+
+
+def test_a_token_is_made_once_and_is_nobody_elses(tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    make_token(folder)
+    token = (folder / "token").read_text()
+    assert len(token) == 64
+    assert (folder / "token").stat().st_mode & 0o077 == 0
+    make_token(folder)
+    assert (folder / "token").read_text() == token
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EaselError, match=r"^The cluster's folder cannot be used: "):
+        make_token(tmp_path / "file")
+
+
+def test_ray_is_told_to_stay_here_with_a_token_and_to_tell_nobody(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of the operator")
+    with monkeypatch.context() as inner:
+        inner.setattr(os, "environ", dict(os.environ))
+        prepare(tmp_path)
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+        assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+    with monkeypatch.context() as inner:
+        inner.setattr(os, "environ", {"RAY_USAGE_STATS_ENABLED": "1"})
+        prepare(tmp_path, "10.0.0.1")
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1", "an operator's own word holds"
+        assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / "token")
+        assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
+
+
+def test_code_has_one_name(tmp_path: Path) -> None:
+    assert len(code_digest()) == 16
+    assert code_digest() == code_digest()
+
+
+@needs_ray
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (["status"], "No cluster runs on this machine: start one"),
+    (["drain"], "No cluster runs on this machine: start one"),
+    (["down"], "No cluster runs on this machine."),
+    (["up", "--listen", "10.0.0.1"], "name its PostgreSQL database in EASEL_DATABASE_URL")])
+def test_commands_say_what_is_wrong(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "pipelines", "cluster", *arguments],
+                          env={**os.environ, "EASEL_DATA_DIR": str(tmp_path)},
+                          capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
