@@ -45,6 +45,20 @@ def test_the_peak_is_what_was_taken_in_between(repository: Path) -> None:
     assert taken_bytes * 0.9 < peak < taken_bytes * 2
 
 
+def test_building_without_memory_draws_nothing_and_loads_no_algebra(repository: Path) -> None:
+    """torch would import sympy, 80 MB, to draw random numbers for what has no memory."""
+    code = ("import sys; from torch import nn; "
+            "from pipelines.models.checkpoints.formats import WithoutMemory\n"
+            "before = 'sympy' in sys.modules\n"
+            "with WithoutMemory():\n"
+            "    built = nn.Sequential(nn.Embedding(4, 8), nn.Linear(8, 8), nn.LayerNorm(8), "
+            "nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8))\n"
+            "print(before, 'sympy' in sys.modules, {p.device.type for p in built.parameters()})")
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True,
+                          text=True, timeout=300, check=True)
+    assert done.stdout.split() == ["False", "False", "{'meta'}"]
+
+
 def test_a_filled_module_alone_holds_its_tensors() -> None:
     state = {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}
     weight = state["weight"]

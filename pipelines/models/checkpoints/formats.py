@@ -82,13 +82,18 @@ class WithoutMemory(TorchFunctionMode):
     """Builds parameters on the meta device, on this thread only; ``fill`` gives them the file's.
 
     What is made empty or random is a parameter. What constructors compute, such as masks and
-    positions, stays on the CPU, where ``torch.device("meta")`` would lose it.
+    positions, stays on the CPU, where ``torch.device("meta")`` would lose it. Nothing is drawn
+    for parameters: torch would load 80 MB of sympy to do so on that device.
     """
 
     MAKES = frozenset({torch.empty, torch.randn, torch.rand})
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in WithoutRandomNumbers.FILLS:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
         if func in self.MAKES:
             kwargs = {**kwargs, "device": "meta"}
         return func(*args, **kwargs)

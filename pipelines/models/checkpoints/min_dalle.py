@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CatalogueEntry
-from pipelines.models.checkpoints.formats import fill
+from pipelines.models.checkpoints.formats import WithoutMemory, fill
 from pipelines.models.checkpoints.tensor_files import read_tensors
 from pipelines.models.checkpoints.vqgan import decoder_config_of
 from pipelines.models.fast_vqgan import with_fast_kernels
@@ -64,7 +64,7 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     """
     names = [Path(file.name).name for file in entry.files]
     if not any(name.startswith("encoder") for name in names):
-        with torch.device("meta"):
+        with WithoutMemory():
             module = Detokenizer()
         tensors = read_tensors(folder / _name(entry, "detoker"), entry.id)
         return with_fast_kernels(fill(module, tensors, entry.id))
@@ -76,7 +76,7 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     if tokenizer.largest_id >= config.text_vocab_size:
         raise WeightsError("The vocabulary of the model {} has more ids than its encoder reads: "
                            "they are of two models.", entry.id)
-    with torch.device("meta"):
+    with WithoutMemory():
         module = MinDalle(config, tokenizer)
     wanted = module.state_dict().keys()
     tensors = {f"encoder.{name}": tensor for name, tensor in joined(encoder).items()}
@@ -102,7 +102,7 @@ def load_vqgan(folder: Path, entry: CatalogueEntry) -> nn.Module:
     last = "decoder.conv_out."
     tensors |= {f"{last}weight": tensors[f"{last}weight"] * 2,
                 f"{last}bias": tensors[f"{last}bias"] * 2 - 1}
-    with torch.device("meta"):
+    with WithoutMemory():
         module = VQGAN(config)
     return with_fast_kernels(fill(module, tensors, entry.id))
 
