@@ -44,7 +44,7 @@ from easel.serving.build import build_cache, local_backend
 from easel.settings import load_settings
 from easel.ui.parts.prompt_note import prompt_reader
 from pipelines.models.checkpoints.catalogue import Catalogue
-from pipelines.models.checkpoints.ids import EMBEDDED
+from pipelines.models.checkpoints.ids import EMBEDDED, RANKER
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.registry import Registry, build_registry
 
@@ -266,7 +266,8 @@ def eyes_command(
         finally:
             backend.close()
         return
-    figures = rounded(eyes_figures(load_judge()))
+    with build_cache(load_settings()).lease(RANKER) as ranker:
+        figures = rounded(eyes_figures(load_judge(), ranker))
     write_results(path, figures)
     print(eyes_table(figures))
 

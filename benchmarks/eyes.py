@@ -1,11 +1,12 @@
-"""Whether the judge agrees with eyes on pictures that the generators drew.
+"""Whether the judge and the ranker agree with eyes on pictures that the generators drew.
 
 Pictures of every generator lie in ``benchmarks/eyes`` with what a person said of
 them before asking the judge: does the picture show what its prompt asks for? They are kept as
-pictures, so that every later judge can be asked about the same ones. Writes
+pictures, so that every later judge and ranker can be asked about the same ones. Writes
 ``benchmarks/results/eyes.json``.
 
-Source: Cohen, "A Coefficient of Agreement for Nominal Scales" (1960).
+Source: Cohen, "A Coefficient of Agreement for Nominal Scales" (1960); Hanley and McNeil, "The
+Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve" (1982).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from benchmarks.scoring import score
 from benchmarks.sheets import contact_sheet
 from benchmarks.tasks import TASKS, TaskPrompt, task_prompts
 from easel.serving.backend import LocalBackend
+from pipelines.models.clip import ClipModel
+from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.registry import Registry
 from pipelines.world.concepts import concepts_by_id
 
@@ -122,29 +125,51 @@ def agreement(right: Sequence[bool], held_right: Sequence[bool]) -> dict[str, An
             "refused_though_right": sum(a and not b for a, b in pairs)}
 
 
-def eyes_figures(judge: TrainedJudge, folder: Path = EYES_DIR) -> dict[str, Any]:
+def right_above_wrong(right: Sequence[bool], scores: Sequence[float]) -> float:
+    """Share of pairs of a right and a wrong picture whose right one scores higher, in [0, 1].
+
+    Args:
+        right: what eyes say of each picture; both occur.
+        scores: what a ranker says of each; a tie counts half.
+    """
+    labels, values = np.asarray(right, bool), np.asarray(scores, float)
+    apart = values[labels][:, None] - values[~labels][None]
+    return float((apart > 0).mean() + (apart == 0).mean() / 2)
+
+
+def fits(ranker: ClipModel, pictures: np.ndarray, prompts: Sequence[str]) -> list[float]:
+    """A ranker's cosine of each picture with its own prompt."""
+    images, texts = embed_images(ranker, list(pictures)), embed_texts(ranker, prompts)
+    return (images * texts).sum(1).tolist()
+
+
+def eyes_figures(judge: TrainedJudge, ranker: ClipModel, folder: Path = EYES_DIR) -> dict[str, Any]:
     """What ``eyes.json`` holds: the agreement by generator and of all pictures together."""
     concepts, prompts, found = concepts_by_id(), asked(), {}
-    every: tuple[list[bool], list[bool]] = ([], [])
+    rights: list[bool] = []
+    helds: list[bool] = []
+    cosines: list[float] = []
     for name, said in json.loads((folder / LABELS).read_text()).items():
         right = [bool(label) for label in said["right"]]
-        verdicts = judge(torch.from_numpy(tiles(folder / f"{name}.webp", len(right))))
+        pictures = tiles(folder / f"{name}.webp", len(right))
+        verdicts = judge(torch.from_numpy(pictures))
         held = [score(prompt, verdict, concepts).correct
                 for prompt, verdict in zip(prompts, verdicts, strict=False)]
-        found[name] = agreement(right, held)
-        every[0].extend(right)
-        every[1].extend(held)
-    return found | {"all": agreement(*every), "judge_sha256": judge.sha256}
+        fit = fits(ranker, pictures, [prompt.text for prompt in prompts[:len(right)]])
+        found[name] = agreement(right, held) | {"right_above_wrong": right_above_wrong(right, fit)}
+        rights, helds, cosines = rights + right, helds + held, cosines + fit
+    every = agreement(rights, helds) | {"right_above_wrong": right_above_wrong(rights, cosines)}
+    return found | {"all": every, "judge_sha256": judge.sha256}
 
 
 def eyes_table(results: Mapping[str, Any]) -> str:
     """The agreement as Markdown."""
     lines = ["| | pictures | right by eyes | by the judge | agreement | κ | passed though wrong | "
-             "refused though right |", "| --- |" + " --- |" * 7]
+             "refused though right | ranker: right above wrong |", "| --- |" + " --- |" * 8]
     for name, row in results.items():
         if isinstance(row, Mapping):
             lines.append(f"| {name} | {row['pictures']} | {row['right_by_eyes']:.2f} | "
                          f"{row['right_by_judge']:.2f} | {row['agreement']:.2f} | "
                          f"{row['kappa']:.2f} | {row['passed_though_wrong']} | "
-                         f"{row['refused_though_right']} |")
+                         f"{row['refused_though_right']} | {row['right_above_wrong']:.2f} |")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.eyes import (
     EYES_DIR,
@@ -16,11 +17,14 @@ from benchmarks.eyes import (
     agreement,
     asked,
     eyes_table,
+    fits,
     kappa,
+    right_above_wrong,
     tiles,
     write_tiles,
 )
 from benchmarks.tasks import TASKS
+from tests.small_models import SmallLoader
 
 
 def test_kappa_is_agreement_beyond_chance() -> None:
@@ -39,7 +43,27 @@ def test_agreement_counts_both_kinds_of_error() -> None:
     assert (found["passed_though_wrong"], found["refused_though_right"]) == (2, 1)
     assert found["agreement"] == 0.25
     assert (found["right_by_eyes"], found["right_by_judge"]) == (0.5, 0.75)
-    assert "| dalle | 4 | 0.50 | 0.75 | 0.25 |" in eyes_table({"dalle": found, "judge": "x"})
+    table = eyes_table({"dalle": found | {"right_above_wrong": 0.625}, "judge": "x"})
+    assert "| dalle | 4 | 0.50 | 0.75 | 0.25 |" in table
+    assert table.endswith("| 2 | 1 | 0.62 |")
+
+
+def test_a_ranker_agrees_as_often_as_it_puts_right_pictures_above_wrong_ones() -> None:
+    assert right_above_wrong([True, False, True], [0.3, 0.1, 0.2]) == 1
+    assert right_above_wrong([True, False, True], [0.3, 0.2, 0.1]) == 0.5
+    assert right_above_wrong([True, False], [0.1, 0.2]) == 0
+    assert right_above_wrong([True, False], [0.2, 0.2]) == 0.5
+
+
+def test_fits_are_of_each_picture_with_its_own_prompt() -> None:
+    ranker = SmallLoader().load("embedded/clip-ranker", torch.device("cpu"), torch.float32)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    prompts = ["a dog", "two cats", "a red car"]
+    found = fits(ranker, pictures, prompts)  # type: ignore[arg-type]
+    assert len(set(found)) == 3
+    for n in range(3):
+        alone = fits(ranker, pictures[n:n + 1], prompts[n:n + 1])  # type: ignore[arg-type]
+        assert alone == pytest.approx(found[n:n + 1], abs=1e-5)
 
 
 def test_a_sheet_gives_back_its_pictures(tmp_path: Path) -> None:
