@@ -97,9 +97,14 @@ def missing_models(*names: str) -> list[str]:
     """Which embedded models are not in assets/weights.
 
     Args:
-        names: folders in assets/weights; all embedded models where there are none.
+        names: folders in assets/weights, whose models' parts are wanted as well; all embedded
+            models where there are none.
     """
     entries = tomllib.loads((WEIGHTS.parent / "catalogue.toml").read_text("utf-8"))["models"]
+    parts = {entry["id"].removeprefix("embedded/"): [
+        part.removeprefix("embedded/") for part in entry.get("parts", {}).values()]
+        for entry in entries}
+    names = tuple(dict.fromkeys(each for name in names for each in (name, *parts.get(name, ()))))
     files = {entry["id"].removeprefix("embedded/"): [file["name"] for file in entry["files"]]
              for entry in entries if entry["id"].startswith("embedded/")}
     return [name for name in names or files

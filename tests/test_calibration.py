@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from easel.ui.parts.verdict import gain, verdict
 from pipelines.calibration import (
     FILE,
     LIMIT,
-    WEIGHTS,
     Calibration,
     calibration_of,
     read_calibration,
@@ -24,6 +22,7 @@ from pipelines.calibration import (
 )
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.loading import Verifier, fingerprint_of
 from pipelines.models.clip import ClipModel
 from tests.conftest import WEIGHTS as SHIPPED
 from tests.small_models import SmallLoader
@@ -84,7 +83,6 @@ def test_a_calibration_holds_for_its_own_weights_alone(tmp_path: Path) -> None:
 def test_the_trainers_call_measures_and_writes(tmp_path: Path) -> None:
     clip = SmallLoader().load(RANKER, torch.device("cpu"), torch.float32)
     assert isinstance(clip, ClipModel)
-    (tmp_path / WEIGHTS).write_bytes(b"weights")
     world = World()
     found = calibrate(clip, world, 6)
     assert found.pairs == 6
@@ -93,15 +91,15 @@ def test_the_trainers_call_measures_and_writes(tmp_path: Path) -> None:
     assert calibrate(clip, world, 6) == found, "the same scenes, the same near misses"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.calibrate.calibrate", lambda clip, world, pairs: found)
-        calibrate_exported(clip, world, tmp_path)
-    assert read_calibration(tmp_path / FILE, hashlib.sha256(b"weights").hexdigest()) == found
+        calibrate_exported(clip, world, tmp_path, "c" * 64)
+    assert read_calibration(tmp_path / FILE, "c" * 64) == found
 
 
 @pytest.mark.weights("clip-ranker")
 def test_the_calibration_that_ships_is_of_the_ranker_that_ships() -> None:
     """Fails where the ranker was trained anew and `python -m training.calibrate` was not run."""
     catalogue = Catalogue.load()
-    digest = catalogue.get(RANKER).file(WEIGHTS).sha256
+    digest = fingerprint_of(catalogue, catalogue.get(RANKER), Verifier())
     facts = {"options": {"ranker": RANKER}, "weights": {RANKER: digest}}
     scale = calibration_of(facts, "a red apple")
     assert scale is not None

@@ -13,23 +13,27 @@ import torch
 
 from pipelines.calibration import FILE, read_calibration
 from pipelines.models.checkpoints.formats import loader
+from pipelines.models.checkpoints.loading import joint_sha256
+from pipelines.models.clip_pair import ClipPair
 from pipelines.models.locked_clip import LockedClip, build
 from pipelines.world.scenes import COLOURS, Scene, SceneObject
 from tests.test_locked_clip import SMALL
 from tests.test_trainers import RUN, entry
 from training import ranker_data, train_ranker
 from training.data import World
-from training.export import export
+from training.export import WEIGHTS_DIR, export
 from training.feature_store import FeatureStore
 from training.loop import Loop
 from training.ranker_data import IGNORE, RankerData, Words, cells_of, labels_of
 from training.train_dalle import load_encoder
-from training.train_ranker import Trained, hard_share, in_halves, loss_of, pair_loss
+from training.train_ranker import SCALES, Trained, hard_share, in_halves, loss_of, pair_loss
+from training.twins import Twins
 
 RANKER_RUN: dict[str, Any] = RUN | {
     "name": "ranker-test", "export_as": "ranker-new", "split": "train-test", "threads": 1,
     "batch_size": 6, "negatives": 2,
-    "other_media": 0.5, "word_noise": 0.2, "cells_weight": 1.0, "cells_first": 0,
+    "other_media": 0.5, "other_colours": 0.3, "word_noise": 0.2,
+    "cells_weight": 1.0, "cells_first": 0,
     "evaluate_every": 100, "scenes": 12, "least_scenes": 8, "examined": 8,
     "calibrated": 4,
     "sampler": {"in_medium": 0.5},
@@ -109,6 +113,7 @@ def test_hard_negatives_stand_in_the_order_of_their_captions(tmp_path: Path,
     # A negative is the caption itself here, so that each must equal the one that it belongs to.
     monkeypatch.setattr(ranker_data, "hard_negative", lambda scene, rng, by_id: scene)
     monkeypatch.setattr(ranker_data, "other_medium", lambda scene, rng: scene)
+    monkeypatch.setattr(ranker_data, "other_colour", lambda scene, rng, by_id: scene)
     monkeypatch.setattr(world, "caption", lambda scene, salt, language: (
         " ".join(thing.concept for thing in scene.objects)))
     ids = RankerData(RANKER_RUN, world, store, words).batch(0).ids
@@ -116,6 +121,30 @@ def test_hard_negatives_stand_in_the_order_of_their_captions(tmp_path: Path,
     assert len(rounds) == RANKER_RUN["negatives"]
     assert len(captions.unique(dim=0)) > 1
     assert all(torch.equal(negatives, captions) for negatives in rounds)
+
+
+@pytest.mark.weights("efficientnet-lite0", "minilm")
+def test_twins_are_in_one_batch_and_told_in_the_same_words(tmp_path: Path) -> None:
+    world, words = World(), Words(load_encoder(torch.device("cpu")), 20)
+    sampler = world.sampler("train-test-twins", coloured=1.0, kinds={"single": 1.0})
+    store = FeatureStore(tmp_path, Twins(sampler, world.by_id), world, 96, {}, 5)
+    store.fill(16)
+    config = RANKER_RUN | {"twins": True, "batch_size": 8}
+    scenes = [store.scene_of(n) for n in range(16)]
+    found = 0
+    for step in range(4):
+        batch = RankerData(config, world, store, words).batch(step)
+        kept = [next(n for n in range(16) if torch.equal(coarse, store.maps([n]).coarse[0]))
+                for coarse in batch.maps.coarse]
+        for row in range(0, 8, 2):
+            assert kept[row + 1] == kept[row] + 1
+            one, other = (scenes[n] for n in kept[row:row + 2])
+            assert batch.labels[row, row + 1] == batch.labels[row + 1, row] == -1
+            if one.seed == other.seed and one.objects[0].colour != other.objects[0].colour:
+                found += 1
+                differing = batch.ids[row] != batch.ids[row + 1]
+                assert 1 <= differing.sum() <= 3, "the colour, and an article that goes with it"
+    assert found > 0
 
 
 @pytest.mark.weights("efficientnet-lite0")
@@ -150,24 +179,36 @@ def test_it_learns_one_batch_by_heart(tmp_path: Path) -> None:
     assert own[readable].min() > own[~readable].max(), "a smear shows nothing"
 
 
-@pytest.mark.weights("efficientnet-lite0", "minilm", "vqgan")
-def test_a_run_ends_with_weights_that_load(tmp_path: Path,
-                                           monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.weights("efficientnet-lite0", "minilm", "vqgan", "clip-guide")
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_a_run_ends_with_weights_that_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                           share: float) -> None:
+    run = RANKER_RUN | {"beside": "embedded/clip-guide", "beside_share": share, "fitted": 4}
     monkeypatch.setattr(train_ranker, "export", partial(export, folder=tmp_path / "weights"))
     monkeypatch.setattr(train_ranker, "Loop", partial(Loop, runs_dir=tmp_path / "runs"))
     monkeypatch.setattr(train_ranker, "RUNS_DIR", tmp_path / "runs")
-    assert train_ranker.train(RANKER_RUN | {"maps_only": True}) == {}
-    figures = train_ranker.train(RANKER_RUN)
-    assert set(figures) == {"hard_pairs", "top1_of_100", "text_to_picture"}
+    monkeypatch.setattr(ranker_data, "RUNS_DIR", tmp_path / "runs")
+    assert train_ranker.train(run | {"maps_only": True}) == {}
+    figures = train_ranker.train(run)
+    assert set(figures) == {"hard_pairs", "top1_of_100", "text_to_picture", "colours", "kinds"}
     folder = tmp_path / "weights" / "ranker-new"
     assert "of 12 scenes" in (folder / "README.md").read_text()
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    parts = ["efficientnet-lite0", "minilm", *(["clip-guide"] if share else [])]
+    digest = joint_sha256([
+        hashlib.sha256((each / "model.safetensors").read_bytes()).hexdigest()
+        for each in (folder, *(WEIGHTS_DIR / part for part in parts))])
     scale = read_calibration(folder / FILE, digest)
     assert scale is not None
     assert scale.pairs == 4
     loaded = loader("embedded")(folder, entry("clip"))
     assert isinstance(loaded, LockedClip)
+    assert isinstance(loaded, ClipPair) == (share > 0)
+    if share:
+        assert loaded.beside_share == share  # type: ignore[union-attr]
+        assert round(loaded.logit_scale) in SCALES
     saved = torch.load(tmp_path / "runs" / "ranker-test" / "checkpoint.pt", weights_only=True)
     for name, tensor in loaded.state_dict().items():
+        if share and name == "log_scale":
+            continue  # fitted to the mean of both
         assert torch.allclose(tensor.float(), saved["ema"][f"clip.{name}"].float(), rtol=1e-3,
                               atol=1e-3), name

@@ -7,7 +7,6 @@ the world has changed and the weights have not.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import random
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.calibration import LIMIT, WEIGHTS, Calibration, write_calibration
+from pipelines.calibration import LIMIT, Calibration, write_calibration
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
-from pipelines.models.checkpoints.loading import load_model
+from pipelines.models.checkpoints.loading import Verifier, fingerprint_of, load_model
 from pipelines.world.hard_negatives import hard_negative
 from training.data import World
 
@@ -65,11 +64,19 @@ def _encode(clip: Any, pixels: Tensor) -> Tensor:
                                            antialias=True).clamp(0, 1))
 
 
-def calibrate_exported(clip: Any, world: World, folder: Path, pairs: int = PAIRS) -> Calibration:
-    """Calibrate a CLIP whose weights are in a folder, and write it there."""
+def calibrate_exported(clip: Any, world: World, folder: Path, sha256: str,
+                       pairs: int = PAIRS) -> Calibration:
+    """Calibrate a CLIP and write it to the folder of its weights.
+
+    Args:
+        clip: see ``calibrate``.
+        world: draws the scenes.
+        folder: of the weights.
+        sha256: of the weights and those of their parts, see ``fingerprint_of``.
+        pairs: how many scenes.
+    """
     found = calibrate(clip, world, pairs)
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    write_calibration(found, folder, digest)
+    write_calibration(found, folder, sha256)
     return found
 
 
@@ -82,7 +89,8 @@ def main() -> None:
     if entry.family != "clip":
         raise SystemExit(f"{entry.id} is no CLIP.")
     clip: Any = load_model(catalogue, entry)
-    found = calibrate_exported(clip, World(), catalogue.folder(entry))
+    found = calibrate_exported(clip, World(), catalogue.folder(entry),
+                               fingerprint_of(catalogue, entry, Verifier()))
     print(f"{entry.id}: {LIMIT} % of near misses score under {found.near_misses[LIMIT]:.3f}, as do "
           f"{1 - found.true_pairs:.0%} of true captions; a tie is under {found.tie:.3f}")
 

@@ -12,16 +12,37 @@ from torch import Tensor, nn
 from pipelines.models.feature_maps import MIDDLE_STRIDE, FeatureMaps
 from pipelines.models.locked_clip import words_of
 from pipelines.models.minilm import SentenceEncoder
-from pipelines.world.hard_negatives import hard_negative, other_medium
+from pipelines.world.hard_negatives import (
+    COLOURLESS_MEDIA,
+    hard_negative,
+    other_colour,
+    other_medium,
+)
 from pipelines.world.scenes import COLOURS, Scene
 from training.data import PORTUGUESE_SHARE, World
 from training.feature_store import IN_PLACE, READABLE, FeatureStore
+from training.loop import RUNS_DIR
+from training.train_dalle import load_vqgan
+from training.twins import Twins
 
 IGNORE = -100
 HEART = 0.6  # of a thing's box, the part whose cells are asked what they show
 EMPTY_CELLS = 12  # of a picture, which are asked as well
-# Media that show no colours.
-_COLOURLESS = ("bw", "pencil", "neon")
+
+
+def kept_maps(config: dict[str, Any], world: World) -> FeatureStore:
+    """The maps of a run's scenes, as many as there are by now.
+
+    Args:
+        config: with ``name``, ``split``, ``sampler``, ``seed``, ``fates``, the model's
+            ``image_size`` and perhaps ``twins``.
+        world: draws them.
+    """
+    sampler = world.sampler(config["split"], **config["sampler"])
+    scene_of = Twins(sampler, world.by_id) if config.get("twins") else sampler.sample
+    return FeatureStore(RUNS_DIR / f"{config['name']}-features", scene_of, world,
+                        config["model"]["image_size"], config["fates"], config["seed"],
+                        load_vqgan())
 
 
 class Words:
@@ -144,7 +165,7 @@ def cells_of(scenes: Sequence[Scene | None], side: int, classes: dict[str, int],
             native = world.by_id[thing.concept].native_colour
             painted = thing.colour is not None and thing.colour != native
             colour = COLOURS.index(thing.colour) + 1 if painted and thing.colour else 0
-            colour = IGNORE if scene.medium in _COLOURLESS else colour
+            colour = IGNORE if scene.medium in COLOURLESS_MEDIA else colour
             shown |= {(y, x): (classes[thing.concept], colour)
                       for y, x in heart.nonzero().tolist()}
         found += [(row, y, x, *said) for (y, x), said in shown.items()]
@@ -173,33 +194,46 @@ class RankerData:
 
     def batch(self, step: int, captions: bool = True) -> Batch:
         """Batch ``step``; without captions it has no texts."""
-        config = self.config
-        rng = random.Random(f"{config['seed']}/{step}")
-        numbers = rng.sample(range(self.store.count), min(config["batch_size"], self.store.count))
+        rng = random.Random(f"{self.config['seed']}/{step}")
+        numbers = self._numbers(rng)
         scenes = [self.store.scene_of(n) for n in numbers]
-        fates = torch.tensor([self.store.fate(n) for n in numbers])
-        ids = torch.zeros(0, 1, dtype=torch.long)
-        labels = torch.zeros(len(scenes), 0)
+        ids, labels = torch.zeros(0, 1, dtype=torch.long), torch.zeros(len(scenes), 0)
         if captions:
             ids = self.words.ids(self._texts(scenes, rng))
-            labels = labels_of(ids, fates < READABLE)
-        in_place = [scene if fate < IN_PLACE else None
-                    for scene, fate in zip(scenes, fates.tolist(), strict=True)]
+            labels = labels_of(ids, torch.tensor([self.store.fate(n) < READABLE for n in numbers]))
+        in_place = [scene if self.store.fate(number) < IN_PLACE else None
+                    for number, scene in zip(numbers, scenes, strict=True)]
         return Batch(self.store.maps(numbers), ids, labels,
                      cells_of(in_place, self.side, self.classes, self.world, rng))
+
+    def _numbers(self, rng: random.Random) -> list[int]:
+        """Of the scenes of a batch, which stand in the store in twos where they have twins."""
+        wanted = min(self.config["batch_size"], self.store.count)
+        if not self.config.get("twins"):
+            return rng.sample(range(self.store.count), wanted)
+        firsts = rng.sample(range(self.store.count // 2), wanted // 2)
+        return [number for first in firsts for number in (2 * first, 2 * first + 1)]
 
     def _texts(self, scenes: Sequence[Scene], rng: random.Random) -> list[str]:
         captions: list[str] = []
         rounds: list[list[str]] = [[] for _ in range(self.config["negatives"])]
-        for scene in scenes:
-            language = "pt" if rng.random() < PORTUGUESE_SHARE else "en"
-            salt = rng.randrange(1 << 30)
+        language, salt = "en", 0
+        for row, scene in enumerate(scenes):
+            # Twins are told in the same words where the grammar allows it, as hard negatives are,
+            # so that only what differs tells.
+            if row % 2 == 0 or not self.config.get("twins"):
+                language = "pt" if rng.random() < PORTUGUESE_SHARE else "en"
+                salt = rng.randrange(1 << 30)
             captions.append(self.world.caption(scene, salt, language))
             for negatives in rounds:
-                if scene.medium is not None and rng.random() < self.config["other_media"]:
-                    wrong = other_medium(scene, rng)
-                else:
-                    wrong = hard_negative(scene, rng, self.world.by_id)
-                # In the same words where the grammar allows it, so that only what is wrong tells.
-                negatives.append(self.world.caption(wrong, salt + rng.randint(0, 1), language))
+                negatives.append(self.world.caption(self._wrong(scene, rng),
+                                                    salt + rng.randint(0, 1), language))
         return captions + [text for negatives in rounds for text in negatives]
+
+    def _wrong(self, scene: Scene, rng: random.Random) -> Scene:
+        if scene.medium is not None and rng.random() < self.config["other_media"]:
+            return other_medium(scene, rng)
+        wrong = None
+        if rng.random() < self.config["other_colours"]:
+            wrong = other_colour(scene, rng, self.world.by_id)
+        return wrong or hard_negative(scene, rng, self.world.by_id)

@@ -13,7 +13,7 @@ for captions of parts of pictures.
 from __future__ import annotations
 
 import copy
-import random
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipelines.calibration import WEIGHTS
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.loading import Verifier, joint_sha256, load_model
+from pipelines.models.clip import ClipModel
+from pipelines.models.clip_pair import ClipPair
 from pipelines.models.feature_maps import FeatureMaps
 from pipelines.models.locked_clip import LockedClip, build
-from pipelines.world.hard_negatives import hard_negative
 from pipelines.world.scenes import COLOURS
 from training.calibrate import PAIRS, calibrate_exported
 from training.data import World
-from training.export import export
-from training.feature_store import FeatureStore, load_features
+from training.examination import EVALUATED, Examination
+from training.export import export, load_exported
+from training.feature_store import load_features
 from training.loop import RUNS_DIR, Loop, due, parse_arguments
-from training.ranker_data import IGNORE, Batch, Cells, RankerData, Words
-from training.train_dalle import load_encoder, load_vqgan
+from training.ranker_data import IGNORE, Batch, Cells, RankerData, Words, kept_maps
+from training.train_dalle import load_encoder
 
+PARTS = ("embedded/efficientnet-lite0", "embedded/minilm")
+FITTED = 500  # scenes by which a scale is chosen
+SCALES = tuple(float(scale) for scale in range(4, 61))
 REFRESH_EVERY = 50  # steps, after which maps that came meanwhile are read as well
-EVALUATED = 500  # unseen scenes
 CARD = """# Embedded CLIP (ranker)
 
 Looks through EfficientNet-Lite0 and reads through MiniLM, both as they were trained on photographs
@@ -45,7 +52,8 @@ scenes of `pipelines/world`, in nine styles drawn evenly, and know nothing else.
 - Pairs seen: {pairs} of {scenes} scenes, each time with new captions; {minutes:.0f} minutes on
   {device}
 - Right caption of 2 hard ones: {hard_pairs:.3f}; of 100 random ones: {top1_of_100:.3f};
-  of {count} pictures the right one for a caption: {text_to_picture:.3f} ({count} unseen scenes)
+  of {count} pictures the right one for a caption: {text_to_picture:.3f} ({count} unseen scenes);
+  of pictures of a thing in ten colours the right one: {colours:.3f}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
 
@@ -148,52 +156,7 @@ def loss_of(model: Trained, batch: Batch, words: Tensor, cells_weight: float,
     return loss, told
 
 
-class Examination:
-    """Unseen scenes and what is asked of them; their pictures are looked at once.
-
-    Args:
-        world: draws them.
-        folder: where their maps are kept.
-        side_px: of the pictures.
-        count: how many.
-    """
-
-    def __init__(self, world: World, folder: Path, side_px: int, count: int = EVALUATED) -> None:
-        sampler, rng = world.sampler("eval-clip", held_out=True), random.Random(5)
-        self.store = FeatureStore(folder, sampler.sample, world, side_px, {}, 5)
-        self.store.fill(count)
-        scenes = [sampler.sample(n) for n in range(count)]
-        self.true = [world.caption(scene, 1, "en") for scene in scenes]
-        self.false = [world.caption(hard_negative(scene, rng, world.by_id), 1, "en")
-                      for scene in scenes]
-
-    @torch.no_grad()
-    def __call__(self, clip: LockedClip, words: Words) -> dict[str, float]:
-        """Shares: the right one of 2 hard captions and of 100 others, and of all pictures."""
-        count = len(self.true)
-        pictures = torch.cat([F.normalize(clip.relate_cells(clip.read_cells(FeatureMaps(*(
-            x.float() for x in self.store.maps(range(i, min(i + 50, count))))))), dim=-1)
-            for i in range(0, count, 50)])
-
-        def read(texts: list[str]) -> Tensor:
-            ids = words.ids(texts)
-            return F.normalize(clip.relate_words(words[ids], ids > 0), dim=-1)
-
-        right, wrong = read(self.true), read(self.false)
-        own = (pictures * right).sum(1)
-        hits = []
-        for start in range(0, count, 100):
-            part = slice(start, start + 100)
-            best = (pictures[part] @ right[part].t()).argmax(1) + start
-            hits += [self.true[b] == self.true[start + i] for i, b in enumerate(best.tolist())]
-        best = (right @ pictures.t()).argmax(1)
-        found = [self.true[b] == text for b, text in zip(best.tolist(), self.true, strict=True)]
-        return {"hard_pairs": float((own > (pictures * wrong).sum(1)).float().mean()),
-                "top1_of_100": sum(hits) / len(hits),
-                "text_to_picture": sum(found) / len(found)}
-
-
-def train(config: dict[str, Any]) -> dict[str, float]:
+def train(config: dict[str, Any]) -> dict[str, Any]:
     """Run or resume the training and export the averaged weights; returns the figures.
 
     With ``maps_only`` in the configuration, only the maps are made, as another process may that
@@ -201,35 +164,33 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     """
     torch.manual_seed(config["seed"])
     world, size_px = World(), config["model"]["image_size"]
-    sampler = world.sampler(config["split"], **config["sampler"])
-    maps = FeatureStore(RUNS_DIR / f"{config['name']}-features", sampler.sample, world, size_px,
-                        config["fates"], config["seed"], load_vqgan())
+    maps = kept_maps(config, world)
     if config.get("maps_only"):
         torch.set_num_threads(config["threads"])
         maps.fill(config["scenes"])
         return {}
     maps.fill(config["least_scenes"])
     clip = build(config["model"])
+    started = config.get("start_from")
+    if started:
+        load_exported(clip, Path(started) / WEIGHTS)
     model = Trained(clip, len(world.concepts), config["model"]["cell_width"])
-    clip.gather.measure(maps.maps(range(min(256, maps.count))))
+    if not started:
+        clip.gather.measure(maps.maps(range(min(256, maps.count))))
     loop = Loop(config, model)
     words = Words(load_encoder(torch.device("cpu")), clip.most_words)
     examination = Examination(world, RUNS_DIR / "ranker-examination", size_px,
                               config.get("examined", EVALUATED))
     data = RankerData(config, world, maps, words)
 
-    def examined() -> dict[str, float]:
+    def examined() -> dict[str, Any]:
         return examination(copy.deepcopy(loop.ema.clip).cpu().eval(), words)
 
     for step in loop.steps():
         if due(step, REFRESH_EVERY):
             maps.refresh()
         batch = data.batch(step, step >= config["cells_first"])
-        generator = torch.Generator().manual_seed(step)
-        said = words[batch.ids]
-        strength = config["word_noise"] * torch.rand(*said.shape[:2], 1, generator=generator)
-        noise = F.normalize(torch.randn(said.shape, generator=generator), dim=-1)
-        said = (said + strength * noise).to(loop.device)
+        said = noisy(words[batch.ids], config["word_noise"], step).to(loop.device)
         with loop.accelerator.autocast():
             loss, told = loss_of(model, batch.to(loop.device), said, config["cells_weight"])
         loop.backward(loss)
@@ -240,16 +201,67 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     figures = examined()
     card = CARD.format(
         pairs=loop.scenes, scenes=maps.count, minutes=loop.seconds / 60, device=loop.device.type,
-        count=len(examination.true), **figures)
-    weights = export(loop.ema.clip, config["export_as"], "locked_clip", config["model"], card,
-                     int8=config.get("int8", False))
-    clip = copy.deepcopy(loop.ema.clip).cpu().eval()
-    clip.image, clip.text = load_features(), words.encoder
-    # The page says by it how well a picture fits.
-    scale = calibrate_exported(clip, world, weights.parent, config.get("calibrated", PAIRS))
-    print(f"{config['export_as']}: {figures}, {scale.true_pairs:.3f} of true captions reach the "
-          "limit of near misses; weights exported")
+        count=len(examination.questions.true), **figures)
+    export_ranker(loop.ema.clip, words, world, config, card)
+    print(figures)
     return figures
+
+
+def noisy(words: Tensor, most: float, seed: int) -> Tensor:
+    """Embeddings (N, T, D) of words, each moved anyhow by up to ``most`` of its length, 1."""
+    generator = torch.Generator().manual_seed(seed)
+    strength = most * torch.rand(*words.shape[:2], 1, generator=generator)
+    return words + strength * F.normalize(torch.randn(words.shape, generator=generator), dim=-1)
+
+
+def export_ranker(averaged: LockedClip, words: Words, world: World, config: dict[str, Any],
+                  card: str) -> None:
+    """Write averaged towers, with another CLIP beside them where the configuration names one, and
+    what cosines mean then, by which the page says how well a picture fits."""
+    share, catalogue = config.get("beside_share", 0.0), Catalogue.load()
+    parts, described = [*PARTS], dict(config["model"])
+    towers = copy.deepcopy(averaged).cpu().eval().requires_grad_(False)
+    if share:
+        parts.append(config["beside"])
+        described |= {"beside_share": share}
+    # Another module: what is written is the towers without what they look and read through.
+    whole = ClipPair(**described) if share else build(described)
+    whole.eval().requires_grad_(False).load_state_dict(towers.state_dict())
+    whole.image, whole.text = load_features(), words.encoder
+    if isinstance(whole, ClipPair):
+        beside = load_model(catalogue, catalogue.get(config["beside"]))
+        assert isinstance(beside, ClipModel)
+        whole.beside = beside
+        scale = math.log(fitted_scale(whole, world, config.get("fitted", FITTED)))
+        towers.log_scale.fill_(scale)
+    weights = export(towers, config["export_as"], "clip_pair" if share else "locked_clip",
+                     described, card, int8=config.get("int8", False))
+    files = [weights, *(catalogue.folder(catalogue.get(part)) / WEIGHTS for part in parts)]
+    found = calibrate_exported(whole, world, weights.parent,
+                               joint_sha256([Verifier().sha256(path) for path in files]),
+                               config.get("calibrated", PAIRS))
+    print(f"{config['export_as']}: {found.true_pairs:.3f} of true captions reach the limit of near "
+          "misses; weights exported")
+
+
+@torch.no_grad()
+def fitted_scale(clip: LockedClip, world: World, count: int) -> float:
+    """The factor of cosines by which the softmax over captions is likeliest right.
+
+    Args:
+        clip: the whole CLIP.
+        world: draws unseen scenes.
+        count: how many, in groups of 100 at most.
+    """
+    sampler, losses = world.sampler("scale", held_out=True), torch.zeros(len(SCALES))
+    for start in range(0, count, 100):
+        scenes = [sampler.sample(n) for n in range(start, min(start + 100, count))]
+        pictures = torch.cat([clip.encode_image(world.render(scenes[i:i + 25], 256))
+                              for i in range(0, len(scenes), 25)])
+        cosines = pictures @ clip.encode_text([world.caption(s, 1, "en") for s in scenes]).T
+        losses += torch.stack([F.cross_entropy(scale * cosines, torch.arange(len(scenes)))
+                               for scale in SCALES])
+    return SCALES[int(losses.argmin())]
 
 
 def main() -> None:

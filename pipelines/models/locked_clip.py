@@ -180,6 +180,14 @@ class LockedClip(nn.Module):
         """
         return self.words(self.read(words.to(self.log_scale.dtype)), own)
 
+    def look(self, maps: FeatureMaps) -> Tensor:
+        """Unit-length embeddings (B, embed_dim) float32 of pictures by their maps."""
+        return F.normalize(self.relate_cells(self.read_cells(maps)).float(), dim=-1)
+
+    def say(self, words: Tensor, own: Tensor) -> Tensor:
+        """Unit-length embeddings (N, embed_dim) float32 of texts; see ``relate_words``."""
+        return F.normalize(self.relate_words(words, own).float(), dim=-1)
+
     def _vector(self, word: str) -> Tensor:
         """MiniLM's embedding of a word, computed alone: the same whatever stands beside it."""
         if word not in self._known:
@@ -196,8 +204,7 @@ class LockedClip(nn.Module):
         words = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
         own = torch.arange(words.shape[1]) < lengths[:, None]
-        found = self.relate_words(words.to(self.device), own.to(self.device))
-        return F.normalize(found.float(), dim=-1)
+        return self.say(words.to(self.device), own.to(self.device))
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Unit-length picture features; differentiable in ``pixels``.
@@ -211,8 +218,7 @@ class LockedClip(nn.Module):
         if pixels.shape[-2:] != (self.image_size, self.image_size):
             pixels = F.interpolate(pixels, (self.image_size, self.image_size), mode="bicubic",
                                    align_corners=False, antialias=True).clamp(0, 1)
-        found = self.relate_cells(self.read_cells(feature_maps(self.image, pixels)))
-        return F.normalize(found.float(), dim=-1)
+        return self.look(feature_maps(self.image, pixels))
 
 
 def build(config: Mapping[str, Any]) -> LockedClip:

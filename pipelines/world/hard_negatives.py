@@ -46,7 +46,7 @@ _ALIKE = (
 GREY_MEDIA = ("bw", "pencil")
 # Drawn from the same art in the end: too alike to call one of them wrong.
 _CLEAN_MEDIA = (None, "emoji", "sticker", "icon")
-_COLOURLESS_MEDIA = ("bw", "pencil", "neon")
+COLOURLESS_MEDIA = ("bw", "pencil", "neon")
 # Media in which nobody can tell a skin tone.
 TONELESS_MEDIA = ("bw", "pencil", "neon")
 _ATTEMPTS = 4
@@ -70,27 +70,21 @@ def hard_negative(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene
         the colours of two objects exchanged; never a held-out combination, unless ``scene`` is
         one.
     """
-    changes: dict[Callable[..., Scene | None], float] = {
-        _swap_colours: 6,
-        _change_colour: 4,
-        _change_relation: 6,
-        _change_count: 6,
-        _change_size: 4,
-        _change_person: 4,
-        _change_concept: 3,
-        _add_relation: 1.5,
-        _change_place: 1,
-        _change_medium: 1,
-    }
+    return named_hard_negative(scene, rng, concepts)[1]
+
+
+def named_hard_negative(scene: Scene, rng: random.Random, concepts: Concepts) -> tuple[str, Scene]:
+    """As ``hard_negative``, with the kind of what is false: a key of ``KINDS_OF_CHANGE``."""
+    changes = dict(KINDS_OF_CHANGE)
     held_out = uses_held_out(scene)
     while changes:
-        change = rng.choices(list(changes), list(changes.values()))[0]
+        kind = rng.choices(list(changes), [weight for weight, _ in changes.values()])[0]
         for _ in range(_ATTEMPTS):
-            negative = change(scene, rng, concepts)
+            negative = changes[kind][1](scene, rng, concepts)
             # A combination met only in false captions would be learnt to be false.
             if negative is not None and (held_out or not uses_held_out(negative)):
-                return negative
-        del changes[change]
+                return kind, negative
+        del changes[kind]
     raise ValueError("no other caption is false of the scene")
 
 
@@ -102,6 +96,26 @@ def other_medium(scene: Scene, rng: random.Random) -> Scene:
         rng: source of randomness.
     """
     return replace(scene, medium=rng.choice([m for m in MEDIA if m != scene.medium]))
+
+
+def other_colour(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene | None:
+    """The scene with another colour of one of its things, or with those of two exchanged.
+
+    Args:
+        scene: the scene of the picture.
+        rng: source of randomness.
+        concepts: by id.
+
+    Returns:
+        A scene whose caption is false of the picture; None where no colour can be said of it.
+    """
+    changes = [_swap_colours, _change_colour]
+    if rng.random() < 0.5:
+        changes.reverse()
+    tried = (change(scene, rng, concepts) for change in changes for _ in range(_ATTEMPTS))
+    held_out = uses_held_out(scene)
+    return next((found for found in tried
+                 if found is not None and (held_out or not uses_held_out(found))), None)
 
 
 def _with_object(scene: Scene, index: int, **changes: object) -> Scene:
@@ -117,7 +131,7 @@ def _is_false(colour: str | None, item: SceneObject, scene: Scene, concepts: Con
     if item.colour:
         return colour != item.colour
     native = concepts[item.concept].native_colour
-    if native is None or scene.medium in _COLOURLESS_MEDIA:
+    if native is None or scene.medium in COLOURLESS_MEDIA:
         return False
     return not alike(colour, native)
 
@@ -251,7 +265,7 @@ def _change_concept(scene: Scene, rng: random.Random, concepts: Concepts) -> Sce
 
 def _change_place(scene: Scene, rng: random.Random, concepts: Concepts) -> Scene | None:
     del concepts
-    if scene.medium in _COLOURLESS_MEDIA:
+    if scene.medium in COLOURLESS_MEDIA:
         return None
     if scene.background in BACKDROP_NAMES:
         # What tint a backdrop has is not known here; a place it is not.
@@ -268,3 +282,18 @@ def _change_medium(scene: Scene, rng: random.Random, concepts: Concepts) -> Scen
     clean = scene.medium in _CLEAN_MEDIA
     media = [m for m in MEDIA if m != scene.medium and not (clean and m in _CLEAN_MEDIA)]
     return replace(scene, medium=rng.choice(media))
+
+
+# How often each is tried first, and what it does.
+KINDS_OF_CHANGE: dict[str, tuple[float, Callable[..., Scene | None]]] = {
+    "exchanged colours": (6, _swap_colours),
+    "colour": (4, _change_colour),
+    "relation": (6, _change_relation),
+    "count": (6, _change_count),
+    "size": (4, _change_size),
+    "person": (4, _change_person),
+    "thing": (3, _change_concept),
+    "added relation": (1.5, _add_relation),
+    "place": (1, _change_place),
+    "medium": (1, _change_medium),
+}

@@ -68,6 +68,9 @@ def architecture(name: str) -> Architecture:
     if name == "locked_clip":
         from pipelines.models import locked_clip
         return Architecture(locked_clip.build)
+    if name == "clip_pair":
+        from pipelines.models import clip_pair
+        return Architecture(clip_pair.build)
     if name == "familiarity":
         from pipelines.models import familiarity
         return Architecture(familiarity.build)

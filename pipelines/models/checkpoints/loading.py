@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -171,6 +171,26 @@ def weight_files(entry: CatalogueEntry) -> Iterator[ModelFile]:
     return (file for file in entry.files if file.name.endswith(SUFFIXES))
 
 
+def fingerprint_of(catalogue: Catalogue, entry: CatalogueEntry, verifier: Verifier) -> str:
+    """SHA-256 in hex of a model's weights and those of its parts: of the file, or of the files'
+    hashes where there are several."""
+    return joint_sha256([verifier.sha256(path) for _, _, path in _weights_of(catalogue, entry)])
+
+
+def joint_sha256(hashes: Sequence[str]) -> str:
+    """One hash in hex of the hashes of several files, in their order; that of one file itself."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _weights_of(catalogue: Catalogue, entry: CatalogueEntry,
+                ) -> Iterator[tuple[CatalogueEntry, ModelFile, Path]]:
+    """The files of a model and of its parts that hold tensors, each with the model that it is of
+    and where it is."""
+    for model in (entry, *catalogue.parts(entry).values()):
+        for file in weight_files(model):
+            yield model, file, catalogue.folder(model) / file.name
+
+
 class CatalogueLoader:
     """Feeds a ``ModelCache`` from a catalogue."""
 
@@ -188,28 +208,14 @@ class CatalogueLoader:
                                "tab or by `python -m pipelines.weights download {}`.", entry.id,
                                entry.id)
         model = load_model(self.catalogue, entry, device, dtype, self.verifier, self._parts)
-        self._sha256[model_id] = self._fingerprint_of(entry)
+        self._sha256[model_id] = fingerprint_of(self.catalogue, entry, self.verifier)
         return model
 
-    def _fingerprint_of(self, entry: CatalogueEntry) -> str:
-        """SHA-256 of the weights: of the file, or of the files' hashes where there are several."""
-        hashes = [self.verifier.sha256(path) for _, _, path in self._weights_of(entry)]
-        if len(hashes) == 1:
-            return hashes[0]
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-    def _weights_of(self, entry: CatalogueEntry,
-                    ) -> Iterator[tuple[CatalogueEntry, ModelFile, Path]]:
-        """The files of a model and of its parts that hold tensors, each with the model that it is
-        of and where it is."""
-        for model in (entry, *self.catalogue.parts(entry).values()):
-            for file in weight_files(model):
-                yield model, file, self.catalogue.folder(model) / file.name
 
     def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
         """Bytes in memory as ``dtype``: read off headers, or guessed from the files' sizes."""
         total = 0
-        for model, file, path in self._weights_of(self.catalogue.get(model_id)):
+        for model, file, path in _weights_of(self.catalogue, self.catalogue.get(model_id)):
             if size_bytes := memory_bytes(path, dtype, model.loader in PACKABLE):
                 total += size_bytes
             elif path.is_file() or file.size_bytes:
