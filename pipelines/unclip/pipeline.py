@@ -55,8 +55,8 @@ class UnclipOptions(Options):
         description="How closely the decoder follows what it is told; 1 is faster and freer.")
     prior: bool = Field(
         default=True, title="Prior",
-        description="Without it the caption's own embedding goes to the decoder, which shows what "
-                    "the prior is for.")
+        description="Without it the caption's own embedding goes to the decoder; these small "
+                    "models draw about as well so.")
     decoder_steps: int = Field(
         default=8, ge=1, le=64, title="Steps",
         description="Steps from noise to picture; more are slower and a little finer.")
@@ -111,8 +111,9 @@ class UnclipPipeline(CandidatePipeline):
         "How unCLIP draws",
         "CLIP knows of a text what a picture of it would look like, roughly. A first network, the "
         "prior, starts from noise and turns the prompt into a CLIP embedding as a picture would "
-        "have it; switch it off, and the decoder gets the text’s own embedding instead, which "
-        "shows what the prior is for. A second network, the decoder, starts from noise too and "
+        "have it; switch it off, and the decoder gets the text’s own embedding instead. In the "
+        "paper pictures were better with it; these small models draw about as well without, since "
+        "their decoder is told the caption too. This second network starts from noise as well and "
         "takes it away in a few steps until a picture is left that has this embedding. Because it "
         "draws from an embedding, it also draws variations of any picture, walks from one picture "
         "to another, and turns a picture towards what a text says. Guidance compares what the "

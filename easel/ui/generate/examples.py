@@ -21,11 +21,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "Colours": ("a purple umbrella", "a green car and a yellow bus",
                 "a red bicycle", "an orange cat"),
     "Counts": ("two dogs", "three bananas", "four yellow stars", "two red apples"),
-    "Places": ("a lion on the grass", "a fox in the snow", "a camel in the desert",
+    "Places": ("a red bus on the grass", "a fox in the snow", "a black cat at the beach",
                "a penguin in the snow"),
     "Media": ("a watercolor painting of a cat", "a pencil sketch of an elephant",
               "a mosaic of a cat", "an oil painting of an apple"),
-    "People": ("an astronaut in space", "a firefighter next to a fire engine",
+    "People": ("an astronaut", "a farmer and a horse",
                "a farmer on the grass", "an astronaut and a cat"),
 }
 
