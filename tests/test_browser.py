@@ -314,6 +314,24 @@ def test_every_prompt_field_is_read(open_page) -> None:
     expect(page.locator("#prompt textarea")).to_have_value(strings.FIRST_PROMPT)
 
 
+def test_words_to_go_on_with_move_nothing(open_page) -> None:
+    page = open_page(DESKTOP)
+    for tab, field, below in ((strings.TAB_GENERATE, "prompt", "#generators"),
+                              (strings.TAB_COMPARE, "compare-prompt", "#compare-forms")):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        before = page.locator(below).bounding_box()
+        page.locator(f"#{field} textarea").fill("a giraf")
+        chip = page.locator(f"[data-for={field}] [data-complete=giraffe]")
+        expect(chip).to_be_visible()
+        assert page.locator(below).bounding_box() == before
+        page.locator(f"#{below.removeprefix('#')} input:visible").first.focus()
+        expect(chip).to_be_hidden()
+        page.locator(f"#{field} textarea").focus()
+        expect(chip).to_be_visible()
+        chip.click()
+        expect(page.locator(f"#{field} textarea")).to_have_value("a giraffe ")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_prompt_then_pictures_then_the_rest(open_page, scheme: str) -> None:
     page = open_page(PHONE, scheme)

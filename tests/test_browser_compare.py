@@ -97,6 +97,24 @@ def test_three_panes_one_stopped_then_a_vote(open_page, app: App) -> None:
     app.wait_until_idle()
 
 
+def test_a_comparison_by_easel_is_there_to_try(open_page, app: App) -> None:
+    before = len(app.playground.votes.votes(blind=None))
+    page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_COMPARE)
+    shown = page.get_by_role("button", name=strings.COMPARE_EXAMPLE)
+    expect(shown.locator("img")).to_have_count(3)
+    expect(shown.locator("img").last).to_have_js_property("naturalWidth", 256)
+    shown.click()
+    expect(page.locator("#panes .tile.done img:visible")).to_have_count(3)
+    expect(page.locator("#compare-prompt textarea")).to_have_value(
+        "an orange cat and a blue umbrella")
+    expect(shown).to_have_count(0)
+    page.locator("#vote-1").click()
+    expect(page.locator("#outcome")).to_contain_text("You chose")
+    assert len(app.playground.votes.votes(blind=None)) == before + 1
+    assert len(app.playground.votes.votes(blind=True)) == 0
+
+
 def test_a_blind_vote_on_a_phone(open_page) -> None:
     page = open_page(PHONE, "dark")
     open_tab(page, strings.TAB_COMPARE)

@@ -253,3 +253,21 @@ def test_a_phone_shows_it_all(visit: Callable[..., Page], scheme: str) -> None:
     page.locator("#kept .tile button").first.click()
     expect(page.locator(".kept-large")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+
+
+def test_a_history_that_is_empty_offers_pictures_by_easel(visit: Callable[..., Page]) -> None:
+    page = visit()
+    history(page)
+    expect(page.locator("#kept")).to_have_text(strings.HISTORY_NONE)
+    shown = page.get_by_role("button", name=strings.MATRIX_EXAMPLE)
+    expect(shown.locator("img").last).to_have_js_property("complete", True)
+    assert shown.locator("img").last.evaluate("image => image.naturalWidth") == 256
+    shown.click()
+    tiles = page.locator("#kept .tile")
+    expect(tiles).to_have_count(4)
+    expect(shown).to_be_hidden()
+    expect(tiles.first.locator("img")).to_have_attribute("alt", strings.FIRST_PROMPT)
+    page.locator("#search-kept :is(input, textarea)").fill("giraffe")
+    expect(tiles).to_have_count(1)
+    tiles.first.locator("button").click()
+    expect(page.locator(".kept-prompt")).to_have_text("a giraffe right of a bicycle")

@@ -117,6 +117,21 @@ def test_the_lessons_example_is_one_click(lab_page: Page, tmp_path: Path) -> Non
         1, abs=1e-4)
 
 
+@pytest.mark.parametrize(("name", "shown"), [
+    (strings.LAB_SEARCH, "#lab-search-stage .lab-tiles .tile"),
+    (strings.LAB_MAP, "#lab-map-stage .map .dot")])
+def test_search_and_map_have_pictures_by_easel_to_try(lab_page: Page, name: str, shown: str,
+                                                      ) -> None:
+    part(lab_page, name)
+    stage = lab_page.locator(f"#lab-{name.lower()}-stage")
+    invitation = stage.get_by_role("button", name=strings.LAB_COLLECTION)
+    expect(invitation.locator("img").first).to_have_js_property("naturalWidth", 256)
+    invitation.click()
+    expect(lab_page.locator(shown)).to_have_count(16)
+    if name == strings.LAB_MAP:  # coloured by who drew them
+        expect(stage.locator(".legend li")).to_have_count(3)
+
+
 def test_one_picture_has_a_bar_chart_and_faults_are_said(lab_page: Page, root: Path) -> None:
     part(lab_page, strings.LAB_CLASSIFY)
     lab_page.locator("#lab-labels textarea").fill("")

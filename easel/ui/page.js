@@ -313,11 +313,12 @@
 
   document.addEventListener("click", (event) => {
     const target = event.target.closest(
-      "[data-details], [data-prompt], [data-api], [data-panes], [data-act], [data-wish], "
+      "[data-details], [data-prompt], [data-press], [data-api], [data-panes], [data-act], [data-wish], "
       + ".examples [role=tab]");
     if (!target) return;
     if (target.matches("[data-api]")) find("footer .show-api")?.click();
     else if (target.dataset.details) show(target);
+    else if (target.dataset.press) find(`#${target.dataset.press}`)?.click();
     else if (target.dataset.act) {
       target.disabled = true;
       // The server ignores the stamp; a second press must differ from the first.

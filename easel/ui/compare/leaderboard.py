@@ -5,33 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
+from easel.compare.bundle import read_zip
 from easel.compare.prompt_kinds import KINDS
 from easel.compare.votes import MIN_PAIR_VOTES, Standing, clip_agreement, leaderboard
 from easel.guard.visitors import session_of
 from easel.ui.compare.form import default_panes, panes_of, render_forms
+from easel.ui.compare.parts import EXAMPLE, CompareParts
 from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
 from easel.ui.parts.controls import read_upload
 from easel.ui.parts.errors import shows_errors_by
+from easel.ui.parts.invitation import invitation, served
 from easel.ui.parts.lines import Updates
+from easel.ui.parts.page_words import fill_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.words import strings
-from easel.words.language import written
-
-if TYPE_CHECKING:
-    from easel.ui.compare.parts import CompareParts
-
+from easel.words.language import say, written
 
 
 def build_open(playground: Playground, store: PictureStore, parts: CompareParts) -> None:
-    """The fold that opens a saved comparison.
+    """The fold that opens a saved comparison, and the button that opens one by Easel.
 
     Args:
         playground: what there is.
@@ -43,12 +44,8 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
                          type="filepath", height=64, elem_classes="upload",
                          elem_id="compare-upload")
 
-    @shows_errors_by(lambda sentence: failed_view(parts, sentence))
-    def open_saved(path: str | None, request: gr.Request) -> Updates:
-        if not path:
-            return {parts.prompt: gr.skip()}
-        comparison = open_comparison(read_upload(path), playground, store,
-                                     session_of(request))
+    def opened(data: bytes, request: gr.Request) -> Updates:
+        comparison = open_comparison(data, playground, store, session_of(request))
         playground.comparisons.put(comparison)
         names = playground.registry.names()
         panes = [pane if pane["pipeline"] in names else
@@ -60,8 +57,32 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
                 parts.budget: str(comparison.plan.budget_s or "")} | over_view(
                     parts, comparison, store)
 
+    @shows_errors_by(lambda sentence: failed_view(parts, sentence))
+    def open_saved(path: str | None, request: gr.Request) -> Updates:
+        return opened(read_upload(path), request) if path else {parts.prompt: gr.skip()}
+
+    @shows_errors_by(lambda sentence: failed_view(parts, sentence))
+    def open_example(request: gr.Request) -> Updates:
+        updates = opened(EXAMPLE.read_bytes(), request)
+        return updates | {parts.prompt: say(updates[parts.prompt])}
+
+    pictures = served(parts.alert, _example_pictures(store))
+    fill_html(parts.alert, lambda: f'<p class="hint">{strings.COMPARE_EMPTY}</p>' + invitation(
+        strings.COMPARE_EXAMPLE, pictures, "compare-example"))
+    parts.example.click(open_example, None, parts.changed(),
+                        **LIVE | {"trigger_mode": "once"})
     upload.upload(open_saved, upload, parts.changed(), show_progress="hidden",
                   api_visibility="private")
+
+
+def _example_pictures(store: PictureStore) -> list[Path]:
+    """The pictures of the comparison by Easel, as files; none where it is not here."""
+    if not EXAMPLE.is_file():
+        return []
+    folder = store.new_folder()
+    files = read_zip(EXAMPLE.read_bytes()).files
+    return [store.write(folder / name.replace("/", "-"), data) for name, data in files.items()
+            if name.endswith(".png")]
 
 
 def build_leaderboard(playground: Playground, votes: Sequence[Any]) -> None:

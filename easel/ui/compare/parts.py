@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+
+# A comparison that Easel drew earlier, as "Save as zip" wrote it.
+EXAMPLE = Path(__file__).resolve().parents[3] / "assets" / "samples" / "comparison.zip"
 
 
 @dataclass
@@ -22,6 +26,7 @@ class CompareParts:
     budget: gr.Textbox
     init_image: gr.File
     alert: gr.HTML
+    example: gr.Button
     comparison_id: gr.State
     columns: list[gr.Column] = field(default_factory=list)
     stages: list[gr.HTML] = field(default_factory=list)

@@ -88,6 +88,7 @@ def _build_ask(playground: Playground) -> CompareParts:
                             elem_id="compare-blind")
     alert = worded_html(lambda: f'<p class="hint">{strings.COMPARE_EMPTY}</p>',
                         elem_id="compare-alert")
+    example = gr.Button(strings.COMPARE_EXAMPLE, elem_id="compare-example", elem_classes="offstage")
     seed, budget, init_image = (
         gr.Textbox(label=strings.SEED_LABEL, info=strings.COMPARE_SEED_INFO, max_lines=1,
                    placeholder=strings.SEED_PLACEHOLDER, elem_id="compare-seed", render=False),
@@ -96,7 +97,7 @@ def _build_ask(playground: Playground) -> CompareParts:
         gr.File(label=strings.INIT_IMAGE_LABEL, file_count="single", height=64,
                 file_types=IMAGE_SUFFIXES, type="filepath", elem_classes="upload", render=False))
     return CompareParts(prompt, forms, panes, run, stop, blind, seed, budget, init_image, alert,
-                        gr.State(""))
+                        example, gr.State(""))
 
 
 def _build_settings(parts: CompareParts) -> None:

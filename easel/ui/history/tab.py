@@ -12,6 +12,8 @@ from easel.guard.visitors import visitor_of
 from easel.history.days import parse_day
 from easel.history.records import MAX_RATING, Filters
 from easel.history.store import History
+from easel.ui.generate.samples import SAMPLES
+from easel.ui.history.example import keep_examples
 from easel.ui.history.filters import build_filters
 from easel.ui.history.picture import PicturePage, build_picture_page, connect_picture_page
 from easel.ui.history.render import PICK, render_gallery, render_note
@@ -19,6 +21,8 @@ from easel.ui.history.selection import build_selection, connect_selection
 from easel.ui.history.shared import build_shared
 from easel.ui.parts.controls import GenerateInputs
 from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.invitation import invitation, served
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.playground import Playground
 from easel.ui.rerank.sources import MAX_FILES
@@ -39,13 +43,15 @@ class GalleryParts:
     older: gr.Button
     empty_bin: gr.Button
     rerank: gr.Button
+    example: gr.HTML
+    keep: gr.Button
     number: gr.State
     pressed: gr.Textbox
 
     def shown(self) -> list[gr.components.Component]:
         """What a new page of thumbnails changes, in the order of ``_show``."""
         return [self.thumbnails, self.number, self.newer, self.older, self.empty_bin,
-                self.rerank]
+                self.rerank, self.example]
 
 
 def build_history(playground: Playground, history: History, inputs: GenerateInputs, tab: gr.Tab,
@@ -119,9 +125,15 @@ def _build_gallery() -> GalleryParts:
             rerank = gr.Button(strings.HISTORY_RERANK, size="sm", visible=False,
                                elem_id="rerank-these")
             empty_bin = gr.Button(strings.HISTORY_EMPTY_BIN, size="sm", visible=False)
+        samples = served(thumbnails, sorted(SAMPLES.glob("*.png")))
+        example = worded_html(lambda: invitation(
+            strings.MATRIX_EXAMPLE, samples, "history-example"), visible=False)
+        keep = gr.Button(strings.MATRIX_EXAMPLE, elem_id="history-example",
+                         elem_classes="offstage")
         pressed = build_selection()
     return GalleryParts(column, [text, since, until, pipeline, model, rating, favourite, deleted],
-                        thumbnails, note, newer, older, empty_bin, rerank, gr.State(1), pressed)
+                        thumbnails, note, newer, older, empty_bin, rerank, example, keep,
+                        gr.State(1), pressed)
 
 
 def _read(values: tuple[Any, ...]) -> Filters:
@@ -146,7 +158,8 @@ def _show(playground: Playground, history: History, filters: Filters, number: in
             gr.update(visible=several, interactive=page.number > 1),
             gr.update(visible=several, interactive=page.number < page.pages),
             gr.update(visible=filters.deleted and page.total > 0),
-            gr.update(visible=page.total > 1))
+            gr.update(visible=page.total > 1),
+            gr.update(visible=not page.total and filters == Filters()))
 
 
 def _connect_rerank(history: History, tab: gr.Tab, gallery: GalleryParts, rerank: RerankParts,
@@ -191,8 +204,16 @@ def _connect_gallery(playground: Playground, history: History, tab: gr.Tab, gall
         return (*_show(playground, history, _read(values), 1, request),
                 render_note(strings.HISTORY_GONE.format(gone)))
 
-    tab.select(enter, [gallery.number, *gallery.filters],
-               [*gallery.shown(), pipeline, model, gallery.note], **LIVE)
+    @one_sentence
+    def keep(request: gr.Request, *values: Any) -> Any:
+        owner = history.owner_of(visitor_of(request))
+        if not history.page(owner, size=1).total:
+            keep_examples(history, owner)
+        return enter(request, 1, *values)
+
+    entered = [*gallery.shown(), pipeline, model, gallery.note]
+    gallery.keep.click(keep, gallery.filters, entered, **LIVE | {"trigger_mode": "once"})
+    tab.select(enter, [gallery.number, *gallery.filters], entered, **LIVE)
     # Not ``input``, which comes before the new value is known.
     changes: list[Any] = [getattr(component, "change") for component in gallery.filters]  # noqa: B009
     gr.on(changes, first, gallery.filters, [*gallery.shown(), gallery.note], **LIVE)

@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.ui.lab.example import EXAMPLES
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
 from easel.ui.lab.outcomes import Classified, classify_collection, classify_files
 from easel.ui.lab.render import (
@@ -23,6 +24,7 @@ from easel.ui.lab.render import (
 )
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.invitation import served
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
@@ -39,7 +41,6 @@ from pipelines.zero_shot import (
     parse_templates,
 )
 
-EXAMPLE_DIR = Path(__file__).resolve().parents[3] / "assets" / "lab"
 EXAMPLE = ("cat.png", "dog.png", "human.png")
 TEXT_SUFFIXES = [".txt", ".csv"]
 
@@ -59,7 +60,7 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
             build_note(lab.playground.reader, labels, f"{labels.elem_id}-note", clip)
             with gr.Row(elem_classes="lab-small"):
                 example = gr.Button(strings.LAB_EXAMPLE, size="sm", elem_id="lab-example",
-                                    visible=EXAMPLE_DIR.is_dir())
+                                    visible=EXAMPLES.is_dir())
                 file = gr.UploadButton(strings.LAB_LABELS_FILE, size="sm",
                                        file_types=TEXT_SUFFIXES, type="filepath")
             with gr.Accordion(strings.LAB_TEMPLATES, open=False, elem_classes="lab-fold"):
@@ -129,13 +130,8 @@ def _write_csv(owner: gr.HTML, outcome: Classified) -> Path:
 def _connect_example(part: LabPart, button: gr.Button, work: Callable[[Asked], Steps],
                      fields: tuple[Any, ...]) -> None:
     """The three labels of the lesson, in one click."""
-    paths = []
-    for name in EXAMPLE:
-        cached = part.stage.move_resource_to_block_cache(EXAMPLE_DIR / name) \
-            if (EXAMPLE_DIR / name).is_file() else None
-        if cached:
-            part.stage.keep_in_cache.add(cached)
-            paths.append(cached)
+    paths = served(part.stage, [EXAMPLES / name for name in EXAMPLE])
+    part.invite(strings.LAB_EXAMPLE, paths, button)
     filled = button.click(
         lambda: (UPLOADS, paths, strings.LAB_FIRST_LABELS, say(DEFAULT_TEMPLATE)),
         None, list(fields), **LIVE)

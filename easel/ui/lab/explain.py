@@ -9,7 +9,11 @@ from functools import partial
 import gradio as gr
 
 from easel.search.snapshot import Snapshot
-from easel.ui.generate.samples import SAMPLES
+from easel.ui.lab.example import (
+    build_collection_example,
+    connect_collection_example,
+    samples,
+)
 from easel.ui.lab.lab import UPLOADS, Lab, first_files
 from easel.ui.lab.outcomes import map_of, matrix_of
 from easel.ui.lab.render import render_map, render_matrix
@@ -22,8 +26,6 @@ from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.words import strings
 from easel.words.language import say
-from pipelines.core.errors import EaselError
-from pipelines.core.metadata import read_png
 from pipelines.zero_shot import DEFAULT_TEMPLATE, parse_labels
 
 
@@ -52,27 +54,12 @@ def build_matrix(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Ta
 
     part.connect(tasks, tabs, [clip, uploads, texts])
     part.starts(part.go.click, work)
-    paths, prompts = _samples(stage)
+    paths, prompts = samples(stage)
     example.visible = bool(paths)
+    part.invite(strings.MATRIX_EXAMPLE, paths, example)
     filled = example.click(lambda: (paths, "\n".join(map(say, prompts))), None,
                            [uploads, texts], **LIVE)
     part.starts(filled.then, work)
-
-
-def _samples(owner: gr.HTML) -> tuple[list[str], list[str]]:
-    """Pictures that Easel drew earlier, with their prompts."""
-    paths, prompts = [], []
-    for path in sorted(SAMPLES.glob("*.png")):
-        try:
-            prompt = read_png(path.read_bytes())["easel"]["prompt"]
-        except (EaselError, KeyError):  # not one of ours
-            continue
-        cached = owner.move_resource_to_block_cache(path)
-        if cached:
-            owner.keep_in_cache.add(cached)
-            paths.append(cached)
-            prompts.append(str(prompt))
-    return paths, prompts
 
 
 def build_map(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
@@ -83,6 +70,7 @@ def build_map(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab])
             labels = gr.Textbox(label=strings.LAB_LABELS, info=strings.MAP_LABELS_INFO, lines=2,
                                 max_lines=6, elem_id="lab-map-labels")
             build_note(lab.playground.reader, labels, f"{labels.elem_id}-note", clip)
+            example = build_collection_example("map")
             part = LabPart("map", strings.MAP_DO)
         part.build_stage(strings.MAP_EMPTY)
 
@@ -104,3 +92,4 @@ def build_map(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab])
     part.connect(tasks, tabs, [clip, where, uploads, labels])
     part.starts(part.go.click, work)
     part.starts(part.rebuild.click, partial(work, rebuild=True))
+    connect_collection_example(part, example, work, (where, uploads), {labels: ""})

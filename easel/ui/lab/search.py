@@ -14,6 +14,7 @@ from easel.history.days import parse_day
 from easel.search.duplicates import near_duplicates
 from easel.search.query import Filters, Hit, allowed, search
 from easel.search.snapshot import Snapshot
+from easel.ui.lab.example import build_collection_example, connect_collection_example
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab, first_files
 from easel.ui.lab.render import render_faults, render_groups, render_hits, render_note
 from easel.ui.lab.steps import LabPart, Shown, Steps
@@ -73,6 +74,7 @@ def build_search(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Ta
     with gr.Column(elem_classes="lab-desk"):
         with gr.Column(elem_classes="lab-ask"):
             where, uploads = build_where(lab, "search")
+            example = build_collection_example("search")
             text = gr.Textbox(label=strings.LAB_TEXT, placeholder=strings.LAB_TEXT_PLACEHOLDER,
                               max_lines=2, elem_id="lab-text")
             build_note(lab.playground.reader, text, f"{text.elem_id}-note", clip)
@@ -89,8 +91,14 @@ def build_search(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Ta
                 duplicates = gr.Button(strings.LAB_DUPLICATES, size="sm", elem_id="lab-duplicates")
         part.build_stage(strings.LAB_EMPTY_SEARCH)
     part.connect(tasks, tabs, fields.all())
+
+    def work(asked: Asked) -> Steps:
+        return _search(lab, fields, asked)
+
     for event in (part.go.click, text.submit, minus.submit):
-        part.starts(event, lambda asked: _search(lab, fields, asked))
+        part.starts(event, work)
+    connect_collection_example(part, example, work, (where, uploads),
+                               {text: strings.LAB_COLLECTION_TEXT, minus: ""})
     part.starts(index.click, lambda asked: _index(lab, fields, asked))
     part.starts(part.rebuild.click, lambda asked: _index(lab, fields, asked, rebuild=True))
     part.starts(duplicates.click, lambda asked: _duplicates(lab, fields, asked))

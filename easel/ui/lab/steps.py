@@ -12,8 +12,9 @@ import gradio as gr
 from easel.search.database import IndexOutdated
 from easel.ui.lab.lab import STOPPED
 from easel.ui.lab.render import render_note
+from easel.ui.parts.invitation import invitation
 from easel.ui.parts.lines import Updates
-from easel.ui.parts.page_words import worded_html
+from easel.ui.parts.page_words import fill_html, worded_html
 from easel.ui.parts.streams import Throttle
 from easel.ui.parts.task import Asked, Task, Tasks
 from easel.ui.parts.tiles import alert
@@ -55,9 +56,15 @@ class LabPart:
 
     def build_stage(self, hint: str) -> gr.HTML:
         """Where outcomes go."""
+        self.hint = hint
         self.stage = worded_html(lambda: render_note(hint), elem_id=f"lab-{self.name}-stage",
                                  elem_classes="lab-stage")
         return self.stage
+
+    def invite(self, label: str, pictures: Sequence[str], button: gr.Button) -> None:
+        """Show pictures below the hint, which press a button; see ``invitation``."""
+        fill_html(self.stage, lambda: render_note(self.hint) + invitation(
+            label, pictures, str(button.elem_id)))
 
     def connect(self, tasks: Tasks, tabs: Sequence[gr.Tab], fields: Iterable[Any]) -> None:
         """Make the task, once all is built.

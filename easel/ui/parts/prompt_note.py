@@ -28,6 +28,11 @@ from pipelines.world.grammar import grammar_strings, raw_grammar
 
 ENCODER = "embedded/minilm"
 TEXTS_AT_ONCE = 64
+# What lies over the page is there for as long as its field is typed in. "active", since not every
+# browser gives the focus to a button that is pressed.
+HIDDEN_UNLESS_TYPED_IN = (
+    ".gradio-container:not(:has(:is(#FIELD, [data-for=FIELD]) :is(:focus, :active))) "
+    "[data-for=FIELD] .suggestions { display: none; }")
 MAX_SAID = 6  # words of each kind; more of them are counted
 
 
@@ -112,11 +117,15 @@ def render_note(reader: PromptReader | None, text: str, field: str, judged: bool
         judged: whether the text is compared with pictures, and not drawn.
     """
     said = render_completion(text)
+    if said:  # what is still being typed is no word yet
+        text = text.removesuffix(text.split()[-1])
     if reader is not None and text.strip():
         reading = reader.read(text[:MAX_PROMPT_CHARS])
         # Several lines are several texts.
         reading = replace(reading, truncated=reading.truncated and not judged)
         said = render_reading(reading, judged) + said
+    if "data-complete" in said:
+        said += f"<style>{HIDDEN_UNLESS_TYPED_IN.replace('FIELD', escape(field))}</style>"
     return f'<div data-for="{escape(field)}">{said}</div>' if said else ""
 
 

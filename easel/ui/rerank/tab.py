@@ -17,8 +17,9 @@ from easel.compare.ranking import Ranking, rank_pictures, read_prompts
 from easel.ui.generate.samples import load_samples
 from easel.ui.models.fetch import Fetch, render_missing
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
+from easel.ui.parts.invitation import invitation
 from easel.ui.parts.lines import Updates
-from easel.ui.parts.page_words import worded_html
+from easel.ui.parts.page_words import fill_html, worded_html
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note
@@ -194,6 +195,8 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
     task.starts([parts.run.click], rerank, fields)
     samples = load_samples(parts.details, playground.registry)
     parts.example.visible = bool(samples)
+    fill_html(parts.status, lambda: f'<p class="hint">{strings.RERANK_EMPTY}</p>' + invitation(
+        strings.MATRIX_EXAMPLE, [str(card.path) for card in samples], "rerank-example"))
     filled = parts.example.click(
         lambda: ("files", [str(card.path) for card in samples],
                  "\n".join(say(card.prompt) for card in samples[:2])),
