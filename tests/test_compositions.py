@@ -10,7 +10,7 @@ import pytest
 from benchmarks.chips import offered, surprises
 from easel.ui.parts.prompt_note import render_note
 from easel.words import strings
-from pipelines.models.tokenizer import Vocabulary
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.prompt_words import PromptReader
 from pipelines.world.captions import caption
 from pipelines.world.compositions import read_composition
@@ -56,7 +56,7 @@ def test_no_offered_prompt_and_no_caption_is_found_fault_with() -> None:
 
 
 def test_the_note_says_it_with_a_prompt_to_click() -> None:
-    reader = PromptReader(Vocabulary.load())
+    reader = PromptReader(load_vocabulary())
     note = render_note(reader, "a cat wearing a hat", "prompt")
     assert strings.WORDS_WORN in note
     assert re.findall('data-prompt="([^"]+)"', note) == ["a cat next to a hat"]
