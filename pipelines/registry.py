@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.images import MAX_BYTES, load_image, load_mask
-from pipelines.core.options import option_fields, parse_options, sentence
+from pipelines.core.options import SavedOptions, option_fields, parse_options, sentence
 from pipelines.core.request import SEED_COUNT, CheckedRequest, Request
 from pipelines.dalle import DallePipeline
 from pipelines.flux2 import Flux2Pipeline
@@ -100,12 +100,7 @@ class Registry:
             InvalidRequest: one sentence about the first fault, with the name of its field.
             InvalidImage: one of its pictures is none that Easel reads.
         """
-        fields = raw.model_dump() if isinstance(raw, Request) else dict(raw)
-        try:
-            request = Request.model_validate(fields)
-        except ValidationError as error:
-            message, name = sentence(error, Request)
-            raise InvalidRequest(message, field=name) from None
+        request = _fields(raw)
         pipeline = self.get(request.pipeline)
         if STORY in request.prompt and not pipeline.tells_stories:
             raise InvalidRequest("{} tells no stories: leave carets (^) out of the prompt.",
@@ -123,6 +118,21 @@ class Registry:
         pipeline.check(checked)
         return checked
 
+    def as_saved(self, raw: Mapping[str, Any]) -> CheckedRequest[Any]:
+        """A request of pictures that are here already, by a generator or with options that are not.
+
+        It is there to be looked at; whoever runs it is refused.
+
+        Args:
+            raw: its fields by name, with a seed.
+
+        Raises:
+            InvalidRequest: one sentence about the first fault of its fields.
+        """
+        request = _fields(raw)
+        return CheckedRequest(request.pipeline, request.prompt, request.num_images,
+                              int(raw["seed"]), SavedOptions.model_validate(request.options))
+
     def names(self) -> tuple[str, ...]:
         """Names in the order of registration."""
         self._wake()
@@ -131,6 +141,15 @@ class Registry:
     def __iter__(self) -> Iterator[Pipeline]:
         self._wake()
         return iter(self._pipelines.values())
+
+
+def _fields(raw: Request | Mapping[str, Any]) -> Request:
+    """A request's own fields, checked."""
+    try:
+        return Request.model_validate(raw.model_dump() if isinstance(raw, Request) else dict(raw))
+    except ValidationError as error:
+        message, name = sentence(error, Request)
+        raise InvalidRequest(message, field=name) from None
 
 
 def _check_pictures(request: CheckedRequest[Any], pipeline: Pipeline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipelines.models.clip_features import Embeddings, image_features, text_feat
 from pipelines.rerank import rank
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.weighted_prompts import WeightedPrompt
+from tests.conftest import REPOSITORY
 from tests.noise import LinearLoader
 from tests.small_models import small_cache
 
@@ -195,3 +197,12 @@ def test_models_without_features_are_left_alone() -> None:
     cache = ModelCache(LinearLoader())
     with cache.lease("linear/8") as layer:
         assert not hasattr(layer, "remembered")
+
+
+def test_a_clip_is_asked_in_one_way() -> None:
+    """All else takes features from ``clip_features``, which remembers them and minds the device."""
+    users = {path.relative_to(REPOSITORY).as_posix() for floor in ("pipelines", "easel")
+             for path in (REPOSITORY / floor).rglob("*.py")
+             if re.search(r"(?<!def )encode_(text|image)\(", path.read_text("utf-8"))}
+    assert users == {"pipelines/models/clip.py", "pipelines/models/clip_features.py",
+                     "pipelines/vqgan_clip/optimise.py"}  # whose pictures have gradients

@@ -18,6 +18,7 @@ from easel.ui.parts.tiles import (
     origin_mark,
     picture_frame,
     progress_bar,
+    status_line,
     tile,
 )
 from pipelines.core.events import Progress
@@ -29,7 +30,8 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 def test_texts_from_outside_are_inert() -> None:
     for html in (alert(EVIL), image(EVIL, EVIL), origin_mark(EVIL, EVIL),
-                 facts_list([(EVIL, EVIL)]), bar(1, 2, EVIL)):
+                 facts_list([(EVIL, EVIL)]), bar(1, 2, EVIL),
+                 status_line(Panel("sketch", "Sketch", "a cat", 1), EVIL)):
         assert EVIL not in html
         assert "&lt;img" in html
 
@@ -61,6 +63,15 @@ def test_a_bar_says_its_figures_only_where_there_are_some() -> None:
     assert "rest" in progress_bar(panel)
 
 
+def test_a_run_that_failed_is_an_alert() -> None:
+    panel = Panel("sketch", "Sketch", "a cat", 1)
+    assert 'aria-live="off"' in status_line(panel, "Waiting.")
+    panel.finish([], 1.0, stopped=True)
+    assert 'aria-live="polite"' in status_line(panel, "Stopped.")
+    panel.fail("No.")
+    assert status_line(panel, "No.") == '<p class="status" role="alert">No.</p>'
+
+
 def test_facts_are_told_alike_wherever_a_picture_comes_from() -> None:
     sketch = SketchPipeline()
     facts = {"pipeline": "sketch", "seed": 7, "scores": {"clip": 0.5, "probability": 0.25},
@@ -79,7 +90,8 @@ def test_facts_are_told_alike_wherever_a_picture_comes_from() -> None:
 
 
 @pytest.mark.parametrize("markup", [
-    '<figure class="tile', 'class="alert"', 'class="bar"', 'class="bar ', 'role="progressbar"'])
+    '<figure class="tile', 'class="alert"', 'role="alert"', 'class="bar"', 'class="bar ',
+    'role="progressbar"'])
 def test_nobody_else_writes_tiles_bars_or_alerts(markup: str) -> None:
     """A second way to write one is how five of each came about."""
     gauges = {"models/render.py"} if markup == 'class="bar"' else set()  # of memory, not of work

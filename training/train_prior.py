@@ -75,7 +75,7 @@ class Batches:
         generator = torch.Generator().manual_seed(seed)
         embeds = self.embeds(scenes)
         with fast_autocast(self.clip.device):
-            condition = text_condition(self.clip, texts)
+            condition = text_condition(self.clip, texts, self.clip.encode_text(texts))
         noise = torch.randn(embeds.shape, generator=generator)
         return (embeds, noise, flow_times(len(scenes), self.config, generator), *condition)
 

@@ -56,6 +56,12 @@ class Options(BaseModel):
         return number_or_refused(value, cls.model_fields[info.field_name or ""])
 
 
+class SavedOptions(Options):
+    """Options of a generator that is not here, or that takes others: as they were saved."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 def auto_field(title: str, description: str, advanced: bool = False, **bounds: Any) -> Any:
     """An option that the pipeline decides where nobody chose.
 

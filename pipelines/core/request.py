@@ -86,7 +86,7 @@ class Request(BaseModel):
 
 @dataclass(frozen=True)
 class CheckedRequest(Generic[OptionsT]):
-    """A request that can run as it stands; ``Registry.check`` alone makes it.
+    """A request that can run as it stands; a ``Registry`` alone makes it.
 
     Attributes:
         pipeline: name of the pipeline that runs.

@@ -101,11 +101,17 @@ def _without_grad(steps: Iterator[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tens
         yield step
 
 
-def text_condition(clip: ClipModel, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+def text_condition(clip: ClipModel, texts: Sequence[str], features: Tensor,
+                   ) -> tuple[Tensor, Tensor, Tensor]:
     """What a CLIP knows of texts, for ``UnclipPrior.predict``.
 
+    Args:
+        clip: reads the texts.
+        texts: N of them.
+        features: of the texts, (N, D), unit length.
+
     Returns:
-        Unit-length text features (N, D), states of the tokens (N, T, D), and which of them are no
+        The features (N, D), states of the tokens (N, T, D), and which of them are no
         padding (N, T) bool.
     """
     module = cast(Any, clip.module)
@@ -113,7 +119,7 @@ def text_condition(clip: ClipModel, texts: Sequence[str]) -> tuple[Tensor, Tenso
     x = module.token_embedding(ids) + module.positional_embedding
     states = module.ln_final(module.transformer(x, attn_mask=module.attn_mask))
     states = states @ module.text_projection  # as wide as the features
-    return clip.encode_text(texts), states.float(), ids != PAD_ID
+    return features, states.float(), ids != PAD_ID
 
 
 @torch.no_grad()
@@ -135,7 +141,8 @@ def sample_prior(prior: UnclipPrior, clip: ClipModel, text: str, noise: Tensor, 
     """
     guided, count = guidance_scale != 1, len(noise)
     # Each text alone, so that its features do not depend on the other one.
-    texts = [text_condition(clip, [t]) for t in ((text, negative) if guided else (text,))]
+    texts = [text_condition(clip, [t], text_features(clip, [t]))
+             for t in ((text, negative) if guided else (text,))]
     dtype = prior.transformer.dtype
     embeds, states, visible = (torch.cat(parts).repeat_interleave(count, dim=0)
                                for parts in zip(*texts, strict=True))

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from pipelines.models.clip import ClipModel
-from pipelines.models.clip_features import text_features
-from pipelines.models.pixels import to_squares
+from pipelines.models.clip_features import image_features, text_features
 from pipelines.weighted_prompts import WeightedPrompt
 
 
@@ -34,7 +33,7 @@ class Guide:
         features = [text_features(clip, [p.text for p in prompts])]
         weights, stops = [p.weight for p in prompts], [p.stop for p in prompts]
         for image, weight in (each for each in images if each[1]):
-            features.append(clip.encode_image(to_squares([image], clip.image_size, clip.device)))
+            features.append(image_features(clip, [image]))
             weights, stops = [*weights, weight], [*stops, -torch.inf]
         self.features = torch.cat(features)
         self.weights = self.features.new_tensor(weights)

@@ -25,6 +25,7 @@ from easel.ui.parts.tiles import (
     picture_frame,
     preview_tile,
     progress_bar,
+    status_line,
     tile,
     tiles_of,
 )
@@ -50,13 +51,10 @@ def render_pane(comparison: Comparison, place: int) -> str:
     label = comparison.label(place)
     title = strings.PICTURE_OF.format(label) if hidden else f"{label} · {panel.title}"
     chosen = " chosen" if comparison.choice == comparison.order[place] else ""
-    busy = panel.phase in ("waiting", "running")
-    role = 'role="alert"' if panel.phase == "failed" else (
-        f'role="status" aria-live="{"off" if busy else "polite"}"')
     body = "" if hidden else _usage(pane.usage) + _notice(pane) + loss_curves(panel)
     return (f'<section class="panel pane {panel.phase}{chosen}" aria-label="{escape(title)}">'
             f'<header><h2>{escape(title)}</h2></header>'
-            f'<p class="status" {role}>{escape(_status(pane, hidden))}</p>'
+            f"{status_line(panel, _status(pane, hidden))}"
             f"{_bar(pane, hidden)}{tiles_of(_tiles(pane, hidden), panel.num_images, True)}"
             f"{body}</section>")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict
-
 from easel.compare.bundle import Bundle, BundleFacts, make_bundle, read_zip, write_zip
 from easel.compare.plan import Plan
 from easel.serving.jobs import Usage
@@ -19,15 +17,8 @@ from pipelines.calibration import calibration_of
 from pipelines.core.errors import EaselError
 from pipelines.core.files import safe_stem
 from pipelines.core.metadata import versions
-from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.core.sentences import Sentence
-
-
-class SavedOptions(Options):
-    """Options of a generator that is not here, or that takes others: as they were saved."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 def bundle_of(comparison: Comparison) -> Bundle:
@@ -112,14 +103,14 @@ def _plan_of(facts: BundleFacts, playground: Playground) -> tuple[Plan, list[str
     """
     requests: list[CheckedRequest[Any]] = []
     notices = []
-    for saved, fields in zip(facts.panes, facts.requests(), strict=True):
+    for fields in facts.requests():
         notice = ""
+        whole = {**fields, "prompt": facts.prompt}
         try:
-            request = playground.registry.check({**fields, "prompt": facts.prompt})
+            request = playground.registry.check(whole)
         except EaselError as error:
             notice = Sentence("This cannot be drawn again here: {}", error.sentence)
-            request = CheckedRequest(saved.pipeline, facts.prompt, saved.num_images, saved.seed,
-                                     SavedOptions.model_validate(saved.options))
+            request = playground.registry.as_saved(whole)
         requests.append(request)
         notices.append(notice)
     return Plan(tuple(requests), facts.budget_s), notices

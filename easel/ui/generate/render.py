@@ -18,6 +18,7 @@ from easel.ui.parts.tiles import (
     preview_tile,
     progress_bar,
     rank_mark,
+    status_line,
     tile,
     tiles_of,
 )
@@ -124,13 +125,9 @@ def render_panel(panel: Panel, crowded: bool, places: Mapping[Card, int] | None 
             tiles += [blank_tile() for _ in range(panel.num_images - len(tiles))]
     body = tiles_of(tiles, panel.num_images, crowded) if tiles else ""
     body = f'<div class="drawn">{body}{loss_curves(panel)}</div>{player(panel)}'
-    # Said once it is over; the progress bar is there for those who ask meanwhile.
-    busy = panel.phase in ("waiting", "running")
-    role = 'role="alert"' if panel.phase == "failed" else (
-        f'role="status" aria-live="{"off" if busy else "polite"}"')
     return (f'<section class="panel {panel.phase}" aria-label="{escape(panel.title)}">'
             f'<header><h2>{escape(panel.title)}</h2>'
-            f'<p class="status" {role}>{escape(panel.status())}</p>{video_link(panel)}</header>'
+            f"{status_line(panel, panel.status())}{video_link(panel)}</header>"
             f"{progress_bar(panel)}{body}</section>")
 
 

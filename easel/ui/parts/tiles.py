@@ -23,9 +23,20 @@ def alert(sentence: str) -> str:
 
 
 def hidden_alert(**data: int) -> str:
-    """An empty alert that page.js fills and shows; ``data`` is what it needs to know."""
+    """An empty alert that a script fills and shows; ``data`` is what it needs to know."""
     told = "".join(f' data-{name}="{value}"' for name, value in data.items())
     return f'<p class="alert" role="alert"{told} hidden></p>'
+
+
+def status_line(panel: Panel, text: str) -> str:
+    """Where a run stands, under its title: an alert where it failed.
+
+    Said aloud once it is over; the progress bar is there for those who ask meanwhile.
+    """
+    busy = panel.phase in ("waiting", "running")
+    role = 'role="alert"' if panel.phase == "failed" else (
+        f'role="status" aria-live="{"off" if busy else "polite"}"')
+    return f'<p class="status" {role}>{escape(text)}</p>'
 
 
 def bar(step: int, total: int, label: str = "", moving: bool = False) -> str:

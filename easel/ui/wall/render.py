@@ -6,6 +6,7 @@ import json
 from html import escape
 from pathlib import Path
 
+from easel.ui.parts.tiles import hidden_alert
 from easel.words import strings
 from easel.words.language import PORTUGUESE, current
 
@@ -42,7 +43,7 @@ def render_wall() -> str:
 </button>
 </div>
 </header>
-<p class="alert" role="alert" hidden></p>
+{hidden_alert()}
 <main>
 <p id="empty" hidden>{escape(strings.WALL_EMPTY)}</p>
 <div id="tiles"></div>
