@@ -195,14 +195,6 @@ def unknown_settings() -> list[str]:
     return found
 
 
-def settings_table() -> str:
-    """The settings as a Markdown table, for docs/settings.md."""
-    lines = ["| variable | default | what it does |", "| --- | --- | --- |"]
-    lines += [f"| `{name}` | {f'`{default}`' if default else 'empty'} | {description} |"
-              for name, default, description in described(Settings)]
-    return "\n".join(lines)
-
-
 def settings_help() -> str:
     """The settings as plain text for a terminal."""
     return "\n".join(f"  {name}={default}\n      {description}"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from easel.cli.compare import parse_pane
 from easel.cli.main import main
-from easel.compare.bundle import read_folder, read_zip
+from easel.compare.bundle import read_zip
 from easel.serving.backend import LocalBackend
 from easel.serving.best_of import stream_best
 from pipelines.core.errors import InvalidRequest
@@ -21,6 +21,7 @@ from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.metadata import read_png
 from pipelines.registry import Registry
 from tests.asking import stream
+from tests.bundle_folder import read_folder
 from tests.noise import linear_cache
 from tests.sketch import SketchPipeline
 from tests.small_models import small_cache

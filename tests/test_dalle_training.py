@@ -13,6 +13,7 @@ import torch
 from pipelines.models.dalle import PAD_ID, ImageTransformer, TransformerConfig, build
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.world import plans
+from tests.plan_tokens import from_tokens
 from training import train_dalle
 from training.codes import CodeStore
 from training.data import World
@@ -50,7 +51,7 @@ def test_a_batch_is_learnt_by_heart(vqgan: VQGAN, tmp_path: Path) -> None:
     assert states.shape[2] == 384
     assert codes.shape == (4, 16, 16)
     chosen, texts, tokens = batches.plan(0)
-    assert [plans.from_tokens(row) for row in tokens] == [
+    assert [from_tokens(row) for row in tokens] == [
         plans.plan_of(store.sampler.sample(i)) for i in chosen]
     assert [len(row) for row in tokens] == [plans.TOKENS] * 4
     assert len(texts) == 4

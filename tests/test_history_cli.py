@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from easel.cli.main import main
-from easel.compare.bundle import read_folder
 from easel.history.build import open_history
 from easel.history.recorder import Recorder
 from easel.history.store import History
 from easel.serving.backend import LocalBackend
 from easel.settings import Settings, load_settings
+from tests.bundle_folder import read_folder
 from tests.kept import new_picture
 from tests.noise import linear_cache, noise_registry
 from tests.small_models import small_cache

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easel.cli.main import main
-from easel.compare.bundle import read_folder, write_folder
+from easel.compare.bundle import write_folder
 from easel.history.export import write_zip
 from easel.serving.backend import LocalBackend
 from pipelines.core.errors import EaselError
@@ -26,6 +26,7 @@ from pipelines.core.new_files import check_place, free_folder, write_new
 from pipelines.unclip.pipeline import UnclipOptions
 from pipelines.unclip.walk import Walk
 from pipelines.unclip.walk_files import write_walk
+from tests.bundle_folder import read_folder
 from tests.kept import new_picture, opened
 from tests.lab import lab_backend, write_pictures
 from tests.noise import linear_cache, noise_registry

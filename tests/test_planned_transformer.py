@@ -17,6 +17,7 @@ from pipelines.world import plans
 from pipelines.world.concepts import load_concepts
 from pipelines.world.scenes import SceneSampler
 from pipelines.world.sprites import STYLES
+from tests.plan_tokens import from_tokens
 
 CONFIG = TransformerConfig(text_vocab_size=40, text_length=8, codebook_size=10, digits=2, grid=16,
                            patch=4, dim=32, depth=2, heads=2, code_dim=8, head_dim=32, text_dim=8,
@@ -156,7 +157,7 @@ def test_drawn_plans_can_be_read(model: ImageTransformer, seed: int) -> None:
                                {0: plans.to_tokens(PLANS[1])[0]})
     assert drawn.shape == (3, plans.TOKENS)
     assert hidden.shape == (6, 32)
-    read = [plans.from_tokens(row.tolist()) for row in drawn]
+    read = [from_tokens(row.tolist()) for row in drawn]
     assert {plan.style for plan in read} == {STYLES[1]}
     assert all(plan.spots for plan in read)
     assert [plans.to_tokens(plan) for plan in read] == drawn.tolist()

@@ -7,14 +7,13 @@ import torch
 
 from pipelines.world.backdrops import BACKDROPS
 from pipelines.world.backgrounds import PAINTERS, PLAIN_RGB
+from pipelines.world.layouts import square
 from pipelines.world.media import OPERATIONS, apply_media
 from pipelines.world.plans import (
     PAD,
     TOKENS,
     VOCABULARY_SIZE,
     allowed,
-    boxes_of,
-    from_tokens,
     plan_of,
     to_tokens,
 )
@@ -33,6 +32,7 @@ from pipelines.world.scenes import (
     uses_held_out,
 )
 from pipelines.world.sprites import STYLES, TONES
+from tests.plan_tokens import from_tokens
 from training.data import World
 
 CENTRE = (0.25, 0.25, 0.75, 0.75)
@@ -136,7 +136,8 @@ def test_plans_are_tokens_and_back(world):
         assert all(token == PAD or allowed(k)[0] <= token < allowed(k)[1]
                    for k, token in enumerate(ids))
         assert from_tokens(ids) == plan
-        assert sorted(boxes_of(plan)) == sorted(o.box for o in s.objects)
+        squares = [square(spot.column, spot.row, spot.side) for spot in plan.spots]
+        assert sorted(squares) == sorted(o.box for o in s.objects)
     ids = to_tokens(plan_of(sampler.sample(0)))
     with pytest.raises(ValueError, match="plan token"):
         from_tokens([ids[1], *ids[1:]])

@@ -161,29 +161,6 @@ def read_zip(data: bytes) -> Bundle:
                           ) from None
 
 
-def read_folder(folder: Path) -> Bundle:
-    """A bundle from a folder; links out of it are not followed.
-
-    Raises:
-        BundleError: one sentence about what is wrong with it.
-    """
-    root = folder.resolve()
-    try:
-        facts = (folder / FACTS).read_bytes()
-        if len(facts) > MAX_FILE_BYTES:
-            raise BundleError("The comparison's facts are too long.")
-        files = {FACTS: facts}
-        for path in sorted((folder / "pictures").glob("*.png")):
-            if not path.resolve().is_relative_to(root):
-                raise BundleError("The file {} leads out of its folder.", path.name[:60])
-            if path.stat().st_size > MAX_FILE_BYTES or len(files) > MAX_FILES:
-                raise BundleError("The folder is too large for a comparison.")
-            files[f"pictures/{path.name}"] = path.read_bytes()
-    except OSError:
-        raise BundleError("The folder is no comparison that Easel saved.") from None
-    return _read(files)
-
-
 def _contents(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
     facts = bundle.facts.model_dump(mode="json")
     yield FACTS, (json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 GRAMMAR_PATH = Path(__file__).with_name("grammar.toml")
-LANGUAGES = ("en", "pt")
 _AN = ("hour", "honest", "heir", "suv", "x-ray", "8")
 _A = ("uni", "eur", "ufo", "uku", "use", "one")
 
@@ -44,7 +43,7 @@ def load_grammar(language: str) -> dict[str, Any]:
     """The words and templates of one language, with weighted lists as ``Choices``.
 
     Raises:
-        KeyError: The language is not one of ``LANGUAGES``.
+        KeyError: The language is not one of the grammar's.
     """
     return _compile(raw_grammar()[language])
 

@@ -7,14 +7,13 @@ number a scene, so that they stand between text and codes at fixed positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.world.layouts import GRID, square
+from pipelines.world.layouts import GRID
 from pipelines.world.scenes import BACKDROP_NAMES, COLOURS, PLACES, Scene
 from pipelines.world.sprites import STYLES
 
@@ -85,35 +84,12 @@ def to_tokens(plan: Plan) -> list[int]:
     return ids + [PAD] * (TOKENS - len(ids))
 
 
-def from_tokens(ids: Sequence[int]) -> Plan:
-    """The plan that ids stand for, up to the first ``PAD``.
-
-    Raises:
-        ValueError: an id is not of the kind that belongs at its position.
-    """
-    style = STYLES[_within(ids[0], _STYLE, len(STYLES))]
-    background = BACKGROUNDS[_within(ids[1], _BACKGROUND, len(BACKGROUNDS))]
-    spots = []
-    for start in range(2, min(len(ids), TOKENS) - SPOT_TOKENS + 1, SPOT_TOKENS):
-        if ids[start] == PAD:
-            break
-        column, row, side, flip = ids[start : start + SPOT_TOKENS]
-        spots.append(Spot(_within(column, _COLUMN, GRID), _within(row, _ROW, GRID),
-                          _within(side, _SIDE, GRID) + 1, bool(_within(flip, _FLIP, 2))))
-    return Plan(style, background, tuple(spots))
-
-
 def allowed(position: int) -> tuple[int, int]:
     """First id and one past the last that may stand at a position, besides ``PAD`` for spots."""
     if position < 2:
         return ((_STYLE, _BACKGROUND), (_BACKGROUND, _COLUMN))[position]
     return ((_COLUMN, _ROW), (_ROW, _SIDE), (_SIDE, _FLIP), (_FLIP, VOCABULARY_SIZE))[
         (position - 2) % SPOT_TOKENS]
-
-
-def boxes_of(plan: Plan) -> list[tuple[float, float, float, float]]:
-    """The squares of a plan in [0, 1], in its order."""
-    return [square(spot.column, spot.row, spot.side) for spot in plan.spots]
 
 
 def spots_of(tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,9 +106,3 @@ def spots_of(tokens: Tensor) -> tuple[Tensor, Tensor]:
     there = (spots != PAD).all(-1)
     first = torch.tensor((_COLUMN, _ROW, _SIDE - 1, _FLIP), device=tokens.device)
     return (spots - first) * there[..., None], there
-
-
-def _within(token: int, first: int, count: int) -> int:
-    if not first <= token < first + count:
-        raise ValueError(f"plan token {token} is not one of {first} to {first + count - 1}")
-    return token - first
