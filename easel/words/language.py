@@ -76,7 +76,9 @@ class Catalogue:
         """
         if not isinstance(text, Sentence) or not text.values:
             return self.texts.get(text, str.__str__(text))
-        template = self.templates.get(bare(text.template))
+        template = bare(text.template)
+        if any(map(str.isalpha, template)):  # else nothing but its values is to be translated
+            template = self.templates.get(template)
         if template is None:
             return str.__str__(text)
         return template.format(*(self._value(*place) for place in text.places()))

@@ -27,6 +27,13 @@ Kind = Literal["bool", "int", "float", "choice", "text"]
 
 
 AUTO = "auto"  # in place of a value: the pipeline decides, see ``Pipeline.resolve_options``
+# By whether the number is whole, and whether there are steps.
+_OUT_OF_BOUNDS = {
+    (True, True): "{} must be a whole number between {} and {} in steps of {}, not {}.",
+    (True, False): "{} must be a whole number between {} and {}, not {}.",
+    (False, True): "{} must be a number between {} and {} in steps of {}, not {}.",
+    (False, False): "{} must be a number between {} and {}, not {}.",
+}
 _KINDS: dict[type, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}
 
 
@@ -223,14 +230,10 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[Sentence, 
     shown = _shown(fault["input"])
     annotation = info.annotation if info else None
     if annotation not in (str, bool) and low is not None and high is not None:
-        whole = "a whole number" if annotation in (int, int | None) else "a number"
         step = _bound(info, "multiple_of") if info else None
-        template = f"{{}} must be {whole} between {{}} and {{}}"
-        bounds = (written_number(low), written_number(high))
-        if step:
-            return Sentence(f"{template} in steps of {{}}, not {{}}.", title, *bounds,
-                            written_number(step), shown), name
-        return Sentence(f"{template}, not {{}}.", title, *bounds, shown), name
+        template = _OUT_OF_BOUNDS[annotation in (int, int | None), bool(step)]
+        bounds = [written_number(each) for each in (low, high, step) if each is not None]
+        return Sentence(template, title, *bounds, shown), name
     if fault["type"] == "string_too_long":
         most = fault.get("ctx", {}).get("max_length", 0)
         return Sentence("{} has {:,} characters; {:,} is the most.", title, len(fault["input"]),

@@ -56,6 +56,12 @@ class Sentence(str):
                 yield next(values), form or "", conversion or ""
 
 
+def several(sentences: Iterable[str]) -> Sentence:
+    """Sentences one after the other as one, each of which is translated by itself."""
+    parts = list(sentences)
+    return Sentence(" ".join(["{}"] * len(parts)), *parts)
+
+
 def joined(separator: str, parts: Iterable[str], end: str = "") -> Sentence:
     """Parts as one sentence, whose template is made of theirs.
 

@@ -186,7 +186,8 @@ def _embedding(models: Models, request: CheckedRequest[UnclipOptions], noise: No
     if not decoder_fits or (options.prior and not models.fits(models.prior, context)):
         # The decoder draws from the caption alone as well.
         part = "prior" if decoder_fits else "decoder"
-        facts["notice"] = f"{OTHER_CLIP.format(part)}, so that the caption alone was told."
+        facts["notice"] = Sentence("{}, so that the caption alone was told.",
+                                   Sentence(OTHER_CLIP, part))
         return torch.zeros_like(noise.prior), facts
     if not options.prior:
         embeds = text_features(models.clip, [request.prompt])

@@ -33,6 +33,7 @@ from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.sentences import several
 
 PLACE = "compare"
 ZIP = "A comparison that Easel saved, as a zip file"
@@ -105,7 +106,7 @@ def stream_comparison(playground: Playground, store: PictureStore, plan: Callabl
             for _ in fold_events(comparison, events, playground, store):
                 yield None, describe(comparison)
         if not (files := files_of(comparison)):
-            raise EaselError(" ".join(p.panel.status() for p in comparison.panes))
+            raise EaselError(several(p.panel.status() for p in comparison.panes))
         yield files, describe(comparison)
     finally:
         playground.runs.end(run)

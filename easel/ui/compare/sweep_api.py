@@ -19,6 +19,7 @@ from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import EaselError
 from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.sentences import several
 
 PLACE = "sweep"
 
@@ -45,7 +46,7 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
                 for _ in fold_sweep(view, events, playground, store):
                     yield None, describe(view)
             if view.picture is None:
-                raise EaselError(" ".join(dict.fromkeys(view.notes.values()))
+                raise EaselError(several(filter(None, dict.fromkeys(view.notes.values())))
                                  or strings.STOPPED_EMPTY)
             cells = [view.cards[index] for index in sorted(view.cards)]
             yield [str(view.picture), *(str(card.path) for card in cells)], describe(view)

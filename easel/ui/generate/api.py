@@ -22,6 +22,7 @@ from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.request import MAX_IMAGES, MAX_PARENTS, MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.sentences import several
 from pipelines.registry import Registry
 
 # What endpoints that draw have in common.
@@ -117,7 +118,7 @@ def answer(start: Callable[[], Generator[RunView]], store: PictureStore, video: 
             yield None, _progress(view)
     cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
     if not cards and not any(panel.paused_id for panel in view.panels):
-        raise EaselError(" ".join(panel.status() for panel in view.panels))
+        raise EaselError(several(panel.status() for panel in view.panels))
     films = [panel.film for panel in view.panels if video and panel.film is not None]
     yield ([str(card.path) for card in cards] + [str(write_video(store, film)) for film in films],
            _outcome(view, cards))

@@ -24,6 +24,7 @@ from pydantic import (
 
 from pipelines.core.errors import WeightsError
 from pipelines.core.files import atomic_write
+from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.models.checkpoints.licences import known_licence
 from pipelines.models.checkpoints.pins import ModelPin, Pins
@@ -358,7 +359,8 @@ def _parse_entry(raw: Any, path: Path) -> CatalogueEntry:
         where = ".".join([*([repr(name)] if name else []), *map(str, fault["loc"])])
         said = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "string_pattern_mismatch":
-            said = f"{str(fault['input'])[:60]!r} is not of the form that is needed there"
+            said = Sentence("{!r} is not of the form that is needed there",
+                            str(fault["input"])[:60])
         raise WeightsError("The catalogue {} has a wrong entry: {}: {}.", path.name, where,
                            said) from None
 
