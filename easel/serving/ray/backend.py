@@ -34,8 +34,8 @@ from pipelines.core.errors import Busy, EaselError, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.inventory import ModelInventory
 from pipelines.models.clip_features import Features
-from pipelines.models.inventory import ModelInventory
 from pipelines.registry import Registry
 from pipelines.suited import FAMILIARITY
 from pipelines.unclip.walk import Walk
