@@ -229,8 +229,8 @@ def test_make_says_which_python_it_needs(repository: Path, tmp_path: Path) -> No
 
 def test_a_test_that_needs_weights_names_what_is_missing() -> None:
     assert missing_models("nobody") == ["nobody"]
-    assert set(missing_models()) <= {"clip-guide", "clip-photos", "clip-ranker", "dalle",
-                                     "efficientnet-lite0", "familiarity", "minilm",
+    assert set(missing_models()) <= {"clip-guide", "clip-narrow", "clip-photos", "clip-ranker",
+                                     "dalle", "efficientnet-lite0", "familiarity", "minilm",
                                      "unclip-decoder", "unclip-prior", "upscaler", "vqgan"}
 
 
