@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +32,7 @@ def up_command(
         min=0, max=65535, help="Port of the cluster's head; a free one where left out.")] = 0,
     join: Annotated[str, typer.Option(
         help="Host and port of the head of a cluster that this machine joins.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Start a cluster on this machine, or replace its runners one by one; or join another's."""
     from easel.serving.ray.connect import check_shared, join_cluster, link_to
@@ -47,7 +49,8 @@ def up_command(
             raise EaselError("This machine is part of a cluster already, of that at {}.",
                              node.address)
         start_node(folder, listen, join=join)
-        typer.echo(f"This machine is part of the cluster at {join}.")
+        _say(as_json, {"address": join},
+             f"This machine is part of the cluster at {join}.")
         return
     if node is None:
         node = start_node(folder, listen, port)
@@ -62,8 +65,9 @@ def up_command(
             raise EaselError("The runners do not come: {} of {} are there.", len(facts.runners),
                              settings.runners)
         time.sleep(LOOK_S)
-    typer.echo(f"{len(facts.runners)} runners draw at {node.address}. EASEL_BACKEND=ray lets the "
-               "page and commands use them, and python -m pipelines cluster down ends them.")
+    _say(as_json, {"address": node.address, "runners": len(facts.runners)},
+         f"{len(facts.runners)} runners draw at {node.address}. EASEL_BACKEND=ray lets the page "
+         "and commands use them, and python -m pipelines cluster down ends them.")
 
 
 @app.command("status")
@@ -87,24 +91,34 @@ def status_command(as_json: AsJson = False) -> None:
 @app.command("drain")
 def drain_command(
     off: Annotated[bool, typer.Option("--off", help="Take jobs again.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take no more jobs, and wait until those that there are have ended."""
     link = _link()
     link.ask("drain", not off)
     while not off and (facts := link.facts()).running + facts.waiting:
         time.sleep(LOOK_S)
-    typer.echo("Jobs are taken again." if off else "Nothing runs or waits any more.")
+    _say(as_json, {"drains": not off},
+         "Jobs are taken again." if off else "Nothing runs or waits any more.")
 
 
 @app.command("down")
-def down_command() -> None:
+def down_command(as_json: AsJson = False) -> None:
     """End this machine's part of a cluster, and with its head all of it, at once."""
     from easel.serving.ray.node import end_node
 
     _, folder = _settings()
     if not end_node(folder):
         raise EaselError("No cluster runs on this machine.")
-    typer.echo("The cluster's part on this machine has ended.")
+    _say(as_json, {"ended": True}, "The cluster's part on this machine has ended.")
+
+
+def _say(as_json: bool, facts: Mapping[str, object], sentence: str) -> None:
+    """To machines the facts, to people a sentence."""
+    if as_json:
+        print_json(dict(facts))
+    else:
+        typer.echo(sentence)
 
 
 def _settings() -> tuple[Settings, Path]:
