@@ -31,10 +31,11 @@ MAX_FILE_BYTES, MAX_PRESETS, MAX_STORES = 2**18, 200, 10_000
 _writing = threading.Lock()  # from reading to writing: of two at once, neither is lost
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 # A key of many parts costs the reader of TOML the square of their number. A generator with all its
-# options in one line has some forty dots, outside of its texts and remarks, which are these:
+# options in one line has some forty dots, outside of its texts and remarks, which are these. A text
+# that is not closed is one too: looked for anew at each quote, it would cost the square again.
 MAX_DOTS = 100
 _TEXTS = re.compile(r'''"""(?:[^\\]|\\[\s\S])*?(?:"{3,5}|\Z)|'''
-                    r"""'{3}[\s\S]*?(?:'{3,5}|\Z)|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|#[^\n]*""")
+                    r"""'{3}[\s\S]*?(?:'{3,5}|\Z)|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'|#[^\n]*""")
 Presets = dict[str, dict[str, Preset]]  # by generator and name
 
 
