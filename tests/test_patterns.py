@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -72,7 +73,8 @@ def patterns() -> dict[str, Callable[[str], Any]]:
     found: dict[str, Callable[[str], Any]] = {}
     for folder in PACKAGES:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if path.name in ("__main__.py", "env.py"):
+            if path.name in ("__main__.py", "env.py") \
+                    or (path.parent.name == "ray" and importlib.util.find_spec("ray") is None):
                 continue
             where = path.relative_to(ROOT).as_posix()
             module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))

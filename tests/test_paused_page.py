@@ -220,14 +220,17 @@ class TestPage:
         last = player.locator("img").evaluate("image => image.src")
         player.locator("input").fill("0")
         expect(player.locator("output")).to_have_text(re.compile("^Preview 1 of "))
+        previews = int(player.locator("output").inner_text().split()[-1])
         assert player.locator("img").evaluate("image => image.src") != last
         player.get_by_role("button", name=strings.PLAYER_PLAY).click()
         expect(player.locator("output")).to_have_text(f"Step {step + 2}")
         expect(player.locator("img")).to_have_js_property("complete", True)
         assert player.locator("img").evaluate("image => image.naturalWidth") > 0
         expect(panel.locator(".curve .to").first).to_have_text(f"step {step + 2}")
-        # A preview each five steps, and the picture for a second and a half.
-        assert frames_of(Path(saved.value.path()).read_bytes()) >= 6 + (step + 4) // 5
+        # All that the player has, its last one for a second and a half. How many that are is the
+        # machine's: a preview that is not read in time gives way to the next.
+        assert previews >= 2
+        assert frames_of(Path(saved.value.path()).read_bytes()) >= 5 + previews
 
         expect(prompt).to_have_value(strings.FIRST_PROMPT)
         steps.fill(str(step + 1))

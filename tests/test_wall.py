@@ -179,7 +179,7 @@ def test_a_public_models_pictures_wait_until_a_clip_has_looked(history: History,
     cache = build_cache(settings)
     backend = LocalBackend(Registry(), cache)
     labels = LabelStore(tmp_path / FILE)
-    labels.write(Labels(("a red apple",), ("an orange cat", "a blue car")))
+    labels.write(Labels(("a red apple next to a blue car",), ("an orange cat", "a green tree")))
     wall = Wall(history)
     found = WallFilter(wall, backend, RANKER, labels)  # looks when it is told to
     try:
@@ -194,7 +194,7 @@ def test_a_public_models_pictures_wait_until_a_clip_has_looked(history: History,
         found.look()
         assert shown(wall) == ["apple by embedded/dalle", "cat by public/x"]
         [held] = [p for p in wall.pictures("x", leads=True) if p.state == "held"]
-        assert (held.prompt, held.label) == ("apple by public/x", "a red apple")
+        assert (held.prompt, held.label) == ("apple by public/x", "a red apple next to a blue car")
         with pytest.raises(HistoryError):
             wall.find(held.id)
         wall.show(held.id)
