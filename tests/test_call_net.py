@@ -18,6 +18,7 @@ import gradio as gr
 import httpx
 import pytest
 from gradio import queueing
+from starlette.requests import ClientDisconnect
 
 from easel.guard.call_net import answer_every_call, log_in_one_way
 from easel.guard.error_net import ErrorNet
@@ -103,6 +104,18 @@ def test_too_few_values_are_refused_in_one_line(log: io.StringIO) -> None:
     assert "was refused" in line
 
 
+def test_what_lives_in_the_browser_alone_is_refused_in_one_line(log: io.StringIO) -> None:
+    with gr.Blocks(analytics_enabled=False) as page:
+        box = gr.Textbox()
+        box.submit(None, box, box, js="text => text")
+    answer_every_call(page)
+    [block] = page.fns.values()
+    with pytest.raises(gr.Error, match="does not hold what this function takes"):
+        asyncio.run(page.process_api(block_fn=block, inputs=["a dog"]))
+    [line] = log.getvalue().splitlines()
+    assert "was refused" in line
+
+
 def test_what_gradio_prints_goes_through_the_log(log: io.StringIO,
                                                  capfd: pytest.CaptureFixture[str]) -> None:
     log_in_one_way()
@@ -165,6 +178,13 @@ def test_a_request_that_fails_is_answered(log: io.StringIO, error: Exception, pa
     assert start["status"] == status
     assert says in json.loads(body["body"])["detail"]
     assert not any(line.startswith("forged") for line in log.getvalue().splitlines())
+
+
+def test_who_hung_up_is_no_fault(log: io.StringIO) -> None:
+    assert answered(ClientDisconnect(), "/gradio_api/upload") == []
+    [line] = log.getvalue().splitlines()
+    assert "hung up" in line
+    assert "ERROR" not in line
 
 
 def test_an_answer_that_has_begun_gets_no_second_one(log: io.StringIO) -> None:

@@ -58,6 +58,8 @@ def answer_every_call(page: gr.Blocks) -> None:
     async def preprocess_checked(block_fn: Any, inputs: list[Any], *args: Any,
                                  **kwargs: Any) -> list[Any]:
         try:
+            if block_fn.fn is None:
+                raise ValueError("it lives in the browser alone")
             return await preprocess(block_fn, [*inputs, *_unsaid(block_fn, len(inputs))], *args,
                                     **kwargs)
         except gr.Error as error:

@@ -11,6 +11,7 @@ import logging
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -49,6 +50,8 @@ class ErrorNet:
 
         try:
             await self.app(scope, receive, noted)
+        except ClientDisconnect:  # nobody is there to be answered
+            logger.info("a client of %s hung up", scope["path"][:200])
         except Exception as error:
             status, sentence = _said(scope, error)
             if isinstance(error.__cause__, HTTPException):  # of a stream that had begun
