@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
 from pathlib import Path
@@ -12,14 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
+from easel.doors import a1111_fields, openai_fields
 from pipelines.core.errors import InvalidImage, InvalidRequest
+from pipelines.core.events import Result
 from pipelines.core.images import load_mask
 from pipelines.core.request import Request
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import build_registry
 from pipelines.saved_run import SavedRun
 from pipelines.vqgan_clip.pictures import make_mask, parse_weights, prompt_image, read_mask
-from tests.paused_server import FEW, Server, cache, images_of, result_of, same, server
+from tests.paused_server import FEW, Server, cache, images_of, registry, result_of, same, server
 from tests.test_vqgan_clip import picture
 
 __all__ = ["cache", "server"]
@@ -70,6 +73,35 @@ def test_a_mask_keeps_what_it_does_not_mark(server: Server, kept: str) -> None:
     other = images_of(server.drawn(**{**fields, "options": {**fields["options"],
                                                             "mask_marks": "kept"}}))[0]
     assert np.abs(other[:, :48].astype(int) - teal).max() <= 1
+
+
+@pytest.mark.parametrize(("door", "kept"), [
+    ("openai", "right"), ("a1111", "right"), ("a1111 inverted", "left")])
+def test_masks_of_other_programs_hold_what_they_keep(server: Server, door: str, kept: str) -> None:
+    """OpenAI's edits change what is transparent, A1111's inpainting what is white, or the rest."""
+    start = picture("teal", (50, 40))
+    options = FEW | {"upscaler": "off", "optimiser": "adam", "step_size": 0.5}
+    if door == "openai":
+        mask = masked(mode="RGBA", left=(0, 0, 0, 0), right=(255, 255, 255, 255))
+        request = openai_fields.read_fields(
+            {"prompt": "a red apple", "image": [start], "mask": [mask], "options": options},
+            "edits", registry()).request
+    else:
+        image, mask_text = (base64.b64encode(each).decode() for each in (start, masked()))
+        request = a1111_fields.read_fields(
+            {"prompt": "a red apple", "init_images": [image], "mask": mask_text,
+             "inpainting_mask_invert": int(door != "a1111"),
+             "alwayson_scripts": {"easel": {"args": [options]}}},
+            True, "vqgan_clip", registry()).request
+    result = list(server.backend.stream(request))[-1]
+    assert isinstance(result, Result)
+    drawn = result.candidates[0].image.astype(int)
+    width = drawn.shape[1]
+    halves = {"left": drawn[:, :width * 3 // 8], "right": drawn[:, width * 5 // 8:]}
+    teal = [0, 128, 128]
+    assert np.abs(halves.pop(kept) - teal).max() <= 1, "kept as it was"
+    (free,) = halves.values()
+    assert np.abs(free - teal).mean() > 2, "free to change"
 
 
 def test_a_mask_of_another_size_is_resized_and_that_is_said(server: Server) -> None:

@@ -97,6 +97,9 @@ def read_fields(fields: Any, is_img2img: bool, chosen: str, registry: Registry) 
         options.setdefault("picture", "difference")  # the prompt is what it should become
     image = _init_image(fields, pipeline) if is_img2img else None
     mask = read_picture(fields["mask"]) if is_img2img and fields.get("mask") else None
+    inverted = _whole(fields, "inpainting_mask_invert", 0, 0, 1)
+    if mask is not None and inverted and "mask_marks" in pipeline.Options.model_fields:
+        options.setdefault("mask_marks", "kept")
     request = registry.check({
         "pipeline": pipeline.name, "prompt": _text(fields, "prompt"), "num_images": count,
         "seed": None if seed == -1 else seed, "init_image": image, "mask": mask,
