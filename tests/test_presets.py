@@ -233,3 +233,13 @@ def test_a_table_becomes_a_grid_with_own_words(capsys: pytest.CaptureFixture[str
     assert np.array(grid).std() > 0
     assert run("grid", "list.csv", "--pipeline", "noise", "--option", "contrast=9") == 2
     assert "Contrast must be" in capsys.readouterr().err
+
+
+def test_a_grid_says_what_it_leaves_out_of_a_preset(capsys: pytest.CaptureFixture[str],
+                                                    tmp_path: Path) -> None:
+    assert run("presets", "save", "noise", "mine", "--option", "steps=2", "--best-of", "4") == 0
+    (tmp_path / "list.txt").write_text("a dog\n")
+    assert run("grid", "list.txt", "--pipeline", "noise", "--preset", "mine", "--out", "sheet") == 0
+    assert "best of 4, which mine asks for, is left out" in capsys.readouterr().err
+    [picture] = [path for path in Path("sheet").glob("*.png") if path.name != "grid.png"]
+    assert read_png(picture.read_bytes())["easel"]["options"]["steps"] == 2

@@ -55,7 +55,11 @@ def grid_command(
         pipeline = pipeline or backend.registry.names()[0]
         options: dict[str, Any] = {}
         if preset is not None:
-            options |= store_of(backend.registry).find(pipeline, preset).options
+            named = store_of(backend.registry).find(pipeline, preset)
+            options |= named.options
+            if named.best_of:
+                typer.echo(f"A grid draws one picture a place: best of {named.best_of}, which "
+                           f"{preset} asks for, is left out.", err=True)
         sweep = _sweep(backend, file.name, data, {
             "pipeline": pipeline, "seed": seed, "options": options | parse_pairs(option or [])},
             columns)
