@@ -62,7 +62,7 @@ def given_prompts(prompts: Any) -> list[Line]:
         raise InvalidRequest("The prompts of a grid are a list with one at least.", field="prompt")
     lines = []
     for each in prompts:
-        fields = {"prompt": each} if isinstance(each, str) else each
+        fields: Any = {"prompt": each} if isinstance(each, str) else each
         if (not isinstance(fields, Mapping) or set(fields) - {"prompt", "options"}
                 or not isinstance(fields.get("prompt"), str)
                 or not isinstance(fields.get("options") or {}, Mapping)):

@@ -311,7 +311,7 @@ def _votes() -> Any:
     return cast + WallPicture.hands
 
 
-def _visible(leads: bool) -> Select[Any]:
+def _visible(leads: bool) -> Select[Picture, WallPicture, Any]:
     """Rows of a picture, its place on the wall and its votes."""
     found = (
         select(Picture, WallPicture, _votes().label("votes"))
@@ -321,7 +321,7 @@ def _visible(leads: bool) -> Select[Any]:
     return found if leads else found.where(WallPicture.state == SHOWN)
 
 
-def _ordered(chosen: Select[Any], order: Order) -> Select[Any]:
+def _ordered(chosen: Select[Picture, WallPicture, Any], order: Order) -> Select[Picture, WallPicture, Any]:
     newest = Picture.number.desc()
     return chosen.order_by(_votes().desc(), newest) if order == "votes" else chosen.order_by(newest)
 

@@ -64,7 +64,8 @@ class Optimisation:
                  precision: Precision = "auto", make_room: Callable[[], int] = lambda: 0,
                  cutouts_at_once: int = 64, mask: Mask | None = None, patience: int = 0) -> None:
         self.drawer, self.guides, self.descent = drawer, guides, descent
-        self.generators, self.cutouts, self._precision = generators, cutouts, precision
+        self.generators, self.cutouts = generators, cutouts
+        self._precision: Precision = precision
         self.terms, self._done, self.patience = terms, 0.0, patience
         self._device = descent.start.device
         count = len(generators)

@@ -25,7 +25,8 @@ class VQGANDrawer(Drawer):
     """
 
     def __init__(self, vqgan: VQGAN, quantize: bool = True, precision: Precision = "auto") -> None:
-        self.vqgan, self._quantize, self._precision = vqgan, quantize, precision
+        self.vqgan, self._quantize = vqgan, quantize
+        self._precision: Precision = precision
         weight = vqgan.post_quant_conv.weight
         self._device, self.dtype = weight.device, weight.dtype
         self.cell_px, self.reads = vqgan.downsampling, vqgan.config.encoder

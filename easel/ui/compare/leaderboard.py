@@ -70,7 +70,7 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
     fill_html(parts.alert, lambda: f'<p class="hint">{strings.COMPARE_EMPTY}</p>' + invitation(
         strings.COMPARE_EXAMPLE, pictures, "compare-example"))
     parts.example.click(open_example, None, parts.changed(),
-                        **LIVE | {"trigger_mode": "once"})
+                        **dict[str, Any](LIVE, trigger_mode="once"))
     upload.upload(open_saved, upload, parts.changed(), show_progress="hidden",
                   api_visibility="private")
 

@@ -212,7 +212,8 @@ def _connect_gallery(playground: Playground, history: History, tab: gr.Tab, gall
         return enter(request, 1, *values)
 
     entered = [*gallery.shown(), pipeline, model, gallery.note]
-    gallery.keep.click(keep, gallery.filters, entered, **LIVE | {"trigger_mode": "once"})
+    gallery.keep.click(keep, gallery.filters, entered,
+                       **dict[str, Any](LIVE, trigger_mode="once"))
     tab.select(enter, [gallery.number, *gallery.filters], entered, **LIVE)
     # Not ``input``, which comes before the new value is known.
     changes: list[Any] = [getattr(component, "change") for component in gallery.filters]  # noqa: B009

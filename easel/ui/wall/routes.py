@@ -91,7 +91,7 @@ class _Door:
     def _told(self, request: Request) -> dict[str, Any]:
         leads, visitor = self.admins.leads(request), visitor_of(request)
         asked = request.query_params.get("order")
-        order = next((each for each in ORDERS if each == asked), ORDERS[0])
+        order = ORDERS[ORDERS.index(asked) if asked in ORDERS else 0]
         titles = {each.name: say(each.title) for each in self.playground.registry}
         running, waiting = self.backend.queue()
         labels = self.labels.read() if leads and self.labels is not None else None
