@@ -321,7 +321,8 @@ def _visible(leads: bool) -> Select[Picture, WallPicture, Any]:
     return found if leads else found.where(WallPicture.state == SHOWN)
 
 
-def _ordered(chosen: Select[Picture, WallPicture, Any], order: Order) -> Select[Picture, WallPicture, Any]:
+def _ordered(chosen: Select[Picture, WallPicture, Any], order: Order,
+             ) -> Select[Picture, WallPicture, Any]:
     newest = Picture.number.desc()
     return chosen.order_by(_votes().desc(), newest) if order == "votes" else chosen.order_by(newest)
 
