@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from easel.ui.models.admins import ModelAdmins
 from easel.ui.models.advice import REACHED, Machine, advised, machine_of
 from easel.ui.models.render import render_models, render_wishes
-from easel.ui.models.tab import perform
+from easel.ui.models.tab import build_models, perform
 from easel.ui.models.wishes import WISHES, states
 from easel.words import strings
 from pipelines.core.errors import Busy, EaselError, InvalidRequest, WeightsError
@@ -21,7 +23,7 @@ from pipelines.models import vqgan
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.inventory import ModelInventory, ModelRow, inventory_of
 from pipelines.models.checkpoints.catalogue import Catalogue
-from pipelines.models.checkpoints.downloads import Downloads
+from pipelines.models.checkpoints.downloads import Download, Downloads
 from pipelines.models.checkpoints.loading import CatalogueLoader, pinned
 from pipelines.models.machine_rates import Rates
 from pipelines.registry import GENERATORS
@@ -179,6 +181,33 @@ def test_wishes_name_models_that_there_are_and_no_generator_is_left_out() -> Non
     for kind in GENERATORS:
         if any(not model.startswith("embedded/") for model in kind.models):
             assert kind.name in drawn
+
+
+def test_what_ends_while_it_is_shown_is_shown_once_more(tmp_path: Path) -> None:
+    made = inventory_in(tmp_path)
+
+    class Ending(ModelInventory):
+        """The inventory of a download that ends as soon as somebody has seen it."""
+
+        def rows(self) -> list[ModelRow]:
+            seen = super().rows()
+            download.end("cancelled")
+            return seen
+
+    inventory = Ending(made.cache, made.catalogue, made.downloads)
+    download = made.downloads._downloads[WISH.parts[1]] = Download(WISH.parts[1])
+    with gr.Blocks() as blocks, gr.Tab() as tab:
+        build_models(inventory, tab, ModelAdmins("everyone"))
+    show = next(function.fn for function in blocks.fns.values()
+                if any(event == "tick" for _, event in function.targets))
+    assert show is not None
+    cards, _, timer = show(gr.Request(None))
+    assert "downloading" not in cards or timer.active
+    cards, _, timer = show(gr.Request(None))
+    assert "downloading" not in cards
+    assert not timer.active
+    made.close()
+    made.cache.close()
 
 
 def test_models_from_no_catalogue_have_no_tab() -> None:

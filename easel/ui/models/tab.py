@@ -46,10 +46,12 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
 
     def show(request: gr.Request, alert: str = "") -> tuple[Any, ...]:
         may = admins.may(request)
+        # Asked first: what ends while the rest is drawn is drawn once more, by the next tick.
+        moving = inventory.moving()
         wishes = render_wishes(
             inventory, alert, may,
             lambda wish: took_s(history, request, wish.drawn_by(generators)), machine_of(inventory))
-        return (wishes, render_models(inventory, may), gr.Timer(active=inventory.moving()))
+        return wishes, render_models(inventory, may), gr.Timer(active=moving)
 
     @shows_errors_by(str)
     def press(request: gr.Request, words: str | None) -> str:
