@@ -67,7 +67,7 @@ def anna(app: App) -> Anna:
     _, drawn = client.predict(SECRET, ["sketch"], 1, 0, options, api_name="/generate")
     panes = [{"pipeline": "sketch", "options": {"steps": 1}}] * 2
     _, compared = client.predict(SECRET, panes, 1, api_name="/compare")
-    [owner] = app.history.owners()
+    owner = app.history.owner_of(token)
     paused = app.backend.paused
     assert paused is not None
     return Anna(token, drawn["pictures"][0]["id"], compared["comparison"],
