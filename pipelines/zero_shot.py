@@ -22,7 +22,6 @@ DEFAULT_TEMPLATE = "a picture of a {}"
 MAX_LABELS = 1000
 MAX_LABEL_CHARS = 200
 MAX_TEMPLATES = 16
-MAX_LABELS_FILE_BYTES = 2**20
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -81,26 +80,6 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
         raise InvalidRequest("The label {!r}… has more than {} characters.", long[:40],
                              MAX_LABEL_CHARS, field="labels")
     return found
-
-
-def decode_labels(data: bytes) -> str:
-    """The text of a file of labels.
-
-    Args:
-        data: the file.
-
-    Raises:
-        InvalidRequest: it is not UTF-8 text, or too large.
-    """
-    if len(data) > MAX_LABELS_FILE_BYTES:
-        raise InvalidRequest("The file of labels is larger than 1 MB.", field="labels")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InvalidRequest("The file of labels is not text in UTF-8.", field="labels") from None
-    if "\0" in text:
-        raise InvalidRequest("The file of labels is not a text file.", field="labels")
-    return text
 
 
 def parse_templates(text: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pytest
 
 from pipelines import zero_shot as c
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.texts import decode_file
 
 
 def unit(*rows: tuple[float, ...]) -> np.ndarray:
@@ -36,15 +37,15 @@ def test_labels_that_cannot_be_used(text: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(("data", "sentence"), [
-    (b"\xff\xfe\x00", "The file of labels is not text in UTF-8."),
-    (b"cat\0dog", "The file of labels is not a text file."),
-    (b"x" * (2**20 + 1), "The file of labels is larger than 1 MB."),
+    (b"\xff\xfe\x00", "The file labels.txt is not text in UTF-8."),
+    (b"cat\0dog", "The file labels.txt is not a text file."),
+    (b"x" * (2**20 + 1), "The file labels.txt is larger than 1 MB."),
 ])
 def test_files_of_labels_that_cannot_be_used(data: bytes, sentence: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        c.decode_labels(data)
+        decode_file("labels.txt", data)
     assert str(caught.value) == sentence
-    assert c.decode_labels("\ufeffpão\n".encode()) == "pão\n"
+    assert decode_file("labels.txt", "\ufeffpão\n".encode()) == "pão\n"
 
 
 def test_templates_hold_the_label_once() -> None:

@@ -246,7 +246,7 @@ def test_labels_that_cannot_be_used_are_said_on_the_page(lab_page: Page, tmp_pat
     expect(stage).to_have_text("10,000 labels are too many: 1,000 is the most.")
     expect(lab_page.locator("#lab-classify")).to_be_enabled()
     file.set_input_files(tmp_path / "film.txt")
-    expect(stage).to_have_text("The file of labels is not text in UTF-8.")
+    expect(stage).to_have_text("The file film.txt is not text in UTF-8.")
     expect(labels).to_have_value(re.compile("label 9999$"))
     labels.fill("cat, dog")
 

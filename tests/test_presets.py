@@ -17,7 +17,7 @@ from PIL import Image
 from easel import presets
 from easel.cli.main import main
 from easel.compare.prompt_lists import Line, read_prompts
-from easel.compare.wildcards import own_wildcards
+from easel.compare.wildcards import MAX_WORD_CHARS, Wildcards, wildcard_words
 from easel.history.records import LOCAL
 from easel.presets import FILE, PresetStore, read_presets, store_for, write_presets
 from easel.serving.backend import LocalBackend
@@ -206,7 +206,8 @@ def test_lists_and_tables_of_prompts() -> None:
     assert read_prompts("a.CSV", b"a cat\na dog\n") == [Line("a cat"), Line("a dog")]
     for name, data, says in (
             ("a.txt", b"\n", "holds no prompts"), ("a.csv", b"prompt\n", "holds no prompts"),
-            ("a.txt", b"a\n" * 37, "37 prompts are too many"), ("a.txt", b"\xff", "not text"),
+            ("a.txt", b"a\n" * 37, "37 prompts are too many"),
+            ("a.txt", b"\xff", "The file a.txt is not text in UTF-8"),
             ("a.csv", b"a,b\n1,2\n", "no column called"), ("a.csv", b'"a', "not a CSV table")):
         with pytest.raises(InvalidRequest, match=says):
             read_prompts(name, data)
@@ -218,8 +219,10 @@ def test_a_table_becomes_a_grid_with_own_words(capsys: pytest.CaptureFixture[str
     (data_dir / "wildcards" / "mood.txt").write_text("# moods\nquiet\n")
     (data_dir / "wildcards" / "No Name.txt").write_text("x\n")
     (data_dir / "wildcards" / "bad.txt").write_bytes(b"\xff")
-    assert own_wildcards(data_dir / "wildcards") == {"mood": ("quiet",)}
-    assert own_wildcards(tmp_path / "nowhere") == {}
+    words = Wildcards(data_dir / "wildcards")
+    assert set(words) == {*wildcard_words(), "mood", "bad"}
+    assert (words["mood"], words["place"]) == (("quiet",), wildcard_words()["place"])
+    assert dict(Wildcards(tmp_path / "nowhere")) == wildcard_words()
     (tmp_path / "list.csv").write_text("prompt,steps\na __mood__ cat,1\na dog,2\n")
     drawn = said(capsys, "grid", "list.csv", "--pipeline", "noise", "--columns", "2", "--seed",
                  "5", "--out", "sheet")
@@ -233,6 +236,37 @@ def test_a_table_becomes_a_grid_with_own_words(capsys: pytest.CaptureFixture[str
     assert np.array(grid).std() > 0
     assert run("grid", "list.csv", "--pipeline", "noise", "--option", "contrast=9") == 2
     assert "Contrast must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("data", "says"), [
+    (b"GIF89a\xff\xfe\0", "The file mood.txt is not text in UTF-8."),
+    ("quiet\n".encode("utf-16"), "The file mood.txt is not text in UTF-8."),
+    ("café\n".encode("latin-1"), "The file mood.txt is not text in UTF-8."),
+    (b"qui\0et\n", "The file mood.txt is not a text file."),
+    (b"a\n" * 2**19 + b"b", "The file mood.txt is larger than 1 MB."),
+    (b"# a remark alone\n\n", "The list of words mood.txt holds no words."),
+    (b"calm\n" + b"x" * (MAX_WORD_CHARS + 1), "A word of the list mood.txt has more than 200 "
+                                               "characters: xxxxxxxx"),
+    (None, "The list of words mood.txt cannot be read: ")])
+def test_a_list_of_words_that_is_none_is_told_to_who_uses_it(
+        data: bytes | None, says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+        data_dir: Path) -> None:
+    (data_dir / "wildcards").mkdir(parents=True)
+    path = data_dir / "wildcards" / "mood.txt"
+    path.write_bytes(data or b"quiet\n")
+    (tmp_path / "with.txt").write_text("a __mood__ cat\n")
+    (tmp_path / "without.txt").write_text("a __color__ cat\n")
+    if data is None:
+        words = Wildcards(path.parent)
+        path.unlink()
+        with pytest.raises(InvalidRequest, match=says):
+            words["mood"]
+        return
+    assert run("grid", "with.txt", "--pipeline", "noise", "--out", "sheet") == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(says)
+    assert shown.count("\n") == 1
+    assert run("grid", "without.txt", "--pipeline", "noise", "--out", "sheet") == 0
 
 
 def test_a_grid_says_what_it_leaves_out_of_a_preset(capsys: pytest.CaptureFixture[str],

@@ -81,9 +81,9 @@ def _sweep(backend: Backend, name: str, data: bytes, base: dict[str, Any], colum
     """Rows are the file's prompts with their options, columns seeds."""
     from easel.compare.prompt_lists import plan_prompts, read_prompts
     from easel.compare.sweeps import SEED, Axis
-    from easel.compare.wildcards import OWN, own_wildcards, wildcard_words
+    from easel.compare.wildcards import OWN, Wildcards
 
-    words = wildcard_words() | own_wildcards(load_settings().data_dir / OWN)
+    words = Wildcards(load_settings().data_dir / OWN)
     seeds = Axis(SEED, tuple(base["seed"] + column for column in range(columns)))
     return plan_prompts(backend.registry, base, read_prompts(name, data), seeds, words)
 

@@ -17,7 +17,7 @@ from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.images import load_image
 from pipelines.core.new_files import check_place, write_new
-from pipelines.core.texts import shown_name
+from pipelines.core.texts import decode_file, shown_name
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.zero_shot import (
     DEFAULT_TEMPLATE,
@@ -27,7 +27,6 @@ from pipelines.zero_shot import (
     class_texts,
     classification_csv,
     classify,
-    decode_labels,
     parse_labels,
 )
 
@@ -71,7 +70,8 @@ def classify_command(
 
     if csv is not None:
         check_place(csv.parent, "The table")
-    text = decode_labels(_read_bytes(labels_file, "file of labels")) if labels_file else ""
+    text = decode_file(labels_file.name, _read_bytes(labels_file, "file of labels"),
+                       "labels") if labels_file else ""
     wanted = parse_labels(f"{labels}\n{text}")
     templates = check_templates(template or [])
     paths = picture_files(pictures)

@@ -12,8 +12,8 @@ from typing import Any
 from easel.compare.sweeps import MAX_PROMPTS, PROMPT, Axis, Sweep, plan_sweep
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.options import parse_options
+from pipelines.core.texts import decode_file
 from pipelines.registry import Registry
-from pipelines.zero_shot import decode_labels
 
 PROMPT_COLUMN = "prompt"
 
@@ -43,7 +43,7 @@ def read_prompts(name: str, data: bytes) -> list[Line]:
     Raises:
         InvalidRequest: it is no text, has no prompts, or too many.
     """
-    text = decode_labels(data)
+    text = decode_file(Path(name).name, data, "prompt")
     lines = _rows(text) if Path(name).suffix.lower() == ".csv" else [
         Line(line.strip()) for line in text.splitlines()
         if line.strip() and not line.lstrip().startswith("#")]

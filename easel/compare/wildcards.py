@@ -1,10 +1,15 @@
-"""Words for wildcards: the concepts, colours and places that the embedded models know."""
+"""Words for wildcards: those that the embedded models know, and lists of one's own."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from pipelines.core.errors import InvalidRequest, reason
+from pipelines.core.texts import MAX_FILE_BYTES, decode_file
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
            "gray")
@@ -12,7 +17,7 @@ PLACES = ("in the snow", "at sunset", "at night", "under water", "in space", "on
           "in the desert", "in a forest", "in the city")
 MEDIA = ("a watercolor painting of", "an oil painting of", "a pencil sketch of", "pixel art of",
          "a mosaic of")
-MAX_LISTS, MAX_LIST_BYTES, MAX_WORD_CHARS = 200, 2**20, 200
+MAX_LISTS, MAX_WORD_CHARS = 200, 200
 OWN = "wildcards"  # folder in the data folder
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 NUMBERS = ("two", "three", "four", "five")
@@ -38,26 +43,74 @@ def wildcard_words() -> dict[str, tuple[str, ...]]:
     return {**found, **{group: tuple(names) for group, names in sorted(groups.items())}}
 
 
-def own_wildcards(folder: Path) -> dict[str, tuple[str, ...]]:
-    """The lists of words in a folder: a text file each, ``NAME.txt``, with one word a line.
+class Wildcards(Mapping[str, Sequence[str]]):
+    """Words by wildcard: those of the world, and one's own lists, which outweigh them.
+
+    A list is a text file, ``NAME.txt``, with one word a line; lines that begin with # are remarks.
+    It is read when its words are asked for, so that one which cannot be read is told to who uses
+    it, and stands in nobody else's way.
 
     Args:
-        folder: need not be there. Files that are no text, or whose name no wildcard can have, are
-            passed over; lines that begin with # are remarks.
+        folder: of the lists; it need not be there. Files whose name no wildcard can have are none.
     """
-    found = {}
-    for path in sorted(folder.glob("*.txt"))[:MAX_LISTS]:
-        try:
-            with path.open("rb") as file:
-                text = file.read(MAX_LIST_BYTES).decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError):
-            continue
-        words = tuple(dict.fromkeys(
-            " ".join(line.split())[:MAX_WORD_CHARS] for line in text.splitlines()
-            if line.strip() and not line.lstrip().startswith("#")))
-        if words and _NAME.fullmatch(path.stem):
-            found[path.stem] = words
-    return found
+
+    def __init__(self, folder: Path) -> None:
+        paths = (path for path in sorted(folder.glob("*.txt"))
+                 if _NAME.fullmatch(path.stem) and path.is_file())
+        self._own = {path.stem: path for path in itertools.islice(paths, MAX_LISTS)}
+        self._read: dict[str, tuple[str, ...]] = {}
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        """The words of a wildcard.
+
+        Raises:
+            KeyError: there is none of that name.
+            InvalidRequest: its list cannot be read, is no text or too long, or holds no words.
+        """
+        if name not in self._own:
+            return wildcard_words()[name]
+        if name not in self._read:
+            self._read[name] = _words(self._own[name])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(wildcard_words() | self._own)
+
+    def __len__(self) -> int:
+        return len(wildcard_words() | self._own)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._own or name in wildcard_words()
+
+
+def _words(path: Path) -> tuple[str, ...]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest("The list of words {} cannot be read: {}.", path.name, reason(error),
+                             field="prompt") from None
+    return read_words(path.name, data)
+
+
+def read_words(name: str, data: bytes) -> tuple[str, ...]:
+    """The words of a list, each once.
+
+    Args:
+        name: of its file.
+        data: the file.
+
+    Raises:
+        InvalidRequest: it is no text or too long, holds no words, or one that is too long.
+    """
+    lines = (" ".join(line.split()) for line in decode_file(name, data, "prompt").splitlines())
+    words = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    if not words:
+        raise InvalidRequest("The list of words {} holds no words.", name, field="prompt")
+    if long := next((word for word in words if len(word) > MAX_WORD_CHARS), None):
+        raise InvalidRequest("A word of the list {} has more than {} characters: {}…", name,
+                             MAX_WORD_CHARS, long[:40], field="prompt")
+    return words
 
 
 def suggestions(text: str, limit: int = 8) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from easel.compare.votes import VoteStore
-from easel.compare.wildcards import OWN, own_wildcards, wildcard_words
+from easel.compare.wildcards import OWN, Wildcards
 from easel.history.store import History
 from easel.serving.interface import Backend
 from easel.serving.session_runs import SessionRuns
@@ -70,9 +70,9 @@ class Playground:
         """The models and what may be done with them; None where they come from no catalogue."""
         return self.backend.models(self.settings.offline)
 
-    def wildcards(self) -> dict[str, tuple[str, ...]]:
+    def wildcards(self) -> Wildcards:
         """Words by wildcard, of the operator's own lists too; those are read as they are now."""
-        return wildcard_words() | own_wildcards(self.settings.data_dir / OWN)
+        return Wildcards(self.settings.data_dir / OWN)
 
     def can_pause(self, pipeline_name: str) -> bool:
         """Whether runs of a generator can be paused here."""

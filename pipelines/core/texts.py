@@ -17,6 +17,7 @@ from pipelines.core.sentences import Sentence
 # Of lists and objects in each other: what writes JSON fast gives up at 254, and Python's own limit
 # is what all frames share.
 MAX_DEPTH = 64
+MAX_FILE_BYTES = 2**20  # of text that people write: labels, prompts, words
 MARK = "\N{REPLACEMENT CHARACTER}"
 HALF = "{} holds half a character, which no file can store."
 NUL = "{} holds a NUL character, which no text has."
@@ -102,6 +103,30 @@ def clean_json(value: Any, depth: int = 0) -> Any:
 def is_short(number: int) -> bool:
     """Whether databases, other languages and fast JSON writers can hold a whole number."""
     return -2**63 <= number < 2**63
+
+
+def decode_file(name: str, data: bytes, field: str | None = None) -> str:
+    """The text of a file that somebody wrote with an editor.
+
+    Args:
+        name: of the file, as it is to be told.
+        data: the file.
+        field: name of the request's field.
+
+    Raises:
+        InvalidRequest: it is not UTF-8 text, or larger than ``MAX_FILE_BYTES``.
+    """
+    name = shown_name(name)
+    if len(data) > MAX_FILE_BYTES:
+        raise InvalidRequest("The file {} is larger than {} MB.", name, MAX_FILE_BYTES >> 20,
+                             field=field)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The file {} is not text in UTF-8.", name, field=field) from None
+    if "\0" in text:
+        raise InvalidRequest("The file {} is not a text file.", name, field=field)
+    return text
 
 
 def decoded(data: bytes) -> str:

@@ -33,10 +33,10 @@ from easel.ui.parts.tiles import alert
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import EaselError
+from pipelines.core.texts import decode_file
 from pipelines.zero_shot import (
     DEFAULT_TEMPLATE,
     classification_csv,
-    decode_labels,
     parse_labels,
     parse_templates,
 )
@@ -106,7 +106,7 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
 def _read_labels(path: str | None) -> tuple[Any, Any]:
     """The text of a file of labels for the field, or a sentence for the stage."""
     try:
-        return decode_labels(read_upload(path)), gr.skip()
+        return decode_file(Path(path or "").name, read_upload(path), "labels"), gr.skip()
     except EaselError as error:
         return gr.skip(), alert(str(error))
 
