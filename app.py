@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,8 @@ from collections.abc import Sequence
 
 def _refuse_arguments(arguments: Sequence[str] | None) -> None:
     """Settings are variables: arguments are refused, and ``--help`` lists the variables."""
+    import argparse
+
     from easel.settings import settings_help
 
     argparse.ArgumentParser(
@@ -20,7 +21,17 @@ def _refuse_arguments(arguments: Sequence[str] | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve the page; a setting that is not valid ends with one sentence."""
+    """Serve the page; a setting that is not valid, and Ctrl+C, end with one sentence."""
+    try:
+        _serve(arguments)
+    except KeyboardInterrupt:  # before there is anything to drain, or a second time
+        sys.stderr.write("Stopped.\n")
+        sys.exit(130)
+
+
+def _serve(arguments: Sequence[str] | None) -> None:
+    from easel.cli.start import ending_at_once
+
     _refuse_arguments(arguments)
     # Read once, when gradio and the hub client are imported: nothing leaves the machine.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -35,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Uploads and finished pictures. Gradio reads it when it is imported, to make a folder of
         # its own there, and when components are made.
         os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
-        from easel import launch
-
+        with ending_at_once():
+            from easel import launch
         launch.main()
     except EaselError as error:
         sys.exit(str(error))

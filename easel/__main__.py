@@ -1,11 +1,17 @@
-"""``python -m easel``: the command line."""
+"""``python -m easel``, and the script ``easel``: the command line."""
 
-if __name__ == "__main__":
-    import sys
+import sys
 
+
+def console() -> int:
+    """Run the command line as ``easel``, the script that ``pip install .`` makes."""
     try:  # Ctrl+C is minded from the first line on
-        from easel.cli.main import main
+        from easel.cli.start import run_command
     except KeyboardInterrupt:
         sys.stderr.write("Stopped.\n")
-        sys.exit(130)
-    sys.exit(main())
+        return 130
+    return run_command("easel.cli.app", "easel")
+
+
+if __name__ == "__main__":
+    sys.exit(console())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,33 @@ def test_ctrl_c_before_the_first_import_is_done_ends_in_a_word(package: str, tmp
         "sys.exit(main(sys.argv[2:]))", f"runpy.run_module({package!r}, run_name='__main__')")
     done = run(tmp_path, repository, "-c", code, "easel.cli.start", "a red apple")
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"Stopped.\n")
+
+
+@pytest.mark.parametrize("module", ["easel.cli", "easel.cli.start", "easel.cli.app"])
+def test_ctrl_c_in_the_first_imports_of_the_script_ends_in_a_word(module: str, tmp_path: Path,
+                                                                  repository: Path) -> None:
+    """What pip writes of the entry point, interrupted in each of its first imports."""
+    facts = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))
+    place, _, name = facts["project"]["scripts"]["easel"].partition(":")
+    code = INTERRUPTED.replace("from easel.cli.main import main", f"from {place} import {name}"
+                               ).replace("main(sys.argv[2:])", f"{name}()")
+    assert f"sys.exit({name}())" in code
+    done = run(tmp_path, repository, "-c", code, module, "a red apple")
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"Stopped.\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["easel.cli", "argparse", "easel.settings", "gradio", "torch",
+                                    "easel.ui.page"])
+def test_ctrl_c_while_the_server_starts_ends_in_a_word(module: str, tmp_path: Path,
+                                                       repository: Path) -> None:
+    code = INTERRUPTED.replace("from easel.cli.main import main", "import app").replace(
+        "main(sys.argv[2:])", "app.main([])")
+    assert "sys.exit(app.main([]))" in code
+    done = run(tmp_path, repository, "-c", code, module)
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr.decode().splitlines()[-1:] == ["Stopped."]
+    assert b"Traceback" not in done.stderr
 
 
 COMMAND = """

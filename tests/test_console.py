@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import typer
 
+from easel.__main__ import console
 from easel.cli.app import app
-from easel.cli.main import console, main
+from easel.cli.main import main
 from easel.cli.start import run_weights
 from easel.cli.weights import app as weights_app
 from easel.history.build import open_history
@@ -183,7 +184,7 @@ def test_pip_installs_a_command_that_finds_its_files(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         info = next(name for name in names if name.endswith("entry_points.txt"))
-        assert "easel = easel.cli.main:console" in archive.read(info).decode()
+        assert "easel = easel.__main__:console" in archive.read(info).decode()
         facts = archive.read(info.replace("entry_points.txt", "METADATA")).decode()
         archive.extractall(tmp_path / "site")
     assert "Requires-Dist: torch==" in facts
@@ -191,7 +192,7 @@ def test_pip_installs_a_command_that_finds_its_files(tmp_path: Path) -> None:
             "easel/words/translations/pt.toml"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "training"))]
     done = subprocess.run(
-        [sys.executable, "-c", "from easel.cli.main import console; import sys; "
+        [sys.executable, "-c", "from easel.__main__ import console; import sys; "
          "from easel.settings import load_settings; print(load_settings().data_dir); "
          "sys.argv[1:] = ['history', 'list', '--json']; sys.exit(console())"],
         cwd=tmp_path, capture_output=True, text=True, timeout=600,

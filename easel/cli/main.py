@@ -24,10 +24,5 @@ def main(args: list[str] | None = None, backend: Backend | None = None) -> int:
     return run_command("easel.cli.app", "python -m pipelines", args, backend)
 
 
-def console() -> int:
-    """Run the command line as ``easel``, the script that ``pip install .`` makes."""
-    return run_command("easel.cli.app", "easel")
-
-
 if __name__ == "__main__":
     sys.exit(main())

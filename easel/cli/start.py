@@ -36,7 +36,7 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
     as_json = _wants_json(sys.argv[1:] if args is None else args)
     _replace_what_a_console_lacks()
     try:
-        with _ending_at_once():
+        with ending_at_once():
             app = importlib.import_module(module).app
             import logging
 
@@ -154,7 +154,7 @@ def _print_no_more() -> None:
 
 
 @contextmanager
-def _ending_at_once() -> Iterator[None]:
+def ending_at_once() -> Iterator[None]:
     """Let Ctrl+C end the process while modules are imported, of which some catch what they should
     not; there is nothing to keep yet."""
     if threading.current_thread() is not threading.main_thread():
