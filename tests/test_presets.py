@@ -245,8 +245,8 @@ def test_a_table_becomes_a_grid_with_own_words(capsys: pytest.CaptureFixture[str
     (b"qui\0et\n", "The file mood.txt is not a text file."),
     (b"a\n" * 2**19 + b"b", "The file mood.txt is larger than 1 MB."),
     (b"# a remark alone\n\n", "The list of words mood.txt holds no words."),
-    (b"calm\n" + b"x" * (MAX_WORD_CHARS + 1), "A word of the list mood.txt has more than 200 "
-                                               "characters: xxxxxxxx"),
+    (b"calm\n" + b"x" * (MAX_WORD_CHARS + 1), f"The word '{'x' * 40}'… of the list mood.txt has "
+                                               "more than 200 characters."),
     (None, "The list of words mood.txt cannot be read: ")])
 def test_a_list_of_words_that_is_none_is_told_to_who_uses_it(
         data: bytes | None, says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,

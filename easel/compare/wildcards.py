@@ -108,8 +108,8 @@ def read_words(name: str, data: bytes) -> tuple[str, ...]:
     if not words:
         raise InvalidRequest("The list of words {} holds no words.", name, field="prompt")
     if long := next((word for word in words if len(word) > MAX_WORD_CHARS), None):
-        raise InvalidRequest("A word of the list {} has more than {} characters: {}…", name,
-                             MAX_WORD_CHARS, long[:40], field="prompt")
+        raise InvalidRequest("The word {!r}… of the list {} has more than {} characters.",
+                             long[:40], name, MAX_WORD_CHARS, field="prompt")
     return words
 
 

@@ -33,7 +33,7 @@ from easel.compare.sweeps import (
     parse_axis,
     sweep_options,
 )
-from easel.compare.wildcards import suggestions, wildcard_words
+from easel.compare.wildcards import MAX_WORD_CHARS, read_words, suggestions, wildcard_words
 from easel.history.file_texts import read_texts
 from easel.history.recall import MAX_LEFT, MAX_LEFT_CHARS, MAX_OPTIONS, recall
 from easel.presets import read_presets, write_presets
@@ -225,6 +225,20 @@ def _prompt_lists(data: bytes) -> None:
         _is_text([asdict(line) for line in lines])
 
 
+def _word_lists(data: bytes) -> None:
+    try:
+        words = read_words("words.txt", data)
+    except EaselError as error:
+        _is_said(error)
+        return
+    _is_text(words)
+    assert 1 <= len(set(words)) == len(words)
+    assert all(0 < len(word) <= MAX_WORD_CHARS and word == word.strip() for word in words)
+    for seed in range(3):
+        filled = fill_wildcards("the __words__ cat", {"words": words}, seed)
+        assert filled.removeprefix("the ").removesuffix(" cat") in words
+
+
 def _tensors(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("model.safetensors", "model.safetensors.index.json"):
@@ -347,6 +361,10 @@ PARSERS = {
     "prompt lists": Parser(_prompt_lists, (
         b"prompt,steps\na cat,2\n\"a, dog\",3\n", b"# remark\na cat\na dog\n"), (
         b"prompt", b",", b'"', b'""', b"\n", b"\r", b"a cat", b"#", b";")),
+    "word lists": Parser(_word_lists, (
+        b"# moods\nquiet\n a  calm\tday \n", "\ufeffmaçã vermelha\r\nuva".encode()), (
+        b"#", b"\n", b"\r", b"\t", b"__words__", b"{a|b}", "\ufeff\u2028\x85\xa0".encode(), b"calm",
+        "calm".encode("utf-16"), "café".encode("latin-1"), b"x" * MAX_WORD_CHARS)),
     "sweeps": Parser(_sweep, (b"a {red|blue} __animal__ at {night|}", b"1..5", b"0.5..2/4",
                               b"1;2;0,5", b"soft, none"), (
         b"{", b"|", b"}", b"__animal__", b"__", b"..", b"/", b"...", b",", b";", b"1", b"-2.5",
