@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 from easel.doors.a1111 import A1111Door
 from easel.doors.bodies import Bodies
 from easel.doors.openai_images import OpenAIDoor
+from easel.doors.openapi import openapi_route
 from easel.doors.published import Published
 from easel.doors.runs import DoorRuns
 from easel.guard.cache_folder import CacheFolder
@@ -42,7 +43,7 @@ def open_doors(backend: Backend, history: History | None, settings: Settings, ca
         cache: where pictures lie that are fetched from an address.
     """
     keys, runs, bodies = settings.keys(), DoorRuns(backend), Bodies(int(settings.max_upload))
-    doors = Doors([], [])
+    doors = Doors([openapi_route(backend.registry, settings, history is not None)], [])
     if "openai" in settings.open_doors():
         doors.routes.extend(OpenAIDoor(backend, runs, bodies, Published(cache), keys,
                                        int(time.time())).routes())

@@ -198,7 +198,7 @@ def test_a_request_of_json_is_bounded(web: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", ["gradio_api/process_recording", "gradio_api/deep_link",
                                   "gradio_api/proxy=http://localhost/", "gradio_api/pwa_icon/16",
-                                  "openapi.json", "gradio_api/queue/status",
+                                  "docs", "redoc", "gradio_api/queue/status",
                                   "gradio_api/component_server", "gradio_api/vibe-code",
                                   "gradio_api/stream/a/b/1/playlist.m3u8", "pwa_icon/100000",
                                   "monitoring", "monitoring/summary", "login", "?page=other"])
