@@ -6,7 +6,7 @@ import ast
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -64,25 +64,83 @@ def texts_of_pipelines() -> set[str]:
     return {text for text in found if text}
 
 
-def user_sentences(folders: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Sentences that reach the user, errors among them, as templates, and where they are made."""
+def user_sentences(root: Path = ROOT, folders: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Sentences that reach the user, errors among them, as templates, and where they are made.
+
+    A template may stand in a constant, of the same module or of one that it is imported from.
+    """
+    trees = {path.relative_to(root): ast.parse(path.read_text(encoding="utf-8"))
+             for folder in folders for path in sorted((root / folder).rglob("*.py"))}
+    makers = error_classes(trees.values()) - INTERNAL | {"Sentence"}
+    constants = {_module(path): dict(assigned_texts(tree)) for path, tree in trees.items()}
     found: dict[str, str] = {}
-    for folder in folders:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if path.name.endswith(FOR_PROGRAMS) or {"cli", "doors"} & set(path.parts):
-                continue
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if not isinstance(node, ast.Raise | ast.Call):
-                    continue
-                call = node.exc if isinstance(node, ast.Raise) else node
-                if not isinstance(call, ast.Call) or not call.args:
-                    continue
-                said = _name(call.func) not in INTERNAL if isinstance(node, ast.Raise) \
-                    else _name(call.func) == "Sentence"
-                text = template_of(call.args[0])
-                if said and text:
-                    found.setdefault(text, f"{path.relative_to(ROOT)}:{node.lineno}")
+    for path, tree in trees.items():
+        if path.name.endswith(FOR_PROGRAMS) or {"cli", "doors"} & set(path.parts):
+            continue
+        known = dict(constants[_module(path)])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                for name in node.names:
+                    whole, own = f"{node.module}.{name.name}", name.asname or name.name
+                    known |= {f"{own}.{constant}": texts
+                              for constant, texts in constants.get(whole, {}).items()}
+                    if texts := constants.get(node.module or "", {}).get(name.name):
+                        known[own] = texts
+        for node in ast.walk(tree):
+            call = node.exc if isinstance(node, ast.Raise) else node
+            if isinstance(call, ast.Call) and call.args and (
+                    _name(call.func) in makers
+                    or (isinstance(node, ast.Raise) and _name(call.func) not in INTERNAL)):
+                for text in templates_of(call.args[0], known):
+                    found.setdefault(text, f"{path}:{call.lineno}")
     return found
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+
+
+def error_classes(trees: Iterable[ast.AST]) -> set[str]:
+    """Names of the classes below ``EaselError``."""
+    found, count = {"EaselError"}, 0
+    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    while len(found) > count:
+        count = len(found)
+        found |= {each.name for each in classes if found & {_name(base) for base in each.bases}}
+    return found
+
+
+def assigned_texts(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names that texts are assigned to anywhere in a module, with all the texts that each gets."""
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            pairs = [(target, node.value)]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=True))
+            for name, value in pairs:
+                if isinstance(name, ast.Name):
+                    found.setdefault(name.id, []).extend(templates_of(value, {}))
+    return ((name, tuple(texts)) for name, texts in found.items() if texts)
+
+
+def templates_of(node: ast.expr, known: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The texts that an expression may be: those of a constant by its name, of either branch of a
+    condition, of whatever is looked up in a dictionary or a tuple."""
+    if text := template_of(node):
+        yield text
+    elif isinstance(node, ast.Name | ast.Attribute):
+        yield from known.get(ast.unparse(node), ())
+    elif isinstance(node, ast.Subscript):
+        yield from templates_of(node.value, known)
+    else:
+        parts = (node.body, node.orelse) if isinstance(node, ast.IfExp) else \
+            node.values if isinstance(node, ast.BoolOp | ast.Dict) else \
+            node.elts if isinstance(node, ast.Tuple | ast.List) else ()
+        for part in parts:
+            yield from templates_of(part, known)
 
 
 def _name(node: ast.expr) -> str:

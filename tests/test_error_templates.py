@@ -11,6 +11,7 @@ import pytest
 from easel.words.language import PORTUGUESE, say, speaking
 from pipelines.core.sentences import Sentence, several
 from tests.conftest import REPOSITORY
+from tests.page_texts import error_classes
 
 MAKER = "pipelines/core/sentences.py"  # puts templates together, of which it keeps the values
 MENDERS = ("join", "format", "format_map", "replace")
@@ -18,16 +19,6 @@ MENDERS = ("join", "format", "format_map", "replace")
 
 def name_of(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-
-def errors(trees: list[ast.Module]) -> set[str]:
-    """Names of the classes below ``EaselError``."""
-    found, count = {"EaselError"}, 0
-    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    while len(found) > count:
-        count = len(found)
-        found |= {each.name for each in classes if found & {name_of(base) for base in each.bases}}
-    return found
 
 
 def is_put_together(node: ast.expr) -> bool:
@@ -61,7 +52,7 @@ def test_no_error_gets_a_finished_text() -> None:
                                       for path in sorted((REPOSITORY / floor).rglob("*.py")))]
     trees = {path.relative_to(REPOSITORY).as_posix(): ast.parse(path.read_text("utf-8"))
              for path in paths}
-    names = errors(list(trees.values())) | {"Sentence"}
+    names = error_classes(trees.values()) | {"Sentence"}
     assert {"WeightsError", "InvalidRequest", "UnknownVisitor"} <= names
     assert sorted({f"{name}:{line}" for name, tree in trees.items() if name != MAKER
                    for line in finished(tree, names)}) == []
@@ -72,7 +63,7 @@ def test_no_error_gets_a_finished_text() -> None:
     '"The file {}".format(name)', '"The file " + name', 'a if b else f"No {c}."',
     '" ".join(found) or "Nothing."'])
 def test_a_finished_text_is_found(made: str) -> None:
-    names = errors([ast.parse("class Own(EaselError):\n    pass\n")])
+    names = error_classes([ast.parse("class Own(EaselError):\n    pass\n")])
     assert list(finished(ast.parse(f"error = Own({made})"), names))
     assert list(finished(ast.parse(f"def f():\n    said = {made}\n    raise Own(said)"), names))
     assert not list(finished(ast.parse(f'raise Own("No {{}}.", {made})'), names))

@@ -7,6 +7,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from string import Formatter
 from typing import Any
 
@@ -113,6 +114,23 @@ def test_every_sentence_of_an_error_has_a_portuguese_one(portuguese: Catalogue) 
                if text not in known and not (has_places(text) and bare(text) in known)
                and not any(bare(text) in english for english in portuguese.templates)}
     assert missing == {}
+
+
+def test_sentences_are_found_wherever_their_templates_stand(tmp_path: Path) -> None:
+    """In constants, here and where they are imported from, in branches, in what is returned."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.py").write_text(
+        'ONE, TWO = "One {}.", "Two."\nMORE = {1: "Three.", 2: "Four."}\n'
+        'class Own(EaselError):\n    pass\n'
+        'def f():\n    return Own("Five.")\n')
+    (folder / "b.py").write_text(
+        "from folder import a\nfrom folder.a import ONE, MORE as OTHERS\n"
+        "def f(x):\n    said = Sentence(ONE, 1)\n    Sentence(OTHERS[x])\n"
+        '    raise Own(a.TWO if x else "Six.")\n'
+        'def g():\n    raise KeyError("Seven.")\n')
+    assert user_sentences(tmp_path, ["folder"]).keys() == {
+        "One {}.", "Two.", "Three.", "Four.", "Five.", "Six."}
 
 
 def test_no_error_is_told_a_text_with_its_values_in_it() -> None:
