@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import pickle
+import pkgutil
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -24,6 +26,7 @@ from easel.ui.models.wishes import WISHES
 from easel.ui.parts import page_words
 from easel.ui.parts.panel import Panel, seconds
 from easel.ui.parts.tiles import loss_curves
+from easel.words import english as english_words
 from easel.words import strings
 from easel.words.language import (
     PORTUGUESE,
@@ -72,6 +75,16 @@ def app() -> Iterator[App]:
 def words_of_strings() -> set[str]:
     constants = {name: value for name, value in vars(strings).items() if name.isupper()}
     return {text for text in flat(constants) if text}
+
+
+def test_no_two_modules_of_words_have_a_name_in_common() -> None:
+    """``strings`` would have one of the two texts alone."""
+    modules = [importlib.import_module(module.name) for module in
+               pkgutil.iter_modules(english_words.__path__, f"{english_words.__name__}.")]
+    names = [name for module in modules for name in vars(module) if name.isupper()]
+    assert len(modules) > 3
+    assert sorted(names) == sorted(set(names))
+    assert set(names) == {name for name in vars(strings) if name.isupper()}
 
 
 def lessons() -> set[str]:
