@@ -15,7 +15,7 @@ from transformers import (
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from pipelines.janus import JANUS
-from pipelines.models.checkpoints.catalogue import CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.formats import loader
 from tests.small_models import SmallLoader
 

@@ -20,7 +20,8 @@ from PIL import Image
 from pipelines.core.metadata import read_png
 from pipelines.dalle import DallePipeline
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.loading import CatalogueLoader, pinned
 from pipelines.models.clip import ClipModel
 from pipelines.models.dalle import config_dict

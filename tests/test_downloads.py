@@ -14,8 +14,9 @@ from easel.cli.start import run_weights
 from pipelines.core.errors import WeightsError
 from pipelines.models import vqgan
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, open_catalogue
+from pipelines.models.checkpoints.catalogue import Catalogue, open_catalogue
 from pipelines.models.checkpoints.downloads import INCOMING, Download, Downloads
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.loading import CatalogueLoader, file_sha256, is_complete
 from pipelines.models.checkpoints.pins import FOLDER
 from tests.hub_server import Hub, Repository, serve_hub

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.checkpoints.loading import load_model
 from pipelines.models.fast_linear import has_int8

@@ -17,7 +17,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.clip import ClipModel
 

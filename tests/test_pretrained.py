@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from pipelines.core.errors import WeightsError
 from pipelines.core.images import load_image
 from pipelines.models import efficientnet, minilm
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.loading import load_model
 from pipelines.models.efficientnet import EfficientNet
 from pipelines.models.minilm import SentenceEncoder

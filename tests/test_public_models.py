@@ -18,7 +18,8 @@ from pipelines.dalle import DallePipeline
 from pipelines.min_dalle import DETOKENIZER, TRANSFORMER, MinDallePipeline
 from pipelines.model_options import with_choices
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.models.fast_linear import has_int8, in_int8
 from pipelines.models.min_dalle import NUM_CODES, Detokenizer, MinDalle, MinDalleConfig

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.unclip import UnclipDecoder, UnclipPrior, build_decoder, build_prior
 from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR, SmallLoader

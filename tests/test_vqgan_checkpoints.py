@@ -18,7 +18,7 @@ from taming.modules.vqvae.quantize import VectorQuantizer
 from torch import Tensor, nn
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.vqgan import VQGAN
 

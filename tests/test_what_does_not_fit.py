@@ -13,7 +13,8 @@ import torch
 from pipelines.core.errors import OutOfMemory, WeightsError
 from pipelines.core.events import Result
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.loading import load_model
 from pipelines.models.vqgan import VQGAN
 from pipelines.pipeline import RunContext

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.models import clip, dalle, vqgan
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from training.export import export
 
 VQGAN_CONFIG = {"resolution": 32, "ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1,

@@ -12,13 +12,9 @@ from easel.cli.output import AsJson, print_json
 from easel.settings import Settings, load_settings
 from pipelines.core.amounts import megabytes
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import (
-    CATALOGUE_PATH,
-    Catalogue,
-    CatalogueEntry,
-    open_catalogue,
-)
+from pipelines.models.checkpoints.catalogue import CATALOGUE_PATH, Catalogue, open_catalogue
 from pipelines.models.checkpoints.downloads import Download, Downloads
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.licences import licence_words
 from pipelines.models.checkpoints.loading import (
     bytes_on_disk,

@@ -41,8 +41,9 @@ from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Paused
 from pipelines.core.events import Candidate, Result
 from pipelines.core.metadata import read_png
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry
+from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import INCOMING, Download, Downloads
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.registry import Registry
 from pipelines.saved_run import SavedRun
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline

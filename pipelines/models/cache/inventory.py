@@ -12,8 +12,9 @@ from pipelines.core.errors import Busy, Cancelled, EaselError
 from pipelines.core.sentences import Sentence
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.stats import CacheStats, ModelStats
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry
+from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.models.checkpoints.licences import licence_words
 from pipelines.models.checkpoints.loading import CatalogueLoader, bytes_on_disk, is_complete

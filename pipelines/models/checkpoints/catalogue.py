@@ -2,156 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
-from datetime import date, time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
 
 from pipelines.core.errors import WeightsError
 from pipelines.core.files import atomic_write
-from pipelines.core.sentences import Sentence
+from pipelines.models.checkpoints.catalogue_toml import entry_text, parse_entry, read_tables
+from pipelines.models.checkpoints.entries import PART, CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.ids import EMBEDDED
-from pipelines.models.checkpoints.licences import known_licence
 from pipelines.models.checkpoints.pins import ModelPin, Pins
 from pipelines.models.checkpoints.shards import INDEX, SAFETENSORS, is_shard, shard_names
 
 logger = logging.getLogger(__name__)
 ASSETS = Path(__file__).resolve().parents[3] / "assets"
 CATALOGUE_PATH = ASSETS / "catalogue.toml"
-# No part begins with a dot, so that no id or file name leads out of its folder.
-_PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_MODEL_ID = re.compile(rf"{_PART}(?:/{_PART})*")
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-ModelId = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*$", max_length=200)]
-Family = Literal["clip", "vqgan", "dalle", "upscaler", "dalle-mini", "detokenizer", "janus",
-                 "kandinsky", "flux2", "unclip", "sentences", "features"]
-
-
-class ModelFile(BaseModel):
-    """One file of a model.
-
-    Attributes:
-        name: path below the model's folder, and in its repository.
-        size_bytes: its size, None where that is not known.
-        sha256: in hex; without it the file is not checked yet.
-        optional: whether a repository may lack it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: ModelId
-    size_bytes: Annotated[int, Field(ge=0)] | None = None
-    sha256: Sha256 | None = None
-    optional: bool = False
-
-
-class Network(BaseModel):
-    """What a model's files must hold; a file of another network under its name is refused.
-
-    Attributes:
-        codes: of a codebook.
-        width: of its embeddings or states, as its paper gives it.
-        parameters: numbers that training learned, of the parts that Easel loads.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    codes: Annotated[int, Field(ge=1)] | None = None
-    width: Annotated[int, Field(ge=1)] | None = None
-    parameters: Annotated[int, Field(ge=1)] | None = None
-
-
-class CatalogueEntry(BaseModel):
-    """One model.
-
-    Attributes:
-        id: what leases call it; "embedded/NAME" lies in ``assets/weights/NAME``.
-        title: what people call it, as in "loading the TITLE".
-        family: which pipelines can use it.
-        loader: which code reads its files, a name of ``pipelines.models.checkpoints.formats``.
-        licence: SPDX identifier of the weights' own licence, which need not be the code's;
-            NOASSERTION where none is stated.
-        restrictions: sentences on what the authors ask not to do with the weights.
-        source: where the weights come from, for people.
-        repository: "OWNER/NAME" on the hub that they are downloaded from; None for no download.
-        revision: branch, tag or commit there; the first download fixes the commit.
-        path: folder of the files on this machine; None for the catalogue's own folders.
-        files_of: id of an earlier entry of the same repository that has these files; they are
-            downloaded once, for both.
-        download_bytes: about how much a download is; the hub says it exactly.
-        vram_bytes: device memory of weights and activations together, as an estimate.
-        network: what the files must hold, as far as it is known.
-        config: what the loader must know and the files do not say.
-        parts: ids of models whose modules this one holds, by the attribute that holds them; none
-            of them has parts itself.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: ModelId
-    title: Annotated[str, StringConstraints(min_length=1)]
-    family: Family
-    loader: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$")] = "embedded"
-    licence: Annotated[str, AfterValidator(known_licence)]
-    restrictions: str = ""
-    source: Annotated[str, StringConstraints(min_length=1)]
-    repository: Annotated[str, StringConstraints(
-        pattern=rf"^{_PART}/{_PART}$", max_length=96)] | None = None
-    revision: Annotated[str, StringConstraints(
-        pattern=rf"^{_PART}(/{_PART})*$", max_length=100)] | None = None
-    path: Path | None = None
-    files_of: ModelId | None = None
-    download_bytes: Annotated[int, Field(ge=0)] | None = None
-    vram_bytes: Annotated[int, Field(ge=0)] | None = None
-    network: Network | None = None
-    config: Mapping[str, Any] = Field(default_factory=dict)
-    parts: Mapping[str, ModelId] = Field(default_factory=dict)
-    files: tuple[ModelFile, ...]
-
-    @model_validator(mode="after")
-    def _one_source(self) -> CatalogueEntry:
-        if self.path is not None and self.repository is not None:
-            raise ValueError("a model has a path or a repository, not both")
-        if self.revision is not None and self.repository is None:
-            raise ValueError("a revision needs a repository")
-        if self.files_of is not None and self.repository is None:
-            raise ValueError("another model's files are of a repository")
-        if len({file.name for file in self.files}) < len(self.files):
-            raise ValueError("a file is listed twice")
-        return self
-
-    @property
-    def kept_as(self) -> str:
-        """Id of the model under which its downloaded files and their pins are kept."""
-        return self.files_of or self.id
-
-    def file(self, name: str) -> ModelFile:
-        """The entry's file of that name.
-
-        Raises:
-            WeightsError: the entry lists no such file.
-        """
-        for file in self.files:
-            if file.name == name:
-                return file
-        raise WeightsError("The catalogue lists no {} for the model {}.", name, self.id)
+_MODEL_ID = re.compile(rf"{PART}(?:/{PART})*")
 
 
 class Catalogue:
@@ -199,7 +66,7 @@ class Catalogue:
         Raises:
             WeightsError: the file is missing, is not TOML, or an entry is not valid.
         """
-        entries = tuple(_parse_entry(raw, path) for raw in _read_toml(path))
+        entries = tuple(parse_entry(raw, path) for raw in read_tables(path))
         return cls(entries, weights_dir or path.parent / "weights", models_dir)
 
     def add_user_entries(self, path: Path) -> None:
@@ -212,12 +79,12 @@ class Catalogue:
             return
         faults = []
         try:
-            tables = _read_toml(path)
+            tables = read_tables(path)
         except WeightsError as error:
             tables, faults = [], [str(error)]
         for raw in tables:
             try:
-                entry = _parse_entry(raw, path)
+                entry = parse_entry(raw, path)
                 if entry.id.startswith(EMBEDDED):
                     raise WeightsError("The catalogue {} has a wrong entry: {} is taken, names "
                                        "with {} are Easel's own.", path.name, entry.id, EMBEDDED)
@@ -293,7 +160,7 @@ class Catalogue:
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         head = old.partition("[[models]]")[0].rstrip()
         parts = [head] if head else []
-        parts += [_to_toml(entry) for entry in self._entries.values()]
+        parts += [entry_text(entry) for entry in self._entries.values()]
         atomic_write(path, ("\n\n".join(parts) + "\n").encode())
 
     def __iter__(self) -> Iterator[CatalogueEntry]:
@@ -337,62 +204,3 @@ def _whole_path(path: Path, entry: CatalogueEntry) -> Path:
     except (RuntimeError, ValueError, OSError):  # no such account, a NUL, links that go round
         raise WeightsError("The catalogue {} has a wrong entry: {} has a path that leads nowhere.",
                            path.name, entry.id) from None
-
-
-def _read_toml(path: Path) -> list[Any]:
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("models", [])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise WeightsError("The catalogue {} cannot be read: {}.", path.name, error) from None
-    if not isinstance(tables, list):
-        raise WeightsError("The catalogue {} cannot be read: its models are not [[models]].",
-                           path.name)
-    return tables
-
-
-def _parse_entry(raw: Any, path: Path) -> CatalogueEntry:
-    try:
-        return CatalogueEntry.model_validate(raw)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        name = str(raw.get("id", ""))[:60] if isinstance(raw, dict) else ""
-        where = ".".join([*([repr(name)] if name else []), *map(str, fault["loc"])])
-        said = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "string_pattern_mismatch":
-            said = Sentence("{!r} is not of the form that is needed there",
-                            str(fault["input"])[:60])
-        raise WeightsError("The catalogue {} has a wrong entry: {}: {}.", path.name, where,
-                           said) from None
-
-
-def _toml_value(value: Any) -> str:
-    """A value as TOML; a JSON string or number is a TOML one too."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(v)}"
-                               for key, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml_value, value))}]"
-    if isinstance(value, date | time):  # a datetime is a date
-        return value.isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text.replace("\x7f", "\\u007f")  # which JSON takes as it is
-
-
-def _toml_key(key: str) -> str:
-    """A name as TOML, in quotes where it needs them."""
-    return key if _BARE_KEY.fullmatch(key) else _toml_value(key)
-
-
-def _to_toml(entry: CatalogueEntry) -> str:
-    def lines(table: Mapping[str, Any]) -> list[str]:
-        return [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in table.items()
-                if value is not None and value is not False and value not in ({}, "")]
-
-    fields = entry.model_dump(exclude_none=True)
-    files = fields.pop("files")
-    text = ["[[models]]", *lines(fields), *([] if files else ["files = []"])]
-    for file in files:
-        text += ["[[models.files]]", *lines(file)]
-    return "\n".join(text)

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from pipelines.core.errors import Cancelled, WeightsError, reason
 from pipelines.core.sentences import Sentence
-from pipelines.models.checkpoints.catalogue import ASSETS, Catalogue, CatalogueEntry
+from pipelines.models.checkpoints.catalogue import ASSETS, Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.loading import is_complete
 from pipelines.models.checkpoints.pins import FilePin, quarantine
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 from torch import nn
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
 from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.models.checkpoints.int8 import from_int8

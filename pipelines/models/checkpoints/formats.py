@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from pipelines.core.errors import WeightsError
 
 if TYPE_CHECKING:
-    from pipelines.models.checkpoints.catalogue import CatalogueEntry
+    from pipelines.models.checkpoints.entries import CatalogueEntry
 
 LoadFunction = Callable[[Path, "CatalogueEntry"], nn.Module]
 # Module and function of each loader; a module is imported when a model first needs it.

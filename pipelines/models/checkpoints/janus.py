@@ -10,7 +10,7 @@ from transformers import JanusForConditionalGeneration, JanusProcessor
 from transformers.utils import logging as transformers_logging
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.tensor_files import missing_file
 from pipelines.models.janus import Janus
 

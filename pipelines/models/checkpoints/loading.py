@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry, ModelFile
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.formats import OFFLOADABLE, PACKABLE, loader
 from pipelines.models.checkpoints.pins import quarantine
 from pipelines.models.checkpoints.tensor_files import SUFFIXES, memory_bytes, missing_file

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.formats import WithoutMemory, fill
 from pipelines.models.checkpoints.tensor_files import read_tensors
 from pipelines.models.checkpoints.vqgan import decoder_config_of

@@ -25,7 +25,7 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import Tensor, nn
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
 from pipelines.models.checkpoints.tensor_files import read_tensors, weights_path
 from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, Tokenizer, image_size

@@ -30,7 +30,7 @@ from pipelines.models.checkpoints.int8 import SCALE
 from pipelines.models.checkpoints.shards import INDEX, SAFETENSORS, shard_names
 
 if TYPE_CHECKING:
-    from pipelines.models.checkpoints.catalogue import CatalogueEntry
+    from pipelines.models.checkpoints.entries import CatalogueEntry
 
 SUFFIXES = (SAFETENSORS, ".ckpt", ".bin", ".pt", ".pth")  # the safest format first
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format

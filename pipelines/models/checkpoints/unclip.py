@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.catalogue import CatalogueEntry
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
 from pipelines.models.checkpoints.int8 import from_int8
 from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
