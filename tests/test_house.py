@@ -21,6 +21,7 @@ from pipelines.dalle import DallePipeline
 from tests.conftest import WEIGHTS, missing_models
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==([A-Za-z0-9_.+!-]+)$")
+MOST_LINES = 400  # of a module; 100 to 300 is what to aim at
 STATIC_ENGINES = {"static", "react", "svelte", "vue"}
 
 
@@ -163,6 +164,15 @@ def test_guides_name_files_that_exist(repository: Path) -> None:
 
 def test_the_readme_stays_short(repository: Path) -> None:
     assert len((repository / "README.md").read_text().splitlines()) <= 170
+
+
+def test_modules_stay_short(repository: Path) -> None:
+    """One that grows beyond has more than one reason to exist."""
+    lines = {path.relative_to(repository).as_posix(): len(path.read_text("utf-8").splitlines())
+             for floor in ("pipelines", "easel", "training", "benchmarks")
+             for path in (repository / floor).rglob("*.py")}
+    assert len(lines) > 100
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
 def test_the_results_page_is_what_the_results_say(repository: Path) -> None:

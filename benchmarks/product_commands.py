@@ -1,0 +1,158 @@
+"""Commands that measure what the product takes: time, memory, what it keeps."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.arguments import names_in
+from benchmarks.cache import cache_figures
+from benchmarks.history import PICTURES, history_figures
+from benchmarks.load import load_figures
+from benchmarks.load_report import PLOT, load_plot, load_table
+from benchmarks.loading import MOST_PEAK, loading_figures
+from benchmarks.results import RESULTS_DIR, read_results, write_results
+from benchmarks.search import search_figures
+from benchmarks.speed import rounded, speed
+from benchmarks.trust_report import kills_line
+from easel.serving.backend import LocalBackend
+from easel.serving.build import build_cache
+from easel.settings import load_settings
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.ids import EMBEDDED
+from pipelines.registry import Registry, build_registry
+
+app = typer.Typer()
+
+
+@app.command("speed")
+def speed_command() -> None:
+    """Speed of the generators as a share of their bound, start of the page, memory."""
+    figures = speed(build_registry(), build_cache(load_settings()))
+    write_results(RESULTS_DIR / "speed.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
+@app.command("search")
+def search_command() -> None:
+    """Speed and recall of the search, and the rate at which a folder is embedded."""
+    backend = LocalBackend(Registry(), build_cache(load_settings()))
+    try:
+        figures = rounded(search_figures(backend))
+    finally:
+        backend.close()
+    write_results(RESULTS_DIR / "search.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
+@app.command("doors")
+def doors_command() -> None:
+    """What each interface costs over a call from Python, in ms."""
+    from benchmarks.doors import doors_figures
+
+    figures = rounded(doors_figures())
+    write_results(RESULTS_DIR / "doors.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
+@app.command("cache")
+def cache_command() -> None:
+    """The model cache: cold load, host to device, resident hit, sixteen threads over six models."""
+    settings = load_settings()
+    catalogue = Catalogue.load()
+    figures = rounded(cache_figures(lambda: build_cache(settings),
+                                    [e.id for e in catalogue if e.id.startswith(EMBEDDED)]))
+    write_results(RESULTS_DIR / "cache.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
+@app.command("loading")
+def loading_command(
+    only: Annotated[str, typer.Option(
+        help="Models to load, with commas; the others keep their figures.")] = "",
+) -> None:
+    """Seconds and peak memory of loading public checkpoints of their real sizes."""
+    from benchmarks.published import WRITERS  # needs requirements-dev.txt
+
+    if unknown := set(names_in(only)) - WRITERS.keys():
+        raise typer.BadParameter(f"there is no checkpoint called {', '.join(sorted(unknown))}")
+    path = RESULTS_DIR / "loading.json"
+    figures = rounded(loading_figures(names_in(only) or WRITERS))
+    models = {**read_results(path).get("models", {}), **figures["models"]}
+    write_results(path, {**figures, "models": {name: models[name] for name in WRITERS
+                                               if name in models}})
+    most = max(load["peak_share"] for loads in figures["models"].values() for load in loads)
+    if most > MOST_PEAK:
+        raise typer.Exit(1)
+
+
+@app.command("history")
+def history_command(
+    pictures: Annotated[int, typer.Option(min=100, help="How many the history keeps.")] = PICTURES,
+    database_url: Annotated[str, typer.Option(
+        help="An empty PostgreSQL database; SQLite where there is none.")] = "",
+) -> None:
+    """The history at the server: pages, filters and one picture among 10,000."""
+    figures = history_figures(pictures, database_url)
+    path = RESULTS_DIR / "history.json"
+    write_results(path, read_results(path) | {figures["database"].partition("+")[0]: figures})
+    print(json.dumps(figures, indent=1))
+    if figures["questions"]["first page"]["median_ms"] > figures["target_ms"]:
+        raise typer.Exit(1)
+
+
+@app.command("load")
+def load_command(
+    jobs: Annotated[int, typer.Option(min=1, help="Pictures asked for in all.")] = 500,
+    visitors: Annotated[int, typer.Option(min=1, max=250, help="Who ask for them.")] = 50,
+    minutes: Annotated[float, typer.Option(help="After which it ends in any case.")] = 60,
+) -> None:
+    """Many visitors of one server: wait, throughput, and whether anything grows or is lost."""
+    figures = load_figures(jobs, visitors, minutes)
+    write_results(RESULTS_DIR / "load.json", figures)
+    (RESULTS_DIR / PLOT).write_text(load_plot(figures), encoding="utf-8")
+    print(load_table(figures))
+    if figures["errors"] or figures["lost"]:
+        raise typer.Exit(1)
+
+
+@app.command("kills")
+def kills_command(
+    kills: Annotated[int, typer.Option(min=1, help="How many.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the moments.")] = 1,
+    folder: Annotated[Path | None, typer.Option(
+        help="Where they write; what was begun there is gone on with.")] = None,
+) -> None:
+    """Kill processes that write what a server keeps, and look whether anything finished is lost."""
+    # Needs requirements-dev.txt; a process of its own, which may be forked.
+    with tempfile.TemporaryDirectory() as new:
+        told = subprocess.run([sys.executable, "-m", "tests.trust.kills", str(kills), str(seed),
+                               str(folder or new)], stdout=subprocess.PIPE, text=True,
+                              check=True).stdout
+    figures = json.loads(told.splitlines()[-1])
+    write_results(RESULTS_DIR / "kills.json", figures)
+    print(kills_line(figures), *figures["faults"], sep="\n")
+    if figures["faults"]:
+        raise typer.Exit(1)
+
+
+@app.command("peers")
+def peers_command(
+    turns: Annotated[int | None, typer.Option(min=1, help="Turns of every comparison.")] = None,
+    only: Annotated[str, typer.Option(
+        help="Comparisons to make, with commas; the others keep their figures.")] = "",
+) -> None:
+    """Easel's loops beside min-dalle, a plain VQGAN+CLIP script and plain open_clip."""
+    from benchmarks.peers.peers import COMPARISONS, peers  # needs requirements-dev.txt
+
+    chosen, path = names_in(only) if only else (), RESULTS_DIR / "peers.json"
+    if unknown := set(chosen) - COMPARISONS.keys():
+        raise typer.BadParameter(f"there is no comparison called {', '.join(sorted(unknown))}")
+    figures = peers(turns, chosen, read_results(path), lambda found: write_results(path, found))
+    print(json.dumps(figures, indent=1))
