@@ -14,6 +14,7 @@ from benchmarks.model_commands import app as model_commands
 from benchmarks.model_commands import lab_command, models_command
 from benchmarks.product_commands import app as product_commands
 from benchmarks.product_commands import search_command, speed_command
+from benchmarks.readme import README_PATH, with_figures
 from benchmarks.report import RESULTS_PATH, results_page
 from pipelines.registry import build_registry
 
@@ -43,9 +44,10 @@ def everything(context: typer.Context) -> None:
 
 @app.command("report")
 def report_command() -> None:
-    """Write benchmarks/RESULTS.md from the results."""
+    """Write benchmarks/RESULTS.md, and the table in README.md, from the results."""
     RESULTS_PATH.write_text(results_page(), encoding="utf-8")
-    print(f"{RESULTS_PATH.name} is written.")
+    README_PATH.write_text(with_figures(README_PATH.read_text("utf-8")), encoding="utf-8")
+    print(f"{RESULTS_PATH.name} and {README_PATH.name} are written.")
 
 
 app.add_typer(generator_commands)

@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from benchmarks.markdown import share, table
 from benchmarks.roofline import machine
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.loading import file_sha256
@@ -173,3 +174,27 @@ def cache_figures(make_cache: Callable[[], ModelCache], model_ids: list[str]) ->
                 "tiers": tier_times(device, folder),
                 "sixteen_threads": {"without_host": many_threads(device, folder, host=False),
                                     "with_host": many_threads(device, folder, host=True)}}
+
+
+def cache_table(results: Mapping[str, Any]) -> str:
+    """Loads, moves and hits, and sixteen threads at once, as Markdown."""
+    def times(found: Mapping[str, float]) -> list[str]:
+        return [f"{1e3 * found['median_s']:.2f} ms", f"{1e3 * found['worst_s']:.2f} ms"]
+
+    placed = results["tiers"]
+    size = f"{placed['size_bytes'] / 2**20:.0f} MB"
+    rows = [[f"`{name}`, {kind}", *times(found[key])]
+            for name, found in results["embedded"].items()
+            for kind, key in (("cold", "cold"), ("on the device", "hit"))]
+    rows += [[f"a matrix of {size}, {kind}", *times(placed[key])]
+             for kind, key in (("cold", "cold"), ("from host memory", "host_to_device"),
+                               ("on the device", "hit"))]
+    many = [[kind.replace("_", " "), f"{found['leases_per_s']:,.0f}", *times(found["wait"]),
+             share(found["hit_rate"]), f"{found['loads']:,}", f"{found['evictions']:,}",
+             f"{found['times_over_budget']:,}"]
+            for kind, found in results["sixteen_threads"].items()]
+    first = next(iter(results["sixteen_threads"].values()))
+    return (table([f"a lease, {results['machine']['cpu']}", "median", "worst"], rows) + "\n\n"
+            + table([f"{first['threads']} threads, {first['models']} models, room for "
+                     f"{first['room']}", "leases a second", "wait, median", "wait, worst",
+                     "hit rate", "loads", "evictions", "times over budget"], many))

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from benchmarks.compose import weights_of
 from benchmarks.controls import RenderFunction
+from benchmarks.markdown import share, table
 from benchmarks.pictures import PictureStore, interleaved
 from benchmarks.tasks import TaskPrompt, scene_of, task_prompts
 from benchmarks.variations import pairwise_distance
@@ -141,3 +142,11 @@ def pipeline_diversity(name: str, prompts: int, num_images: int, minutes: float 
             drawn, lambda pictures: network.features(pictures.to(device)).float().cpu(),
             lambda scenes: world.render(scenes, RENDER_PX))
     return figures | {"weights_sha256": fingerprints}
+
+
+def diversity_table(results: Mapping[str, Any]) -> str:
+    """How much the candidates of a prompt differ, a row a generator, as Markdown."""
+    rows = [[name, f"{row['prompts']}", f"{row['candidates']}", share(row["share"]),
+             share(row["alike"]), share(row["renders_alike"])] for name, row in results.items()]
+    return table(["candidates of a prompt", "prompts", "pictures each", "share of what true "
+                  "renders differ", "pairs alike", "pairs of renders alike"], rows)

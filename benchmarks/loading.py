@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.markdown import share, table
 from benchmarks.roofline import machine
 from pipelines.models.cache.cache import measured_bytes
 from pipelines.models.checkpoints.catalogue import Catalogue
@@ -88,6 +89,23 @@ def loading_figures(model_ids: Iterable[str]) -> dict[str, Any]:
             shutil.rmtree(folder)
         print(json.dumps({model_id: found[model_id]}), flush=True)
     return {"machine": machine(torch.device("cpu")), "most_peak": MOST_PEAK, "models": found}
+
+
+def loading_table(results: Mapping[str, Any]) -> str:
+    """The loads as Markdown, a row a model and dtype, and which are above the target."""
+    def gigabytes(count: int) -> str:
+        return f"{count / 1e9:.2f} GB"
+
+    loads = [(name, load) for name, found in results["models"].items() for load in found]
+    rows = [[f"`{name}`", load["dtype"], gigabytes(load["file_bytes"]),
+             gigabytes(load["memory_bytes"]), gigabytes(load["peak_bytes"]),
+             share(load["peak_share"]), f"{load['seconds']:.1f}"] for name, load in loads]
+    above = [f"{name} in {load['dtype']}" for name, load in loads
+             if load["peak_share"] > results["most_peak"]]
+    return table([results["machine"]["cpu"], "as", "on disk", "in memory", "peak",
+                  "of the larger", "seconds"], rows) + (
+        f"\n\nThe target is {results['most_peak']} of the larger; above it: "
+        f"{', '.join(above) or 'none'}.")
 
 
 def _in_a_process(model_id: str, folder: Path, dtype: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import share, table
 from pipelines.prompt_words import PromptReader
 
 WORDS_PATH = Path(__file__).with_name("words.toml")
@@ -62,3 +63,14 @@ def word_figures(reader: PromptReader) -> dict[str, Any]:
             "by_threshold": by_threshold,
             "prompts": len(labels["foreign"]["prompts"]) + len(labels["own"]["prompts"]),
             **language_errors(reader)}
+
+
+def words_table(results: Mapping[str, Any]) -> str:
+    """Precision and recall by the threshold, as Markdown, and the languages in a sentence."""
+    wrong = len(results["foreign_read"]) + len(results["own_not_read"])
+    rows = [[f"**{at}**" if float(at) == results["threshold"] else at, share(found["precision"]),
+             share(found["recall"]), share(found["f1"])]
+            for at, found in results["by_threshold"].items()]
+    return table([f"cosine from which a word is near, {results['near']} near and {results['far']} "
+                  "far ones", "precision", "recall", "F1"], rows) + (
+        f"\n\nOf {results['prompts']} prompts the language of {wrong} was taken for another.")

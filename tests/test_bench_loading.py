@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from benchmarks.loading import DTYPES
+from benchmarks.loading import DTYPES, loading_table
 from benchmarks.published import WRITERS, write_safetensors
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.formats import fill
@@ -65,3 +65,12 @@ def test_a_filled_module_alone_holds_its_tensors() -> None:
     module = fill(nn.Linear(3, 2), state, "m")
     assert state == {}
     assert module.weight.data_ptr() == weight.data_ptr()  # type: ignore[union-attr, operator]
+
+
+def test_the_table_names_what_is_above_the_target() -> None:
+    load = {"dtype": "float32", "file_bytes": 10**9, "memory_bytes": 10**9, "peak_bytes": 10**9,
+            "peak_share": 1.0, "seconds": 2.0}
+    text = loading_table({"machine": {"cpu": "C"}, "most_peak": 1.25, "models": {
+        "a/b": [load], "c/d": [load, load | {"dtype": "int8", "peak_share": 1.5}]}})
+    assert "| `a/b` | float32 | 1.00 GB | 1.00 GB | 1.00 GB | 1.00 | 2.0 |" in text
+    assert text.endswith("above it: c/d in int8.")

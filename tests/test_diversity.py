@@ -13,6 +13,7 @@ from benchmarks.diversity import (
     chosen_prompts,
     distance,
     diversity_figures,
+    diversity_table,
     ssim,
 )
 from benchmarks.tasks import TASKS, TaskPrompt, Wanted, scene_of
@@ -48,6 +49,7 @@ def test_equal_pictures_have_no_diversity(world: World) -> None:
     same = renders(world, 1).expand(8, -1, -1, -1)
     found = figures(world, same)
     assert found["share"] == 0
+    assert "| dalle | 1 | 8 | 0.00 | 1.00 |" in diversity_table({"dalle": found})
     assert found["alike"] == 1
     assert found["prompts"] == 1
     assert found["candidates"] == 8

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from benchmarks.readme import README_PATH, six_figures, with_figures
 from benchmarks.report import results_page
 from easel.ui.generate.lesson import render_lessons
 from pipelines.dalle import DallePipeline
@@ -178,6 +179,28 @@ def test_modules_stay_short(repository: Path) -> None:
 def test_the_results_page_is_what_the_results_say(repository: Path) -> None:
     page = (repository / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     assert page == results_page(), "run python -m benchmarks report"
+
+
+def test_the_readme_has_the_figures_that_the_results_have() -> None:
+    text = README_PATH.read_text(encoding="utf-8")
+    assert six_figures() in text, "run python -m benchmarks report"
+    assert with_figures(text.replace(six_figures(), "| figure | value |\n| a | b |")) == text
+
+
+def test_measured_figures_stand_in_tables_of_the_results_alone(repository: Path) -> None:
+    """Of the guides: a table half of whose cells are numbers is one that somebody measured."""
+    def numbers(row: str) -> list[bool]:
+        return [bool(re.match(r"^\W*[\d.,]+( |$|[A-Za-z])", cell.strip()))
+                for cell in row.strip("|").split("|")[1:]]
+
+    found = []
+    for path in [*(repository / "docs").glob("*.md"), repository / "training" / "NOTES.md"]:
+        for rows in re.findall(r"(?:^\|.*\n)+", path.read_text("utf-8"), re.MULTILINE):
+            cells = [cell for row in rows.splitlines()[2:] for cell in numbers(row)]
+            if sum(cells) > len(cells) / 2:
+                found.append((path.name, rows.splitlines()[0]))
+    assert found == [("checkpoints.md", "| model | codes | width | parameters | licence of the "
+                      "weights |")], "which are facts of the publishers"
 
 
 @pytest.mark.weights("vqgan", "dalle")
