@@ -18,8 +18,8 @@ from pipelines.registry import Registry
 from pipelines.saved_run import checked_changes
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.asking import stream
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
+from tests.watched_sketch import WatchedSketch
 
 FEW = {"num_cutouts": 1, "iterations": 5, "precision": "float32", "preview_every": 2}
 FIELDS = {"pipeline": "vqgan_clip", "prompt": "a red apple", "seed": 5, "num_images": 1,
@@ -31,7 +31,7 @@ ME = "me"
 def registry() -> Registry:
     found = Registry()
     found.register(VQGANCLIPPipeline())
-    found.register(SketchPipeline())
+    found.register(WatchedSketch())
     return found
 
 

@@ -23,7 +23,7 @@ from easel.ui.wall.routes import wall_routes
 from pipelines.models.cache.cache import ModelCache
 from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
-from tests.sketch import SketchPipeline
+from tests.watched_sketch import WatchedSketch
 
 
 class App:
@@ -37,8 +37,8 @@ class App:
 
     def __init__(self, pipelines: Sequence[Pipeline] = (), cache: ModelCache | None = None,
                  **more: Any) -> None:
-        self.sketch = SketchPipeline()
-        self.etching = SketchPipeline("etching", "Etching", stoppable=False)
+        self.sketch = WatchedSketch()
+        self.etching = WatchedSketch("etching", "Etching", stoppable=False)
         registry = Registry()
         for pipeline in pipelines or (self.sketch, self.etching):
             registry.register(pipeline)

@@ -1,12 +1,13 @@
-"""A generator small enough for tests and real all the same: torch draws, steps take time.
+"""A generator that is small and real: torch draws, steps take time, Stop keeps what there is.
 
-CONTRIBUTING.md walks through it as the example of a new generator.
+CONTRIBUTING.md walks through it as the example of a new generator, and ``tests/test_sketch.py``
+follows that walk. It draws with no model, so that it has no entry in the catalogue.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -17,7 +18,6 @@ from pydantic import Field
 
 from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
-from pipelines.core.errors import Cancelled
 from pipelines.core.events import Candidate, Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
@@ -27,46 +27,27 @@ SIDE_PX = 64
 
 
 class SketchOptions(Options):
+    """What a request for a sketch may set."""
+
     steps: int = Field(6, ge=1, le=2000, title="Steps", description="How often it is refined.")
     pause_s: float = Field(0.02, ge=0.0, le=2.0, title="Pause", description="Seconds a step.",
                            json_schema_extra={"advanced": True})
     blur: Literal["none", "soft"] = Field("soft", title="Blur", description="How smooth it is.")
-    fail: bool = Field(False, title="Fail", description="Whether it fails in the middle.",
-                       json_schema_extra={"advanced": True})
 
 
 class SketchPipeline(CandidatePipeline):
-    """Colour fields from seeded noise, refined step by step.
+    """Colour fields from seeded noise, refined step by step."""
 
-    Args:
-        name: name in the registry, so that a test can offer two of them.
-        stoppable: keep the best so far when stopped.
-    """
-
+    name, title = "sketch", "Sketch"
     summary = "Draws soft fields of colour, a few steps each."
-    lesson = Lesson("How a sketch is drawn", "Eight by eight colours are drawn at random, and "
-                    "their contrast grows step by step.", "None: it is of the tests alone")
+    lesson = Lesson("How a sketch is drawn", "Eight by eight colours are drawn at random, from the "
+                    "seed alone, and spread over the picture; step by step their contrast grows. "
+                    "It reads no prompt: it shows how a generator is put together.",
+                    "None: it is an example")
     Options = SketchOptions
     models = ()  # catalogue ids; those that it leases, the ranker last
     accepts_init_image = True
     sides_px = MappingProxyType({SIDE_PX: {}})
-
-    def __init__(self, name: str = "sketch", title: str = "Sketch", stoppable: bool = True,
-                 ) -> None:
-        super().__init__()
-        self.name, self.title, self.stoppable = name, title, stoppable
-        self.running, self.most_running, self.finished = 0, 0, 0
-
-    def run(self, request: CheckedRequest[SketchOptions], context: RunContext,
-            ) -> Iterator[Event]:
-        """Count the runs, for tests of who runs beside whom."""
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        try:
-            yield from super().run(request, context)
-        finally:
-            self.running -= 1
-            self.finished += 1
 
     def draw(self, request: CheckedRequest[SketchOptions], context: RunContext,
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
@@ -77,14 +58,10 @@ class SketchPipeline(CandidatePipeline):
         images, step = draw(noise, 0.0, options.blur), 0
         for step in range(1, options.steps + 1):
             time.sleep(options.pause_s)
-            if options.fail and step == 2:
-                raise RuntimeError("the sketch was told to fail")
             images = draw(noise, step / options.steps, options.blur)
             yield Progress(step, options.steps, context.elapsed_s(), losses={"loss": 1 / step})
             yield Preview(step, images, seeds)
             if context.cancelled():
-                if not self.stoppable:
-                    raise Cancelled
                 break
         return Drawn(images, seeds, step, options.steps)
 

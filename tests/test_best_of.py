@@ -23,13 +23,13 @@ from pipelines.registry import Registry
 from tests.asking import stream
 from tests.bundle_folder import read_folder
 from tests.noise import linear_cache
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
+from tests.watched_sketch import WatchedSketch
 
 
 def sketch_backend(cache: Any = None) -> LocalBackend:
     registry = Registry()
-    registry.register(SketchPipeline())
+    registry.register(WatchedSketch())
     return LocalBackend(registry, cache or linear_cache())
 
 

@@ -167,10 +167,10 @@ def test_a_bundle_whose_picture_is_none_is_refused() -> None:
 @pytest.fixture(scope="module")
 def playground() -> Iterator[Playground]:
     from pipelines.registry import Registry
-    from tests.sketch import SketchPipeline
+    from tests.watched_sketch import WatchedSketch
 
     registry = Registry()
-    for pipeline in (SKETCH, SketchPipeline("etching", "Etching")):
+    for pipeline in (SKETCH, WatchedSketch("etching", "Etching")):
         registry.register(pipeline)
     backend = LocalBackend(registry, linear_cache())
     yield Playground(registry, backend)

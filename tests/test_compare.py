@@ -25,7 +25,7 @@ from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.events import Preview, Progress
 from pipelines.registry import Registry
 from tests.served import App
-from tests.sketch import SketchPipeline
+from tests.watched_sketch import WatchedSketch
 
 SCRIPT = '<img src=x onerror="alert(1)">'
 PANES: list[dict[str, Any]] = [{"pipeline": "sketch", "num_images": 2, "seed": 5},
@@ -49,8 +49,8 @@ def client(app: App) -> Client:
 @pytest.fixture(scope="module")
 def registry() -> Registry:
     made = Registry()
-    made.register(SketchPipeline())
-    made.register(SketchPipeline("etching", "Etching"))
+    made.register(WatchedSketch())
+    made.register(WatchedSketch("etching", "Etching"))
     return made
 
 

@@ -21,9 +21,9 @@ from pipelines.engine import Engine, process_engine
 from pipelines.facade import Picture
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 from tests.test_library import ALONE, alone
+from tests.watched_sketch import WatchedSketch
 
 RED, BLUE = Image.new("RGB", (80, 60), "red"), Image.new("RGB", (60, 80), "blue")
 
@@ -33,7 +33,7 @@ def sketches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     """Two generators that need no weights."""
     registry = Registry()
     for name, title in (("sketch", "Sketch"), ("etching", "Etching")):
-        registry.register(SketchPipeline(name, title))
+        registry.register(WatchedSketch(name, title))
     cache: ModelCache = small_cache()
     monkeypatch.setattr("pipelines.facade.process_engine", lambda: Engine(registry, cache))
     yield registry
@@ -71,7 +71,7 @@ def test_a_comparison_shares_its_seed_and_survives_a_failure(sketches: Registry)
     def damaged(*args: object) -> None:
         raise WeightsError("The file {} is damaged.", "model.safetensors")
 
-    broken = SketchPipeline("broken", "Broken")
+    broken = WatchedSketch("broken", "Broken")
     broken.draw = damaged  # type: ignore[method-assign]
     sketches.register(broken)
     first, failed, third = compare("a red apple", [

@@ -44,14 +44,15 @@ from pipelines.pipeline import Preset
 from pipelines.registry import Registry, build_registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
-from tests.sketch import SIDE_PX, SketchPipeline
+from tests.sketch import SIDE_PX
+from tests.watched_sketch import WatchedSketch
 
 FAST: dict[str, Any] = {"options": {"steps": 2, "pause_s": 0}}
 SLOW: dict[str, Any] = {"options": {"steps": 2000, "pause_s": 0.02}}
 KEY = "k" * 22
 
 
-class Varying(SketchPipeline):
+class Varying(WatchedSketch):
     """One that draws variations."""
 
     draws_variations = True
@@ -59,7 +60,7 @@ class Varying(SketchPipeline):
                                 "best": Preset({"steps": 2, "pause_s": 0.0}, best_of=5)})
 
 
-class Plain(SketchPipeline):
+class Plain(WatchedSketch):
     """One whose seeds all draw alike."""
 
     def draw(self, request: Any, context: Any, models: Any, seeds: tuple[int, ...],
@@ -70,7 +71,7 @@ class Plain(SketchPipeline):
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
-    sketch, varying = SketchPipeline(), Varying("varying", "Varying")
+    sketch, varying = WatchedSketch(), Varying("varying", "Varying")
     served = App([sketch, varying, Plain("plain", "Plain")], queue_size=4)
     served.sketch, served.etching = sketch, varying
     yield served

@@ -31,7 +31,7 @@ from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.asking import stream
 from tests.janus_folder import GRID, JanusLoader, write_janus
-from tests.sketch import SketchPipeline
+from tests.watched_sketch import WatchedSketch
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "dalle": {"guidance_scale": 1.0, "preview_every": 4},
@@ -95,7 +95,7 @@ class SmallDevice:
         object.__setattr__(self._model, self._name, self._own)
 
 
-class FullPipeline(SketchPipeline):
+class FullPipeline(WatchedSketch):
     """Asks the main memory for more than any machine has, as torch does it."""
 
     def run(self, request: CheckedRequest[Any], context: RunContext) -> Iterator[Event]:
@@ -128,7 +128,7 @@ def test_half_a_batch_is_tried_where_the_main_memory_is_full() -> None:
 
 def test_a_full_main_memory_is_said_and_the_next_job_works(backend: LocalBackend) -> None:
     backend.registry.register(FullPipeline("full", "Full"))
-    backend.registry.register(SketchPipeline())
+    backend.registry.register(WatchedSketch())
     with pytest.raises(OutOfMemory, match="ran out of memory: ask for fewer"):
         list(stream(backend, {"pipeline": "full", "prompt": "a cat"}))
     assert list(stream(backend, {"pipeline": "sketch", "prompt": "a cat"}))

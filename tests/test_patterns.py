@@ -27,7 +27,7 @@ from pipelines.core.metadata import parse_parameters
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.weighted_prompts import parse_prompts, ranking_texts
 from tests.page_texts import PACKAGES, ROOT
-from tests.sketch import SketchPipeline
+from tests.watched_sketch import WatchedSketch
 
 # Seconds of this thread alone, so that a busy machine decides nothing. 10 KB in a time in
 # proportion take some milliseconds; in that of their square, seconds; of their cube, hours, which
@@ -108,7 +108,7 @@ def test_every_pattern_takes_a_time_in_proportion_to_the_text() -> None:
 
 
 def _axis(text: str) -> object:
-    return parse_axis("seed", text, SketchPipeline(), "a cat")
+    return parse_axis("seed", text, WatchedSketch(), "a cat")
 
 
 @pytest.mark.parametrize("read", [

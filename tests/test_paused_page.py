@@ -24,10 +24,10 @@ from pipelines.core.metadata import read_png
 from pipelines.models.cache.cache import ModelCache
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 from tests.test_browser import DESKTOP, PATIENCE_MS, PHONE, browser  # noqa: F401  (a fixture)
 from tests.test_browser import pytestmark as browser_marks
+from tests.watched_sketch import WatchedSketch
 
 LONG = {"num_cutouts": 1, "iterations": 900, "precision": "float32", "preview_every": 1}
 
@@ -42,7 +42,7 @@ def cache() -> Iterator[ModelCache]:
 
 @pytest.fixture(scope="module")
 def app(cache: ModelCache) -> Iterator[App]:
-    served = App([VQGANCLIPPipeline(), SketchPipeline()], cache)
+    served = App([VQGANCLIPPipeline(), WatchedSketch()], cache)
     yield served
     served.close()
 

@@ -22,7 +22,7 @@ from pipelines.registry import Registry
 from pipelines.saved_run import SavedRun
 from tests.asking import stream
 from tests.paused_server import FEW, FIELDS, ME, Server, cache, result_of, same, server
-from tests.sketch import SketchPipeline
+from tests.watched_sketch import WatchedSketch
 
 __all__ = ["cache", "server"]
 
@@ -135,7 +135,7 @@ def test_a_state_of_other_weights_is_refused(server: Server,
 def test_a_generator_that_is_gone_is_named(server: Server) -> None:
     run_id = server.paused_at(1)
     bare = Registry()
-    bare.register(SketchPipeline())
+    bare.register(WatchedSketch())
     with pytest.raises(EaselError, match="no generator called 'vqgan_clip'"):
         server.runs.resume(ME, run_id, bare)
     assert result_of(server.resume(run_id)), "it was given back"

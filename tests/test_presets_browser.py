@@ -13,14 +13,14 @@ from playwright.sync_api import Locator, Page, expect
 from easel.words import strings
 from pipelines.pipeline import Preset
 from tests.served import App
-from tests.sketch import SketchPipeline
 from tests.test_browser import CONTRASTS, DESKTOP, PHONE, browser, open_page, pytestmark
 from tests.test_widths_browser import OVERHANGS
+from tests.watched_sketch import WatchedSketch
 
 __all__ = ["browser", "open_page", "pytestmark"]
 
 
-class Sketching(SketchPipeline):
+class Sketching(WatchedSketch):
     """With presets of its own."""
 
     presets = MappingProxyType({"draft": Preset({"steps": 2, "pause_s": 0.0}), "normal": Preset(),

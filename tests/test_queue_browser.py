@@ -11,8 +11,8 @@ from pydantic import Field
 
 from easel.words import strings
 from tests.served import App
-from tests.sketch import SketchOptions, SketchPipeline
 from tests.test_browser import CHROMIUM, PATIENCE_MS, browser
+from tests.watched_sketch import WatchedOptions, WatchedSketch
 
 __all__ = ["browser"]
 
@@ -32,14 +32,14 @@ window.Notification = class extends Real {
 KNOWN = "Object.values(JSON.parse(sessionStorage['easel-runs'] ?? '{{}}')).includes('{}')"
 
 
-class PatientOptions(SketchOptions):
+class PatientOptions(WatchedOptions):
     """A run that lasts until it is stopped, and that a busy browser can follow."""
 
     steps: int = Field(1000, ge=1, le=2000, title="Steps", description="How often it is refined.")
     pause_s: float = Field(0.5, ge=0.0, le=2.0, title="Pause", description="Seconds a step.")
 
 
-class PatientSketch(SketchPipeline):
+class PatientSketch(WatchedSketch):
     Options = PatientOptions
 
 

@@ -27,17 +27,17 @@ from pipelines.core.options import parse_options
 from pipelines.dalle import DallePipeline
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.registry import Registry, build_registry
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
+from tests.watched_sketch import WatchedSketch
 
 WORDS = {"animal": ("owl", "cat", "dog"), "colour": ("red", "blue")}
-SKETCH = SketchPipeline()
+SKETCH = WatchedSketch()
 
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
     made = Registry()
-    for pipeline in (SKETCH, SketchPipeline("etching", "Etching"), DallePipeline()):
+    for pipeline in (SKETCH, WatchedSketch("etching", "Etching"), DallePipeline()):
         made.register(pipeline)
     return made
 
@@ -237,7 +237,7 @@ def test_a_decimal_comma_stands_between_semicolons() -> None:
 
 def test_a_number_without_bounds_has_a_label_all_the_same() -> None:
     """Whoever runs the grid refuses it, by the option's name."""
-    axis = parse_axis("pause_s", "1e400, 0.5", SketchPipeline(), "a cat")
+    axis = parse_axis("pause_s", "1e400, 0.5", WatchedSketch(), "a cat")
     assert axis.labels() == ["Pause 1e400", "Pause 0.5"]
 
 

@@ -22,7 +22,7 @@ from easel.ui.parts.tiles import (
     tile,
 )
 from pipelines.core.events import Progress
-from tests.sketch import SketchPipeline
+from tests.watched_sketch import WatchedSketch
 
 UI = Path(__file__).resolve().parent.parent / "easel" / "ui"
 EVIL = "<img src=x onerror=alert(1)>"
@@ -73,7 +73,7 @@ def test_a_run_that_failed_is_an_alert() -> None:
 
 
 def test_facts_are_told_alike_wherever_a_picture_comes_from() -> None:
-    sketch = SketchPipeline()
+    sketch = WatchedSketch()
     facts = {"pipeline": "sketch", "seed": 7, "scores": {"clip": 0.5, "probability": 0.25},
              "guide_score": 0.9, "width_px": 64, "height_px": 32, "elapsed_s": 1.25,
              "stopped": True, "options": {"gone": True, "steps": 3, "empty": ""},

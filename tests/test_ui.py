@@ -30,7 +30,7 @@ from pipelines.core.metadata import read_png, save_png
 from pipelines.core.options import Options
 from pipelines.prompt_words import Reading, WordRead
 from pipelines.registry import Registry, build_registry
-from tests.sketch import SketchPipeline
+from tests.watched_sketch import WatchedSketch
 
 SCRIPT = '<img src=x onerror="alert(1)">'
 
@@ -64,7 +64,7 @@ class _Form(HTMLParser):
             self.sliders.append(found)
 
 
-class _Every(SketchPipeline):
+class _Every(WatchedSketch):
     Options = Every
 
 
@@ -103,7 +103,7 @@ def test_an_upload_that_is_gone_is_said(tmp_path: Path) -> None:
 
 def test_the_number_of_pictures_is_named_by_its_generator() -> None:
     with gr.Blocks():
-        counts = [build_choice(SketchPipeline(title=title), True).num_images
+        counts = [build_choice(WatchedSketch(title=title), True).num_images
                   for title in ("Sketch", "Etching")]
     assert [count.label for count in counts] == ["Pictures: Sketch", "Pictures: Etching"]
 
@@ -242,7 +242,7 @@ def test_samples_are_described_by_their_own_metadata(tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(b"not a picture")
     save_png(tmp_path / "d.png", image, facts | {"pipeline": "retired"})
     registry = Registry()
-    registry.register(SketchPipeline())
+    registry.register(WatchedSketch())
     samples = load_samples(gr.HTML(), registry, tmp_path)
     assert [(c.generator, c.seed, c.clip_score) for c in samples] == [
         ("Sketch", 5, 0.25), ("retired", 5, 0.25)]

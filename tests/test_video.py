@@ -16,8 +16,8 @@ from easel.serving.backend import LocalBackend
 from pipelines.core.events import Candidate
 from pipelines.core.video import MAX_FRAME_PX, MAX_FRAMES, MAX_VIDEO_PX, Film, last_frame, sheet
 from pipelines.registry import Registry
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
+from tests.watched_sketch import WatchedSketch
 
 
 def decoded(data: bytes) -> list[np.ndarray]:
@@ -79,7 +79,7 @@ def test_pictures_side_by_side(count: int, shape: tuple[int, int]) -> None:
 def test_the_command_line_writes_a_video(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                          ) -> None:
     registry = Registry()
-    registry.register(SketchPipeline())
+    registry.register(WatchedSketch())
     assert main(["a cat", "--pipeline", "sketch", "--seed", "1", "--video", "--out", str(tmp_path)],
                 LocalBackend(registry, small_cache())) == 0
     (path,) = tmp_path.glob("*.mp4")
@@ -96,7 +96,7 @@ def test_a_video_that_cannot_be_written_is_told(
 
     monkeypatch.setattr("easel.cli.run.write_new", full)
     registry = Registry()
-    registry.register(SketchPipeline())
+    registry.register(WatchedSketch())
     assert main(["a cat", "--pipeline", "sketch", "--seed", "1", "--video", "--num-images", "1",
                  "--out", str(tmp_path)], LocalBackend(registry, small_cache())) == 1
     assert "The video a-cat-sketch-1.mp4 could not be written: no space" in capsys.readouterr().err

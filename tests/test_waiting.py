@@ -11,8 +11,8 @@ from playwright.sync_api import expect, sync_playwright
 
 from pipelines.registry import Registry
 from tests.served import App
-from tests.sketch import SketchPipeline
 from tests.test_browser import ARGUMENTS, CHROMIUM
+from tests.watched_sketch import WatchedSketch
 
 HERE: list[bool] = []
 
@@ -22,7 +22,7 @@ class Waiting(Registry):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register(SketchPipeline("fresco", "Fresco"), lambda: bool(HERE))
+        self.register(WatchedSketch("fresco", "Fresco"), lambda: bool(HERE))
 
 
 @pytest.fixture

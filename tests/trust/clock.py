@@ -21,9 +21,9 @@ from pipelines.core.events import Result
 from pipelines.registry import Registry
 from tests.asking import stream
 from tests.kept import opened
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 from tests.trust.writers import ME, pause_at
+from tests.watched_sketch import WatchedSketch
 
 HOUR_S = 3600
 
@@ -33,7 +33,7 @@ def main(folder: Path, offset: Path) -> None:
     # Sleeping until a time is an error under libfaketime.
     time.sleep = lambda seconds: bool(threading.Event().wait(seconds)) and None
     registry, cache, runs = Registry(), small_cache(), PausedRuns(folder / "paused")
-    registry.register(SketchPipeline())
+    registry.register(WatchedSketch())
     with opened(folder) as history:
         backend = LocalBackend(registry, cache, record=Recorder(history), paused=runs)
         votes = VoteStore(history.database)

@@ -13,8 +13,8 @@ from gradio_client.exceptions import AppError
 
 from pipelines.unclip.pipeline import UnclipPipeline
 from tests.served import App
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
+from tests.watched_sketch import WatchedSketch
 
 Refusal = Callable[..., str]
 
@@ -32,7 +32,7 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def app(cache_folder: Path) -> Iterator[App]:
-    sketch = SketchPipeline()
+    sketch = WatchedSketch()
     served = App([sketch, UnclipPipeline()], small_cache())
     served.sketch = sketch
     yield served

@@ -50,7 +50,6 @@ from pipelines.models.tokenizer import Vocabulary
 from pipelines.saved_run import SavedRun
 from pipelines.weighted_prompts import MAX_WEIGHT, parse_prompts, ranking_texts
 from tests.noise import noise_registry
-from tests.sketch import SketchPipeline
 from tests.trust.publishers import (
     A1111,
     DREAM,
@@ -66,6 +65,7 @@ from tests.trust.publishers import (
     chunk,
     png,
 )
+from tests.watched_sketch import WatchedSketch
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ def _vocabulary() -> Vocabulary:
 
 
 def _sweep(data: bytes) -> None:
-    text, pipeline = data.decode("utf-8", "replace"), SketchPipeline()
+    text, pipeline = data.decode("utf-8", "replace"), WatchedSketch()
     try:
         prompts = expand_matrix(text)
         assert 1 <= len(prompts) <= MAX_PROMPTS

@@ -22,9 +22,9 @@ from PIL import Image
 from tests.conftest import REPOSITORY
 from tests.kept import new_picture, opened
 from tests.served import App
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 from tests.trust.conftest import Refusal
+from tests.watched_sketch import WatchedSketch
 
 KILLS, SEED = 10, 1
 FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
@@ -70,7 +70,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def small_app(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(small_disk / "cache"))
     (small_disk / "cache").mkdir()
-    sketch = SketchPipeline()
+    sketch = WatchedSketch()
     served = App([sketch], small_cache(), data_dir=small_disk / "data")
     served.sketch = sketch
     yield served

@@ -24,19 +24,19 @@ from pipelines.core.request import CheckedRequest
 from pipelines.pipeline import RunContext
 from pipelines.unclip.pipeline import UnclipPipeline
 from tests.served import App
-from tests.sketch import SketchOptions, SketchPipeline
 from tests.small_models import small_cache
 from tests.test_app import LONG, generate, start_long
 from tests.trust.conftest import Refusal
 from tests.trust.test_pictures import resident_mb
+from tests.watched_sketch import WatchedOptions, WatchedSketch
 
 QUEUE, USERS = 20, 50
 
 
-class Hungry(SketchPipeline):
+class Hungry(WatchedSketch):
     """Has no room for more than two pictures at once, in torch's own words for main memory."""
 
-    def draw(self, request: CheckedRequest[SketchOptions], context: RunContext,
+    def draw(self, request: CheckedRequest[WatchedOptions], context: RunContext,
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
         if len(seeds) > 2:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: "
@@ -49,7 +49,7 @@ class Hungry(SketchPipeline):
 @pytest.fixture(scope="module")
 def shared() -> Iterator[App]:
     """A page whose queue is as long as an operator's."""
-    sketch = SketchPipeline()
+    sketch = WatchedSketch()
     app = App([sketch, Hungry("hungry", "Hungry"), UnclipPipeline()], small_cache(),
               queue_size=QUEUE)
     app.sketch = sketch

@@ -17,10 +17,10 @@ from easel.guard.visitors import HEADER, new_token
 from easel.words import strings
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 from tests.test_call_net import log
 from tests.trust.writers import pause_at
+from tests.watched_sketch import WatchedSketch
 
 SECRET = "a secret cow of Anna"
 FAULTS = (strings.UNEXPECTED, "inside Easel", "Traceback", '"error":null', '"error": null')
@@ -52,7 +52,7 @@ class Anna:
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
-    sketch = SketchPipeline()
+    sketch = WatchedSketch()
     served = App([sketch, VQGANCLIPPipeline()], small_cache(), queue_size=20)
     served.sketch = sketch
     yield served

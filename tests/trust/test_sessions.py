@@ -13,9 +13,9 @@ from easel.guard.visitors import HEADER, new_token
 from easel.history.lockout import MAX_WRONG, MAX_WRONG_AT
 from easel.words.strings import SHARED_IN
 from tests.served import App
-from tests.sketch import SketchPipeline
 from tests.small_models import small_cache
 from tests.trust.test_pictures import resident_mb
+from tests.watched_sketch import WatchedSketch
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_case_40_a_session_keeps_what_changed_in_it_alone(app: App, web: httpx.C
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[App]:
     """A page with a history that is shared by those who know a password."""
-    app = App([SketchPipeline()], small_cache(), shared_password="right")
+    app = App([WatchedSketch()], small_cache(), shared_password="right")
     yield app
     app.close()
 
