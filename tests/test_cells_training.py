@@ -11,7 +11,7 @@ import torch
 
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.clip import build
-from tests.test_cell_text import config
+from tests.test_clip_cells import config
 from tests.test_trainers import RUN, entry
 from training import train_cells
 from training.data import World
