@@ -17,7 +17,7 @@ def options_in(pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
     """``pipeline.option=value`` pairs, by pipeline.
 
     Raises:
-        typer.BadParameter: one of them is none.
+        typer.BadParameter: one of them has another form.
     """
     found: dict[str, dict[str, Any]] = {}
     for pair in pairs:

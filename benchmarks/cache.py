@@ -102,7 +102,7 @@ def embedded_loads(make_cache: Callable[[], ModelCache], model_ids: list[str],
     return found
 
 
-def tier_times(device: torch.device, folder: Path, rounds: int = ROUNDS) -> dict[str, Any]:
+def placement_times(device: torch.device, folder: Path, rounds: int = ROUNDS) -> dict[str, Any]:
     """Cold load, host to device, and resident hit of one matrix of ``MODEL_BYTES``.
 
     On a CPU the move from the host is accounted and nothing is copied.
@@ -171,7 +171,7 @@ def cache_figures(make_cache: Callable[[], ModelCache], model_ids: list[str]) ->
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         return {"machine": machine(device), "embedded": embedded_loads(make_cache, model_ids),
-                "tiers": tier_times(device, folder),
+                "tiers": placement_times(device, folder),
                 "sixteen_threads": {"without_host": many_threads(device, folder, host=False),
                                     "with_host": many_threads(device, folder, host=True)}}
 

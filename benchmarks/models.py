@@ -58,11 +58,11 @@ def hard_pairs(clip: ClipModel, pictures: Tensor, scenes: Sequence[Scene], world
     # The same paraphrase where the grammar allows it, so that only the difference decides.
     false = [says(hard_negative(s, random.Random(f"{SPLIT}/{s.seed}/false"), world.by_id), world,
                   "true") for s in scenes]
-    told = [i for i in range(len(scenes)) if true[i] != false[i]]
-    images = _features(clip, pictures, BATCH_SIZE)[told]
+    distinct = [i for i in range(len(scenes)) if true[i] != false[i]]
+    images = _features(clip, pictures, BATCH_SIZE)[distinct]
     with torch.no_grad():
-        right = (images * clip.encode_text([true[i] for i in told])).sum(-1)
-        wrong = (images * clip.encode_text([false[i] for i in told])).sum(-1)
+        right = (images * clip.encode_text([true[i] for i in distinct])).sum(-1)
+        wrong = (images * clip.encode_text([false[i] for i in distinct])).sum(-1)
     return float((right > wrong).float().mean())
 
 

@@ -132,10 +132,10 @@ def kills_command(
     """Kill processes that write what a server keeps, and look whether anything finished is lost."""
     # Needs requirements-dev.txt; a process of its own, which may be forked.
     with tempfile.TemporaryDirectory() as new:
-        told = subprocess.run([sys.executable, "-m", "tests.trust.kills", str(kills), str(seed),
+        output = subprocess.run([sys.executable, "-m", "tests.trust.kills", str(kills), str(seed),
                                str(folder or new)], stdout=subprocess.PIPE, text=True,
                               check=True).stdout
-    figures = json.loads(told.splitlines()[-1])
+    figures = json.loads(output.splitlines()[-1])
     write_results(RESULTS_DIR / "kills.json", figures)
     print(kills_line(figures), *figures["faults"], sep="\n")
     if figures["faults"]:

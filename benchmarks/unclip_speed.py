@@ -50,8 +50,8 @@ def plain_loop(decoder: UnclipDecoder, text: str, image: torch.Tensor, noise: to
         sample = decoder.unet(torch.cat([cells, *told_cells], dim=1), t, states,
                               class_labels=condition, encoder_attention_mask=visible,
                               return_dict=False)[0]
-        told, untold = F.pixel_shuffle(sample, 2).chunk(2)
-        clean = (untold + GUIDANCE * (told - untold)).clamp(-1, 1)
+        guided, unguided = F.pixel_shuffle(sample, 2).chunk(2)
+        clean = (unguided + GUIDANCE * (guided - unguided)).clamp(-1, 1)
         velocity = (x - clean) / (t / TIME_STEPS)
         x = scheduler.step(velocity, t, x, return_dict=False)[0]
     return x

@@ -57,7 +57,7 @@ QUEUE_POLL_S = 0.02
 SWEEP_CACHE_S = 600.0
 # A server has 20 s to end: those of the device's last step, those in which readers hear of it, and
 # five that uvicorn may wait for connections.
-DRAIN_S, DEVICE_S, TELL_S = 19.0, 12.0, 0.5
+DRAIN_S, DEVICE_S, LAST_WORD_S = 19.0, 12.0, 0.5
 
 
 def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, readers: Readers,
@@ -196,8 +196,8 @@ def drain(page: gr.Blocks, backend: Backend, history: History) -> None:
     device.start()
     device.join(DEVICE_S)
     if device.is_alive():
-        backend.tell_the_rest()
-    time.sleep(TELL_S)
+        backend.abort_jobs()
+    time.sleep(LAST_WORD_S)
     page.close(verbose=False)
     history.close()
     logger.info("Easel has shut down.")

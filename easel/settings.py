@@ -183,7 +183,7 @@ def load_settings() -> Settings:
 
 
 def unknown_settings() -> list[str]:
-    """A sentence about each variable of the environment that looks like a setting and is none."""
+    """A sentence about each variable of the environment that looks like a setting but is not."""
     known = [name.upper() for name in Settings.model_fields]
     found = []
     for name in sorted(os.environ):

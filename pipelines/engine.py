@@ -41,7 +41,7 @@ class Engine:
 
         Args:
             request: of ``registry.check``.
-            progress: is told each event before the result.
+            progress: called with each event before the result.
 
         Raises:
             EaselError: what went wrong, as one sentence.

@@ -131,7 +131,7 @@ def draw(prompt: str, generator: str = "", *, num_images: int | None = None,
         init_image: picture to start from, for a generator that takes one.
         image_prompts: pictures that the result should be like, for a generator that takes any.
         mask: white where the init image may change.
-        progress: is told the events of ``pipelines.core.events`` as they come.
+        progress: called with each event of ``pipelines.core.events`` as it comes.
         options: the generator's own, by name.
 
     Returns:

@@ -81,7 +81,7 @@ class Flux2Pipeline(PartByPartPipeline):
     is_public = True
 
     def check(self, request: CheckedRequest[Flux2Options]) -> None:
-        """Refuse proportions that are none."""
+        """Refuse what is not a pair of proportions."""
         parse_aspect(request.options.aspect)
 
     def draw(self, request: CheckedRequest[Flux2Options], context: RunContext,

@@ -98,7 +98,7 @@ class Registry:
 
         Raises:
             InvalidRequest: one sentence about the first fault, with the name of its field.
-            InvalidImage: one of its pictures is none that Easel reads.
+            InvalidImage: one of its pictures cannot be read.
         """
         request = _fields(raw)
         pipeline = self.get(request.pipeline)

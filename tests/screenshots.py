@@ -30,7 +30,7 @@ PROMPT = "an orange cat and a blue umbrella"
 Keep = Callable[[str], None]
 
 
-def keeper(page: Page, folder: Path) -> Keep:
+def saver(page: Page, folder: Path) -> Keep:
     """Keeps what the page shows, by a name, as ``name-desktop.webp`` and ``name-phone.webp``."""
     def keep(name: str) -> None:
         for width, (kind, size) in zip((DESKTOP_WIDTH_PX, PHONE[0]),
@@ -93,7 +93,7 @@ def main() -> None:
             page.set_default_timeout(WAIT_MS)
             expect.set_options(timeout=WAIT_MS)
             page.goto(served.url)
-            visit(page, keeper(page, ASSETS / "screenshots"))
+            visit(page, saver(page, ASSETS / "screenshots"))
             browser.close()
     finally:
         served.close()

@@ -398,7 +398,7 @@ def test_who_reads_a_long_step_is_told_that_the_process_ends(pipeline: NoisePipe
         closing.start()
         while backend.is_open():
             time.sleep(0.01)
-        backend.tell_the_rest()
+        backend.abort_jobs()
         with pytest.raises(Busy, match="in the middle of a step: nothing of this run is kept"):
             list(running)
     closing.join(60)

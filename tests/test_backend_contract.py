@@ -322,5 +322,5 @@ def test_a_backend_that_closes_says_so_and_loses_nothing(backend: Backend) -> No
         with pytest.raises(Busy) as caught:
             list(late)
         assert str(caught.value) == CLOSING
-    backend.tell_the_rest()
+    backend.abort_jobs()
     assert backend.queue() == (0, 0)

@@ -12,7 +12,7 @@ from benchmarks.cache import (
     FileLoader,
     embedded_loads,
     many_threads,
-    tier_times,
+    placement_times,
 )
 from pipelines.models.cache.cache import ModelCache
 
@@ -37,6 +37,6 @@ def test_a_hit_reads_no_file(tmp_path: Path) -> None:
     assert found["0"]["hit"]["median_s"] > 0
 
 
-def test_tiers_are_each_measured(tmp_path: Path) -> None:
-    found = tier_times(CPU, tmp_path, rounds=1)
+def test_places_are_each_measured(tmp_path: Path) -> None:
+    found = placement_times(CPU, tmp_path, rounds=1)
     assert set(found) == {"size_bytes", "cold", "host_to_device", "hit"}

@@ -29,7 +29,7 @@ def test_cells_that_show_something_are_chosen_more_often() -> None:
     plain = torch.randn(16, 4)
     finished = plain.expand(200, -1, -1).clone()
     finished[:, 3:6] += 1
-    chosen = train_cells.telling(finished, plain, 6)
+    chosen = train_cells.informative(finished, plain, 6)
     assert chosen.shape == (200, 6)
     assert all(len(set(row)) == 6 for row in chosen.tolist())
     often = torch.bincount(chosen.flatten(), minlength=16) / 200

@@ -37,7 +37,7 @@ def defined(tree: ast.Module | ast.ClassDef) -> Iterator[str]:
 
 def used(tree: ast.Module) -> Iterator[str]:
     """Names that are read, called or named by a text, docstrings apart."""
-    told = {id(node.body[0].value) for node in ast.walk(tree)
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree)
             if isinstance(node, Definition | ast.Module) and node.body
             and isinstance(node.body[0], ast.Expr)}
     for node in ast.walk(tree):
@@ -46,7 +46,7 @@ def used(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.keyword) and node.arg:
             yield node.arg
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) \
-                and id(node) not in told:
+                and id(node) not in docstrings:
             yield from re.findall(r"[A-Za-z_]\w*", node.value)
 
 

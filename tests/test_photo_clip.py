@@ -171,11 +171,11 @@ def test_shares_right() -> None:
     assert found["picture_to_text_r10"] == 1.0
 
 
-@pytest.mark.parametrize(("told", "caption"), [
+@pytest.mark.parametrize(("description", "caption"), [
     ("A frog.\npt.utf8=Uma rã.", "A frog"), ("Rook. Can only move forward.", "Rook"),
     ("Yum! A cake.", "Yum"), ("", ""), ("\nA frog.", ""), ("one two " * 6, "")])
-def test_captions_of_stamps(told: str, caption: str) -> None:
-    assert first_sentence(told) == caption
+def test_captions_of_stamps(description: str, caption: str) -> None:
+    assert first_sentence(description) == caption
 
 
 def test_a_picture_with_an_outline_is_on_white(tmp_path: Path) -> None:

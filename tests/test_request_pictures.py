@@ -106,9 +106,9 @@ def test_masks_of_other_programs_hold_what_they_keep(server: Server, door: str, 
 
 def test_a_mask_of_another_size_is_resized_and_that_is_said(server: Server) -> None:
     fields = {"init_image": picture("teal", (50, 40)), "mask": masked(10, 10)}
-    told = "The mask was resized to the init image’s size."
-    assert told in {getattr(event, "message", "") for event in server.drawn(**fields)}
-    assert told not in {getattr(event, "message", "") for event in
+    notice = "The mask was resized to the init image’s size."
+    assert notice in {getattr(event, "message", "") for event in server.drawn(**fields)}
+    assert notice not in {getattr(event, "message", "") for event in
                         server.drawn(**{**fields, "mask": masked()})}
     cut = make_mask(load_mask(masked(100, 10)), np.zeros((40, 50, 3), np.uint8), (32, 32),
                     torch.device("cpu"))

@@ -76,7 +76,7 @@ def test_a_prior_learns_two_captions(tmp_path: Path) -> None:
     own, states = torch.randn(2, 32), torch.randn(2, 32, 32)
     visible = torch.arange(32)[None] < torch.tensor([[3], [5]])
     states = states.masked_fill(~visible[..., None], 1e4)
-    told = own, states, visible
+    given = own, states, visible
     targets = torch.randn(2, 32)
     for step in loop.steps():
         generator = torch.Generator().manual_seed(step)
@@ -84,11 +84,11 @@ def test_a_prior_learns_two_captions(tmp_path: Path) -> None:
         clean, t = targets[rows], flow_times(16, CONFIG, generator)
         at = t[:, None]
         noisy = (1 - at) * clean + at * torch.randn(clean.shape, generator=generator)
-        loop.backward(flow_loss(loop.prepared(noisy, t, *(x[rows] for x in told)), clean, t, 0.3))
+        loop.backward(flow_loss(loop.prepared(noisy, t, *(x[rows] for x in given)), clean, t, 0.3))
         if step == 150:
             break
     unit = torch.nn.functional.normalize(targets, dim=-1)
-    cosines = torch.nn.functional.cosine_similarity(sample(loop.model.eval(), told, steps=4), unit)
+    cosines = torch.nn.functional.cosine_similarity(sample(loop.model.eval(), given, steps=4), unit)
     assert cosines.min() > 0.9, "and padding says nothing, however loud it is"
 
 
@@ -176,10 +176,10 @@ def test_nothing_told_stays_nothing() -> None:
     model.caption_encoder.image_mean.fill_(0.5)
     embeds = torch.nn.functional.normalize(torch.randn(2, 32), dim=-1)
     embeds[1] = 0
-    told = image_condition(model, embeds, noise=0.3)
-    assert told[1].abs().sum() == 0
-    assert told[0].abs().sum() > 0
-    states, visible = model.caption_encoder(CAPTIONS, told)
+    condition = image_condition(model, embeds, noise=0.3)
+    assert condition[1].abs().sum() == 0
+    assert condition[0].abs().sum() > 0
+    states, visible = model.caption_encoder(CAPTIONS, condition)
     assert states.shape[1] == visible.shape[1] == 5
     assert visible[0].all()
     assert not visible[1, 3:].any()

@@ -1,4 +1,4 @@
-"""The course of VQGAN+CLIP: steps that drop, patience that ends, weights that decay."""
+"""Schedules of VQGAN+CLIP: steps that drop, patience that ends, weights that decay."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Questions:
         """
         right, wrong = say(self.true), say([text for _, _, text in self.missed])
         rows = torch.tensor([number for _, number, _ in self.missed])
-        told = ((pictures[rows] * right[rows]).sum(1) > (pictures[rows] * wrong).sum(1)).tolist()
+        above = ((pictures[rows] * right[rows]).sum(1) > (pictures[rows] * wrong).sum(1)).tolist()
         hits = []
         for start in range(0, len(self.true), 100):
             part = slice(start, start + 100)
@@ -91,9 +91,9 @@ class Questions:
         best = (right @ pictures.t()).argmax(1)
         found = [self.true[b] == text for b, text in zip(best.tolist(), self.true, strict=True)]
         kinds: defaultdict[str, list[bool]] = defaultdict(list)
-        for (kind, _, _), one in zip(self.missed, told, strict=True):
+        for (kind, _, _), one in zip(self.missed, above, strict=True):
             kinds[kind].append(one)
-        return {"hard_pairs": sum(told) / len(told), "top1_of_100": sum(hits) / len(hits),
+        return {"hard_pairs": sum(above) / len(above), "top1_of_100": sum(hits) / len(hits),
                 "text_to_picture": sum(found) / len(found),
                 "colours": right_colours(coloured, say(self.asked)),
                 "kinds": {kind: f"{sum(ones)}/{len(ones)}"

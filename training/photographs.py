@@ -104,21 +104,21 @@ def stamps(folder: Path) -> list[Captioned]:
     found: dict[str, Captioned] = {}
     for path in sorted(root.rglob("*.png")):
         parts = path.relative_to(root).parts
-        told = path.with_suffix(".txt")
-        if parts[0] == "symbols" or not told.is_file():
+        description = path.with_suffix(".txt")
+        if parts[0] == "symbols" or not description.is_file():
             continue
-        if caption := first_sentence(told.read_text(encoding="utf-8")):
+        if caption := first_sentence(description.read_text(encoding="utf-8")):
             found.setdefault(caption, Captioned(path, caption, "cartoon" in parts))
     return sorted(found.values(), key=lambda stamp: (
         stamp.drawn, hashlib.sha256(stamp.caption.encode()).hexdigest()))
 
 
-def first_sentence(told: str) -> str:
-    """The English caption of a stamp, "" where it is none or too long.
+def first_sentence(description: str) -> str:
+    """The English caption of a stamp, "" where there is none or it is too long.
 
     Args:
-        told: a stamp's text file, whose first line is English; translations follow.
+        description: a stamp's text file, whose first line is English; translations follow.
     """
-    line = told.partition("\n")[0].strip()
+    line = description.partition("\n")[0].strip()
     sentence = re.split(r"(?<=[.!?])\s", line)[0].rstrip(".!")
     return sentence if 1 <= len(sentence.split()) <= MAX_WORDS else ""

@@ -33,7 +33,7 @@ def with_model(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "model": {**shipped, "cells": config["cells"]}}
 
 
-def telling(finished: Tensor, plain: Tensor, count: int) -> Tensor:
+def informative(finished: Tensor, plain: Tensor, count: int) -> Tensor:
     """Choose cells to train on, mostly such as show something.
 
     Args:
@@ -76,17 +76,17 @@ def train(config: dict[str, Any]) -> dict[str, float]:
     refine = compiled(clip.cells.forward, config)
     batches = prefetched(drafts.plan, draw, loop.step, config.get("workers", 0))
     for step in loop.steps():
-        finished, *told = next(batches)
-        chosen = telling(finished, plain, config["chosen"])
+        finished, *condition = next(batches)
+        chosen = informative(finished, plain, config["chosen"])
         with loop.accelerator.autocast():
-            refined = refine(*told, chosen).float()
+            refined = refine(*condition, chosen).float()
         own = chosen[..., None].expand_as(refined)
         target = finished.gather(1, own)
         loss = F.mse_loss(refined, target)
         loop.backward(loss)
         loop.scenes += len(finished)
         loop.log(config.get("log_every", 50), missing=loss,
-                 before=F.mse_loss(told[0].gather(1, own), target))
+                 before=F.mse_loss(condition[0].gather(1, own), target))
         if due(step, config.get("evaluate_every", 0)):
             print(recall(loop.ema.eval(), drafts, cells_of, plain), flush=True)
     figures = recall(loop.ema.eval(), drafts, cells_of, plain)
@@ -102,9 +102,9 @@ def recall(clip: CellCLIP, drafts: Drafts, cells_of: Callable[[Tensor], Tensor],
     """
     pictures, ids = drafts.batch(1 << 24)[1]
     finished = F.normalize(cells_of(pictures).flatten(1), dim=-1)
-    told = clip.read(ids.to(finished.device))
+    condition = clip.read(ids.to(finished.device))
     figures = {}
-    for name, cells in (("without", told[0]), ("with", clip.cells(*told))):
+    for name, cells in (("without", condition[0]), ("with", clip.cells(*condition))):
         text = F.normalize(cells.flatten(1), dim=-1)
         figures[name] = float(recall_loss(text, finished, F.normalize(plain.flatten(), dim=0))[1])
     return figures

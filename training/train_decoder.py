@@ -104,8 +104,8 @@ def draw(model: UnclipDecoder, ids: Tensor, image: Tensor, seed: int = 0, steps:
                                 torch.cat([image, torch.zeros_like(image)]))
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        told, untold = model.predict(x.repeat(2, 1, 1, 1), t.repeat(2), condition).chunk(2)
-        return (untold + guidance * (told - untold)).clamp(-1, 1)
+        guided, unguided = model.predict(x.repeat(2, 1, 1, 1), t.repeat(2), condition).chunk(2)
+        return (unguided + guidance * (guided - unguided)).clamp(-1, 1)
 
     noise = torch.randn(len(ids), *model.latent_shape, generator=generator).to(ids.device)
     return flow_end(predict, noise, steps)

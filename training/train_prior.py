@@ -138,10 +138,10 @@ def train(config: dict[str, Any]) -> float:
             block.compile(dynamic=False)
     upcoming = prefetched(batches.plan, batches.draw, loop.step, config.get("workers", 0))
     for step in loop.steps():
-        embeds, noise, t, *told = (x.to(loop.device) for x in next(upcoming))
+        embeds, noise, t, *condition = (x.to(loop.device) for x in next(upcoming))
         clean, at = loop.model.standardise(embeds), t[:, None]
         with loop.accelerator.autocast():
-            predicted = loop.model((1 - at) * clean + at * noise, t, *told)
+            predicted = loop.model((1 - at) * clean + at * noise, t, *condition)
         loss = flow_loss(predicted, clean, t, config["least_time"])
         loop.backward(loss)
         loop.scenes += len(clean)
@@ -159,10 +159,10 @@ def evaluate(loop: Loop[UnclipPrior], world: World, clip: ClipModel) -> tuple[fl
     Both after the mean of all image embeddings is taken off, as all of them share it.
     """
     config = {**loop.config, "split": "eval-unclip", "caption_dropout": 0.0}
-    embeds, _, _, *told = (x.to(loop.device) for x in Batches(config, world, clip).batch(0))
+    embeds, _, _, *condition = (x.to(loop.device) for x in Batches(config, world, clip).batch(0))
     model = loop.ema.eval()
-    drawn = sample(model, (told[0], told[1], told[2]))
-    drawn, own, true = (model.standardise(x) for x in (drawn, told[0], embeds))
+    drawn = sample(model, (condition[0], condition[1], condition[2]))
+    drawn, own, true = (model.standardise(x) for x in (drawn, condition[0], embeds))
     return (float(F.cosine_similarity(drawn, true).mean()),
             float(F.cosine_similarity(own, true).mean()))
 

@@ -143,17 +143,17 @@ def loss_of(model: Trained, batch: Batch, words: Tensor, cells_weight: float,
             ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, by its cells alone if it has no texts, and what is told of it."""
     seen, concepts, colours = model.read(batch.maps, batch.cells)
-    loss, told = seen.new_zeros((), dtype=torch.float32), {}
+    loss, losses = seen.new_zeros((), dtype=torch.float32), {}
     if len(concepts):
-        told = cells_loss(concepts, colours, batch.cells)
-        loss = cells_weight * told["cells"]
+        losses = cells_loss(concepts, colours, batch.cells)
+        loss = cells_weight * losses["cells"]
     if len(batch.ids):
         cosines = model.compare(seen, words, batch.ids > 0)
         clip = model.clip
-        told["pairs"] = pair_loss(cosines, batch.labels, clip.log_scale.exp(), clip.bias)
-        loss = loss + told["pairs"]
-        told["hard"] = hard_share(cosines.detach(), batch.labels)
-    return loss, told
+        losses["pairs"] = pair_loss(cosines, batch.labels, clip.log_scale.exp(), clip.bias)
+        loss = loss + losses["pairs"]
+        losses["hard"] = hard_share(cosines.detach(), batch.labels)
+    return loss, losses
 
 
 def train(config: dict[str, Any]) -> dict[str, Any]:
@@ -192,10 +192,10 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
         batch = data.batch(step, step >= config["cells_first"])
         said = noisy(words[batch.ids], config["word_noise"], step).to(loop.device)
         with loop.accelerator.autocast():
-            loss, told = loss_of(model, batch.to(loop.device), said, config["cells_weight"])
+            loss, losses = loss_of(model, batch.to(loop.device), said, config["cells_weight"])
         loop.backward(loss)
         loop.scenes += len(batch.labels)
-        loop.log(**told)
+        loop.log(**losses)
         if due(step, config["evaluate_every"]):
             print(examined(), flush=True)
     figures = examined()

@@ -86,7 +86,7 @@ def generate_command(
     best_of: Annotated[int | None, typer.Option(
         help="How many candidates to draw for the best; no more where left out.")] = None,
     pause_after: Annotated[int | None, typer.Option(
-        min=1, help="Steps after which to put a run of vqgan_clip aside, for `runs`.")] = None,
+        min=1, help="Steps after which to pause a run of vqgan_clip, for `runs`.")] = None,
     video: Annotated[bool, typer.Option(
         "--video", help="Write an mp4 of how the pictures came about as well.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("out"),

@@ -247,7 +247,7 @@ def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
 
 
 def _number(text: str, whole: bool) -> Any:
-    """A number where it is one; what is none is refused by the option itself, by its name."""
+    """A number where it is one; anything else is refused by the option itself, by its name."""
     try:
         number = int(text) if whole else float(text)
         return number if math.isfinite(number) else text

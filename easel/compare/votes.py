@@ -124,7 +124,7 @@ class VoteStore:
         """Count a vote.
 
         Raises:
-            VoteError: it was counted before, or the choice is none of the panes.
+            VoteError: it was counted before, or the choice is not one of the panes.
             HistoryError: it cannot be written.
         """
         places = range(len(vote.panes))

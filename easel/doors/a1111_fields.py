@@ -203,7 +203,7 @@ def read_picture(value: Any) -> bytes:
     """The file in a text of base64.
 
     Raises:
-        Fault: it is none.
+        Fault: it is not one.
     """
     if not isinstance(value, str):
         raise Invalid("image", "Input should be a valid string")

@@ -52,7 +52,7 @@ class Bodies:
         """A body of JSON; holds it for the length of the block.
 
         Raises:
-            BodyFault: it is none, too large, or holds what no answer can.
+            BodyFault: it is not JSON, too large, or holds what no answer can.
         """
         most = self.max_upload * 4 // 3 + TEXT_BYTES
         async with self._read(request, most) as body:
@@ -69,7 +69,7 @@ class Bodies:
         """Fields of a form: texts, and lists of bytes under the names of files.
 
         Raises:
-            BodyFault: it is none, or too large.
+            BodyFault: it is not a form, or too large.
         """
         async with self._read(request, self.max_upload + TEXT_BYTES) as body:
             again = Request(request.scope, _replayed(body))

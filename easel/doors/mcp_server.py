@@ -101,7 +101,7 @@ def argument_fault(tool: str, error: ValidationError, model: type[BaseModel]) ->
 
 
 def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel] | None:
-    """The model of an object within the arguments; None where it is none of a model."""
+    """The model of an object within the arguments; None where it is not a model's."""
     found: Any = model
     for part in path:
         if isinstance(part, str):

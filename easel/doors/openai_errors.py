@@ -103,7 +103,7 @@ def wrong_type(param: str, wanted: str, value: Any) -> Refusal:
 
 
 def not_among(param: str, value: str, allowed: Collection[str]) -> Refusal:
-    """A value that is none of those there are."""
+    """A value that is not one of those there are."""
     *most, last = [f"'{each}'" for each in allowed]
     several = ", ".join(most) + ("," if len(most) > 1 else "") + " and " if most else ""
     return Refusal(400, f"Invalid value: '{value[:64]}'. Supported values are: {several}{last}.",

@@ -68,7 +68,7 @@ def address_of(request: gr.Request | Request) -> str:
 
 
 def requester() -> Requester:
-    """Who sent the request that is being answered; nobody where none is, or it does not say."""
+    """Who sent the request that is being answered; nobody where that is not known."""
     if (who := _asking.get()) is not None:
         return who
     request: Any = LocalContext.request.get(None)  # set by Gradio around every handler

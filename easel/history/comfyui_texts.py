@@ -111,7 +111,7 @@ class _Reader:
         return ", ".join(dict.fromkeys(text for text in linked if text))
 
     def _chosen(self, node: Mapping[str, Any], depth: int) -> str | None:
-        """Name of the input that a switch lets through; None where the node is none."""
+        """Name of the input that a switch lets through; None where the node is not a switch."""
         for key in SWITCHED:
             value = self._scalar(node.get(key), depth)
             if isinstance(value, bool):

@@ -64,7 +64,7 @@ def recall(data: bytes) -> Recalled:
     """Read a PNG, JPEG or WebP file.
 
     Raises:
-        InvalidImage: it is none of these, or says nothing of how it was made.
+        InvalidImage: it is not one of these, or says nothing of how it was made.
     """
     texts = read_texts(data)
     for read in (_easel, _invokeai, _a1111, _comfyui):

@@ -34,7 +34,7 @@ class PictureFile:
 
     Attributes:
         key: what the collection calls it: its path below the folder, or its id in the history;
-            text, also where a name is none, and perhaps that of another file as well.
+            text, also where a name is not one, and perhaps that of another file as well.
         path: the file.
         size_bytes: of the file.
         mtime_ns: when it was last written; with the size it tells whether it is still the same.

@@ -183,9 +183,9 @@ class LocalBackend:
         """Stop every job and end the device's thread; a run that can be paused is."""
         self.jobs.close()
 
-    def tell_the_rest(self) -> None:
-        """After a ``close`` that takes too long: tell who still reads that the process ends."""
-        self.jobs.tell_the_rest()
+    def abort_jobs(self) -> None:
+        """After a ``close`` that takes too long: end every job, so that its readers return."""
+        self.jobs.abort_jobs()
 
     def _job(self, request: CheckedRequest[Any], job_id: str | None, budget_s: float | None = None,
              ) -> Job:

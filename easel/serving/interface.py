@@ -235,8 +235,8 @@ class Backend(Protocol):
         """
         ...
 
-    def tell_the_rest(self) -> None:
-        """After a ``close`` that takes too long: tell who still reads that the process ends."""
+    def abort_jobs(self) -> None:
+        """After a ``close`` that takes too long: end every job, so that its readers return."""
         ...
 
     def places(self) -> Sequence[Place]:

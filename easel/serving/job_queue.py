@@ -141,8 +141,8 @@ class JobQueue:
         else:
             self.cancel(job.job_id)
 
-    def tell_the_rest(self) -> None:
-        """Tell the readers of jobs that are in the middle of a step that they hear no more.
+    def abort_jobs(self) -> None:
+        """End jobs that are in the middle of a step with an error, so that their readers return.
 
         A step may take longer than a server has to end; the process ends in its middle then.
         """

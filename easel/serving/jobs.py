@@ -258,9 +258,9 @@ def read_events(make: Callable[[], Group], submit: Callable[[Group], None],
             if posted and time.monotonic() - shown_s < MESSAGE_EVERY_S:
                 continue
             shown_s = time.monotonic()
-            told = waiting(group)
+            progress = waiting(group)
             for job in [job for job in unread if not job.started]:
-                yield read(RunEvent(job.index, told, job.usage))
+                yield read(RunEvent(job.index, progress, job.usage))
     finally:
         for job in group.jobs:
             job.abandoned = True

@@ -14,7 +14,7 @@ def health_routes(backend: Backend, metrics: bool = True) -> list[Route]:
     """Routes that come before the page's own.
 
     Args:
-        backend: of which they tell.
+        backend: whose state they report.
         metrics: whether figures are served too.
     """
     async def healthz(request: Request) -> Response:

@@ -37,7 +37,7 @@ class Playground:
         backend: where requests run.
         vocabulary: words that the embedded models know; None where it is not installed.
         surprise: says a new scene of the world; None where the world is not installed.
-        history: where finished pictures are kept; None where none are.
+        history: where finished pictures are kept; None where there is no history.
         settings: the operator's.
     """
 

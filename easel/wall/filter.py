@@ -158,7 +158,7 @@ class LabelStore:
 
 
 def is_public(picture: KeptPicture) -> bool:
-    """Whether a model that is none of Easel's own took part in a picture."""
+    """Whether a model that is not Easel's own took part in a picture."""
     return any(
         not str(model).startswith(EMBEDDED) for model in dict(picture.facts.get("weights", {}))
     )

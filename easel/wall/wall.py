@@ -66,7 +66,7 @@ class Wall:
     Args:
         history: whose pictures it shows, from now on, whoever draws them here.
         must_be_seen: whether the filter looks at a picture before anybody sees it.
-        on_unseen: told that there is something for the filter.
+        on_unseen: called when there is something for the filter.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Files that browsers show although something in them is wrong.
 
 A fault that no pixel depends on is passed over: a text or colour profile of a PNG, the mark at the
-end of a JPEG, an orientation that is none. What lacks pixels stays refused, though browsers paint
-the rest grey: a picture cut short is a download to try again.
+end of a JPEG, an orientation of no known number. What lacks pixels stays refused, though browsers
+paint the rest grey: a picture cut short is a download to try again.
 """
 
 from __future__ import annotations

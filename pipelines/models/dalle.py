@@ -44,7 +44,7 @@ class TransformerConfig:
         head_dim: width of the head that emits the tokens of a block.
         text_dim: width of a text token's own embedding; 0 is that of the trunk.
         sentence_dim: width of the states that a sentence encoder gives for each text token and that
-            are added to its embedding; 0 is none.
+            are added to its embedding; 0 for no sentence encoder.
         plan_length, plan_vocab_size: most tokens of a plan and how many there are; 0 is no plan.
     """
 

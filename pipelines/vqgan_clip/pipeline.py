@@ -26,7 +26,6 @@ from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
-from pipelines.vqgan_clip.course import Course
 from pipelines.vqgan_clip.descent import Descent, parse_drops
 from pipelines.vqgan_clip.drawers import make_drawer
 from pipelines.vqgan_clip.guides import Guide
@@ -40,6 +39,7 @@ from pipelines.vqgan_clip.options import (
 )
 from pipelines.vqgan_clip.pictures import make_mask, parse_weights, prompt_image, read_mask
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
+from pipelines.vqgan_clip.run_state import RunState
 from pipelines.vqgan_clip.starts import start_parameters
 from pipelines.vqgan_clip.story import Story, check_story
 from pipelines.weighted_prompts import WeightedPrompt, parse_prompts, parse_story
@@ -173,9 +173,9 @@ class VQGANCLIPPipeline(CandidatePipeline):
             optimisation.notice = Sentence("The mask was resized to the init image’s size.")
         context.checkpointer.begin(request, options.iterations,
                                    context.cache.fingerprints(networks))
-        course = Course(optimisation, story, camera)
-        yield from _resume(course, options, seeds, context)
-        yield from _optimise(course, options, seeds, context)
+        state = RunState(optimisation, story, camera)
+        yield from _resume(state, options, seeds, context)
+        yield from _optimise(state, options, seeds, context)
         if optimisation.best_pixels is None:
             raise Cancelled
         images = (enlarge(optimisation.best_pixels, upscaler[0], context.cache.evict_idle)
@@ -202,9 +202,9 @@ def _parts(request: CheckedRequest[VQGANCLIPOptions]) -> tuple[tuple[WeightedPro
     return tuple((*targets, *pushing) for targets in parts)
 
 
-def _resume(course: Course, options: VQGANCLIPOptions, seeds: tuple[int, ...],
+def _resume(state: RunState, options: VQGANCLIPOptions, seeds: tuple[int, ...],
             context: RunContext) -> Iterator[Event]:
-    """Put a course where a paused run left off, with what is new; show what is behind it.
+    """Put a run where a paused run left off, with what is new; show what is behind it.
 
     Raises:
         PausedRunError: the state is not that of such a run.
@@ -213,26 +213,26 @@ def _resume(course: Course, options: VQGANCLIPOptions, seeds: tuple[int, ...],
     if start is None:
         return
     try:
-        course.restore(start)
+        state.restore(start)
     except (KeyError, ValueError, TypeError, RuntimeError):
         raise PausedRunError(DAMAGED) from None
     yield Progress(start.step, options.iterations, context.elapsed_s(), earlier=start.earlier)
-    if course.optimisation.best_pixels is not None:
-        yield Preview(start.step, to_uint8(course.optimisation.best_pixels), seeds)
+    if state.optimisation.best_pixels is not None:
+        yield Preview(start.step, to_uint8(state.optimisation.best_pixels), seeds)
 
 
-def _optimise(course: Course, options: VQGANCLIPOptions, seeds: tuple[int, ...],
+def _optimise(state: RunState, options: VQGANCLIPOptions, seeds: tuple[int, ...],
               context: RunContext) -> Iterator[Event]:
     """Take the steps; ends early once the run is cancelled or paused."""
-    run, optimisation = context.checkpointer, course.optimisation
+    run, optimisation = context.checkpointer, state.optimisation
 
     def interrupted() -> bool:
         return context.cancelled() or run.pausing(optimisation.steps)
 
-    course.have_patience(options)
+    state.have_patience(options)
     while optimisation.steps < options.iterations and not optimisation.ended:
         step = optimisation.steps + 1
-        moved = course.begin_step(step, options)
+        moved = state.begin_step(step, options)
         losses = optimisation.step(step, options.iterations, interrupted)
         if losses is not None:
             seen = moved or (step - 1) % options.preview_every == 0
@@ -243,6 +243,6 @@ def _optimise(course: Course, options: VQGANCLIPOptions, seeds: tuple[int, ...],
             run.note(step, losses)
             yield Progress(step, options.iterations, context.elapsed_s(),
                            run.notice or optimisation.notice, losses)
-        run.save(optimisation.steps, course.state)
+        run.save(optimisation.steps, state.state)
         if context.cancelled():
             return

@@ -95,7 +95,7 @@ def _words() -> _Words:
             add(name, "thing", concept)
         for name in concept.plurals:
             add(name, "thing", concept, True)
-    # The noun of a place, which is none by itself.
+    # The noun of a place, which by itself is not a place.
     nouns: dict[str, str] = {}
     for texts in places.values():
         for text in texts:

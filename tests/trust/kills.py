@@ -89,7 +89,8 @@ class Ledger:
         return faults
 
 
-def kill_all(kills: int, seed: int, folder: Path, told: Callable[[str], None] = lambda line: None,
+def kill_all(kills: int, seed: int, folder: Path,
+             callback: Callable[[str], None] = lambda line: None,
              ) -> dict[str, Any]:
     """Kill writers in a folder until there have been so many; one that was begun is gone on with.
 
@@ -125,7 +126,7 @@ def kill_all(kills: int, seed: int, folder: Path, told: Callable[[str], None] = 
             figures["names"][each.kind] = len(ledger.states)
             figures["faults"] += [f"kill {number} ({each}): {fault}" for fault in found]
             written.write_text(json.dumps(figures), encoding="utf-8")
-            told(f"{number + 1} of {kills}: {each.kind}, {len(figures['faults'])} faults")
+            callback(f"{number + 1} of {kills}: {each.kind}, {len(figures['faults'])} faults")
     finally:
         os.kill(hub, signal.SIGKILL)
         os.waitpid(hub, 0)
@@ -193,7 +194,7 @@ def _be_writer(each: Plan, folder: Path, seed: str, pipe: int) -> NoReturn:
     """Write until killed, or until one of this process's own calls, at which it kills itself."""
     left = [each.reports, each.call]
 
-    def tell(word: str, value: Any, names: list[str]) -> None:
+    def record(word: str, value: Any, names: list[str]) -> None:
         os.write(pipe, json.dumps([word, value, names]).encode() + b"\n")
         left[0] -= word != "begin"
 
@@ -206,7 +207,7 @@ def _be_writer(each: Plan, folder: Path, seed: str, pipe: int) -> NoReturn:
     try:
         if each.call is not None:
             sys.addaudithook(watch)
-        WRITERS[each.kind].write(folder, random.Random(seed), tell)
+        WRITERS[each.kind].write(folder, random.Random(seed), record)
     except BaseException:
         traceback.print_exc()
     os._exit(3)

@@ -36,7 +36,6 @@ from easel.search.opening import open_index
 from easel.search.snapshot import Item
 from easel.serving import paused_runs
 from easel.serving.paused_runs import PausedRuns
-from pipelines import checkpointer
 from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Paused
 from pipelines.core.events import Candidate, Result
@@ -49,7 +48,7 @@ from pipelines.saved_run import SavedRun
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.kept import opened
 
-Tell = Callable[..., None]  # ("begin" or "done", what, names)
+Record = Callable[..., None]  # ("begin" or "done", what, names)
 ME, PROMPT = "me", "a red apple"
 PICTURES, DIM, KEYS, COLLECTIONS = 3, 8, 12, 8
 HUB_FILES = {"config.json": b'{"a": 1}', "one.bin": random.Random(1).randbytes(2 * 2**20),
@@ -66,14 +65,14 @@ class Writer:
         check: what is in a folder: state by name.
     """
 
-    write: Callable[[Path, random.Random, Tell], None]
+    write: Callable[[Path, random.Random, Record], None]
     check: Callable[[Path], Mapping[str, Any]]
 
 
 # The history: a run of pictures is kept, thrown away, restored and purged as one ----------------
 
 
-def _write_history(folder: Path, chance: random.Random, tell: Tell) -> None:
+def _write_history(folder: Path, chance: random.Random, record: Record) -> None:
     history = _history(folder)
     record, runs = Recorder(history), dict[str, list[str]]()
     for each in [*_pictures(history), *_pictures(history, deleted=True)]:
@@ -86,12 +85,12 @@ def _write_history(folder: Path, chance: random.Random, tell: Tell) -> None:
             candidates = tuple(
                 Candidate(drawn.integers(0, 256, (64, 64, 3), np.uint8), seed, seed, {"clip": 0.3})
                 for seed in range(PICTURES))
-            tell("begin", "kept", [job])
+            record("begin", "kept", [job])
             kept = record(Result(candidates, 0.1, {
                 "prompt": PROMPT, "pipeline": "noise", "job_id": job,
                 "weights": {"linear/8": "ab" * 32}}), ME)
             runs[job] = [str(each.metadata["picture_id"]) for each in kept.candidates]
-            tell("done", "kept", [job])
+            record("done", "kept", [job])
             continue
         job = chance.choice(sorted(runs))
         if what == "thumbnail":
@@ -99,12 +98,12 @@ def _write_history(folder: Path, chance: random.Random, tell: Tell) -> None:
             continue
         state = {"delete": "deleted", "restore": "kept", "purge": "gone"}[what]
         if what == "purge":  # from the bin alone
-            tell("begin", "deleted", [job])
+            record("begin", "deleted", [job])
             history.delete(ME, runs[job])
-            tell("done", "deleted", [job])
-        tell("begin", state, [job])
+            record("done", "deleted", [job])
+        record("begin", state, [job])
         getattr(history, what)(ME, runs[job])
-        tell("done", state, [job])
+        record("done", state, [job])
         if what == "purge":
             del runs[job]
 
@@ -154,7 +153,7 @@ def _check_history(folder: Path) -> Mapping[str, Any]:
 # Votes, each of which counts once ------------------------------------------------------------
 
 
-def _write_votes(folder: Path, chance: random.Random, tell: Tell) -> None:
+def _write_votes(folder: Path, chance: random.Random, record: Record) -> None:
     history = _history(folder)
     votes, names = VoteStore(history.database), list[str]()
     while True:
@@ -165,9 +164,9 @@ def _write_votes(folder: Path, chance: random.Random, tell: Tell) -> None:
             except VoteError:
                 continue
         names.append(secrets.token_hex(8))
-        tell("begin", "cast", names[-1:])
+        record("begin", "cast", names[-1:])
         votes.cast(_vote(names[-1], chance))
-        tell("done", "cast", names[-1:])
+        record("done", "cast", names[-1:])
 
 
 def _vote(name: str, chance: random.Random) -> Vote:
@@ -197,7 +196,7 @@ def _open(collection: Path) -> VectorIndex:
     return open_index(collection, "embedded/clip", "ab" * 32, DIM)
 
 
-def _write_index(folder: Path, chance: random.Random, tell: Tell) -> None:
+def _write_index(folder: Path, chance: random.Random, record: Record) -> None:
     while True:
         collection = folder / "search" / f"folder-{chance.randrange(COLLECTIONS)}"
         with only_writer(collection):
@@ -206,14 +205,14 @@ def _write_index(folder: Path, chance: random.Random, tell: Tell) -> None:
                 names = sorted({f"{collection.name}/{chance.randrange(KEYS)}"
                                 for _ in range(chance.randint(1, 8))})
                 version = chance.getrandbits(30) if chance.random() < 0.6 else ""
-                tell("begin", version, names)
+                record("begin", version, names)
                 if version:
                     index.add([Item(name, f"{name}.png", version, 0, 0.0, "dalle", "a cat")
                                for name in names],
                               np.stack([_vector(name, version) for name in names]))
                 else:
                     index.remove(names)
-                tell("done", version, names)
+                record("done", version, names)
 
 
 def _check_index(folder: Path) -> Mapping[str, Any]:
@@ -237,55 +236,55 @@ def _check_index(folder: Path) -> Mapping[str, Any]:
 # Paused runs, whose state is written every few seconds --------------------------------------------
 
 
-def _write_paused(folder: Path, chance: random.Random, tell: Tell) -> None:
+def _write_paused(folder: Path, chance: random.Random, record: Record) -> None:
     runs = PausedRuns(folder / "paused")
     while True:
         waiting = runs.of(ME)
         if len(waiting) > 6 or (waiting and chance.random() < 0.3):
             name = chance.choice(sorted(run.run_id for run in waiting))
-            tell("begin", "", [name])
+            record("begin", "", [name])
             runs.delete(ME, name)
-            tell("done", "", [name])
+            record("done", "", [name])
             continue
         run = chance.choice(waiting) if waiting and chance.random() < 0.5 else None
-        keeper = runs.checkpointer(ME) if run is None else runs.resume(ME, run.run_id, _registry())
+        saver = runs.checkpointer(ME) if run is None else runs.resume(ME, run.run_id, _registry())
         first = 0 if run is None else run.step
         last, paused = first + chance.randint(1, 5), None
-        _begin(keeper)
+        _begin(saver)
         for step in range(first + 1, last + 1):
-            tell("begin", step, [keeper.run_id])
-            keeper.ask(step == last)
+            record("begin", step, [saver.run_id])
+            saver.ask(step == last)
             try:
-                keeper.save(step, partial(_state, step))
+                saver.save(step, partial(_state, step))
             except Paused as error:
                 paused = error
-            tell("done", step, [keeper.run_id])
+            record("done", step, [saver.run_id])
         if chance.random() < 0.3:
-            tell("begin", "", [keeper.run_id])
-            keeper.end(None)
-            tell("done", "", [keeper.run_id])
+            record("begin", "", [saver.run_id])
+            saver.end(None)
+            record("done", "", [saver.run_id])
         else:
-            keeper.end(paused)
+            saver.end(paused)
 
 
 def pause_at(runs: PausedRuns, step: int, owner: str = ME, prompt: str = PROMPT) -> str:
     """Pause a new run after some steps; returns its name."""
-    keeper = runs.checkpointer(owner)
-    _begin(keeper, prompt)
-    keeper.ask()
+    saver = runs.checkpointer(owner)
+    _begin(saver, prompt)
+    saver.ask()
     try:
-        keeper.save(step, partial(_state, step))
+        saver.save(step, partial(_state, step))
     except Paused as error:
-        keeper.end(error)
-    return keeper.run_id
+        saver.end(error)
+    return saver.run_id
 
 
-def _begin(keeper: Checkpointer, prompt: str = PROMPT) -> None:
+def _begin(saver: Checkpointer, prompt: str = PROMPT) -> None:
     """Begin or resume a run whose every step is kept."""
-    checkpointer.SAVE_EVERY_S = 0.0
+    saver.SAVE_EVERY_S = 0.0
     fields = {"pipeline": "vqgan_clip", "prompt": prompt, "seed": 5, "num_images": 1}
-    keeper.claim()
-    keeper.begin(keeper.request or _registry().check(fields), 10_000, {})
+    saver.claim()
+    saver.begin(saver.request or _registry().check(fields), 10_000, {})
 
 
 @cache
@@ -303,10 +302,10 @@ def _check_paused(folder: Path) -> Mapping[str, Any]:
     runs, found = PausedRuns(folder / "paused"), dict[str, int]()
     for run in runs.of(ME):
         assert not run.fault, run.fault
-        keeper = runs.checkpointer(ME, run.run_id)
-        keeper.claim()
+        saver = runs.checkpointer(ME, run.run_id)
+        saver.claim()
         state = SavedRun.decode(runs.path(ME, run.run_id).read_bytes())
-        keeper.release()
+        saver.release()
         assert state.step == run.step == state.facts["step"] == int(state.tensors["latents"][0, 0])
         found[run.run_id] = run.step
     paused_runs.PART_S = -1.0
@@ -326,29 +325,29 @@ def _downloads(folder: Path) -> Downloads:
     return Downloads(Catalogue((entry,), folder / "w", folder / "models"), timeout_s=60)
 
 
-def _write_downloads(folder: Path, chance: random.Random, tell: Tell) -> None:
+def _write_downloads(folder: Path, chance: random.Random, record: Record) -> None:
     while True:
         downloads = _downloads(folder)
-        tell("begin", "whole", [MODEL])
-        download = _downloaded(downloads, tell)
+        record("begin", "whole", [MODEL])
+        download = _downloaded(downloads, record)
         for _ in range(60):
             if "already" not in download.error:  # the worker of the killed process is still ending
                 break
             time.sleep(0.5)
-            download = _downloaded(downloads, tell)
+            download = _downloaded(downloads, record)
         assert download.phase == "done", download.error
-        tell("done", "whole", [MODEL])
-        tell("begin", "", [MODEL])
+        record("done", "whole", [MODEL])
+        record("begin", "", [MODEL])
         shutil.rmtree(folder / "models" / MODEL)
-        tell("done", "", [MODEL])
+        record("done", "", [MODEL])
 
 
-def _downloaded(downloads: Downloads, tell: Tell) -> Download:
-    download, told = downloads.start(MODEL), -1
+def _downloaded(downloads: Downloads, record: Record) -> Download:
+    download, seen_bytes = downloads.start(MODEL), -1
     while not download.wait(0.01):
-        if download.done_bytes != told:
-            told = download.done_bytes
-            tell("note", told, [])
+        if download.done_bytes != seen_bytes:
+            seen_bytes = download.done_bytes
+            record("note", seen_bytes, [])
     return download
 
 

@@ -214,8 +214,8 @@ class RayBackend:
         self._over.set()
         self._left.put(None)
 
-    def tell_the_rest(self) -> None:
-        """Tell who still reads that the process ends; see ``Backend.tell_the_rest``."""
+    def abort_jobs(self) -> None:
+        """End every job, so that its readers return; see ``Backend.abort_jobs``."""
         with self._lock:
             trips = list(self._trips)
         for trip in trips:

@@ -88,7 +88,7 @@ def _add_look_ups(playground: Playground, runs: PausedRuns) -> None:
         runs.delete(visitor_of(request), _name(run_id))
 
     add_endpoint(pause, [], [json_value(0, {"type": "integer"}, "How many runs were told to")],
-                 "Put this client's run of vqgan_clip aside within a step, to go on later.",
+                 "Pause this client's run of vqgan_clip within a step, to be resumed later.",
                  queue=False)
     add_endpoint(paused_runs, [], [json_value([], {"type": "array", "items": OBJECT},
                                               "What is known of each, the newest first")],

@@ -116,8 +116,8 @@ def connect_picture_page(
 
     @one_sentence
     def open_picture(request: gr.Request, event: gr.EventData) -> Any:
-        told = event._data if isinstance(event._data, dict) else {}  # a program may send anything
-        picture = own(request, told.get("id", ""))
+        data = event._data if isinstance(event._data, dict) else {}  # a program may send anything
+        picture = own(request, data.get("id", ""))
         return [gr.update(visible=False), gr.update(visible=True),
                 *_show(playground, history, picture)]
 

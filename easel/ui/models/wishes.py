@@ -147,7 +147,7 @@ def fetch(inventory: ModelInventory, wish_id: str) -> None:
 
     Raises:
         InvalidRequest: there is no such wish.
-        WeightsError: a part is none to download, or Easel is offline.
+        WeightsError: a part cannot be downloaded, or Easel is offline.
     """
     for row in _rows(inventory, wish_id):
         if row.state in ("not downloaded", "missing"):

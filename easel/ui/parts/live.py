@@ -84,7 +84,7 @@ class LiveRuns:
             return self._shown_by(session, place) is not None
 
     def hold(self, session: str, place: str, held: Held) -> bool:
-        """Let a run wait behind the one that a page shows; False where none is under way.
+        """Let a run wait behind the one that a page shows; False where there is no such run.
 
         Raises:
             Busy: the visitor has the most on the way already.

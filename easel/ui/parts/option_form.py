@@ -56,8 +56,8 @@ def render_options(pipeline: Pipeline, values: Mapping[str, Any], legend: str = 
         advanced = (f'<details class="advanced"><summary>{escape(strings.ADVANCED_LABEL)}</summary>'
                     f"{advanced}</details>")
     title = f'<legend{" class=sr" if legend else ""}>{escape(legend or pipeline.title)}</legend>'
-    told = f' data-auto="{_json(auto.told())}"' if auto.values else ""
-    return (f'<fieldset class="options" data-pipeline="{escape(pipeline.name)}"{told}'
+    script_values = f' data-auto="{_json(auto.script_values())}"' if auto.values else ""
+    return (f'<fieldset class="options" data-pipeline="{escape(pipeline.name)}"{script_values}'
             f'{" hidden" if hidden else ""}>{title}{plain}{advanced}'
             f'<p class="refused" role="status"{"" if refusal else " hidden"}>'
             f"{escape(refusal)}</p></fieldset>")
@@ -78,7 +78,7 @@ class _Automatic:
     cases: list[int | str]
     values: list[dict[str, Any]]
 
-    def told(self) -> dict[str, Any]:
+    def script_values(self) -> dict[str, Any]:
         """As page.js reads it."""
         return {"word": say(AUTO), "by": list(self.by), "cases": self.cases, "values": self.values}
 

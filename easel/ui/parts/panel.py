@@ -41,7 +41,7 @@ class Card:
         picture_id: its name in the history; empty where it is not kept.
         size_px: its width and height; None where nobody knows them.
         scale: what the score means; None where nobody measured that.
-        equal_to_seed: of a better picture of the run with the same pixels; None where none is.
+        equal_to_seed: of a better picture of the run with the same pixels, if there is one.
         ranker: id of the CLIP that ranked it; empty where it is not known.
     """
 

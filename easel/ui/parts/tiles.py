@@ -24,8 +24,8 @@ def alert(sentence: str) -> str:
 
 def hidden_alert(**data: int) -> str:
     """An empty alert that a script fills and shows; ``data`` is what it needs to know."""
-    told = "".join(f' data-{name}="{value}"' for name, value in data.items())
-    return f'<p class="alert" role="alert"{told} hidden></p>'
+    attributes = "".join(f' data-{name}="{value}"' for name, value in data.items())
+    return f'<p class="alert" role="alert"{attributes} hidden></p>'
 
 
 def status_line(panel: Panel, text: str) -> str:

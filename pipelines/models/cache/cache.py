@@ -27,7 +27,7 @@ from pipelines.core.amounts import megabytes
 from pipelines.core.errors import Cancelled, EaselError, OutOfMemory, WeightsError
 from pipelines.core.sentences import Sentence, joined
 from pipelines.models.cache.loader_thread import Loader, LoaderThread
-from pipelines.models.cache.placement import Entry, ModelKey, Move, Tiers
+from pipelines.models.cache.placement import Entry, ModelKey, Move, Placement
 from pipelines.models.cache.stats import CacheStats, measured_bytes, stats_of
 from pipelines.models.clip_features import Embeddings
 from pipelines.models.offload import Footprint
@@ -65,7 +65,7 @@ class ModelCache:
         self.device, self.dtype, self.loader = torch.device(device), dtype, loader
         self._offloadable = offloadable
         self._room_timeout_s = room_timeout_s
-        self._tiers = Tiers(budget_bytes, host_budget_bytes)
+        self._placement = Placement(budget_bytes, host_budget_bytes)
         # Reentrant, because the garbage collector may close a generator that holds a lease while
         # this very thread has the lock.
         self._changed = threading.Condition(threading.RLock())
@@ -98,7 +98,7 @@ class ModelCache:
         finally:
             with self._changed:
                 entry.leases -= 1
-                self._tiers.touch(entry)
+                self._placement.touch(entry)
                 self._changed.notify_all()
 
     def loading_message(self, model_id: str, *, dtype: torch.dtype | None = None) -> str | None:
@@ -108,7 +108,7 @@ class ModelCache:
         """
         key = self._key(model_id, dtype)
         with self._changed:
-            entry = self._tiers.entries.get(key) or Entry(key)
+            entry = self._placement.entries.get(key) or Entry(key)
             if entry.place == "device" and entry.future is None:
                 return None
             on_host, size_bytes = entry.place == "host", entry.size_bytes
@@ -131,7 +131,7 @@ class ModelCache:
 
     def fits(self, model_ids: Iterable[str]) -> bool:
         """Whether models may be here at the same time; what is not known counts nothing."""
-        budget = self._tiers.device_budget_bytes
+        budget = self._placement.device_budget_bytes
         if budget is None:
             return True
         need = 0
@@ -143,14 +143,14 @@ class ModelCache:
     def used_bytes(self) -> int:
         """Bytes of the models that are on the device or on their way there."""
         with self._changed:
-            return self._tiers.used_bytes("device")
+            return self._placement.used_bytes("device")
 
     def evict_idle(self) -> int:
         """Take every idle model off the device; returns the bytes that came free there."""
         with self._changed:
-            before = self._tiers.used_bytes("device")
-            moves = self._tiers.evict(lambda: False)
-            freed = before - self._tiers.used_bytes("device")
+            before = self._placement.used_bytes("device")
+            moves = self._placement.evict(lambda: False)
+            freed = before - self._placement.used_bytes("device")
             self._changed.notify_all()
         if freed:
             self._loader_thread.carry_out_now(moves)
@@ -159,7 +159,7 @@ class ModelCache:
     def pin(self, model_id: str, pinned: bool = True, *, dtype: torch.dtype | None = None) -> None:
         """Keep a model on the device once it is there, or let it go again."""
         with self._changed:
-            self._tiers.entry(self._key(model_id, dtype)).pinned = pinned
+            self._placement.entry(self._key(model_id, dtype)).pinned = pinned
             self._changed.notify_all()
 
     def unload(self, model_id: str) -> bool:
@@ -169,10 +169,10 @@ class ModelCache:
             Whether it is gone; False where somebody uses or awaits it.
         """
         with self._changed:
-            entries = [e for e in self._tiers.entries.values() if e.key.model_id == model_id]
+            entries = [e for e in self._placement.entries.values() if e.key.model_id == model_id]
             free = [e for e in entries if not e.leases and e.future is None]
             for entry in free:
-                self._tiers.drop(entry)
+                self._placement.drop(entry)
                 entry.pinned = False
             self._changed.notify_all()
         self._loader_thread.give_back()
@@ -181,19 +181,19 @@ class ModelCache:
     def stats(self) -> CacheStats:
         """Figures of the cache and of every model that was ever asked for."""
         with self._changed:
-            return stats_of(self._tiers)
+            return stats_of(self._placement)
 
     def close(self) -> None:
         """Drop idle models and end the loader's thread; leases that were never given back are
         reported in the log."""
         self._loader_thread.close()
         with self._changed:
-            for entry in self._tiers.entries.values():
+            for entry in self._placement.entries.values():
                 if entry.leases:
                     logger.error("leases of %s that were never given back: %d",
                                  entry.key.model_id, entry.leases)
                 else:
-                    self._tiers.drop(entry)
+                    self._placement.drop(entry)
         self._loader_thread.give_back()
 
     # What follows runs in the asking thread.
@@ -211,7 +211,7 @@ class ModelCache:
         expected = None
         deadline = time.monotonic() + self._room_timeout_s
         with self._changed:
-            entry = self._tiers.entry(key)
+            entry = self._placement.entry(key)
             while entry.place != "device":
                 if cancelled():
                     raise Cancelled
@@ -234,10 +234,10 @@ class ModelCache:
         Returns:
             What to carry out first; None to wait a little longer.
         """
-        moves = self._tiers.admit(entry, need)
-        if moves is None and (waited or need > (self._tiers.device_budget_bytes or 0)):
+        moves = self._placement.admit(entry, need)
+        if moves is None and (waited or need > (self._placement.device_budget_bytes or 0)):
             if self._offloadable(entry.key.model_id):
-                moves = self._tiers.admit_offloaded(entry, need)
+                moves = self._placement.admit_offloaded(entry, need)
             if moves is None:
                 raise self._no_room(entry.key, need)
         return moves
@@ -247,7 +247,7 @@ class ModelCache:
             entry.future = self._loader_thread.submit(self._bring, entry, moves)
         except RuntimeError:  # the executor's word for closed
             entry.leases -= 1
-            self._tiers.drop(entry)
+            self._placement.drop(entry)
             raise EaselError("Easel is shutting down and loads no more models.") from None
         return entry.future
 
@@ -283,8 +283,8 @@ class ModelCache:
                             key.model_id)
 
     def _no_room(self, key: ModelKey, need: int) -> OutOfMemory:
-        budget = self._tiers.device_budget_bytes or 0
-        room = max(0, budget - self._tiers.held_bytes())
+        budget = self._placement.device_budget_bytes or 0
+        room = max(0, budget - self._placement.held_bytes())
         return OutOfMemory("The model {} needs {}, and the budget of {} has {} that no running "
                            "job or pin holds.", key.model_id, megabytes(need), megabytes(budget),
                            megabytes(room))
@@ -302,7 +302,7 @@ class ModelCache:
             if not isinstance(error, EaselError):
                 logger.exception("building %s failed", entry.key)
             with self._changed:
-                self._tiers.drop(entry)
+                self._placement.drop(entry)
                 entry.future = None
                 self._changed.notify_all()
             raise
@@ -311,7 +311,7 @@ class ModelCache:
         """Give up a build that waited its turn until all who asked for it had left."""
         with self._changed:
             if not entry.leases and not entry.pinned:
-                self._tiers.drop(entry)  # in the same breath, so that nobody joins it any more
+                self._placement.drop(entry)  # in the same breath, so that nobody joins it any more
                 entry.future = None
                 raise Cancelled
 
@@ -319,12 +319,12 @@ class ModelCache:
         """Take a model in, unless its measured size turns out not to fit."""
         self.embeddings.attach(model, entry.key, self.loader.fingerprint(entry.key.model_id))
         with self._changed:
-            moves = self._tiers.remeasure(entry, *taken)
+            moves = self._placement.remeasure(entry, *taken)
             if moves is None:
-                self._tiers.drop(entry)
+                self._placement.drop(entry)
                 raise self._no_room(entry.key, taken.device_bytes)
             entry.model, entry.future = model, None
-            self._tiers.touch(entry)
+            self._placement.touch(entry)
             self._changed.notify_all()
         self._loader_thread.carry_out(moves)
         logger.info("%s is on %s: %s", entry.key.model_id, self.device,

@@ -1,6 +1,6 @@
 """Which models are on the device, which wait in host memory, and which leave when room is short.
 
-Two tiers with a budget of bytes each, above the disk. What must leave the device goes to the host
+Two places with a budget of bytes each, above the disk. What must leave the device goes to the host
 where it fits, and what must leave the host is dropped. Nothing here moves a tensor or takes a
 lock: the cache calls it with its lock held and carries the moves out afterwards, in this order.
 
@@ -70,7 +70,7 @@ class Move(NamedTuple):
 
 
 @dataclass
-class Tiers:
+class Placement:
     """The entries and where they are.
 
     Args:
@@ -95,7 +95,7 @@ class Tiers:
         entry.last_used = self._uses
 
     def used_bytes(self, place: Place) -> int:
-        """Bytes of what is in a tier or on its way there."""
+        """Bytes of what is in a place or on its way there."""
         whole = sum(e.size_bytes for e in self.entries.values() if e.place == place)
         return whole + (sum(e.host_bytes for e in self.entries.values()) if place == "host" else 0)
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from pipelines.models.cache.placement import Entry, Tiers
+from pipelines.models.cache.placement import Entry, Placement
 
 State = Literal["disk", "host", "loading", "device"]
 
@@ -71,12 +71,12 @@ def _model_stats(entry: Entry) -> ModelStats:
         entry.evictions)
 
 
-def stats_of(tiers: Tiers) -> CacheStats:
+def stats_of(placement: Placement) -> CacheStats:
     """Figures of everything that was ever asked for; call it with the cache's lock held."""
-    models = tuple(_model_stats(entry) for entry in tiers.entries.values())
+    models = tuple(_model_stats(entry) for entry in placement.entries.values())
     return CacheStats(
-        tiers.device_budget_bytes, tiers.used_bytes("device"), tiers.host_budget_bytes,
-        tiers.used_bytes("host"), sum(m.hits for m in models), sum(m.misses for m in models),
+        placement.device_budget_bytes, placement.used_bytes("device"), placement.host_budget_bytes,
+        placement.used_bytes("host"), sum(m.hits for m in models), sum(m.misses for m in models),
         sum(m.evictions for m in models), models)
 
 

@@ -1,4 +1,4 @@
-"""The course of a run of VQGAN+CLIP: its story, its camera, and where a pause left both."""
+"""The state of a run of VQGAN+CLIP: latents, story and camera, as pausing saves and restores it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pipelines.vqgan_clip.options import VQGANCLIPOptions
 from pipelines.vqgan_clip.story import Story
 
 
-class Course(NamedTuple):
-    """What a run goes through, step by step."""
+class RunState(NamedTuple):
+    """What changes from step to step."""
 
     optimisation: Optimisation
     story: Story
