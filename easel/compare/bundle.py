@@ -22,6 +22,7 @@ from easel.compare.bundle_page import render_index
 from pipelines.core.errors import EaselError, reason
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
+from pipelines.core.json_values import read_json
 from pipelines.core.new_files import free_folder
 from pipelines.core.texts import clean_json
 
@@ -31,6 +32,7 @@ MAX_FILES, MAX_FILE_BYTES, MAX_BUNDLE_BYTES = 130, 32 * 2**20, 128 * 2**20
 # Year of the zip format's first day: the same comparison makes the same file.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 CHUNK_BYTES = 2**16
+ENTRY = b"PK\x01\x02"  # before each file's entry in a zip's directory
 
 
 class BundleError(EaselError):
@@ -152,6 +154,9 @@ def read_zip(data: bytes) -> Bundle:
     Raises:
         BundleError: one sentence about what is wrong with it.
     """
+    if (count := data.count(ENTRY)) > MAX_FILES:  # before any is read, of which each takes time
+        raise BundleError("The zip file holds {:,} files; a comparison has at most {}.", count,
+                          MAX_FILES)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _read(_unpacked(archive))
@@ -170,13 +175,9 @@ def _contents(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
 
 def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
     """The files of an archive that a bundle has, each no larger than allowed."""
-    infos = archive.infolist()
-    if len(infos) > MAX_FILES:
-        raise BundleError("The zip file holds {:,} files; a comparison has at most {}.", len(infos),
-                          MAX_FILES)
     files: dict[str, bytes] = {}
     left = MAX_BUNDLE_BYTES
-    for info in infos:
+    for info in archive.infolist():
         name = info.filename
         if name.endswith(INDEX) or info.is_dir() or _is_of_the_system(name):
             continue  # the page is written anew, never taken over
@@ -219,7 +220,7 @@ def _read(files: Mapping[str, bytes]) -> Bundle:
     if FACTS not in files:
         raise BundleError("The file is no comparison that Easel saved: its facts are missing.")
     try:
-        raw = clean_json(json.loads(files[FACTS]))
+        raw = clean_json(read_json(files[FACTS]))
     except (ValueError, RecursionError):
         raise BundleError("The comparison's facts are not valid JSON.") from None
     facts = _checked(raw)

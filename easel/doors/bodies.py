@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
+from easel.guard.request_check import TOO_MANY
 from easel.guard.text_door import first_fault
+from pipelines.core.json_values import TooManyValues, read_json
 
 TEXT_BYTES = 2**20  # beside pictures
 HELD_BYTES = 256 * 2**20
@@ -57,7 +59,9 @@ class Bodies:
         most = self.max_upload * 4 // 3 + TEXT_BYTES
         async with self._read(request, most) as body:
             try:
-                found = json.loads(body)
+                found = await run_in_threadpool(read_json, body)
+            except TooManyValues:
+                raise BodyFault(413, TOO_MANY) from None
             except (ValueError, RecursionError):
                 raise BodyFault(400, "The body is not valid JSON.") from None
             if (fault := first_fault(found)) is not None:

@@ -6,12 +6,14 @@ changes", which took batches out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
+
+from easel.guard.request_check import TOO_MANY
+from pipelines.core.json_values import TooManyValues, read_json
 
 INVALID_REQUEST = -32600
 BATCH = "Batches are not taken: send one message at a time."
@@ -26,7 +28,9 @@ def message_fault(body: bytes) -> str:
         body: of a request.
     """
     try:
-        found = json.loads(body)
+        found = read_json(body)
+    except TooManyValues:
+        return TOO_MANY
     except (ValueError, RecursionError):
         return ""  # the SDK says so, with the code for it
     if isinstance(found, list):

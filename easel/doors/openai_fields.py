@@ -5,7 +5,6 @@ Source: OpenAI's API reference, "Images": create image, create image edit, creat
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from easel.doors.openai_errors import (
     unsupported,
     wrong_type,
 )
+from pipelines.core.json_values import read_json
 from pipelines.core.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT, CheckedRequest
 from pipelines.pipeline import Pipeline, Preset
 from pipelines.registry import Registry
@@ -223,7 +223,7 @@ def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = fields.get(name, {})
     if isinstance(value, str):  # of a form
         try:
-            value = json.loads(value)
+            value = read_json(value)
         except (ValueError, RecursionError):
             raise wrong_type(name, "an object", value) from None
     if not isinstance(value, Mapping):

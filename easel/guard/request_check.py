@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from easel.guard.cache_folder import CacheFolder
 from easel.guard.error_net import NO_ADDRESS
 from easel.guard.visitors import UnknownVisitor, brings_token
+from pipelines.core.json_values import MAX_VALUES, TooManyValues, read_json
 
 API = "/gradio_api/"
 # Gradio's routes that Easel has no use for; one of them echoes any file.
@@ -28,6 +28,7 @@ MAX_SESSION_CHARS = 64
 MAX_BODY_BYTES = 8 * 2**20  # of JSON; files come by /upload
 SESSION = f"A session's name has at most {MAX_SESSION_CHARS} characters, all of them printable."
 TOO_LARGE = f"A request has at most {MAX_BODY_BYTES >> 20} MB beside its files."
+TOO_MANY = f"A request has at most {MAX_VALUES:,} values."
 NO_ROOM = "There is no room for uploads now: try again in some minutes."
 NO_FUNCTION = "There is no such function."
 REMOTE = "Easel fetches nothing from other machines: upload the file."
@@ -94,7 +95,9 @@ class RequestCheck:
             return receive
         body = await _read(receive, Headers(scope=scope))
         try:
-            found = json.loads(body) if body else None
+            found = read_json(body) if body else None
+        except TooManyValues:
+            raise _Refused(413, TOO_MANY) from None
         except (ValueError, RecursionError):
             found = None  # Gradio says so
         fields = found if isinstance(found, dict) else {}

@@ -23,6 +23,7 @@ from easel.history.file_texts import read_texts
 from easel.history.invokeai import read_dream, read_metadata, read_sd_metadata
 from pipelines.core.errors import InvalidImage
 from pipelines.core.infotext import NEGATIVE, PROMPT, parse_parameters
+from pipelines.core.json_values import read_json
 from pipelines.core.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT
 from pipelines.core.texts import clean_text, is_short
 
@@ -86,7 +87,7 @@ def recalled_from_facts(facts: Mapping[str, Any]) -> Recalled:
 
 def _json(text: str | None) -> dict[str, Any]:
     try:
-        found = json.loads(text or "{}", parse_int=_whole)
+        found = read_json(text or "{}", parse_int=_whole)
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

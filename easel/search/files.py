@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from PIL import Image
 from pipelines.core.cpu_pool import single_core_pool
 from pipelines.core.errors import EaselError, InvalidImage, InvalidRequest, reason
 from pipelines.core.images import MAX_BYTES, check_name, open_image
+from pipelines.core.json_values import read_json
 from pipelines.core.sentences import Sentence
 from pipelines.core.texts import clean_text, shown_name
 
@@ -130,7 +130,7 @@ def with_own_keys(files: Iterable[PictureFile]) -> list[PictureFile]:
 def picture_facts(image: Image.Image) -> tuple[str, str]:
     """Pipeline and prompt that Easel wrote into a picture; "" and "" where it did not."""
     try:
-        facts = json.loads(image.info.get("easel", "{}"))
+        facts = read_json(image.info.get("easel", "{}"))
         pipeline, prompt = str(facts.get("pipeline", "")), str(facts.get("prompt", ""))
         return clean_text(pipeline)[:100], clean_text(prompt)[:MAX_PROMPT_CHARS]
     except Exception:  # a file from anyone may be wrong in any way; it is a picture all the same

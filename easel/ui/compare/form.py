@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -12,6 +11,7 @@ from easel.ui.compare.state import Comparison
 from easel.ui.parts.option_form import render_options
 from easel.words import strings
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.json_values import read_json
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
 from pipelines.pipeline import Pipeline
 
@@ -86,7 +86,7 @@ def read_panes(text: str) -> list[dict[str, Any]]:
         InvalidRequest: it is not what page.js writes.
     """
     try:
-        panes = json.loads(text)
+        panes = read_json(text)
     except (TypeError, ValueError, RecursionError):
         panes = None
     if not isinstance(panes, list) or not all(isinstance(pane, dict) for pane in panes):

@@ -22,6 +22,7 @@ from easel.ui.parts.page_words import worded_html
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.json_values import read_json
 from pipelines.core.options import (
     AUTO,
     OptionField,
@@ -220,7 +221,7 @@ class OptionForms:
             InvalidRequest: it is not what page.js writes.
         """
         try:
-            values = json.loads(text or "{}")
+            values = read_json(text or "{}")
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):

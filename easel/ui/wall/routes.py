@@ -6,7 +6,6 @@ models' administration knows (``ModelAdmins.leads``).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from functools import partial
@@ -26,6 +25,7 @@ from easel.wall.wall import Order, Wall
 from easel.words import strings
 from easel.words.language import language_of, say, speaking
 from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.json_values import read_json
 
 MAX_BODY_BYTES = 2**18  # the labels of the filter are the longest
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -119,7 +119,7 @@ class _Door:
 
     def _act(self, request: Request, body: bytes) -> Response:
         try:
-            fields = json.loads(body)
+            fields = read_json(body)
         except (ValueError, RecursionError):
             fields = None
         if not isinstance(fields, dict):
