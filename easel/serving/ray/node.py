@@ -118,6 +118,8 @@ def start_node(folder: Path, host: str, port: int = 0, join: str = "", cpus: int
     while b"This command will now block" not in (folder / LOG).read_bytes():
         if process.poll() is not None or time.monotonic() > end_s:
             end_node(folder)
+            if sockets:
+                shutil.rmtree(sockets, ignore_errors=True)
             raise EaselError("Ray did not start on this machine; {} has its last words.", LOG)
         time.sleep(0.1)
     return node

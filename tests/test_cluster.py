@@ -1,0 +1,242 @@
+"""A cluster of two runners: the same pictures everywhere, and what is killed loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from easel.serving.backend import LocalBackend
+from easel.serving.ray.trip import LOST_TWICE
+from pipelines.core.errors import Cancelled, EaselError
+from pipelines.core.events import Event, Preview, Progress, Result
+from tests.asking import stream
+from tests.clusters import LONG, SKETCH, Cluster, cluster, needs_ray
+from tests.conftest import REPOSITORY
+from tests.paused_server import FIELDS, registry
+from tests.small_models import small_cache
+
+if TYPE_CHECKING:
+    from easel.serving.ray.backend import RayBackend
+
+pytestmark = needs_ray
+WAIT_S = 300.0
+ME = "me"
+RUN: dict[str, Any] = {**FIELDS, "options": {**FIELDS["options"], "iterations": 200}}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("cluster"), runners=2, user_jobs=100,
+                 queue_size=100) as made:
+        yield made
+
+
+@pytest.fixture
+def front(small: Cluster) -> Iterator[RayBackend]:
+    """A front end, before two runners that are free."""
+    made = small.front()
+    until(lambda: len(made.link.facts().runners) == 2 and made.queue() == (0, 0))
+    yield made
+    made.close()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.02)
+
+
+def digests(events: list[Event]) -> list[str]:
+    """SHA-256 of the pictures, in their order."""
+    assert isinstance(events[-1], Result)
+    return [sha256(candidate.image.tobytes()).hexdigest() for candidate in events[-1].candidates]
+
+
+class Reader(threading.Thread):
+    """Reads a run to its end, on a thread of its own."""
+
+    def __init__(self, front: RayBackend, fields: dict[str, Any], job_id: str, owner: str = "",
+                 ) -> None:
+        super().__init__(daemon=True)
+        self.events: list[Event] = []
+        self.error: EaselError | None = None
+        self._run = stream(front, fields, job_id, owner)
+        self.job_id = job_id
+        self.start()
+
+    def run(self) -> None:
+        try:
+            for event in self._run:
+                self.events.append(event)
+        except EaselError as error:
+            self.error = error
+
+    def drawn(self) -> list[str]:
+        """Its pictures, once it has ended."""
+        self.join(WAIT_S)
+        assert not self.is_alive()
+        assert self.error is None
+        return digests(self.events)
+
+    def draws(self) -> bool:
+        """Whether a step was taken."""
+        assert self.is_alive() or self.events, self.error
+        return any(isinstance(event, Preview) for event in list(self.events))
+
+
+def runner_of(front: RayBackend, job_id: str) -> tuple[str, int]:
+    """Name and process of the runner that has a job."""
+    found: list[tuple[str, int]] = []
+
+    def has_one() -> bool:
+        found[:] = [(each.report.runner, each.report.pid) for each in front.link.facts().runners
+                    if job_id in each.job_ids]
+        return bool(found)
+
+    until(has_one)
+    return found[0]
+
+
+def test_a_seed_draws_the_same_picture_here_and_on_every_runner(front: RayBackend) -> None:
+    local = LocalBackend(registry(), small_cache())
+    wanted = [digests(list(stream(local, fields))) for fields in (SKETCH, FIELDS)]
+    local.close()
+    long = [Reader(front, LONG, f"long-{number}") for number in range(2)]
+    until(lambda: all(each.draws() for each in long))
+    assert len({runner_of(front, each.job_id)[0] for each in long}) == 2
+    for reader in long:
+        name, _ = runner_of(front, reader.job_id)
+        front.cancel(reader.job_id)
+        reader.drawn()
+        found = [Reader(front, fields, f"{reader.job_id}-{number}")
+                 for number, fields in enumerate((SKETCH, FIELDS))]
+        assert [each.drawn() for each in found] == wanted
+        blocking = Reader(front, LONG, f"{reader.job_id}-again")
+        until(blocking.draws)
+        assert runner_of(front, blocking.job_id)[0] == name, "the only one that was free"
+        long.append(blocking) if len(long) == 2 else None
+    for reader in long[2:]:
+        front.cancel(reader.job_id)
+    for job_id in ("long-0-again", "long-1-again"):
+        front.cancel(job_id)
+    until(lambda: front.queue() == (0, 0))
+
+
+def test_a_run_whose_runner_is_killed_is_drawn_by_another_once(front: RayBackend) -> None:
+    fields = {**SKETCH, "options": {"steps": 60, "pause_s": 0.05}}
+    wanted = digests(list(stream(front, fields)))
+    before = front.link.facts().counts.get("again", 0)
+    reader = Reader(front, fields, "killed")
+    until(reader.draws)
+    name, pid = runner_of(front, "killed")
+    os.kill(pid, signal.SIGKILL)
+    assert reader.drawn() == wanted
+    assert sum(isinstance(event, Result) for event in reader.events) == 1
+    assert front.link.facts().counts["again"] == before + 1
+    assert name not in {each.report.runner for each in front.link.facts().runners}
+
+
+def test_a_second_loss_is_one_sentence(front: RayBackend) -> None:
+    reader = Reader(front, LONG, "lost")
+    first = runner_of(front, "lost")
+    until(reader.draws)
+    os.kill(first[1], signal.SIGKILL)
+    until(lambda: any(each.job_ids == ("lost",) and each.report.runner != first[0]
+                      for each in front.link.facts().runners))
+    os.kill(runner_of(front, "lost")[1], signal.SIGKILL)
+    reader.join(WAIT_S)
+    assert str(reader.error) == LOST_TWICE
+    assert len(digests(list(stream(front, SKETCH)))) == 2, "the next one is drawn"
+
+
+def test_a_run_that_is_kept_goes_on_elsewhere_to_the_same_picture(
+        front: RayBackend, small: Cluster) -> None:
+    wanted = digests(list(stream(front, RUN, "whole", ME)))
+    reader = Reader(front, RUN, "kept", ME)
+    until(lambda: any(small.paused.glob("*/*.safetensors")))
+    os.kill(runner_of(front, "kept")[1], signal.SIGKILL)
+    assert reader.drawn() == wanted
+    resumed = [event for event in reader.events if isinstance(event, Progress) and event.earlier]
+    assert len(resumed) == 1
+    steps = [event.step for event in reader.events if isinstance(event, Progress) and event.losses]
+    after = steps[steps.index(max(steps, key=lambda step: (step < steps[0], step))):]
+    assert steps.count(1) == 1, "it did not begin anew"
+    assert after
+    until(lambda: not any(small.paused.glob("*/*.safetensors")))
+
+
+def test_a_desk_that_is_killed_under_load_loses_nothing(front: RayBackend) -> None:
+    fields = {**SKETCH, "options": {"steps": 10, "pause_s": 0.05}}
+    wanted = digests(list(stream(front, fields)))
+    readers = [Reader(front, fields, f"under-load-{number}", f"owner-{number % 5}")
+               for number in range(20)]
+    until(lambda: any(not each.is_alive() for each in readers))
+    pid = front.link.facts().pid
+    os.kill(pid, signal.SIGKILL)
+    assert all(each.drawn() == wanted for each in readers)
+    assert front.link.facts().pid != pid
+    until(lambda: front.queue() == (0, 0))
+
+
+def test_a_front_end_that_is_killed_frees_its_runner(front: RayBackend, small: Cluster) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.front_process", str(small.settings.data_dir)],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "it draws\n"
+        assert front.queue() == (1, 0)
+    finally:
+        process.kill()
+        process.wait()
+    until(lambda: front.queue() == (0, 0))
+    until(lambda: not any(each.report.running for each in front.link.facts().runners))
+
+
+def test_runners_are_replaced_one_by_one_while_they_draw(front: RayBackend, small: Cluster) -> None:
+    fields = {**SKETCH, "options": {"steps": 10, "pause_s": 0.05}}
+    wanted = digests(list(stream(front, fields)))
+    before = {each.report.runner for each in front.link.facts().runners}
+    over = threading.Event()
+    drawn: list[list[str]] = []
+
+    def draw() -> None:
+        while not over.is_set():
+            drawn.append(digests(list(stream(front, fields))))
+
+    threads = [threading.Thread(target=draw) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    small.deploy(version="2")
+    until(lambda: len(found := {each.report.runner for each in front.link.facts().runners}) == 2
+          and not found & before)
+    enough = len(drawn) + 3
+    until(lambda: len(drawn) >= enough)
+    over.set()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert all(each == wanted for each in drawn)
+
+
+def test_a_pause_reaches_a_run_on_any_runner(front: RayBackend) -> None:
+    reader = Reader(front, {**RUN, "options": {**RUN["options"], "iterations": 2000}}, "pausing",
+                    ME)
+    until(lambda: any(isinstance(event, Progress) and event.losses for event in reader.events))
+    assert front.pause("pausing")
+    reader.join(WAIT_S)
+    assert isinstance(reader.error, Cancelled)
+    assert front.paused is not None
+    (run,) = front.paused.of(ME)
+    assert run.step >= 1
+    front.paused.delete(ME, run.run_id)
