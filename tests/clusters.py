@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 from easel.serving.backend import LocalBackend
 from easel.serving.paused_runs import PausedRuns
 from easel.serving.ray.connect import connected_backend, join_cluster
+from easel.serving.ray.environment import TOKEN
 from easel.serving.ray.node import end_node, start_node
 from easel.settings import Settings
 from pipelines import checkpointer
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 SKETCH: dict[str, Any] = {"pipeline": "sketch", "prompt": "a red apple", "num_images": 2, "seed": 5,
                           "options": {"steps": 3, "pause_s": 0.0}}
 LONG = {**SKETCH, "options": {"steps": 2000, "pause_s": 0.1}}  # longer than any case takes
+OWN_TOKEN = secrets.token_hex(32)  # Ray reads it once a process, whatever cluster comes later
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 
 
@@ -70,6 +73,7 @@ def cluster(folder: Path, runners: int = 1, **limits: int) -> Iterator[Cluster]:
         for name in [name for name in os.environ if name.startswith("RAY_")]:
             environment.delenv(name)
         home.mkdir(parents=True)
+        (home / TOKEN).write_text(OWN_TOKEN, "ascii")
         start_node(home, "127.0.0.1", cpus=runners + 1)
         try:
             join_cluster(made.settings)

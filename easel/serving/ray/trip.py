@@ -110,6 +110,9 @@ class Trip:
             Busy: there is no room.
         """
         self.join()
+        outlook: Outlook | None = self._link.ask("look", self.ticket.token)
+        if outlook is not None:
+            self.told = outlook.told  # the thread hears only of what changes
         threading.Thread(target=self._travel, name="trip", daemon=True).start()
 
     def join(self) -> None:
