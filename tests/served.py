@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import socket
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from gradio_client import Client
 
@@ -72,6 +75,17 @@ class App:
         """Whether anything runs on the device or holds a model."""
         leased = any(model.leases for model in self.cache.stats().models)
         return bool(self.sketch.running or self.etching.running or leased)
+
+    def hang_up(self, path: str, body: Mapping[str, Any]) -> None:
+        """Post something of the sketch's, and go away while it is drawn."""
+        where = urlsplit(self.url)
+        connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=300)
+        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        end = time.monotonic() + 90
+        while not self.sketch.running:
+            assert time.monotonic() < end, "the run has not begun"
+            time.sleep(0.02)
+        connection.close()
 
     def wait_until_idle(self, timeout_s: float = 60.0) -> None:
         """Fail unless the device is free within the time."""

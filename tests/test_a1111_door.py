@@ -146,6 +146,12 @@ def test_progress_is_told_and_interrupt_keeps_what_there_is(app: App, api: WebUI
     mine.util_wait_for_ready(0.02)
 
 
+def test_a_program_that_hangs_up_frees_the_device(app: App) -> None:
+    app.hang_up("/sdapi/v1/txt2img", {
+        "prompt": "a cat", "steps": 2000, "alwayson_scripts": easel(pause_s=0.05)})
+    app.wait_until_idle(90)
+
+
 def test_the_settings_of_a_picture_are_read(app: App, api: WebUIApi) -> None:
     drawn = draw(api, prompt="a red apple", steps=2, seed=3, alwayson_scripts=easel())
     found = httpx.post(address(app, "png-info"), timeout=300,
@@ -227,9 +233,10 @@ def test_width_and_height_are_the_nearest_that_are_drawn(fields: dict[str, Any],
 def test_a_password_opens_the_door_where_one_is_asked_for(app: App) -> None:
     door = A1111Door(app.backend, DoorRuns(app.backend), Bodies(2**20), (KEY,))
     with TestClient(Starlette(routes=door.routes())) as http_client:
-        for auth in (None, ("easel", "wrong")):
+        for auth, says in ((None, "Not authenticated"),
+                           (("easel", "wrong"), "Incorrect username or password")):
             answer = http_client.get("/sdapi/v1/options", auth=auth)  # type: ignore[arg-type]
-            assert (answer.status_code, answer.json()) == (
-                401, {"detail": "Incorrect username or password"})
+            assert (answer.status_code, answer.json()) == (401, {
+                "error": "HTTPException", "detail": says, "body": "", "errors": says})
             assert answer.headers["www-authenticate"] == "Basic"
         assert http_client.get("/sdapi/v1/options", auth=("easel", KEY)).status_code == 200

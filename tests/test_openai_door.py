@@ -310,18 +310,8 @@ def test_other_pages_are_refused_as_on_the_page(app: App, headers: dict[str, str
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_program_that_hangs_up_frees_the_device(app: App, stream: bool) -> None:
-    where = urlsplit(app.url)
-    connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=300)
-    connection.request("POST", "/v1/images/generations", json.dumps(
-        {"prompt": "a cat", "model": "sketch", "stream": stream, **SLOW}),
-        {"content-type": "application/json"})
-    end = time.monotonic() + 90
-    while not app.sketch.running:
-        assert time.monotonic() < end, "the run has not begun"
-        time.sleep(0.02)
-    connection.close()
-    if connection.sock is not None:
-        connection.sock.close()
+    app.hang_up("/v1/images/generations",
+                {"prompt": "a cat", "model": "sketch", "stream": stream, **SLOW})
     app.wait_until_idle(90)
 
 

@@ -221,8 +221,10 @@ def _refused(error: Exception, request: Request) -> Response:
     with speaking(language_of(request.headers)):
         said = say(str(error)) if isinstance(error, EaselError) else str(error)
     if isinstance(error, KeyFault):
-        return JSONResponse({"detail": "Incorrect username or password"}, 401,
-                            {"WWW-Authenticate": "Basic"})
+        said = "Incorrect username or password" if error.given else "Not authenticated"
+        answer = error_answer(401, said, said, "HTTPException")
+        answer.headers["WWW-Authenticate"] = "Basic"
+        return answer
     if isinstance(error, InvalidImage):
         return error_answer(500, "Invalid encoded image", f"Invalid encoded image: {said}",
                             "HTTPException")
