@@ -20,6 +20,7 @@ from benchmarks.loading import MOST_PEAK, loading_figures
 from benchmarks.results import RESULTS_DIR, read_results, write_results
 from benchmarks.search import search_figures
 from benchmarks.speed import rounded, speed
+from benchmarks.step import step_figures
 from benchmarks.trust_report import kills_line
 from easel.serving.backend import LocalBackend
 from easel.serving.build import build_cache
@@ -70,6 +71,14 @@ def cache_command() -> None:
                                     [e.id for e in catalogue if e.id.startswith(EMBEDDED)]))
     write_results(RESULTS_DIR / "cache.json", figures)
     print(json.dumps(figures, indent=1))
+
+
+@app.command("step")
+def step_command(
+    threads: Annotated[int, typer.Option(min=1, help="Of the CPU.")] = 2,
+) -> None:
+    """Seconds and peak memory of a step of VQGAN+CLIP at 256 px with 32 cutouts of ViT-B/32."""
+    write_results(RESULTS_DIR / "step.json", rounded(step_figures(threads)))
 
 
 @app.command("loading")

@@ -16,6 +16,7 @@ from benchmarks.loading import loading_table
 from benchmarks.markdown import cell, share, table
 from benchmarks.photographs import photographs_table
 from benchmarks.results import RESULTS_DIR, read_results
+from benchmarks.step import step_table
 from benchmarks.tasks import TASKS
 from benchmarks.trust_report import fuzz_table, kills_line
 from benchmarks.words import words_table
@@ -199,6 +200,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] =
     ("media", "Media", "benchmarks media", media_table),
     ("languages", "Portuguese", "benchmarks languages", languages_table),
     ("speed", "Speed", "benchmarks speed", speed_table),
+    ("step", "VQGAN+CLIP at the public sizes", "benchmarks step", step_table),
     ("peers", "Beside other implementations", "benchmarks peers", peers_table),
     ("loading", "Loading public checkpoints", "benchmarks loading", loading_table),
     ("cache", "The model cache", "benchmarks cache", cache_table),

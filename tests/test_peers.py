@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.peers import peers, peers_dalle, peers_turns
 from benchmarks.peers.peer_loops import PlainLoop, plain_ranking
+from benchmarks.step import step_table
 from pipelines.models.fast_linear import has_int8
 from pipelines.models.machine_rates import Rates
 from pipelines.models.min_dalle import CodeDecoder, MinDalleConfig
@@ -116,3 +117,26 @@ def test_figures_of_what_is_not_compared_stay(monkeypatch: pytest.MonkeyPatch) -
         torch.set_num_threads(threads)
     assert (found["one"], found["two"]) == ({"turns": 2}, {"ours_s": 1})
     assert len(kept) == 1
+
+
+def test_a_step_of_the_public_sizes_draws_and_is_told() -> None:
+    """As ``benchmarks step`` takes it, in small: with all cutouts at once and in groups."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        vqgan = VQGAN(VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks=1,
+                                  attn_resolutions=(), z_channels=8, embed_dim=8, n_embed=16))
+    own = peers.shipped_vqgan(vqgan.eval().requires_grad_(False), torch.float32)
+    guide = peers.shipped_clip(small_clip(), torch.float32)
+    guide.image_size = 32
+    moved = []
+    for at_once in (peers.NUM_CUTOUTS, 8):
+        optimisation = peers.shipped_optimisation(own, guide, at_once)
+        optimisation.step(1, 100, lambda: False)
+        change = optimisation.descent.change.grad
+        assert change is not None
+        moved.append(change.clone())
+    torch.testing.assert_close(*moved, rtol=1e-3, atol=1e-3 * float(moved[0].abs().max()))
+    row = {"dtype": "float32", "cutouts_at_once": 8, "seconds": 2.54, "peak_bytes": 3.1e9,
+           "weight_bytes": 0.91e9}
+    told = step_table({"machine": {"cpu": "A CPU", "threads": 2}, "steps": [row]})
+    assert "| float32, 8 at once | 2.5 | 3.10 GB | 0.91 GB |" in told

@@ -48,10 +48,10 @@ def shipped_dtype() -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def random_vqgan() -> VQGAN:
-    """A VQGAN f16 of 1,024 codes, random."""
+def random_vqgan(codes: int = 1024) -> VQGAN:
+    """A VQGAN f16, random."""
     torch.manual_seed(0)
-    return VQGAN(VQGANConfig()).eval().requires_grad_(False)
+    return VQGAN(VQGANConfig(n_embed=codes)).eval().requires_grad_(False)
 
 
 def random_clip() -> open_clip.CLIP:
@@ -69,6 +69,23 @@ def shipped_clip(clip: open_clip.CLIP, dtype: torch.dtype) -> ClipModel:
     return ClipModel(module, open_clip.SimpleTokenizer(), 224)
 
 
+def shipped_vqgan(vqgan: VQGAN, dtype: torch.dtype) -> VQGAN:
+    """A copy as Easel's loader hands it out."""
+    return fast_vqgan.with_fast_kernels(copy.deepcopy(vqgan).to(dtype))
+
+
+def shipped_optimisation(vqgan: VQGAN, guide: ClipModel, cutouts_at_once: int = NUM_CUTOUTS,
+                         ) -> Optimisation:
+    """A picture of 256 px under optimisation with 32 cutouts."""
+    generator = torch.Generator().manual_seed(0)
+    drawer = VQGANDrawer(vqgan, precision="float32")
+    start = start_parameters(drawer, "noise", None, (SIZE_PX, SIZE_PX), [generator])
+    return Optimisation(drawer, [Guide(guide, [WeightedPrompt(PROMPT)])],
+                        Descent(start, drawer, "adam", 0.1, "constant", 0.0), [generator],
+                        Cutouts(num_cutouts=NUM_CUTOUTS), precision="float32",
+                        cutouts_at_once=cutouts_at_once)
+
+
 def vqgan_clip_step(rates: Rates, turns: int = 3) -> dict[str, Any]:
     """A step at 256 px with 32 cutouts of 224 px, forward and backward."""
     from benchmarks.peers.peer_loops import PlainLoop
@@ -79,15 +96,8 @@ def vqgan_clip_step(rates: Rates, turns: int = 3) -> dict[str, Any]:
     steps: dict[torch.dtype, Callable[[], object]] = {}
     weights: dict[torch.dtype, float] = {}
     for dtype in {shipped_dtype(), torch.float32}:
-        own = fast_vqgan.with_fast_kernels(copy.deepcopy(vqgan).to(dtype))
-        guide_clip = shipped_clip(clip, dtype)
-        generator = torch.Generator().manual_seed(0)
-        drawer = VQGANDrawer(own, precision="float32")
-        start = start_parameters(drawer, "noise", None, (SIZE_PX, SIZE_PX), [generator])
-        optimisation = Optimisation(drawer, [Guide(guide_clip, [WeightedPrompt(PROMPT)])],
-                                    Descent(start, drawer, "adam", 0.1, "constant", 0.0),
-                                    [generator],
-                                    Cutouts(num_cutouts=NUM_CUTOUTS), precision="float32")
+        own, guide_clip = shipped_vqgan(vqgan, dtype), shipped_clip(clip, dtype)
+        optimisation = shipped_optimisation(own, guide_clip)
         steps[dtype] = lambda optimisation=optimisation: optimisation.step(1, 100, lambda: False)
         # Read once forward and once backward.
         weights[dtype] = 2 * parameter_bytes(own.decoder, guide_clip.module.visual)
