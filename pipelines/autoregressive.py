@@ -19,9 +19,9 @@ from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Preview, Progress
-from pipelines.core.options import AUTO, Options
+from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import model_field
+from pipelines.model_options import auto_ranker_field, precision_field
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
 from pipelines.pipeline import RunContext
@@ -81,12 +81,8 @@ class WritingOptions(Options):
     preview_every: int = Field(
         default=32, ge=1, le=576, title="Preview interval", json_schema_extra=ADVANCED,
         description="Codes between previews.")
-    ranker: str = model_field(
-        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
-        "one here that did not guide.", advanced=True)
-    precision: Precision = Field(
-        default="auto", title="Precision", json_schema_extra=ADVANCED,
-        description="Number format of the computation; auto is the faster one of this machine.")
+    ranker: str = auto_ranker_field()
+    precision: Precision = precision_field()
 
 
 @dataclass

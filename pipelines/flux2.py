@@ -8,9 +8,8 @@ Source: Black Forest Labs, "FLUX.2 [klein]" (2026).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,17 +17,15 @@ from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor
 
-from pipelines.batching import Drawn
 from pipelines.core.aspect import SQUARE, parse_aspect, sides_px
-from pipelines.core.events import Event, Preview
-from pipelines.core.options import AUTO, Options
+from pipelines.core.events import Event
+from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import model_field
+from pipelines.model_options import auto_ranker_field, precision_field
 from pipelines.models.checkpoints.ids import RANKER
-from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
 from pipelines.part_by_part import PartByPartPipeline, PartsRun, noise_of
-from pipelines.pipeline import Lesson, RunContext
+from pipelines.pipeline import Lesson
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
     from pipelines.models.flux2 import Autoencoder, Flow, Reader
@@ -53,12 +50,8 @@ class Flux2Options(Options):
     preview_every: int = Field(
         default=1, ge=1, le=50, title="Preview interval", json_schema_extra=ADVANCED,
         description="Steps between previews.")
-    precision: Precision = Field(
-        default="auto", title="Precision", json_schema_extra=ADVANCED,
-        description="Number format of the computation; auto is the faster one of this machine.")
-    ranker: str = model_field(
-        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
-        "one here that did not guide.", advanced=True)
+    precision: Precision = precision_field()
+    ranker: str = auto_ranker_field()
 
 
 class Flux2Pipeline(PartByPartPipeline):
@@ -76,56 +69,45 @@ class Flux2Pipeline(PartByPartPipeline):
         "Black Forest Labs, 2026, “FLUX.2 [klein]: Towards Interactive Visual Intelligence”")
     Options = Flux2Options
     models = (*PARTS, RANKER)
-    sides_px = MappingProxyType({side: {"size_px": side}
-                                 for side in (512, *range(256, 512, 64), *range(576, 1025, 64))})
-    is_public = True
 
     def check(self, request: CheckedRequest[Flux2Options]) -> None:
         """Refuse what is not a pair of proportions."""
         parse_aspect(request.options.aspect)
 
-    def draw(self, request: CheckedRequest[Flux2Options], context: RunContext,
-             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
-        """See ``CandidatePipeline.draw``."""
-        run = PartsRun(self, request, context, seeds,
-                       [torch.Generator().manual_seed(seed) for seed in seeds],
-                       request.options.steps)
+    def steps_of(self, request: CheckedRequest[Flux2Options]) -> int:
+        """See ``PartByPartPipeline.steps_of``."""
+        return request.options.steps
+
+    def read(self, run: PartsRun[Flux2Options]) -> Iterator[Event]:
+        """Returns the prompt's states (1, T, D)."""
         with ExitStack() as stack:
             reader: Reader = yield from run.lease(stack, TEXT_ENCODER)
             with torch.no_grad():
-                states = reader.read(request.prompt)
-        # Before the drawing, and until the end: Stop keeps its pictures without waiting for it.
-        yield from run.lease(context.leases, request.options.ranker)
-        pixels = yield from _draw(run, states)
-        return Drawn(to_uint8(pixels), seeds, run.done, run.total)
+                return reader.read(run.request.prompt)
 
-
-def _draw(run: PartsRun[Flux2Options], states: Tensor) -> Iterator[Event]:
-    """The loop; returns pictures (N, 3, H, W), about [-1, 1]."""
-    options = run.options
-    with ExitStack() as stack:
-        flow: Flow = yield from run.lease(stack, TRANSFORMER)
-        vae: Autoencoder = yield from run.lease(stack, VAE)
-        height, width = (side_px // vae.scale for side_px in sides_px(
-            options.size_px, parse_aspect(options.aspect), vae.scale))
-        states = states.to(flow.device).expand(len(run.seeds), -1, -1)
-        latents = noise_of(run.generators, (flow.channels, height, width), flow.device,
-                           states.dtype)
-        latents = latents.flatten(2).transpose(1, 2)
-        scheduler: Any = flow.scheduler(options.steps, height * width)
-        for i, t in enumerate(scheduler.timesteps):
+    def paint(self, run: PartsRun[Flux2Options], told: Tensor) -> Iterator[Event]:
+        """The loop; see ``PartByPartPipeline.paint``."""
+        options = run.options
+        with ExitStack() as stack:
+            flow: Flow = yield from run.lease(stack, TRANSFORMER)
+            vae: Autoencoder = yield from run.lease(stack, VAE)
+            height, width = (side_px // vae.scale for side_px in sides_px(
+                options.size_px, parse_aspect(options.aspect), vae.scale))
+            states = told.to(flow.device).expand(len(run.seeds), -1, -1)
+            latents = noise_of(run.generators, (flow.channels, height, width), flow.device,
+                               states.dtype)
+            latents = latents.flatten(2).transpose(1, 2)
+            scheduler: Any = flow.scheduler(options.steps, height * width)
+            for i, t in enumerate(scheduler.timesteps):
+                with torch.no_grad():
+                    velocity = flow.velocity(latents, t, states, (height, width))
+                    # Where the straight line from here ends: what it takes the picture for.
+                    end = latents - scheduler.sigmas[i] * velocity
+                    latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
+                    preview = (vae.decode(end, (height, width))
+                               if i % options.preview_every == 0 else None)
+                if (yield from run.step(preview)):
+                    latents = end
+                    break
             with torch.no_grad():
-                velocity = flow.velocity(latents, t, states, (height, width))
-                # Where the straight line from here ends: what it takes the picture for.
-                end = latents - scheduler.sigmas[i] * velocity
-                latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
-                preview = (vae.decode(end, (height, width))
-                           if i % options.preview_every == 0 else None)
-            if preview is not None:
-                yield Preview(run.done + 1, to_uint8(preview), run.seeds)
-            yield run.progress()
-            if run.context.cancelled():
-                latents = end
-                break
-        with torch.no_grad():
-            return vae.decode(latents.to(states.dtype), (height, width))
+                return vae.decode(latents.to(states.dtype), (height, width))

@@ -10,30 +10,27 @@ Latent Diffusion" (2023).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from pydantic.config import JsonDict
 from torch import Tensor
 
-from pipelines.batching import Drawn
 from pipelines.core.errors import Cancelled, InvalidRequest
-from pipelines.core.events import Event, Preview
-from pipelines.core.options import AUTO, Options
+from pipelines.core.events import Event
+from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.model_options import model_field
+from pipelines.model_options import auto_ranker_field, precision_field
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding
-from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import Precision
 from pipelines.negative_prompt import check_negative, negative_field
 from pipelines.part_by_part import PartByPartPipeline, PartsRun, noise_of
-from pipelines.pipeline import Lesson, RunContext
+from pipelines.pipeline import Lesson
 from pipelines.sampling import guide
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
@@ -68,12 +65,8 @@ class KandinskyOptions(Options):
     preview_every: int = Field(
         default=5, ge=1, le=100, title="Preview interval", json_schema_extra=ADVANCED,
         description="Steps of the decoder between previews.")
-    precision: Precision = Field(
-        default="auto", title="Precision", json_schema_extra=ADVANCED,
-        description="Number format of the computation; auto is the faster one of this machine.")
-    ranker: str = model_field(
-        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
-        "one here that did not guide.", advanced=True)
+    precision: Precision = precision_field()
+    ranker: str = auto_ranker_field()
 
 
 _Run = PartsRun[KandinskyOptions]
@@ -97,9 +90,7 @@ class KandinskyPipeline(PartByPartPipeline):
         "and Latent Diffusion”")
     Options = KandinskyOptions
     models = (*PARTS, RANKER)
-    sides_px = MappingProxyType({side: {"size_px": side}
-                                 for side in (512, *range(256, 512, 64), *range(576, 1025, 64))})
-    accepts_init_image = draws_variations = is_public = True
+    accepts_init_image = draws_variations = True
 
     def __init__(self, catalogue: Catalogue | None = None) -> None:
         super().__init__(catalogue)
@@ -111,20 +102,19 @@ class KandinskyPipeline(PartByPartPipeline):
         if request.options.size_px % LATENT_PX:
             raise InvalidRequest("Size in px must be a multiple of {}.", LATENT_PX, field="size_px")
 
-    def draw(self, request: CheckedRequest[KandinskyOptions], context: RunContext,
-             models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
-        """See ``CandidatePipeline.draw``."""
+    def steps_of(self, request: CheckedRequest[KandinskyOptions]) -> int:
+        """See ``PartByPartPipeline.steps_of``."""
         options = request.options
         imagines = request.init_image is None or options.negative_prompt
-        prior_steps = options.prior_steps if imagines else 0
-        run = _Run(self, request, context, seeds,
-                   [torch.Generator().manual_seed(seed) for seed in seeds],
-                   prior_steps + options.decoder_steps)
-        embeds, blank = yield from _image_embeds(run, self.blank)
-        # Before the drawing, and until the end: Stop keeps its pictures without waiting for it.
-        yield from run.lease(context.leases, request.options.ranker)
-        pixels = yield from _draw(run, embeds, blank)
-        return Drawn(to_uint8(pixels), seeds, run.done, run.total)
+        return (options.prior_steps if imagines else 0) + options.decoder_steps
+
+    def read(self, run: _Run) -> Iterator[Event]:
+        """Returns the embeddings (N, D) to draw from, and those (N, D) to lead away from."""
+        return (yield from _image_embeds(run, self.blank))
+
+    def paint(self, run: _Run, told: tuple[Tensor, Tensor]) -> Iterator[Event]:
+        """The decoder's loop; see ``PartByPartPipeline.paint``."""
+        return (yield from _draw(run, *told))
 
 
 def _image_embeds(run: _Run, kept: BlankEmbedding) -> Iterator[Event]:
@@ -182,8 +172,7 @@ def _imagine(run: _Run, prior: Prior, condition: tuple[Tensor, Tensor, Tensor], 
     """The prior's loop; returns image embeddings (texts · N, D), those of a text together."""
     options, count = run.options, texts * len(run.seeds)
     generators = run.generators * texts
-    # diffusers' annotations are narrower than what it takes and gives.
-    model, scheduler = cast(Any, prior.model), cast(Any, prior.scheduler(options.prior_steps))
+    model, scheduler = prior.model, prior.new_scheduler(options.prior_steps)
     embeds, states, mask = condition
     embeds, states = embeds.to(model.dtype), states.to(model.dtype)
     latents = noise_of(generators, (model.config.embedding_dim,), prior.device, model.dtype)
@@ -198,8 +187,7 @@ def _imagine(run: _Run, prior: Prior, condition: tuple[Tensor, Tensor, Tensor], 
             following = times[i + 1] if i + 1 < len(times) else None
             latents = scheduler.step(found, t, latents, generator=generators,
                                      prev_timestep=following).prev_sample
-        yield run.progress()
-        if run.context.cancelled():
+        if (yield from run.step()):
             raise Cancelled
     return prior.finish(latents)
 
@@ -210,8 +198,8 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
     with ExitStack() as stack:
         painter: Painter = yield from run.lease(stack, UNET)
         movq: MoVQ = yield from run.lease(stack, MOVQ)
-        model, guided = cast(Any, painter.model), options.decoder_guidance_scale > 1
-        scheduler = cast(Any, painter.scheduler(options.decoder_steps))
+        model, guided = painter.model, options.decoder_guidance_scale > 1
+        scheduler = painter.new_scheduler(options.decoder_steps)
         side = options.size_px // movq.scale
         condition = torch.cat([blank, embeds]) if guided else embeds  # (N or 2 N, D)
         condition = condition.to(painter.device, model.dtype)
@@ -227,10 +215,7 @@ def _draw(run: _Run, embeds: Tensor, blank: Tensor) -> Iterator[Event]:
                 latents = found.prev_sample
                 preview = (movq.decode(found.pred_original_sample)
                            if i % options.preview_every == 0 else None)
-            if preview is not None:
-                yield Preview(run.done + 1, to_uint8(preview), run.seeds)
-            yield run.progress()
-            if run.context.cancelled():
+            if (yield from run.step(preview)):
                 latents = found.pred_original_sample
                 break
         with torch.no_grad():

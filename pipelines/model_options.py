@@ -41,6 +41,20 @@ def model_field(default: str, family: str, title: str, description: str,
                  json_schema_extra=extra)
 
 
+def auto_ranker_field() -> Any:
+    """The option of a generator whose ranker nobody need choose."""
+    return model_field(
+        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
+        "one here that did not guide.", advanced=True)
+
+
+def precision_field() -> Any:
+    """The option of a generator whose models compute in one of two number formats."""
+    return Field(
+        default="auto", title="Precision", json_schema_extra={"advanced": True},
+        description="Number format of the computation; auto is the faster one of this machine.")
+
+
 def chosen_models(options: Options, models: Iterable[str]) -> tuple[str, ...]:
     """Ids of models with those in their places that options made by ``model_field`` choose.
 

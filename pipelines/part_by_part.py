@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
-from pipelines.core.events import Candidate, Progress
+from pipelines.core.events import Candidate, Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
+from pipelines.models.pixels import to_uint8
 from pipelines.pipeline import RunContext
 
 T = TypeVar("T", bound=Options)
@@ -55,10 +57,17 @@ class PartsRun(Generic[T]):
         self.context.check()
         return part
 
-    def progress(self) -> Progress:
-        """One more step."""
+    def step(self, preview: Tensor | None = None) -> Iterator[Event]:
+        """Say that one more is done; returns whether the run was stopped.
+
+        Args:
+            preview: pictures (N, 3, H, W), about [-1, 1], as they are after it; None for none.
+        """
         self.done += 1
-        return Progress(self.done, self.total, self.context.elapsed_s())
+        if preview is not None:
+            yield Preview(self.done, to_uint8(preview), self.seeds)
+        yield Progress(self.done, self.total, self.context.elapsed_s())
+        return self.context.cancelled()
 
 
 def noise_of(generators: list[torch.Generator], shape: tuple[int, ...], device: torch.device,
@@ -70,7 +79,35 @@ def noise_of(generators: list[torch.Generator], shape: tuple[int, ...], device: 
 
 
 class PartByPartPipeline(CandidatePipeline):
-    """A subclass leases its parts in ``draw``, the ranker last, for the run's whole rest."""
+    """Public models of several parts. A subclass leases its parts in ``read`` and ``paint``."""
+
+    is_public = True
+    sides_px = MappingProxyType({side: {"size_px": side}
+                                 for side in (512, *range(256, 512, 64), *range(576, 1025, 64))})
+
+    def steps_of(self, request: CheckedRequest[Any]) -> int:
+        """How many steps a request takes in all."""
+        raise NotImplementedError
+
+    def read(self, run: PartsRun[Any]) -> Iterator[Event]:
+        """Returns what is painted from, as ``paint`` takes it."""
+        raise NotImplementedError
+
+    def paint(self, run: PartsRun[Any], told: Any) -> Iterator[Event]:
+        """Returns pictures (N, 3, H, W), about [-1, 1]; where it is stopped, as far as they are."""
+        raise NotImplementedError
+
+    def draw(self, request: CheckedRequest[Any], context: RunContext, models: Sequence[Any],
+             seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
+        """See ``CandidatePipeline.draw``."""
+        run = PartsRun(self, request, context, seeds,
+                       [torch.Generator().manual_seed(seed) for seed in seeds],
+                       self.steps_of(request))
+        told = yield from self.read(run)
+        # Before the drawing, and until the end: Stop keeps its pictures without waiting for it.
+        yield from run.lease(context.leases, request.options.ranker)
+        pixels = yield from self.paint(run, told)
+        return Drawn(to_uint8(pixels), seeds, run.done, run.total)
 
     def held(self, request: CheckedRequest[Any]) -> tuple[str, ...]:
         """None: the parts come one after the other."""

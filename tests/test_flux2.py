@@ -12,19 +12,16 @@ import torch
 from diffusers import Flux2KleinPipeline
 
 from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
-from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.events import Event, Preview, Progress
 from pipelines.flux2 import PARTS, TEXT_ENCODER, TRANSFORMER, VAE, Flux2Pipeline
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
-from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.flux2 import load
 from pipelines.models.checkpoints.ids import RANKER
-from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry, build_registry
 from tests.flux2_folder import write_flux2
-from tests.hub_server import Hub, Repository, serve_hub
-from tests.small_models import SmallLoader
+from tests.published_parts import PartsLoader, changed_copy, downloaded, result_of, run_of
 
 SMALL = {"steps": 3, "size_px": 256}
 PROMPT = "a red apple"
@@ -37,41 +34,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def catalogue(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """Easel's own entries, downloaded from a hub that has the tiny model."""
-    shipped = Catalogue.load()
-    files = {path.relative_to(folder).as_posix(): path.read_bytes()
-             for path in folder.rglob("*") if path.is_file()}
-    own = Catalogue(tuple(shipped.get(part).model_copy(update={"network": None})
-                          for part in PARTS), models_dir=tmp_path_factory.mktemp("models"))
-    with pytest.MonkeyPatch.context() as patch, serve_hub(Hub({
-            "black-forest-labs/FLUX.2-klein-4B": Repository("a" * 40, files)})) as hub:
-        patch.setenv("HF_ENDPOINT", hub.url)
-        patch.delenv("HF_TOKEN", raising=False)
-        downloads = Downloads(own, timeout_s=20.0)
-        for part in PARTS:
-            download = downloads.start(part)
-            assert download.wait(60)
-            assert download.phase == "done", download.error
-        downloads.close()
-    return own
-
-
-class Loader(SmallLoader):
-    """FLUX.2 from the catalogue, everything else small and random."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        super().__init__()
-        self.own = CatalogueLoader(catalogue)
-
-    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-        if model_id in PARTS:
-            return self.own.load(model_id, device, dtype)
-        return super().load(model_id, device, dtype)
+    return downloaded(PARTS, {"black-forest-labs/FLUX.2-klein-4B": folder},
+                      tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
 def cache(catalogue: Catalogue) -> Iterator[ModelCache]:
-    built = ModelCache(Loader(catalogue), "cpu")
+    built = ModelCache(PartsLoader(catalogue), "cpu")
     # A run that waits for models asks more often whether it is to stop: here none waits.
     list(run(built))
     yield built
@@ -79,19 +48,8 @@ def cache(catalogue: Catalogue) -> Iterator[ModelCache]:
 
 
 def run(cache: ModelCache, polls: int = 10**6, **fields: Any) -> Iterator[Event]:
-    registry = Registry()
-    registry.register(Flux2Pipeline())
-    options = {**SMALL, "precision": "float32", **fields.pop("options", {})}
-    request = registry.check({"pipeline": "flux2", "prompt": PROMPT, "seed": 5, "num_images": 1,
-                              **fields, "options": options})
-    answers = iter([False] * polls)
-    context = RunContext(cache, torch.device("cpu"), cancelled=lambda: next(answers, True))
-    return registry.get("flux2").run(request, context)
-
-
-def result_of(events: list[Event]) -> Result:
-    assert isinstance(events[-1], Result)
-    return events[-1]
+    return run_of(Flux2Pipeline(), cache, polls, {
+        "num_images": 1, **fields, "options": {**SMALL, **fields.get("options", {})}})
 
 
 @pytest.mark.parametrize(("aspect", "height", "width"), [("1:1", 256, 256), ("2:1", 176, 368)])
@@ -192,15 +150,5 @@ def test_bad_options_are_refused(cache: ModelCache, options: dict[str, Any], wor
     (TRANSFORMER, "scheduler/scheduler_config.json", None, "is not there")])
 def test_damaged_folders_are_told_in_a_sentence(folder: Path, tmp_path: Path, part: str, file: str,
                                                 data: bytes | None, words: str) -> None:
-    entry = Catalogue.load().get(part)
-    for source in folder.rglob("*"):
-        if source.is_file():
-            target = tmp_path / source.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
-    if data is None:
-        (tmp_path / file).unlink()
-    else:
-        (tmp_path / file).write_bytes(data)
     with pytest.raises(WeightsError, match=words):
-        load(tmp_path, entry)
+        load(changed_copy([folder], tmp_path, file, data), Catalogue.load().get(part))

@@ -14,20 +14,16 @@ from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
 from PIL import Image
 
 from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
-from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.core.events import Event, Preview, Progress
 from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, UNET, KandinskyPipeline
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
-from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.formats import fill
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.kandinsky_blank import BlankEmbedding
-from pipelines.models.checkpoints.loading import CatalogueLoader, load_model
-from pipelines.pipeline import RunContext
-from pipelines.registry import Registry
-from tests.hub_server import Hub, Repository, serve_hub
+from pipelines.models.checkpoints.loading import load_model
 from tests.kandinsky_folders import write_kandinsky
-from tests.small_models import SmallLoader
+from tests.published_parts import PartsLoader, changed_copy, downloaded, result_of, run_of
 
 SMALL = {"decoder_steps": 3, "prior_steps": 3, "size_px": 64, "preview_every": 2}
 
@@ -40,45 +36,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def catalogue(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory,
               ) -> Catalogue:
-    """Easel's own entries, downloaded from a hub that has the tiny model."""
-    repositories = {
-        f"kandinsky-community/kandinsky-2-2-{folder.name}": Repository("a" * 40, {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*") if path.is_file()})
-        for folder in folders}
-    shipped = Catalogue.load()
-    tiny = (shipped.get(part).model_copy(update={"network": None}) for part in PARTS)
-    own = Catalogue(tuple(tiny),
-                    models_dir=tmp_path_factory.mktemp("models"))
-    with pytest.MonkeyPatch.context() as patch, serve_hub(Hub(repositories)) as hub:
-        patch.setenv("HF_ENDPOINT", hub.url)
-        patch.delenv("HF_TOKEN", raising=False)
-        downloads = Downloads(own, timeout_s=20.0)
-        for part in PARTS:
-            download = downloads.start(part)
-            assert download.wait(60)
-            assert download.phase == "done", download.error
-        downloads.close()
-    return own
-
-
-class Loader(SmallLoader):
-    """Kandinsky from the catalogue, everything else small and random."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        super().__init__()
-        self.own, self.loaded = CatalogueLoader(catalogue), list[str]()
-
-    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-        self.loaded.append(model_id)
-        if model_id in PARTS:
-            return self.own.load(model_id, device, dtype)
-        return super().load(model_id, device, dtype)
+    repositories = {f"kandinsky-community/kandinsky-2-2-{folder.name}": folder
+                    for folder in folders}
+    return downloaded(PARTS, repositories, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
 def cache(catalogue: Catalogue) -> Iterator[ModelCache]:
-    built = ModelCache(Loader(catalogue), "cpu")
+    built = ModelCache(PartsLoader(catalogue), "cpu")
     # A run that waits for models asks more often whether it is to stop: here none waits.
     list(run(built))
     yield built
@@ -87,19 +52,8 @@ def cache(catalogue: Catalogue) -> Iterator[ModelCache]:
 
 def run(cache: ModelCache, polls: int = 10**6, catalogue: Catalogue | None = None,
         **fields: Any) -> Iterator[Event]:
-    registry = Registry()
-    registry.register(KandinskyPipeline(catalogue))
-    options = {**SMALL, **fields.pop("options", {})}
-    request = registry.check({"pipeline": "kandinsky", "prompt": "a red apple", "seed": 5, **fields,
-                        "options": {"precision": "float32", **options}})
-    answers = iter([False] * polls)
-    context = RunContext(cache, torch.device("cpu"), cancelled=lambda: next(answers, True))
-    return registry.get("kandinsky").run(request, context)
-
-
-def result_of(events: list[Event]) -> Result:
-    assert isinstance(events[-1], Result)
-    return events[-1]
+    return run_of(KandinskyPipeline(catalogue), cache, polls, {
+        **fields, "options": {**SMALL, **fields.get("options", {})}})
 
 
 def png() -> bytes:
@@ -180,7 +134,7 @@ def test_fewer_are_drawn_at_once_where_the_device_is_full(
 
 
 def test_variations_need_no_prior(catalogue: Catalogue) -> None:
-    loader = Loader(catalogue)
+    loader = PartsLoader(catalogue)
     cache = ModelCache(loader, "cpu")
     result = result_of(list(run(cache, num_images=1, init_image=png())))
     assert result.candidates[0].image.shape == (64, 64, 3)
@@ -188,12 +142,12 @@ def test_variations_need_no_prior(catalogue: Catalogue) -> None:
 
 
 def test_the_image_encoder_is_loaded_once_for_text(catalogue: Catalogue) -> None:
-    loader = Loader(catalogue)
+    loader = PartsLoader(catalogue)
     cache = ModelCache(loader, "cpu")
     first = result_of(list(run(cache, catalogue=catalogue, num_images=1)))
     cache.close()
     assert loader.loaded[0] == IMAGE_ENCODER
-    loader = Loader(catalogue)
+    loader = PartsLoader(catalogue)
     cache = ModelCache(loader, "cpu")
     again = result_of(list(run(cache, catalogue=catalogue, num_images=1)))
     assert IMAGE_ENCODER not in loader.loaded
@@ -265,16 +219,5 @@ def test_damaged_folders_are_told_in_a_sentence(folders: tuple[Path, Path], tmp_
                                                 words: str) -> None:
     from pipelines.models.checkpoints.kandinsky import load
 
-    entry = Catalogue.load().get(part)
-    for folder in folders:
-        for source in folder.rglob("*"):
-            if source.is_file():
-                target = tmp_path / source.relative_to(folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(source.read_bytes())
-    if data is None:
-        (tmp_path / file).unlink()
-    else:
-        (tmp_path / file).write_bytes(data)
     with pytest.raises(WeightsError, match=words):
-        load(tmp_path, entry)
+        load(changed_copy(folders, tmp_path, file, data), Catalogue.load().get(part))

@@ -1,9 +1,6 @@
 """FLUX.2 [klein]'s parts: a language model that reads the prompt, a transformer that follows a flow
 from noise to latents, and the decoder of a variational autoencoder.
 
-Every part is a module of its own, so that the model cache can hold one while another one waits on
-disk.
-
 Source: Black Forest Labs, "FLUX.2 [klein]" (2026), distilled to four steps without guidance; Esser
 et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis" (2024), section 2.
 """
@@ -14,66 +11,51 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers import (
-    AutoencoderKLFlux2,
-    FlowMatchEulerDiscreteScheduler,
-    Flux2KleinPipeline,
-    Flux2Transformer2DModel,
-)
+from diffusers import Flux2KleinPipeline
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase, Qwen3Model
 
-from pipelines.models.offload import execution_device, weights_at_hand
+from pipelines.models.offload import weights_at_hand
+from pipelines.models.parts import Part, ScheduledPart
 
 READ_LAYERS = (9, 18, 27)  # of the language model, whose states are what is read
 MAX_TOKENS = 512  # of a prompt with its template; shorter ones are filled up
 
 
-class Reader(nn.Module):
+class Reader(Part):
     """The language model, without what follows the last layer that is read."""
 
     def __init__(self, model: Qwen3Model, tokenizer: PreTrainedTokenizerBase) -> None:
-        super().__init__()
-        self.model, self.tokenizer = model, tokenizer
+        super().__init__(model)
+        self.tokenizer = tokenizer
 
     @property
     def width(self) -> int:
         """Width of its states."""
-        return int(cast(Any, self.model.config).hidden_size)
+        return int(self.config.hidden_size)
 
     def read(self, text: str) -> Tensor:
         """States (1, MAX_TOKENS, layers · D) of a prompt."""
         # The pipeline's own method, so that prompts are read as it reads them.
         return Flux2KleinPipeline._get_qwen3_prompt_embeds(
-            cast(Any, self.model), cast(Any, self.tokenizer), text,
-            device=execution_device(self), max_sequence_length=MAX_TOKENS,
+            self.model, cast(Any, self.tokenizer), text,
+            device=self.device, max_sequence_length=MAX_TOKENS,
             hidden_states_layers=list(READ_LAYERS))
 
 
-class Flow(nn.Module):
+class Flow(ScheduledPart):
     """The transformer, with the schedule of its steps."""
-
-    def __init__(self, model: Flux2Transformer2DModel, scheduler: FlowMatchEulerDiscreteScheduler,
-                 ) -> None:
-        super().__init__()
-        self.model, self.scheduler_config = model, dict(scheduler.config)
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return execution_device(self)
 
     @property
     def channels(self) -> int:
         """Of a token of the picture."""
-        return int(cast(Any, self.model.config).in_channels)
+        return int(self.config.in_channels)
 
-    def scheduler(self, steps: int, tokens: int) -> FlowMatchEulerDiscreteScheduler:
+    def scheduler(self, steps: int, tokens: int) -> Any:
         """A schedule of its own for a run over so many tokens of a picture."""
-        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler_config)
-        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), device=self.device,
-                                mu=compute_empirical_mu(tokens, steps))
+        scheduler = self.new_scheduler(sigmas=np.linspace(1.0, 1 / steps, steps),
+                                       mu=compute_empirical_mu(tokens, steps))
         scheduler.set_begin_index(0)
         return scheduler
 
@@ -102,28 +84,22 @@ class Flow(nn.Module):
             encoder_hidden_states=states, txt_ids=txt_ids, img_ids=img_ids, return_dict=False)[0]
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(Part):
     """Latents to pixels."""
-
-    def __init__(self, model: AutoencoderKLFlux2) -> None:
-        super().__init__()
-        self.model = model
 
     @property
     def scale(self) -> int:
         """Pixels along one side of a token, which is four latents."""
-        return 2 ** len(cast(Any, self.model.config).block_out_channels)
+        return 2 ** len(self.config.block_out_channels)
 
     def decode(self, latents: Tensor, shape: tuple[int, int]) -> Tensor:
         """Pictures (N, 3, H, W), about [-1, 1], of latents (N, h · w, channels) of a shape (h, w).
         """
-        config: Any = self.model.config
         latents = latents.transpose(1, 2).unflatten(2, shape)
         with weights_at_hand(self.model.bn):
             mean, variance = (cast(Tensor, each).view(1, -1, 1, 1) for each in (
                 self.model.bn.running_mean, self.model.bn.running_var))
-            std = torch.sqrt(variance + config.batch_norm_eps).to(latents)
+            std = torch.sqrt(variance + self.config.batch_norm_eps).to(latents)
             latents = latents * std + mean.to(latents)
         latents = Flux2KleinPipeline._unpatchify_latents(latents)
-        device = execution_device(self)
-        return self.model.decode(latents.to(device, self.model.dtype), return_dict=False)[0]
+        return self.model.decode(latents.to(self.device, self.model.dtype), return_dict=False)[0]

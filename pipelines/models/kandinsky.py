@@ -1,7 +1,4 @@
-"""Kandinsky 2.2's parts.
-
-Every part is a module of its own, so that the model cache can hold one while another one waits on
-disk: text encoder, image encoder, prior, U-Net, MoVQ.
+"""Kandinsky 2.2's parts: text encoder, image encoder, prior, U-Net, MoVQ.
 
 Source: Razzhigaev et al., "Kandinsky: an Improved Text-to-Image Synthesis with Image Prior and
 Latent Diffusion" (2023), section 3.
@@ -9,19 +6,12 @@ Latent Diffusion" (2023), section 3.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import (
-    DDPMScheduler,
-    KandinskyV22PriorPipeline,
-    PriorTransformer,
-    UnCLIPScheduler,
-    UNet2DConditionModel,
-    VQModel,
-)
-from torch import Tensor, nn
+from diffusers import KandinskyV22PriorPipeline
+from torch import Tensor
 from transformers import (
     CLIPImageProcessor,
     CLIPTextModelWithProjection,
@@ -29,24 +19,16 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from pipelines.models.offload import execution_device, weights_at_hand
-
-
-class Part(nn.Module):
-    """One of Kandinsky's parts, which may be offloaded."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return execution_device(self)
+from pipelines.models.offload import weights_at_hand
+from pipelines.models.parts import Part, ScheduledPart
 
 
 class TextEncoder(Part):
     """Captions to what the prior needs to know of them."""
 
     def __init__(self, model: CLIPTextModelWithProjection, tokenizer: CLIPTokenizer) -> None:
-        super().__init__()
-        self.model, self.tokenizer = model, tokenizer
+        super().__init__(model)
+        self.tokenizer = tokenizer
 
     def encode(self, texts: list[str], count: int, guided: bool, negative: str = "",
                ) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,13 +51,13 @@ class ImageEncoder(Part):
 
     def __init__(self, model: CLIPVisionModelWithProjection, processor: CLIPImageProcessor,
                  ) -> None:
-        super().__init__()
-        self.model, self.processor = model, processor
+        super().__init__(model)
+        self.processor = processor
 
     def encode(self, image: np.ndarray | None) -> Tensor:
         """The embedding (1, D) of a picture (H, W, 3) uint8 RGB; of a blank one where None."""
         if image is None:
-            side = int(cast(Any, self.model.config).image_size)
+            side = int(self.config.image_size)
             pixels = torch.zeros(1, 3, side, side)
         else:
             pixels = self.processor(image, return_tensors="pt").pixel_values
@@ -83,50 +65,26 @@ class ImageEncoder(Part):
         return self.model(pixels).image_embeds
 
 
-class Prior(Part):
+class Prior(ScheduledPart):
     """The prior with the noise schedule that it was trained on."""
-
-    def __init__(self, model: PriorTransformer, scheduler: UnCLIPScheduler) -> None:
-        super().__init__()
-        self.model, self.scheduler_config = model, dict(scheduler.config)
-
-    def scheduler(self, steps: int) -> UnCLIPScheduler:
-        """A schedule of its own for a run."""
-        scheduler = cast(UnCLIPScheduler, UnCLIPScheduler.from_config(self.scheduler_config))
-        scheduler.set_timesteps(steps, device=self.device)
-        return scheduler
 
     def finish(self, latents: Tensor) -> Tensor:
         """Image embeddings (N, D) of the latents after the last step."""
         with weights_at_hand(self.model):
-            return cast(Any, self.model).post_process_latents(latents)
+            return self.model.post_process_latents(latents)
 
 
-class Painter(Part):
+class Painter(ScheduledPart):
     """The U-Net with the noise schedule that it was trained on."""
-
-    def __init__(self, model: UNet2DConditionModel, scheduler: DDPMScheduler) -> None:
-        super().__init__()
-        self.model, self.scheduler_config = model, dict(scheduler.config)
-
-    def scheduler(self, steps: int) -> DDPMScheduler:
-        """A schedule of its own for a run."""
-        scheduler = cast(DDPMScheduler, DDPMScheduler.from_config(self.scheduler_config))
-        scheduler.set_timesteps(steps, device=self.device)
-        return scheduler
 
 
 class MoVQ(Part):
     """Latents to pixels."""
 
-    def __init__(self, model: VQModel) -> None:
-        super().__init__()
-        self.model = model
-
     @property
     def scale(self) -> int:
         """Pixels along one side of a latent."""
-        return 2 ** (len(cast(Any, self.model.config).block_out_channels) - 1)
+        return 2 ** (len(self.config.block_out_channels) - 1)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures (N, 3, H, W), about [-1, 1]."""

@@ -11,8 +11,8 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from pipelines.core.aspect import SQUARE, oblongs_px
-from pipelines.core.options import AUTO, Options, auto_field
-from pipelines.model_options import OFF, model_field
+from pipelines.core.options import Options, auto_field
+from pipelines.model_options import OFF, auto_ranker_field, model_field, precision_field
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.precision import Precision
 from pipelines.negative_prompt import negative_field
@@ -159,9 +159,7 @@ class VQGANCLIPOptions(Options):
     quantize: bool = Field(
         default=True, title="Codes only", json_schema_extra=ADVANCED,
         description="Draw with the nearest codes of the VQGAN instead of anything in between.")
-    precision: Precision = Field(
-        default="auto", title="Precision", json_schema_extra=ADVANCED,
-        description="Number format of the computation; auto is the faster one of this machine.")
+    precision: Precision = precision_field()
     preview_every: int = Field(
         default=5, ge=1, le=1000, title="Preview interval", json_schema_extra=ADVANCED,
         description="Steps between previews.")
@@ -175,9 +173,7 @@ class VQGANCLIPOptions(Options):
         advanced=True)
     third_guide: str = model_field(
         OFF, "clip", "Third guide", "One more.", advanced=True)
-    ranker: str = model_field(
-        AUTO, "clip", "Ranker", "The CLIP that puts finished pictures in order; auto is the best "
-        "one here that did not guide.", advanced=True)
+    ranker: str = auto_ranker_field()
     upscaler: Literal["auto", "on", "off"] = Field(
         default="auto", title="Upscaler", json_schema_extra=ADVANCED,
         description="Draw the picture twice as large; auto does so for the embedded VQGAN alone.")

@@ -16,6 +16,7 @@ from pipelines.models.checkpoints.library_folders import (
     build_part,
     diffusers_part,
     read_config,
+    read_scheduler,
     transformers_part,
 )
 from pipelines.models.flux2 import READ_LAYERS, Autoencoder, Flow, Reader
@@ -45,10 +46,8 @@ def _reader(folder: Path, entry: CatalogueEntry) -> nn.Module:
 
 
 def _flow(folder: Path, entry: CatalogueEntry) -> nn.Module:
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(
-        read_config(folder, entry, "scheduler/scheduler_config.json"))
     return Flow(diffusers_part(Flux2Transformer2DModel, "transformer", folder, entry),
-                cast(FlowMatchEulerDiscreteScheduler, scheduler))
+                read_scheduler(FlowMatchEulerDiscreteScheduler, folder, entry))
 
 
 def _autoencoder(folder: Path, entry: CatalogueEntry) -> nn.Module:

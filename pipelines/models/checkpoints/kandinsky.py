@@ -26,6 +26,7 @@ from pipelines.models.checkpoints.library_folders import (
     build_part,
     diffusers_part,
     read_config,
+    read_scheduler,
     transformers_part,
 )
 from pipelines.models.kandinsky import ImageEncoder, MoVQ, Painter, Prior, TextEncoder
@@ -50,17 +51,13 @@ def _image_encoder(folder: Path, entry: CatalogueEntry) -> nn.Module:
 
 
 def _prior(folder: Path, entry: CatalogueEntry) -> nn.Module:
-    model = diffusers_part(PriorTransformer, "prior", folder, entry)
-    scheduler = UnCLIPScheduler.from_config(
-        read_config(folder, entry, "scheduler/scheduler_config.json"))
-    return Prior(model, cast(UnCLIPScheduler, scheduler))
+    return Prior(diffusers_part(PriorTransformer, "prior", folder, entry),
+                 read_scheduler(UnCLIPScheduler, folder, entry))
 
 
 def _unet(folder: Path, entry: CatalogueEntry) -> nn.Module:
-    scheduler = DDPMScheduler.from_config(
-        read_config(folder, entry, "scheduler/scheduler_config.json"))
     return Painter(diffusers_part(UNet2DConditionModel, "unet", folder, entry),
-                   cast(DDPMScheduler, scheduler))
+                   read_scheduler(DDPMScheduler, folder, entry))
 
 
 def _movq(folder: Path, entry: CatalogueEntry) -> nn.Module:

@@ -93,6 +93,15 @@ def transformers_part(kind: Any, part: str, folder: Path, entry: CatalogueEntry,
     return _filled(module, folder / part / TRANSFORMERS_WEIGHTS, entry, prefix)
 
 
+def read_scheduler(kind: Any, folder: Path, entry: CatalogueEntry) -> Any:
+    """A noise schedule of diffusers from its folder.
+
+    Raises:
+        WeightsError: its configuration is missing, or none.
+    """
+    return kind.from_config(read_config(folder, entry, "scheduler/scheduler_config.json"))
+
+
 def _filled(module: nn.Module, path: Path, entry: CatalogueEntry, prefix: str = "") -> nn.Module:
     expected = module.state_dict()
 
