@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPVisionConfig
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
-from pipelines.models.checkpoints.formats import loader
+from pipelines.models.checkpoints.formats import fill, loader
 from pipelines.models.clip import ClipModel
 
 TEXTS = ["a red apple", "two blue cars in the snow", "ein Wurm"]
@@ -82,6 +82,24 @@ def test_open_clips_own_folder(tmp_path: Path, quick_gelu: bool) -> None:
     ids = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(TEXTS)
     assert same(model.encode_text(TEXTS), peer.encode_text(ids))
     assert model.logit_scale == pytest.approx(float(peer.logit_scale.exp()))
+
+
+def test_all_but_masks_is_built_without_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                               ) -> None:
+    """As of real sizes: a tower of timm's would be filled with random numbers first."""
+    theirs, built = random_open_clip(tmp_path, SMALL), list[set[str]]()
+
+    def seen(module: nn.Module, tensors: dict[str, Tensor], model_id: str) -> nn.Module:
+        built.append({each.device.type for each in module.parameters() if each.numel() > 6000})
+        return fill(module, tensors, model_id)
+
+    monkeypatch.setattr("pipelines.models.checkpoints.open_clip.fill", seen)
+    monkeypatch.setattr("pipelines.models.checkpoints.open_clip.MASK_NUMBERS", 6000)
+    ours = load(tmp_path, "open_clip_model.safetensors", "open_clip_config.json")
+    assert built == [{"meta"}]
+    assert {each.device.type for each in (*ours.parameters(), *ours.buffers())} == {"cpu"}
+    ids = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(TEXTS)
+    assert same(ours.encode_text(TEXTS), theirs.encode_text(ids))
 
 
 def test_siglip2s_folder(tmp_path: Path) -> None:

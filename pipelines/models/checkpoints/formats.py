@@ -84,18 +84,28 @@ class WithoutMemory(TorchFunctionMode):
     What is made empty or random is a parameter. What constructors compute, such as masks and
     positions, stays on the CPU, where ``torch.device("meta")`` would lose it. Nothing is drawn
     for parameters: torch would load 80 MB of sympy to do so on that device.
+
+    Args:
+        more_than: numbers that a tensor on the meta device has; smaller ones are made as they are,
+            for a library whose masks are made empty too before they are filled.
     """
 
     MAKES = frozenset({torch.empty, torch.randn, torch.rand})
+
+    def __init__(self, more_than: int = 0) -> None:
+        super().__init__()
+        self._more_than = more_than
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if getattr(func, "__name__", "") in WithoutRandomNumbers.FILLS:
             tensor = args[0] if args else kwargs["tensor"]
-            if tensor.is_meta:
+            if tensor.is_meta or self._more_than:  # small parameters come from the file too
                 return tensor
         if func in self.MAKES:
-            kwargs = {**kwargs, "device": "meta"}
+            made = func(*args, **{**kwargs, "device": "meta"})
+            if made.numel() > self._more_than:
+                return made
         return func(*args, **kwargs)
 
 

@@ -26,13 +26,14 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.entries import CatalogueEntry
-from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
+from pipelines.models.checkpoints.formats import WithoutMemory, fill
 from pipelines.models.checkpoints.tensor_files import read_tensors, weights_path
 from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, Tokenizer, image_size
 from pipelines.models.fast_clip import with_fast_kernels
 
 OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG = "open_clip_config.json", "config.json"
 # Sizes and ids that archives of OpenAI's time kept among the tensors; position ids are counted.
+MASK_NUMBERS = 2**20  # of the largest mask, for texts of 1,024 tokens
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -50,7 +51,7 @@ def load(folder: Path, entry: CatalogueEntry) -> ClipModel:
     if any(name.startswith("vision_model.") for name in raw):
         raw = from_transformers(raw)
     try:
-        with WithoutRandomNumbers():
+        with WithoutMemory(MASK_NUMBERS):
             module = _build(model_config)
         fitting = _fitted(raw, module)
     except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
