@@ -27,6 +27,7 @@ from easel.compare.bundle import (
     write_folder,
     write_zip,
 )
+from easel.compare.bundle_page import render_index
 from easel.compare.plan import plan_comparison
 from easel.compare.votes import VoteError
 from easel.serving.backend import LocalBackend
@@ -38,10 +39,12 @@ from easel.ui.parts.pictures import PictureStore
 from easel.ui.playground import Playground
 from pipelines.core.errors import EaselError
 from pipelines.core.metadata import encode_png
+from pipelines.registry import Registry
 from tests.bundle_folder import read_folder
 from tests.noise import linear_cache
 from tests.test_compare import PANES, SCRIPT
 from tests.test_sweeps import SKETCH
+from tests.watched_sketch import WatchedSketch
 
 
 def png(value: int) -> bytes:
@@ -97,6 +100,20 @@ def test_the_page_shows_everything_and_runs_nothing() -> None:
     for shown in ("&lt;img", "pictures/a-01.png", "pictures/b-01.png", "clip 0.250",
                   "guide 0.500, not comparable", "pane B is best, blind", "steps", "abababababab"):
         assert shown in page
+
+
+def test_the_page_says_options_as_people_do() -> None:
+    registry = Registry()
+    registry.register(WatchedSketch())
+    request = registry.check({"pipeline": "sketch", "prompt": "a cat", "num_images": 1, "seed": 5})
+    facts = bundle().facts.model_dump()
+    facts["panes"][0]["options"] = {"steps": 3, "pause_s": 0.5, "fail": False, "gone": 1, "no": ""}
+    made = make_bundle(facts, [[png(10)], [png(20)]], [request])
+    page = render_index(facts, made.titles)
+    for said in ("Steps</dt><dd>3", "Pause</dt><dd>0.5", "Fail</dt><dd>no", "gone</dt><dd>1"):
+        assert f"<dt>{said}</dd>" in page
+    assert "pause_s" not in page
+    assert "<dt>no</dt>" not in page
 
 
 @pytest.mark.parametrize(("change", "says"), [
@@ -166,9 +183,6 @@ def test_a_bundle_whose_picture_is_none_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def playground() -> Iterator[Playground]:
-    from pipelines.registry import Registry
-    from tests.watched_sketch import WatchedSketch
-
     registry = Registry()
     for pipeline in (SKETCH, WatchedSketch("etching", "Etching")):
         registry.register(pipeline)

@@ -148,4 +148,4 @@ def _bundle(plan: Plan, ends: Sequence[RunEvent], registry: Registry) -> Bundle:
                          for c in result.candidates]})
         files.append([png_of(result, c) for c in result.candidates])
     return make_bundle({"prompt": plan.requests[0].prompt, "budget_s": plan.budget_s,
-                        "versions": versions(), "panes": panes}, files)
+                        "versions": versions(), "panes": panes}, files, plan.requests)

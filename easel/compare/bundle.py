@@ -11,19 +11,21 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from easel.compare.bundle_page import render_index
+from easel.compare.bundle_page import Titles, render_index
 from pipelines.core.errors import EaselError, reason
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
 from pipelines.core.json_values import read_json
 from pipelines.core.new_files import free_folder
+from pipelines.core.options import option_fields
+from pipelines.core.request import CheckedRequest
 from pipelines.core.texts import clean_json
 
 VERSION = 1
@@ -88,18 +90,27 @@ class BundleFacts(_Facts):
 
 @dataclass(frozen=True)
 class Bundle:
-    """Facts, and the pictures' files by their names in the bundle."""
+    """Facts, and the pictures' files by their names in the bundle.
+
+    Attributes:
+        facts: of the comparison.
+        files: PNG files by name.
+        titles: what its page calls the options, by generator and name.
+    """
 
     facts: BundleFacts
     files: Mapping[str, bytes]
+    titles: Titles = field(default_factory=dict)
 
 
-def make_bundle(facts: Mapping[str, Any], pictures: Sequence[Sequence[bytes]]) -> Bundle:
+def make_bundle(facts: Mapping[str, Any], pictures: Sequence[Sequence[bytes]],
+                requests: Iterable[CheckedRequest[Any]] = ()) -> Bundle:
     """A bundle from facts without pictures' files and hashes, and the PNG files of each pane.
 
     Args:
         facts: as ``BundleFacts``; each picture without "file" and "sha256".
         pictures: for each pane its PNG files, best first.
+        requests: what the panes ran, for what people call their options.
 
     Raises:
         BundleError: they do not fit together.
@@ -113,7 +124,9 @@ def make_bundle(facts: Mapping[str, Any], pictures: Sequence[Sequence[bytes]]) -
             files[name] = data
             entries.append({**picture, "file": name, "sha256": hashlib.sha256(data).hexdigest()})
         panes.append({**pane, "pictures": entries})
-    return Bundle(_checked({**facts, "panes": panes}), files)
+    titles = {request.pipeline: {option.name: option.title for option in option_fields(
+        type(request.options))} for request in requests}
+    return Bundle(_checked({**facts, "panes": panes}), files, titles)
 
 
 def write_zip(bundle: Bundle) -> bytes:
@@ -169,7 +182,7 @@ def read_zip(data: bytes) -> Bundle:
 def _contents(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
     facts = bundle.facts.model_dump(mode="json")
     yield FACTS, (json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    yield INDEX, render_index(facts).encode()
+    yield INDEX, render_index(facts, bundle.titles).encode()
     yield from sorted(bundle.files.items())
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+Titles = Mapping[str, Mapping[str, str]]  # of options by their names, by generator
 # Nothing may be loaded but the pictures beside the page and the style in it.
 POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'"
 STYLE = """
@@ -16,7 +17,8 @@ STYLE = """
 body { margin: 0 auto; max-width: 1440px; padding: 20px; font: 15px/1.45 system-ui, sans-serif;
   color: var(--ink); background: var(--paper); }
 h1 { font-size: 22px; margin: 0 0 4px; } h2 { font-size: 16px; margin: 0 0 6px; }
-p { margin: 0 0 14px; } .muted, dt, figcaption { color: var(--muted); font-size: 13px; }
+p { margin: 0 0 14px; } main + p { margin-top: 28px; }
+.muted, dt, figcaption { color: var(--muted); font-size: 13px; }
 main { display: grid; gap: 28px; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); }
 section { border-top: 1px solid var(--line); padding-top: 12px; min-width: 0; }
 figure { margin: 0 0 12px; } img { display: block; width: 100%; border-radius: 4px; }
@@ -25,13 +27,15 @@ dd { margin: 0; overflow-wrap: anywhere; } .chosen h2::after { content: " ✓"; 
 """.strip()
 
 
-def render_index(facts: Mapping[str, Any]) -> str:
+def render_index(facts: Mapping[str, Any], titles: Titles | None = None) -> str:
     """The page.
 
     Args:
         facts: ``BundleFacts`` as JSON; every text of it is escaped here.
+        titles: what people call the options; one without a title has its name.
     """
-    panes = "".join(_pane(index, pane, facts.get("vote") == index)
+    panes = "".join(_pane(index, pane, facts.get("vote") == index,
+                          (titles or {}).get(pane["pipeline"], {}))
                     for index, pane in enumerate(facts["panes"]))
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     prompt = escape(facts["prompt"])
@@ -56,7 +60,7 @@ def _summary(facts: Mapping[str, Any]) -> str:
     return "; ".join(parts) + "."
 
 
-def _pane(index: int, pane: Mapping[str, Any], chosen: bool) -> str:
+def _pane(index: int, pane: Mapping[str, Any], chosen: bool, titles: Mapping[str, str]) -> str:
     figures = "".join(_figure(picture) for picture in pane["pictures"])
     lines = [("Run’s seed", str(pane["seed"])), ("Seconds", f"{pane['elapsed_s']:.1f}"),
              ("Device seconds", f"{pane['device_s']:.1f}")]
@@ -64,12 +68,20 @@ def _pane(index: int, pane: Mapping[str, Any], chosen: bool) -> str:
         lines.append(("Memory", f"{pane['peak_memory_bytes'] / 1e6:.0f} MB at most"))
     if pane["stopped"]:
         lines.append(("Ended", "early, with the best so far"))
-    lines += [(str(name), str(value)) for name, value in pane["options"].items()]
+    lines += [(titles.get(name, name), _written(value)) for name, value in pane["options"].items()
+              if value not in (None, "")]
     lines += [("Weights", f"{model} {digest[:12]}") for model, digest in pane["weights"].items()
               if digest]
     rows = "".join(f"<dt>{escape(label)}</dt><dd>{escape(value)}</dd>" for label, value in lines)
     return (f'<section class="{"chosen" if chosen else ""}"><h2>{chr(65 + index)} · '
             f"{escape(pane['title'])}</h2>{figures}<dl>{rows}</dl></section>")
+
+
+def _written(value: Any) -> str:
+    """A value as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _figure(picture: Mapping[str, Any]) -> str:

@@ -35,7 +35,8 @@ def bundle_of(comparison: Comparison) -> Bundle:
              "blind": comparison.blind, "vote": comparison.choice, "versions": versions(),
              "panes": [_pane_facts(pane) for pane in comparison.panes]}
     return make_bundle(facts, [[card.path.read_bytes() for card in pane.panel.cards]
-                               for pane in comparison.panes])
+                               for pane in comparison.panes],
+                       [pane.request for pane in comparison.panes])
 
 
 def _pane_facts(pane: Pane) -> dict[str, Any]:
