@@ -32,7 +32,8 @@ COPY pipelines pipelines
 COPY easel easel
 ENV EASEL_HOST=0.0.0.0 EASEL_DATA_DIR=/data THP_MEM_ALLOC_ENABLE=1 PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
-USER easel
+# By number, which orchestrators can tell from root's.
+USER 1000
 VOLUME ["/data"]
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s \
