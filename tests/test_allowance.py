@@ -9,6 +9,8 @@ import pytest
 
 from easel.serving.allowance import Allowance
 from easel.serving.backend import LocalBackend
+from easel.serving.jobs import Group, Job, Usage
+from easel.serving.line import Line
 from pipelines.core.errors import Busy
 from tests.asking import stream
 from tests.noise import linear_cache, noise_registry
@@ -54,3 +56,32 @@ def test_who_had_their_seconds_is_refused_in_one_sentence_and_others_are_not() -
     assert backend.has_room("ben")
     list(stream(backend, ask, owner="ben"))
     backend.close()
+
+
+def joined(line: Line, owner: str, address: str) -> Group:
+    group = Group((Job(f"{owner} {time.monotonic_ns()}", lambda job: iter(())),),  # type: ignore[arg-type,return-value]
+                  owner, address=address)
+    line.join(group)
+    return group
+
+
+def test_another_token_for_each_run_does_not_help_while_others_wait() -> None:
+    """Whoever is many visitors has one address, and that a share of the device."""
+    line = Line(minute_s=10.0)
+    for number in range(5):
+        group = joined(line, f"mallory {number}", "203.0.113.9")
+        group.jobs[0].usage = Usage(device_s=9.5)  # of the ten that each may have
+        line.leave(group)
+    assert line.has_room("mallory 5", "203.0.113.9"), "the device would be idle"
+    ben = joined(line, "ben", "198.51.100.7")
+    with pytest.raises(Busy, match=r"^Your address has had its seconds of the device for now, and "
+                                   r"others wait: try again in \d+ s\.$"):
+        joined(line, "mallory 5", "203.0.113.9")
+    assert line.has_room("ben", "198.51.100.7")
+    assert line.has_room("carol", "192.0.2.1")
+    assert line.has_room("dave"), "who is on this machine has no address that counts"
+    line.leave(ben)
+    assert line.has_room("mallory 5", "203.0.113.9")
+    free = Line()
+    joined(free, "ben", "198.51.100.7")
+    assert free.has_room("mallory", "203.0.113.9")

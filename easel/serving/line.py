@@ -12,13 +12,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from easel.serving.allowance import Allowance
+from easel.serving.allowance import MINUTE_S, Allowance
 from easel.serving.jobs import Group, Job, Place
 from pipelines.core.errors import Busy, Cancelled, InvalidRequest
 from pipelines.core.events import Progress
 from pipelines.core.sentences import Sentence, joined
 
 REMEMBERED = 1000  # names of jobs that were cancelled
+# Of the queue's places and of the device's seconds: anyone can be many visitors, and the rest is
+# left to other addresses.
+ADDRESS_SHARE = 0.75
 TIMED = 20  # jobs of a kind whose seconds are known
 NOT_BEGUN = "The job was stopped before it began."
 CLOSING = "Easel is shutting down and takes no more jobs."
@@ -56,6 +59,7 @@ class Line:
         self.pace = Pace()
         self._cancelled: dict[str, None] = {}  # names, the oldest first
         self._allowance = Allowance(minute_s)
+        self._of_address = Allowance(minute_s and max(minute_s, MINUTE_S * ADDRESS_SHARE))
 
     def in_order(self) -> list[Group]:
         """The groups that somebody waits for: what runs, then what comes next, and so on."""
@@ -132,6 +136,7 @@ class Line:
     def leave(self, group: Group) -> None:
         """Take a group out, and count what it took."""
         self._allowance.spend(group.owner, group.device_s())
+        self._of_address.spend(group.address, group.device_s())
         self.groups.remove(group)
 
     def waiting(self, group: Group) -> Progress:
@@ -164,14 +169,17 @@ class Line:
         if self.max_per_owner is not None and own >= self.max_per_owner:
             return Busy(TOO_MANY_OF_ONE, own)
         near = sum(g.address == address for g in alive) if address else 0
-        # Anyone can be many visitors: a quarter of the queue is left to other addresses.
         if self.max_per_owner is not None and near >= max(
-                self.max_per_owner, (self.max_waiting + self.devices) * 3 // 4):
+                self.max_per_owner, int((self.max_waiting + self.devices) * ADDRESS_SHARE)):
             return Busy("{} jobs from your address are on their way, which is the most: try "
                         "again in a minute.", near)
         if (wait_s := self._allowance.wait_s(owner)) > 0:
             return Busy("You have had your seconds of the device for now, {} in a minute: try "
                         "again in {} s.", round(self._allowance.seconds or 0), math.ceil(wait_s))
+        # Nothing is gained by an idle device: a class behind one address has all of it.
+        if near < len(alive) and (wait_s := self._of_address.wait_s(address)) > 0:
+            return Busy("Your address has had its seconds of the device for now, and others wait: "
+                        "try again in {} s.", math.ceil(wait_s))
         return None
 
 
