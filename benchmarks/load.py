@@ -3,6 +3,7 @@
 The server is ``python app.py`` in a process of its own with its settings as they ship. Visitors
 have an address of the loopback range and a token each, ask for one small picture after the other,
 and ask again a little later where they are told that the queue is full. Jobs and time are bounded.
+The cache folder grows by a file a job: its picture, kept for a day for the pages that show it.
 """
 
 from __future__ import annotations

@@ -62,6 +62,26 @@ def test_what_is_old_goes_with_its_folder_whoever_made_it(tmp_path: Path, name: 
     assert not young.exists()
 
 
+def test_there_are_no_more_files_than_may_be_however_short_they_are(tmp_path: Path) -> None:
+    """A picture a job stays for a day, for the pages that show it; a flood of them does not."""
+    def there() -> set[str]:
+        return {path.parent.name for path in tmp_path.rglob("*") if path.is_file()}
+
+    for number in range(50):
+        written(tmp_path, f"pictures/{number}/a.png", FRESH_S + 1000 - number, b"")
+    cache = CacheFolder(tmp_path, 10**9, most_files=20)
+    assert cache.sweep() == 30
+    assert there() == {str(number) for number in range(30, 50)}, "the oldest went"
+    assert cache.has_room(64 * 4), "an upload of five empty files, for which five others go"
+    assert there() == {str(number) for number in range(35, 50)}
+    assert not cache.has_room(64 * 20)
+    for number in range(20):
+        written(tmp_path, f"pictures/new-{number}/a.png", 0, b"")
+    cache.sweep()
+    assert there() == {f"new-{number}" for number in range(20)}
+    assert not cache.has_room(0), "what is shown or uploaded now makes room for nobody"
+
+
 def test_an_empty_folder_goes_and_examples_stay(tmp_path: Path) -> None:
     example = written(tmp_path, f"{HASH}/example.png", MAX_AGE_S * 9)
     empty = tmp_path / ("b" * 64)

@@ -30,7 +30,7 @@ class Published:
         Raises:
             EaselError: there is no room for it.
         """
-        if not self.cache.has_room(len(png)):
+        if not self.cache.has_room(len(png), 1):
             raise EaselError(NO_ROOM)
         name = f"{secrets.token_urlsafe(32)}.png"
         try:

@@ -1,4 +1,4 @@
-"""Gradio's cache: uploads, and copies of pictures that browsers fetch. Bounded in age and size.
+"""Gradio's cache: uploads, and copies of pictures that browsers fetch, bounded in age and size.
 
 Gradio removes what its own process made and knows of, a day later; what a killed process, an upload
 that was cut off or its own temporary files leave behind would stay, and be served, for ever.
@@ -21,6 +21,9 @@ MAX_AGE_S = 86400.0
 PART_S = 1800.0  # no upload that is still under way has not grown for so long
 EXPORT_S = 3600.0  # archives may hold pictures that were deleted since
 FREE_BYTES = 2**20  # of the disk, left for what is not an upload
+MAX_FILES = 200_000  # each takes of the disk, and of every sweep, however short it is
+# Of one upload: files, and what an empty one takes of its request.
+MAX_UPLOADED, MIN_UPLOADED_BYTES = 1000, 64
 FRESH_S = 600.0  # what makes room for others has been there for so long at least
 # What Gradio and Easel write there; in a folder that is shared with others, the rest is theirs.
 _OWN = re.compile(r"tmp[a-z0-9_]{8}|[0-9a-f]{64}|pictures|exports|lab")
@@ -35,18 +38,21 @@ class CacheFolder:
         kept: paths that stay whatever their age, such as those of examples.
         named: the sets in which Gradio notes the path of every file that it ever wrote; from
             these go the paths of files that are gone, which Gradio itself leaves there.
+        most_files: how many there may be.
     """
 
     def __init__(self, folder: Path, quota_bytes: int,
                  kept: Callable[[], Collection[str]] = tuple,
-                 named: Callable[[], Iterable[set[str]]] = tuple) -> None:
-        self.folder, self.quota_bytes = folder, quota_bytes
+                 named: Callable[[], Iterable[set[str]]] = tuple,
+                 most_files: int = MAX_FILES) -> None:
+        self.folder, self.quota_bytes, self.most_files = folder, quota_bytes, most_files
         self._kept, self._named = kept, named
         self._lock = threading.Lock()
-        self._used: int | None = None  # at the last look at the disk, and what was announced since
+        # At the last look at the disk, and what was announced since: bytes and files.
+        self._used: tuple[int, int] | None = None
 
     def sweep(self, room_bytes: int = 0) -> int:
-        """Remove what is old, then the oldest of the rest until the quota holds.
+        """Remove what is old, then the oldest of the rest until quota and number hold.
 
         Args:
             room_bytes: that should be free below the quota afterwards.
@@ -55,22 +61,34 @@ class CacheFolder:
             How many files were removed.
         """
         with self._lock:
-            return self._sweep(room_bytes)
+            return self._sweep(room_bytes, 0)
 
-    def has_room(self, more_bytes: int) -> bool:
-        """Whether files of so many bytes may be written; makes room where the quota lacks it."""
+    def has_room(self, more_bytes: int, more_files: int | None = None) -> bool:
+        """Whether files of so many bytes may be written; makes room where there is none.
+
+        Args:
+            more_bytes: their length together.
+            more_files: their number; as many as an upload of that length may hold where None.
+        """
         if not self._disk_has(more_bytes):
             return False
+        if more_files is None:
+            more_files = min(MAX_UPLOADED, 1 + more_bytes // MIN_UPLOADED_BYTES)
         with self._lock:
-            used = self._used
-            if used is None:
-                used = sum(size for _, size, _ in self._files())
-            if used + more_bytes > self.quota_bytes:
-                self._sweep(more_bytes)
-                used = self._used or 0
-            fits = used + more_bytes <= self.quota_bytes
-            self._used = used + more_bytes if fits else used
+            if self._used is None:
+                sizes = [size for _, size, _ in self._files()]
+                self._used = sum(sizes), len(sizes)
+            if not self._fits(more_bytes, more_files):
+                self._sweep(more_bytes, more_files)
+            fits = self._fits(more_bytes, more_files)
+            if fits:
+                used, count = self._used
+                self._used = used + more_bytes, count + more_files
             return fits
+
+    def _fits(self, more_bytes: int, more_files: int) -> bool:
+        used, count = self._used or (0, 0)
+        return used + more_bytes <= self.quota_bytes and count + more_files <= self.most_files
 
     def _disk_has(self, more_bytes: int) -> bool:
         try:
@@ -90,7 +108,7 @@ class CacheFolder:
                 if size in lengths and hashlib.sha256(path.read_bytes()).hexdigest() in sizes:
                     path.unlink()
 
-    def _sweep(self, room_bytes: int) -> int:
+    def _sweep(self, room_bytes: int, room_files: int) -> int:
         now, kept, left, removed = time.time(), set(self._kept()), [], 0
         for path, size, mtime_s in self._files():
             if str(path) in kept:
@@ -99,13 +117,13 @@ class CacheFolder:
                 removed += _remove(path)
             else:
                 left.append((mtime_s, size, path))
-        used = sum(size for _, size, _ in left)
+        self._used = sum(size for _, size, _ in left), len(left)
         for mtime_s, size, path in sorted(left):
-            if used + room_bytes <= self.quota_bytes or now - mtime_s < FRESH_S:
+            if self._fits(room_bytes, room_files) or now - mtime_s < FRESH_S:
                 break
             if _remove(path):
-                removed, used = removed + 1, used - size
-        self._used = used
+                used, count = self._used
+                removed, self._used = removed + 1, (used - size, count - 1)
         self._remove_empty_folders(now)
         for paths in self._named():  # copied: requests add to them meanwhile
             paths.difference_update([path for path in tuple(paths) if not Path(path).exists()])
