@@ -23,6 +23,8 @@ from pipelines.dalle import DallePipeline
 from tests.conftest import WEIGHTS, missing_models
 
 PIN = re.compile(r"==[A-Za-z0-9_.+!-]+")
+# Modules that pages name and that are not Easel's.
+OF_OTHERS = {"generate.py", "main.py", "pixray.py", "utils.py"}
 MOST_LINES = 400  # of a module; 100 to 300 is what to aim at
 STATIC_ENGINES = {"static", "react", "svelte", "vue"}
 
@@ -157,13 +159,22 @@ def test_pages_link_to_files_that_exist(repository: Path, page: str) -> None:
 
 
 def test_guides_name_files_that_exist(repository: Path) -> None:
-    """Paths in backticks; one that a move left behind is found here. NAME stands for any name."""
-    for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
-        text = (repository / page).read_text()
-        folders = "pipelines|easel|training|benchmarks|assets|tests|docs"
-        paths = re.findall(rf"`((?:{folders})/[\w./-]*)`", text)
-        assert [path for path in paths if Path(path).stem != "NAME"
-                and not (repository / path).exists()] == [], page
+    """Paths and modules in backticks; one that a move left behind is found here. NAME stands for
+    any name."""
+    floors = ("pipelines", "easel", "training", "benchmarks", "assets", "tests", "docs")
+    modules = {path.name for floor in floors for path in (repository / floor).rglob("*.py")}
+    pages = [*repository.glob("*.md"), *(path for floor in floors
+                                         for path in (repository / floor).rglob("*.md"))]
+    assert len(pages) > 20
+    missing = []
+    for page in pages:
+        text = page.read_text("utf-8")
+        paths = re.findall(rf"`((?:{'|'.join(floors)})/[\w./-]*)`", text)
+        missing += [(page.name, path) for path in paths if Path(path).stem != "NAME"
+                    and not (repository / path).exists()]
+        missing += [(page.name, name) for name in re.findall(r"`(?:[\w-]+/)*([\w-]+\.py)`", text)
+                    if name not in modules | OF_OTHERS and name not in ("NAME.py", "app.py")]
+    assert missing == []
 
 
 def test_the_readme_stays_short(repository: Path) -> None:

@@ -57,16 +57,18 @@ class Held:
         monkeypatch.setattr(Job, "cancelled", ask)
 
 
-def waiting(thread: threading.Thread, where: str, root: Path) -> list[str]:
-    """The functions of Easel in a thread's stack, once the innermost waits for what comes next."""
-    end_s, names = time.monotonic() + 60, list[str]()
+def waiting(where: str, root: Path, thread: threading.Thread | None = None) -> list[str]:
+    """The functions of Easel in a thread's stack, any thread's where None, once the innermost waits
+    for what comes next."""
+    end_s, found = time.monotonic() + 60, list[list[str]]()
     while time.monotonic() < end_s:
-        frame = sys._current_frames().get(thread.ident or 0)
-        names = stack(frame, root)
-        if frame is not None and frame.f_code is WAIT and names[-1:] == [where]:
-            return names
+        found = [stack(frame, root) for ident, frame in sys._current_frames().items()
+                 if frame.f_code is WAIT and (thread is None or ident == thread.ident)]
+        for names in found:
+            if names[-1:] == [where]:
+                return names
         time.sleep(0.01)
-    raise AssertionError(f"{where} waits for nothing: {names}")
+    raise AssertionError(f"{where} waits for nothing: {found}")
 
 
 @pytest.fixture
@@ -91,8 +93,8 @@ def test_a_prompt_stays_at_few_places_between_the_click_and_the_generator(
     try:
         assert held.draws.wait(120)
         [run] = [each for each in threading.enumerate() if each.name == "generate run"]
-        stays = [*waiting(clicked, "Follower.updates", repository), "LiveRun",
-                 *waiting(run, "read_events", repository), "Job", *held.device]
+        stays = [*waiting("Follower.updates", repository, clicked), "LiveRun",
+                 *waiting("read_events", repository, run), "Job", *held.device]
     finally:
         app.playground.runs.stop(SESSION)
         held.go_on.set()
@@ -101,4 +103,24 @@ def test_a_prompt_stays_at_few_places_between_the_click_and_the_generator(
     architecture = (repository / "ARCHITECTURE.md").read_text("utf-8")
     assert [name for name in stays if f"`{name}`" not in architecture] == [], "the map is old"
     assert shown, "the page was told of the run"
+    app.wait_until_idle()
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("pipeline", GENERATORS)
+def test_a_call_of_generate_stays_at_no_more_places(
+        app: App, pipeline: type[Pipeline], repository: Path,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program's call is read in the thread that Gradio gives it."""
+    held = Held(monkeypatch, repository)
+    job = app.client().submit("a red apple", [pipeline.name], 1, 7, api_name="/generate")
+    try:
+        assert held.draws.wait(120)
+        stays = [*waiting("read_events", repository), "Job", *held.device]
+    finally:
+        job.cancel()
+        held.go_on.set()
+    assert len(stays) <= MOST, stays
+    architecture = (repository / "ARCHITECTURE.md").read_text("utf-8")
+    assert f"an event is at {len(stays)} of a call of\n`/generate`" in architecture, stays
     app.wait_until_idle()

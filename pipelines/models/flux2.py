@@ -102,4 +102,6 @@ class Autoencoder(Part):
             std = torch.sqrt(variance + self.config.batch_norm_eps).to(latents)
             latents = latents * std + mean.to(latents)
         latents = Flux2KleinPipeline._unpatchify_latents(latents)
-        return self.model.decode(latents.to(self.device, self.model.dtype), return_dict=False)[0]
+        latents = latents.to(self.device, self.model.dtype)
+        # Annotated for float32 alone, though it takes any dtype.
+        return self.model.decode(cast(torch.FloatTensor, latents), return_dict=False)[0]

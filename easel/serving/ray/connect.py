@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from easel.serving.paused_runs import PausedRuns
@@ -102,7 +103,7 @@ def join_cluster(settings: Settings) -> str:
         raise EaselError("There is no cluster at {}: {}.", address, reason(error)) from None
     check_shared(settings, host)
     prepare(folder, host)
-    import ray
+    ray: Any = import_module("ray")  # which need not be there to check types
 
     if not ray.is_initialized():
         _init(ray, address, settings.ray_app)

@@ -10,11 +10,12 @@ import gradio as gr
 
 from easel.guard.visitors import session_of, visitor_of
 from easel.serving.best_of import MAX_DRAWN, check_drawn
+from easel.serving.session_runs import Run
 from easel.ui.generate.examples import EXAMPLES
 from easel.ui.generate.run import prepare, stream_run
 from easel.ui.parts.controls import IMAGE_SUFFIXES, read_pictures
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
-from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.errors import one_sentence, streamed
 from easel.ui.parts.panel import Card, RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.videos import write_video
@@ -43,16 +44,14 @@ def add_endpoints(playground: Playground, store: PictureStore) -> None:
 def _add_generate(playground: Playground, store: PictureStore) -> None:
     names = list(playground.registry.names())
 
-    @one_sentence
+    @streamed
     def generate(request: gr.Request, prompt: str = strings.FIRST_PROMPT,
                  pipelines: Any = tuple(names[:1]), num_images: int | None = None,
                  seed: int | None = None, options: Any = None, init_image: str | None = None,
                  best_of: Any = None, video: Any = False, parents: Any = None,
                  image_prompts: list[str] | None = None, mask: str | None = None,
                  ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
-        run = playground.runs.start(session_of(request), visitor_of(request))
-
-        def start() -> Generator[RunView]:
+        def start(run: Run) -> Generator[RunView]:
             lineage = {} if parents is None else {"parents": parents}
             pictures = read_pictures(init_image, image_prompts, mask)
             choices = [choice | lineage | pictures
@@ -62,10 +61,7 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
                 check_drawn(best_of, asked.num_images)
             return stream_run(playground, store, requests, run, best_of or 0)
 
-        try:
-            yield from answer(start, store, video)
-        finally:
-            playground.runs.end(run)
+        return answer(playground, request, start, store, video)
 
     add_endpoint(generate, [
         json_value(strings.FIRST_PROMPT, {**STRING, "minLength": 1, "maxLength": MAX_PROMPT_CHARS},
@@ -98,11 +94,14 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
     ], "Draw a prompt with one or more generators and rank the pictures by CLIP.")
 
 
-def answer(start: Callable[[], Generator[RunView]], store: PictureStore, video: Any,
+def answer(playground: Playground, request: gr.Request, start: Callable[[Run], Generator[RunView]],
+           store: PictureStore, video: Any,
            ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
     """What an endpoint that draws yields: progress, then files with what they are.
 
     Args:
+        playground: whose run it is, from the first reading to the last.
+        request: who asks.
         start: checks what was asked for, and runs it.
         store: where videos are written.
         video: whether one of each generator is asked for.
@@ -110,18 +109,21 @@ def answer(start: Callable[[], Generator[RunView]], store: PictureStore, video: 
     Raises:
         EaselError: what went wrong.
     """
-    if not isinstance(video, bool):
-        raise InvalidRequest("Video must be true or false.", field="video")
-    view = RunView()
-    with closing(start()) as views:
-        for view in views:
-            yield None, _progress(view)
-    cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
-    if not cards and not any(panel.paused_id for panel in view.panels):
-        raise EaselError(several(panel.status() for panel in view.panels))
-    films = [panel.film for panel in view.panels if video and panel.film is not None]
-    yield ([str(card.path) for card in cards] + [str(write_video(store, film)) for film in films],
-           _outcome(view, cards))
+    view, run = RunView(), playground.runs.start(session_of(request), visitor_of(request))
+    try:
+        if not isinstance(video, bool):
+            raise InvalidRequest("Video must be true or false.", field="video")
+        with closing(start(run)) as views:
+            for view in views:
+                yield None, _progress(view)
+        cards = view.joint_ranking() or [c for panel in view.panels for c in panel.cards]
+        if not cards and not any(panel.paused_id for panel in view.panels):
+            raise EaselError(several(panel.status() for panel in view.panels))
+        films = [panel.film for panel in view.panels if video and panel.film is not None]
+        yield ([str(card.path) for card in cards]
+               + [str(write_video(store, film)) for film in films], _outcome(view, cards))
+    finally:
+        playground.runs.end(run)
 
 
 def _choices(registry: Registry, pipelines: Any, num_images: int | None, options: Any,

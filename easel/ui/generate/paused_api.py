@@ -9,10 +9,11 @@ import gradio as gr
 
 from easel.guard.visitors import session_of, visitor_of
 from easel.serving.paused_runs import PausedRuns
+from easel.serving.session_runs import Run
 from easel.ui.generate.api import FILES, OUTCOME, VIDEO, answer
 from easel.ui.generate.run import stream_resumed
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, add_endpoint, json_value
-from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.errors import one_sentence, streamed
 from easel.ui.parts.panel import RunView
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.playground import Playground
@@ -32,27 +33,21 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
 
     def resume_run(request: gr.Request, run_id: Any, branch: bool, change: tuple[Any, ...],
                    video: Any) -> Answer:
-        visitor = visitor_of(request)
-        run = playground.runs.start(session_of(request), visitor)
-
-        def start() -> Generator[RunView]:
+        def start(run: Run) -> Generator[RunView]:
             return stream_resumed(playground, store, run, _name(run_id), checked_changes(*change),
                                   branch)
 
-        try:
-            yield from answer(start, store, video)
-        finally:
-            playground.runs.end(run)
+        return answer(playground, request, start, store, video)
 
-    @one_sentence
+    @streamed
     def resume(request: gr.Request, run_id: str = "", prompt: Any = None, iterations: Any = None,
                seed: Any = None, noise: Any = 0, video: Any = False) -> Answer:
-        yield from resume_run(request, run_id, False, (prompt, iterations, seed, noise), video)
+        return resume_run(request, run_id, False, (prompt, iterations, seed, noise), video)
 
-    @one_sentence
+    @streamed
     def branch(request: gr.Request, run_id: str = "", prompt: Any = None, iterations: Any = None,
                seed: Any = None, noise: Any = 0, video: Any = False) -> Answer:
-        yield from resume_run(request, run_id, True, (prompt, iterations, seed, noise), video)
+        return resume_run(request, run_id, True, (prompt, iterations, seed, noise), video)
 
     for endpoint, description in (
             (resume, "Let a paused run go on to its end, changed where arguments say so."),

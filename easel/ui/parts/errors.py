@@ -8,7 +8,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 import gradio as gr
 
@@ -21,16 +21,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+def streamed(function: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
+    """As ``one_sentence``, for an endpoint that returns an iterator which is read as it comes.
+
+    Gradio takes for a stream what is a generator function: this is the one that it sees, so that
+    the endpoint itself need not be another between it and what is read.
+    """
+    @functools.wraps(function)
+    def stream(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        with _net(function.__name__):
+            yield from function(*args, **kwargs)
+
+    return stream
+
+
 def one_sentence(function: Callable[P, T]) -> Callable[P, T]:
     """For endpoints, generators among them: errors reach the client as one sentence, never as a
     traceback."""
     if inspect.isgeneratorfunction(function):
-        @functools.wraps(function)
-        def stream(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with _net(function.__name__):
-                yield from function(*args, **kwargs)
-
-        return cast(Callable[P, T], stream)  # Gradio looks whether it is a generator function
+        return cast(Callable[P, T], streamed(function))
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
