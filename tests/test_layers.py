@@ -137,6 +137,19 @@ def test_a_file_that_a_network_opens_is_found(source: str, call: str | None) -> 
     assert opened(source) == ({call} if call else set())
 
 
+def test_the_map_has_every_folder() -> None:
+    """ARCHITECTURE's table of layers names each folder, and each module that stands alone."""
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text("utf-8")
+    table = text[text.index("| layer |"):text.index("\n\n", text.index("| layer |"))]
+    folders = {f"{path.parent.relative_to(REPOSITORY).as_posix()}/"
+               for floor in ("pipelines", "easel")
+               for path in (REPOSITORY / floor).glob("*/__init__.py")}
+    alone = {path.relative_to(REPOSITORY).as_posix()
+             for path in (REPOSITORY / "easel").glob("*.py")} - {"easel/__init__.py"}
+    assert "easel/ui/" in folders
+    assert {name for name in folders | alone if f"`{name}`" not in table} == set()
+
+
 # The command line's first choice, and the walk, which is a thing of unCLIP's.
 NAMED = {("easel.cli.app", "dalle"), ("easel.ui.lab.tab", "unclip"),
          ("easel.ui.lab.walk", "unclip")}
