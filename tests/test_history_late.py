@@ -47,10 +47,10 @@ def record_while_locked(history: History, folder: Path, *seeds: int) -> KeptLate
 
 def test_what_was_drawn_while_the_database_was_in_use_is_kept_later(tmp_path: Path) -> None:
     with opened(tmp_path) as history:
-        kept = record_while_locked(history, tmp_path, 5, 6)
+        late = record_while_locked(history, tmp_path, 5, 6)
         until(lambda: history.page("me").total == 2)
-        for candidate in kept.result.candidates:
-            facts = picture_metadata(kept.result, candidate)
+        for candidate in late.result.candidates:
+            facts = picture_metadata(late.result, candidate)
             kept = history.get("me", facts["picture_id"])
             assert history.files.read(kept.sha256) == encode_png(candidate.image, facts)
             assert kept.facts == facts

@@ -194,7 +194,7 @@ def _be_writer(each: Plan, folder: Path, seed: str, pipe: int) -> NoReturn:
     """Write until killed, or until one of this process's own calls, at which it kills itself."""
     left = [each.reports, each.call]
 
-    def record(word: str, value: Any, names: list[str]) -> None:
+    def announce(word: str, value: Any, names: list[str]) -> None:
         os.write(pipe, json.dumps([word, value, names]).encode() + b"\n")
         left[0] -= word != "begin"
 
@@ -207,7 +207,7 @@ def _be_writer(each: Plan, folder: Path, seed: str, pipe: int) -> NoReturn:
     try:
         if each.call is not None:
             sys.addaudithook(watch)
-        WRITERS[each.kind].write(folder, random.Random(seed), record)
+        WRITERS[each.kind].write(folder, random.Random(seed), announce)
     except BaseException:
         traceback.print_exc()
     os._exit(3)

@@ -36,6 +36,7 @@ from easel.search.opening import open_index
 from easel.search.snapshot import Item
 from easel.serving import paused_runs
 from easel.serving.paused_runs import PausedRuns
+from pipelines import checkpointer
 from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Paused
 from pipelines.core.events import Candidate, Result
@@ -48,7 +49,7 @@ from pipelines.saved_run import SavedRun
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.kept import opened
 
-Record = Callable[..., None]  # ("begin" or "done", what, names)
+Announce = Callable[..., None]  # ("begin" or "done", what, names)
 ME, PROMPT = "me", "a red apple"
 PICTURES, DIM, KEYS, COLLECTIONS = 3, 8, 12, 8
 HUB_FILES = {"config.json": b'{"a": 1}', "one.bin": random.Random(1).randbytes(2 * 2**20),
@@ -65,14 +66,14 @@ class Writer:
         check: what is in a folder: state by name.
     """
 
-    write: Callable[[Path, random.Random, Record], None]
+    write: Callable[[Path, random.Random, Announce], None]
     check: Callable[[Path], Mapping[str, Any]]
 
 
 # The history: a run of pictures is kept, thrown away, restored and purged as one ----------------
 
 
-def _write_history(folder: Path, chance: random.Random, record: Record) -> None:
+def _write_history(folder: Path, chance: random.Random, announce: Announce) -> None:
     history = _history(folder)
     record, runs = Recorder(history), dict[str, list[str]]()
     for each in [*_pictures(history), *_pictures(history, deleted=True)]:
@@ -85,12 +86,12 @@ def _write_history(folder: Path, chance: random.Random, record: Record) -> None:
             candidates = tuple(
                 Candidate(drawn.integers(0, 256, (64, 64, 3), np.uint8), seed, seed, {"clip": 0.3})
                 for seed in range(PICTURES))
-            record("begin", "kept", [job])
+            announce("begin", "kept", [job])
             kept = record(Result(candidates, 0.1, {
                 "prompt": PROMPT, "pipeline": "noise", "job_id": job,
                 "weights": {"linear/8": "ab" * 32}}), ME)
             runs[job] = [str(each.metadata["picture_id"]) for each in kept.candidates]
-            record("done", "kept", [job])
+            announce("done", "kept", [job])
             continue
         job = chance.choice(sorted(runs))
         if what == "thumbnail":
@@ -98,12 +99,12 @@ def _write_history(folder: Path, chance: random.Random, record: Record) -> None:
             continue
         state = {"delete": "deleted", "restore": "kept", "purge": "gone"}[what]
         if what == "purge":  # from the bin alone
-            record("begin", "deleted", [job])
+            announce("begin", "deleted", [job])
             history.delete(ME, runs[job])
-            record("done", "deleted", [job])
-        record("begin", state, [job])
+            announce("done", "deleted", [job])
+        announce("begin", state, [job])
         getattr(history, what)(ME, runs[job])
-        record("done", state, [job])
+        announce("done", state, [job])
         if what == "purge":
             del runs[job]
 
@@ -153,7 +154,7 @@ def _check_history(folder: Path) -> Mapping[str, Any]:
 # Votes, each of which counts once ------------------------------------------------------------
 
 
-def _write_votes(folder: Path, chance: random.Random, record: Record) -> None:
+def _write_votes(folder: Path, chance: random.Random, announce: Announce) -> None:
     history = _history(folder)
     votes, names = VoteStore(history.database), list[str]()
     while True:
@@ -164,9 +165,9 @@ def _write_votes(folder: Path, chance: random.Random, record: Record) -> None:
             except VoteError:
                 continue
         names.append(secrets.token_hex(8))
-        record("begin", "cast", names[-1:])
+        announce("begin", "cast", names[-1:])
         votes.cast(_vote(names[-1], chance))
-        record("done", "cast", names[-1:])
+        announce("done", "cast", names[-1:])
 
 
 def _vote(name: str, chance: random.Random) -> Vote:
@@ -196,7 +197,7 @@ def _open(collection: Path) -> VectorIndex:
     return open_index(collection, "embedded/clip", "ab" * 32, DIM)
 
 
-def _write_index(folder: Path, chance: random.Random, record: Record) -> None:
+def _write_index(folder: Path, chance: random.Random, announce: Announce) -> None:
     while True:
         collection = folder / "search" / f"folder-{chance.randrange(COLLECTIONS)}"
         with only_writer(collection):
@@ -205,14 +206,14 @@ def _write_index(folder: Path, chance: random.Random, record: Record) -> None:
                 names = sorted({f"{collection.name}/{chance.randrange(KEYS)}"
                                 for _ in range(chance.randint(1, 8))})
                 version = chance.getrandbits(30) if chance.random() < 0.6 else ""
-                record("begin", version, names)
+                announce("begin", version, names)
                 if version:
                     index.add([Item(name, f"{name}.png", version, 0, 0.0, "dalle", "a cat")
                                for name in names],
                               np.stack([_vector(name, version) for name in names]))
                 else:
                     index.remove(names)
-                record("done", version, names)
+                announce("done", version, names)
 
 
 def _check_index(folder: Path) -> Mapping[str, Any]:
@@ -236,15 +237,15 @@ def _check_index(folder: Path) -> Mapping[str, Any]:
 # Paused runs, whose state is written every few seconds --------------------------------------------
 
 
-def _write_paused(folder: Path, chance: random.Random, record: Record) -> None:
+def _write_paused(folder: Path, chance: random.Random, announce: Announce) -> None:
     runs = PausedRuns(folder / "paused")
     while True:
         waiting = runs.of(ME)
         if len(waiting) > 6 or (waiting and chance.random() < 0.3):
             name = chance.choice(sorted(run.run_id for run in waiting))
-            record("begin", "", [name])
+            announce("begin", "", [name])
             runs.delete(ME, name)
-            record("done", "", [name])
+            announce("done", "", [name])
             continue
         run = chance.choice(waiting) if waiting and chance.random() < 0.5 else None
         saver = runs.checkpointer(ME) if run is None else runs.resume(ME, run.run_id, _registry())
@@ -252,17 +253,17 @@ def _write_paused(folder: Path, chance: random.Random, record: Record) -> None:
         last, paused = first + chance.randint(1, 5), None
         _begin(saver)
         for step in range(first + 1, last + 1):
-            record("begin", step, [saver.run_id])
+            announce("begin", step, [saver.run_id])
             saver.ask(step == last)
             try:
                 saver.save(step, partial(_state, step))
             except Paused as error:
                 paused = error
-            record("done", step, [saver.run_id])
+            announce("done", step, [saver.run_id])
         if chance.random() < 0.3:
-            record("begin", "", [saver.run_id])
+            announce("begin", "", [saver.run_id])
             saver.end(None)
-            record("done", "", [saver.run_id])
+            announce("done", "", [saver.run_id])
         else:
             saver.end(paused)
 
@@ -281,7 +282,7 @@ def pause_at(runs: PausedRuns, step: int, owner: str = ME, prompt: str = PROMPT)
 
 def _begin(saver: Checkpointer, prompt: str = PROMPT) -> None:
     """Begin or resume a run whose every step is kept."""
-    saver.SAVE_EVERY_S = 0.0
+    checkpointer.SAVE_EVERY_S = 0.0
     fields = {"pipeline": "vqgan_clip", "prompt": prompt, "seed": 5, "num_images": 1}
     saver.claim()
     saver.begin(saver.request or _registry().check(fields), 10_000, {})
@@ -325,29 +326,29 @@ def _downloads(folder: Path) -> Downloads:
     return Downloads(Catalogue((entry,), folder / "w", folder / "models"), timeout_s=60)
 
 
-def _write_downloads(folder: Path, chance: random.Random, record: Record) -> None:
+def _write_downloads(folder: Path, chance: random.Random, announce: Announce) -> None:
     while True:
         downloads = _downloads(folder)
-        record("begin", "whole", [MODEL])
-        download = _downloaded(downloads, record)
+        announce("begin", "whole", [MODEL])
+        download = _downloaded(downloads, announce)
         for _ in range(60):
             if "already" not in download.error:  # the worker of the killed process is still ending
                 break
             time.sleep(0.5)
-            download = _downloaded(downloads, record)
+            download = _downloaded(downloads, announce)
         assert download.phase == "done", download.error
-        record("done", "whole", [MODEL])
-        record("begin", "", [MODEL])
+        announce("done", "whole", [MODEL])
+        announce("begin", "", [MODEL])
         shutil.rmtree(folder / "models" / MODEL)
-        record("done", "", [MODEL])
+        announce("done", "", [MODEL])
 
 
-def _downloaded(downloads: Downloads, record: Record) -> Download:
+def _downloaded(downloads: Downloads, announce: Announce) -> Download:
     download, seen_bytes = downloads.start(MODEL), -1
     while not download.wait(0.01):
         if download.done_bytes != seen_bytes:
             seen_bytes = download.done_bytes
-            record("note", seen_bytes, [])
+            announce("note", seen_bytes, [])
     return download
 
 
