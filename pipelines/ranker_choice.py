@@ -14,6 +14,7 @@ from pipelines.core.options import AUTO, Options
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import is_complete
+from pipelines.suited import PHOTO_CLIP
 
 # Best first: SigLIP 2 was trained on the most and the best pairs, OpenAI's CLIPs on the fewest; of
 # the same training the larger network, or the one that looks at smaller patches.
@@ -27,6 +28,12 @@ def best_ranker(catalogue: Catalogue | None, guides: Collection[str] = ()) -> st
         if catalogue is not None and model_id not in guides and _is_here(catalogue, model_id):
             return model_id
     return RANKER
+
+
+def best_for_photographs(here: Collection[str]) -> str:
+    """Id of the best public CLIP of those on this machine; else the embedded one for photographs.
+    """
+    return next((model_id for model_id in PREFERRED if model_id in here), PHOTO_CLIP)
 
 
 def _is_here(catalogue: Catalogue, model_id: str) -> bool:

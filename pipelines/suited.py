@@ -33,13 +33,14 @@ def unlike_the_world(images: Sequence[np.ndarray], model: Familiarity) -> np.nda
     return torch.cat(parts).cpu().numpy() if parts else np.zeros(0, bool)
 
 
-def suited_clip(unlike: np.ndarray) -> str:
-    """The embedded CLIP that suits most of some pictures; the ranker for none.
+def suited_clip(unlike: np.ndarray, for_photographs: str = PHOTO_CLIP) -> str:
+    """The CLIP that suits most of some pictures; the ranker for none.
 
     Args:
         unlike: (N,) bool of ``unlike_the_world``.
+        for_photographs: id of the CLIP for pictures that are so.
     """
-    return PHOTO_CLIP if unlike.sum() > len(unlike) / 2 else RANKER
+    return for_photographs if unlike.sum() > len(unlike) / 2 else RANKER
 
 
 def misfits(model_id: str, unlike: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from pipelines.models.checkpoints.loading import load_model
 from pipelines.models.clip_features import Features
 from pipelines.models.efficientnet import EfficientNet
 from pipelines.models.familiarity import Familiarity
+from pipelines.ranker_choice import best_for_photographs
 from pipelines.suited import (
     BY_PICTURES,
     PHOTO_CLIP,
@@ -56,6 +57,7 @@ class Looking:
 
 
 def pictures(folder: Path, brightness: Sequence[int]) -> list[Path]:
+    folder.mkdir(exist_ok=True)
     paths = []
     for n, value in enumerate(brightness):
         paths.append(folder / f"{n}.png")
@@ -87,6 +89,21 @@ def test_most_of_the_pictures_choose() -> None:
     assert suited_clip(np.array([True, True, False])) == PHOTO_CLIP
     assert suited_clip(np.array([True, False])) == RANKER
     assert suited_clip(np.zeros(0, bool)) == RANKER
+    assert suited_clip(np.array([True]), "openai/clip-vit-b-32") == "openai/clip-vit-b-32"
+
+
+def test_a_public_clip_that_is_here_judges_photographs(tmp_path: Path) -> None:
+    """The best of those, as for the pictures of public generators; Easel's own where none is."""
+    here = ["embedded/clip-photos", "openai/clip-vit-b-32", "google/siglip2-b-32"]
+    assert best_for_photographs(here) == "google/siglip2-b-32"
+    assert best_for_photographs(here[:1]) == PHOTO_CLIP
+    photos, own = pictures(tmp_path, [200, 220, 10]), pictures(tmp_path / "own", [10, 11])
+    found = suited(Looking(), BY_PICTURES, photos, here=here)  # type: ignore[arg-type]
+    assert (found.model_id, found.of(photos)) == ("google/siglip2-b-32", [False] * 3)
+    said = render_suited(found, {"google/siglip2-b-32": "SigLIP 2"}, "lab")
+    assert "SigLIP 2: chosen because the pictures are unlike Easel" in said
+    assert "people" not in said
+    assert suited(Looking(), BY_PICTURES, own, here=here).model_id == RANKER  # type: ignore
     unlike = np.array([True, False])
     assert misfits(RANKER, unlike).tolist() == [True, False]
     assert misfits("embedded/clip-guide", unlike).tolist() == [True, False]

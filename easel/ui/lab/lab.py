@@ -34,6 +34,7 @@ from pipelines.core.sentences import Sentence
 from pipelines.model_options import choice_label, choices
 from pipelines.models.checkpoints.catalogue import open_catalogue
 from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.loading import is_complete
 from pipelines.models.clip_features import Features
 from pipelines.suited import BY_PICTURES
 from pipelines.zero_shot import class_features, class_texts
@@ -72,6 +73,11 @@ class Lab:
         found = [(choice_label(entry), entry.id) for entry in choices(catalogue, "clip")]
         return sorted(found, key=lambda choice: choice[1] != RANKER)
 
+    def _here(self) -> list[str]:
+        """Ids of the CLIPs whose files are on this machine."""
+        catalogue = open_catalogue(self.data_dir, self.playground.settings.catalogue)
+        return [entry.id for entry in choices(catalogue, "clip") if is_complete(catalogue, entry)]
+
     def titles(self) -> dict[str, str]:
         """Titles of the CLIPs by id."""
         return {model_id: title for title, model_id in self.clips}
@@ -92,7 +98,7 @@ class Lab:
         if place == HISTORY:
             return Suited(RANKER if wanted == BY_PICTURES else self.check_clip(wanted))
         model_id = BY_PICTURES if wanted == BY_PICTURES else self.check_clip(wanted)
-        return suited(self.backend, model_id, paths, run.next_job())
+        return suited(self.backend, model_id, paths, run.next_job(), self._here())
 
     def check_clip(self, model_id: object) -> str:
         """The id of a CLIP, checked.

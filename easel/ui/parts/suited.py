@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -15,7 +15,15 @@ from easel.ui.parts.controls import read_small
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import EaselError
-from pipelines.suited import BY_PICTURES, PHOTO_CLIP, better_clip, misfits, suited_clip
+from pipelines.ranker_choice import best_for_photographs
+from pipelines.suited import (
+    BY_PICTURES,
+    OF_THE_WORLD,
+    PHOTO_CLIP,
+    better_clip,
+    misfits,
+    suited_clip,
+)
 
 MAX_LOOKED = 32  # pictures; more of them say nothing new of which CLIP suits
 SIDE_PX = 256  # more than the classifier sees
@@ -44,7 +52,7 @@ class Suited:
 
 
 def suited(backend: Backend, wanted: str, paths: Sequence[str | Path], job_id: str | None = None,
-           ) -> Suited:
+           here: Collection[str] = ()) -> Suited:
     """Decide which CLIP judges some pictures, and look which of them it can judge.
 
     Args:
@@ -52,6 +60,7 @@ def suited(backend: Backend, wanted: str, paths: Sequence[str | Path], job_id: s
         wanted: id of a CLIP, or ``BY_PICTURES``.
         paths: the pictures' files; what cannot be read is left to whoever reads them next.
         job_id: of the looking.
+        here: ids of CLIPs on this machine; a public one judges photographs better than Easel's.
 
     Raises:
         EaselError: the pictures should choose, and could not be looked at.
@@ -69,7 +78,8 @@ def suited(backend: Backend, wanted: str, paths: Sequence[str | Path], job_id: s
         if wanted == BY_PICTURES:
             raise
         return Suited(wanted)
-    model_id = suited_clip(unlike) if wanted == BY_PICTURES else wanted
+    best = best_for_photographs(here)
+    model_id = suited_clip(unlike, best) if wanted == BY_PICTURES else wanted
     wrong = misfits(model_id, unlike)
     return Suited(model_id, wanted == BY_PICTURES,
                   {path: bool(each) for path, each in zip(looked, wrong, strict=True)})
@@ -86,9 +96,9 @@ def render_suited(found: Suited, titles: Mapping[str, str], place: str) -> str:
         place: "lab" or "rerank", whose field a click changes.
     """
     said, title, photos = [], _title(found.model_id, titles), found.model_id == PHOTO_CLIP
-    facts = []
+    facts, world = [], found.model_id in OF_THE_WORLD
     if found.by_pictures:
-        facts.append(f"{title}: {say(strings.SUITED_PHOTOS if photos else strings.SUITED_WORLD)}")
+        facts.append(f"{title}: {say(strings.SUITED_WORLD if world else strings.SUITED_PHOTOS)}")
     if photos:
         facts.append(say(strings.PHOTOS_LIMITS).format(title))
     if facts:

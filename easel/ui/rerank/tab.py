@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -174,7 +174,7 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
         yield {parts.status: f'<p class="hint">{strings.DRAWING_RANKS}</p>',
                parts.save: gr.update(visible=False)}
         images = [read_small(path) for path in paths]
-        judges = _judges(playground, wanted, paths, asked)
+        judges = _judges(playground, wanted, paths, asked, clips)
         ranking = rank_pictures(images, prompts, [each.model_id for each in judges],
                                 playground.backend.embed)
         names = [source.name for source in sources]
@@ -206,9 +206,10 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
 
 
 def _judges(playground: Playground, wanted: Sequence[str], paths: Sequence[Path], asked: Asked,
-            ) -> list[Suited]:
+            here: Collection[str]) -> list[Suited]:
     """The CLIPs that judge, each once, with the pictures that it cannot judge."""
-    found = [suited(playground.backend, each, paths, asked.run.next_job()) for each in wanted]
+    found = [suited(playground.backend, each, paths, asked.run.next_job(), here)
+             for each in wanted]
     return list({each.model_id: each for each in found}.values())
 
 
