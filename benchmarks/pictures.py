@@ -10,22 +10,32 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.tasks import TaskPrompt
-from easel.serving.backend import Backend
-from pipelines.core.events import Result
-from pipelines.core.request import SEED_COUNT
+from pipelines.core.events import Event, Result
+from pipelines.core.request import SEED_COUNT, CheckedRequest
 from pipelines.models.checkpoints.ids import RANKER
+from pipelines.registry import Registry
 
 RUNS_DIR = Path(__file__).resolve().parents[1] / "runs" / "compose"
+
+
+class DrawingBackend(Protocol):
+    """What is asked of a backend here."""
+
+    registry: Registry
+
+    def stream(self, request: CheckedRequest[Any]) -> Generator[Event, None, None]:
+        """See ``Backend.stream``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class PictureStore:
         folder: where stores are kept.
     """
 
-    def __init__(self, backend: Backend, pipeline: str, options: Mapping[str, Any],
+    def __init__(self, backend: DrawingBackend, pipeline: str, options: Mapping[str, Any],
                  fingerprints: Mapping[str, str | None], folder: Path = RUNS_DIR) -> None:
         self.backend, self.pipeline, self.options = backend, pipeline, dict(options)
         weights = {name: sha for name, sha in fingerprints.items() if name != RANKER}

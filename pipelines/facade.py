@@ -181,8 +181,8 @@ def compare(prompt: str, generators: Sequence[Pane] = (), *, num_images: int = 1
     return drawn
 
 
-def rank(images: Sequence[Image.Image | Picture], prompt: str, *, clip: str = RANKER,
-         ) -> list[Ranked]:
+def rank(images: Image.Image | Picture | Sequence[Image.Image | Picture], prompt: str, *,
+         clip: str = RANKER) -> list[Ranked]:
     """Put pictures in order by how well a CLIP says that they match a prompt.
 
     Args:
@@ -210,8 +210,9 @@ def rank(images: Sequence[Image.Image | Picture], prompt: str, *, clip: str = RA
     return [Ranked(taken[i], i, float(scores[i]), float(shares[i])) for i in ranking_order(scores)]
 
 
-def classify(images: Sequence[Image.Image | Picture], labels: Sequence[str], *,
-             templates: Sequence[str] = (), clip: str = RANKER) -> list[Classified]:
+def classify(images: Image.Image | Picture | Sequence[Image.Image | Picture],
+             labels: Sequence[str], *, templates: Sequence[str] = (), clip: str = RANKER,
+             ) -> list[Classified]:
     """Say which of some labels fits each picture best.
 
     Args:
@@ -277,7 +278,7 @@ def _pictures(request: CheckedRequest[Any], result: Result) -> tuple[Picture, ..
                          request.prompt, png_of(result, c)) for c in result.candidates)
 
 
-def _pixels(images: Sequence[Image.Image | Picture]) -> list[np.ndarray]:
+def _pixels(images: Image.Image | Picture | Sequence[Image.Image | Picture]) -> list[np.ndarray]:
     taken = _taken(images)
     if not taken:
         raise InvalidRequest("There are no pictures to look at.", field="images")

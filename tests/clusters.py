@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ class Cluster:
         limits: settings of the line.
     """
 
-    def __init__(self, folder: Path, runners: int = 1, **limits: int) -> None:
+    def __init__(self, folder: Path, runners: int = 1, **limits: Any) -> None:
         self.settings = Settings(data_dir=folder, backend="ray", runners=runners, **limits)
         self.paused = folder / "paused"
 
@@ -64,7 +65,7 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, runners: int = 1, **limits: int) -> Iterator[Cluster]:
+def cluster(folder: Path, runners: int = 1, **limits: Any) -> Iterator[Cluster]:
     """A cluster, ended at the end."""
     made = Cluster(folder, runners, **limits)
     home = folder / "cluster"
@@ -80,7 +81,7 @@ def cluster(folder: Path, runners: int = 1, **limits: int) -> Iterator[Cluster]:
             made.deploy()
             yield made
         finally:
-            import ray
+            ray: Any = import_module("ray")
 
             ray.shutdown()
             end_node(home)

@@ -50,8 +50,11 @@ def write_flux2(folder: Path) -> Path:
             block_out_channels=(8, 8, 8, 8), layers_per_block=1, latent_channels=4,
             norm_num_groups=4)
         # Of pictures that it was trained on; random ones are all alike.
-        vae.bn.running_mean.normal_()
-        vae.bn.running_var.uniform_(0.5, 2.0)
+        mean, variance = vae.bn.running_mean, vae.bn.running_var
+        assert mean is not None
+        assert variance is not None
+        mean.normal_()
+        variance.uniform_(0.5, 2.0)
         scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
     Flux2KleinPipeline(scheduler, vae.eval(), reader.eval(), tokenizer, transformer.eval(),
                        is_distilled=True).save_pretrained(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -47,8 +48,8 @@ def prior_pipeline(tokenizer: CLIPTokenizer) -> KandinskyV22PriorPipeline:
     prior = PriorTransformer(num_attention_heads=2, attention_head_dim=12, embedding_dim=DIM,
                              num_layers=1)
     torch.nn.init.ones_(prior.clip_std)
-    shape = {"hidden_size": DIM, "intermediate_size": 37, "num_attention_heads": 4,
-             "num_hidden_layers": 2, "projection_dim": DIM}
+    shape: dict[str, Any] = {"hidden_size": DIM, "intermediate_size": 37, "num_attention_heads": 4,
+                             "num_hidden_layers": 2, "projection_dim": DIM}
     text = CLIPTextConfig(vocab_size=len(PIECES), bos_token_id=len(PIECES) - 2,
                           eos_token_id=len(PIECES) - 1, pad_token_id=len(PIECES) - 1, **shape)
     vision = CLIPVisionConfig(image_size=28, patch_size=14, **shape)

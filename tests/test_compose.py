@@ -44,7 +44,6 @@ from benchmarks.tasks import (
     task_prompts,
     tuning_prompts,
 )
-from easel.serving.backend import Backend
 from pipelines.core.events import Candidate, Event, Progress, Result
 from pipelines.core.request import CheckedRequest
 from pipelines.dalle import DallePipeline
@@ -315,7 +314,7 @@ def test_controls_bracket_what_is_possible() -> None:
 
 # Pictures on disk
 
-class CountingBackend(Backend):
+class CountingBackend:
     """Draws flat pictures whose grey is their seed, ranked in reverse, as a backend would."""
 
     def __init__(self) -> None:
@@ -323,19 +322,12 @@ class CountingBackend(Backend):
         self.registry.register(DallePipeline())
         self.requests: list[CheckedRequest[Any]] = []
 
-    def stream(self, request: CheckedRequest[Any], *args: Any, **fields: Any,
-               ) -> Generator[Event, None, None]:
+    def stream(self, request: CheckedRequest[Any]) -> Generator[Event, None, None]:
         self.requests.append(request)
         yield Progress(1, 1)
         candidates = [Candidate(np.full((16, 16, 3), seed % 256, np.uint8), seed, i,
                                 {"clip": 0.1 * i}) for i, seed in enumerate(request.seeds)]
         yield Result(tuple(reversed(candidates)), 0.1)
-
-    def cancel(self, job_id: str) -> bool:
-        return False
-
-    def embed(self, *args: Any, **fields: Any) -> Any:
-        raise AssertionError("nothing is embedded here")
 
 
 def test_pictures_are_drawn_once_and_added_to(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -21,7 +22,7 @@ from easel.serving.line import CLOSING, NOT_BEGUN
 from easel.serving.ray.desk import SILENT_S, Desk
 from easel.serving.ray.fair_line import HALF_LIFE_S
 from easel.serving.ray.matching import LOOKED_AT, OVERTAKEN
-from easel.serving.ray.messages import Ask, Ended, Order, Report, Ticket
+from easel.serving.ray.messages import Ask, Ended, Order, Outlook, Report, Ticket
 from pipelines.core.errors import Busy, InvalidRequest
 from pipelines.core.events import Progress
 
@@ -41,10 +42,16 @@ class Clock:
 class Hall:
     """A desk with runners that do as they are told, and no more."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, **limits: Any) -> None:
         self.clock = Clock()
         self.desk = Desk(clock=self.clock, **limits)
         self.reports: dict[str, Report] = {}
+
+    def outlook(self, token: str) -> Outlook:
+        """How a ticket fares that the desk knows."""
+        found = self.desk.look(token)
+        assert found is not None
+        return found
 
     def runner(self, name: str, models: tuple[str, ...] = ()) -> None:
         """A runner comes, or says again what it has."""
@@ -85,7 +92,7 @@ def test_what_waits_goes_to_the_runner_that_is_free() -> None:
     assert hall.where("one") == "r1"
     hall.join("two")
     assert hall.where("two") == ""
-    assert hall.desk.look("two").told.ahead == 1
+    assert hall.outlook("two").told.ahead == 1
     assert (hall.desk.facts().running, hall.desk.facts().waiting) == (1, 1)
     hall.takes("r1", "one")
     assert hall.where("two") == ""
@@ -201,11 +208,11 @@ def test_stop_and_pause_reach_the_runner_and_what_waits_ends_at_once() -> None:
     assert hall.desk.orders("r1") == (Order("stop", "one", "one"),)
     assert hall.desk.orders("r1") == ()
     assert hall.desk.cancel("two")
-    outlook = hall.desk.look("two")
+    outlook = hall.outlook("two")
     assert str(outlook.ended[0]) == NOT_BEGUN
     assert not hall.desk.cancel("nobody")
     hall.join("nobody")
-    assert str(hall.desk.look("nobody").ended[0]) == NOT_BEGUN
+    assert str(hall.outlook("nobody").ended[0]) == NOT_BEGUN
     assert hall.desk.pause("three")
     assert hall.desk.orders("r1") == (), "it waits"
     hall.ends("r1", "one")
@@ -262,7 +269,7 @@ def test_a_front_end_that_ends_tells_who_waits_and_ends_what_runs() -> None:
     hall.join("two")
     hall.desk.close("front")
     assert hall.desk.orders("r1") == (Order("close", "one"),)
-    assert str(hall.desk.look("two").ended[0]) == CLOSING
+    assert str(hall.outlook("two").ended[0]) == CLOSING
     assert not hall.desk.ended("front")
     hall.ends("r1", "one", outcome="stopped")
     assert hall.desk.ended("front")
@@ -390,7 +397,7 @@ class DeskMachine(RuleBasedStateMachine):
         runner = self.hall.where(token)
         assert self.hall.desk.cancel(token)
         if runner == "":
-            assert self.hall.desk.look(token).ended
+            assert self.hall.outlook(token).ended
             self.hall.desk.leave(token)
             del self.mine[token]
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,12 @@ from pipelines.registry import Registry
 from tests.small_models import small_cache
 from tests.test_library import ALONE, alone
 from tests.watched_sketch import WatchedSketch
+
+
+def untyped(value: object) -> Any:
+    """A value of a type that a checker would refuse."""
+    return value
+
 
 RED, BLUE = Image.new("RGB", (80, 60), "red"), Image.new("RGB", (60, 80), "blue")
 
@@ -105,13 +112,15 @@ def test_what_is_wrong_is_said_before_anything_is_drawn(sketches: Registry, call
 
 
 @pytest.mark.parametrize(("call", "says"), [
-    (lambda: rank(["apple.png"], "a"), "one of Pillow's, not of the type str"),
-    (lambda: rank([RED], None), "The prompt is empty"),
-    (lambda: draw("a", "sketch", init_image=b"x"), "not of the type bytes"),
-    (lambda: classify([RED], [None, 1]), "Labels are a list of texts"),
+    (lambda: rank(untyped(["apple.png"]), "a"), "one of Pillow's, not of the type str"),
+    (lambda: rank([RED], untyped(None)), "The prompt is empty"),
+    (lambda: draw("a", "sketch", init_image=untyped(b"x")), "not of the type bytes"),
+    (lambda: classify([RED], untyped([None, 1])), "Labels are a list of texts"),
     (lambda: classify([RED], "apple"), "Labels are a list of texts"),
-    (lambda: compare("a", [("sketch", "sketch", "sketch"), 5]), "A way to draw is a generator's"),
-    (lambda: compare("a", [5]), "A way to draw is a generator's name, or its name and options"),
+    (lambda: compare("a", untyped([("sketch", "sketch", "sketch"), 5])),
+     "A way to draw is a generator's"),
+    (lambda: compare("a", untyped([5])),
+     "A way to draw is a generator's name, or its name and options"),
 ])
 def test_what_is_of_another_type_is_said(sketches: Registry, call: Callable[[], object], says: str,
                                          ) -> None:

@@ -310,8 +310,8 @@ def test_what_is_shown_is_escaped_and_named(app: App, tmp_path: Path) -> None:
     assert "3" in render_sorted(found)
     paths[0].unlink()
     assert "file gone" in render_one(found)
-    matrix = Matrix(found.clip, (evil, "b"), ("x.png", evil), (paths[1], paths[2]),
-                    *(np.eye(2, dtype=np.float32),) * 3)
+    eye = np.eye(2, dtype=np.float32)
+    matrix = Matrix(found.clip, (evil, "b"), ("x.png", evil), (paths[1], paths[2]), eye, eye, eye)
     html = render_matrix(matrix)
     assert "<script" not in html
     assert html.count("100.0 %") == 4

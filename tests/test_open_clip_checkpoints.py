@@ -53,6 +53,11 @@ def pixels(side: int = 32) -> Tensor:
     return torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
+def pooled(output: Any) -> Tensor:
+    """What transformers' models give, in one of several forms, as features."""
+    return output.pooler_output
+
+
 def same(ours: Tensor, theirs: Tensor) -> bool:
     theirs = F.normalize(theirs.float(), dim=-1)
     assert (theirs[0] - theirs[1]).norm() > 0.01, "features that do not differ prove nothing"
@@ -145,10 +150,10 @@ def test_transformers_folder(tmp_path: Path, activation: str) -> None:
     peer.save_pretrained(tmp_path)
     model = load(tmp_path, "model.safetensors", "config.json")
     mean, std = (pixels().new_tensor(v).view(1, 3, 1, 1) for v in (model.mean, model.std))
-    theirs = peer.get_image_features(pixel_values=(pixels() - mean) / std).pooler_output
+    theirs = pooled(peer.get_image_features(pixel_values=(pixels() - mean) / std))
     assert same(model.encode_image(pixels()), theirs)
     ids = open_clip.SimpleTokenizer()(TEXTS)
-    theirs = peer.get_text_features(input_ids=ids, attention_mask=ids != 0).pooler_output
+    theirs = pooled(peer.get_text_features(input_ids=ids, attention_mask=ids != 0))
     assert same(model.encode_text(TEXTS), theirs)
 
 
@@ -156,7 +161,7 @@ def test_a_local_file_named_by_its_entry(tmp_path: Path) -> None:
     open_clip.add_model_config(write_config(tmp_path / "configs" / "easel-test-small.json"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        peer = open_clip.create_model("easel-test-small").eval().requires_grad_(False)
+        peer: Any = open_clip.create_model("easel-test-small").eval().requires_grad_(False)
     # As a trainer of open_clip writes it.
     torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor
                                            in peer.state_dict().items()}}, tmp_path / "mine.pt")

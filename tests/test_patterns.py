@@ -83,8 +83,10 @@ def patterns() -> dict[str, Callable[[str], Any]]:
                         and isinstance(node.func.value, ast.Name) and node.func.attr in METHODS):
                     continue
                 name, pattern = node.func.value.id, None
-                if name == "re" and isinstance(node.args[0], ast.Constant):
-                    pattern = re.compile(node.args[0].value)
+                first = node.args[0] if node.args else None
+                if name == "re" and isinstance(first, ast.Constant) \
+                        and isinstance(first.value, str):
+                    pattern = re.compile(first.value)
                 elif isinstance(named := getattr(module, name, None), re.Pattern):
                     pattern = named
                 if pattern is not None:

@@ -24,11 +24,11 @@ def test_rests_of_killed_pauses_do_not_stay(tmp_path: Path) -> None:
         (folder / name).touch()
     for age_s, left in ((PART_S - 60, names | rests), (PART_S + 60, names)):
         for path in folder.iterdir():
-            os.utime(path, (time.time() - age_s,) * 2)
+            os.utime(path, (at := time.time() - age_s, at))
         assert runs.sweep() == 0
         assert {path.name for path in folder.iterdir()} == left
     for path in folder.iterdir():
-        os.utime(path, (time.time() - MAX_AGE_S - 60,) * 2)
+        os.utime(path, (at := time.time() - MAX_AGE_S - 60, at))
     assert runs.sweep() == 1, "the one that waited for too long, and not the one under way"
     assert f"{LIVE}.safetensors" in {path.name for path in folder.iterdir()}
     held.release()

@@ -45,6 +45,7 @@ def test_pause_acts_within_a_step(server: Server) -> None:
 
     def pause() -> None:
         job = server.backend.jobs.find("job")
+        assert job is not None
         server.backend.pause("job")
         asked.append(job.progress.step)
 

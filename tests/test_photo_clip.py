@@ -97,6 +97,7 @@ def test_models_on_the_cpu_share_a_part_until_its_file_is_exchanged(folder: Path
     assert one.image is two.image
     half = loader.load("embedded/clip", torch.device("cpu"), torch.bfloat16)
     assert half.image is not one.image
+    assert isinstance(one.image, torch.nn.Module)
     assert next(one.image.parameters()).dtype == torch.float32
     export(EfficientNet(), "image", "efficientnet", {}, "Another.", folder)
     three = loader.load("embedded/clip", torch.device("cpu"), torch.float32)

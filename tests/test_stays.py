@@ -118,8 +118,8 @@ def test_a_call_of_generate_stays_at_no_more_places(
         assert held.draws.wait(120)
         stays = [*waiting("read_events", repository), "Job", *held.device]
     finally:
+        held.go_on.set()  # first: cancelling waits for the run's next word
         job.cancel()
-        held.go_on.set()
     assert len(stays) <= MOST, stays
     architecture = (repository / "ARCHITECTURE.md").read_text("utf-8")
     assert f"an event is at {len(stays)} of a call of\n`/generate`" in architecture, stays

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from easel.compare.grid import draw_grid, label_font
 from easel.compare.sweeps import (
@@ -219,7 +220,11 @@ def test_what_may_be_swept() -> None:
 
 def test_labels_know_the_letters_of_portuguese() -> None:
     font = label_font(20)
-    drawn = {bytes(font.getmask(letter)) for letter in "çãéêóõúà"}
+    drawn = set()
+    for letter in "çãéêóõúà":
+        picture = Image.new("L", (32, 32))
+        ImageDraw.Draw(picture).text((4, 2), letter, fill=255, font=font)
+        drawn.add(picture.tobytes())
     assert len(drawn) == 8, "letters that a font lacks all look the same"
 
 

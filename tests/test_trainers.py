@@ -48,7 +48,7 @@ def test_a_clip_learns_one_batch_by_heart() -> None:
     batch = Pairs(CLIP_RUN, World(), Bank(Path("none"))).batch(0)
     pictures, ids, labels = batch
     assert pictures.shape == (5, 3, 32, 32)
-    optimizer = torch.optim.AdamW(clip.parameters(), 2e-3)
+    optimizer, logits = torch.optim.AdamW(clip.parameters(), 2e-3), torch.empty(0)
     for _ in range(150):
         text = F.normalize(clip.encode_text(ids), dim=-1)
         loss, logits = PictureLoss(clip, lambda x: clip.encode_image(2 * x - 1), text,
@@ -142,6 +142,7 @@ def test_a_run_ends_with_weights_that_load(trainer: Any, config: dict[str, Any],
     loaded = loader("embedded")(folder, entry(family))
     saved = torch.load(tmp_path / "runs" / config["name"] / "checkpoint.pt", weights_only=True)
     module = loaded.module if family == "clip" else loaded
+    assert isinstance(module, torch.nn.Module)
     for name, tensor in module.state_dict().items():
         assert torch.allclose(tensor.float(), saved["ema"][name].float(), rtol=1e-3,
                               atol=1e-3), name

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import pytest
+from av.container import InputContainer
 from gradio_client import handle_file
 from PIL import Image
 
@@ -64,6 +65,7 @@ def test_a_walk_comes_as_strip_video_and_frames(app: App, picture: Path) -> None
     with Image.open(files[0]) as strip:
         assert strip.size == (192, 64)
     with av.open(files[1], "r") as video:
+        assert isinstance(video, InputContainer)
         assert len(list(video.decode(video=0))) == 3
     with pytest.raises(Exception, match="neither a prompt nor a picture"):
         client.predict("", "a cow", 3, 0, FEW, None, None, api_name="/walk")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.formats import loader
+from pipelines.models.clip import ClipModel
 from pipelines.models.unclip import UnclipDecoder, UnclipPrior, build_decoder, build_prior
 from tests.small_models import UNCLIP_DECODER, UNCLIP_PRIOR, SmallLoader
 from training import train_decoder, unclip_data
@@ -96,6 +97,7 @@ def test_the_priors_batches_are_of_one_step() -> None:
     config = {"split": "test", "seed": 1, "kinds": {"pair": 1.0}, "coloured": 0.5,
               "caption_dropout": 0.0, "batch_size": 3} | CONFIG
     clip = SmallLoader().load("embedded/clip-guide", torch.device("cpu"), torch.float32)
+    assert isinstance(clip, ClipModel)
     world = World()
     first, again = (Batches(config, world, clip).batch(4) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))

@@ -35,11 +35,13 @@ SHAPES: dict[str, dict[str, Any]] = {
 class Taming(nn.Module):
     """A VQGAN as taming's training builds it, discriminator apart: names and all."""
 
+    quantize: Any  # one of two kinds
+
     def __init__(self, shape: dict[str, Any]) -> None:
         super().__init__()
         gumbel, embed_dim = shape.get("gumbel", False), shape["embed_dim"]
         names = ("ch", "ch_mult", "attn_resolutions", "z_channels")
-        common = {name: shape[name] for name in names} | {
+        common: dict[str, Any] = {name: shape[name] for name in names} | {
             "out_ch": 3, "in_channels": 3, "num_res_blocks": 2, "resolution": 256}
         with contextlib.redirect_stdout(io.StringIO()):
             self.encoder = Encoder(double_z=False, **common)
@@ -149,7 +151,8 @@ def test_diffusers_decodes_as_itself(tmp_path: Path, safe: bool) -> None:
     model = load(tmp_path, "diffusers-vqmodel", "config.json", weights)
     indices = grid(6)
     codes = peer.quantize.embedding(indices).permute(0, 3, 1, 2)
-    expected = peer.decode(codes, force_not_quantize=True).sample
+    decoded: Any = peer.decode(codes, force_not_quantize=True)
+    expected = decoded.sample
     assert torch.allclose(model.decode_indices(indices), expected, atol=1e-4)
     pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
     assert torch.allclose(model.encode_latents(pixels), peer.encode(pixels).latents, atol=1e-4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -102,7 +102,7 @@ def planned(plan: Callable[[int], PlanT], start: int, workers: int = 0) -> Itera
 
 
 def prefetched(plan: Callable[[int], PlanT], draw: Callable[[PlanT], T], start: int,
-               workers: int = 0) -> Iterator[T]:
+               workers: int = 0) -> Generator[T]:
     """Yield ``draw(plan(start))``, and so on, the next one drawn in a thread meanwhile.
 
     That thread computes on one core: as many as the training uses would only get in its way.

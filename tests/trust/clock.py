@@ -31,7 +31,7 @@ HOUR_S = 3600
 def main(folder: Path, offset: Path) -> None:
     """Do everything twice, with the hour in between, and print what came of it."""
     # Sleeping until a time is an error under libfaketime.
-    time.sleep = lambda seconds: bool(threading.Event().wait(seconds)) and None
+    time.sleep = lambda seconds: bool(threading.Event().wait(float(seconds))) and None
     registry, cache, runs = Registry(), small_cache(), PausedRuns(folder / "paused")
     registry.register(WatchedSketch())
     with opened(folder) as history:
