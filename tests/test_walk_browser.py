@@ -119,6 +119,20 @@ def test_a_walk_is_seen_as_strip_and_video(open_page: Open, loader: HeldLoader,
     expect(go).to_be_enabled()
 
 
+def test_two_pictures_by_easel_are_an_example_to_press(open_page: Open) -> None:
+    page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_LAB)
+    open_tab(page, strings.WALK)
+    stage = page.locator("#walk-stage")
+    invitation = stage.get_by_role("button", name=strings.WALK_EXAMPLE)
+    expect(invitation.locator("img")).to_have_count(2)
+    expect(invitation.locator("img").first).to_have_js_property("naturalWidth", 256)
+    invitation.click()
+    expect(stage.get_by_alt_text("From a picture to a picture").first).to_be_visible()
+    expect(stage.locator("video")).to_be_visible()
+    expect(page.locator("#walk-end-picture")).to_contain_text("umbrella")
+
+
 def test_a_reload_finds_a_walk_again_and_stop_ends_it(browser: Browser, app: App,
                                                       loader: HeldLoader) -> None:
     context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})

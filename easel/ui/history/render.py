@@ -8,7 +8,7 @@ from html import escape
 from easel.history.days import write_moment
 from easel.history.records import Family, Filters, KeptPicture, Page
 from easel.ui.history.filters import query_of
-from easel.ui.parts.facts import facts_of
+from easel.ui.parts.facts import facts_of, title_of
 from easel.ui.parts.panel import pictures
 from easel.ui.parts.tiles import facts_list, score_mark, tile
 from easel.words import strings
@@ -137,11 +137,6 @@ def thumbnail_url(picture: KeptPicture) -> str:
 def picture_url(picture: KeptPicture) -> str:
     """Where its visitor's browser finds the PNG file, relative to the page."""
     return f"history/{escape(picture.id)}/picture"
-
-
-def title_of(registry: Registry, pipeline: str) -> str:
-    """What people call a generator; its name where it is not installed."""
-    return registry.get(pipeline).title if pipeline in registry.names() else pipeline
 
 
 def _facts_of(picture: KeptPicture, registry: Registry) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,7 @@ from easel.ui.lab.render import render_map, render_matrix
 from easel.ui.lab.search import build_where
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.controls import IMAGE_SUFFIXES
+from easel.ui.parts.facts import title_of
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
@@ -85,6 +86,9 @@ def build_map(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab])
         for step in lab.current(collection, model_id, asked.run, rebuild):
             if isinstance(step, Snapshot):
                 found = map_of(lab, step, wanted, (DEFAULT_TEMPLATE,), model_id, asked.run)
+                if not wanted:  # then the labels are generators, or "not known"
+                    found = replace(found, labels=tuple(
+                        say(title_of(lab.playground.registry, name)) for name in found.labels))
                 yield Shown(render_suited(chosen, lab.titles(), "lab") + render_map(found))
             else:
                 yield step

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from easel.serving.jobs import Found
+from easel.ui.lab.example import COLLECTION
 from easel.ui.lab.walk import (
     WalkView,
     end_of_walk,
@@ -20,12 +21,14 @@ from easel.ui.lab.walk import (
     render_walk,
 )
 from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS
+from easel.ui.parts.invitation import invitation, served
 from easel.ui.parts.lines import Updates
-from easel.ui.parts.page_words import worded_html
+from easel.ui.parts.page_words import fill_html, worded_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.streams import Throttle
 from easel.ui.parts.task import Asked, Tasks, build_alert
+from easel.ui.parts.theme import LIVE
 from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import Cancelled
@@ -36,6 +39,7 @@ from pipelines.unclip.walk import MAX_FRAMES, MIN_FRAMES, Walk
 
 PLACE = "walk"
 FRAMES = 9
+EXAMPLE = ("a-green-apple.png", "a-blue-umbrella.png")
 
 
 @dataclass
@@ -50,6 +54,7 @@ class WalkParts:
     seed: gr.Textbox
     go: gr.Button
     stop: gr.Button
+    example: gr.Button
     refused: gr.HTML
     stage: gr.HTML
 
@@ -99,12 +104,14 @@ def build_walk(playground: Playground, store: PictureStore, tasks: Tasks,
             with gr.Row(elem_id="walk-buttons"):
                 go = gr.Button(strings.WALK, variant="primary", size="lg", elem_id="walk-run")
                 stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="walk-stop")
+            example = gr.Button(strings.WALK_EXAMPLE, elem_id="walk-example",
+                                elem_classes="offstage")
             refused = build_alert(PLACE)
         stage = worded_html(lambda: render_empty(FRAMES), elem_id="walk-stage")
         worded_html(lambda: f'<p class="hint">{escape(strings.WALK_INFO)}</p>',
                     elem_id="walk-info")
-    parts = WalkParts(start, start_picture, end, end_picture, frames, seed, go, stop, refused,
-                      stage)
+    parts = WalkParts(start, start_picture, end, end_picture, frames, seed, go, stop, example,
+                      refused, stage)
     _connect(playground, store, parts, tasks, tabs)
 
 
@@ -147,3 +154,9 @@ def _connect(playground: Playground, store: PictureStore, parts: WalkParts, task
     task = tasks.add(PLACE, parts.go, parts.stop, [parts.stage], parts.refused)
     task.starts([parts.go.click, parts.start.submit, parts.end.submit], walk, parts.asked())
     task.returns(parts.asked(), tabs)
+    ends = served(parts.stage, [COLLECTION / name for name in EXAMPLE])
+    fill_html(parts.stage, lambda: render_empty(FRAMES) + invitation(
+        strings.WALK_EXAMPLE, ends, str(parts.example.elem_id)))
+    filled = parts.example.click(lambda: (*ends, FRAMES), None, [
+        parts.start_picture, parts.end_picture, parts.frames], **LIVE)
+    task.starts([filled.then], walk, parts.asked())

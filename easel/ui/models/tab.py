@@ -9,11 +9,14 @@ import gradio as gr
 from easel.guard.visitors import visitor_of
 from easel.history.records import Filters
 from easel.history.store import History
+from easel.ui.generate.samples import load_samples
 from easel.ui.models.admins import ModelAdmins
 from easel.ui.models.advice import machine_of
 from easel.ui.models.render import render_models, render_wishes
 from easel.ui.models.wishes import fetch, give_up
 from easel.ui.parts.errors import one_sentence, shows_errors_by
+from easel.ui.parts.invitation import drawn_earlier
+from easel.ui.parts.page_words import fill_html
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
@@ -36,6 +39,10 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
     """
     generators = () if registry is None else (*registry, *registry.waiting())
     password = _build_password(admins) if admins.has_password else None
+    inside = gr.HTML("", elem_id="models-inside", **PLAIN)
+    samples = load_samples(inside, registry or Registry())
+    fill_html(inside, lambda: drawn_earlier(
+        strings.MODELS_INSIDE, [(card.path, card.prompt) for card in samples]))
     cards = gr.HTML("", elem_id="models", **PLAIN)
     with gr.Accordion(strings.MODELS_ALL, open=False, elem_id="models-all") as fold:
         table = gr.HTML("", elem_id="models-table", **PLAIN)

@@ -12,6 +12,7 @@ from pipelines.core.events import Mark
 from pipelines.core.options import option_fields
 from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
+from pipelines.registry import Registry
 
 
 def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tuple[str, str]]:
@@ -53,6 +54,11 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
             yield titles.get(name, name), _plain(value)
     for model, digest in _mapping(facts.get("weights")).items():
         yield "Weights", f"{model} {str(digest)[:12]}" if digest else str(model)
+
+
+def title_of(registry: Registry, pipeline: str) -> str:
+    """What people call a generator; its name where it is not installed."""
+    return registry.get(pipeline).title if pipeline in registry.names() else pipeline
 
 
 def _course(took: str, facts: Mapping[str, Any]) -> str:

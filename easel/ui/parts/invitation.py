@@ -1,4 +1,4 @@
-"""What an empty part of the page shows: pictures by Easel, a press on which tries the part out."""
+"""What a part of the page shows before it is used: pictures by Easel, to press and try it out."""
 
 from __future__ import annotations
 
@@ -44,3 +44,20 @@ def invitation(label: str, pictures: Sequence[str], button: str) -> str:
                     'width="96" height="96">' for path in pictures[:MAX_SHOWN])
     return (f'<button type="button" class="invitation" data-press="{escape(button)}">'
             f"<span>{shown}</span><b>{escape(say(label))}</b></button>")
+
+
+def drawn_earlier(label: str, pictures: Iterable[tuple[Path, str]]) -> str:
+    """Pictures that each bring their prompt to Generate (page.js); empty where there are none.
+
+    Args:
+        label: what they are, in English.
+        pictures: files of ``served`` with their prompts in English, which are said in the
+            language to speak.
+    """
+    buttons = "".join(
+        f'<button type="button" data-open="prompt" data-prompt="{escape(said)}">'
+        f'<img src="gradio_api/file={escape(quote(str(path)))}" alt="" width="96" height="96">'
+        f"{escape(said)}</button>" for path, said in (
+            (path, say(prompt)) for path, prompt in pictures))
+    return (f'<div class="drawn-earlier"><p class="hint">{escape(say(label))}</p>'
+            f"<div>{buttons}</div></div>") if buttons else ""

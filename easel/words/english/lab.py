@@ -120,6 +120,7 @@ WALK_SEED_INFO = "Of the noise that all frames start from; empty for a new one e
 WALK_INFO = ("unCLIP draws every frame from the same noise; only the CLIP image embedding moves, "
              "along the sphere from one end to the other (Ramesh et al. 2022, section 3.2).")
 WALK_EMPTY = "The frames appear here side by side, and a video of them."
+WALK_EXAMPLE = "From one picture by Easel to another"
 WALK_OF = "From {} to {}"
 WALK_A_PICTURE = "a picture"
 WALK_STRIP = "All frames, from left to right"

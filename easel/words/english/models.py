@@ -13,6 +13,8 @@ MODELS_PINNED, MODELS_OFFLOADED = "pinned", "weights in host memory"
 MODELS_UNLICENSED = "licence not stated"
 MODELS_ACTS = {"download": "Download", "cancel": "Cancel", "load": "Load", "unload": "Unload",
                "pin": "Pin", "unpin": "Unpin", "get": "Download", "halt": "Cancel"}
+MODELS_INSIDE = ("The models inside are here already and drew these; a press takes the prompt to "
+                 "Generate.")
 MODELS_ALL = "All models, and where they are"
 WISH_HERE, WISH_COMING, WISH_REST = "here", "downloading, {} %", "{} of {} parts here, {} to come"
 NOT_HERE, NOT_HERE_NOTE = "{} · not here", "{} is not on this machine."
