@@ -92,7 +92,7 @@ class Bar(tqdm):
 def show_progress(bar: Bar, event: Progress) -> None:
     """Move a bar to where a run is."""
     # A message holds until the next step: what was loaded is not loading any more.
-    bar.set_description_str(event.message or "Drawing", refresh=False)
+    bar.set_description_str((event.message or "Drawing").removesuffix("."), refresh=False)
     if event.total:
         bar.total = event.total
         bar.n = event.step
