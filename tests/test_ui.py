@@ -28,6 +28,7 @@ from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.events import Preview, Progress
 from pipelines.core.metadata import read_png, save_png
 from pipelines.core.options import Options
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.prompt_words import Reading, WordRead
 from pipelines.registry import Registry, build_registry
 from tests.watched_sketch import WatchedSketch
@@ -202,6 +203,8 @@ def test_the_judges_are_named_beside_the_order() -> None:
     assert "In the order of openai/one<" in render_run(RunView(panels))
     panels[0].cards = (replace(card(0.3), ranker="<b>two</b>"),)
     assert "In the order of &lt;b&gt;two" in render_run(RunView(panels[:1]))
+    panels[0].cards = (replace(card(0.3), ranker=RANKER),)
+    assert "In the order of ranker CLIP<" in render_run(RunView(panels[:1]))
     panels[0].cards = (card(0.3),)
     assert "In the order of" not in render_run(RunView(panels[:1]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from html import escape
 
 from easel.serving.paused_runs import PausedRun
@@ -26,6 +27,7 @@ from easel.ui.parts.verdict import gain, render_verdict
 from easel.ui.parts.videos import frame_url, video_url
 from easel.words import strings
 from easel.words.language import say
+from pipelines.models.checkpoints.catalogue import Catalogue
 
 MANY = 9  # tiles that are small however many there are
 
@@ -58,11 +60,18 @@ def render_earlier(html: str) -> str:
 
 
 def _judges(cards: Sequence[Card]) -> str:
-    """Which CLIPs put the pictures in order, by their ids; nothing where nobody knows."""
-    found = dict.fromkeys(card.ranker for card in cards if card.ranker)
+    """Which CLIPs put the pictures in order; nothing where nobody knows."""
+    found = dict.fromkeys(say(_titles().get(card.ranker, card.ranker))
+                          for card in cards if card.ranker)
     if not found:
         return ""
     return f'<small class="judge">{escape(strings.ORDER_BY.format(", ".join(found)))}</small>'
+
+
+@cache
+def _titles() -> dict[str, str]:
+    """Of the models that ship with a catalogue entry, by id; a person's own go by their ids."""
+    return {entry.id: entry.title for entry in Catalogue.load()}
 
 
 def _views() -> str:
