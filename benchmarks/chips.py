@@ -7,6 +7,7 @@ them with the present models, asks the judge, and lays the pictures out to be lo
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def surprises(count: int) -> list[str]:
 
 def asked_for(text: str) -> TaskPrompt:
     """What an English prompt in the grammar of the captions asks for, by the names in it."""
-    words = text.lower().split()
+    words = re.findall(r"[^\s,]+", text.lower())
     concepts = concepts_by_id()
     # A role alone says no gender: any person will do.
     names = {name: concepts[PERSON] for concept in concepts.values() for role in concept.role_names

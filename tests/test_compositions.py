@@ -15,6 +15,7 @@ from pipelines.prompt_words import PromptReader
 from pipelines.world.captions import caption
 from pipelines.world.compositions import read_composition
 from pipelines.world.concepts import concepts_by_id
+from pipelines.world.lost_media import without_lost_medium
 from pipelines.world.scenes import SceneSampler
 
 
@@ -53,6 +54,23 @@ def test_no_offered_prompt_and_no_caption_is_found_fault_with() -> None:
     found = [(text, each.rewritten) for text in (*offered(), *surprises(300), *said)
              if (each := read_composition(text)) is not None and not each.worn]
     assert found == []
+
+
+@pytest.mark.parametrize(("prompt", "plain"), [
+    ("an oil painting of a castle", "a castle"), ("A castle, oil painting", "A castle"),
+    ("a red car in neon lights", "a red car"), ("uma pintura a óleo de um castelo", "um castelo"),
+    ("a mosaic of a cat", None), ("a 3d icon of a castle", None), ("a castle", None), ("", None)])
+def test_a_medium_in_which_things_are_lost_is_left_out(prompt: str, plain: str | None) -> None:
+    assert without_lost_medium(prompt) == plain
+    reader = PromptReader(load_vocabulary())
+    note = render_note(reader, prompt, "prompt")
+    assert (strings.WORDS_MEDIUM in note) == (plain is not None)
+    assert re.findall('data-prompt="([^"]+)"', note) == ([plain] if plain else [])
+    assert strings.WORDS_MEDIUM not in render_note(reader, prompt, "lab-text", judged=True)
+
+
+def test_nothing_is_offered_in_such_a_medium() -> None:
+    assert [text for text in (*offered(), *surprises(300)) if without_lost_medium(text)] == []
 
 
 def test_the_note_says_it_with_a_prompt_to_click() -> None:

@@ -62,9 +62,10 @@ class VQGANCLIPPipeline(CandidatePipeline):
         "of a VQGAN’s latents. At every step the decoded picture is cut into many random pieces, a "
         "CLIP compares each piece with the prompt, and the gradient of that score moves the "
         "latents a little; the curves show how far the picture still is from the prompt and how "
-        "well the CLIP says that it fits. Parts of a prompt may have weights, negative ones for "
-        "what should not be there: “a red apple:2 | a worm:-0.5”. A story, “an egg ^ a bird”, "
-        "is drawn part after part.",
+        "well the CLIP says that it fits. In the end it says so of any prompt, since the picture "
+        "was made to please it; whether others agree, the ranker’s score says. Parts of a prompt "
+        "may have weights, negative ones for what should not be there: “a red apple:2 | a "
+        "worm:-0.5”. A story, “an egg ^ a bird”, is drawn part after part.",
         "Crowson et al., 2022, “VQGAN-CLIP: Open Domain Image Generation and Editing with Natural "
         "Language Guidance”")
     Options = VQGANCLIPOptions

@@ -14,19 +14,18 @@ from easel.words.language import current, say
 logger = logging.getLogger(__name__)
 
 # All of them were drawn by the models that ship and looked at; `python -m benchmarks chips` draws
-# them again. What was a blob went: pixel art and neon among the media, things under water.
+# them again. What was a blob went: most media, things under water, a red bus on the grass.
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "Objects": ("a red apple next to a blue car", "a cat and a guitar",
                 "a dog right of a chair", "a bicycle below a balloon"),
     "Colours": ("a purple umbrella", "a green car and a yellow bus",
                 "a red bicycle", "an orange cat"),
     "Counts": ("two dogs", "three bananas", "four yellow stars", "two red apples"),
-    "Places": ("a red bus on the grass", "a fox in the snow", "a black cat at the beach",
+    "Places": ("a farmer on the grass", "a fox in the snow", "a black cat at the beach",
                "a penguin in the snow"),
-    "Media": ("a watercolor painting of a cat", "a pencil sketch of an elephant",
-              "a mosaic of a cat", "an oil painting of an apple"),
-    "People": ("an astronaut", "a farmer and a horse",
-               "a farmer on the grass", "an astronaut and a cat"),
+    "Media": ("a watercolor painting of a cat", "a 3d icon of a castle", "a mosaic of a cat",
+              "a 3d icon of a guitar"),
+    "People": ("an astronaut", "a farmer and a horse", "an astronaut and a cat"),
 }
 
 

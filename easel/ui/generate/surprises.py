@@ -23,10 +23,10 @@ KNOWN_RELATIONS = tuple(relation for relation in RELATIONS if relation != "with"
 DRAWN = (
     "dog", "cat", "horse", "elephant", "giraffe", "lion", "fox", "panda", "penguin", "camel",
     "fish", "apple", "banana", "pizza", "carrot", "bell-pepper", "car", "bus", "bicycle",
-    "airplane", "rocket", "guitar", "umbrella", "clock", "balloon", "kite", "star", "book",
+    "airplane", "rocket", "guitar", "umbrella", "clock", "balloon", "kite", "star",
     "american-football")
 _DRAWN_PLACES = ("grass", "beach", "snow", "desert")
-_DRAWN_MEDIA = ("emoji", "sticker", "icon", "watercolour", "pencil", "mosaic")
+_DRAWN_MEDIA = ("emoji", "icon", "watercolour", "mosaic")
 _KINDS = {"one": 4, "several": 2, "two": 2, "relation": 3}
 _P_COLOUR, _P_PLACE, _P_MEDIUM = 0.6, 0.5, 0.35
 

@@ -25,6 +25,7 @@ from pipelines.suited import BY_PICTURES, OF_THE_WORLD
 from pipelines.world.compositions import read_composition
 from pipelines.world.concepts import load_concepts
 from pipelines.world.grammar import grammar_strings, raw_grammar
+from pipelines.world.lost_media import without_lost_medium
 
 ENCODER = "embedded/minilm"
 TEXTS_AT_ONCE = 64
@@ -140,7 +141,7 @@ def render_completion(text: str) -> str:
 def render_reading(reading: Reading, judged: bool = False) -> str:
     """The lines under a prompt: what is not known, and what to write instead, to click.
 
-    Empty where there is nothing to say. A click on a chip puts its prompt into the field that the
+    Empty where there is nothing to read. A click on a chip puts its prompt into the field that the
     lines belong to (page.js).
 
     Args:
@@ -156,13 +157,18 @@ def render_reading(reading: Reading, judged: bool = False) -> str:
     changed, unknown = reading.of_kind("near", "misspelt"), reading.of_kind("unknown")
     rewritten = reading.rewritten or ""
     put_together = None if judged or unknown else read_composition(rewritten or reading.prompt)
-    if changed:
-        pairs = [_pair(word) for word in changed[:MAX_SAID]]
-        parts.append(f"<span>{escape(near)} {'; '.join(pairs)}.</span>")
+    plain = None if judged or put_together else without_lost_medium(rewritten or reading.prompt)
+    # One sentence and a prompt to press: the line under a field keeps its height.
     if put_together is not None:
         said = strings.WORDS_WORN if put_together.worn else strings.WORDS_APART
         parts.append(f"<span>{escape(said)}</span>")
         rewritten = put_together.rewritten
+    elif plain:
+        parts.append(f"<span>{escape(strings.WORDS_MEDIUM)}</span>")
+        rewritten = plain
+    elif changed:
+        pairs = [_pair(word) for word in changed[:MAX_SAID]]
+        parts.append(f"<span>{escape(near)} {'; '.join(pairs)}.</span>")
     if rewritten:
         parts.append(f'<button type="button" class="chip" data-prompt="{escape(rewritten)}">'
                      f"{escape(rewritten)}</button>")
@@ -173,6 +179,8 @@ def render_reading(reading: Reading, judged: bool = False) -> str:
         parts.append(f"<span>{unknown_words.format(words)}</span>")
     if reading.truncated:
         parts.append(f"<span>{escape(say(strings.PROMPT_CUT))}</span>")
+    if not parts and reading.words and not judged:
+        return _note(strings.WORDS_KNOWN)  # said as well: nothing appears and goes while one types
     return _note(" ".join(parts), plain=False) if parts else ""
 
 

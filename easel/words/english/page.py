@@ -86,11 +86,12 @@ BY_CLIP, BY_GENERATOR, PICTURES_BY = "By CLIP", "By generator", "Order of the pi
 SEED_OF = "seed {}"
 OPEN_LARGE = "Open picture {} large: {}"
 CURVE_OF = "Curve of {}"
-WORDS_NEAR = "Not words that Easel draws, but near ones that it does:"
+WORDS_KNOWN = "Easel has learned every word of it."
+WORDS_NEAR = "Near words that Easel draws:"
 WORDS_UNKNOWN = "Easel has never seen {}: it draws something else for it, so better leave it out."
-WORDS_APART = ("Easel knows these words, but not put together like this: it draws things side by "
-               "side, above or on top of each other, and at places. It knows:")
-WORDS_WORN = "Easel dresses nobody: what is worn stands beside. It knows:"
+WORDS_APART = "Easel knows these words, but not put together so. It draws:"
+WORDS_WORN = "Easel dresses nobody. It draws:"
+WORDS_MEDIUM = "In this medium most things are lost. Easel draws better:"
 WORDS_FOREIGN = ("Easel reads English and Portuguese; a prompt in another language draws nothing "
                  "that it means.")
 JUDGED_NEAR = "Not words that the CLIPs of Easel’s world know, but near ones that they do:"
