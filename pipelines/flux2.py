@@ -85,7 +85,7 @@ class Flux2Pipeline(PartByPartPipeline):
             with torch.no_grad():
                 return reader.read(run.request.prompt)
 
-    def paint(self, run: PartsRun[Flux2Options], told: Tensor) -> Iterator[Event]:
+    def paint(self, run: PartsRun[Flux2Options], condition: Tensor) -> Iterator[Event]:
         """The loop; see ``PartByPartPipeline.paint``."""
         options = run.options
         with ExitStack() as stack:
@@ -93,7 +93,7 @@ class Flux2Pipeline(PartByPartPipeline):
             vae: Autoencoder = yield from run.lease(stack, VAE)
             height, width = (side_px // vae.scale for side_px in sides_px(
                 options.size_px, parse_aspect(options.aspect), vae.scale))
-            states = told.to(flow.device).expand(len(run.seeds), -1, -1)
+            states = condition.to(flow.device).expand(len(run.seeds), -1, -1)
             latents = noise_of(run.generators, (flow.channels, height, width), flow.device,
                                states.dtype)
             latents = latents.flatten(2).transpose(1, 2)

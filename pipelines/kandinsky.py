@@ -112,9 +112,9 @@ class KandinskyPipeline(PartByPartPipeline):
         """Returns the embeddings (N, D) to draw from, and those (N, D) to lead away from."""
         return (yield from _image_embeds(run, self.blank))
 
-    def paint(self, run: _Run, told: tuple[Tensor, Tensor]) -> Iterator[Event]:
+    def paint(self, run: _Run, condition: tuple[Tensor, Tensor]) -> Iterator[Event]:
         """The decoder's loop; see ``PartByPartPipeline.paint``."""
-        return (yield from _draw(run, *told))
+        return (yield from _draw(run, *condition))
 
 
 def _image_embeds(run: _Run, kept: BlankEmbedding) -> Iterator[Event]:

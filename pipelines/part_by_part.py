@@ -93,7 +93,7 @@ class PartByPartPipeline(CandidatePipeline):
         """Returns what is painted from, as ``paint`` takes it."""
         raise NotImplementedError
 
-    def paint(self, run: PartsRun[Any], told: Any) -> Iterator[Event]:
+    def paint(self, run: PartsRun[Any], condition: Any) -> Iterator[Event]:
         """Returns pictures (N, 3, H, W), about [-1, 1]; where it is stopped, as far as they are."""
         raise NotImplementedError
 
@@ -103,10 +103,10 @@ class PartByPartPipeline(CandidatePipeline):
         run = PartsRun(self, request, context, seeds,
                        [torch.Generator().manual_seed(seed) for seed in seeds],
                        self.steps_of(request))
-        told = yield from self.read(run)
+        condition = yield from self.read(run)
         # Before the drawing, and until the end: Stop keeps its pictures without waiting for it.
         yield from run.lease(context.leases, request.options.ranker)
-        pixels = yield from self.paint(run, told)
+        pixels = yield from self.paint(run, condition)
         return Drawn(to_uint8(pixels), seeds, run.done, run.total)
 
     def held(self, request: CheckedRequest[Any]) -> tuple[str, ...]:

@@ -159,9 +159,9 @@ def test_who_waits_is_counted_told_and_can_be_stopped(backend: Backend) -> None:
     one, two = names(2)
     events = running(backend, one)
     waiting = stream(backend, SKETCH, two)
-    told = next(waiting)
-    assert isinstance(told, Progress)
-    assert told.message.startswith("Waiting: 1 ahead")
+    progress = next(waiting)
+    assert isinstance(progress, Progress)
+    assert progress.message.startswith("Waiting: 1 ahead")
     assert backend.queue() == (1, 1)
     assert backend.cancel(two)
     with pytest.raises(Cancelled, match=r"^The job was stopped before it began\.$"):

@@ -91,6 +91,6 @@ def test_one_thing_is_learned_for_every_place() -> None:
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        told = clip.cells(cells, states, padded)[:, 1::2]
-    nearest = torch.cdist(told, looks.expand(2, -1, -1)).argmin(-1)
+        refined = clip.cells(cells, states, padded)[:, 1::2]
+    nearest = torch.cdist(refined, looks.expand(2, -1, -1)).argmin(-1)
     assert nearest.float().mean(1).tolist() == pytest.approx([0, 1], abs=0.2)

@@ -60,9 +60,9 @@ def a1111_paths(registry: Registry) -> dict[str, Any]:
                    _500="A picture cannot be read, or could not be drawn.")}
     drawn["422"] = answer("A field has a wrong value, or is not to be had of this generator.",
                           {"anyOf": [invalid, error]})
-    told = record({"progress": NUMBER, "eta_relative": NUMBER, "state": record({}),
-                   "current_image": or_null(TEXT), "textinfo": or_null(TEXT)},
-                  ["progress", "eta_relative", "state", "current_image", "textinfo"])
+    progress = record({"progress": NUMBER, "eta_relative": NUMBER, "state": record({}),
+                       "current_image": or_null(TEXT), "textinfo": or_null(TEXT)},
+                      ["progress", "eta_relative", "state", "current_image", "textinfo"])
     nothing = {"200": answer("It is done.")}
     paths: dict[str, Any] = {
         "/txt2img": {"post": _draws("Draw a prompt.", _asked(registry, False), drawn)},
@@ -78,7 +78,7 @@ def a1111_paths(registry: Registry) -> dict[str, Any]:
         "/sd-models": {"get": _asks("The generators.", answer(
             "They are all told.", several(ref("A1111Model"))))},
         "/progress": {"get": {
-            **_asks("How far the runs of whoever asks are.", answer("It is told.", told)),
+            **_asks("How far the runs of whoever asks are.", answer("It is told.", progress)),
             "parameters": [parameter("skip_current_image", TRUTH, "Whether no picture is wanted.",
                                      "query")]}},
         "/png-info": {"post": {
@@ -98,8 +98,8 @@ def a1111_paths(registry: Registry) -> dict[str, Any]:
     return {f"{ROOT}{path}": methods for path, methods in paths.items()}
 
 
-def _asks(summary: str, told: Schema) -> dict[str, Any]:
-    return {"tags": [TAG], "summary": summary, "responses": {"200": told}}
+def _asks(summary: str, schema: Schema) -> dict[str, Any]:
+    return {"tags": [TAG], "summary": summary, "responses": {"200": schema}}
 
 
 def _draws(summary: str, asked: Schema, drawn: Schema) -> dict[str, Any]:
