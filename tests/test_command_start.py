@@ -143,6 +143,25 @@ def test_commands_that_draw_nothing_do_without_torch(tmp_path: Path, repository:
     assert done.returncode == 0, done.stderr.decode()
 
 
+# Each takes from half a second to several to import, and nothing of it is needed to show the page.
+HEAVY = {"alembic", "choix", "diffusers", "faiss", "open_clip", "scipy", "sklearn", "sympy", "timm",
+         "torch._dynamo", "torch._inductor", "torchvision", "transformers"}
+
+
+def test_the_page_is_there_before_anything_heavy_is_imported(tmp_path: Path, repository: Path,
+                                                             ) -> None:
+    """The second start, as the first one makes the history's tables."""
+    script = (f"import sys; from urllib.request import urlopen; from tests.served import App; "
+              f"from pipelines.registry import GENERATORS; from pathlib import Path; "
+              f"app = App([kind() for kind in GENERATORS], data_dir=Path(sys.argv[1])); "
+              f"assert b'gradio' in urlopen(app.url).read(); "
+              f"print(sorted({HEAVY!r} & set(sys.modules))); app.close()")
+    for _ in range(2):
+        done = run(tmp_path, repository, "-c", script, str(tmp_path / "data"))
+        assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().splitlines()[-1] == "[]"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-8"])
 def test_letters_that_a_console_lacks_are_replaced(encoding: str, tmp_path: Path,

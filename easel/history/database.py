@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 5.0
 MIGRATION_LOCK = 0x_EA5E1  # any number, the same in all processes, for PostgreSQL's advisory lock
+VERSION_TABLE = "alembic_version"  # alembic's own name for it
 IN_USE = "The history's database is in use by another program: try again in a moment."
 OUT_OF_REACH = ("The history's database cannot be reached: check EASEL_DATABASE_URL and "
                 "EASEL_DATA_DIR.")
@@ -147,6 +148,8 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     Raises:
         HistoryError: the database is newer than this code.
     """
+    if revision == "head" and _is_newest(connection):
+        return  # without alembic, which takes a while to import
     from alembic import command
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
@@ -167,3 +170,11 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
                            min(present - known)[:20])
     if present != set(script.get_heads()):
         command.upgrade(config, revision)
+
+
+def _is_newest(connection: Connection) -> bool:
+    """Whether the tables are of the newest revision, which the names of the scripts tell."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return False
+    found = connection.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()
+    return found == [max(path.name[1:5] for path in (MIGRATIONS / "versions").glob("r*_*.py"))]

@@ -6,8 +6,6 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from easel.search.snapshot import Snapshot
 from pipelines.core.errors import InvalidRequest
@@ -84,6 +82,10 @@ def _joined(groups: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.nda
     Returns:
         (N,) int64.
     """
+    # The graphs of scipy, a second to import.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     known, places = np.unique(groups[np.concatenate([first, second])], return_inverse=True)
     links = coo_array((np.ones(len(first), np.float32), (places[:len(first)], places[len(first):])),
                       shape=(len(known), len(known)))

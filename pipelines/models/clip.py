@@ -8,14 +8,14 @@ Pre-Training" (2023), section 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.models.clip_cells import CellCLIP
+if TYPE_CHECKING:
+    import open_clip
 
 Tokenizer = Callable[..., Tensor]
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -101,6 +101,10 @@ def build(config: Mapping[str, Any]) -> open_clip.CLIP:
             exactly as in open_clip's JSON files; and the optional ``cells``, the shape of a
             ``pipelines.models.clip_cells.CellTower``.
     """
+    import open_clip  # with torchvision and transformers: seconds, for whoever has a model built
+
+    from pipelines.models.clip_cells import CellCLIP
+
     fields = {
         "embed_dim": config["embed_dim"],
         "vision_cfg": config["vision_cfg"],
