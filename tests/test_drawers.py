@@ -21,8 +21,10 @@ from pipelines.vqgan_clip.drawer import Drawer
 from pipelines.vqgan_clip.fourier_drawer import FourierDrawer
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.optimise import Optimisation
+from pipelines.vqgan_clip.options import VQGANCLIPOptions
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from pipelines.vqgan_clip.pixel_drawer import PixelDrawer
+from pipelines.vqgan_clip.presets import automatic_values
 from pipelines.vqgan_clip.starts import Init, start_parameters
 from pipelines.weighted_prompts import WeightedPrompt
 from tests.paused_server import FEW, Server, cache, curve_of, result_of, same, server
@@ -196,3 +198,12 @@ def test_bad_options_are_refused_in_a_sentence(cache: ModelCache, options: dict[
                                                says: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^{re.escape(says)}"):
         events_of(cache, options=options)
+
+
+def test_a_step_with_a_public_guide_moves_pixels_as_lucents_does() -> None:
+    """By 0.05, see docs/checkpoints.md: Adam's first step has the same length in all waves."""
+    values = automatic_values(False, False, "normal", "fourier")
+    signs = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)).sign()
+    moved = FourierDrawer(1.0, torch.device("cpu")).draw(signs * values["step_size"])
+    assert float(moved.std()) == pytest.approx(0.05, abs=0.003)
+    assert VQGANCLIPOptions.model_fields["wave_decay"].default == 1.0

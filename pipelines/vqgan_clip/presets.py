@@ -38,10 +38,12 @@ BY_QUALITY: dict[Quality, tuple[dict[str, Any], dict[str, Any]]] = {
     "draft": ({"iterations": 40}, {"iterations": 150, "num_cutouts": 16}),
     "normal": ({}, {}),
     "best": ({"iterations": 250}, {"iterations": 500, "num_cutouts": 64})}
-# What differs with another drawer, with the embedded guide and with a published one.
+# What differs with another drawer, with the embedded guide and with a published one. The latter's
+# step sizes are those of pixray's pixel drawer (0.03 in colours of 0 to 1) and of lucent (0.05 in
+# its units, which moves pixels as far as this in these).
 BY_DRAWER: dict[DrawerName, tuple[dict[str, Any], dict[str, Any]]] = {
-    "pixel": ({"size_px": 256, "step_size": 0.3}, {"size_px": 256, "step_size": 0.05}),
-    "fourier": ({"size_px": 256, "step_size": 0.04}, {"size_px": 256, "step_size": 0.01})}
+    "pixel": ({"size_px": 256, "step_size": 0.3}, {"size_px": 256, "step_size": 0.06}),
+    "fourier": ({"size_px": 256, "step_size": 0.04}, {"size_px": 256, "step_size": 0.017})}
 # Side of a published f16 VQGAN's picture on a CPU and on an accelerator: 12 to 32 codes a side.
 SIZES_PX: dict[Quality, tuple[int, int]] = {
     "draft": (192, 256), "normal": (256, 384), "best": (384, 512)}
