@@ -15,7 +15,7 @@ from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Event, Progress
 from pipelines.core.options import Options
-from pipelines.core.request import CheckedRequest
+from pipelines.core.request import PICTURES, CheckedRequest
 from pipelines.model_options import is_ready
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
@@ -159,6 +159,10 @@ class Pipeline(Protocol):
         """Width and height of the pictures that it can be asked for, those of ``sides_px`` first,
         each with the options that make it so."""
         return {(side, side): options for side, options in self.sides_px.items()}
+
+    def accepts(self) -> dict[str, bool]:
+        """Which pictures a request may bring, as ``accepts_`` and the request's field."""
+        return {name: bool(getattr(self, name)) for name in map("accepts_{}".format, PICTURES)}
 
     def resolve_options(self, options: T) -> T:
         """The options of a new request with what is "auto" in them decided, to be kept so.

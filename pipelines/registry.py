@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +12,13 @@ from pydantic import ValidationError
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.images import MAX_BYTES, load_image, load_mask
 from pipelines.core.options import SavedOptions, option_fields, parse_options, sentence
-from pipelines.core.request import SEED_COUNT, CheckedRequest, Request
+from pipelines.core.request import (
+    MAX_IMAGE_PROMPTS,
+    SEED_COUNT,
+    CheckedRequest,
+    Request,
+    picture_fields,
+)
 from pipelines.dalle import DallePipeline
 from pipelines.flux2 import Flux2Pipeline
 from pipelines.janus import JanusPipeline
@@ -112,8 +118,8 @@ class Registry:
             options = pipeline.resolve_options(parse_options(pipeline.Options, request.options))
         seed = secrets.randbelow(SEED_COUNT) if request.seed is None else request.seed
         checked = CheckedRequest(request.pipeline, request.prompt, request.num_images, seed,
-                                 options, request.init_image, request.parents,
-                                 request.image_prompts, request.mask)
+                                 options, parents=request.parents,
+                                 **picture_fields(request.pictures))
         _check_pictures(checked, pipeline)
         pipeline.check(checked)
         return checked
@@ -131,7 +137,8 @@ class Registry:
         """
         request = _fields(raw)
         return CheckedRequest(request.pipeline, request.prompt, request.num_images,
-                              int(raw["seed"]), SavedOptions.model_validate(request.options))
+                              int(raw["seed"]), SavedOptions.model_validate(request.options),
+                              **picture_fields(request.pictures))
 
     def names(self) -> tuple[str, ...]:
         """Names in the order of registration."""
@@ -168,15 +175,21 @@ def _check_pictures(request: CheckedRequest[Any], pipeline: Pipeline) -> None:
     _ = request.init_pixels  # decoded, or refused
     for number, data in enumerate(request.image_prompts, 1):
         try:
-            load_image(data)
+            _decode(load_image, data)
         except InvalidImage as error:
             raise InvalidImage("Image prompt {}: {}", number, error,
                                field="image_prompts") from None
     if request.mask is not None:
         try:
-            load_mask(request.mask)
+            _decode(load_mask, request.mask)
         except InvalidImage as error:
             raise InvalidImage("The mask: {}", error, field="mask") from None
+
+
+@lru_cache(maxsize=MAX_IMAGE_PROMPTS + 1)
+def _decode(load: Callable[[bytes], Any], data: bytes) -> None:
+    """Refuse what is no picture; the cells of a grid bring the same ones, read once."""
+    load(data)
 
 
 def build_registry(catalogue: Catalogue | None = None) -> Registry:

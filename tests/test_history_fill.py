@@ -18,7 +18,7 @@ from easel.ui.generate.recall import fill, outputs
 from easel.ui.generate.run import prepare
 from easel.ui.history.render import render_facts, render_gallery, render_note, render_prompt, runs
 from easel.ui.history.selection import perform
-from easel.ui.parts.controls import GenerateInputs, build_choice, build_init_image, meant_options
+from easel.ui.parts.controls import GenerateInputs, build_choice, build_pictures, meant_options
 from easel.ui.parts.option_form import build_option_forms, render_forms
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.metadata import provenance
@@ -38,7 +38,7 @@ def inputs() -> GenerateInputs:
                   for pipeline in (DallePipeline(), VQGANCLIPPipeline())]
         options = build_option_forms(group.pipeline for group in groups)
         for group in groups:
-            build_init_image(group)
+            build_pictures(group)
         return GenerateInputs(gr.Textbox(), gr.Textbox(), groups, gr.HTML(), gr.File(),
                               gr.Textbox(), options, gr.Textbox())
 
@@ -51,7 +51,7 @@ def named(inputs: GenerateInputs, updates: dict[Any, Any]) -> dict[str, Any]:
         own = group.pipeline.name
         names |= {group.chosen: own, group.num_images: f"{own}.count",
                   group.varied: f"{own}.varied"}
-        names |= {file: f"{own}.upload {number}" for number, file in enumerate(group.uploads())}
+        names |= {file: f"{own}.{name}" for name, file in group.pictures.files.items()}
     form = (inputs.options.html, inputs.options.text)
     found = {names[component]: value for component, value in updates.items()
              if component not in form}
@@ -71,7 +71,7 @@ def defaults(inputs: GenerateInputs) -> dict[str, Any]:
         own = group.pipeline.name
         found |= {f"{own}.{option.name}": option.default
                   for option in option_fields(group.pipeline.Options)} | {f"{own}.varied": ""}
-        found |= {f"{own}.upload {number}": None for number, _ in enumerate(group.uploads())}
+        found |= dict.fromkeys(f"{own}.{name}" for name in group.pictures.files)
     return found
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts
 from easel.serving.backend import LocalBackend
-from easel.ui.parts.controls import read_small
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.uploads import read_small
 from easel.ui.rerank.render import (
     render_bars,
     render_gallery,

@@ -19,7 +19,8 @@ from playwright.sync_api import Page, expect
 from easel.cli.main import main
 from easel.serving.backend import LocalBackend
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.checkpoints.catalogue import Catalogue, CatalogueEntry
+from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.registry import Registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.published_parts import PartsLoader

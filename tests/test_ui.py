@@ -19,10 +19,11 @@ from pydantic import Field
 
 from easel.ui.generate.render import render_empty, render_run
 from easel.ui.generate.samples import load_samples
-from easel.ui.parts.controls import build_choice, read_upload
+from easel.ui.parts.controls import build_choice
 from easel.ui.parts.option_form import build_option_forms, render_options, slider_step
 from easel.ui.parts.panel import Card, Panel, RunView, seconds
 from easel.ui.parts.prompt_note import render_reading
+from easel.ui.parts.uploads import read_upload
 from pipelines.calibration import Calibration
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.events import Preview, Progress

@@ -19,13 +19,12 @@ from easel.cli.grid import grid_command
 from easel.cli.history import app as history_app
 from easel.cli.lab import add_lab_commands
 from easel.cli.output import AsJson, print_json
+from easel.cli.pictures import ImagePrompt, InitImage, Mask, read_picture_files
 from easel.cli.presets import PresetName, parse_pairs, store_of
 from easel.cli.presets import app as presets_app
 from easel.cli.runs import PICTURES, print_outcome
 from easel.cli.runs import app as runs_app
 from easel.cli.walk import walk_command
-from pipelines.core.errors import InvalidRequest, reason
-from pipelines.core.images import MAX_BYTES
 from pipelines.core.new_files import check_place
 
 DEFAULT_COMMAND = "generate"
@@ -56,18 +55,6 @@ def _commands() -> None:
     """Draw pictures from a prompt. A prompt may stand in place of a command."""
 
 
-def _read_image(path: Path | None, field: str = "init_image") -> bytes | None:
-    """A picture's file, no more of it than will be refused anyway."""
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidRequest("The picture {} cannot be read: {}.", path.name, reason(error),
-                             field=field) from None
-
-
 @app.command("generate")
 def generate_command(
     context: typer.Context,
@@ -77,12 +64,7 @@ def generate_command(
     seed: Annotated[int | None, typer.Option(help="Seed; a new one where left out.")] = None,
     option: Annotated[list[str] | None, typer.Option(
         help="An option of the generator as name=value; may be repeated.")] = None,
-    init_image: Annotated[Path | None, typer.Option(
-        help="PNG, JPEG or WebP file to start from.")] = None,
-    image_prompt: Annotated[list[Path] | None, typer.Option(
-        help="Picture file that the result should be like; may be repeated.")] = None,
-    mask: Annotated[Path | None, typer.Option(
-        help="Picture file, white where the init image may change.")] = None,
+    init_image: InitImage = None, image_prompt: ImagePrompt = None, mask: Mask = None,
     best_of: Annotated[int | None, typer.Option(
         help="How many candidates to draw for the best; no more where left out.")] = None,
     pause_after: Annotated[int | None, typer.Option(
@@ -95,9 +77,8 @@ def generate_command(
     """Draw pictures and write them as PNG files, named by seed, best first in the list."""
     check_place(out, PICTURES)
     fields = {"prompt": prompt, "pipeline": pipeline, "num_images": num_images, "seed": seed,
-              "options": parse_pairs(option or []), "init_image": _read_image(init_image),
-              "image_prompts": [_read_image(path, "image_prompts") for path in image_prompt or []],
-              "mask": _read_image(mask, "mask")}
+              "options": parse_pairs(option or []),
+              **read_picture_files(init_image, image_prompt, mask)}
     with opened_backend(context) as backend:
         from easel.cli.run import generate
 
@@ -120,7 +101,7 @@ def options_command(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json({p.name: {"title": p.title, "summary": p.summary, "sizes_px": list(p.sides_px),
                              "default_num_images": p.default_num_images,
-                             "accepts_init_image": p.accepts_init_image,
+                             **p.accepts(),
                              "options": p.Options.model_json_schema()} for p in registry})
         return
     for pipeline in registry:

@@ -12,6 +12,7 @@ import typer
 
 from easel.cli.backend import opened_backend
 from easel.cli.output import AsJson, print_json
+from easel.cli.pictures import ImagePrompt, InitImage, Mask, read_picture_files
 from easel.cli.rerank import rerank_command
 from easel.compare.bundle import INDEX, Bundle, make_bundle, write_folder, write_zip
 from easel.history.records import LOCAL
@@ -65,17 +66,22 @@ def compare_command(
         help="Seed of every pane that names none; a new one where left out.")] = None,
     seconds: Annotated[float | None, typer.Option(
         help="Device seconds for each pane, which then keeps its best so far.")] = None,
+    init_image: InitImage = None, image_prompt: ImagePrompt = None, mask: Mask = None,
     out: Annotated[Path, typer.Option(
         help="Folder for the comparison, or a zip file.")] = Path("comparison"),
     as_json: AsJson = False,
 ) -> None:
-    """Draw a prompt in several ways at the same time, and write a page that shows them."""
+    """Draw a prompt in several ways at the same time, and write a page that shows them.
+
+    Pictures go to every pane whose generator takes them.
+    """
+    pictures = read_picture_files(init_image, image_prompt, mask)
     check_place(out.parent if out.suffix == ".zip" else out, "The comparison")
     from easel.compare.plan import LETTERS, plan_comparison
 
     with opened_backend(context) as backend:
         plan = plan_comparison(backend.registry, prompt, [parse_pane(p, num_images) for p in pane],
-                               seed, seconds)
+                               seed, seconds, pictures)
         ends, notices, stopped = _run(plan, backend)
         bundle = _bundle(plan, ends, backend.registry)
     if out.suffix == ".zip":

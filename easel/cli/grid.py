@@ -11,6 +11,7 @@ import typer
 
 from easel.cli.backend import opened_backend
 from easel.cli.output import AsJson, print_json
+from easel.cli.pictures import ImagePrompt, InitImage, Mask, read_picture_files
 from easel.cli.presets import PresetName, parse_pairs, store_of
 from easel.history.records import LOCAL
 from easel.settings import load_settings
@@ -37,6 +38,7 @@ def grid_command(
     seed: Annotated[int, typer.Option(help="Seed of the first column.")] = 0,
     option: Annotated[list[str] | None, typer.Option(
         help="An option of the generator as name=value; may be repeated.")] = None,
+    init_image: InitImage = None, image_prompt: ImagePrompt = None, mask: Mask = None,
     preset: PresetName = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("out"),
     as_json: AsJson = False,
@@ -46,6 +48,7 @@ def grid_command(
     Wildcards such as __animal__ become words, of the lists in the data folder's wildcards too.
     """
     check_place(out, "The grid")
+    pictures = read_picture_files(init_image, image_prompt, mask)
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -61,8 +64,8 @@ def grid_command(
                 typer.echo(f"A grid draws one picture a place: best of {named.best_of}, which "
                            f"{preset} asks for, is left out.", err=True)
         sweep = _sweep(backend, file.name, data, {
-            "pipeline": pipeline, "seed": seed, "options": options | parse_pairs(option or [])},
-            columns)
+            "pipeline": pipeline, "seed": seed, "options": options | parse_pairs(option or []),
+            **pictures}, columns)
         paths, images, stopped = _draw(backend, sweep, out)
     written = _write_grid(sweep, images, out)
     if as_json:
@@ -120,9 +123,10 @@ def _draw(backend: Backend, sweep: Sweep, out: Path,
 
 def _write_grid(sweep: Sweep, images: list[np.ndarray | None], out: Path) -> Path:
     from easel.compare.grid import draw_grid
-    from pipelines.core.metadata import save_png
+    from pipelines.core.metadata import picture_hashes, save_png
 
     columns = sweep.x.labels() if len(sweep.x.values) > 1 else [""]
-    facts = {"prompt": "", "pipeline": sweep.requests[0].pipeline, "grid": {
+    first = sweep.requests[0]
+    facts = {"prompt": "", "pipeline": first.pipeline, **picture_hashes(first), "grid": {
         "prompts": list(sweep.y.values), "seeds": list(sweep.x.values)}}
     return save_png(out / GRID, draw_grid(images, columns, sweep.y.labels()), facts)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,16 +20,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from easel.compare.bundle_page import Titles, render_index
+from easel.compare.plan import pictures_of
 from pipelines.core.errors import EaselError, reason
 from pipelines.core.files import atomic_write
-from pipelines.core.images import load_image
+from pipelines.core.images import load_image, suffix_of
 from pipelines.core.json_values import read_json
 from pipelines.core.new_files import free_folder
 from pipelines.core.options import option_fields
-from pipelines.core.request import CheckedRequest
+from pipelines.core.request import MAX_IMAGE_PROMPTS, CheckedRequest, picture_fields
 from pipelines.core.texts import clean_json
 
-VERSION = 1
+VERSION = 2  # 1 had no inputs
 FACTS, INDEX = "comparison.json", "index.html"
 MAX_FILES, MAX_FILE_BYTES, MAX_BUNDLE_BYTES = 130, 32 * 2**20, 128 * 2**20
 # Year of the zip format's first day: the same comparison makes the same file.
@@ -53,6 +55,14 @@ class BundlePicture(_Facts):
     seed: int = Field(ge=0, lt=2**32)
     scores: dict[str, float] = Field(default_factory=dict)
     guide_score: float | None = None
+
+
+class BundleInput(_Facts):
+    """A picture that the comparison was given: which of them, its file in the bundle, its hash."""
+
+    name: str = Field(pattern=r"^(init_image|image_prompt\.[0-3]|mask)$")
+    file: str = Field(pattern=r"^inputs/[a-z0-9-]{4,16}\.(png|jpg|webp)$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class BundlePane(_Facts):
@@ -80,6 +90,7 @@ class BundleFacts(_Facts):
     blind: bool = False
     vote: Annotated[int, Field(ge=0, le=3)] | Literal["tie", "bad"] | None = None
     versions: dict[str, str] = Field(default_factory=dict)
+    inputs: list[BundleInput] = Field(default_factory=list, max_length=MAX_IMAGE_PROMPTS + 2)
     panes: list[BundlePane] = Field(min_length=2, max_length=4)
 
     def requests(self) -> list[dict[str, Any]]:
@@ -102,15 +113,21 @@ class Bundle:
     files: Mapping[str, bytes]
     titles: Titles = field(default_factory=dict)
 
+    @property
+    def pictures(self) -> dict[str, Any]:
+        """The fields of a request that hold the pictures which the comparison was given."""
+        return picture_fields({each.name: self.files[each.file] for each in self.facts.inputs})
+
 
 def make_bundle(facts: Mapping[str, Any], pictures: Sequence[Sequence[bytes]],
-                requests: Iterable[CheckedRequest[Any]] = ()) -> Bundle:
+                requests: Sequence[CheckedRequest[Any]] = ()) -> Bundle:
     """A bundle from facts without pictures' files and hashes, and the PNG files of each pane.
 
     Args:
-        facts: as ``BundleFacts``; each picture without "file" and "sha256".
+        facts: as ``BundleFacts``, without inputs; each picture without "file" and "sha256".
         pictures: for each pane its PNG files, best first.
-        requests: what the panes ran, for what people call their options.
+        requests: what the panes ran, for what people call their options, and for the pictures
+            that they were given.
 
     Raises:
         BundleError: they do not fit together.
@@ -126,7 +143,12 @@ def make_bundle(facts: Mapping[str, Any], pictures: Sequence[Sequence[bytes]],
         panes.append({**pane, "pictures": entries})
     titles = {request.pipeline: {option.name: option.title for option in option_fields(
         type(request.options))} for request in requests}
-    return Bundle(_checked({**facts, "panes": panes}), files, titles)
+    given = []
+    for name, data in pictures_of(requests).items():
+        file = f"inputs/{re.sub('[_.]', '-', name)}.{suffix_of(data)}"
+        files[file] = data
+        given.append({"name": name, "file": file, "sha256": hashlib.sha256(data).hexdigest()})
+    return Bundle(_checked({**facts, "panes": panes, "inputs": given}), files, titles)
 
 
 def write_zip(bundle: Bundle) -> bytes:
@@ -238,7 +260,7 @@ def _read(files: Mapping[str, bytes]) -> Bundle:
         raise BundleError("The comparison's facts are not valid JSON.") from None
     facts = _checked(raw)
     pictures = {}
-    for picture in (picture for pane in facts.panes for picture in pane.pictures):
+    for picture in (*facts.inputs, *(each for pane in facts.panes for each in pane.pictures)):
         data = files.get(picture.file)
         if data is None or hashlib.sha256(data).hexdigest() != picture.sha256:
             raise BundleError("The picture {} is missing or was changed.", picture.file)

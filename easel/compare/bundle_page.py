@@ -21,6 +21,7 @@ p { margin: 0 0 14px; } main + p { margin-top: 28px; }
 .muted, dt, figcaption { color: var(--muted); font-size: 13px; }
 main { display: grid; gap: 28px; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); }
 section { border-top: 1px solid var(--line); padding-top: 12px; min-width: 0; }
+.given { display: flex; flex-wrap: wrap; gap: 8px; } .given img { width: auto; height: 96px; }
 figure { margin: 0 0 12px; } img { display: block; width: 100%; border-radius: 4px; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: 2px 12px; margin: 0; font-size: 13px; }
 dd { margin: 0; overflow-wrap: anywhere; } .chosen h2::after { content: " ✓"; }
@@ -37,13 +38,16 @@ def render_index(facts: Mapping[str, Any], titles: Titles | None = None) -> str:
     panes = "".join(_pane(index, pane, facts.get("vote") == index,
                           (titles or {}).get(pane["pipeline"], {}))
                     for index, pane in enumerate(facts["panes"]))
+    inputs = "".join(f'<img src="{escape(each["file"])}" alt="{escape(each["name"])}">'
+                     for each in facts.get("inputs", ()))
+    given = f'<p class="given">{inputs}</p>' if inputs else ""
     versions = ", ".join(f"{name} {value}" for name, value in facts["versions"].items())
     prompt = escape(facts["prompt"])
     return ("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
             '<meta name="viewport" content="width=device-width">'
             f"<title>{prompt}</title><style>{STYLE}</style></head><body>"
-            f"<h1>{prompt}</h1><p class=\"muted\">{escape(_summary(facts))}</p>"
+            f"<h1>{prompt}</h1><p class=\"muted\">{escape(_summary(facts))}</p>{given}"
             f"<main>{panes}</main><p class=\"muted\">Made by Easel: {escape(versions)}.</p>"
             "</body></html>\n")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.request import SEED_COUNT, CheckedRequest
+from pipelines.core.request import PICTURES, SEED_COUNT, CheckedRequest
 from pipelines.core.sentences import Sentence
+from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
 
 MIN_PANES, MAX_PANES = 2, 4
@@ -30,6 +31,16 @@ class Plan:
 
     requests: tuple[CheckedRequest[Any], ...]
     budget_s: float | None = None
+
+    @property
+    def pictures(self) -> dict[str, bytes]:
+        """The picture files that any request was given, by name."""
+        return pictures_of(self.requests)
+
+
+def pictures_of(requests: Iterable[CheckedRequest[Any]]) -> dict[str, bytes]:
+    """The picture files that any of some requests was given, by name."""
+    return {name: data for request in requests for name, data in request.pictures.items()}
 
 
 def check_budget(value: Any) -> float | None:
@@ -53,7 +64,7 @@ def check_budget(value: Any) -> float | None:
 
 
 def plan_comparison(registry: Registry, prompt: Any, panes: Any, seed: Any = None,
-                    budget_s: Any = None, init_image: bytes | None = None) -> Plan:
+                    budget_s: Any = None, pictures: Mapping[str, Any] | None = None) -> Plan:
     """Check a comparison whole.
 
     Args:
@@ -62,7 +73,7 @@ def plan_comparison(registry: Registry, prompt: Any, panes: Any, seed: Any = Non
         panes: two to four objects with "pipeline" and perhaps "num_images", "seed", "options".
         seed: of every pane that names none; None for a new one, the same for all.
         budget_s: device seconds for each pane, None for no limit.
-        init_image: given to every pane whose pipeline takes one.
+        pictures: fields of a request that hold pictures, for every pane whose pipeline takes them.
 
     Raises:
         InvalidRequest: one sentence about the first fault, with the pane where it is.
@@ -78,13 +89,38 @@ def plan_comparison(registry: Registry, prompt: Any, panes: Any, seed: Any = Non
         raise InvalidRequest("The prompt must be text.", field="prompt")
     if seed in (None, ""):
         seed = secrets.randbelow(SEED_COUNT)
-    requests = [_request(registry, prompt, pane, LETTERS[index], seed, init_image)
+    names = registry.names()
+    shared = share_pictures([registry.get(pane["pipeline"]) if pane.get("pipeline") in names
+                             else None for pane in panes], pictures or {})
+    requests = [_request(registry, prompt, pane, LETTERS[index], seed, shared[index])
                 for index, pane in enumerate(panes)]
     return Plan(tuple(requests), check_budget(budget_s))
 
 
+def share_pictures(pipelines: Sequence[Pipeline | None], pictures: Mapping[str, Any],
+                   ) -> list[dict[str, Any]]:
+    """What each of several generators is given of the pictures that all of them were meant to have.
+
+    Args:
+        pipelines: one a run; None where there is no such generator.
+        pictures: fields of a request that hold pictures.
+
+    Returns:
+        For each run the fields that its generator takes. What none takes is the first one's, which
+        refuses it, so that nothing is left out without a word.
+    """
+    given = {name: pictures[name] for name in PICTURES if pictures.get(name)}
+    shared: list[dict[str, Any]] = [
+        {name: picture for name, picture in given.items()
+         if pipeline is not None and getattr(pipeline, f"accepts_{name}")}
+        for pipeline in pipelines]
+    for name in given.keys() - {name for fields in shared for name in fields}:
+        shared[0][name] = given[name]
+    return shared
+
+
 def _request(registry: Registry, prompt: str, pane: Mapping[str, Any], letter: str, seed: Any,
-             init_image: bytes | None) -> CheckedRequest[Any]:
+             pictures: Mapping[str, Any]) -> CheckedRequest[Any]:
     if strange := sorted(map(str, set(pane) - PANE_FIELDS)):
         raise InvalidRequest("Pane {} has no field called {!r}; there are: {}.", letter,
                              strange[0][:40], ", ".join(sorted(PANE_FIELDS)), field="panes")
@@ -92,14 +128,10 @@ def _request(registry: Registry, prompt: str, pane: Mapping[str, Any], letter: s
         raise InvalidRequest("The options of pane {} must be an object.", letter, field="options")
     fields = {"pipeline": pane.get("pipeline", ""), "prompt": prompt, "options": dict(options),
               "num_images": pane.get("num_images", 1),
-              "seed": seed if pane.get("seed") in (None, "") else pane["seed"]}
-    name = fields["pipeline"]
-    if init_image is not None and name in registry.names() \
-            and registry.get(name).accepts_init_image:
-        fields["init_image"] = init_image
+              "seed": seed if pane.get("seed") in (None, "") else pane["seed"], **pictures}
     try:
         return registry.check(fields)
     except InvalidRequest as error:
-        if error.field in ("prompt", "init_image"):
+        if error.field in ("prompt", *PICTURES):
             raise
         raise InvalidRequest("Pane {}: {}", letter, error, field=error.field) from None

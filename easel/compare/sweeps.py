@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from easel.compare.plan import share_pictures
 from pipelines.core.articles import is_english, with_article
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.options import OptionField, option_fields, written_number
-from pipelines.core.request import MAX_IMAGES, CheckedRequest, candidate_seed
+from pipelines.core.request import MAX_IMAGES, PICTURES, CheckedRequest, candidate_seed
 from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
 
@@ -285,7 +286,7 @@ def plan_sweep(registry: Registry, base: Mapping[str, Any], x: Axis, y: Axis,
     Args:
         registry: the pipelines.
         base: fields of a request with a seed; its prompt may have wildcards, and alternatives
-            where an axis is "prompt".
+            where an axis is "prompt". Its pictures are for every cell whose pipeline takes them.
         x: columns.
         y: rows, over something else.
         words: what wildcards may become.
@@ -295,14 +296,15 @@ def plan_sweep(registry: Registry, base: Mapping[str, Any], x: Axis, y: Axis,
     """
     if x.name and x.name == y.name:
         raise InvalidRequest("Both axes are the same: choose two different ones.", field="axis")
-    cells = len(x.values) * len(y.values)
-    if cells > MAX_CELLS:
-        raise InvalidRequest("The grid has {} cells; {} is the most.", cells, MAX_CELLS,
+    count = len(x.values) * len(y.values)
+    if count > MAX_CELLS:
+        raise InvalidRequest("The grid has {} cells; {} is the most.", count, MAX_CELLS,
                              field="axis")
-    requests = []
+    cells = []
+    plain = {name: value for name, value in base.items() if name not in PICTURES}
     for row in y.values:
         for column in x.values:
-            fields = {**base, "num_images": 1, "options": dict(base.get("options") or {})}
+            fields = {**plain, "num_images": 1, "options": dict(base.get("options") or {})}
             for axis, value in ((y, row), (x, column)):
                 if axis.name in (SEED, PROMPT, PIPELINE):
                     fields[axis.name] = value
@@ -310,8 +312,10 @@ def plan_sweep(registry: Registry, base: Mapping[str, Any], x: Axis, y: Axis,
                     fields["options"][axis.name] = value
             _keep_known(registry, fields)
             fields["prompt"] = fill_wildcards(str(fields["prompt"]), words, _seed(fields))
-            requests.append(registry.check(fields))
-    return Sweep(x, y, tuple(requests))
+            cells.append(fields)
+    shared = share_pictures([registry.get(str(fields["pipeline"])) for fields in cells], base)
+    return Sweep(x, y, tuple(registry.check({**fields, **pictures})
+                             for fields, pictures in zip(cells, shared, strict=True)))
 
 
 def _seed(fields: Mapping[str, Any]) -> int:

@@ -57,6 +57,13 @@ Seed = Annotated[int | None, Field(description="Start of the random numbers; nul
 Ids = Annotated[list[str] | None, Field(
     max_length=MAX_PICTURES, description="Ids of kept pictures, as generate and history give "
                                          "them.")]
+InitImage = Annotated[str | None, Field(
+    description="Picture to start from, in base64, or the id of a kept one.")]
+ImagePrompts = Annotated[list[str] | None, Field(
+    max_length=MAX_IMAGE_PROMPTS,
+    description="Pictures that the result should be like, each as init_image.")]
+Mask = Annotated[str | None, Field(
+    description="Picture, white or transparent where init_image may change.")]
 Images = Annotated[list[str] | None, Field(
     max_length=MAX_PICTURES, description="PNG, JPEG or WebP files in base64.")]
 
@@ -98,7 +105,7 @@ class Tools:
         """List the generators with what they are and their options."""
         return _answer({"generators": [
             {"name": p.name, "title": p.title, "summary": p.summary, "sizes_px": list(p.sides_px),
-             "accepts_init_image": p.accepts_init_image,
+             **p.accepts(),
              "options": p.Options.model_json_schema()["properties"]}
             for p in self.backend.registry]})
 
@@ -110,24 +117,16 @@ class Tools:
         seed: Seed = None,
         options: Annotated[dict[str, Any] | None, Field(
             description="The generator's options, by name; generators lists them.")] = None,
-        init_image: Annotated[str | None, Field(
-            description="Picture to start from, in base64, or the id of a kept one.")] = None,
-        image_prompts: Annotated[list[str] | None, Field(
-            max_length=MAX_IMAGE_PROMPTS,
-            description="Pictures that the result should be like, each as init_image.")] = None,
-        mask: Annotated[str | None, Field(
-            description="Picture, white or transparent where init_image may change.")] = None,
+        init_image: InitImage = None, image_prompts: ImagePrompts = None, mask: Mask = None,
     ) -> CallToolResult:
         """Draw pictures of a prompt, the best match first."""
         with _saying():
             asker = _asker(ctx)
-            image, masked = [None if each is None else await _threaded(self._picture, asker, each)
-                             for each in (init_image, mask)]
-            prompts = [await _threaded(self._picture, asker, each) for each in image_prompts or []]
+            pictures = await self._given(asker, init_image, image_prompts, mask)
             request = await _threaded(self.backend.registry.check, {
                 "pipeline": generator or self.backend.registry.names()[0], "prompt": prompt,
                 "num_images": num_images, "seed": seed, "options": options or {},
-                "init_image": image, "image_prompts": prompts, "mask": masked})
+                **pictures})
             result = await self._run(ctx, asker, lambda run: self.backend.stream(
                 request, run.next_job(), run.visitor))
         return _answer({"generator": request.pipeline, "options": request.options.model_dump(),
@@ -140,13 +139,15 @@ class Tools:
         seed: Seed = None,
         seconds: Annotated[float | None, Field(
             description="Seconds of the device that each may take; null for no limit.")] = None,
+        init_image: InitImage = None, image_prompts: ImagePrompts = None, mask: Mask = None,
     ) -> CallToolResult:
         """Draw one prompt in two to four ways at the same time, from the same seed."""
         with _saying():
             asker = _asker(ctx)
+            pictures = await self._given(asker, init_image, image_prompts, mask)
             plan = await _threaded(plan_comparison, self.backend.registry, prompt, [
                 {"pipeline": pane.generator, "num_images": 1, "options": pane.options}
-                for pane in panes], seed, seconds)
+                for pane in panes], seed, seconds, pictures)
             ends: dict[int, Result | EaselError] = {}
 
             def start(run: Run) -> Generator[Event, None, None]:
@@ -284,6 +285,14 @@ class Tools:
             return picture_bytes(given)
         except ValueError:
             raise InvalidRequest("The picture is not in base64.", field="images") from None
+
+    async def _given(self, asker: Asker, init_image: str | None, image_prompts: list[str] | None,
+                     mask: str | None) -> dict[str, Any]:
+        """The fields of a request that hold pictures."""
+        start, masked = [None if each is None else await _threaded(self._picture, asker, each)
+                         for each in (init_image, mask)]
+        prompts = [await _threaded(self._picture, asker, each) for each in image_prompts or []]
+        return {"init_image": start, "image_prompts": prompts, "mask": masked}
 
     def _pictures(self, asker: Asker, images: Sequence[str], ids: Sequence[str],
                   ) -> tuple[list[str], list[np.ndarray]]:

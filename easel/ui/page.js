@@ -424,6 +424,16 @@
     if (button) playing(button.closest(".player"), button.getAttribute("aria-pressed") === "false");
   });
 
+  // A thumbnail at the prompt is taken away by its button.
+  document.addEventListener("click", (event) => {
+    const gone = event.target.closest("[data-remove]");
+    if (!gone) return;
+    const box = gone.closest("[id$=-shown]").id.replace("-shown", "-removed");
+    // What follows the place and the path makes a second press differ.
+    type(`#${box} textarea, #${box} input`,
+         JSON.stringify([...JSON.parse(gone.dataset.remove), Date.now()]));
+  });
+
   // What Gradio leaves to be named: a place for files has other words for those who listen than stand
   // on it, and the buttons of its calendars have none. Folds and tabs bring new ones.
   new MutationObserver(() => {

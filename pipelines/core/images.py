@@ -104,6 +104,13 @@ def check_name(name: str, data: bytes) -> None:
                                "{}: call it .jpg.", ending, field="init_image")
 
 
+def suffix_of(data: bytes) -> str:
+    """The usual ending of a picture file's name, by what it begins with: png, jpg or webp."""
+    if data.startswith(b"\x89PNG"):
+        return "png"
+    return "jpg" if data.startswith(b"\xff\xd8\xff") else "webp"
+
+
 def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an uploaded picture as an array (H, W, 3) uint8 RGB; see ``open_image``."""
     return np.array(open_image(data, max_pixels))

@@ -63,14 +63,21 @@ def provenance(request: CheckedRequest[Any], weights: Mapping[str, str | None],
         "run_seed": request.seed, "options": request.options.model_dump(), "weights": dict(weights),
         "versions": versions(),
     }
+    facts |= picture_hashes(request)
+    if request.parents:
+        facts["parents"] = list(request.parents)
+    return facts
+
+
+def picture_hashes(request: CheckedRequest[Any]) -> dict[str, Any]:
+    """SHA-256 of the picture files that a request brought, as its facts name them."""
+    facts: dict[str, Any] = {}
     for name, data in request.pictures.items():
         digest = hashlib.sha256(data).hexdigest()
         if name.startswith(IMAGE_PROMPT):
             facts.setdefault("image_prompts_sha256", []).append(digest)
         else:
             facts[f"{name}_sha256"] = digest
-    if request.parents:
-        facts["parents"] = list(request.parents)
     return facts
 
 

@@ -20,6 +20,7 @@ MAX_IMAGES = 16
 MAX_PARENTS = 8
 MAX_IMAGE_PROMPTS = 4
 INIT_IMAGE, IMAGE_PROMPT, MASK = "init_image", "image_prompt.", "mask"  # names of pictures
+PICTURES = (INIT_IMAGE, "image_prompts", MASK)  # fields of a request that hold them
 SEED_COUNT = 2**32
 OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
 
@@ -78,10 +79,7 @@ class Request(BaseModel):
 
     def with_pictures(self, found: Mapping[str, bytes]) -> Request:
         """The same with these pictures in place of its own."""
-        prompts = sorted(name for name in found if name.startswith(IMAGE_PROMPT))
-        return self.model_copy(update={
-            "init_image": found.get(INIT_IMAGE), "mask": found.get(MASK),
-            "image_prompts": tuple(found[name] for name in prompts)})
+        return self.model_copy(update=picture_fields(found))
 
 
 @dataclass(frozen=True)
@@ -131,6 +129,13 @@ class CheckedRequest(Generic[OptionsT]):
                        seed=self.seed, options=self.options.model_dump(),
                        init_image=self.init_image, image_prompts=self.image_prompts,
                        mask=self.mask, parents=self.parents)
+
+
+def picture_fields(found: Mapping[str, bytes]) -> dict[str, Any]:
+    """Fields of a request out of picture files by name, as ``Request.pictures`` names them."""
+    prompts = sorted(name for name in found if name.startswith(IMAGE_PROMPT))
+    return {INIT_IMAGE: found.get(INIT_IMAGE), MASK: found.get(MASK),
+            "image_prompts": tuple(found[name] for name in prompts)}
 
 
 def _pictures(init_image: bytes | None, image_prompts: Sequence[bytes], mask: bytes | None,

@@ -25,14 +25,14 @@ from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
 from easel.ui.compare.form import panes_of
 from easel.ui.compare.share import open_comparison, save_comparison
 from easel.ui.compare.state import Comparison
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
-from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
+from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value, picture_file
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.uploads import read_pictures, read_upload
 from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
-from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.request import MAX_PROMPT_CHARS, PICTURES, SEED_COUNT
 from pipelines.core.sentences import several
 
 PLACE = "compare"
@@ -51,10 +51,11 @@ def _add_compare(playground: Playground, store: PictureStore) -> None:
     @one_sentence
     def compare(request: gr.Request, prompt: Any = strings.FIRST_PROMPT, panes: Any = None,
                 seed: Any = None, budget_s: Any = None, init_image: str | None = None,
+                image_prompts: list[str] | None = None, mask: str | None = None,
                 ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         def plan() -> Plan:
             return plan_comparison(playground.registry, prompt, panes, seed, budget_s,
-                                   read_upload(init_image) if init_image else None)
+                                   read_pictures(init_image, image_prompts, mask))
 
         yield from stream_comparison(playground, store, plan, request)
 
@@ -69,8 +70,7 @@ def _add_compare(playground: Playground, store: PictureStore) -> None:
                    "Seed of every pane that names none; null for a new one, the same for all"),
         json_value(None, {"type": "number", "minimum": MIN_BUDGET_S, "maximum": MAX_BUDGET_S},
                    "Device seconds for each pane, which then keeps its best so far; null for none"),
-        gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
-                label="Picture to start from (PNG, JPEG or WebP), or null"),
+        *map(picture_file, PICTURES),
     ], [
         gr.File(visible=False, file_count="multiple", label="PNG files, pane by pane"),
         json_value({}, OBJECT, "The comparison's id and its panes, with what each took"),
@@ -182,9 +182,10 @@ def add_bundle_endpoints(playground: Playground, store: PictureStore) -> None:
     def bundle_replay(request: gr.Request, bundle: str | None,
                       ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         def plan() -> Plan:
-            facts = read_zip(_read(bundle)).facts
+            saved = read_zip(_read(bundle))
+            facts = saved.facts
             return plan_comparison(playground.registry, facts.prompt, facts.requests(),
-                                   budget_s=facts.budget_s)
+                                   budget_s=facts.budget_s, pictures=saved.pictures)
 
         yield from stream_comparison(playground, store, plan, request)
 

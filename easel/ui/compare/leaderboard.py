@@ -18,7 +18,7 @@ from easel.ui.compare.form import default_panes, panes_of, render_forms
 from easel.ui.compare.parts import EXAMPLE, CompareParts
 from easel.ui.compare.render import failed_view, over_view
 from easel.ui.compare.share import open_comparison
-from easel.ui.parts.controls import read_upload
+from easel.ui.compare.state import Comparison
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.invitation import invitation, served
 from easel.ui.parts.lines import Updates
@@ -26,9 +26,12 @@ from easel.ui.parts.page_words import fill_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
+from easel.ui.parts.uploads import read_upload
 from easel.ui.playground import Playground
 from easel.words import strings
 from easel.words.language import say, written
+from pipelines.core.images import suffix_of
+from pipelines.core.request import IMAGE_PROMPT
 
 
 def build_open(playground: Playground, store: PictureStore, parts: CompareParts) -> None:
@@ -51,7 +54,10 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
         panes = [pane if pane["pipeline"] in names else
                  {**default_panes(playground.registry)[0], "seed": pane["seed"]}
                  for pane in panes_of(comparison)]
-        return {parts.prompt: comparison.prompt,
+        given = _inputs(comparison, store)
+        return {file: gr.update(value=given.get(name)) for name, file
+                in parts.pictures.files.items()} | {
+                parts.prompt: comparison.prompt,
                 parts.forms: render_forms(playground.registry, panes),
                 parts.panes: json.dumps(panes),
                 parts.budget: str(comparison.plan.budget_s or "")} | over_view(
@@ -73,6 +79,17 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
                         **dict[str, Any](LIVE, trigger_mode="once"))
     upload.upload(open_saved, upload, parts.changed(), show_progress="hidden",
                   api_visibility="private")
+
+
+def _inputs(comparison: Comparison, store: PictureStore) -> dict[str, Any]:
+    """The pictures that a comparison was given, as files where a component may hand them out."""
+    if not (given := comparison.plan.pictures):
+        return {}
+    folder = store.new_folder()
+    paths = {name: str(store.write(folder / f"{name}.{suffix_of(data)}", data))
+             for name, data in sorted(given.items())}
+    prompts = [path for name, path in paths.items() if name.startswith(IMAGE_PROMPT)]
+    return {**paths, "image_prompts": prompts or None}
 
 
 def _example_pictures(store: PictureStore) -> list[Path]:

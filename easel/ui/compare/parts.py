@@ -8,6 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from easel.ui.parts.picture_inputs import PictureInputs
+
 # A comparison that Easel drew earlier, as "Save as zip" wrote it.
 EXAMPLE = Path(__file__).resolve().parents[3] / "assets" / "samples" / "comparison.zip"
 
@@ -24,7 +26,7 @@ class CompareParts:
     blind: gr.Checkbox
     seed: gr.Textbox
     budget: gr.Textbox
-    init_image: gr.File
+    pictures: PictureInputs
     alert: gr.HTML
     example: gr.Button
     comparison_id: gr.State
@@ -44,4 +46,5 @@ class CompareParts:
 
     def changed(self) -> list[Any]:
         """What another comparison changes that is not drawn here."""
-        return [self.prompt, self.forms, self.panes, self.budget, *self.shown()]
+        return [self.prompt, self.forms, self.panes, self.budget, *self.pictures.files.values(),
+                *self.shown()]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from easel.compare.bundle import Bundle, BundleFacts, make_bundle, read_zip, write_zip
-from easel.compare.plan import Plan
+from easel.compare.bundle import Bundle, make_bundle, read_zip, write_zip
+from easel.compare.plan import Plan, share_pictures
 from easel.serving.jobs import Usage
 from easel.ui.compare.fold import start_comparison
 from easel.ui.compare.state import Comparison, Pane
@@ -72,7 +72,7 @@ def open_comparison(data: bytes, playground: Playground, store: PictureStore, se
     """
     bundle = read_zip(data)
     facts = bundle.facts
-    plan, notices = _plan_of(facts, playground)
+    plan, notices = _plan_of(bundle, playground)
     comparison = start_comparison(playground, plan, session, blind=False)
     comparison.blind, comparison.choice = facts.blind, facts.vote
     if isinstance(facts.vote, int) and facts.vote >= len(facts.panes):
@@ -99,19 +99,23 @@ def open_comparison(data: bytes, playground: Playground, store: PictureStore, se
     return comparison
 
 
-def _plan_of(facts: BundleFacts, playground: Playground) -> tuple[Plan, list[str]]:
+def _plan_of(bundle: Bundle, playground: Playground) -> tuple[Plan, list[str]]:
     """What a saved comparison ran, and for each pane why it cannot be run here, empty where it can.
     """
     requests: list[CheckedRequest[Any]] = []
     notices = []
-    for fields in facts.requests():
+    facts, registry = bundle.facts, playground.registry
+    panes, names = facts.requests(), registry.names()
+    shared = share_pictures([registry.get(fields["pipeline"]) if fields["pipeline"] in names
+                             else None for fields in panes], bundle.pictures)
+    for fields, pictures in zip(panes, shared, strict=True):
         notice = ""
-        whole = {**fields, "prompt": facts.prompt}
+        whole = {**fields, "prompt": facts.prompt, **pictures}
         try:
-            request = playground.registry.check(whole)
+            request = registry.check(whole)
         except EaselError as error:
             notice = Sentence("This cannot be drawn again here: {}", error.sentence)
-            request = playground.registry.as_saved(whole)
+            request = registry.as_saved(whole)
         requests.append(request)
         notices.append(notice)
     return Plan(tuple(requests), facts.budget_s), notices

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -38,7 +39,7 @@ from easel.words.language import say
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Preview, Progress, Result
 from pipelines.core.images import load_image
-from pipelines.core.metadata import save_png
+from pipelines.core.metadata import picture_hashes, save_png
 from pipelines.core.request import SEED_COUNT
 from pipelines.pipeline import Pipeline
 
@@ -107,8 +108,8 @@ def _save_grid(view: SweepView, store: PictureStore) -> Path:
     title = "" if "prompt" in (sweep.x.name, sweep.y.name) else first.prompt
     image = draw_grid(cells, sweep.x.labels(), sweep.y.labels(), title)
     facts = {"prompt": first.prompt, "pipeline": first.pipeline, "seed": first.seed,
-             "options": dict(first.options), "scores": {}, "width_px": image.shape[1],
-             "height_px": image.shape[0],
+             "options": dict(first.options), **picture_hashes(first), "scores": {},
+             "width_px": image.shape[1], "height_px": image.shape[0],
              "grid": {"x": {"name": sweep.x.name, "values": list(sweep.x.values)},
                       "y": {"name": sweep.y.name, "values": list(sweep.y.values)}}}
     path = store.new_folder() / "grid.png"
@@ -154,7 +155,8 @@ def _cell(view: SweepView, index: int) -> str:
 
 
 def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], seed: Any, across: Any,
-               down: Any, rows: Sequence[Line] = ()) -> Sweep:
+               down: Any, rows: Sequence[Line] = (),
+               pictures: Mapping[str, Any] = MappingProxyType({})) -> Sweep:
     """Check a grid whole.
 
     Args:
@@ -165,6 +167,7 @@ def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], see
         across: name and values of the columns, see ``_axis``.
         down: the same of the rows.
         rows: prompts in the place of ``prompt`` and ``down``, a row each; empty for none.
+        pictures: fields of a request that hold pictures, the same for all cells.
 
     Raises:
         InvalidRequest: one sentence about the first fault.
@@ -183,7 +186,7 @@ def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], see
     except ValueError:
         base_seed = given  # refused by the request, in its own words
     base = {"pipeline": pipeline.name, "prompt": prompt, "seed": base_seed,
-            "options": dict(options)}
+            "options": dict(options), **pictures}
     if rows:
         x = _axis(across, pipeline, "")
         return plan_prompts(registry, base, rows, x, playground.wildcards(), MAX_CELLS)

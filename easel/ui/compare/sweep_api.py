@@ -12,13 +12,14 @@ from easel.compare.prompt_lists import given_prompts
 from easel.compare.sweeps import share_work
 from easel.guard.visitors import session_of, visitor_of
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep
-from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
+from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value, picture_file
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.uploads import read_pictures
 from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import EaselError
-from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.request import MAX_PROMPT_CHARS, PICTURES, SEED_COUNT
 from pipelines.core.sentences import several
 
 PLACE = "sweep"
@@ -31,13 +32,15 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
     @one_sentence
     def sweep(request: gr.Request, prompt: Any = strings.FIRST_PROMPT, pipeline: Any = names[0],
               x: Any = None, y: Any = None, seed: Any = None, options: Any = None,
-              prompts: Any = None) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
+              prompts: Any = None, init_image: str | None = None,
+              image_prompts: list[str] | None = None, mask: str | None = None,
+              ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         visitor = visitor_of(request)
         run = playground.runs.start(session_of(request), visitor, PLACE)
         try:
             rows = [] if prompts is None else given_prompts(prompts)
             planned = read_sweep(playground, prompt, {"pipeline": pipeline, "options": options},
-                                 seed, x, y, rows)
+                                 seed, x, y, rows, read_pictures(init_image, image_prompts, mask))
             view = SweepView(planned, share_work(planned))
             requests = [batch.request for batch in view.batches]
             events = playground.backend.compare(requests, run.next_jobs(len(requests)),
@@ -68,6 +71,7 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
         json_value(None, {"type": "array", "items": {}},
                    'Prompts in the place of the prompt and the rows, a row each: texts, or objects '
                    'with "prompt" and "options"; null for none'),
+        *map(picture_file, PICTURES),
     ], [
         gr.File(visible=False, file_count="multiple",
                 label="The labelled grid as a PNG file, then its cells row by row"),

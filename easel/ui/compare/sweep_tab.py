@@ -13,6 +13,7 @@ import gradio as gr
 from easel.compare.prompt_lists import Line, read_prompts
 from easel.compare.sweeps import proposed_values, share_work, sweep_options
 from easel.ui.compare.form import read_panes
+from easel.ui.compare.parts import CompareParts
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
 from easel.ui.generate.render import render_earlier
 from easel.ui.parts.lines import Updates
@@ -31,7 +32,7 @@ PLACE = "sweep"
 
 
 def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: gr.Tab,
-                prompt: gr.Textbox, panes: gr.Textbox, seed: gr.Textbox) -> None:
+                parts: CompareParts) -> None:
     """Lay the fold out and connect it.
 
     Args:
@@ -39,10 +40,11 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         store: where finished pictures are written.
         tasks: of the page.
         tab: the one that the fold is in.
-        prompt: the tab's prompt.
-        panes: the tab's panes as JSON; the first one is the grid's base.
-        seed: the tab's seed.
+        parts: of the tab, whose prompt, seed and pictures are the grid's too; the first pane is its
+            base.
     """
+    prompt, panes, seed = parts.prompt, parts.panes, parts.seed
+
     def offered(text: str) -> tuple[Pipeline, list[tuple[str, str]]]:
         """The generator of pane A, and what may stand along a side: its own options alone."""
         names = playground.registry.names()
@@ -83,7 +85,8 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         pane = next(iter(read_panes(asked.text(panes))), {})
         x_name, x_text, y_name, y_text = map(asked.text, sides)
         planned = read_sweep(playground, asked.text(prompt), pane, asked.values[seed],
-                             (x_name, x_text), (y_name, y_text), _prompts_in(asked.text(file)))
+                             (x_name, x_text), (y_name, y_text), _prompts_in(asked.text(file)),
+                             parts.pictures.read(asked.values))
         view = SweepView(planned, share_work(planned))
         requests = [batch.request for batch in view.batches]
         events = playground.backend.compare(requests, asked.run.next_jobs(len(requests)),
@@ -106,7 +109,7 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
 
     panes.change(applying, [panes, sides[0], sides[2]], sides, **LIVE)
     task = tasks.add(PLACE, run, stop, [stage], refused, stacked=stage, wrap=render_earlier)
-    inputs = [prompt, panes, seed, file, *sides]
+    inputs = [prompt, panes, seed, file, *parts.pictures.files.values(), *sides]
     task.starts([run.click], sweep, inputs, queues=True, about=prompt)
     # Once more while an earlier press, which came too late to wait, is still being answered.
     task.starts([add.click], sweep, inputs, queues=True, about=prompt, often=True)

@@ -25,11 +25,12 @@ from easel.ui.compare.render import (
 )
 from easel.ui.compare.state import Comparison
 from easel.ui.compare.sweep_tab import build_sweep
-from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS, read_upload
+from easel.ui.parts.controls import MAX_TYPED_CHARS
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.live_run import LiveRun
 from easel.ui.parts.page_words import worded_html
+from easel.ui.parts.picture_inputs import build_picture_inputs, build_shown, connect_shown
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.task import Asked, Tasks
@@ -63,7 +64,7 @@ def build_compare(playground: Playground, store: PictureStore, tasks: Tasks, tab
     _connect_run(playground, store, parts, tasks, tab)
     votes = _connect_votes(playground, store, parts)
     build_open(playground, store, parts)
-    build_sweep(playground, store, tasks, tab, parts.prompt, parts.panes, parts.seed)
+    build_sweep(playground, store, tasks, tab, parts)
     build_leaderboard(playground, votes)
 
 
@@ -84,26 +85,29 @@ def _build_ask(playground: Playground) -> CompareParts:
         # Written by page.js from the forms.
         panes = gr.Textbox(json.dumps(default_panes(pipelines)), elem_id="compare-panes",
                            elem_classes="offstage", container=False, show_label=False)
+        shown = build_shown("compare-given")
         blind = gr.Checkbox(label=strings.BLIND_LABEL, info=strings.BLIND_INFO, container=False,
                             elem_id="compare-blind")
     alert = worded_html(lambda: f'<p class="hint">{strings.COMPARE_EMPTY}</p>',
                         elem_id="compare-alert")
     example = gr.Button(strings.COMPARE_EXAMPLE, elem_id="compare-example", elem_classes="offstage")
-    seed, budget, init_image = (
+    seed, budget = (
         gr.Textbox(label=strings.SEED_LABEL, info=strings.COMPARE_SEED_INFO, max_lines=1,
                    placeholder=strings.SEED_PLACEHOLDER, elem_id="compare-seed", render=False),
         gr.Textbox(label=strings.BUDGET_LABEL, info=strings.BUDGET_INFO, max_lines=1,
-                   elem_id="compare-budget", render=False),
-        gr.File(label=strings.INIT_IMAGE_LABEL, file_count="single", height=64,
-                file_types=IMAGE_SUFFIXES, type="filepath", elem_classes="upload", render=False))
-    return CompareParts(prompt, forms, panes, run, stop, blind, seed, budget, init_image, alert,
+                   elem_id="compare-budget", render=False))
+    offered = [pipeline.accepts() for pipeline in (*pipelines, *playground.registry.waiting())]
+    pictures = build_picture_inputs("", {name: any(each[name] for each in offered)
+                                         for name in offered[0]}, render=False)
+    connect_shown([pictures], shown)
+    return CompareParts(prompt, forms, panes, run, stop, blind, seed, budget, pictures, alert,
                         example, gr.State(""))
 
 
 def _build_settings(parts: CompareParts) -> None:
     """The fold of what all panes share; below the pictures, which belong on the first screen."""
     with gr.Accordion(strings.COMPARE_SETTINGS, open=False, elem_id="compare-settings"), gr.Row():
-        for component in (parts.seed, parts.budget, parts.init_image):
+        for component in (parts.seed, parts.budget, *parts.pictures.files.values()):
             component.render()
 
 
@@ -112,11 +116,9 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
     def compare(asked: Asked) -> Generator[Updates]:
         """Run a comparison to its end."""
         values, run = asked.values, asked.run
-        uploaded = values[parts.init_image]
         plan = plan_comparison(
             playground.registry, values[parts.prompt] or "", read_panes(values[parts.panes]),
-            values[parts.seed] or None, values[parts.budget],
-            read_upload(uploaded) if uploaded else None)
+            values[parts.seed] or None, values[parts.budget], parts.pictures.read(values))
         comparison = start_comparison(playground, plan, run.session, bool(values[parts.blind]))
         playground.comparisons.put(comparison)
         asked.about = comparison
@@ -143,7 +145,8 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
     task = tasks.add(PLACE, parts.run, parts.stop, parts.shown(), parts.alert,
                      idle={stop: gr.update(visible=False) for stop in parts.stops})
     task.starts([parts.run.click, parts.prompt.submit], compare, [
-        parts.prompt, parts.panes, parts.blind, parts.seed, parts.budget, parts.init_image])
+        parts.prompt, parts.panes, parts.blind, parts.seed, parts.budget,
+        *parts.pictures.files.values()])
     task.returns([parts.prompt, parts.panes, parts.seed, parts.budget, parts.blind], [tab],
                  more=[parts.forms], found=found)
     for place, button in enumerate(parts.stops):

@@ -13,16 +13,31 @@ from easel.serving.best_of import MAX_DRAWN, check_drawn
 from easel.serving.session_runs import Run
 from easel.ui.generate.examples import EXAMPLES
 from easel.ui.generate.run import prepare, stream_run
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_pictures
-from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
+from easel.ui.parts.endpoints import (
+    BOOLEAN,
+    OBJECT,
+    STRING,
+    STRINGS,
+    add_endpoint,
+    json_value,
+    picture_file,
+)
 from easel.ui.parts.errors import one_sentence, streamed
 from easel.ui.parts.panel import Card, RunView
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.uploads import read_pictures
 from easel.ui.parts.videos import write_video
 from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
-from pipelines.core.request import MAX_IMAGES, MAX_PARENTS, MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.request import (
+    INIT_IMAGE,
+    MASK,
+    MAX_IMAGES,
+    MAX_PARENTS,
+    MAX_PROMPT_CHARS,
+    SEED_COUNT,
+)
 from pipelines.core.sentences import several
 from pipelines.registry import Registry
 
@@ -75,19 +90,15 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
             "Start of the random numbers; null for a new one"),
         json_value(None, OBJECT, "Option values by name for each generator, as in "
             '{"dalle": {"temperature": 0.9}}; /pipelines lists them'),
-        gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
-                   label="Picture to start from (PNG, JPEG or WebP), or null"),
+        picture_file(INIT_IMAGE),
         json_value(None, {"type": "integer", "minimum": 1, "maximum": MAX_DRAWN},
             "How many pictures each generator draws to give its num_images best; null for no more"),
         json_value(False, BOOLEAN, VIDEO),
         json_value(None, {**STRINGS, "maxItems": MAX_PARENTS},
             "Ids of kept pictures that these come from, for their lineage in the history; null for "
             "none"),
-        gr.File(visible=False, file_count="multiple", file_types=IMAGE_SUFFIXES, type="filepath",
-                label="Pictures that the result should be like, or null"),
-        gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
-                label="Mask: what of the picture to start from may change, white or transparent; "
-                      "or null"),
+        picture_file("image_prompts"),
+        picture_file(MASK),
     ], [
         gr.File(visible=False, file_count="multiple", label=FILES),
         json_value({}, OBJECT, OUTCOME),
@@ -186,7 +197,7 @@ def _add_look_ups(playground: Playground) -> None:
     def pipelines() -> dict[str, Any]:
         return {p.name: {"title": p.title, "summary": p.summary,
                          "default_num_images": p.default_num_images,
-                         "accepts_init_image": p.accepts_init_image,
+                         **p.accepts(),
                          "options": p.Options.model_json_schema()} for p in playground.registry}
 
     def examples() -> dict[str, list[str]]:

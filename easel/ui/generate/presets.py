@@ -17,12 +17,13 @@ from easel.guard.visitors import visitor_of
 from easel.presets import FILE, Presets, PresetStore, store_for, write_presets
 from easel.ui.generate.recall import valid_options
 from easel.ui.history.routes import json_errors
-from easel.ui.parts.controls import PipelineControls, read_upload
+from easel.ui.parts.controls import PipelineControls
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.option_form import OptionForms
 from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
+from easel.ui.parts.uploads import read_upload
 from easel.ui.playground import Playground
 from easel.words import strings
 from easel.words.language import say

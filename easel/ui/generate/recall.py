@@ -10,13 +10,10 @@ import gradio as gr
 
 from easel.history.recall import Recalled, recall
 from easel.ui.history.render import render_note
-from easel.ui.parts.controls import (
-    GenerateInputs,
-    PipelineControls,
-    read_upload,
-)
+from easel.ui.parts.controls import GenerateInputs, PipelineControls
 from easel.ui.parts.theme import LIVE
 from easel.ui.parts.tiles import alert
+from easel.ui.parts.uploads import read_upload
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.options import option_fields, parse_options
@@ -83,7 +80,7 @@ def fill(inputs: GenerateInputs, found: Recalled, seed: int | None = None,
         values[group.pipeline.name] = valid_options(group.pipeline, said)
         used |= values[group.pipeline.name].keys() & options.keys()
         updates[group.varied] = ""
-        updates |= dict.fromkeys(group.uploads())
+        updates |= dict.fromkeys(group.pictures.files.values())
     updates |= inputs.options.updates(values)
     if used:
         taken.append(strings.FILLED_OPTIONS if drew else strings.FILLED_NEGATIVE)

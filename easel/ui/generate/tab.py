@@ -11,7 +11,6 @@ import gradio as gr
 from easel.serving.best_of import MAX_DRAWN
 from easel.ui.generate.drawable import build_drawable
 from easel.ui.generate.examples import render_examples
-from easel.ui.generate.init_image import connect_init
 from easel.ui.generate.lesson import render_lessons
 from easel.ui.generate.paused import build_paused, connect_paused
 from easel.ui.generate.presets import build_presets, connect_presets
@@ -20,22 +19,23 @@ from easel.ui.generate.render import render_earlier, render_empty, render_keys
 from easel.ui.generate.run import Stage, Staged, prepare, stream_run
 from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
-    IMAGE_SUFFIXES,
     MAX_TYPED_CHARS,
     GenerateInputs,
     PipelineControls,
     build_choice,
-    build_init_image,
+    build_pictures,
     meant_options,
 )
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.live_run import LiveRun
 from easel.ui.parts.option_form import OptionForms, build_option_forms
 from easel.ui.parts.page_words import fill_html, worded_html
+from easel.ui.parts.picture_inputs import build_shown, connect_shown
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note, render_note
 from easel.ui.parts.task import Asked, Task, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.uploads import IMAGE_SUFFIXES
 from easel.ui.playground import Playground
 from easel.ui.queue.part import build_queue
 from easel.words import strings
@@ -53,10 +53,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
     with gr.Column(elem_id="desk"):
         with gr.Column(elem_id="ask"):
             prompt, note = _build_prompt(playground)
-            with gr.Row(visible=False, elem_id="init-row") as init_row:
-                init_shown = gr.HTML("", elem_id="init-shown", **PLAIN)
-                init_gone = gr.Button(strings.INIT_REMOVE, size="sm", scale=0, min_width=80,
-                                      elem_id="init-gone")
+            shown = build_shown("init")
             filled_note = gr.HTML("", elem_id="filled-note", **PLAIN)
             controls = _build_generators(playground)
             with gr.Row(elem_id="buttons"):
@@ -96,7 +93,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
                      wrap=render_earlier)
     drawn = _connect_run(playground, store, task, stage, add, prompt, seed, best_of, controls,
                          options, handed)
-    connect_init(controls, (init_row, init_shown, init_gone), handed)
+    connect_shown([group.pictures for group in controls], shown, handed)
     if paused is not None:
         connect_paused(playground, store, paused, task, stage, drawn)
     # Here and not in the tab of the history, which is not there before it was opened.
@@ -141,7 +138,7 @@ def _build_settings(playground: Playground, controls: list[PipelineControls],
         options = build_option_forms(group.pipeline for group in controls)
         for group in controls:
             with gr.Column(visible=False) if group.places else nullcontext() as place:
-                build_init_image(group)
+                build_pictures(group)
             if place is not None:
                 group.places.append(place)
     connect_presets(playground, presets, fold, controls, options, best_of)

@@ -18,9 +18,9 @@ from easel.history.recall import recall as recall_file
 from easel.history.records import MAX_PAGE_SIZE, PAGE_SIZE, HistoryError
 from easel.history.store import History
 from easel.ui.history.filters import build_filters
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
 from easel.words import strings
 from pipelines.core.errors import InvalidRequest
 

@@ -163,8 +163,8 @@ def _connect_hand_off(playground: Playground, history: History, inputs: Generate
         updates, note = dict(result.updates), result.note
         if digest := picture.facts.get("init_image_sha256"):
             start = _init_image(history, picture, str(digest))
-            files = [group.init_image for group in inputs.controls
-                     if group.pipeline.name == picture.pipeline and group.init_image is not None]
+            files = [file for group in inputs.controls if group.pipeline.name == picture.pipeline
+                     and (file := group.pictures.init_image) is not None]
             if start is None:
                 note += f" {strings.INIT_GONE}"
             else:
@@ -215,12 +215,12 @@ def hand_off(history: History, inputs: GenerateInputs, picture: KeptPicture,
         HistoryError: the file is gone, or no generator takes an init image.
     """
     group = inputs.init_target()
-    if group is None or group.init_image is None:
+    if group is None or (file := group.pictures.init_image) is None:
         raise HistoryError("No generator here starts from a picture.")
     updates: dict[Any, Any] = {other.chosen: other is group for other in inputs.controls}
     updates |= {other.varied: "" for other in inputs.controls}
     updates |= {inputs.prompt: picture.prompt, inputs.handed: picture.prompt,
-                group.init_image: in_cache(history, group.init_image, picture)}
+                file: in_cache(history, file, picture)}
     note = strings.INIT_TAKEN.format(group.pipeline.title)
     return [there, render_note(note), *outputs(inputs, updates)]
 

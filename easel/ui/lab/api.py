@@ -21,9 +21,9 @@ from easel.search.snapshot import Item, Snapshot
 from easel.serving.session_runs import Run
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
 from easel.ui.lab.outcomes import Classified, classify_collection, classify_files, map_of, matrix_of
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import load_image

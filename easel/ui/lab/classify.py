@@ -23,13 +23,13 @@ from easel.ui.lab.render import (
     render_sorted,
 )
 from easel.ui.lab.steps import LabPart, Shown, Steps
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.invitation import served
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.ui.parts.tiles import alert
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import EaselError

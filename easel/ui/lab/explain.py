@@ -19,12 +19,12 @@ from easel.ui.lab.outcomes import map_of, matrix_of
 from easel.ui.lab.render import render_map, render_matrix
 from easel.ui.lab.search import build_where
 from easel.ui.lab.steps import LabPart, Shown, Steps
-from easel.ui.parts.controls import IMAGE_SUFFIXES
 from easel.ui.parts.facts import title_of
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
+from easel.ui.parts.uploads import IMAGE_SUFFIXES
 from easel.words import strings
 from easel.words.language import say
 from pipelines.zero_shot import DEFAULT_TEMPLATE, parse_labels

@@ -18,11 +18,11 @@ from easel.ui.lab.example import build_collection_example, connect_collection_ex
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab, first_files
 from easel.ui.lab.render import render_faults, render_groups, render_hits, render_note
 from easel.ui.lab.steps import LabPart, Shown, Steps
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import Suited, render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
 from easel.words import strings
 from easel.words.language import figure, say
 from pipelines.core.errors import Cancelled, InvalidRequest

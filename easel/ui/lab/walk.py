@@ -15,12 +15,12 @@ from PIL import Image
 
 from easel.guard.visitors import session_of, visitor_of
 from easel.serving.jobs import Found
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_upload
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.tiles import bar, bar_at_rest, image
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
 from easel.ui.playground import Playground
 from easel.words import strings
 from easel.words.language import say

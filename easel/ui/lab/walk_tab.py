@@ -20,7 +20,7 @@ from easel.ui.lab.walk import (
     render_empty,
     render_walk,
 )
-from easel.ui.parts.controls import IMAGE_SUFFIXES, MAX_TYPED_CHARS
+from easel.ui.parts.controls import MAX_TYPED_CHARS
 from easel.ui.parts.invitation import invitation, served
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import fill_html, worded_html
@@ -29,6 +29,7 @@ from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.streams import Throttle
 from easel.ui.parts.task import Asked, Tasks, build_alert
 from easel.ui.parts.theme import LIVE
+from easel.ui.parts.uploads import IMAGE_SUFFIXES
 from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import Cancelled

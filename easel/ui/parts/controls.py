@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
 from easel.ui.parts.option_form import OptionForms
-from easel.words import strings
-from pipelines.core.errors import InvalidImage
-from pipelines.core.images import check_name, load_image, resize
-from pipelines.core.request import MAX_IMAGE_PROMPTS, MAX_IMAGES
+from easel.ui.parts.picture_inputs import PictureInputs, build_picture_inputs
+from pipelines.core.request import MAX_IMAGES
 from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
 
 # What a box for a prompt takes: more than a prompt may have, so that a paste that is too long is
 # refused in a sentence, and not cut in silence.
 MAX_TYPED_CHARS = 100_000
-IMAGE_SUFFIXES = [".png", ".jpg", ".jpeg", ".webp"]
-# More than a CLIP looks at; 64 uploads as they come could fill the memory.
-MAX_SIDE_PX = 512
 
 
 @dataclass
@@ -34,9 +27,7 @@ class PipelineControls:
         pipeline: whose options they are.
         chosen: tick box on the first screen.
         num_images: how many pictures it draws.
-        init_image: uploaded file; None where the pipeline starts from no picture.
-        image_prompts: uploaded files; None where the pipeline takes none.
-        mask: uploaded file; None where the pipeline takes none.
+        pictures: where those are dropped that it takes.
         varied: hidden; the kept picture that Vary was pressed for, and the seed that it set.
         places: where the components are, hidden until the pipeline's models are here; none where
             they were from the start.
@@ -46,24 +37,18 @@ class PipelineControls:
     chosen: gr.Checkbox
     num_images: gr.Number
     varied: gr.Textbox
-    init_image: gr.File | None = None
-    image_prompts: gr.File | None = None
-    mask: gr.File | None = None
+    pictures: PictureInputs = field(default_factory=lambda: PictureInputs("", {}))
     places: list[gr.Column] = field(default_factory=list)
 
     def components(self) -> Iterable[gr.components.Component]:
         """Everything that ``read`` needs the value of."""
         yield from (self.chosen, self.num_images, self.varied)
-        yield from self.uploads()
-
-    def uploads(self) -> Iterable[gr.File]:
-        """Where pictures are dropped."""
-        yield from (file for file in (self.init_image, self.image_prompts, self.mask)
-                    if file is not None)
+        yield from self.pictures.files.values()
 
     def has_init(self, values: Mapping[Any, Any]) -> bool:
         """Whether a picture to start from is there."""
-        return self.init_image is not None and bool(values[self.init_image])
+        file = self.pictures.init_image
+        return file is not None and bool(values[file])
 
     def read(self, values: Mapping[Any, Any], options: Mapping[str, Any],
              ) -> dict[str, Any] | None:
@@ -75,14 +60,12 @@ class PipelineControls:
         """
         if not values[self.chosen]:
             return None
-        uploaded = [None if file is None else values[file]
-                    for file in (self.init_image, self.image_prompts, self.mask)]
         return {
             "pipeline": self.pipeline.name,
             "num_images": values[self.num_images],
             "options": dict(options),
             "varied": values[self.varied],
-            **read_pictures(*uploaded),
+            **self.pictures.read(values),
         }
 
 
@@ -117,7 +100,7 @@ class GenerateInputs:
 
     def init_target(self) -> PipelineControls | None:
         """Who takes an init image, who draws variations of it first; None where nobody does."""
-        takers = [group for group in self.controls if group.init_image is not None]
+        takers = [group for group in self.controls if group.pictures.init_image is not None]
         return next((group for group in takers if group.pipeline.draws_variations),
                     takers[0] if takers else None)
 
@@ -140,44 +123,6 @@ def meant_options(pipeline: Pipeline, options: Mapping[str, Any], prompt: str, h
     return dict(options)
 
 
-def read_upload(path: str | Path | None) -> bytes:
-    """The bytes of an uploaded file.
-
-    Raises:
-        InvalidImage: it is no longer there, as on a page that was left open for days, or its name
-            says something else than it is.
-    """
-    try:
-        data = Path(path or "").read_bytes()
-    except OSError:
-        raise InvalidImage("The uploaded picture is no longer there: choose it again.",
-                           field="init_image") from None
-    check_name(str(path), data)
-    return data
-
-
-def read_pictures(init_image: Any, image_prompts: Any, mask: Any) -> dict[str, Any]:
-    """The pictures of a request out of uploads: a path, several or None, a path.
-
-    Of image prompts one more is read than there may be, which is refused.
-
-    Raises:
-        InvalidImage: one is no longer there.
-    """
-    prompts = list(image_prompts or ())[:MAX_IMAGE_PROMPTS + 1]
-    return {"init_image": read_upload(init_image) if init_image else None,
-            "image_prompts": [read_upload(path) for path in prompts],
-            "mask": read_upload(mask) if mask else None}
-
-
-def read_small(path: Path, side_px: int = MAX_SIDE_PX) -> np.ndarray:
-    """A picture's file as (H, W, 3) uint8 RGB, its longer side at most ``side_px``."""
-    image = load_image(read_upload(path))
-    height_px, width_px = image.shape[:2]
-    scale = min(1.0, side_px / max(height_px, width_px))
-    return resize(image, max(1, round(width_px * scale)), max(1, round(height_px * scale)))
-
-
 def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
     """The row of the first screen: tick box with one line, number of pictures."""
     with gr.Row(elem_classes="choice", equal_height=False):
@@ -194,19 +139,6 @@ def build_choice(pipeline: Pipeline, chosen: bool) -> PipelineControls:
     return PipelineControls(pipeline, box, count, varied)
 
 
-def build_init_image(controls: PipelineControls) -> None:
-    """Where a picture to start from is dropped, a mask for it, and pictures that the result should
-    be like, for a generator that takes them."""
-    if controls.pipeline.accepts_init_image:
-        controls.init_image = gr.File(
-            label=Sentence(strings.START_PICTURE, controls.pipeline.title), file_count="single",
-            file_types=IMAGE_SUFFIXES, type="filepath", height=64, elem_classes="upload")
-    if controls.pipeline.accepts_mask:
-        controls.mask = gr.File(
-            label=Sentence(strings.MASK, controls.pipeline.title), file_count="single",
-            file_types=IMAGE_SUFFIXES, type="filepath", height=64, elem_classes="upload")
-    if controls.pipeline.accepts_image_prompts:
-        controls.image_prompts = gr.File(
-            label=Sentence(strings.IMAGE_PROMPTS, controls.pipeline.title, MAX_IMAGE_PROMPTS),
-            file_count="multiple", file_types=IMAGE_SUFFIXES, type="filepath", height=64,
-            elem_classes="upload")
+def build_pictures(controls: PipelineControls) -> None:
+    """Where the pictures are dropped that a generator takes."""
+    controls.pictures = build_picture_inputs(controls.pipeline.title, controls.pipeline.accepts())

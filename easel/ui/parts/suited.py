@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from easel.serving.backend import Backend
-from easel.ui.parts.controls import read_small
+from easel.ui.parts.uploads import read_small
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import EaselError

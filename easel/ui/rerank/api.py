@@ -9,9 +9,9 @@ import gradio as gr
 
 from easel.compare.ranking import MAX_PROMPTS, rank_pictures, read_prompts
 from easel.guard.visitors import visitor_of
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
 from easel.ui.parts.endpoints import OBJECT, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_small
 from easel.ui.playground import Playground
 from easel.ui.rerank.sources import (
     MAX_FILES,

@@ -16,7 +16,6 @@ import gradio as gr
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts
 from easel.ui.generate.samples import load_samples
 from easel.ui.models.fetch import Fetch, render_missing
-from easel.ui.parts.controls import IMAGE_SUFFIXES, read_small
 from easel.ui.parts.invitation import invitation
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import fill_html, worded_html
@@ -27,6 +26,7 @@ from easel.ui.parts.suited import Suited, build_wish, render_suited, suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import hidden_alert
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_small
 from easel.ui.playground import Playground
 from easel.ui.rerank.render import render_ranking
 from easel.ui.rerank.sources import (

@@ -1,0 +1,119 @@
+"""Thumbnails of the pictures that a request brings, each with a × of its own, in Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from easel.words import strings
+from pipelines.core.metadata import read_png
+from tests.served import App
+from tests.sketch import SketchPipeline
+from tests.test_browser import CHROMIUM, browser
+from tests.test_browser_compare import open_tab
+from tests.test_history_browser import visit
+from tests.test_shared_pictures import MASK, ONE, OTHER, START, Collage
+
+__all__ = ["browser", "visit"]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+FILES = {"start.png": START, "one.png": ONE, "other.png": OTHER, "mask.png": MASK}
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App([Collage(), SketchPipeline()])
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+    return {name.partition(".")[0]: tmp_path / name for name in FILES}
+
+
+def choose(page: Page, place: str, *paths: Path) -> None:
+    """Files for the place whose label has some words."""
+    page.locator(".upload").filter(has_text=place).locator("input[type=file]").set_input_files(
+        list(paths))
+
+
+def gone(shown: Locator, what: str) -> Locator:
+    return shown.get_by_role("button", name=strings.PICTURE_REMOVE.format(what), exact=True)
+
+
+def drawn_from(page: Page) -> dict[str, object]:
+    """What the last picture's file says."""
+    expect(page.locator("#generate")).to_be_enabled()
+    address = page.locator("#stage .tile.done img").first.get_attribute("src")
+    said = read_png(page.request.get(f"{page.url.split('?')[0]}{address}").body())
+    return said["easel"]
+
+
+def test_each_picture_shows_and_goes_by_its_own_button(visit: Callable[..., Page],
+                                                       files: dict[str, Path]) -> None:
+    page = visit()
+    page.locator("#settings .label-wrap").first.click()
+    shown = page.locator("#init-shown")
+    choose(page, "Collage: start from", files["start"])
+    choose(page, "Collage: image prompts", files["one"], files["other"])
+    choose(page, "Collage: mask", files["mask"])
+    expect(shown.locator(".given")).to_have_count(4)
+    for image in shown.locator("img").all():
+        expect(image).to_have_js_property("naturalWidth", 50)  # as they were uploaded
+    gone(shown, "Collage: image prompt 1").click()
+    expect(shown.locator(".given")).to_have_count(3)
+    expect(gone(shown, "Collage: image prompt 2")).to_have_count(0)
+    expect(shown.locator("img[src*='other']")).to_have_count(1)
+    gone(shown, "Collage: mask").click()
+    expect(shown.locator(".given")).to_have_count(2)
+    page.locator("#choose-sketch input").uncheck()
+    page.locator("#count-collage input").fill("1")
+    page.locator("#generate").click()
+    expect(page.locator("#stage .tile.done")).to_have_count(1)
+    said = drawn_from(page)
+    assert len(said["image_prompts_sha256"]) == 1  # type: ignore[arg-type]
+    assert said["init_image_sha256"]
+    assert "mask_sha256" not in said
+    gone(shown, "Collage: image prompt 1").click()
+    gone(shown, "Collage starts from this picture").click()
+    expect(page.locator("#init-row")).to_be_hidden()
+    page.locator("#generate").click()
+    expect(page.locator("#stage .tile.done")).to_have_count(1)
+    assert not [name for name in drawn_from(page) if name.endswith("_sha256")]
+
+
+def test_a_comparison_shows_them_and_fills_them_in_again(visit: Callable[..., Page],
+                                                         files: dict[str, Path],
+                                                         tmp_path: Path) -> None:
+    page = visit()
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#compare-settings .label-wrap").click()
+    shown = page.locator("#compare-given-shown")
+    choose(page, "Image prompts, up to 4", files["one"], files["other"])
+    expect(shown.locator(".given")).to_have_count(2)
+    page.locator("#compare-run").click()
+    expect(page.locator(".pane .tile.done")).to_have_count(2)
+    expect(page.locator("#compare-save")).to_be_visible()
+    with page.expect_download() as saved:
+        page.locator("#compare-save").click()
+    saved.value.save_as(tmp_path / "saved.zip")
+    gone(shown, "Image prompt 1").click()
+    gone(shown, "Image prompt 1").click()
+    expect(page.locator("#compare-given-row")).to_be_hidden()
+    page.locator("#compare-open .label-wrap").click()
+    page.locator("#compare-upload input[type=file]").set_input_files(tmp_path / "saved.zip")
+    expect(shown.locator(".given")).to_have_count(2)
+    page.locator("#sweep .label-wrap").click()
+    page.locator("#sweep-run").click()
+    expect(page.locator("#sweep-stage .tile.done")).to_have_count(4)
+    address = page.locator("#sweep-stage .tile.done img").first.get_attribute("src")
+    said = read_png(page.request.get(f"{page.url.split('?')[0]}{address}").body())["easel"]
+    assert len(said["image_prompts_sha256"]) == 2
