@@ -83,11 +83,15 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
+# Of chunks, where Python cannot call an argument so.
+NAMES = {"sd_metadata": "sd-metadata"}
+
+
 def png(**texts: bytes) -> bytes:
     """A picture of one pixel with texts as some tool wrote them, right or wrong."""
     return b"".join([
         SIGNATURE, chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)),
-        *(chunk(b"tEXt", name.replace("_", "-").encode() + b"\0" + text)
+        *(chunk(b"tEXt", NAMES.get(name, name).encode() + b"\0" + text)
           for name, text in texts.items()),
         chunk(b"IDAT", zlib.compress(b"\0\1\2\3")), chunk(b"IEND", b"")])
 

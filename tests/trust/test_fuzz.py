@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from easel.history.recall import recall
 from tests.trust.parsers import PARSERS
+from tests.trust.publishers import A1111, DREAM, GRAPH, INVOKE, LAYOUT, OWN, SD, png
 
 ENTRY = b"""[[models]]
 id = "mine/dream"
@@ -40,6 +42,16 @@ EXAMPLES = {"catalogue": 200, "pictures": 300, "comfyui": 250, "sweeps": 120}
 def test_what_publishers_write_is_read(name: str) -> None:
     for data in PARSERS[name].seeds:
         PARSERS[name].read(data)
+
+
+@pytest.mark.parametrize(("chunk", "data", "tool"), [
+    ("parameters", A1111, "A1111"), ("invokeai_metadata", INVOKE, "InvokeAI"),
+    ("sd_metadata", SD, "InvokeAI"), ("Dream", DREAM, "InvokeAI"), ("prompt", GRAPH, "ComfyUI"),
+    ("workflow", LAYOUT, "ComfyUI"), ("easel", OWN, "Easel")])
+def test_the_readers_of_pictures_find_what_is_tried_on_them(chunk: str, data: bytes, tool: str,
+                                                            ) -> None:
+    """Under another name it would be passed over, and nothing of it ever be tried."""
+    assert recall(png(**{chunk: data})).tool == tool
 
 
 @pytest.mark.parametrize(("name", "data"), FOUND, ids=[name for name, _ in FOUND])
