@@ -136,6 +136,64 @@ def test_case_26_fifty_users_and_a_queue_of_twenty(shared: App) -> None:
 
 
 @pytest.mark.slow
+def test_hundreds_of_jobs_of_one_keep_nobody_out(shared: App) -> None:
+    """One visitor gets their share, many visitors of one address that address's; each of the others
+    is told in a sentence, and who comes from elsewhere is drawn for."""
+    line, most = shared.backend.jobs.line, 4
+    endless = {"steps": 2000, "pause_s": 2.0}
+
+    def flood(tokens: Sequence[str], address: str) -> list[str]:
+        """What 300 askers were told before the first of them had a picture."""
+        told: list[str] = []
+
+        def ask(number: int) -> None:
+            headers = {HEADER: tokens[number % len(tokens)], "x-forwarded-for": address}
+            data = ["a dog", ["sketch"], 1, 0, {"sketch": endless}, None, None, False, None]
+            with httpx.Client(base_url=f"{shared.url}gradio_api/call/", headers=headers,
+                              timeout=300) as web:
+                event = web.post("generate", json={"data": data}).json()["event_id"]
+                with web.stream("GET", f"generate/{event}") as lines:
+                    for each in lines.iter_lines():
+                        if "most" in each or "queue is full" in each:
+                            told.append(each)
+                            return
+                        if over.is_set():
+                            return
+
+        over = threading.Event()
+        with ThreadPoolExecutor(40) as askers:
+            asked = [askers.submit(ask, number) for number in range(300)]
+            try:
+                end = time.monotonic() + 240
+                while len(told) + len(line.in_order()) < 300:
+                    assert time.monotonic() < end, (len(told), len(line.in_order()))
+                    time.sleep(0.05)
+                found = list(told)
+                assert httpx.get(f"{shared.url}healthz").json()["status"] == "ok"
+                return [*found, f"{len(line.in_order())} in line"]
+            finally:
+                over.set()
+                for job_id in list(line.jobs):
+                    shared.backend.cancel(job_id)
+                for each in asked:
+                    each.result(timeout=120)
+                shared.wait_until_idle()
+
+    line.max_per_owner = most
+    try:
+        *told, there = flood([new_token()], "203.0.113.9")
+        assert there == f"{most} in line"
+        assert all("jobs of yours" in each for each in told)
+        *told, there = flood([new_token() for _ in range(300)], "203.0.113.9")
+        assert there == f"{(QUEUE + 1) * 3 // 4} in line"
+        assert all("jobs from your address" in each for each in told)
+        client = shared.client(**{"x-forwarded-for": "198.51.100.7"})
+        assert len(generate(client, pipelines=["sketch"], num_images=1)[0]) == 1
+    finally:
+        line.max_per_owner = None
+
+
+@pytest.mark.slow
 def test_case_34_five_hundred_jobs_leave_nothing_behind(shared: App) -> None:
     """Memory, threads, open files, and files in the cache; the first hundred are for what settles.
     """
