@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from easel.guard.visitors import HEADER, new_token
+from easel.guard.visitors import HEADER, new_token, visitor_named
 from easel.words import strings
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
@@ -67,7 +67,7 @@ def anna(app: App) -> Anna:
     _, drawn = client.predict(SECRET, ["sketch"], 1, 0, options, api_name="/generate")
     panes = [{"pipeline": "sketch", "options": {"steps": 1}}] * 2
     _, compared = client.predict(SECRET, panes, 1, api_name="/compare")
-    owner = app.history.owner_of(token)
+    owner = visitor_named(token)
     paused = app.backend.paused
     assert paused is not None
     return Anna(token, drawn["pictures"][0]["id"], compared["comparison"],
