@@ -390,6 +390,8 @@ def test_the_sizes_are_those_that_are_drawn(tmp_path: Path) -> None:
     from easel.serving.build import build_backend
 
     backend = build_backend(Settings(device="cpu", data_dir=tmp_path))
+    cache = backend.cache
+    assert cache is not None, "on this machine"
     try:
         oblong = backend.registry.get("vqgan_clip").shapes_px()[288, 224]
         for fields, shape in (
@@ -404,7 +406,7 @@ def test_the_sizes_are_those_that_are_drawn(tmp_path: Path) -> None:
             assert shape in backend.registry.get(request.pipeline).shapes_px()
     finally:
         backend.close()
-        backend.cache.close()
+        cache.close()
 
 
 def test_a_size_may_be_no_square() -> None:
