@@ -20,13 +20,21 @@ __all__ = ["browser", "open_page", "pytestmark"]
 PARTS = [(), (strings.TAB_COMPARE,), (strings.TAB_RERANK,), (strings.TAB_LAB,),
          (strings.TAB_LAB, strings.LAB_SEARCH), (strings.TAB_LAB, strings.LAB_MATRIX),
          (strings.TAB_LAB, strings.LAB_MAP), (strings.TAB_LAB, strings.WALK),
-         (strings.TAB_HISTORY,), (strings.TAB_MODELS,)]
+         (strings.TAB_HISTORY,)]
 INVITING = ":is(.invitation, .drawn-earlier button, .tile.sample) img:visible"
 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:
     served = App([UnclipPipeline()], ModelCache(SmallLoader(), "cpu"))
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def with_models() -> Iterator[App]:
+    """With a catalogue, and so with the tab of the models."""
+    served = App()
     yield served
     served.close()
 
@@ -42,8 +50,8 @@ def test_every_tab_shows_pictures_that_try_it_out(open_page) -> None:
             "(all) => Promise.all(all.map((e) => e.decode().then(() => e.naturalWidth)))")), tabs
 
 
-def test_a_picture_on_models_brings_its_prompt_to_generate(open_page) -> None:
-    page: Page = open_page(DESKTOP)
+def test_a_picture_on_models_brings_its_prompt_to_generate(open_page, with_models: App) -> None:
+    page: Page = open_page(DESKTOP, app=with_models)
     open_tab(page, strings.TAB_MODELS)
     page.locator("#models-inside").get_by_role("button", name="four cats").click()
     expect(page.locator("#prompt textarea")).to_be_visible()
