@@ -45,6 +45,7 @@ class Anna:
     """A visitor, and the names of what is hers."""
 
     token: str
+    owner: str
     picture: str
     comparison: str
     run: str
@@ -70,8 +71,23 @@ def anna(app: App) -> Anna:
     owner = visitor_named(token)
     paused = app.backend.paused
     assert paused is not None
-    return Anna(token, drawn["pictures"][0]["id"], compared["comparison"],
+    return Anna(token, owner, drawn["pictures"][0]["id"], compared["comparison"],
                 pause_at(paused, 3, owner, SECRET))
+
+
+@pytest.mark.slow
+def test_case_14_no_function_reads_what_is_anothers_file(app: App, anna: Anna, log: io.StringIO,
+                                                         ) -> None:
+    """Each with the file of Anna's picture, whose facts hold the secret, once and twice."""
+    kept = app.history.files.local(app.history.get(anna.owner, anna.picture).sha256)
+    assert kept.is_file()
+    file = {"path": str(kept), "meta": {"_type": "gradio.FileData"}}
+    calls = [(function, value) for function in functions(app) if function["inputs"]
+             for value in (file, [file, file])]
+    for where, said in answers(app, calls, "files"):
+        assert SECRET not in said, where
+    assert "Traceback" not in log.getvalue()
+    app.wait_until_idle()
 
 
 def functions(app: App) -> list[dict[str, Any]]:
