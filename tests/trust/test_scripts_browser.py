@@ -41,19 +41,8 @@ PARTS = """() => [...document.querySelectorAll("*")].filter((e) =>
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that may be searched, with names and facts of that kind."""
-    folder = tmp_path_factory.mktemp("searched")
-    for number in range(3):
-        (folder / f"{number}{NAME}").write_bytes(encode_png(
-            np.full((8, 8, 3), number, np.uint8), {"prompt": EVIL, "pipeline": SHORT}))
-    (folder / f"bad{NAME}").write_bytes(b"no picture")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def app(root: Path) -> Iterator[App]:
-    served = App(cache=small_cache(), search_folders=str(root), classroom=True, queue_size=9)
+def app() -> Iterator[App]:
+    served = App(cache=small_cache(), classroom=True, queue_size=9)
     yield served
     served.close()
 
@@ -160,8 +149,7 @@ def _page_of(path: Path) -> bytes:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no file is called so elsewhere")
-def test_labels_file_names_and_folders(visit: Callable[..., Page], root: Path, tmp_path: Path,
-                                       ) -> None:
+def test_labels_and_names_of_files(visit: Callable[..., Page], tmp_path: Path) -> None:
     files = []
     for number in range(2):
         files.append(tmp_path / f"{number}{NAME}")
