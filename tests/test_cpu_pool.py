@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pipelines.core.cpu_pool import on_every_core
+from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import IMAGES_AT_ONCE, embed_images
 from tests.small_models import SmallLoader
 
@@ -56,6 +57,7 @@ def test_an_error_in_a_piece_is_raised(two_threads: None) -> None:
 
 def test_pictures_have_the_same_features_however_they_are_shared_out(two_threads: None) -> None:
     clip = SmallLoader().load("embedded/clip-ranker", torch.device("cpu"), torch.float32)
+    assert isinstance(clip, ClipModel)
     side = clip.image_size
     pictures = list(np.random.default_rng(0).integers(
         0, 256, (IMAGES_AT_ONCE + 5, side, side, 3), dtype=np.uint8))

@@ -7,6 +7,7 @@ import copy
 import io
 import json
 from collections.abc import Callable
+from typing import Any
 
 import open_clip
 import pytest
@@ -105,6 +106,7 @@ def test_long_rows_of_tokens_keep_no_weights(
     monkeypatch.setattr(fast_clip, "MOST_TOKENS", limit)
     q = torch.zeros(1, 1, 7, 8, requires_grad=True)
     found = fast_clip.attend(q, q, q)
+    assert found.grad_fn is not None
     names = [type(found.grad_fn).__name__, type(found.grad_fn.next_functions[0][0]).__name__]
     assert any("WrittenOut" in name for name in names) == written
 
@@ -113,8 +115,8 @@ def test_long_rows_of_tokens_keep_no_weights(
 def test_the_last_block_computes_the_class_token_alone(
         pool: str, replaced: bool, generator: torch.Generator) -> None:
     config = SMALL | {"vision_cfg": SMALL["vision_cfg"] | {"pool_type": pool}}
-    plain = randomised(open_clip.CLIP(**config))
-    fast = fast_clip.with_fast_kernels(copy.deepcopy(plain))
+    plain: Any = randomised(open_clip.CLIP(**config))
+    fast: Any = fast_clip.with_fast_kernels(copy.deepcopy(plain))
     last = fast.visual.transformer.resblocks[-1]
     assert isinstance(last, fast_clip.LastBlock) == replaced
     x = torch.rand(3, 3, 32, 32, generator=generator)
