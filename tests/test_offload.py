@@ -28,7 +28,8 @@ from pipelines.models.offload import execution_device, offload
 from tests.cached_layers import bytes_of, states, use
 from tests.kandinsky_folders import DIM, write_kandinsky
 from tests.noise import LinearLoader
-from tests.test_kandinsky import Loader, result_of, run
+from tests.published_parts import PartsLoader, result_of
+from tests.test_kandinsky import run
 
 LAYERS = 4
 
@@ -197,7 +198,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     return catalogue
 
 
-class SizedLoader(Loader):
+class SizedLoader(PartsLoader):
     """Knows how large Kandinsky's parts are, as the catalogue's loader does."""
 
     def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
@@ -207,7 +208,7 @@ class SizedLoader(Loader):
 def test_kandinsky_draws_the_same_with_its_largest_part_offloaded(catalogue: Catalogue) -> None:
     loader = SizedLoader(catalogue)
     large = loader.size_bytes(UNET, torch.float32)
-    plain = ModelCache(Loader(catalogue), "cpu")
+    plain = ModelCache(PartsLoader(catalogue), "cpu")
     (expected,) = result_of(list(run(plain, num_images=1))).candidates
     cache = ModelCache(loader, "cpu", budget_bytes=large - 1, host_budget_bytes=None,
                        offloadable=loader.own.offloadable, room_timeout_s=0.1)
