@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from easel.compare.bundle import make_bundle, write_zip
 from easel.words import strings
@@ -47,6 +47,15 @@ def app() -> Iterator[App]:
     served.close()
 
 
+def note_dialogs(page: Page, ran: list[str]) -> None:
+    """Note what a script says in a dialog, and close it."""
+    def note(dialog: Dialog) -> None:
+        ran.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", note)
+
+
 @pytest.fixture
 def visit(app: App, browser: Browser) -> Iterator[Callable[[str], Page]]:
     """Opens an address as one visitor; fails where a script ran or stands in a page."""
@@ -56,7 +65,7 @@ def visit(app: App, browser: Browser) -> Iterator[Callable[[str], Page]]:
 
     def open_page(path: str = "") -> Page:
         page = context.new_page()
-        page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
+        note_dialogs(page, ran)
         page.goto(app.url + path)
         return page
 
@@ -83,8 +92,8 @@ def draw(page: Page, prompt: str) -> None:
 
 def test_the_probe_finds_what_runs(browser: Browser) -> None:
     """Else the others would prove nothing."""
-    page, ran = browser.new_page(), []
-    page.on("dialog", lambda dialog: (ran.append(dialog.message), dialog.dismiss()))
+    page, ran = browser.new_page(), list[str]()
+    note_dialogs(page, ran)
     page.set_content(f"<body>{EVIL}</body>")
     page.wait_for_function("() => document.images.length > 0 && document.images[0].complete")
     assert len(page.evaluate(PARTS)) >= 3
