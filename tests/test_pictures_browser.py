@@ -49,12 +49,15 @@ def gone(shown: Locator, what: str) -> Locator:
     return shown.get_by_role("button", name=strings.PICTURE_REMOVE.format(what), exact=True)
 
 
-def drawn_from(page: Page) -> dict[str, object]:
-    """What the last picture's file says."""
-    expect(page.locator("#generate")).to_be_enabled()
-    address = page.locator("#stage .tile.done img").first.get_attribute("src")
-    said = read_png(page.request.get(f"{page.url.split('?')[0]}{address}").body())
-    return said["easel"]
+def draw(page: Page) -> dict[str, object]:
+    """Draw one picture, and read what its file says."""
+    drawn = page.locator("#stage .tile.done img")
+    before = drawn.first.get_attribute("src") if drawn.count() else ""
+    page.locator("#generate").click()
+    expect(drawn).to_have_count(1)
+    expect(drawn).not_to_have_attribute("src", before or "")
+    address = drawn.get_attribute("src")
+    return read_png(page.request.get(f"{page.url.split('?')[0]}{address}").body())["easel"]
 
 
 def test_each_picture_shows_and_goes_by_its_own_button(visit: Callable[..., Page],
@@ -76,18 +79,14 @@ def test_each_picture_shows_and_goes_by_its_own_button(visit: Callable[..., Page
     expect(shown.locator(".given")).to_have_count(2)
     page.locator("#choose-sketch input").uncheck()
     page.locator("#count-collage input").fill("1")
-    page.locator("#generate").click()
-    expect(page.locator("#stage .tile.done")).to_have_count(1)
-    said = drawn_from(page)
+    said = draw(page)
     assert len(said["image_prompts_sha256"]) == 1  # type: ignore[arg-type]
     assert said["init_image_sha256"]
     assert "mask_sha256" not in said
     gone(shown, "Collage: image prompt 1").click()
     gone(shown, "Collage starts from this picture").click()
     expect(page.locator("#init-row")).to_be_hidden()
-    page.locator("#generate").click()
-    expect(page.locator("#stage .tile.done")).to_have_count(1)
-    assert not [name for name in drawn_from(page) if name.endswith("_sha256")]
+    assert not [name for name in draw(page) if name.endswith("_sha256")]
 
 
 def test_a_comparison_shows_them_and_fills_them_in_again(visit: Callable[..., Page],
