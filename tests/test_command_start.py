@@ -42,7 +42,7 @@ def run(folder: Path, repository: Path, *command: str, encoding: str = "",
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["typer", "sqlalchemy", "torch", "open_clip"])
+@pytest.mark.parametrize("module", ["typer", "sqlalchemy", "torch", "taming"])
 def test_ctrl_c_while_importing_ends_in_a_word(module: str, tmp_path: Path, repository: Path,
                                                ) -> None:
     done = run(tmp_path, repository, "-c", INTERRUPTED, module, "a red apple", "--out",

@@ -6,13 +6,15 @@ import math
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.request import PICTURES, SEED_COUNT, CheckedRequest
 from pipelines.core.sentences import Sentence
-from pipelines.pipeline import Pipeline
-from pipelines.registry import Registry
+
+if TYPE_CHECKING:
+    from pipelines.pipeline import Pipeline
+    from pipelines.registry import Registry
 
 MIN_PANES, MAX_PANES = 2, 4
 MIN_BUDGET_S, MAX_BUDGET_S = 0.1, 600.0
