@@ -10,14 +10,19 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import structlog
 import torch
 
 from easel.serving.logs import QUIET
 
+# See easel.guard.origins and easel.guard.call_net.
+PATCHED = (("gradio.routes", "CustomCORSMiddleware"), ("gradio.routes", "traceback"),
+           ("gradio.queueing", "traceback"))
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -25,7 +30,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def clean_state() -> Iterator[None]:
     """Put everything of this module back when the ``with`` block ends."""
     with ExitStack() as stack:
-        for kept in (kept_torch, kept_process, kept_logging, fresh_accelerate):
+        for kept in (kept_torch, kept_process, kept_logging, kept_gradio, fresh_accelerate):
             stack.enter_context(kept())
         yield
 
@@ -74,6 +79,34 @@ def kept_logging() -> Iterator[None]:
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     structlog.contextvars.clear_contextvars()
+
+
+@contextmanager
+def kept_gradio() -> Iterator[None]:
+    """What serving a page changes in Gradio and in uvicorn's log for the whole process.
+
+    Servers outlive a test where a module shares them, so a module keeps this too.
+    """
+    before = _of_gradio()
+    loggers = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.access")]
+    ways = [(each.handlers[:], each.propagate) for each in loggers]
+    yield
+    for (module, name), now in _of_gradio().items():
+        # Imported meanwhile: Gradio's own is what was there.
+        if (own := before.get((module, name), _own_of_gradio(name))) is not now:
+            setattr(sys.modules[module], name, own)
+    for each, (handlers, propagate) in zip(loggers, ways, strict=True):
+        each.handlers[:], each.propagate = handlers, propagate
+
+
+def _of_gradio() -> dict[tuple[str, str], Any]:
+    """What stands under the names that Easel gives other values, where Gradio is imported."""
+    return {(module, name): getattr(sys.modules[module], name)
+            for module, name in PATCHED if module in sys.modules}
+
+
+def _own_of_gradio(name: str) -> Any:
+    return traceback if name == "traceback" else getattr(sys.modules["gradio.route_utils"], name)
 
 
 @contextmanager

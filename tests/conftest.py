@@ -29,7 +29,7 @@ import hypothesis
 import pytest
 import torch
 
-from tests.clean_state import clean_state
+from tests.clean_state import clean_state, kept_gradio
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = REPOSITORY / "assets" / "weights"
@@ -134,6 +134,12 @@ def long_modules_first(items: list[pytest.Item]) -> list[pytest.Item]:
     """
     long = {item.path for item in items if "browser" in item.keywords}
     return sorted(items, key=lambda item: item.path not in long)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _kept_gradio() -> Iterator[None]:
+    with kept_gradio():
+        yield
 
 
 @pytest.fixture(autouse=True)

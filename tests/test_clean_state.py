@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 import structlog
 import torch
+from gradio import queueing, routes
 from torch import nn
 
+from easel.guard.call_net import log_in_one_way
+from easel.guard.origins import answer_for_gradio
 from easel.serving.logs import configure_logging
 from tests.clean_state import clean_state
 from tests.conftest import pytest_runtest_setup
@@ -48,6 +53,34 @@ def test_the_process_is_put_back(tmp_path: Path) -> None:
     assert dict(os.environ) == environment
     assert Path.cwd() == folder
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+
+
+def test_gradio_is_put_back() -> None:
+    before = (routes.CustomCORSMiddleware, routes.traceback, queueing.traceback)
+    loggers = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.access")]
+    ways = [(each.handlers[:], each.propagate) for each in loggers]
+    with clean_state():
+        logging.getLogger("uvicorn").addHandler(handler := logging.NullHandler())
+        answer_for_gradio()
+        log_in_one_way()
+        assert handler not in logging.getLogger("uvicorn").handlers
+        changed = (routes.CustomCORSMiddleware, routes.traceback, queueing.traceback)
+    assert not any(one is other for one, other in zip(before, changed, strict=True))
+    assert (routes.CustomCORSMiddleware, routes.traceback, queueing.traceback) == before
+    assert [(each.handlers, each.propagate) for each in loggers] == ways
+
+
+def test_gradio_that_a_test_imports_is_put_back_too(repository: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", (
+        "import sys; from tests.clean_state import kept_gradio; kept = kept_gradio(); "
+        "kept.__enter__(); assert 'gradio' not in sys.modules; "
+        "from easel.guard.origins import answer_for_gradio; answer_for_gradio(); "
+        "from gradio import route_utils, routes; "
+        "assert routes.CustomCORSMiddleware is not route_utils.CustomCORSMiddleware; "
+        "kept.__exit__(None, None, None); "
+        "assert routes.CustomCORSMiddleware is route_utils.CustomCORSMiddleware")],
+        cwd=repository, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_log_is_put_back() -> None:
