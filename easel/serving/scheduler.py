@@ -1,4 +1,4 @@
-"""Jobs on the device's thread: step by step in current, whoever has had least of it first.
+"""Jobs on the device's thread: step by step in turn, whoever has had least of it first.
 
 With equal shares, a run of few long steps and one of many short ones get the same seconds, which
 round robin by steps would not give them. Source: Waldspurger and Weihl, "Stride Scheduling"

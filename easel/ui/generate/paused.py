@@ -143,16 +143,17 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
                     ).then(listed, parts.chosen, all_of, **LIVE)
         button.click(None, None, None, js=show_stage, api_visibility="private")
     # In the place of Pause: the run that was just paused, as it was.
-    task.starts([stage.go_on.click], _go_on_work(playground, store, stage), [stage.waiting],
+    task.starts([stage.resume.click], _resume_waiting_work(playground, store, stage),
+                [stage.waiting],
                 when_busy=strings.PAUSED_GONE_ON).then(listed, parts.chosen, all_of, **LIVE)
 
 
-def _go_on_work(playground: Playground, store: PictureStore, stage: Stage) -> Work:
-    def go_on(asked: Asked) -> Generator[Updates]:
+def _resume_waiting_work(playground: Playground, store: PictureStore, stage: Stage) -> Work:
+    def resume(asked: Asked) -> Generator[Updates]:
         return stream_resumed(playground, store, asked.run, asked.text(stage.waiting), {},
                               show=Staged(stage))
 
-    return go_on
+    return resume
 
 
 def _resume_work(playground: Playground, store: PictureStore, parts: PausedParts,

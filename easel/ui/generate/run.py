@@ -178,18 +178,18 @@ class Stage:
     Attributes:
         html: where the pictures go.
         pause: pauses what runs.
-        go_on: in the place of ``pause`` while the run that was just paused waits.
+        resume: in the place of ``pause`` while the run that was just paused waits.
         waiting: hidden; the id of that run.
     """
 
     html: gr.HTML
     pause: gr.Button
-    go_on: gr.Button
+    resume: gr.Button
     waiting: gr.Textbox
 
     def components(self) -> list[Any]:
         """All of them."""
-        return [self.html, self.pause, self.go_on, self.waiting]
+        return [self.html, self.pause, self.resume, self.waiting]
 
 
 @dataclass
@@ -210,7 +210,7 @@ class Staged:
         stage, pausable = self.stage, view.can_pause()
         updates: Updates = {stage.html: render_run(view)}
         if self._pausable is None:
-            updates[stage.go_on] = gr.update(visible=False)
+            updates[stage.resume] = gr.update(visible=False)
             updates[stage.pause] = gr.update(visible=self.can_pause, interactive=pausable)
         elif pausable != self._pausable:
             updates[stage.pause] = gr.update(interactive=pausable)
@@ -218,5 +218,5 @@ class Staged:
         paused = [panel.paused_id for panel in view.panels if panel.paused_id]
         if paused and view.is_over():
             updates[stage.pause] = gr.update(visible=False, interactive=False)
-            updates |= {stage.go_on: gr.update(visible=True), stage.waiting: paused[-1]}
+            updates |= {stage.resume: gr.update(visible=True), stage.waiting: paused[-1]}
         return updates

@@ -64,7 +64,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
                 pause = gr.Button(strings.PAUSE, size="lg", interactive=False, elem_id="pause",
                                   visible=any(map(playground.can_pause,
                                                   playground.registry.names())))
-                go_on = gr.Button(strings.RESUME, size="lg", visible=False, elem_id="go-on")
+                resume = gr.Button(strings.RESUME, size="lg", visible=False, elem_id="go-on")
                 stop = gr.Button(strings.STOP, size="lg", interactive=False, elem_id="stop")
             refused = build_alert(PLACE)
             worded_html(render_keys)
@@ -87,7 +87,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
                         elem_id="lessons")
     _connect_words(playground, page, prompt, note, surprise)
     handed = gr.Textbox(visible="hidden")
-    stage = Stage(html, pause, go_on, gr.Textbox(visible="hidden"))
+    stage = Stage(html, pause, resume, gr.Textbox(visible="hidden"))
     task = tasks.add(PLACE, generate, stop, stage.components(), refused,
                      idle={pause: gr.update(interactive=False)}, stacked=html,
                      wrap=render_earlier)

@@ -11,6 +11,7 @@ decided.
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -278,7 +279,7 @@ class ModelCache:
     def _failure(self, key: ModelKey, error: BaseException) -> EaselError:
         """A new exception for each waiter, since one object cannot carry several tracebacks."""
         if isinstance(error, EaselError):
-            return type(error)(str(error))
+            return copy.copy(error)
         return WeightsError("The model {} could not be loaded; the server's log says why.",
                             key.model_id)
 
@@ -289,7 +290,7 @@ class ModelCache:
                            "job or pin holds.", key.model_id, megabytes(need), megabytes(budget),
                            megabytes(room))
 
-    # What follows runs in the mover's thread.
+    # What follows runs in the loader's thread.
 
     def _bring(self, entry: Entry, moves: list[Move]) -> None:
         """Put an entry's model on the device; its waiters learn the outcome from the future."""
