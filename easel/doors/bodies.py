@@ -16,6 +16,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
+from easel.guard.forms import ODD_FORM, is_odd_form
 from easel.guard.request_check import TOO_MANY
 from easel.guard.text_door import first_fault
 from pipelines.core.json_values import TooManyValues, read_json
@@ -75,6 +76,8 @@ class Bodies:
         Raises:
             BodyFault: it is not a form, or too large.
         """
+        if is_odd_form(request.headers.get("content-type", "")):
+            raise BodyFault(400, ODD_FORM)
         async with self._read(request, self.max_upload + TEXT_BYTES) as body:
             again = Request(request.scope, _replayed(body))
             try:

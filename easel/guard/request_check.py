@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from easel.guard.cache_folder import CacheFolder
 from easel.guard.error_net import NO_ADDRESS
+from easel.guard.forms import ODD_FORM, is_odd_form
 from easel.guard.visitors import UnknownVisitor, brings_token
 from pipelines.core.json_values import MAX_VALUES, TooManyValues, read_json
 
@@ -30,6 +31,7 @@ SESSION = f"A session's name has at most {MAX_SESSION_CHARS} characters, all of 
 TOO_LARGE = f"A request has at most {MAX_BODY_BYTES >> 20} MB beside its files."
 TOO_MANY = f"A request has at most {MAX_VALUES:,} values."
 NO_ROOM = "There is no room for uploads now: try again in some minutes."
+NO_LENGTH = "An upload says how many bytes it has, as Content-Length."
 NO_FUNCTION = "There is no such function."
 REMOTE = "Easel fetches nothing from other machines: upload the file."
 
@@ -49,7 +51,8 @@ class RequestCheck:
       addresses (400).
     - A file of another machine is not fetched, for anyone (403). Gradio would, wherever a body
       holds what looks like a file, in a text field too.
-    - An upload that the cache has no room for is not begun (507).
+    - An upload that the cache has no room for is not begun (507), nor one that does not say its
+      length (411), or whose form is odd (415).
 
     Args:
         app: what answers the requests.
@@ -88,8 +91,13 @@ class RequestCheck:
         if scope["method"] != "POST":
             return receive
         if name == "upload":
-            length = Headers(scope=scope).get("content-length", "")
-            expected = int(length[:18]) if length.isdecimal() else 0
+            headers = Headers(scope=scope)
+            if is_odd_form(headers.get("content-type", "")):
+                raise _Refused(415, ODD_FORM)
+            length = headers.get("content-length", "")
+            if not length.isdecimal():
+                raise _Refused(411, NO_LENGTH)
+            expected = int(length[:18])
             if not await run_in_threadpool(self.cache.has_room, expected):
                 raise _Refused(507, NO_ROOM)
             return receive

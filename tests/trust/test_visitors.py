@@ -12,6 +12,8 @@ import httpx
 import pytest
 from gradio_client import Client
 
+from easel.guard.forms import ODD_FORM
+from easel.guard.request_check import NO_LENGTH
 from easel.guard.visitors import HEADER, new_token
 from easel.history.records import LOCAL
 from pipelines.core.json_values import MAX_VALUES
@@ -239,3 +241,29 @@ def test_an_upload_without_a_file_is_refused_in_a_sentence(web: httpx.Client) ->
                       files={"other": ("a.png", b"a")})
     assert answer.status_code == 400
     assert "no file" in answer.json()["detail"]
+
+
+ODD_FORMS = ("boundary=b; charset=punycode", "boundary=b; charset=unicode_escape",
+             "boundary=b; charset=undefined", f"boundary={'b' * 5000}")
+
+
+@pytest.mark.parametrize("options", ODD_FORMS, ids=lambda options: options[:40])
+def test_a_form_in_odd_letters_is_refused_unread(web: httpx.Client, options: str) -> None:
+    """Python's punycode takes a time that grows with the square of the text."""
+    body = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n' + b"9" * 300_000
+    headers = {"content-type": f"multipart/form-data; {options}"}
+    answer = web.post("gradio_api/upload", content=body, headers=headers)
+    assert (answer.status_code, answer.json()) == (415, {"detail": ODD_FORM})
+    answer = web.post("v1/images/edits", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, ODD_FORM)
+
+
+def test_an_upload_that_hides_its_length_is_refused(web: httpx.Client) -> None:
+    """Else the room for it would be counted too late."""
+    answer = web.post("gradio_api/upload", content=iter([b"--b\r\n"]),
+                      headers={"content-type": "multipart/form-data; boundary=b"})
+    assert (answer.status_code, answer.json()) == (411, {"detail": NO_LENGTH})
+
+
+def test_a_frame_of_any_number_is_not_there(web: httpx.Client) -> None:
+    assert web.get(f"videos/{'a' * 20}/{'9' * 5000}").status_code == 404

@@ -25,6 +25,7 @@ FILM, LAST = "film.zip", "last.png"
 GONE = "There is no such video; they are kept for a day."
 # The folder's name is the secret, as that of the pictures in it.
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_NUMBER = re.compile(r"[0-9]{1,6}")
 _encoding = threading.Lock()  # one at a time: the device has better things to do
 
 
@@ -131,14 +132,14 @@ def video_routes(folder: Path) -> list[Route]:
     def frame(request: Request) -> Response:
         token = str(request.path_params["token"])
         try:
-            if not _TOKEN.fullmatch(token):
+            number = str(request.path_params["number"])
+            if not _TOKEN.fullmatch(token) or not _NUMBER.fullmatch(number):
                 raise EaselError(GONE)
-            data, kind = read_frame(folder / "pictures" / token / FILM,
-                                    int(request.path_params["number"]))
+            data, kind = read_frame(folder / "pictures" / token / FILM, int(number))
         except EaselError as error:
             return JSONResponse({"detail": str(error)}, 404)
         return Response(data, media_type=kind, headers={
             "Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"})
 
     return [Route("/videos/{token:str}.mp4", video),
-            Route("/videos/{token:str}/{number:int}", frame)]
+            Route("/videos/{token:str}/{number:str}", frame)]
