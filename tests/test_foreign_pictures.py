@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easel.history.comfyui import read_graph, read_workflow
-from easel.history.comfyui_texts import MAX_TEXT_CHARS
+from easel.history.comfyui_texts import MAX_TEXT_CHARS, target
 from easel.history.invokeai import read_dream, split_brackets
 from easel.history.recall import Recalled, recall
 from tests.test_history_recall import png, with_comment
@@ -195,3 +195,12 @@ def test_no_command_breaks_the_reader(text: str) -> None:
     found = read_dream(text)
     assert found is None or isinstance(found.positive, str)
     assert isinstance(recall(png(Dream=f'"{text}"')), Recalled)
+
+
+def test_a_node_is_named_by_a_text_or_a_number() -> None:
+    """Lists that lie as deep in each other as JSON may have them cannot even be printed."""
+    deep: Any = 0
+    for _ in range(100_000):
+        deep = [deep]
+    assert [target(link) for link in (["4", 0], [4, 0], [deep, 0], [{}, 0], "4", ["4"])] == [
+        "4", "4", "", "", "", ""]

@@ -128,7 +128,7 @@ def test_comparisons_are_kept_and_kept_pictures_are_reranked(
     (["restore", "abc"], 1, "local has no picture called 'abc'."),
     (["show", ""], 2, "Several pictures begin with ''"),
     (["list", "--since", "yesterday"], 2, "'yesterday' is not a day: write it as 2026-11-24."),
-    (["list", "--page", "0"], 2, "--page"),
+    (["list", "--page", "0"], 2, "--page"), (["list", "--rating", "1" + "0" * 20], 2, "--rating"),
     (["export", "--text", "nothing"], 1, "There are no such pictures, so nothing was written."),
     (["export", "--out", "data/history/history.sqlite/e.zip"], 1, "could not be written"),
     (["show"], 2, "Missing argument"), (["unheard-of"], 2, "No such command"),

@@ -33,7 +33,8 @@ _PART = re.compile(r"(string|text|prompt|input|str|value|any|tag|phrase)_?(\d{1,
 
 def target(link: Any) -> str:
     """Id of the node at the other end of a link; empty where it is no link."""
-    return str(link[0]) if isinstance(link, list) and len(link) == 2 else ""
+    is_link = isinstance(link, list) and len(link) == 2 and isinstance(link[0], str | int)
+    return str(link[0]) if is_link else ""
 
 
 def prompt_of(graph: Graph, link: Any, role: str) -> str:
