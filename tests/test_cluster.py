@@ -114,6 +114,7 @@ def test_a_seed_draws_the_same_picture_here_and_on_every_runner(front: RayBacken
     long = [Reader(front, LONG, f"long-{number}") for number in range(2)]
     until(lambda: all(each.draws() for each in long))
     assert len({runner_of(front, each.job_id)[0] for each in long}) == 2
+    blocking = []
     for reader in long:
         name, _ = runner_of(front, reader.job_id)
         front.cancel(reader.job_id)
@@ -121,14 +122,12 @@ def test_a_seed_draws_the_same_picture_here_and_on_every_runner(front: RayBacken
         found = [Reader(front, fields, f"{reader.job_id}-{number}")
                  for number, fields in enumerate((SKETCH, FIELDS))]
         assert [each.drawn() for each in found] == wanted
-        blocking = Reader(front, LONG, f"{reader.job_id}-again")
-        until(blocking.draws)
-        assert runner_of(front, blocking.job_id)[0] == name, "the only one that was free"
-        long.append(blocking) if len(long) == 2 else None
-    for reader in long[2:]:
+        blocking.append(Reader(front, LONG, f"{reader.job_id}-again"))
+        until(blocking[-1].draws)
+        assert runner_of(front, blocking[-1].job_id)[0] == name, "the only one that was free"
+    for reader in blocking:
         front.cancel(reader.job_id)
-    for job_id in ("long-0-again", "long-1-again"):
-        front.cancel(job_id)
+        reader.drawn()
     until(lambda: front.queue() == (0, 0))
 
 
