@@ -20,7 +20,7 @@ from benchmarks.pictures import RUNS_DIR
 from benchmarks.scoring import score
 from benchmarks.sheets import contact_sheet
 from benchmarks.tasks import PERSON, RELATIONS, TaskPrompt, Wanted
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 from easel.ui.generate.examples import EXAMPLES
 from easel.ui.generate.surprises import surprise
 from pipelines.core.events import Result

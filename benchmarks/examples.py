@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.sheets import contact_sheet
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 from pipelines.core.events import Result
 
 EXAMPLES_DIR = Path(__file__).resolve().parents[1] / "assets" / "examples"

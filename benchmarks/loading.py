@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.markdown import share, table
 from benchmarks.roofline import machine
-from pipelines.models.cache.cache import measured_bytes
+from pipelines.models.cache.stats import measured_bytes
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.formats import loader
 from pipelines.models.checkpoints.loading import load_model, weight_files

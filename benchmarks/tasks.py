@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.world.concepts import Concept, load_concepts
+from pipelines.world.layouts import place
 from pipelines.world.scenes import (
     COLOURS,
     Scene,
     SceneSampler,
     is_held_out_pair,
     is_held_out_triple,
-    place,
     styles_for,
 )
 

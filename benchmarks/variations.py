@@ -15,7 +15,7 @@ from benchmarks.controls import JudgeFunction, RenderFunction
 from benchmarks.pictures import prompt_seed
 from benchmarks.scoring import score
 from benchmarks.tasks import TaskPrompt, scene_of
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 from pipelines.core.events import Result
 from pipelines.models.clip import ClipModel
 from pipelines.models.clip_features import image_features

@@ -24,7 +24,7 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.weighted_prompts import ranking_texts
 
 FILE = "calibration.json"
-LIMIT = 95  # percent of near misses that a picture must beat to be said to fit
+LIMIT = 90  # percent of near misses that a picture must beat to be said to fit
 WEIGHTS = "model.safetensors"
 
 

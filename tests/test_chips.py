@@ -8,8 +8,8 @@ from benchmarks.chips import asked_for, draw_chips, offered, surprises
 from benchmarks.judge.files import load_judge
 from benchmarks.tasks import Wanted
 from easel.serving.backend import LocalBackend
-from easel.serving.build import build_cache
 from easel.settings import Settings
+from pipelines.engine import build_cache
 from pipelines.registry import build_registry
 
 # Right to whoever looked at them, though not to the judge.

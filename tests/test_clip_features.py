@@ -206,4 +206,5 @@ def test_a_clip_is_asked_in_one_way() -> None:
              if re.search(r"(?<!def )encode_(text|image)\(", path.read_text("utf-8"))}
     assert users == {"pipelines/models/clip.py", "pipelines/models/clip_features.py",
                      "pipelines/models/clip_pair.py",  # a CLIP itself, made of two
-                     "pipelines/vqgan_clip/optimise.py"}  # whose pictures have gradients
+                     # Whose pictures have gradients, and who looks at these.
+                     "pipelines/vqgan_clip/optimise.py", "pipelines/inside/loop.py"}

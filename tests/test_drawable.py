@@ -11,6 +11,7 @@ from PIL import Image
 
 from easel.ui.generate.drawable import render_drawable, render_drawable_line
 from easel.ui.parts.prompt_note import prompt_reader, render_note
+from easel.words import strings
 from easel.words.language import ENGLISH, PORTUGUESE, speaking
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.world.concepts import load_concepts
@@ -57,6 +58,12 @@ def test_a_field_is_read_and_completed_until_its_word_is_done() -> None:
     reader = prompt_reader(load_vocabulary(), None)
     assert render_note(reader, "", "walk-start") == ""
     assert render_note(None, "a zzyzx", "walk-start") == ""
+    for text in ("a __animal__ at the beach", "a {red|blue} car"):
+        assert strings.WORDS_TEMPLATE in render_note(reader, text, "prompt")
+        assert strings.WORDS_TEMPLATE not in render_note(reader, text, "compare-prompt",
+                                                         wildcards=())
+    assert "__animal__" in render_note(reader, "a __an", "compare-prompt", wildcards=())
+    assert "__animal__" not in render_note(reader, "a __an", "prompt")
     note = render_note(reader, "a zzyzx and a giraf", "walk-start")
     assert note.startswith('<div data-for="walk-start">')
     assert 'data-complete="giraffe"' in note

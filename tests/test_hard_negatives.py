@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 
-from pipelines.world.captions import hard_negative
 from pipelines.world.concepts import Concept
-from pipelines.world.hard_negatives import GREY_MEDIA, alike, excludes
+from pipelines.world.hard_negatives import GREY_MEDIA, alike, excludes, hard_negative
 from pipelines.world.scenes import Scene, uses_held_out
 from tests.captioned import concepts, picture, scenes, thing
 

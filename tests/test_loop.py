@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import torch
 from torch import nn
 
 from pipelines.models.transformer import FeedForward
+from tests.conftest import REPOSITORY
 from training.export import export, keep_share, load_exported
-from training.loop import Loop, default_precision, fast_autocast, load_config
+from training.loop import Loop, default_precision, fast_autocast, load_config, parse_arguments
 from training.muon import FloatMuon, orthogonalised
 
 CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
@@ -167,3 +170,23 @@ def test_a_share_of_exported_weights_is_kept(tmp_path: Path, share: float, expec
     path = export(begun, "small", "small", {}, "card", tmp_path)
     keep_share(trained, path, share)
     assert all(torch.all(p == expected) for p in trained.parameters())
+
+
+def test_freed_memory_is_kept_by_a_process_that_trains_alone(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run in this process changed in the C library would last for all tests after it."""
+    asked: list[str] = []
+    monkeypatch.setattr("training.loop.keep_freed_memory", lambda: asked.append("kept"))
+    run(tmp_path, 1)
+    assert asked == []
+    monkeypatch.setattr("sys.argv", ["train", "--set", "minutes=3"])
+    assert parse_arguments("dalle.toml")["minutes"] == 3
+    assert asked == ["kept"]
+
+
+def test_keeping_freed_memory_needs_no_glibc() -> None:
+    """In a process of its own, as it lasts; nothing is asked of a library without mallopt."""
+    code = ("import ctypes, types; from training import loop; loop.keep_freed_memory(); "
+            "loop.ctypes = types.SimpleNamespace(CDLL=lambda _: object()); "
+            "loop.keep_freed_memory()")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY, timeout=120)

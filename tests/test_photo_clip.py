@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.photographs import shares_right
 from pipelines.core.errors import WeightsError
 from pipelines.core.images import load_image
-from pipelines.models import photo_clip
+from pipelines.models import minilm, photo_clip
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.loading import CatalogueLoader, is_complete, load_model
@@ -25,7 +25,6 @@ from pipelines.models.photo_clip import PhotoClip
 from pipelines.models.pixels import to_squares
 from pipelines.rerank import rank
 from tests.test_pretrained import SMALL, small_encoder, small_tokenizer
-from training.copy_pretrained import minilm
 from training.export import export
 from training.fit_photo_clip import best_scale, cross_validated, fit, looked, ridge
 from training.photographs import Captioned, first_sentence

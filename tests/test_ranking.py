@@ -26,6 +26,7 @@ from easel.ui.rerank.render import (
 from easel.ui.rerank.sources import SourceFile, installed_clips, uploaded_files
 from easel.ui.rerank.tab import _save
 from pipelines.core.errors import InvalidImage, InvalidRequest
+from pipelines.core.images import load_image, resize
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import Features
 from pipelines.rerank import rank
@@ -146,6 +147,12 @@ def test_the_best_files_come_as_they_were_named_by_rank(tmp_path: Path) -> None:
 def test_uploads_are_checked_and_made_small(tmp_path: Path) -> None:
     Image.new("RGB", (1000, 500)).save(tmp_path / "large.png")
     assert read_small(tmp_path / "large.png").shape == (256, 512, 3)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 900, 3), np.uint8)
+    for side_px in (900, 512, 7):
+        Image.fromarray(noise).save(tmp_path / "noise.png")
+        whole = load_image((tmp_path / "noise.png").read_bytes())
+        assert np.array_equal(read_small(tmp_path / "noise.png", side_px),
+                              resize(whole, side_px, max(1, round(300 * side_px / 900))))
     (tmp_path / "text.png").write_bytes(b"no picture")
     with pytest.raises(InvalidImage, match="not a PNG"):
         read_small(tmp_path / "text.png")

@@ -15,7 +15,8 @@ from easel.cli.start import run_weights
 from easel.cli.weights import app
 from pipelines.core.errors import OutOfMemory, WeightsError
 from pipelines.models import clip, vqgan
-from pipelines.models.cache.cache import ModelCache, measured_bytes
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.stats import measured_bytes
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.loading import (
     CatalogueLoader,

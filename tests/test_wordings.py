@@ -14,8 +14,8 @@ from benchmarks.report import languages_table, media_table
 from benchmarks.scoring import Pool, Score
 from benchmarks.tasks import TASKS, TaskPrompt, task_prompts
 from benchmarks.zero_shot import concept_scenes, render_uint8
-from easel.serving.build import build_cache
 from easel.settings import Settings
+from pipelines.engine import build_cache
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.world.concepts import concepts_by_id
 from pipelines.world.scenes import MEDIA

@@ -18,8 +18,8 @@ from training.denoise import unfinished
 
 Drawn = tuple[Tensor, Tensor]
 TakenBack = tuple[Tensor, Tensor, Tensor]
-Told = tuple[list[Scene], Tensor]
-Plan = tuple[int, Told, Told]
+Captioned = tuple[list[Scene], Tensor]
+Plan = tuple[int, Captioned, Captioned]
 
 
 class Drafts:
@@ -47,7 +47,8 @@ class Drafts:
         """Of batch ``step`` a seed, and for both kinds of pictures the scenes and captions' ids."""
         begun = [self.unfinished.sample(step * self.count + k) for k in range(self.count)]
         whole = [self.recalled.sample(step * self.recall + k) for k in range(self.recall)]
-        return (self.seed * 1_000_003 + step, self._told(begun, step), self._told(whole, step))
+        return (self.seed * 1_000_003 + step, self._captioned(begun, step),
+                self._captioned(whole, step))
 
     def draw(self, plan: Plan) -> tuple[TakenBack, Drawn]:
         """The batch of a plan.
@@ -70,10 +71,10 @@ class Drafts:
 
     def finished(self, count: int) -> Drawn:
         """The first finished pictures (count, 3, s, s) in [0, 1] and their captions' ids."""
-        scenes, ids = self._told([self.recalled.sample(k) for k in range(count)], 0)
+        scenes, ids = self._captioned([self.recalled.sample(k) for k in range(count)], 0)
         return self._pictures(scenes), ids
 
-    def _told(self, scenes: list[Scene], salt: int) -> Told:
+    def _captioned(self, scenes: list[Scene], salt: int) -> Captioned:
         ids = self.vocabulary([self.world.caption(scene, salt, in_order=True) for scene in scenes],
                               context_length=32)
         return scenes, ids

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import ctypes
 import json
 import math
 import os
@@ -29,6 +30,8 @@ from training.muon import FloatMuon
 
 RUNS_DIR = Path(__file__).resolve().parents[1] / "runs"
 CHECKPOINT_EVERY_S = 240.0
+# mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_MAX; a threshold of -1 never trims.
+_MALLOC = {-1: -1, -2: 1 << 28, -4: 0}
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
@@ -60,6 +63,7 @@ def parse_arguments(default_config: str) -> dict[str, Any]:
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
+    keep_freed_memory()  # this process does nothing but train
     return load_config(arguments.config, arguments.set, torch.cuda.is_available())
 
 
@@ -233,6 +237,18 @@ class Loop(Generic[ModelT]):
                              [sources[name].to(averages[name]) for name in moved], 1 - decay)
         for name in averages.keys() - set(moved):
             averages[name].copy_(sources[name])
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed, in all of the process; nothing where it is not glibc.
+
+    It gives tensors of more than 32 MB back to the system at once, and the next ones, of the same
+    sizes in every step, are mapped and zeroed anew: a third of a step of DALL·E on two cores.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in _MALLOC.items():
+            mallopt(parameter, value)
 
 
 @contextmanager

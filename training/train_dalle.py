@@ -71,11 +71,14 @@ def load_encoder(device: torch.device) -> SentenceEncoder:
 
 
 @torch.no_grad()
-def read(encoder: SentenceEncoder, texts: list[str], most: int) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) and states (B, T, width) of captions, T a multiple of 8 and at most ``most``."""
+def read(encoder: SentenceEncoder, texts: list[str], most: int,
+         whole: bool = False) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) and states (B, T, width) of captions, T a multiple of 8 and at most ``most``;
+    with ``whole`` always ``most``, as a compiled network is compiled anew for each length."""
     with fast_autocast(encoder.device):
         ids, states = encoder.read(texts, most)
-    missing = min(most, -(-ids.shape[1] // 8) * 8) - ids.shape[1]
+    length = most if whole else min(most, -(-ids.shape[1] // 8) * 8)
+    missing = length - ids.shape[1]
     return F.pad(ids, (0, missing)), F.pad(states.float(), (0, 0, 0, missing))
 
 
@@ -111,13 +114,16 @@ class Batches:
         return chosen, texts, plans
 
     def draw(self, plan: tuple[list[int], list[str], list[list[int]]]) -> tuple[Tensor, ...]:
-        """Text ids and states, plans without what is padding in all, and codes (B, grid, grid)."""
+        """Text ids and states, plans, and codes (B, grid, grid); texts and plans without what is
+        padding in all, unless the network is compiled."""
         chosen, texts, plans = plan
+        whole = self.config.get("compile", False)
         while len(self.store) <= max(chosen):
             self.store.grow()
         tokens = torch.tensor(plans)
-        tokens = tokens[:, : int((tokens != PAD_ID).sum(1).max())]
-        ids, states = read(self.encoder, texts, self.config["model"]["text_length"])
+        if not whole:
+            tokens = tokens[:, : int((tokens != PAD_ID).sum(1).max())]
+        ids, states = read(self.encoder, texts, self.config["model"]["text_length"], whole)
         return ids, states, tokens, self.store.codes(chosen)
 
     def _scenes(self, step: int) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,12 @@ from training.data import World
 from training.examination import EVALUATED, Examination
 from training.export import export, load_exported
 from training.feature_store import load_features
-from training.loop import RUNS_DIR, Loop, due, parse_arguments
+from training.loop import RUNS_DIR, Loop, compiled, due, parse_arguments
 from training.ranker_data import IGNORE, Batch, Cells, RankerData, Words, kept_maps
 from training.train_dalle import load_encoder
 
 PARTS = ("embedded/efficientnet-lite0", "embedded/minilm")
+ROOM = 8  # words
 FITTED = 500  # scenes by which a scale is chosen
 SCALES = tuple(float(scale) for scale in range(4, 61))
 REFRESH_EVERY = 50  # steps, after which maps that came meanwhile are read as well
@@ -66,29 +68,48 @@ class Trained(nn.Module):
         self.clip = clip
         self.concept = nn.Linear(cell_width, concepts + 1)
         self.colour = nn.Linear(cell_width, len(COLOURS) + 1)
+        self.use(lambda function: function)
+
+    def use(self, make: Callable[[Callable], Callable]) -> None:
+        """Call the parts of the CLIP by what ``make`` makes of them, as one that compiles."""
+        clip = self.clip
+        self._read, self._relate, self._say = map(
+            make, (clip.read_cells, clip.relate_cells, clip.relate_words))
 
     def read(self, maps: FeatureMaps, cells: Cells) -> tuple[Tensor, Tensor, Tensor]:
         """The cells of pictures, and of those that are asked the logits of concepts (n, C + 1) and
         of colours (n, 12)."""
-        seen = self.clip.read_cells(maps)
+        seen = self._read(maps)
         asked = seen[cells.rows, cells.ys, cells.xs]
         return seen, self.concept(asked).float(), self.colour(asked).float()
 
     def compare(self, seen: Tensor, words: Tensor, own: Tensor) -> Tensor:
         """Cosines (B, T) of pictures, by their cells, and texts."""
-        pictures = F.normalize(self.clip.relate_cells(seen).float(), dim=-1)
-        texts = F.normalize(in_halves(self.clip, words, own).float(), dim=-1)
+        pictures = F.normalize(self._relate(seen).float(), dim=-1)
+        texts = F.normalize(in_halves(self._say, words, own, self.clip.most_words).float(), dim=-1)
         return pictures @ texts.t()
 
 
-def in_halves(clip: LockedClip, words: Tensor, own: Tensor) -> Tensor:
-    """As ``clip.relate_words``, the shorter half of the texts without the room of the longest."""
+def in_halves(say: Callable[[Tensor, Tensor], Tensor], words: Tensor, own: Tensor, most: int,
+              ) -> Tensor:
+    """As ``LockedClip.relate_words``, the shorter half of the texts without the longest's room.
+
+    Lengths are multiples of ``ROOM``, or ``most``, the longest that can be read, so that what is
+    compiled is so for few of them.
+    """
+    missing = room_for(words.shape[1], most) - words.shape[1]
+    words, own = F.pad(words, (0, 0, 0, missing)), F.pad(own, (0, missing))
     order = own.sum(1).argsort()
     parts = []
     for half in order.tensor_split(2):
-        longest = int(own[half].sum(1).max()) if len(half) else 0
-        parts.append(clip.relate_words(words[half, :longest], own[half, :longest]))
+        room = room_for(int(own[half].sum(1).max()) if len(half) else 0, most)
+        parts.append(say(words[half, :room], own[half, :room]))
     return torch.cat(parts)[order.argsort()]
+
+
+def room_for(length: int, most: int) -> int:
+    """The next multiple of ``ROOM``, or ``most`` where that is less."""
+    return min(most, -(-length // ROOM) * ROOM)
 
 
 def pair_loss(cosines: Tensor, labels: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
@@ -178,6 +199,7 @@ def train(config: dict[str, Any]) -> dict[str, Any]:
     if not started:
         clip.gather.measure(maps.maps(range(min(256, maps.count))))
     loop = Loop(config, model)
+    loop.model.use(lambda function: compiled(function, config))
     words = Words(load_encoder(torch.device("cpu")), clip.most_words)
     examination = Examination(world, RUNS_DIR / "ranker-examination", size_px,
                               config.get("examined", EVALUATED))

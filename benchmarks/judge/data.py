@@ -15,16 +15,8 @@ from benchmarks.judge.model import prepare
 from benchmarks.judge.targets import Targets, targets_of
 from pipelines.core.errors import EaselError
 from pipelines.models.vqgan import VQGAN
-from pipelines.world.scenes import (
-    COLOURS,
-    GRID,
-    PLACES,
-    Scene,
-    SceneObject,
-    SceneSampler,
-    jitter_box,
-    styles_for,
-)
+from pipelines.world.layouts import GRID, jitter_box
+from pipelines.world.scenes import COLOURS, PLACES, Scene, SceneObject, SceneSampler, styles_for
 from training.data import World
 from training.degrade import lose_identity, soften
 from training.loop import fast_autocast

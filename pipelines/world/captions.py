@@ -13,11 +13,9 @@ from typing import Any
 
 from pipelines.world.concepts import Concept
 from pipelines.world.grammar import Choices, Phrase, load_grammar, settle_articles
-from pipelines.world.hard_negatives import GREY_MEDIA, TONELESS_MEDIA, hard_negative
+from pipelines.world.hard_negatives import GREY_MEDIA, TONELESS_MEDIA
 from pipelines.world.noun_phrases import phrases
 from pipelines.world.scenes import COLOURS, Scene, SceneObject
-
-__all__ = ["caption", "hard_negative"]
 
 # Clauses that no "a photo of ..." can precede.
 _SENTENCES = ("there ", "há ", "on the left ", "just ", "only ", "apenas ")

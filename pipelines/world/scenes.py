@@ -14,10 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.world.concepts import Concept
-from pipelines.world.layouts import GRID, Box, jitter_box, place
+from pipelines.world.layouts import Box, jitter_box, place
 from pipelines.world.sprites import OLD, STYLES, TONES, SpriteIndex, default_index
-
-__all__ = ["GRID", "jitter_box", "place"]
 
 COLOURS = (
     "red",
