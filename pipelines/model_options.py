@@ -13,9 +13,8 @@ from pipelines.core.amounts import megabytes
 from pipelines.core.options import AUTO, Options
 from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.catalogue import Catalogue
-from pipelines.models.checkpoints.entries import CatalogueEntry
+from pipelines.models.checkpoints.entries import UNSTATED, CatalogueEntry, licence_words
 from pipelines.models.checkpoints.ids import EMBEDDED
-from pipelines.models.checkpoints.licences import UNSTATED, licence_words
 from pipelines.models.checkpoints.loading import is_complete
 
 FAMILY, LABELS = "family", "labels"  # keys of json_schema_extra

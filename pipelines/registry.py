@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.core.errors import InvalidImage, InvalidRequest
-from pipelines.core.images import MAX_BYTES, load_image, load_mask
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.image_metadata import without_metadata
+from pipelines.core.images import MAX_BYTES
 from pipelines.core.options import SavedOptions, option_fields, parse_options, sentence
-from pipelines.core.request import (
-    MAX_IMAGE_PROMPTS,
-    SEED_COUNT,
-    CheckedRequest,
-    Request,
-    picture_fields,
-)
+from pipelines.core.request import CheckedRequest, Request, fresh_seed, picture_fields
 from pipelines.dalle import DallePipeline
 from pipelines.flux2 import Flux2Pipeline
 from pipelines.janus import JanusPipeline
@@ -116,10 +110,9 @@ class Registry:
                                     {**pipeline.former_options, **request.options})
         else:
             options = pipeline.resolve_options(parse_options(pipeline.Options, request.options))
-        seed = secrets.randbelow(SEED_COUNT) if request.seed is None else request.seed
+        seed = fresh_seed() if request.seed is None else request.seed
         checked = CheckedRequest(request.pipeline, request.prompt, request.num_images, seed,
-                                 options, parents=request.parents,
-                                 **picture_fields(request.pictures))
+                                 options, parents=request.parents, **_pictures(request))
         _check_pictures(checked, pipeline)
         pipeline.check(checked)
         return checked
@@ -138,7 +131,12 @@ class Registry:
         request = _fields(raw)
         return CheckedRequest(request.pipeline, request.prompt, request.num_images,
                               int(raw["seed"]), SavedOptions.model_validate(request.options),
-                              **picture_fields(request.pictures))
+                              **_pictures(request))
+
+    def knows(self, name: str) -> bool:
+        """Whether a generator of that name is registered, or ships, so that it may be one day."""
+        return (name in self._pipelines or name in self._waiting
+                or any(kind.name == name for kind in GENERATORS))
 
     def names(self) -> tuple[str, ...]:
         """Names in the order of registration."""
@@ -159,6 +157,12 @@ def _fields(raw: Request | Mapping[str, Any]) -> Request:
         raise InvalidRequest(message, field=name) from None
 
 
+def _pictures(request: Request) -> dict[str, Any]:
+    """Its pictures without what their files tell of whoever took them, since they are handed on."""
+    return picture_fields({name: without_metadata(data)
+                           for name, data in request.pictures.items()})
+
+
 def _check_pictures(request: CheckedRequest[Any], pipeline: Pipeline) -> None:
     """Refuse pictures that a generator has no use for, that are too many bytes, or no pictures."""
     if request.init_image is not None and not pipeline.accepts_init_image:
@@ -172,24 +176,8 @@ def _check_pictures(request: CheckedRequest[Any], pipeline: Pipeline) -> None:
     if len(request.pictures) > 1 and size_bytes > MAX_BYTES:
         raise InvalidRequest("The pictures have {:.0f} MB together; {} MB is the most.",
                              size_bytes / 2**20, MAX_BYTES // 2**20, field="image_prompts")
-    _ = request.init_pixels  # decoded, or refused
-    for number, data in enumerate(request.image_prompts, 1):
-        try:
-            _decode(load_image, data)
-        except InvalidImage as error:
-            raise InvalidImage("Image prompt {}: {}", number, error,
-                               field="image_prompts") from None
-    if request.mask is not None:
-        try:
-            _decode(load_mask, request.mask)
-        except InvalidImage as error:
-            raise InvalidImage("The mask: {}", error, field="mask") from None
-
-
-@lru_cache(maxsize=MAX_IMAGE_PROMPTS + 1)
-def _decode(load: Callable[[bytes], Any], data: bytes) -> None:
-    """Refuse what is no picture; the cells of a grid bring the same ones, read once."""
-    load(data)
+    # Decoded, or refused.
+    _ = request.init_pixels, request.image_prompt_pixels, request.mask_pixels
 
 
 def build_registry(catalogue: Catalogue | None = None) -> Registry:

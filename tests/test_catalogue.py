@@ -32,6 +32,18 @@ def test_a_wrong_catalogue(tmp_path: Path, line: str) -> None:
         Catalogue.load(path)
 
 
+@pytest.mark.parametrize("folder", [".", "/", "a/.."])
+def test_a_folder_in_a_catalogues_place_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                 folder: str) -> None:
+    """Also one whose path has no last part."""
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError) as caught:
+        Catalogue.load(Path(folder))
+    named = folder.rpartition("a/")[2]
+    assert str(caught.value) == f"The catalogue {named} cannot be read: is a directory."
+
+
 def test_two_models_of_one_id_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="two models"):
         Catalogue((entry("embedded/a", "clip"), entry("embedded/a", "clip")), tmp_path)

@@ -201,9 +201,9 @@ def test_what_ends_while_it_is_shown_is_shown_once_more(tmp_path: Path) -> None:
     show = next(function.fn for function in blocks.fns.values()
                 if any(event == "tick" for _, event in function.targets))
     assert show is not None
-    cards, _, timer = show(gr.Request(None))
+    cards, _, timer = show(gr.Request(None)).values()
     assert "downloading" not in cards or timer.active
-    cards, _, timer = show(gr.Request(None))
+    cards, _, timer = show(gr.Request(None)).values()
     assert "downloading" not in cards
     assert not timer.active
     made.close()

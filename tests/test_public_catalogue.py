@@ -20,8 +20,7 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.inventory import ModelInventory
 from pipelines.models.checkpoints.catalogue import CATALOGUE_PATH, Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
-from pipelines.models.checkpoints.entries import CatalogueEntry
-from pipelines.models.checkpoints.licences import licence_words
+from pipelines.models.checkpoints.entries import CatalogueEntry, licence_words
 from pipelines.models.checkpoints.loading import (
     CatalogueLoader,
     is_complete,

@@ -13,10 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipelines.core.errors import WeightsError
+from pipelines.core.errors import WeightsError, reason
+from pipelines.core.given_files import given_name, read_given
 from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.entries import CatalogueEntry
 
+MAX_BYTES = 4 * 2**20
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -27,13 +29,23 @@ def read_tables(path: Path) -> list[Any]:
         WeightsError: the file cannot be read, or is no catalogue.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("models", [])
+        data = read_given(path, MAX_BYTES)
+        if len(data) > MAX_BYTES:
+            raise WeightsError("The catalogue {} is larger than {} MB.", given_name(path),
+                               MAX_BYTES >> 20)
+        tables = tomllib.loads(data.decode()).get("models", [])
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise WeightsError("The catalogue {} cannot be read: {}.", path.name, error) from None
+        raise WeightsError("The catalogue {} cannot be read: {}.", given_name(path),
+                           _said(error)) from None
     if not isinstance(tables, list):
         raise WeightsError("The catalogue {} cannot be read: its models are not [[models]].",
-                           path.name)
+                           given_name(path))
     return tables
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, to end a sentence with."""
+    return reason(error) if isinstance(error, OSError) else str(error)
 
 
 def parse_entry(raw: Any, path: Path) -> CatalogueEntry:

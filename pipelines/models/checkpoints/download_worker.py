@@ -48,7 +48,7 @@ def emit(event: str, **facts: Any) -> None:
     print(json.dumps({"event": event, **facts}), flush=True)
 
 
-class Meter:
+class ProgressBar:
     """Stands in for a progress bar: huggingface_hub calls it for every chunk."""
 
     callback: Callable[[int], None] = staticmethod(lambda count: None)
@@ -60,7 +60,7 @@ class Meter:
         """Take in the bytes of a chunk; negative ones where a server starts again."""
         type(self).callback(int(count or 0))
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -157,10 +157,10 @@ class Fetcher:
             part.unlink()
             resumed = 0
         self._advance(resumed, force=True)
-        Meter.callback = self._advance
+        ProgressBar.callback = self._advance
         with part.open("ab") as target:
             http_get(facts.location, target, resume_size=resumed, headers=headers,
-                     expected_size=size_bytes, tqdm_class=Meter)  # type: ignore[arg-type]
+                     expected_size=size_bytes, tqdm_class=ProgressBar)  # type: ignore[arg-type]
         self._advance(0, force=True)
         sha256 = self._hash(part)
         final = self.staging / file.name

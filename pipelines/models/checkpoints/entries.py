@@ -16,7 +16,6 @@ from pydantic import (
 )
 
 from pipelines.core.errors import WeightsError
-from pipelines.models.checkpoints.licences import known_licence
 
 # No part begins with a dot, so that no id or file name leads out of its folder.
 PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -25,6 +24,32 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ModelId = Annotated[str, StringConstraints(pattern=rf"^{PART}(/{PART})*$", max_length=200)]
 Family = Literal["clip", "vqgan", "dalle", "upscaler", "dalle-mini", "detokenizer", "janus",
                  "kandinsky", "flux2", "unclip", "sentences", "features"]
+UNSTATED = "NOASSERTION"  # SPDX's word for "the authors do not say"
+LICENCES = frozenset({
+    "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "CC0-1.0",
+    "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "GPL-3.0-only",
+    "GPL-3.0-or-later", "AGPL-3.0-only", "AGPL-3.0-or-later", "LGPL-3.0-only", "MPL-2.0",
+    UNSTATED})
+OTHER_LICENCE = "LicenseRef-"  # SPDX's way to name any other licence
+
+
+def known_licence(licence: str) -> str:
+    """The licence, where it is an SPDX identifier that can be shown as it stands.
+
+    Raises:
+        ValueError: it is not known, so that nobody could say what the weights may be used for.
+    """
+    reference = licence.removeprefix(OTHER_LICENCE)
+    is_reference = reference != licence and reference.replace("-", "").replace(".", "").isalnum()
+    if licence in LICENCES or (is_reference and licence.isascii()):
+        return licence
+    raise ValueError(f"{licence[:40]!r} is not a licence that Easel knows: give an SPDX identifier "
+                     f"such as MIT, {OTHER_LICENCE}NAME for another one, or {UNSTATED}")
+
+
+def licence_words(licence: str) -> str:
+    """A licence as people read it."""
+    return "not stated" if licence == UNSTATED else licence.removeprefix(OTHER_LICENCE)
 
 
 class ModelFile(BaseModel):
