@@ -104,6 +104,26 @@ def test_too_few_values_are_refused_in_one_line(log: io.StringIO) -> None:
     assert "was refused" in line
 
 
+@pytest.mark.parametrize("choose", [gr.Dropdown, gr.Radio, gr.CheckboxGroup])
+@pytest.mark.parametrize(("value", "says"), [
+    ("c", "'c' is none of the choices that there are."),
+    ("'" * 1000, "is none of the choices that there are."),
+    ("c" * 10**6, "does not hold what this function takes")], ids=["short", "quotes", "long"])
+def test_what_is_no_choice_is_refused_in_a_sentence(log: io.StringIO, choose: Any, value: str,
+                                                    says: str) -> None:
+    """Gradio's words are Python's."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        box = choose(["a", "b"])
+        box.change(lambda value: value, box, box)
+    answer_every_call(page)
+    [block] = page.fns.values()
+    given: Any = [value] if choose is gr.CheckboxGroup else value
+    with pytest.raises(gr.Error) as caught:
+        asyncio.run(page.process_api(block_fn=block, inputs=[given]))
+    assert says in str(caught.value.message)
+    assert len(str(caught.value.message)) < 200
+
+
 def test_what_lives_in_the_browser_alone_is_refused_in_one_line(log: io.StringIO) -> None:
     with gr.Blocks(analytics_enabled=False) as page:
         box = gr.Textbox()

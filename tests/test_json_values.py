@@ -94,7 +94,7 @@ def test_a_comparison_is_refused_before_its_files_are_looked_at() -> None:
         archive.writestr("comparison.json", BOMB)
     tracemalloc.start()
     try:
-        with pytest.raises(BundleError, match=f"holds 100,000 files; .* has at most {MAX_FILES}"):
+        with pytest.raises(BundleError, match=f"holds 100,000 files; {MAX_FILES} is the most"):
             read_zip(many)
         with pytest.raises(BundleError, match="are not valid JSON"):
             read_zip(buffer.getvalue())

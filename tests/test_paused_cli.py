@@ -65,7 +65,8 @@ def test_what_cannot_be_is_said_in_a_sentence(run: Run) -> None:
     for args, code, says in [
             (("runs", "resume", "0123"), 1, "There is no such paused run"),
             (("runs", "delete", "../x"), 1, "There is no such paused run"),
-            (("runs", "branch", "0123", "--noise", "nan"), 2, "Noise must be a number"),
+            (("runs", "branch", "0123", "--noise", "nan"), 2, "'nan' is not a number"),
+            (("runs", "branch", "0123", "--noise", "9"), 2, "Noise must be a number"),
             ((*DRAW, "--best-of", "3", "--pause-after", "1"), 2, "best of many cannot be paused"),
             (("a cat", "--pipeline", "sketch", "--pause-after", "1"), 2, "cannot be paused")]:
         found, _, err = run(*args)
@@ -75,5 +76,12 @@ def test_what_cannot_be_is_said_in_a_sentence(run: Run) -> None:
 def test_deleted_runs_are_gone(run: Run, tmp_path: Path) -> None:
     run(*DRAW, "--pause-after", "1")
     (path,) = (tmp_path / "paused").glob("*/*.safetensors")
+    for start in ("", "  ", path.stem[:3]):
+        code, _, err = run("runs", "delete", start)
+        assert (code, err.count("\n")) == (2, 1)
+    for command in ("resume", "branch"):
+        assert run("runs", command, "")[::2] == (
+            2, "An id is empty: give its first letters at least.\n")
+    assert path.exists()
     assert run("runs", "delete", path.stem[:6])[0] == 0
     assert not path.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ import torch
 from safetensors.torch import load, save
 
 from easel.history.records import LOCAL
-from easel.serving.paused_runs import PausedRuns
+from easel.serving.paused_runs import SHARES, PausedRuns
 from pipelines.core.errors import EaselError, Paused, PausedRunError
 from pipelines.core.events import Progress
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
-from pipelines.saved_run import SavedRun
+from pipelines.saved_run import SavedRun, _digest
 from tests.asking import stream
 from tests.paused_server import FEW, FIELDS, ME, Server, cache, result_of, same, server
 from tests.watched_sketch import WatchedSketch
@@ -60,6 +61,62 @@ def test_all_together_take_only_so_much(tmp_path: Path, cache: ModelCache) -> No
     assert any(isinstance(e, Progress) and "take all the room" in e.message for e in events)
     assert result_of(events)
     server.backend.close()
+
+
+def test_one_visitor_alone_leaves_room_for_others(tmp_path: Path) -> None:
+    runs = PausedRuns(tmp_path, quota_bytes=SHARES * 10 ** 6)
+
+    def keep(owner: str, number: int, size_bytes: int) -> None:
+        path = runs.path(owner, f"{number:032x}")
+        runs.make_room(path, size_bytes)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * size_bytes)
+
+    keep(ME, 1, 600_000)
+    keep(ME, 2, 400_000)
+    keep(ME, 2, 400_000)  # in place of itself
+    with pytest.raises(PausedRunError, match="your paused runs would take more than the"):
+        keep(ME, 3, 1)
+    for n in range(SHARES - 1):
+        keep(f"visitor {n}", 1, 1_000_000)
+    with pytest.raises(PausedRunError, match="paused runs of all visitors take all the room"):
+        keep("another", 1, 1)
+    runs.delete(ME, f"{1:032x}")
+    keep("another", 1, 1)
+
+
+def test_the_command_lines_runs_may_take_all_the_room(tmp_path: Path) -> None:
+    runs = PausedRuns(tmp_path, quota_bytes=1000)
+    runs.make_room(runs.path(LOCAL, "0" * 32), 1000)
+    with pytest.raises(PausedRunError, match="of one visitor"):
+        runs.make_room(runs.path(ME, "0" * 32), 251)
+
+
+def test_the_newest_comes_first_whatever_the_clock_says(server: Server,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time
+    first = server.paused_at(1)
+    monkeypatch.setattr(time, "time", lambda: now() - 3600)
+    second = server.paused_at(1)
+    runs = server.runs.of(ME)
+    assert [run.run_id for run in runs] == [second, first]
+    assert runs[0].saved_s < runs[1].saved_s - 3000, "the clock was not set back"
+    with pytest.raises(Paused):
+        list(server.backend.resume(ME, first, pause_after=2))
+    assert [run.run_id for run in server.runs.of(ME)] == [first, second], "paused again just now"
+
+
+def test_a_run_of_an_older_easel_is_read_and_comes_last(server: Server) -> None:
+    old, new = server.paused_at(1), server.paused_at(1)
+    path = server.runs.path(ME, new)
+    tensors, text = load(path.read_bytes()), json.loads(
+        path.read_bytes()[8:8 + int.from_bytes(path.read_bytes()[:8], "little")])["__metadata__"]
+    header = json.loads(text["easel_run"])
+    assert header.pop("number") == 2
+    said = json.dumps(header)
+    path.write_bytes(save(tensors, {"easel_run": said, "sha256": _digest(said, tensors)}))
+    assert [run.run_id for run in server.runs.of(ME)] == [old, new]
+    assert [run.fault for run in server.runs.of(ME)] == ["", ""]
 
 
 def test_what_waits_for_too_long_is_removed(server: Server) -> None:

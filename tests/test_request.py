@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.options import option_fields, parse_options, written_number
-from pipelines.core.request import candidate_seed
+from pipelines.core.request import candidate_seed, fresh_seed
 from pipelines.unclip.pipeline import UnclipOptions
 from tests.noise import NoiseOptions, noise_registry
 
@@ -146,6 +146,7 @@ def test_seeds() -> None:
     assert request.seeds == (2**32 - 1, 0, 1)
     assert [candidate_seed(2**32 - 1, i) for i in range(3)] == [2**32 - 1, 0, 1]
     assert len({REGISTRY.check(GOOD).seed for _ in range(8)}) > 1, "a new one where none is asked"
+    assert all(0 <= fresh_seed() < 2**32 for _ in range(8))
 
 
 def test_option_fields_describe_controls() -> None:

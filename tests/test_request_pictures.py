@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from easel.doors import a1111_fields, openai_fields
+from pipelines.core import images
 from pipelines.core.errors import InvalidImage, InvalidRequest
 from pipelines.core.events import Result
 from pipelines.core.images import load_mask
@@ -21,7 +23,7 @@ from pipelines.core.request import Request
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import build_registry
 from pipelines.saved_run import SavedRun
-from pipelines.vqgan_clip.pictures import make_mask, parse_weights, prompt_image, read_mask
+from pipelines.vqgan_clip.pictures import free_places, make_mask, parse_weights
 from tests.paused_server import FEW, Server, cache, images_of, registry, result_of, same, server
 from tests.test_vqgan_clip import picture
 
@@ -55,7 +57,27 @@ def test_image_prompts_pull_and_push(server: Server) -> None:
 def test_image_prompts_are_targets_with_their_weights() -> None:
     assert parse_weights("", 3) == (1.0, 1.0, 1.0)
     assert parse_weights(" 2 ,-0.5", 2) == (2.0, -0.5)
-    assert prompt_image(picture(size=(1500, 30))).shape == (30, 512, 3)
+    checked = build_registry().check({"pipeline": "vqgan_clip", "prompt": "a cat",
+                                      "image_prompts": [picture(size=(1500, 30))]})
+    assert checked.image_prompt_pixels[0].shape == (30, 512, 3)
+
+
+def test_each_picture_is_decoded_once_on_its_way(server: Server, monkeypatch: pytest.MonkeyPatch,
+                                                 ) -> None:
+    """By the check; its run and the next one's check take what was decoded."""
+    decoded: list[str] = []
+    decoding = images.decoding
+
+    def counted() -> AbstractContextManager[None]:
+        decoded.append("a picture")
+        return decoding()
+
+    monkeypatch.setattr(images, "decoding", counted)
+    fields = {"init_image": picture("teal", (51, 40)), "mask": masked(51, 40),
+              "image_prompts": [picture("red", (21, 20)), picture("teal", (31, 30))]}
+    for _ in range(2):
+        server.drawn(**fields)
+    assert len(decoded) == 4
 
 
 @pytest.mark.parametrize("kept", ["L", "RGBA"])
@@ -198,7 +220,7 @@ def test_a_mask_that_is_no_picture_has_no_pixels() -> None:
     with pytest.raises(InvalidImage):
         load_mask(b"")
     with pytest.raises(InvalidRequest, match="keeps the whole"):
-        read_mask(masked(left=100, right=90), "free")
+        free_places(load_mask(masked(left=100, right=90)), "free")
 
 
 def test_the_command_line_takes_them(cache: ModelCache, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from easel.ui.parts.tiles import (
     bar,
     drawn_image,
     facts_list,
+    gauge,
     image,
     origin_mark,
     picture_frame,
@@ -59,8 +60,15 @@ def test_a_bar_says_its_figures_only_where_there_are_some() -> None:
     panel.show_progress(Progress(1, 4, 0.2))
     assert 'aria-valuenow="1"' in progress_bar(panel)
     assert 'style="width:25.0%"' in progress_bar(panel)
+    assert progress_bar(panel, hidden=True) == bar(0, 0, moving=True)
     panel.fail("No.")
     assert "rest" in progress_bar(panel)
+
+
+def test_a_gauge_says_its_share_and_its_words() -> None:
+    html = gauge("Memory", 0.25, "1 of 4 GB")
+    assert 'aria-valuenow="25" aria-valuetext="1 of 4 GB"' in html
+    assert '<div class="bar"><span style="width:25.0%"></span></div>' in html
 
 
 def test_a_run_that_failed_is_an_alert() -> None:
@@ -91,10 +99,9 @@ def test_facts_are_told_alike_wherever_a_picture_comes_from() -> None:
 
 @pytest.mark.parametrize("markup", [
     '<figure class="tile', 'class="alert"', 'role="alert"', 'class="bar"', 'class="bar ',
-    'role="progressbar"'])
-def test_nobody_else_writes_tiles_bars_or_alerts(markup: str) -> None:
+    'role="progressbar"', 'class="gauge"', 'role="meter"'])
+def test_nobody_else_writes_tiles_bars_gauges_or_alerts(markup: str) -> None:
     """A second way to write one is how five of each came about."""
-    gauges = {"models/render.py"} if markup == 'class="bar"' else set()  # of memory, not of work
     writers = {path.relative_to(UI).as_posix() for path in UI.rglob("*.py")
                if markup in path.read_text(encoding="utf-8")}
-    assert writers - gauges <= {"parts/tiles.py"}
+    assert writers <= {"parts/tiles.py"}

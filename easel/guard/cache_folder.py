@@ -6,7 +6,6 @@ that was cut off or its own temporary files leave behind would stay, and be serv
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import shutil
@@ -16,10 +15,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from easel.guard.made_of import NOTE, digest_of, note_of, noted
+
 logger = logging.getLogger(__name__)
 MAX_AGE_S = 86400.0
 PART_S = 1800.0  # no upload that is still under way has not grown for so long
 EXPORT_S = 3600.0  # archives may hold pictures that were deleted since
+MADE_S = 600.0  # what was begun before a picture went for good may be written so long after
 FREE_BYTES = 2**20  # of the disk, left for what is not an upload
 MAX_FILES = 200_000  # each takes of the disk, and of every sweep, however short it is
 # Of one upload: files, and what an empty one takes of its request.
@@ -96,22 +98,38 @@ class CacheFolder:
         except OSError:  # whoever writes there says what is wrong
             return True
 
-    def forget(self, sizes: Mapping[str, int]) -> None:
-        """Remove all copies of files that are gone for good.
+    def forget(self, sizes: Mapping[str, int], since_s: Mapping[str, float] | None = None) -> None:
+        """Remove all copies of files that are gone for good, and all that was made of them.
 
         Args:
             sizes: length in bytes by SHA-256 in hex.
+            since_s: Unix time at which each went, where what came later is somebody's own again,
+                such as an upload; None for now.
         """
-        lengths = set(sizes.values())
-        for path, size, _ in list(self._files()):
+        lengths, ends_s = set(sizes.values()), since_s or {}
+
+        def forgotten(digest: str, mtime_s: float, more_s: float) -> bool:
+            return digest in sizes and mtime_s <= ends_s.get(digest, mtime_s) + more_s
+
+        for path, size, mtime_s in list(self._files()) if sizes else ():
             with suppress(OSError):
-                if size in lengths and hashlib.sha256(path.read_bytes()).hexdigest() in sizes:
-                    path.unlink()
+                made_of = path.with_name(path.name.removesuffix(NOTE))
+                if path != made_of:
+                    if any(forgotten(each, mtime_s, MADE_S) for each in noted(made_of)):
+                        made_of.unlink(missing_ok=True)
+                        path.unlink()
+                elif size in lengths and forgotten(digest_of(path.read_bytes()), mtime_s, 0.0):
+                    _remove(path)
 
     def _sweep(self, room_bytes: int, room_files: int) -> int:
         now, kept, left, removed = time.time(), set(self._kept()), [], 0
         for path, size, mtime_s in self._files():
             if str(path) in kept:
+                continue
+            if path.name.endswith(NOTE):  # it goes with its file, not before
+                if now - mtime_s > PART_S and not path.with_name(
+                        path.name.removesuffix(NOTE)).exists():
+                    removed += _remove(path)
                 continue
             if now - mtime_s > self._life_s(path):
                 removed += _remove(path)
@@ -165,8 +183,11 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _remove(path: Path) -> bool:
+    """Remove a file with the note on what it was made of; False where it is gone already."""
     try:
         path.unlink()
     except OSError:
         return False
+    with suppress(OSError):
+        note_of(path).unlink()
     return True

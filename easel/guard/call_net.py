@@ -22,7 +22,10 @@ from pipelines.core.errors import EaselError
 
 logger = logging.getLogger(__name__)
 MAX_LOGGED_CHARS = 200
+MAX_SHOWN_CHARS = 40
 _WRONG_FILE = re.compile(r"Invalid file type\b[^\[]{0,80}\[([^\]]*)\]")  # Gradio's words
+_NO_CHOICE = re.compile(r"Value: (.{0,2000}?)(?: \(type: [^)]{0,80}\))? is not in the list of "
+                        "choices:", re.DOTALL)
 
 
 class _Odd(Exception):
@@ -66,6 +69,11 @@ def answer_every_call(page: gr.Blocks) -> None:
             if (kinds := _WRONG_FILE.match(str(error.message))) is not None:
                 raise EaselError("The file must be of one of these kinds: {}.",
                                  kinds[1].replace("'", "")) from None
+            if (value := _NO_CHOICE.match(str(error.message))) is not None:
+                raise EaselError("{!r} is none of the choices that there are.",
+                                 value[1].strip("'")[:MAX_SHOWN_CHARS]) from None
+            if len(str(error.message)) > MAX_LOGGED_CHARS:  # it repeats what was sent
+                raise _Odd from None
             raise
         except Exception as error:  # whatever the values are, they are not the page's
             logger.info("a call of %s was refused: %s", block_fn.api_name,

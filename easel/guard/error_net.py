@@ -15,10 +15,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.core.sentences import Sentence
+
 logger = logging.getLogger(__name__)
 UPLOAD = "/gradio_api/upload"
 CALL = "/gradio_api/call/"
-NO_CALL = b'event: error\ndata: "There is no such call, or it was answered already."\n\n'
+NO_CALL = Sentence("There is no such call, or it was answered already.")
 CALL_BY_NAMES = "/gradio_api/call/v2/"
 UNEXPECTED = "Something went wrong on this machine; the details are in the server's log."
 ODD_UPLOAD = "The upload holds no file that has a name."
@@ -61,7 +63,8 @@ class ErrorNet:
             if not begun:
                 await JSONResponse({"detail": sentence}, status)(scope, receive, send)
             elif CALL in scope["path"] and isinstance(error.__cause__, HTTPException):
-                await send({"type": "http.response.body", "body": NO_CALL})
+                await send({"type": "http.response.body",
+                            "body": f'event: error\ndata: "{NO_CALL}"\n\n'.encode()})
             # Else its reader sees by the missing end that it was cut short: uvicorn closes it.
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from easel.guard.cache_folder import CacheFolder
+from easel.guard.cut_uploads import removed_where_cut
 from easel.guard.error_net import NO_ADDRESS
-from easel.guard.forms import ODD_FORM, is_odd_form
-from easel.guard.visitors import UnknownVisitor, brings_token
+from easel.guard.forms import FILES_ALONE, ODD_FORM, files_alone, is_odd_form
+from easel.guard.held_bodies import BodyFault, HeldBodies, replayed
+from easel.guard.ranges import keep_plain_range
+from easel.guard.session_names import LONE, rename_in_address, rename_in_body
+from easel.guard.visitors import UnknownVisitor, token_of
+from easel.words.language import language_of, say, speaking
 from pipelines.core.json_values import MAX_VALUES, TooManyValues, read_json
 
 API = "/gradio_api/"
@@ -27,7 +34,9 @@ DIRECT = ("run", "api")  # calls that are answered at once, outside Gradio's que
 CALLS = (*DIRECT, "call")  # with the function's name in the address
 MAX_SESSION_CHARS = 64
 MAX_BODY_BYTES = 8 * 2**20  # of JSON; files come by /upload
+UPLOADS = ("upload", "upload_progress")
 SESSION = f"A session's name has at most {MAX_SESSION_CHARS} characters, all of them printable."
+UPLOAD_ID = f"An upload's name has at most {MAX_SESSION_CHARS} characters, all of them printable."
 TOO_LARGE = f"A request has at most {MAX_BODY_BYTES >> 20} MB beside its files."
 TOO_MANY = f"A request has at most {MAX_VALUES:,} values."
 NO_ROOM = "There is no room for uploads now: try again in some minutes."
@@ -39,7 +48,7 @@ REMOTE = "Easel fetches nothing from other machines: upload the file."
 class _Refused(Exception):
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
-        self.status, self.sentence = status, sentence
+        self.status = status
 
 
 class RequestCheck:
@@ -48,46 +57,61 @@ class RequestCheck:
     - Who has neither cookie, token nor session is nobody, whatever is asked for (401).
     - What Easel does not use, and a function that there is not, is not there (404).
     - A session's name is short and printable: Gradio keeps state for each, and writes it into
-      addresses (400).
+      addresses (400). So is that of an upload whose progress is asked for. To Gradio it is another
+      one for each visitor who brings a token: see ``easel.guard.session_names``.
     - A file of another machine is not fetched, for anyone (403). Gradio would, wherever a body
       holds what looks like a file, in a text field too.
     - An upload that the cache has no room for is not begun (507), nor one that does not say its
-      length (411), or whose form is odd (415).
+      length (411), or whose form is odd (415). One that holds a field without a file, which Gradio
+      would hold in memory, is ended there (400).
+    - What else is sent is read before Gradio reads it, and counts among the bodies that are held
+      (413, 503).
 
     Args:
         app: what answers the requests.
         cache: where uploads go.
         functions: number and name of all functions that there are.
+        held: the bodies that are held now, those of the doors among them.
     """
 
     def __init__(self, app: ASGIApp, cache: CacheFolder,
-                 functions: Callable[[], Mapping[int, str]]) -> None:
-        self.app, self.cache, self.functions = app, cache, functions
+                 functions: Callable[[], Mapping[int, str]], held: HeldBodies) -> None:
+        self.app, self.cache, self.functions, self.held = app, cache, functions, held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (_page_of(scope).startswith(CLOSED_PAGES)
                                         or _is_other_page(scope)):
             await JSONResponse({"detail": NO_ADDRESS}, 404)(scope, receive, send)
             return
-        if scope["type"] == "http" and API in scope["path"]:
-            try:
-                receive = await self._checked(scope, receive)
-            except _Refused as error:
-                await JSONResponse({"detail": error.sentence}, error.status)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        if scope["type"] == "http":
+            keep_plain_range(scope)
+        async with AsyncExitStack() as held:
+            if scope["type"] == "http" and API in scope["path"]:
+                try:
+                    receive = await self._checked(scope, receive, held)
+                except (_Refused, BodyFault) as error:
+                    await JSONResponse({"detail": str(error)}, error.status)(scope, receive, send)
+                    return
+            with removed_where_cut():
+                await self.app(scope, receive, send)
 
-    async def _checked(self, scope: Scope, receive: Receive) -> Receive:
+    async def _checked(self, scope: Scope, receive: Receive, held: AsyncExitStack) -> Receive:
         called = scope["path"].partition(API)[2]
         name, _, rest = called.partition("/")
         if called.startswith(CLOSED):
             raise _Refused(404, NO_ADDRESS)
-        session = QueryParams(scope["query_string"]).get("session_hash", "")
+        query = QueryParams(scope["query_string"])
+        session = query.get("session_hash", "")
         if name in ("heartbeat", "stream"):
             session = rest.partition("/")[0]
-        _check_session(session)
+        _check_name(session, SESSION)
+        if name in UPLOADS:
+            _check_name(query.get("upload_id"), UPLOAD_ID)
         if called.startswith(("file=", "file/", "proxy=")) and _is_remote(called[5:].lstrip("=")):
             raise _Refused(403, REMOTE)
+        token = token_of(HTTPConnection(scope))
+        if token:
+            rename_in_address(scope, API, token)
         if scope["method"] != "POST":
             return receive
         if name == "upload":
@@ -100,8 +124,10 @@ class RequestCheck:
             expected = int(length[:18])
             if not await run_in_threadpool(self.cache.has_room, expected):
                 raise _Refused(507, NO_ROOM)
-            return receive
-        body = await _read(receive, Headers(scope=scope))
+            with speaking(language_of(headers)):
+                return files_alone(headers.get("content-type", ""), receive, say(FILES_ALONE))
+        body = await held.enter_async_context(self.held.read(scope, receive, MAX_BODY_BYTES,
+                                                             TOO_LARGE))
         try:
             found = read_json(body) if body else None
         except TooManyValues:
@@ -110,13 +136,17 @@ class RequestCheck:
             found = None  # Gradio says so
         fields = found if isinstance(found, dict) else {}
         session = fields.get("session_hash")
-        _check_session(session)
-        if name in DIRECT and not session and not brings_token(HTTPConnection(scope)):
+        _check_name(session, SESSION)
+        if name in DIRECT and not session and not token:
             raise _Refused(401, str(UnknownVisitor()))
         if any(_is_remote(path) for path in _paths(found)):
             raise _Refused(403, REMOTE)
         self._check_function(name, rest, fields)
-        return _replayed(body, receive)
+        if token and rename_in_body(fields, token):
+            body = json.dumps(found).encode()
+        elif name == "call" and not session:
+            scope[LONE] = True
+        return replayed(body, receive)
 
     def _check_function(self, name: str, rest: str, fields: Mapping[str, Any]) -> None:
         """Refuse a call of a function that there is not."""
@@ -143,40 +173,10 @@ def _is_other_page(scope: Scope) -> bool:
             and bool(QueryParams(scope["query_string"]).get("page")))
 
 
-def _check_session(session: Any) -> None:
-    if session is not None and (not isinstance(session, str)
-                                or len(session) > MAX_SESSION_CHARS or not session.isprintable()):
-        raise _Refused(400, SESSION)
-
-
-async def _read(receive: Receive, headers: Headers) -> bytes:
-    parts, length = [], 0
-    if headers.get("content-length", "0").isdecimal() \
-            and int(headers.get("content-length", "0")[:18]) > MAX_BODY_BYTES:
-        raise _Refused(413, TOO_LARGE)
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":  # gone
-            return b""
-        parts.append(message.get("body", b""))
-        length += len(parts[-1])
-        if length > MAX_BODY_BYTES:
-            raise _Refused(413, TOO_LARGE)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """The messages of a request whose body was read already."""
-    first = [True]
-
-    async def again() -> Message:
-        if first:
-            first.clear()
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
-
-    return again
+def _check_name(name: Any, sentence: str) -> None:
+    if name is not None and (not isinstance(name, str) or len(name) > MAX_SESSION_CHARS
+                             or not name.isprintable()):
+        raise _Refused(400, sentence)
 
 
 def _paths(value: Any) -> Iterator[Any]:

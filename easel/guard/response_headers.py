@@ -5,12 +5,17 @@ from __future__ import annotations
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+HASHED = "/assets/"  # Gradio's scripts and styles
+# By browsers alone: with whatever is opened as a page comes the cookie that makes a visitor.
+KEEP = "private, max-age=31536000, immutable"
+
 
 class ResponseHeaders:
     """Adds them to every answer.
 
     Other sites may not show the page in a frame, where a press could be stolen; files are what
-    their type says; addresses, which may hold ids of pictures, are not sent to other sites.
+    their type says; addresses, which may hold ids of pictures, are not sent to other sites. What
+    has a hash in its name is asked for once.
 
     Args:
         app: what answers the requests.
@@ -38,6 +43,8 @@ class ResponseHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
                     headers.setdefault(name, value)
+                if message["status"] == 200 and scope["path"].startswith(HASHED):
+                    headers.setdefault("cache-control", KEEP)
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

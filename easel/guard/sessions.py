@@ -10,6 +10,7 @@ from copy import copy
 from typing import Any
 
 import gradio as gr
+from gradio import route_utils
 from gradio.state_holder import SessionState, StateHolder
 
 MAX_SESSIONS = 200  # the least recently used are forgotten; a page shows its defaults then
@@ -47,9 +48,19 @@ class Sessions(StateHolder):
         self.set_blocks(page)
         self.capacity = MAX_SESSIONS
         page.app.state_holder = self
+        lighten_lone_calls()
 
     def __getitem__(self, session_id: str) -> SessionState:
         with self.lock:
             if session_id not in self.session_data:
                 self.session_data[session_id] = _Session(self.blocks)
         return super().__getitem__(session_id)
+
+
+def lighten_lone_calls() -> None:
+    """Let a call without a session, which has one that ends with it, have a light one.
+
+    Gradio's took longer to make than most calls take to answer, among them that for the queue,
+    which every page makes again and again.
+    """
+    route_utils.SessionState = _Session

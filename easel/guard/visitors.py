@@ -8,6 +8,7 @@ bits; the server keeps only their hash, so that nobody who reads the database ca
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 import secrets
 from collections.abc import Iterator
@@ -21,13 +22,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from easel.guard.host_check import is_local_name
+from easel.guard.host_check import host_name, is_local_name
+from easel.guard.session_names import LONE
 from easel.history.lockout import source_of
 from easel.serving.jobs import Requester
 from pipelines.core.errors import EaselError
 
 COOKIE = "easel_visitor"
 HEADER = "x-easel-visitor"  # for programs, which seldom keep cookies
+# What a proxy adds: behind one, everybody seems to sit at this machine.
+PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 MAX_AGE_S = 400 * 86400  # browsers keep no cookie longer
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _asking: ContextVar[Requester | None] = ContextVar("asking", default=None)
@@ -54,7 +58,7 @@ def visitor_of(request: gr.Request | Request) -> str:
     Raises:
         UnknownVisitor: the request has neither cookie, token nor session.
     """
-    if token := _token_of(request):
+    if token := token_of(request):
         return visitor_named(token)
     session = getattr(request, "session_hash", None) if isinstance(request, gr.Request) else None
     if not session:
@@ -65,6 +69,29 @@ def visitor_of(request: gr.Request | Request) -> str:
 def address_of(request: gr.Request | Request) -> str:
     """Where a request comes from, as limits count it; empty where that is not known."""
     return source_of(str(getattr(getattr(request, "client", None), "host", "") or ""))
+
+
+def from_afar(request: gr.Request | Request) -> str:
+    """``address_of``, but empty for this machine itself, which no limit by address is for."""
+    address = address_of(request)
+    return "" if is_local_name(address) else address
+
+
+def is_local(request: gr.Request | Request) -> bool:
+    """Whether a request comes from this machine, to it by name, and through no proxy that says so.
+
+    A page of another site whose name was made to point here comes from this machine as well.
+    """
+    headers = {str(name).lower(): str(value) for name, value in dict(request.headers).items()}
+    if headers.keys() & set(PROXY_HEADERS):
+        return False
+    if "host" in headers and not is_local_name(host_name(headers["host"])):
+        return False
+    client = getattr(request, "client", None)
+    try:
+        return ipaddress.ip_address(str(getattr(client, "host", ""))).is_loopback
+    except ValueError:
+        return False
 
 
 def requester() -> Requester:
@@ -78,8 +105,7 @@ def requester() -> Requester:
         visitor = visitor_of(request)
     except UnknownVisitor:
         visitor = ""
-    address = address_of(request)
-    return Requester(visitor, "" if is_local_name(address) else address)
+    return Requester(visitor, from_afar(request))
 
 
 @contextmanager
@@ -99,10 +125,11 @@ def is_token(text: str) -> bool:
 
 def brings_token(request: HTTPConnection) -> bool:
     """Whether a request has the cookie or the header that makes its sender a visitor."""
-    return bool(_token_of(request))
+    return bool(token_of(request))
 
 
-def _token_of(request: gr.Request | HTTPConnection) -> str:
+def token_of(request: gr.Request | HTTPConnection) -> str:
+    """The token that makes the sender of a request a visitor; empty where it brings none."""
     cookies: Any = request.cookies
     headers: Any = request.headers
     # Plain dictionaries in one case, their like in the other.
@@ -113,12 +140,20 @@ def _token_of(request: gr.Request | HTTPConnection) -> str:
 def session_of(request: gr.Request) -> str:
     """The session that a request belongs to, whose runs it may follow and stop, never empty.
 
-    A program that sends its token without a session has one for all of its requests.
+    A program that sends its token without a session has one for all of its requests, also where
+    Gradio gives each of them a session of its own.
 
     Raises:
         UnknownVisitor: as for ``visitor_of``.
     """
-    return request.session_hash or f"visitor {visitor_of(request)}"
+    if request.session_hash and not (_is_lone(request) and token_of(request)):
+        return request.session_hash
+    return f"visitor {visitor_of(request)}"
+
+
+def _is_lone(request: gr.Request) -> bool:
+    """Whether a call came without the name of a session."""
+    return bool(getattr(getattr(request, "request", None), "scope", {}).get(LONE))
 
 
 def visitor_named(text: str) -> str:

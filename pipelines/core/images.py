@@ -24,6 +24,7 @@ MAX_HALVED_PIXELS = 89_000_000
 MAX_SIDE_PX = 16_384
 MAX_PROPORTION = 64  # longer side over shorter
 MAX_BYTES = 32 * 2**20
+SMALL_PX = 512  # more than a CLIP looks at; many pictures as they come could fill the memory
 
 # Pictures that are decoded at the same time, whoever asks: one of 25 megapixels takes up to 310 MB
 # on its way, and a server has more threads than that.
@@ -104,6 +105,20 @@ def check_name(name: str, data: bytes) -> None:
                                "{}: call it .jpg.", ending, field="init_image")
 
 
+def pixels_of(data: bytes, max_pixels: int = MAX_PIXELS) -> int:
+    """How many pixels decoding a picture makes, by its header alone.
+
+    Errors are those of ``open_image``, but for damage behind the header.
+    """
+    try:
+        image = _open(data, max_pixels)
+    except _Unreadable:
+        if (better := mended(data, max_pixels)) is None:
+            raise
+        image = _open(better, max_pixels)
+    return min(image.width * image.height, max_pixels)
+
+
 def suffix_of(data: bytes) -> str:
     """The usual ending of a picture file's name, by what it begins with: png, jpg or webp."""
     if data.startswith(b"\x89PNG"):
@@ -114,6 +129,30 @@ def suffix_of(data: bytes) -> str:
 def load_image(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode an uploaded picture as an array (H, W, 3) uint8 RGB; see ``open_image``."""
     return np.array(open_image(data, max_pixels))
+
+
+def load_small(data: bytes, side_px: int = SMALL_PX) -> np.ndarray:
+    """Decode one of many pictures as (H, W, 3) uint8 RGB, its longer side at most ``side_px``.
+
+    It is whole no longer than its turn among those that are decoded lasts. Errors are those of
+    ``open_image``.
+    """
+    def shrunk(image: Image.Image) -> Image.Image:
+        picture = rgb_of(image)
+        scale = min(1.0, side_px / max(picture.size))
+        if scale == 1.0:
+            return picture
+        width_px, height_px = (max(1, round(side * scale)) for side in picture.size)
+        return picture.resize((width_px, height_px), Image.Resampling.LANCZOS)
+
+    return np.array(open_image(data, finish=shrunk))
+
+
+def plain_png(pixels: np.ndarray) -> bytes:
+    """A PNG file of pixels (H, W, 3) uint8 RGB that says nothing of how they came about."""
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "PNG")
+    return data.getvalue()
 
 
 def load_mask(data: bytes) -> np.ndarray:
@@ -128,7 +167,9 @@ def load_mask(data: bytes) -> np.ndarray:
 def _marked(image: Image.Image) -> Image.Image:
     picture = rgb_of(image)
     if image.has_transparency_data:
-        return ImageChops.invert(image.convert("RGBA").getchannel("A"))
+        alpha = image.convert("RGBA").getchannel("A")
+        if alpha.getextrema()[0] != 255:  # programs write the channel where all is opaque, too
+            return ImageChops.invert(alpha)
     return picture.convert("L")
 
 

@@ -15,6 +15,7 @@ import json
 import platform
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,11 @@ _A1111_NAMES = {"iterations": "Steps", "num_inference_steps": "Steps",
 
 def versions() -> dict[str, str]:
     """Versions of Easel, Python and the libraries that pictures depend on."""
+    return dict(_versions())  # whoever changes it changes its own
+
+
+@cache  # looked up among all that is installed: a twentieth of what a small run costs a server
+def _versions() -> dict[str, str]:
     found = {"easel": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:

@@ -25,8 +25,18 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 def _names(path: Path) -> Iterator[Path]:
     yield path
+    if _is_nameless(path):  # a folder, whose name the system knows
+        path = path.resolve()
+    if not path.name:
+        raise EaselError("The folder {} holds files already, and has no name for a number.",
+                         str(path))
     for number in itertools.count(2):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _is_nameless(path: Path) -> bool:
+    """Whether it is ``.``, ``..`` or ``/``, which name no file."""
+    return path.name in ("", "..")
 
 
 def write_new(path: Path, data: bytes) -> Path:
@@ -40,7 +50,9 @@ def write_new(path: Path, data: bytes) -> Path:
     Raises:
         OSError: the folder cannot be made or written to; nothing is left behind.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if _is_nameless(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if _is_device(path):
         path.write_bytes(data)
         return path
     temporary = written_beside(path, data)
@@ -49,6 +61,10 @@ def write_new(path: Path, data: bytes) -> Path:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def place_new(temporary: Path, path: Path) -> Path:
@@ -82,6 +98,9 @@ def free_folder(folder: Path, patterns: Sequence[str] = ("*",)) -> Path:
     Args:
         folder: where files are to go together.
         patterns: of the names that they have.
+
+    Raises:
+        EaselError: the root of the disk holds some, which has no name for a number.
     """
     for free in _names(folder):
         if not any(True for pattern in patterns for _ in free.glob(pattern)):
@@ -89,17 +108,41 @@ def free_folder(folder: Path, patterns: Sequence[str] = ("*",)) -> Path:
     raise AssertionError("there is always a free folder")
 
 
-def check_place(folder: Path, what: str) -> None:
+def check_file(path: Path, what: str) -> None:
+    """See before a long run that a file can be written afterwards; nothing is left there.
+
+    Args:
+        path: what it is to be called; what is no file, such as ``/dev/stdout``, is not looked at.
+        what: the beginning of the sentence, as in "The table".
+
+    Raises:
+        EaselError: it is a folder, there is a file in its way, or it may not be written to.
+    """
+    try:
+        if _is_device(path):
+            return
+        is_folder = _is_nameless(path) or path.is_dir()
+    except (OSError, ValueError) as error:
+        raise EaselError("{} could not be written: {}.", what, reason(error)) from None
+    if is_folder:
+        raise EaselError("{} could not be written: {}.", what,
+                         Sentence("{} is a folder", shown_name(str(path))))
+    check_place(path.parent, what)
+
+
+def check_place(folder: Path, what: str, alone: Sequence[str] = ()) -> None:
     """See before a long run that its files can be written afterwards; nothing is left there.
 
     Args:
         folder: where they are to go; perhaps one that is not there yet.
         what: the beginning of the sentence, as in "The pictures".
+        alone: for files that go together in a ``free_folder``, the patterns of their names.
 
     Raises:
         EaselError: there is a file in its way, or it may not be written to.
     """
     try:
+        folder = free_folder(folder, alone) if alone and folder.is_dir() else folder
         there = next(place for place in (folder, *folder.absolute().parents)
                      if place.exists() or place.is_symlink())
         if not there.is_dir():

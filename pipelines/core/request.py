@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,7 +11,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from pipelines.core.images import load_image
+from pipelines.core.errors import InvalidImage
+from pipelines.core.images import load_image, load_mask, resize
 from pipelines.core.options import Options, number_or_refused
 from pipelines.core.sentences import Sentence
 from pipelines.core.texts import fault_of
@@ -19,6 +21,7 @@ MAX_PROMPT_CHARS = 500
 MAX_IMAGES = 16
 MAX_PARENTS = 8
 MAX_IMAGE_PROMPTS = 4
+IMAGE_PROMPT_PX = 512  # longest side of one as it is used: more than a CLIP looks at
 INIT_IMAGE, IMAGE_PROMPT, MASK = "init_image", "image_prompt.", "mask"  # names of pictures
 PICTURES = (INIT_IMAGE, "image_prompts", MASK)  # fields of a request that hold them
 SEED_COUNT = 2**32
@@ -120,8 +123,42 @@ class CheckedRequest(Generic[OptionsT]):
 
     @property
     def init_pixels(self) -> np.ndarray | None:
-        """The init image (H, W, 3) uint8 RGB, not to be written to; None where there is none."""
-        return None if self.init_image is None else _decoded(self.init_image)
+        """The init image (H, W, 3) uint8 RGB, not to be written to; None where there is none.
+
+        Raises:
+            InvalidImage: it is not a picture that Easel reads.
+        """
+        return None if self.init_image is None else decoded(self.init_image)
+
+    @property
+    def image_prompt_pixels(self) -> tuple[np.ndarray, ...]:
+        """Each image prompt (H, W, 3) uint8 RGB, no larger than it need be; not to be written to.
+
+        Raises:
+            InvalidImage: one of them is not a picture that Easel reads.
+        """
+        found = []
+        for number, data in enumerate(self.image_prompts, 1):
+            try:
+                found.append(_decoded_prompt(data))
+            except InvalidImage as error:
+                raise InvalidImage("Image prompt {}: {}", number, error,
+                                   field="image_prompts") from None
+        return tuple(found)
+
+    @property
+    def mask_pixels(self) -> np.ndarray | None:
+        """The mask (H, W) uint8, see ``load_mask``; not to be written to; None where there is none.
+
+        Raises:
+            InvalidImage: it is not a picture that Easel reads.
+        """
+        if self.mask is None:
+            return None
+        try:
+            return _decoded_mask(self.mask)
+        except InvalidImage as error:
+            raise InvalidImage("The mask: {}", error, field="mask") from None
 
     def plain(self) -> Request:
         """The same as plain data, for files."""
@@ -145,14 +182,30 @@ def _pictures(init_image: bytes | None, image_prompts: Sequence[bytes], mask: by
     return {name: data for name, data in named.items() if data is not None}
 
 
+# Uploaded pictures are decoded once for their check, their run and the cells of a sweep. A request
+# itself keeps the file alone: decoded, a picture takes up to 75 MB, and requests wait in queues and
+# stay with comparisons.
 @lru_cache(maxsize=2)
-def _decoded(data: bytes) -> np.ndarray:
-    """An uploaded picture, decoded once for its check, its run and the cells of a sweep.
-
-    A request itself keeps the file alone: decoded, a picture takes up to 48 MB, and requests wait
-    in queues and stay with comparisons.
-    """
+def decoded(data: bytes) -> np.ndarray:
+    """See ``load_image``; not to be written to."""
     return load_image(data)
+
+
+@lru_cache(maxsize=2)
+def _decoded_mask(data: bytes) -> np.ndarray:
+    return load_mask(data)
+
+
+@lru_cache(maxsize=2 * MAX_IMAGE_PROMPTS)
+def _decoded_prompt(data: bytes) -> np.ndarray:
+    image = load_image(data)
+    height_px, width_px = (min(side_px, IMAGE_PROMPT_PX) for side_px in image.shape[:2])
+    return resize(image, width_px, height_px)
+
+
+def fresh_seed() -> int:
+    """A seed for whoever names none, 0..2**32-1, from the system's entropy."""
+    return secrets.randbelow(SEED_COUNT)
 
 
 def candidate_seed(seed: int, index: int) -> int:

@@ -56,10 +56,10 @@ class Sentence(str):
                 yield next(values), form or "", conversion or ""
 
 
-def several(sentences: Iterable[str]) -> Sentence:
+def several(sentences: Iterable[str], between: str = " ") -> Sentence:
     """Sentences one after the other as one, each of which is translated by itself."""
     parts = list(sentences)
-    return Sentence(" ".join(["{}"] * len(parts)), *parts)
+    return Sentence(between.join(["{}"] * len(parts)), *parts)
 
 
 def joined(separator: str, parts: Iterable[str], end: str = "") -> Sentence:

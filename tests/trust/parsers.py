@@ -34,6 +34,7 @@ from easel.compare.sweeps import (
     sweep_options,
 )
 from easel.compare.wildcards import MAX_WORD_CHARS, read_words, suggestions, wildcard_words
+from easel.compare.word_lists import MAX_WORDS, read_lists, write_lists
 from easel.history.file_texts import read_texts
 from easel.history.recall import MAX_LEFT, MAX_LEFT_CHARS, MAX_OPTIONS, recall
 from easel.presets import read_presets, write_presets
@@ -239,6 +240,19 @@ def _word_lists(data: bytes) -> None:
         assert filled.removeprefix("the ").removesuffix(" cat") in words
 
 
+def _own_lists(data: bytes) -> None:
+    try:
+        lists = read_lists(data)
+    except EaselError as error:
+        _is_said(error)
+        return
+    _is_text(lists)
+    assert read_lists(write_lists(lists).encode()) == lists
+    for words in lists.values():
+        assert 1 <= len(set(words)) == len(words) <= MAX_WORDS
+        assert all(0 < len(word) <= MAX_WORD_CHARS and word == word.strip() for word in words)
+
+
 def _tensors(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("model.safetensors", "model.safetensors.index.json"):
@@ -358,6 +372,10 @@ PARSERS = {
         b"[noise.mine]\n", b"[noise.", b".options]\n", b"steps = 2\n", b"best_of = 8\n", b"nan",
         b'"""', b"'''", b"#", b" = ", b"a.", b"a." * 999, b"\n", b"1979-05-27T07:32:00Z",
         b'"\\u007f"')),
+    "own word lists": Parser(_own_lists, (
+        b'mood = ["quiet", "# calm"]\n', 'uva = [\n  "maçã  verde",\n]\n'.encode()), (
+        b"mood = [", b'"calm",\n', b"]\n", b'"""', b"#", b"a.", b"[mood]\n", b"1", b"[[]]",
+        b'"\\u007f\\u0000\\u2028"', b'"' + b"x" * MAX_WORD_CHARS + b'"')),
     "prompt lists": Parser(_prompt_lists, (
         b"prompt,steps\na cat,2\n\"a, dog\",3\n", b"# remark\na cat\na dog\n"), (
         b"prompt", b",", b'"', b'""', b"\n", b"\r", b"a cat", b"#", b";")),

@@ -241,6 +241,30 @@ def test_case_17_a_flipped_byte_is_put_in_quarantine_and_fetched_again(
     assert len(draw_fetched(client)) == 1
 
 
+def test_case_17_the_old_error_goes_with_a_good_download(
+        served: tuple[App, Catalogue, Path], hub: Hub) -> None:
+    app, catalogue, _ = served
+    assert fetch(served) == ""
+    app.wait_until_idle()
+    app.cache.evict_idle()
+    data = bytearray(fetched_file(catalogue).read_bytes())
+    data[-5] ^= 1
+    fetched_file(catalogue).unlink()
+    fetched_file(catalogue).write_bytes(data)
+    shelf = ModelInventory(app.cache, catalogue, Downloads(catalogue, timeout_s=60.0))
+    try:
+        shelf.load(FETCHED)
+        until(lambda: "moved to quarantine" in row_of(shelf, FETCHED).error)
+        shelf.download(FETCHED)
+        download = shelf.downloads.get(FETCHED)
+        assert download is not None
+        assert download.wait(300)
+        row = row_of(shelf, FETCHED)
+        assert (row.state, row.error) == ("on disk", "")
+    finally:
+        shelf.close()
+
+
 @pytest.mark.weights("vqgan", "clip-guide", "clip-ranker")
 def test_case_20_without_a_hub_the_app_starts_with_the_embedded_models(
         served: tuple[App, Catalogue, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import struct
@@ -28,18 +29,22 @@ ENTRANCES: dict[str, Any] = {
     "/rerank": lambda file: ([file], ["a cat"]),
     "/search": lambda file: ("history", "", "", file),
     "/text_picture_matrix": lambda file: ([file], ["a cat"]),
+    "/inside_stream": lambda file: (file, "a cat"),
+    "/inside_contrast": lambda file: ([file, file], ["a cat", "a dog"]),
+    "/inside_codes": lambda file: (file,),
+    "/inside_score": lambda file: (file, "a cat"),
 }
 
 
 @cache
-def png(width_px: int, height_px: int) -> bytes:
-    """A black picture, small as a file however large its sides are."""
+def png(width_px: int, height_px: int, bits: int = 8) -> bytes:
+    """A black picture, small as a file however large its sides are; of one bit a pixel, or 8."""
     def chunk(kind: bytes, data: bytes) -> bytes:
         body = kind + data
         return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
-    pixels = zlib.compress(bytes(height_px * (1 + width_px)))
-    head = struct.pack(">IIBBBBB", width_px, height_px, 8, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(height_px * (1 + (width_px * bits + 7) // 8)))
+    head = struct.pack(">IIBBBBB", width_px, height_px, bits, 0, 0, 0, 0)
     return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels)
             + chunk(b"IEND", b""))
 
@@ -76,15 +81,22 @@ def test_case_36_narrow_pictures_are_refused_everywhere(
 def test_case_36_a_narrow_picture_of_a_collection_is_named_and_left_out(
         client: Client, tmp_path: Path, endpoint: str) -> None:
     """One bad picture does not end what is done with the others."""
-    files = [upload(tmp_path, png(1, 16_000_000), "narrow.png"),
-             *(upload(tmp_path, encoded("PNG", compress_level=level), f"{level}.png")
+    assert_left_out(client, tmp_path, endpoint, png(1, 16_000_000))
+
+
+def assert_left_out(client: Client, folder: Path, endpoint: str, data: bytes) -> None:
+    """One picture of four is refused, unread, and the others are taken."""
+    files = [upload(folder, data, "odd.png"),
+             *(upload(folder, encoded("PNG", compress_level=level), f"{level}.png")
                for level in (0, 1, 9))]
     before_mb = resident_mb()
     args = {"/classify": (files, ["a cat", "a dog"]), "/index": ("uploads", files),
             "/near_duplicates": ("uploads", files), "/picture_map": ("uploads", files)}
     found = client.predict(*args[endpoint], api_name=endpoint)
     assert resident_mb() - before_mb < 150
-    assert "narrow" not in str(found.get("pictures", found.get("groups", "")))
+    assert "odd" not in str(found.get("pictures", found.get("groups", "")))
+    told = client.predict("uploads", files, api_name="/index")["unreadable"]
+    assert ["odd.png" in each["name"] for each in told] == [True], "which one was not read"
 
 
 def test_case_36_the_settings_of_a_narrow_picture_are_not_looked_for_in_its_pixels(
@@ -98,8 +110,46 @@ def test_case_36_the_settings_of_a_narrow_picture_are_not_looked_for_in_its_pixe
 @pytest.mark.parametrize("entrance", ENTRANCES)
 def test_case_7_a_huge_picture_is_refused(client: Client, refusal: Refusal, tmp_path: Path,
                                           entrance: str) -> None:
-    file = upload(tmp_path, png(20_000, 2_000))
-    assert "megapixels is the most" in refusal(client, entrance, *ENTRANCES[entrance](file))
+    """Of 48 KB: 20,000 by 20,000 px, and one that is wide alone."""
+    huge = png(20_000, 20_000, bits=1)
+    assert 45_000 < len(huge) < 55_000
+    before_mb = resident_mb()
+    for data in (huge, png(20_000, 2_000)):
+        file = upload(tmp_path, data)
+        assert "megapixels is the most" in refusal(client, entrance, *ENTRANCES[entrance](file))
+    assert resident_mb() - before_mb < 150
+
+
+@pytest.mark.parametrize("data", [(20_000, 20_000, 1), (1, 16_000_000), (16_000_000, 1)], ids=str)
+def test_case_7_and_36_such_pictures_are_refused_at_the_doors_of_others(app: App, data: Any,
+                                                                        ) -> None:
+    """OpenAI's, A1111's and MCP's, each in its own form."""
+    file, finished = png(*data), app.sketch.finished
+    text = base64.b64encode(file).decode()
+    before_mb = resident_mb()
+    with httpx.Client(base_url=app.url, timeout=60) as web:
+        said = [
+            web.post("v1/images/edits", data={"prompt": "a cat"}, files={"image": ("a.png", file)}),
+            web.post("v1/images/variations", files={"image": ("a.png", file)}),
+            web.post("sdapi/v1/img2img", json={"prompt": "a cat", "init_images": [text]}),
+            web.post("sdapi/v1/png-info", json={"image": text}),
+            *(web.post("mcp", headers={"accept": "application/json, text/event-stream"}, json={
+                "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                "params": {"name": name, "arguments": arguments}}) for name, arguments in (
+                    ("generate", {"prompt": "a cat", "init_image": text}),
+                    ("rerank", {"prompts": ["a cat"], "images": [text]}),
+                    ("classify", {"labels": ["a cat", "a dog"], "images": [text]})))]
+    for answer in said:
+        assert "megapixels is the most" in answer.text or "no side may be longer" in answer.text, (
+            answer.request.url, answer.text)
+    assert resident_mb() - before_mb < 150
+    assert app.sketch.finished == finished
+
+
+@pytest.mark.parametrize("endpoint", ["/index", "/classify", "/near_duplicates", "/picture_map"])
+def test_case_7_a_huge_picture_of_a_collection_is_named_and_left_out(
+        client: Client, tmp_path: Path, endpoint: str) -> None:
+    assert_left_out(client, tmp_path, endpoint, png(20_000, 20_000, bits=1))
 
 
 @pytest.mark.parametrize("make", [
@@ -122,6 +172,8 @@ def test_case_8_a_phones_photograph_is_read_and_refused_under_another_name(
         said = refusal(client, entrance, *ENTRANCES[entrance](upload(tmp_path, data, name)))
         assert "JPEG of several pictures (MPO) under another name" in said
     file = upload(tmp_path, data, "photograph.jpg")
+    if entrance == "/search":  # which finds nothing where nothing is
+        client.predict(*ENTRANCES["/generate"](None), api_name="/generate")
     assert client.predict(*ENTRANCES[entrance](file), api_name=entrance)
 
 
@@ -146,7 +198,7 @@ def test_case_10_an_oversize_upload_is_refused(app: App) -> None:
 
 
 def test_case_43_sixteen_large_pictures_at_once(app: App, tmp_path: Path) -> None:
-    """Each is answered, by a ranking or by a sentence that the queue is full."""
+    """Each is answered, by a ranking or by a sentence that the queue is full or others read."""
     noise = np.random.default_rng(0).integers(0, 65_536, (64, 64), np.uint16)
     path = tmp_path / "large.png"
     Image.fromarray(np.kron(noise, np.ones((60, 60), np.uint16))).save(path)
@@ -156,7 +208,7 @@ def test_case_43_sixteen_large_pictures_at_once(app: App, tmp_path: Path) -> Non
             for each in clients]
     answers = [job.exception(120) or job.result() for job in jobs]
     assert resident_mb() - before_mb < 1200
-    assert all("queue is full" in str(answer) for answer in answers
-               if isinstance(answer, Exception))
+    assert all("queue is full" in str(answer) or "Files of others are being read" in str(answer)
+               for answer in answers if isinstance(answer, Exception))
     assert sum(not isinstance(answer, Exception) for answer in answers) >= 1
     app.wait_until_idle()

@@ -1,4 +1,7 @@
-"""Scripts in everything that strangers write, shown in Chromium: none runs, none is in the page."""
+"""Cases 3 and 4: scripts in everything that strangers write, shown in Chromium.
+
+None runs, and none is in the page.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,7 @@ def test_the_probe_finds_what_runs(browser: Browser) -> None:
     assert {"1", "2", "3"} & set(ran)
 
 
-def test_prompts_in_gallery_history_and_on_the_wall(visit: Callable[..., Page]) -> None:
+def test_case_3_prompts_in_gallery_history_and_on_the_wall(visit: Callable[..., Page]) -> None:
     page = visit()
     draw(page, EVIL)
     page.locator("#stage button.frame:visible").first.click()
@@ -115,23 +118,33 @@ def test_prompts_in_gallery_history_and_on_the_wall(visit: Callable[..., Page]) 
     expect(wall.locator(".prompt").first).to_have_text(EVIL)
 
 
-def test_what_pictures_and_files_of_others_say(visit: Callable[..., Page], tmp_path: Path) -> None:
+def test_case_4_what_pictures_and_files_of_others_say(visit: Callable[..., Page],
+                                                      tmp_path: Path) -> None:
     page = visit()
     page.wait_for_selector("#generate:not(:disabled)")
     facts = {"prompt": EVIL, "pipeline": SHORT, "seed": EVIL,
              "options": {SHORT: EVIL, EVIL: [EVIL]}}
     settings = f"Steps: 20, Seed: 7, Model: {SHORT}, {SHORT}: {SHORT}, Sampler: {EVIL}"
+    graph = {"1": {"class_type": EVIL, "inputs": {
+        "seed": 5, "sampler_name": SHORT, "positive": ["2", 0], "negative": ["2", 0]}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": EVIL}}}
     told = {"easel": {"easel": json.dumps(facts).encode()},
-            "a1111": {"parameters": f"{EVIL}\nNegative prompt: {EVIL}\n{settings}".encode()}}
+            "a1111": {"parameters": f"{EVIL}\nNegative prompt: {EVIL}\n{settings}".encode()},
+            "invokeai": {"invokeai_metadata": json.dumps({
+                "positive_prompt": EVIL, "seed": 5, "scheduler": EVIL,
+                "model": {"name": EVIL}}).encode()},
+            "comfyui": {"prompt": json.dumps(graph).encode()}}
     for tool, chunks in told.items():
         file = tmp_path / f"{tool}{NAME}"
         file.write_bytes(png(**chunks))
         page.locator("#prompt textarea").fill("something else")
         page.locator("#recall input[type=file]").set_input_files(file)
         expect(page.locator("#prompt textarea")).to_have_value(EVIL)
+        if tool != "easel":  # what has no place here is listed
+            expect(page.locator("#filled-note")).to_contain_text("<img s")
 
 
-def test_a_shared_comparison(visit: Callable[..., Page], tmp_path: Path) -> None:
+def test_case_4_a_shared_comparison(visit: Callable[..., Page], tmp_path: Path) -> None:
     picture = encode_png(np.full((8, 8, 3), 9, np.uint8), {"prompt": EVIL})
     pane = {"pipeline": SHORT, "title": EVIL, "num_images": 1, "seed": 5, "options": {SHORT: EVIL},
             "weights": {SHORT: "ab" * 32}, "elapsed_s": 1.5, "device_s": 1.0,
@@ -158,7 +171,7 @@ def _page_of(path: Path) -> bytes:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no file is called so elsewhere")
-def test_labels_and_names_of_files(visit: Callable[..., Page], tmp_path: Path) -> None:
+def test_case_4_labels_and_names_of_files(visit: Callable[..., Page], tmp_path: Path) -> None:
     files = []
     for number in range(2):
         files.append(tmp_path / f"{number}{NAME}")

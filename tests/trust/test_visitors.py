@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
-from easel.guard.forms import ODD_FORM
+from easel.guard.forms import FILES_ALONE, ODD_FORM
 from easel.guard.request_check import NO_LENGTH
 from easel.guard.visitors import HEADER, new_token
 from easel.history.records import LOCAL
@@ -88,7 +91,7 @@ def test_case_14_a_strangers_picture_does_not_exist(app: App, web: httpx.Client,
         for kind in ("picture", "thumbnail"):
             answer = web.get(f"history/{name}/{kind}", headers={HEADER: token})
             assert answer.status_code == 404
-    with pytest.raises(Exception, match="no such picture"):
+    with pytest.raises(AppError, match="no such picture"):
         client.predict(name, api_name="/history_show")
 
 
@@ -178,8 +181,68 @@ def test_case_13_and_44_nothing_is_fetched_for_anyone(web: httpx.Client, config:
             answer = post(web, path, body)
             assert answer.status_code == 403
             assert "fetches nothing" in answer.json()["detail"]
-    assert web.get(f"gradio_api/file={address.strip()}").status_code in (403, 404)
+    assert web.get(f"gradio_api/file={address.strip()}").status_code == 403
     assert looked_up == []
+
+
+@pytest.fixture
+def lure() -> Iterator[tuple[str, list[str]]]:
+    """A server of this machine that redirects to where nobody is to be led, and who asked it."""
+    asked: list[str] = []
+
+    class Redirect(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", {"/link-local": "http://169.254.169.254/latest"}.get(
+                self.path, "/secret.png"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_POST = do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join(60)
+
+
+@pytest.mark.parametrize("path", ["/link-local", "/here"])
+def test_case_13_an_address_that_redirects_is_never_asked(
+        web: httpx.Client, config: dict[str, Any], lure: tuple[str, list[str]], path: str) -> None:
+    """By no route that names a file, and no field of a body that holds one."""
+    server, asked = lure
+    assert httpx.get(server + path).status_code == 302, "it is there, and leads on"
+    assert asked.pop() == path
+    generate = next(d for d in config["dependencies"] if d["api_name"] == "generate")
+    addresses = [server + path, server.replace("127.0.0.1", "localhost") + path,
+                 server.replace("http", "HTTP") + path, server.replace("http:", "") + path]
+    for address in addresses:
+        for route in (f"file={address}", f"file/{address}", f"file={quote(address, safe='')}"):
+            assert web.get(f"gradio_api/{route}").status_code == 403, route
+        assert web.get(f"gradio_api/proxy={address}").status_code == 404
+        for file in ({"path": address}, {"path": "/a.png", "url": address},
+                     {"url": address}, {"path": address, "url": address, "is_stream": False}):
+            value = {**file, "orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+            body = {"data": ["a cat", ["sketch"], 1, 0, {}, value], "fn_index": generate["id"],
+                    "session_hash": "lure"}
+            statuses = [post(web, each, body).status_code
+                        for each in ("run/generate", "api/generate", "call/generate")]
+            if "path" in file and file["path"] == address:
+                assert statuses == [403] * 3, file
+            assert 500 not in statuses[2:]
+        for door, fields in (
+                ("v1/images/edits", {"prompt": "a cat", "image": address}),
+                ("sdapi/v1/img2img", {"prompt": "a cat", "init_images": [address]}),
+                ("sdapi/v1/png-info", {"image": address})):
+            answer = web.post(door, json=fields)
+            assert answer.status_code in (400, 422, 500)
+    assert asked == []
 
 
 @pytest.mark.parametrize("session", ["a" * 65, "a" * 10**6, 5, ["a"], "a\nb", "a\0b", "a\x1bb"])
@@ -239,12 +302,12 @@ def test_an_upload_without_a_file_is_refused_in_a_sentence(web: httpx.Client) ->
     assert answer.status_code < 500
     answer = web.post("gradio_api/upload", data={"files": "text, and no file"},
                       files={"other": ("a.png", b"a")})
-    assert answer.status_code == 400
-    assert "no file" in answer.json()["detail"]
+    assert (answer.status_code, answer.text) == (400, str(FILES_ALONE))
 
 
-ODD_FORMS = ("boundary=b; charset=punycode", "boundary=b; charset=unicode_escape",
-             "boundary=b; charset=undefined", f"boundary={'b' * 5000}")
+ODD_FORMS = ("boundary=b; charset=punycode", "boundary=b; charset=utf-7",
+             "boundary=b; charset=unicode_escape", "boundary=b; charset=undefined",
+             f"boundary={'b' * 5000}")
 
 
 @pytest.mark.parametrize("options", ODD_FORMS, ids=lambda options: options[:40])
@@ -263,6 +326,20 @@ def test_an_upload_that_hides_its_length_is_refused(web: httpx.Client) -> None:
     answer = web.post("gradio_api/upload", content=iter([b"--b\r\n"]),
                       headers={"content-type": "multipart/form-data; boundary=b"})
     assert (answer.status_code, answer.json()) == (411, {"detail": NO_LENGTH})
+
+
+@pytest.mark.parametrize("part", [
+    "bytes=0-0,5-6", "bytes=" + "0-," * 2000, "bytes=--5", "bytes=5-2", "bytes=a-b", "bytes=-",
+    "items=0-1", f"bytes={'9' * 5000}-", "bytes=\u0663-\u0664"])
+def test_an_odd_part_of_a_file_is_the_whole(web: httpx.Client, part: str) -> None:
+    """Each was a traceback of fifty lines in the log, or an answer in words of a library."""
+    path, = web.post("gradio_api/upload", files={"files": ("a.txt", b"0123456789")}).json()
+    address = f"gradio_api/file={path}"
+    answer = web.get(address, headers=[(b"range", part.encode())])
+    assert (answer.status_code, answer.content) == (200, b"0123456789")
+    for plain, expected in (("bytes=2-4", b"234"), ("bytes=7-", b"789"), ("bytes=-2", b"89")):
+        answer = web.get(address, headers={"range": plain})
+        assert (answer.status_code, answer.content) == (206, expected)
 
 
 def test_a_frame_of_any_number_is_not_there(web: httpx.Client) -> None:
