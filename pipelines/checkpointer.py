@@ -19,7 +19,7 @@ from pipelines.core.errors import Cancelled, EaselError, Paused, PausedRunError,
 from pipelines.core.files import atomic_write
 from pipelines.core.request import CheckedRequest
 from pipelines.core.video import Film
-from pipelines.saved_run import SavedRun
+from pipelines.saved_run import SavedRun, next_number
 
 SAVE_EVERY_S = 5.0
 LOCK = ".lock"
@@ -62,6 +62,7 @@ class Checkpointer:
         self._resumes = self.keeps and path.exists()
         self._lock = FileLock(f"{path}{LOCK}", thread_local=False)
         self._asked, self._after = False, pause_after
+        self._number = 0
         self._saved_s = time.monotonic()
 
     def ask(self, asked: bool = True) -> None:
@@ -158,7 +159,9 @@ class Checkpointer:
         self._saved_s = time.monotonic()
         try:
             self.claim()  # counts; the first one takes the lock
-            data = run.encode(paused, time.time())
+            if paused or not self._number:  # looked up again only where somebody's pause counts
+                self._number = next_number(self._path)
+            data = run.encode(paused, time.time(), self._number)
             self._make_room(self._path, len(data))
             atomic_write(self._path, data)
         except (PausedRunError, OSError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pipelines.core.video import MAX_FRAMES
 
 FORMAT = 1
 MAX_NOISE = 1.0
+SUFFIX = ".safetensors"
 DAMAGED = "The paused run's file is damaged, so the run cannot go on."
 _HEADER, _SHA256 = "easel_run", "sha256"
 _FRAME = "frame."
@@ -82,6 +84,7 @@ class SavedRun(BaseModel):
         marks: changes so far, each with the steps taken before it.
         paused: whether a person paused the run, rather than the server being killed.
         saved_s: Unix time of its file.
+        number: counts up in the order of pausing, also when the clock steps back; 0 in older files.
         branch_of: the run that it branched off; empty where it did not.
         strides: of tensors that do not lie in memory as a file has them; sums over such a tensor
             differ in their last bits from those over a plain copy.
@@ -103,6 +106,7 @@ class SavedRun(BaseModel):
     marks: list[tuple[int, dict[str, Any]]] = Field(default_factory=list)
     paused: bool = False
     saved_s: float = 0.0
+    number: int = Field(default=0, ge=0)
     branch_of: str = ""
     strides: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     tensors: dict[str, Tensor] = Field(default_factory=dict, exclude=True, repr=False)
@@ -138,16 +142,18 @@ class SavedRun(BaseModel):
             "changes": new,
             "marks": [*self.marks, *([(self.step, new)] if new else [])]})
 
-    def encode(self, paused: bool, saved_s: float) -> bytes:
+    def encode(self, paused: bool, saved_s: float, number: int = 0) -> bytes:
         """The file.
 
         Args:
             paused: whether a person paused the run.
             saved_s: Unix time of now.
+            number: its place in the order of pausing.
         """
         header = self.model_copy(update={
             "request": self.request.with_pictures({}),
             "format": FORMAT, "paused": paused, "saved_s": saved_s,
+            "number": number,
             "strides": {name: value.stride() for name, value in self.tensors.items()
                         if not value.is_contiguous()}}).model_dump_json()
         tensors = {name: value.contiguous() for name, value in self.tensors.items()}
@@ -199,6 +205,19 @@ def read_header(path: Path) -> SavedRun:
     except (SafetensorError, OSError, KeyError, ValueError):
         raise PausedRunError(DAMAGED) from None
     return _read_header(text).model_copy(update={"frames": last})
+
+
+def next_number(path: Path) -> int:
+    """The number of a run that is paused now, one more than any other of its folder has.
+
+    Args:
+        path: of the run's file, there or not.
+    """
+    found = [0]
+    for other in path.parent.glob(f"*{SUFFIX}"):
+        with suppress(PausedRunError):
+            found.append(read_header(other).number)
+    return max(found) + 1
 
 
 def _read_header(text: str) -> SavedRun:

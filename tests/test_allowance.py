@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import pytest
 
 from easel.serving.allowance import Allowance
 from easel.serving.backend import LocalBackend
+from easel.serving.build import local_backend
 from easel.serving.jobs import Group, Job, Usage
 from easel.serving.line import Line
+from easel.settings import load_settings
 from pipelines.core.errors import Busy
 from tests.asking import stream
 from tests.noise import linear_cache, noise_registry
@@ -85,3 +88,31 @@ def test_another_token_for_each_run_does_not_help_while_others_wait() -> None:
     free = Line()
     joined(free, "ben", "198.51.100.7")
     assert free.has_room("mallory", "203.0.113.9")
+
+
+@pytest.mark.parametrize(("variables", "seconds"), [
+    ({}, None), ({"CLASSROOM": "1"}, 20), ({"CLASSROOM": "1", "VISITOR_SECONDS": ""}, 20),
+    ({"CLASSROOM": "1", "VISITOR_SECONDS": "45"}, 45), ({"VISITOR_SECONDS": "5"}, 5),
+    ({"CLASSROOM": "1", "VISITOR_SECONDS": "0"}, None)])
+def test_a_class_has_an_allowance_unless_another_is_set(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: dict[str, str],
+        seconds: int | None) -> None:
+    for name, value in {"DATA_DIR": str(tmp_path), "DEVICE": "cpu", **variables}.items():
+        monkeypatch.setenv(f"EASEL_{name}", value)
+    settings = load_settings()
+    assert settings.minute_s() == seconds
+    backend = local_backend(settings, noise_registry())
+    try:
+        line = backend.jobs.line
+        group = joined(line, "anna", "")
+        group.jobs[0].usage = Usage(device_s=seconds - 1 if seconds else 10_000)
+        line.leave(group)
+        assert line.has_room("anna")
+        if seconds is not None:
+            group = joined(line, "anna", "")
+            group.jobs[0].usage = Usage(device_s=3)
+            line.leave(group)
+            assert not line.has_room("anna")
+        assert line.has_room("ben")
+    finally:
+        backend.close()

@@ -9,9 +9,8 @@ import pickle
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -21,65 +20,17 @@ import torch
 from easel.serving.backend import LocalBackend
 from easel.serving.line import REMEMBERED
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, OutOfMemory
-from pipelines.core.events import Candidate, Event, Preview, Progress, Result
+from pipelines.core.events import Candidate, Event, Progress, Result
 from pipelines.core.request import CheckedRequest
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from tests.asking import compare, stream
-from tests.noise import NoisePipeline, linear_cache
+from tests.noise import NoisePipeline
+from tests.noise_backend import backend, pipeline, request, result_of, start, until
 from tests.small_models import small_cache
 
-
-@pytest.fixture
-def pipeline() -> NoisePipeline:
-    """The pipeline that the backend runs."""
-    return NoisePipeline()
-
-
-@pytest.fixture
-def backend(pipeline: NoisePipeline) -> Iterator[LocalBackend]:
-    """A backend with room for two waiting jobs."""
-    registry = Registry()
-    registry.register(pipeline)
-    backend = LocalBackend(registry, linear_cache(), max_waiting=2)
-    yield backend
-    backend.close()
-
-
-def request(**options: Any) -> dict[str, Any]:
-    """The fields of a small request."""
-    return {"pipeline": "noise", "prompt": "a red apple", "num_images": 2, "seed": 5,
-            "options": options}
-
-
-def result_of(events: list[Event]) -> Result:
-    """The last event, which is the result."""
-    assert isinstance(events[-1], Result)
-    assert not any(isinstance(event, Result) for event in events[:-1])
-    return events[-1]
-
-
-def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait for something that must come true."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.01)
-
-
-def start(backend: LocalBackend, job_id: str, **options: Any,
-          ) -> Generator[Event, None, None]:
-    """A job that is running: its first preview has been read.
-
-    That is the preview of its first step, and nothing is left unread, only if the pipeline is
-    ``held``: a job that goes on has posted more steps by the time that the reader's turn comes.
-    """
-    events = stream(backend, request(**options), job_id)
-    for event in events:
-        if isinstance(event, Preview):
-            return events
-    raise AssertionError("no step was taken")
+__all__ = ["backend", "pipeline"]
 
 
 def test_events_arrive_in_order_and_can_be_pickled(backend: LocalBackend) -> None:
@@ -261,51 +212,6 @@ def test_fifty_users_and_a_queue_of_two(backend: LocalBackend) -> None:
     assert 3 <= sum(outcomes) < 50
 
 
-@pytest.mark.parametrize("leave", [
-    lambda events: events.close(), lambda events: events.throw(ConnectionError),
-    lambda events: threading.Thread(target=events.close).start(),
-])
-def test_a_reader_that_leaves_frees_the_device(
-        backend: LocalBackend, pipeline: NoisePipeline,
-        leave: Callable[[Any], object]) -> None:
-    events = start(backend, "job", steps=10_000, step_s=0.01)
-    with suppress(ConnectionError):
-        leave(events)
-    until(lambda: pipeline.closed == 1)
-    until(lambda: backend.cache.stats().models[0].leases == 0)
-    result_of(list(stream(backend, request())))
-
-
-def test_a_dropped_generator_frees_the_device(backend: LocalBackend,
-                                              pipeline: NoisePipeline) -> None:
-    events = start(backend, "job", steps=10_000, step_s=0.01)
-    del events
-    gc.collect()
-    until(lambda: pipeline.closed == 1)
-    result_of(list(stream(backend, request())))
-
-
-def test_a_reader_that_sleeps_holds_nothing(backend: LocalBackend,
-                                            pipeline: NoisePipeline) -> None:
-    with pipeline.held():
-        asleep = start(backend, "asleep", steps=200)
-    result_of(list(stream(backend, request())))
-    assert pipeline.closed == 2
-    events = list(asleep)
-    assert [e.step for e in events if isinstance(e, Preview)] == [200], "only the newest is kept"
-    assert [e.step for e in events if isinstance(e, Progress)] == list(range(2, 201))
-    result_of(events)
-
-
-def test_readers_may_change_threads(backend: LocalBackend) -> None:
-    events = stream(backend, request(steps=5))
-    seen = []
-    with ThreadPoolExecutor(4) as pool:
-        while (event := pool.submit(next, events, None).result(10)) is not None:
-            seen.append(event)
-    result_of(seen)
-
-
 @pytest.mark.parametrize("fault", ["error", "silence"])
 def test_unexpected_errors_become_a_sentence(
         backend: LocalBackend, fault: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -371,35 +277,3 @@ def test_candidates_share_no_state_between_jobs(backend: LocalBackend) -> None:
     assert all(np.array_equal(a.image, b.image)
                for a, b in zip(alone.candidates, again.candidates, strict=True))
     assert isinstance(again.candidates[0], Candidate)
-
-
-def test_close_stops_everything(pipeline: NoisePipeline) -> None:
-    registry = Registry()
-    registry.register(pipeline)
-    backend = LocalBackend(registry, linear_cache())
-    running = start(backend, "job", steps=10_000, step_s=0.01)
-    asked = time.monotonic()
-    backend.close()
-    assert time.monotonic() - asked < 5
-    with pytest.raises(Cancelled):
-        list(running)
-    with pytest.raises(Busy, match="shutting down"):
-        list(stream(backend, request()))
-
-
-def test_who_reads_a_long_step_is_told_that_the_process_ends(pipeline: NoisePipeline) -> None:
-    """A step that takes longer than a server has to end."""
-    registry = Registry()
-    registry.register(pipeline)
-    backend = LocalBackend(registry, linear_cache())
-    with pipeline.held():
-        running = start(backend, "job", steps=10_000)
-        closing = threading.Thread(target=backend.close)
-        closing.start()
-        while backend.is_open():
-            time.sleep(0.01)
-        backend.abort_jobs()
-        with pytest.raises(Busy, match="in the middle of a step: nothing of this run is kept"):
-            list(running)
-    closing.join(60)
-    assert not closing.is_alive()

@@ -21,6 +21,7 @@ from easel.serving.line import CLOSING, NOT_BEGUN, SUSPENDED
 from easel.serving.paused_runs import PausedRuns
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.inside.score import WhyScore
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.unclip.walk import Walk
 from tests.asking import compare, stream
@@ -268,6 +269,15 @@ def test_pictures_and_texts_become_features(backend: Backend) -> None:
     backend.cancel("never")
     with pytest.raises(Cancelled):
         backend.embed(RANKER, images, job_id="never")
+
+
+def test_models_are_asked_what_they_do_inside(backend: Backend) -> None:
+    found = backend.inside(WhyScore(np.full((32, 32, 3), 40, np.uint8), "a red apple"))
+    assert (found.model_id, found.cells.shape) == (RANKER, (8, 8))
+    assert [word.text for word in found.words] == ["a", "red", "apple"]
+    backend.cancel("never asked")
+    with pytest.raises(Cancelled):
+        backend.inside(WhyScore(np.zeros((8, 8, 3), np.uint8), "a cat"), "never asked")
 
 
 def test_a_walk_ends_with_its_frames(backend: Backend) -> None:

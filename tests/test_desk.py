@@ -2,86 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-)
 
-from easel.serving.jobs import Requester, Usage
+from easel.serving.jobs import Requester
 from easel.serving.line import CLOSING, NOT_BEGUN
 from easel.serving.ray.desk import SILENT_S, Desk
 from easel.serving.ray.fair_line import HALF_LIFE_S
 from easel.serving.ray.matching import LOOKED_AT, OVERTAKEN
-from easel.serving.ray.messages import Ask, Ended, Order, Outlook, Report, Ticket
+from easel.serving.ray.messages import Ask, Order, Ticket
 from pipelines.core.errors import Busy, InvalidRequest
-from pipelines.core.events import Progress
-
-MODELS = {"a": ("model-a",), "b": ("model-b",)}
-
-
-class Clock:
-    """Seconds that pass when they are told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-class Hall:
-    """A desk with runners that do as they are told, and no more."""
-
-    def __init__(self, **limits: Any) -> None:
-        self.clock = Clock()
-        self.desk = Desk(clock=self.clock, **limits)
-        self.reports: dict[str, Report] = {}
-
-    def outlook(self, token: str) -> Outlook:
-        """How a ticket fares that the desk knows."""
-        found = self.desk.look(token)
-        assert found is not None
-        return found
-
-    def runner(self, name: str, models: tuple[str, ...] = ()) -> None:
-        """A runner comes, or says again what it has."""
-        before = self.reports.get(name, Report(name, 0))
-        self.say(replace(before, models=before.models | frozenset(models)))
-
-    def say(self, report: Report) -> None:
-        self.reports[report.runner] = replace(report, number=report.number + 1)
-        self.desk.report(self.reports[report.runner])
-
-    def join(self, token: str, owner: str = "", models: tuple[str, ...] = (), **fields: object,
-             ) -> Exception | None:
-        """A front end hands in a ticket for a job of the same name."""
-        return self.desk.join(Ticket(token, "front", (Ask(token, "sketch", models=models),),
-                                     Requester(owner), **fields))  # type: ignore[arg-type]
-
-    def where(self, token: str) -> str | None:
-        outlook = self.desk.look(token)
-        return outlook.runner if outlook is not None else None
-
-    def takes(self, name: str, token: str) -> None:
-        """A runner has begun some work."""
-        before = self.reports[name]
-        self.say(replace(before, running={token: {token: (Usage(), Progress())}}))
-
-    def ends(self, name: str, token: str, device_s: float = 1.0, outcome: str = "done") -> None:
-        """A runner has ended some work."""
-        before = self.reports[name]
-        self.say(replace(before, running={}, ended={
-            token: (Ended(token, outcome, Usage(device_s)),)}))
+from tests.desks import MODELS, Hall
 
 
 def test_what_waits_goes_to_the_runner_that_is_free() -> None:
@@ -322,109 +254,3 @@ def test_a_report_that_comes_late_says_nothing() -> None:
     hall.ends("r1", "two")
     hall.join("three")
     assert hall.where("three") == "r1"
-
-
-class DeskMachine(RuleBasedStateMachine):
-    """Whatever happens in whichever order: nothing is lost, and nothing runs in two places."""
-
-    @initialize()
-    def begin(self) -> None:
-        self.hall = Hall(max_waiting=4, max_per_owner=2)
-        self.number = 0
-        self.mine: dict[str, str] = {}  # tickets that somebody waits for, with their owners
-        self.begun: dict[str, str] = {}  # what runners draw, by runner
-
-    def fresh(self) -> str:
-        self.number += 1
-        return f"t{self.number}"
-
-    @rule()
-    def runner_comes(self) -> None:
-        if len(self.hall.reports) < 3:
-            self.hall.runner(f"r{self.fresh()}")
-
-    @rule(owner=st.sampled_from(["", "anna", "ben"]), model=st.sampled_from(["a", "b"]))
-    def ticket_comes(self, owner: str, model: str) -> None:
-        token = self.fresh()
-        if self.hall.join(token, owner, MODELS[model]) is None:
-            self.mine[token] = owner
-
-    @precondition(lambda self: self.mine)
-    @rule(data=st.data())
-    def work_is_brought(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(sorted(self.mine)))
-        runner = self.hall.where(token)
-        if runner and runner in self.hall.reports and runner not in self.begun:
-            self.begun[runner] = token
-            self.hall.takes(runner, token)
-
-    @precondition(lambda self: self.begun)
-    @rule(data=st.data())
-    def work_ends(self, data: st.DataObject) -> None:
-        runner = data.draw(st.sampled_from(sorted(self.begun)))
-        token = self.begun.pop(runner)
-        self.hall.ends(runner, token)
-        self.mine.pop(token, None)
-
-    @precondition(lambda self: self.begun)
-    @rule(data=st.data())
-    def runner_dies(self, data: st.DataObject) -> None:
-        runner = data.draw(st.sampled_from(sorted(self.begun)))
-        token = self.begun.pop(runner)
-        del self.hall.reports[runner]
-        self.hall.desk.lose(token)
-        owner = self.mine.pop(token, None)
-        if owner is not None:
-            again = self.fresh()
-            assert self.hall.join(again, owner, again=True) is None
-            self.mine[again] = owner
-
-    @precondition(lambda self: self.mine)
-    @rule(data=st.data())
-    def reader_leaves(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(sorted(self.mine)))
-        runner = self.hall.where(token)
-        self.hall.desk.leave(token)
-        del self.mine[token]
-        if runner and runner in self.hall.reports and runner not in self.begun:
-            assert Order("abandon", token) in self.hall.desk.orders(runner)
-            self.hall.ends(runner, token, outcome="stopped")
-
-    @precondition(lambda self: self.mine)
-    @rule(data=st.data())
-    def somebody_stops(self, data: st.DataObject) -> None:
-        token = data.draw(st.sampled_from(sorted(self.mine)))
-        runner = self.hall.where(token)
-        assert self.hall.desk.cancel(token)
-        if runner == "":
-            assert self.hall.outlook(token).ended
-            self.hall.desk.leave(token)
-            del self.mine[token]
-
-    @invariant()
-    def nothing_is_lost(self) -> None:
-        for token in self.mine:
-            assert self.hall.desk.look(token) is not None
-
-    @invariant()
-    def no_runner_has_two(self) -> None:
-        places = Counter(where for token in self.mine if (where := self.hall.where(token)))
-        assert not places or max(places.values()) == 1
-
-    @invariant()
-    def nobody_has_too_many(self) -> None:
-        # Those that are run again were taken once.
-        owners = Counter(owner for owner in self.mine.values() if owner)
-        assert not owners or max(owners.values()) <= 2
-
-    @invariant()
-    def nobody_waits_beside_a_free_runner(self) -> None:
-        waiting = [token for token in self.mine if self.hall.where(token) == ""]
-        busy = {where for token in self.mine if (where := self.hall.where(token))}
-        busy |= set(self.begun)
-        assert not waiting or busy >= set(self.hall.reports)
-
-
-TestDeskMachine = DeskMachine.TestCase
-TestDeskMachine.settings = hypothesis_settings(max_examples=60, stateful_step_count=40,
-                                               deadline=None)

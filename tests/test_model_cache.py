@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import Cancelled, EaselError, WeightsError
-from pipelines.models.cache.cache import ModelCache, measured_bytes
+from pipelines.models.cache.cache import ModelCache
+from pipelines.models.cache.stats import measured_bytes
 from tests.cached_layers import CountingLoader, bytes_of, states, use
 from tests.noise import linear_cache
 

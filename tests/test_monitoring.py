@@ -20,7 +20,7 @@ from easel.ui.health_routes import health_routes
 from pipelines.core.errors import EaselError
 from tests.asking import compare, stream
 from tests.noise import linear_cache, noise_registry
-from tests.test_backend import request, start, until
+from tests.noise_backend import request, start, until
 
 
 @pytest.fixture

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from torch import nn
 
-from easel.serving.build import build_cache
 from easel.settings import Settings
 from easel.ui.models.render import render_models
 from pipelines.core.errors import OutOfMemory
+from pipelines.engine import build_cache
 from pipelines.kandinsky import IMAGE_ENCODER, MOVQ, PARTS, PRIOR, TEXT_ENCODER, UNET
-from pipelines.models.cache.cache import ModelCache, measured_bytes
+from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.inventory import ModelInventory
+from pipelines.models.cache.stats import measured_bytes
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
 from pipelines.models.checkpoints.ids import RANKER

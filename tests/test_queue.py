@@ -28,7 +28,7 @@ from pipelines.core.errors import Busy, EaselError
 from pipelines.core.events import Progress
 from tests.noise import linear_cache, noise_registry
 from tests.served import App
-from tests.test_task import visitor
+from tests.test_task import ANNA, visitor
 
 ON, OFF = gr.update(interactive=True), gr.update(interactive=False)
 
@@ -110,7 +110,7 @@ def test_runs_of_a_page_go_one_behind_the_other_and_their_pictures_stay(runs: Se
     assert seen[-1] == "drew owl(drew dog)(drew cat)", "the newest first"
     assert shown[page.go] == ON
     assert page.closed == ["cat", "dog", "owl"]
-    assert not runs.busy("one", "desk")
+    assert not runs.busy("one", ANNA, "desk")
 
 
 def test_stop_ends_the_run_that_runs_and_the_next_one_begins(runs: SessionRuns) -> None:
@@ -183,16 +183,16 @@ def test_a_reload_keeps_what_waits_and_who_never_comes_back_draws_no_more(runs: 
     page.live.grace_s = 30
     next(page.press("cat"))
     list(page.press("dog"))
-    page.live.leave("one")
+    page.live.leave("one", ANNA)
     live = page.live.adopt("two", page.lives()[0].run.visitor, "desk")
     assert live is not None
     assert page.words() == ["cat", "dog"]
     page.let("cat")
     until(lambda: live.run.about == "dog")
-    assert runs.busy("two", "desk"), "Stop of the new page ends the run that followed"
+    assert runs.busy("two", ANNA, "desk"), "Stop of the new page ends the run that followed"
     page.live.grace_s = 0.1
     list(page.press("owl", "two"))
-    page.live.leave("two")
+    page.live.leave("two", ANNA)
     until(lambda: live.finished)
     assert page.closed == ["cat", "owl", "dog"]
 
@@ -316,5 +316,5 @@ def test_who_is_nobody_sees_no_queue(app: App) -> None:
 
 
 def test_words_of_kinds_are_there_for_all_that_is_no_generator() -> None:
-    assert set(strings.QUEUE_KINDS) == {"embed", "look", "walk"}
+    assert set(strings.QUEUE_KINDS) == {"embed", "inside", "look", "walk"}
     assert issubclass(Busy, EaselError)

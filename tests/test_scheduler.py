@@ -17,7 +17,7 @@ from torch import nn
 from easel.history.records import LOCAL
 from easel.serving.backend import LocalBackend
 from easel.serving.jobs import Group, Job, Requester, RunEvent, Usage
-from easel.serving.line import Pace
+from easel.serving.line import RuntimeEstimator
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
 from pipelines.core.request import CheckedRequest
@@ -28,8 +28,8 @@ from pipelines.registry import Registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.asking import compare, stream
 from tests.noise import LinearLoader, NoisePipeline, linear_cache
+from tests.noise_backend import request, start, until
 from tests.small_models import small_cache
-from tests.test_backend import request, start, until
 
 
 class Weighing(NoisePipeline):
@@ -83,8 +83,32 @@ def pictures(event: RunEvent) -> np.ndarray:
     return np.stack([candidate.image for candidate in candidates])
 
 
+class Clock:
+    """Time that passes where somebody sleeps, and nowhere else."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """By which the device's seconds are counted, so that a busy machine takes none."""
+    made = Clock()
+    monkeypatch.setattr("easel.serving.usage.time", made)
+    monkeypatch.setattr("tests.noise.time", made)
+    return made
+
+
+@pytest.mark.usefixtures("clock")
 def test_runs_take_turns_and_draw_what_they_draw_alone(backend: LocalBackend) -> None:
-    asked = [request(steps=40), {**request(steps=40, contrast=2.0), "seed": 9}]
+    asked = [request(steps=40, step_s=0.001),
+             {**request(steps=40, step_s=0.001, contrast=2.0), "seed": 9}]
     events = list(compare(backend, asked))
     order = [e.index for e in events if isinstance(e.event, Progress) and e.event.step]
     begun = max(order.index(0), order.index(1))
@@ -116,25 +140,9 @@ def test_the_embedded_pipelines_in_turn_draw_what_they_draw_alone() -> None:
     backend.close()
 
 
-class Clock:
-    """Time that passes where somebody sleeps, and nowhere else."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
-def test_shares_are_of_seconds_and_not_of_steps(backend: LocalBackend,
-                                                monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("clock")
+def test_shares_are_of_seconds_and_not_of_steps(backend: LocalBackend) -> None:
     """A run of long steps and one of short ones get about the same of the device."""
-    clock = Clock()
-    monkeypatch.setattr("easel.serving.usage.time", clock)
-    monkeypatch.setattr("tests.noise.time", clock)
     asked = [request(steps=10_000, step_s=0.03), request(steps=10_000, step_s=0.001)]
     seen: list[RunEvent] = []
     with closing(compare(backend, asked)) as events:
@@ -328,6 +336,9 @@ def test_a_visitors_job_ends_after_the_most_device_seconds(noise: NoisePipeline)
     end = events[-1]
     assert isinstance(end, Result)
     assert "time_budget_s" not in end.metadata, "as stopped by hand"
+    assert end.metadata["time_limit_s"] == 0.05, "but not by a hand, which it would be told"
+    with pytest.raises(InvalidRequest, match=r"ended after 0\.05 s on the device, the most"):
+        list(stream(backend, request(steps=10_000, step_s=0.01), owner="me"))
     backend.requester = Requester
     whole = list(stream(backend, request(steps=20, step_s=0.01, keep=True), owner=LOCAL))
     steps = [e.step for e in whole if isinstance(e, Progress)]
@@ -352,23 +363,23 @@ def finished(kind: str, device_s: float) -> Job:
 
 
 def test_the_wait_is_the_sum_of_what_is_ahead() -> None:
-    pace = Pace()
-    pace.note(finished("noise", 4.0))
-    pace.note(finished("noise", 2.0))
+    runtimes = RuntimeEstimator()
+    runtimes.observe(finished("noise", 4.0))
+    runtimes.observe(finished("noise", 2.0))
 
     def job(**fields: Any) -> Job:
         return Job("job", lambda job: iter(()), "noise", **fields)  # type: ignore[arg-type,return-value]
 
     running = job(started=True, usage=Usage(1.0), progress=Progress(10, 30))
-    assert pace.expected_s(job()) == 3.0
-    assert pace.expected_s(running) == pytest.approx(2.0)
-    assert pace.expected_s(job(budget_s=1.5)) == 1.5
+    assert runtimes.expected_s(job()) == 3.0
+    assert runtimes.expected_s(running) == pytest.approx(2.0)
+    assert runtimes.expected_s(job(budget_s=1.5)) == 1.5
     ahead = [Group((running,)), Group((job(), job(budget_s=1.5)))]
-    assert pace.wait_s(ahead) == pytest.approx(6.5)
-    assert pace.wait_s(ahead, devices=2) == pytest.approx(2.0), "the first to be free"
-    assert pace.wait_s([*ahead, Group((job(),))], devices=2) == pytest.approx(4.5)
-    assert pace.wait_s(ahead, devices=3) == 0.0
-    assert pace.wait_s([*ahead, Group((Job("x", lambda job: iter(()), "new"),))]) is None  # type: ignore[arg-type,return-value]
+    assert runtimes.wait_s(ahead) == pytest.approx(6.5)
+    assert runtimes.wait_s(ahead, devices=2) == pytest.approx(2.0), "the first to be free"
+    assert runtimes.wait_s([*ahead, Group((job(),))], devices=2) == pytest.approx(4.5)
+    assert runtimes.wait_s(ahead, devices=3) == 0.0
+    assert runtimes.wait_s([*ahead, Group((Job("x", lambda job: iter(()), "new"),))]) is None  # type: ignore[arg-type,return-value]
 
 
 def test_who_waits_is_told_how_long(backend: LocalBackend) -> None:

@@ -18,7 +18,7 @@ from pipelines.pipeline import Pipeline
 from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
-from tests.test_task import visitor
+from tests.test_task import ANNA, visitor
 
 MOST = 8  # places where an event rests or is handed on, of threads and of what is between them
 SESSION = "one"
@@ -96,7 +96,7 @@ def test_a_prompt_stays_at_few_places_between_the_click_and_the_generator(
         stays = [*waiting("Follower.updates", repository, clicked), "LiveRun",
                  *waiting("read_events", repository, run), "Job", *held.device]
     finally:
-        app.playground.runs.stop(SESSION)
+        app.playground.runs.stop(SESSION, ANNA)
         held.go_on.set()
         clicked.join(120)
     assert len(stays) <= MOST, stays

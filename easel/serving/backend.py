@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from easel.serving.interface import Backend
+from easel.serving.interface import Answer
 from easel.serving.job_queue import JobQueue
 from easel.serving.jobs import Found, Group, Job, Place, Requester, RunEvent, compared
 from easel.serving.paused_runs import PausedRuns, check_pause
@@ -19,6 +19,7 @@ from pipelines.core.errors import EaselError, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.metadata import provenance
 from pipelines.core.request import CheckedRequest
+from pipelines.inside.question import Question
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.inventory import ModelInventory, inventory_of
 from pipelines.models.clip_features import Features, embed_images, embed_texts
@@ -26,8 +27,6 @@ from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from pipelines.suited import FAMILIARITY, unlike_the_world
 from pipelines.unclip.walk import Walk, walk
-
-__all__ = ["Backend", "LocalBackend"]
 
 
 class LocalBackend:
@@ -110,7 +109,7 @@ class LocalBackend:
               job_id: str | None = None) -> Features:
         """Features of pictures and texts; see ``Backend.embed``."""
         def work(job: Job) -> Features:
-            with self.cache.lease(model_id, cancelled=job.cancelled) as clip:
+            with self._context(job).lease(model_id) as clip:
                 fingerprint = self.cache.fingerprints([model_id])[model_id] or "not known"
                 return Features(
                     model_id, fingerprint, clip.image_size, clip.logit_scale,
@@ -123,16 +122,20 @@ class LocalBackend:
                          ) -> np.ndarray:
         """Whether pictures are unlike the embedded world; see ``Backend.unlike_the_world``."""
         def work(job: Job) -> np.ndarray:
-            with self.cache.lease(FAMILIARITY, cancelled=job.cancelled) as model:
+            with self._context(job).lease(FAMILIARITY) as model:
                 return unlike_the_world(images, model)
 
         return self._found(work, "look", job_id)
 
+    def inside(self, question: Question[Answer], job_id: str | None = None) -> Answer:
+        """What models say to a question; see ``Backend.inside``."""
+        return self._found(lambda job: question.answer(self.cache, job.cancelled), "inside", job_id)
+
     def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
              ) -> Generator[Progress | Preview | Found, None, None]:
         """Frames between two prompts or pictures; see ``Backend.walk``."""
-        return self._work(lambda job: walk(plan, self.cache, job.cancelled, job.post), "walk",
-                          job_id, owner)
+        return self._work(lambda job: walk(plan, self._context(job), job.post), "walk", job_id,
+                          owner)
 
     def cancel(self, job_id: str) -> bool:
         """Stop a waiting or running job; see ``Backend.cancel``."""
@@ -220,11 +223,14 @@ class LocalBackend:
         check_pause(self.paused, job.checkpointer is not None, by.owner, by.start is not None)
         return by
 
+    def _context(self, job: Job) -> RunContext:
+        """What the run of a job may use."""
+        return RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
+                          waits_s=job.waits_s, checkpointer=job.checkpointer or Checkpointer())
+
     def _begin(self, request: CheckedRequest[Any], job: Job) -> Generator[Event]:
         """The steps of a job that draws."""
-        context = RunContext(self.cache, self.cache.device, self.cache.dtype, job.cancelled,
-                             waits_s=job.waits_s,
-                             checkpointer=job.checkpointer or Checkpointer())
+        context = self._context(job)
         job.provenance = lambda: provenance(
             request, self.cache.fingerprints(context.used_models)) | {"job_id": job.job_id}
         return cast("Generator[Event]", self.registry.get(request.pipeline).run(request, context))

@@ -14,8 +14,6 @@ from pipelines.engine import build_cache
 from pipelines.models.checkpoints.catalogue import open_catalogue
 from pipelines.registry import Registry, build_registry
 
-__all__ = ["build_backend", "build_cache", "local_backend", "open_paused_runs"]
-
 
 def open_paused_runs(settings: Settings) -> PausedRuns:
     """The paused runs of all visitors, in the data folder."""
@@ -67,4 +65,4 @@ def local_backend(settings: Settings, registry: Registry | None = None,
                         record=None if history is None else Recorder(history),
                         paused=open_paused_runs(settings),
                         max_job_s=settings.job_seconds or None,
-                        minute_s=settings.visitor_seconds or None if limits else None)
+                        minute_s=settings.minute_s() if limits else None)

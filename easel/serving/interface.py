@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from pipelines.models.clip_features import Features
 from pipelines.registry import Registry
 
 if TYPE_CHECKING:
+    from pipelines.inside.question import Question
     from pipelines.unclip.walk import Walk
+
+Answer = TypeVar("Answer")
 
 
 class Backend(Protocol):
@@ -150,6 +153,20 @@ class Backend(Protocol):
 
         Returns:
             (N,) bool.
+
+        Raises:
+            Busy: the queue is full.
+            Cancelled: the job was stopped.
+            EaselError: everything else that goes wrong, as one sentence.
+        """
+        ...
+
+    def inside(self, question: Question[Answer], job_id: str | None = None) -> Answer:
+        """What models say to a question of ``pipelines.inside``, in turn with the other jobs.
+
+        Args:
+            question: plain data, checked.
+            job_id: name for ``cancel``, chosen by the caller; a new one where None.
 
         Raises:
             Busy: the queue is full.

@@ -209,7 +209,7 @@ class JobQueue:
             job.checkpointer.end(error)
         job.finish(error)
         with self._lock:
-            self.line.pace.note(job)
+            self.line.runtimes.observe(job)
         self.metrics.note(job)
         logger.info("%s %s after %.2f s on the device and %.2f s of waiting", job.kind,
                     job.outcome(), job.usage.device_s, job.wait_s)

@@ -130,6 +130,7 @@ class Job:
     started: bool = False
     finished: bool = False
     out_of_time: bool = False
+    over_limit: bool = False
     error: EaselError | None = None
     usage: Usage = field(default_factory=Usage)
     progress: Progress = field(default_factory=Progress)

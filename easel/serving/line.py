@@ -46,7 +46,7 @@ class Line:
         exempt: who alone is let in for now, beside nobody's work; None where everybody is.
         jobs: those that have not ended, by name.
         groups: those that have not ended, in the order of their coming.
-        pace: how long jobs of a kind take.
+        runtimes: how long jobs of a kind take.
     """
 
     def __init__(self, max_waiting: int = 20, max_per_owner: int | None = None,
@@ -56,7 +56,7 @@ class Line:
         self.exempt: str | None = None
         self.jobs: dict[str, Job] = {}
         self.groups: list[Group] = []
-        self.pace = Pace()
+        self.runtimes = RuntimeEstimator()
         self._cancelled: dict[str, None] = {}  # names, the oldest first
         self._allowance = Allowance(minute_s)
         self._of_address = Allowance(minute_s and max(minute_s, MINUTE_S * ADDRESS_SHARE))
@@ -147,7 +147,7 @@ class Line:
         if not ahead:
             message = "Waiting for the others." if group.started() else "Waiting: next in line."
             return Progress(elapsed_s=elapsed_s, message=message, ahead=0)
-        wait_s = self.pace.wait_s(ahead, self.devices)
+        wait_s = self.runtimes.wait_s(ahead, self.devices)
         parts = [Sentence("Waiting: {} ahead", len(ahead))]
         if wait_s is not None:
             parts.append(Sentence("about {} s", max(1, round(wait_s))))
@@ -183,13 +183,13 @@ class Line:
         return None
 
 
-class Pace:
-    """Device seconds of the last finished jobs of each kind."""
+class RuntimeEstimator:
+    """Estimates device seconds of a job by those of the last finished ones of its kind."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, deque[float]] = {}
 
-    def note(self, job: Job) -> None:
+    def observe(self, job: Job) -> None:
         """Remember a job that ran to its end."""
         if job.outcome() == "done":
             self._seconds.setdefault(job.kind, deque(maxlen=TIMED)).append(

@@ -18,14 +18,15 @@ from typing import Any
 
 from easel.history.records import LOCAL
 from pipelines.checkpointer import LOCK, UNDER_WAY, Checkpointer, drop_lock, is_under_way
+from pipelines.core.amounts import megabytes
 from pipelines.core.errors import InvalidRequest, PausedRunError, reason
 from pipelines.core.request import CheckedRequest
 from pipelines.registry import Registry
-from pipelines.saved_run import SavedRun, read_header
+from pipelines.saved_run import SUFFIX, SavedRun, read_header
 
 MAX_AGE_S = 30 * 86400.0
+SHARES = 4  # of the room for all of them a visitor has one: nobody alone leaves others none
 PART_S = 3600.0  # older than any writing that still goes on
-_SUFFIX = ".safetensors"
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _GONE = "There is no such paused run: it was continued, deleted, or never yours."
 
@@ -39,6 +40,7 @@ class PausedRun:
         step: steps taken.
         total: steps that it is to take.
         saved_s: Unix time of its state.
+        number: counts up in the order of pausing, also when the clock steps back; 0 in older files.
         interrupted: its server ended, rather than a person pausing it.
         frame: the last preview, a JPEG file; None where there is none.
         fault: why it cannot be resumed; empty where it can.
@@ -55,6 +57,7 @@ class PausedRun:
     interrupted: bool = False
     frame: bytes | None = None
     fault: str = ""
+    number: int = 0
 
     def public(self) -> dict[str, object]:
         """What programs read of it, JSON-ready."""
@@ -69,7 +72,8 @@ class PausedRuns:
 
     Args:
         folder: where they are; made when the first is kept.
-        quota_bytes: what all of them may take together.
+        quota_bytes: what all of them may take together, those of one visitor a quarter of it; the
+            command line's, whose machine it is, may take all.
         max_per_owner: how many one visitor may have.
     """
 
@@ -84,13 +88,14 @@ class PausedRuns:
         """
         if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
             raise PausedRunError(_GONE)
-        return self._folder_of(owner) / f"{run_id}{_SUFFIX}"
+        return self._folder_of(owner) / f"{run_id}{SUFFIX}"
 
     def of(self, owner: str) -> list[PausedRun]:
         """The paused runs of a visitor, the newest first, without those that are under way."""
         found = [self._described(path) for path in self._files(self._folder_of(owner))
                  if not is_under_way(path)]
-        return sorted((run for run in found if run is not None), key=lambda run: -run.saved_s)
+        return sorted((run for run in found if run is not None),
+                      key=lambda run: (-run.number, -run.saved_s))
 
     def check_room(self, owner: str) -> None:
         """Refuse another paused run of a visitor who has the most already.
@@ -178,15 +183,21 @@ class PausedRuns:
             claimed.release()
 
     def make_room(self, path: Path, size_bytes: int) -> None:
-        """Refuse a file that would take all of them over the quota.
+        """Refuse a file that would take all of them over the quota, or a visitor over the share.
 
         Raises:
             PausedRunError: so it would.
         """
-        others = sum(_size(file) for file in self._files(self.folder, "*/*") if file != path)
-        if others + size_bytes > self.quota_bytes:
+        others = {file: _size(file) for file in self._files(self.folder, "*/*") if file != path}
+        if sum(others.values()) + size_bytes > self.quota_bytes:
             raise PausedRunError("The run could not be paused: the paused runs of all visitors "
                                  "take all the room that they may.")
+        own = sum(size for file, size in others.items() if file.parent == path.parent)
+        share = self.quota_bytes // SHARES
+        if own + size_bytes > share and path.parent != self._folder_of(LOCAL):
+            raise PausedRunError("The run could not be paused: with it your paused runs would take "
+                                 "more than the {} of one visitor; delete one, or let one go on "
+                                 "to its end.", megabytes(share))
 
     def sweep(self, max_age_s: float = MAX_AGE_S) -> int:
         """Remove what has waited for too long, and what killed processes left half written.
@@ -197,7 +208,7 @@ class PausedRuns:
         removed, now_s = 0, time.time()
         for path in self.folder.glob("*/*"):
             with suppress(OSError):
-                is_run = path.suffix == _SUFFIX
+                is_run = path.suffix == SUFFIX
                 if now_s - path.stat().st_mtime <= (max_age_s if is_run else PART_S):
                     continue
                 if path.suffix == LOCK:
@@ -214,7 +225,7 @@ class PausedRuns:
         return self.folder / hashlib.sha256(owner.encode()).hexdigest()[:32]
 
     def _files(self, folder: Path, pattern: str = "*") -> Iterator[Path]:
-        return (path for path in folder.glob(f"{pattern}{_SUFFIX}") if _RUN_ID.fullmatch(path.stem))
+        return (path for path in folder.glob(f"{pattern}{SUFFIX}") if _RUN_ID.fullmatch(path.stem))
 
     def _described(self, path: Path) -> PausedRun | None:
         try:
@@ -227,7 +238,8 @@ class PausedRuns:
             return PausedRun(path.stem, status.st_size, status.st_mtime, fault=str(error))
         return PausedRun(path.stem, status.st_size, found.saved_s, found.request.prompt,
                          found.request.pipeline, found.request.num_images, found.step,
-                         found.total, not found.paused, found.frames[0] if found.frames else None)
+                         found.total, not found.paused, found.frames[0] if found.frames else None,
+                         number=found.number)
 
 
 def check_pause(paused: PausedRuns | None, can_pause: bool, owner: str, resumes: bool) -> None:

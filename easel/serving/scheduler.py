@@ -16,8 +16,8 @@ import structlog
 
 from easel.history.records import KeptLater
 from easel.serving.jobs import Found, Group, Job
-from easel.serving.usage import Meter
-from pipelines.core.errors import Cancelled, EaselError, OutOfMemory
+from easel.serving.usage import StepProfiler
+from pipelines.core.errors import Cancelled, EaselError, InvalidRequest, OutOfMemory
 from pipelines.core.events import Event, Result
 from pipelines.models.batches import is_out_of_memory
 from pipelines.models.cache.cache import ModelCache
@@ -57,7 +57,7 @@ class Scheduler:
                  record: Recorder | None = None) -> None:
         self._cache, self._admit, self._end_job = cache, admit, end
         self._over, self._record = over, record
-        self._meter = Meter(cache)
+        self._profiler = StepProfiler(cache)
 
     def run(self, group: Group) -> None:
         """Run the jobs of a group; never raises."""
@@ -69,7 +69,7 @@ class Scheduler:
                 job = current.job
                 with structlog.contextvars.bound_contextvars(job_id=job.job_id, kind=job.kind):
                     try:
-                        with self._meter.step(job):
+                        with self._profiler.step(job):
                             event = _checked(job, current.steps, next(current.steps, None))
                     except BaseException as error:
                         over = self._end(job, self._plain(job, error))
@@ -104,6 +104,7 @@ class Scheduler:
                                                                   **_facts(job)}))
         job.post(event)
         if job.limit_s is not None and job.usage.device_s >= job.limit_s:
+            job.over_limit = job.over_limit or not job.cancelled()
             job.stopped = True
         if job.budget_s is not None and job.usage.device_s >= job.budget_s:
             job.out_of_time = job.out_of_time or not job.stopped
@@ -124,13 +125,17 @@ class Scheduler:
         return self._end(current.job, error)
 
     def _end(self, job: Job, error: EaselError | None) -> bool:
-        self._meter.forget(job)
+        self._profiler.forget(job)
         self._end_job(job, error)
         return True
 
     def _plain(self, job: Job, error: BaseException) -> EaselError:
         """What went wrong as a sentence, without the frames that the run held."""
-        if isinstance(error, EaselError):
+        if isinstance(error, Cancelled) and job.over_limit:
+            plain: EaselError = InvalidRequest(
+                "The run was ended after {:,} s on the device, the most that one may take here: "
+                "ask for fewer or smaller pictures.", job.limit_s)
+        elif isinstance(error, EaselError):
             plain = error
         elif is_out_of_memory(error):
             logger.error("job %s ran out of memory", job.job_id, exc_info=error)
@@ -170,4 +175,6 @@ def _facts(job: Job) -> dict[str, float | int]:
         facts["peak_memory_bytes"] = job.usage.peak_memory_bytes
     if job.budget_s is not None:
         facts["time_budget_s"] = job.budget_s
+    if job.over_limit and job.limit_s is not None:
+        facts["time_limit_s"] = job.limit_s
     return facts

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 
 Shown = TypeVar("Shown")  # a picture as whoever started the run shows it
 MAX_REMEMBERED = 500  # sessions whose last pictures are known
@@ -78,13 +78,17 @@ class Run(Generic[Shown]):
 
 
 class SessionRuns(Generic[Shown]):
-    """The runs in progress of every session."""
+    """The runs in progress of every session.
+
+    They are found by their session and their visitor, both: who knows the name of a session, which
+    stands in addresses, need not be its visitor.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._lock = threading.Lock()
         self._runs: dict[str, list[Run[Shown]]] = {}
-        self._last: OrderedDict[str, tuple[Shown, ...]] = OrderedDict()
+        self._last: OrderedDict[tuple[str, str], tuple[Shown, ...]] = OrderedDict()
 
     def start(self, session: str, visitor: str = "", place: str = "generate",
               about: str = "") -> Run[Shown]:
@@ -111,26 +115,27 @@ class SessionRuns(Generic[Shown]):
                 runs.remove(run)
             if not runs:
                 self._runs.pop(run.session, None)
-        self.remember(run.session, run.cards)
+        self.remember(run.session, run.visitor, run.cards)
 
-    def remember(self, session: str, cards: Sequence[Shown]) -> None:
-        """Note the pictures of a session's last run; where there are none, the ones before stay."""
+    def remember(self, session: str, visitor: str, cards: Sequence[Shown]) -> None:
+        """Note the pictures of the last run of a visitor's session; where there are none, the ones
+        before stay."""
         with self._lock:
             if cards:
-                self._last[session] = tuple(cards)
-                self._last.move_to_end(session)
+                self._last[session, visitor] = tuple(cards)
+                self._last.move_to_end((session, visitor))
             while len(self._last) > MAX_REMEMBERED:
                 self._last.popitem(last=False)
 
-    def last_cards(self, session: str) -> tuple[Shown, ...]:
-        """The pictures of a session's last run that had any."""
+    def last_cards(self, session: str, visitor: str) -> tuple[Shown, ...]:
+        """The pictures of the last run of a visitor's session that had any."""
         with self._lock:
-            return self._last.get(session, ())
+            return self._last.get((session, visitor), ())
 
-    def forget(self, session: str) -> None:
-        """A session is over: what it drew is in the history alone."""
+    def forget(self, session: str, visitor: str) -> None:
+        """A visitor's session is over: what it drew is in the history alone."""
         with self._lock:
-            self._last.pop(session, None)
+            self._last.pop((session, visitor), None)
 
     def attach(self, run: Run[Shown], session: str) -> None:
         """Note a run that continues for another session of the same visitor."""
@@ -142,34 +147,35 @@ class SessionRuns(Generic[Shown]):
         """Stop one run."""
         run.stop()
 
-    def busy(self, session: str, place: str) -> bool:
-        """Whether a session runs anything in a place."""
-        return bool(self._of(session, place))
+    def busy(self, session: str, visitor: str, place: str) -> bool:
+        """Whether a visitor's session runs anything in a place."""
+        return bool(self._of(session, visitor, place))
 
-    def pause(self, session: str, place: str = "generate") -> int:
+    def pause(self, session: str, visitor: str, place: str = "generate") -> int:
         """Pause what runs now, where it can be; returns how many runs that were.
 
         Raises:
             InvalidRequest: what runs cannot be paused.
             PausedRunError: the visitor has the most paused runs already.
         """
-        return sum(self.backend.pause(run.job_id) for run in self._of(session, place)
+        return sum(self.backend.pause(run.job_id) for run in self._of(session, visitor, place)
                    if run.job_id is not None)
 
-    def stop(self, session: str, place: str | None = None) -> int:
-        """Stop every run of a session, or those of one place; returns how many there were."""
-        runs = self._of(session, place)
+    def stop(self, session: str, visitor: str, place: str | None = None) -> int:
+        """Stop every run of a visitor's session, or those of one place; returns how many there
+        were."""
+        runs = self._of(session, visitor, place)
         for run in runs:
             run.stop()
         return len(runs)
 
-    def stop_pane(self, session: str, place: str, pane: int) -> bool:
+    def stop_pane(self, session: str, visitor: str, place: str, pane: int) -> bool:
         """Stop one of the jobs that run side by side; False where there is none."""
-        job_ids = [run.job_ids[pane] for run in self._of(session, place)
+        job_ids = [run.job_ids[pane] for run in self._of(session, visitor, place)
                    if pane < len(run.job_ids)]
         return any([self.backend.cancel(job_id) for job_id in job_ids])
 
-    def _of(self, session: str, place: str | None) -> list[Run[Shown]]:
+    def _of(self, session: str, visitor: str, place: str | None) -> list[Run[Shown]]:
         with self._lock:
             runs = list(self._runs.get(session, []))
-        return [run for run in runs if place in (None, run.place)]
+        return [run for run in runs if run.visitor == visitor and place in (None, run.place)]

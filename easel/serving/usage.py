@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -24,6 +26,34 @@ _CLEAR_PEAK = "5"  # proc(5): resets the peak resident size to the current one
 _TRIM, _TRIM_BYTES = -1, 64 * 2**20
 _MMAP, _MMAP_BYTES = -3, 32 * 2**20
 _LOOK_BYTES = 128 * 2**10
+
+
+@cache
+def _libc() -> Any:
+    """The C library with its thresholds set; None where it is not glibc."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "malloc_trim"):
+        return None
+    libc.malloc.argtypes, libc.malloc.restype = (ctypes.c_size_t,), ctypes.c_void_p
+    libc.free.argtypes = (ctypes.c_void_p,)
+    libc.mallopt(_MMAP, _MMAP_BYTES)
+    libc.mallopt(_TRIM, _TRIM_BYTES)
+    return libc
+
+
+def give_back() -> None:
+    """Give memory that is free back to the system, which takes some milliseconds.
+
+    Of the heaps of other threads, the free end of up to 64 MB stays resident.
+    """
+    if (libc := _libc()) is None:
+        return
+    libc.malloc_trim(0)
+    # That leaves the free end of every heap but the first thread's. This thread's own is given
+    # back by a free while nothing may be kept there.
+    libc.mallopt(_TRIM, 0)
+    libc.free(libc.malloc(_LOOK_BYTES))
+    libc.mallopt(_TRIM, _TRIM_BYTES)
 
 
 class MemoryGauge(Protocol):
@@ -69,27 +99,11 @@ class ResidentMemory:
     def __init__(self) -> None:
         self.reset()
         self.peak()
-        libc = ctypes.CDLL(None)
-        self._libc = libc if hasattr(libc, "malloc_trim") else None  # glibc
-        if self._libc is not None:
-            libc.malloc.argtypes, libc.malloc.restype = (ctypes.c_size_t,), ctypes.c_void_p
-            libc.free.argtypes = (ctypes.c_void_p,)
-            libc.mallopt(_MMAP, _MMAP_BYTES)
-            libc.mallopt(_TRIM, _TRIM_BYTES)
+        _libc()
 
     def settle(self) -> None:
-        """Give back what is free, which takes some milliseconds.
-
-        Of the heaps of other threads, the free end of up to 64 MB stays resident.
-        """
-        if self._libc is None:
-            return
-        self._libc.malloc_trim(0)
-        # That leaves the free end of every heap but the first thread's. This thread's own is given
-        # back by a free while nothing may be kept there.
-        self._libc.mallopt(_TRIM, 0)
-        self._libc.free(self._libc.malloc(_LOOK_BYTES))
-        self._libc.mallopt(_TRIM, _TRIM_BYTES)
+        """See ``give_back``."""
+        give_back()
 
     def reset(self) -> None:
         """Start the peak anew."""
@@ -130,7 +144,7 @@ class _Held:
     settled_s: float = 0.0
 
 
-class Meter:
+class StepProfiler:
     """Measures the steps of jobs; to be used on the device's thread alone.
 
     Free memory is given back before a job's first steps and then once in a second of its own, for

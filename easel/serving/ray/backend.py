@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from easel.serving.backend import opened
+from easel.serving.interface import Answer
 from easel.serving.job_queue import CUT_AND_KEPT, CUT_SHORT
 from easel.serving.jobs import (
     Found,
@@ -33,6 +34,7 @@ from easel.serving.ray.trip import Trip
 from pipelines.core.errors import Busy, EaselError, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
+from pipelines.inside.question import Question
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.inventory import ModelInventory
 from pipelines.models.clip_features import Features
@@ -151,6 +153,10 @@ class RayBackend:
                          ) -> np.ndarray:
         """Whether pictures are unlike the embedded world; see ``Backend.unlike_the_world``."""
         return self._found("unlike_the_world", "look", (FAMILIARITY,), job_id, {"images": images})
+
+    def inside(self, question: Question[Answer], job_id: str | None = None) -> Answer:
+        """What models say to a question; see ``Backend.inside``."""
+        return self._found("inside", "inside", question.models, job_id, {"question": question})
 
     def walk(self, plan: Walk, job_id: str | None = None, owner: str = "",
              ) -> Generator[Progress | Preview | Found, None, None]:

@@ -37,7 +37,7 @@ def deploy(settings: Settings, make: Callable[[], LocalBackend] = backend_of_set
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
     start_desk(settings.ray_app, {
         "max_waiting": settings.queue_size, "max_per_owner": settings.user_jobs,
-        "minute_s": settings.visitor_seconds or None, "easel": code_digest()})
+        "minute_s": settings.minute_s(), "easel": code_digest()})
     runner = serve.deployment(
         Runner, name="runner", num_replicas=settings.runners, max_ongoing_requests=1000,
         ray_actor_options={"num_gpus": settings.runner_gpus,

@@ -252,7 +252,7 @@ class Desk:
             if (found := jobs.get(job.job_id)) is not None:
                 job.usage, job.stopped = found.usage, found.outcome == "stopped"
                 job.finish(Cancelled() if found.outcome == "failed" else None)
-                self.line.pace.note(job)
+                self.line.runtimes.observe(job)
         self._remove(entry)
 
     def _remove(self, entry: Entry) -> None:

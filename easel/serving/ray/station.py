@@ -22,7 +22,7 @@ from pipelines.core.events import Preview
 logger = logging.getLogger(__name__)
 PREVIEW_EVERY_S = 0.1  # nothing else holds back a stream whose reader is slow
 REMEMBERED = 200  # tokens that have ended, or that orders came for before their work
-VALUES = ("embed", "unlike_the_world")  # methods that return what they find
+VALUES = ("embed", "unlike_the_world", "inside")  # methods that return what they find
 EVENTS = ("stream", "resume", "walk")
 COMPARE = "compare"
 

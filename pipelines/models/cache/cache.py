@@ -29,11 +29,9 @@ from pipelines.core.errors import Cancelled, EaselError, OutOfMemory, WeightsErr
 from pipelines.core.sentences import Sentence, joined
 from pipelines.models.cache.loader_thread import Loader, LoaderThread
 from pipelines.models.cache.placement import Entry, ModelKey, Move, Placement
-from pipelines.models.cache.stats import CacheStats, measured_bytes, stats_of
+from pipelines.models.cache.stats import CacheStats, stats_of
 from pipelines.models.clip_features import Embeddings
 from pipelines.models.offload import Footprint
-
-__all__ = ["Loader", "ModelCache", "measured_bytes"]
 
 logger = logging.getLogger(__name__)
 POLL_S = 0.05

@@ -14,9 +14,8 @@ from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.stats import CacheStats, ModelStats
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import Downloads
-from pipelines.models.checkpoints.entries import CatalogueEntry
+from pipelines.models.checkpoints.entries import CatalogueEntry, licence_words
 from pipelines.models.checkpoints.ids import EMBEDDED
-from pipelines.models.checkpoints.licences import licence_words
 from pipelines.models.checkpoints.loading import CatalogueLoader, bytes_on_disk, is_complete
 
 logger = logging.getLogger(__name__)
@@ -115,12 +114,16 @@ class ModelInventory:
         return any(row.state in ("downloading", "checking", "loading") for row in self.rows())
 
     def download(self, model_id: str) -> None:
-        """Start a download.
+        """Start a download; why the model could not be loaded before is said no more.
 
         Raises:
             WeightsError: there is nothing to download, or Easel is offline.
         """
         self.downloads.start(model_id)
+        with self._lock:
+            load = self._loads.get(model_id)
+            if load is not None and load.ended:
+                del self._loads[model_id]
 
     def cancel(self, model_id: str) -> None:
         """End the download or the wait for a load of a model."""
