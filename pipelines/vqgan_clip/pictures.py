@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.images import fit, load_image, load_mask, resize
+from pipelines.core.images import fit, resize
 from pipelines.models.pixels import from_uint8
 
 Marks = Literal["free", "kept"]
 MAX_WEIGHT = 10.0  # of an image prompt
-LARGEST_PX = 512  # side of an image prompt: more than a CLIP looks at
 
 
 def parse_weights(text: str, count: int) -> tuple[float, ...]:
@@ -50,13 +49,6 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def prompt_image(data: bytes) -> np.ndarray:
-    """An image prompt (H, W, 3) uint8 RGB, no larger than it need be."""
-    image = load_image(data)
-    height_px, width_px = (min(side_px, LARGEST_PX) for side_px in image.shape[:2])
-    return resize(image, width_px, height_px)
-
-
 @dataclass(frozen=True, eq=False)
 class Mask:
     """What of a picture is held.
@@ -76,17 +68,16 @@ class Mask:
         return pixels * self.free + self.kept * (1 - self.free)
 
 
-def read_mask(data: bytes, marks: Marks) -> np.ndarray:
-    """A mask's file as an array (H, W) uint8, 255 where the picture may change.
+def free_places(mask: np.ndarray, marks: Marks) -> np.ndarray:
+    """Where the picture may change: (H, W) uint8, 255 there.
 
     Args:
-        data: the file; what it marks is white, or transparent where anything is.
+        mask: (H, W) uint8, 255 where it marks a place.
         marks: what a marked place is.
 
     Raises:
         InvalidRequest: it keeps everything, or nothing.
     """
-    mask = load_mask(data)
     free = mask if marks == "free" else 255 - mask
     if free.max() < 128:
         raise InvalidRequest("The mask keeps the whole init image, so that there is nothing to "
@@ -102,7 +93,7 @@ def make_mask(free: np.ndarray, image: np.ndarray, shape_px: tuple[int, int],
     """A mask for the pictures of a run.
 
     Args:
-        free: of ``read_mask``; resized where it has another size than the image.
+        free: of ``free_places``; resized where it has another size than the image.
         image: (H, W, 3) uint8 RGB, the init image as it came.
         shape_px: height and width of the pictures, to which both are cut alike.
         device: where it is used.

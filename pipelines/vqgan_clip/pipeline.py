@@ -10,26 +10,19 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import torch
-
 from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
-from pipelines.core.aspect import parse_aspect, sides_px
+from pipelines.core.aspect import parse_aspect
 from pipelines.core.errors import Cancelled, InvalidRequest, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
-from pipelines.core.images import fit
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.ids import EMBEDDED, RANKER
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
-from pipelines.vqgan_clip.descent import Descent, parse_drops
-from pipelines.vqgan_clip.drawers import make_drawer
-from pipelines.vqgan_clip.guides import Guide
-from pipelines.vqgan_clip.optimise import Optimisation
+from pipelines.vqgan_clip.descent import parse_drops
 from pipelines.vqgan_clip.options import (
     MODELS,
     SIZES_PX,
@@ -37,14 +30,12 @@ from pipelines.vqgan_clip.options import (
     VQGANCLIPOptions,
     oblong_shapes_px,
 )
-from pipelines.vqgan_clip.pictures import make_mask, parse_weights, prompt_image, read_mask
+from pipelines.vqgan_clip.pictures import free_places, parse_weights
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
 from pipelines.vqgan_clip.run_state import RunState
-from pipelines.vqgan_clip.starts import start_parameters
-from pipelines.vqgan_clip.story import Story, check_story
-from pipelines.weighted_prompts import WeightedPrompt, parse_prompts, parse_story
+from pipelines.vqgan_clip.set_up import prompt_parts, set_up
+from pipelines.vqgan_clip.story import check_story
 
-NEGATIVE_WEIGHT = -0.5  # of a negative prompt beside a prompt of weight 1
 # Options that say how an init image is the start, with their titles.
 STARTS = (("init_weight", "Init weight"), ("init_noise", "Noise on the init image"))
 NEEDS_START = "{} needs a run that starts from the init image."
@@ -107,12 +98,12 @@ class VQGANCLIPPipeline(CandidatePipeline):
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
         options = request.options
         check_story(request.prompt, options.story_steps, options.iterations)
-        _parts(request)
+        prompt_parts(request)
         parse_aspect(options.aspect)
         parse_drops(options.drops)
         options.camera().check()
         parse_weights(options.image_prompt_weights, len(request.image_prompts))
-        if request.mask is not None:
+        if (mask := request.mask_pixels) is not None:
             if request.init_image is None:
                 raise InvalidRequest("{} needs an init image.", "Mask", field="mask")
             if not options.from_image:
@@ -120,7 +111,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
             if options.move_every:
                 raise InvalidRequest("A mask stands still, so the camera has to as well.",
                                      field="move_every")
-            read_mask(request.mask, options.mask_marks)
+            free_places(mask, options.mask_marks)
         if request.init_image is None:
             for name, title in (*STARTS, ("image_weight", "Image prompt weight")):
                 if getattr(options, name):
@@ -145,36 +136,13 @@ class VQGANCLIPPipeline(CandidatePipeline):
             Paused: the state is kept.
             PausedRunError: the run cannot be resumed from the state that it was given.
         """
-        options, given = request.options, request.init_pixels
+        options = request.options
         networks = (*options.vqgans(), *options.guides())
-        first, last = len(options.vqgans()), len(networks)
-        clips, upscaler = models[first:last], models[last:-1]
-        drawer = make_drawer(options, models[:first], context.device)
-        shape_px = sides_px(options.size_px, parse_aspect(options.aspect), drawer.cell_px)
-        image = None if given is None else fit(given, *shape_px)
-        targets = [] if image is None else [(image, options.image_weight)]
-        targets += zip(map(prompt_image, request.image_prompts), parse_weights(
-            options.image_prompt_weights, len(request.image_prompts)), strict=True)
-        mask = None if request.mask is None or given is None else make_mask(
-            read_mask(request.mask, options.mask_marks), given, shape_px, context.device)
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        camera = options.camera()
-        if camera.every:
-            drawer.check_reads("move_every")
-        story = Story([[Guide(clip, texts, targets) for clip in clips]
-                       for texts in _parts(request)], options.story_steps)
-        start = start_parameters(drawer, options.init, image if options.from_image else None,
-                                 shape_px, generators, options.init_noise)
-        descent = Descent(start, drawer, options.optimiser, options.step_size, options.schedule,
-                          options.coarse, parse_drops(options.drops))
-        optimisation = Optimisation(drawer, story.guides, descent, generators, options.cutouts(),
-                                    options.terms(), options.precision, context.cache.evict_idle,
-                                    options.cutouts_at_once, mask)
-        if mask is not None and mask.resized:
-            optimisation.notice = Sentence("The mask was resized to the init image’s size.")
+        state = set_up(request, models[:len(networks)], seeds, context.device,
+                       context.cache.evict_idle)
+        optimisation, upscaler = state.optimisation, models[len(networks):-1]
         context.checkpointer.begin(request, options.iterations,
                                    context.cache.fingerprints(networks))
-        state = RunState(optimisation, story, camera)
         yield from _resume(state, options, seeds, context)
         yield from _optimise(state, options, seeds, context)
         if optimisation.best_pixels is None:
@@ -187,20 +155,6 @@ class VQGANCLIPPipeline(CandidatePipeline):
         return Drawn(images, seeds, optimisation.steps, total,
                      {**context.checkpointer.metadata(), **facts},
                      tuple(optimisation.facts(index) for index in range(len(seeds))))
-
-
-def _parts(request: CheckedRequest[VQGANCLIPOptions]) -> tuple[tuple[WeightedPrompt, ...], ...]:
-    """Of each part of the story the texts that pull, and those of the negative prompt, which push.
-
-    Raises:
-        InvalidRequest: one of both is malformed.
-    """
-    parts = parse_story(request.prompt)
-    if not request.options.negative_prompt.strip():
-        return parts
-    pushing = tuple(WeightedPrompt(p.text, NEGATIVE_WEIGHT * p.weight)
-                    for p in parse_prompts(request.options.negative_prompt))
-    return tuple((*targets, *pushing) for targets in parts)
 
 
 def _resume(state: RunState, options: VQGANCLIPOptions, seeds: tuple[int, ...],

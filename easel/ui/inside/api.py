@@ -1,0 +1,296 @@
+"""The tab's endpoints: the same findings as plain values and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from easel.guard.made_of import origins
+from easel.guard.turns import reading
+from easel.guard.visitors import visitor_of
+from easel.ui.inside.stream import written_in
+from easel.ui.lab.api import stoppable, texts_of
+from easel.ui.lab.lab import Lab
+from easel.ui.parts.endpoints import OBJECT, STRING, STRINGS, add_endpoint, json_value
+from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_many, read_upload
+from easel.words import strings
+from pipelines.core.errors import InvalidRequest
+from pipelines.core.images import load_small, plain_png
+from pipelines.core.options import parse_options
+from pipelines.core.request import MAX_PROMPT_CHARS
+from pipelines.dalle import DalleOptions
+from pipelines.inside.codes import LookAtCode, Near, ReadCodes
+from pipelines.inside.contrast import ContrastPairs, check_pairs
+from pipelines.inside.loop import WatchLoop
+from pipelines.inside.prior import WatchPrior
+from pipelines.inside.score import WhyScore, heat_map
+from pipelines.inside.stream import ReadStream
+from pipelines.models.checkpoints.ids import RANKER
+
+INTEGER: dict[str, Any] = {"type": "integer"}
+SWAPS = {"type": "array", "items": {"type": "array", "items": INTEGER}}
+PROMPT = {**STRING, "maxLength": MAX_PROMPT_CHARS}
+
+
+def add_inside_endpoints(lab: Lab, store: PictureStore) -> None:
+    """Add the endpoints to the page under construction. None of them shows on it.
+
+    Args:
+        lab: whose backend answers.
+        store: where pictures are written.
+    """
+    _add_score(lab, store)
+    _add_codes(lab, store)
+    _add_stream(lab, store)
+    _add_contrast(lab)
+    _add_loop(lab, store)
+    _add_prior(lab, store)
+
+
+def _read(lab: Lab, request: gr.Request, picture: str | None, kept: Any,
+          read: Callable[[bytes], Any] = load_small) -> tuple[Any, list[str]]:
+    """The picture of a call: an upload, or one of the caller's history by its id.
+
+    Its file, and its pixels before they are made small, do not wait for the models.
+
+    Args:
+        read: what is wanted of its file; its pixels, the longer side at most 512 px.
+
+    Returns:
+        That, and SHA-256 of the pictures that what is made of it goes with; see ``store.write``.
+    """
+    history = lab.playground.history
+    if picture:
+        data = read_upload(picture)
+        with reading.turn():
+            return read(data), origins(Path(picture), data)
+    if not kept or history is None:
+        raise InvalidRequest(strings.INSIDE_NO_PICTURE, field="image")
+    if not isinstance(kept, str):
+        raise InvalidRequest("The picture's id must be a text.", field="ids")
+    found = history.get(history.owner_of(visitor_of(request)), kept)
+    return read(history.files.read(found.sha256)), [found.sha256]
+
+
+def _picture_inputs() -> list[Any]:
+    return [gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
+                    label="Picture (PNG, JPEG or WebP), or null with an id"),
+            json_value("", STRING, "Id of a picture of the caller's history in its place")]
+
+
+def _files(store: PictureStore, made_of: Sequence[str], pictures: Mapping[str, np.ndarray],
+           ) -> list[str]:
+    """Paths of pictures (H, W, 3) uint8 RGB, as PNG under their names; see ``store.write``."""
+    folder, paths = store.new_folder(), []
+    for name, picture in pictures.items():
+        paths.append(str(store.write(folder / f"{name}.png", plain_png(picture),
+                                     made_of)))
+    return paths
+
+
+def _add_score(lab: Lab, store: PictureStore) -> None:
+    @one_sentence
+    def inside_score(request: gr.Request, picture: str | None = None, prompt: Any = "",
+                     kept: Any = "", model: Any = RANKER) -> tuple[dict[str, Any], list[str]]:
+        image, made_of = _read(lab, request, picture, kept)
+        question = WhyScore(image, prompt, lab.check_clip(model))
+        with stoppable(lab, request) as run:
+            found = lab.backend.inside(question, run.next_job())
+        said = {"model": found.model_id, "score": found.score,
+                "words": [asdict(word) for word in found.words],
+                "cells": found.cells.tolist(), "tie": found.tie,
+                "pieces": [asdict(piece) for piece in found.pieces]}
+        return said, _files(store, made_of, {"heat-map": heat_map(image, found.cells)})
+
+    file, kept = _picture_inputs()
+    add_endpoint(inside_score, [
+        file, json_value("a red apple", PROMPT, "What the picture should show"), kept,
+        json_value(RANKER, STRING, "Id of a CLIP; /clips lists them"),
+    ], [json_value({}, OBJECT, "The score; how far it falls without each word, and without each of "
+                               "8 × 8 cells; tokens"),
+        gr.File(visible=False, file_count="multiple", label="The cells over the picture")],
+        "Why a picture has its CLIP score: what each word and each part of the picture is worth.")
+
+
+def _add_codes(lab: Lab, store: PictureStore) -> None:
+    @one_sentence
+    def inside_codes(request: gr.Request, picture: str | None = None, kept: Any = "",
+                     ) -> tuple[dict[str, Any], list[str]]:
+        image, made_of = _read(lab, request, picture, kept)
+        question = ReadCodes(image)
+        with stoppable(lab, request) as run:
+            found = lab.backend.inside(question, run.next_job())
+        said = {"codes": found.grid.tolist(), "distinct": found.distinct, "count": found.count,
+                # JSON has no infinity: null where nothing is lost.
+                "psnr_db": found.psnr_db if isfinite(found.psnr_db) else None}
+        return said, _files(store, made_of, {
+            "picture": found.image, "reconstruction": found.reconstruction,
+            "difference": found.difference})
+
+    @one_sentence
+    def inside_code(request: gr.Request, picture: str | None = None, row: Any = 0, column: Any = 0,
+                    swaps: Any = None, kept: Any = "") -> tuple[dict[str, Any], list[str]]:
+        image, made_of = _read(lab, request, picture, kept)
+        if not _are_whole([row, column], 2):
+            raise InvalidRequest("Row and column must be whole numbers.", field="place")
+        if not isinstance(swaps, list | None) or not all(
+                _are_whole(each, 3) for each in swaps or ()):
+            raise InvalidRequest("Swaps must be a list of lists of three whole numbers: row, "
+                                 "column and code.", field="swaps")
+        question = LookAtCode(image, (row, column), {(at, to): code for at, to, code
+                                                     in swaps or ()})
+        with stoppable(lab, request) as run:
+            found = lab.backend.inside(question, run.next_job())
+        said = {"code": found.code, "digits": list(found.digits), "spelled": list(found.spelled),
+                "times": found.times, "furthest": _near(found.furthest),
+                "nearest": [_near(each) for each in found.nearest]}
+        return said, _files(store, made_of, {"picture": found.picture, "patch": found.patch, **{
+            f"nearest-{rank}": each.patch for rank, each in enumerate(found.nearest, start=1)},
+            "furthest": found.furthest.patch})
+
+    file, kept = _picture_inputs()
+    pictures = gr.File(visible=False, file_count="multiple", label="Pictures, in this order")
+    add_endpoint(inside_codes, [file, kept], [
+        json_value({}, OBJECT, "The codes row by row, how many differ, and the PSNR in dB"),
+        pictures],
+        "A picture as codes of the VQGAN, drawn again, and the difference.")
+    file, kept = _picture_inputs()
+    add_endpoint(inside_code, [
+        file, json_value(0, INTEGER, "Row of the code, from 0"),
+        json_value(0, INTEGER, "Column of the code, from 0"),
+        json_value(None, SWAPS, "Codes put in place of others: row, column, code"),
+        kept,
+    ], [json_value({}, OBJECT, "The code, its digits, and the codes nearest to it"), pictures],
+        "One code of a picture, what it shows, and what the nearest ones would show there.")
+
+
+def _near(other: Near) -> dict[str, Any]:
+    return {"code": other.code, "distance": other.distance}
+
+
+def _are_whole(value: Any, count: int) -> bool:
+    """Whether something of a call is a list of so many whole numbers."""
+    return isinstance(value, list) and len(value) == count and all(
+        isinstance(each, int) and not isinstance(each, bool) for each in value)
+
+
+def _add_stream(lab: Lab, store: PictureStore) -> None:
+    @one_sentence
+    def inside_stream(request: gr.Request, picture: str | None = None, prompt: Any = "",
+                      kept: Any = "", options: Any = None) -> tuple[dict[str, Any], list[str]]:
+        if not isinstance(options, dict | None):
+            raise InvalidRequest("Options must be values by name.", field="options")
+        chosen = parse_options(DalleOptions, options or {})
+        assert isinstance(chosen, DalleOptions)
+        (image, written), made_of = _read(lab, request, picture, kept, lambda data: (
+            load_small(data), written_in(data)))
+        question = ReadStream(image, prompt, chosen, written)
+        with stoppable(lab, request) as run:
+            found = lab.backend.inside(question, run.next_job())
+        said = {"side": found.side, "reread": found.reread,
+                **{name: getattr(found, name).tolist() for name in (
+                    "surprise", "without", "blocks", "likely", "likely_without", "drawn")}}
+        patches = np.concatenate([np.concatenate(list(row), 1) for row in found.patches])
+        return said, _files(store, made_of, {"picture": found.picture, "patches": patches})
+
+    file, kept = _picture_inputs()
+    add_endpoint(inside_stream, [
+        file, json_value("a red apple", PROMPT, "The caption to expect it by"), kept,
+        json_value(None, OBJECT, "Options of dalle by name: guidance, temperature, top_k, top_p"),
+    ], [json_value({}, OBJECT, "Of each block its surprise in nats, with the caption and without; "
+                               "its likeliest blocks in tokens, the picture's own first, with "
+                               "their probabilities"),
+        gr.File(visible=False, file_count="multiple",
+                label="The codes drawn, and the blocks as patches, a row a block")],
+        "What DALL\u00b7E's transformer expected of each block of a picture.")
+
+
+def _add_contrast(lab: Lab) -> None:
+    @one_sentence
+    def inside_contrast(request: gr.Request, images: list[str] | None = None, texts: Any = None,
+                        temperature: Any = None, model: Any = RANKER) -> dict[str, Any]:
+        said = texts_of(texts or [], "texts")
+        files = [Path(path) for path in images or []]
+        check_pairs(len(files), len(said))  # before any picture is decoded
+        question = ContrastPairs(read_many(files), said, temperature,
+                                 lab.check_clip(model))
+        with stoppable(lab, request) as run:
+            found = lab.backend.inside(question, run.next_job())
+        return {"model": found.model_id, "temperature": found.temperature,
+                "trained_temperature": found.trained, "loss": found.loss,
+                "loss_of_texts": found.loss_of_texts, "loss_of_pictures": found.loss_of_pictures,
+                "right": list(found.right), "similarities": found.similarities.tolist(),
+                "softmax_over_pictures": found.over_pictures.tolist(),
+                "softmax_over_texts": found.over_texts.tolist()}
+
+    add_endpoint(inside_contrast, [
+        gr.File(visible=False, file_count="multiple", file_types=IMAGE_SUFFIXES, type="filepath",
+                label="Pictures, 2 to 12 (PNG, JPEG or WebP)"),
+        json_value(["a cat", "a dog"], STRINGS, "The text of each picture, in their order"),
+        json_value(None, {"type": "number"}, "Temperature, or null for the CLIP's own"),
+        json_value(RANKER, STRING, "Id of a CLIP; /clips lists them"),
+    ], [json_value({}, OBJECT, "The loss in nats, both softmaxes, and the similarities")],
+        "The contrastive loss of pairs of pictures and texts, as CLIP was trained.")
+
+
+def _add_loop(lab: Lab, store: PictureStore) -> None:
+    @one_sentence
+    def inside_loop(request: gr.Request, prompt: Any = "", seed: Any = 0, steps: Any = 32,
+                    cutouts: Any = 1) -> tuple[dict[str, Any], list[str]]:
+        question = WatchLoop(prompt, seed, steps, cutouts)
+        with stoppable(lab, request) as run:
+            found = lab.backend.inside(question, run.next_job())
+        said = {"texts": [list(each) for each in found.texts], "losses": list(found.losses),
+                "steps": [{"step": step.step, "distances": list(step.distances),
+                           "changed": step.changed.tolist()} for step in found.steps]}
+        files = {f"step-{step.step:03d}-{name}": pixels for step in found.steps
+                 for name, pixels in (("picture", step.picture), ("wanted", step.wanted))}
+        return said, _files(store, (), files)
+
+    add_endpoint(inside_loop, [
+        json_value("a red apple", PROMPT, "What to draw, by the embedded VQGAN and guide"),
+        json_value(0, INTEGER, "Seed"),
+        json_value(32, INTEGER, "Steps of the optimisation, 8 to 60"),
+        json_value(1, INTEGER, "Cutouts that CLIP looks at in each step, 1 to 16"),
+    ], [json_value({}, OBJECT, "Of every step the loss, of some the distances and the codes that "
+                               "changed"),
+        gr.File(visible=False, file_count="multiple",
+                label="Of those the picture, and the change that the loss asks for")],
+        "VQGAN+CLIP watched at up to eight steps.")
+
+
+def _add_prior(lab: Lab, store: PictureStore) -> None:
+    @one_sentence
+    def inside_prior(request: gr.Request, prompt: Any = "", seed: Any = 0,
+                     guidance_scale: Any = 3.0) -> tuple[dict[str, Any], list[str]]:
+        question = WatchPrior(prompt, seed, guidance_scale)
+        with stoppable(lab, request) as run:
+            found = lab.backend.inside(question, run.next_job())
+        ways = {"with_prior": found.with_prior, "without_prior": found.without_prior}
+        said = {"caption": asdict(found.caption), "others": [asdict(each) for each in found.others],
+                "steps": [asdict(each) for each in found.steps], "explained": found.explained,
+                **{name: {"embedding": asdict(way.embedding), "seen": asdict(way.seen)}
+                   for name, way in ways.items()}}
+        files = {name.replace("_", "-"): way.picture for name, way in ways.items()}
+        for each in found.predictions:
+            files |= {f"step-{each.step:02d}-told": each.told,
+                      f"step-{each.step:02d}-untold": each.untold,
+                      f"step-{each.step:02d}-guided": each.guided}
+        return said, _files(store, (), files)
+
+    add_endpoint(inside_prior, [
+        json_value("a red apple", PROMPT, "What to draw, by the embedded unCLIP"),
+        json_value(0, INTEGER, "Seed"),
+        json_value(3.0, {"type": "number"}, "Guidance of the decoder, above 1"),
+    ], [json_value({}, OBJECT, "Embeddings in a plane, each with its cosine with the caption's"),
+        gr.File(visible=False, file_count="multiple",
+                label="Both pictures, and the decoder's predictions")],
+        "unCLIP's prior on and off, and both predictions of guidance.")

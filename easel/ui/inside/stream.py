@@ -1,0 +1,112 @@
+"""One stream: what DALL·E's transformer expected of each block of a picture, as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import gradio as gr
+import numpy as np
+
+from easel.guard.turns import reading
+from easel.ui.inside.chooser import Chooser
+from easel.ui.inside.view import View, picture, render_grid
+from easel.ui.lab.lab import Lab
+from easel.ui.lab.render import percent, render_note
+from easel.ui.parts.panel import data_uri
+from easel.ui.parts.task import Asked, Tasks
+from easel.ui.parts.uploads import read_upload
+from easel.words import strings
+from easel.words.language import figure
+from pipelines.core.errors import EaselError
+from pipelines.core.images import load_small
+from pipelines.core.metadata import read_png
+from pipelines.core.options import option_fields, parse_options
+from pipelines.dalle import DalleOptions
+from pipelines.inside.stream import ReadStream, Stream, Written, written_by
+
+SET = ("guidance_scale", "temperature", "top_k", "top_p")
+MAX_COVER = 85  # percent
+
+
+def build_stream(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
+    """Lay the view out and connect it."""
+    view = View(lab, chooser, "stream", strings.STREAM_QUESTION, strings.STREAM_GUESS_INFO)
+    known = {option.name: option for option in option_fields(DalleOptions)}
+    with view.column:
+        fields = {name: gr.Slider(known[name].minimum or 0, known[name].maximum or 1,
+                                  value=known[name].default,
+                                  step=1 if known[name].kind == "int" else 0.01, buttons=[],
+                                  label=known[name].title, elem_id=f"inside-stream-{name}")
+                  for name in SET}
+    view.finish(strings.STREAM_DO, strings.STREAM_EMPTY, strings.STREAM_SOURCE)
+
+    def look(asked: Asked) -> str:
+        data = read_upload(chooser.path(asked))
+        options = parse_options(DalleOptions,
+                                {name: asked.values[field] for name, field in fields.items()})
+        assert isinstance(options, DalleOptions)
+        with reading.turn():
+            question = ReadStream(load_small(data), asked.text(chooser.prompt), options,
+                                  written_in(data))
+        found = lab.backend.inside(question, asked.run.next_job())
+        return render_stream(found, question.prompt)
+
+    view.connect(tasks, tabs, look, list(fields.values()),
+                 [field.release for field in fields.values()])
+
+
+def written_in(data: bytes) -> Written | None:
+    """What a picture's file says of how DALL·E wrote it; None where it says nothing of it."""
+    try:
+        return written_by(dict(read_png(data)["easel"]))
+    except (EaselError, KeyError, TypeError, ValueError):
+        return None
+
+
+def render_stream(found: Stream, prompt: str) -> str:
+    """The surprise over the picture, and the likeliest blocks of the place that is chosen."""
+    total, without = float(found.surprise.sum()), float(found.without.sum())
+    notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f"))]
+    if found.reread:
+        notes.append(strings.STREAM_REREAD)
+    most = max(float(found.surprise.max()), 1e-9)
+    rows = [[(strings.STREAM_CELL.format(row + 1, column + 1,
+                                         figure(float(found.surprise[at]), ".2f")),
+              f'class="for" data-shows="{at}" '
+              f'style="--cover:{MAX_COVER * float(found.surprise[at]) / most:.0f}%"')
+             for column in range(found.side) for at in [row * found.side + column]]
+            for row in range(found.side)]
+    details = "".join(_detail(found, at) for at in range(len(found.surprise)))
+    # All patches as one picture: a row a block, a column a candidate.
+    sprite = data_uri(np.concatenate([np.concatenate(list(row), 1) for row in found.patches]))
+    count, candidates = found.patches.shape[:2]
+    head = strings.STREAM_FIGURE.format(figure(total, ".1f"))
+    return (f'<p class="inside-figure">{escape(head)}</p>{"".join(map(render_note, notes))}'
+            f'<div class="inside-grid heat-box lab-one inside-pair" style="--rows:{count};'
+            f'--columns:{candidates};--patches:url({sprite})"><div>'
+            f'<label class="inside-switch"><input type="checkbox" checked> '
+            f"{escape(strings.STREAM_MAP)}</label>"
+            f'<div class="heat">{picture(found.picture, prompt)}'
+            f'{render_grid(strings.STREAM_MAP, rows, "cells")}</div>'
+            f'<output class="lab-note">{escape(strings.STREAM_WALK)}</output></div>'
+            f"<div>{details}</div></div>")
+
+
+def _detail(found: Stream, at: int) -> str:
+    """The table of one block; page.js shows that of the chosen one."""
+    names = [strings.STREAM_OWN, *(strings.STREAM_RANK.format(rank)
+                                   for rank in range(1, found.patches.shape[1]))]
+    rows = "".join(
+        f'<tr><th scope="row"><i class="patch" style="--row:{at};--column:{column}" '
+        f'aria-hidden="true"></i><span>{escape(name)}</span></th>'
+        + "".join(f"<td>{percent(float(shares[at, column]))}</td>"
+                  for shares in (found.likely, found.likely_without, found.drawn)) + "</tr>"
+        for column, name in enumerate(names))
+    heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in (
+        strings.STREAM_BLOCK, strings.STREAM_WITH, strings.STREAM_WITHOUT, strings.STREAM_LEFT))
+    row, column = divmod(at, found.side)
+    title = strings.STREAM_PLACE.format(row + 1, column + 1)
+    return (f'<table class="blocks" data-cell="{at}"{"" if at == 0 else " hidden"}>'
+            f"<caption>{escape(title)}</caption><thead><tr>{heads}</tr></thead>"
+            f"<tbody>{rows}</tbody></table>")

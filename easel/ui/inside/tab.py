@@ -1,0 +1,44 @@
+"""The tab: a picture and a prompt, under them a view a model, and the path through all of them."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from easel.ui.inside.chooser import build_chooser
+from easel.ui.inside.codes import build_codes
+from easel.ui.inside.contrast import build_contrast
+from easel.ui.inside.loop import build_loop
+from easel.ui.inside.path import build_path
+from easel.ui.inside.prior import build_prior
+from easel.ui.inside.score import build_score
+from easel.ui.inside.stream import build_stream
+from easel.ui.lab.lab import Lab
+from easel.ui.parts.task import Tasks
+from easel.words import strings
+
+
+def build_inside(lab: Lab, tasks: Tasks, tab: gr.Tab) -> None:
+    """Lay the tab out and connect it.
+
+    Args:
+        lab: whose backend and CLIPs are used.
+        tasks: of the page.
+        tab: the one that is built in.
+    """
+    with gr.Column(elem_id="inside"):
+        chooser = build_chooser(lab.playground)
+        with gr.Tabs(elem_classes="lab-parts"):
+            with gr.Tab(strings.SCORE, id="score") as part:
+                build_score(lab, chooser, tasks, (tab, part))
+            with gr.Tab(strings.CODES, id="codes") as part:
+                build_codes(lab, chooser, tasks, (tab, part))
+            with gr.Tab(strings.STREAM, id="stream") as part:
+                build_stream(lab, chooser, tasks, (tab, part))
+            with gr.Tab(strings.LOOP, id="loop") as part:
+                build_loop(lab, chooser, tasks, (tab, part))
+            with gr.Tab(strings.PRIOR, id="prior") as part:
+                build_prior(lab, chooser, tasks, (tab, part))
+            with gr.Tab(strings.CONTRAST, id="contrast") as part:
+                build_contrast(lab, chooser, tasks, (tab, part))
+            with gr.Tab(strings.PATH, id="path"):
+                build_path()

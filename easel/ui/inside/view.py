@@ -1,0 +1,106 @@
+"""What the views of the tab have in common: a question, a guess, a run, and grids to walk in."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from easel.ui.inside.chooser import Chooser
+from easel.ui.lab.lab import Lab
+from easel.ui.lab.render import render_note
+from easel.ui.lab.steps import LabPart, Shown, Steps
+from easel.ui.parts.page_words import worded_html
+from easel.ui.parts.task import Asked, Tasks
+from easel.words import strings
+from easel.words.language import say
+from pipelines.core.images import plain_png
+
+
+class View:
+    """A view under construction; what is built inside ``with view:`` stands at its question.
+
+    Args:
+        lab: whose backend answers.
+        chooser: the picture and the prompt.
+        name: of the view.
+        question: to be answered before one looks, in English.
+        guess_info: under the field for the guess.
+    """
+
+    def __init__(self, lab: Lab, chooser: Chooser, name: str, question: str,
+                 guess_info: str) -> None:
+        self.lab, self.chooser, self.name = lab, chooser, name
+        self.desk = gr.Column(elem_classes="lab-desk")
+        with self.desk:
+            self.column = gr.Column(elem_classes="lab-ask")
+            with self.column:
+                worded_html(lambda: f'<h3 class="inside-question">{escape(say(question))}</h3>')
+                self.guess = gr.Textbox(label=strings.INSIDE_GUESS, info=guess_info, max_lines=1,
+                                        elem_id=f"inside-{name}-guess")
+
+    def finish(self, button: str, seen: str, source: str) -> None:
+        """Add the buttons, the source and the stage.
+
+        Args:
+            button: what Go says.
+            seen: one sentence of what one sees.
+            source: of the method, in English.
+        """
+        with self.column:
+            self.part = LabPart(f"inside-{self.name}", button)
+            worded_html(lambda: f'<p class="inside-source">{escape(say(source))}</p>')
+        with self.desk, gr.Column() as self.results:
+            self.part.build_stage(seen)
+
+    def connect(self, tasks: Tasks, tabs: Sequence[gr.Tab], look: Callable[[Asked], str],
+                fields: Sequence[gr.components.Component] = (), again: Sequence[Any] = ()) -> None:
+        """Let Go run it.
+
+        Args:
+            tasks: of the page.
+            tabs: the view's, after those that it is in.
+            look: finds out what there is to see, as HTML.
+            fields: what a person fills in besides picture, prompt and guess.
+            again: events that run it as well.
+        """
+        def work(asked: Asked) -> Steps:
+            yield strings.LAB_STARTING
+            said = asked.text(self.guess).strip()
+            guessed = render_note(strings.INSIDE_GUESSED.format(said)) if said else ""
+            yield Shown(guessed + look(asked))
+
+        self.part.connect(tasks, tabs, [*self.chooser.fields(), self.guess, *fields])
+        for event in (self.part.go.click, *again):
+            self.part.starts(event, work)
+
+
+def picture(pixels: np.ndarray, alt: str) -> str:
+    """A picture (H, W, 3) uint8 RGB as HTML, without loss."""
+    data = base64.b64encode(plain_png(pixels)).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
+
+
+def render_grid(label: str, rows: Sequence[Sequence[tuple[str, str]]], kind: str) -> str:
+    """Cells that arrow keys walk through, and a line that says what the chosen one is (page.js).
+
+    Args:
+        label: what the grid is.
+        rows: of each cell what is said of it, and its attributes as HTML.
+        kind: its class.
+    """
+    first = True
+    lines = []
+    for row in rows:
+        cells = []
+        for said, attributes in row:
+            cells.append(f'<button type="button" role="gridcell" tabindex="{0 if first else -1}" '
+                         f'data-said="{escape(said)}" aria-label="{escape(said)}" {attributes}>'
+                         "</button>")
+            first = False
+        lines.append(f'<div role="row">{"".join(cells)}</div>')
+    return f'<div class="{kind}" role="grid" aria-label="{escape(label)}">{"".join(lines)}</div>'

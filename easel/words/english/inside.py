@@ -1,0 +1,160 @@
+"""What the tab says that shows how the models work."""
+
+TAB_INSIDE = "Inside"
+INSIDE_PICTURE = "Picture (PNG, JPEG or WebP)"
+INSIDE_SHOWN = "The chosen picture"
+INSIDE_PROMPT = "What it should show"
+INSIDE_OWN = "My newest pictures"
+INSIDE_TAKE = "Take this picture: {}"
+INSIDE_NO_PICTURE = "There is no picture: choose one first."
+INSIDE_GUESS = "Your guess"
+INSIDE_GUESSED = "Your guess was “{}”."
+
+# Why this score
+SCORE = "Why this score"
+SCORE_QUESTION = "Which word is the score of this picture made of, and which part of the picture?"
+SCORE_GUESS_INFO = "Write down a word before you look."
+SCORE_DO = "Look inside the score"
+SCORE_EMPTY = ("Each word is left out, and each cell of the picture covered with grey together "
+               "with those around it; how far the score of CLIP falls is what they were worth.")
+SCORE_SOURCE = ("Source: Li et al. (2016), section 2, leaves words out; Zeiler and Fergus (2014), "
+                "section 4.2, covers pictures with a grey square.")
+SCORE_WHOLE = "CLIP score {}"
+SCORE_MOST = ("“{}” is worth most of the words, {}; of the cells it is the one in row {}, "
+              "column {}, {}.")
+SCORE_MOST_CELL = "The cell in row {}, column {} is worth most, {}."
+SCORE_TIE = ("What is worth less than {} means nothing: as much comes of shifting the picture by a "
+             "hundredth of its side.")
+SCORE_WORDS = "What each word is worth"
+SCORE_ONE_WORD = ("The prompt has one word, without which nothing would be asked: write what "
+                  "stands beside it, or where.")
+SCORE_CELLS = "What each cell of the picture is worth"
+SCORE_CELL = "Row {}, column {}: worth {}"
+SCORE_LEGEND_FOR, SCORE_LEGEND_AGAINST = "speaks for the prompt", "speaks against it"
+SCORE_HEAT = "Heat map"
+SCORE_PIECES = "The prompt in pieces, as the embedded models read it"
+SCORE_PIECES_INFO = ("A word that no training caption had is underlined; CLIP guesses it from "
+                     "words of like meaning.")
+SCORE_PIECE = "Token {}"
+SCORE_UNKNOWN = "no training caption had it"
+
+# Codes
+CODES = "Codes"
+CODES_QUESTION = "How many different codes does this picture take, and what is lost by them?"
+CODES_GUESS_INFO = "A number from 1 to 256, before you look."
+CODES_DO = "Read the codes"
+CODES_EMPTY = ("The VQGAN reads the picture as a square of numbers, each of which stands for what "
+               "a patch shows, and draws it again from the numbers alone.")
+CODES_SOURCE = ("Source: Esser et al. (2021), section 3.1; codes on a fixed grid: Mentzer et al. "
+                "(2023), section 3.")
+CODES_DISTINCT = "{} different codes in {} places, of {} that there are"
+CODES_PSNR = ("What the codes draw has a PSNR of {} dB; the more, the nearer. Any picture is "
+              "squeezed into a square and read anew, those of Easel too.")
+CODES_READ = "What is read, {} px"
+CODES_DRAWN = "Drawn from the codes"
+CODES_LOST = "What is lost, {} times as strong"
+CODES_MAP = "{} × {} codes, a colour each"
+CODES_CELL = "Row {}, column {}: code {}"
+CODES_PRESS = "Press a code to see what it is."
+CODES_NUMBER = "Code {} in row {}, column {}"
+CODES_DIGITS = "Its digits, one a channel of the latent: {}."
+CODES_SPELLED = "DALL·E spells it {} {}."
+CODES_TIMES = "It stands here {} times."
+CODES_PATCH = "The code with those around it"
+CODES_NEAREST = "The nearest codes, and what this place would show: press one to put it there"
+CODES_FURTHEST = "The code that is furthest from it"
+CODES_PUT = "Put code {} there"
+CODES_CHANGED = "The picture with codes exchanged: {}"
+
+# One stream
+STREAM = "One stream"
+STREAM_QUESTION = "Which block of the picture surprised the transformer most when it was written?"
+STREAM_GUESS_INFO = "Say where, before you look: blocks are written row by row from the top left."
+STREAM_DO = "Read the stream"
+STREAM_EMPTY = ("DALL·E’s transformer reads the caption and the blocks before each block of 2 × 2 "
+                "codes, and says how likely every block is there; surprise is minus the logarithm "
+                "of the likelihood of what stands there.")
+STREAM_SOURCE = ("Source: Ramesh et al. (2021), section 2; guidance: Ho and Salimans (2022), "
+                 "section 3.2; the likeliest blocks by a beam of 16: Sutskever et al. (2014), "
+                 "section 3.2.")
+STREAM_FIGURE = "A surprise of {} nats"
+STREAM_TOTAL = ("All blocks together: {} nats with this caption, {} without one. Other words show "
+                "how much the caption is worth.")
+STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
+                 "others than it would write, and surprise it far more. A picture by DALL·E shows "
+                 "its own codes, written again from its seed.")
+STREAM_MAP = "Map of surprise"
+STREAM_CELL = "Row {}, column {}: {} nats"
+STREAM_WALK = "Walk over the blocks, by pointer or by arrow keys."
+STREAM_PLACE = "Row {}, column {}: what might have stood there"
+STREAM_OWN, STREAM_RANK = "in the picture", "likeliest {}"
+STREAM_BLOCK, STREAM_WITH, STREAM_WITHOUT = "Block", "with caption", "without"
+STREAM_LEFT = "as it is drawn"
+
+# The loop
+LOOP = "The loop"
+LOOP_QUESTION = "After how many steps can one see what the picture is to be?"
+LOOP_GUESS_INFO = "A number of steps, before you look."
+LOOP_OTHER = "Second prompt"
+LOOP_OTHER_INFO = "Drawn from the same seed beside the first; empty for none."
+LOOP_STEPS, LOOP_CUTOUTS, LOOP_SEED = "Steps", "Cutouts", "Seed"
+LOOP_CUTOUTS_INFO = ("Parts that CLIP looks at in each step. The embedded guide looks at the whole "
+                     "picture, 1; published ones at many.")
+LOOP_DO = "Watch the loop"
+LOOP_EMPTY = ("The latents of a VQGAN are moved step by step, so that CLIP finds the picture "
+              "nearer to the prompt: at some steps, what CLIP sees, what it asks for, and which "
+              "codes have changed.")
+LOOP_SOURCE = "Source: Crowson et al. (2022), section 3; several cutouts: section 3.2."
+LOOP_LOSS = "Loss from {} to {} in {} steps"
+LOOP_CELL = "Step {}: {} codes changed"
+LOOP_STEP = "Step {} of {}"
+LOOP_WALK = "Walk over the steps, by pointer or by arrow keys."
+LOOP_PICTURE = "The picture"
+LOOP_SEEN = "What CLIP sees of it: {}"
+LOOP_PULL = "How strongly the loss pulls at each place"
+LOOP_WANTED = "The change that it asks for, around grey"
+LOOP_CHANGED = "Codes that changed since the step before: {} of {}"
+LOOP_FIRST = "The first step: no code has changed yet"
+LOOP_DISTANCE = "“{}”, weight {}: distance {}"
+LOOP_LINE = "Distance to “{}”"
+
+# Prior
+PRIOR = "Prior"
+PRIOR_QUESTION = "Does the prior bring the embedding to another place than the caption’s own?"
+PRIOR_GUESS_INFO = "Yes or no, before you look, and where to."
+PRIOR_DO = "Follow the prior"
+PRIOR_EMPTY = ("unCLIP’s prior leads from noise to an image embedding of the caption; the decoder "
+               "draws from it. The way is shown in a plane among other captions, the picture "
+               "beside that without the prior, and of each step of the decoder what it foresees "
+               "when it is told the caption and when it is not.")
+PRIOR_SOURCE = ("Source: Ramesh et al. (2022), sections 2 and 5.1; guidance: Ho and Salimans "
+                "(2022), section 3.2; the plane: Pearson (1901).")
+PRIOR_COSINE = "The prior ends at a cosine of {} with the caption’s own embedding"
+PRIOR_PLANE = ("The plane is that of the two directions in which 48 captions of the world differ "
+               "most; {} % of how they differ lies in it. At 1 two embeddings are the same.")
+PRIOR_ON, PRIOR_OFF = "Picture with the prior", "Picture without the prior"
+PRIOR_SEEN = "Looked at by CLIP, {} from the caption (cosine)"
+PRIOR_CAPTION, PRIOR_CHOSEN = "The caption", "The chosen picture"
+PRIOR_STEPS, PRIOR_STEP = "The prior’s steps, the last one", "Step {} of the prior: {}"
+PRIOR_LEGEND = "Cosine with the caption’s own embedding:"
+PRIOR_DRAWING = "Embeddings in a plane: other captions, the prior’s steps, and what they lead to"
+PRIOR_GUIDANCE = "Guidance, step by step"
+PRIOR_CELL = "Step {} of the decoder"
+PRIOR_TOLD, PRIOR_UNTOLD = "Foreseen when told the caption", "Foreseen when told nothing"
+PRIOR_DIFFERENCE, PRIOR_GUIDED = "Where they differ", "What guidance makes of both"
+
+# Contrastive
+CONTRAST = "Contrastive"
+CONTRAST_QUESTION = "What becomes of the loss when the temperature falls, and what when it rises?"
+CONTRAST_GUESS_INFO = "Try it with right pairs, then exchange two lines."
+CONTRAST_PICTURES = "Pictures, 2 to 12"
+CONTRAST_TEXTS, CONTRAST_TEXTS_INFO = "Their texts", "One a line, in the order of the pictures."
+CONTRAST_TEMPERATURE = "Temperature"
+CONTRAST_TEMPERATURE_INFO = "Similarities are divided by it. CLIP’s training began with 0.07."
+CONTRAST_DO = "Compare the pairs"
+CONTRAST_EMPTY = ("CLIP is trained on batches of pairs: each text has to find its picture among "
+                  "all of them, each picture its text, and the loss says how far it is from that.")
+CONTRAST_SOURCE = "Source: Radford et al. (2021), section 2.3 and figure 3."
+CONTRAST_LOSS = "Loss {} nats"
+CONTRAST_PARTS = "The mean of {} for the texts (rows) and {} for the pictures (columns)."
+CONTRAST_TRAINED = "At a temperature of {}; the one that this CLIP has learned is {}."

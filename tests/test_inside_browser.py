@@ -1,0 +1,286 @@
+"""Inside in headless Chromium, with small models: one page for all of its views."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from easel.guard.visitors import COOKIE, visitor_named
+from easel.ui.history.example import keep_examples
+from easel.words import strings
+from tests.lab import write_pictures
+from tests.served import App
+from tests.small_models import small_cache
+from tests.test_browser import (
+    CHROMIUM,
+    CONTRASTS,
+    DESKTOP,
+    PATIENCE_MS,
+    PHONE,
+    browser,
+    watch_console,
+)
+from tests.test_widths_browser import OVERHANGS, TABLET
+
+__all__ = ["browser"]
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+PROMPT = "a red apple next to a blue car at the beach"
+# Cells have no text of their own, and colours over a picture are no ground for one.
+IN_TAB = CONTRASTS.replace("#desk *", "#inside *").replace(
+    ".map(Number)", '.map((v) => v * (text.startsWith("color(srgb") ? 255 : 1))')
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App(cache=small_cache())
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="module")
+def page(app: App, browser: Browser) -> Iterator[Page]:
+    """The tab at desktop size; fails on a foreign request or an error in the console."""
+    foreign, errors = [], []
+    opened = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    opened.set_default_timeout(PATIENCE_MS)
+    opened.on("request", lambda request: foreign.append(request.url) if not request.url.
+              startswith((app.url, "data:", "blob:")) else None)
+    watch_console(opened, errors)
+    opened.goto(f"{app.url}?tab=inside.score")
+    expect(opened.locator("#lab-inside-score")).to_be_visible()
+    yield opened
+    said = list(errors)
+    opened.close()
+    assert foreign == [], "requests left the machine"
+    assert said == []
+
+
+def view(page: Page, name: str, title: str) -> None:
+    """Open a view at desktop size with the first picture, and run it."""
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.locator("#inside .lab-parts button[role=tab]", has_text=title).click()
+    page.locator("#inside-samples button").first.click()
+    expect(page.locator("#inside-prompt textarea")).to_have_value(PROMPT)
+    page.locator(f"#lab-inside-{name}").click()
+
+
+def fits(page: Page) -> None:
+    """Nothing hangs over an edge and all can be read, at three widths, light and dark."""
+    for (width, height), scheme in ((DESKTOP, "light"), (TABLET, "dark"), (PHONE, "dark"),
+                                    (PHONE, "light")):
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.wait_for_function("dark => document.body.classList.contains('dark') === dark",
+                               arg=scheme == "dark")
+        assert page.evaluate(OVERHANGS) == [], width
+        assert page.evaluate(IN_TAB) == {}, (width, scheme)
+
+
+def test_the_score_is_taken_apart_and_walked_through_by_keys(page: Page) -> None:
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.SCORE).click()
+    page.locator("#inside-score-guess input, #inside-score-guess textarea").fill("<b>apple</b>")
+    view(page, "score", strings.SCORE)
+    stage = page.locator("#lab-inside-score-stage")
+    expect(stage.locator(".inside-figure")).to_have_text(re.compile(r"^CLIP score [+-]\d\.\d{3}$"))
+    expect(stage).to_contain_text("Your guess was “<b>apple</b>”.")
+    expect(stage.locator(".lab-bars li")).to_have_count(11)
+    expect(stage.locator(".heat img")).to_have_attribute("alt", PROMPT)
+    cells, said = stage.locator(".cells [role=gridcell]"), stage.locator("output")
+    expect(cells).to_have_count(64)
+    cells.first.focus()
+    expect(said).to_have_text(re.compile("^Row 1, column 1: worth "))
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    expect(said).to_have_text(re.compile("^Row 2, column 7: worth "))
+    expect(stage.locator("[tabindex='0'][role=gridcell]:focus")).to_have_count(1)
+    expect(stage.locator("[tabindex='0'][role=gridcell]")).to_have_count(1)
+    colour = "e => getComputedStyle(e).backgroundColor"
+    assert cells.nth(14).evaluate(colour) != "rgba(0, 0, 0, 0)"
+    stage.get_by_label(strings.SCORE_HEAT).uncheck()
+    assert cells.nth(14).evaluate(colour) == "rgba(0, 0, 0, 0)"
+    stage.get_by_label(strings.SCORE_HEAT).check()
+    fits(page)
+
+
+def test_pictures_and_prompts_of_ones_own(app: App, page: Page, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    token = next(each.get("value", "") for each in page.context.cookies()
+                 if each.get("name") == COOKIE)
+    keep_examples(app.history, app.history.owner_of(visitor_named(token)))
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.SCORE).click()
+    page.locator("#inside-own").click()
+    expect(page.locator("#inside-kept button").nth(3)).to_be_visible()  # or more: others' runs
+    page.locator("#inside-kept button").nth(1).click()
+    expect(page.locator("#inside-prompt textarea")).to_have_value("four cats")
+    first = page.locator("#inside-shown img").get_attribute("src")
+    assert first
+    [own] = write_pictures(tmp_path, 1)
+    page.get_by_label("Clear").or_(page.locator("#inside-picture [aria-label='Remove this file']")
+                                   ).first.click()
+    page.locator("#inside-picture input[type=file]").set_input_files(own)
+    expect(page.locator("#inside-shown img")).not_to_have_attribute("src", first)
+    page.locator("#inside-prompt textarea").fill("apple")
+    page.locator("#lab-inside-score").click()
+    stage = page.locator("#lab-inside-score-stage")
+    expect(stage).to_contain_text("The prompt has one word")
+    expect(stage.locator(".heat img")).to_have_attribute("alt", "apple")
+    page.locator("#inside-prompt textarea").fill(" ")
+    page.locator("#lab-inside-score").click()
+    expect(stage.locator("[role=alert]")).to_have_text(
+        "The prompt is empty: say what the picture shows.")
+
+
+def test_codes_are_pressed_and_exchanged(page: Page) -> None:
+    view(page, "codes", strings.CODES)
+    stage, detail = page.locator("#lab-inside-codes-stage"), page.locator("#inside-code")
+    expect(stage.locator(".inside-figure")).to_have_text(
+        re.compile(r"^\d+ different codes in 64 places, of 125 that there are$"))
+    expect(stage.locator("figure img")).to_have_count(3)
+    cells = stage.locator(".code-map [role=gridcell]")
+    expect(cells).to_have_count(64)
+    cells.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(detail.locator("h4").first).to_have_text(re.compile(r"^Code \d+ in row 1, column 2$"))
+    expect(detail.locator(".near button")).to_have_count(9)  # the furthest among them
+    put = detail.locator(".near button").nth(2)
+    number = put.locator("span").inner_text()
+    put.click()
+    expect(detail.locator("h4").first).to_have_text(f"Code {number} in row 1, column 2")
+    expect(detail.locator("figure")).to_have_count(2)
+    expect(detail).to_contain_text("The picture with codes exchanged: 1")
+    fits(page)
+    view(page, "codes", strings.CODES)
+    expect(detail.locator("h4")).to_have_count(0)
+
+
+def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
+    view(page, "stream", strings.STREAM)
+    stage = page.locator("#lab-inside-stream-stage")
+    expect(stage.locator(".inside-figure")).to_have_text(re.compile(r"^A surprise of [\d.]+ nats$"))
+    # Small models with other weights drew nothing of the kind.
+    expect(stage).to_contain_text("These codes were read of the picture")
+    cells, said = stage.locator(".cells [role=gridcell]"), stage.locator("output")
+    expect(cells).to_have_count(16)
+    tables = stage.locator("table.blocks:visible")
+    expect(tables).to_have_count(1)
+    expect(tables.locator("caption")).to_have_text(re.compile("^Row 1, column 1: "))
+    cells.first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    expect(said).to_have_text(re.compile("^Row 2, column 2: "))
+    expect(tables).to_have_count(1)
+    expect(tables.locator("caption")).to_have_text(re.compile("^Row 2, column 2: "))
+    expect(tables.locator("tbody tr")).to_have_count(6)
+    size = "e => [getComputedStyle(e).backgroundSize, getComputedStyle(e).backgroundPosition]"
+    assert tables.locator(".patch").nth(1).evaluate(size) == ["336px 896px", "-56px -280px"]
+    before = tables.inner_text()
+    slider = page.locator("#inside-stream-temperature input[type=number]")
+    slider.fill("2")
+    slider.press("Enter")
+    slider.blur()
+    cells.nth(5).focus()
+    expect(tables).not_to_have_text(before)
+    fits(page)
+
+
+def test_pairs_are_compared_at_a_temperature(page: Page) -> None:
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.CONTRAST).click()
+    texts = page.locator("#inside-contrast-texts textarea")
+    expect(texts).to_have_value(re.compile(f"^{PROMPT}\nfour cats\n"))
+    page.locator("#lab-inside-contrast").click()
+    stage = page.locator("#lab-inside-contrast-stage")
+    expect(stage.locator(".inside-figure")).to_have_text(re.compile(r"^Loss \d+\.\d{3} nats$"))
+    expect(stage.locator("table.matrix:visible tbody tr")).to_have_count(4)
+    stage.get_by_label(strings.MATRIX_SIMILARITIES).check()
+    expect(stage.locator("table.matrix:visible caption")).to_have_text(strings.MATRIX_SIMILARITIES)
+    slider = page.locator("#inside-contrast-temperature input[type=number]")
+    slider.fill("1")
+    slider.press("Enter")
+    slider.blur()
+    expect(stage).to_contain_text("At a temperature of 1.000")
+    fits(page)
+    texts.fill("a cat")
+    page.locator("#lab-inside-contrast").click()
+    expect(stage.locator("[role=alert]")).to_have_text(
+        "Every picture needs its own text, one a line; pictures: 4, texts: 1.")
+
+
+def test_a_picture_that_is_drawn_is_looked_into(page: Page) -> None:
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.get_by_role("tab", name=strings.TAB_GENERATE, exact=True).click()
+    page.locator("#prompt textarea").fill("two dogs and a kite")
+    page.locator("#generate").click()
+    expect(page.locator(".panel.ranking .tile.done")).to_have_count(8)
+    page.locator("#stage button.frame:visible").first.click()
+    before = page.locator("#inside-shown img").get_attribute("src")
+    page.locator("dialog[open]").get_by_role("button", name="Look inside").click()
+    expect(page.locator("#inside-prompt textarea")).to_be_visible()
+    expect(page.locator("#inside-prompt textarea")).to_have_value("two dogs and a kite")
+    assert before
+    expect(page.locator("#inside-shown img")).not_to_have_attribute("src", before)
+
+
+def test_the_loop_is_walked_through_for_two_prompts(page: Page) -> None:
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.LOOP).click()
+    page.locator("#inside-samples button").first.click()
+    expect(page.locator("#inside-prompt textarea")).to_have_value(PROMPT)
+    page.locator("#inside-loop-other textarea, #inside-loop-other input").fill("a blue apple")
+    page.locator("#inside-loop-steps input[type=number]").fill("12")
+    page.locator("#inside-loop-cutouts input[type=number]").fill("3")
+    page.locator("#inside-loop-cutouts input[type=number]").blur()
+    page.locator("#lab-inside-loop").click()
+    stage = page.locator("#lab-inside-loop-stage")
+    expect(stage.locator(".inside-figure")).to_have_text(
+        re.compile(r"^Loss from \d\.\d{3} to \d\.\d{3} in 12 steps$"))
+    expect(stage.locator(".film")).to_have_count(2)
+    expect(stage.locator(".curve")).to_have_count(2)
+    shown = stage.locator("section[data-cell]:visible")
+    expect(shown.locator("h4")).to_have_text("Step 1 of 12")
+    expect(shown.locator(".inside-row")).to_have_count(2)
+    expect(shown.locator("figcaption", has_text="What CLIP sees of it: 3")).to_have_count(2)
+    expect(shown.locator("figcaption", has_text=strings.LOOP_FIRST)).to_have_count(2)
+    stage.locator("[role=gridcell]").first.focus()
+    page.keyboard.press("End")
+    expect(stage.locator("output")).to_have_text(re.compile(r"^Step 12: \d+ codes changed$"))
+    expect(shown.locator("h4")).to_have_text("Step 12 of 12")
+    expect(shown).to_contain_text("“a blue apple”, weight 1: distance ")
+    page.locator("#inside-prompt textarea").fill("an egg ^ a bird")
+    page.locator("#lab-inside-loop").click()
+    expect(stage.locator("[role=alert]")).to_have_text(
+        "This view shows one prompt and no story: leave the caret (^) out.")
+    page.locator("#inside-samples button").first.click()
+    page.locator("#lab-inside-loop").click()
+    expect(stage.locator(".film")).to_have_count(2)
+    fits(page)
+
+
+def test_the_prior_is_followed_in_a_plane(page: Page) -> None:
+    view(page, "prior", strings.PRIOR)
+    stage = page.locator("#lab-inside-prior-stage")
+    expect(stage.locator(".inside-figure")).to_have_text(
+        re.compile(r"^The prior ends at a cosine of -?\d\.\d{3} with the caption’s own embedding$"))
+    expect(stage.locator(".plane circle.other")).to_have_count(48)
+    expect(stage.locator(".plane circle.step")).to_have_count(8)
+    expect(stage.locator(".plane li")).to_have_count(5)
+    expect(stage.get_by_alt_text(strings.PRIOR_ON)).to_be_visible()
+    expect(stage.get_by_alt_text(strings.PRIOR_OFF)).to_be_visible()
+    shown = stage.locator("section[data-cell]:visible")
+    expect(shown.locator("h4")).to_have_text("Step 1 of 8")
+    stage.locator("[role=gridcell]").first.focus()
+    page.keyboard.press("End")
+    expect(stage.locator("output")).to_have_text("Step 8 of the decoder")
+    expect(shown.locator("figure")).to_have_count(4)
+    fits(page)
