@@ -11,91 +11,63 @@ import asyncio
 import os
 import socket
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import torch
 from gradio_client import Client as GradioClient
 
+from benchmarks.instant import NAME, PROMPT, instant_registry
 from benchmarks.roofline import machine
 from easel.guard.visitors import HEADER, new_token
 from easel.history.build import open_history
 from easel.history.recorder import Recorder
 from easel.serving.backend import LocalBackend
-from easel.serving.build import build_cache
 from easel.settings import Settings
-from pipelines.batching import Drawn
-from pipelines.candidates import CandidatePipeline
-from pipelines.core.events import Candidate, Event, Progress, Result
+from pipelines.core.events import Result
 from pipelines.core.metadata import png_of
-from pipelines.core.options import Options
-from pipelines.core.request import CheckedRequest
-from pipelines.engine import Engine
-from pipelines.pipeline import Lesson, RunContext
-from pipelines.registry import Registry
+from pipelines.core.settings import ROOT
+from pipelines.engine import Engine, build_cache
 
 ROUNDS, WARM_UP = 30, 3
-SIDE_PX = 256
-PROMPT = "a red apple"
 NAMES = {"python": "Python", "backend": "the queue and the history alone",
          "gradio": "the page's endpoints (`gradio_client`)", "openai": "OpenAI's images API",
-         "a1111": "A1111's API", "mcp": "MCP"}
+         "a1111": "A1111's API", "mcp": "MCP",
+         "command": "the command line, a process for each"}
 
 
-class InstantPipeline(CandidatePipeline):
-    """Draws a soft field of two colours at once."""
-
-    name, title = "instant", "Instant"
-    summary = "A field of two colours, at once."
-    lesson = Lesson("How it is drawn", "Two colours run into each other.", "None")
-    Options = Options
-    models = ()
-    default_num_images = 1
-
-    def draw(self, request: CheckedRequest[Options], context: RunContext, models: Sequence[Any],
-             seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
-        """See ``CandidatePipeline.draw``."""
-        ramp = np.linspace(0, 255, SIDE_PX, dtype=np.uint8)
-        image = np.broadcast_to(ramp[:, None, None], (SIDE_PX, SIDE_PX, 3))
-        yield Progress(1, 1, context.elapsed_s())
-        return Drawn(np.stack([image] * len(seeds)), seeds, 1, 1)
-
-    def rank(self, request: CheckedRequest[Options], context: RunContext, models: Sequence[Any],
-             drawn: Drawn) -> tuple[Candidate, ...]:
-        """As they came."""
-        return tuple(Candidate(image, seed, i) for i, (image, seed) in
-                     enumerate(zip(drawn.images, drawn.seeds, strict=True)))
-
-
-def doors_figures(rounds: int = ROUNDS) -> dict[str, Any]:
+def doors_figures(rounds: int = ROUNDS, warm_up: int = WARM_UP) -> dict[str, Any]:
     """Milliseconds of a picture by each door.
 
     Args:
         rounds: pictures by each.
+        warm_up: pictures by each before those.
 
     Returns:
         "machine", and by door the medians "median_ms" of a caller's clock, "cpu_ms" of the process,
-        in which caller and server both are, and "over_python_ms" and "cpu_over_python_ms", what
-        they are more than Python's. On a busy machine those of the process are the true ones.
+        in which caller and server both are, and of those that it starts, and "over_python_ms" and
+        "cpu_over_python_ms", what they are more than Python's. On a busy machine those of the
+        process are the true ones.
     """
     with _calls() as calls:
         clock: dict[str, list[float]] = {name: [] for name in calls}
         cpu: dict[str, list[float]] = {name: [] for name in calls}
-        for turn in range(rounds + WARM_UP):
+        for turn in range(rounds + warm_up):
             for name, call in calls.items():
-                started_s, spent_s = time.perf_counter(), time.process_time()
+                started_s, spent_s = time.perf_counter(), _spent_s()
                 call()
-                if turn >= WARM_UP:
+                if turn >= warm_up:
                     clock[name].append(1000 * (time.perf_counter() - started_s))
-                    cpu[name].append(1000 * (time.process_time() - spent_s))
+                    cpu[name].append(1000 * (_spent_s() - spent_s))
     medians = {name: (statistics.median(clock[name]), statistics.median(cpu[name]))
                for name in clock}
     base_ms, base_cpu_ms = medians["python"]
@@ -115,8 +87,7 @@ def _calls() -> Iterator[dict[str, Callable[[], object]]]:
     with tempfile.TemporaryDirectory(prefix="easel-doors-") as folder, ExitStack() as stack:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "cache")
         settings = Settings(port=_free_port(), device="cpu", data_dir=Path(folder))
-        registry = Registry()
-        registry.register(InstantPipeline())
+        registry = instant_registry()
         cache = build_cache(settings)
         stack.callback(cache.close)
         history = open_history(settings)
@@ -131,7 +102,7 @@ def _calls() -> Iterator[dict[str, Callable[[], object]]]:
         gradio = GradioClient(url, verbose=False, headers={HEADER: token},
                               httpx_kwargs={"timeout": 300})
         by_mcp = stack.enter_context(_mcp_calls(f"{url.rstrip('/')}/mcp"))
-        fields = {"pipeline": "instant", "prompt": PROMPT, "num_images": 1, "seed": 7}
+        fields = {"pipeline": NAME, "prompt": PROMPT, "num_images": 1, "seed": 7}
         engine = Engine(registry, cache)
 
         def by_python() -> object:
@@ -144,12 +115,13 @@ def _calls() -> Iterator[dict[str, Callable[[], object]]]:
 
         yield {
             "python": by_python, "backend": by_backend,
-            "gradio": lambda: gradio.predict(PROMPT, ["instant"], 1, 7, api_name="/generate"),
+            "gradio": lambda: gradio.predict(PROMPT, [NAME], 1, 7, api_name="/generate"),
             "openai": lambda: _drawn(web.post("v1/images/generations", json={
-                "prompt": PROMPT, "model": "instant", "seed": 7})),
+                "prompt": PROMPT, "model": NAME, "seed": 7})),
             "a1111": lambda: _drawn(web.post("sdapi/v1/txt2img", json={
                 "prompt": PROMPT, "seed": 7})),
-            "mcp": by_mcp}
+            "mcp": by_mcp,
+            "command": lambda: _by_command(Path(folder))}
 
 
 @contextmanager
@@ -176,6 +148,21 @@ def _mcp_calls(address: str) -> Iterator[Callable[[], object]]:
         loop.call_soon_threadsafe(ended.set)
         thread.join(60)
         loop.close()
+
+
+def _by_command(folder: Path) -> None:
+    """A process as a person starts it, which ends when the picture lies in a folder."""
+    subprocess.run(
+        [sys.executable, "-m", "benchmarks.instant", PROMPT, "--pipeline", NAME,
+         "--num-images", "1", "--seed", "7", "--out", str(folder / "out"), "--json"],
+        cwd=ROOT, check=True, capture_output=True, timeout=300,
+        env={**os.environ, "EASEL_DATA_DIR": str(folder / "command"), "EASEL_DEVICE": "cpu"})
+
+
+def _spent_s() -> float:
+    """Seconds of a core that this process took, and those that it started and that have ended."""
+    took = os.times()
+    return time.process_time() + took.children_user + took.children_system
 
 
 def _files(result: Result) -> list[bytes]:

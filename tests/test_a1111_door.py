@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import io
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +16,18 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.testclient import TestClient
 from webuiapi import WebUIApi, WebUIApiResult
 
 from easel.doors import a1111_fields
-from easel.doors.a1111 import A1111Door
+from easel.doors.a1111 import CROWD, A1111Door
+from easel.doors.askers import asker_of
 from easel.doors.bodies import Bodies
 from easel.doors.runs import DoorRuns
+from easel.guard.held_bodies import HeldBodies
+from easel.guard.visitors import HEADER, new_token
+from pipelines.core.errors import InvalidRequest
 from pipelines.core.metadata import read_png
 from pipelines.registry import Registry
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
@@ -146,6 +153,54 @@ def test_progress_is_told_and_interrupt_keeps_what_there_is(app: App, api: WebUI
     mine.util_wait_for_ready(0.02)
 
 
+@pytest.mark.parametrize("key", [{}, {"authorization": "Bearer mine"}], ids=["keyless", "named"])
+def test_a_program_without_a_key_elsewhere_sees_and_stops_nobodys_run(app: App, key: dict[str, str],
+                                                                      ) -> None:
+    """Many may be behind one address; with any key it has runs of its own."""
+    near = {"x-forwarded-for": "203.0.113.7"}
+    where = httpx.URL(app.url)
+    running = http.client.HTTPConnection(where.host, where.port, timeout=300)
+    running.request("POST", "/sdapi/v1/txt2img", json.dumps({
+        "prompt": "a cat", "steps": 2000, "alwayson_scripts": easel(pause_s=0.02)}),
+        {"content-type": "application/json", **near, **key})
+    end = time.monotonic() + 90
+    while not app.sketch.running:
+        assert time.monotonic() < end, "the run has not begun"
+        time.sleep(0.02)
+    with httpx.Client(timeout=300, headers=near) as web:
+        now = web.get(address(app, "progress")).json()
+        assert (now["progress"], now["state"]["job_count"], now["current_image"]) == (0, 0, None)
+        assert now["textinfo"] == CROWD
+        refused = web.post(address(app, "interrupt"))
+        assert (refused.status_code, refused.json()["errors"]) == (403, CROWD)
+        assert app.sketch.running
+        if key:
+            now = web.get(address(app, "progress"), headers=key).json()
+            assert now["state"]["job_count"] == 1
+            assert web.post(address(app, "interrupt"), headers=key).json() == {}
+            assert running.getresponse().status == 200
+    running.close()  # which stops the run of who cannot say which it is
+    app.wait_until_idle(90)
+
+
+@pytest.mark.parametrize(("client", "host", "is_crowd"), [
+    ("127.0.0.1", "localhost:7860", False), ("::1", "[::1]:7860", False),
+    ("127.0.0.1", "easel.example.org", True), ("203.0.113.7", "localhost", True)])
+def test_who_is_one_of_many(client: str, host: str, is_crowd: bool) -> None:
+    def request(**headers: str) -> Request:
+        named = {"host": host, **headers}
+        return Request({"type": "http", "client": (client, 1), "headers": [
+            (name.encode(), value.encode()) for name, value in named.items()]})
+
+    assert asker_of(request(), ()).is_crowd is is_crowd
+    proxied = asker_of(request(**{"x-real-ip": "203.0.113.7"}), ())
+    assert proxied.is_crowd
+    assert proxied.visitor != asker_of(Request({
+        "type": "http", "client": ("127.0.0.1", 1), "headers": []}), ()).visitor
+    for more in ({"authorization": "Bearer x"}, {HEADER: new_token()}):
+        assert not asker_of(request(**more), ()).is_crowd
+
+
 def test_a_program_that_hangs_up_frees_the_device(app: App) -> None:
     app.hang_up("/sdapi/v1/txt2img", {
         "prompt": "a cat", "steps": 2000, "alwayson_scripts": easel(pause_s=0.05)})
@@ -182,7 +237,8 @@ def test_the_settings_of_a_picture_are_read(app: App, api: WebUIApi) -> None:
     ("img2img", {"init_images": ["AAAA"], "denoising_strength": 0.5}, 422,
      "sketch draws by no denoising: leave denoising_strength out, or at 0.75"),
     ("img2img", {"init_images": ["AAAA"], "denoising_strength": 1.5}, 422, "from 0 to 1"),
-    ("txt2img", {"denoising_strength": "much"}, 422, "from 0 to 1"),
+    ("txt2img", {"denoising_strength": "much"}, 422, "valid number"),
+    ("txt2img", {"script_name": "X/Y/Z plot"}, 422, "Script 'X/Y/Z plot' not found"),
     ("png-info", {"image": "@@@"}, 500, "Invalid encoded image"),
     ("options", {"sd_model_checkpoint": "nobody"}, 500, "model 'nobody' not found"),
     ("interrogate", {}, 404, "Not Found")])
@@ -199,6 +255,64 @@ def test_bad_requests_are_refused_as_the_original_does(app: App, path: str, fiel
         assert set(body) == {"error", "detail", "body", "errors"}
         assert says in body["errors"]
     assert app.sketch.finished == finished
+
+
+@pytest.mark.parametrize(("path", "fields", "place", "kind"), [
+    ("txt2img", {"steps": "x"}, ["steps"], "int_parsing"),
+    ("txt2img", {"steps": 2.5}, ["steps"], "int_from_float"),
+    ("txt2img", {"steps": True}, ["steps"], "number_type"),
+    ("txt2img", {"cfg_scale": "x"}, ["cfg_scale"], "float_parsing"),
+    ("txt2img", {"hr_scale": []}, ["hr_scale"], "float_type"),
+    ("txt2img", {"styles": ["a", 5]}, ["styles", 1], "string_type"),
+    ("txt2img", {"alwayson_scripts": []}, ["alwayson_scripts"], "dict_type"),
+    ("txt2img", {"override_settings": "x"}, ["override_settings"], "dict_type"),
+    ("txt2img", {"width": 0}, ["width"], "greater_than_equal"),
+    ("img2img", {"init_images": "AAAA"}, ["init_images"], "list_type"),
+    ("img2img", {"init_images": [None]}, ["init_images"], "string_type"),
+    ("txt2img", [], [], "dict_type"), ("options", [], [], "dict_type"),
+    ("txt2img", b'{"prompt"', [], "json_invalid"), ("txt2img", b"", [], "json_invalid")])
+def test_a_wrong_type_is_told_where_it_stands(app: App, path: str, fields: Any, kind: str,
+                                              place: list[Any]) -> None:
+    """Of fields that no generator here has a use for, too."""
+    sent = fields if isinstance(fields, bytes) else json.dumps(
+        {"prompt": "a cat", **fields} if isinstance(fields, dict) else fields)
+    answer = httpx.post(address(app, path), content=sent, timeout=300)
+    assert answer.status_code == 422, answer.text
+    (fault,) = answer.json()["detail"]
+    assert (fault["loc"], fault["type"]) == (["body", *place], kind)
+
+
+def test_an_option_of_another_name_is_told_by_the_field_that_came(app: App) -> None:
+    registry = Registry()
+    registry.register(VQGANCLIPPipeline())
+    with pytest.raises(InvalidRequest) as raised:
+        a1111_fields.read_fields({"prompt": "a cat", "steps": 5000}, False, "vqgan_clip", registry)
+    assert raised.value.field == "steps"
+
+
+def test_the_parameters_are_the_fields_of_the_original_at_its_defaults(app: App) -> None:
+    """A program may read any of them; what is none of them, a password perhaps, is not sent on."""
+    drawn = httpx.post(address(app, "txt2img"), timeout=300, json={
+        "prompt": "a cat", "steps": "3", "width": 64.0, "auth": "me:secret", "styles": None,
+        "alwayson_scripts": easel()}).json()
+    said = drawn["parameters"]
+    assert {name: said[name] for name in ("steps", "width", "height", "cfg_scale", "hr_scale")} == {
+        "steps": 3, "width": 64, "height": 512, "cfg_scale": 7.0, "hr_scale": 2.0}
+    assert not {"auth", "init_images"} & set(said)
+    info = json.loads(drawn["info"])
+    assert (info["steps"], info["cfg_scale"], info["all_subseeds"]) == (3, None, [-1])
+    assert {"all_negative_prompts", "subseed", "subseed_strength", "restore_faces", "sd_vae_name",
+            "denoising_strength", "seed_resize_from_w", "version"} <= set(info)
+    assert info["extra_generation_params"]["ignored"] == []
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), [
+    ("GET", "txt2img", "POST"), ("POST", "samplers", "GET"), ("DELETE", "options", "GET, POST")])
+def test_a_wrong_method_is_told_as_fastapi_does(app: App, method: str, path: str, allowed: str,
+                                                ) -> None:
+    answer = httpx.request(method, address(app, path), timeout=300)
+    assert (answer.status_code, answer.json()) == (405, {"detail": "Method Not Allowed"})
+    assert answer.headers["allow"] == allowed
 
 
 @pytest.mark.parametrize(("method", "headers", "status"), [
@@ -231,7 +345,7 @@ def test_width_and_height_are_the_nearest_that_are_drawn(fields: dict[str, Any],
 
 
 def test_a_password_opens_the_door_where_one_is_asked_for(app: App) -> None:
-    door = A1111Door(app.backend, DoorRuns(app.backend), Bodies(2**20), (KEY,))
+    door = A1111Door(app.backend, DoorRuns(app.backend), Bodies(2**20, HeldBodies()), (KEY,))
     with TestClient(Starlette(routes=door.routes())) as http_client:
         for auth, says in ((None, "Not authenticated"),
                            (("easel", "wrong"), "Incorrect username or password")):

@@ -14,6 +14,8 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from webuiapi import WebUIApi
 
+from easel.settings import load_settings
+from pipelines.core.errors import EaselError
 from tests.served import App
 
 KEY, OTHER = "k" * 22, "o" * 22
@@ -75,3 +77,20 @@ def test_what_mcp_answers_without_one(app: App, key: str, says: str) -> None:
 
 def test_the_page_needs_none(app: App) -> None:
     assert httpx.get(app.url, timeout=300).status_code == 200
+
+
+def test_keys_and_doors_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().keys() == ()
+    assert "openai" in load_settings().open_doors()
+    monkeypatch.setenv("EASEL_API_KEYS", f"{KEY}, {'o' * 30}")
+    monkeypatch.setenv("EASEL_DOORS", "none")
+    assert load_settings().keys() == (KEY, "o" * 30)
+    assert "openai" not in load_settings().open_doors()
+    monkeypatch.setenv("EASEL_DOORS", "windows")
+    with pytest.raises(EaselError, match="some of openai"):
+        load_settings()
+    monkeypatch.setenv("EASEL_DOORS", "openai")
+    monkeypatch.setenv("EASEL_API_KEYS", "secret")
+    with pytest.raises(EaselError, match="EASEL_API_KEYS is not valid: keys of 22") as caught:
+        load_settings()
+    assert "secret" not in str(caught.value)

@@ -15,10 +15,12 @@ import httpx2
 import numpy as np
 import pytest
 from mcp.client.client import Client
-from mcp.client.streamable_http import streamable_http_client
+from mcp.client.streamable_http import DEFAULT_MAX_SSE_EVENT_SIZE, streamable_http_client
 from mcp.types import CallToolResult, ImageContent
 from PIL import Image
 
+from easel.doors import mcp_answers
+from easel.doors.mcp_answers import MAX_ANSWER_BYTES, answer
 from easel.guard.visitors import HEADER, new_token
 from pipelines.core.metadata import read_png
 from tests.served import App
@@ -36,13 +38,15 @@ def app() -> Iterator[App]:
     served.close()
 
 
-def ask(app: App, work: Callable[[Client], Awaitable[T]], token: str = TOKEN) -> T:
+def ask(app: App, work: Callable[[Client], Awaitable[T]], token: str = TOKEN,
+        most_bytes: int = DEFAULT_MAX_SSE_EVENT_SIZE) -> T:
     """What a client of a visitor gets; without a token it is nobody's."""
     async def session() -> T:
         headers = {HEADER: token} if token else {}
         async with httpx2.AsyncClient(headers=headers, timeout=300) as http_client:
             transport = streamable_http_client(f"{app.url.rstrip('/')}/mcp",
-                                               http_client=http_client)
+                                               http_client=http_client,
+                                               max_sse_event_size=most_bytes)
             async with Client(transport, read_timeout_seconds=300) as client:
                 return await work(client)
 
@@ -94,13 +98,14 @@ def test_the_tools_are_typed_and_no_endpoint_of_the_page_is_among_them(app: App)
 
 def test_pictures_are_drawn_kept_and_found(app: App) -> None:
     steps: list[float] = []
+    mine = new_token()  # of whom nothing is kept yet
 
     async def note(progress: float, total: float | None, message: str | None) -> None:
         steps.append(progress)
 
     drawn = ask(app, lambda client: client.call_tool(
         "generate", {"prompt": "a red apple", "num_images": 2, "seed": 7, "options": FAST},
-        progress_callback=note))
+        progress_callback=note), mine)
     found = facts(drawn)
     assert (found["generator"], found["options"]["steps"]) == ("sketch", 2)
     assert sorted(each["seed"] for each in found["pictures"]) == [7, 8]
@@ -110,15 +115,17 @@ def test_pictures_are_drawn_kept_and_found(app: App) -> None:
     assert read_png(files[0])["easel"]["seed"] == found["pictures"][0]["seed"]
     names = [each["id"] for each in found["pictures"]]
 
-    listed = facts(call(app, "history", {"text": "apple"}))
-    assert {each["id"] for each in listed["pictures"]} >= set(names), "other tests draw apples too"
-    assert pictures(call(app, "history", {"picture_id": names[0]})) == [files[0]]
-    hits = facts(call(app, "search", {"text": "a red apple"}))["hits"]
-    assert {hit["id"] for hit in hits} >= set(names)
-    again = call(app, "generate", {"prompt": "a cat", "init_image": names[0], "options": FAST})
+    listed = facts(call(app, "history", {"text": "apple"}, mine))
+    assert {each["id"] for each in listed["pictures"]} == set(names)
+    assert pictures(call(app, "history", {"picture_id": names[0]}, mine)) == [files[0]]
+    hits = facts(call(app, "search", {"text": "a red apple"}, mine))["hits"]
+    assert {hit["id"] for hit in hits} == set(names)
+    again = call(app, "generate", {"prompt": "a cat", "init_image": names[0], "options": FAST},
+                 mine)
     assert read_png(pictures(again)[0])["easel"]["init_image_sha256"]
     order = facts(call(app, "rerank", {"prompts": ["a red apple"], "ids": names,
-                                       "images": [png("red")], "against": ["a worm"]}))["order"]
+                                       "images": [png("red")], "against": ["a worm"]},
+                       mine))["order"]
     assert sorted(order) == sorted(["1", *names])
 
     stranger = new_token()
@@ -129,7 +136,11 @@ def test_pictures_are_drawn_kept_and_found(app: App) -> None:
         assert "no such picture" in refused(call(app, name, arguments, stranger))
         said = refused(call(app, name, arguments, ""))
         assert "cannot know you" in said or "picture" in said
-    assert "cannot know you" in refused(call(app, "search", {"text": "apple"}, ""))
+    for name, arguments in (("search", {"text": "apple"}), ("history", {}),
+                            ("classify", {"labels": ["cat", "dog"], "ids": names})):
+        said = refused(call(app, name, arguments, ""))
+        assert "cannot know you" in said
+        assert "bearer token" in said, "which is what such a client can send"
 
 
 def test_ways_are_compared_and_pictures_classified(app: App) -> None:
@@ -148,18 +159,50 @@ def test_ways_are_compared_and_pictures_classified(app: App) -> None:
                                                                                  "etching"]
 
 
+def test_of_many_large_pictures_only_small_ones_are_held(app: App,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen of 25 megapixels took 2.2 GB."""
+    data, shapes = io.BytesIO(), []
+    Image.new("RGB", (1600, 900), "red").save(data, "PNG")
+    large = [base64.b64encode(data.getvalue()).decode()] * 3
+    embed = app.backend.embed
+
+    def noted(model_id: str, images: Any = (), *args: Any) -> Any:
+        shapes.extend(image.shape for image in images)
+        return embed(model_id, images, *args)
+
+    monkeypatch.setattr(app.backend, "embed", noted)
+    facts(call(app, "rerank", {"prompts": ["a red apple"], "images": large}))
+    facts(call(app, "classify", {"labels": ["cat", "dog"], "images": large}))
+    assert len(shapes) >= 4
+    assert set(shapes) == {(288, 512, 3)}
+
+
 @pytest.mark.parametrize(("name", "arguments", "says"), [
     ("generate", {"prompt": "a", "generator": "nobody"}, "no generator called"),
     ("generate", {"prompt": "a", "num_images": 0},
      "num_images must be greater than or equal to 1, not 0."),
     ("generate", {"prompt": "a", "num_images": "x" * 99}, "must be a whole number, not \"xxx"),
     ("generate", {"prompt": "a", "num_images": 1.5}, "num_images must be a whole number, not 1.5."),
+    ("generate", {"prompt": "a", "num_images": True}, "num_images must be a number, not true."),
+    ("generate", {"prompt": "a", "seed": True}, "seed must be a number, not true."),
+    ("generate", {"prompt": "a", "options": {"steps": True}}, "Steps must be"),
+    ("compare", {"prompt": "a", "panes": [{"generator": "sketch"}] * 2, "seconds": True},
+     "seconds must be a number, not true."),
+    ("compare", {"prompt": "a", "panes": [{"generator": "sketch"}] * 2, "seed": False},
+     "seed must be a number, not false."),
+    ("search", {"text": "a", "limit": True}, "limit must be a number, not true."),
+    ("history", {"page": True}, "page must be a number, not true."),
     ("generate", {"prompt": "a", "colour": "red"}, "generate has no argument called \"colour\"; "
      "there are: prompt, generator, num_images, seed, options, init_image, image_prompts, mask."),
     ("generate", {"text": "a"}, "generate has no argument called \"text\""),
     ("generate", {"prompt": "x" * 501}, "prompt must have at most 500 characters."),
     ("generate", {"prompt": "a", "options": 5}, "options must be an object, not 5."),
     ("generate", {"prompt": "a", "options": {"steps": 0}}, "Steps must be"),
+    ("generate", {"prompt": "a", "width": 1000, "height": 1000},
+     "generate has no argument called \"width\""),
+    ("generate", {"prompt": "a", "options": {"size_px": 1000}},
+     "There is no option called 'size_px'"),
     ("generate", {"prompt": "a", "init_image": "@@@"}, "not in base64"),
     ("generate", {"prompt": "a", "init_image": "AAAA"}, "not a PNG, JPEG or WebP"),
     ("generate", {}, "prompt is missing: generate needs it."),
@@ -170,6 +213,8 @@ def test_ways_are_compared_and_pictures_classified(app: App) -> None:
      "panes[1].generator is missing: compare needs it."),
     ("compare", {"prompt": "a", "panes": [{"generator": "sketch", "steps": 2}] * 2},
      "panes[0] has no argument called \"steps\"; there are: generator, options."),
+    ("history", {"text": "x" * 501}, "The filter text must be text of at most 500 characters."),
+    ("history", {"generator": "x" * 501}, "The filter pipeline must be text of at most 500 ch"),
     ("generators", {"all": True}, "generators has no argument called \"all\"; there are: none."),
     ("classify", {"labels": ["a", "b"]}, "no pictures"),
     ("rerank", {"prompts": [" "], "images": [png("red")]}, "no prompt"),
@@ -180,6 +225,48 @@ def test_bad_calls_end_in_one_sentence(app: App, name: str, arguments: dict[str,
     assert says in said
     assert not any(odd in said for odd in ("Traceback", "\n", "pydantic", "Error executing"))
     assert len(said) < 200
+
+
+def noise_png(side_px: int) -> bytes:
+    data = io.BytesIO()
+    pixels = np.random.default_rng(side_px).integers(0, 256, (side_px, side_px, 3), np.uint8)
+    Image.fromarray(pixels).save(data, "PNG")
+    return data.getvalue()
+
+
+def test_an_answer_is_never_longer_than_clients_read() -> None:
+    """Three pictures of 1280 px ended the session of the SDK's own client."""
+    small, sides = noise_png(32), (1536, 32, 700, 1280)
+    pngs = [noise_png(side) if side != 32 else small for side in sides]
+    told = answer({"pictures": ["\"é" * 5000]}, pngs)
+    assert len(told.model_dump_json(by_alias=True).encode()) < MAX_ANSWER_BYTES
+    assert MAX_ANSWER_BYTES <= DEFAULT_MAX_SSE_EVENT_SIZE
+    assert facts(told)["reduced"] == [1, 3, 4]
+    assert json.loads(told.content[0].text) == facts(told)  # type: ignore[union-attr]
+    files = pictures(told)
+    assert files[1] == small
+    opened = [Image.open(io.BytesIO(file)) for file in files]
+    assert [each.format for each in opened] == ["WEBP", "PNG", "WEBP", "WEBP"]
+    assert all(each.width == each.height > 128 for each in opened[2:])
+    assert "reduced" not in facts(answer({"pictures": []}, [small]))
+
+
+def test_large_pictures_reach_a_client_and_stay_whole_in_the_history(
+        app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = {"prompt": "a red apple", "num_images": 4, "seed": 7, "options": FAST}
+    whole = pictures(call(app, "generate", arguments))
+    bound = 6000 + sum(map(len, whole)) // 2
+    monkeypatch.setattr(mcp_answers, "MAX_ANSWER_BYTES", bound)
+    drawn = ask(app, lambda client: client.call_tool("generate", arguments), most_bytes=bound)
+    assert facts(drawn)["reduced"]
+    assert len(pictures(drawn)) == 4
+    monkeypatch.undo()
+    kept = [pictures(call(app, "history", {"picture_id": each["id"]}))[0]
+            for each in facts(drawn)["pictures"]]
+    for number in range(1, 5):
+        image = Image.open(io.BytesIO(pictures(drawn)[number - 1]))
+        assert image.format == ("WEBP" if number in facts(drawn)["reduced"] else "PNG")
+        assert read_png(kept[number - 1])["easel"]["prompt"] == "a red apple"
 
 
 def test_the_schema_says_that_there_are_no_other_arguments(app: App) -> None:

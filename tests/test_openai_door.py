@@ -7,7 +7,6 @@ import http.client
 import io
 import json
 import os
-import re
 import time
 import warnings
 from collections.abc import Generator, Iterator
@@ -27,22 +26,17 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from easel.doors.bodies import Bodies
-from easel.doors.openai_errors import Refusal
-from easel.doors.openai_fields import read_fields
 from easel.doors.openai_images import OpenAIDoor
 from easel.doors.published import Published
 from easel.doors.runs import DoorRuns
 from easel.guard.cache_folder import CacheFolder
+from easel.guard.held_bodies import HeldBodies
 from easel.guard.visitors import HEADER, new_token, visitor_named
 from easel.history.records import Filters
-from easel.settings import Settings, load_settings
 from pipelines.batching import Drawn
-from pipelines.core.errors import EaselError
 from pipelines.core.events import Event
 from pipelines.core.metadata import read_png
 from pipelines.pipeline import Preset
-from pipelines.registry import Registry, build_registry
-from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
 from tests.sketch import SIDE_PX
 from tests.watched_sketch import WatchedSketch
@@ -239,6 +233,10 @@ def test_a_picture_is_varied_and_edited(app: App, client: OpenAI) -> None:
     ({"extra_body": {"options": {"steps": 0}}}, "steps", "invalid_value"),
     ({"extra_body": {"options": [1]}}, "options", "invalid_type"),
     ({"extra_body": {"stream": "perhaps"}}, "stream", "invalid_type"),
+    ({"n": "2"}, "n", "invalid_type"), ({"extra_body": {"seed": "7"}}, "seed", "invalid_type"),
+    ({"extra_body": {"stream": "true"}}, "stream", "invalid_type"),
+    ({"extra_body": {"options": "{}"}}, "options", "invalid_type"),
+    ({"output_compression": 101}, "output_compression", "integer_above_max_value"),
     ({"user": 5}, "user", "invalid_type")])
 def test_bad_requests_are_refused_as_openai_does(app: App, client: OpenAI, fields: dict[str, Any],
                                                  param: str, code: str) -> None:
@@ -282,6 +280,21 @@ def test_bad_bodies_are_refused(app: App, path: str, content: bytes, kind: str, 
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert (error["type"], error["code"]) == ("invalid_request_error", code)
+
+
+@pytest.mark.parametrize(("body", "param"), [
+    (b'{"prompt": "a", "seed": 1' + b"0" * 400 + b"}", "seed"),
+    (b'{"prompt": "a \\u0000"}', "prompt"), (b'{"options": {"steps": 1e999}}', "options"),
+    (b'{"\\ud800": 1}', None), (b'["\\ud800"]', None),
+    (b'{"' + b"x" * 65 + b'": 1e999}', None)])
+def test_what_no_answer_can_hold_is_told_by_its_name(app: App, body: bytes, param: str | None,
+                                                     ) -> None:
+    answer = httpx.post(f"{app.url.rstrip('/')}/v1/images/generations", content=body, timeout=300)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+    place = [] if param is None else [param]
+    answer = httpx.post(f"{app.url.rstrip('/')}/sdapi/v1/txt2img", content=body, timeout=300)
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", *place])
 
 
 def test_a_model_that_draws_no_variations_and_a_mask_are_refused(client: OpenAI) -> None:
@@ -345,7 +358,7 @@ def test_the_limits_are_those_of_the_page(app: App) -> None:
 
 
 def test_a_key_opens_the_door_where_one_is_asked_for(app: App, tmp_path: Path) -> None:
-    door = OpenAIDoor(app.backend, DoorRuns(app.backend), Bodies(2**20),
+    door = OpenAIDoor(app.backend, DoorRuns(app.backend), Bodies(2**20, HeldBodies()),
                       Published(CacheFolder(tmp_path, 10**9)), (KEY, "o" * 22), 1)
     with TestClient(Starlette(routes=door.routes())) as http_client:
         none = http_client.get("/v1/models")
@@ -367,67 +380,3 @@ def test_a_key_opens_the_door_where_one_is_asked_for(app: App, tmp_path: Path) -
     kept = app.history.page(visitor_named(f"key {KEY}"), Filters()).pictures
     assert [each.facts["prompt"] for each in kept] == ["by key"]
     assert not app.history.page(visitor_named(f"key {'o' * 22}"), Filters()).pictures
-
-
-def test_keys_and_doors_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load_settings().keys() == ()
-    assert "openai" in load_settings().open_doors()
-    monkeypatch.setenv("EASEL_API_KEYS", f"{KEY}, {'o' * 30}")
-    monkeypatch.setenv("EASEL_DOORS", "none")
-    assert load_settings().keys() == (KEY, "o" * 30)
-    assert "openai" not in load_settings().open_doors()
-    monkeypatch.setenv("EASEL_DOORS", "windows")
-    with pytest.raises(EaselError, match="some of openai"):
-        load_settings()
-    monkeypatch.setenv("EASEL_DOORS", "openai")
-    monkeypatch.setenv("EASEL_API_KEYS", "secret")
-    with pytest.raises(EaselError, match="EASEL_API_KEYS is not valid: keys of 22") as caught:
-        load_settings()
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.weights("dalle", "vqgan", "upscaler", "clip-ranker")
-def test_the_sizes_are_those_that_are_drawn(tmp_path: Path) -> None:
-    from easel.serving.build import build_backend
-
-    backend = build_backend(Settings(device="cpu", data_dir=tmp_path))
-    cache = backend.cache
-    assert cache is not None, "on this machine"
-    try:
-        oblong = backend.registry.get("vqgan_clip").shapes_px()[288, 224]
-        for fields, shape in (
-                ({"pipeline": "dalle"}, (256, 256)), ({"pipeline": "unclip"}, (256, 256)),
-                ({"pipeline": "vqgan_clip", "options": {"iterations": 1, "size_px": 192}},
-                 (384, 384)),
-                ({"pipeline": "vqgan_clip", "options": {"iterations": 1, **oblong}}, (288, 224))):
-            request = backend.registry.check({"prompt": "a red apple", "num_images": 1, **fields})
-            *_, result = backend.stream(request)
-            height, width, _ = result.candidates[0].image.shape  # type: ignore[union-attr]
-            assert (width, height) == shape
-            assert shape in backend.registry.get(request.pipeline).shapes_px()
-    finally:
-        backend.close()
-        cache.close()
-
-
-def test_a_size_may_be_no_square() -> None:
-    registry = Registry()
-    registry.register(VQGANCLIPPipeline())
-    asked = read_fields({"prompt": "a cat", "size": "768x512"}, "generations", registry)
-    assert (asked.request.options.size_px, asked.request.options.aspect) == (320, "3:2")
-    for size, near in (("1536x1024", ["1536x1056", "1568x1024", "1568x1056"]), ("wide", []),
-                       ("0768x512", None), ("768X512", []), ("99999x1", None)):
-        with pytest.raises(Refusal, match="Supported values are: '256x256'") as caught:
-            read_fields({"prompt": "a cat", "size": size}, "generations", registry)
-        error = caught.value.error
-        assert (error["param"], error["code"]) == ("size", "invalid_value")
-        listed = re.findall(r"'(\d+)x(\d+)'", str(error["message"]).partition("are: ")[2])
-        oblongs = [f"{width}x{height}" for width, height in listed if width != height]
-        assert len(oblongs) == 3 if near is None else oblongs == near
-
-
-def test_sizes_are_made_of_options_that_there_are() -> None:
-    for pipeline in build_registry().waiting() + tuple(build_registry()):
-        assert pipeline.sides_px
-        for options in pipeline.sides_px.values():
-            pipeline.Options.model_validate(dict(options))

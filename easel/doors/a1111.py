@@ -1,6 +1,7 @@
 """AUTOMATIC1111's API, /sdapi/v1, as far as Easel's generators can answer.
 
-Progress and interrupt concern the runs of whoever asks. A sampler is the generator's own.
+Progress and interrupt concern the runs of whoever asks: the original has one user, and its calls do
+not say whose they are. A sampler is the generator's own.
 
 Source: AUTOMATIC1111/stable-diffusion-webui, ``modules/api/api.py`` and ``modules/api/models.py``.
 """
@@ -18,18 +19,29 @@ from functools import partial
 from typing import Any
 
 from PIL import Image
-from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from easel.doors.a1111_fields import SCRIPT, Asked, Fault, Invalid, read_fields, read_picture
+from easel.doors.a1111_fields import (
+    GUIDANCE,
+    SCRIPT,
+    STEPS,
+    Asked,
+    Fault,
+    read_fields,
+    read_picture,
+)
+from easel.doors.a1111_types import Invalid
 from easel.doors.askers import Asker, KeyFault, asker_of
-from easel.doors.bodies import Bodies, BodyFault
+from easel.doors.bodies import Bodies
+from easel.doors.in_turn import in_turn
 from easel.doors.runs import DoorRuns, HungUp
 from easel.guard.error_net import UNEXPECTED
+from easel.guard.held_bodies import BodyFault
 from easel.history.records import HistoryError
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 from easel.words.language import language_of, say, speaking
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidImage, InvalidRequest
 from pipelines.core.events import Result
@@ -37,11 +49,14 @@ from pipelines.core.images import open_image
 from pipelines.core.infotext import parse_parameters
 from pipelines.core.metadata import format_parameters, picture_metadata, png_of
 from pipelines.core.png_chunks import is_png, png_texts
+from pipelines.core.version import __version__
 
 logger = logging.getLogger(__name__)
 ROOT = "/sdapi/v1"
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 SAMPLER = "Automatic"
+CROWD = ("Without a key a program is one of all at its address: send any password, to see and stop "
+         "runs of its own.")
 MAX_CHOICES = 500  # programs whose choice of a generator is known
 # What clients ask for when they start, and Easel has none of.
 NOTHING: Mapping[str, Any] = {
@@ -86,7 +101,8 @@ class A1111Door:
                   for name, answer in gets.items()),
                 *(Route(f"{ROOT}/{name}", self._guarded(answer), methods=["POST"])
                   for name, answer in posts.items()),
-                Route("/sdapi/{path:path}", self._guarded(_missing), methods=METHODS)]
+                Route("/sdapi/{path:path}", self._guarded(partial(_missing, {
+                    "GET": gets, "POST": posts})), methods=METHODS)]
 
     def _guarded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         """Whatever goes wrong is said as the original would."""
@@ -103,8 +119,8 @@ class A1111Door:
 
     async def _draw(self, is_img2img: bool, request: Request, asker: Asker) -> dict[str, Any]:
         async with self.bodies.json(request) as fields:
-            asked = await run_in_threadpool(read_fields, fields, is_img2img, self._choice(asker),
-                                            self.backend.registry)
+            asked = await in_turn(asker, is_img2img, read_fields, fields, is_img2img,
+                                  self._choice(asker), self.backend.registry)
             del fields
             result = await self._result(request, asker, asked)
         images = [base64.b64encode(png_of(result, each)).decode() for each in result.candidates]
@@ -137,7 +153,7 @@ class A1111Door:
 
     async def _choose(self, request: Request, asker: Asker) -> None:
         async with self.bodies.json(request) as fields:
-            name = fields.get("sd_model_checkpoint") if isinstance(fields, dict) else None
+            name = _object(fields).get("sd_model_checkpoint")
         if name is None:
             return
         if name not in self.backend.registry.names():
@@ -152,13 +168,13 @@ class A1111Door:
                  "config": None} for name in self.backend.registry.names()]
 
     async def _progress(self, request: Request, asker: Asker) -> dict[str, Any]:
-        now = self.runs.now(asker.visitor)
+        now = None if asker.is_crowd else self.runs.now(asker.visitor)
         state = {"skipped": False, "interrupted": False, "stopping_generation": False, "job": "",
                  "job_count": 0, "job_timestamp": "0", "job_no": 0, "sampling_step": 0,
                  "sampling_steps": 0}
         if now is None:
             return {"progress": 0.0, "eta_relative": 0.0, "state": state, "current_image": None,
-                    "textinfo": None}
+                    "textinfo": CROWD if asker.is_crowd else None}
         said = now.progress
         share = min(1.0, 0.01 + (said.step / said.total if said.total else 0.0))
         state |= {"interrupted": now.run.stopped, "job": "txt2img", "job_count": 1,
@@ -172,27 +188,37 @@ class A1111Door:
                 "state": state, "current_image": picture, "textinfo": said.message or None}
 
     async def _interrupt(self, request: Request, asker: Asker) -> dict[str, Any]:
+        if asker.is_crowd:
+            raise Fault(403, CROWD)
         self.runs.stop(asker.visitor)
         return {}
 
     async def _png_info(self, request: Request, asker: Asker) -> dict[str, Any]:
         async with self.bodies.json(request) as fields:
-            if not isinstance(fields, dict):
-                raise Invalid("body", "Input should be a valid dictionary")
-            data = read_picture(fields.get("image"))
+            data = read_picture(_object(fields).get("image"), "image")
             if not data:
                 return {"info": "", "items": {}, "parameters": {}}
-            await run_in_threadpool(open_image, data)
+            await in_turn(asker, data, open_image, data)
             texts = png_texts(data) if is_png(data) else {}
         info = texts.get("parameters", "")
         return {"info": info, "items": texts, "parameters": parse_parameters(info) if info else {}}
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise Invalid("Input should be a valid dictionary", kind="dict_type")
+    return body
 
 
 async def _same(value: Any, request: Request, asker: Asker) -> Any:
     return value
 
 
-async def _missing(request: Request, asker: Asker) -> Any:
+async def _missing(known: Mapping[str, Collection[str]], request: Request, asker: Asker) -> Any:
+    version, _, name = request.path_params["path"].partition("/")
+    allowed = [method for method, names in known.items() if version == "v1" and name in names]
+    if allowed:
+        raise HTTPException(405, headers={"Allow": ", ".join(allowed)})
     raise Fault(404, "Not Found")
 
 
@@ -200,12 +226,21 @@ def _info(asked: Asked, result: Result) -> dict[str, Any]:
     """What the original tells of the pictures, as far as it is true of these."""
     request, pictures = asked.request, result.candidates
     side = pictures[0].image.shape[:2] if pictures else (0, 0)
+    negative = getattr(request.options, "negative_prompt", "")
+    steps, guidance = (next((getattr(request.options, name) for name in names
+                             if name in type(request.options).model_fields), None)
+                       for names in (STEPS, GUIDANCE))
     return {
         "prompt": request.prompt, "all_prompts": [request.prompt] * len(pictures),
-        "negative_prompt": getattr(request.options, "negative_prompt", ""),
+        "negative_prompt": negative, "all_negative_prompts": [negative] * len(pictures),
         "seed": pictures[0].seed if pictures else request.seed,
-        "all_seeds": [each.seed for each in pictures], "width": side[1], "height": side[0],
-        "sampler_name": SAMPLER, "sd_model_name": request.pipeline, "sd_model_hash": None,
+        "all_seeds": [each.seed for each in pictures], "subseed": -1,
+        "all_subseeds": [-1] * len(pictures), "subseed_strength": 0, "width": side[1],
+        "height": side[0], "sampler_name": SAMPLER, "cfg_scale": guidance, "steps": steps,
+        "restore_faces": False, "face_restoration_model": None, "denoising_strength": None,
+        "sd_model_name": request.pipeline, "sd_model_hash": None, "sd_vae_name": None,
+        "sd_vae_hash": None, "seed_resize_from_w": -1, "seed_resize_from_h": -1,
+        "is_using_inpainting_conditioning": False, "version": f"Easel {__version__}",
         "batch_size": len(pictures), "index_of_first_image": 0,
         "infotexts": [format_parameters(picture_metadata(result, each)) for each in pictures],
         "job_timestamp": "0", "clip_skip": 1, "styles": [],
@@ -225,16 +260,21 @@ def _refused(error: Exception, request: Request) -> Response:
         answer = error_answer(401, said, said, "HTTPException")
         answer.headers["WWW-Authenticate"] = "Basic"
         return answer
+    if isinstance(error, HTTPException):  # said by FastAPI itself, not by the original's handler
+        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
     if isinstance(error, InvalidImage):
         return error_answer(500, "Invalid encoded image", f"Invalid encoded image: {said}",
                             "HTTPException")
-    if isinstance(error, Invalid | InvalidRequest):
-        field = "pipeline" if error.field is None else error.field
-        return JSONResponse({"detail": [{"type": "value_error", "loc": ["body", field],
-                                         "msg": said}]}, 422)
+    if isinstance(error, Invalid):
+        return _invalid(said, *error.place, kind=error.kind)
+    if isinstance(error, InvalidRequest):
+        return _invalid(said, "pipeline" if error.field is None else error.field)
     if isinstance(error, Fault):
         is_http = error.kind == "HTTPException"
         return error_answer(error.status, error.detail if is_http else "", error.detail, error.kind)
+    if isinstance(error, BodyFault) and error.status == 400:
+        return (_invalid(said, kind="json_invalid") if error.field is None
+                else _invalid(said, error.field))
     if isinstance(error, BodyFault):
         return error_answer(error.status, said, said, "HTTPException")
     if isinstance(error, EaselError):
@@ -242,6 +282,10 @@ def _refused(error: Exception, request: Request) -> Response:
         return error_answer(status, said, said, type(error).__name__)
     logger.error("a request of %s failed", request.url.path[:200], exc_info=error)
     return error_answer(500, "", UNEXPECTED, "RuntimeError")
+
+
+def _invalid(said: str, *place: str | int, kind: str = "value_error") -> Response:
+    return JSONResponse({"detail": [{"type": kind, "loc": ["body", *place], "msg": said}]}, 422)
 
 
 def error_answer(status: int, detail: str, errors: str, kind: str) -> Response:

@@ -10,7 +10,14 @@ from typing import NamedTuple
 from starlette.requests import Request
 
 from easel.guard.host_check import is_local_name
-from easel.guard.visitors import address_of, brings_token, is_token, visitor_named, visitor_of
+from easel.guard.visitors import (
+    address_of,
+    brings_token,
+    is_local,
+    is_token,
+    visitor_named,
+    visitor_of,
+)
 from easel.serving.jobs import Requester
 
 
@@ -33,11 +40,14 @@ class Asker(NamedTuple):
         visitor: whose history the pictures go to, and whose jobs are counted.
         requester: the same for the queue.
         is_known: whether the request proves who it is from, so that it may read what is theirs.
+        is_crowd: whether it may be anybody's at an address of another machine, which many share
+            behind a router or a proxy: nothing of a run is for such a one.
     """
 
     visitor: str
     requester: Requester
     is_known: bool
+    is_crowd: bool = False
 
 
 def asker_of(request: Request, keys: Collection[str]) -> Asker:
@@ -46,7 +56,8 @@ def asker_of(request: Request, keys: Collection[str]) -> Asker:
     Where there are keys, one of them opens the door, and is a visitor of its own unless the request
     brings the page's cookie or header too. Where there are none, the page's token may come in place
     of a key; any other key is a name that several programs may have, as sessions are on the page,
-    and a request without one is of its address.
+    and a request without one is of its address: those of this machine are one, those of another
+    address a crowd.
 
     Args:
         request: of a program.
@@ -59,7 +70,7 @@ def asker_of(request: Request, keys: Collection[str]) -> Asker:
     fits = [key for key in keys if hmac.compare_digest(key.encode(), given.encode())]
     if keys and not fits:
         raise KeyFault(given)
-    address = address_of(request)
+    address, is_crowd = address_of(request), False
     if brings_token(request):
         visitor, is_known = visitor_of(request), True
     elif fits:
@@ -67,10 +78,11 @@ def asker_of(request: Request, keys: Collection[str]) -> Asker:
     elif is_token(given):
         visitor, is_known = visitor_named(given), True
     else:
-        name = f"program {given}" if given else f"address {address}"
-        visitor, is_known = visitor_named(name), False
+        is_crowd, is_known = not given and not is_local(request), False
+        kind, name = ("program", given) if given else ("crowd" if is_crowd else "address", address)
+        visitor = visitor_named(f"{kind} {name}")
     counted = "" if is_local_name(address) else address
-    return Asker(visitor, Requester(visitor, counted), is_known)
+    return Asker(visitor, Requester(visitor, counted), is_known, is_crowd)
 
 
 def _key_of(request: Request) -> str:

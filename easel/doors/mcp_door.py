@@ -16,10 +16,12 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from easel.doors.askers import KeyFault, asker_of
-from easel.doors.mcp_messages import INVALID_REQUEST, message_fault, read_ahead
+from easel.doors.bodies import Bodies
+from easel.doors.mcp_messages import INVALID_REQUEST, message_fault
 from easel.doors.mcp_server import ToolServer, strict_tool
 from easel.doors.mcp_tools import ASKER, Tools
 from easel.doors.refusals import MCP_PATH, rpc_error
+from easel.guard.held_bodies import BodyFault, replayed
 from pipelines.core.version import __version__
 
 INSTRUCTIONS = ("Easel draws pictures from short prompts with several small generators, and ranks, "
@@ -37,17 +39,17 @@ class MCPDoor:
     Args:
         tools: what it offers.
         keys: that open the door; empty where none is needed.
-        max_upload: bytes of the largest file that the page takes.
+        bodies: what is being read.
     """
 
-    def __init__(self, tools: Tools, keys: Collection[str], max_upload: int) -> None:
-        self.keys, self.max_body = keys, max_upload * 4 // 3 + 2**20
+    def __init__(self, tools: Tools, keys: Collection[str], bodies: Bodies) -> None:
+        self.keys, self.bodies = keys, bodies
         self.server = ToolServer("easel", [strict_tool(*each) for each in tools.all()],
                                  title="Easel", instructions=INSTRUCTIONS, version=__version__,
                                  log_level="WARNING")
         # Hosts and origins are checked before, for all of the page.
         self.server.streamable_http_app(
-            stateless_http=True, max_request_body_size=self.max_body,
+            stateless_http=True, max_request_body_size=bodies.raw_bytes,
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False))
         self._task: asyncio.Task[None] | None = None
 
@@ -83,8 +85,12 @@ class _Endpoint:
         if scope["method"] != "POST":
             await rpc_error(405, NO_STREAM, {"Allow": "POST"})(scope, receive, send)
             return
-        body, receive = await read_ahead(scope, receive, self.door.max_body)
-        if body is not None and (said := message_fault(body)):
-            await rpc_error(400, said, code=INVALID_REQUEST)(scope, receive, send)
-            return
-        await self.door.server.session_manager.handle_request(scope, receive, send)
+        try:
+            async with self.door.bodies.raw(scope, receive) as body:
+                if said := message_fault(body):
+                    await rpc_error(400, said, code=INVALID_REQUEST)(scope, receive, send)
+                    return
+                await self.door.server.session_manager.handle_request(
+                    scope, replayed(body, receive), send)
+        except BodyFault as fault:
+            await rpc_error(fault.status, str(fault))(scope, receive, send)

@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
-from starlette.types import Message, Receive, Scope
-
 from easel.guard.request_check import TOO_MANY
 from pipelines.core.json_values import TooManyValues, read_json
 
@@ -47,30 +44,3 @@ def _is_message(found: Mapping[str, Any]) -> bool:
     is_asked = (isinstance(found.get("method"), str)
                 and isinstance(found.get("params"), Mapping | None))
     return is_named and (is_answer or is_asked)
-
-
-async def read_ahead(scope: Scope, receive: Receive, most: int) -> tuple[bytes | None, Receive]:
-    """The body of a request, and what reads it again.
-
-    Args:
-        scope: of the request.
-        receive: its own.
-        most: bytes; of a longer body only these are read.
-
-    Returns:
-        The body, None where it is longer or the client is gone.
-    """
-    read: list[Message] = []
-    length, more = 0, Request(scope).method == "POST"
-    while more and length <= most:
-        message = await receive()
-        read.append(message)
-        length += len(message.get("body", b""))
-        more = message["type"] == "http.request" and message.get("more_body", False)
-    whole = bool(read) and length <= most and read[-1]["type"] == "http.request"
-    left = iter(read)
-
-    async def again() -> Message:
-        return next(left, None) or await receive()
-
-    return b"".join(each.get("body", b"") for each in read) if whole else None, again

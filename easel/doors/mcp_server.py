@@ -16,14 +16,15 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import ToolAnnotations
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from easel.guard.error_net import UNEXPECTED
+from pipelines.core.options import number_or_refused
 
 MAX_SHOWN_CHARS = 40
 # What a value should have been, in the words of JSON, by the beginning of pydantic's.
 _WANTED = {"valid string": "text", "valid integer": "a whole number", "valid number": "a number",
-           "valid list": "a list", "valid dictionary": "an object",
+           "number": "a number", "valid list": "a list", "valid dictionary": "an object",
            "valid boolean": "true or false"}
 
 
@@ -36,11 +37,16 @@ def strict_tool(function: Callable[..., Any], hints: ToolAnnotations) -> Tool:
     """
     tool = Tool.from_function(function, annotations=hints, structured_output=False)
     model = tool.fn_metadata.arg_model
-    strict = type(model.__name__, (model,), {"__module__": __name__,
-                                             "model_config": ConfigDict(extra="forbid")})
+    strict = type(model.__name__, (model,), {
+        "__module__": __name__, "model_config": ConfigDict(extra="forbid"),
+        "numbers": field_validator("*", mode="before")(classmethod(_number))})
     return tool.model_copy(update={
         "fn_metadata": tool.fn_metadata.model_copy(update={"arg_model": strict}),
         "parameters": strict.model_json_schema(by_alias=True)})
+
+
+def _number(cls: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
+    return number_or_refused(value, cls.model_fields[info.field_name or ""])
 
 
 class ToolServer(MCPServer[Any]):

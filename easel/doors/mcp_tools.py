@@ -6,8 +6,6 @@ A tool answers with pictures and with the same facts twice, as text and as struc
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager
 from functools import partial
@@ -16,15 +14,17 @@ from typing import Annotated, Any
 import numpy as np
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
-from mcp.types import CallToolResult, ImageContent, TextContent, ToolAnnotations
+from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from easel.compare.plan import plan_comparison
 from easel.compare.ranking import rank_pictures, read_prompts
 from easel.doors.askers import Asker
 from easel.doors.bodies import picture_bytes
+from easel.doors.in_turn import in_turn
+from easel.doors.mcp_answers import answer
 from easel.doors.runs import DoorRuns
-from easel.guard.visitors import UnknownVisitor
+from easel.guard.visitors import HEADER, UnknownVisitor
 from easel.history.listing import present_ids
 from easel.history.records import Filters, HistoryError
 from easel.history.store import History
@@ -32,13 +32,13 @@ from easel.search.collections import history_collection
 from easel.search.query import search as search_in
 from easel.search.searcher import Searcher
 from easel.search.update import update_index
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 from easel.serving.jobs import RunEvent
 from easel.serving.session_runs import Run
 from easel.settings import Settings
 from pipelines.core.errors import Cancelled, EaselError, InvalidRequest
 from pipelines.core.events import Candidate, Event, Progress, Result
-from pipelines.core.images import load_image
+from pipelines.core.images import load_small
 from pipelines.core.metadata import png_of
 from pipelines.core.request import MAX_IMAGE_PROMPTS, MAX_IMAGES, MAX_PROMPT_CHARS
 from pipelines.models.checkpoints.ids import RANKER
@@ -46,6 +46,8 @@ from pipelines.models.clip_features import Features
 from pipelines.zero_shot import check_labels, check_templates, class_features, class_texts, classify
 
 ASKER = "easel.asker"  # in a request's scope
+UNKNOWN = ("Easel cannot know you: send a visitor's token, or one of the keys that its operator "
+           f"names, as a bearer token; a token may come in the header {HEADER} too.")
 MAX_PICTURES = 16
 MAX_LISTED = 50
 READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -103,7 +105,7 @@ class Tools:
 
     async def generators(self, ctx: Context) -> CallToolResult:
         """List the generators with what they are and their options."""
-        return _answer({"generators": [
+        return answer({"generators": [
             {"name": p.name, "title": p.title, "summary": p.summary, "sizes_px": list(p.sides_px),
              **p.accepts(),
              "options": p.Options.model_json_schema()["properties"]}
@@ -123,14 +125,15 @@ class Tools:
         with _saying():
             asker = _asker(ctx)
             pictures = await self._given(asker, init_image, image_prompts, mask)
-            request = await _threaded(self.backend.registry.check, {
+            request = await in_turn(asker, any(pictures.values()), self.backend.registry.check, {
                 "pipeline": generator or self.backend.registry.names()[0], "prompt": prompt,
                 "num_images": num_images, "seed": seed, "options": options or {},
                 **pictures})
             result = await self._run(ctx, asker, lambda run: self.backend.stream(
                 request, run.next_job(), run.visitor))
-        return _answer({"generator": request.pipeline, "options": request.options.model_dump(),
-                        "pictures": [_facts(c) for c in result.candidates]}, [result])
+        return await _shown(
+            {"generator": request.pipeline, "options": request.options.model_dump(),
+             "pictures": [_facts(c) for c in result.candidates]}, [result])
 
     async def compare(
         self, ctx: Context, prompt: Prompt,
@@ -145,9 +148,10 @@ class Tools:
         with _saying():
             asker = _asker(ctx)
             pictures = await self._given(asker, init_image, image_prompts, mask)
-            plan = await _threaded(plan_comparison, self.backend.registry, prompt, [
-                {"pipeline": pane.generator, "num_images": 1, "options": pane.options}
-                for pane in panes], seed, seconds, pictures)
+            wanted = [{"pipeline": pane.generator, "num_images": 1, "options": pane.options}
+                      for pane in panes]
+            plan = await in_turn(asker, any(pictures.values()), plan_comparison,
+                                 self.backend.registry, prompt, wanted, seed, seconds, pictures)
             ends: dict[int, Result | EaselError] = {}
 
             def start(run: Run) -> Generator[Event, None, None]:
@@ -167,7 +171,7 @@ class Tools:
             if not drawn:
                 raise next((e for e in results if isinstance(e, EaselError)),
                            EaselError("Nothing was drawn."))
-        return _answer({"panes": [
+        return await _shown({"panes": [
             {"generator": request.pipeline, "options": request.options.model_dump(),
              **({"pictures": [_facts(c) for c in each.candidates]} if isinstance(each, Result)
                 else {"error": str(each)})}
@@ -186,10 +190,11 @@ class Tools:
         with _saying():
             asker = _asker(ctx)
             texts = read_prompts(prompts, against or [])
-            names, pixels = await _threaded(self._pictures, asker, images or [], ids or [])
+            names, pixels = await in_turn(asker, images or ids, self._pictures, asker,
+                                          images or [], ids or [])
             ranking = await self.runs.call(asker, lambda run: rank_pictures(
                 pixels, texts, [RANKER], partial(self._embed, run)))
-        return _answer({"order": [names[i] for i in ranking.order],
+        return answer({"order": [names[i] for i in ranking.order],
                         "scores": {names[i]: float(ranking.scores[i]) for i in ranking.order}})
 
     async def classify(
@@ -204,12 +209,13 @@ class Tools:
         with _saying():
             asker = _asker(ctx)
             wanted, around = check_labels(labels), check_templates(templates or [])
-            names, pixels = await _threaded(self._pictures, asker, images or [], ids or [])
+            names, pixels = await in_turn(asker, images or ids, self._pictures, asker,
+                                          images or [], ids or [])
             found = await self.runs.call(asker, lambda run: self._embed(
                 run, RANKER, pixels, class_texts(wanted, around)))
             classes = classify(found.images, class_features(found.texts, len(wanted)), wanted,
                                found.logit_scale)
-        return _answer({"pictures": [
+        return answer({"pictures": [
             {"picture": name, "label": wanted[classes.ranking(row)[0]],
              "probabilities": {wanted[i]: float(classes.probabilities[row, i])
                                for i in classes.ranking(row)}}
@@ -226,7 +232,7 @@ class Tools:
             asker = _known(ctx)
             hits = await self.runs.call(asker, lambda run: self._search(
                 run, asker, text, minus, limit))
-        return _answer({"hits": hits})
+        return answer({"hits": hits})
 
     async def history(
         self, ctx: Context,
@@ -243,10 +249,10 @@ class Tools:
             if picture_id is not None:
                 picture = await _threaded(kept.get, owner, picture_id)
                 data = await _threaded(kept.files.read, picture.sha256)
-                return _answer(picture.public(), files=[data])
+                return await _threaded(answer, picture.public(), [data])
             found = await _threaded(kept.page, owner, Filters(text, pipeline=generator), page,
                                     MAX_LISTED)
-        return _answer({"total": found.total, "page": found.number, "pages": found.pages,
+        return answer({"total": found.total, "page": found.number, "pages": found.pages,
                         "pictures": [{k: v for k, v in each.public().items() if k != "facts"}
                                      for each in found.pictures]})
 
@@ -302,7 +308,7 @@ class Tools:
         if not images and not ids:
             raise InvalidRequest("There are no pictures to look at.", field="images")
         names = [*(str(n) for n, _ in enumerate(images, 1)), *ids]
-        return names, [load_image(self._picture(asker, each)) for each in (*images, *ids)]
+        return names, [load_small(self._picture(asker, each)) for each in (*images, *ids)]
 
     async def _run(self, ctx: Context, asker: Asker,
                    start: Callable[[Run], Generator[Event, None, None]]) -> Result:
@@ -334,6 +340,8 @@ def _saying() -> Iterator[None]:
     """Let every failure reach the assistant as one sentence."""
     try:
         yield
+    except UnknownVisitor:
+        raise ToolError(UNKNOWN) from None
     except EaselError as error:
         raise ToolError(str(error)) from None
 
@@ -362,14 +370,10 @@ def _facts(candidate: Candidate) -> dict[str, Any]:
             **({} if equal is None else {"equal_to_seed": equal})}
 
 
-def _answer(facts: dict[str, Any], results: Sequence[Result] = (), files: Sequence[bytes] = (),
-            ) -> CallToolResult:
-    pngs = [*files, *(png_of(result, c) for result in results for c in result.candidates)]
-    return CallToolResult(
-        content=[TextContent(type="text", text=json.dumps(facts)),
-                 *(ImageContent(type="image", mime_type="image/png",
-                                data=base64.b64encode(png).decode()) for png in pngs)],
-        structured_content=facts)
+async def _shown(facts: dict[str, Any], results: Sequence[Result]) -> CallToolResult:
+    """An answer with pictures, whose files take too long for the loop."""
+    return await _threaded(lambda: answer(facts, [
+        png_of(result, each) for result in results for each in result.candidates]))
 
 
 async def _threaded(function: Callable[..., Any], *args: Any) -> Any:

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
 from easel.doors.askers import KeyFault
-from easel.doors.bodies import BodyFault
+from easel.guard.held_bodies import BodyFault
 from easel.words.language import language_of, say, speaking
 from pipelines.core.errors import Busy, EaselError, InvalidImage, InvalidRequest
 
@@ -52,18 +52,18 @@ def refusal_of(error: Exception, headers: Headers) -> Refusal:
         return _no_key(error)
     if isinstance(error, BodyFault):
         kind = SERVER_ERROR if error.status == 503 else USER_ERROR
-        return Refusal(error.status, str(error), kind=kind)
+        return Refusal(error.status, str(error), error.field, kind=kind)
     if not isinstance(error, EaselError):
         raise error
     with speaking(language_of(headers)):
         message = say(str(error))
     if isinstance(error, Busy):
         return Refusal(429, message, None, "rate_limit_exceeded", "requests")
-    if isinstance(error, InvalidImage):
-        return Refusal(400, message, "image", "invalid_image_file")
     if isinstance(error, InvalidRequest):
-        field = error.field
-        return Refusal(400, message, PARAMS.get(field, field) if field else None, "invalid_value")
+        param = PARAMS.get(error.field, error.field) if error.field else None
+        if isinstance(error, InvalidImage):
+            return Refusal(400, message, param or "image", "invalid_image_file")
+        return Refusal(400, message, param, "invalid_value")
     return Refusal(500, message, kind=SERVER_ERROR)
 
 

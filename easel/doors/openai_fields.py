@@ -23,6 +23,7 @@ from easel.doors.openai_errors import (
     unsupported,
     wrong_type,
 )
+from easel.guard.text_door import first_fault
 from pipelines.core.json_values import read_json
 from pipelines.core.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT, CheckedRequest
 from pipelines.pipeline import Pipeline, Preset
@@ -49,6 +50,7 @@ PRESETS = {"low": "draft", "high": "best", "hd": "best"}
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})", re.ASCII)
 SHOWN_SIZES = 3  # beside the squares, to who asks for one that there is not
 WHOLE = re.compile(r"-?\d{1,15}", re.ASCII)
+WHOLES = ("n", "seed", "partial_images", "output_compression")
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,16 @@ class Asked:
     drawn: int
 
 
-def read_fields(fields: Any, endpoint: Endpoint, registry: Registry) -> Asked:
+def read_fields(fields: Any, endpoint: Endpoint, registry: Registry, is_form: bool = False,
+                ) -> Asked:
     """Check the fields of a call.
 
     Args:
-        fields: as JSON or a form brought them; of a form all values are texts or lists of files.
+        fields: as JSON or a form brought them; of a form all values are texts, objects of
+            texts, or lists of files.
         endpoint: which one was called.
         registry: the generators.
+        is_form: whether texts may stand for numbers, truths and objects, as they must in a form.
 
     Raises:
         Refusal: the first fault, as OpenAI says it.
@@ -84,7 +89,8 @@ def read_fields(fields: Any, endpoint: Endpoint, registry: Registry) -> Asked:
     """
     if not isinstance(fields, dict):
         raise Refusal(400, "The body must be an object.", None, "invalid_type")
-    fields = {name: value for name, value in fields.items() if value is not None}
+    fields = {name: _of_form(name, value) if is_form else value
+              for name, value in fields.items() if value is not None}
     if strange := next((name for name in fields if name not in FIELDS[endpoint]), None):
         raise unknown(str(strange))
     for name, allowed in ALLOWED.items():
@@ -92,6 +98,7 @@ def read_fields(fields: Any, endpoint: Endpoint, registry: Registry) -> Asked:
             raise not_among(name, value, allowed)
     for name in ("user", "safety_identifier"):
         _text(fields, name)
+    _whole(fields, "output_compression", 0, 100)
     pipeline = _pipeline(_text(fields, "model"), endpoint, registry)
     if "mask" in fields and not pipeline.accepts_mask:
         raise unsupported("mask")
@@ -219,13 +226,26 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
-def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = fields.get(name, {})
-    if isinstance(value, str):  # of a form
+def _of_form(name: str, value: Any) -> Any:
+    """What the text of a form says; the text where that is no value of the field's."""
+    if not isinstance(value, str):
+        return value
+    if name in WHOLES and WHOLE.fullmatch(value):
+        return int(value)
+    if name == "stream" and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if name == "options":
         try:
             value = read_json(value)
         except (ValueError, RecursionError):
             raise wrong_type(name, "an object", value) from None
+        if (fault := first_fault(value)) is not None:
+            raise Refusal(400, str(fault), name, "invalid_value")
+    return value
+
+
+def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = fields.get(name, {})
     if not isinstance(value, Mapping):
         raise wrong_type(name, "an object", value)
     return value
@@ -233,8 +253,6 @@ def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _truth(fields: Mapping[str, Any], name: str) -> bool:
     value = fields.get(name, False)
-    if isinstance(value, str) and value.lower() in ("true", "false"):  # of a form
-        return value.lower() == "true"
     if not isinstance(value, bool):
         raise wrong_type(name, "a boolean", value)
     return value
@@ -244,8 +262,6 @@ def _whole(fields: Mapping[str, Any], name: str, low: int, high: int) -> int | N
     value = fields.get(name)
     if value is None:
         return None
-    if isinstance(value, str) and WHOLE.fullmatch(value):  # of a form
-        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise wrong_type(name, "an integer", value)
     if (fault := out_of_bounds(name, value, low, high)) is not None:

@@ -25,15 +25,17 @@ from starlette.routing import Route
 
 from easel.doors.askers import Asker, asker_of
 from easel.doors.bodies import Bodies
+from easel.doors.in_turn import in_turn
 from easel.doors.openai_errors import Refusal, refusal_of
 from easel.doors.openai_fields import Asked, Endpoint, read_fields
 from easel.doors.published import Published
 from easel.doors.runs import DoorRuns, HungUp
 from easel.guard.cache_folder import EXPORT_S
 from easel.guard.error_net import UNEXPECTED
+from easel.guard.made_of import twin_of
 from easel.history.records import HistoryError
-from easel.serving.backend import Backend
 from easel.serving.best_of import stream_best
+from easel.serving.interface import Backend
 from easel.serving.session_runs import Run
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Candidate, Event, Preview, Progress, Result
@@ -128,7 +130,8 @@ class OpenAIDoor:
         # Held until the run has ended: the request holds a picture of it.
         body = self.bodies.form(request) if is_form else self.bodies.json(request)
         async with body as fields:
-            asked = await run_in_threadpool(read_fields, fields, endpoint, self.backend.registry)
+            asked = await in_turn(asker, endpoint != "generations", read_fields, fields, endpoint,
+                                  self.backend.registry, is_form)
             del fields
             if asked.stream:
                 return StreamingResponse(self._told(endpoint, request, asker, asked),
@@ -139,7 +142,8 @@ class OpenAIDoor:
         for png, candidate in zip(files, result.candidates, strict=True):
             facts = _facts(candidate)
             if asked.by_url:
-                name = await run_in_threadpool(self.published.add, png)
+                name = await run_in_threadpool(self.published.add, png,
+                                               twin_of(result, candidate))
                 data.append({"url": f"{_base(request)}v1/images/files/{name}", **facts})
             else:
                 data.append({"b64_json": base64.b64encode(png).decode(), **facts})

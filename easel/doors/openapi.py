@@ -118,6 +118,10 @@ def _own_paths(metrics: bool, keeps: bool) -> dict[str, Any]:
         "/presets/export": {"get": {
             "tags": [TAG], "summary": "One's own presets, as a file.", "security": mine,
             "responses": {"200": answer("They are here.", TEXT, "application/toml"),
+                          **refusals(detail, _400="They cannot be read."), **unknown}}},
+        "/wildcards/export": {"get": {
+            "tags": [TAG], "summary": "One's own lists of words, as a file.", "security": mine,
+            "responses": {"200": answer("They are here.", TEXT, "application/toml"),
                           **refusals(detail, _400="They cannot be read."), **unknown}}}}
     if metrics:
         paths["/metrics"] = {"get": {

@@ -52,8 +52,9 @@ def a1111_paths(registry: Registry) -> dict[str, Any]:
         registry: the generators, which are its checkpoints.
     """
     error, invalid = ref("A1111Error"), ref("A1111Invalid")
-    bodies = refusals(error, _400="The body cannot be read.", _413="It is too large.",
-                      _503="Too much is asked at the same time.")
+    bodies = {**refusals(error, _413="The body is too large.",
+                         _503="Too much is asked at the same time."),
+              "422": answer("The body cannot be read.", invalid)}
     drawn = {
         "200": answer("The pictures, best first.", ref("A1111Images")), **bodies,
         **refusals(error, _404="There is no such checkpoint, or no picture to start from.",
@@ -89,10 +90,12 @@ def a1111_paths(registry: Registry) -> dict[str, Any]:
                 ["info", "items", "parameters"])), **bodies,
                 "422": answer("There is no picture.", invalid),
                 **refusals(error, _500="The picture cannot be read.")}}},
-        **{f"/{name}": {"post": _asks(says, answer("It is done."))} for name, says in (
-            ("interrupt", "Stop the runs of whoever asks."),
-            ("skip", "Stop the runs of whoever asks."),
-            *((name, "Nothing: there is nothing to refresh.") for name in REFRESH))},
+        **{f"/{name}": {"post": {**_asks("Stop the runs of whoever asks.", nothing["200"]),
+                                 "responses": {**nothing, **refusals(
+                                     error, _403="It is not known who asks.")}}}
+           for name in ("interrupt", "skip")},
+        **{f"/{name}": {"post": _asks("Nothing: there is nothing to refresh.", nothing["200"])}
+           for name in REFRESH},
         **{f"/{name}": {"get": _asks("What clients ask for at their start.", answer("It is told."))}
            for name in NOTHING}}
     return {f"{ROOT}{path}": methods for path, methods in paths.items()}

@@ -16,7 +16,6 @@ from easel.doors.openapi_parts import (
     ANY,
     EVENTS,
     FILE,
-    NUMBER,
     PNG,
     TEXT,
     TRUTH,
@@ -110,9 +109,13 @@ def _asked(endpoint: Endpoint, registry: Registry, is_form: bool) -> Schema:
         "model": {**TEXT, **({"enum": names} if names else {})}, "n": whole(1, MAX_N),
         "size": {**TEXT, "description": "Width x height in px, as models lists them, or auto."},
         "seed": whole(0, SEED_COUNT - 1), "stream": TRUTH, "partial_images": whole(0, MAX_PARTIAL),
-        "options": {**TEXT, "description": "JSON of them."} if is_form else options,
-        "user": TEXT, "safety_identifier": TEXT, "output_compression": NUMBER, "image": file,
+        "options": options if not is_form else {
+            **TEXT, "description": "JSON of them, or each as options[name]."},
+        "user": TEXT, "safety_identifier": TEXT, "output_compression": whole(0, 100), "image": file,
         "images": several(file, 1), "mask": file,
         **{name: {**TEXT, "enum": list(values)} for name, values in ALLOWED.items()}}
     required = {"generations": ["prompt"], "edits": ["prompt"], "variations": ["image"]}[endpoint]
-    return record({name: known[name] for name in FIELDS[endpoint]}, required, more=False)
+    found = record({name: known[name] for name in FIELDS[endpoint]}, required, more=False)
+    if is_form:
+        found["patternProperties"] = {r"^options\[\w+\]$": TEXT}
+    return found

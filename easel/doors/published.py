@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from easel.guard.cache_folder import EXPORT_S, CacheFolder
+from easel.guard.made_of import note
 from pipelines.core.errors import EaselError, reason
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{43}\.png")
@@ -24,17 +26,22 @@ class Published:
     def __init__(self, cache: CacheFolder) -> None:
         self.cache, self.folder = cache, cache.folder / "exports"
 
-    def add(self, png: bytes) -> str:
+    def add(self, png: bytes, made_of: Sequence[str] = ()) -> str:
         """Write a picture; returns its name.
+
+        Args:
+            png: the file.
+            made_of: SHA-256 of the kept picture that it goes with, where it is no copy of that.
 
         Raises:
             EaselError: there is no room for it.
         """
-        if not self.cache.has_room(len(png), 1):
+        if not self.cache.has_room(len(png), 1 + bool(made_of)):
             raise EaselError(NO_ROOM)
         name = f"{secrets.token_urlsafe(32)}.png"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            note(self.folder / name, made_of)
             (self.folder / name).write_bytes(png)
         except OSError as error:
             raise EaselError("The picture {} could not be written: {}.", name[:8],

@@ -15,8 +15,9 @@ from easel.doors.openapi import openapi_route
 from easel.doors.published import Published
 from easel.doors.runs import DoorRuns
 from easel.guard.cache_folder import CacheFolder
+from easel.guard.held_bodies import HeldBodies
 from easel.history.store import History
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 from easel.settings import Settings
 
 
@@ -33,7 +34,7 @@ class Doors(NamedTuple):
 
 
 def open_doors(backend: Backend, history: History | None, settings: Settings, cache: CacheFolder,
-               ) -> Doors:
+               held: HeldBodies) -> Doors:
     """The doors that the settings open.
 
     Args:
@@ -41,8 +42,10 @@ def open_doors(backend: Backend, history: History | None, settings: Settings, ca
         history: what visitors keep; None where nothing is.
         settings: which doors, and the keys that open them.
         cache: where pictures lie that are fetched from an address.
+        held: the bodies that the server holds now.
     """
-    keys, runs, bodies = settings.keys(), DoorRuns(backend), Bodies(int(settings.max_upload))
+    keys, runs = settings.keys(), DoorRuns(backend)
+    bodies = Bodies(int(settings.max_upload), held)
     doors = Doors([openapi_route(backend.registry, settings, history is not None)], [])
     if "openai" in settings.open_doors():
         doors.routes.extend(OpenAIDoor(backend, runs, bodies, Published(cache), keys,
@@ -53,7 +56,7 @@ def open_doors(backend: Backend, history: History | None, settings: Settings, ca
         from easel.doors.mcp_door import MCPDoor  # the SDK takes a moment to import
         from easel.doors.mcp_tools import Tools
 
-        door = MCPDoor(Tools(backend, runs, history, settings), keys, int(settings.max_upload))
+        door = MCPDoor(Tools(backend, runs, history, settings), keys, bodies)
         doors.routes.extend(door.routes())
         doors.starts.append(door.start)
     return doors

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from easel.doors.askers import Asker
 from easel.guard.visitors import asking
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 from easel.serving.session_runs import Run, SessionRuns
 from pipelines.core.errors import Busy
 from pipelines.core.events import Event, Preview, Progress
@@ -99,7 +99,7 @@ class DoorRuns:
 
     def stop(self, visitor: str) -> int:
         """Stop a visitor's runs within a step; what is finished by then is kept."""
-        return self._runs.stop(visitor)
+        return self._runs.stop(visitor, visitor)
 
     async def call(self, asker: Asker, work: Callable[[Run], T]) -> T:
         """Do something for a program in a thread; it is stopped where whoever waits is cancelled.

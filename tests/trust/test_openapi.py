@@ -47,7 +47,8 @@ def test_it_describes_what_there_is(app: App) -> None:
                 for method in (getattr(route, "methods", None) or ()) if method in METHODS}
     assert described <= answered
     left = {path for _, path in answered - described
-            if path.startswith(("/v1", "/sdapi", "/healthz", "/metrics", "/history", "/presets"))}
+            if path.startswith(("/v1", "/sdapi", "/healthz", "/metrics", "/history", "/presets",
+                                "/wildcards"))}
     assert not [path for _, path in described if "gradio" in path]
     # What says that there is no such address.
     assert left == {"/v1", "/v1/{path}", "/sdapi/{path}"}
@@ -58,7 +59,7 @@ def test_it_is_of_the_doors_that_are_open() -> None:
     whole = describe(registry, Settings(), keeps=True)
     assert whole["components"]["schemas"]["dalle_options"]["properties"]["temperature"]["title"]
     closed = describe(registry, Settings(doors="mcp", metrics=False), keeps=False)
-    assert sorted(closed["paths"]) == ["/healthz", "/presets/export"]
+    assert sorted(closed["paths"]) == ["/healthz", "/presets/export", "/wildcards/export"]
     keyed = describe(registry, Settings(api_keys=SecretStr("k" * 22)), keeps=True)
     for path, methods in keyed["paths"].items():
         for operation in methods.values():
