@@ -21,7 +21,8 @@ from pipelines.core.texts import check_text
 DEFAULT_TEMPLATE = "a picture of a {}"
 MAX_LABELS = 1000
 MAX_LABEL_CHARS = 200
-MAX_TEMPLATES = 16
+MAX_TEMPLATES = 100
+MAX_TEXTS = 16_000  # labels times templates, each of which CLIP reads
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -56,7 +57,12 @@ def parse_labels(text: str) -> tuple[str, ...]:
     Raises:
         InvalidRequest: fewer than two labels, more than ``MAX_LABELS``, or one too long.
     """
-    return check_labels(re.split(r"[,;\n\r]", text.lstrip("\ufeff")))
+    return check_labels(split_labels(text))
+
+
+def split_labels(text: str) -> list[str]:
+    """What stands between commas, semicolons and line ends."""
+    return re.split(r"[,;\n\r]", text.lstrip("\ufeff"))
 
 
 def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
@@ -117,8 +123,25 @@ def fill_template(template: str, label: str) -> str:
     return before + label + after
 
 
+def openai_templates() -> tuple[str, ...]:
+    """The 80 templates that OpenAI averaged for photographs of ImageNet's classes.
+
+    Source: Radford et al. (2021), section 3.1.4; as ``open_clip`` lists them.
+    """
+    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES
+
+    return tuple(fill("{}") for fill in OPENAI_IMAGENET_TEMPLATES)
+
+
 def class_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Every label in every template: L · T texts, label by label."""
+    """Every label in every template: L · T texts, label by label.
+
+    Raises:
+        InvalidRequest: they are more than ``MAX_TEXTS``.
+    """
+    if len(labels) * len(templates) > MAX_TEXTS:
+        raise InvalidRequest("{:,} labels in {} templates are too many texts: {:,} is the most.",
+                             len(labels), len(templates), MAX_TEXTS, field="templates")
     return [fill_template(template, label) for label in labels for template in templates]
 
 

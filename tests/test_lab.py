@@ -20,7 +20,6 @@ from easel.history.listing import list_pictures
 from easel.search.database import DATABASE, only_writer
 from easel.search.query import Hit
 from easel.search.snapshot import Item
-from easel.serving.build import build_cache
 from easel.settings import Settings
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.outcomes import Classified, Matrix, PictureMap, classify_files
@@ -35,6 +34,7 @@ from easel.ui.lab.render import (
     render_sorted,
 )
 from pipelines.core.images import load_image
+from pipelines.engine import build_cache
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.zero_shot import DEFAULT_TEMPLATE, class_features, class_texts, classify
@@ -128,6 +128,21 @@ def test_the_map_colours_by_label(client: Client, root: Path) -> None:
     points = np.array([[p["x"], p["y"]] for p in found["pictures"]])
     np.testing.assert_allclose(points.mean(0), 0, atol=1e-4)
     assert points[:, 0].std() >= points[:, 1].std() > 0
+
+
+@pytest.mark.parametrize(("api_name", "asked"), [
+    ("/index", {}), ("/search", {"text": "a cat"}), ("/near_duplicates", {}), ("/picture_map", {})])
+def test_uploads_that_cannot_be_read_are_named(client: Client, tmp_path: Path, api_name: str,
+                                               asked: dict[str, Any]) -> None:
+    paths, bad = write_pictures(tmp_path, 3, start=20), tmp_path / "bad.png"
+    bad.write_bytes(f"no picture of {api_name}".encode())
+    files = [handle_file(str(path)) for path in (*paths, bad)]
+    found = client.predict(place="uploads", images=files, api_name=api_name, **asked)
+    reason = "The file is not a PNG, JPEG or WebP picture."
+    assert found["unreadable"] == [{"name": "bad.png", "reason": reason}]
+    if api_name != "/index":  # which says so in its answer, also where there is nothing else
+        said = refusal(client, api_name, place="uploads", images=files[3:], **asked)
+        assert said == f"No picture can be read; bad.png: {reason}"
 
 
 def test_visitors_search_and_sort_their_own_history_alone(app: App) -> None:
@@ -261,6 +276,8 @@ def test_labels_times_pictures_have_a_limit(client: Client,
     ("/classify", {"labels": [str(n) for n in range(10_000)]},
      "10,000 labels are too many: 1,000 is the most."),
     ("/classify", {"labels": 5}, "Labels must be a list of texts."),
+    ("/classify", {"labels": ["a", "b"], "model": None},
+     "The CLIP must be the id of one, as text."),
     ("/classify", {"labels": ["a", "b"], "model": "embedded/dalle"},
      "The catalogue has no CLIP called 'embedded/dalle'."),
     ("/search", {"place": "/etc", "text": "x"}, "That folder is not among those that this Easel "

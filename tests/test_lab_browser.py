@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -115,6 +116,42 @@ def test_the_lessons_example_is_one_click(lab_page: Page, tmp_path: Path) -> Non
     assert [row["picture"] for row in rows] == ["cat.png", "dog.png", "human.png"]
     assert sum(float(rows[0][label]) for label in ("cat", "dog", "human")) == pytest.approx(
         1, abs=1e-4)
+
+
+def test_labelled_pictures_of_a_zip_are_counted_by_eighty_templates(
+        lab_page: Page, root: Path, tmp_path: Path) -> None:
+    part(lab_page, strings.LAB_CLASSIFY)
+    stage, pictures = lab_page.locator("#lab-classify-stage"), sorted(root.glob("picture-*.png"))
+    for name, folders in (("one", ["cat"]), ("two", ["dog", "cat"])):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            for number, picture in enumerate(pictures[:4]):
+                archive.write(picture, f"pets/{folders[number % len(folders)]}/{number}.png")
+    field = lab_page.locator("#lab-classify-pictures input[type=file]")
+    field.set_input_files(tmp_path / "one.zip")
+    expect(stage.locator("[role=alert]")).to_have_text(
+        "One label alone always has a probability of 100 %: give two or more.")
+    field.set_input_files(tmp_path / "two.zip")
+    expect(lab_page.locator("#lab-labels textarea")).to_have_value("cat, dog")
+    lab_page.get_by_role("button", name=strings.LAB_TEMPLATES).click()
+    lab_page.locator("#lab-many-templates").click()
+    expect(lab_page.locator("#lab-templates textarea")).to_have_value(
+        re.compile(r"^a bad photo of a \{\}\.\n(.+\n){78}.+$"))
+    lab_page.locator("#lab-classify").click()
+    counted = stage.locator(".lab-accuracy")
+    expect(counted.locator("h3")).to_have_text(re.compile(r"^Right: \d of 4 \(\d+\.\d %\)$"))
+    expect(counted.locator("table")).to_be_visible()
+    assert [row.locator("th").inner_text() for row in counted.locator("tbody tr").all()] == [
+        "cat", "dog"]
+    assert sum(map(int, counted.locator("td").all_inner_texts())) == 4
+    folded = stage.locator(".lab-by-template")
+    folded.locator("summary").click()
+    rows = folded.locator("tbody tr")
+    expect(rows).to_have_count(80)
+    assert "a bad photo of a {}." in rows.locator("th").all_inner_texts()
+    said = [re.match(r"Right: (\d) of 4", text) for text in rows.locator("td").all_inner_texts()]
+    right = [int(each[1]) for each in said if each is not None]
+    assert right == sorted(right, reverse=True)
+    assert len(right) == 80
 
 
 @pytest.mark.parametrize(("name", "shown"), [

@@ -333,6 +333,20 @@ def test_folders_outside_the_allowed_ones_are_refused(tmp_path: Path) -> None:
         allowed_folder("gone", (root,))
 
 
+def test_a_hidden_folder_may_be_searched_where_the_operator_lists_it(tmp_path: Path) -> None:
+    root = (tmp_path / "root").resolve()
+    hidden = root / ".hid"
+    (hidden / "below").mkdir(parents=True)
+    (hidden / ".deeper").mkdir()
+    for roots in ((root, hidden), (hidden, root)):
+        assert allowed_folder(str(hidden), roots) == hidden
+        assert allowed_folder(".hid", roots) == hidden
+        assert allowed_folder(f"{hidden}/below", roots) == hidden / "below"
+        for text in (f"{hidden}/.deeper", ".hid/.deeper", f"{root}/.other"):
+            with pytest.raises(InvalidRequest, match="not among those"):
+                allowed_folder(text, roots)
+
+
 def test_uploads_are_a_set_of_their_owner_alone(tmp_path: Path, backend: LocalBackend) -> None:
     paths = write_pictures(tmp_path / "up" / "hash", 2)
     one = upload_collection(paths, "visitor one", tmp_path / "data")
@@ -354,13 +368,12 @@ def test_days_are_read_in_utc() -> None:
     assert parse_day("1970-01-02") == 86_400
     assert parse_day("1970-01-02", end=True) == 2 * 86_400
     assert parse_day("") is parse_day(None) is None
-    for text in ("yesterday", "2026-13-01", "9999-12-31 "):
-        if text.startswith("9999"):
-            with pytest.raises(InvalidRequest):
-                parse_day(text, end=True)
-        else:
-            with pytest.raises(InvalidRequest, match="is not a day: write it as 2026-11-24"):
-                parse_day(text)
+    last = parse_day("9999-12-31")
+    assert last is not None
+    assert parse_day("9999-12-31 ", end=True) == last + 86_400
+    for text in ("yesterday", "2026-13-01", "10000-01-01"):
+        with pytest.raises(InvalidRequest, match="is not a day: write it as 2026-11-24"):
+            parse_day(text)
 
 
 def test_a_sum_is_a_direction() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from easel.cli.main import main
 from easel.search.collections import Collection, folder_collection, upload_collection
 from easel.search.database import DATABASE
+from easel.search.duplicates import near_duplicates
 from easel.search.files import PictureFile, list_folder, with_own_keys
 from easel.search.opening import find_index, index_folder
 from easel.search.paths import found_path, kept_path
@@ -62,8 +63,7 @@ def test_half_a_character_in_a_picture_does_not_end_the_index(
     (folder / "surrogate.png").write_bytes((CASES / "surrogate.png").read_bytes())
     collection = folder_collection(folder, tmp_path / "data")
     assert indexed(collection, backend).message().startswith("The index is up to date: 3 new")
-    searcher = Searcher(backend)
-    snapshot = searcher.snapshot(collection, searcher.features(CLIP))
+    snapshot = Searcher(backend).snapshot(collection, backend.embed(CLIP))
     assert {item.prompt for item in snapshot.items(range(3))} == {"", "a  cat"}
 
 
@@ -92,13 +92,18 @@ def test_names_that_are_no_text_are_indexed_and_classified(
     assert (tmp_path / "x.csv").read_bytes().decode().count("caf\ufffd.png") == 2
 
 
-def test_the_same_upload_twice_is_searched_once(tmp_path: Path, backend: LocalBackend) -> None:
+def test_the_same_upload_twice_is_two_pictures_that_are_alike(
+        tmp_path: Path, backend: LocalBackend) -> None:
     [picture] = write_pictures(tmp_path / "hash", 1)
     [other] = write_pictures(tmp_path / "elsewhere" / "hash", 1)
     collection = upload_collection([picture, picture, other], "anna", tmp_path / "data")
-    assert indexed(collection, backend).message().startswith("The index is up to date: 2 new")
+    assert indexed(collection, backend).message().startswith("The index is up to date: 3 new")
     assert paths_of(collection, backend) == {
-        "hash/picture-000.png": str(picture), "hash/picture-000.png (2)": str(other)}
+        "hash/picture-000.png": str(picture), "hash/picture-000.png (2)": str(picture),
+        "hash/picture-000.png (3)": str(other)}
+    snapshot = Searcher(backend).snapshot(collection, backend.embed(CLIP))
+    *_, told = near_duplicates(snapshot, 0.999)
+    assert [sorted(group) for group in told.groups] == [[0, 1, 2]]
 
 
 def test_a_moved_data_folder_shows_its_pictures(tmp_path: Path, backend: LocalBackend) -> None:
@@ -155,7 +160,7 @@ def test_paths_come_back(parts: list[bytes], name: str) -> None:
 def test_keys_are_made_different(pairs: list[tuple[str, int]]) -> None:
     files = [PictureFile(key, Path(f"/{key}/{n}"), 1, 2) for key, n in pairs]
     own = with_own_keys(files)
-    assert len({file.key for file in own}) == len(own) == len({file.path for file in files})
+    assert len({file.key for file in own}) == len(own) == len(files)
     assert {file.key for file in files} <= {file.key for file in own}
     assert with_own_keys(own) == own
 

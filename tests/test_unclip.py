@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from easel.serving.build import build_cache
 from easel.settings import Settings
 from pipelines.core.errors import Cancelled, InvalidImage, InvalidRequest, WeightsError
 from pipelines.core.events import Event, Preview, Progress, Result
+from pipelines.engine import build_cache
 from pipelines.flow_matching import flow_end, flow_steps, sampling_times
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.unclip import UnclipDecoder

@@ -8,12 +8,17 @@ import os
 from pathlib import Path
 
 import av
+import gradio as gr
 import numpy as np
 import pytest
+from PIL import Image
 
 from easel.cli.main import main
 from easel.serving.backend import LocalBackend
-from pipelines.core.events import Candidate
+from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.videos import encode_film, keep_film, read_frame
+from pipelines.core.events import Candidate, Result
+from pipelines.core.metadata import encode_png
 from pipelines.core.video import MAX_FRAME_PX, MAX_FRAMES, MAX_VIDEO_PX, Film, last_frame, sheet
 from pipelines.registry import Registry
 from tests.small_models import small_cache
@@ -61,6 +66,23 @@ def test_a_film_stays_small_however_long_the_run() -> None:
                         for i in range(5)])
     assert max(large.shape) <= MAX_VIDEO_PX
     assert not any(side % 2 for side in large.shape[:2])
+
+
+@pytest.mark.parametrize(("side_px", "count", "same"), [
+    (64, 1, True), (64, 2, False), (MAX_VIDEO_PX + 2, 1, False), (63, 1, False)])
+def test_a_film_ends_with_the_file_of_its_one_picture(side_px: int, count: int, same: bool) -> None:
+    """Nothing is encoded twice; several side by side, and one that does not fit, are another."""
+    pixels = np.random.default_rng(0).integers(0, 255, (side_px, side_px, 3), np.uint8)
+    png = encode_png(pixels, {})
+    film, drawn = Film(), [Candidate(pixels, 1, index, png=png) for index in range(count)]
+    film.add(field(100))
+    kept = keep_film(PictureStore(gr.HTML()), film, Result(tuple(drawn), 1.0))
+    assert kept is not None
+    file, kind = read_frame(kept, 1)
+    assert (file == png, kind) == (same, "image/png")
+    with Image.open(io.BytesIO(file)) as picture:
+        assert np.array_equal(np.asarray(picture), last_frame(drawn))
+    assert decoded(encode_film(kept))[-1].shape == last_frame(drawn).shape
 
 
 @pytest.mark.parametrize(("count", "shape"), [(1, (8, 8)), (2, (8, 16)), (3, (16, 16)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from pipelines.core.events import Preview, Progress
 from pipelines.core.metadata import read_png
 from pipelines.core.video import mp4
 from pipelines.models.cache.cache import ModelCache
+from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
 from pipelines.unclip.pipeline import UnclipPipeline
-from pipelines.unclip.walk import Walk, walk
+from pipelines.unclip.walk import MODELS, Walk, walk
 from pipelines.unclip.walk_files import strip
 from tests.small_models import small_cache
 from tests.test_unclip import png
@@ -29,36 +30,42 @@ from tests.test_unclip import png
 FEW = {"decoder_steps": 4, "prior_steps": 2}
 
 
+def context(cache: ModelCache, cancelled: Callable[[], bool] = lambda: False) -> RunContext:
+    return RunContext(cache, cache.device, cache.dtype, cancelled)
+
+
 @pytest.fixture(scope="module")
 def cache() -> Iterator[ModelCache]:
     built = small_cache()
     # A run that waits for models asks more often whether it is to stop: here none waits.
-    walk(Walk.checked("a cat", "a cow", 2, 3, FEW), built)
+    walk(Walk.checked("a cat", "a cow", 2, 3, FEW), context(built))
     yield built
     built.close()
 
 
 def test_a_walk_begins_and_ends_where_it_should(cache: ModelCache) -> None:
-    there = walk(Walk.checked("a cat", "a cow", 4, 3, FEW), cache)
-    back = walk(Walk.checked("a cow", "a cat", 4, 3, FEW), cache)
+    there = walk(Walk.checked("a cat", "a cow", 4, 3, FEW), context(cache))
+    back = walk(Walk.checked("a cow", "a cat", 4, 3, FEW), context(cache))
     assert there.shape == (4, 64, 64, 3)
     assert not np.array_equal(there[0], there[3])
     for frame in range(4):
         assert (np.abs(there[frame].astype(int) - back[3 - frame]) > 1).mean() < 0.02
-    stay = walk(Walk.checked(png(), png(), 3, 3, FEW), cache)
+    stay = walk(Walk.checked(png(), png(), 3, 3, FEW), context(cache))
     assert (np.abs(stay[0].astype(int) - stay[2]) > 1).mean() < 0.02
 
 
 def test_many_frames_are_drawn_in_batches(cache: ModelCache) -> None:
-    many = walk(Walk.checked(png(), "a cow", 11, 0, FEW), cache)
-    few = walk(Walk.checked(png(), "a cow", 2, 0, FEW), cache)
+    many = walk(Walk.checked(png(), "a cow", 11, 0, FEW), context(cache))
+    few = walk(Walk.checked(png(), "a cow", 2, 0, FEW), context(cache))
     for frame, same in ((0, 0), (10, 1)):
         assert (np.abs(many[frame].astype(int) - few[same]) > 1).mean() < 0.02
 
 
 def test_a_walk_tells_how_far_it_is(cache: ModelCache) -> None:
     told: list[Progress | Preview] = []
-    frames = walk(Walk.checked("a cat", "a cow", 11, 3, FEW), cache, callback=told.append)
+    run = context(cache)
+    frames = walk(Walk.checked("a cat", "a cow", 11, 3, FEW), run, told.append)
+    assert (run.used_models, len(run.waits_s)) == (set(MODELS), len(MODELS)), "no device time"
     steps = [event.step for event in told if isinstance(event, Progress) and event.total]
     assert steps == [2, 4, 6, 8, 8, 9, 10, 11]
     previews = [event.images for event in told if isinstance(event, Preview)]
@@ -80,7 +87,7 @@ def test_bad_walks_are_refused(fields: dict[str, Any], words: str) -> None:
 def test_stop_ends_a_walk(cache: ModelCache) -> None:
     answers = iter([False] * 7)
     with pytest.raises(Cancelled):
-        walk(Walk.checked("a cat", "a cow", 3), cache, lambda: next(answers, True))
+        walk(Walk.checked("a cat", "a cow", 3), context(cache, lambda: next(answers, True)))
 
 
 def test_a_video_shows_the_frames() -> None:

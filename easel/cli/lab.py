@@ -11,23 +11,28 @@ import numpy as np
 import typer
 
 from easel.cli.backend import opened_backend
+from easel.cli.given import finite, read_file
 from easel.cli.output import AsJson, print_json
+from easel.cli.pictures import PICTURE
 from easel.search.database import IndexOutdated
 from easel.settings import load_settings
+from pipelines.accuracy import TOP, accuracy_of, known_labels
 from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.images import load_image
-from pipelines.core.new_files import check_place, write_new
-from pipelines.core.texts import decode_file, shown_name
+from pipelines.core.new_files import check_file, write_new
+from pipelines.core.texts import MAX_FILE_BYTES, decode_file, shown_name
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.zero_shot import (
     DEFAULT_TEMPLATE,
     Classification,
+    check_labels,
     check_templates,
     class_features,
     class_texts,
     classification_csv,
     classify,
-    parse_labels,
+    openai_templates,
+    split_labels,
 )
 
 if TYPE_CHECKING:  # the database and its migrations are for those who search
@@ -40,18 +45,6 @@ Model = Annotated[str, typer.Option(help="Id of a CLIP in the catalogue.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of pictures.")]
 
 
-def _read_bytes(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidRequest("The {} {} cannot be read: {}.", what, path.name,
-                             reason(error)) from None
-
-
-def _image(path: Path) -> np.ndarray:
-    return load_image(_read_bytes(path, "picture"))
-
-
 def classify_command(
     context: typer.Context,
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
@@ -60,6 +53,10 @@ def classify_command(
         help="Text file of labels, one a line or with commas.")] = None,
     template: Annotated[list[str] | None, typer.Option(
         help=f'Prompt template such as "{DEFAULT_TEMPLATE}"; several are averaged.')] = None,
+    many: Annotated[bool, typer.Option(
+        "--openai-templates", help="Average the 80 templates of OpenAI too.")] = False,
+    by_folder: Annotated[bool, typer.Option(
+        "--labels-from-folders", help="The names of the pictures' folders are labels.")] = False,
     model: Model = RANKER,
     csv: Annotated[Path | None, typer.Option(help="Write all probabilities to this file.")] = None,
     as_json: AsJson = False,
@@ -69,15 +66,16 @@ def classify_command(
     from easel.search.files import PictureFile, decode_all
 
     if csv is not None:
-        check_place(csv.parent, "The table")
-    text = decode_file(labels_file.name, _read_bytes(labels_file, "file of labels"),
-                       "labels") if labels_file else ""
-    wanted = parse_labels(f"{labels}\n{text}")
-    templates = check_templates(template or [])
+        check_file(csv, "The table")
+    text = "" if labels_file is None else decode_file(labels_file.name, read_file(
+        labels_file, "The file of labels", MAX_FILE_BYTES, "labels"), "labels")
     paths = picture_files(pictures)
+    folders = sorted({path.parent.name for path in paths}) if by_folder else []
+    wanted = check_labels([*split_labels(f"{labels}\n{text}"), *folders])
+    templates = check_templates((template or []) + list(openai_templates() if many else ()))
     with opened_backend(context, keeps=False) as backend:
         clip = backend.embed(model, texts=class_texts(wanted, templates))
-        names, parts = [], []
+        names, kept, parts = [], [], []
         batch: list[np.ndarray] = []
         files = [PictureFile(shown_name(str(path)), path, 0, 0) for path in paths]
         for decoded in decode_all(files, clip.image_size):
@@ -85,6 +83,7 @@ def classify_command(
                 typer.echo(f"{decoded.file.key}: {decoded.reason}", err=True)
                 continue
             names.append(decoded.file.key)
+            kept.append(decoded.file.path)
             batch.append(decoded.square)
             if len(batch) == IMAGES_AT_ONCE:
                 parts.append(backend.embed(model, batch).images)
@@ -95,8 +94,11 @@ def classify_command(
         raise InvalidRequest("None of the pictures can be read.", field="images")
     found = classify(np.concatenate(parts), class_features(clip.texts, len(wanted)), wanted,
                      clip.logit_scale)
+    accuracy = accuracy_of(found, known_labels(kept, wanted))
     if as_json:
+        counted = {} if accuracy is None else {"accuracy": accuracy.described()}
         print_json({"model": model, "logit_scale": clip.logit_scale, "templates": templates,
+                    **counted,
                     "pictures": [{"picture": name, "label": found.labels[found.ranking(row)[0]],
                                   "probabilities": {found.labels[i]: float(
                                       found.probabilities[row, i]) for i in found.ranking(row)}}
@@ -105,6 +107,9 @@ def classify_command(
         typer.echo(f"{model}, logit scale {clip.logit_scale:.2f}, "
                    f"{len(templates)} template{'s' if len(templates) > 1 else ''}")
         _print_classes(names, found)
+        if accuracy is not None:
+            typer.echo(f"Right: {accuracy.right} of {accuracy.total}; among the {TOP} likeliest: "
+                       f"{accuracy.among_first}.")
     if csv is not None:
         written = _write(csv, classification_csv(names, found))
         if written != csv:
@@ -155,9 +160,10 @@ def index_command(
 def _run_update(progress: Iterator[UpdateProgress], as_json: bool) -> None:
     last = None
     for last in progress:
-        if not last.finished:
+        if not last.finished and sys.stderr.isatty():
             typer.echo(f"\r{last.message():70}", err=True, nl=False)
-    typer.echo("", err=True)
+    if sys.stderr.isatty():
+        typer.echo("", err=True)
     if last is not None:
         for name, reason in last.unreadable:
             typer.echo(f"{name}: {reason}", err=True)
@@ -175,10 +181,11 @@ def search_command(
     minus: Annotated[str, typer.Option(help="What the pictures should not be like.")] = "",
     picture: Annotated[Path | None, typer.Option(help="A picture to look for the like of.")] = None,
     picture_weight: Annotated[float, typer.Option(
-        help="How much the picture counts beside the text.")] = 1.0,
+        parser=finite, help="How much the picture counts beside the text.")] = 1.0,
     model: Model = RANKER,
     limit: Annotated[int, typer.Option(help="How many pictures to list.")] = 10,
     threshold: Annotated[float | None, typer.Option(
+        parser=finite,
         help="Least similarity, from -1 to 1; for --duplicates 0.97 where left out.")] = None,
     since: Annotated[str | None, typer.Option(help="First day, such as 2026-11-24.")] = None,
     until: Annotated[str | None, typer.Option(help="Last day.")] = None,
@@ -203,7 +210,8 @@ def search_command(
             _print_duplicates(snapshot, 0.97 if threshold is None else threshold,
                               allowed(snapshot, filters), as_json)
             return
-        images = [(_image(picture), picture_weight)] if picture else []
+        images = ([(load_image(read_file(picture, PICTURE)), picture_weight)] if picture
+                  else [])
         clip, direction = searcher.direction(model, [(text, 1.0), (minus, -1.0)], images)
         snapshot = searcher.snapshot(collection, clip)
     found = search(snapshot, direction, limit, threshold, filters)

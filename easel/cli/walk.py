@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from easel.cli.backend import opened_backend
+from easel.cli.given import read_file
 from easel.cli.output import AsJson, print_json
+from easel.cli.pictures import PICTURE
 from easel.history.records import LOCAL
-from pipelines.core.errors import Cancelled, InvalidRequest, reason
+from pipelines.core.errors import Cancelled
 from pipelines.core.events import Progress
 from pipelines.core.new_files import check_place
 
@@ -22,13 +24,8 @@ End = Annotated[str, typer.Argument(help="A prompt, or the path of a PNG, JPEG o
 
 def _end(text: str) -> str | bytes:
     """The picture of that path, or the prompt itself."""
-    if not text.lower().endswith(IMAGE_SUFFIXES):
-        return text
-    try:
-        return Path(text).read_bytes()
-    except OSError as error:
-        raise InvalidRequest("The picture {} cannot be read: {}.", Path(text).name,
-                             reason(error)) from None
+    is_file = text.lower().endswith(IMAGE_SUFFIXES)
+    return read_file(Path(text), PICTURE) if is_file else text
 
 
 def walk_command(
@@ -39,12 +36,13 @@ def walk_command(
     as_json: AsJson = False,
 ) -> None:
     """Walk from one prompt or picture to another with unCLIP: frames, strip.png and walk.mp4."""
-    from easel.cli.run import Bar, interrupt_cancels, show_progress
+    from easel.cli.bar import Bar
+    from easel.cli.run import interrupt_cancels, show_progress
     from easel.serving.jobs import Found
     from pipelines.unclip.walk import Walk
-    from pipelines.unclip.walk_files import write_walk
+    from pipelines.unclip.walk_files import WALK_FILES, write_walk
 
-    check_place(out, "The walk")
+    check_place(out, "The walk", WALK_FILES)
     plan = Walk.checked(_end(start), _end(end), frames, seed)
     job_id = uuid.uuid4().hex
     pictures = None

@@ -18,6 +18,7 @@ from easel.history.listing import list_pictures, listing_state
 from easel.history.store import History
 from easel.search.files import SUFFIXES, PictureFile, list_folder
 from pipelines.core.errors import InvalidRequest, reason
+from pipelines.core.given_files import given_name
 from pipelines.core.texts import shown_name
 
 UPLOADS_S = 86_400  # as long as the uploaded files themselves are kept
@@ -34,6 +35,7 @@ class Collection:
         state: quicker than listing them, says whether they are others than before; None where
             only listing tells.
         shared: whether others search it too.
+        brought: whether whoever asks brings the files; each has a folder of its own then.
     """
 
     title: str
@@ -41,6 +43,11 @@ class Collection:
     files: Callable[[], Sequence[PictureFile]]
     state: Callable[[], Hashable] | None = None
     shared: bool = False
+    brought: bool = False
+
+    def name_of(self, key: str) -> str:
+        """What people call a picture: without the folder that the server put it in."""
+        return key.rpartition("/")[2] if self.brought else key
 
 
 def _place(data_dir: Path, kind: str, name: str) -> Path:
@@ -69,14 +76,19 @@ def allowed_folder(text: str, roots: Sequence[Path]) -> Path:
             path = (root / wanted).resolve()  # an absolute path stays as it is
         except (OSError, RuntimeError, ValueError):
             raise refused from None
-        if path == root or root in path.parents:
-            if any(part.startswith(".") for part in path.relative_to(root).parts):
-                raise refused  # as in a listing, where hidden ones are left out
-            if path.is_dir():
-                return path
-            if wanted.is_absolute() or root == roots[-1]:
-                raise InvalidRequest("The folder {} is not there.", path.name, field="folder")
+        if not any(_shows(each, path) for each in roots):
+            continue
+        if path.is_dir():
+            return path
+        if wanted.is_absolute() or root == roots[-1]:
+            raise InvalidRequest("The folder {} is not there.", path.name, field="folder")
     raise refused
+
+
+def _shows(root: Path, path: Path) -> bool:
+    """Whether a folder is an allowed one or below it, and not hidden there, as in a listing."""
+    return path.is_relative_to(root) and not any(
+        part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def folder_collection(folder: Path, data_dir: Path) -> Collection:
@@ -84,9 +96,9 @@ def folder_collection(folder: Path, data_dir: Path) -> Collection:
     try:
         resolved = folder.resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise InvalidRequest("The folder {} cannot be read: {}.", shown_name(folder.name),
+        raise InvalidRequest("The folder {} cannot be read: {}.", given_name(folder),
                              reason(error), field="folder") from None
-    return Collection(shown_name(resolved.name or str(resolved)),
+    return Collection(given_name(resolved),
                       _place(data_dir, "folder", str(resolved)), lambda: list_folder(resolved),
                       shared=True)
 
@@ -118,7 +130,7 @@ def upload_collection(paths: Sequence[Path], owner: str, data_dir: Path) -> Coll
                 shutil.rmtree(old, ignore_errors=True)
         except OSError:  # another process removed it
             continue
-    return Collection("Uploaded pictures", place, files, lambda: tuple(files()))
+    return Collection("Uploaded pictures", place, files, lambda: tuple(files()), brought=True)
 
 
 def history_collection(history: History, owner: str, data_dir: Path) -> Collection:
@@ -158,7 +170,7 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise InvalidRequest("There is no file or folder {}.", path.name, field="images")
+            raise InvalidRequest("There is no file or folder {}.", given_name(path), field="images")
     if not found:
         raise InvalidRequest("There are no pictures ({}) to look at.", ", ".join(SUFFIXES),
                              field="images")

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipelines.core.cpu_pool import single_core_pool
 from pipelines.core.errors import EaselError, InvalidImage, InvalidRequest, reason
+from pipelines.core.given_files import given_name, read_given
 from pipelines.core.images import MAX_BYTES, check_name, open_image
 from pipelines.core.json_values import read_json
 from pipelines.core.sentences import Sentence
@@ -87,8 +88,8 @@ def list_folder(folder: Path) -> list[PictureFile]:
         with os.scandir(folder):
             pass
     except OSError as error:
-        raise InvalidRequest("The folder {} cannot be read: {}.", folder.name, reason(error),
-                             field="folder") from None
+        raise InvalidRequest("The folder {} cannot be read: {}.", given_name(folder),
+                             reason(error), field="folder") from None
     return sorted(_walk(folder), key=lambda file: (file.key, os.fsencode(file.path)))
 
 
@@ -109,11 +110,14 @@ def _walk(folder: Path) -> Iterator[PictureFile]:
 
 
 def with_own_keys(files: Iterable[PictureFile]) -> list[PictureFile]:
-    """Every file once, each by a key that no other has: a key that comes twice gets a number."""
-    once = {file.path: file for file in files}
-    taken = {file.key for file in once.values()}
+    """Files, each by a key that no other has: a key that comes twice gets a number.
+
+    A file that comes twice stays two, or near-duplicates would not name it.
+    """
+    files = list(files)
+    taken = {file.key for file in files}
     numbers, found = dict[str, int](), []
-    for file in once.values():
+    for file in files:
         key = file.key
         if key in numbers:
             while key in taken:
@@ -145,7 +149,7 @@ def decode(file: PictureFile, side_px: int) -> Decoded:
         if file.path.stat().st_size > MAX_BYTES:
             return Decoded(file, None, reason=Sentence("The file has more than {} MB.",
                                                         MAX_BYTES >> 20))
-        data = file.path.read_bytes()
+        data = read_given(file.path, MAX_BYTES)
         check_name(file.path.name, data)
         image = open_image(data, least_px=side_px)
         square = _squeezed(image, side_px)

@@ -15,7 +15,7 @@ from easel.search.index import VectorIndex
 from easel.search.opening import find_index
 from easel.search.query import combine
 from easel.search.snapshot import Snapshot
-from easel.serving.backend import Backend
+from easel.serving.interface import Backend
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.texts import check_text
 from pipelines.models.clip_features import Features

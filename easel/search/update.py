@@ -24,8 +24,8 @@ from easel.search.files import Decoded, PictureFile, decode_all, with_own_keys
 from easel.search.index import VectorIndex
 from easel.search.opening import drop_outdated, open_index
 from easel.search.snapshot import Item
-from easel.serving.backend import Backend
-from pipelines.core.errors import InvalidRequest
+from easel.serving.interface import Backend
+from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.sentences import Sentence, joined
 from pipelines.models.clip_features import Features
 
@@ -74,7 +74,8 @@ class UpdateProgress:
 
 
 def update_index(collection: Path, files: Callable[[], Sequence[PictureFile]], backend: Backend,
-                 model_id: str, rebuild: bool = False) -> Generator[UpdateProgress]:
+                 model_id: str, rebuild: bool = False,
+                 unwanted: Callable[[], bool] = lambda: False) -> Generator[UpdateProgress]:
     """Index the pictures of a collection.
 
     Args:
@@ -83,6 +84,7 @@ def update_index(collection: Path, files: Callable[[], Sequence[PictureFile]], b
         backend: where pictures are embedded, each batch in turn with the other jobs.
         model_id: id of the CLIP.
         rebuild: whether an index of other weights, of another version or damaged is replaced.
+        unwanted: asked after each picture whether to end there, with what is done kept.
 
     Yields:
         Progress after each batch; closing the generator ends the run and keeps what is done.
@@ -92,6 +94,7 @@ def update_index(collection: Path, files: Callable[[], Sequence[PictureFile]], b
         IndexInUse: another run indexes the collection.
         SearchIndexError: it cannot be written.
         Busy: the queue is full.
+        Cancelled: it is not wanted any more.
         EaselError: the CLIP cannot be loaded, or the files cannot be listed.
     """
     started = time.monotonic()
@@ -113,7 +116,8 @@ def update_index(collection: Path, files: Callable[[], Sequence[PictureFile]], b
                                   time.monotonic() - started, finished)
 
         yield progress()
-        with closing(embed_files(fresh, backend, clip, _still_there(files, listed))) as batches:
+        with closing(embed_files(fresh, backend, clip, _still_there(files, listed),
+                                 unwanted)) as batches:
             for pictures, features in batches:
                 _commit(index, pictures, features)
                 done += len(pictures)
@@ -139,7 +143,8 @@ Batch = tuple[list[Decoded], Features | None]
 
 
 def embed_files(files: Sequence[PictureFile], backend: Backend, clip: Features,
-                still_there: Callable[[], None] = lambda: None) -> Generator[Batch]:
+                still_there: Callable[[], None] = lambda: None,
+                unwanted: Callable[[], bool] = lambda: False) -> Generator[Batch]:
     """Decode files in threads and embed them, each batch in turn with the other jobs.
 
     Args:
@@ -147,16 +152,24 @@ def embed_files(files: Sequence[PictureFile], backend: Backend, clip: Features,
         backend: where they are embedded.
         clip: facts of the CLIP, as ``Backend.embed`` says them.
         still_there: called after a batch without a readable picture; may raise.
+        unwanted: asked after each picture, of which one may take a second: whether to end here.
 
     Yields:
         Decoded pictures, in order, with the features of the readable ones among them.
+
+    Raises:
+        Cancelled: they are not wanted any more.
     """
     decoded, size = decode_all(files, clip.image_size), min(FIRST_BATCH, BATCH_SIZE)
     waiting: deque[tuple[list[Decoded], Future[Features] | None]] = deque()
     with closing(decoded), ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="embed") as pool:
         try:
             while True:
-                batch = list(islice(decoded, size))
+                batch = []
+                for picture in islice(decoded, size):
+                    if unwanted():
+                        raise Cancelled
+                    batch.append(picture)
                 size = min(2 * size, BATCH_SIZE)
                 if batch:
                     squares = [p.square for p in batch if p.square is not None]

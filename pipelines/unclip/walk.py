@@ -8,9 +8,7 @@ section 3.2.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,16 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipelines.core.errors import Cancelled, InvalidRequest, WeightsError
+from pipelines.core.errors import InvalidRequest, WeightsError
 from pipelines.core.events import Preview, Progress
-from pipelines.core.images import load_image
 from pipelines.core.options import parse_options
-from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT, decoded
 from pipelines.core.sentences import Sentence
 from pipelines.core.texts import check_text
-from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge
+from pipelines.pipeline import RunContext
 from pipelines.unclip.pipeline import (
     CLIP,
     DECODER,
@@ -78,7 +75,7 @@ class Walk:
         """
         for end_of_walk, name in ((start, "start"), (end, "end")):
             if isinstance(end_of_walk, bytes):
-                load_image(end_of_walk)
+                decoded(end_of_walk)
             elif not end_of_walk.strip():
                 raise InvalidRequest("The {} of the walk is neither a prompt nor a picture.", name,
                                      field=name)
@@ -99,14 +96,13 @@ class Walk:
 
 
 @torch.no_grad()
-def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: False,
-         callback: Callable[[WalkEvent], None] = _ignore) -> np.ndarray:
+def walk(plan: Walk, context: RunContext, callback: Callable[[WalkEvent], None] = _ignore,
+         ) -> np.ndarray:
     """Draw the frames.
 
     Args:
         plan: a checked walk.
-        cache: where models are leased.
-        cancelled: polled at each step.
+        context: of the run.
         callback: called at each step with how far the walk is, in frames (those of a batch advance
             together, so that it counts the whole frames that their steps so far would make), and
             after a batch with all frames so far.
@@ -118,15 +114,15 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
         Cancelled: it was stopped.
         WeightsError: prior or decoder know another CLIP than the one that is here.
     """
-    options, start_s = plan.options, time.monotonic()
-    with ExitStack() as stack:
+    options = plan.options
+    with context.leases as stack:
         leased = []
         for name in MODELS:
-            if message := cache.loading_message(name):
-                callback(Progress(elapsed_s=time.monotonic() - start_s, message=message))
-            leased.append(stack.enter_context(cache.lease(name, cancelled=cancelled)))
+            for loading in context.loading(name):
+                callback(loading)
+            leased.append(stack.enter_context(context.lease(name)))
         prior, decoder, clip, vqgan, upscaler = leased
-        there = cache.fingerprints((CLIP,))[CLIP]
+        there = context.cache.fingerprints((CLIP,))[CLIP]
         for part, name in ((decoder, "decoder"), (prior, "prior")):
             if None not in (part.clip_sha256, there) and part.clip_sha256 != there:
                 raise WeightsError("{}, so that there is no way between embeddings.",
@@ -135,7 +131,7 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
 
         def embedding(end: str | bytes) -> Tensor:
             if isinstance(end, bytes):
-                return image_features(clip, [load_image(end)])
+                return image_features(clip, [decoded(end)])
             if not options.prior:
                 return text_features(clip, [end])
             steps = sample_prior(prior, clip, end, noise.prior, options.prior_steps,
@@ -153,10 +149,9 @@ def walk(plan: Walk, cache: ModelCache, cancelled: Callable[[], bool] = lambda: 
                                       options.decoder_steps, options.decoder_guidance_scale)
             for step in range(options.decoder_steps):
                 latents = next(sampling)
-                if cancelled():
-                    raise Cancelled
+                context.check()
                 done = int(rows[0]) + len(rows) * (step + 1) // options.decoder_steps
-                callback(Progress(done, plan.frames, time.monotonic() - start_s))
+                callback(Progress(done, plan.frames, context.elapsed_s()))
             drawn.append(enlarge(decode(vqgan, latents), upscaler))
             frames = np.concatenate(drawn)
             if len(frames) < plan.frames:

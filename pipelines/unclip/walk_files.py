@@ -15,6 +15,7 @@ from pipelines.core.video import mp4
 from pipelines.unclip.walk import Walk
 
 STRIP, VIDEO = "strip.png", "walk.mp4"
+WALK_FILES = (STRIP, VIDEO, "frame-*.png")  # what one folder has of one walk
 
 
 def strip(frames: np.ndarray) -> np.ndarray:
@@ -41,7 +42,7 @@ def write_walk(folder: Path, plan: Walk, frames: np.ndarray) -> list[Path]:
              "prompt": plan.start if isinstance(plan.start, str) else "", "versions": versions(),
              "walk": {"start": _named(plan.start), "end": _named(plan.end),
                       "frames": plan.frames}}
-    folder = free_folder(folder, (STRIP, VIDEO, "frame-*.png"))
+    folder = free_folder(folder, WALK_FILES)
     pictures = {STRIP: strip(frames)}
     pictures |= {f"frame-{number:02d}.png": frame for number, frame in enumerate(frames)}
     for name, picture in pictures.items():

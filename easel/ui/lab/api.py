@@ -6,7 +6,7 @@ folder that the operator allows.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -23,10 +23,10 @@ from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
 from easel.ui.lab.outcomes import Classified, classify_collection, classify_files, map_of, matrix_of
 from easel.ui.parts.endpoints import BOOLEAN, OBJECT, STRING, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
-from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_small
+from easel.ui.readers import ended_by_leaving
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
-from pipelines.core.images import load_image
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.zero_shot import DEFAULT_TEMPLATE, check_labels, check_templates
 
@@ -47,16 +47,17 @@ def add_lab_endpoints(lab: Lab) -> None:
 
 
 @contextmanager
-def _run(lab: Lab, request: gr.Request) -> Iterator[Run]:
-    """A run that /stop ends."""
+def stoppable(lab: Lab, request: gr.Request) -> Iterator[Run]:
+    """A run that /stop ends, and that whoever asked for it ends by going."""
     run = lab.playground.runs.start(session_of(request), visitor_of(request), PLACE)
     try:
-        yield run
+        with ended_by_leaving(run.stop):
+            yield run
     finally:
         lab.playground.runs.end(run)
 
 
-def _texts(value: Any, name: str) -> list[str]:
+def texts_of(value: Any, name: str) -> list[str]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
@@ -118,10 +119,10 @@ def _add_classify(lab: Lab) -> None:
     def classify(request: gr.Request, images: list[str] | None = None, labels: Any = None,
                  templates: Any = None, model: Any = RANKER, place: Any = UPLOADS,
                  rebuild: Any = False) -> dict[str, Any]:
-        wanted = check_labels(_texts(labels or [], "labels"))
-        said = check_templates(_texts(templates or [], "templates"))
+        wanted = check_labels(texts_of(labels or [], "labels"))
+        said = check_templates(texts_of(templates or [], "templates"))
         model_id = lab.check_clip(model)
-        with _run(lab, request) as run:
+        with stoppable(lab, request) as run:
             if place == UPLOADS:
                 steps = classify_files(lab, images or [], wanted, said, model_id, run)
             else:
@@ -136,12 +137,13 @@ def _add_classify(lab: Lab) -> None:
         _model(), _place(UPLOADS),
         json_value(False, BOOLEAN, "Whether an index that does not fit may be replaced"),
     ], [json_value({}, OBJECT, "Probabilities of every label for every picture")],
-        "Classify pictures with labels of your own, by CLIP.")
+        "Classify pictures with labels of your own, by CLIP. Files that are named by their labels "
+        "(cat-1.png) are counted: how many are right, and what is taken for what.")
 
 
 def _described(outcome: Classified) -> dict[str, Any]:
     found = outcome.found
-    return {"model": outcome.clip.model_id, "logit_scale": round(found.logit_scale, 4),
+    told = {"model": outcome.clip.model_id, "logit_scale": round(found.logit_scale, 4),
             "labels": list(found.labels),
             "pictures": [
                 {"name": name, "label": found.labels[int(shares.argmax())],
@@ -149,15 +151,22 @@ def _described(outcome: Classified) -> dict[str, Any]:
                  "similarities": [round(float(value), 6) for value in row]}
                 for name, shares, row in zip(outcome.names, found.probabilities,
                                              found.similarities, strict=True)],
-            "unreadable": [{"name": name, "reason": reason}
-                           for name, reason in outcome.unreadable]}
+            "unreadable": _faults(outcome.unreadable)}
+    if len(outcome.answers) > 1:
+        told["templates"] = [
+            {"template": each.template, "labels": [found.labels[int(best)] for best in each.best],
+             "probabilities": [round(float(share), 6) for share in each.shares]}
+            for each in outcome.answers]
+    if outcome.accuracy is not None:
+        told["accuracy"] = outcome.accuracy.described()
+    return told
 
 
 def _add_index(lab: Lab) -> None:
     @one_sentence
     def index(request: gr.Request, place: Any = HISTORY, images: list[str] | None = None,
               model: Any = RANKER, rebuild: Any = False) -> Iterator[dict[str, Any]]:
-        with _run(lab, request) as run:
+        with stoppable(lab, request) as run:
             collection = lab.collection(place, run.visitor, images or [])
             steps = lab.index(collection, lab.check_clip(model), run, rebuild is True)
             with closing(steps):
@@ -165,8 +174,7 @@ def _add_index(lab: Lab) -> None:
                     yield {"done": step.done, "total": step.total, "kept": step.kept,
                            "removed": step.removed, "finished": step.finished,
                            "message": step.message(),
-                           "unreadable": [{"name": name, "reason": reason}
-                                          for name, reason in step.unreadable]}
+                           "unreadable": _faults(step.unreadable)}
 
     add_endpoint(index, [
         _place(), _images("Pictures, for the place \"uploads\""), _model(),
@@ -176,17 +184,24 @@ def _add_index(lab: Lab) -> None:
 
 
 def _snapshot(lab: Lab, run: Run, place: Any, images: Sequence[str] | None,
-              model_id: str) -> Snapshot:
-    """An index; one's own pictures are brought up to date first, a folder when asked to."""
+              model_id: str) -> tuple[Snapshot, list[dict[str, Any]]]:
+    """An index, and what could not be read; one's own pictures are brought up to date first, a
+    folder when asked to."""
     collection = lab.collection(place, run.visitor, images or [])
     if place in (HISTORY, UPLOADS):
-        return _last(lab.current(collection, model_id, run), Snapshot)
-    return lab.searcher.snapshot(collection, lab.searcher.features(model_id))
+        snapshot = _last(lab.current(collection, model_id, run), Snapshot)
+    else:
+        snapshot = lab.searcher.snapshot(collection, lab.searcher.features(model_id))
+    return snapshot, _faults(lab.unreadable(collection, snapshot))
+
+
+def _faults(unreadable: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"name": name, "reason": reason} for name, reason in unreadable]
 
 
 def _filters(since: Any, until: Any, generators: Any) -> Filters:
     return Filters(parse_day(_text(since, "since")), parse_day(_text(until, "until"), end=True),
-                   tuple(_texts(generators or [], "generators")))
+                   tuple(texts_of(generators or [], "generators")))
 
 
 def _filter_inputs() -> list[Any]:
@@ -205,17 +220,18 @@ def _add_search(lab: Lab) -> None:
         model_id = lab.check_clip(model)
         filters = _filters(since, until, generators)
         least = None if threshold is None else _number(threshold, "threshold")
-        shown = [(load_image(read_upload(picture)), _number(picture_weight, "picture_weight"))] \
+        shown = [(read_small(picture), _number(picture_weight, "picture_weight"))] \
             if picture else []
-        with _run(lab, request) as run:
+        with stoppable(lab, request) as run:
             _, direction = lab.searcher.direction(
                 model_id, [(_text(text, "text"), 1.0), (_text(minus, "minus"), -1.0)], shown)
-            snapshot = _snapshot(lab, run, place, images, model_id)
+            snapshot, faults = _snapshot(lab, run, place, images, model_id)
             hits = search_in(snapshot, direction, int(_number(limit, "limit")), least, filters)
             own = lab.still_own(place, run.visitor, [hit.item for hit in hits])
         return {"model": model_id, "searched": len(snapshot),
                 "hits": [{**_facts(hit.item), "similarity": round(hit.similarity, 6)}
-                         for hit, mine in zip(hits, own, strict=True) if mine]}
+                         for hit, mine in zip(hits, own, strict=True) if mine],
+                "unreadable": faults}
 
     add_endpoint(search, [
         _place(), json_value("", STRING, "What to look for"),
@@ -238,15 +254,16 @@ def _add_duplicates(lab: Lab) -> None:
                         model: Any = RANKER) -> dict[str, Any]:
         model_id, least = lab.check_clip(model), _number(threshold, "threshold")
         filters = _filters(since, until, generators)
-        with _run(lab, request) as run:
-            snapshot = _snapshot(lab, run, place, images, model_id)
+        with stoppable(lab, request) as run:
+            snapshot, faults = _snapshot(lab, run, place, images, model_id)
             groups = ()
             for progress in groups_of(snapshot, least, allowed(snapshot, filters)):
                 groups = progress.groups
                 if run.stopped:
                     raise EaselError(strings.LAB_STOPPED)
         return {"model": model_id, "groups": [[_facts(item) for item in snapshot.items(group)]
-                                              for group in groups]}
+                                              for group in groups],
+                "unreadable": faults}
 
     add_endpoint(near_duplicates, [
         _place(), _images("Pictures, for the place \"uploads\""),
@@ -260,7 +277,7 @@ def _add_matrix(lab: Lab) -> None:
     @one_sentence
     def text_picture_matrix(images: list[str] | None = None, texts: Any = None,
                             model: Any = RANKER) -> dict[str, Any]:
-        found = matrix_of(lab, images or [], _texts(texts or [], "texts"), lab.check_clip(model))
+        found = matrix_of(lab, images or [], texts_of(texts or [], "texts"), lab.check_clip(model))
         return {"model": found.clip.model_id, "logit_scale": round(found.clip.logit_scale, 4),
                 "texts": list(found.texts), "pictures": list(found.names),
                 "similarities": found.similarities.tolist(),
@@ -279,15 +296,16 @@ def _add_map(lab: Lab) -> None:
     def picture_map(request: gr.Request, place: Any = HISTORY, images: list[str] | None = None,
                     labels: Any = None, model: Any = RANKER) -> dict[str, Any]:
         model_id = lab.check_clip(model)
-        wanted = check_labels(_texts(labels, "labels")) if labels else ()
-        with _run(lab, request) as run:
-            snapshot = _snapshot(lab, run, place, images, model_id)
+        wanted = check_labels(texts_of(labels, "labels")) if labels else ()
+        with stoppable(lab, request) as run:
+            snapshot, faults = _snapshot(lab, run, place, images, model_id)
             found = map_of(lab, snapshot, wanted, (DEFAULT_TEMPLATE,), model_id, run)
         return {"model": model_id, "labels": list(found.labels),
                 "variance_shares": [round(float(share), 4) for share in found.shares],
                 "pictures": [{**_facts(item), "x": float(x), "y": float(y), "label": int(label)}
                              for item, (x, y), label in zip(found.items, found.points,
-                                                            found.colours, strict=True)]}
+                                                            found.colours, strict=True)],
+                "unreadable": faults}
 
     add_endpoint(picture_map, [
         _place(), _images("Pictures, for the place \"uploads\""),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from easel.guard.turns import reading
+from easel.ui.lab.accuracy import render_accuracy, render_templates
 from easel.ui.lab.example import EXAMPLES
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab
+from easel.ui.lab.labelled import new_folder, unpack_labelled
 from easel.ui.lab.outcomes import Classified, classify_collection, classify_files
 from easel.ui.lab.render import (
     render_facts,
@@ -24,6 +27,7 @@ from easel.ui.lab.render import (
 )
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.invitation import served
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import render_suited
 from easel.ui.parts.task import Asked, Tasks
@@ -32,17 +36,18 @@ from easel.ui.parts.tiles import alert
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
 from easel.words import strings
 from easel.words.language import say
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.texts import decode_file
 from pipelines.zero_shot import (
     DEFAULT_TEMPLATE,
     classification_csv,
+    openai_templates,
     parse_labels,
     parse_templates,
 )
 
 EXAMPLE = ("cat.png", "dog.png", "human.png")
-TEXT_SUFFIXES = [".txt", ".csv"]
+TEXT_SUFFIXES, ZIP = [".txt", ".csv"], ".zip"
 
 
 def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
@@ -53,8 +58,10 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
             where = gr.Radio(places, value=UPLOADS, label=strings.LAB_WHERE, container=False,
                              visible=len(places) > 1, elem_classes="lab-where")
             uploads = gr.File(label=strings.LAB_PICTURES, file_count="multiple", type="filepath",
-                              file_types=IMAGE_SUFFIXES, height=120, elem_classes="upload",
-                              elem_id="lab-classify-pictures")
+                              file_types=[*IMAGE_SUFFIXES, ZIP], height=120,
+                              elem_classes="upload", elem_id="lab-classify-pictures")
+            worded_html(lambda: f'<p class="hint">{escape(say(strings.LAB_LABELLED))}</p>',
+                        elem_id="lab-labelled-hint")
             labels = gr.Textbox(strings.LAB_FIRST_LABELS, label=strings.LAB_LABELS, lines=2,
                                 max_lines=8, info=strings.LAB_LABELS_INFO, elem_id="lab-labels")
             build_note(lab.playground.reader, labels, f"{labels.elem_id}-note", clip)
@@ -67,6 +74,8 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
                 templates = gr.Textbox(DEFAULT_TEMPLATE, label=strings.LAB_TEMPLATES, lines=2,
                                        max_lines=16, show_label=False,
                                        info=strings.LAB_TEMPLATES_INFO, elem_id="lab-templates")
+                many = gr.Button(strings.LAB_MANY_TEMPLATES, size="sm",
+                                 elem_id="lab-many-templates")
             part = LabPart("classify", strings.LAB_CLASSIFY)
         stage = part.build_stage(strings.LAB_EMPTY_CLASSIFY)
 
@@ -88,7 +97,8 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
                 step = replace(step, misfits=tuple(chosen.of(step.paths)))
                 head = render_facts(step, title, len(said))
                 head += render_suited(chosen, lab.titles(), "lab")
-                yield Shown(head + _body(step, place) + render_faults(step.unreadable)
+                yield Shown(head + render_accuracy(step) + _body(step, place)
+                            + render_templates(step) + render_faults(step.unreadable)
                             + render_save(_write_csv(stage, step)))
             else:
                 yield step
@@ -100,6 +110,8 @@ def build_classify(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.
                                 strings.LAB_CLASSIFY if place == UPLOADS else strings.LAB_SORT),
                  where, [uploads, part.go], **LIVE)
     file.upload(_read_labels, file, [labels, stage], **LIVE)
+    many.click(lambda: "\n".join(openai_templates()), None, templates, **LIVE)
+    uploads.upload(partial(_unpack, stage), uploads, [uploads, labels, stage], **LIVE)
     _connect_example(part, example, work, (where, uploads, labels, templates))
 
 
@@ -111,6 +123,22 @@ def _read_labels(path: str | None) -> tuple[Any, Any]:
         return gr.skip(), alert(str(error))
 
 
+def _unpack(owner: gr.HTML, paths: list[str] | None) -> tuple[Any, Any, Any]:
+    """The pictures of a zip in its place, with its folders as labels, or a sentence."""
+    zips = [path for path in paths or () if path.lower().endswith(ZIP)]
+    if not zips:
+        return gr.skip(), gr.skip(), gr.skip()
+    try:
+        if len(paths or ()) > 1:
+            raise InvalidRequest("A zip file of labelled pictures is given by itself.",
+                                 field="images")
+        with reading.turn():
+            pictures, found = unpack_labelled(zips[0], new_folder(owner.GRADIO_CACHE))
+    except EaselError as error:
+        return None, gr.skip(), alert(str(error))
+    return [str(path) for path in pictures], ", ".join(found), gr.skip()
+
+
 def _body(outcome: Classified, place: str) -> str:
     if place != UPLOADS:
         return render_sorted(outcome)
@@ -119,7 +147,7 @@ def _body(outcome: Classified, place: str) -> str:
 
 def _write_csv(owner: gr.HTML, outcome: Classified) -> Path:
     """The table as a file that the visitor alone knows the address of."""
-    folder = Path(owner.GRADIO_CACHE) / "lab" / secrets.token_urlsafe(16)
+    folder = new_folder(owner.GRADIO_CACHE)
     folder.mkdir(parents=True)
     path = folder / "labels.csv"
     path.write_text(classification_csv(outcome.names, outcome.found), encoding="utf-8-sig")

@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from easel.ui.generate.samples import SAMPLES
 from easel.ui.lab.lab import UPLOADS
 from easel.ui.lab.steps import LabPart, Steps
 from easel.ui.parts.invitation import served
+from easel.ui.parts.samples import SAMPLES
 from easel.ui.parts.task import Asked
 from easel.ui.parts.theme import LIVE
 from easel.words import strings

@@ -16,7 +16,7 @@ from easel.ui.lab.example import (
 )
 from easel.ui.lab.lab import UPLOADS, Lab, first_files
 from easel.ui.lab.outcomes import map_of, matrix_of
-from easel.ui.lab.render import render_map, render_matrix
+from easel.ui.lab.render import render_faults, render_map, render_matrix
 from easel.ui.lab.search import build_where
 from easel.ui.lab.steps import LabPart, Shown, Steps
 from easel.ui.parts.facts import title_of
@@ -89,7 +89,8 @@ def build_map(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Tab])
                 if not wanted:  # then the labels are generators, or "not known"
                     found = replace(found, labels=tuple(
                         say(title_of(lab.playground.registry, name)) for name in found.labels))
-                yield Shown(render_suited(chosen, lab.titles(), "lab") + render_map(found))
+                yield Shown(render_suited(chosen, lab.titles(), "lab") + render_map(found)
+                            + render_faults(lab.unreadable(collection, step)))
             else:
                 yield step
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Hashable, Sequence
-from contextlib import closing
+from collections.abc import Generator, Hashable, Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from gradio.context import LocalContext
 
+from easel.guard.turns import reading
 from easel.history.listing import present_ids
 from easel.search.collections import (
     Collection,
@@ -22,6 +24,7 @@ from easel.search.collections import (
     upload_collection,
 )
 from easel.search.database import IndexInUse
+from easel.search.index import VectorIndex
 from easel.search.opening import find_index
 from easel.search.searcher import Searcher
 from easel.search.snapshot import Item, Snapshot
@@ -43,6 +46,13 @@ UPLOADS, HISTORY = "uploads", "history"  # places beside the folders
 MAX_UPLOADS = 1000
 MAX_REMEMBERED = 1000  # collections that are known to be up to date
 STOPPED = "Stopped; what was indexed is kept."
+
+
+Faults = tuple[tuple[str, str], ...]
+
+
+def _named(collection: Collection, faults: Iterable[tuple[str, str]]) -> Faults:
+    return tuple((collection.name_of(key), reason) for key, reason in faults)
 
 
 def first_files(collection: Collection) -> list[Path]:
@@ -104,10 +114,12 @@ class Lab:
         """The id of a CLIP, checked.
 
         Raises:
-            InvalidRequest: the catalogue has no CLIP of that name.
+            InvalidRequest: it is no text, or the catalogue has no CLIP of that name.
         """
-        if not isinstance(model_id, str) or model_id not in {known for _, known in self.clips}:
-            raise InvalidRequest("The catalogue has no CLIP called {!r}.", str(model_id)[:60],
+        if not isinstance(model_id, str):
+            raise InvalidRequest("The CLIP must be the id of one, as text.", field="model")
+        if model_id not in {known for _, known in self.clips}:
+            raise InvalidRequest("The catalogue has no CLIP called {!r}.", model_id[:60],
                                  field="model")
         return model_id
 
@@ -156,17 +168,27 @@ class Lab:
         """Bring the index of a collection up to date; see ``easel.search.update.update_index``.
 
         Raises:
+            Busy: the visitor brings files and others of theirs are being read already, or so many
+                others'.
             Cancelled: the run was stopped; what was indexed is kept.
             InvalidRequest: the index is everybody's, and who asks may not make it anew.
         """
         if rebuild and collection.shared:
             self._check_admin()
-        updates = update_index(collection.folder, collection.files, self.backend, model_id, rebuild)
-        with closing(updates):
-            for progress in updates:
-                yield progress
-                if run.stopped and not progress.finished:
-                    raise Cancelled(STOPPED)
+        updates = update_index(collection.folder, collection.files, self.backend, model_id,
+                               rebuild, lambda: run.stopped)
+        with ExitStack() as turn, closing(updates):
+            try:
+                for number, progress in enumerate(updates):
+                    if number == 0 and progress.total and collection.brought:
+                        turn.enter_context(reading.turn())  # no picture was read yet
+                    yield replace(progress, unreadable=_named(collection, progress.unreadable))
+            except Cancelled:
+                raise Cancelled(STOPPED) from None
+
+    def unreadable(self, collection: Collection, snapshot: Snapshot) -> Faults:
+        """Name and reason of each picture that could not be read for the index of a snapshot."""
+        return _named(collection, VectorIndex(snapshot.folder).unreadable())
 
     def _check_admin(self) -> None:
         """Refuse a visitor who may not change what is everybody's; the models' rule holds."""
@@ -209,6 +231,9 @@ class Lab:
                 self._note_current(collection, clip, state)
         snapshot = self.searcher.snapshot(collection, clip)
         if not len(snapshot):
+            if faults := self.unreadable(collection, snapshot):
+                raise InvalidRequest("No picture can be read; {}: {}", faults[0][0],
+                                     faults[0][1], field="images")
             raise InvalidRequest("{}: there are no pictures yet.", collection.title, field="images")
         yield snapshot
 

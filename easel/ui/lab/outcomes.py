@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from easel.guard.turns import reading
 from easel.search.collections import Collection
 from easel.search.files import PictureFile
 from easel.search.projection import principal_components
@@ -16,6 +17,13 @@ from easel.search.snapshot import Item, Snapshot
 from easel.search.update import embed_files
 from easel.serving.session_runs import Run
 from easel.ui.lab.lab import Lab
+from pipelines.accuracy import (
+    Accuracy,
+    TemplateAnswer,
+    accuracy_of,
+    known_labels,
+    template_answers,
+)
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.sentences import Sentence
 from pipelines.models.clip_features import Features
@@ -37,6 +45,9 @@ class Classified:
         found: how they spread over the labels.
         unreadable: name and reason of files that could not be read.
         misfits: whether each picture is unlike anything that the CLIP has seen; empty for none.
+        answers: of each template by itself, where there are several.
+        known: (N,) int64 indices of the labels that the files are named by, -1 for none.
+        accuracy: how many of those are right; None where they tell nothing.
     """
 
     clip: Features
@@ -45,6 +56,9 @@ class Classified:
     found: Classification
     unreadable: tuple[tuple[str, str], ...] = ()
     misfits: tuple[bool, ...] = ()
+    answers: tuple[TemplateAnswer, ...] = ()
+    known: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    accuracy: Accuracy | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,7 @@ def classify_files(lab: Lab, uploads: Sequence[str | Path], labels: Sequence[str
 
     Raises:
         InvalidRequest: no file can be read, or there are none or too many.
+        Busy: the visitor's files are being read already, or so many others'.
         Cancelled: the run was stopped.
     """
     paths = lab.uploaded(uploads)
@@ -110,7 +125,8 @@ def classify_files(lab: Lab, uploads: Sequence[str | Path], labels: Sequence[str
     clip, directions = lab.label_features(model_id, labels, templates, run)
     files = [PictureFile(path.name, path, 0, 0, pipeline="", prompt="") for path in paths]
     names, kept, parts, faults = [], [], [], []
-    with closing(embed_files(files, lab.backend, clip)) as batches:
+    looks = embed_files(files, lab.backend, clip, unwanted=lambda: run.stopped)
+    with reading.turn(), closing(looks) as batches:
         for decoded, features in batches:
             faults += [(d.file.key, d.reason) for d in decoded if d.square is None]
             readable = [d.file for d in decoded if d.square is not None]
@@ -125,8 +141,12 @@ def classify_files(lab: Lab, uploads: Sequence[str | Path], labels: Sequence[str
     if not parts:
         raise InvalidRequest("No picture can be read; {}: {}", faults[0][0], faults[0][1],
                              field="images")
-    found = classify(np.concatenate(parts), directions, labels, clip.logit_scale)
-    yield Classified(clip, tuple(names), tuple(kept), found, tuple(faults))
+    seen = np.concatenate(parts)
+    found = classify(seen, directions, labels, clip.logit_scale)
+    known = known_labels(kept, labels)
+    answers = template_answers(seen, clip.texts, labels, templates, clip.logit_scale)
+    yield Classified(clip, tuple(names), tuple(kept), found, tuple(faults), answers=answers,
+                     known=known, accuracy=accuracy_of(found, known))
 
 
 def classify_collection(lab: Lab, collection: Collection, labels: Sequence[str],
@@ -162,6 +182,7 @@ def matrix_of(lab: Lab, uploads: Sequence[str | Path], texts: Sequence[str], mod
     """Compare texts with pictures, each with each.
 
     Raises:
+        Busy: the visitor's files are being read already, or so many others'.
         InvalidRequest: no texts, no pictures, or too many.
         InvalidImage: a file cannot be read.
     """
@@ -174,7 +195,7 @@ def matrix_of(lab: Lab, uploads: Sequence[str | Path], texts: Sequence[str], mod
                              MAX_SIDE, field="texts")
     clip = lab.searcher.features(model_id, said)
     files = [PictureFile(path.name, path, 0, 0, pipeline="", prompt="") for path in paths]
-    with closing(embed_files(files, lab.backend, clip)) as batches:
+    with reading.turn(), closing(embed_files(files, lab.backend, clip)) as batches:
         looked = list(batches)
     decoded = [picture for part, _ in looked for picture in part]
     if bad := next((d for d in decoded if d.square is None), None):

@@ -23,7 +23,7 @@ from easel.ui.parts.tiles import origin_mark, rank_mark, score_mark, tile
 from easel.words import strings
 from easel.words.language import figure, say
 from pipelines.core.errors import EaselError
-from pipelines.core.images import MAX_BYTES, load_image
+from pipelines.core.images import MAX_BYTES, load_small
 
 THUMBNAIL_PX, SMALL_PX = 320, 96
 MAX_BARS = 10
@@ -52,8 +52,7 @@ def thumbnail(path: str | Path, side_px: int) -> str:
 @lru_cache(maxsize=2048)
 def _thumbnail(path: str, stamp: int, side_px: int) -> str:
     with open(path, "rb") as file:
-        picture = Image.fromarray(load_image(file.read(MAX_BYTES + 1)))
-    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+        picture = Image.fromarray(load_small(file.read(MAX_BYTES + 1), side_px))
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=82)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -196,33 +195,52 @@ def _tile(path: str | Path, name: str, score: str, rank: int | None = None) -> s
 
 def render_matrix(matrix: Matrix) -> str:
     """The matrix with three readings: similarities, softmax over texts, softmax over pictures."""
-    views = ((strings.MATRIX_PICTURES, matrix.over_pictures, True),
-             (strings.MATRIX_TEXTS, matrix.over_texts, True),
-             (strings.MATRIX_SIMILARITIES, matrix.similarities, False))
+    scale = strings.LOGIT_SCALE.format(figure(matrix.clip.logit_scale, ".2f"))
+    return render_readings(
+        "matrix-view", matrix.texts, matrix.names, matrix.paths,
+        (matrix.over_pictures, matrix.over_texts, matrix.similarities),
+        f"{escape(scale)}. {_diagonal(matrix)}", matrix.misfits)
+
+
+def render_readings(name: str, texts: Sequence[str], names: Sequence[str],
+                    paths: Sequence[str | Path], readings: Sequence[np.ndarray], note: str,
+                    misfits: Sequence[bool] = ()) -> str:
+    """Texts against pictures, with a switch between the readings.
+
+    Args:
+        name: of the switch, one on the page.
+        texts: of the rows.
+        names: of the pictures.
+        paths: their files.
+        readings: (M, N) each: softmax over the pictures, over the texts, similarities.
+        note: what is said of them, as HTML.
+        misfits: whether each picture is unlike anything that the CLIP has seen; empty for none.
+    """
+    titles = (strings.MATRIX_PICTURES, strings.MATRIX_TEXTS, strings.MATRIX_SIMILARITIES)
     switches = "".join(
-        f'<label><input type="radio" name="matrix-view" value="{n}"'
+        f'<label><input type="radio" name="{name}" value="{n}"'
         f'{" checked" if n == 0 else ""}> {escape(title)}</label>'
-        for n, (title, _, _) in enumerate(views))
+        for n, title in enumerate(titles))
     heads = "".join(f'<th scope="col">{render_image(path, name, SMALL_PX)}</th>'
-                    for path, name in zip(matrix.paths, matrix.names, strict=True))
+                    for path, name in zip(paths, names, strict=True))
+    grey = misfits or (False,) * len(names)
     tables = "".join(
         f'<table class="matrix view-{n}"><caption class="sr">{escape(title)}</caption>'
-        f"<thead><tr><th></th>{heads}</tr></thead><tbody>{_rows(matrix, values, shares)}"
-        "</tbody></table>" for n, (title, values, shares) in enumerate(views))
-    scale = strings.LOGIT_SCALE.format(figure(matrix.clip.logit_scale, ".2f"))
+        f"<thead><tr><th></th>{heads}</tr></thead><tbody>{_rows(texts, values, n < 2, grey)}"
+        "</tbody></table>"
+        for n, (title, values) in enumerate(zip(titles, readings, strict=True)))
     return (f'<div class="matrix-box"><fieldset class="matrix-views"><legend class="sr">'
             f"{strings.MATRIX_SHOW}</legend>{switches}</fieldset>"
             f'<div class="matrix-scroll">{tables}</div>'
-            f'<p class="lab-note">{escape(scale)}. {_diagonal(matrix)}</p></div>')
+            f'<p class="lab-note">{note}</p></div>')
 
 
-def _rows(matrix: Matrix, values: np.ndarray, shares: bool) -> str:
+def _rows(texts: Sequence[str], values: np.ndarray, shares: bool, misfits: Sequence[bool]) -> str:
     low, high = (0.0, 1.0) if shares else (float(values.min()), float(values.max()))
     span = (high - low) or 1.0
     rows = []
-    classes = [' class="grey"' if grey else ""
-               for grey in matrix.misfits or (False,) * len(matrix.names)]
-    for text, row in zip(matrix.texts, values, strict=True):
+    classes = [' class="grey"' if grey else "" for grey in misfits]
+    for text, row in zip(texts, values, strict=True):
         cells = "".join(
             f'<td{name} style="--tint:{MAX_TINT * (float(value) - low) / span:.0f}%">'
             f"{percent(float(value)) if shares else figure(float(value), '.3f')}</td>"

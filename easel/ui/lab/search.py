@@ -10,23 +10,26 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from easel.guard.visitors import visitor_of
 from easel.history.days import parse_day
+from easel.history.store import History
 from easel.search.duplicates import near_duplicates
 from easel.search.query import Filters, Hit, allowed, search
 from easel.search.snapshot import Snapshot
+from easel.ui.generate.recall import in_cache
 from easel.ui.lab.example import build_collection_example, connect_collection_example
 from easel.ui.lab.lab import HISTORY, UPLOADS, Lab, first_files
 from easel.ui.lab.render import render_faults, render_groups, render_hits, render_note
 from easel.ui.lab.steps import LabPart, Shown, Steps
+from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.suited import Suited, render_suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
-from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_small
 from easel.words import strings
 from easel.words.language import figure, say
 from pipelines.core.errors import Cancelled, InvalidRequest
-from pipelines.core.images import load_image
 
 ALIKE = 0.97
 MAX_GROUPS = 30
@@ -90,6 +93,8 @@ def build_search(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Ta
                 index = gr.Button(strings.LAB_DO_INDEX, size="sm", elem_id="lab-index")
                 duplicates = gr.Button(strings.LAB_DUPLICATES, size="sm", elem_id="lab-duplicates")
         part.build_stage(strings.LAB_EMPTY_SEARCH)
+        take = gr.Textbox("", elem_id="lab-take", elem_classes="offstage", container=False,
+                          show_label=False)
     part.connect(tasks, tabs, fields.all())
 
     def work(asked: Asked) -> Steps:
@@ -99,9 +104,25 @@ def build_search(lab: Lab, clip: gr.Dropdown, tasks: Tasks, tabs: Sequence[gr.Ta
         part.starts(event, work)
     connect_collection_example(part, example, work, (where, uploads),
                                {text: strings.LAB_COLLECTION_TEXT, minus: ""})
+    if (history := lab.playground.history) is not None:
+        part.starts(_taken(history, take, fields).success, work)
     part.starts(index.click, lambda asked: _index(lab, fields, asked))
     part.starts(part.rebuild.click, lambda asked: _index(lab, fields, asked, rebuild=True))
     part.starts(duplicates.click, lambda asked: _duplicates(lab, fields, asked))
+
+
+def _taken(history: History, take: gr.Textbox, fields: Fields) -> Any:
+    """The event after a kept picture, which page.js names, has come into the field for one."""
+    @one_sentence
+    def fill(request: gr.Request, said: Any) -> dict[Any, Any]:
+        _, which, *_ = [*str(said or "").split(), "", ""]
+        kept = history.get(history.owner_of(visitor_of(request)), which)
+        return {fields.where: HISTORY, fields.text: "", fields.minus: "",
+                fields.uploads: gr.update(visible=False),
+                fields.like: in_cache(history, fields.like, kept.sha256)}
+
+    return take.change(fill, take, [fields.where, fields.uploads, fields.text, fields.minus,
+                                    fields.like], **LIVE)
 
 
 def _build_filters(lab: Lab) -> tuple[Any, ...]:
@@ -176,7 +197,7 @@ def _snapshot(lab: Lab, collection: Any, model_id: str, asked: Asked, fields: Fi
 def _search(lab: Lab, fields: Fields, asked: Asked) -> Steps:
     threshold, filters = parse_threshold(asked.text(fields.threshold)), _filters(fields, asked)
     like = asked.values[fields.like]
-    images = [(load_image(read_upload(like)), float(asked.values[fields.weight]))] if like else []
+    images = [(read_small(like), float(asked.values[fields.weight]))] if like else []
     collection, chosen = _suited(lab, fields, asked)
     clip, direction = lab.searcher.direction(
         chosen.model_id,
@@ -192,7 +213,8 @@ def _search(lab: Lab, fields: Fields, asked: Asked) -> Steps:
         head = strings.LAB_FOUND.format(figure(len(hits), ","), figure(len(snapshot), ","),
                                          say(title))
         yield Shown((render_note(head) if hits else "")
-                    + render_suited(chosen, lab.titles(), "lab") + render_hits(hits))
+                    + render_suited(chosen, lab.titles(), "lab") + render_hits(hits)
+                    + render_faults(lab.unreadable(collection, snapshot)))
 
 
 def _duplicates(lab: Lab, fields: Fields, asked: Asked) -> Steps:
@@ -213,7 +235,8 @@ def _duplicates(lab: Lab, fields: Fields, asked: Asked) -> Steps:
         found = [group_hits(snapshot, group) for group in groups[:MAX_GROUPS]]
         more = len(groups) - MAX_GROUPS
         note = render_note(strings.LAB_MORE.format(f"{more:,}")) if more > 0 else ""
-        yield Shown(render_groups(found) + note)
+        yield Shown(render_groups(found) + note
+                    + render_faults(lab.unreadable(collection, snapshot)))
 
 
 def group_hits(snapshot: Snapshot, group: tuple[int, ...]) -> list[Hit]:

@@ -13,6 +13,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from easel.guard.made_of import digest_of
+from easel.guard.turns import reading
 from easel.guard.visitors import session_of, visitor_of
 from easel.serving.jobs import Found
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
@@ -22,6 +24,7 @@ from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.tiles import bar, bar_at_rest, image
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
 from easel.ui.playground import Playground
+from easel.ui.readers import ended_by_leaving
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import InvalidRequest
@@ -60,7 +63,9 @@ def keep_walk(store: PictureStore, plan: Walk, frames: np.ndarray) -> list[Path]
     Raises:
         EaselError: a file cannot be written.
     """
-    return [store.serve(path) for path in write_walk(store.new_folder(), plan, frames)]
+    paths = write_walk(store.new_folder(), plan, frames)
+    made_of = [digest_of(end) for end in (plan.start, plan.end) if isinstance(end, bytes)]
+    return [store.serve(path, made_of) for path in paths]
 
 
 @dataclass
@@ -174,11 +179,13 @@ def add_walk_endpoint(playground: Playground, store: PictureStore) -> None:
              end_image: str | None = None) -> list[str]:
         if options is not None and not isinstance(options, dict):
             raise InvalidRequest("Options must be values by name.", field="options")
-        plan = Walk.checked(end_of_walk(start, start_image, "start"),
-                            end_of_walk(end, end_image, "end"), frames, seed, options)
+        with reading.turn_for({"start": start_image, "end": end_image}):
+            plan = Walk.checked(end_of_walk(start, start_image, "start"),
+                                end_of_walk(end, end_image, "end"), frames, seed, options)
         run = playground.runs.start(session_of(request), visitor_of(request))
         try:
-            *_, found = playground.backend.walk(plan, run.next_job(), run.visitor)
+            with ended_by_leaving(run.stop):
+                *_, found = playground.backend.walk(plan, run.next_job(), run.visitor)
         finally:
             playground.runs.end(run)
         assert isinstance(found, Found)

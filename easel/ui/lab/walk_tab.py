@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.turns import reading
 from easel.serving.jobs import Found
 from easel.ui.lab.example import COLLECTION
 from easel.ui.lab.walk import (
@@ -34,7 +34,7 @@ from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import Cancelled
 from pipelines.core.events import Preview, Progress
-from pipelines.core.request import SEED_COUNT
+from pipelines.core.request import fresh_seed
 from pipelines.prompt_words import PromptReader
 from pipelines.unclip.walk import MAX_FRAMES, MIN_FRAMES, Walk
 
@@ -69,16 +69,19 @@ class WalkParts:
         Raises:
             InvalidRequest: one sentence about the first fault.
             InvalidImage: an end is not a picture that Easel reads.
+            Busy: it brings one, and the visitor's are being read already, or so many others'.
         """
         seed = str(values[self.seed] or "").strip()
-        number = secrets.randbelow(SEED_COUNT)
+        number = fresh_seed()
         if seed:
             whole = seed.isascii() and seed.isdigit() and len(seed) < 20
             number = int(seed) if whole else -1  # refused below
-        return Walk.checked(
-            end_of_walk(values[self.start] or "", values[self.start_picture], "start"),
-            end_of_walk(values[self.end] or "", values[self.end_picture], "end"),
-            values[self.frames], number)
+        pictures = {"start": values[self.start_picture], "end": values[self.end_picture]}
+        with reading.turn_for(pictures):
+            return Walk.checked(
+                end_of_walk(values[self.start] or "", pictures["start"], "start"),
+                end_of_walk(values[self.end] or "", pictures["end"], "end"),
+                values[self.frames], number)
 
 
 def build_walk(playground: Playground, store: PictureStore, tasks: Tasks,
