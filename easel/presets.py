@@ -10,32 +10,22 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import threading
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from easel.history.records import LOCAL
+from easel.own_files import OwnFile, changing, read_toml, visitors_file
 from easel.serving.best_of import MAX_DRAWN
 from pipelines.core.errors import EaselError, InvalidRequest, reason
-from pipelines.core.files import atomic_write
 from pipelines.core.options import parse_options
 from pipelines.pipeline import Pipeline, Preset
 from pipelines.registry import Registry
 
 FILE, FOLDER = "presets.toml", "presets"  # in the data folder: the command line's, the visitors'
-MAX_FILE_BYTES, MAX_PRESETS, MAX_STORES = 2**18, 200, 10_000
-_writing = threading.Lock()  # from reading to writing: of two at once, neither is lost
+MAX_PRESETS = 200
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-# A key of many parts costs the reader of TOML the square of their number. A generator with all its
-# options in one line has some forty dots, outside of its texts and remarks, which are these. A text
-# that is not closed is one too: looked for anew at each quote, it would cost the square again.
-MAX_DOTS = 100
-_TEXTS = re.compile(r'''"""(?:[^\\]|\\[\s\S])*?(?:"{3,5}|\Z)|'''
-                    r"""'{3}[\s\S]*?(?:'{3,5}|\Z)|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'|#[^\n]*""")
 Presets = dict[str, dict[str, Preset]]  # by generator and name
 
 
@@ -48,22 +38,20 @@ def store_for(data_dir: Path, owner: str, registry: Registry) -> PresetStore:
         registry: the generators.
     """
     if owner == LOCAL:
-        return PresetStore(data_dir / FILE, registry)
-    if not owner.isalnum():
-        raise ValueError(f"no visitor is called {owner!r}")
-    return PresetStore(data_dir / FOLDER / f"{owner}.toml", registry)
+        return PresetStore(OwnFile(data_dir / FILE), registry)
+    return PresetStore(visitors_file(data_dir / FOLDER, owner), registry)
 
 
 class PresetStore:
     """One's own presets in a file, beside those that ship.
 
     Args:
-        path: of the file; it need not be there.
+        file: where they are.
         registry: the generators, which check what is kept.
     """
 
-    def __init__(self, path: Path, registry: Registry) -> None:
-        self.path, self.registry = path, registry
+    def __init__(self, file: OwnFile, registry: Registry) -> None:
+        self.file, self.registry = file, registry
 
     def own(self) -> Presets:
         """What was saved, as it was; ``find`` checks it.
@@ -72,13 +60,10 @@ class PresetStore:
             InvalidRequest: the file is damaged.
         """
         try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return {}
+            return read_presets(self.file.read())
         except OSError as error:
-            raise EaselError("The presets in {} cannot be read: {}.", self.path.name,
+            raise EaselError("The presets in {} cannot be read: {}.", self.file.path.name,
                              reason(error)) from None
-        return read_presets(data)
 
     def all(self) -> Presets:
         """Those that ship and one's own, which go before ones of the same name."""
@@ -118,7 +103,7 @@ class PresetStore:
         """
         new = {pipeline: _checked(self.registry.get(pipeline), name, preset.options, preset.best_of)
                for pipeline, preset in presets.items()}
-        with _writing:
+        with changing:
             found = self.own()
             self._write({**found, **{pipeline: {**found.get(pipeline, {}), name: preset}
                                      for pipeline, preset in new.items()}})
@@ -130,7 +115,7 @@ class PresetStore:
         Raises:
             InvalidRequest: there is none of that name.
         """
-        with _writing:
+        with changing:
             found = self.own()
             if name not in found.get(pipeline, {}):
                 raise InvalidRequest("There is no preset of yours called {!r}.", name[:40],
@@ -145,7 +130,7 @@ class PresetStore:
             InvalidRequest: it is no file of presets; nothing is kept then.
         """
         new = read_presets(data, self.registry)
-        with _writing:
+        with changing:
             found = self.own()
             self._write({name: {**found.get(name, {}), **new.get(name, {})}
                          for name in {**found, **new}})
@@ -155,17 +140,10 @@ class PresetStore:
         if sum(map(len, presets.values())) > MAX_PRESETS:
             raise InvalidRequest("{} presets are the most: delete some first.", MAX_PRESETS,
                                  field="preset")
-        data = write_presets(presets).encode()
-        if len(data) > MAX_FILE_BYTES:
-            raise InvalidRequest("The file of presets is larger than {} KB.", MAX_FILE_BYTES >> 10,
-                                 field="preset")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not self.path.exists() and len(os.listdir(self.path.parent)) >= MAX_STORES:
-                raise EaselError("There is no room for the presets of more visitors here.")
-            atomic_write(self.path, data)
+            self.file.write(write_presets(presets).encode())
         except OSError as error:
-            raise EaselError("The presets in {} could not be written: {}.", self.path.name,
+            raise EaselError("The presets in {} could not be written: {}.", self.file.path.name,
                              reason(error)) from None
 
 
@@ -179,19 +157,8 @@ def read_presets(data: bytes, registry: Registry | None = None) -> Presets:
     Raises:
         InvalidRequest: one sentence about its first fault.
     """
-    if len(data) > MAX_FILE_BYTES:
-        raise InvalidRequest("The file of presets is larger than {} KB.", MAX_FILE_BYTES >> 10,
-                             field="preset")
-    try:
-        text = data.decode("utf-8-sig")
-        if any(line.count(".") > MAX_DOTS for line in _TEXTS.sub("", text).split("\n")):
-            raise InvalidRequest("A line of the file of presets has more than {} dots.", MAX_DOTS,
-                                 field="preset")
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError):  # its own error, or that of a number of too many digits
-        raise InvalidRequest("The file of presets is not TOML.", field="preset") from None
     found: Presets = {}
-    for pipeline, presets in tables.items():
+    for pipeline, presets in read_toml(data, "preset").items():
         known = None if registry is None else registry.get(pipeline)
         for name, table in _table(presets):
             facts = dict(_table(table))

@@ -71,6 +71,52 @@ def history(page: Page) -> None:
     page.get_by_role("tab", name=strings.TAB_HISTORY).click()
 
 
+def test_a_kept_picture_leads_to_why_it_has_its_score(visit: Callable[..., Page]) -> None:
+    page = visit()
+    draw(page, "two dogs and a kite")
+    history(page)
+    page.locator("#kept .tile button").first.click()
+    page.locator(".kept-save").get_by_role("button", name=strings.SCORE).click()
+    expect(page.locator("#lab-inside-score")).to_be_visible()
+    expect(page.locator("#inside-prompt textarea")).to_have_value("two dogs and a kite")
+
+
+def test_a_kept_picture_leads_to_those_like_it(visit: Callable[..., Page]) -> None:
+    page = visit()
+    draw(page, "three cats and a drum")
+    history(page)
+    page.locator("#kept .tile button").first.click()
+    page.locator(".kept-save").get_by_role("button", name=strings.ALIKE_THIS).click()
+    tiles = page.locator("#lab-search-stage .lab-tiles .tile")
+    expect(tiles.first).to_be_visible()
+    # Itself, read again smaller than it was for the index.
+    expect(tiles.first.locator(".score")).to_have_text(re.compile(r"^(1\.000|0\.99\d)$"))
+    expect(tiles.first.locator("img")).to_have_attribute("alt", "three cats and a drum")
+    assert tiles.count() >= 2
+
+
+def test_two_kept_pictures_are_under_a_slider(visit: Callable[..., Page]) -> None:
+    page = visit()
+    draw(page, "a bus and a tree")
+    history(page)
+    tiles, bar = page.locator("#kept .tile"), page.locator("#kept-bar")
+    button = bar.locator('[data-kept="two"]')
+    tiles.nth(0).locator(".pick").check()
+    expect(button).to_be_disabled()
+    tiles.nth(1).locator(".pick").check()
+    button.click()
+    stage, edge = page.locator(".two-stage"), page.get_by_label(strings.TWO_SLIDER)
+    expect(stage.locator("img")).to_have_count(2)
+    expect(page.locator(".two-table th[scope=row]").first).to_have_text("Seed")
+    width = stage.evaluate("stage => stage.clientWidth")
+    for key, share in (("Home", 0.0), ("End", 1.0)):
+        edge.press(key)
+        cut = stage.locator(".over").evaluate(
+            "image => parseFloat(getComputedStyle(image).clipPath.split(' ')[1])")
+        assert cut == pytest.approx(100 * (1 - share)) or cut == pytest.approx(width * (1 - share))
+    expect(bar).to_be_hidden()
+
+
 def test_a_picture_is_kept_found_used_and_restored(visit: Callable[..., Page], app: App,
                                                    tmp_path: Path) -> None:
     page = visit()

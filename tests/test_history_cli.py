@@ -12,6 +12,7 @@ from PIL import Image
 
 from easel.cli.main import main
 from easel.history.build import open_history
+from easel.history.days import parse_day
 from easel.history.recorder import Recorder
 from easel.history.store import History
 from easel.serving.backend import LocalBackend
@@ -126,7 +127,9 @@ def test_comparisons_are_kept_and_kept_pictures_are_reranked(
     (["show", "abc"], 1, "local has no picture called 'abc'."),
     (["delete", "abc"], 1, "local has no picture called 'abc'."),
     (["restore", "abc"], 1, "local has no picture called 'abc'."),
-    (["show", ""], 2, "Several pictures begin with ''"),
+    (["show", ""], 2, "An id is empty: give its first letters at least."),
+    (["restore", " "], 2, "An id is empty: give its first letters at least."),
+    (["export", ""], 2, "An id is empty: give its first letters at least."),
     (["list", "--since", "yesterday"], 2, "'yesterday' is not a day: write it as 2026-11-24."),
     (["list", "--page", "0"], 2, "--page"), (["list", "--rating", "1" + "0" * 20], 2, "--rating"),
     (["export", "--text", "nothing"], 1, "There are no such pictures, so nothing was written."),
@@ -145,6 +148,25 @@ def test_faults_are_one_sentence(args: list[str], code: int, words: str,
     assert len([line for line in written.err.splitlines() if line.strip()]) == 1
 
 
+@pytest.mark.parametrize(("args", "code", "words"), [
+    (["history", "delete", ""], 2, "An id is empty: give its first letters at least."),
+    (["history", "delete", "", "--forever"], 2, "An id is empty"),
+    (["history", "delete", " \t", "--forever"], 2, "An id is empty"),
+    (["history", "delete", "{id:.3}", "--forever"], 2,
+     "too short an id to delete for good: give 4 letters of it or more."),
+    (["rerank", "--prompt", "a cat", "--id", ""], 2, "An id is empty"),
+])
+def test_an_id_of_no_letters_names_nothing(args: list[str], code: int, words: str,
+                                           capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(open_history(load_settings())) as history:
+        [only] = history.add("local", [new_picture()])
+    assert main([each.format(id=only.id) for each in args]) == code
+    assert words in capsys.readouterr().err
+    assert [row[0] for row in listed(capsys)] == [only.id]
+    assert main(["history", "delete", only.id[:4], "--forever"]) == 0
+    assert listed(capsys) == []
+
+
 def test_pictures_are_written_where_the_history_is_full(
         monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("EASEL_VISITOR_QUOTA", "10")
@@ -152,6 +174,17 @@ def test_pictures_are_written_where_the_history_is_full(
     assert Path("out/a-red-apple-noise-7.png").is_file()
     assert "Your history is full" in capsys.readouterr().err
     assert listed(capsys) == []
+
+
+def test_the_last_day_of_all_is_a_day(capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(open_history(load_settings())) as history:
+        history.add("local", [new_picture()])
+    assert len(listed(capsys, "--until", "9999-12-31")) == 1
+    assert listed(capsys, "--since", "9999-12-31") == []
+    last_s = parse_day("9999-12-31")
+    assert last_s is not None
+    assert parse_day("9999-12-31", end=True) == last_s + 86400
+    assert parse_day("2026-02-28", end=True) == parse_day("2026-03-01")
 
 
 @pytest.mark.parametrize("day", ["2026-11-24T10:00", "24.11.2026", "2026-13-01", "0000-00-00"])

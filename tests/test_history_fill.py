@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +15,15 @@ from hypothesis import strategies as st
 
 from easel.history.recall import Recalled, recall, recalled_from_facts
 from easel.history.records import Filters, HistoryError
-from easel.ui.generate.recall import fill, outputs
+from easel.ui.generate.recall import fill, kept_picture
 from easel.ui.generate.run import prepare
-from easel.ui.history.render import render_facts, render_gallery, render_note, render_prompt, runs
+from easel.ui.history.render import render_facts, render_gallery, render_prompt, runs
 from easel.ui.history.selection import perform
+from easel.ui.history.two import render_two
 from easel.ui.parts.controls import GenerateInputs, build_choice, build_pictures, meant_options
 from easel.ui.parts.option_form import build_option_forms, render_forms
+from easel.ui.parts.tiles import kept_note
+from easel.words import strings
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.metadata import provenance
 from pipelines.core.options import option_fields
@@ -29,6 +33,7 @@ from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.kept import new_picture, opened
 from tests.test_history_recall import A1111_FILES
+from tests.test_shared_pictures import Collage
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +130,53 @@ def test_a_generator_that_is_not_installed_is_told(inputs: GenerateInputs) -> No
                             "seed. Everything else is at its default.")
     many = Recalled("A1111", other=tuple((f"L{n}", "x") for n in range(30)))
     assert "L19 x, 10 more." in fill(inputs, many).note
-    assert len(outputs(inputs, {})) == len(inputs.components())
+    assert filled.updates.keys() <= set(inputs.components())
+
+
+def test_pictures_of_a_run_that_are_in_the_history_are_set_again() -> None:
+    """Init image, image prompts and mask, each by the hash that the picture names."""
+    with gr.Blocks(analytics_enabled=False):
+        group = build_choice(Collage(), chosen=True)
+        options = build_option_forms([group.pipeline])
+        build_pictures(group)
+        inputs = GenerateInputs(gr.Textbox(), gr.Textbox(), [group], gr.HTML(), gr.File(),
+                                gr.Textbox(), options, gr.Textbox())
+    start, one, other, mask = (letter * 64 for letter in "abcd")
+    facts = new_picture(pipeline="collage", options={}, init_image_sha256=start, mask_sha256=mask,
+                        image_prompts_sha256=[one, other]).facts
+    found = recalled_from_facts(facts)
+    there = {digest: f"/cache/{digest[0]}.png" for digest in (start, one, other, mask)}
+    filled = fill(inputs, found, find=lambda file, digest: there.get(digest))
+    values = named(inputs, filled.updates)
+    assert (values["collage.init_image"], values["collage.mask"]) == (there[start], there[mask])
+    assert values["collage.image_prompts"] == [there[one], there[other]]
+    assert filled.note.endswith("Everything else is at its default.")
+    for gone, says in ((start, strings.INIT_GONE), (mask, strings.PICTURES_GONE),
+                       (one, strings.PICTURES_GONE)):
+        some = {digest: path for digest, path in there.items() if digest != gone}
+        filled = fill(inputs, found, find=lambda file, digest, some=some: some.get(digest))
+        assert filled.note.endswith(f" {says}")
+    nowhere = fill(inputs, found)
+    assert nowhere.note.endswith(f" {strings.INIT_GONE} {strings.PICTURES_GONE}")
+    assert named(inputs, nowhere.updates)["collage.image_prompts"] is None
+    for odd in (5, "x", ["x", 5], [[start]], {}, "A" * 64):
+        assert recalled_from_facts({**facts, "image_prompts_sha256": odd,
+                                    "init_image_sha256": None, "mask_sha256": odd}).pictures == {}
+
+
+def test_a_dropped_picture_finds_its_own_pictures_in_the_visitors_history(tmp_path: Path) -> None:
+    file = gr.File()
+    with opened(tmp_path) as history:
+        [start] = history.add("me", [new_picture(seed=3)])
+        find = kept_picture(history, "me")
+        path = find(file, start.sha256)
+        assert path is not None
+        assert Path(path).read_bytes() == new_picture(seed=3).data
+        assert find(file, "ab" * 32) is None
+        assert kept_picture(history, "you")(file, start.sha256) is None, "it is not theirs"
+        history.delete("me", [start.id])
+        history.purge("me")
+        assert find(file, start.sha256) is None
 
 
 PICTURES = st.builds(
@@ -167,7 +218,7 @@ def test_script_is_inert_wherever_it_comes_from(inputs: GenerateInputs, tmp_path
                 render_gallery(history.page("me", Filters(text="no")), Filters(text="no"),
                                Registry()),
                 render_prompt(kept), render_facts(kept, Registry()),
-                render_note(fill(inputs, Recalled(evil, evil, options={evil: evil},
+                kept_note(fill(inputs, Recalled(evil, evil, options={evil: evil},
                                                   other=((evil, evil),))).note)]
     for text in html:
         assert "<script" not in text
@@ -193,8 +244,23 @@ def test_pictures_of_a_run_are_together_and_several_are_changed_at_once(tmp_path
         assert history.page("me", Filters(favourite=True)).total == 1
         with pytest.raises(HistoryError):
             perform(history, "you", f"delete {ids} 5")
+        assert perform(history, "me", f"two {ids} 6") == ("two", ids.split(","))
+        with pytest.raises(InvalidRequest, match=r"^Two pictures are compared, not 1\.$"):
+            perform(history, "me", f"two {first[0].id} 6")
         with pytest.raises(InvalidRequest, match="'explode' to do"):
             perform(history, "me", f"explode {ids} 6")
+
+
+def test_of_two_pictures_what_differs_is_said(tmp_path: Path) -> None:
+    with opened(tmp_path) as history:
+        one, other = history.add("me", [
+            new_picture("a <b>dog</b>", 3), new_picture("a cat", 4, scores={"clip": 0.5})])
+        shown = render_two(one, other, Registry())
+    rows = dict(re.findall(r'<th scope="row">([^<]+)</th>(<td>.*?</td><td>.*?</td>)', shown))
+    assert rows["Prompt"] == "<td>a &lt;b&gt;dog&lt;/b&gt;</td><td>a cat</td>"
+    assert rows["Seed"] == "<td>3</td><td>4</td>"
+    assert "Size" not in rows, "they are equally large"
+    assert shown.index(f"history/{other.id}/picture") < shown.index(f"history/{one.id}/picture")
 
 
 def test_vary_names_the_parent_for_as_long_as_its_seed_stands() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -69,6 +70,23 @@ def test_the_next_process_keeps_what_the_last_one_could_not(
         assert history.page("me").total == 0
         history.late.resume()
         until(lambda: history.page("me").total == 1)
+        until(lambda: not history.late.waiting())
+
+
+def test_they_are_kept_in_the_order_of_drawing_whatever_the_clock_says(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late, "RETRY_S", 3600.0)
+    with opened(tmp_path) as history:
+        for number in range(1, 4):
+            history.late.put("me", [replace(new_picture(seed=number), id=f"{9 - number:032x}")])
+            for path in (tmp_path / "late").iterdir():  # each older than the one before
+                os.utime(path, (0, path.stat().st_mtime + 3600))
+        assert [int(path.stem, 16) for path in history.late.waiting()] == [8, 7, 6]
+    monkeypatch.setattr(late, "RETRY_S", 0.05)
+    with opened(tmp_path) as history:
+        history.late.resume()
+        until(lambda: history.page("me").total == 3)
+        assert [each.seed for each in history.page("me").pictures] == [3, 2, 1], "newest first"
         until(lambda: not history.late.waiting())
 
 

@@ -184,10 +184,14 @@ def test_the_init_image_is_the_parent(anna: Visitor) -> None:
     (({"text": 5},), "list", "must be text"), (({"text": "a" * 501},), "list", "at most 500"),
     (({"since_s": "NaN"},), "list", "seconds since 1970"),
     (({"until_s": []},), "list", "seconds since 1970"),
+    (({"since_s": True},), "list", "seconds since 1970"),
+    ((None, True), "list", "Page must be"), ((None, 1, True), "list", "Size must be"),
+    ((["x"], 1), "delete", "Forever must be true or false, not 1."),
+    (("x", None, 1), "rate", "Favourite must be true or false, not 1."),
     (({"min_rating": 6},), "list", "0 to 5"), (({"min_rating": True},), "list", "0 to 5"),
     (({"min_rating": 2.5},), "list", "0 to 5"), (({"favourite": "yes"},), "list", "true or false"),
-    ((None, 0), "list", "page must be"), ((None, 1, 501), "list", "size must be"),
-    ((None, "NaN"), "list", "page must be"), (("../../etc/passwd",), "show", "no such picture"),
+    ((None, 0), "list", "Page must be"), ((None, 1, 501), "list", "Size must be"),
+    ((None, "NaN"), "list", "Page must be"), (("../../etc/passwd",), "show", "no such picture"),
     (("a\0b",), "show", "NUL character"), (("abc",), "delete", "list of texts"),
     (([],), "delete", "1 to 500 ids"), (([5],), "restore", "list of texts"),
     ((["x"] * 501,), "restore", "1 to 500 ids"), (("x", 9), "rate", "no such picture"),
@@ -196,7 +200,7 @@ def test_bad_input_is_one_sentence(anna: Visitor, args: tuple, endpoint: str, sa
     assert says in anna.refusal(*args, api_name=f"/history_{endpoint}")
 
 
-@pytest.mark.parametrize("rating", [9, -1, 2.5, "5"])
+@pytest.mark.parametrize("rating", [9, -1, 2.5, "5", True])
 def test_a_bad_rating_is_one_sentence(anna: Visitor, rating: Any) -> None:
     anna.draw(prompt="rated badly")
     picture_id = anna.pictures(text="rated badly")[0]["id"]

@@ -168,6 +168,29 @@ def test_comfyui(graph: dict[str, Any], expected: tuple) -> None:
             "Scheduler": "normal", "Width": "512", "Height": "640"}
 
 
+def test_comfyui_without_a_prompt_tells_what_it_sets() -> None:
+    """The texts may be on another machine, or no text draws it at all."""
+    graph = {"1": {"class_type": "ImageOnlySampler", "inputs": {
+        "seed": 5, "steps": 20, "cfg": 8.0, "sampler_name": "euler", "image": ["2", 0],
+        "model": ["4", 0]}},
+        "2": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
+        "4": {"class_type": "ImageOnlyCheckpointLoader", "inputs": {"ckpt_name": "svd"}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}}}
+    found = recall(png(prompt=json.dumps(graph)))
+    assert (found.tool, found.prompt, found.negative_prompt, found.seed) == ("ComfyUI", "", "", 5)
+    assert dict(found.other) == {"Steps": "20", "CFG scale": "8.0", "Model": "svd",
+                                 "Sampler": "euler"}
+    noise = {"1": {"class_type": "RandomNoise", "inputs": {"noise_seed": 2**40}}}
+    assert dict(recall(png(prompt=json.dumps(noise))).other) == {"Seed": str(2**40)}
+    layout = {"nodes": [
+        {"id": 3, "type": "KSampler", "widgets_values": [9, "fixed", 25, 6.5, "euler", "normal", 1],
+         "inputs": [{"name": "positive", "link": 1}]},
+        {"id": 6, "type": "CLIPTextEncode", "widgets_values": ["a bottle"]}],
+        "links": [[1, 6, 0, 3, 0, "CONDITIONING"]]}
+    found = recall(png(prompt=json.dumps(noise), workflow=json.dumps(layout)))
+    assert (found.prompt, found.seed) == ("a bottle", 9), "the layout has the texts"
+
+
 def test_comfyuis_webp_and_layouts() -> None:
     exif = Image.Exif()
     exif[0x0110] = "prompt:" + json.dumps(FLUX_GRAPH)

@@ -19,7 +19,11 @@ TYPE_AT_ONCE = """async ([opener, selectors]) => {
     const fields = [];
     for (const selector of selectors) {
         let field = null;
-        while (!shown(field = document.querySelector(selector))) await breathe();
+        const end = Date.now() + 90_000;  // or what is not there would be looked for without end
+        while (!shown(field = document.querySelector(selector))) {
+            if (Date.now() > end) return [`${selector} is not shown`];
+            await breathe();
+        }
         field.value = "7";
         field.dispatchEvent(new Event("input", {bubbles: true}));
         fields.push(field);
@@ -36,7 +40,8 @@ FOLDS_AND_TABS = {
     "#tabs [role=tab]:nth-child(2)": ["#compare-prompt textarea"],
     "#sweep .label-wrap": ["#sweep-values-across textarea, #sweep-values-across input"],
     "#compare-settings .label-wrap": ["#compare-seed textarea, #compare-seed input"],
-    "#tabs [role=tab]:nth-child(5)": ["#search-kept textarea, #search-kept input"],
+    "#tabs > .tab-wrapper [role=tab][data-tab-id=history]": [
+        "#search-kept textarea, #search-kept input"],
 }
 # Opens a tab and says after how many frames its fields are seen.
 FRAMES = """async ([opener, selector]) => {
@@ -49,7 +54,8 @@ FRAMES = """async ([opener, selector]) => {
     }
     return frames;
 }"""
-TABS = {2: "#compare-run", 3: "#rerank-run", 4: "#lab-classify", 5: "#kept", 6: "#models"}
+TABS = {"compare": "#compare-run", "rerank": "#rerank-run", "lab": "#lab-classify",
+        "inside": "#inside-ask", "history": "#kept", "models": "#models"}
 
 
 def test_what_is_typed_at_once_is_kept(app: App, browser: Browser) -> None:
@@ -66,7 +72,7 @@ def test_every_tab_is_shown_within_a_few_frames(app: App, browser: Browser) -> N
     page = browser.new_page()
     page.goto(app.url)
     page.wait_for_selector("#generate:not(:disabled)")
-    for place, selector in TABS.items():
-        opener = f"#tabs [role=tab]:nth-child({place})"
+    for tab, selector in TABS.items():
+        opener = f"#tabs > .tab-wrapper [role=tab][data-tab-id={tab}]"
         assert page.evaluate(FRAMES, [opener, selector]) < 45, selector
     page.close()

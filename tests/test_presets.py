@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,14 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from easel import presets
+from easel import own_files
 from easel.cli.main import main
 from easel.compare.prompt_lists import Line, read_prompts
 from easel.compare.wildcards import MAX_WORD_CHARS, Wildcards, wildcard_words
 from easel.history.records import LOCAL
+from easel.own_files import OwnFile, sweep_files
 from easel.presets import FILE, PresetStore, read_presets, store_for, write_presets
 from easel.serving.backend import LocalBackend
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import InvalidRequest
 from pipelines.core.metadata import read_png
 from pipelines.pipeline import Preset
 from pipelines.registry import build_registry
@@ -108,7 +111,7 @@ def test_what_is_wrong_is_one_sentence(args: tuple[str, ...], says: str, data_di
     ('x = {y = """a"""", ' + "a." * 200 + 'a = 1, z = ""}', "more than 100 dots"),
     ("x = {y = '''\n\" ''', " + "a." * 200 + "a = 1, z = \"\"}", "more than 100 dots")])
 def test_a_bad_file_of_presets_changes_nothing(text: str, says: str, tmp_path: Path) -> None:
-    store = PresetStore(tmp_path / FILE, REGISTRY)
+    store = PresetStore(OwnFile(tmp_path / FILE), REGISTRY)
     store.save("mine", {"noise": Preset({"steps": 2})})
     before = (tmp_path / FILE).read_bytes()
     with pytest.raises(InvalidRequest, match=says):
@@ -120,7 +123,7 @@ def test_a_bad_file_of_presets_changes_nothing(text: str, says: str, tmp_path: P
 
 def test_a_preset_that_does_not_fit_any_more_takes_no_other_with_it(tmp_path: Path) -> None:
     """A generator's weights may go, and an option may be taken away."""
-    store = PresetStore(tmp_path / FILE, REGISTRY)
+    store = PresetStore(OwnFile(tmp_path / FILE), REGISTRY)
     (tmp_path / FILE).write_text('[gone.mine]\n[gone.mine.options]\nsteps = 2\n'
                                  '[noise.old.options]\ncolour = "red"\n')
     store.save("mine", {"noise": Preset({"steps": 2})})
@@ -151,7 +154,7 @@ def test_a_text_may_have_as_many_dots_as_it_likes(tmp_path: Path) -> None:
 
 
 def test_of_several_generators_all_presets_are_kept_or_none(tmp_path: Path) -> None:
-    store = PresetStore(tmp_path / FILE, build_registry())
+    store = PresetStore(OwnFile(tmp_path / FILE), build_registry())
     with pytest.raises(InvalidRequest):
         store.save("mine", {"dalle": Preset(), "unclip": Preset({"colour": 1})})
     assert store.own() == {}
@@ -165,7 +168,7 @@ def test_everybody_has_presets_of_their_own(tmp_path: Path) -> None:
     for number, store in enumerate(stores):
         store.save(f"of-{number}", {"noise": Preset()})
     assert [list(store.own()["noise"]) for store in stores] == [["of-0"], ["of-1"], ["of-2"]]
-    assert stores[0].path == tmp_path / FILE, "where the command line has always kept them"
+    assert stores[0].file.path == tmp_path / FILE, "where the command line has always kept them"
     for owner in ("", "../x", "a/b", "."):
         with pytest.raises(ValueError, match="no visitor"):
             store_for(tmp_path, owner, REGISTRY)
@@ -173,20 +176,63 @@ def test_everybody_has_presets_of_their_own(tmp_path: Path) -> None:
 
 def test_two_at_once_lose_nothing(tmp_path: Path) -> None:
     def save(number: int) -> None:
-        PresetStore(tmp_path / FILE, REGISTRY).save(f"n{number}", {"noise": Preset()})
+        PresetStore(OwnFile(tmp_path / FILE), REGISTRY).save(f"n{number}", {"noise": Preset()})
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(save, range(24)))
-    assert len(PresetStore(tmp_path / FILE, REGISTRY).own()["noise"]) == 24
+    assert len(PresetStore(OwnFile(tmp_path / FILE), REGISTRY).own()["noise"]) == 24
 
 
-def test_there_is_an_end_to_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presets, "MAX_STORES", 2)
-    for owner in ("a" * 40, "b" * 40):
-        store_for(tmp_path, owner, REGISTRY).save("mine", {"noise": Preset()})
-    with pytest.raises(EaselError, match="of more visitors"):
-        store_for(tmp_path, "c" * 40, REGISTRY).save("mine", {"noise": Preset()})
+def visited(tmp_path: Path, name: str, first_s: float, last_s: float) -> Path:
+    """A visitor's presets, saved and used last so many seconds ago."""
+    store = store_for(tmp_path, name * 40, REGISTRY)
+    store.save("mine", {"noise": Preset()})
+    now = time.time()
+    os.utime(store.file.path, (now - last_s, now - first_s))
+    return store.file.path
+
+
+def test_a_new_visitor_has_room_whoever_was_here_before(tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those leave who never came back; who uses theirs keeps them."""
+    monkeypatch.setattr(own_files, "MAX_FILES", 3)
+    day = own_files.DAY_S
+    regular = visited(tmp_path, "a", 90 * day, 30 * day)
+    once, again = visited(tmp_path, "b", 5 * day, 5 * day), visited(tmp_path, "c", 9 * day, day)
+    for number, name in enumerate("defghijk"):  # a crowd, all new
+        store_for(tmp_path, name * 40, REGISTRY).save("mine", {"noise": Preset()})
+        assert len(list(regular.parent.iterdir())) == 3
+        assert not once.exists()
+        assert regular.exists(), number
+        assert again.exists(), number
+    assert store_for(tmp_path, "k" * 40, REGISTRY).own(), "the last to come has theirs"
     store_for(tmp_path, "a" * 40, REGISTRY).save("other", {"noise": Preset()})
+    assert list(store_for(tmp_path, "a" * 40, REGISTRY).own()["noise"]) == ["mine", "other"]
+
+
+def test_presets_together_take_only_so_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                            ) -> None:
+    first = visited(tmp_path, "a", 60, 60)
+    monkeypatch.setattr(own_files, "MAX_FILES_BYTES", first.stat().st_size)
+    second = visited(tmp_path, "b", 0, 0)
+    assert not first.exists()
+    assert second.exists()
+
+
+def test_presets_go_with_the_cookie_unless_they_are_used(tmp_path: Path) -> None:
+    away = own_files.MAX_AWAY_S
+    used = visited(tmp_path, "b", away * 2, away - 3600)
+    gone = visited(tmp_path, "a", away + 60, away + 60)
+    assert store_for(tmp_path, "b" * 40, REGISTRY).own()
+    assert sweep_files(used.parent) == 1
+    assert not gone.exists()
+    assert used.exists()
+    assert sweep_files(tmp_path / "none") == 0
+    mine = PresetStore(OwnFile(tmp_path / FILE), REGISTRY)
+    mine.save("mine", {"noise": Preset()})
+    os.utime(mine.file.path, (1, 1))
+    sweep_files(used.parent)
+    assert mine.own(), "the command line's have no end"
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z0-9][a-z0-9_-]{0,10}", fullmatch=True), st.builds(
@@ -236,6 +282,21 @@ def test_a_table_becomes_a_grid_with_own_words(capsys: pytest.CaptureFixture[str
     assert np.array(grid).std() > 0
     assert run("grid", "list.csv", "--pipeline", "noise", "--option", "contrast=9") == 2
     assert "Contrast must be" in capsys.readouterr().err
+
+
+def test_braces_of_a_list_stand_for_rows_of_their_own(capsys: pytest.CaptureFixture[str],
+                                                      tmp_path: Path, data_dir: Path) -> None:
+    (tmp_path / "list.csv").write_text("prompt,steps\na {red|blue} cat,2\na dog,1\n")
+    drawn = said(capsys, "grid", "list.csv", "--pipeline", "noise", "--out", "sheet")
+    assert [p["prompt"] for p in drawn["pictures"]] == ["a red cat", "a blue cat", "a dog"]
+    facts = [read_png(Path(p["path"]).read_bytes())["easel"] for p in drawn["pictures"]]
+    assert [f["options"]["steps"] for f in facts] == [2, 2, 1]
+    (tmp_path / "open.txt").write_text("a {red cat\n")
+    assert run("grid", "open.txt", "--pipeline", "noise") == 2
+    assert "A brace of the prompt is not closed" in capsys.readouterr().err
+    (tmp_path / "many.txt").write_text("a {red|blue} cat\n" * 20)
+    assert run("grid", "many.txt", "--pipeline", "noise") == 2
+    assert "40 prompts are too many" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("data", "says"), [

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from easel.cli.given import LETTERS_FOR_GOOD, first_letters
 from easel.cli.output import AsJson, print_json
 from easel.history.build import open_history
 from easel.history.days import parse_day, write_moment
@@ -18,6 +19,7 @@ from easel.history.records import LOCAL, Filters, HistoryError, KeptPicture
 from easel.history.store import History
 from easel.settings import load_settings
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.new_files import check_file
 
 PROMPT_CHARS = 60
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
@@ -103,7 +105,8 @@ def export_command(
     deleted: Deleted = False, as_json: AsJson = False,
 ) -> None:
     """Write pictures and what is known of them as a zip."""
-    path = out or Path(zip_name())
+    path = Path(zip_name()) if out is None else out
+    check_file(path, "The export")
     filters = Filters(text, parse_day(since), parse_day(until, end=True), pipeline, model, rating,
                       favourite, deleted)
     with _opened() as history:
@@ -123,12 +126,15 @@ def export_command(
 @app.command("delete")
 def delete_command(
     picture_ids: Ids, owner: Owner = LOCAL,
-    forever: Annotated[bool, typer.Option("--forever", help="Beyond restoring.")] = False,
+    forever: Annotated[bool, typer.Option(
+        "--forever",
+        help=f"Beyond restoring; takes {LETTERS_FOR_GOOD} letters of each id.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete pictures; they can be restored for 30 days unless --forever is given."""
     with _opened() as history:
-        chosen = [find_picture(history, owner, each).id for each in picture_ids]
+        least = LETTERS_FOR_GOOD if forever else 1
+        chosen = [find_picture(history, owner, each, least).id for each in picture_ids]
         moved = history.delete(owner, chosen)
         if forever:
             moved = history.purge(owner, chosen)
@@ -150,9 +156,14 @@ def restore_command(picture_ids: Ids, owner: Owner = LOCAL, as_json: AsJson = Fa
         typer.echo(f"{restored} restored.")
 
 
-def find_picture(history: History, owner: str, start: str) -> KeptPicture:
-    """The one picture whose id begins like that."""
-    found = history.starting_with(owner, start)
+def find_picture(history: History, owner: str, start: str, least: int = 1) -> KeptPicture:
+    """The one picture whose id begins like that.
+
+    Raises:
+        InvalidRequest: several do, or it has fewer letters than ``least``.
+        HistoryError: none does.
+    """
+    found = history.starting_with(owner, first_letters(start, least))
     if len(found) > 1:
         raise InvalidRequest("Several pictures begin with {!r}: say more of the id.", start[:40])
     if not found:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from easel.cli.given import read_file
 from easel.cli.output import AsJson, print_json
 from easel.history.records import LOCAL
 from easel.settings import load_settings
 from pipelines.core.errors import EaselError, InvalidRequest, reason
-from pipelines.core.new_files import write_new
+from pipelines.core.new_files import check_file, write_new
 
 if TYPE_CHECKING:
     from easel.presets import PresetStore
@@ -97,6 +98,8 @@ def export_command(context: typer.Context,
     """Write your presets as TOML."""
     from easel.presets import write_presets
 
+    if out is not None:
+        check_file(out, "The file")
     text = write_presets(_store(context).own())
     if out is None:
         print_json({"toml": text}) if as_json else typer.echo(text, nl=False)
@@ -114,12 +117,9 @@ def import_command(context: typer.Context,
                    path: Annotated[Path, typer.Argument(help="File of presets, TOML.")],
                    as_json: AsJson = False) -> None:
     """Take over the presets of a file; yours of the same names give way."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidRequest("The presets in {} cannot be read: {}.", path.name,
-                             reason(error)) from None
-    new = _store(context).add(data)
+    from easel.own_files import MAX_FILE_BYTES
+
+    new = _store(context).add(read_file(path, "The presets in", MAX_FILE_BYTES))
     count = sum(map(len, new.values()))
     print_json({"imported": count}) if as_json else typer.echo(f"{count} imported.")
 

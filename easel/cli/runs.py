@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from easel.cli.backend import opened_backend
+from easel.cli.given import LETTERS_FOR_GOOD, finite, first_letters
 from easel.cli.output import AsJson, print_json
 from easel.history.days import write_moment
 from easel.history.records import LOCAL
@@ -31,7 +32,7 @@ Prompt = Annotated[str | None, typer.Option(help="Prompt from here on, weights a
 Iterations = Annotated[int | None, typer.Option(help="Steps in all, those before among them.")]
 Seed = Annotated[int | None, typer.Option(help="Start the random numbers anew.")]
 Noise = Annotated[float, typer.Option(
-    help="Noise for the latents, as a share of half of their range.")]
+    parser=finite, help="Noise for the latents, as a share of half of their range.")]
 PauseAfter = Annotated[int | None, typer.Option(min=1, help="Steps after which to pause again.")]
 Video = Annotated[bool, typer.Option(
     "--video", help="Write an mp4 of how the pictures came about as well.")]
@@ -74,10 +75,15 @@ def branch_command(context: typer.Context, run_id: RunId, prompt: Prompt = None,
 
 
 @app.command("delete")
-def delete_command(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
-    """Delete a paused run."""
+def delete_command(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(
+        help=f"Id of the run, or {LETTERS_FOR_GOOD} or more of its first letters.")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete a paused run for good."""
     runs = _runs(context)
-    whole = _full(runs, run_id)
+    whole = _full(runs, run_id, LETTERS_FOR_GOOD)
     runs.delete(LOCAL, whole)
     if as_json:
         print_json({"deleted": whole})
@@ -142,13 +148,15 @@ def _runs(context: typer.Context) -> PausedRuns:
     return open_paused_runs(load_settings())
 
 
-def _full(runs: PausedRuns, run_id: str) -> str:
+def _full(runs: PausedRuns, run_id: str, least: int = 1) -> str:
     """The whole name of a run by its first letters.
 
     Raises:
+        InvalidRequest: they are fewer than ``least``.
         PausedRunError: no run, or more than one, begins so.
     """
-    found = [run.run_id for run in runs.of(LOCAL) if run.run_id.startswith(run_id)]
+    start = first_letters(run_id, least)
+    found = [run.run_id for run in runs.of(LOCAL) if run.run_id.startswith(start)]
     if len(found) > 1:
         raise PausedRunError("{} paused runs begin with {!r}: give more letters.", len(found),
                              run_id[:32])

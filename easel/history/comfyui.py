@@ -42,7 +42,8 @@ def read_graph(raw: Mapping[str, Any]) -> Found | None:
         # One without a name would be at the end of everything that is no link.
         if name and isinstance(node, dict) and isinstance(node.get("inputs"), dict):
             graph[str(name)] = {**node["inputs"], "class_type": str(node.get("class_type", ""))}
-    sampler = _first(graph, _is_sampler) or _first(graph, _has_prompts)
+    sampler = (_first(graph, _is_sampler) or _first(graph, _has_prompts)
+               or _first(graph, _has_seed))
     if sampler is None:
         return None
     node = graph[sampler]
@@ -94,6 +95,11 @@ def _is_sampler(node: Mapping[str, Any]) -> bool:
 def _has_prompts(node: Mapping[str, Any]) -> bool:
     """Whether it is some loader with prompts in it, whose sampler calls everything otherwise."""
     return "positive" in node and "negative" in node
+
+
+def _has_seed(node: Mapping[str, Any]) -> bool:
+    """Whether it draws by a seed, with prompts that stand elsewhere or not in the file at all."""
+    return "seed" in node or "noise_seed" in node
 
 
 def _first(graph: Graph, wanted: Callable[[Mapping[str, Any]], bool]) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from pipelines.core.errors import InvalidRequest
+
+DAY_S = 86400.0
 
 
 def parse_day(text: str | None, end: bool = False) -> float | None:
@@ -21,11 +23,11 @@ def parse_day(text: str | None, end: bool = False) -> float | None:
     if text is None or not text.strip():
         return None
     try:
-        day = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC)
-        return (day + timedelta(days=1) if end else day).timestamp()
+        day_s = datetime.strptime(text.strip(), "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
     except (ValueError, OverflowError):
         raise InvalidRequest("{!r} is not a day: write it as 2026-11-24.", text.strip()[:20],
                              field="date") from None
+    return day_s + DAY_S if end else day_s  # that of the last day of all is no datetime's
 
 
 def write_moment(at_s: float) -> str:

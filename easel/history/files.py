@@ -119,6 +119,13 @@ class FileStore:
             self.shelf.remove(key)
             self._path(key).unlink(missing_ok=True)
 
+    def remove_copies(self, sha256: str) -> None:
+        """Remove this machine's copies of a picture that lies elsewhere, or lay there."""
+        if self.elsewhere:
+            for key in (_picture(sha256), _thumbnail(sha256)):
+                with suppress(OSError):  # the next sweep comes
+                    self._path(key).unlink(missing_ok=True)
+
     def old_files(self, age_s: float) -> Iterator[tuple[str, str]]:
         """Hash and key of every file that is older than ``age_s`` seconds; the hash of what a
         killed process left half written is empty."""

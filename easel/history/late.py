@@ -41,9 +41,11 @@ class LatePictures:
         Raises:
             OSError: they cannot even be written to the folder.
         """
-        for picture in pictures:
+        last = max((_number(path) for path in self.waiting()), default=0)
+        for number, picture in enumerate(pictures, last + 1):
             atomic_write(self.folder / f"{picture.id}.png", picture.data)
-            about = {"owner": owner, "parents": list(picture.parents), "facts": dict(picture.facts)}
+            about = {"number": number, "owner": owner, "parents": list(picture.parents),
+                     "facts": dict(picture.facts)}
             atomic_write(self.folder / f"{picture.id}.json",
                          json.dumps(about, ensure_ascii=False).encode())
         self.resume()
@@ -56,11 +58,8 @@ class LatePictures:
                 self._thread.start()
 
     def waiting(self) -> list[Path]:
-        """What is known of each picture that waits, the oldest first."""
-        try:
-            return sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-        except OSError:  # another process keeps them at this moment
-            return list(self.folder.glob("*.json"))
+        """What is known of each picture that waits, the oldest first, whatever the clock says."""
+        return sorted(self.folder.glob("*.json"), key=_number)
 
     def close(self) -> None:
         """Leave what still waits to the next process."""
@@ -94,3 +93,11 @@ class LatePictures:
                 return
             path.unlink(missing_ok=True)
             path.with_suffix(".png").unlink(missing_ok=True)
+
+
+def _number(path: Path) -> int:
+    """The place of a picture in the order of waiting; 0 where it is kept at this moment."""
+    try:
+        return int(json.loads(path.read_bytes()).get("number", 0))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,11 +25,18 @@ from easel.history.invokeai import read_dream, read_metadata, read_sd_metadata
 from pipelines.core.errors import InvalidImage
 from pipelines.core.infotext import NEGATIVE, PROMPT, parse_parameters
 from pipelines.core.json_values import read_json
-from pipelines.core.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.request import (
+    MAX_IMAGE_PROMPTS,
+    MAX_IMAGES,
+    MAX_PROMPT_CHARS,
+    PICTURES,
+    SEED_COUNT,
+)
 from pipelines.core.texts import clean_text, is_short
 
 MAX_LEFT_CHARS, MAX_LEFT = 80, 60
 MAX_OPTIONS = 100
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 # How people write what does not become clear from its name in a file.
 LABELS = {"cfg": "CFG scale", "cfg_scale": "CFG scale", "sampler_name": "Sampler"}
 
@@ -48,6 +56,8 @@ class Recalled:
             tool's, whose numbers mean something else.
         other: what has no place in Easel, as label and value.
         cut: whether the prompt was longer than it may be.
+        pictures: SHA-256 of the pictures that the run was given, by field of a request; none for
+            another tool's.
     """
 
     tool: str
@@ -59,6 +69,7 @@ class Recalled:
     options: Mapping[str, Any] = field(default_factory=dict)
     other: tuple[tuple[str, str], ...] = ()
     cut: bool = False
+    pictures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def recall(data: bytes) -> Recalled:
@@ -114,7 +125,9 @@ def _easel(texts: Mapping[str, str]) -> Recalled | None:
     known = isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MAX_IMAGES
     return Recalled("Easel", _text(facts["prompt"]), seed=_seed(facts.get("seed")),
                     pipeline=_text(facts.get("pipeline", "")),
-                    num_images=count if known else None, options=plain, other=other)
+                    num_images=count if known else None, options=plain, other=other,
+                    pictures={name: found for name in PICTURES
+                              if (found := _digests(facts.get(f"{name}_sha256")))})
 
 
 def _a1111(texts: Mapping[str, str]) -> Recalled | None:
@@ -140,7 +153,10 @@ def _invokeai(texts: Mapping[str, str]) -> Recalled | None:
 
 
 def _comfyui(texts: Mapping[str, str]) -> Recalled | None:
-    found = read_graph(_json(texts.get("prompt"))) or read_workflow(_json(texts.get("workflow")))
+    found = read_graph(_json(texts.get("prompt")))
+    if found is None or not (found.positive or found.negative):
+        drawn = read_workflow(_json(texts.get("workflow")))
+        found = drawn if drawn is not None and (drawn.positive or found is None) else found
     if found is None:
         return None
     return Recalled("ComfyUI", found.positive, found.negative, _seed(found.settings.get("seed")),
@@ -149,6 +165,13 @@ def _comfyui(texts: Mapping[str, str]) -> Recalled | None:
 
 
 # What the readers share ----------------------------------------------------------------------
+
+
+def _digests(value: Any) -> tuple[str, ...]:
+    """What a file says of the pictures that it was drawn with, as far as it is of that form."""
+    each = value if isinstance(value, list) else [value]
+    return tuple(digest for digest in each[:MAX_IMAGE_PROMPTS]
+                 if isinstance(digest, str) and _DIGEST.fullmatch(digest))
 
 
 def _text(value: Any) -> str:

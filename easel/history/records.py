@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.events import Result
+from pipelines.core.request import MAX_PROMPT_CHARS
+from pipelines.core.texts import fault_of
 
 PAGE_SIZE = 48
 MAX_PAGE_SIZE = 500
@@ -117,6 +119,9 @@ class Filters:
         min_rating: fewest stars, 1..5; 0 for any, rated or not.
         favourite: only favourites.
         deleted: the deleted ones in place of the others.
+
+    Raises:
+        InvalidRequest: a text is longer than any prompt, or none that a database can hold.
     """
 
     text: str = ""
@@ -127,6 +132,22 @@ class Filters:
     min_rating: int = 0
     favourite: bool = False
     deleted: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("text", "pipeline", "model"):
+            filter_text(name, getattr(self, name))
+
+
+def filter_text(name: str, value: Any) -> str:
+    """The text of a filter.
+
+    Raises:
+        InvalidRequest: it is no text, longer than any prompt, or none that a database can hold.
+    """
+    if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARS or fault_of(value) is not None:
+        raise InvalidRequest("The filter {} must be text of at most {} characters.", name,
+                             MAX_PROMPT_CHARS, field=name)
+    return value
 
 
 @dataclass(frozen=True)

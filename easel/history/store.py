@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from easel.history import queries
@@ -31,11 +31,12 @@ from easel.history.records import (
     NewPicture,
     Page,
 )
-from easel.history.tables import Picture, Weights, add_row, new_row
+from easel.history.tables import Erased, Picture, Weights, add_row, new_row, note_erased
 from pipelines.core.errors import InvalidRequest
 
 TRASH_S = 30 * 86400  # how long a deleted picture can be restored, unless room is needed
 SWEEP_BATCH = 200  # files looked at in one transaction
+ERASED_S = 3 * 86400  # longer than any copy lies anywhere
 ORPHAN_S = 3600  # older than any writing that is still under way
 
 
@@ -197,6 +198,15 @@ class History:
         with self.database.read() as session:
             return list(session.scalars(chosen))
 
+    def by_hash(self, hashes: Sequence[str]) -> dict[str, KeptPicture]:
+        """Pictures of anybody's by the hashes of their files, deleted ones among them.
+
+        For what is true of a file whoever has it; nothing else of it is for others to see.
+        """
+        chosen = select(Picture).where(Picture.sha256.in_(hashes)).order_by(Picture.number)
+        with self.database.read() as session:
+            return {row.sha256: self._kept(row) for row in session.scalars(chosen)}
+
     def owned(self, owner: str, ids: Sequence[str]) -> list[str]:
         """Those of some ids that are an owner's pictures, deleted ones among them, in order."""
         chosen = select(Picture.id).where(Picture.owner == owner, Picture.id.in_(ids))
@@ -288,6 +298,20 @@ class History:
                         self.files.drop(key)
         self.files.sweep_copies()
 
+    def erased(self) -> list[Erased]:
+        """Files deleted for good in the last days, less those that somebody has a picture of.
+
+        This machine's copies of them, where the files lie elsewhere, go here and now.
+        """
+        with self.database.write() as session:
+            session.execute(delete(Erased).where(Erased.erased_s < time.time() - ERASED_S))
+            found = list(session.scalars(select(Erased).where(
+                ~exists().where(Picture.sha256 == Erased.sha256))))
+            session.expunge_all()
+        for each in found:
+            self.files.remove_copies(each.sha256)
+        return found
+
     # Inside -----------------------------------------------------------------------------------
 
     def _with_ids(self, owner: str, ids: Sequence[str | None]) -> dict[str | None, Picture]:
@@ -316,7 +340,9 @@ class History:
             gone = session.execute(delete(Picture).where(  # not those restored meanwhile
                 Picture.number.in_(numbers), Picture.deleted.is_(True))
                 .returning(Picture.sha256)).scalars().all()
-        lengths, lost = {row.sha256: row.size_bytes for row in rows}, {}
+            lengths, lost = {row.sha256: row.size_bytes for row in rows}, dict[str, int]()
+            for sha256 in set(gone):
+                note_erased(session, sha256, lengths[sha256])
         # Only once the rows are gone for certain; as a writer, so that nobody adds a row meanwhile.
         with self.database.write() as session:
             for sha256 in set(gone):

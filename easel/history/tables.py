@@ -107,6 +107,25 @@ class Link(Base):
                                         primary_key=True, index=True)
 
 
+class Erased(Base):
+    """A file that was deleted for good, for whoever may still have a copy.
+
+    A server that is killed in between, another one on the same database, or the one that runs while
+    the command line deletes, finds it here.
+
+    Attributes:
+        sha256: content hash of the file.
+        size_bytes: its length.
+        erased_s: Unix time.
+    """
+
+    __tablename__ = "erased"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    erased_s: Mapped[float] = mapped_column(Float(53))
+
+
 class Member(Base):
     """A visitor who signed in to the shared history with the password of that fingerprint."""
 
@@ -207,6 +226,14 @@ def add_row(session: Session, row: Picture, parents: Sequence[str]) -> bool:
     session.add_all(_weights_of(row))
     session.add_all(_links_of(session, row, parents))
     return True
+
+
+def note_erased(session: Session, sha256: str, size_bytes: int) -> None:
+    """Say that a file was deleted for good; the last time counts."""
+    values = {"size_bytes": size_bytes, "erased_s": time.time()}
+    made = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    session.execute(made.insert(Erased).values(sha256=sha256, **values)
+                    .on_conflict_do_update(index_elements=[Erased.sha256], set_=values))
 
 
 def _weights_of(row: Picture) -> list[Weights]:

@@ -12,6 +12,8 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.made_of import note
+from easel.guard.turns import reading
 from easel.guard.visitors import HEADER, new_token, visitor_of
 from easel.history.export import pictures_of, write_zip, zip_name
 from easel.history.recall import recall as recall_file
@@ -22,7 +24,7 @@ from easel.ui.parts.endpoints import OBJECT, STRING, STRINGS, add_endpoint, json
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
 from easel.words import strings
-from pipelines.core.errors import InvalidRequest
+from pipelines.core.errors import InvalidRequest, reason
 
 MAX_IDS = 500
 
@@ -50,7 +52,14 @@ def _ids(value: Any) -> list[str]:
 def _whole(value: Any, name: str, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidRequest("{} must be a whole number between {} and {}.", name, least, most,
-                             field=name)
+                             field=name.lower())
+    return value
+
+
+def _flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest("{} must be true or false, not {}.", name, repr(value)[:40],
+                             field=name.lower())
     return value
 
 
@@ -59,8 +68,8 @@ def _add_look_ups(history: History) -> None:
     def history_list(request: gr.Request, filters: Any = None, page: int = 1,
                      size: int = PAGE_SIZE) -> dict[str, Any]:
         found = history.page(_owner(history, request), build_filters(filters or {}),
-                             _whole(page, "page", 1, 10**9),
-                             _whole(size, "size", 1, MAX_PAGE_SIZE))
+                             _whole(page, "Page", 1, 10**9),
+                             _whole(size, "Size", 1, MAX_PAGE_SIZE))
         return {"page": found.number, "pages": found.pages, "total": found.total,
                 "pictures": [picture.public() for picture in found.pictures]}
 
@@ -110,7 +119,13 @@ def _add_export(history: History) -> None:
             raise HistoryError("There are no such pictures, so there is nothing to export.")
         # As with pictures: who has the address may fetch it, and nobody guesses it.
         path = Path(zip_file.GRADIO_CACHE) / "exports" / secrets.token_urlsafe(16) / zip_name()
-        write_zip(history.files, pictures, path)
+        try:
+            note(path, (picture.sha256 for picture in pictures))
+        except OSError as error:
+            raise HistoryError("The export {} could not be written: {}.", path.name,
+                               reason(error)) from error
+        with reading.turn():
+            write_zip(history.files, pictures, path)
         zip_file.move_resource_to_block_cache(path)
         return str(path)
 
@@ -124,9 +139,9 @@ def _add_export(history: History) -> None:
 def _add_changes(history: History) -> None:
     @one_sentence
     def history_delete(request: gr.Request, ids: Any, forever: bool = False) -> int:
-        owner, chosen = _owner(history, request), _ids(ids)
+        owner, chosen, for_good = _owner(history, request), _ids(ids), _flag(forever, "Forever")
         moved = history.delete(owner, chosen)
-        return history.purge(owner, chosen) if forever is True else moved
+        return history.purge(owner, chosen) if for_good else moved
 
     @one_sentence
     def history_restore(request: gr.Request, ids: Any) -> int:
@@ -136,11 +151,12 @@ def _add_changes(history: History) -> None:
     def history_rate(request: gr.Request, id: str, rating: int | None = None,
                      favourite: bool | None = None) -> dict[str, Any]:
         owner = _owner(history, request)
+        mark = None if favourite is None else _flag(favourite, "Favourite")
         picture = history.get(owner, str(id))
         if rating is not None:
             picture = history.rate(owner, str(id), rating or None)
-        if favourite is not None:
-            picture = history.set_favourite(owner, str(id), favourite is True)
+        if mark is not None:
+            picture = history.set_favourite(owner, str(id), mark)
         return picture.public()
 
     ids = {**STRINGS, "minItems": 1, "maxItems": MAX_IDS}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from easel.history.records import NewPicture
 from easel.history.store import History
-from easel.ui.generate.samples import SAMPLES
+from easel.ui.parts.samples import SAMPLES
 from pipelines.core.errors import EaselError
 from pipelines.core.metadata import read_png
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from easel.history.records import MAX_RATING, Filters
+from easel.history.records import MAX_RATING, Filters, filter_text
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.request import MAX_PROMPT_CHARS
 
 KEYS = ("text", "since_s", "until_s", "pipeline", "model", "min_rating", "favourite", "deleted")
 
@@ -54,17 +53,16 @@ def query_of(filters: Filters) -> str:
 
 def _text(given: Mapping[str, Any], key: str) -> str:
     value = given.get(key, "")
-    if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARS or "\0" in value:
-        raise InvalidRequest("The filter {} must be text of at most {} characters.", key,
-                             MAX_PROMPT_CHARS, field=key)
-    return value.encode("utf-8", "replace").decode()  # no half characters
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace").decode()  # no half characters
+    return filter_text(key, value)
 
 
 def _moment(given: Mapping[str, Any], key: str) -> float | None:
     if key not in given:
         return None
     try:
-        value = float(given[key])
+        value = math.nan if isinstance(given[key], bool) else float(given[key])
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):

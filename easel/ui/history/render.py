@@ -12,7 +12,7 @@ from easel.ui.parts.facts import facts_of, title_of
 from easel.ui.parts.panel import pictures
 from easel.ui.parts.tiles import facts_list, score_mark, tile
 from easel.words import strings
-from easel.words.language import figure, say
+from easel.words.language import figure
 from pipelines.calibration import calibration_of
 from pipelines.core.metadata import picture_name
 from pipelines.registry import Registry
@@ -98,10 +98,13 @@ def render_picture(picture: KeptPicture) -> str:
 
 
 def render_facts(picture: KeptPicture, registry: Registry) -> str:
-    """Its prompt, everything that is known of it, and the link that saves it."""
-    return (f'{facts_list(_facts_of(picture, registry))}<p class="kept-save">'
+    """Its prompt, everything that is known of it, the link that saves it, and ways on from it."""
+    return (f'{facts_list(kept_facts(picture, registry))}<p class="kept-save">'
             f'<a href="{picture_url(picture)}" download="{escape(picture_name(picture.facts))}">'
-            f"{escape(strings.SAVE_PNG)}</a></p>")
+            f'{escape(strings.SAVE_PNG)}</a> <button type="button" class="chip" '
+            f'data-look="{escape(picture.id)}">{escape(strings.SCORE)}</button> '
+            f'<button type="button" class="chip" data-alike="{escape(picture.id)}">'
+            f"{escape(strings.ALIKE_THIS)}</button></p>")
 
 
 def render_prompt(picture: KeptPicture) -> str:
@@ -122,13 +125,6 @@ def render_family(family: Family, registry: Registry) -> str:
     return "".join(parts)
 
 
-def render_note(text: str) -> str:
-    """A sentence for the person; empty for none."""
-    if not text:
-        return ""
-    return f'<p class="kept-note" role="status">{escape(say(text))}</p>'
-
-
 def thumbnail_url(picture: KeptPicture) -> str:
     """Where its visitor's browser finds the thumbnail, relative to the page."""
     return f"history/{escape(picture.id)}/thumbnail"
@@ -139,7 +135,7 @@ def picture_url(picture: KeptPicture) -> str:
     return f"history/{escape(picture.id)}/picture"
 
 
-def _facts_of(picture: KeptPicture, registry: Registry) -> Iterator[tuple[str, str]]:
+def kept_facts(picture: KeptPicture, registry: Registry) -> Iterator[tuple[str, str]]:
     """Label and value of what a person may want to know of a kept picture."""
     known = registry.get(picture.pipeline) if picture.pipeline in registry.names() else None
     yield from facts_of({**picture.facts, "pipeline": picture.pipeline, "seed": picture.seed,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from easel.guard.visitors import UnknownVisitor, visitor_of
+from easel.guard.visitors import visitor_of
 from easel.history.export import stream_zip, zip_name
-from easel.history.records import HistoryError, KeptPicture
+from easel.history.records import KeptPicture
 from easel.history.store import History
 from easel.ui.history.filters import filters_from_query
-from pipelines.core.errors import EaselError
+from easel.ui.parts.errors import json_errors
 from pipelines.core.metadata import picture_name
 
 # A picture never changes; but only its visitor's own browser may keep it.
@@ -53,18 +50,3 @@ def history_routes(history: History) -> list[Route]:
 
 def _own_picture(history: History, request: Request) -> KeptPicture:
     return history.get(history.owner_of(visitor_of(request)), request.path_params["picture_id"])
-
-
-def json_errors(endpoint: Callable[[Request], Response]) -> Callable[[Request], Any]:
-    """What is wrong is said in one sentence; another visitor's picture does not exist."""
-    def answer(request: Request) -> Response:
-        try:
-            return endpoint(request)
-        except UnknownVisitor as error:
-            return JSONResponse({"detail": str(error)}, 401)
-        except HistoryError as error:
-            return JSONResponse({"detail": str(error)}, 404)
-        except EaselError as error:
-            return JSONResponse({"detail": str(error)}, 400)
-
-    return answer

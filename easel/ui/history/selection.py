@@ -1,4 +1,4 @@
-"""Several kept pictures at once: what is ticked in the gallery, and what is done with it."""
+"""Several kept pictures at once: what is done with what is ticked in the gallery."""
 
 from __future__ import annotations
 
@@ -10,31 +10,18 @@ import gradio as gr
 
 from easel.guard.visitors import visitor_of
 from easel.history.store import History
+from easel.ui.history.gallery import GalleryParts
+from easel.ui.history.two import render_two
 from easel.ui.parts.errors import one_sentence
-from easel.ui.parts.page_words import worded_html
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.theme import LIVE
 from easel.ui.rerank.sources import MAX_FILES
 from easel.ui.rerank.tab import RerankParts
 from easel.words import strings
 from pipelines.core.errors import InvalidRequest
+from pipelines.registry import Registry
 
 MARKS = {"star": True, "unstar": False}
-
-
-def build_selection() -> gr.Textbox:
-    """The bar of buttons, seen while something is ticked; what was pressed comes by a field.
-
-    Returns:
-        The field: "ACT ID,ID" and a stamp that is ignored (page.js).
-    """
-    worded_html(_render_bar, elem_id="kept-bar")
-    return gr.Textbox(elem_id="kept-act", elem_classes="offstage", label=strings.TAB_HISTORY)
-
-
-def _render_bar() -> str:
-    buttons = "".join(f'<button type="button" data-kept="{act}">{escape(title)}</button>'
-                      for act, title in strings.KEPT_ACTS.items())
-    return f'<div role="group"><b></b>{buttons}</div>'
 
 
 def perform(history: History, owner: str, words: str) -> tuple[str, list[str]]:
@@ -62,36 +49,52 @@ def perform(history: History, owner: str, words: str) -> tuple[str, list[str]]:
         history.delete(owner, ids)
     elif act == "restore":
         history.restore(owner, ids)
+    elif act == "two":
+        if len(ids) != 2:
+            raise InvalidRequest("Two pictures are compared, not {}.", len(ids))
     elif act != "rerank":
         raise InvalidRequest("There is nothing called {!r} to do with pictures.", act[:20])
     return act, ids
 
 
-def connect_selection(history: History, pressed: gr.Textbox, tabs: Any, rerank: RerankParts,
-                      show: Callable[..., tuple[Any, ...]], inputs: list[Any], shown: list[Any],
-                      ) -> None:
+def handed_to(tabs: Any, rerank: RerankParts) -> list[Any]:
+    """What ``handed_over`` changes."""
+    return [tabs, rerank.source, rerank.chosen, rerank.chosen_note]
+
+
+def handed_over(tabs: Any, rerank: RerankParts, ids: list[str]) -> Updates:
+    """Kept pictures, by their ids, in the Rerank tab, which is gone to."""
+    said = strings.CHOSEN_NOTE.format(len(ids))
+    return {tabs: gr.update(selected="rerank"), rerank.source: "chosen", rerank.chosen: ids,
+            rerank.chosen_note: f'<p class="hint" role="status">{escape(said)}</p>'}
+
+
+def connect_selection(registry: Registry, history: History, tabs: Any, gallery: GalleryParts,
+                      rerank: RerankParts, show: Callable[..., Updates]) -> None:
     """Connect the bar and the hearts of the tiles.
 
     Args:
+        registry: for the generators' titles.
         history: whose pictures are shown.
-        pressed: the field of ``build_selection``.
         tabs: where the Rerank tab is.
+        gallery: where they are.
         rerank: which takes what is ticked.
-        show: the gallery's updates of ``shown``, given the request and the values of ``inputs``.
-        inputs: page number and filters.
-        shown: components of the gallery.
+        show: shows the gallery, given the request and the values of ``gallery.asked()``.
     """
-    filled = [tabs, rerank.source, rerank.chosen, rerank.chosen_note]
-
     @one_sentence
-    def act(request: gr.Request, words: str | None, *values: Any) -> Any:
-        done, ids = perform(history, history.owner_of(visitor_of(request)), words or "")
+    def act(request: gr.Request, words: str | None, *values: Any) -> Updates:
+        owner = history.owner_of(visitor_of(request))
+        done, ids = perform(history, owner, words or "")
+        if done == "two":
+            earlier, later = ids[1], ids[0]  # the newest stands first in the gallery
+            return {gallery.two: render_two(history.get(owner, earlier), history.get(owner, later),
+                                            registry)}
         if done in MARKS:  # the heart shows it already, and what is ticked stays so
-            return [gr.skip()] * (len(shown) + len(filled))
-        if done != "rerank":
-            return [*show(request, *values), *[gr.skip()] * len(filled)]
-        said = strings.CHOSEN_NOTE.format(len(ids))
-        return [*[gr.skip()] * len(shown), gr.update(selected="rerank"), "chosen", ids,
-                f'<p class="hint" role="status">{escape(said)}</p>']
+            return gr.skip()
+        if done == "rerank":
+            return handed_over(tabs, rerank, ids)
+        gone = {gallery.two: ""} if done == "delete" else {}  # it may be one of the two
+        return {**show(request, *values), **gone}
 
-    pressed.change(act, [pressed, *inputs], [*shown, *filled], **LIVE)
+    gallery.pressed.change(act, [gallery.pressed, *gallery.asked()],
+                           [gallery.two, *gallery.shown(), *handed_to(tabs, rerank)], **LIVE)

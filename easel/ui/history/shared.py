@@ -12,8 +12,10 @@ from easel.guard.visitors import address_of, visitor_of
 from easel.history.members import Members
 from easel.history.store import History
 from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.tiles import kept_note
 from easel.words import strings
 
 
@@ -49,14 +51,14 @@ def build_shared(history: History) -> SharedParts | None:
 def _connect(members: Members, password: gr.Textbox, enter: gr.Button, leave: gr.Button,
              said: gr.HTML) -> tuple[Any, Any]:
     @one_sentence
-    def sign_in(request: gr.Request, text: str) -> Any:
+    def sign_in(request: gr.Request, text: str) -> Updates:
         members.sign_in(visitor_of(request), text or "", address_of(request))
-        return "", f'<p class="kept-note">{strings.SHARED_IN}</p>'
+        return {password: "", said: kept_note(strings.SHARED_IN)}
 
     @one_sentence
-    def sign_out(request: gr.Request) -> Any:
+    def sign_out(request: gr.Request) -> Updates:
         members.sign_out(visitor_of(request))
-        return "", ""
+        return {password: "", said: ""}
 
     return (gr.on([enter.click, password.submit], sign_in, password, [password, said], **LIVE),
             leave.click(sign_out, None, [password, said], **LIVE))
