@@ -5,22 +5,19 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
-from easel.ui.parts.live import ARRIVAL_S, GRACE_S
 from easel.words import strings
 from tests.served import App
 from tests.test_browser import (
     CHROMIUM,
     CONTRASTS,
     DESKTOP,
-    PATIENCE_MS,
     PHONE,
     app,
     browser,
@@ -32,28 +29,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
-
-
-@pytest.fixture
-def window(browser: Browser, app: App) -> Iterator[BrowserContext]:
-    """A visitor whose pages may be torn down as they stream, of which Gradio complains in the
-    console; ``open_page`` would not have that. However long a reload takes here, its run is kept
-    for it."""
-    app.playground.live.arrival_s = 120
-    context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
-    context.set_default_timeout(PATIENCE_MS)
-    yield context
-    app.playground.live.grace_s = 0.1  # nothing goes on into the next test
-    context.close()
-    app.wait_until_idle(30)
-    app.playground.live.grace_s, app.playground.live.arrival_s = GRACE_S, ARRIVAL_S
-
-
-def visit(window: BrowserContext, app: App) -> Page:
-    page = window.new_page()
-    page.goto(app.url)
-    page.wait_for_selector("#generate:not(:disabled)")
-    return page
 
 
 def open_tab(page: Page, name: str) -> None:
@@ -111,8 +86,9 @@ def test_a_comparison_by_easel_is_there_to_try(open_page, app: App) -> None:
     expect(shown).to_have_count(0)
     page.locator("#vote-1").click()
     expect(page.locator("#outcome")).to_contain_text("You chose")
+    expect(page.locator("#outcome .hint")).to_have_text(strings.VOTE_UNCOUNTED)
     after = [len(app.playground.votes.votes(blind=blind)) for blind in (None, True)]
-    assert after == [before[0] + 1, before[1]]
+    assert after == before, "its pictures were not drawn on this server"
 
 
 def test_a_blind_vote_on_a_phone(open_page) -> None:
@@ -179,73 +155,6 @@ def test_a_grid_proposes_values_of_options_that_apply(open_page) -> None:
         expect(values).to_have_value(proposed)
 
 
-def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App) -> None:
-    page = visit(window, app)
-    open_tab(page, strings.TAB_COMPARE)
-    page.locator("#compare-prompt textarea").fill("a green bus")
-    page.locator('.pane-form[data-pane="1"] [data-field=pipeline]').select_option("sketch")
-    for pane in (0, 1):
-        set_option(page, pane, "steps", "2000")
-    page.locator("#compare-run").click()
-    panes = page.locator(".pane")
-    for pane in (0, 1):
-        expect(panes.nth(pane).locator("img")).to_have_attribute(
-            "src", re.compile("^data:image/jpeg"))
-    twin = visit(window, app)  # the same visitor's second tab, which may still be loading
-    page.bring_to_front()  # a tab in the background draws nothing for as long as it pleases
-    page.reload()
-    expect(page.locator("#compare-prompt textarea")).to_have_value("a green bus")
-    for pane in (0, 1):  # in view, so the tab is open, and moving
-        expect(panes.nth(pane).locator("img")).to_be_visible()
-        expect(panes.nth(pane).locator("img")).to_have_attribute(
-            "src", re.compile("^data:image/jpeg"))
-    before = panes.nth(0).locator(".status").text_content() or ""
-    assert before.startswith("Step")
-    expect(panes.nth(0).locator(".status")).not_to_have_text(before)
-    expect(page.locator("#compare-run")).to_be_disabled()
-    for pane in (0, 1):  # nobody asked for a seed, and so the next one is new again
-        expect(page.locator(f'.pane-form[data-pane="{pane}"] [data-field=seed]')).to_have_value("")
-    expect(page.locator('.pane-form[data-pane="0"] fieldset:not([hidden]) [data-option=steps]')
-           ).to_have_value("2000")
-    twin.bring_to_front()
-    open_tab(twin, strings.TAB_COMPARE)
-    expect(twin.locator(".pane")).to_have_count(0)
-    page.bring_to_front()
-    page.get_by_role("button", name="Stop A").click()
-    expect(panes.nth(0).locator(".status")).to_contain_text("the best so far is kept")
-    page.locator("#compare-stop").click()
-    expect(page.locator("#compare-run")).to_be_enabled()
-    page.reload()  # over, but not yet voted on
-    page.locator("#vote-tie").click()
-    expect(page.locator("#outcome")).to_have_text(strings.NO_CHOICE["tie"])
-    page.reload()
-    expect(page.locator("#outcome")).to_have_text(strings.NO_CHOICE["tie"])
-    expect(page.locator("#vote-tie")).to_have_count(0)
-    open_tab(page, strings.TAB_GENERATE)
-    page.reload()  # nobody is thrown back to what is over, but it is where it was
-    expect(page.locator("#generate")).to_be_enabled()
-    page.wait_for_timeout(2000)
-    expect(page.locator("#generate")).to_be_visible()
-    open_tab(page, strings.TAB_COMPARE)
-    expect(page.locator("#outcome")).to_have_text(strings.NO_CHOICE["tie"])
-
-
-def test_a_reload_finds_a_grid_with_its_form(window: BrowserContext, app: App) -> None:
-    page = visit(window, app)
-    open_tab(page, strings.TAB_COMPARE)
-    page.locator("#compare-prompt textarea").fill("a {red|blue} cat")
-    page.locator("#sweep .label-wrap").click()
-    values = page.locator("#sweep-values-across textarea, #sweep-values-across input")
-    values.fill("7..8")
-    page.locator("#sweep-run").click()
-    done = page.locator("#sweep-stage .tile.done")
-    expect(done).to_have_count(4)
-    page.reload()
-    expect(done).to_have_count(4)
-    expect(values).to_have_value("7..8")
-    expect(page.locator("#compare-prompt textarea")).to_have_value("a {red|blue} cat")
-
-
 def test_a_ticked_box_looks_ticked(open_page) -> None:
     page = open_page(DESKTOP)
     open_tab(page, strings.TAB_COMPARE)
@@ -260,43 +169,6 @@ def test_a_ticked_box_looks_ticked(open_page) -> None:
         with Image.open(io.BytesIO(box.screenshot(animations="disabled"))) as shot:
             looks.append(np.asarray(shot.convert("L"), np.float32))
     assert np.abs(looks[0] - looks[1]).mean() > 20, "of 255 levels of grey"
-
-
-def test_a_reload_finds_the_run_of_generate_as_it_was_asked_for(window: BrowserContext, app: App,
-                                                               ) -> None:
-    page = visit(window, app)
-    page.locator("#prompt textarea").fill("a purple whale")
-    page.locator("#choose-etching input").uncheck()
-    page.locator("#count-sketch input").fill("2")
-    page.locator("#settings .label-wrap").first.click()
-    page.get_by_label("Steps").first.fill("2000")
-    page.locator("#seed textarea, #seed input").fill("31")
-    page.locator("#generate").click()
-    making = page.locator('#stage img[src^="data:image/jpeg"]')
-    expect(making).to_have_count(2)
-    page.reload()
-    expect(making).to_have_count(2)
-    expect(page.locator("#prompt textarea")).to_have_value("a purple whale")
-    expect(page.locator("#choose-etching input")).not_to_be_checked()
-    expect(page.locator("#count-sketch input")).to_have_value("2")
-    expect(page.locator("#generate")).to_be_disabled()
-    page.keyboard.press("Escape")
-    expect(page.locator("#stage .tile.done")).to_have_count(2)
-    expect(page.locator("#stage .seed").first).to_have_text(re.compile("seed 3[12]"))
-    expect(page.locator("#generate")).to_be_enabled()
-
-
-def test_a_closed_tab_ends_its_comparison_when_nobody_comes_back(window: BrowserContext, app: App,
-                                                                 ) -> None:
-    app.playground.live.grace_s = 0.5
-    page = visit(window, app)
-    open_tab(page, strings.TAB_COMPARE)
-    set_option(page, 0, "steps", "2000")
-    page.locator("#compare-run").click()
-    expect(page.locator(".pane").nth(0).locator("img")).to_have_attribute(
-        "src", re.compile("^data:image/jpeg"))
-    page.close()
-    app.wait_until_idle(30)
 
 
 def test_a_comparison_is_saved_and_opened_again(open_page, tmp_path: Path) -> None:
@@ -373,10 +245,9 @@ def test_a_grid_is_stopped(app: App, open_page, how: str) -> None:
     page.locator("#sweep-across input").click()
     page.locator("#sweep-across").get_by_role("option", name="Steps").click()
     values = page.locator("#sweep-values-across textarea, #sweep-values-across input")
-    values.fill("1998..2000")
+    values.fill("1991..2000")
     values.press("Control+Enter")  # inside the fold it is the grid that is drawn
-    making = page.locator("#sweep-stage .tile img")
-    expect(making).to_have_attribute("src", re.compile("^data:image/jpeg"))
+    expect(page.locator("#sweep-stage .tile img[src^='data:image/jpeg']")).to_have_count(1)
     expect(page.locator("#compare-run")).to_be_enabled()
     if how == "Escape":
         page.keyboard.press("Escape")
@@ -385,7 +256,11 @@ def test_a_grid_is_stopped(app: App, open_page, how: str) -> None:
         page.locator("#sweep-stop").dispatch_event("click")
     expect(page.locator("#sweep-run")).to_be_enabled()
     expect(page.locator("#sweep-stop")).to_be_disabled()
-    expect(page.locator("#sweep-stage .tile.done")).to_have_count(1)  # the best so far
+    # The best so far, perhaps after some that were finished by then, and not the whole grid.
+    done = page.locator("#sweep-stage .tile.done")
+    expect(done).not_to_have_count(0)
+    assert done.count() < 10
+    expect(page.locator("#sweep-stage .tile img[src^='data:']")).to_have_count(0)
     expect(page.get_by_role("alert")).to_have_count(0)
     app.wait_until_idle()
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
-import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
+from PIL import Image
 
 from easel.compare.bundle import (
     FACTS,
@@ -28,22 +26,11 @@ from easel.compare.bundle import (
     write_zip,
 )
 from easel.compare.bundle_page import render_index
-from easel.compare.plan import plan_comparison
-from easel.compare.votes import VoteError
-from easel.serving.backend import LocalBackend
-from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
-from easel.ui.compare.render import render_pane
-from easel.ui.compare.share import bundle_of, open_comparison, save_comparison
-from easel.ui.compare.state import Comparison
-from easel.ui.parts.pictures import PictureStore
-from easel.ui.playground import Playground
 from pipelines.core.errors import EaselError
 from pipelines.core.metadata import encode_png
 from pipelines.registry import Registry
 from tests.bundle_folder import read_folder
-from tests.noise import linear_cache
-from tests.test_compare import PANES, SCRIPT
-from tests.test_sweeps import SKETCH
+from tests.test_compare import SCRIPT
 from tests.watched_sketch import WatchedSketch
 
 
@@ -117,11 +104,11 @@ def test_the_page_says_options_as_people_do() -> None:
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    (lambda files: files.update({"../../etc/x.png": b"x"}), "which no comparison has"),
-    (lambda files: files.update({"/etc/x.png": b"x"}), "which no comparison has"),
-    (lambda files: files.update({"pictures\\..\\x.png": b"x"}), "which no comparison has"),
+    (lambda files: files.update({"../../etc/x.png": b"x"}), "leads elsewhere"),
+    (lambda files: files.update({"/etc/x.png": b"x"}), "leads elsewhere"),
+    (lambda files: files.update({"pictures\\..\\x.png": b"x"}), "leads elsewhere"),
     (lambda files: files.update({"bomb": bytes(MAX_FILE_BYTES + 1)}), "unpacks to more"),
-    (lambda files: files.update({f"f{i}": b"" for i in range(MAX_FILES)}), "at most 130"),
+    (lambda files: files.update({f"f{i}": b"" for i in range(MAX_FILES)}), "130 is the most"),
     (lambda files: files.pop(FACTS), "facts are missing"),
     (lambda files: files.update({FACTS: b"{"}), "not valid JSON"),
     (lambda files: files.update({FACTS: b"[" * 10**6}), "not valid JSON"),
@@ -129,7 +116,9 @@ def test_the_page_says_options_as_people_do() -> None:
     (lambda files: files.pop("pictures/b-01.png"), "missing or was changed"),
     (lambda files: files.update({"pictures/b-01.png": png(99)}), "missing or was changed"),
     (edit(panes=[]), "not as Easel writes them at panes"),
-    (edit(vote="nobody"), "not as Easel writes them at vote"),
+    (edit(vote="nobody"), r"not as Easel writes them at vote\.$"),
+    (edit(inputs=[{"file": "a"}]), r"not as Easel writes them at inputs\.0\.name\.$"),
+    (edit(panes=[{}, {}]), r"not as Easel writes them at panes\.0\.pipeline\.$"),
     (edit(version=99), "at version"), (edit(prompt=""), "at prompt"), (edit(more=1), "at more"),
     (edit(budget_s=-1), "at budget_s"),
 ])
@@ -181,75 +170,27 @@ def test_a_bundle_whose_picture_is_none_is_refused() -> None:
         read_zip(write_zip(broken))
 
 
-@pytest.fixture(scope="module")
-def playground() -> Iterator[Playground]:
-    registry = Registry()
-    for pipeline in (SKETCH, WatchedSketch("etching", "Etching")):
-        registry.register(pipeline)
-    backend = LocalBackend(registry, linear_cache())
-    yield Playground(registry, backend)
-    backend.close()
+def zipped(sides_px: int, per_pane: int, damaged: bool) -> bytes:
+    """A zip of four panes with grey pictures, whose pixels cannot be read where they are damaged.
+    """
+    buffer = io.BytesIO()
+    Image.new("L", (sides_px, sides_px)).save(buffer, "PNG")
+    data = buffer.getvalue()
+    if damaged:
+        data = data[:data.index(b"IDAT") + 4] + b"no pixels"
+    pane = {"pipeline": "sketch", "title": "Sketch", "num_images": per_pane, "seed": 5,
+            "pictures": [{"seed": 5}] * per_pane}
+    return write_zip(make_bundle({"prompt": SCRIPT, "panes": [pane] * 4}, [[data] * per_pane] * 4))
 
 
-STORE = PictureStore(gr.HTML())
-
-
-def drawn(playground: Playground, blind: bool = False) -> Comparison:
-    plan = plan_comparison(playground.registry, "a cat", PANES, seed=3, budget_s=5)
-    comparison = start_comparison(playground, plan, "me", blind)
-    events = playground.backend.compare(plan.requests, budget_s=plan.budget_s)
-    list(fold_events(comparison, events, playground, STORE, 0.0))
-    return comparison
-
-
-def test_a_comparison_is_saved_opened_and_drawn_again(playground: Playground) -> None:
-    comparison = drawn(playground)
-    cast_vote(playground, comparison, 1)
-    saved = Path(save_comparison(comparison, STORE))
-    assert saved.name == "comparison-a-cat.zip"
-    opened = open_comparison(saved.read_bytes(), playground, STORE, "you")
-    assert opened.choice == 1
-    assert opened.plan == comparison.plan
-    for ours, theirs in zip(opened.panes, comparison.panes, strict=True):
-        assert [c.clip_score for c in ours.panel.cards] == [
-            c.clip_score for c in theirs.panel.cards]
-        assert [c.path.read_bytes() for c in ours.panel.cards] == [
-            c.path.read_bytes() for c in theirs.panel.cards]
-        assert ours.usage == theirs.usage
-    again = bundle_of(opened)
-    assert again.files == bundle_of(comparison).files
-    replayed = start_comparison(playground, opened.plan, "you", blind=False)
-    list(fold_events(replayed, playground.backend.compare(opened.plan.requests), playground, STORE,
-                     0.0))
-    assert [c.clip_score for p in replayed.panes for c in p.panel.cards] == [
-        c.clip_score for p in comparison.panes for c in p.panel.cards]
-
-
-def test_what_cannot_be_saved_or_opened_is_said(playground: Playground) -> None:
-    plan = plan_comparison(playground.registry, "a cat", PANES)
-    with pytest.raises(EaselError, match="no finished comparison"):
-        bundle_of(start_comparison(playground, plan, "me", blind=False))
-    with pytest.raises(EaselError, match="after the vote"):
-        bundle_of(drawn(playground, blind=True))
-
-
-def test_a_comparison_of_what_is_not_here_can_be_looked_at(playground: Playground) -> None:
-    """Its pictures and facts are there; each pane says why it cannot be drawn again."""
-    gone = {"pipeline": "nobody", "title": "No Body", "num_images": 1, "seed": 5,
-            "options": {"model_dump": 1, "a b": [None]},
-            "pictures": [{"seed": 5, "scores": {"clip": 0.25}}]}
-    other = {**gone, "pipeline": "sketch", "title": "Sketch", "options": {"blur": SCRIPT}}
-    data = write_zip(bundle(panes=[gone, other]))
-    opened = open_comparison(data, playground, STORE, "me")
-    assert [pane.panel.title for pane in opened.panes] == ["No Body", "Sketch"]
-    assert "cannot be drawn again here: There is no generator" in opened.panes[0].notice
-    assert "cannot be drawn again here: Blur must be" in opened.panes[1].notice
-    assert [len(pane.panel.cards) for pane in opened.panes] == [1, 1]
-    for place in (0, 1):
-        assert "cannot be drawn again here" in render_pane(opened, place)
-    again = bundle_of(opened)
-    assert again.files == read_zip(data).files
-    assert [pane.options for pane in again.facts.panes] == [gone["options"], other["options"]]
+def test_pixels_of_a_whole_bundle_have_a_bound_that_is_looked_for_before_they_are_decoded() -> None:
+    found = zipped(5000, 3, damaged=True)
+    assert len(found) < 2**18
+    with pytest.raises(BundleError, match=r"have 300 megapixels together; 284 is the most\.$"):
+        read_zip(found)
+    with pytest.raises(EaselError, match="damaged"):
+        read_zip(zipped(1024, 16, damaged=True))
+    assert len(read_zip(zipped(512, 16, damaged=False)).files) == 64
 
 
 @pytest.mark.parametrize("value", ["1" + "0" * 400, "1" + "0" * 5000, "NaN", "1e999",
@@ -261,41 +202,3 @@ def test_values_that_no_answer_can_hold_are_refused(value: str) -> None:
 
     with pytest.raises(BundleError, match="facts are not"):
         read_zip(repacked(change))
-
-
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(
-        playground: Playground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    comparison = drawn(playground)
-    data = write_zip(bundle_of(comparison))
-
-    class Full(io.BytesIO):
-        def write(self, data: Any) -> int:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def fdopen(descriptor: int, mode: str) -> Full:
-        os.close(descriptor)
-        return Full()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fdopen", fdopen)
-        for act in (lambda: save_comparison(comparison, STORE),
-                    lambda: open_comparison(data, playground, STORE, "me"),
-                    lambda: write_folder(bundle_of(comparison), tmp_path / "folder")):
-            with pytest.raises(EaselError, match=r"could not be written.*: no space left on "
-                                                 r"device\.$"):
-                act()
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    assert read_zip(Path(save_comparison(comparison, STORE)).read_bytes()).facts.prompt == "a cat"
-
-
-def test_two_votes_on_the_same_pictures_count_once(playground: Playground) -> None:
-    comparison = drawn(playground)
-    data = write_zip(bundle_of(comparison))
-    cast_vote(playground, comparison, 0)
-    before = len(playground.votes.votes(blind=None))
-    with pytest.raises(VoteError, match="voted on already"):
-        cast_vote(playground, comparison, 1)
-    for _ in range(2):  # saved before the vote, and opened by somebody else
-        with pytest.raises(VoteError, match="voted on already"):
-            cast_vote(playground, open_comparison(data, playground, STORE, "you"), 1)
-    assert len(playground.votes.votes(blind=None)) == before

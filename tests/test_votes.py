@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from easel.compare.prompt_kinds import KINDS, kind_of
 from easel.compare.votes import (
+    MAX_NAMES,
     Vote,
     VoteError,
     VoteStore,
@@ -190,6 +191,17 @@ def test_ties_and_panes_of_one_pipeline() -> None:
     assert leaderboard([vote(1, 0, "a", "a")]) == []
     even = leaderboard([vote(1, "tie", "a", "b"), vote(2, "bad", "a", "b")])
     assert [s.points for s in even] == pytest.approx([1000, 1000])
+
+
+def test_names_that_were_made_up_cost_no_more_than_those_that_lead() -> None:
+    real = [vote(i, i % 2, "a", "b") for i in range(30)]
+    made_up = [vote(100 + i, 0, f"x{i}", f"y{i}") for i in range(400)]
+    found = leaderboard([*made_up, *real], draws=3)
+    assert len(found) <= MAX_NAMES
+    assert [(s.name, s.votes) for s in found[:2]] == [
+        (s.name, s.votes) for s in leaderboard(real, draws=3)]
+    (cut,) = pairs([vote(1, 0, "a", "nobody", "b")], ["a", "b"])
+    assert cut.tolist() == [[0, 1], [0, 0]], "what has no name here is left out of a vote"
 
 
 @settings(max_examples=15, deadline=None)

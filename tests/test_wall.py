@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
-from easel.guard.visitors import HEADER, visitor_named
-from easel.history.records import HistoryError, KeptPicture, NewPicture
+from easel.history.records import HistoryError, NewPicture
 from easel.history.store import History
 from easel.serving.backend import LocalBackend
-from easel.serving.build import build_cache
 from easel.settings import Settings
-from easel.ui.wall.routes import wall_routes
+from easel.wall import ballots
 from easel.wall.filter import DEFAULT, FILE, Labels, LabelStore, WallFilter, is_public
 from easel.wall.wall import MAX_PINNED, Wall
-from pipelines.core.errors import EaselError, InvalidRequest
+from pipelines.core.errors import Busy, EaselError, InvalidRequest
 from pipelines.core.metadata import encode_png
+from pipelines.engine import build_cache
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.registry import Registry
 from tests import postgres
 from tests.conftest import missing_models
-from tests.kept import new_picture, opened
-from tests.served import App
-
-PUPIL, OTHER, TEACHER = (letter * 43 for letter in "pot")
-AFAR = {"x-forwarded-for": "203.0.113.9"}  # so that nobody is at the machine itself
+from tests.kept import drawn, new_picture, opened
 
 
 @pytest.fixture
@@ -42,10 +34,6 @@ def history(tmp_path: Path) -> Iterator[History]:
 
 def shown(wall: Wall, visitor: str = "x", **how: Any) -> list[str]:
     return [picture.prompt for picture in wall.pictures(visitor, **how)]
-
-
-def drawn(history: History, prompt: str, seed: int, owner: str = "me", **facts: Any) -> KeptPicture:
-    return history.add(owner, [new_picture(prompt, seed, **facts)])[0]
 
 
 def test_it_shows_the_best_of_each_run_from_now_on(history: History) -> None:
@@ -222,163 +210,17 @@ def test_what_cannot_be_looked_at_stays_unseen(history: History, tmp_path: Path)
 
 # Over HTTP ----------------------------------------------------------------------------------
 
-@pytest.fixture(scope="module")
-def app() -> Iterator[App]:
-    served = App(classroom=True, models_password="wren", queue_size=9)
-    yield served
-    served.close()
 
-
-@pytest.fixture
-def people(app: App) -> Iterator[dict[str, httpx.Client]]:
-    """A pupil, another one, and a teacher who knows the password, none at the machine."""
-    clients = {token: httpx.Client(base_url=app.url, timeout=300, headers={HEADER: token, **AFAR})
-               for token in (PUPIL, OTHER, TEACHER)}
-    assert act(clients[TEACHER], "enter", password="wren").status_code == 200
-    yield clients
-    app.backend.unsuspend()
-    for client in clients.values():
-        client.close()
-
-
-def act(client: httpx.Client, what: str, picture: str = "", **fields: Any) -> httpx.Response:
-    return client.post("wall/act", json={"act": what, "picture": picture, **fields})
-
-
-def state(client: httpx.Client, **query: str) -> dict[str, Any]:
-    answer = client.get("wall/state", params=query)
-    assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "no-store"
-    return answer.json()
-
-
-def put_up(app: App, prompt: str, seed: int, token: str = PUPIL) -> str:
-    return drawn(app.history, prompt, seed, visitor_named(token), job_id=f"{prompt}{seed}").id
-
-
-def test_a_hidden_pictures_file_is_not_served_to_others(app: App,
-                                                        people: dict[str, httpx.Client]) -> None:
-    picture = put_up(app, "a secret", 1)
-    files = [f"wall/{picture}/{name}" for name in ("picture", "thumbnail")]
-    kept = app.history.get(visitor_named(PUPIL), picture)
-    for client in people.values():
-        answers = [client.get(path) for path in files]
-        assert [each.status_code for each in answers] == [200, 200]
-        assert hashlib.sha256(answers[0].content).hexdigest() == kept.sha256
-        assert answers[0].headers["cache-control"] == "private, no-cache"
-    assert act(people[TEACHER], "hide", picture).status_code == 200
-    for token in (PUPIL, OTHER):
-        assert [people[token].get(path).status_code for path in files] == [404, 404]
-        assert picture not in people[token].get("wall/state").text
-    assert [people[TEACHER].get(path).status_code for path in files] == [200, 200]
-    # Nor does the history give another visitor what was on the wall.
-    assert people[OTHER].get(f"history/{picture}/picture").status_code == 404
-
-
-@pytest.mark.parametrize("what", ["hide", "show", "pin", "unpin", "hand", "unhand", "clear", "stop",
-                                  "go", "labels"])
-def test_a_pupil_cannot_lead(app: App, people: dict[str, httpx.Client], what: str) -> None:
-    picture = put_up(app, f"for {what}", 2)
-    before = state(people[TEACHER])
-    answer = act(people[PUPIL], what, picture, held="a", fine="b")
-    assert (answer.status_code, answer.json()) == (403, {
-        "detail": "Only who leads the class may do that."})
-    assert state(people[TEACHER]) == before
-    assert not app.backend.is_suspended()
-    told = state(people[PUPIL])
-    assert (told["leads"], told["may_enter"], told["labels"]) == (False, True, None)
-
-
-def test_votes_and_own_pictures_are_of_whoever_asks(app: App, people: dict[str, httpx.Client],
-                                                    ) -> None:
-    picture = put_up(app, "mine", 3)
-
-    def seen(token: str) -> dict[str, Any]:
-        return next(each for each in state(people[token])["pictures"] if each["id"] == picture)
-
-    assert act(people[OTHER], "vote", picture).status_code == 200
-    assert act(people[OTHER], "vote", picture).status_code == 200
-    assert (seen(OTHER)["votes"], seen(OTHER)["voted"], seen(OTHER)["own"]) == (1, True, False)
-    assert (seen(PUPIL)["votes"], seen(PUPIL)["voted"], seen(PUPIL)["own"]) == (1, False, True)
-    assert act(people[TEACHER], "hand", picture).status_code == 200
-    assert state(people[PUPIL], order="votes")["pictures"][0]["id"] == picture
-    assert act(people[OTHER], "take_down", picture).status_code == 400
-    assert act(people[PUPIL], "take_down", picture).status_code == 200
-    assert act(people[PUPIL], "vote", picture).status_code == 404
-
-
-def test_stop_ends_everybodys_drawing_but_the_teachers(app: App, people: dict[str, httpx.Client],
-                                                       ) -> None:
-    fields = {"prompt": "a cat", "model": "sketch", "n": 1}
-    assert act(people[TEACHER], "stop").json()["suspended"] is True
-    refused = people[PUPIL].post("v1/images/generations", json=fields)
-    assert refused.status_code >= 400
-    assert "Drawing is stopped for everybody" in refused.json()["error"]["message"]
-    assert people[TEACHER].post("v1/images/generations", json=fields).status_code == 200
-    assert act(people[TEACHER], "go").json()["suspended"] is False
-    answer = people[PUPIL].post("v1/images/generations", json={**fields, "prompt": "a door's cat"})
-    assert answer.status_code == 200
-    first = state(people[OTHER])["pictures"][0]
-    assert (first["prompt"], first["by"]) == ("a door's cat", "Sketch")
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"act": 3}', b'{"act": "fly"}',
-                                  b'{"act": "vote", "picture": ["a"]}', b"[" * 9000])
-def test_what_is_not_understood_is_refused_in_a_sentence(people: dict[str, httpx.Client],
-                                                         body: bytes) -> None:
-    answer = people[TEACHER].post("wall/act", content=body)
-    assert (answer.status_code, list(answer.json())) == (400, ["detail"])
-    assert people[TEACHER].post("wall/act", content=b" " * 300_000).status_code == 413
-
-
-def test_nobody_leads_by_a_wrong_password_and_nobody_is_anonymous(app: App) -> None:
-    with httpx.Client(base_url=app.url, headers=AFAR) as nobody:
-        assert nobody.get("wall/state").status_code == 401
-        assert act(nobody, "enter", password="wren").status_code == 401
-        wrong = nobody.post("wall/act", json={"act": "enter", "password": "Wren"},
-                            headers={HEADER: "w" * 43})
-        assert (wrong.status_code, wrong.json()["detail"]) == (
-            400, "That is not the models' password.")
-        page = nobody.get("wall", headers={"accept": "text/html", "accept-language": "pt-BR"})
-    assert 'lang="pt-BR"' in page.text
-    assert "O mural" in page.text
-    assert "easel_visitor=" in page.headers["set-cookie"], "who looks first is a visitor already"
-
-
-def test_other_sites_act_for_nobody(app: App, people: dict[str, httpx.Client]) -> None:
-    answer = people[TEACHER].post("wall/act", json={"act": "stop"},
-                                  headers={"origin": "https://evil.example"})
-    assert answer.status_code == 403
-    assert not app.backend.is_suspended()
-
-
-def test_without_a_class_nothing_is_shared_and_with_one_everybody_is_told() -> None:
-    served = App()
-    try:
-        assert wall_routes(served.playground) == []
-        with httpx.Client(base_url=served.url, headers={HEADER: PUPIL}) as client:
-            assert [client.get(path).status_code for path in ("wall", "wall/state")] == [404, 404]
-        drawn(served.history, "private", 1)
-        assert Wall(served.history).pictures("x", leads=True) == []
-        notes = [block for block in served.page.blocks.values()
-                 if getattr(block, "elem_id", "") == "class-note"]
-        assert notes == []
-    finally:
-        served.close()
-
-
-def test_the_page_of_a_class_says_that_all_is_shown(app: App) -> None:
-    with httpx.Client(base_url=app.url) as client:
-        said = client.get("config").text
-    assert "What you draw here is shown to everybody on the" in said
-    assert "O que você desenha aqui é mostrado a todos no" in said
-
-
-@pytest.mark.parametrize("name", ["embedded/vqgan", "nobody/knows"])
-def test_a_filter_that_is_no_clip_is_refused(app: App, name: str) -> None:
-    settings = app.playground.settings.model_copy(update={"classroom_filter": name})
-    with pytest.raises(EaselError):
-        wall_routes(replace(app.playground, settings=settings))
+def test_where_votes_came_from_is_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ballots, "REMEMBERED", 2)
+    box = ballots.Ballots(1)
+    for picture in ("a", "b", "c"):
+        box.cast(picture, "one", "203.0.113.1")
+    box.cast("a", "two", "203.0.113.1")
+    with pytest.raises(Busy):
+        box.cast("c", "two", "203.0.113.1")
+    for visitor in ("one", "two"):
+        box.cast("c", visitor, "")  # at this machine itself
 
 
 def test_a_picture_may_lack_most_facts(history: History) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from easel.cli.backend import opened_backend
+from easel.cli.given import finite
 from easel.cli.output import AsJson, print_json
 from easel.cli.pictures import ImagePrompt, InitImage, Mask, read_picture_files
 from easel.cli.rerank import rerank_command
@@ -19,7 +20,7 @@ from easel.history.records import LOCAL
 from pipelines.core.errors import EaselError, InvalidRequest, reason
 from pipelines.core.events import Progress, Result
 from pipelines.core.metadata import png_of, versions
-from pipelines.core.new_files import check_place, write_new
+from pipelines.core.new_files import check_file, check_place, write_new
 
 if TYPE_CHECKING:
     from easel.compare.plan import Plan
@@ -65,6 +66,7 @@ def compare_command(
     seed: Annotated[int | None, typer.Option(
         help="Seed of every pane that names none; a new one where left out.")] = None,
     seconds: Annotated[float | None, typer.Option(
+        parser=finite,
         help="Device seconds for each pane, which then keeps its best so far.")] = None,
     init_image: InitImage = None, image_prompt: ImagePrompt = None, mask: Mask = None,
     out: Annotated[Path, typer.Option(
@@ -76,7 +78,10 @@ def compare_command(
     Pictures go to every pane whose generator takes them.
     """
     pictures = read_picture_files(init_image, image_prompt, mask)
-    check_place(out.parent if out.suffix == ".zip" else out, "The comparison")
+    if out.suffix == ".zip":
+        check_file(out, "The comparison")
+    else:
+        check_place(out, "The comparison", ("*",))
     from easel.compare.plan import LETTERS, plan_comparison
 
     with opened_backend(context) as backend:
@@ -117,7 +122,8 @@ def compare_command(
 
 def _run(plan: Plan, backend: Backend) -> tuple[list[RunEvent], list[str], bool]:
     """How each pane ended, what became of keeping its pictures, and whether Ctrl+C ended it."""
-    from easel.cli.run import Bar, interrupt_cancels, show_progress
+    from easel.cli.bar import Bar
+    from easel.cli.run import interrupt_cancels, show_progress
 
     notices: list[str] = []
     job_ids = [uuid.uuid4().hex for _ in plan.requests]

@@ -10,13 +10,15 @@ import numpy as np
 import typer
 
 from easel.cli.backend import opened_backend
+from easel.cli.given import read_file
 from easel.cli.output import AsJson, print_json
 from easel.cli.pictures import ImagePrompt, InitImage, Mask, read_picture_files
 from easel.cli.presets import PresetName, parse_pairs, store_of
 from easel.history.records import LOCAL
 from easel.settings import load_settings
-from pipelines.core.errors import Cancelled, InvalidRequest, reason
+from pipelines.core.errors import Cancelled
 from pipelines.core.new_files import check_place
+from pipelines.core.texts import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from easel.compare.sweeps import Sweep
@@ -45,15 +47,12 @@ def grid_command(
 ) -> None:
     """Draw every prompt of a file and write the pictures, and a grid of them as grid.png.
 
-    Wildcards such as __animal__ become words, of the lists in the data folder's wildcards too.
+    A prompt such as "a {red|blue} car" stands for two. Wildcards such as __animal__ become words,
+    of the lists in the data folder's wildcards too.
     """
     check_place(out, "The grid")
     pictures = read_picture_files(init_image, image_prompt, mask)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InvalidRequest("The prompts in {} cannot be read: {}.", file.name,
-                             reason(error)) from None
+    data = read_file(file, "The prompts in", MAX_FILE_BYTES)
     with opened_backend(context) as backend:
         pipeline = pipeline or backend.registry.names()[0]
         options: dict[str, Any] = {}
@@ -94,7 +93,8 @@ def _sweep(backend: Backend, name: str, data: bytes, base: dict[str, Any], colum
 def _draw(backend: Backend, sweep: Sweep, out: Path,
           ) -> tuple[list[Path | None], list[np.ndarray | None], bool]:
     """File and pixels of every cell, None where it was not drawn; whether Ctrl+C ended it."""
-    from easel.cli.run import Bar, interrupt_cancels, show_progress
+    from easel.cli.bar import Bar
+    from easel.cli.run import interrupt_cancels, show_progress
     from easel.compare.sweeps import share_work
     from pipelines.core.events import Progress, Result
     from pipelines.core.metadata import picture_metadata, picture_name, png_of, write_png

@@ -11,19 +11,20 @@ import io
 import json
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from easel.compare.bundle_page import Titles, render_index
 from easel.compare.plan import pictures_of
+from easel.zip_files import FAULTS, unpacked
 from pipelines.core.errors import EaselError, reason
 from pipelines.core.files import atomic_write
-from pipelines.core.images import load_image, suffix_of
+from pipelines.core.images import MAX_PIXELS, load_image, pixels_of, suffix_of
 from pipelines.core.json_values import read_json
 from pipelines.core.new_files import free_folder
 from pipelines.core.options import option_fields
@@ -33,10 +34,11 @@ from pipelines.core.texts import clean_json
 VERSION = 2  # 1 had no inputs
 FACTS, INDEX = "comparison.json", "index.html"
 MAX_FILES, MAX_FILE_BYTES, MAX_BUNDLE_BYTES = 130, 32 * 2**20, 128 * 2**20
+# Of all that is decoded to be checked: twice what generators draw at most, four panes of 16
+# pictures of 1024 by 1024 px, and what people may give them.
+MAX_BUNDLE_PIXELS = 2 * 4 * 16 * 1024**2 + (MAX_IMAGE_PROMPTS + 2) * MAX_PIXELS
 # Year of the zip format's first day: the same comparison makes the same file.
 EPOCH = (1980, 1, 1, 0, 0, 0)
-CHUNK_BYTES = 2**16
-ENTRY = b"PK\x01\x02"  # before each file's entry in a zip's directory
 
 
 class BundleError(EaselError):
@@ -189,14 +191,12 @@ def read_zip(data: bytes) -> Bundle:
     Raises:
         BundleError: one sentence about what is wrong with it.
     """
-    if (count := data.count(ENTRY)) > MAX_FILES:  # before any is read, of which each takes time
-        raise BundleError("The zip file holds {:,} files; a comparison has at most {}.", count,
-                          MAX_FILES)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _read(_unpacked(archive))
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, OSError,
-            EOFError, ValueError, OverflowError, zlib.error):
+        # The page is written anew, never taken over.
+        return _read(_without_folder(dict(unpacked(
+            data, MAX_FILES, MAX_FILE_BYTES, MAX_BUNDLE_BYTES, BundleError,
+            lambda name: not name.endswith(INDEX)))))
+    except FAULTS:
         raise BundleError("The file is no comparison that Easel saved, or it is damaged.",
                           ) from None
 
@@ -208,47 +208,12 @@ def _contents(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
     yield from sorted(bundle.files.items())
 
 
-def _unpacked(archive: zipfile.ZipFile) -> dict[str, bytes]:
-    """The files of an archive that a bundle has, each no larger than allowed."""
-    files: dict[str, bytes] = {}
-    left = MAX_BUNDLE_BYTES
-    for info in archive.infolist():
-        name = info.filename
-        if name.endswith(INDEX) or info.is_dir() or _is_of_the_system(name):
-            continue  # the page is written anew, never taken over
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BundleError("The zip file is packed in a way that Easel does not read.")
-        if ("\\" in name or ".." in name.split("/") or name.startswith("/")
-                or name in files):
-            raise BundleError("The zip file names a file {!r}, which no comparison has.", name[:60])
-        files[name] = _limited(archive, info, min(left, MAX_FILE_BYTES))
-        left -= len(files[name])
-    return _without_folder(files)
-
-
-def _is_of_the_system(name: str) -> bool:
-    """Whether a file manager added a file to those that it packed."""
-    first, last = name.split("/")[0], name.split("/")[-1]
-    return first == "__MACOSX" or last in (".DS_Store", "Thumbs.db", "desktop.ini")
-
-
 def _without_folder(files: dict[str, bytes]) -> dict[str, bytes]:
     """The files by the names of a bundle, also where it was unpacked and its folder packed."""
     folders = {name.partition("/")[0] for name in files}
     if FACTS in files or len(folders) != 1:
         return files
     return {name.partition("/")[2]: data for name, data in files.items()}
-
-
-def _limited(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
-    """Unpack one file, giving up as soon as it grows larger than a limit."""
-    buffer = io.BytesIO()
-    with archive.open(info) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            buffer.write(chunk)
-            if buffer.tell() > limit:
-                raise BundleError("The zip file unpacks to more than a comparison holds.")
-    return buffer.getvalue()
 
 
 def _read(files: Mapping[str, bytes]) -> Bundle:
@@ -264,9 +229,25 @@ def _read(files: Mapping[str, bytes]) -> Bundle:
         data = files.get(picture.file)
         if data is None or hashlib.sha256(data).hexdigest() != picture.sha256:
             raise BundleError("The picture {} is missing or was changed.", picture.file)
-        load_image(data)
         pictures[picture.file] = data
+    if (pixels := sum(map(pixels_of, pictures.values()))) > MAX_BUNDLE_PIXELS:
+        raise BundleError("The comparison's pictures have {:.0f} megapixels together; {:.0f} is "
+                          "the most.", pixels / 1e6, MAX_BUNDLE_PIXELS / 1e6)
+    for data in pictures.values():
+        load_image(data)
     return Bundle(facts, pictures)
+
+
+def _named(raw: Any, fault: ErrorDetails) -> Iterator[str]:
+    """The place of a fault as the facts name it, without the kinds that it might have been of."""
+    for part in fault["loc"]:
+        held: Any = dict(enumerate(raw)) if isinstance(raw, list) else raw
+        there = isinstance(held, dict) and part in held
+        if there or fault["type"] == "missing":
+            yield str(part)
+        if not there:
+            return
+        raw = held[part]
 
 
 def _checked(raw: Any) -> BundleFacts:
@@ -276,5 +257,5 @@ def _checked(raw: Any) -> BundleFacts:
         where = ""
         if isinstance(error, ValidationError):
             fault = error.errors(include_url=False, include_input=False)[0]
-            where = f" at {'.'.join(map(str, fault['loc']))[:80]}"
+            where = f" at {'.'.join(_named(raw, fault))[:80]}"
         raise BundleError("The comparison's facts are not as Easel writes them{}.", where) from None

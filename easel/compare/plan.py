@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.request import PICTURES, SEED_COUNT, CheckedRequest
+from pipelines.core.request import PICTURES, CheckedRequest, fresh_seed
 from pipelines.core.sentences import Sentence
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def plan_comparison(registry: Registry, prompt: Any, panes: Any, seed: Any = Non
     if not isinstance(prompt, str):
         raise InvalidRequest("The prompt must be text.", field="prompt")
     if seed in (None, ""):
-        seed = secrets.randbelow(SEED_COUNT)
+        seed = fresh_seed()
     names = registry.names()
     shared = share_pictures([registry.get(pane["pipeline"]) if pane.get("pipeline") in names
                              else None for pane in panes], pictures or {})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from easel.compare.sweeps import MAX_PROMPTS, PROMPT, Axis, Sweep, plan_sweep
+from easel.compare.sweeps import MAX_PROMPTS, PROMPT, Axis, Sweep, expand_matrix, plan_sweep
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.options import parse_options
 from pipelines.core.texts import decode_file
@@ -74,12 +74,12 @@ def given_prompts(prompts: Any) -> list[Line]:
 
 def plan_prompts(registry: Registry, base: Mapping[str, Any], lines: Sequence[Line], x: Axis,
                  words: Mapping[str, Sequence[str]], most: int | None = None) -> Sweep:
-    """A grid with a row for each prompt.
+    """A grid with a row for each prompt, and for each that one with braces stands for.
 
     Args:
         registry: the pipelines.
         base: fields of a request with a seed; a row's own options outweigh its.
-        lines: of the rows.
+        lines: of the file or the list.
         x: columns, over anything but prompts.
         words: what wildcards may become.
         most: cells; None for as many as there are.
@@ -87,6 +87,8 @@ def plan_prompts(registry: Registry, base: Mapping[str, Any], lines: Sequence[Li
     Raises:
         InvalidRequest: one sentence about the first fault.
     """
+    lines = _not_too_many([Line(prompt, line.options) for line in lines
+                           for prompt in expand_matrix(line.prompt)])
     cells = len(lines) * len(x.values)
     if most is not None and cells > most:
         raise InvalidRequest("The grid has {} cells; {} is the most.", cells, most, field="axis")

@@ -76,6 +76,12 @@ class Sweep:
         return self.requests[row * len(self.x.values) + column]
 
 
+def is_template(prompt: str) -> bool:
+    """Whether a prompt has a wildcard or alternatives in braces, which a grid alone fills in."""
+    return _WILDCARD.search(prompt) is not None or any(
+        "|" in part for part in _BRACES.findall(prompt))
+
+
 def expand_matrix(prompt: str) -> list[str]:
     """Every prompt that one with alternatives in braces stands for, in order.
 

@@ -12,7 +12,8 @@ import logging
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 BUSY_S = 10.0
 VOTED = "This comparison was voted on already; a vote counts once."
 DRAWS = 200
+MAX_NAMES = 32  # pipelines of a leaderboard: it takes time by their number to the third power
 MIN_PAIR_VOTES = 10  # between two pipelines, before either has a rank
 JEFFREYS = 0.5
 # A few imagined even votes between all: nobody who always won is infinitely strong.
@@ -127,11 +129,21 @@ class VoteStore:
             VoteError: it was counted before, or the choice is not one of the panes.
             HistoryError: it cannot be written.
         """
-        places = range(len(vote.panes))
-        if vote.choice not in (*places, "tie", "bad") or isinstance(vote.choice, bool):
-            raise VoteError("A vote names one of the panes, a tie, or that all are bad.")
+        _check_choice(vote)
         with self._database.write() as session:
             if not _add(session, vote):
+                raise VoteError(VOTED)
+
+    def check(self, vote: Vote) -> None:
+        """Refuse a vote as ``cast`` does, but count none.
+
+        Raises:
+            VoteError: one on the same was counted before, or the choice is not one of the panes.
+            HistoryError: the database cannot be read.
+        """
+        _check_choice(vote)
+        with self._database.read() as session:
+            if session.get(CastVote, vote.comparison_id) is not None:
                 raise VoteError(VOTED)
 
     def votes(self, kind: str | None = None, blind: bool | None = True) -> list[Vote]:
@@ -195,6 +207,12 @@ class VoteStore:
             self._folder.cleanup()
 
 
+def _check_choice(vote: Vote) -> None:
+    places = range(len(vote.panes))
+    if vote.choice not in (*places, "tie", "bad") or isinstance(vote.choice, bool):
+        raise VoteError("A vote names one of the panes, a tie, or that all are bad.")
+
+
 def _add(session: Session, vote: Vote) -> bool:
     """Add a vote unless it is there already; returns whether it was added."""
     values = {"comparison_id": vote.comparison_id, "cast_s": vote.cast_s or time.time(),
@@ -215,20 +233,19 @@ def _older(row: sqlite3.Row) -> Vote:
                 float(row["cast_s"]))
 
 
-def pairs(votes: Iterable[Vote], names: Sequence[str]) -> list[np.ndarray]:
+def pairs(votes: Iterable[Vote], names: Sequence[str]) -> Iterator[np.ndarray]:
     """For each vote the wins (N, N) of row over column; a tie is half a win for both.
 
-    Panes of one pipeline say nothing of pipelines, so their part of a vote is left out; "all are
-    bad" is a tie of all.
+    Panes of one pipeline say nothing of pipelines, so their part of a vote is left out, as is that
+    of a pipeline without a name here; "all are bad" is a tie of all.
     """
     index = {name: i for i, name in enumerate(names)}
-    found = []
     for vote in votes:
         wins = np.zeros((len(names), len(names)))
-        places = [index[str(pane["pipeline"])] for pane in vote.panes]
+        places = [index.get(str(pane["pipeline"])) for pane in vote.panes]
         for i, first in enumerate(places):
             for j, second in enumerate(places[:i]):
-                if first == second:
+                if first == second or first is None or second is None:
                     continue
                 if vote.choice in ("tie", "bad"):
                     wins[first, second] += 0.5
@@ -237,8 +254,7 @@ def pairs(votes: Iterable[Vote], names: Sequence[str]) -> list[np.ndarray]:
                     wins[first, second] += 1
                 elif vote.choice == j:
                     wins[second, first] += 1
-        found.append(wins)
-    return found
+        yield wins
 
 
 def strengths(wins: np.ndarray) -> np.ndarray:
@@ -263,14 +279,17 @@ def leaderboard(votes: Sequence[Vote], draws: int = DRAWS, seed: int = 0) -> lis
 
     Returns:
         Those with enough votes first, the strongest of them first; empty where no vote is between
-        two pipelines.
+        two pipelines. Of more than ``MAX_NAMES``, which other Easels or later ones may have left in
+        the table, those with most votes.
     """
-    names = sorted({str(pane["pipeline"]) for vote in votes for pane in vote.panes})
-    found = [wins for wins in pairs(votes, names) if wins.any()]
-    if not found:
+    named = Counter(str(pane["pipeline"]) for vote in votes for pane in vote.panes)
+    names = sorted(sorted(named, key=lambda name: (-named[name], name))[:MAX_NAMES])
+    total, taken = np.zeros((len(names), len(names))), np.zeros(len(names), int)
+    for wins in pairs(votes, names):
+        total += wins
+        taken += (wins + wins.T).any(1)
+    if not total.any():
         return []
-    stacked = np.stack(found)
-    total = stacked.sum(0)
     between = total + total.T
     points = strengths(_wins(between, (total + JEFFREYS) / (between + 2 * JEFFREYS)))
     random = np.random.default_rng(seed)
@@ -278,8 +297,8 @@ def leaderboard(votes: Sequence[Vote], draws: int = DRAWS, seed: int = 0) -> lis
                       for _ in range(draws)])
     low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
     return sorted((Standing(name, float(points[i]), float(low[i]), float(high[i]),
-                            int((stacked[:, i].sum(-1) + stacked[:, :, i].sum(-1) > 0).sum()),
-                            float(total[i].sum()), bool(between[i].max() >= MIN_PAIR_VOTES))
+                            int(taken[i]), float(total[i].sum()),
+                            bool(between[i].max() >= MIN_PAIR_VOTES))
                    for i, name in enumerate(names) if between[i].any()),
                   key=lambda standing: (not standing.settled, -standing.points))
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pipelines.core.errors import InvalidRequest, reason
+from pipelines.core.given_files import read_given
 from pipelines.core.texts import MAX_FILE_BYTES, decode_file
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
@@ -19,7 +21,7 @@ MEDIA = ("a watercolor painting of", "an oil painting of", "a pencil sketch of",
          "a mosaic of")
 MAX_LISTS, MAX_WORD_CHARS = 200, 200
 OWN = "wildcards"  # folder in the data folder
-_NAME = re.compile(r"[a-z][a-z0-9-]*")
+WILDCARD_NAME = re.compile(r"[a-z][a-z0-9-]*")
 NUMBERS = ("two", "three", "four", "five")
 
 
@@ -44,21 +46,24 @@ def wildcard_words() -> dict[str, tuple[str, ...]]:
 
 
 class Wildcards(Mapping[str, Sequence[str]]):
-    """Words by wildcard: those of the world, and one's own lists, which outweigh them.
+    """Words by wildcard: those of the world, the operator's lists, which outweigh them, and those
+    of whoever asks, which outweigh both.
 
-    A list is a text file, ``NAME.txt``, with one word a line; lines that begin with # are remarks.
-    It is read when its words are asked for, so that one which cannot be read is told to who uses
-    it, and stands in nobody else's way.
+    A list of the operator's is a text file, ``NAME.txt``, with one word a line; lines that begin
+    with # are remarks. It is read when its words are asked for, so that one which cannot be read is
+    told to who uses it, and stands in nobody else's way.
 
     Args:
         folder: of the lists; it need not be there. Files whose name no wildcard can have are none.
+        mine: lists of whoever asks, by name.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path,
+                 mine: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> None:
         paths = (path for path in sorted(folder.glob("*.txt"))
-                 if _NAME.fullmatch(path.stem) and path.is_file())
+                 if WILDCARD_NAME.fullmatch(path.stem) and path.is_file())
         self._own = {path.stem: path for path in itertools.islice(paths, MAX_LISTS)}
-        self._read: dict[str, tuple[str, ...]] = {}
+        self._read = dict(mine)
 
     def __getitem__(self, name: str) -> tuple[str, ...]:
         """The words of a wildcard.
@@ -67,26 +72,28 @@ class Wildcards(Mapping[str, Sequence[str]]):
             KeyError: there is none of that name.
             InvalidRequest: its list cannot be read, is no text or too long, or holds no words.
         """
-        if name not in self._own:
-            return wildcard_words()[name]
         if name not in self._read:
+            if name not in self._own:
+                return wildcard_words()[name]
             self._read[name] = _words(self._own[name])
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(wildcard_words() | self._own)
+        return iter(self._names())
 
     def __len__(self) -> int:
-        return len(wildcard_words() | self._own)
+        return len(self._names())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._own or name in wildcard_words()
+        return name in self._names()
+
+    def _names(self) -> dict[str, object]:
+        return {**wildcard_words(), **self._own, **self._read}
 
 
 def _words(path: Path) -> tuple[str, ...]:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        data = read_given(path, MAX_FILE_BYTES)
     except OSError as error:
         raise InvalidRequest("The list of words {} cannot be read: {}.", path.name, reason(error),
                              field="prompt") from None
@@ -103,22 +110,47 @@ def read_words(name: str, data: bytes) -> tuple[str, ...]:
     Raises:
         InvalidRequest: it is no text or too long, holds no words, or one that is too long.
     """
-    lines = (" ".join(line.split()) for line in decode_file(name, data, "prompt").splitlines())
-    words = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+    return check_words(name, words_of(decode_file(name, data, "prompt")), "prompt")
+
+
+def words_of(text: str, remarks: bool = True) -> tuple[str, ...]:
+    """The words of a text, one a line, each once and with single blanks.
+
+    Args:
+        text: any.
+        remarks: whether lines that begin with # are none.
+    """
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    return tuple(dict.fromkeys(line for line in lines
+                               if line and not (remarks and line.startswith("#"))))
+
+
+def check_words(name: str, words: tuple[str, ...], field: str) -> tuple[str, ...]:
+    """The words themselves.
+
+    Args:
+        name: of their list.
+        words: as ``words_of`` gives them.
+        field: name of the request's field.
+
+    Raises:
+        InvalidRequest: there are none, or one is too long.
+    """
     if not words:
-        raise InvalidRequest("The list of words {} holds no words.", name, field="prompt")
+        raise InvalidRequest("The list of words {} holds no words.", name, field=field)
     if long := next((word for word in words if len(word) > MAX_WORD_CHARS), None):
         raise InvalidRequest("The word {!r}… of the list {} has more than {} characters.",
-                             long[:40], name, MAX_WORD_CHARS, field="prompt")
+                             long[:40], name, MAX_WORD_CHARS, field=field)
     return words
 
 
-def suggestions(text: str, limit: int = 8) -> list[str]:
+def suggestions(text: str, limit: int = 8, mine: Iterable[str] | None = ()) -> list[str]:
     """Wildcards and words that complete the end of a prompt, for autocompletion.
 
     Args:
         text: the prompt up to the cursor.
         limit: how many at most.
+        mine: wildcards of whoever types, which come first; None where none is filled in.
 
     Returns:
         ``__animal__`` and the like after two underscores; else words of the world that begin as
@@ -127,8 +159,10 @@ def suggestions(text: str, limit: int = 8) -> list[str]:
     words = wildcard_words()
     last = text.rsplit(" ", 1)[-1].lower()
     if last.startswith("__"):
+        if mine is None:
+            return []
         start = last[2:].rstrip("_")
-        return [f"__{name}__" for name in words
+        return [f"__{name}__" for name in dict.fromkeys((*mine, *words))
                 if name.startswith(start) and last != f"__{name}__"][:limit]
     if len(last) < 2:
         return []

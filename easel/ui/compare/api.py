@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from easel.compare.bundle import read_zip
+from easel.compare.bundle import Bundle
 from easel.compare.plan import (
     MAX_BUDGET_S,
     MAX_PANES,
@@ -20,15 +20,16 @@ from easel.compare.plan import (
 )
 from easel.compare.prompt_kinds import KINDS
 from easel.compare.votes import clip_agreement, leaderboard
+from easel.guard.turns import reading
 from easel.guard.visitors import session_of, visitor_of
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
 from easel.ui.compare.form import panes_of
-from easel.ui.compare.share import open_comparison, save_comparison
+from easel.ui.compare.share import open_comparison, read_bundle, save_comparison
 from easel.ui.compare.state import Comparison
 from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value, picture_file
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.uploads import read_pictures, read_upload
+from easel.ui.parts.uploads import read_pictures
 from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
@@ -54,8 +55,9 @@ def _add_compare(playground: Playground, store: PictureStore) -> None:
                 image_prompts: list[str] | None = None, mask: str | None = None,
                 ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         def plan() -> Plan:
-            return plan_comparison(playground.registry, prompt, panes, seed, budget_s,
-                                   read_pictures(init_image, image_prompts, mask))
+            pictures = read_pictures(init_image, image_prompts, mask)
+            with reading.turn_for(pictures):
+                return plan_comparison(playground.registry, prompt, panes, seed, budget_s, pictures)
 
         yield from stream_comparison(playground, store, plan, request)
 
@@ -98,7 +100,7 @@ def stream_comparison(playground: Playground, store: PictureStore, plan: Callabl
     try:
         planned = plan()
         comparison = start_comparison(playground, planned, session, blind=False)
-        playground.comparisons.put(comparison)
+        playground.comparisons.put(comparison, visitor)
         events = playground.backend.compare(
             planned.requests, run.next_jobs(len(planned.requests)), planned.budget_s,
             owner=visitor)
@@ -136,9 +138,11 @@ def _add_votes(playground: Playground) -> None:
     def vote(request: gr.Request, comparison: Any, choice: Any) -> dict[str, Any]:
         if not isinstance(comparison, str):
             raise InvalidRequest("The comparison must be the id that /compare gave.")
-        found = playground.comparisons.get(comparison, session_of(request))
+        found = playground.comparisons.get(comparison, session_of(request),
+                                           visitor_of(request))
         cast_vote(playground, found, choice, visitor_of(request))
-        return {"choice": found.choice}
+        said = {} if found.counted else {"message": strings.VOTE_UNCOUNTED}
+        return {"choice": found.choice, **said}
 
     @one_sentence
     def leaders(kind: Any = None) -> dict[str, Any]:
@@ -153,7 +157,7 @@ def _add_votes(playground: Playground) -> None:
     add_endpoint(vote, [
         json_value("", STRING, "Id of a comparison of this client"),
         json_value(0, {}, 'Index of the best pane, "tie" or "bad"'),
-    ], [json_value({}, OBJECT, "What was counted")],
+    ], [json_value({}, OBJECT, "What was counted, or why it was not")],
         "Vote on a comparison, once.", queue=False)
     add_endpoint(leaders, [
         json_value(None, {"enum": [None, *KINDS]}, "Only prompts of this kind; null for all"),
@@ -167,13 +171,16 @@ def add_bundle_endpoints(playground: Playground, store: PictureStore) -> None:
     def bundle_export(request: gr.Request, comparison: Any) -> str:
         if not isinstance(comparison, str):
             raise InvalidRequest("The comparison must be the id that /compare gave.")
-        found = playground.comparisons.get(comparison, session_of(request))
-        return save_comparison(found, store)
+        found = playground.comparisons.get(comparison, session_of(request),
+                                           visitor_of(request))
+        with reading.turn():
+            return save_comparison(found, store)
 
     @one_sentence
     def bundle_open(request: gr.Request, bundle: str | None) -> tuple[list[str], dict[str, Any]]:
-        comparison = open_comparison(_read(bundle), playground, store, session_of(request))
-        playground.comparisons.put(comparison)
+        with reading.turn():
+            comparison = open_comparison(_read(bundle), playground, store, session_of(request))
+        playground.comparisons.put(comparison, visitor_of(request))
         return files_of(comparison), {
             **describe(comparison), "prompt": comparison.prompt, "vote": comparison.choice,
             "budget_s": comparison.plan.budget_s, "requests": panes_of(comparison)}
@@ -182,10 +189,11 @@ def add_bundle_endpoints(playground: Playground, store: PictureStore) -> None:
     def bundle_replay(request: gr.Request, bundle: str | None,
                       ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
         def plan() -> Plan:
-            saved = read_zip(_read(bundle))
-            facts = saved.facts
-            return plan_comparison(playground.registry, facts.prompt, facts.requests(),
-                                   budget_s=facts.budget_s, pictures=saved.pictures)
+            with reading.turn():
+                saved = _read(bundle)
+                facts = saved.facts
+                return plan_comparison(playground.registry, facts.prompt, facts.requests(),
+                                       budget_s=facts.budget_s, pictures=saved.pictures)
 
         yield from stream_comparison(playground, store, plan, request)
 
@@ -213,7 +221,7 @@ def add_bundle_endpoints(playground: Playground, store: PictureStore) -> None:
         "Draw a saved comparison again with its seeds and options.")
 
 
-def _read(bundle: str | None) -> bytes:
+def _read(bundle: str | None) -> Bundle:
     if not bundle:
         raise InvalidRequest("There is no zip file to open.", field="bundle")
-    return read_upload(bundle)
+    return read_bundle(bundle)

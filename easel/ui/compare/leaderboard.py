@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from easel.compare.bundle import read_zip
+from easel.compare.bundle import Bundle, read_zip
 from easel.compare.prompt_kinds import KINDS
 from easel.compare.votes import MIN_PAIR_VOTES, Standing, clip_agreement, leaderboard
-from easel.guard.visitors import session_of
+from easel.guard.turns import reading
+from easel.guard.visitors import session_of, visitor_of
 from easel.ui.compare.form import default_panes, panes_of, render_forms
 from easel.ui.compare.parts import EXAMPLE, CompareParts
 from easel.ui.compare.render import failed_view, over_view
-from easel.ui.compare.share import open_comparison
-from easel.ui.compare.state import Comparison
+from easel.ui.compare.share import open_comparison, read_bundle
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.invitation import invitation, served
 from easel.ui.parts.lines import Updates
@@ -26,7 +26,6 @@ from easel.ui.parts.page_words import fill_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
-from easel.ui.parts.uploads import read_upload
 from easel.ui.playground import Playground
 from easel.words import strings
 from easel.words.language import say, written
@@ -47,14 +46,14 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
                          type="filepath", height=64, elem_classes="upload",
                          elem_id="compare-upload")
 
-    def opened(data: bytes, request: gr.Request) -> Updates:
-        comparison = open_comparison(data, playground, store, session_of(request))
-        playground.comparisons.put(comparison)
+    def opened(bundle: Bundle, request: gr.Request) -> Updates:
+        comparison = open_comparison(bundle, playground, store, session_of(request))
+        playground.comparisons.put(comparison, visitor_of(request))
         names = playground.registry.names()
         panes = [pane if pane["pipeline"] in names else
                  {**default_panes(playground.registry)[0], "seed": pane["seed"]}
                  for pane in panes_of(comparison)]
-        given = _inputs(comparison, store)
+        given = _inputs(bundle, comparison.plan.pictures, store)
         return {file: gr.update(value=given.get(name)) for name, file
                 in parts.pictures.files.items()} | {
                 parts.prompt: comparison.prompt,
@@ -65,11 +64,15 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
 
     @shows_errors_by(lambda sentence: failed_view(parts, sentence))
     def open_saved(path: str | None, request: gr.Request) -> Updates:
-        return opened(read_upload(path), request) if path else {parts.prompt: gr.skip()}
+        if not path:
+            return {parts.prompt: gr.skip()}
+        with reading.turn():
+            return opened(read_bundle(path), request)
 
     @shows_errors_by(lambda sentence: failed_view(parts, sentence))
     def open_example(request: gr.Request) -> Updates:
-        updates = opened(EXAMPLE.read_bytes(), request)
+        with reading.turn():
+            updates = opened(read_zip(EXAMPLE.read_bytes()), request)
         return updates | {parts.prompt: say(updates[parts.prompt])}
 
     pictures = served(parts.alert, _example_pictures(store))
@@ -81,12 +84,20 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
                   api_visibility="private")
 
 
-def _inputs(comparison: Comparison, store: PictureStore) -> dict[str, Any]:
-    """The pictures that a comparison was given, as files where a component may hand them out."""
-    if not (given := comparison.plan.pictures):
+def _inputs(bundle: Bundle, given: Mapping[str, bytes], store: PictureStore) -> dict[str, Any]:
+    """The pictures that a comparison was given, as files where a component may hand them out.
+
+    Args:
+        bundle: that it was opened from; ``given`` are its pictures, which tell nothing more.
+        given: by name.
+        store: where they are written.
+    """
+    if not given:
         return {}
     folder = store.new_folder()
-    paths = {name: str(store.write(folder / f"{name}.{suffix_of(data)}", data))
+    made_of = {each.name: [each.sha256] for each in bundle.facts.inputs}
+    paths = {name: str(store.write(folder / f"{name}.{suffix_of(data)}", data,
+                                   made_of.get(name, ())))
              for name, data in sorted(given.items())}
     prompts = [path for name, path in paths.items() if name.startswith(IMAGE_PROMPT)]
     return {**paths, "image_prompts": prompts or None}
@@ -98,7 +109,7 @@ def _example_pictures(store: PictureStore) -> list[Path]:
         return []
     folder = store.new_folder()
     files = read_zip(EXAMPLE.read_bytes()).files
-    return [store.write(folder / name.replace("/", "-"), data) for name, data in files.items()
+    return [store.write(folder / name.replace("/", "-"), data, ()) for name, data in files.items()
             if name.endswith(".png")]
 
 

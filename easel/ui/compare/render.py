@@ -16,7 +16,6 @@ from easel.ui.parts.panel import Card, seconds
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.tiles import (
     alert,
-    bar,
     blank_tile,
     drawn_image,
     fit_mark,
@@ -55,14 +54,9 @@ def render_pane(comparison: Comparison, place: int) -> str:
     return (f'<section class="panel pane {panel.phase}{chosen}" aria-label="{escape(title)}">'
             f'<header><h2>{escape(title)}</h2></header>'
             f"{status_line(panel, _status(pane, hidden))}"
-            f"{_bar(pane, hidden)}{tiles_of(_tiles(pane, hidden), panel.num_images, True)}"
+            f"{progress_bar(panel, hidden)}"
+            f"{tiles_of(_tiles(pane, hidden), panel.num_images, True)}"
             f"{body}</section>")
-
-
-def _bar(pane: Pane, hidden: bool) -> str:
-    if hidden and pane.panel.phase == "running":
-        return bar(0, 0, moving=True)
-    return progress_bar(pane.panel)
 
 
 def _status(pane: Pane, hidden: bool) -> str:
@@ -71,7 +65,7 @@ def _status(pane: Pane, hidden: bool) -> str:
         if panel.phase in ("waiting", "running"):
             return strings.DRAWING
         return strings.FINISHED if panel.cards else panel.status()
-    budget = pane.result.metadata.get("time_budget_s") if pane.result is not None else None
+    budget = (pane.facts or {}).get("time_budget_s")
     if budget and panel.phase == "stopped" and panel.cards \
             and pane.usage.device_s >= budget:
         return strings.BEST_AFTER.format(seconds(budget))
@@ -123,8 +117,11 @@ def render_outcome(comparison: Comparison) -> str:
     """What the vote was, and whether CLIP agrees; empty before it."""
     if comparison.choice is None:
         return ""
+    uncounted = "" if comparison.counted else (
+        f'<p class="hint">{escape(strings.VOTE_UNCOUNTED)}</p>')
     if not isinstance(comparison.choice, int):
-        return f'<p class="outcome">{escape(strings.NO_CHOICE[comparison.choice])}</p>'
+        said = escape(strings.NO_CHOICE[comparison.choice])
+        return f'<p class="outcome">{said}</p>{uncounted}'
     place = comparison.order.index(comparison.choice)
     chosen = f"{comparison.label(place)} · {comparison.panes[comparison.choice].panel.title}"
     text = strings.YOUR_CHOICE.format(chosen)
@@ -132,7 +129,7 @@ def render_outcome(comparison: Comparison) -> str:
     if favourite is not None:
         text += strings.CLIP_AGREES if favourite == comparison.choice else (
             strings.CLIP_DISAGREES.format(comparison.label(comparison.order.index(favourite))))
-    return f'<p class="outcome" role="status">{escape(text)}</p>'
+    return f'<p class="outcome" role="status">{escape(text)}</p>{uncounted}'
 
 
 def vote_label(choice: int | str, count: int, label: str = "") -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from easel.compare.bundle import Bundle, make_bundle, read_zip, write_zip
 from easel.compare.plan import Plan, share_pictures
+from easel.guard.made_of import digest_of, note, noted
 from easel.serving.jobs import Usage
 from easel.ui.compare.fold import start_comparison
 from easel.ui.compare.state import Comparison, Pane
 from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import Card
-from easel.ui.parts.pictures import PictureStore, size_of
+from easel.ui.parts.pictures import PictureStore, read_shown, size_of
+from easel.ui.parts.uploads import read_upload
 from easel.ui.playground import Playground
 from pipelines.calibration import calibration_of
 from pipelines.core.errors import EaselError
@@ -34,14 +38,14 @@ def bundle_of(comparison: Comparison) -> Bundle:
     facts = {"prompt": comparison.prompt, "budget_s": comparison.plan.budget_s,
              "blind": comparison.blind, "vote": comparison.choice, "versions": versions(),
              "panes": [_pane_facts(pane) for pane in comparison.panes]}
-    return make_bundle(facts, [[card.path.read_bytes() for card in pane.panel.cards]
+    return make_bundle(facts, [[read_shown(card.path) for card in pane.panel.cards]
                                for pane in comparison.panes],
                        [pane.request for pane in comparison.panes])
 
 
 def _pane_facts(pane: Pane) -> dict[str, Any]:
-    panel, result = pane.panel, pane.result
-    weights = dict(result.metadata.get("weights") or {}) if result is not None else pane.weights
+    panel = pane.panel
+    weights = dict(pane.facts.get("weights") or {}) if pane.facts is not None else pane.weights
     return {"pipeline": panel.name, "title": panel.title, "num_images": pane.request.num_images,
             "seed": pane.request.seed, "options": dict(pane.request.options),
             "weights": weights, "elapsed_s": panel.elapsed_s,
@@ -55,12 +59,28 @@ def _pane_facts(pane: Pane) -> dict[str, Any]:
 
 def save_comparison(comparison: Comparison, store: PictureStore) -> str:
     """Write a comparison as a zip file where a browser can fetch it; returns its path."""
-    data = write_zip(bundle_of(comparison))
+    bundle = bundle_of(comparison)
     path = store.new_folder() / f"comparison-{safe_stem(comparison.prompt)}.zip"
-    return str(store.write(path, data))
+    made_of = {digest_of(data) for data in bundle.files.values()}
+    made_of.update(each for card in comparison.cards() for each in noted(card.path))
+    return str(store.write(path, write_zip(bundle), made_of))
 
 
-def open_comparison(data: bytes, playground: Playground, store: PictureStore, session: str,
+def read_bundle(path: str | Path) -> Bundle:
+    """An uploaded comparison, which goes with the first of its pictures that is deleted for good.
+
+    Raises:
+        InvalidImage: it is no longer there.
+        BundleError: the file is not one.
+    """
+    data = read_upload(path)
+    bundle = read_zip(data)
+    with suppress(OSError):  # on a full disk it is read all the same
+        note(Path(path), map(digest_of, bundle.files.values()))
+    return bundle
+
+
+def open_comparison(bundle: Bundle, playground: Playground, store: PictureStore, session: str,
                     ) -> Comparison:
     """A saved comparison as if it had just been drawn.
 
@@ -68,13 +88,12 @@ def open_comparison(data: bytes, playground: Playground, store: PictureStore, se
     says that it cannot be drawn again.
 
     Raises:
-        BundleError: the file is not one.
+        EaselError: its pictures cannot be written.
     """
-    bundle = read_zip(data)
     facts = bundle.facts
     plan, notices = _plan_of(bundle, playground)
     comparison = start_comparison(playground, plan, session, blind=False)
-    comparison.blind, comparison.choice = facts.blind, facts.vote
+    comparison.blind, comparison.choice, comparison.opened = facts.blind, facts.vote, True
     if isinstance(facts.vote, int) and facts.vote >= len(facts.panes):
         comparison.choice = None
     folder = store.new_folder()
@@ -83,11 +102,12 @@ def open_comparison(data: bytes, playground: Playground, store: PictureStore, se
         here = saved.pipeline in playground.registry.names()
         pipeline = playground.registry.get(saved.pipeline) if here else None
         pane.notice = notice
+        pane.known = playground.registry.knows(saved.pipeline)
         if pipeline is None:
             pane.panel.title = saved.title
         for picture in saved.pictures:
             path = store.write(folder / picture.file.replace("/", "-"),
-                               bundle.files[picture.file])
+                               bundle.files[picture.file], ())
             cards.append(Card(path, facts.prompt, saved.title, picture.seed,
                               picture.scores.get("clip"), picture.scores.get("probability"),
                               tuple(facts_of(saved.model_dump() | picture.model_dump(), pipeline)),

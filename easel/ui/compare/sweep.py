@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,9 +27,11 @@ from easel.compare.sweeps import (
     plan_sweep,
     sweep_options,
 )
+from easel.guard.made_of import origins
+from easel.guard.turns import reading
 from easel.serving.jobs import RunEvent
 from easel.ui.parts.panel import Card, seconds
-from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.pictures import PictureStore, read_shown
 from easel.ui.parts.streams import Throttle
 from easel.ui.parts.tiles import alert, drawn_image, fit_mark, picture_frame, tile
 from easel.ui.playground import Playground
@@ -39,8 +40,8 @@ from easel.words.language import say
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Preview, Progress, Result
 from pipelines.core.images import load_image
-from pipelines.core.metadata import picture_hashes, save_png
-from pipelines.core.request import SEED_COUNT
+from pipelines.core.metadata import encode_png, picture_hashes
+from pipelines.core.request import fresh_seed
 from pipelines.pipeline import Pipeline
 
 
@@ -103,8 +104,8 @@ def _save_grid(view: SweepView, store: PictureStore) -> Path:
     """
     sweep = view.sweep
     first = sweep.requests[0]
-    cells = [load_image(view.cards[i].path.read_bytes()) if i in view.cards else None
-             for i in range(len(sweep.requests))]
+    files = {i: read_shown(card.path) for i, card in view.cards.items()}
+    cells = [load_image(files[i]) if i in files else None for i in range(len(sweep.requests))]
     title = "" if "prompt" in (sweep.x.name, sweep.y.name) else first.prompt
     image = draw_grid(cells, sweep.x.labels(), sweep.y.labels(), title)
     facts = {"prompt": first.prompt, "pipeline": first.pipeline, "seed": first.seed,
@@ -112,9 +113,8 @@ def _save_grid(view: SweepView, store: PictureStore) -> Path:
              "width_px": image.shape[1], "height_px": image.shape[0],
              "grid": {"x": {"name": sweep.x.name, "values": list(sweep.x.values)},
                       "y": {"name": sweep.y.name, "values": list(sweep.y.values)}}}
-    path = store.new_folder() / "grid.png"
-    save_png(path, image, facts)
-    return store.serve(path)
+    made_of = [each for i, data in files.items() for each in origins(view.cards[i].path, data)]
+    return store.write(store.new_folder() / "grid.png", encode_png(image, facts), made_of)
 
 
 def render_sweep(view: SweepView, running: bool) -> str:
@@ -154,13 +154,14 @@ def _cell(view: SweepView, index: int) -> str:
     return tile(drawn_image(preview, strings.IN_THE_MAKING.format(prompt)))
 
 
-def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], seed: Any, across: Any,
-               down: Any, rows: Sequence[Line] = (),
+def read_sweep(playground: Playground, visitor: str, prompt: Any, pane: Mapping[str, Any],
+               seed: Any, across: Any, down: Any, rows: Sequence[Line] = (),
                pictures: Mapping[str, Any] = MappingProxyType({})) -> Sweep:
     """Check a grid whole.
 
     Args:
         playground: with the pipelines on offer, and the words for wildcards.
+        visitor: whose own lists of words are among them.
         prompt: with its braces and wildcards.
         pane: "pipeline" and perhaps "seed" and "options", the same for all cells.
         seed: where the pane names none; empty or None for a new one.
@@ -180,7 +181,7 @@ def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], see
     pipeline = registry.get(str(pane.get("pipeline", "")))
     given = next((s for s in (pane.get("seed"), seed)
                   if s is not None and (not isinstance(s, str) or s.strip())),
-                 secrets.randbelow(SEED_COUNT))
+                 fresh_seed())
     try:
         base_seed: Any = int(given) if isinstance(given, str) else given
     except ValueError:
@@ -189,7 +190,8 @@ def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], see
             "options": dict(options), **pictures}
     if rows:
         x = _axis(across, pipeline, "")
-        return plan_prompts(registry, base, rows, x, playground.wildcards(), MAX_CELLS)
+        with reading.turn_for(pictures):
+            return plan_prompts(registry, base, rows, x, playground.wildcards(visitor), MAX_CELLS)
     x, y = _axis(across, pipeline, prompt), _axis(down, pipeline, prompt)
     if len(expand_matrix(prompt)) > 1 and PROMPT not in (x.name, y.name):
         matrix = parse_axis(PROMPT, "", pipeline, prompt)
@@ -199,7 +201,8 @@ def read_sweep(playground: Playground, prompt: Any, pane: Mapping[str, Any], see
             y = matrix
         else:
             raise InvalidRequest(strings.SWEEP_AXES_FULL, field="axis")
-    return plan_sweep(registry, base, x, y, playground.wildcards())
+    with reading.turn_for(pictures):
+        return plan_sweep(registry, base, x, y, playground.wildcards(visitor))
 
 
 def _axis(given: Any, pipeline: Pipeline, prompt: str) -> Axis:

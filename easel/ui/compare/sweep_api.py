@@ -39,8 +39,9 @@ def add_sweep_endpoint(playground: Playground, store: PictureStore) -> None:
         run = playground.runs.start(session_of(request), visitor, PLACE)
         try:
             rows = [] if prompts is None else given_prompts(prompts)
-            planned = read_sweep(playground, prompt, {"pipeline": pipeline, "options": options},
-                                 seed, x, y, rows, read_pictures(init_image, image_prompts, mask))
+            planned = read_sweep(playground, visitor, prompt,
+                                 {"pipeline": pipeline, "options": options}, seed, x, y, rows,
+                                 read_pictures(init_image, image_prompts, mask))
             view = SweepView(planned, share_work(planned))
             requests = [batch.request for batch in view.batches]
             events = playground.backend.compare(requests, run.next_jobs(len(requests)),

@@ -15,6 +15,7 @@ from easel.compare.sweeps import proposed_values, share_work, sweep_options
 from easel.ui.compare.form import read_panes
 from easel.ui.compare.parts import CompareParts
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
+from easel.ui.compare.word_lists import build_word_lists
 from easel.ui.generate.render import render_earlier
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import worded_html
@@ -73,6 +74,7 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         file = gr.File(label=strings.SWEEP_FILE, file_count="single", type="filepath",
                        file_types=[".txt", ".csv"], height=64, elem_id="sweep-file",
                        elem_classes="upload")
+        build_word_lists(playground)
         with gr.Row(elem_id="sweep-buttons"):
             run = gr.Button(strings.SWEEP_RUN, size="sm", elem_id="sweep-run")
             # In the place of the other while a grid is drawn (style.css).
@@ -84,9 +86,9 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
     def sweep(asked: Asked) -> Generator[Updates]:
         pane = next(iter(read_panes(asked.text(panes))), {})
         x_name, x_text, y_name, y_text = map(asked.text, sides)
-        planned = read_sweep(playground, asked.text(prompt), pane, asked.values[seed],
-                             (x_name, x_text), (y_name, y_text), _prompts_in(asked.text(file)),
-                             parts.pictures.read(asked.values))
+        planned = read_sweep(playground, asked.run.visitor, asked.text(prompt), pane,
+                             asked.values[seed], (x_name, x_text), (y_name, y_text),
+                             _prompts_in(asked.text(file)), parts.pictures.read(asked.values))
         view = SweepView(planned, share_work(planned))
         requests = [batch.request for batch in view.batches]
         events = playground.backend.compare(requests, asked.run.next_jobs(len(requests)),

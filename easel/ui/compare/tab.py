@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.plan import MAX_PANES, plan_comparison
+from easel.guard.turns import reading
 from easel.guard.visitors import session_of, visitor_of
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
 from easel.ui.compare.form import default_panes, read_panes, render_forms
@@ -25,6 +26,7 @@ from easel.ui.compare.render import (
 )
 from easel.ui.compare.state import Comparison
 from easel.ui.compare.sweep_tab import build_sweep
+from easel.ui.compare.word_lists import own_names
 from easel.ui.parts.controls import MAX_TYPED_CHARS
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.lines import Updates
@@ -80,7 +82,8 @@ def _build_ask(playground: Playground) -> CompareParts:
                             min_width=120, elem_id="compare-run")
             stop = gr.Button(strings.STOP, size="lg", interactive=False, scale=0, min_width=88,
                              elem_id="compare-stop")
-        build_note(playground.reader, prompt, "compare-note")
+        build_note(playground.reader, prompt, "compare-note",
+                   wildcards=lambda request: own_names(playground, request))
         forms = worded_html(lambda: render_forms(pipelines), elem_id="compare-forms")
         # Written by page.js from the forms.
         panes = gr.Textbox(json.dumps(default_panes(pipelines)), elem_id="compare-panes",
@@ -116,11 +119,13 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
     def compare(asked: Asked) -> Generator[Updates]:
         """Run a comparison to its end."""
         values, run = asked.values, asked.run
-        plan = plan_comparison(
-            playground.registry, values[parts.prompt] or "", read_panes(values[parts.panes]),
-            values[parts.seed] or None, values[parts.budget], parts.pictures.read(values))
+        pictures = parts.pictures.read(values)
+        with reading.turn_for(pictures):
+            plan = plan_comparison(
+                playground.registry, values[parts.prompt] or "", read_panes(values[parts.panes]),
+                values[parts.seed] or None, values[parts.budget], pictures)
         comparison = start_comparison(playground, plan, run.session, bool(values[parts.blind]))
-        playground.comparisons.put(comparison)
+        playground.comparisons.put(comparison, run.visitor)
         asked.about = comparison
         yield first_view(parts, comparison)
         events = playground.backend.compare(plan.requests, run.next_jobs(len(plan.requests)),
@@ -151,9 +156,9 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
                  more=[parts.forms], found=found)
     for place, button in enumerate(parts.stops):
         def stop_one(comparison_id: str, request: gr.Request, place: int = place) -> None:
-            session = session_of(request)
-            comparison = playground.comparisons.get(comparison_id, session)
-            playground.runs.stop_pane(session, PLACE, comparison.order[place])
+            session, visitor = session_of(request), visitor_of(request)
+            comparison = playground.comparisons.get(comparison_id, session, visitor)
+            playground.runs.stop_pane(session, visitor, PLACE, comparison.order[place])
 
         button.click(stop_one, parts.comparison_id, None, **LIVE)
 
@@ -163,9 +168,10 @@ def _connect_votes(playground: Playground, store: PictureStore, parts: ComparePa
     def handler(choice: int | str) -> Callable[[str, gr.Request], Updates]:
         @shows_errors_by(lambda sentence: failed_view(parts, sentence))
         def vote(comparison_id: str, request: gr.Request) -> Updates:
-            comparison = playground.comparisons.get(comparison_id, session_of(request))
-            cast_vote(playground, comparison, choice, visitor_of(request))
-            playground.runs.remember(comparison.session, comparison.cards())
+            visitor = visitor_of(request)
+            comparison = playground.comparisons.get(comparison_id, session_of(request), visitor)
+            cast_vote(playground, comparison, choice, visitor)
+            playground.runs.remember(comparison.session, visitor, comparison.cards())
             return over_view(parts, comparison, store)
 
         return vote

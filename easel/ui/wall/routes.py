@@ -16,10 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from easel.guard.visitors import UnknownVisitor, visitor_of
+from easel.guard.visitors import UnknownVisitor, from_afar, visitor_of
 from easel.history.records import HistoryError
 from easel.ui.playground import Playground
 from easel.ui.wall.render import render_wall
+from easel.wall.ballots import Ballots
 from easel.wall.filter import FILE, Labels, LabelStore, WallFilter
 from easel.wall.wall import Order, Wall
 from easel.words import strings
@@ -27,7 +28,8 @@ from easel.words.language import language_of, say, speaking
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.json_values import read_json
 
-MAX_BODY_BYTES = 2**18  # the labels of the filter are the longest
+# Held for as long as a client likes, of as many as there are connections.
+MAX_BODY_BYTES, MAX_LABELS_BYTES = 2**12, 2**18  # what the leader may send is longer
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 # Asked for again each time: what is hidden meanwhile is in nobody's cache.
 ASK_AGAIN = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
@@ -64,13 +66,15 @@ class _Door:
     def __init__(self, playground: Playground, wall: Wall, labels: LabelStore | None) -> None:
         self.playground, self.wall, self.labels = playground, wall, labels
         self.admins, self.backend = playground.admins, playground.backend
+        # The number of people in the room, as docs/class.md has an operator set it.
+        self.ballots = Ballots(max(1, playground.settings.queue_size))
 
     def routes(self) -> list[Route]:
         """All of them."""
         return [
             Route("/wall", self._page, methods=["GET"]),
             Route("/wall/state", _answered(self._state), methods=["GET"]),
-            Route("/wall/act", _answered(self._act), methods=["POST"]),
+            Route("/wall/act", _answered(self._act, self._most_bytes), methods=["POST"]),
             *(
                 Route(
                     f"/wall/{{picture_id:str}}/{name}",
@@ -80,6 +84,9 @@ class _Door:
                 for name in ("picture", "thumbnail")
             ),
         ]
+
+    def _most_bytes(self, request: Request) -> int:
+        return MAX_LABELS_BYTES if self.admins.leads(request) else MAX_BODY_BYTES
 
     async def _page(self, request: Request) -> Response:
         with speaking(language_of(request.headers)):
@@ -128,8 +135,13 @@ class _Door:
         act, picture = _text(fields, "act"), _text(fields, "picture")
         if act == "enter":
             self.admins.enter(request, _text(fields, "password"))
-        elif act in ("vote", "unvote"):
-            self.wall.vote(picture, visitor, on=act == "vote")
+        elif act == "vote":
+            self.wall.find(picture)
+            self.ballots.cast(picture, visitor, from_afar(request))
+            self.wall.vote(picture, visitor)
+        elif act == "unvote":
+            self.wall.vote(picture, visitor, on=False)
+            self.ballots.take_back(picture, visitor, from_afar(request))
         elif act == "take_down":
             self.wall.take_down(picture, visitor)
         else:
@@ -179,16 +191,18 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 def _answered(
     endpoint: Callable[[Request, bytes], Response],
+    most_bytes: Callable[[Request], int] = lambda request: MAX_BODY_BYTES,
 ) -> Callable[[Request], Awaitable[Response]]:
     """An endpoint in a thread, in the visitor's language; what is wrong is one sentence."""
 
     async def answer(request: Request) -> Response:
-        body = b""
+        body, most = b"", most_bytes(request)
         try:
             async for part in request.stream():
                 body += part
-                if len(body) > MAX_BODY_BYTES:
-                    return JSONResponse({"detail": strings.ODD_CALL}, 413)
+                if len(body) > most:
+                    with speaking(language_of(request.headers)):
+                        return JSONResponse({"detail": say(strings.ODD_CALL)}, 413)
         except ClientDisconnect:
             return Response(status_code=499)
         return await run_in_threadpool(_said, endpoint, request, body)

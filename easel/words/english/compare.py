@@ -36,6 +36,9 @@ VOTE_LEFT, VOTE_RIGHT = "Left is better", "Right is better"
 VOTE_TIE, VOTE_BAD = "Tie", "All are bad"
 NO_CHOICE = {"tie": "You called it a tie.", "bad": "You found all of them bad."}
 YOUR_CHOICE = "You chose {}."
+VOTE_UNCOUNTED = ("This vote is shown here and does not count on the leaderboard: the history of "
+                  "this server does not know all of these pictures, as drawn by these generators "
+                  "from this prompt.")
 CLIP_AGREES = " CLIP would have chosen the same."
 CLIP_DISAGREES = " CLIP would have chosen {}."
 
@@ -54,6 +57,13 @@ SWEEP_SAVE = "Save as one picture"
 SWEEP_STATUS = "{} of {} cells · {}"
 SWEEP_AXES_FULL = "The prompt has alternatives in braces: choose Prompt as one side of the grid."
 SUGGESTIONS = "Continue with"
+WORDS_OWN = "Lists of words of your own"
+WORDS_OWN_INFO = ("A list called mood is __mood__ in a prompt of a grid: each seed draws one of "
+                  "its words. Yours go before Easel’s own of the same name.")
+WORDS_CHOSEN, WORDS_CHOICE = "List", "__{}__ ({})"
+WORDS_NAME_INFO = "Letters a to z, digits and -, as in mood."
+WORDS_TEXT = "Words, one a line"
+WORDS_SAVED, WORDS_IMPORTED = "__{}__ is kept. Words: {}.", "Lists taken over: {}."
 
 # Leaderboard and bundles
 LEADERBOARD = "Leaderboard"

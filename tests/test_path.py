@@ -1,0 +1,45 @@
+"""The path: eight lessons that name what is on the page, in both languages."""
+
+from __future__ import annotations
+
+import re
+
+import gradio as gr
+import pytest
+
+from easel.ui.inside.path import PLACES, render_path
+from easel.words import strings
+from easel.words.language import ENGLISH, PORTUGUESE, speaking
+from tests.served import App
+
+
+@pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
+def test_every_lesson_is_whole(language: str) -> None:
+    with speaking(language):
+        page = render_path()
+        lessons = page.split("<li ")[1:]
+        assert len(lessons) == len(PLACES) == len(strings.PATH_LESSONS) == 8
+        for number, lesson in enumerate(lessons, 1):
+            assert f'href="?lesson={number}"' in lesson
+            assert f'data-go="{PLACES[number - 1]}"' in lesson
+            assert lesson.count("?</p>") >= 1, "a question"
+            assert re.search(r"\(20\d\d\)", lesson.split('class="inside-source"')[1]), "a source"
+            assert "<details><summary>" in lesson, "folded, until one has guessed"
+        assert "{" not in page
+
+
+def test_lessons_name_buttons_and_fields_as_the_page_does() -> None:
+    with speaking(PORTUGUESE):
+        page = render_path()
+        for label in (strings.CONTRAST_DO, strings.CODES_DO, strings.STREAM_DO, strings.RERANK,
+                      strings.LAB_EXAMPLE, strings.LOOP_OTHER, strings.PRIOR_DO):
+            assert f"“{label}”" in page
+
+
+def test_every_lesson_leads_to_a_tab_that_there_is() -> None:
+    app = App()
+    try:
+        tabs = {block.id for block in app.page.blocks.values() if isinstance(block, gr.Tab)}
+    finally:
+        app.close()
+    assert {part for place in PLACES for part in place.split(".")} <= tabs
