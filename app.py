@@ -30,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _serve(arguments: Sequence[str] | None) -> None:
-    from easel.cli.start import ending_at_once
+    from easel.cli.start import end_quickly, ending_at_once
 
+    end_quickly()
     _refuse_arguments(arguments)
     # Read once, when gradio and the hub client are imported: nothing leaves the machine.
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")

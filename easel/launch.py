@@ -19,25 +19,33 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from easel.compare.votes import VoteStore
+from easel.compare.word_lists import FOLDER as WORD_LISTS
 from easel.doors.refusals import refusal
 from easel.doors.routes import open_doors
 from easel.guard.cache_folder import CacheFolder
 from easel.guard.call_net import log_in_one_way
 from easel.guard.connections import bound_connections
+from easel.guard.cut_uploads import note_upload_parts
 from easel.guard.error_net import ErrorNet
+from easel.guard.held_bodies import HeldBodies
 from easel.guard.host_check import HostCheck
 from easel.guard.origins import Origins, answer_for_gradio
 from easel.guard.request_check import RequestCheck
 from easel.guard.response_headers import ResponseHeaders
 from easel.guard.sessions import MAX_SESSIONS, Sessions
+from easel.guard.upload_progress import bound_upload_progress
 from easel.guard.visitors import VisitorCookie, requester
 from easel.history.build import open_history
 from easel.history.store import History
+from easel.own_files import sweep_files
+from easel.presets import FOLDER as PRESETS
 from easel.search.purged import forget_purged
 from easel.serving.build import build_backend
 from easel.serving.interface import Backend
 from easel.serving.logs import configure_logging
 from easel.settings import Settings, load_settings, unknown_settings
+from easel.ui.compare.word_lists import word_list_routes
+from easel.ui.document import document_routes
 from easel.ui.generate.presets import preset_routes
 from easel.ui.health_routes import health_routes
 from easel.ui.history.routes import history_routes
@@ -46,6 +54,7 @@ from easel.ui.parts.page_words import page_i18n
 from easel.ui.parts.theme import FAVICON, SCRIPT, STYLE, build_theme
 from easel.ui.parts.videos import video_routes
 from easel.ui.playground import load_playground
+from easel.ui.qr_route import qr_route
 from easel.ui.readers import Readers, ReaderWatch
 from easel.ui.wall.routes import wall_routes
 from pipelines.core.errors import EaselError
@@ -65,13 +74,17 @@ def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, read
                    backend: Backend | None = None,
                    more_routes: Sequence[BaseRoute] = ()) -> dict[str, Any]:
     """Keywords of ``Blocks.launch``: what is shown, and what never leaves the machine."""
-    routes: list[BaseRoute] = [*video_routes(Path(get_upload_folder())), *more_routes]
+    held = HeldBodies()
+    routes: list[BaseRoute] = [*document_routes(), qr_route(),
+                               *video_routes(Path(get_upload_folder())),
+                               *more_routes]
     if history is not None:
         routes = [*routes, *history_routes(history)]
     if backend is not None:
-        doors = open_doors(backend, history, settings, cache)
+        doors = open_doors(backend, history, settings, cache, held)
         routes = [*routes, *health_routes(backend, settings.metrics), *doors.routes,
-                  *preset_routes(settings.data_dir, backend.registry)]
+                  *preset_routes(settings.data_dir, backend.registry),
+                  *word_list_routes(settings.data_dir)]
         page.extra_startup_events.extend(doors.starts)
     # A Space is shown in a frame of the site that hosts it.
     frames = settings.frame_ancestors or ("https://huggingface.co" if "SPACE_ID" in os.environ
@@ -82,7 +95,7 @@ def launch_options(page: gr.Blocks, settings: Settings, cache: CacheFolder, read
         Middleware(Origins, settings.host_names()),
         Middleware(ErrorNet),
         Middleware(RequestCheck, cache,
-                   lambda: {number: str(fn.api_name) for number, fn in page.fns.items()}),
+                   lambda: {number: str(fn.api_name) for number, fn in page.fns.items()}, held),
         Middleware(ReaderWatch, readers),
         Middleware(VisitorCookie),
     ]
@@ -125,6 +138,8 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
     """
     # Gradio's own queue lets everything through: waiting is the backend's.
     answer_for_gradio()
+    bound_upload_progress()
+    note_upload_parts()
     page.queue(default_concurrency_limit=None, api_open=False)
     readers = Readers()
     page.extra_startup_events.append(partial(readers.start, page))
@@ -161,15 +176,29 @@ def _sweep(history: History, backend: Backend, cache: CacheFolder, data_dir: Pat
         history.sweep()
     except EaselError as error:
         logger.warning("The history was not swept: %s", error)
-    if backend.paused is not None:
-        backend.paused.sweep()
     while True:
         cache.sweep()
+        if backend.paused is not None:
+            backend.paused.sweep()
+        sweep_files(data_dir / PRESETS)
+        sweep_files(data_dir / WORD_LISTS)
         try:
+            forget_erased(history, cache)
             forget_purged(history, data_dir)
         except EaselError as error:
-            logger.warning("The indexes of the history were not swept: %s", error)
+            logger.warning("Not all that was deleted for good could be swept: %s", error)
         time.sleep(SWEEP_CACHE_S)
+
+
+def forget_erased(history: History, cache: CacheFolder) -> None:
+    """Remove from the cache what was deleted for good by any process that shares the history.
+
+    Raises:
+        HistoryError: the history cannot be read.
+    """
+    erased = history.erased()
+    cache.forget({each.sha256: each.size_bytes for each in erased},
+                 {each.sha256: each.erased_s for each in erased})
 
 
 def _take_over_votes(votes: VoteStore, settings: Settings) -> None:

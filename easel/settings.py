@@ -24,6 +24,7 @@ from pipelines.core.settings import (
 from pipelines.core.texts import shown_name
 
 DOORS = ("openai", "a1111", "mcp")
+CLASS_MINUTE_S = 20  # of a class's visitor; a minute of the device is then three pupils' at least
 _KEY = re.compile(r"[A-Za-z0-9_-]{22,200}")  # 128 bits, where letters are drawn at random
 
 
@@ -92,7 +93,8 @@ class Settings(EngineSettings):
         description="Disk space that uploads and the pictures on open pages may take together.",
     )] = ByteSize(10 * 10**9)
     paused_quota: Annotated[Bytes, Field(
-        description="Disk space that the paused runs of all visitors may take together.",
+        description="Disk space that the paused runs of all visitors may take together, and "
+                    "one visitor's a quarter of it.",
     )] = ByteSize(2 * 10**9)
     paused_runs: Annotated[int, Field(
         ge=0, le=1000, description="Paused runs that one visitor may have.")] = 10
@@ -114,7 +116,8 @@ class Settings(EngineSettings):
                           "then and keeps its best so far; 0 for no limit.")] = 3600
     visitor_seconds: Annotated[int, Field(
         ge=0, description="Seconds of the device that one visitor may take in a minute, on "
-                          "average; who took more waits; 0 for no limit.")] = 0
+                          "average; who took more waits; 0 for no limit. With "
+                          "EASEL_CLASSROOM it is 20 unless it is set.")] = 0
     classroom: Annotated[bool, Field(
         description="Show everybody on /wall what all visitors draw, for a class.")] = False
     classroom_filter: Annotated[str, Field(
@@ -154,6 +157,11 @@ class Settings(EngineSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper_case),
                          Field(
         description="How much the server's log says.")] = "INFO"
+
+    def minute_s(self) -> int | None:
+        """Seconds of the device that a visitor may take in a minute; None for no limit."""
+        is_set = "visitor_seconds" in self.model_fields_set
+        return (CLASS_MINUTE_S if self.classroom and not is_set else self.visitor_seconds) or None
 
     def search_roots(self) -> tuple[Path, ...]:
         """The folders of ``search_folders``, absolute and with links resolved."""

@@ -21,6 +21,7 @@ from PIL import Image
 
 from easel.settings import Settings
 from easel.ui.generate.examples import EXAMPLES
+from easel.words import strings
 from easel.words.strings import FIRST_PROMPT
 from pipelines.core.metadata import read_png
 from tests.served import App
@@ -32,7 +33,8 @@ ENDPOINTS = {"/generate", "/rerank", "/stop", "/pipelines", "/examples", "/surpr
              "/bundle_export", "/bundle_open", "/bundle_replay", "/sweep",
              "/clips", "/classify", "/index", "/search", "/near_duplicates",
              "/text_picture_matrix", "/picture_map", "/models",
-             "/queue", "/cancel"}
+             "/queue", "/cancel", "/inside_score", "/inside_codes", "/inside_code",
+             "/inside_stream", "/inside_contrast", "/inside_loop", "/inside_prior"}
 LONG = {"steps": 2000, "pause_s": 0.05}  # far longer than any test waits
 
 
@@ -92,9 +94,14 @@ def test_lineage_is_kept_of_ones_own_pictures_alone(app: App) -> None:
                               parents=[first["id"], other["id"], "f" * 32])
     child = client.predict(details["pictures"][0]["id"], api_name="/history_show")[1]
     assert child["ancestors"] == [first["id"]]
+    assert details["unknown_parents"] == [other["id"], "f" * 32], "whose they are is not said"
+    assert details["message"] == strings.PARENTS_UNKNOWN
     assert read_png(Path(files[0]).read_bytes())["easel"]["parents"] == [first["id"]]
-    files, _ = generate(client, num_images=1, parents=[other["id"]])
+    files, details = generate(client, num_images=1, parents=[other["id"]])
     assert "parents" not in read_png(Path(files[0]).read_bytes())["easel"]
+    assert details["unknown_parents"] == [other["id"]]
+    _, details = generate(client, num_images=1, parents=[first["id"]])
+    assert not {"unknown_parents", "message"} & details.keys()
 
 
 def test_two_generators_share_one_ranking(client: Client) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from easel.compare.bundle import FACTS, read_zip
+from easel.guard.turns import MAX_EACH, reading
+from easel.guard.visitors import HEADER, asking, new_token, visitor_named
+from easel.serving.jobs import Requester
+from easel.words import strings
 from pipelines.core.metadata import read_png
 from tests.served import App
 
@@ -157,6 +162,26 @@ def raw(app: App, endpoint: str, data: str) -> str:
     raise AssertionError("the call never ended")
 
 
+def test_a_comparison_is_its_visitors_whoever_knows_the_name_of_their_session(
+        app: App, bundle: str) -> None:
+    mine, other = new_token(), new_token()
+    session = "a session of mine"
+    client = app.client(**{HEADER: mine})
+    client.session_hash = session
+    _, details = client.predict(handle_file(bundle), api_name="/bundle_open")
+
+    def voted(token: str) -> httpx.Response:
+        return httpx.post(f"{app.url}gradio_api/run/vote", headers={HEADER: token}, timeout=300,
+                          json={"data": [details["comparison"], 9], "session_hash": session})
+
+    assert "no longer there" in voted(other).json()["error"]
+    assert "no pane 10" in voted(mine).json()["error"]
+    stranger = app.client(**{HEADER: other})
+    stranger.session_hash = session
+    assert "no longer there" in refusal(stranger, "/bundle_export", details["comparison"])
+    assert client.predict(details["comparison"], api_name="/bundle_export")
+
+
 NOT_FINITE = "A number in the request is not finite"
 
 
@@ -209,11 +234,44 @@ def test_a_bundle_is_saved_opened_and_drawn_again(app: App, client: Client) -> N
         assert np.array_equal(pixels(old), pixels(new))
 
     assert stranger.predict(found["comparison"], 1, api_name="/vote") == {"choice": 1}
+    assert not app.playground.votes.votes(blind=True)
     assert "voted on already" in refusal(client, "/vote", details["comparison"], 0)
     _, twice = stranger.predict(handle_file(bundle), api_name="/bundle_open")
     assert "voted on already" in refusal(stranger, "/vote", twice["comparison"], 0)
     assert [v.choice for v in app.playground.votes.votes(blind=None)
             if v.prompt == SCRIPT] == [1], "the same pictures are voted on once"
+
+
+@pytest.mark.parametrize("endpoint", ["/bundle_open", "/bundle_replay"])
+def test_a_visitor_reads_few_bundles_at_once_and_the_others_read_on(
+        app: App, bundle: str, endpoint: str) -> None:
+    mine = new_token()
+    client, other = app.client(**{HEADER: mine}), app.client(**{HEADER: new_token()})
+    with ExitStack() as turns:
+        turns.enter_context(asking(Requester(visitor_named(mine))))
+        for _ in range(MAX_EACH):
+            turns.enter_context(reading.turn())
+        sentence = refusal(client, endpoint, handle_file(bundle))
+        assert f"Files of yours are being read {MAX_EACH} times already" in sentence
+        assert other.predict(handle_file(bundle), api_name="/bundle_open")[0]
+    assert client.predict(handle_file(bundle), api_name=endpoint)[0]
+
+
+def test_a_visitor_reads_few_lots_of_pictures_at_once(app: App, client: Client) -> None:
+    files, _ = client.predict("a cat", PANES, 1, api_name="/compare")
+    mine = new_token()
+    client = app.client(**{HEADER: mine})
+    client.predict("a cat", ["sketch"], 1, 5, api_name="/generate")
+    given = [handle_file(each) for each in files]
+    calls: list[tuple[Any, ...]] = [
+        ("/rerank", given, ["a cat"], None, None, 0, None),
+        ("/inside_contrast", given, ["a cat", "a dog"], None), ("/history_export", None, None)]
+    with asking(Requester(visitor_named(mine))), ExitStack() as turns:
+        for _ in range(MAX_EACH):
+            turns.enter_context(reading.turn())
+        for each in calls:
+            assert "Files of yours are being read" in refusal(client, *each)
+    assert client.predict(None, None, api_name="/history_export")
 
 
 def changed(bundle: str, folder: Path, change: str) -> Path:
@@ -229,6 +287,8 @@ def changed(bundle: str, folder: Path, change: str) -> Path:
                 data = data.replace(b'"steps": 2', b'"steps": NaN')
             if change == "steps" and name == FACTS:
                 data = data.replace(b'"steps": 2', b'"steps": -2')
+            if change == "prompt" and name == FACTS:
+                data = data.replace(b'"prompt": "a cat"', b'"prompt": "a dog"')
             if change == "seed" and name == FACTS:
                 data = data.replace(b'"seed": 3', b'"seed": -3')
             new.writestr(name, data)
@@ -240,7 +300,7 @@ def changed(bundle: str, folder: Path, change: str) -> Path:
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    ("traversal", "which no comparison has"), ("bomb", "unpacks to more"),
+    ("traversal", "leads elsewhere"), ("bomb", "unpacks to more"),
     ("picture", "missing or was changed"), ("facts", "not valid JSON"),
     ("seed", "not as Easel writes them")])
 @pytest.mark.parametrize("endpoint", ["/bundle_open", "/bundle_replay"])
@@ -269,6 +329,16 @@ def test_a_bundle_with_an_option_out_of_range_is_opened_and_says_so(client: Clie
     said = [pane["message"] for pane in details["panes"]]
     assert any(re.fullmatch(r"This cannot be drawn again here: Steps must be .*, not -2\.", each)
                for each in said)
+
+
+def test_a_vote_on_a_bundle_that_says_another_prompt_is_said_not_to_count(
+        app: App, client: Client, bundle: str, tmp_path: Path) -> None:
+    bad = handle_file(str(changed(bundle, tmp_path, "prompt")))
+    _, details = client.predict(bad, api_name="/bundle_open")
+    before = client.predict(None, api_name="/leaders")
+    assert client.predict(details["comparison"], 0, api_name="/vote") == {
+        "choice": 0, "message": strings.VOTE_UNCOUNTED}
+    assert client.predict(None, api_name="/leaders") == before
 
 
 def test_what_is_no_bundle_is_said(app: App, client: Client, tmp_path: Path) -> None:

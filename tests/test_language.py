@@ -21,10 +21,10 @@ from gradio_client.exceptions import AppError
 
 from easel.ui.generate.examples import EXAMPLES, world_sampler
 from easel.ui.generate.lesson import RANKING
-from easel.ui.generate.samples import SAMPLES
 from easel.ui.models.wishes import WISHES
 from easel.ui.parts import page_words
 from easel.ui.parts.panel import Panel, seconds
+from easel.ui.parts.samples import SAMPLES
 from easel.ui.parts.tiles import loss_curves
 from easel.words import english as english_words
 from easel.words import strings

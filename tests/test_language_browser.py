@@ -12,8 +12,8 @@ from tests.served import App
 from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser
 
 __all__ = ["browser"]
-ENGLISH = ("Generate", "Compare", "Rerank", "Lab", "History", "Models")
-PORTUGUESE = ("Gerar", "Comparar", "Reordenar", "Lab", "Histórico", "Modelos")
+ENGLISH = ("Generate", "Compare", "Rerank", "Lab", "Inside", "History", "Models")
+PORTUGUESE = ("Gerar", "Comparar", "Reordenar", "Lab", "Dentro", "Histórico", "Modelos")
 Opener = Callable[..., Page]
 
 pytestmark = [

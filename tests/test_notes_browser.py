@@ -1,4 +1,4 @@
-"""What stands under a prompt changes with every word; nothing else on the page moves for it."""
+"""What helps with a prompt: what stands under it, and moves nothing, and what can be drawn."""
 
 from __future__ import annotations
 
@@ -34,3 +34,62 @@ def test_nothing_moves_while_a_prompt_is_typed(open_page, size: tuple[int, int])
             places[prompt] = page.locator(below).evaluate(
                 "(e) => e.getBoundingClientRect().top + scrollY")
         assert len({round(top) for top in places.values()}) == 1, places
+
+
+def test_what_can_be_drawn_is_shown_searched_and_put_in(open_page) -> None:
+    page = open_page(DESKTOP)
+    prompt = page.locator("#prompt textarea")
+    prompt.fill("")
+    page.locator("[data-open=drawable]").click()
+    search = page.locator(".drawable-search")
+    expect(search).to_be_visible()
+    search.fill("cachorro")
+    things = page.locator("#drawable .thing:visible")
+    expect(things.first).to_have_text("dog")
+    things.first.click()
+    search.fill("on top")
+    page.locator("#drawable [data-insert]:visible").first.click()
+    search.fill("skateboard")
+    things.first.click()
+    expect(prompt).to_have_value("a dog on top of a skateboard")
+    search.fill("watercolor")
+    page.locator("#drawable [data-insert]:visible").first.click()
+    expect(prompt).to_have_value("a watercolor painting of a dog on top of a skateboard")
+    search.fill("zzyzx")
+    expect(page.locator("#drawable .hint")).to_be_visible()
+    expect(page.locator("#prompt-note mark")).to_have_count(0)
+
+
+def test_every_prompt_field_is_read(open_page) -> None:
+    page = open_page(DESKTOP)
+    fields = {strings.TAB_COMPARE: "compare-prompt", strings.TAB_RERANK: "rerank-prompts",
+              strings.TAB_LAB: "lab-labels", strings.TAB_INSIDE: "inside-prompt"}
+    for tab, field in fields.items():
+        page.get_by_role("tab", name=tab, exact=True).click()
+        box = page.locator(f"#{field} :is(textarea, input)")
+        box.fill("a dog riding a skateboard")
+        page.locator(f"[data-for={field}] [data-prompt]").click()
+        expect(box).to_have_value("a dog on top of a skateboard")
+        box.fill("a giraf")
+        page.locator(f"[data-for={field}] [data-complete=giraffe]").click()
+        expect(box).to_have_value("a giraffe ")
+        expect(page.locator(f"[data-for={field}] :is([data-complete], mark)")).to_have_count(0)
+    expect(page.locator("#prompt textarea")).to_have_value(strings.FIRST_PROMPT)
+
+
+def test_words_to_go_on_with_move_nothing(open_page) -> None:
+    page = open_page(DESKTOP)
+    for tab, field, below in ((strings.TAB_GENERATE, "prompt", "#generators"),
+                              (strings.TAB_COMPARE, "compare-prompt", "#compare-forms")):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        before = page.locator(below).bounding_box()
+        page.locator(f"#{field} textarea").fill("a giraf")
+        chip = page.locator(f"[data-for={field}] [data-complete=giraffe]")
+        expect(chip).to_be_visible()
+        assert page.locator(below).bounding_box() == before
+        page.locator(f"#{below.removeprefix('#')} input:visible").first.focus()
+        expect(chip).to_be_hidden()
+        page.locator(f"#{field} textarea").focus()
+        expect(chip).to_be_visible()
+        chip.click()
+        expect(page.locator(f"#{field} textarea")).to_have_value("a giraffe ")

@@ -21,7 +21,7 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_parts_know_no_tab() -> None:
-    assert {"generate", "compare", "lab", "rerank", "history", "models"} == TABS
+    assert {"generate", "compare", "lab", "inside", "rerank", "history", "models"} == TABS
     up = {(path.name, name) for path in (UI / "parts").glob("*.py") for name in imports_of(path)
           if name.startswith(tuple(f"easel.ui.{tab}" for tab in TABS))}
     assert up == set()

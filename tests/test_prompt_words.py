@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from benchmarks.words import labelled, language_errors, scores
-from easel.serving.build import build_cache
 from easel.settings import load_settings
 from easel.ui.generate.examples import EXAMPLES
 from easel.ui.parts.prompt_note import prompt_reader, render_reading
 from easel.words.language import PORTUGUESE, speaking
 from easel.words.strings import FIRST_PROMPT
 from pipelines.core.errors import OutOfMemory
+from pipelines.engine import build_cache
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.prompt_words import PromptReader, Thing, edits

@@ -18,11 +18,11 @@ from PIL import Image
 from pydantic import Field
 
 from easel.ui.generate.render import render_empty, render_run
-from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import build_choice
 from easel.ui.parts.option_form import build_option_forms, render_options, slider_step
 from easel.ui.parts.panel import Card, Panel, RunView, seconds
 from easel.ui.parts.prompt_note import render_reading
+from easel.ui.parts.samples import load_samples
 from easel.ui.parts.uploads import read_upload
 from pipelines.calibration import Calibration
 from pipelines.core.errors import InvalidImage, InvalidRequest
@@ -157,6 +157,16 @@ def test_pictures_that_are_the_same_are_said_to_be() -> None:
     assert panel.status() == "3 pictures in 2.0 s · 2 the same as another and kept once"
     panel.finish([card(0.5)], 2.0, stopped=False)
     assert panel.status() == "1 picture in 2.0 s"
+
+
+def test_who_stopped_a_run_is_said() -> None:
+    panel = Panel("sketch", "Sketch", "a cat", 3)
+    panel.finish([card(0.5)], 2.0, stopped=True, limit_s=3)
+    assert panel.status() == panel.message == (
+        "Stopped after 3 s on the device, the most that a run may take here; the best so far is "
+        "kept.")
+    panel.finish([card(0.5)], 2.0, stopped=True)
+    assert panel.status() == "Stopped after 2.0 s; the best so far is kept"
 
 
 def test_the_joint_ranking_waits_for_everyone_and_sorts_by_score() -> None:

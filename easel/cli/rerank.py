@@ -11,14 +11,16 @@ import numpy as np
 import typer
 
 from easel.cli.backend import opened_backend
+from easel.cli.given import read_file
 from easel.cli.history import Favourite, Generator, Owner, Rating, Text, find_picture
 from easel.cli.output import AsJson, print_json
+from easel.cli.pictures import PICTURE
 from easel.history.build import open_history
 from easel.history.records import LOCAL, MAX_PAGE_SIZE, Filters, HistoryError
 from easel.history.store import History
 from easel.settings import load_settings
-from pipelines.core.errors import InvalidImage, InvalidRequest, reason
-from pipelines.core.images import MAX_BYTES, load_image
+from pipelines.core.errors import InvalidImage, InvalidRequest
+from pipelines.core.images import load_small
 from pipelines.core.texts import shown_name
 from pipelines.models.checkpoints.ids import RANKER
 
@@ -49,7 +51,7 @@ def rerank_command(
     from easel.compare.ranking import rank_pictures, read_prompts
 
     prompts = read_prompts(prompt, against or [])
-    named = [(shown_name(str(path)), _read(path)) for path in pictures or []]
+    named = [(shown_name(str(path)), read_file(path, PICTURE)) for path in pictures or []]
     if id_ or newest:
         filters = Filters(text, pipeline=pipeline, min_rating=rating, favourite=favourite)
         with closing(open_history(load_settings())) as history:
@@ -86,15 +88,6 @@ def _kept(history: History, owner: str, ids: Sequence[str], newest: int, filters
 def _picture(name: str, data: bytes) -> np.ndarray:
     """One of many pictures; what is wrong with it is said with its name."""
     try:
-        return load_image(data)
+        return load_small(data)
     except InvalidImage as error:
         raise InvalidImage("{}: {}", name, error, field="images") from None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidRequest("The picture {} cannot be read: {}.", path.name,
-                             reason(error)) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from easel.cli.bar import Bar
 from easel.history.records import LOCAL, HistoryError
 from easel.serving.best_of import stream_best
 from easel.serving.interface import Backend
@@ -68,25 +66,6 @@ def interrupt_cancels(backend: Backend, *job_ids: str) -> Iterator[threading.Eve
         yield interrupted
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-class Bar(tqdm):
-    """A progress bar on the error stream that vanishes at its end.
-
-    In a log file it need not have a line a step: a tenth of the way is enough.
-    """
-
-    shown: object = None
-
-    def __init__(self, unit: str, position: int | None = None) -> None:
-        super().__init__(total=None, file=sys.stderr, leave=False, unit=unit, position=position)
-
-    def show(self) -> None:
-        """Draw the bar as it is now."""
-        tenth = (self.desc, self.total and self.n * 10 // self.total)
-        if sys.stderr.isatty() or self.shown != tenth:
-            self.shown = tenth
-            self.refresh()
 
 
 def show_progress(bar: Bar, event: Progress) -> None:

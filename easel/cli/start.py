@@ -5,6 +5,8 @@ Nothing here takes long to import: what does, a command line imports while Ctrl+
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import signal
@@ -16,6 +18,8 @@ from typing import Any
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_STOPPED = 1, 2, 130
 STOPPED = "Stopped."
+# Libraries that count at the end what was not given back, and print a page about it.
+COUNTING = ("triton",)
 
 
 def run_command(module: str, name: str, args: list[str] | None = None, backend: Any = None,
@@ -33,6 +37,7 @@ def run_command(module: str, name: str, args: list[str] | None = None, backend: 
         Exit code: 0, 1 for a failure, 2 for bad input, 130 after Ctrl+C. Whoever asked for JSON
         gets the sentence of a failure as ``{"error": …}`` too.
     """
+    end_quickly()
     as_json = _wants_json(sys.argv[1:] if args is None else args)
     _replace_what_a_console_lacks()
     try:
@@ -151,6 +156,17 @@ def _print_no_more() -> None:
             return
         finally:
             os.close(nowhere)
+
+
+def end_quickly() -> None:
+    """Let the process, once it ends, look for no memory to give back: with torch and Gradio that
+    takes seconds, and the system takes back all of it anyway."""
+    atexit.register(_leave_memory)
+
+
+def _leave_memory() -> None:
+    if not any(name in sys.modules for name in COUNTING):
+        gc.freeze()
 
 
 @contextmanager

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
+from easel.cli.bar import Bar
 from easel.cli.output import AsJson, print_json
 from easel.settings import Settings, load_settings
 from pipelines.core.amounts import megabytes
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.catalogue import CATALOGUE_PATH, Catalogue, open_catalogue
 from pipelines.models.checkpoints.downloads import Download, Downloads
-from pipelines.models.checkpoints.entries import CatalogueEntry
-from pipelines.models.checkpoints.licences import licence_words
+from pipelines.models.checkpoints.entries import CatalogueEntry, licence_words
 from pipelines.models.checkpoints.loading import (
     bytes_on_disk,
     file_sha256,
@@ -92,14 +91,16 @@ def download(model_ids: Annotated[list[str], typer.Argument(help="Models to down
 
 
 def _show(entry: CatalogueEntry, running: Download) -> None:
-    with tqdm(total=None, unit="B", unit_scale=True, desc=entry.id) as bar:
+    with Bar("B", unit_scale=True, leave=True) as bar:
+        bar.set_description_str(entry.id, refresh=False)
         ended = False
         while not ended:
             ended = running.wait(0.1)
             if running.total_bytes and bar.total != running.total_bytes:
                 bar.reset(running.total_bytes)
             bar.set_postfix_str("checking" if running.checking else "", refresh=False)
-            bar.update(running.done_bytes - bar.n)
+            bar.n = running.done_bytes
+            bar.show()
 
 
 @app.command()

@@ -71,6 +71,15 @@
       });
       actions.append(start);
     }
+    if (card.id) {
+      const look = element("button", "", say("Look inside"));
+      look.type = "button";
+      look.addEventListener("click", () => {
+        dialog.close();
+        lookInside(card.id);
+      });
+      actions.append(look);
+    }
     if (neighbours().length > 1) {
       const turns = [[-1, say("Previous")], [1, say("Next")]].map(([by, name]) => {
         const turn = element("button", "", name);
@@ -335,6 +344,56 @@
     else openKind(target);
   });
 
+  // Inside: a press that says something to a hidden field, and grids -------------------------------
+  document.addEventListener("click", (event) => {
+    const teller = event.target.closest("[data-tell]");
+    // The server ignores the stamp; a second press must differ from the first.
+    if (teller) type(`#${teller.dataset.tell} :is(textarea, input)`, `${teller.dataset.say} ${Date.now()}`);
+  });
+  // Once the tab keeps what it is told (see easel/ui/parts/late.py).
+  function takeKept(id, tab, name) {
+    openTab(tab);
+    let frames = 600;
+    const tell = () => {
+      const field = find(`#${name} :is(textarea, input)`);
+      if (field && !field.closest(".settling")) type(`#${name} :is(textarea, input)`, `kept ${id} ${Date.now()}`);
+      else if (--frames) requestAnimationFrame(tell);
+    };
+    tell();
+  }
+  const lookInside = (id) => takeKept(id, "inside.score", "inside-take");
+  document.addEventListener("click", (event) => {
+    const pressed = event.target.closest("[data-look], [data-alike]");
+    if (pressed?.dataset.look) lookInside(pressed.dataset.look);
+    else if (pressed) takeKept(pressed.dataset.alike, "lab.search", "lab-take");
+  });
+  const cellOf = (event) => event.target.closest?.("[role=gridcell][data-said]");
+  function sayCell(cell) {
+    const said = cell?.closest(".inside-grid")?.querySelector("output");
+    if (said) said.textContent = cell.dataset.said;
+    const shown = cell?.dataset.shows;
+    if (shown) for (const each of cell.closest(".inside-grid").querySelectorAll("[data-cell]")) {
+      each.hidden = each.dataset.cell !== shown;
+    }
+  }
+  for (const kind of ["pointerover", "focusin"]) {
+    document.addEventListener(kind, (event) => sayCell(cellOf(event)));
+  }
+  // One stop of Tab; arrows walk on, as in every grid.
+  document.addEventListener("keydown", (event) => {
+    const cell = cellOf(event);
+    if (!cell) return;
+    const row = cell.parentElement, column = [...row.children].indexOf(cell);
+    const next = { ArrowLeft: cell.previousElementSibling, ArrowRight: cell.nextElementSibling,
+      ArrowUp: row.previousElementSibling?.children[column], ArrowDown: row.nextElementSibling?.children[column],
+      Home: row.firstElementChild, End: row.lastElementChild }[event.key];
+    if (!next) return;
+    event.preventDefault();
+    cell.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+
   // What is not on this machine, in every list of models (see easel/ui/models/fetch.py) -----------
   function missing() {
     const said = find("#fetch [data-missing]")?.dataset;
@@ -428,10 +487,16 @@
   document.addEventListener("click", (event) => {
     const gone = event.target.closest("[data-remove]");
     if (!gone) return;
-    const box = gone.closest("[id$=-shown]").id.replace("-shown", "-removed");
-    // What follows the place and the path makes a second press differ.
-    type(`#${box} textarea, #${box} input`,
-         JSON.stringify([...JSON.parse(gone.dataset.remove), Date.now()]));
+    const shown = gone.closest("[id$=-shown]");
+    const box = shown.id.replace("-shown", "-removed");
+    // Pressed once it is on its way; what the server has not answered is asked again with the next,
+    // since of presses during an answer Gradio sends the last alone.
+    gone.disabled = true;
+    setTimeout(() => { gone.disabled = false; }, 10000);
+    const asked = [...shown.querySelectorAll("[data-remove]:disabled")]
+      .map((each) => JSON.parse(each.dataset.remove));
+    // The time makes the same list differ from the last.
+    type(`#${box} textarea, #${box} input`, JSON.stringify([asked, Date.now()]));
   });
 
   // What Gradio leaves to be named: a place for files has other words for those who listen than stand
@@ -444,6 +509,26 @@
       button.setAttribute("aria-label", say("Choose a day"));
     }
   }).observe(document.documentElement, { childList: true, subtree: true });
+
+  // What has been drawn of a run is said to the server, which sends more then and no sooner (see
+  // easel/ui/parts/seen.py). A window that nobody sees has no frames to wait for.
+  const FRAME_PATIENCE_MS = 500;
+  const drawn = new Map();
+  function whenDrawn(act) {
+    let waits = true;
+    const once = () => { if (waits) act(); waits = false; };
+    requestAnimationFrame(once);
+    setTimeout(once, document.hidden ? 0 : FRAME_PATIENCE_MS);
+  }
+  new MutationObserver(() => {
+    for (const mark of document.querySelectorAll("#seen [data-seen]")) {
+      const [key, version] = mark.dataset.seen.split("/");
+      if (drawn.get(key) === version) continue;
+      drawn.set(key, version);
+      whenDrawn(() => fetch(`seen/${key}/${version}`, { method: "POST" }).catch(() => {}));
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true, attributes: true,
+    attributeFilter: ["data-seen"] });
 
   // Settings of this browser -----------------------------------------------------------------
   function setting(name) {
@@ -568,15 +653,18 @@
   }
 
   // Addresses and the projector ---------------------------------------------------------------
-  // ?tab=lab.matrix, ?lesson=dalle, ?present, and ?prompt=… (see easel/ui/generate/tab.py).
+  // ?tab=lab.matrix, ?lesson=dalle, ?lesson=4 of the path, ?present, and ?prompt=… (see easel/ui/generate/tab.py).
   const asked = new URLSearchParams(location.search);
-  function openTab(path) {
+  const PARTED = ["lab", "inside"];  // tabs with tabs in them
+  function openTab(path, title) {  // title: of the part, which goes by that where there is no room for it
     const [name, part] = path.split(".");
     find(`#tabs > .tab-wrapper [data-tab-id="${CSS.escape(name)}"]`)?.click();
-    if (name !== "lab" || !part) return;
+    if (!PARTED.includes(name) || !part) return;
     let frames = 600;  // what is in a tab is there once it is open
     const choose = () => {
-      const found = find(`.lab-parts > .tab-wrapper [data-tab-id="${CSS.escape(part)}"]`);
+      const row = `#${name} .lab-parts > .tab-wrapper`;
+      const found = find(`${row} [data-tab-id="${CSS.escape(part)}"]`)
+        ?? [...document.querySelectorAll(`${row} .overflow-dropdown button`)].find((each) => each.textContent.trim() === title);
       if (found) found.click();
       else if (--frames) requestAnimationFrame(choose);
     };
@@ -594,15 +682,16 @@
     openQueue();
     if (asked.has("tab")) openTab(asked.get("tab"));
     if (asked.has("present")) present(true);
-    if (asked.has("lesson")) openLesson(CSS.escape(asked.get("lesson")));
+    if (asked.has("lesson")) openLesson(asked.get("lesson"));
   }
   // For as long as the page is still being put together, and nobody has touched it.
   function openLesson(name) {
-    const untilMs = Date.now() + 3000;
+    const untilMs = Date.now() + 3000, step = /^[1-8]$/.test(name);
+    if (step) openTab("inside.path");
     const hold = () => {
-      const lesson = find(`[data-lesson="${name}"]`);
+      const lesson = find(`[data-${step ? "step" : "lesson"}="${CSS.escape(name)}"]`);
       if (lesson) {
-        lesson.open = true;
+        if (!step) lesson.open = true;
         lesson.scrollIntoView({ block: "start" });
       }
       if (!touchedMs && (Date.now() < untilMs || !lesson)) requestAnimationFrame(hold);
@@ -616,17 +705,42 @@
     const chosen = (row) => find(`${row} > .tab-wrapper [aria-selected=true]`)?.dataset.tabId;
     const tab = chosen("#tabs") ?? "generate";
     const query = new URLSearchParams();
-    if (tab === "lab") query.set("tab", `lab.${chosen(".lab-parts") ?? "classify"}`);
+    const part = PARTED.includes(tab) && chosen(`#${tab} .lab-parts`);
+    if (part) query.set("tab", `${tab}.${part}`);
     else if (tab !== "generate") query.set("tab", tab);
     const prompt = find("#prompt textarea")?.value.trim();
     if (tab === "generate" && prompt) query.set("prompt", prompt);
     if (find(".gradio-container.presenting")) query.set("present", "");
     return `${location.pathname}?${query}`;
   }
+  // The address as a picture too, for the phones of a class.
+  function showAddress(link) {
+    document.getElementById("address")?.remove();
+    const shown = document.createElement("div"), code = document.createElement("img");
+    const text = document.createElement("p");
+    shown.id = "address";
+    shown.popover = "auto";
+    code.src = `qr.svg?address=${encodeURIComponent(location.href)}`;
+    code.alt = say("QR code of this address");
+    code.onerror = () => {
+      code.replaceWith(say("The address is too long for a QR code: shorten the prompt."));
+    };
+    text.textContent = location.href;
+    shown.append(code, text);
+    if (/^(localhost|127\.|\[::1\])/.test(location.hostname)) {
+      const near = document.createElement("p");
+      near.className = "hint";
+      near.textContent = say("Only this machine knows this address: phones need the one by which your network knows it.");
+      shown.append(near);
+    }
+    link.after(shown);
+    shown.showPopover();
+  }
   document.addEventListener("click", (event) => {
     const link = event.target.closest("[data-link]");
     if (link) {
       history.replaceState(history.state, "", address());
+      showAddress(link);
       navigator.clipboard?.writeText(location.href).then(() => {
         const said = link.textContent;
         link.textContent = say("Copied");
@@ -635,6 +749,28 @@
     } else if (event.target.closest("[data-present]")) {
       present(!find(".gradio-container.presenting"));
     }
+  });
+
+  // The path: its lessons lead to the views, and print whole, with what one sees.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-go]");
+    const plain = !(event.ctrlKey || event.metaKey || event.shiftKey || event.button);
+    if (link && plain) {
+      event.preventDefault();
+      openTab(link.dataset.go, link.dataset.name);
+      scrollTo(0, 0);
+    } else if (event.target.closest("[data-print]")) print();
+  });
+  let unfolded = [];
+  addEventListener("beforeprint", () => {
+    if (!find("#path")?.checkVisibility()) return;
+    unfolded = [...document.querySelectorAll("#path details:not([open])")];
+    for (const each of unfolded) each.open = true;
+    find(".gradio-container")?.classList.add("printing-path");
+  });
+  addEventListener("afterprint", () => {
+    for (const each of unfolded) each.open = false;
+    find(".gradio-container")?.classList.remove("printing-path");
   });
 
   // The history: what is ticked, and hearts --------------------------------------------------
@@ -647,12 +783,21 @@
   document.addEventListener("change", (event) => {
     const { star, pick } = event.target.dataset ?? {};
     if (star) actOnKept(event.target.checked ? "star" : "unstar", star);
-    else if (pick) find("#kept-bar b").textContent = say("{} selected", ticked().length);
+    else if (pick) {
+      find("#kept-bar b").textContent = say("{} selected", ticked().length);
+      find('#kept-bar [data-kept="two"]').disabled = ticked().length !== 2;
+    }
+  });
+  document.addEventListener("input", (event) => {
+    if ("two" in (event.target.dataset ?? {})) {
+      event.target.previousElementSibling.style.setProperty("--at", `${event.target.value}%`);
+    }
   });
   document.addEventListener("click", (event) => {
     const act = event.target.closest("[data-kept]")?.dataset.kept;
     if (!act) return;
     if (act !== "none") actOnKept(act, ticked().join());
+    if (act === "two") find("#kept-two")?.scrollIntoView({ block: "center" });
     for (const box of document.querySelectorAll("#kept [data-pick]:checked")) box.checked = false;
   });
 

@@ -15,6 +15,8 @@ from easel.ui.generate.paused_api import add_paused_endpoints
 from easel.ui.generate.tab import build_generate
 from easel.ui.history.api import add_history_endpoints
 from easel.ui.history.tab import build_history
+from easel.ui.inside.api import add_inside_endpoints
+from easel.ui.inside.tab import build_inside
 from easel.ui.lab.api import add_lab_endpoints
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.tab import build_lab
@@ -57,6 +59,7 @@ def build_page(playground: Playground) -> gr.Blocks:
         lab = Lab(playground)
         add_lab_endpoints(lab)
         add_walk_endpoint(playground, store)
+        add_inside_endpoints(lab, store)
         add_paused_endpoints(playground, store)
         if playground.history is not None:
             add_history_endpoints(playground.history)
@@ -103,6 +106,8 @@ def _add_tabs(playground: Playground, page: gr.Blocks, tasks: Tasks, store: Pict
         rerank = build_rerank(playground, store, tasks, tab, fetch)
     with gr.Tab(strings.TAB_LAB, id="lab") as tab:
         build_lab(lab, playground, store, tasks, tab, fetch)
+    with gr.Tab(strings.TAB_INSIDE, id="inside") as tab:
+        build_inside(lab, tasks, tab)
     if playground.history is not None:
         with gr.Tab(strings.TAB_HISTORY, id="history") as tab:
             build_history(playground, playground.history, inputs, tab, rerank)

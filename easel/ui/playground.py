@@ -9,6 +9,7 @@ from functools import cached_property
 
 from easel.compare.votes import VoteStore
 from easel.compare.wildcards import OWN, Wildcards
+from easel.compare.word_lists import WordListStore
 from easel.history.store import History
 from easel.serving.interface import Backend
 from easel.serving.session_runs import SessionRuns
@@ -70,9 +71,13 @@ class Playground:
         """The models and what may be done with them; None where they come from no catalogue."""
         return self.backend.models(self.settings.offline)
 
-    def wildcards(self) -> Wildcards:
-        """Words by wildcard, of the operator's own lists too; those are read as they are now."""
-        return Wildcards(self.settings.data_dir / OWN)
+    def word_lists(self, visitor: str) -> WordListStore:
+        """A visitor's own lists of words."""
+        return WordListStore(self.settings.data_dir, visitor)
+
+    def wildcards(self, visitor: str) -> Wildcards:
+        """Words by wildcard, of the operator's and the visitor's own lists too, as they are now."""
+        return Wildcards(self.settings.data_dir / OWN, self.word_lists(visitor).own())
 
     def can_pause(self, pipeline_name: str) -> bool:
         """Whether runs of a generator can be paused here."""

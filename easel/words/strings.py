@@ -14,9 +14,11 @@ from typing import Any
 # Every text under its own name: the same name in two of them is found by tests/test_language.py.
 from easel.words.english.compare import *  # noqa: F403
 from easel.words.english.history import *  # noqa: F403
+from easel.words.english.inside import *  # noqa: F403
 from easel.words.english.lab import *  # noqa: F403
 from easel.words.english.models import *  # noqa: F403
 from easel.words.english.page import *  # noqa: F403
+from easel.words.english.path import *  # noqa: F403
 from easel.words.english.wall import *  # noqa: F403
 from easel.words.language import say_all
 

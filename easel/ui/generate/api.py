@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from easel.guard.visitors import session_of, visitor_of
+from easel.history.store import History
 from easel.serving.best_of import MAX_DRAWN, check_drawn
 from easel.serving.session_runs import Run
 from easel.ui.generate.examples import EXAMPLES
@@ -45,7 +46,8 @@ from pipelines.registry import Registry
 FILES = "PNG files, the best match first; then an mp4 of each generator where one is asked for"
 OUTCOME = ("Progress while the run lasts; then pictures in the same order with generator, seed, "
            "scores and, where kept, id in the history; equal_to_seed where a better one has the "
-           "same pixels, which are kept once; a run that was paused has a run_id")
+           "same pixels, which are kept once; a run that was paused has a run_id; unknown_parents "
+           "are those that are none of yours, which the pictures therefore do not have")
 VIDEO = "Whether to make an mp4 of how each generator's pictures came about"
 
 
@@ -76,7 +78,7 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
                 check_drawn(best_of, asked.num_images)
             return stream_run(playground, store, requests, run, best_of or 0)
 
-        return answer(playground, request, start, store, video)
+        return answer(playground, request, start, store, video, parents)
 
     add_endpoint(generate, [
         json_value(strings.FIRST_PROMPT, {**STRING, "minLength": 1, "maxLength": MAX_PROMPT_CHARS},
@@ -106,7 +108,7 @@ def _add_generate(playground: Playground, store: PictureStore) -> None:
 
 
 def answer(playground: Playground, request: gr.Request, start: Callable[[Run], Generator[RunView]],
-           store: PictureStore, video: Any,
+           store: PictureStore, video: Any, parents: Any = None,
            ) -> Iterator[tuple[list[str] | None, dict[str, Any]]]:
     """What an endpoint that draws yields: progress, then files with what they are.
 
@@ -116,6 +118,7 @@ def answer(playground: Playground, request: gr.Request, start: Callable[[Run], G
         start: checks what was asked for, and runs it.
         store: where videos are written.
         video: whether one of each generator is asked for.
+        parents: ids that were named as the pictures' parents, checked by ``start``.
 
     Raises:
         EaselError: what went wrong.
@@ -132,9 +135,18 @@ def answer(playground: Playground, request: gr.Request, start: Callable[[Run], G
             raise EaselError(several(panel.status() for panel in view.panels))
         films = [panel.film for panel in view.panels if video and panel.film is not None]
         yield ([str(card.path) for card in cards]
-               + [str(write_video(store, film)) for film in films], _outcome(view, cards))
+               + [str(write_video(store, film)) for film in films],
+               _outcome(view, cards) | _without(playground.history, run.visitor, parents or ()))
     finally:
         playground.runs.end(run)
+
+
+def _without(history: History | None, visitor: str, parents: Sequence[str]) -> dict[str, Any]:
+    """What is told of parents that the pictures do not have: the visitor has no such pictures."""
+    own = set() if history is None or not parents else set(
+        history.owned(history.owner_of(visitor), parents))
+    strange = [each for each in dict.fromkeys(parents) if each not in own]
+    return {"unknown_parents": strange, "message": strings.PARENTS_UNKNOWN} if strange else {}
 
 
 def _choices(registry: Registry, pipelines: Any, num_images: int | None, options: Any,
@@ -186,7 +198,7 @@ def _outcome(view: RunView, cards: Sequence[Card]) -> dict[str, Any]:
 def _add_stop(playground: Playground) -> None:
     @one_sentence
     def stop(request: gr.Request) -> int:
-        return playground.runs.stop(session_of(request))
+        return playground.runs.stop(session_of(request), visitor_of(request))
 
     add_endpoint(stop, [], [json_value(0, {"type": "integer"}, "How many runs were told to stop")],
                  "Stop this client's runs within a step; what is finished by then is kept.",

@@ -56,6 +56,19 @@ class PausedParts:
         """What follows from the choice of a run."""
         return [self.about, self.form, self.prompt, self.steps, self.seed, self.noise]
 
+    def show(self, run: PausedRun | None, keep: bool = False) -> Updates:
+        """A run.
+
+        Args:
+            run: None where there is none.
+            keep: whether what a person has begun to change stays as it is.
+        """
+        if run is None:
+            return {self.about: render_paused_none(), self.form: gr.update(visible=False)}
+        fields = {} if keep else {self.prompt: run.prompt, self.steps: run.total or None,
+                                  self.seed: "", self.noise: 0}
+        return {self.about: render_paused(run), self.form: gr.update(visible=True), **fields}
+
 
 def build_paused(playground: Playground) -> PausedParts | None:
     """Lay the fold out; None where no run can be paused."""
@@ -99,30 +112,27 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
     runs = playground.backend.paused
     assert runs is not None
 
-    def listed(request: gr.Request, chosen: str | None, keep: bool = False) -> list[Any]:
+    def listed(request: gr.Request, chosen: str | None, keep: bool = False) -> Updates:
         found = runs.of(visitor_of(request))
         shown = next((run for run in found if run.run_id == chosen), found[0] if found else None)
         choices = [(_line(run), run.run_id) for run in found]
-        about, form, *fields = _shown(shown)
-        if keep and shown is not None and shown.run_id == chosen:
-            fields = [gr.skip()] * len(fields)
-        return [gr.update(choices=choices, value=shown.run_id if shown else None,
-                          visible=len(found) > 1), about, form, *fields]
+        keep = keep and shown is not None and shown.run_id == chosen
+        return {parts.chosen: gr.update(choices=choices, value=shown.run_id if shown else None,
+                                        visible=len(found) > 1), **parts.show(shown, keep)}
 
-    def listed_again(request: gr.Request, chosen: str | None) -> list[Any]:
-        # What a person has begun to change stays as it is.
+    def listed_again(request: gr.Request, chosen: str | None) -> Updates:
         return listed(request, chosen, keep=True)
 
-    def show(request: gr.Request, chosen: str | None) -> list[Any]:
-        return _shown(next((run for run in runs.of(visitor_of(request))
-                            if run.run_id == chosen), None))
+    def show(request: gr.Request, chosen: str | None) -> Updates:
+        return parts.show(next((run for run in runs.of(visitor_of(request))
+                                if run.run_id == chosen), None))
 
     @one_sentence
     def pause(request: gr.Request) -> None:
-        playground.runs.pause(session_of(request), PLACE)
+        playground.runs.pause(session_of(request), visitor_of(request), PLACE)
 
     @one_sentence
-    def delete(request: gr.Request, chosen: str | None) -> list[Any]:
+    def delete(request: gr.Request, chosen: str | None) -> Updates:
         runs.delete(visitor_of(request), chosen or "")
         return listed(request, None)
 
@@ -171,10 +181,3 @@ def _line(run: PausedRun) -> str:
     if run.fault:
         return run.run_id[:8]
     return strings.PAUSED_LINE.format(run.prompt, run.step, run.total)
-
-
-def _shown(run: PausedRun | None) -> list[Any]:
-    """Updates of ``PausedParts.shown``."""
-    if run is None:
-        return [render_paused_none(), gr.update(visible=False), *[gr.skip()] * 4]
-    return [render_paused(run), gr.update(visible=True), run.prompt, run.total or None, "", 0]

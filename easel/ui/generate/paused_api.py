@@ -72,7 +72,7 @@ def add_paused_endpoints(playground: Playground, store: PictureStore) -> None:
 def _add_look_ups(playground: Playground, runs: PausedRuns) -> None:
     @one_sentence
     def pause(request: gr.Request) -> int:
-        return playground.runs.pause(session_of(request))
+        return playground.runs.pause(session_of(request), visitor_of(request))
 
     @one_sentence
     def paused_runs(request: gr.Request) -> list[dict[str, Any]]:

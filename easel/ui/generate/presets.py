@@ -16,9 +16,9 @@ from starlette.routing import Route
 from easel.guard.visitors import visitor_of
 from easel.presets import FILE, Presets, PresetStore, store_for, write_presets
 from easel.ui.generate.recall import valid_options
-from easel.ui.history.routes import json_errors
 from easel.ui.parts.controls import PipelineControls
-from easel.ui.parts.errors import shows_errors_by
+from easel.ui.parts.errors import json_errors, shows_errors_by
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.option_form import OptionForms
 from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.theme import LIVE, PLAIN
@@ -88,6 +88,9 @@ def connect_presets(playground: Playground, parts: PresetParts, fold: gr.Accordi
     filled = [parts.said, options.html, options.text, best_of, *boxes]
     changed = [parts.said, parts.chosen, parts.name]
 
+    def refused(sentence: str) -> Updates:
+        return {parts.said: alert(sentence)}
+
     def store(request: gr.Request) -> PresetStore:
         return store_for(playground.settings.data_dir, visitor_of(request), playground.registry)
 
@@ -99,24 +102,24 @@ def connect_presets(playground: Playground, parts: PresetParts, fold: gr.Accordi
         there = chosen in [value for _, value in choices]
         return gr.update(choices=choices, value=chosen if there else None)
 
-    @shows_errors_by(lambda sentence: [alert(sentence), gr.skip()])
-    def unfold(request: gr.Request, chosen: str | None) -> list[Any]:
-        return ["", listed(request, chosen)]
+    @shows_errors_by(refused)
+    def unfold(request: gr.Request, chosen: str | None) -> Updates:
+        return {parts.said: "", parts.chosen: listed(request, chosen)}
 
-    @shows_errors_by(lambda sentence: [alert(sentence), *[gr.skip()] * (len(filled) - 1)])
-    def fill(request: gr.Request, chosen: str | None, text: str) -> list[Any]:
+    @shows_errors_by(refused)
+    def fill(request: gr.Request, chosen: str | None, text: str) -> Updates:
         pipeline, name = _named(chosen)
         preset, now = store(request).find(pipeline, name), options.read(text)
         values = {group.pipeline.name: valid_options(
             group.pipeline, now.get(group.pipeline.name, {})) for group in controls}
-        updates = options.updates({**values, pipeline: preset.options})
-        return [_note(strings.PRESET_FILLED, playground.registry.get(pipeline).title, say(name)),
-                updates[options.html], updates[options.text], preset.best_of,
-                *(True if group.pipeline.name == pipeline else gr.skip() for group in controls)]
+        title = playground.registry.get(pipeline).title
+        return {parts.said: _note(strings.PRESET_FILLED, title, say(name)),
+                **options.updates({**values, pipeline: preset.options}), best_of: preset.best_of,
+                **{group.chosen: True for group in controls if group.pipeline.name == pipeline}}
 
-    @shows_errors_by(lambda sentence: [alert(sentence), gr.skip(), gr.skip()])
+    @shows_errors_by(refused)
     def save(request: gr.Request, typed: str | None, text: str, drawn: Any,
-             *ticked: bool) -> list[Any]:
+             *ticked: bool) -> Updates:
         name, values = "-".join((typed or "").lower().split()), options.read(text)
         pipelines = [group.pipeline for group, is_ticked in zip(controls, ticked, strict=True)
                      if is_ticked]
@@ -125,20 +128,22 @@ def connect_presets(playground: Playground, parts: PresetParts, fold: gr.Accordi
         kept = store(request)
         kept.save(name, {pipeline.name: Preset(values.get(pipeline.name, {}), drawn or 0)
                          for pipeline in pipelines})
-        return [_note(strings.PRESET_SAVED, name, ", ".join(each.title for each in pipelines)),
-                listed(request, f"{pipelines[0].name}/{name}"), ""]
+        titles = ", ".join(each.title for each in pipelines)
+        return {parts.said: _note(strings.PRESET_SAVED, name, titles),
+                parts.chosen: listed(request, f"{pipelines[0].name}/{name}"), parts.name: ""}
 
-    @shows_errors_by(lambda sentence: [alert(sentence), gr.skip(), gr.skip()])
-    def delete(request: gr.Request, chosen: str | None) -> list[Any]:
+    @shows_errors_by(refused)
+    def delete(request: gr.Request, chosen: str | None) -> Updates:
         pipeline, name = _named(chosen)
         store(request).delete(pipeline, name)
-        return [_note(strings.PRESET_DELETED, name), listed(request, chosen), gr.skip()]
+        return {parts.said: _note(strings.PRESET_DELETED, name),
+                parts.chosen: listed(request, chosen)}
 
-    @shows_errors_by(lambda sentence: [alert(sentence), gr.skip(), gr.skip()])
-    def take(request: gr.Request, path: str | None, chosen: str | None) -> list[Any]:
+    @shows_errors_by(refused)
+    def take(request: gr.Request, path: str | None, chosen: str | None) -> Updates:
         new: Presets = store(request).add(read_upload(path))
-        return [_note(strings.PRESETS_IMPORTED, sum(map(len, new.values()))),
-                listed(request, chosen), gr.skip()]
+        return {parts.said: _note(strings.PRESETS_IMPORTED, sum(map(len, new.values()))),
+                parts.chosen: listed(request, chosen)}
 
     fold.expand(unfold, parts.chosen, [parts.said, parts.chosen], **LIVE)
     parts.chosen.input(fill, [parts.chosen, options.text], filled, **LIVE)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
+from easel.guard.turns import reading
 from easel.serving.best_of import stream_best
 from easel.serving.session_runs import Run
 from easel.ui.generate.render import render_run
@@ -23,7 +24,7 @@ from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import InvalidRequest, PausedRunError
 from pipelines.core.events import Event, Result
-from pipelines.core.request import CheckedRequest
+from pipelines.core.request import PICTURES, CheckedRequest
 from pipelines.core.video import Film
 
 T = TypeVar("T")
@@ -46,11 +47,14 @@ def prepare(playground: Playground, prompt: str, seed: int | None,
 
     Raises:
         InvalidRequest: one sentence about the first fault.
+        Busy: pictures are brought, and the visitor's are being read already, or so many others'.
     """
     if not choices:
         raise InvalidRequest(strings.NOTHING_TICKED, field="pipeline")
-    requests = [playground.registry.check(
-        {**_with_parents(choice, seed), "prompt": prompt, "seed": seed}) for choice in choices]
+    with reading.turn_for({name: choice.get(name) for choice in choices for name in PICTURES
+                           if choice.get(name)}):
+        requests = [playground.registry.check(
+            {**_with_parents(choice, seed), "prompt": prompt, "seed": seed}) for choice in choices]
     return [replace(request, seed=requests[0].seed) for request in requests]
 
 
@@ -144,8 +148,9 @@ class _Part:
         cards = store.keep(self.request, event, self.pipeline)
         run.cards += cards
         self.panel.finish(cards, event.elapsed_s, bool(event.metadata.get("stopped")),
-                          store.keep(self.request, event, self.pipeline, rejected=True))
-        self.panel.film = keep_film(store, self._film, event.candidates)
+                          store.keep(self.request, event, self.pipeline, rejected=True),
+                          event.metadata.get("time_limit_s"))
+        self.panel.film = keep_film(store, self._film, event)
         self.panel.film_steps = self._film.steps
 
 

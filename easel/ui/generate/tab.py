@@ -17,7 +17,6 @@ from easel.ui.generate.presets import build_presets, connect_presets
 from easel.ui.generate.recall import connect_recall
 from easel.ui.generate.render import render_earlier, render_empty, render_keys
 from easel.ui.generate.run import Stage, Staged, prepare, stream_run
-from easel.ui.generate.samples import load_samples
 from easel.ui.parts.controls import (
     MAX_TYPED_CHARS,
     GenerateInputs,
@@ -33,6 +32,7 @@ from easel.ui.parts.page_words import fill_html, worded_html
 from easel.ui.parts.picture_inputs import build_shown, connect_shown
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.prompt_note import build_note, render_note
+from easel.ui.parts.samples import load_samples
 from easel.ui.parts.task import Asked, Task, Tasks, build_alert
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.uploads import IMAGE_SUFFIXES
@@ -103,7 +103,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
     hand_off.label = ""
     if starter is not None and playground.history is not None:
         hand_off.label = Sentence(strings.START_FROM, starter.pipeline.title)
-    connect_recall(inputs)
+    connect_recall(inputs, playground.history)
     return inputs
 
 

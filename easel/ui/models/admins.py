@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from typing import Literal
 
 import gradio as gr
 from starlette.requests import Request
 
-from easel.guard.host_check import host_name, is_local_name
-from easel.guard.visitors import UnknownVisitor, address_of, visitor_of
+from easel.guard.visitors import UnknownVisitor, address_of, is_local, visitor_of
 from easel.history.lockout import Lockout
 from pipelines.core.errors import InvalidRequest
 
 Who = Literal["local", "everyone", "nobody"]
-# What a proxy adds: behind one, everybody seems to sit at this machine.
-PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 
 class ModelAdmins:
@@ -82,20 +78,3 @@ class ModelAdmins:
             self._lockout.note(visitor, address)
             raise InvalidRequest("That is not the models' password.")
         self._entered.add(visitor)
-
-
-def is_local(request: gr.Request | Request) -> bool:
-    """Whether a request comes from this machine, to it by name, and through no proxy that says so.
-
-    A page of another site whose name was made to point here comes from this machine as well.
-    """
-    headers = {str(name).lower(): str(value) for name, value in dict(request.headers).items()}
-    if headers.keys() & set(PROXY_HEADERS):
-        return False
-    if "host" in headers and not is_local_name(host_name(headers["host"])):
-        return False
-    client = getattr(request, "client", None)
-    try:
-        return ipaddress.ip_address(str(getattr(client, "host", ""))).is_loopback
-    except ValueError:
-        return False

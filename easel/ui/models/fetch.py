@@ -10,13 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import gradio as gr
 
 from easel.ui.models.admins import ModelAdmins
 from easel.ui.models.wishes import AWAY, MOVING
 from easel.ui.parts.errors import shows_errors_by
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert, bar
 from easel.words import strings
@@ -52,14 +52,14 @@ def build_fetch(inventory: ModelInventory, admins: ModelAdmins, page: gr.Blocks)
     timer = gr.Timer(TICK_S, active=False)
     shown = [html, asked, timer]
 
-    def show(request: gr.Request, ids: Sequence[str], refused: str = "") -> tuple[Any, ...]:
+    def show(request: gr.Request, ids: Sequence[str], refused: str = "") -> Updates:
         rows = inventory.rows()
         own = [row for row in rows if row.id in ids]
         moving = any(row.state in MOVING for row in own)
         # What has come is said once, and then no more.
         left = [row.id for row in own if row.state in AWAY]
-        return (render_fetch(rows, own, admins.may(request), refused), left,
-                gr.Timer(active=moving))
+        return {html: render_fetch(rows, own, admins.may(request), refused), asked: left,
+                timer: gr.Timer(active=moving)}
 
     @shows_errors_by(str)
     def start(request: gr.Request, model_id: str) -> str:
@@ -68,7 +68,7 @@ def build_fetch(inventory: ModelInventory, admins: ModelAdmins, page: gr.Blocks)
         inventory.download(model_id)
         return ""
 
-    def press(request: gr.Request, words: str | None, ids: list[str]) -> tuple[Any, ...]:
+    def press(request: gr.Request, words: str | None, ids: list[str]) -> Updates:
         model_id = (words or "").partition(" ")[0]
         refused = start(request, model_id)
         return show(request, ids if refused else [*ids, model_id], refused)

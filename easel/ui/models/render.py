@@ -8,12 +8,12 @@ from html import escape
 from easel.ui.models.advice import Machine, advised
 from easel.ui.models.wishes import Wish, WishState, states
 from easel.ui.parts.panel import seconds
-from easel.ui.parts.tiles import alert, bar
+from easel.ui.parts.tiles import alert, bar, gauge
 from easel.words import strings
 from easel.words.language import say, written
 from pipelines.core.amounts import megabytes
 from pipelines.models.cache.inventory import ModelInventory, ModelRow
-from pipelines.models.checkpoints.licences import UNSTATED, licence_words
+from pipelines.models.checkpoints.entries import UNSTATED, licence_words
 
 UNSTATED_WORDS = licence_words(UNSTATED)
 
@@ -55,9 +55,9 @@ def render_models(inventory: ModelInventory, may_act: bool = True) -> str:
         may_act: whether whoever looks has buttons.
     """
     memory, rows = inventory.memory(), inventory.rows()
-    bars = _bar(strings.MODELS_DEVICE, memory.used_bytes, memory.budget_bytes)
+    bars = _memory(strings.MODELS_DEVICE, memory.used_bytes, memory.budget_bytes)
     if memory.host_budget_bytes != 0:
-        bars += _bar(strings.MODELS_HOST, memory.host_used_bytes, memory.host_budget_bytes)
+        bars += _memory(strings.MODELS_HOST, memory.host_used_bytes, memory.host_budget_bytes)
     groups = "".join(_group(kind, [row for row in rows if row.kind == kind], may_act)
                      for kind in ("embedded", "public", "own"))
     heads = "".join(f'<th scope="col">{name}</th>' for name in strings.MODELS_HEADS[:-1])
@@ -131,14 +131,12 @@ def _licence(row: ModelRow) -> str:
     return strings.MODELS_UNLICENSED if row.licence == UNSTATED_WORDS else row.licence
 
 
-def _bar(label: str, used_bytes: int, budget_bytes: int | None) -> str:
+def _memory(label: str, used_bytes: int, budget_bytes: int | None) -> str:
+    """How much of a memory is in use."""
     total = strings.MODELS_OF.format(_size(used_bytes), _size(budget_bytes)) \
         if budget_bytes is not None else _size(used_bytes)
     share = min(1.0, used_bytes / budget_bytes) if budget_bytes else 0.0
-    return (f'<div class="gauge" role="meter" aria-label="{label}" aria-valuemin="0" '
-            f'aria-valuemax="100" aria-valuenow="{share * 100:.0f}" aria-valuetext="{total}">'
-            f'<p><b>{label}</b> {total}</p>'
-            f'<div class="bar"><span style="width:{share * 100:.1f}%"></span></div></div>')
+    return gauge(label, share, total)
 
 
 def _group(kind: str, rows: Sequence[ModelRow], may_act: bool) -> str:

@@ -9,14 +9,15 @@ import gradio as gr
 from easel.guard.visitors import visitor_of
 from easel.history.records import Filters
 from easel.history.store import History
-from easel.ui.generate.samples import load_samples
 from easel.ui.models.admins import ModelAdmins
 from easel.ui.models.advice import machine_of
 from easel.ui.models.render import render_models, render_wishes
 from easel.ui.models.wishes import fetch, give_up
 from easel.ui.parts.errors import one_sentence, shows_errors_by
 from easel.ui.parts.invitation import drawn_earlier
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import fill_html
+from easel.ui.parts.samples import load_samples
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
@@ -51,14 +52,15 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
     timer = gr.Timer(TICK_S, active=False)
     shown = [cards, table, timer]
 
-    def show(request: gr.Request, alert: str = "") -> tuple[Any, ...]:
+    def show(request: gr.Request, alert: str = "") -> Updates:
         may = admins.may(request)
         # Asked first: what ends while the rest is drawn is drawn once more, by the next tick.
         moving = inventory.moving()
         wishes = render_wishes(
             inventory, alert, may,
             lambda wish: took_s(history, request, wish.drawn_by(generators)), machine_of(inventory))
-        return wishes, render_models(inventory, may), gr.Timer(active=moving)
+        return {cards: wishes, table: render_models(inventory, may),
+                timer: gr.Timer(active=moving)}
 
     @shows_errors_by(str)
     def press(request: gr.Request, words: str | None) -> str:
@@ -67,7 +69,7 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
         perform(inventory, words or "")
         return ""
 
-    def act(request: gr.Request, words: str | None) -> tuple[Any, ...]:
+    def act(request: gr.Request, words: str | None) -> Updates:
         return show(request, press(request, words))
 
     if password is not None:

@@ -16,7 +16,7 @@ STRING: dict[str, Any] = {"type": "string"}
 STRINGS: dict[str, Any] = {"type": "array", "items": STRING}
 OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": {}}
 BOOLEAN: dict[str, Any] = {"type": "boolean"}
-_PICTURE_LABELS = dict(zip(PICTURES, (
+_PICTURE_LABELS: dict[str, str] = dict(zip(PICTURES, (
     "Picture to start from (PNG, JPEG or WebP), or null",
     "Pictures that the result should be like, or null",
     "Mask: what of the picture to start from may change, white or transparent; or null",

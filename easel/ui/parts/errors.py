@@ -8,10 +8,14 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import gradio as gr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
+from easel.guard.visitors import UnknownVisitor
+from easel.history.records import HistoryError
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import EaselError
@@ -105,3 +109,21 @@ def shows_errors_by(refuse: Callable[[str], T]) -> Callable[[Callable[P, T]], Ca
         return guarded
 
     return decorate
+
+
+def json_errors(endpoint: Callable[[Request], Response]) -> Callable[[Request], Any]:
+    """For an address of its own: what is wrong is said in one sentence, in JSON.
+
+    Another visitor's picture does not exist.
+    """
+    def answer(request: Request) -> Response:
+        try:
+            return endpoint(request)
+        except UnknownVisitor as error:
+            return JSONResponse({"detail": str(error)}, 401)
+        except HistoryError as error:
+            return JSONResponse({"detail": str(error)}, 404)
+        except EaselError as error:
+            return JSONResponse({"detail": str(error)}, 400)
+
+    return answer

@@ -41,7 +41,7 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
         yield "Size", f"{facts['width_px']} × {facts['height_px']} px"
     if isinstance(elapsed_s := facts.get("elapsed_s"), int | float):
         took = seconds(elapsed_s)
-        yield "Run", _course(took, facts)
+        yield "Run", _elapsed(took, facts)
     for change in facts.get("changes") or ():
         yield "Changed", mark_text(Mark(change["step"], change))
     titles: dict[str, str] = {}
@@ -61,7 +61,7 @@ def title_of(registry: Registry, pipeline: str) -> str:
     return registry.get(pipeline).title if pipeline in registry.names() else pipeline
 
 
-def _course(took: str, facts: Mapping[str, Any]) -> str:
+def _elapsed(took: str, facts: Mapping[str, Any]) -> str:
     """How long a run took, and what ended it where it was not its last step."""
     if facts.get("stopped"):
         return Sentence("{}, stopped early", took)

@@ -15,7 +15,7 @@ from typing import Any
 
 import gradio as gr
 
-from easel.guard.visitors import session_of
+from easel.guard.visitors import session_of, visitor_of
 from easel.serving.line import TOO_MANY_OF_ONE
 from easel.serving.session_runs import Run, SessionRuns
 from easel.ui.parts.lines import Held
@@ -27,14 +27,15 @@ GRACE_S = 30.0
 # whose new page may also ask before the old one is known to be gone.
 ARRIVAL_S = 10.0
 POLL_S = 0.1
-MAX_FINISHED, MAX_WINDOWS = 200, 1000
+MAX_FINISHED, MAX_WINDOWS, MAX_WINDOW_NAME = 200, 1000, 64
 # The name of a browser's window, which outlives a reload and which no other window has, and the tab
 # that was open in it before the reload.
 WINDOW_JS = """() => {
   const name = sessionStorage.getItem("easel-window")
     ?? `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   sessionStorage.setItem("easel-window", name);
-  return [name, sessionStorage.getItem("easel-tab") ?? ""];
+  const asked = new URLSearchParams(location.search).get("tab");
+  return [name, asked ?? sessionStorage.getItem("easel-tab") ?? ""];
 }"""
 
 
@@ -78,10 +79,10 @@ class LiveRuns:
                          name=f"{run.place} run", daemon=True).start()
         return live
 
-    def shows(self, session: str, place: str) -> bool:
-        """Whether a page shows a run of a place that is under way."""
+    def shows(self, session: str, visitor: str, place: str) -> bool:
+        """Whether a visitor's page shows a run of a place that is under way."""
         with self._lock:
-            return self._shown_by(session, place) is not None
+            return self._shown_by(session, visitor, place) is not None
 
     def hold(self, session: str, place: str, held: Held) -> bool:
         """Let a run wait behind the one that a page shows; False where there is no such run.
@@ -90,7 +91,7 @@ class LiveRuns:
             Busy: the visitor has the most on the way already.
         """
         with self._lock:
-            live = self._shown_by(session, place)
+            live = self._shown_by(session, held.run.visitor, place)
             if live is None:
                 return False
             own = sum(1 + len(each.line) for each in self._live
@@ -122,22 +123,29 @@ class LiveRuns:
             lines = [live.line for live in self._live if live.run.visitor == visitor]
         return any([line.drop(run_id) for line in lines])
 
-    def _shown_by(self, session: str, place: str) -> LiveRun | None:
-        return next((live for live in self._live if not live.finished and live.session == session
-                     and live.run.place == place), None)
+    def _shown_by(self, session: str, visitor: str, place: str) -> LiveRun | None:
+        return next((live for live in self._live if not live.finished and live.run.place == place
+                     and live.is_shown_by(session, visitor)), None)
+
+    def see(self, key: str, version: int) -> None:
+        """A page has seen a version of the run that it shows, which alone knows the key."""
+        with self._lock:
+            live = list(self._live)
+        for each in live:
+            each.see(key, version)
 
     def on_unload(self, request: gr.Request) -> None:
         """For a page that was closed: what it may find again waits for it, the rest is stopped."""
-        session = session_of(request)
-        self.leave(session)
-        self.runs.stop(session)
-        self.runs.forget(session)
+        session, visitor = session_of(request), visitor_of(request)
+        self.leave(session, visitor)
+        self.runs.stop(session, visitor)
+        self.runs.forget(session, visitor)
 
-    def leave(self, session: str) -> None:
-        """A page was closed or reloaded: its runs wait for their visitor to come back."""
+    def leave(self, session: str, visitor: str) -> None:
+        """A visitor's page was closed or reloaded: its runs wait for them to come back."""
         with self._lock:
             self._windows.pop(session, None)
-            for live in [live for live in self._live if live.session == session]:
+            for live in [live for live in self._live if live.is_shown_by(session, visitor)]:
                 self.runs.end(live.run)  # out of reach of what stops a closed page's other runs
                 live.belong_to("")
                 live.left_s = time.monotonic()
@@ -153,6 +161,13 @@ class LiveRuns:
         live.line.close()
         self.runs.halt(live.run)
 
+    def arrive(self, session: str, visitor: str, window: str) -> set[str]:
+        """A page was opened: the places of which it may find a run again (see ``adopt``)."""
+        with self._lock:
+            self._note_window(session, visitor, str(window or ""))
+            return {live.run.place for live in self._live
+                    if visitor and live.run.visitor == visitor and live.session != session}
+
     def adopt(self, session: str, visitor: str, place: str, window: str = "") -> LiveRun | None:
         """The visitor's last run of a place that no page shows; from now on ``session`` shows it.
 
@@ -164,11 +179,11 @@ class LiveRuns:
                 window that shows such a run is about to be gone, which is waited for. So is a
                 reload of another window whose page went just now: its run is its own.
         """
-        end_s, window = time.monotonic() + self.arrival_s, str(window or "")[:64]
+        end_s, window = time.monotonic() + self.arrival_s, str(window or "")[:MAX_WINDOW_NAME]
         while visitor:
             with self._lock:
                 now_s = time.monotonic()
-                self._note_window(session, window)
+                self._note_window(session, visitor, window)
                 mine = [live for live in self._live if live.session != session and live.run.place
                         == place and live.run.visitor == visitor]
                 for live in sorted(mine[::-1], key=lambda live: live.window != window):
@@ -183,13 +198,13 @@ class LiveRuns:
             time.sleep(POLL_S)
         return None
 
-    def _note_window(self, session: str, window: str) -> None:
+    def _note_window(self, session: str, visitor: str, window: str) -> None:
         """Which window a page is in; its runs may have begun before it said so."""
-        self._windows[session] = window
+        self._windows[session] = window = window[:MAX_WINDOW_NAME]
         while len(self._windows) > MAX_WINDOWS:
             self._windows.popitem(last=False)
         for live in self._live:
-            if live.session == session:
+            if live.is_shown_by(session, visitor):
                 live.window = window
 
     def _attach(self, live: LiveRun, session: str, window: str) -> None:

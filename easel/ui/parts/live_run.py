@@ -8,6 +8,8 @@ it; handlers only read that (``Follower``). ``easel.ui.parts.live`` keeps all of
 from __future__ import annotations
 
 import threading
+import time
+import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,13 @@ import gradio as gr
 from easel.guard.visitors import session_of
 from easel.serving.session_runs import Run, SessionRuns
 from easel.ui.parts.lines import Line, Updates
+
+# How long a page may take to show what it was sent before it is sent more: one that says what it
+# has seen, and one that has not said anything yet.
+SEEN_S, FIRST_SEEN_S = 10.0, 1.0
+# After that it rests for so many times as long, so that a machine that draws pictures and shows
+# them has three quarters of its time for drawing; but not for longer than a person likes to wait.
+REST, MOST_REST_S = 3.0, 2.0
 
 
 class LiveRun:
@@ -30,6 +39,9 @@ class LiveRun:
 
     Attributes:
         line: the runs that follow it on the same page.
+        key: by which the page that shows it says what it has seen; another page has another.
+        seen: the last version that this page has seen; 0 where it has said nothing.
+        seen_s: when it said so, by time.monotonic.
     """
 
     def __init__(self, run: Run, subject: Any, runs: SessionRuns) -> None:
@@ -40,7 +52,7 @@ class LiveRun:
         self.finished = False
         self.timer: threading.Timer | None = None
         self.shown: Updates = {}
-        self.version = 0
+        self.version, self.seen, self.seen_s, self.key = 0, 0, 0.0, uuid.uuid4().hex
         self.changed = threading.Condition(threading.Lock())
 
     @contextmanager
@@ -68,11 +80,44 @@ class LiveRun:
             self.finished = True
             self._tell()
 
+    def is_shown_by(self, session: str, visitor: str) -> bool:
+        """Whether a page of that session and that visitor shows it; the name of a session alone
+        makes nobody its visitor."""
+        return self.session == session and self.run.visitor == visitor
+
     def belong_to(self, session: str) -> None:
         """Give the run to another page, or to none."""
         with self.changed:
-            self.session = session
+            self.session, self.key, self.seen = session, uuid.uuid4().hex, 0
             self._tell()
+
+    def see(self, key: str, version: int) -> None:
+        """The page that shows the run has seen a version of it; nothing where another shows it."""
+        with self.changed:
+            if key == self.key:
+                self.seen = max(self.seen, min(version, self.version))
+                self.seen_s = time.monotonic()
+                self.changed.notify_all()
+
+    def wait_until_seen(self, session: str, version: int, sent_s: float) -> bool:
+        """Wait, with ``changed`` held, until a page may be sent more.
+
+        Args:
+            session: of the page.
+            version: what it was sent last.
+            sent_s: when, by time.monotonic.
+
+        Returns:
+            Whether it has seen that; else it is gone, or takes long.
+        """
+        if not self.changed.wait_for(
+                lambda: self.seen >= version or self.session != session,
+                SEEN_S if self.seen else FIRST_SEEN_S) or self.session != session:
+            return False
+        rest_s = min(REST * (self.seen_s - sent_s), MOST_REST_S)
+        self.changed.wait_for(lambda: self.finished or self.session != session,
+                              max(0.0, self.seen_s + rest_s - time.monotonic()))
+        return True
 
     def _tell(self) -> None:
         self.version += 1
@@ -86,43 +131,72 @@ def _of_properties(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Follower:
-    """Shows a run to a page.
+    """Shows a run to a page, no faster than the page can.
+
+    Gradio sends what it is given and asks nobody. What a browser on a busy machine had no time to
+    show yet would wait in front of it, and the end of the run behind that.
 
     Attributes:
         find: begins or finds the run that a request is about, given the values of components; and
             says what the page shows besides, which is all where there is no such run.
+        mark: names what was sent, so that the page can say that it has seen it; None where it says
+            nothing (see ``easel.ui.parts.seen``).
     """
 
     find: Callable[[Any, gr.Request], tuple[LiveRun | None, Updates]]
+    mark: gr.HTML | None = None
 
     def updates(self, values: Any, request: gr.Request) -> Generator[Updates]:
         """What to update on a page that shows nothing of the run yet; a handler for Gradio.
 
-        It ends with the run, or where another page takes the run over.
+        It ends with the run, or where another page takes the run over. It says something in any
+        case: what a handler that yields nothing would leave as it was, Gradio's page empties.
 
         Yields:
-            Updates by component: of values those that have changed, of properties all that were
-            ever set. Gradio sends the difference to the message before, and its page puts that
-            into the message before itself, which may still wait to be shown; a button that the
-            second of two messages skips would never hear of the first.
+            Updates by component: those that have changed, and where the page has not said that it
+            has seen the message before, all properties that were ever set. Gradio sends the
+            difference to that message, and its page puts it into the message itself, which may
+            still wait to be shown; a button that the second of two messages skips would never hear
+            of the first. When the handler ends, Gradio sends its last message once more: where that
+            filled fields in, which whoever sees them may change at once, another one is the last.
         """
         live, besides = self.find(values, request)
         if live is None:
-            if besides:
-                yield besides
+            yield besides or gr.skip()
             return
-        session, version, sent = session_of(request), 0, Updates()
+        session, version, told, sent, sent_s = session_of(request), 0, 0, Updates(), 0.0
+        filled = False
         while True:
             with live.changed:
-                live.changed.wait_for(lambda seen=version: live.version != seen)
-                shown, version = live.shown, live.version
+                live.changed.wait_for(lambda known=version: live.version != known)
+                seen = (self.mark is not None and told > 0
+                        and live.wait_until_seen(session, told, sent_s))
+                shown, version, key = live.shown, live.version, live.key
                 finished, mine = live.finished, live.session == session
             if not mine:
+                if not told:
+                    yield gr.skip()
                 return
             if shown != sent:
+                sent_s = time.monotonic()
                 yield {component: value for component, value in shown.items()
-                       if component not in sent or _of_properties(value)
-                       or value != sent[component]} | besides
-                sent, besides = shown, {}
+                       if component not in sent or value != sent[component]
+                       or (_of_properties(value) and not seen)} | besides | self._mark(key, version)
+                filled = bool(besides)
+                sent, besides, told = shown, {}, version
             if finished:
+                if not told:
+                    yield gr.skip()
+                if filled and self._is_seen(live, session, told, sent_s):
+                    yield self._mark(key, told)
                 return
+
+    def _is_seen(self, live: LiveRun, session: str, told: int, sent_s: float) -> bool:
+        if self.mark is None:
+            return False
+        with live.changed:
+            return live.wait_until_seen(session, told, sent_s)
+
+    def _mark(self, key: str, version: int) -> Updates:
+        return {} if self.mark is None else {
+            self.mark: f'<i data-seen="{key}/{version}"></i>'}

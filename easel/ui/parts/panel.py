@@ -19,6 +19,7 @@ from easel.words.language import figure, say
 from pipelines.calibration import Calibration
 from pipelines.core.errors import Cancelled, EaselError, Paused
 from pipelines.core.events import Mark, Preview, Progress
+from pipelines.core.sentences import Sentence
 
 Phase = Literal["waiting", "running", "done", "stopped", "paused", "failed"]
 PREVIEW_QUALITY = 88
@@ -140,11 +141,14 @@ class Panel:
         self.preview = event
 
     def finish(self, cards: Sequence[Card], elapsed_s: float, stopped: bool,
-               rejected: Sequence[Card] = ()) -> None:
-        """Take in the finished pictures, in rank order."""
+               rejected: Sequence[Card] = (), limit_s: float | None = None) -> None:
+        """Take in the finished pictures, in rank order; ``limit_s`` are the seconds on the device
+        after which a run was stopped that nobody stopped."""
         self.cards, self.rejected, self.preview = tuple(cards), tuple(rejected), None
         self.elapsed_s, self.message = elapsed_s, ""
         self.phase = "stopped" if stopped else "done"
+        if stopped and limit_s is not None:
+            self.message = Sentence(strings.STOPPED_AT_LIMIT, limit_s)
 
     def fail(self, sentence: str) -> None:
         """End with a sentence in place of pictures."""
@@ -172,7 +176,7 @@ class Panel:
         if not self.cards:
             return strings.STOPPED_EMPTY
         if self.phase == "stopped":
-            return strings.STOPPED_AFTER.format(seconds(self.elapsed_s))
+            return say(self.message) or strings.STOPPED_AFTER.format(seconds(self.elapsed_s))
         drawn = pictures(len(self.cards))
         if self.rejected:
             drawn = strings.BEST_OF_DRAWN.format(len(self.cards),

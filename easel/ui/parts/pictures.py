@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
+from easel.guard.made_of import note, twin_of
 from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import Card
 from pipelines.calibration import calibration_of
@@ -47,13 +49,31 @@ class PictureStore:
                              reason(error)) from None
         return folder
 
-    def serve(self, path: Path) -> Path:
-        """Let a browser fetch a file of ``new_folder``; returns its path."""
+    def serve(self, path: Path, made_of: Iterable[str]) -> Path:
+        """Let a browser fetch a file of ``new_folder``; returns its path.
+
+        Args:
+            path: of the file.
+            made_of: SHA-256 of the pictures within, with which it goes; none for a copy of one,
+                byte by byte, which is known by itself.
+
+        Raises:
+            EaselError: the disk is full.
+        """
+        try:
+            note(path, made_of)
+        except OSError as error:
+            raise _not_written(path, error) from None
         self._owner.move_resource_to_block_cache(path)
         return path
 
-    def write(self, path: Path, data: bytes) -> Path:
+    def write(self, path: Path, data: bytes, made_of: Iterable[str]) -> Path:
         """Write a file into a folder of ``new_folder`` and let a browser fetch it.
+
+        Args:
+            path: where.
+            data: what is in it.
+            made_of: as for ``serve``.
 
         Raises:
             EaselError: it cannot be written.
@@ -61,9 +81,8 @@ class PictureStore:
         try:
             atomic_write(path, data, durable=False)
         except OSError as error:
-            raise EaselError("The file {} could not be written: {}.", path.name,
-                             reason(error)) from None
-        return self.serve(path)
+            raise _not_written(path, error) from None
+        return self.serve(path, made_of)
 
     def keep(self, request: CheckedRequest[Any], result: Result, pipeline: Pipeline,
              rejected: bool = False) -> list[Card]:
@@ -88,7 +107,8 @@ class PictureStore:
         cards = []
         for candidate in chosen:
             metadata = picture_metadata(result, candidate)
-            path = self.write(folder / picture_name(metadata), png_of(result, candidate))
+            path = self.write(folder / picture_name(metadata), png_of(result, candidate),
+                              twin_of(result, candidate))
             cards.append(Card(
                 path=path, prompt=request.prompt, generator=pipeline.title, seed=candidate.seed,
                 clip_score=candidate.scores.get("clip"),
@@ -101,6 +121,23 @@ class PictureStore:
                 equal_to_seed=metadata.get("equal_to_seed"),
                 ranker=str(getattr(request.options, "ranker", RANKER))))
         return cards
+
+
+def read_shown(path: Path) -> bytes:
+    """The file of a picture that a page shows.
+
+    Raises:
+        EaselError: it is gone.
+    """
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise EaselError("A picture of it is gone: it was deleted for good, or has been here for "
+                         "more than a day.") from None
+
+
+def _not_written(path: Path, error: OSError) -> EaselError:
+    return EaselError("The file {} could not be written: {}.", path.name, reason(error))
 
 
 def size_of(path: Path) -> tuple[int, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from html import escape
@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from easel.compare.sweeps import is_template
 from easel.compare.wildcards import suggestions
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.words import strings
@@ -84,7 +85,8 @@ def _world_words() -> tuple[tuple[Thing, ...], frozenset[str]]:
 
 
 def build_note(reader: PromptReader | None, field: gr.Textbox, elem_id: str,
-               clip: gr.Dropdown | gr.CheckboxGroup | None = None) -> gr.HTML:
+               clip: gr.Dropdown | gr.CheckboxGroup | None = None,
+               wildcards: Callable[[gr.Request], Iterable[str]] | None = None) -> gr.HTML:
     """The reading of a field under it, and how its last word may go on; anew as a person types.
 
     Args:
@@ -93,14 +95,20 @@ def build_note(reader: PromptReader | None, field: gr.Textbox, elem_id: str,
         elem_id: of the lines.
         clip: where texts are not drawn but judged, what chooses by which CLIP: others than those
             of the world know other words.
+        wildcards: names of those that whoever types has; asked for while one is typed. None
+            where wildcards and alternatives are not filled in.
     """
     note = gr.HTML("", elem_id=elem_id, elem_classes="prompt-note", **PLAIN)
 
-    def read(text: str, chosen: Any = None) -> str:
+    def read(request: gr.Request, text: str, chosen: Any = None) -> str:
         asked = [chosen] if isinstance(chosen, str) else list(chosen or ())
         if clip is not None and not OF_THE_WORLD.union((BY_PICTURES,)).intersection(asked):
             return ""
-        return render_note(reader, text or "", str(field.elem_id), clip is not None)
+        mine: Iterable[str] | None = None
+        if wildcards is not None:
+            is_typed = (text or "").rsplit(" ", 1)[-1].startswith("__")
+            mine = wildcards(request) if is_typed else ()
+        return render_note(reader, text or "", str(field.elem_id), clip is not None, mine)
 
     inputs = [field] if clip is None else [field, clip]
     for event in (field.change,) if clip is None else (field.change, clip.change):
@@ -108,7 +116,8 @@ def build_note(reader: PromptReader | None, field: gr.Textbox, elem_id: str,
     return note
 
 
-def render_note(reader: PromptReader | None, text: str, field: str, judged: bool = False) -> str:
+def render_note(reader: PromptReader | None, text: str, field: str, judged: bool = False,
+                wildcards: Iterable[str] | None = None) -> str:
     """What is said under a field.
 
     Args:
@@ -116,8 +125,11 @@ def render_note(reader: PromptReader | None, text: str, field: str, judged: bool
         text: what is in the field.
         field: its id on the page.
         judged: whether the text is compared with pictures, and not drawn.
+        wildcards: names of those that whoever types has; None where none is filled in.
     """
-    said = render_completion(text)
+    if wildcards is None and is_template(text[:MAX_PROMPT_CHARS]):
+        return f'<div data-for="{escape(field)}">{_note(strings.WORDS_TEMPLATE)}</div>'
+    said = render_completion(text, wildcards)
     if said:  # what is still being typed is no word yet
         text = text.removesuffix(text.split()[-1])
     if reader is not None and text.strip():
@@ -130,10 +142,11 @@ def render_note(reader: PromptReader | None, text: str, field: str, judged: bool
     return f'<div data-for="{escape(field)}">{said}</div>' if said else ""
 
 
-def render_completion(text: str) -> str:
+def render_completion(text: str, wildcards: Iterable[str] | None = None) -> str:
     """Chips that complete the last word; page.js puts a chosen one in. Empty once it is done."""
     chips = "".join(f'<button type="button" class="chip" data-complete="{escape(word)}">'
-                    f"{escape(word)}</button>" for word in suggestions(text[-100:]))
+                    f"{escape(word)}</button>"
+                    for word in suggestions(text[-100:], mine=wildcards))
     return (f'<div class="suggestions" role="group" aria-label="{escape(strings.SUGGESTIONS)}">'
             f"{chips}</div>") if chips else ""
 

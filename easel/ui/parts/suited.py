@@ -10,11 +10,13 @@ from typing import Any
 
 import gradio as gr
 
-from easel.serving.backend import Backend
-from easel.ui.parts.uploads import read_small
+from easel.guard.turns import reading
+from easel.serving.interface import Backend
+from easel.ui.parts.uploads import read_upload
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import EaselError
+from pipelines.core.images import load_small
 from pipelines.ranker_choice import best_for_photographs
 from pipelines.suited import (
     BY_PICTURES,
@@ -63,15 +65,17 @@ def suited(backend: Backend, wanted: str, paths: Sequence[str | Path], job_id: s
         here: ids of CLIPs on this machine; a public one judges photographs better than Easel's.
 
     Raises:
+        Busy: the visitor's pictures are being read already, or so many others'.
         EaselError: the pictures should choose, and could not be looked at.
     """
     looked, images = [], []
-    for path in map(Path, paths[:MAX_LOOKED]):
-        try:
-            images.append(read_small(path, SIDE_PX))
-        except EaselError:
-            continue
-        looked.append(path)
+    with reading.turn():
+        for path in map(Path, paths[:MAX_LOOKED]):
+            try:
+                images.append(load_small(read_upload(path), SIDE_PX))
+            except EaselError:
+                continue
+            looked.append(path)
     try:
         unlike = backend.unlike_the_world(images, job_id)
     except EaselError:

@@ -8,8 +8,9 @@ asked for, the same thread goes on with the next one (see ``easel.ui.parts.lines
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,10 +24,11 @@ from easel.ui.parts.errors import caught
 from easel.ui.parts.lines import Held, Line, Stack, Updates
 from easel.ui.parts.live import POLL_S, WINDOW_JS, LiveRuns
 from easel.ui.parts.live_run import Follower, LiveRun
-from easel.ui.parts.streams import merged
+from easel.ui.parts.seen import build_mark, hear_what_is_seen
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
 from pipelines.core.errors import EaselError
+from pipelines.core.json_values import read_json
 
 # Waiting is the backend's: it says how many are ahead, and when the queue is full.
 STREAM: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None,
@@ -74,6 +76,7 @@ class Task:
         restore: what a page that is opened again shows besides the run; see ``returns``.
         stacked: which of ``shown`` keeps what the last runs drew, if several follow each other.
         wrap: makes what it keeps of a run out of what that has shown.
+        mark: by which the page says what it has seen.
     """
 
     live: LiveRuns
@@ -88,6 +91,7 @@ class Task:
     restore: Callable[[LiveRun, str], Updates] = lambda live, last_tab: {}
     stacked: Any = None
     wrap: Callable[[str], str] = str
+    mark: gr.HTML = field(default_factory=build_mark)
 
     def __post_init__(self) -> None:
         if self.stop is not None:
@@ -96,7 +100,7 @@ class Task:
     def components(self) -> list[Any]:
         """Everything that a run changes."""
         stop = [] if self.stop is None else [self.stop]
-        return list(dict.fromkeys([self.go, *stop, self.alert, *self.shown]))
+        return list(dict.fromkeys([self.go, *stop, self.alert, self.mark, *self.shown]))
 
     def starts(self, events: Sequence[Any], work: Work, inputs: Iterable[Any],
                when_busy: str = "", queues: bool = False, about: Any = None,
@@ -118,12 +122,12 @@ class Task:
         """
         def begin(values: Mapping[Any, Any], request: gr.Request,
                   ) -> tuple[LiveRun | None, Updates]:
-            session = session_of(request)
-            if when_busy and self.live.runs.busy(session, self.place):
+            session, visitor = session_of(request), visitor_of(request)
+            if when_busy and self.live.runs.busy(session, visitor, self.place):
                 raise gr.Error(when_busy, print_exception=False)
             asked = Asked(dict(values), self.live.runs.new(
-                session, visitor_of(request), self.place, str(values.get(about) or "")))
-            waits = queues and self.live.shows(session, self.place)
+                session, visitor, self.place, str(values.get(about) or "")))
+            waits = queues and self.live.shows(session, visitor, self.place)
             if not waits:
                 self.live.runs.attach(asked.run, session)
             refused: list[Updates] = []
@@ -139,7 +143,7 @@ class Task:
             return self.live.start(asked.run, partial(self._run, held), asked), {}
 
         how: dict[str, Any] = STREAM | ({"trigger_mode": "multiple"} if often else {})
-        follow = Follower(begin).updates
+        follow = Follower(begin, self.mark).updates
         if len(events) == 1:
             return events[0](follow, set(inputs), self.components(), **how)
         return gr.on(list(events), follow, set(inputs), self.components(), **how)
@@ -163,7 +167,9 @@ class Task:
         def restore(live: LiveRun, last_tab: str) -> Updates:
             values = live.subject.values
             # Who was elsewhere is not thrown back to what ran here, least of all once it is over.
-            here = last_tab == str(tabs[0].id) if tabs and last_tab else not live.finished
+            # An address names a tab and perhaps one within it; both have to be this task's.
+            own = ".".join(str(tab.id) for tab in tabs)
+            here = f"{own}.".startswith(f"{last_tab}.") if own and last_tab else not live.finished
             return ({field: values[field] if isinstance(field, gr.State) else
                      gr.update(value=values[field]) for field in fields if field in values}
                     | {parent: gr.update(selected=name) for parent, name in parents.items() if here}
@@ -227,7 +233,7 @@ class Task:
         return updates if busy else updates | self.idle
 
     def _stop(self, request: gr.Request) -> None:
-        self.live.runs.stop(session_of(request), self.place)
+        self.live.runs.stop(session_of(request), visitor_of(request), self.place)
 
 
 class Tasks:
@@ -254,25 +260,35 @@ class Tasks:
     def come_back(self, page: gr.Blocks) -> None:
         """Let a page that is opened again find what ran when it was closed; the last to be built.
 
-        One event for all tasks: a page that finds nothing asks no more than once.
+        One event asks for all tasks which of them may find something, and those ask then, side by
+        side. Whatever an event may change, Gradio's page marks as waiting and as done, one by one,
+        and once more with every message that comes later: a page that finds nothing is spared that.
         """
-        changed = [c for task in self._tasks for c in (*task.restored, *task.components())]
+        with gr.Column(elem_id="seen"):
+            for task in self._tasks:
+                task.mark.render()
+            asks = {task.place: gr.Textbox(visible="hidden") for task in self._tasks}
+        hear_what_is_seen(page, self.live)
 
-        def come_back(window: str, last_tab: str, request: gr.Request) -> Iterator[Updates]:
-            yield {changed[0]: gr.skip()}
-            # Side by side: one that is waited for holds up none that is there.
-            yield from merged([Follower(partial(self._find, task)).updates((window, last_tab),
-                                                                           request)
-                               for task in self._tasks])
+        def arrive(window: str, last_tab: str, request: gr.Request) -> Updates:
+            places = self.live.arrive(session_of(request), visitor_of(request), window)
+            seen = json.dumps([window, last_tab])
+            return {ask: seen if place in places else gr.skip() for place, ask in asks.items()}
 
-        page.load(come_back, [gr.Textbox(visible="hidden") for _ in range(2)],
-                  list(dict.fromkeys(changed)),
-                  js=WINDOW_JS, **STREAM)
+        page.load(arrive, [gr.Textbox(visible="hidden") for _ in range(2)], list(asks.values()),
+                  js=WINDOW_JS, **LIVE)
+        for task in self._tasks:
+            asks[task.place].change(
+                Follower(partial(self._find, task), task.mark).updates, asks[task.place],
+                list(dict.fromkeys([*task.restored, *task.components()])), **STREAM)
 
-    def _find(self, task: Task, seen: tuple[str, str], request: gr.Request,
+    def _find(self, task: Task, seen: str, request: gr.Request,
               ) -> tuple[LiveRun | None, Updates]:
         """The run of a task that a browser's window and the tab that was open in it may show."""
-        window, last_tab = seen
+        try:
+            window, last_tab = map(str, read_json(seen))
+        except (TypeError, ValueError, RecursionError):
+            window = last_tab = ""
         live = self.live.adopt(session_of(request), visitor_of(request), task.place, window)
         return live, {} if live is None else task.restore(live, last_tab)
 

@@ -28,6 +28,11 @@ def hidden_alert(**data: int) -> str:
     return f'<p class="alert" role="alert"{attributes} hidden></p>'
 
 
+def kept_note(text: str) -> str:
+    """What was taken over from a kept picture, or done with some; empty for nothing."""
+    return f'<p class="kept-note" role="status">{escape(say(text))}</p>' if text else ""
+
+
 def status_line(panel: Panel, text: str) -> str:
     """Where a run stands, under its title: an alert where it failed.
 
@@ -50,9 +55,8 @@ def bar(step: int, total: int, label: str = "", moving: bool = False) -> str:
     """
     if not total:
         return '<div class="bar moving"><span></span></div>' if moving else _EMPTY_BAR
-    return (f'<div class="bar" role="progressbar" aria-label="{escape(label)}" '
-            f'aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{step}">'
-            f'<span style="width:{100 * step / total:.1f}%"></span></div>')
+    return _filled_bar(100 * step / total, f' role="progressbar" aria-label="{escape(label)}" '
+                       f'aria-valuemin="0" aria-valuemax="{total}" aria-valuenow="{step}"')
 
 
 def bar_at_rest() -> str:
@@ -60,10 +64,34 @@ def bar_at_rest() -> str:
     return '<div class="bar rest"></div>'
 
 
-def progress_bar(panel: Panel) -> str:
-    """The bar under a panel's head."""
+def _filled_bar(percent: float, attributes: str = "") -> str:
+    return f'<div class="bar"{attributes}><span style="width:{percent:.1f}%"></span></div>'
+
+
+def gauge(label: str, share: float, total: str) -> str:
+    """How much of something is taken.
+
+    Args:
+        label: of what.
+        share: 0..1.
+        total: the same in words.
+    """
+    return (f'<div class="gauge" role="meter" aria-label="{label}" aria-valuemin="0" '
+            f'aria-valuemax="100" aria-valuenow="{100 * share:.0f}" aria-valuetext="{total}">'
+            f'<p><b>{label}</b> {total}</p>{_filled_bar(100 * share)}</div>')
+
+
+def progress_bar(panel: Panel, hidden: bool = False) -> str:
+    """The bar under a panel's head.
+
+    Args:
+        panel: what it is about.
+        hidden: whether steps would say too much: they would tell generators apart.
+    """
     if panel.phase not in ("waiting", "running"):
         return bar_at_rest()
+    if hidden and panel.phase == "running":
+        return bar(0, 0, moving=True)
     moving = panel.phase == "running" and panel.ahead is None  # a run that waits does not move
     return bar(panel.step, panel.total, panel.title, moving)
 
@@ -185,7 +213,7 @@ def picture_frame(card: Card, rank: int, lazy: bool = False) -> str:
 
 def loss_curves(panel: Panel) -> str:
     """The loss curves of an optimised picture, each with its last value and its two axes."""
-    drawn = [_curve(name, points, panel.marks) for name, points in panel.losses.items()
+    drawn = [render_curve(name, points, panel.marks) for name, points in panel.losses.items()
              if len(points) > 1]
     if not drawn:
         return ""
@@ -194,7 +222,15 @@ def loss_curves(panel: Panel) -> str:
     return f'<div class="curves">{"".join(drawn)}{marks}</div>'
 
 
-def _curve(name: str, points: Sequence[tuple[int, float]], marks: Sequence[Mark] = ()) -> str:
+def render_curve(name: str, points: Sequence[tuple[int, float]], marks: Sequence[Mark] = (),
+                 ) -> str:
+    """A curve with its last value and its two axes.
+
+    Args:
+        name: of what it shows, in English.
+        points: steps and values, at least two.
+        marks: changes, as lines.
+    """
     # No more points than pixels; the last one always counts.
     points = [*points[:-1:max(1, len(points) // CURVE_WIDTH)], points[-1]]
     values = [value for _, value in points]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from easel.guard.turns import reading
 from pipelines.core.errors import InvalidImage
-from pipelines.core.images import check_name, load_image, resize
+from pipelines.core.images import SMALL_PX, check_name, load_small
 from pipelines.core.request import MAX_IMAGE_PROMPTS
 
 IMAGE_SUFFIXES = [".png", ".jpg", ".jpeg", ".webp"]
-# More than a CLIP looks at; 64 uploads as they come could fill the memory.
-MAX_SIDE_PX = 512
 
 
 def read_upload(path: str | Path | None) -> bytes:
@@ -46,9 +46,29 @@ def read_pictures(init_image: Any, image_prompts: Any, mask: Any) -> dict[str, A
             "mask": read_upload(mask) if mask else None}
 
 
-def read_small(path: Path, side_px: int = MAX_SIDE_PX) -> np.ndarray:
-    """A picture's file as (H, W, 3) uint8 RGB, its longer side at most ``side_px``."""
-    image = load_image(read_upload(path))
-    height_px, width_px = image.shape[:2]
-    scale = min(1.0, side_px / max(height_px, width_px))
-    return resize(image, max(1, round(width_px * scale)), max(1, round(height_px * scale)))
+def read_small(path: str | Path | None, side_px: int = SMALL_PX) -> np.ndarray:
+    """A picture's file as (H, W, 3) uint8 RGB, its longer side at most ``side_px``.
+
+    Errors are those of ``read_many``.
+    """
+    return read_many([path], side_px)[0]
+
+
+def read_many(paths: Iterable[str | Path | None], side_px: int = SMALL_PX) -> list[np.ndarray]:
+    """Pictures of uploads, small, of few visitors at the same time.
+
+    Whoever sends one large picture after the other would otherwise hold up everybody's.
+
+    Args:
+        paths: their files.
+        side_px: of the longer side of each, at most.
+
+    Returns:
+        Each (H, W, 3) uint8 RGB.
+
+    Raises:
+        Busy: the visitor's are being read already, or so many others'.
+        InvalidImage: one is no longer there, or no picture.
+    """
+    with reading.turn():
+        return [load_small(read_upload(path), side_px) for path in paths]

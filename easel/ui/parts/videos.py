@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from easel.guard.made_of import digest_of, noted
 from easel.ui.parts.pictures import PictureStore
-from pipelines.core.errors import EaselError, reason
-from pipelines.core.events import Candidate
-from pipelines.core.files import atomic_write
+from pipelines.core.errors import EaselError
+from pipelines.core.events import Candidate, Result
+from pipelines.core.metadata import png_of
 from pipelines.core.video import Film, last_frame
 
 FILM, LAST = "film.zip", "last.png"
@@ -29,26 +30,37 @@ _NUMBER = re.compile(r"[0-9]{1,6}")
 _encoding = threading.Lock()  # one at a time: the device has better things to do
 
 
-def keep_film(store: PictureStore, film: Film, candidates: Sequence[Candidate]) -> Path | None:
+def keep_film(store: PictureStore, film: Film, result: Result) -> Path | None:
     """Keep the frames of a run's video for as long as its pictures are kept on the page.
+
+    They show all of its pictures, those too that are not among the best: it goes with the first of
+    them that is deleted for good.
 
     Returns:
         Where they are; None where there was no preview, or there is no room.
     """
-    if not film.frames or not candidates:
+    if not film.frames or not result.candidates:
         return None
-    buffer, last = io.BytesIO(), io.BytesIO()
-    Image.fromarray(last_frame(candidates)).save(last, "PNG", compress_level=1)
+    buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:  # not compressed: they are already
         for number, frame in enumerate(film.frames):
             archive.writestr(f"{number:03d}.jpg", frame)
-        archive.writestr(LAST, last.getvalue())
+        archive.writestr(LAST, _last_file(result.candidates))
+    made_of = [digest_of(png_of(result, each)) for each in (*result.candidates, *result.rejected)]
     try:
-        path = store.new_folder() / FILM
-        atomic_write(path, buffer.getvalue(), durable=False)
-        return store.serve(path)
-    except (EaselError, OSError):
+        return store.write(store.new_folder() / FILM, buffer.getvalue(), made_of)
+    except EaselError:
         return None
+
+
+def _last_file(candidates: Sequence[Candidate]) -> bytes:
+    """The finished pictures side by side as a PNG; of a single one that fits, the file it has."""
+    frame, first = last_frame(candidates), candidates[0]
+    if first.png is not None and len(candidates) == 1 and frame.shape == first.image.shape:
+        return first.png
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def video_url(film: Path) -> str:
@@ -102,13 +114,8 @@ def write_video(store: PictureStore, film: Path) -> Path:
     Raises:
         EaselError: its frames are gone, or it cannot be written.
     """
-    path = film.with_name("video.mp4")
-    try:
-        atomic_write(path, encode_film(film), durable=False)
-    except OSError as error:
-        raise EaselError("The video could not be written: {}.",
-                         reason(error)) from None
-    return store.serve(path)
+    made_of = noted(film)
+    return store.write(film.with_name("video.mp4"), encode_film(film), made_of)
 
 
 def video_routes(folder: Path) -> list[Route]:

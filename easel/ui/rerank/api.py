@@ -11,7 +11,7 @@ from easel.compare.ranking import MAX_PROMPTS, rank_pictures, read_prompts
 from easel.guard.visitors import visitor_of
 from easel.ui.parts.endpoints import OBJECT, STRINGS, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
-from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_small
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_many
 from easel.ui.playground import Playground
 from easel.ui.rerank.sources import (
     MAX_FILES,
@@ -59,7 +59,7 @@ def add_rerank_endpoint(playground: Playground, clips: Mapping[str, str] | None 
         if len(sources) > MAX_FILES:
             raise InvalidRequest("{} pictures are too many: {} is the most.", len(sources),
                                  MAX_FILES, field="images")
-        ranking = rank_pictures([read_small(source.path) for source in sources], weighted, judges,
+        ranking = rank_pictures(read_many(source.path for source in sources), weighted, judges,
                                 playground.backend.embed)
         kept = list(ranking.order[:keep or None])
         files = [ranked.move_resource_to_block_cache(sources[index].path) for index in kept]

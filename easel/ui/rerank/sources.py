@@ -47,7 +47,8 @@ def history_files(history: History, visitor: str, count: Any, contains: str) -> 
     Raises:
         InvalidRequest: the number is out of bounds, or there are none.
     """
-    if not isinstance(count, int | float) or not 1 <= count <= MAX_FILES:
+    if isinstance(count, bool) or not isinstance(count, int | float) \
+            or not 1 <= count <= MAX_FILES:
         raise InvalidRequest("How many must be a whole number between 1 and {}.", MAX_FILES,
                              field="images")
     page = history.page(history.owner_of(visitor), Filters(text=contains), size=int(count))

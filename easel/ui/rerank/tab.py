@@ -14,19 +14,20 @@ from typing import Any
 import gradio as gr
 
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts
-from easel.ui.generate.samples import load_samples
+from easel.guard.made_of import origins
 from easel.ui.models.fetch import Fetch, render_missing
 from easel.ui.parts.invitation import invitation
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import fill_html, worded_html
 from easel.ui.parts.panel import seconds
-from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.pictures import PictureStore, read_shown
 from easel.ui.parts.prompt_note import build_note
+from easel.ui.parts.samples import load_samples
 from easel.ui.parts.suited import Suited, build_wish, render_suited, suited
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import hidden_alert
-from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_small
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_many
 from easel.ui.playground import Playground
 from easel.ui.rerank.render import render_ranking
 from easel.ui.rerank.sources import (
@@ -173,13 +174,13 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
         paths = [source.path for source in sources]
         yield {parts.status: f'<p class="hint">{strings.DRAWING_RANKS}</p>',
                parts.save: gr.update(visible=False)}
-        images = [read_small(path) for path in paths]
+        images = read_many(paths)
+        thumbnails = read_many(paths, THUMBNAIL_PX)
         judges = _judges(playground, wanted, paths, asked, clips)
         ranking = rank_pictures(images, prompts, [each.model_id for each in judges],
                                 playground.backend.embed)
         names = [source.name for source in sources]
         keep = _keep(asked.values[parts.keep], len(images))
-        thumbnails = [read_small(path, THUMBNAIL_PX) for path in paths]
         said = strings.RANKED_STATUS.format(len(images), len(prompts),
                                             seconds(time.monotonic() - start_s))
         judged = "".join(render_suited(each, clips, PLACE) for each in judges)
@@ -223,7 +224,7 @@ def _sources(playground: Playground, parts: RerankParts, asked: Asked) -> list[S
             raise InvalidRequest(strings.NOTHING_CHOSEN, field="images")
         return chosen_files(playground.history, run.visitor, values[parts.chosen])
     if values[parts.source] == "last":
-        return run_files(playground.runs.last_cards(run.session))
+        return run_files(playground.runs.last_cards(run.session, run.visitor))
     return uploaded_files(values[parts.files] or [])
 
 
@@ -233,10 +234,12 @@ def _keep(value: Any, count: int) -> int:
 
 def _save(store: PictureStore, ranking: Ranking, sources: Sequence[SourceFile], keep: int) -> Path:
     """The best pictures' files as they came, in a zip, named by rank."""
-    buffer = io.BytesIO()
+    buffer, made_of = io.BytesIO(), list[str]()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for rank, index in enumerate(ranking.order[:keep], 1):
             source = sources[index]
             name = f"{rank:02}-{safe_stem(Path(source.name).stem)}{source.path.suffix.lower()}"
-            archive.writestr(name, source.path.read_bytes())
-    return store.write(store.new_folder() / "best.zip", buffer.getvalue())
+            data = read_shown(source.path)
+            archive.writestr(name, data)
+            made_of += origins(source.path, data)
+    return store.write(store.new_folder() / "best.zip", buffer.getvalue(), made_of)

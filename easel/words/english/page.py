@@ -19,9 +19,11 @@ KEYS_CTRL = ("<kbd>Ctrl</kbd> <kbd>Enter</kbd> generates, <kbd>Enter</kbd> makes
              "<kbd>Esc</kbd> stops")
 KEYS_USE_CTRL, KEYS_USE_ENTER = "Use Ctrl+Enter", "Use Enter alone"
 QUEUE_ADD, QUEUE, NOTIFY = "Add to queue", "Queue", "Notify me when a run ends while I am elsewhere"
-QUEUE_KINDS = {"embed": "Scores by CLIP", "look": "A look at pictures", "walk": "Walk"}
+QUEUE_KINDS = {"embed": "Scores by CLIP", "look": "A look at pictures", "walk": "Walk",
+               "inside": "A look inside"}
 EARLIER_RUN = "The run before"
-LINK, LINK_TITLE = "Link", "Copy an address that opens this tab with this prompt"
+LINK, LINK_TITLE = "Link", (
+    "Copy an address that opens this tab with this prompt, and show it as a QR code")
 PRESENT, PRESENT_TITLE = "Present", "Large type and no forms, for a projector; press again to leave"
 SURPRISE = "Surprise me"
 EXAMPLES_LABEL = "Examples"
@@ -70,6 +72,8 @@ FOOTER = ("Everything runs on this machine; no prompt or picture leaves it. Your
 # Runs and their pictures
 ONE_PICTURE, PICTURES = "1 picture", "{} pictures"
 STOPPED_AFTER = "Stopped after {}; the best so far is kept"
+STOPPED_AT_LIMIT = ("Stopped after {:,} s on the device, the most that a run may take here; the "
+                    "best so far is kept.")
 DONE_IN = "{} in {}"
 EQUAL_PICTURES = "{} the same as another and kept once"
 STEP_OF = "Step {} of {}"
@@ -99,6 +103,7 @@ WORDS_WORN = "Easel dresses nobody. It draws:"
 WORDS_MEDIUM = "Most things are lost in this medium. Better:"
 WORDS_FOREIGN = ("Easel reads English and Portuguese; a prompt in another language draws nothing "
                  "that it means.")
+WORDS_TEMPLATE = "Wildcards and {a|b} are filled in by Compare’s grid; here they are no words."
 JUDGED_NEAR = "Not words that the CLIPs of Easel’s world know, but near ones that they do:"
 JUDGED_UNKNOWN = "The CLIPs of Easel’s world have never seen {}: what they say of it means nothing."
 JUDGED_FOREIGN = "The CLIPs of Easel’s world read English and Portuguese alone."
@@ -148,10 +153,13 @@ MARK_PROMPT, MARK_STEPS, MARK_SEED = "prompt “{}”", "{} steps", "seed {}"
 MARK_NOISE, MARK_BRANCH = "noise {}", "branch"
 
 # What page.js says
-SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Close", "Picture {}: {}",
+SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Look inside", "Close", "Picture {}: {}",
                 "Previous", "Next", "The pictures are done: show the best",
                 "{} pictures are too many: {} is the most.", "{} selected",
-                "Copied", "Step {}", "Play", "Stop", "Preview {} of {}",
+                "Copied", "QR code of this address",
+                "The address is too long for a QR code: shorten the prompt.",
+                "Only this machine knows this address: phones need the one by which your network "
+                "knows it.", "Step {}", "Play", "Stop", "Preview {} of {}",
                 "{} · not here", "{} is not on this machine.", "Download {}",
                 "Choose a day", "running", "waiting", "somebody’s", "Cancel", "Cancel: {}",
                 "your run", "A run has ended",
