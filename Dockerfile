@@ -37,6 +37,6 @@ USER 1000
 VOLUME ["/data"]
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=10s --start-period=120s \
-  CMD ["/venv/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:7860/healthz', timeout=8)"]
+  CMD ["/venv/bin/python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('EASEL_PORT', '7860')}/healthz\", timeout=8)"]
 STOPSIGNAL SIGTERM
 CMD ["/venv/bin/python", "app.py"]

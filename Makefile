@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench lint lock format chromium postgresql clean
+.PHONY: help install run test bench lint lock format debian clean
 
 help: ## show these lines
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,29 +49,27 @@ run bench: export THP_MEM_ALLOC_ENABLE ?= 1
 run: $(VENV)/.installed ## start the page at http://127.0.0.1:7860
 	$(BIN)/python app.py $(ARGS)
 
-# The browser is Debian's: Playwright's own builds come from a host of their own.
-chromium:
-	@if command -v chromium >/dev/null 2>&1; then :; \
+# What tests need of Debian's: $(call debian,LOOK,PACKAGE,NAME) installs a package unless the command
+# LOOK finds it, and says what is left out where it cannot. Playwright's own browsers come from a host
+# of their own; the tests start a PostgreSQL of their own; a clock that lies is libfaketime's.
+define debian
+	@if $(1) >/dev/null 2>&1; then :; \
 	elif command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
-	  echo "Installing Chromium for the browser tests."; \
+	  echo "Installing $(3) for the tests."; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-	    apt-get -qq install -y --no-install-recommends chromium >/dev/null \
-	    || echo "Chromium could not be installed: the browser tests are skipped."; \
-	else echo "Chromium is not installed: the browser tests are skipped."; fi
+	    apt-get -qq install -y --no-install-recommends $(2) >/dev/null \
+	    || echo "$(3) could not be installed: its tests are skipped."; \
+	else echo "$(3) is not installed: its tests are skipped."; fi
+endef
 
-# PostgreSQL is Debian's too; the tests start a server of their own from it.
-postgresql:
-	@if ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then :; \
-	elif command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
-	  echo "Installing PostgreSQL for the tests of the history."; \
-	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-	    apt-get -qq install -y --no-install-recommends postgresql >/dev/null \
-	    || echo "PostgreSQL could not be installed: its tests are skipped."; \
-	else echo "PostgreSQL is not installed: its tests are skipped."; fi
+debian:
+	$(call debian,command -v chromium,chromium,Chromium)
+	$(call debian,ls /usr/lib/postgresql/*/bin/initdb,postgresql,PostgreSQL)
+	$(call debian,ls /usr/lib/*/faketime/libfaketimeMT.so.1,libfaketime,libfaketime)
 
 # A process a core, a module of tests at a time: modules share servers and browsers within them.
 # Their order is random, the long ones first: not that of xdist, which is by the number of tests.
-test: $(VENV)/.installed-dev chromium postgresql ## run the tests (ARGS="tests/test_app.py -k stop" for some)
+test: $(VENV)/.installed-dev debian ## run the tests (ARGS="tests/test_app.py -k stop" for some)
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 	  --no-loadscope-reorder $(ARGS)
 

@@ -21,8 +21,9 @@ from benchmarks.report import compose_table
 from benchmarks.results import RESULTS_DIR, read_results, write_results
 from benchmarks.speed import rounded
 from benchmarks.tasks import TASKS, WORLD_TASK
-from easel.serving.build import build_cache, local_backend
+from easel.serving.build import local_backend
 from easel.settings import load_settings
+from pipelines.engine import build_cache
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.registry import build_registry
 

@@ -14,9 +14,9 @@ from benchmarks.results import RESULTS_DIR, write_results
 from benchmarks.speed import rounded
 from benchmarks.words import word_figures
 from benchmarks.zero_shot import lab_figures, lab_table
-from easel.serving.build import build_cache
 from easel.settings import load_settings
 from easel.ui.parts.prompt_note import prompt_reader
+from pipelines.engine import build_cache
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 
 app = typer.Typer()

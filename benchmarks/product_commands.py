@@ -23,8 +23,8 @@ from benchmarks.speed import rounded, speed
 from benchmarks.step import step_figures
 from benchmarks.trust_report import kills_line
 from easel.serving.backend import LocalBackend
-from easel.serving.build import build_cache
 from easel.settings import load_settings
+from pipelines.engine import build_cache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.registry import Registry, build_registry
@@ -53,12 +53,16 @@ def search_command() -> None:
 
 
 @app.command("doors")
-def doors_command() -> None:
+def doors_command(
+    quick: Annotated[bool, typer.Option(
+        "--quick", help="Two pictures by each, for a look: nothing is written.")] = False,
+) -> None:
     """What each interface costs over a call from Python, in ms."""
     from benchmarks.doors import doors_figures
 
-    figures = rounded(doors_figures())
-    write_results(RESULTS_DIR / "doors.json", figures)
+    figures = rounded(doors_figures(2, 1) if quick else doors_figures())
+    if not quick:
+        write_results(RESULTS_DIR / "doors.json", figures)
     print(json.dumps(figures, indent=1))
 
 

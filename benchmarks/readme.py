@@ -21,8 +21,8 @@ def six_figures() -> str:
         for name in ("compose", "eyes", "models", "outside", "speed", "training"))
     best: dict[str, Any] = compose["dalle"]["best_of"]["8"]
     rankers = {row[0]: row[1:] for row in training["near_misses"]["rows"]}
-    before, _, now = rankers["all 3,000"]
-    drawn_before, _, _ = rankers["171 drawn pictures: a right one above a wrong one"]
+    before, *_, now = rankers["all 3,000"]
+    drawn_before, *_ = rankers["171 drawn pictures: a right one above a wrong one"]
 
     def of_all(figures: dict[str, Any]) -> str:
         return ", ".join(share(figures[name]) for name in GENERATORS)

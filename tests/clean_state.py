@@ -20,9 +20,12 @@ import torch
 
 from easel.serving.logs import QUIET
 
-# See easel.guard.origins and easel.guard.call_net.
+# See easel.guard.origins, easel.guard.call_net, easel.guard.upload_progress and
+# easel.guard.sessions.
+UPLOADS = "file_upload_statuses"
 PATCHED = (("gradio.routes", "CustomCORSMiddleware"), ("gradio.routes", "traceback"),
-           ("gradio.queueing", "traceback"))
+           ("gradio.routes", UPLOADS), ("gradio.queueing", "traceback"),
+           ("gradio.route_utils", "SessionState"))
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -93,7 +96,7 @@ def kept_gradio() -> Iterator[None]:
     yield
     for (module, name), now in _of_gradio().items():
         # Imported meanwhile: Gradio's own is what was there.
-        if (own := before.get((module, name), _own_of_gradio(name))) is not now:
+        if (own := before.get((module, name), own_of_gradio(name))) is not now:
             setattr(sys.modules[module], name, own)
     for each, (handlers, propagate) in zip(loggers, ways, strict=True):
         each.handlers[:], each.propagate = handlers, propagate
@@ -105,8 +108,14 @@ def _of_gradio() -> dict[tuple[str, str], Any]:
             for module, name in PATCHED if module in sys.modules}
 
 
-def _own_of_gradio(name: str) -> Any:
-    return traceback if name == "traceback" else getattr(sys.modules["gradio.route_utils"], name)
+def own_of_gradio(name: str) -> Any:
+    """What Gradio itself has under a name of ``PATCHED``."""
+    if name == "traceback":
+        return traceback
+    if name == "SessionState":
+        return sys.modules["gradio.state_holder"].SessionState
+    own = sys.modules["gradio.route_utils"]
+    return own.FileUploadProgress() if name == UPLOADS else getattr(own, name)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 # Before torch, gradio or the hub client is imported: they read these once.
@@ -146,6 +147,14 @@ def _kept_gradio() -> Iterator[None]:
 def _clean_state() -> Iterator[None]:
     with clean_state():
         yield
+
+
+@pytest.fixture(scope="module")
+def windows(browser: Any) -> Any:
+    """The windows of the browser that a module drives; each module that has one says which."""
+    from tests.windows import Windows
+
+    return Windows(browser)
 
 
 @pytest.fixture(params=[True, False], ids=["amx", "no-amx"])

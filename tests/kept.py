@@ -52,3 +52,8 @@ def new_picture(prompt: str = "a red apple", seed: int = 1, pipeline: str = "dal
 def file_of(history: History, picture: KeptPicture) -> Path:
     """The file of a kept picture on this machine, there or not."""
     return history.files.path(picture.sha256)
+
+
+def drawn(history: History, prompt: str, seed: int, owner: str = "me", **facts: Any) -> KeptPicture:
+    """A picture that an owner's history keeps now."""
+    return history.add(owner, [new_picture(prompt, seed, **facts)])[0]

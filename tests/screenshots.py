@@ -78,9 +78,22 @@ def visit(page: Page, keep: Keep) -> None:
     page.locator("#rerank-run").click()
     expect(page.locator("#rerank-stage img")).not_to_have_count(0)
     keep("rerank")
+    look_inside(page, keep)
     open_tab(page, strings.TAB_HISTORY)
     expect(page.locator("#history-gallery img").first).to_be_visible()
     keep("history")
+
+
+def look_inside(page: Page, keep: Keep) -> None:
+    """What each word and part of a picture by Easel is worth to CLIP."""
+    open_tab(page, strings.TAB_INSIDE)
+    page.locator("#inside-samples button").nth(2).click()
+    expect(page.locator("#inside-prompt textarea")).to_have_value(PROMPT)
+    page.locator("#lab-inside-score").click()
+    stage = page.locator("#lab-inside-score-stage")
+    expect(stage.locator(".heat img")).to_have_attribute("alt", PROMPT)
+    page.locator("#inside .lab-parts").evaluate("(e) => e.scrollIntoView()")
+    keep("inside")
 
 
 def main() -> None:

@@ -18,11 +18,12 @@ from easel.history.build import open_history
 from easel.history.recorder import Recorder
 from easel.launch import serve
 from easel.serving.backend import LocalBackend
-from easel.serving.build import build_cache, open_paused_runs
+from easel.serving.build import open_paused_runs
 from easel.settings import Settings
 from easel.ui.page import build_page
 from easel.ui.playground import Playground, load_playground
 from easel.ui.wall.routes import wall_routes
+from pipelines.engine import build_cache
 from pipelines.models.cache.cache import ModelCache
 from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
@@ -80,7 +81,8 @@ class App:
         """Post something of the sketch's, and go away while it is drawn."""
         where = urlsplit(self.url)
         connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=300)
-        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        connection.request("POST", path, json.dumps(body), {
+            "content-type": "application/json", "accept": "application/json, text/event-stream"})
         end = time.monotonic() + 90
         while not self.sketch.running:
             assert time.monotonic() < end, "the run has not begun"

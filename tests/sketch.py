@@ -29,10 +29,12 @@ SIDE_PX = 64
 class SketchOptions(Options):
     """What a request for a sketch may set."""
 
-    steps: int = Field(6, ge=1, le=2000, title="Steps", description="How often it is refined.")
-    pause_s: float = Field(0.02, ge=0.0, le=2.0, title="Pause", description="Seconds a step.",
-                           json_schema_extra={"advanced": True})
-    blur: Literal["none", "soft"] = Field("soft", title="Blur", description="How smooth it is.")
+    steps: int = Field(default=6, ge=1, le=2000, title="Steps",
+                       description="How often it is refined.")
+    pause_s: float = Field(default=0.02, ge=0.0, le=2.0, title="Pause",
+                           description="Seconds a step.", json_schema_extra={"advanced": True})
+    blur: Literal["none", "soft"] = Field(default="soft", title="Blur",
+                                         description="How smooth it is.")
 
 
 class SketchPipeline(CandidatePipeline):

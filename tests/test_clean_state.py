@@ -8,18 +8,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 import torch
-from gradio import queueing, routes
 from torch import nn
 
 from easel.guard.call_net import log_in_one_way
 from easel.guard.origins import answer_for_gradio
+from easel.guard.sessions import lighten_lone_calls
+from easel.guard.upload_progress import bound_upload_progress
 from easel.serving.logs import configure_logging
-from tests.clean_state import clean_state
+from tests.clean_state import PATCHED, clean_state, kept_gradio, own_of_gradio
 from tests.conftest import pytest_runtest_setup
 from training.loop import Loop
 
@@ -55,18 +57,33 @@ def test_the_process_is_put_back(tmp_path: Path) -> None:
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
 
 
+@pytest.fixture
+def own_gradio() -> Iterator[None]:
+    """Gradio as it comes: a server that many modules share may have changed it before."""
+    with kept_gradio():
+        for module, name in PATCHED:
+            setattr(sys.modules[module], name, own_of_gradio(name))
+        yield
+
+
+@pytest.mark.usefixtures("own_gradio")
 def test_gradio_is_put_back() -> None:
-    before = (routes.CustomCORSMiddleware, routes.traceback, queueing.traceback)
+    def patched() -> list[object]:
+        return [getattr(sys.modules[module], name) for module, name in PATCHED]
+
+    before = patched()
     loggers = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.access")]
     ways = [(each.handlers[:], each.propagate) for each in loggers]
     with clean_state():
         logging.getLogger("uvicorn").addHandler(handler := logging.NullHandler())
         answer_for_gradio()
         log_in_one_way()
+        bound_upload_progress()
+        lighten_lone_calls()
         assert handler not in logging.getLogger("uvicorn").handlers
-        changed = (routes.CustomCORSMiddleware, routes.traceback, queueing.traceback)
+        changed = patched()
     assert not any(one is other for one, other in zip(before, changed, strict=True))
-    assert (routes.CustomCORSMiddleware, routes.traceback, queueing.traceback) == before
+    assert patched() == before
     assert [(each.handlers, each.propagate) for each in loggers] == ways
 
 

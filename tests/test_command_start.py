@@ -224,3 +224,15 @@ def test_the_models_command_line_ends_in_sentences_too(capsys: pytest.CaptureFix
     assert "nothing/of-the-kind" in capsys.readouterr().err
     assert run_weights(["unheard"]) == 2
     assert capsys.readouterr().err.endswith("; try --help.\n")
+
+
+@pytest.mark.parametrize("start", [
+    "from easel.cli.start import run_command; run_command('easel.cli.app', 'easel', ['--version'])",
+    "import app\ntry: app.main(['--help'])\nexcept SystemExit: pass"])
+def test_no_memory_is_looked_for_at_the_end(start: str, repository: Path) -> None:
+    """What is registered first is called last, and sees what was left alone by then."""
+    code = ("import atexit, gc\n"
+            f"atexit.register(lambda: print('left alone:', gc.get_freeze_count() > 1000))\n{start}")
+    run = subprocess.run([sys.executable, "-c", code], cwd=repository, text=True,
+                         capture_output=True, timeout=300, check=True)
+    assert run.stdout.splitlines()[-1] == "left alone: True"

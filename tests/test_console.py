@@ -1,4 +1,4 @@
-"""The command ``easel``: installed, completed by shells, and read by machines."""
+"""The command ``easel``: installed, and read by machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import typer
 
-from easel.__main__ import console
 from easel.cli.app import app
 from easel.cli.main import main
 from easel.cli.start import run_weights
@@ -151,18 +150,6 @@ def test_the_lab_and_the_models_for_machines(capsys: pytest.CaptureFixture[str],
     assert Path(walked["video"]).is_file()
     models = said(capsys, run_weights(["list", "--json"]))
     assert {"id", "family", "licence", "is_here"} <= set(models[0])
-
-
-def test_shells_complete_commands(monkeypatch: pytest.MonkeyPatch,
-                                  capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("_EASEL_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "easel hist")
-    monkeypatch.setenv("COMP_CWORD", "1")
-    monkeypatch.setattr(sys, "argv", ["easel"])
-    with pytest.raises(SystemExit) as ended:
-        console()
-    assert not ended.value.code
-    assert capsys.readouterr().out.split() == ["history"]
 
 
 def test_pip_installs_a_command_that_finds_its_files(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ import pytest
 import yaml
 from sqlalchemy import make_url
 
-from easel.settings import PREFIX, Settings
+from easel.settings import Settings
+from pipelines.core.settings import PREFIX
 from tests.served import App
 
 HADOLINT = Path(sys.executable).with_name("hadolint")
@@ -97,8 +100,26 @@ def test_without_cuda_the_rest_of_the_lock_is_installed(repository: Path, tmp_pa
 def test_the_health_check_asks_what_there_is(repository: Path) -> None:
     check = said(repository, "HEALTHCHECK")[0]
     assert "/healthz" in check
-    code = json.loads(check[check.index("["):])
-    compile(code[2], "healthcheck", "exec")
+    _, flag, code = json.loads(check[check.index("["):])
+    asked, answers = [], iter([200, 503])
+
+    class Health(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(next(answers))
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing to the tests' output."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ends = [subprocess.run([sys.executable, flag, code], capture_output=True, timeout=300,
+                               env={**os.environ, "EASEL_PORT": str(server.server_port)})
+                for _ in range(2)]
+        server.shutdown()
+    assert [end.returncode for end in ends] == [0, 1]
+    assert asked == ["/healthz"] * 2
 
 
 def test_compose_waits_for_its_database(repository: Path) -> None:
@@ -176,9 +197,12 @@ def _note_writes(event: str, args: tuple[Any, ...]) -> None:
         _noted.append(os.fsdecode(args[1]))
 
 
-def test_a_server_writes_into_its_data_folder_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_writes_into_its_data_folder_alone(monkeypatch: pytest.MonkeyPatch,
+                                                    tmp_path: Path) -> None:
     """So that the rest of a container or a Space may be read-only."""
     global _noted
+    # Gradio imports matplotlib where it is: the notebooks bring it to tests, and no server has it.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
     sys.addaudithook(_note_writes)
     _noted = []
     try:

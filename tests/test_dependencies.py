@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
@@ -82,9 +84,11 @@ def test_the_locks_are_those_of_the_requirements(requirements: str, lock: str) -
 
 
 def test_tests_run_on_what_the_page_runs_on() -> None:
-    every = locked("requirements-dev.lock")
-    for requirement, hashes in locked("requirements.lock").items():
-        assert every.get(requirement) == hashes, requirement
+    """In the same versions, of the same files; what tests add may want one on more systems."""
+    every = {(each.name, each.specifier): hashes
+             for each, hashes in locked("requirements-dev.lock").items()}
+    for each, hashes in locked("requirements.lock").items():
+        assert every.get((each.name, each.specifier)) == hashes, each
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -149,3 +153,14 @@ def test_every_installed_package_has_a_stated_licence() -> None:
     ("MIT AND (GPL-2.0-only OR AGPL-3.0-only)", {"GPL-2.0-only"})])
 def test_a_licence_that_is_not_stated_is_found(expression: str, found: set[str]) -> None:
     assert refused(expression, {"MIT", "ISC"}) == found
+
+
+def test_no_process_of_easel_loads_what_only_lies_beside_a_dependency() -> None:
+    """taming-transformers brings them along for its own training; both read files that run code."""
+    code = ("import sys, easel.launch, easel.ui.page, easel.cli.main, easel.cli.app\n"
+            "import pipelines.registry, pipelines.models.checkpoints.loading\n"
+            "print(*{name.partition('.')[0] for name in sys.modules})")
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True,
+                            capture_output=True, text=True, timeout=300).stdout.split()
+    assert "taming" in loaded
+    assert not {"pytorch_lightning", "lightning", "omegaconf"} & set(loaded)

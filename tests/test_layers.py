@@ -1,9 +1,9 @@
-"""Imports go down the layers and never round; a network's module opens no file."""
+"""Imports go down the layers, and never round; a network's module opens no file."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from itertools import permutations
 from pathlib import Path
@@ -18,7 +18,8 @@ LAYERS = (("pipelines.core",), ("pipelines.world",),
           ("pipelines.models", "pipelines.models.checkpoints.ids"),  # names alone
           ("pipelines.models.checkpoints",), ("pipelines.models.cache",), ("pipelines",),
           ("easel.settings", "easel.serving", "easel.history"),
-          ("easel.search", "easel.compare", "easel.presets", "easel.wall"),
+          ("easel.search", "easel.compare", "easel.presets", "easel.own_files", "easel.zip_files",
+           "easel.wall"),
           ("easel.words", "easel.guard"),
           ("easel.cli", "easel.doors", "easel.ui"), ("easel",), ("training",), ("benchmarks",))
 # The command's old names, which import the application inside ``if __name__``.
@@ -60,6 +61,24 @@ def layer(module: str) -> int:
                for package in packages if within(module, package))[1]
 
 
+def beside(module: str, other: str, folders: set[str]) -> tuple[str, str] | None:
+    """The two folders, one beside the other, that hold two modules; None where that is not so."""
+    one, two = module.split("."), other.split(".")
+    depth = next((n for n, names in enumerate(zip(one, two, strict=False), 1)
+                  if names[0] != names[1]), 0)
+    pair = ".".join(one[:depth]), ".".join(two[:depth])
+    return pair if folders.issuperset(pair) else None
+
+
+def circle(graph: Mapping[str, set[str]]) -> str:
+    """Names that a graph leads round by, as a sentence; empty where there are none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return " imports ".join(reversed(error.args[1]))
+    return ""
+
+
 def faults(root: Path) -> list[str]:
     """What is wrong with the imports below a folder."""
     known = modules(root)
@@ -71,10 +90,14 @@ def faults(root: Path) -> list[str]:
               for user, other in NEVER if within(name, user) and within(found, other)]
     wrong += [f"{name} stands in no layer" for name in graph
               if LAYERS[layer(name)] == ("easel",) and name not in TOPS]
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        wrong.append(f"a circle: {' imports '.join(reversed(error.args[1]))}")
+    holding = {".".join(parts[:depth]) for parts in (name.split(".") for name in known)
+               for depth in range(1, len(parts))}
+    between: dict[str, set[str]] = {}
+    for name, targets in graph.items():
+        for pair in filter(None, (beside(name, found, holding) for found in targets)):
+            between.setdefault(pair[0], set()).add(pair[1])
+    wrong += [f"a circle{where}: {found}" for where, found in (
+        ("", circle(graph)), (" of folders", circle(between))) if found]
     return wrong
 
 
@@ -94,17 +117,22 @@ def test_imports_go_down_and_never_round() -> None:
     ("easel/guard/k.py", "from easel.ui import f\n", "easel.guard.k imports easel.ui.f, which"),
     ("easel/guard/k.py", "from easel.doors.j import g\n", "above"),
     ("easel/api/l.py", "", "easel.api.l stands in no layer"),
-    ("easel/cli/e.py", "from easel.cli import h\n", "circle"),
+    ("easel/cli/e.py", "from easel.cli import h\n", "a circle: easel.cli"),
+    ("easel/ui/tab/p.py", "from easel.ui.other import o\n", "a circle of folders: easel.ui."),
+    ("easel/compare/r.py", "from easel.search import s\n", "a circle of folders: easel."),
     ("training/d.py", "from benchmarks import i\n", "above")])
 def test_a_fault_that_is_added_is_found(tmp_path: Path, name: str, source: str, fault: str) -> None:
     for path in ("pipelines/core/a.py", "pipelines/models/b.py",
                  "pipelines/models/checkpoints/m.py", "pipelines/models/cache/n.py",
                  "easel/launch.py",
                  "easel/cli/e.py", "easel/doors/j.py", "easel/guard/k.py", "easel/ui/f.py",
-                 "easel/cli/h.py", "training/d.py", "benchmarks/i.py"):
+                 "easel/cli/h.py", "training/d.py", "benchmarks/i.py", "easel/ui/tab/q.py",
+                 "easel/ui/other/o.py", "easel/compare/t.py", "easel/search/s.py"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text("from easel.cli import e\n" if path == "easel/cli/h.py"
-                                     else "")
+        (tmp_path / path).write_text({
+            "easel/cli/h.py": "from easel.cli import e\n",
+            "easel/ui/other/o.py": "from easel.ui.tab import q\n",
+            "easel/search/s.py": "from easel.compare import t\n"}.get(path, ""))
     assert faults(tmp_path) == []
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text(source)
@@ -170,3 +198,24 @@ def test_a_generator_is_named_in_its_own_file_alone(tmp_path: Path) -> None:
     assert named_generators(modules(REPOSITORY)) == NAMED
     (tmp_path / "a.py").write_text('if pipeline == "janus":\n    pass\n')
     assert named_generators({"easel.ui.a": tmp_path / "a.py"}) == {("easel.ui.a", "janus")}
+
+
+def borrowed(known: dict[str, Path]) -> list[str]:
+    """Names that a module imports from another one which imports them itself."""
+    froms = {name: [node for node in ast.walk(ast.parse(path.read_text("utf-8")))
+                    if isinstance(node, ast.ImportFrom)] for name, path in known.items()}
+    bound = {name: {alias.asname or alias.name for node in nodes for alias in node.names}
+             for name, nodes in froms.items()}
+    return [f"{name} takes {alias.name} from {node.module}" for name, nodes in froms.items()
+            for node in nodes for alias in node.names if alias.name in bound.get(
+                str(node.module), ()) and f"{node.module}.{alias.name}" not in known]
+
+
+def test_a_name_is_imported_from_where_it_is_defined(tmp_path: Path) -> None:
+    """So that there is one place to look for it, and moving it is one move."""
+    assert borrowed(modules(REPOSITORY)) == []
+    for name, source in (("a", "def f(): pass"), ("b", "from easel.a import f"),
+                         ("c", "from easel.b import f")):
+        (tmp_path / "easel").mkdir(exist_ok=True)
+        (tmp_path / "easel" / f"{name}.py").write_text(source)
+    assert borrowed(modules(tmp_path)) == ["easel.c takes f from easel.b"]

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ByteSize, TypeAdapter
 
-from easel.serving.build import build_cache
 from easel.settings import Settings, load_settings, unknown_settings
 from pipelines.core.amounts import Bytes, Share
 from pipelines.core.errors import EaselError
 from pipelines.core.settings import PREFIX, described
+from pipelines.engine import build_cache
 from pipelines.models.cache.memory import device_budget, resolve, total_bytes
 from tests.conftest import REPOSITORY
 

@@ -23,8 +23,9 @@ from pipelines.models.tokenizer import (
     UNK_ID,
     Vocabulary,
 )
-from pipelines.world.captions import caption, hard_negative
+from pipelines.world.captions import caption
 from pipelines.world.concepts import concepts_by_id, load_concepts
+from pipelines.world.hard_negatives import hard_negative
 from pipelines.world.scenes import SceneSampler
 from training.build_tokenizer import build
 

@@ -49,8 +49,8 @@ class WatchedSketch(SketchPipeline):
         try:
             yield from super().run(request, context)
         finally:
+            self.finished += 1  # first: who sees that none runs may count them
             self.running -= 1
-            self.finished += 1
 
     def draw(self, request: CheckedRequest[Any], context: RunContext, models: Sequence[Any],
              seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
