@@ -89,6 +89,18 @@ def test_each_picture_shows_and_goes_by_its_own_button(visit: Callable[..., Page
     assert not [name for name in draw(page) if name.endswith("_sha256")]
 
 
+def test_two_pressed_before_the_first_has_gone_both_go(visit: Callable[..., Page],
+                                                       files: dict[str, Path]) -> None:
+    page = visit()
+    page.locator("#settings .label-wrap").first.click()
+    shown = page.locator("#init-shown")
+    choose(page, "Collage: image prompts", files["start"], files["one"], files["other"])
+    expect(shown.locator(".given")).to_have_count(3)
+    shown.evaluate("row => [...row.querySelectorAll('.gone')].slice(0, 2).forEach(b => b.click())")
+    expect(shown.locator(".given")).to_have_count(1)
+    expect(shown.locator("img[src*='other']")).to_have_count(1)
+
+
 def test_a_comparison_shows_them_and_fills_them_in_again(visit: Callable[..., Page],
                                                          files: dict[str, Path],
                                                          tmp_path: Path) -> None:

@@ -111,16 +111,19 @@ def connect_shown(groups: Sequence[PictureInputs], shown: ShownPictures,
         return gr.update(visible=bool(found)), render_pictures(found)
 
     def remove(asked: str, *values: Any) -> list[Any]:
-        index, path = _asked(asked, len(places))
         updates: list[Any] = [gr.skip()] * len(files)
-        if index is None or path not in (paths := _paths(values[index])):
-            return [*updates, *([] if handed is None else [gr.skip()])]
-        left = [each for each in paths if each != path]
-        several = places[index][1] == IMAGE_PROMPTS
-        # Not its bare value: that would leave what a page shows of several files as it was.
-        updates[index] = gr.update(value=left if several and left else None)
-        starts = places[index][1] == INIT_IMAGE
-        return [*updates, *([] if handed is None else ["" if starts else gr.skip()])]
+        forget: Any = gr.skip()
+        for index, gone in _asked(asked, len(places)).items():
+            paths = _paths(values[index])
+            left = [path for path in paths if path not in gone]
+            if left == paths:
+                continue
+            several = places[index][1] == IMAGE_PROMPTS
+            # Not its bare value: that would leave what a page shows of several files as it was.
+            updates[index] = gr.update(value=left if several and left else None)
+            if places[index][1] == INIT_IMAGE:
+                forget = ""
+        return updates if handed is None else [*updates, forget]
 
     for file in files:
         file.change(show, files, [shown.row, shown.html], **LIVE)
@@ -162,11 +165,14 @@ def _paths(value: Any) -> list[str]:
     return [str(path) for path in value] if isinstance(value, list) else [str(value)]
 
 
-def _asked(text: str, places: int) -> tuple[int | None, str]:
-    """Place and path of what page.js asks to be taken away; no place where it is none."""
+def _asked(text: str, places: int) -> dict[int, set[str]]:
+    """By their places the paths that page.js asks to be taken away; what is none is left out."""
     try:
-        index, path = json.loads(text)[:2]
-    except (TypeError, ValueError, RecursionError, KeyError):
-        return None, ""
-    known = isinstance(index, int) and not isinstance(index, bool) and 0 <= index < places
-    return index if known else None, str(path)
+        pairs = [(index, str(path)) for index, path in json.loads(text)[0]]
+    except (TypeError, ValueError, RecursionError, KeyError, IndexError):
+        return {}
+    gone: dict[int, set[str]] = {}
+    for index, path in pairs:
+        if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < places:
+            gone.setdefault(index, set()).add(path)
+    return gone
