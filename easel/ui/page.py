@@ -6,6 +6,7 @@ import gradio as gr
 
 from easel.guard.call_net import answer_every_call
 from easel.guard.text_door import refuse_unwritable
+from easel.ui.blocks import PageBlocks
 from easel.ui.compare.api import add_bundle_endpoints, add_compare_endpoints
 from easel.ui.compare.sweep_api import add_sweep_endpoint
 from easel.ui.compare.tab import build_compare
@@ -41,8 +42,8 @@ DELETE_CACHE_S = (3600, 86400)
 
 def build_page(playground: Playground) -> gr.Blocks:
     """The whole page with its event handlers and API endpoints, ready to launch."""
-    with gr.Blocks(title=strings.TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S,
-                   fill_width=True) as page:
+    with PageBlocks(title=strings.TITLE, analytics_enabled=False, delete_cache=DELETE_CACHE_S,
+                    fill_width=True) as page:
         line = "" if playground.reader is None else render_drawable_line
         worded_html(lambda: f"<h1>{strings.TITLE}</h1><p>{strings.TAGLINE}</p>"
                             f"{line() if line else ''}{_tools()}", elem_id="masthead")
