@@ -240,7 +240,7 @@ def test_a_full_history_keeps_nothing_and_shows_the_picture_all_the_same(
     monkeypatch.setattr(app.history, "owner_quota_bytes", 10)
     files, details = anna.client.predict(prompt="too much", num_images=1, **DRAW)
     assert read_png(Path(files[0]).read_bytes())["easel"]["prompt"] == "too much"
-    assert details["panels"][0]["message"].startswith("Your history is full at 0 MB, so this was")
+    assert details["panels"][0]["message"].startswith("Your history is full at 0 kB, so this was")
     assert len(anna.pictures()) == before
 
 

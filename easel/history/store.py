@@ -32,6 +32,7 @@ from easel.history.records import (
     Page,
 )
 from easel.history.tables import Erased, Picture, Weights, add_row, new_row, note_erased
+from pipelines.core.amounts import megabytes
 from pipelines.core.errors import InvalidRequest
 
 TRASH_S = 30 * 86400  # how long a deleted picture can be restored, unless room is needed
@@ -134,8 +135,8 @@ class History:
                     chosen.append(row)
             if sum(row.size_bytes for row in chosen) < missing:
                 scope = "Your history" if whose is not None else "The history"
-                raise HistoryError("{} is full at {:,.0f} MB, so this was not kept: save it, or "
-                                   "delete other pictures.", scope, quota / 10**6)
+                raise HistoryError("{} is full at {}, so this was not kept: save it, or delete "
+                                   "other pictures.", scope, megabytes(quota))
             self._purge(chosen)
 
     def used_bytes(self, owner: str | None = None) -> int:

@@ -69,7 +69,9 @@ MemoryAmount = Annotated[ByteSize | Share, Amount]
 
 
 def megabytes(size_bytes: float) -> str:
-    """Bytes as people read them: "1.0 MB", "120 MB", "5.2 GB"."""
+    """Bytes as people read them: "40 kB", "1.0 MB", "120 MB", "5.2 GB"."""
+    if size_bytes < 1e5:
+        return f"{size_bytes / 1e3:.0f} kB"
     if size_bytes >= 1e9:
         return f"{size_bytes / 1e9:.1f} GB"
     return f"{size_bytes / 1e6:.0f} MB" if size_bytes >= 1e7 else f"{size_bytes / 1e6:.1f} MB"
