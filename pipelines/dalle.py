@@ -108,21 +108,36 @@ def begin(model: ImageTransformer, text_ids: Tensor, seeds: Sequence[int], guide
 
 
 @torch.no_grad()
-def write_block(model: ImageTransformer, writing: _Writing, options: DalleOptions) -> None:
-    """Read the block before, if there is one, and draw the next one of every picture."""
+def write_block(model: ImageTransformer, writing: _Writing, options: DalleOptions,
+                given: Tensor | None = None) -> None:
+    """Read the block before, if there is one, and draw the next one of every picture.
+
+    Args:
+        model: the transformer.
+        writing: from ``begin``; the block is added to it.
+        options: how tokens are drawn.
+        given: (patch² · digits,) int64, tokens that stand there in every picture; one below 0 is
+            drawn. Random numbers are taken for all of them.
+    """
     count, rows = len(writing.noise), writing.rows
     noise = iter(writing.noise.draw(model.block_codes, model.config.codebook_size).unbind(1))
+    stands = iter([-1] * model.block_codes if given is None else given.tolist())
 
     def draw(logits: Tensor) -> Tensor:
         logits = logits.float()
         if rows > count:
             logits = guide(logits[:count], logits[count:], options.guidance_scale)
         tokens = choose(logits, next(noise), options.temperature, options.top_k, options.top_p)
+        if (token := next(stands)) >= 0:
+            tokens = torch.full_like(tokens, token)
         return tokens.repeat(rows // count)
 
     if writing.blocks:
         previous = writing.blocks[-1].repeat(rows // count, 1)
         writing.hidden = model.step(previous, writing.cache)
+    if given is not None and bool((given >= 0).all()):
+        writing.blocks.append(given.expand(count, -1))
+        return
     writing.blocks.append(model.sample_block(writing.hidden, draw)[:count])
 
 

@@ -188,6 +188,59 @@ def test_what_no_run_is_asked_for_wrote_no_picture(client: Client, tmp_path: Pat
     assert found["reread"]
 
 
+def test_two_pictures_are_mixed_by_a_mask(client: Client, picture: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.png"
+    Image.new("L", (90, 30), 200).save(other)
+    one, two = handle_file(picture), handle_file(other)
+    said, files = client.predict(one, two, "checker", api_name="/inside_mix")
+    kept = np.array(said["kept"], bool)
+    assert kept.sum() == 32
+    assert np.array_equal(np.where(kept, said["one"], said["other"]), said["codes"])
+    assert [Path(file).stem for file in files] == ["together", "pasted", "difference", "one",
+                                                   "other"]
+    rows, _ = client.predict(one, two, [[1, 0]], api_name="/inside_mix")
+    mask = Image.new("RGBA", (50, 40), (0, 0, 0, 255))
+    mask.paste((0, 0, 0, 0), (25, 0, 50, 40))
+    mask.save(tmp_path / "mask.png")
+    drawn, _ = client.predict(one, two, mask_file=handle_file(tmp_path / "mask.png"),
+                              api_name="/inside_mix")
+    left, _ = client.predict(one, two, api_name="/inside_mix")
+    assert rows["codes"] == drawn["codes"] == left["codes"]
+    Image.new("L", (8, 8), 0).save(tmp_path / "black.png")
+    for fields, says in (({"mask": "round"}, "A mask is one of upper, left, checker, or rows of"),
+                         ({"mask": None}, "There is no mask."),
+                         ({"mask": [[1, 1]]}, "The mask keeps all codes: leave some of them out."),
+                         ({"mask": [[0]]}, "The mask keeps none of the codes: keep some of them."),
+                         ({"mask_file": handle_file(tmp_path / "black.png")},
+                          "The mask keeps all codes: leave some of them out."),
+                         ({"other": None}, "There is no picture: choose one first.")):
+        assert refusal(client, "/inside_mix", **{"picture": one, "other": two, **fields},
+                       ).startswith(says)
+
+
+def test_a_picture_is_gone_on_with(client: Client, picture: Path) -> None:
+    file = handle_file(picture)
+    bold = {"temperature": 1.0, "top_k": 0}
+    said, files = client.predict(file, "a red apple", "left", 7, 2, bold,
+                                 api_name="/inside_complete")
+    assert (said["seeds"], said["reread"]) == ([7, 8], True)
+    codes, _ = client.predict(file, api_name="/inside_codes")
+    kept = np.array(said["kept"], bool)
+    assert kept.sum() == 32
+    for grid in said["codes"]:
+        assert np.array_equal(np.array(grid)[kept], np.array(codes["codes"])[kept])
+    assert [Path(each).stem for each in files] == ["picture", "completion-1", "completion-2"]
+    for fields, says in (({"mask": [[1]]}, "The mask keeps all codes: leave some of them out."),
+                         ({"mask": "round"}, "A mask is one of upper, left, checker, or rows of"),
+                         ({"prompt": ""}, "The prompt is empty: say what the picture shows."),
+                         ({"count": 9}, "Completions must be a whole number between 1 and 8"),
+                         ({"seed": "x"}, "Seed must be a whole number between 0 and"),
+                         ({"options": [1]}, "Options must be values by name."),
+                         ({"picture": None}, "There is no picture: choose one first.")):
+        assert refusal(client, "/inside_complete", **{"picture": file, "prompt": "a cat", **fields},
+                       ).startswith(says)
+
+
 def test_pairs_have_a_loss(client: Client, tmp_path: Path) -> None:
     files = [handle_file(path) for path in write_pictures(tmp_path, 3)]
     texts = ["a cat", "a dog", "a cow"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from easel.guard.visitors import COOKIE, visitor_named
@@ -164,6 +165,55 @@ def test_codes_are_pressed_and_exchanged(page: Page) -> None:
     expect(detail.locator("h4")).to_have_count(0)
 
 
+def test_two_pictures_are_mixed_by_a_painted_mask(page: Page, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.MIX).click()
+    stage, grid = page.locator("#lab-inside-mix-stage"), page.locator("#inside-mix-mask-cells")
+    cells, said = grid.locator("[role=gridcell]"), grid.locator("output")
+    expect(cells).to_have_count(256)
+    kept = grid.locator("[aria-selected=true]")
+    expect(kept).to_have_count(128)
+    page.locator(".mask-field").get_by_role("button", name=strings.MASK_NOTHING).click()
+    expect(kept).to_have_count(0)
+    page.locator("#lab-inside-mix").click()
+    expect(stage.locator("[role=alert]")).to_have_text(
+        "The mask keeps none of the codes: keep some of them.")
+    cells.first.focus()  # by keys
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(said).to_have_text("2 of 256 stay")
+    page.keyboard.press("Space")
+    expect(said).to_have_text("1 of 256 stay")
+    start, end = cells.nth(32).bounding_box(), cells.nth(47).bounding_box()  # by the pointer
+    assert start
+    assert end
+    page.mouse.move(start["x"] + 8, start["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(end["x"] + 8, end["y"] + 8, steps=40)
+    page.mouse.up()
+    expect(said).to_have_text("17 of 256 stay")
+    page.locator(".mask-field").get_by_role("button", name=strings.MASK_INVERT).click()
+    expect(said).to_have_text("239 of 256 stay")
+    Image.new("L", (60, 60), 0).save(tmp_path / "mask.png")
+    page.locator("#inside-mix-mask-file input[type=file]").set_input_files(tmp_path / "mask.png")
+    expect(page.locator(".mask-field:visible [role=alert]")).to_have_text(
+        "The mask keeps all codes: leave some of them out.")
+    white = Image.new("L", (60, 60), 0)
+    white.paste(255, (0, 0, 60, 15))
+    white.save(tmp_path / "mask.png")
+    page.locator("#inside-mix-mask-file [aria-label='Remove this file']").or_(
+        page.locator("#inside-mix-mask-file").get_by_label("Clear")).first.click()
+    page.locator("#inside-mix-mask-file input[type=file]").set_input_files(tmp_path / "mask.png")
+    expect(kept).to_have_count(192)
+    page.locator("#lab-inside-mix").click()
+    expect(stage.locator(".inside-figure")).to_have_text(
+        "48 codes of the first picture, 16 of the second")
+    expect(stage.locator("figure img")).to_have_count(5)
+    expect(stage.get_by_alt_text(strings.MIX_TOGETHER)).to_be_visible()
+    fits(page)
+
+
 def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
     view(page, "stream", strings.STREAM)
     stage = page.locator("#lab-inside-stream-stage")
@@ -191,6 +241,39 @@ def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
     slider.blur()
     cells.nth(5).focus()
     expect(tables).not_to_have_text(before)
+    fits(page)
+
+
+def test_a_picture_is_gone_on_with_in_several_ways(page: Page) -> None:
+    view(page, "complete", strings.COMPLETE)
+    stage = page.locator("#lab-inside-complete-stage")
+    expect(stage.locator(".inside-figure")).to_have_text("32 of 64 codes written")
+    expect(stage).to_contain_text("was squeezed into a square and encoded first")
+    expect(stage.locator("figure")).to_have_count(5)
+    expect(stage.get_by_alt_text(f"Completion 1, seed 0: {PROMPT}")).to_be_visible()
+    first = stage.locator("figure img").nth(2).get_attribute("src")
+    assert first
+    page.locator("#inside-complete-count input[type=number]").fill("1")
+    seed = page.locator("#inside-complete-seed input")
+    seed.fill("5")
+    seed.blur()
+    page.locator("#lab-inside-complete").click()
+    expect(stage.locator("figure")).to_have_count(3)
+    expect(stage.locator("figcaption").last).to_have_text("Completion 1, seed 5")
+    expect(stage.locator("figure img").nth(2)).not_to_have_attribute("src", first)
+    seed.fill("0")
+    seed.blur()
+    page.locator("#lab-inside-complete").click()
+    expect(stage.locator("figcaption").last).to_have_text("Completion 1, seed 0")
+    expect(stage.locator("figure img").nth(2)).to_have_attribute("src", first)
+    chips = page.locator(".mask-field:visible")
+    chips.get_by_role("button", name=strings.MASK_NOTHING).click()
+    page.locator("#lab-inside-complete").click()
+    expect(stage.locator("[role=alert]")).to_have_text(
+        "The mask keeps none of the codes: keep some of them.")
+    chips.get_by_role("button", name=strings.MASK_SHAPES[0]).click()
+    page.locator("#lab-inside-complete").click()
+    expect(stage.locator("figure")).to_have_count(3)
     fits(page)
 
 

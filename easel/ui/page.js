@@ -394,6 +394,58 @@
     next.focus();
   });
 
+  // Inside: a mask is painted, by pointer or by keys; its text is what the server reads ------------
+  const maskText = (place) => find(`#${place} :is(textarea, input)`);
+  const maskRows = (grid) => [...grid.querySelectorAll("[role=row]")].map((row) => [...row.children]);
+  const stays = (cell) => cell.getAttribute("aria-selected") === "true";
+  // Called as the cells come, with their element, and whenever the text changes, with its place (see easel/ui/inside/mask.py).
+  window.easelMask = (where, value) => {
+    const grid = where?.querySelector?.("[data-mask]") ?? find(`.mask-grid[data-mask="${where}"]`);
+    const text = value ?? (grid && maskText(grid.dataset.mask)?.value);
+    if (!grid || !text) return;
+    const rows = text.split(" ");
+    maskRows(grid).forEach((cells, row) => cells.forEach((cell, column) => {
+      cell.setAttribute("aria-selected", String(rows[row]?.[column] === "1"));
+    }));
+  };
+  function tellMask(grid) {
+    const rows = maskRows(grid), cells = rows.flat();
+    grid.querySelector("output").textContent = say("{} of {} stay", cells.filter(stays).length, cells.length);
+    type(`#${grid.dataset.mask} :is(textarea, input)`,
+      rows.map((row) => row.map((cell) => Number(stays(cell))).join("")).join(" "));
+  }
+  let brush = null;  // what becomes of the cells that the pointer passes, and of which grid
+  const paint = (cell) => {
+    if (cell && brush?.grid.contains(cell)) cell.setAttribute("aria-selected", String(brush.keep));
+  };
+  const maskCell = (target) => target?.closest?.(".mask-grid [role=gridcell]");
+  document.addEventListener("pointerdown", (event) => {
+    const cell = maskCell(event.target);
+    if (!cell || event.button) return;
+    brush = { grid: cell.closest(".mask-grid"), keep: !stays(cell) };
+    event.target.releasePointerCapture?.(event.pointerId);  // or a finger stays on its first cell
+    paint(cell);
+  });
+  document.addEventListener("pointermove", (event) => {
+    if (brush) paint(maskCell(document.elementFromPoint(event.clientX, event.clientY)));
+  });
+  for (const kind of ["pointerup", "pointercancel"]) {
+    document.addEventListener(kind, () => {
+      if (brush) tellMask(brush.grid);
+      brush = null;
+    });
+  }
+  document.addEventListener("click", (event) => {
+    const fill = event.target.closest("[data-fill]"), cell = maskCell(event.target);
+    const grid = fill ? find(`.mask-grid[data-mask="${fill.dataset.mask}"]`) : cell?.closest(".mask-grid");
+    if (!grid) return;
+    if (cell && event.detail) return;  // the pointer has painted it
+    if (cell) cell.setAttribute("aria-selected", String(!stays(cell)));
+    else if (fill.dataset.fill !== "invert") window.easelMask(fill.dataset.mask, fill.dataset.fill);
+    else for (const each of grid.querySelectorAll("[role=gridcell]")) each.setAttribute("aria-selected", String(!stays(each)));
+    tellMask(grid);
+  });
+
   // What is not on this machine, in every list of models (see easel/ui/models/fetch.py) -----------
   function missing() {
     const said = find("#fetch [data-missing]")?.dataset;

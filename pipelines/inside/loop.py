@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.request import CheckedRequest
-from pipelines.inside.question import checked_prompt
+from pipelines.inside.question import check_whole, checked_prompt
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import computing_in
@@ -99,8 +99,8 @@ class WatchLoop:
             InvalidRequest: no run can be asked for so.
         """
         object.__setattr__(self, "prompt", checked_prompt(self.prompt))
-        _check_whole(self.steps, MIN_STEPS, MAX_STEPS, "Steps", "steps")
-        _check_whole(self.cutouts, 1, MAX_CUTOUTS, "Cutouts", "cutouts")
+        check_whole(self.steps, MIN_STEPS, MAX_STEPS, "Steps", "steps")
+        check_whole(self.cutouts, 1, MAX_CUTOUTS, "Cutouts", "cutouts")
         if len(prompt_parts(self.request)) > 1:
             raise InvalidRequest("This view shows one prompt and no story: leave the caret (^) "
                                  "out.", field="prompt")
@@ -205,20 +205,3 @@ def pictured(gradient: Tensor) -> tuple[np.ndarray, np.ndarray]:
     most = size.flatten().quantile(0.99).clamp_min(1e-12)
     wanted = (-gradient / most).clamp(-1, 1)
     return (size / most).clamp(0, 1).float().cpu().numpy(), to_uint8(wanted[None])[0]
-
-
-def _check_whole(value: object, low: int, high: int, title: str, field: str) -> None:
-    """Refuse what is no whole number between two.
-
-    Raises:
-        InvalidRequest: it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidRequest("{} must be a whole number between {} and {}, not {}.", title, low,
-                             high, _shown(value), field=field)
-
-
-def _shown(value: object) -> str:
-    return str(value)[:20]
-
-

@@ -51,3 +51,14 @@ def checked_prompt(prompt: object) -> str:
         raise InvalidRequest("The prompt has {:,} characters; {} is the most.", len(said),
                              MAX_PROMPT_CHARS, field="prompt")
     return said
+
+
+def check_whole(value: object, low: int, high: int, title: str, field: str) -> None:
+    """Refuse what is no whole number between two.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidRequest("{} must be a whole number between {} and {}, not {}.", title, low,
+                             high, str(value)[:20], field=field)

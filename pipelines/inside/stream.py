@@ -135,21 +135,43 @@ class ReadStream:
         """
         with (models.lease(TRANSFORMER, cancelled=cancelled) as model,
               models.lease(CODER, cancelled=cancelled) as vqgan):
-            square, grid = read_grid(self.image, vqgan)
-            if len(grid) != model.config.grid:
-                raise InvalidRequest("The transformer writes {0} × {0} codes, and the VQGAN reads "
-                                     "{1} × {1}.", model.config.grid, len(grid), field="model")
-            again = None if self.written is None else write_again(self.written, model, cancelled)
-            # Other weights, or another file's facts, and it is another picture.
-            reread = again is None or psnr_db(square, draw_grids(again[None], vqgan)[0]) < SAME_DB
-            grid = grid if again is None or reread else again
-            found = stream_of(grid, _texts(model, self.prompt), model, vqgan, self.options,
+            grid, reread = own_grid(self.image, self.written, model, vqgan, cancelled)
+            found = stream_of(grid, texts_for(model, self.prompt), model, vqgan, self.options,
                               cancelled)
             return replace(found, reread=reread)
 
 
-def _texts(model: ImageTransformer, prompt: str, other: str = "") -> Tensor:
-    """Token ids (2, T) of a prompt and of what stands in its place without one."""
+def own_grid(image: np.ndarray, written: Written | None, model: ImageTransformer, vqgan: VQGAN,
+             cancelled: Callable[[], bool] = lambda: False) -> tuple[np.ndarray, bool]:
+    """The codes (G, G) int64 that a picture was drawn by, or those that are read of it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, of any size.
+        written: what the picture was written by, where that is known.
+        model: the transformer.
+        vqgan: reads and draws.
+        cancelled: polled while codes are written again.
+
+    Returns:
+        The codes, and whether they were read of the picture.
+
+    Raises:
+        Cancelled: ``cancelled`` turned true.
+        InvalidRequest: the VQGAN's codes are not the transformer's.
+    """
+    square, grid = read_grid(image, vqgan)
+    if len(grid) != model.config.grid:
+        raise InvalidRequest("The transformer writes {0} × {0} codes, and the VQGAN reads "
+                             "{1} × {1}.", model.config.grid, len(grid), field="model")
+    again = None if written is None else write_again(written, model, cancelled)
+    # Other weights, or another file's facts, and it is another picture.
+    if again is None or psnr_db(square, draw_grids(again[None], vqgan)[0]) < SAME_DB:
+        return grid, True
+    return again, False
+
+
+def texts_for(model: ImageTransformer, prompt: str, other: str = "") -> Tensor:
+    """Token ids (2, T) int64 of a prompt and of what stands in its place without one."""
     return load_vocabulary()([prompt, other], context_length=model.config.text_length)
 
 
@@ -161,8 +183,8 @@ def write_again(written: Written, model: ImageTransformer,
         Cancelled: ``cancelled`` turned true.
     """
     options = written.options
-    writing = begin(model, _texts(model, written.prompt, options.negative_prompt), [written.seed],
-                    options.guidance_scale != 1)
+    texts = texts_for(model, written.prompt, options.negative_prompt)
+    writing = begin(model, texts, [written.seed], options.guidance_scale != 1)
     for _ in range(model.num_steps):
         _poll(cancelled)
         write_block(model, writing, options)

@@ -136,11 +136,15 @@ def an_inside(visitor: Visitor) -> None:
     ways: tuple[dict[str, Any], ...] = ({"kept": name}, {"picture": handle_file(str(picture))})
     for given in ways:
         for endpoint, fields in (("score", {"prompt": "a fox"}), ("codes", {}), ("code", {}),
-                                 ("stream", {"prompt": "a fox"})):
+                                 ("stream", {"prompt": "a fox"}),
+                                 ("complete", {"prompt": "a fox", "count": 1})):
             visitor.client.predict(api_name=f"/inside_{endpoint}", **fields, **given)
+    twice = {"kept": name, "other_kept": name}
+    visitor.client.predict(api_name="/inside_mix", **twice)
     assert {path.stem for path in visitor.new()} >= {
         "heat-map", "picture", "reconstruction", "difference", "patch", "nearest-1", "nearest-8",
-        "furthest", "patches"}
+        "furthest", "patches", "together", "pasted",
+        "completion-1"}
 
 
 def addresses_of_a_program(visitor: Visitor) -> None:

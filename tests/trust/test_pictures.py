@@ -33,6 +33,8 @@ ENTRANCES: dict[str, Any] = {
     "/inside_contrast": lambda file: ([file, file], ["a cat", "a dog"]),
     "/inside_codes": lambda file: (file,),
     "/inside_score": lambda file: (file, "a cat"),
+    "/inside_mix": lambda file: (file, file),
+    "/inside_complete": lambda file: (file, "a cat"),
 }
 
 

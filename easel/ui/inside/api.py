@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -11,22 +10,25 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from easel.guard.made_of import origins
-from easel.guard.turns import reading
-from easel.guard.visitors import visitor_of
-from easel.ui.inside.stream import written_in
+from easel.ui.inside.calls import picture_inputs, read_picture, write_files
+from easel.ui.inside.mask_api import add_mask_endpoints
+from easel.ui.inside.stream import dalle_options, written_in
 from easel.ui.lab.api import stoppable, texts_of
 from easel.ui.lab.lab import Lab
-from easel.ui.parts.endpoints import OBJECT, STRING, STRINGS, add_endpoint, json_value
+from easel.ui.parts.endpoints import (
+    INTEGER,
+    OBJECT,
+    PROMPT,
+    STRING,
+    STRINGS,
+    add_endpoint,
+    json_value,
+)
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
-from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_many, read_upload
-from easel.words import strings
+from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_many
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.images import load_small, plain_png
-from pipelines.core.options import parse_options
-from pipelines.core.request import MAX_PROMPT_CHARS
-from pipelines.dalle import DalleOptions
+from pipelines.core.images import load_small
 from pipelines.inside.codes import LookAtCode, Near, ReadCodes
 from pipelines.inside.contrast import ContrastPairs, check_pairs
 from pipelines.inside.loop import WatchLoop
@@ -35,9 +37,7 @@ from pipelines.inside.score import WhyScore, heat_map
 from pipelines.inside.stream import ReadStream
 from pipelines.models.checkpoints.ids import RANKER
 
-INTEGER: dict[str, Any] = {"type": "integer"}
 SWAPS = {"type": "array", "items": {"type": "array", "items": INTEGER}}
-PROMPT = {**STRING, "maxLength": MAX_PROMPT_CHARS}
 
 
 def add_inside_endpoints(lab: Lab, store: PictureStore) -> None:
@@ -53,54 +53,14 @@ def add_inside_endpoints(lab: Lab, store: PictureStore) -> None:
     _add_contrast(lab)
     _add_loop(lab, store)
     _add_prior(lab, store)
-
-
-def _read(lab: Lab, request: gr.Request, picture: str | None, kept: Any,
-          read: Callable[[bytes], Any] = load_small) -> tuple[Any, list[str]]:
-    """The picture of a call: an upload, or one of the caller's history by its id.
-
-    Its file, and its pixels before they are made small, do not wait for the models.
-
-    Args:
-        read: what is wanted of its file; its pixels, the longer side at most 512 px.
-
-    Returns:
-        That, and SHA-256 of the pictures that what is made of it goes with; see ``store.write``.
-    """
-    history = lab.playground.history
-    if picture:
-        data = read_upload(picture)
-        with reading.turn():
-            return read(data), origins(Path(picture), data)
-    if not kept or history is None:
-        raise InvalidRequest(strings.INSIDE_NO_PICTURE, field="image")
-    if not isinstance(kept, str):
-        raise InvalidRequest("The picture's id must be a text.", field="ids")
-    found = history.get(history.owner_of(visitor_of(request)), kept)
-    return read(history.files.read(found.sha256)), [found.sha256]
-
-
-def _picture_inputs() -> list[Any]:
-    return [gr.File(visible=False, file_types=IMAGE_SUFFIXES, type="filepath",
-                    label="Picture (PNG, JPEG or WebP), or null with an id"),
-            json_value("", STRING, "Id of a picture of the caller's history in its place")]
-
-
-def _files(store: PictureStore, made_of: Sequence[str], pictures: Mapping[str, np.ndarray],
-           ) -> list[str]:
-    """Paths of pictures (H, W, 3) uint8 RGB, as PNG under their names; see ``store.write``."""
-    folder, paths = store.new_folder(), []
-    for name, picture in pictures.items():
-        paths.append(str(store.write(folder / f"{name}.png", plain_png(picture),
-                                     made_of)))
-    return paths
+    add_mask_endpoints(lab, store)
 
 
 def _add_score(lab: Lab, store: PictureStore) -> None:
     @one_sentence
     def inside_score(request: gr.Request, picture: str | None = None, prompt: Any = "",
                      kept: Any = "", model: Any = RANKER) -> tuple[dict[str, Any], list[str]]:
-        image, made_of = _read(lab, request, picture, kept)
+        image, made_of = read_picture(lab, request, picture, kept)
         question = WhyScore(image, prompt, lab.check_clip(model))
         with stoppable(lab, request) as run:
             found = lab.backend.inside(question, run.next_job())
@@ -108,9 +68,9 @@ def _add_score(lab: Lab, store: PictureStore) -> None:
                 "words": [asdict(word) for word in found.words],
                 "cells": found.cells.tolist(), "tie": found.tie,
                 "pieces": [asdict(piece) for piece in found.pieces]}
-        return said, _files(store, made_of, {"heat-map": heat_map(image, found.cells)})
+        return said, write_files(store, made_of, {"heat-map": heat_map(image, found.cells)})
 
-    file, kept = _picture_inputs()
+    file, kept = picture_inputs()
     add_endpoint(inside_score, [
         file, json_value("a red apple", PROMPT, "What the picture should show"), kept,
         json_value(RANKER, STRING, "Id of a CLIP; /clips lists them"),
@@ -124,21 +84,21 @@ def _add_codes(lab: Lab, store: PictureStore) -> None:
     @one_sentence
     def inside_codes(request: gr.Request, picture: str | None = None, kept: Any = "",
                      ) -> tuple[dict[str, Any], list[str]]:
-        image, made_of = _read(lab, request, picture, kept)
+        image, made_of = read_picture(lab, request, picture, kept)
         question = ReadCodes(image)
         with stoppable(lab, request) as run:
             found = lab.backend.inside(question, run.next_job())
         said = {"codes": found.grid.tolist(), "distinct": found.distinct, "count": found.count,
                 # JSON has no infinity: null where nothing is lost.
                 "psnr_db": found.psnr_db if isfinite(found.psnr_db) else None}
-        return said, _files(store, made_of, {
+        return said, write_files(store, made_of, {
             "picture": found.image, "reconstruction": found.reconstruction,
             "difference": found.difference})
 
     @one_sentence
     def inside_code(request: gr.Request, picture: str | None = None, row: Any = 0, column: Any = 0,
                     swaps: Any = None, kept: Any = "") -> tuple[dict[str, Any], list[str]]:
-        image, made_of = _read(lab, request, picture, kept)
+        image, made_of = read_picture(lab, request, picture, kept)
         if not _are_whole([row, column], 2):
             raise InvalidRequest("Row and column must be whole numbers.", field="place")
         if not isinstance(swaps, list | None) or not all(
@@ -152,17 +112,18 @@ def _add_codes(lab: Lab, store: PictureStore) -> None:
         said = {"code": found.code, "digits": list(found.digits), "spelled": list(found.spelled),
                 "times": found.times, "furthest": _near(found.furthest),
                 "nearest": [_near(each) for each in found.nearest]}
-        return said, _files(store, made_of, {"picture": found.picture, "patch": found.patch, **{
-            f"nearest-{rank}": each.patch for rank, each in enumerate(found.nearest, start=1)},
+        near = {f"nearest-{rank}": each.patch for rank, each in enumerate(found.nearest, start=1)}
+        return said, write_files(store, made_of, {
+            "picture": found.picture, "patch": found.patch, **near,
             "furthest": found.furthest.patch})
 
-    file, kept = _picture_inputs()
+    file, kept = picture_inputs()
     pictures = gr.File(visible=False, file_count="multiple", label="Pictures, in this order")
     add_endpoint(inside_codes, [file, kept], [
         json_value({}, OBJECT, "The codes row by row, how many differ, and the PSNR in dB"),
         pictures],
         "A picture as codes of the VQGAN, drawn again, and the difference.")
-    file, kept = _picture_inputs()
+    file, kept = picture_inputs()
     add_endpoint(inside_code, [
         file, json_value(0, INTEGER, "Row of the code, from 0"),
         json_value(0, INTEGER, "Column of the code, from 0"),
@@ -186,11 +147,8 @@ def _add_stream(lab: Lab, store: PictureStore) -> None:
     @one_sentence
     def inside_stream(request: gr.Request, picture: str | None = None, prompt: Any = "",
                       kept: Any = "", options: Any = None) -> tuple[dict[str, Any], list[str]]:
-        if not isinstance(options, dict | None):
-            raise InvalidRequest("Options must be values by name.", field="options")
-        chosen = parse_options(DalleOptions, options or {})
-        assert isinstance(chosen, DalleOptions)
-        (image, written), made_of = _read(lab, request, picture, kept, lambda data: (
+        chosen = dalle_options(options)
+        (image, written), made_of = read_picture(lab, request, picture, kept, lambda data: (
             load_small(data), written_in(data)))
         question = ReadStream(image, prompt, chosen, written)
         with stoppable(lab, request) as run:
@@ -199,9 +157,9 @@ def _add_stream(lab: Lab, store: PictureStore) -> None:
                 **{name: getattr(found, name).tolist() for name in (
                     "surprise", "without", "blocks", "likely", "likely_without", "drawn")}}
         patches = np.concatenate([np.concatenate(list(row), 1) for row in found.patches])
-        return said, _files(store, made_of, {"picture": found.picture, "patches": patches})
+        return said, write_files(store, made_of, {"picture": found.picture, "patches": patches})
 
-    file, kept = _picture_inputs()
+    file, kept = picture_inputs()
     add_endpoint(inside_stream, [
         file, json_value("a red apple", PROMPT, "The caption to expect it by"), kept,
         json_value(None, OBJECT, "Options of dalle by name: guidance, temperature, top_k, top_p"),
@@ -253,7 +211,7 @@ def _add_loop(lab: Lab, store: PictureStore) -> None:
                            "changed": step.changed.tolist()} for step in found.steps]}
         files = {f"step-{step.step:03d}-{name}": pixels for step in found.steps
                  for name, pixels in (("picture", step.picture), ("wanted", step.wanted))}
-        return said, _files(store, (), files)
+        return said, write_files(store, (), files)
 
     add_endpoint(inside_loop, [
         json_value("a red apple", PROMPT, "What to draw, by the embedded VQGAN and guide"),
@@ -284,7 +242,7 @@ def _add_prior(lab: Lab, store: PictureStore) -> None:
             files |= {f"step-{each.step:02d}-told": each.told,
                       f"step-{each.step:02d}-untold": each.untold,
                       f"step-{each.step:02d}-guided": each.guided}
-        return said, _files(store, (), files)
+        return said, write_files(store, (), files)
 
     add_endpoint(inside_prior, [
         json_value("a red apple", PROMPT, "What to draw, by the embedded unCLIP"),

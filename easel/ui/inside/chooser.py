@@ -86,31 +86,72 @@ def build_chooser(playground: Playground) -> Chooser:
                               height=64, elem_id="inside-picture", elem_classes="upload")
             take = gr.Textbox(visible="hidden", elem_id=TAKE)
             if playground.history is not None:
-                _build_own(playground.history)
-    fill_html(row, lambda: render_choices(strings.LAB_COLLECTION, [
-        (f"sample {number}", f"gradio_api/file={quote(path)}", say(prompt))
-        for number, (path, prompt) in enumerate(zip(paths, prompts, strict=True))]))
-    fill_html(shown, lambda: _shown(paths[0] if paths else None))
-    picture.change(_shown, picture, shown, **LIVE)
+                _build_own(playground.history, "inside", TAKE)
+    fill_samples(row, paths, prompts, TAKE)
+    fill_html(shown, lambda: render_shown(paths[0] if paths else None))
+    picture.change(render_shown, picture, shown, **LIVE)
+    chooser = Chooser(picture, prompt, paths, prompts)
 
     @one_sentence
     def taken(request: gr.Request, said: Any) -> Any:
-        kind, which, *_ = [*str(said or "").split(), "", ""]
-        if kind == "sample" and which.isdecimal() and int(which) < len(paths):
-            return paths[int(which)], say(prompts[int(which)])
-        if kind == "kept" and playground.history is not None:
-            kept = playground.history.get(playground.history.owner_of(visitor_of(request)), which)
-            return in_cache(playground.history, picture, kept.sha256), kept.prompt
-        return gr.skip(), gr.skip()
+        return _taken(playground, request, chooser, picture, said)
 
     take.change(taken, take, [picture, prompt], **LIVE)
-    return Chooser(picture, prompt, paths, prompts)
+    return chooser
 
 
-def _build_own(history: History) -> None:
+def build_second(playground: Playground, chooser: Chooser, name: str) -> gr.File:
+    """Lay a second picture out, with the same to press as for the first, and connect it.
+
+    Args:
+        playground: whose history there is.
+        chooser: of the first picture.
+        name: of the view.
+    """
+    paths, take_id = chooser.paths, f"inside-{name}-take"
+    first = paths[1] if len(paths) > 1 else None
+    with gr.Column(elem_classes="inside-second"):
+        row = gr.HTML("", **PLAIN)
+        picture = gr.File(first, label=strings.INSIDE_SECOND, file_count="single", type="filepath",
+                          file_types=IMAGE_SUFFIXES, height=64, elem_classes="upload",
+                          elem_id=f"inside-{name}-picture")
+        take = gr.Textbox(visible="hidden", elem_id=take_id)
+        if playground.history is not None:
+            _build_own(playground.history, f"inside-{name}", take_id)
+    fill_samples(row, paths, chooser.prompts, take_id)
+
+    @one_sentence
+    def taken(request: gr.Request, said: Any) -> Any:
+        return _taken(playground, request, chooser, picture, said)[0]
+
+    take.change(taken, take, picture, **LIVE)
+    return picture
+
+
+def _taken(playground: Playground, request: gr.Request, chooser: Chooser, picture: gr.File,
+           said: Any) -> tuple[Any, Any]:
+    """The file and the prompt of a picture that was pressed."""
+    kind, which, *_ = [*str(said or "").split(), "", ""]
+    if kind == "sample" and which.isdecimal() and int(which) < len(chooser.paths):
+        return chooser.paths[int(which)], say(chooser.prompts[int(which)])
+    if kind == "kept" and playground.history is not None:
+        kept = playground.history.get(playground.history.owner_of(visitor_of(request)), which)
+        return in_cache(playground.history, picture, kept.sha256), kept.prompt
+    return gr.skip(), gr.skip()
+
+
+def fill_samples(row: gr.HTML, paths: Sequence[str], prompts: Sequence[str], take: str) -> None:
+    """Pictures by Easel to press; see ``render_choices``."""
+    fill_html(row, lambda: render_choices(strings.LAB_COLLECTION, [
+        (f"sample {number}", f"gradio_api/file={quote(path)}", say(prompt))
+        for number, (path, prompt) in enumerate(zip(paths, prompts, strict=True))], take))
+
+
+def _build_own(history: History, name: str, take: str) -> None:
     """A button that shows the visitor's newest pictures to press."""
-    button = gr.Button(strings.INSIDE_OWN, size="sm", elem_id="inside-own")
-    row = gr.HTML("", elem_id="inside-kept", **PLAIN)
+    button = gr.Button(strings.INSIDE_OWN, size="sm", elem_id=f"{name}-own",
+                       elem_classes="inside-own")
+    row = gr.HTML("", elem_id=f"{name}-kept", **PLAIN)
 
     @one_sentence
     def show(request: gr.Request) -> str:
@@ -118,20 +159,21 @@ def _build_own(history: History) -> None:
         if not page.pictures:
             raise InvalidRequest("Your history has no such pictures.", field="images")
         return render_choices(strings.INSIDE_OWN, [
-            (f"kept {each.id}", thumbnail_url(each), each.prompt) for each in page.pictures])
+            (f"kept {each.id}", thumbnail_url(each), each.prompt) for each in page.pictures], take)
 
     button.click(show, None, row, **LIVE)
 
 
-def render_choices(title: str, choices: Sequence[tuple[str, str, str]]) -> str:
+def render_choices(title: str, choices: Sequence[tuple[str, str, str]], take: str) -> str:
     """Pictures to press, each of which says to the hidden field which it is (page.js).
 
     Args:
         title: what they are.
         choices: what is said, the picture's address, and its prompt.
+        take: id of the field.
     """
     buttons = "".join(
-        f'<button type="button" data-tell="{TAKE}" data-say="{escape(said)}" '
+        f'<button type="button" data-tell="{take}" data-say="{escape(said)}" '
         f'title="{escape(prompt)}" aria-label="{escape(strings.INSIDE_TAKE.format(prompt))}">'
         f'<img src="{escape(url)}" alt="" loading="lazy" width="72" height="72"></button>'
         for said, url, prompt in choices)
@@ -139,7 +181,7 @@ def render_choices(title: str, choices: Sequence[tuple[str, str, str]]) -> str:
             "</div>") if choices else ""
 
 
-def _shown(path: Any) -> str:
+def render_shown(path: Any) -> str:
     """The chosen picture."""
     if not isinstance(path, str) or not path:
         return ""

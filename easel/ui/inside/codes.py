@@ -11,7 +11,7 @@ import numpy as np
 
 from easel.guard.visitors import session_of, visitor_of
 from easel.ui.inside.chooser import Chooser
-from easel.ui.inside.view import View, picture, render_grid
+from easel.ui.inside.view import View, picture, render_figure, render_grid
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import render_note
 from easel.ui.parts.errors import shows_errors_by
@@ -84,7 +84,7 @@ def render_codes(found: Codes) -> str:
                                            figure(found.count, ",")),
              strings.CODES_PSNR.format(figure(found.psnr_db, ".1f"))]
     lost = (found.difference.astype(int) * AMPLIFIED).clip(0, 255).astype(np.uint8)
-    shown = "".join(_figure(picture(pixels, title), title) for pixels, title in (
+    shown = "".join(render_figure(picture(pixels, title), title) for pixels, title in (
         (found.image, strings.CODES_READ.format(len(found.image))),
         (found.reconstruction, strings.CODES_DRAWN),
         (lost, strings.CODES_LOST.format(AMPLIFIED))))
@@ -94,7 +94,7 @@ def render_codes(found: Codes) -> str:
              for column, code in enumerate(line, start=1)]
             for row, line in enumerate(found.grid.tolist(), start=1)]
     title = strings.CODES_MAP.format(side, side)
-    grid = _figure(render_grid(title, rows, "code-map"), title)
+    grid = render_figure(render_grid(title, rows, "code-map"), title)
     return (f'<p class="inside-figure">{escape(facts[0])}</p>{render_note(facts[1])}'
             f'<div class="inside-grid"><div class="inside-row">{grid}{shown}</div>'
             f'<output class="lab-note">{escape(strings.CODES_PRESS)}</output></div>')
@@ -109,10 +109,10 @@ def render_code(found: CodeAt, place: Place, swaps: Mapping[Place, int]) -> str:
     if found.digits:
         facts.insert(1, strings.CODES_DIGITS.format(" ".join(map(str, found.digits))))
     near = "".join(_choice(place, each) for each in found.nearest)
-    shown = _figure(picture(found.patch, facts[0]), strings.CODES_PATCH)
+    shown = render_figure(picture(found.patch, facts[0]), strings.CODES_PATCH)
     if swaps:
         title = strings.CODES_CHANGED.format(len(swaps))
-        shown += _figure(picture(found.picture, title), title)
+        shown += render_figure(picture(found.picture, title), title)
     nearest = escape(strings.CODES_NEAREST)
     return (f'<section class="inside-code" aria-live="polite"><h4>{escape(facts[0])}</h4>'
             f'{render_note(" ".join(facts[1:]))}<div class="inside-row small">{shown}</div>'
@@ -128,7 +128,3 @@ def _choice(place: Place, other: Near) -> str:
             f'data-say="{place[0]} {place[1]} {other.code}" '
             f'aria-label="{escape(strings.CODES_PUT.format(number))}">{picture(other.patch, "")}'
             f'<span>{number}</span><small>{figure(other.distance, ".2f")}</small></button>')
-
-
-def _figure(shown: str, title: str) -> str:
-    return f"<figure>{shown}<figcaption>{escape(title)}</figcaption></figure>"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from types import MappingProxyType
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -18,7 +20,7 @@ from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.uploads import read_upload
 from easel.words import strings
 from easel.words.language import figure
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import load_small
 from pipelines.core.metadata import read_png
 from pipelines.core.options import option_fields, parse_options
@@ -32,20 +34,13 @@ MAX_COVER = 85  # percent
 def build_stream(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
     """Lay the view out and connect it."""
     view = View(lab, chooser, "stream", strings.STREAM_QUESTION, strings.STREAM_GUESS_INFO)
-    known = {option.name: option for option in option_fields(DalleOptions)}
     with view.column:
-        fields = {name: gr.Slider(known[name].minimum or 0, known[name].maximum or 1,
-                                  value=known[name].default,
-                                  step=1 if known[name].kind == "int" else 0.01, buttons=[],
-                                  label=known[name].title, elem_id=f"inside-stream-{name}")
-                  for name in SET}
+        fields = option_sliders("stream", SET, DalleOptions())
     view.finish(strings.STREAM_DO, strings.STREAM_EMPTY, strings.STREAM_SOURCE)
 
     def look(asked: Asked) -> str:
         data = read_upload(chooser.path(asked))
-        options = parse_options(DalleOptions,
-                                {name: asked.values[field] for name, field in fields.items()})
-        assert isinstance(options, DalleOptions)
+        options = options_asked(asked, fields)
         with reading.turn():
             question = ReadStream(load_small(data), asked.text(chooser.prompt), options,
                                   written_in(data))
@@ -54,6 +49,43 @@ def build_stream(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab
 
     view.connect(tasks, tabs, look, list(fields.values()),
                  [field.release for field in fields.values()])
+
+
+def option_sliders(name: str, options: Sequence[str], first: DalleOptions,
+                   ) -> dict[str, gr.Slider]:
+    """Sliders of some of DALL·E's options for a view, by the option; they begin at ``first``."""
+    known = {option.name: option for option in option_fields(DalleOptions)}
+    return {each: gr.Slider(known[each].minimum or 0, known[each].maximum or 1,
+                            value=getattr(first, each),
+                            step=1 if known[each].kind == "int" else 0.01, buttons=[],
+                            label=known[each].title, elem_id=f"inside-{name}-{each}")
+            for each in options}
+
+
+def dalle_options(values: Any, usual: Mapping[str, Any] = MappingProxyType({})) -> DalleOptions:
+    """DALL·E's options by name.
+
+    Args:
+        values: those that were set, from anyone.
+        usual: what others are, where that is not the generator's default.
+
+    Raises:
+        InvalidRequest: they are no such values, or one is out of range.
+    """
+    if not isinstance(values, dict | None):
+        raise InvalidRequest("Options must be values by name.", field="options")
+    options = parse_options(DalleOptions, {**usual, **(values or {})})
+    assert isinstance(options, DalleOptions)
+    return options
+
+
+def options_asked(asked: Asked, fields: Mapping[str, gr.Slider]) -> DalleOptions:
+    """DALL·E's options as they were set.
+
+    Raises:
+        InvalidRequest: one is out of range.
+    """
+    return dalle_options({name: asked.values[field] for name, field in fields.items()})
 
 
 def written_in(data: bytes) -> Written | None:

@@ -6,8 +6,10 @@ import gradio as gr
 
 from easel.ui.inside.chooser import build_chooser
 from easel.ui.inside.codes import build_codes
+from easel.ui.inside.complete import build_complete
 from easel.ui.inside.contrast import build_contrast
 from easel.ui.inside.loop import build_loop
+from easel.ui.inside.mix import build_mix
 from easel.ui.inside.path import build_path
 from easel.ui.inside.prior import build_prior
 from easel.ui.inside.score import build_score
@@ -32,8 +34,12 @@ def build_inside(lab: Lab, tasks: Tasks, tab: gr.Tab) -> None:
                 build_score(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.CODES, id="codes") as part:
                 build_codes(lab, chooser, tasks, (tab, part))
+            with gr.Tab(strings.MIX, id="mix") as part:
+                build_mix(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.STREAM, id="stream") as part:
                 build_stream(lab, chooser, tasks, (tab, part))
+            with gr.Tab(strings.COMPLETE, id="complete") as part:
+                build_complete(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.LOOP, id="loop") as part:
                 build_loop(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.PRIOR, id="prior") as part:

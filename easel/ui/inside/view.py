@@ -85,6 +85,11 @@ def picture(pixels: np.ndarray, alt: str) -> str:
     return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
 
 
+def render_figure(shown: str, title: str) -> str:
+    """Some HTML with what it is below it."""
+    return f"<figure>{shown}<figcaption>{escape(title)}</figcaption></figure>"
+
+
 def render_grid(label: str, rows: Sequence[Sequence[tuple[str, str]]], kind: str) -> str:
     """Cells that arrow keys walk through, and a line that says what the chosen one is (page.js).
 

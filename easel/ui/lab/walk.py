@@ -17,7 +17,7 @@ from easel.guard.made_of import digest_of
 from easel.guard.turns import reading
 from easel.guard.visitors import session_of, visitor_of
 from easel.serving.jobs import Found
-from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value
+from easel.ui.parts.endpoints import OBJECT, PROMPT, add_endpoint, json_value
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.panel import data_uri, seconds
 from easel.ui.parts.pictures import PictureStore
@@ -29,12 +29,11 @@ from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.events import Preview, Progress
-from pipelines.core.request import MAX_PROMPT_CHARS, SEED_COUNT
+from pipelines.core.request import SEED_COUNT
 from pipelines.unclip.walk import MAX_FRAMES, MIN_FRAMES, Walk
 from pipelines.unclip.walk_files import strip, write_walk
 
 PREVIEW_PX = 128  # height of the frames that are done while others are drawn
-PROMPT = {**STRING, "maxLength": MAX_PROMPT_CHARS}
 
 
 def end_of_walk(prompt: Any, picture: str | None, name: str) -> str | bytes:

@@ -9,13 +9,15 @@ import gradio as gr
 from gradio.components.api_component import Api
 
 from easel.ui.parts.uploads import IMAGE_SUFFIXES
-from pipelines.core.request import PICTURES
+from pipelines.core.request import MAX_PROMPT_CHARS, PICTURES
 
 # JSON schemas; Gradio's own annotation of them is too narrow.
 STRING: dict[str, Any] = {"type": "string"}
 STRINGS: dict[str, Any] = {"type": "array", "items": STRING}
 OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": {}}
 BOOLEAN: dict[str, Any] = {"type": "boolean"}
+INTEGER: dict[str, Any] = {"type": "integer"}
+PROMPT: dict[str, Any] = {**STRING, "maxLength": MAX_PROMPT_CHARS}
 _PICTURE_LABELS: dict[str, str] = dict(zip(PICTURES, (
     "Picture to start from (PNG, JPEG or WebP), or null",
     "Pictures that the result should be like, or null",

@@ -6,6 +6,7 @@ INSIDE_SHOWN = "The chosen picture"
 INSIDE_PROMPT = "What it should show"
 INSIDE_OWN = "My newest pictures"
 INSIDE_TAKE = "Take this picture: {}"
+INSIDE_SECOND = "Second picture (PNG, JPEG or WebP)"
 INSIDE_NO_PICTURE = "There is no picture: choose one first."
 INSIDE_GUESS = "Your guess"
 INSIDE_GUESSED = "Your guess was “{}”."
@@ -66,6 +67,32 @@ CODES_FURTHEST = "The code that is furthest from it"
 CODES_PUT = "Put code {} there"
 CODES_CHANGED = "The picture with codes exchanged: {}"
 
+# A mask, of Mix and of Complete
+MASK_TITLE = "Mask of codes"
+MASK_SHAPES = "Upper half", "Left half", "Checkerboard"
+MASK_NOTHING, MASK_INVERT = "Nothing", "Invert"
+MASK_CELL = "Row {}, column {}"
+MASK_PAINT = "Paint over the picture, or walk with the arrow keys and press Enter."
+MASK_UPLOAD = "Or a mask of yours: black stays, white or transparent does not"
+
+# Mix
+MIX = "Mix"
+MIX_QUESTION = "Two pictures share one grid of codes: do they meet at a sharp edge?"
+MIX_GUESS_INFO = "Yes or no, before you look, and how far from the edge the picture changes."
+MIX_MASK = "What is clear keeps the codes of the first picture; what is covered takes the second’s."
+MIX_NO_SECOND = "There is no second picture: choose one first."
+MIX_DO = "Mix the codes"
+MIX_EMPTY = ("The codes of two pictures are put into one grid along a mask and drawn together, "
+             "beside the two pictures cut along the same mask and pasted.")
+MIX_SOURCE = "Source: Esser et al. (2021), section 3.1."
+MIX_COUNT = "{} codes of the first picture, {} of the second"
+MIX_PSNR = ("Drawn together and pasted have a PSNR of {} dB with each other: the decoder sees all "
+            "codes at once, so it blends what meets and shifts the rest a little.")
+MIX_READ = "Both pictures are squeezed into a square and read anew, those of Easel too."
+MIX_ONE, MIX_OTHER = "The first picture’s codes", "The second picture’s codes"
+MIX_TOGETHER, MIX_PASTED = "Mixed codes, drawn together", "Cut and pasted"
+MIX_DIFFERENCE = "Where they differ, {} times as strong"
+
 # One stream
 STREAM = "One stream"
 STREAM_QUESTION = "Which block of the picture surprised the transformer most when it was written?"
@@ -90,6 +117,28 @@ STREAM_PLACE = "Row {}, column {}: what might have stood there"
 STREAM_OWN, STREAM_RANK = "in the picture", "likeliest {}"
 STREAM_BLOCK, STREAM_WITH, STREAM_WITHOUT = "Block", "with caption", "without"
 STREAM_LEFT = "as it is drawn"
+
+# Complete
+COMPLETE = "Complete"
+COMPLETE_QUESTION = "What will the transformer write under the upper half of this picture?"
+COMPLETE_GUESS_INFO = "Say what, before you look, and whether it will be the same each time."
+COMPLETE_MASK = "What is clear stays; what is covered is written by DALL·E’s transformer."
+COMPLETE_COUNT = "Completions"
+COMPLETE_DO = "Complete the picture"
+COMPLETE_EMPTY = ("Some of the picture’s codes stay, and the transformer writes the others after "
+                  "the prompt, one completion a seed.")
+COMPLETE_SOURCE = ("Source: Ramesh et al. (2021), section 2; completing pictures: Chen et al. "
+                   "(2020), section 3.")
+COMPLETE_FIGURE = "{} of {} codes written"
+COMPLETE_OWN = ("DALL·E wrote this picture: its codes were written again from its seed, and are "
+                "those that stay.")
+COMPLETE_REREAD = ("DALL·E did not write this picture here: it was squeezed into a square and "
+                   "encoded first, into codes that the transformer expects less, so that what it "
+                   "adds may match them less.")
+COMPLETE_ORDER = ("Codes are written row by row from the top left: a place goes by the prompt and "
+                  "by what stands before it, and never sees what stays below.")
+COMPLETE_PICTURE, COMPLETE_STAYS = "The picture’s codes, drawn", "What stays"
+COMPLETE_ONE = "Completion {}, seed {}"
 
 # The loop
 LOOP = "The loop"

@@ -162,5 +162,5 @@ SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Look inside", "Close", "Pict
                 "knows it.", "Step {}", "Play", "Stop", "Preview {} of {}",
                 "{} · not here", "{} is not on this machine.", "Download {}",
                 "Choose a day", "running", "waiting", "somebody’s", "Cancel", "Cancel: {}",
-                "your run", "A run has ended",
+                "your run", "A run has ended", "{} of {} stay",
                 "This browser does not let Easel notify you: allow it in the browser’s settings.")
