@@ -102,7 +102,7 @@ def test_what_leaves_the_device_waits_in_host_memory() -> None:
         pass
     use(cache, "b/10", "c/10")
     assert states(cache) == {"a/10": "host", "b/10": "host", "c/10": "device"}
-    assert cache.loading_message("a/10") == "Moving the a/10 to the device, 0.0 MB."
+    assert cache.loading_message("a/10") == "Moving the a/10 to the device, 0 kB."
     with cache.lease("a/10") as again:
         assert again is first, "moved back, not built again"
     assert loader.builds == ["a/10", "b/10", "c/10"]

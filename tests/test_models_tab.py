@@ -266,7 +266,7 @@ def test_buttons_in_the_page(served: tuple[App, Hub], page: Page) -> None:
     row.get_by_role("button", name="Load: test model").click()
     expect(row.locator(".state")).to_have_text("on the device")
     expect(page.get_by_role("meter", name="Models on the device")).to_have_attribute(
-        "aria-valuetext", re.compile(r"^\d+\.\d MB of 6\.0 MB$"))
+        "aria-valuetext", re.compile(r"^[\d.]+ [kM]B of 6\.0 MB$"))
     row.get_by_role("button", name="Pin").click()
     expect(row.locator(".state")).to_contain_text("pinned")
     row.get_by_role("button", name="Unload").click()

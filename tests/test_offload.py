@@ -73,7 +73,7 @@ def test_a_model_larger_than_the_device_computes_layer_by_layer() -> None:
     assert cache.evict_idle() == bytes_of(10)
     assert states(cache) == {"a/10": "disk"}
     assert cache.stats().host_used_bytes == 0
-    assert cache.loading_message("a/10") == "Loading the a/10, 0.0 MB, took 0.0 s last time."
+    assert cache.loading_message("a/10") == "Loading the a/10, 2 kB, took 0.0 s last time."
 
 
 @pytest.mark.parametrize(("budget", "host_budget", "offloadable"), [

@@ -56,7 +56,7 @@ def test_every_generator_has_a_lesson_of_its_own() -> None:
 def test_context_announces_what_it_must_load() -> None:
     context = RunContext(linear_cache(), torch.device("cpu"))
     (progress,) = context.loading("linear/8")
-    assert progress.message.startswith("Loading the linear/8, 0.0 MB")
+    assert progress.message.startswith("Loading the linear/8, 0 kB")
     with context.lease("linear/8"):
         assert list(context.loading("linear/8")) == []
     assert context.used_models == {"linear/8"}

@@ -222,7 +222,7 @@ def test_pin_writes_what_verify_checks(catalogue: Catalogue, tmp_path: Path,
         e.model_dump(exclude={"files"}) for e in catalogue]
     assert all(file.sha256 and file.size_bytes for e in again for file in e.files)
     app(["list", *run], standalone_mode=False)
-    assert capsys.readouterr().out.count(" MB, pinned") == 3
+    assert capsys.readouterr().out.count("B, pinned") == 3
     damage_flip(tmp_path / "dalle" / "model.safetensors")
     assert run_weights(["verify", *run]) == 1
     written = capsys.readouterr()
