@@ -89,6 +89,81 @@ def test_an_address_brings_a_prompt_a_lesson_and_a_tab(app, open_page) -> None:
     expect(page).to_have_url(re.compile(r"\?tab=lab\.matrix&present=$"))
 
 
+def test_an_address_carries_the_settings_that_are_not_default(app, open_page) -> None:
+    page = open_page(DESKTOP)
+    prompt, link = page.locator("#prompt textarea"), page.locator("[data-link]")
+    prompt.fill("two dogs")
+    page.locator("#choose-etching input").uncheck()
+    page.locator("#count-sketch input").fill("2")
+    page.locator("#count-sketch input").blur()
+    page.locator("#settings .label-wrap").first.click()
+    page.locator("#seed textarea, #seed input").fill("31")
+    page.locator("#best-of input").fill("4")
+    steps = page.locator('#option-forms [data-pipeline="sketch"] [data-option=steps]')
+    steps.fill("9")
+    steps.blur()
+    expect(page.locator("#option-values textarea")).to_have_value(re.compile('"steps":9'))
+    link.click()
+    expect(page).to_have_url(re.compile(
+        r"\?prompt=two\+dogs&generators=sketch\*2&seed=31&best=4&sketch\.steps=9$"))
+    expect(page.locator("#address img")).to_have_js_property("complete", True)
+    assert page.locator("#address img").evaluate("image => image.naturalWidth") > 0
+    address = page.url
+
+    other = open_page(DESKTOP)
+    other.goto(address)
+    note = other.locator("#filled-note")
+    expect(note).to_have_text("From the address: Sketch × 2, seed 31, Best of 4, Sketch: Steps.")
+    expect(other.locator("#prompt textarea")).to_have_value("two dogs")
+    expect(other.locator("#choose-etching input")).not_to_be_checked()
+    expect(other.locator("#choose-sketch input")).to_be_checked()
+    expect(other.locator("#count-sketch input")).to_have_value("2")
+    other.locator("#settings .label-wrap").first.click()
+    expect(other.locator("#seed textarea, #seed input")).to_have_value("31")
+    expect(other.locator("#best-of input")).to_have_value("4")
+    taken = other.locator('#option-forms [data-pipeline="sketch"] [data-option=steps]')
+    expect(taken).to_have_value("9")
+    expect(other.locator("#generate")).to_be_enabled()
+    expect(other.locator("#stop")).to_be_disabled()
+    expect(other.locator("#stage .panel.ranking")).to_have_count(0)
+    other.locator("[data-link]").click()  # and it is written again as it was read
+    expect(other.locator("#address")).to_be_visible()
+    assert other.url == address
+    other.reload()
+    expect(note).to_have_text("From the address: Sketch × 2, seed 31, Best of 4, Sketch: Steps.")
+    expect(other.locator("#count-sketch input")).to_have_value("2")
+
+
+def test_an_address_tells_what_it_cannot_set(app, open_page) -> None:
+    page = open_page(DESKTOP)
+    page.goto(f"{app.url}?sketch.steps=0&nobody.steps=3&seed=x&best=2&<b>=1")
+    expect(page.locator("#filled-note")).to_have_text(
+        "From the address: Best of 2. Not known here, and so left out: nobody.steps, <b>. "
+        "Left as it was: Steps must be a whole number between 1 and 2000, not 0. "
+        "Left as it was: Seed must be a whole number between 0 and 4294967295, not x.")
+    expect(page.locator("#filled-note b")).to_have_count(0)
+    page.locator("#prompt textarea").fill("a very long prompt " * 200)
+    page.locator("[data-link]").click()
+    expect(page.locator("#address .hint").filter(has_text="Left out")).to_have_text(
+        "Left out, because the address would be too long: prompt.")
+    expect(page).to_have_url(re.compile(r"\?best=2$"))
+
+
+def test_an_address_outweighs_the_run_that_its_window_had(window: BrowserContext, app: App,
+                                                          ) -> None:
+    page = visit(window, app)
+    page.locator("#prompt textarea").fill("a purple whale")
+    page.locator("#choose-etching input").uncheck()
+    page.locator("#count-sketch input").fill("3")
+    page.locator("#generate").click()
+    expect(page.locator("#stage .tile.done")).to_have_count(3)
+    page.goto(f"{app.url}?prompt=two+dogs&generators=sketch*2")
+    expect(page.locator("#stage .tile.done")).to_have_count(3)
+    expect(page.locator("#filled-note")).to_have_text("From the address: Sketch × 2.")
+    expect(page.locator("#prompt textarea")).to_have_value("two dogs")
+    expect(page.locator("#count-sketch input")).to_have_value("2")
+
+
 def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App) -> None:
     page = visit(window, app)
     open_tab(page, strings.TAB_COMPARE)

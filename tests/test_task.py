@@ -69,17 +69,18 @@ class Desk:
     def press(self, word: str, session: str = "one") -> list[Updates]:
         return list(self.told(self.start({self.field: word}, visitor(session))))
 
-    def reload(self, session: str, last_tab: str = "") -> list[Updates]:
+    def reload(self, session: str, last_tab: str = "", filled: str = "false") -> list[Updates]:
         self.live.leave("one", ANNA)
         # The last one may only say which version it is that is seen.
-        return [each for each in self.come_back(session, last_tab)
+        return [each for each in self.come_back(session, last_tab, filled)
                 if each.keys() - {self.task.mark}]
 
-    def come_back(self, session: str, last_tab: str = "") -> Iterator[Updates]:
+    def come_back(self, session: str, last_tab: str = "", filled: str = "false",
+                  ) -> Iterator[Updates]:
         """What a page is told that is opened again, in the two steps that it takes."""
         arrive: Any = next(fn.fn for fn in self.page.fns.values()
                            if any(event == "load" for _, event in fn.targets))
-        for said in arrive(WINDOW, last_tab, visitor(session)).values():
+        for said in arrive(WINDOW, last_tab, filled, visitor(session)).values():
             if said != gr.skip():
                 yield from self.told(self.find(said, visitor(session)))
 
@@ -152,6 +153,23 @@ def test_what_is_over_opens_no_tab_but_the_one_that_was_open(desk: Desk, last_ta
     found = desk.reload("two", last_tab)[-1]
     assert found[desk.stage] == "drew a cat"
     assert (desk.tabs in found) == opens
+
+
+def test_an_address_that_fills_the_form_outweighs_the_run(desk: Desk) -> None:
+    desk.live.arrive("one", ANNA, WINDOW)
+    desk.press("a cat")
+    assert desk.live.of_window(ANNA, "desk", WINDOW)
+    assert not desk.live.of_window(ANNA, "other", WINDOW)
+    assert not desk.live.of_window("another", "desk", WINDOW)
+    assert not desk.live.of_window(ANNA, "desk", "")
+    found = desk.reload("two", "desk", "true")[-1]
+    assert found[desk.stage] == "drew a cat"
+    assert desk.field in found, "which no address fills in here"
+    desk.task.returns([desk.field], addressed=True)
+    desk.live.leave("two", ANNA)
+    found = list(desk.come_back("three", "desk", "true"))[-1]
+    assert found[desk.stage] == "drew a cat"
+    assert desk.field not in found
 
 
 def test_a_page_that_finds_nothing_changes_nothing(desk: Desk) -> None:

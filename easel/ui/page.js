@@ -705,7 +705,7 @@
   }
 
   // Addresses and the projector ---------------------------------------------------------------
-  // ?tab=lab.matrix, ?lesson=dalle, ?lesson=4 of the path, ?present, and ?prompt=… (see easel/ui/generate/tab.py).
+  // ?tab=lab.matrix, ?lesson=dalle, ?lesson=4 of the path, ?present, and ?prompt=…&seed=… (see easel/ui/generate/address.py).
   const asked = new URLSearchParams(location.search);
   const PARTED = ["lab", "inside"];  // tabs with tabs in them
   function openTab(path, title) {  // title: of the part, which goes by that where there is no room for it
@@ -753,7 +753,8 @@
   // Once the rest of this file has run, whose words it needs.
   requestAnimationFrame(openAsked);
 
-  function address() {
+  const MOST_QUERY_CHARS = 2000;
+  function address(settings) {
     const chosen = (row) => find(`${row} > .tab-wrapper [aria-selected=true]`)?.dataset.tabId;
     const tab = chosen("#tabs") ?? "generate";
     const query = new URLSearchParams();
@@ -761,12 +762,48 @@
     if (part) query.set("tab", `${tab}.${part}`);
     else if (tab !== "generate") query.set("tab", tab);
     const prompt = find("#prompt textarea")?.value.trim();
-    if (tab === "generate" && prompt) query.set("prompt", prompt);
+    const left = [];
+    const add = (name, value) => {
+      query.set(name, value);
+      if (String(query).length <= MOST_QUERY_CHARS) return;
+      query.delete(name);
+      left.push(name);
+    };
+    if (tab === "generate" && prompt) add("prompt", prompt);
+    for (const [name, value] of settings) add(name, value);
     if (find(".gradio-container.presenting")) query.set("present", "");
-    return `${location.pathname}?${query}`;
+    return [`${location.pathname}?${query}`, left];
+  }
+  // What of Generate is not at its default, as pairs (see easel/ui/generate/address.py): with each generator's
+  // usual number of pictures and whether it is ticked, and then all that are ticked and all numbers.
+  window.easelLink = (generators, seed, best, options, values) => {
+    const pairs = [], now = generators.map(([name, usual, ticked], at) => ({ name, usual, ticked,
+      on: Boolean(values[2 * at]), count: Number(values[2 * at + 1]) || usual }));
+    if (now.some((each) => each.on !== each.ticked || (each.on && each.count !== each.usual))) {
+      pairs.push(["generators", now.filter((each) => each.on).map((each) => (
+        each.count === each.usual ? each.name : `${each.name}*${each.count}`)).join(" ")]);
+    }
+    if (/^\d+$/.test(String(seed ?? "").trim())) pairs.push(["seed", String(seed).trim()]);
+    if (Number(best) > 0) pairs.push(["best", best]);
+    for (const { name } of now.filter((each) => each.on)) {
+      for (const [option, value] of Object.entries(JSON.parse(options || "{}")[name] ?? {})) {
+        pairs.push([`${name}.${option}`, value]);
+      }
+    }
+    link(pairs);
+  };
+  function link(settings) {
+    const button = find("[data-link]"), [found, left] = address(settings);
+    history.replaceState(history.state, "", found);
+    showAddress(button, left);
+    navigator.clipboard?.writeText(location.href).then(() => {
+      const said = button.dataset.said ??= button.textContent;
+      button.textContent = say("Copied");
+      setTimeout(() => { button.textContent = said; }, 1500);
+    }, () => { /* it stands in the address bar all the same */ });
   }
   // The address as a picture too, for the phones of a class.
-  function showAddress(link) {
+  function showAddress(link, left) {
     document.getElementById("address")?.remove();
     const shown = document.createElement("div"), code = document.createElement("img");
     const text = document.createElement("p");
@@ -785,19 +822,16 @@
       near.textContent = say("Only this machine knows this address: phones need the one by which your network knows it.");
       shown.append(near);
     }
+    if (left.length) shown.append(element("p", "hint", say("Left out, because the address would be too long: {}.", left.join(", "))));
     link.after(shown);
     shown.showPopover();
   }
   document.addEventListener("click", (event) => {
-    const link = event.target.closest("[data-link]");
-    if (link) {
-      history.replaceState(history.state, "", address());
-      showAddress(link);
-      navigator.clipboard?.writeText(location.href).then(() => {
-        const said = link.textContent;
-        link.textContent = say("Copied");
-        setTimeout(() => { link.textContent = said; }, 1500);
-      }, () => { /* it stands in the address bar all the same */ });
+    if (event.target.closest("[data-link]")) {
+      // Of fields behind a fold Gradio alone knows the values.
+      if (find("#tabs > .tab-wrapper [data-tab-id=generate][aria-selected=true]")) {
+        type("#link-press :is(textarea, input)", String(Date.now()));
+      } else link([]);
     } else if (event.target.closest("[data-present]")) {
       present(!find(".gradio-container.presenting"));
     }

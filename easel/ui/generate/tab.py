@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from easel.serving.best_of import MAX_DRAWN
+from easel.ui.generate.address import connect_address
 from easel.ui.generate.drawable import build_drawable
 from easel.ui.generate.examples import render_examples
 from easel.ui.generate.lesson import render_lessons
@@ -43,7 +44,7 @@ from pipelines.core.sentences import Sentence
 
 PLACE = "generate"
 SHOW_BEST = "() => window.easelShowBest()"  # page.js
-# An address may bring a prompt: ?prompt=a+cat.
+# An address may bring a prompt, ?prompt=a+cat, and settings (see easel.ui.generate.address).
 ASKED_JS = "(now) => new URLSearchParams(location.search).get('prompt')?.slice(0, 2000) ?? now"
 
 
@@ -104,6 +105,7 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
     if starter is not None and playground.history is not None:
         hand_off.label = Sentence(strings.START_FROM, starter.pipeline.title)
     connect_recall(inputs, playground.history)
+    connect_address(page, inputs, best_of, playground.registry, playground.live, PLACE)
     return inputs
 
 
@@ -183,7 +185,7 @@ def _connect_run(playground: Playground, store: PictureStore, task: Task,
         asked = live.subject.values  # a paused run that was resumed was asked for elsewhere
         return options.updates(options.read(asked[options.text])) if options.text in asked else {}
 
-    task.returns(inputs, more=[options.html], found=found)
+    task.returns(inputs, more=[options.html], found=found, addressed=True)
     drawn = task.starts([task.go.click, prompt.submit], draw, inputs, queues=True, about=prompt)
     drawn.then(None, None, None, js=SHOW_BEST, api_visibility="private")
     # Once more while an earlier press, which came too late to wait, is still being answered.

@@ -34,8 +34,11 @@ WINDOW_JS = """() => {
   const name = sessionStorage.getItem("easel-window")
     ?? `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   sessionStorage.setItem("easel-window", name);
-  const asked = new URLSearchParams(location.search).get("tab");
-  return [name, asked ?? sessionStorage.getItem("easel-tab") ?? ""];
+  const asked = new URLSearchParams(location.search);
+  const fresh = performance.getEntriesByType("navigation")[0]?.type === "navigate";
+  const fills = fresh && [...asked.keys()].some(
+    (key) => !["tab", "lesson", "present"].includes(key) && !key.startsWith("__"));
+  return [name, asked.get("tab") ?? sessionStorage.getItem("easel-tab") ?? "", String(fills)];
 }"""
 
 
@@ -83,6 +86,12 @@ class LiveRuns:
         """Whether a visitor's page shows a run of a place that is under way."""
         with self._lock:
             return self._shown_by(session, visitor, place) is not None
+
+    def of_window(self, visitor: str, place: str, window: str) -> bool:
+        """Whether a visitor's window has a run of a place, which it finds when it is reloaded."""
+        with self._lock:
+            return any(live.window == window != "" and live.run.visitor == visitor
+                       and live.run.place == place for live in self._live)
 
     def hold(self, session: str, place: str, held: Held) -> bool:
         """Let a run wait behind the one that a page shows; False where there is no such run.

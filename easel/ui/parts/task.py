@@ -88,7 +88,7 @@ class Task:
     refuse: Callable[[EaselError], Updates] | None = None
     idle: Updates = field(default_factory=dict)
     restored: Sequence[Any] = ()
-    restore: Callable[[LiveRun, str], Updates] = lambda live, last_tab: {}
+    restore: Callable[[LiveRun, str, bool], Updates] = lambda live, last_tab, filled: {}
     stacked: Any = None
     wrap: Callable[[str], str] = str
     mark: gr.HTML = field(default_factory=build_mark)
@@ -150,7 +150,8 @@ class Task:
 
     def returns(self, fields: Sequence[Any] = (), tabs: Sequence[gr.Tab] = (),
                 folds: Sequence[gr.Accordion] = (), more: Sequence[Any] = (),
-                found: Callable[[LiveRun], Updates] = lambda live: {}) -> None:
+                found: Callable[[LiveRun], Updates] = lambda live: {},
+                addressed: bool = False) -> None:
         """Say what a page that is opened again shows besides the run itself.
 
         Args:
@@ -160,11 +161,15 @@ class Task:
             folds: are opened.
             more: what else ``found`` updates.
             found: makes these updates; they outweigh what the run has shown before.
+            addressed: whether an address may fill the fields in; where one was opened that does,
+                it outweighs the run.
         """
         # Now: once the page is launched, a tab's parent is the page.
         parents = {tab.parent: tab.id for tab in tabs}
 
-        def restore(live: LiveRun, last_tab: str) -> Updates:
+        def restore(live: LiveRun, last_tab: str, filled: bool) -> Updates:
+            if filled and addressed:
+                return {}
             values = live.subject.values
             # Who was elsewhere is not thrown back to what ran here, least of all once it is over.
             # An address names a tab and perhaps one within it; both have to be this task's.
@@ -270,12 +275,12 @@ class Tasks:
             asks = {task.place: gr.Textbox(visible="hidden") for task in self._tasks}
         hear_what_is_seen(page, self.live)
 
-        def arrive(window: str, last_tab: str, request: gr.Request) -> Updates:
+        def arrive(window: str, last_tab: str, filled: str, request: gr.Request) -> Updates:
             places = self.live.arrive(session_of(request), visitor_of(request), window)
-            seen = json.dumps([window, last_tab])
+            seen = json.dumps([window, last_tab, filled])
             return {ask: seen if place in places else gr.skip() for place, ask in asks.items()}
 
-        page.load(arrive, [gr.Textbox(visible="hidden") for _ in range(2)], list(asks.values()),
+        page.load(arrive, [gr.Textbox(visible="hidden") for _ in range(3)], list(asks.values()),
                   js=WINDOW_JS, **LIVE)
         for task in self._tasks:
             asks[task.place].change(
@@ -286,11 +291,11 @@ class Tasks:
               ) -> tuple[LiveRun | None, Updates]:
         """The run of a task that a browser's window and the tab that was open in it may show."""
         try:
-            window, last_tab = map(str, read_json(seen))
+            window, last_tab, filled = map(str, read_json(seen))
         except (TypeError, ValueError, RecursionError):
-            window = last_tab = ""
+            window = last_tab = filled = ""
         live = self.live.adopt(session_of(request), visitor_of(request), task.place, window)
-        return live, {} if live is None else task.restore(live, last_tab)
+        return live, {} if live is None else task.restore(live, last_tab, filled == "true")
 
 
 def build_alert(name: str) -> gr.HTML:

@@ -42,6 +42,11 @@ FILLED_GENERATOR, FILLED_OPTIONS, FILLED_NOTHING = "generator {}", "options", "n
 FILLED_FROM, FILLED_LEFT = "From {}: {}.", " Without a place here: {}."
 FILLED_MORE = "{} more"
 FILLED_EMPTIED = " Not found, so empty now: {}."
+LINKED = "From the address: {}."
+LINKED_UNKNOWN = "Not known here, and so left out: {}."
+LINKED_REFUSED = "Left as it was: {}"
+LINKED_LONG = ("The address is too long: {} characters and {} settings are the most, and so none "
+               "of its settings was taken.")
 FILLED_DEFAULTS = " Everything else is at its default."
 START_FROM = "Start {} from it"
 SHARED_LABEL = "Shared history"

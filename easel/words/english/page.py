@@ -163,4 +163,5 @@ SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Look inside", "Close", "Pict
                 "{} · not here", "{} is not on this machine.", "Download {}",
                 "Choose a day", "running", "waiting", "somebody’s", "Cancel", "Cancel: {}",
                 "your run", "A run has ended", "{} of {} stay",
+                "Left out, because the address would be too long: {}.",
                 "This browser does not let Easel notify you: allow it in the browser’s settings.")
