@@ -201,6 +201,34 @@ def test_a_comparison_is_saved_and_opened_again(open_page, tmp_path: Path) -> No
     expect(page.locator("#vote-0")).to_be_visible()
 
 
+def test_a_pane_draws_a_prompt_of_its_own(open_page, app: App, tmp_path: Path) -> None:
+    page = open_page(DESKTOP)
+    open_tab(page, strings.TAB_COMPARE)
+    page.locator("#compare-prompt textarea").fill("a green bus")
+    second = page.locator('.pane-form[data-pane="1"]')
+    second.locator("> details > summary").click()
+    second.get_by_label(strings.PANE_PROMPT).fill("a red bus")
+    page.locator("#compare-run").click()
+    expect(page.locator("#vote-0")).to_be_visible()
+    panes = page.locator(".pane .pane-prompt")
+    expect(panes).to_have_text(["a green bus", "a red bus"])
+    expect(page.locator(".pane").nth(1).locator("img").first).to_have_attribute(
+        "alt", re.compile("a red bus"))
+    page.locator("#vote-0").click()
+    expect(page.locator("#outcome")).to_contain_text(strings.VOTE_PROMPTS)
+    with page.expect_download() as saved:
+        page.locator("#compare-save").click()
+    saved.value.save_as(tmp_path / "saved.zip")
+    second.get_by_label(strings.PANE_PROMPT).fill("")
+    page.locator("#compare-open .label-wrap").click()
+    page.locator("#compare-open input[type=file]").set_input_files(tmp_path / "saved.zip")
+    expect(page.locator("#compare-prompt textarea")).to_have_value("a green bus")
+    expect(second.locator("[data-field=prompt]")).to_have_value("a red bus")
+    page.locator("#compare-run").click()
+    expect(page.locator("#vote-0")).to_be_visible()
+    expect(panes).to_have_text(["a green bus", "a red bus"])
+
+
 @pytest.mark.parametrize(("table", "labels", "says"), [
     (b"prompt,steps\na red cat,2\na dog,3\n", ["Seed 1", "Seed 2", "a red cat", "a dog"], ""),
     (b"prompt,stepz\na red cat,2\n", [], "There is no option called")])

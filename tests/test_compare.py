@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
+import zipfile
 from collections.abc import Iterator
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -14,13 +17,16 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from easel.compare.bundle import FACTS, read_zip, write_zip
 from easel.compare.plan import plan_comparison
 from easel.serving.jobs import RunEvent, Usage
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
-from easel.ui.compare.form import default_panes, read_panes, render_forms
+from easel.ui.compare.form import default_panes, panes_of, read_panes, render_forms
 from easel.ui.compare.render import render_outcome, render_pane
+from easel.ui.compare.share import bundle_of, open_comparison
 from easel.ui.compare.state import Comparison
 from easel.ui.parts.pictures import PictureStore
+from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.events import Preview, Progress
 from pipelines.registry import Registry
@@ -70,6 +76,65 @@ def test_panes_draw_with_their_own_settings_and_one_seed(client: Client) -> None
     assert all(p["clip"] is not None for pane in panes for p in pane["pictures"])
     alone, _ = client.predict("a red apple", ["sketch"], 1, 9, None, None, api_name="/generate")
     assert np.array_equal(np.asarray(Image.open(files[-1])), np.asarray(Image.open(alone[0])))
+
+
+def test_panes_may_have_prompts_of_their_own(client: Client, registry: Registry) -> None:
+    panes = [{"pipeline": "sketch"}, {"pipeline": "sketch", "prompt": "a blue car"},
+             {"pipeline": "etching", "prompt": ""}, {"pipeline": "etching", "prompt": None}]
+    plan = plan_comparison(registry, "a red apple", panes)
+    assert [each.prompt for each in plan.requests] == ["a red apple", "a blue car", "a red apple",
+                                                       "a red apple"]
+    assert plan.own_prompts == ("", "a blue car", "", "")
+    own = [{"pipeline": "sketch", "prompt": "a cat"}, {"pipeline": "sketch", "prompt": "a dog"}]
+    assert plan_comparison(registry, "", own).own_prompts == ("", "a dog"), "none is shared"
+    _, details = compare(client, panes=panes[:2], seed=4)
+    assert [pane["prompt"] for pane in details["panes"]] == ["a red apple", "a blue car"]
+    before = client.predict(None, api_name="/leaders")["votes"]
+    said = client.predict(details["comparison"], 1, api_name="/vote")
+    assert said == {"choice": 1, "message": strings.VOTE_PROMPTS}
+    assert client.predict(None, api_name="/leaders")["votes"] == before
+    with pytest.raises(AppError, match="voted on already"):
+        client.predict(details["comparison"], 0, api_name="/vote")
+
+
+def test_a_comparison_with_prompts_of_panes_is_saved_and_opened(app: App) -> None:
+    panes = [{"pipeline": "sketch", "seed": 1}, {"pipeline": "etching", "prompt": SCRIPT}]
+    plan = plan_comparison(app.playground.registry, "a cat", panes, seed=3)
+    comparison = start_comparison(app.playground, plan, "me", False)
+    list(fold_events(comparison, app.backend.compare(plan.requests), app.playground, STORE, 0.0))
+    assert "a cat" in render_pane(comparison, 0)
+    assert SCRIPT not in render_pane(comparison, 1)
+    assert f'<p class="pane-prompt">{escape(SCRIPT)}</p>' in render_pane(comparison, 1)
+    saved = read_zip(write_zip(bundle_of(comparison)))
+    assert saved.facts.version == 3
+    assert [pane.prompt for pane in saved.facts.panes] == ["", SCRIPT]
+    assert "prompt" not in saved.facts.requests()[0]
+    opened = open_comparison(saved, app.playground, STORE, "me")
+    assert opened.plan.own_prompts == ("", SCRIPT)
+    assert [pane.panel.cards[0].prompt for pane in opened.panes] == ["a cat", SCRIPT]
+    assert panes_of(opened)[1]["prompt"] == SCRIPT
+    assert "prompt" not in panes_of(opened)[0]
+    html = render_forms(app.playground.registry, panes_of(opened))
+    assert SCRIPT not in html
+    assert html.count(escape(SCRIPT)) == 1
+    assert read_panes(json.dumps(panes_of(opened))) == panes_of(opened)
+
+
+def test_a_comparison_of_one_prompt_is_saved_as_before(app: App) -> None:
+    data = write_zip(bundle_of(drawn(app, blind=False)))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        facts = json.loads(archive.read(FACTS))
+    assert facts["version"] == 2
+    assert all("prompt" not in pane for pane in facts["panes"])
+
+
+def test_a_blind_comparison_hides_the_prompts_of_panes(app: App) -> None:
+    panes = [{"pipeline": "sketch"}, {"pipeline": "sketch", "prompt": "a dog"}]
+    plan = plan_comparison(app.playground.registry, "a cat", panes)
+    comparison = start_comparison(app.playground, plan, "me", True)
+    assert not any("pane-prompt" in render_pane(comparison, place) for place in (0, 1))
+    comparison.choice = "tie"
+    assert all("pane-prompt" in render_pane(comparison, place) for place in (0, 1))
 
 
 def test_a_time_budget_ends_every_pane(client: Client) -> None:
@@ -132,6 +197,9 @@ def test_a_vote_counts_once_and_only_ones_own(app: App) -> None:
      "Pane A: Steps must be"),
     ({"panes": [{"pipeline": "sketch", "num_images": 99}, {"pipeline": "etching"}]},
      "Pane A: Number of images"),
+    ({"panes": [{"pipeline": "sketch", "prompt": 5}, {"pipeline": "etching"}]}, "Pane A: "),
+    ({"panes": [{"pipeline": "sketch"}, {"pipeline": "etching", "prompt": "a" * 501}]}, "Pane B: "),
+    ({"panes": [{"pipeline": "sketch"}, {"pipeline": "etching", "prompt": " "}]}, "Pane B: "),
     ({"panes": [{"pipeline": "sketch", "seed": -1}, {"pipeline": "etching"}]}, "Pane A: Seed"),
     ({"prompt": " "}, "prompt is empty"), ({"prompt": 5}, "must be text"),
     ({"seed": 2**32}, "Seed must be"), ({"budget_s": "many"}, "Seconds for each"),

@@ -38,7 +38,8 @@ def add_compare_commands(app: typer.Typer) -> None:
 
 
 def parse_pane(text: str, num_images: int) -> dict[str, Any]:
-    """A pane from ``pipeline`` or ``pipeline:name=value,name=value``; "seed" is a name too.
+    """A pane from ``pipeline`` or ``pipeline:name=value,name=value``; "seed" and "prompt" are names
+    too.
 
     Raises:
         InvalidRequest: something else stands there.
@@ -50,8 +51,8 @@ def parse_pane(text: str, num_images: int) -> dict[str, Any]:
         if not equals or not name:
             raise InvalidRequest("A pane is given as generator:name=value,name=value, not {!r}.",
                                  text[:60], field="panes")
-        if name == "seed":
-            pane["seed"] = value
+        if name in ("seed", "prompt"):
+            pane[name] = value
         else:
             pane["options"][name] = value
     return pane
@@ -61,7 +62,8 @@ def compare_command(
     context: typer.Context,
     prompt: Annotated[str, typer.Argument(help="What all panes draw.")],
     pane: Annotated[list[str], typer.Option(
-        help="Two to four: a generator, perhaps with options, as dalle:temperature=0.5,seed=3.")],
+        help="Two to four: a generator, perhaps with options, as dalle:temperature=0.5,seed=3, "
+             "and with a prompt of its own, as dalle:prompt=a cat.")],
     num_images: Annotated[int, typer.Option(help="Pictures of each pane.")] = 1,
     seed: Annotated[int | None, typer.Option(
         help="Seed of every pane that names none; a new one where left out.")] = None,
@@ -146,10 +148,11 @@ def _run(plan: Plan, backend: Backend) -> tuple[list[RunEvent], list[str], bool]
 
 def _bundle(plan: Plan, ends: Sequence[RunEvent], registry: Registry) -> Bundle:
     panes, files = [], []
-    for request, end in zip(plan.requests, ends, strict=True):
+    for request, own, end in zip(plan.requests, plan.own_prompts, ends, strict=True):
         result = end.event if isinstance(end.event, Result) else Result((), 0.0)
         panes.append({
-            "pipeline": request.pipeline, "title": registry.get(request.pipeline).title,
+            "pipeline": request.pipeline, "prompt": own,
+            "title": registry.get(request.pipeline).title,
             "num_images": request.num_images, "seed": request.seed,
             "options": dict(request.options), "elapsed_s": result.elapsed_s,
             "weights": dict(result.metadata.get("weights") or {}),

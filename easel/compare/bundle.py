@@ -31,7 +31,7 @@ from pipelines.core.options import option_fields
 from pipelines.core.request import MAX_IMAGE_PROMPTS, CheckedRequest, picture_fields
 from pipelines.core.texts import clean_json
 
-VERSION = 2  # 1 had no inputs
+VERSION = 3  # 1 had no inputs, 2 no prompts of panes; without these it is written as before
 FACTS, INDEX = "comparison.json", "index.html"
 MAX_FILES, MAX_FILE_BYTES, MAX_BUNDLE_BYTES = 130, 32 * 2**20, 128 * 2**20
 # Of all that is decoded to be checked: twice what generators draw at most, four panes of 16
@@ -68,8 +68,9 @@ class BundleInput(_Facts):
 
 
 class BundlePane(_Facts):
-    """A pane: what ran, what it took, its pictures best first."""
+    """A pane: what ran, what it took, its pictures best first; its own prompt where it had one."""
 
+    prompt: str = Field(default="", max_length=500)
     pipeline: str = Field(max_length=100)
     title: str = Field(max_length=200)
     num_images: int = Field(ge=1, le=16)
@@ -98,7 +99,8 @@ class BundleFacts(_Facts):
     def requests(self) -> list[dict[str, Any]]:
         """Panes as ``easel.compare.plan.plan_comparison`` takes them, to draw the same again."""
         return [{"pipeline": pane.pipeline, "num_images": pane.num_images, "seed": pane.seed,
-                 "options": pane.options} for pane in self.panes]
+                 "options": pane.options, **({"prompt": pane.prompt} if pane.prompt else {})}
+                for pane in self.panes]
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,9 @@ def make_bundle(facts: Mapping[str, Any], pictures: Sequence[Sequence[bytes]],
         file = f"inputs/{re.sub('[_.]', '-', name)}.{suffix_of(data)}"
         files[file] = data
         given.append({"name": name, "file": file, "sha256": hashlib.sha256(data).hexdigest()})
-    return Bundle(_checked({**facts, "panes": panes, "inputs": given}), files, titles)
+    version = VERSION if any(pane.get("prompt") for pane in panes) else VERSION - 1
+    return Bundle(_checked({"version": version, **facts, "panes": panes, "inputs": given}), files,
+                  titles)
 
 
 def write_zip(bundle: Bundle) -> bytes:
@@ -203,6 +207,9 @@ def read_zip(data: bytes) -> Bundle:
 
 def _contents(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
     facts = bundle.facts.model_dump(mode="json")
+    for pane in facts["panes"]:
+        if not pane["prompt"]:
+            del pane["prompt"]
     yield FACTS, (json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
     yield INDEX, render_index(facts, bundle.titles).encode()
     yield from sorted(bundle.files.items())

@@ -77,8 +77,9 @@ def _pane(index: int, pane: Mapping[str, Any], chosen: bool, titles: Mapping[str
     lines += [("Weights", f"{model} {digest[:12]}") for model, digest in pane["weights"].items()
               if digest]
     rows = "".join(f"<dt>{escape(label)}</dt><dd>{escape(value)}</dd>" for label, value in lines)
+    own = f"<p>{escape(pane['prompt'])}</p>" if pane.get("prompt") else ""
     return (f'<section class="{"chosen" if chosen else ""}"><h2>{chr(65 + index)} · '
-            f"{escape(pane['title'])}</h2>{figures}<dl>{rows}</dl></section>")
+            f"{escape(pane['title'])}</h2>{own}{figures}<dl>{rows}</dl></section>")
 
 
 def _written(value: Any) -> str:

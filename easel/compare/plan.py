@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MIN_PANES, MAX_PANES = 2, 4
 MIN_BUDGET_S, MAX_BUDGET_S = 0.1, 600.0
 LETTERS = "ABCD"
-PANE_FIELDS = frozenset({"pipeline", "num_images", "seed", "options"})
+PANE_FIELDS = frozenset({"pipeline", "prompt", "num_images", "seed", "options"})
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,12 @@ class Plan:
 
     requests: tuple[CheckedRequest[Any], ...]
     budget_s: float | None = None
+
+    @property
+    def own_prompts(self) -> tuple[str, ...]:
+        """Of each request its prompt where that differs from the first one's, else empty."""
+        first = self.requests[0].prompt
+        return tuple("" if each.prompt == first else each.prompt for each in self.requests)
 
     @property
     def pictures(self) -> dict[str, bytes]:
@@ -70,8 +76,9 @@ def plan_comparison(registry: Registry, prompt: Any, panes: Any, seed: Any = Non
 
     Args:
         registry: the pipelines on offer.
-        prompt: what all panes draw.
-        panes: two to four objects with "pipeline" and perhaps "num_images", "seed", "options".
+        prompt: what all panes draw that have no prompt of their own.
+        panes: two to four objects with "pipeline" and perhaps "prompt", "num_images", "seed",
+            "options".
         seed: of every pane that names none; None for a new one, the same for all.
         budget_s: device seconds for each pane, None for no limit.
         pictures: fields of a request that hold pictures, for every pane whose pipeline takes them.
@@ -127,12 +134,14 @@ def _request(registry: Registry, prompt: str, pane: Mapping[str, Any], letter: s
                              strange[0][:40], ", ".join(sorted(PANE_FIELDS)), field="panes")
     if not isinstance(options := pane.get("options") or {}, Mapping):
         raise InvalidRequest("The options of pane {} must be an object.", letter, field="options")
-    fields = {"pipeline": pane.get("pipeline", ""), "prompt": prompt, "options": dict(options),
+    own = pane.get("prompt") not in (None, "")
+    fields = {"pipeline": pane.get("pipeline", ""),
+              "prompt": pane["prompt"] if own else prompt, "options": dict(options),
               "num_images": pane.get("num_images", 1),
               "seed": seed if pane.get("seed") in (None, "") else pane["seed"], **pictures}
     try:
         return registry.check(fields)
     except InvalidRequest as error:
-        if error.field in ("prompt", *PICTURES):
+        if error.field in PICTURES or (error.field == "prompt" and not own):
             raise
         raise InvalidRequest("Pane {}: {}", letter, error, field=error.field) from None

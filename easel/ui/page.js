@@ -247,7 +247,8 @@
       group.hidden = group.dataset.pipeline !== pipeline;
       if (!group.hidden) options = readOptions(group);
     }
-    return { pipeline, num_images: Number(field("num_images")), seed: field("seed") || null, options };
+    const prompt = field("prompt").trim();
+    return { pipeline, ...(prompt && { prompt }), num_images: Number(field("num_images")), seed: field("seed") || null, options };
   }
 
   function readPanes() {

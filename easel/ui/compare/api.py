@@ -24,16 +24,17 @@ from easel.guard.turns import reading
 from easel.guard.visitors import session_of, visitor_of
 from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
 from easel.ui.compare.form import panes_of
+from easel.ui.compare.render import why_uncounted
 from easel.ui.compare.share import open_comparison, read_bundle, save_comparison
 from easel.ui.compare.state import Comparison
-from easel.ui.parts.endpoints import OBJECT, STRING, add_endpoint, json_value, picture_file
+from easel.ui.parts.endpoints import OBJECT, PROMPT, STRING, add_endpoint, json_value, picture_file
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.uploads import read_pictures
 from easel.ui.playground import Playground
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
-from pipelines.core.request import MAX_PROMPT_CHARS, PICTURES, SEED_COUNT
+from pipelines.core.request import PICTURES, SEED_COUNT
 from pipelines.core.sentences import several
 
 PLACE = "compare"
@@ -63,11 +64,11 @@ def _add_compare(playground: Playground, store: PictureStore) -> None:
 
     two = [{"pipeline": names[0]}, {"pipeline": names[-1]}]
     add_endpoint(compare, [
-        json_value(strings.FIRST_PROMPT, {**STRING, "minLength": 1,
-                                          "maxLength": MAX_PROMPT_CHARS}, "What all panes draw"),
+        json_value(strings.FIRST_PROMPT, PROMPT, "What panes draw without a prompt of their own"),
         json_value(two, {"type": "array", "minItems": MIN_PANES, "maxItems": MAX_PANES,
                          "items": OBJECT},
-                   'Panes, each with "pipeline" and perhaps "num_images", "seed" and "options"'),
+                   'Panes, each with "pipeline" and perhaps "prompt", "num_images", "seed" and '
+                   '"options"'),
         json_value(None, {"type": "integer", "minimum": 0, "maximum": SEED_COUNT - 1},
                    "Seed of every pane that names none; null for a new one, the same for all"),
         json_value(None, {"type": "number", "minimum": MIN_BUDGET_S, "maximum": MAX_BUDGET_S},
@@ -122,7 +123,8 @@ def files_of(comparison: Comparison) -> list[str]:
 def describe(comparison: Comparison) -> dict[str, Any]:
     """A comparison as JSON: its id, and for each pane its state and pictures."""
     return {"comparison": comparison.id, "panes": [{
-        "pipeline": pane.panel.name, "phase": pane.panel.phase, "step": pane.panel.step,
+        "pipeline": pane.panel.name, "prompt": pane.request.prompt,
+        "phase": pane.panel.phase, "step": pane.panel.step,
         "total": pane.panel.total, "elapsed_s": round(pane.panel.elapsed_s, 3),
         "device_s": round(pane.usage.device_s, 3),
         "peak_memory_bytes": pane.usage.peak_memory_bytes,
@@ -141,8 +143,8 @@ def _add_votes(playground: Playground) -> None:
         found = playground.comparisons.get(comparison, session_of(request),
                                            visitor_of(request))
         cast_vote(playground, found, choice, visitor_of(request))
-        said = {} if found.counted else {"message": strings.VOTE_UNCOUNTED}
-        return {"choice": found.choice, **said}
+        said = why_uncounted(found)
+        return {"choice": found.choice, **({"message": said} if said else {})}
 
     @one_sentence
     def leaders(kind: Any = None) -> dict[str, Any]:

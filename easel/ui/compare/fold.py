@@ -76,7 +76,8 @@ def cast_vote(playground: Playground, comparison: Comparison, choice: int | str,
     """Count a vote on a comparison and show its names.
 
     On one that was opened from a file it counts where this server drew its pictures, as its history
-    says, by those generators and of that prompt, and as an open vote: the file names them.
+    says, by those generators and of that prompt, and as an open vote: the file names them. Where
+    panes had prompts of their own it counts nowhere: one may be easier than the other.
 
     Args:
         playground: whose votes these are.
@@ -104,7 +105,7 @@ def cast_vote(playground: Playground, comparison: Comparison, choice: int | str,
                   for pane, own in zip(comparison.panes, hashes, strict=True))
     vote = Vote(_ballot(comparison, hashes), comparison.prompt, panes, choice,
                 comparison.blind and not comparison.opened, voter)
-    counted = not comparison.opened or bool(drawn)
+    counted = (not comparison.opened or bool(drawn)) and not any(comparison.plan.own_prompts)
     (playground.votes.cast if counted else playground.votes.check)(vote)
     comparison.choice, comparison.counted = choice, counted
 
@@ -137,7 +138,7 @@ def _drawn_here(playground: Playground, comparison: Comparison, hashes: Sequence
         return {}
     found = playground.history.by_hash([each for own in hashes for each in own])
     same = all(each in found and found[each].pipeline == pane.panel.name
-               and found[each].prompt == comparison.prompt
+               and found[each].prompt == pane.request.prompt
                for pane, own in zip(comparison.panes, hashes, strict=True) for each in own)
     return found if same else {}
 

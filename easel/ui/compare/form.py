@@ -48,12 +48,13 @@ def default_panes(pipelines: Iterable[Pipeline], shown: int = MIN_PANES) -> list
 def panes_of(comparison: Comparison) -> list[dict[str, Any]]:
     """What the forms said, or would say, for this comparison to be drawn."""
     return [{"pipeline": r.pipeline, "num_images": r.num_images, "seed": r.seed,
-             "options": dict(r.options)} for r in comparison.plan.requests]
+             "options": dict(r.options), **({"prompt": own} if own else {})}
+            for r, own in zip(comparison.plan.requests, comparison.plan.own_prompts, strict=True)]
 
 
 def _pane_form(index: int, pipelines: Iterable[Pipeline], pane: Mapping[str, Any], shown: bool,
                ) -> str:
-    """The settings of one pane: generator, number of pictures, seed, options."""
+    """The settings of one pane: generator, number of pictures, prompt, seed, options."""
     letter, offered = LETTERS[index], list(pipelines)
     seed = "" if pane.get("seed") is None else str(pane["seed"])
     choices = "".join(
@@ -73,6 +74,9 @@ def _pane_form(index: int, pipelines: Iterable[Pipeline], pane: Mapping[str, Any
         f'<input type="number" data-field="num_images" value="{int(pane["num_images"])}" min="1" '
         f'max="{MAX_IMAGES}"></label></div>'
         f"<details><summary>{escape(strings.PANE_OPTIONS)}</summary>"
+        f'<div class="option text"><label><span>{escape(strings.PANE_PROMPT)}</span>'
+        f'<input type="text" data-field="prompt" value="{escape(str(pane.get("prompt") or ""))}" '
+        f'placeholder="{escape(strings.PANE_SEED)}"></label></div>'
         f'<div class="option"><label><span>{escape(strings.SEED_LABEL)}</span>'
         f'<input type="number" data-field="seed" min="0" max="{SEED_COUNT - 1}" '
         f'value="{escape(seed)}" placeholder="{escape(strings.PANE_SEED)}"></label></div>'

@@ -51,7 +51,7 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
         playground.comparisons.put(comparison, visitor_of(request))
         names = playground.registry.names()
         panes = [pane if pane["pipeline"] in names else
-                 {**default_panes(playground.registry)[0], "seed": pane["seed"]}
+                 {**pane, **default_panes(playground.registry)[0]}
                  for pane in panes_of(comparison)]
         given = _inputs(bundle, comparison.plan.pictures, store)
         return {file: gr.update(value=given.get(name)) for name, file

@@ -50,9 +50,11 @@ def render_pane(comparison: Comparison, place: int) -> str:
     label = comparison.label(place)
     title = strings.PICTURE_OF.format(label) if hidden else f"{label} · {panel.title}"
     chosen = " chosen" if comparison.choice == comparison.order[place] else ""
+    own = not hidden and any(comparison.plan.own_prompts)
+    prompt = f'<p class="pane-prompt">{escape(pane.request.prompt)}</p>' if own else ""
     body = "" if hidden else _usage(pane.usage) + _notice(pane) + loss_curves(panel)
     return (f'<section class="panel pane {panel.phase}{chosen}" aria-label="{escape(title)}">'
-            f'<header><h2>{escape(title)}</h2></header>'
+            f'<header><h2>{escape(title)}</h2></header>{prompt}'
             f"{status_line(panel, _status(pane, hidden))}"
             f"{progress_bar(panel, hidden)}"
             f"{tiles_of(_tiles(pane, hidden), panel.num_images, True)}"
@@ -117,8 +119,7 @@ def render_outcome(comparison: Comparison) -> str:
     """What the vote was, and whether CLIP agrees; empty before it."""
     if comparison.choice is None:
         return ""
-    uncounted = "" if comparison.counted else (
-        f'<p class="hint">{escape(strings.VOTE_UNCOUNTED)}</p>')
+    uncounted = f'<p class="hint">{escape(said)}</p>' if (said := why_uncounted(comparison)) else ""
     if not isinstance(comparison.choice, int):
         said = escape(strings.NO_CHOICE[comparison.choice])
         return f'<p class="outcome">{said}</p>{uncounted}'
@@ -130,6 +131,14 @@ def render_outcome(comparison: Comparison) -> str:
         text += strings.CLIP_AGREES if favourite == comparison.choice else (
             strings.CLIP_DISAGREES.format(comparison.label(comparison.order.index(favourite))))
     return f'<p class="outcome" role="status">{escape(text)}</p>{uncounted}'
+
+
+def why_uncounted(comparison: Comparison) -> str:
+    """Why a vote does not count on the leaderboard, in the language to speak; empty where it does.
+    """
+    if comparison.counted:
+        return ""
+    return strings.VOTE_PROMPTS if any(comparison.plan.own_prompts) else strings.VOTE_UNCOUNTED
 
 
 def vote_label(choice: int | str, count: int, label: str = "") -> str:

@@ -37,7 +37,8 @@ def bundle_of(comparison: Comparison) -> Bundle:
         raise EaselError("A blind comparison can be saved after the vote.")
     facts = {"prompt": comparison.prompt, "budget_s": comparison.plan.budget_s,
              "blind": comparison.blind, "vote": comparison.choice, "versions": versions(),
-             "panes": [_pane_facts(pane) for pane in comparison.panes]}
+             "panes": [{**_pane_facts(pane), "prompt": own} for pane, own in zip(
+                 comparison.panes, comparison.plan.own_prompts, strict=True)]}
     return make_bundle(facts, [[read_shown(card.path) for card in pane.panel.cards]
                                for pane in comparison.panes],
                        [pane.request for pane in comparison.panes])
@@ -98,7 +99,7 @@ def open_comparison(bundle: Bundle, playground: Playground, store: PictureStore,
         comparison.choice = None
     folder = store.new_folder()
     for pane, saved, notice in zip(comparison.panes, facts.panes, notices, strict=True):
-        cards = []
+        cards, prompt = [], saved.prompt or facts.prompt
         here = saved.pipeline in playground.registry.names()
         pipeline = playground.registry.get(saved.pipeline) if here else None
         pane.notice = notice
@@ -108,11 +109,11 @@ def open_comparison(bundle: Bundle, playground: Playground, store: PictureStore,
         for picture in saved.pictures:
             path = store.write(folder / picture.file.replace("/", "-"),
                                bundle.files[picture.file], ())
-            cards.append(Card(path, facts.prompt, saved.title, picture.seed,
+            cards.append(Card(path, prompt, saved.title, picture.seed,
                               picture.scores.get("clip"), picture.scores.get("probability"),
                               tuple(facts_of(saved.model_dump() | picture.model_dump(), pipeline)),
                               picture.guide_score, size_px=size_of(path),
-                              scale=calibration_of(saved.model_dump(), facts.prompt)))
+                              scale=calibration_of(saved.model_dump(), prompt)))
         pane.panel.finish(cards, saved.elapsed_s, saved.stopped)
         pane.usage = Usage(saved.device_s, saved.peak_memory_bytes)
         pane.weights = dict(saved.weights)
@@ -130,7 +131,7 @@ def _plan_of(bundle: Bundle, playground: Playground) -> tuple[Plan, list[str]]:
                              else None for fields in panes], bundle.pictures)
     for fields, pictures in zip(panes, shared, strict=True):
         notice = ""
-        whole = {**fields, "prompt": facts.prompt, **pictures}
+        whole = {"prompt": facts.prompt, **fields, **pictures}
         try:
             request = registry.check(whole)
         except EaselError as error:

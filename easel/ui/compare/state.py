@@ -52,7 +52,7 @@ class Pane:
 
 @dataclass
 class Comparison:
-    """Two to four runs of one prompt.
+    """Two to four runs, of one prompt or of one each.
 
     Attributes:
         id: cannot be guessed; votes and bundles name it.
@@ -78,7 +78,7 @@ class Comparison:
 
     @property
     def prompt(self) -> str:
-        """What all panes draw."""
+        """What all panes draw, or the first of them."""
         return self.plan.requests[0].prompt
 
     @property

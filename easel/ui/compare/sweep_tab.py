@@ -84,9 +84,10 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         stage = gr.HTML("", elem_id="sweep-stage", **PLAIN)
 
     def sweep(asked: Asked) -> Generator[Updates]:
-        pane = next(iter(read_panes(asked.text(panes))), {})
+        pane = dict(next(iter(read_panes(asked.text(panes))), {}))
+        said = str(pane.pop("prompt", "") or asked.text(prompt))
         x_name, x_text, y_name, y_text = map(asked.text, sides)
-        planned = read_sweep(playground, asked.run.visitor, asked.text(prompt), pane,
+        planned = read_sweep(playground, asked.run.visitor, said, pane,
                              asked.values[seed], (x_name, x_text), (y_name, y_text),
                              _prompts_in(asked.text(file)), parts.pictures.read(asked.values))
         view = SweepView(planned, share_work(planned))

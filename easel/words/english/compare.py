@@ -3,7 +3,7 @@
 COMPARE = "Compare"
 ADD_PANE = "Add a pane"
 REMOVE_PANE = "Remove the last"
-PANE_OPTIONS = "Options"
+PANE_OPTIONS, PANE_PROMPT = "Own prompt, options", "Own prompt"
 PANE_SEED = "as the others"
 PANE, PANE_GENERATOR = "Pane {}", "Generator of pane {}"
 PANE_PICTURES, PANE_OPTIONS_OF = "Pictures of pane {}", "Options of {}, pane {}"
@@ -39,6 +39,8 @@ YOUR_CHOICE = "You chose {}."
 VOTE_UNCOUNTED = ("This vote is shown here and does not count on the leaderboard: the history of "
                   "this server does not know all of these pictures, as drawn by these generators "
                   "from this prompt.")
+VOTE_PROMPTS = ("This vote is shown here and does not count on the leaderboard: the panes had "
+                "different prompts, of which one may be easier.")
 CLIP_AGREES = " CLIP would have chosen the same."
 CLIP_DISAGREES = " CLIP would have chosen {}."
 
