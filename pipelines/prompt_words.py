@@ -21,6 +21,7 @@ import numpy as np
 
 from pipelines.core.errors import EaselError
 from pipelines.models.tokenizer import Vocabulary
+from pipelines.world.grammar import indefinite_article
 from pipelines.zero_shot import fill_template
 
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -32,6 +33,8 @@ MAX_REMEMBERED = 10_000
 # Ways to say where things are that no caption uses, and those that captions do.
 RELATIONS = {"riding": "on top of", "rides": "on top of", "wearing": "with", "wears": "with",
              "beneath": "below", "alongside": "next to", "behind": "next to", "inside": "in"}
+# No caption has these; what belongs to somebody is drawn as one of it.
+POSSESSIVES = ("my", "your", "his", "her", "its", "our", "their")
 _WORD = re.compile(r"[^\W_]+(?:['’-]+[^\W_]+)*")
 
 
@@ -44,6 +47,7 @@ _ENGLISH = _words_of("an the of in on with and at to is are my his her next by f
 _PORTUGUESE = _words_of("um uma uns umas em na nas ao aos com e da das dos de dois duas três")
 _OWN = _ENGLISH | _PORTUGUESE | _words_of("o os do à")
 _SMALL = _words_of("its our your their this that these those some very i it he she they be was")
+_ENDS = (_OWN | _SMALL) - _words_of("two three four")  # of what belongs to somebody
 _OTHERS = _words_of("""
     el los las un una y al del con en la les le une et avec sur dans du des d'une d'un
     ein eine einen einem einer der das und mit auf im il lo gli uno sul sulla nella nel di
@@ -122,7 +126,7 @@ class Reading:
             new = new.upper() if len(word.text) > 1 and word.text.isupper() else new
             if article:
                 before, new = before[:article.start()], fill_template(f"{article[1]} {{}}", new)
-            text = before + new + after
+            text = before + new + (after if new else after.lstrip())
         return text if changed else None
 
 
@@ -210,8 +214,20 @@ class PromptReader:
                 last, last_start = found[place + taken - 1]
                 yield WordRead(prompt[start:last_start + len(last)], start, "known")
             else:
-                yield self._word(text, start, lowered[place], portuguese)
+                yield self._owned(text, start, lowered[place + 1:]) \
+                    if lowered[place] in POSSESSIVES and not portuguese \
+                    else self._word(text, start, lowered[place], portuguese)
             place += taken
+
+    def _owned(self, text: str, start: int, following: Sequence[str]) -> WordRead:
+        """A possessive before a thing: an article does, and nothing before several."""
+        end = next((index for index, word in enumerate(following)
+                    if word in _ENDS or word in RELATIONS), len(following))
+        if not end:
+            return WordRead(text, start, "known")
+        noun = next((word for word in following[:end] if word in self._names), following[end - 1])
+        return WordRead(text, start, "near",
+                        "" if _is_plural(noun) else indefinite_article(following[0]))
 
     def _word(self, text: str, start: int, word: str, portuguese: bool) -> WordRead:
         if word in _OWN or word in _SMALL:
@@ -275,8 +291,11 @@ class PromptReader:
         if found is None or found[1] < self.near or word.endswith("ing"):  # a doing, no thing
             return None
         thing, similarity = found
-        plural = word.endswith("s") and not word.endswith(("ss", "us", "is"))
-        return (thing.plurals if plural else thing.names)[0], similarity
+        return (thing.plurals if _is_plural(word) else thing.names)[0], similarity
+
+
+def _is_plural(word: str) -> bool:
+    return word.endswith("s") and not word.endswith(("ss", "us", "is"))
 
 
 def edits(word: str, other: str, most: int) -> int:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from easel.ui.parts.panel import Card
-from easel.ui.parts.verdict import gain, verdict
+from easel.ui.parts.prompt_note import is_doubted
+from easel.ui.parts.verdict import gain, render_verdict, verdict
 from pipelines.calibration import (
     FILE,
     LIMIT,
@@ -23,7 +24,9 @@ from pipelines.calibration import (
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import Verifier, fingerprint_of
+from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import ClipModel
+from pipelines.prompt_words import PromptReader
 from tests.conftest import WEIGHTS as SHIPPED
 from tests.small_models import SmallLoader
 from training.calibrate import calibrate, calibrate_exported
@@ -60,6 +63,21 @@ def test_a_run_says_whether_anything_fits_and_whether_the_order_means_something(
     assert verdict(cards(0.98, 0.975, 0.3))[1] == (
         "The first 2 fit equally well: their order says nothing.")
     assert verdict(cards(0.98, 0.975))[1].startswith("All 2 fit equally well")
+
+
+def test_a_best_match_is_doubted_where_the_prompt_is_not_all_known() -> None:
+    reader = PromptReader(load_vocabulary())
+    prompts = {"a red apple": False, "um gato preto na neve": False, "": False,
+               "a house with a zzyzx": True, "a woman in a red dress": True,
+               "un perro azul al lado de una manzana roja": True, "a dog riding a skateboard": True}
+    assert {text: is_doubted(reader, text) for text in prompts} == prompts
+    assert not is_doubted(None, "zzyzx")
+    said = render_verdict(cards(0.98, 0.975), lambda: True)
+    assert "CLIP does not know all of this prompt" in said
+    assert 'class="verdict poor"' in said
+    assert "equally" not in said
+    assert "None of these fits well" in render_verdict(cards(0.5), lambda: True)
+    assert 'class="verdict"' in render_verdict(cards(0.98))
 
 
 def test_what_was_left_out_is_told_with_what_that_gained() -> None:

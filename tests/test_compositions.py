@@ -69,6 +69,12 @@ def test_a_medium_in_which_things_are_lost_is_left_out(prompt: str, plain: str |
     assert strings.WORDS_MEDIUM not in render_note(reader, prompt, "lab-text", judged=True)
 
 
+def test_a_prompt_to_write_instead_has_nothing_left_to_mend() -> None:
+    reader = PromptReader(load_vocabulary())
+    note = render_note(reader, "a castle in the clouds, oil painting", "prompt")
+    assert re.findall('data-prompt="([^"]+)"', note) == ["a castle and a cloud"]
+
+
 def test_nothing_is_offered_in_such_a_medium() -> None:
     assert [text for text in (*offered(), *surprises(300)) if without_lost_medium(text)] == []
 

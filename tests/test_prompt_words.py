@@ -48,6 +48,9 @@ def reader(vocabulary: Vocabulary) -> PromptReader:
     ("a puppy", "a dog"), ("two puppies and a red apple", "two dogs and a red apple"),
     ("a pippin", "an apple"), ("an elefant", "an elephant"), ("A PUPPY!", "A DOG!"),
     ("a dog riding an elephant", "a dog on top of an elephant"),
+    ("my dog", "a dog"), ("Her orange elephant", "an orange elephant"), ("my two dogs", "two dogs"),
+    ("my dogs and a dog", "dogs and a dog"), ("my puppy riding an elephant",
+                                             "a dog on top of an elephant"),
     ("a red dog, 3 apples", None), ("a fire engine at the beach", None), ("", None),
     ("a zyzzyva", None)])
 def test_a_prompt_is_rewritten_by_what_is_known(reader: PromptReader, prompt: str,
@@ -58,7 +61,8 @@ def test_a_prompt_is_rewritten_by_what_is_known(reader: PromptReader, prompt: st
 def test_each_word_is_said(reader: PromptReader) -> None:
     reading = reader.read("My puppy by a fire engine, elefant, zyzzyva and Zyzzyva")
     assert [(w.text, w.kind) for w in reading.words if w.kind != "known"] == [
-        ("puppy", "near"), ("elefant", "misspelt"), ("zyzzyva", "unknown"), ("Zyzzyva", "unknown")]
+        ("My", "near"), ("puppy", "near"), ("elefant", "misspelt"), ("zyzzyva", "unknown"),
+        ("Zyzzyva", "unknown")]
     assert "fire engine" in [word.text for word in reading.words]
     assert [word.text for word in reading.of_kind("unknown")] == ["Zyzzyva"]
     for word in reading.words:

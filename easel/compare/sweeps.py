@@ -28,7 +28,7 @@ SEED, PROMPT, PIPELINE = "seed", "prompt", "pipeline"
 SWITCHES = {**dict.fromkeys(("true", "yes", "on", "sim"), True),
             **dict.fromkeys(("false", "no", "off", "não", "nao"), False)}
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_WILDCARD = re.compile(r"__([a-z][a-z0-9-]*)__")
+WILDCARD = re.compile(r"__([a-z][a-z0-9-]*)__")
 _DOTS = re.compile(r"\.{3,}|…")
 MAX_AXIS_CHARS, MAX_TEMPLATE_CHARS = 2000, 5000
 
@@ -78,7 +78,7 @@ class Sweep:
 
 def is_template(prompt: str) -> bool:
     """Whether a prompt has a wildcard or alternatives in braces, which a grid alone fills in."""
-    return _WILDCARD.search(prompt) is not None or any(
+    return WILDCARD.search(prompt) is not None or any(
         "|" in part for part in _BRACES.findall(prompt))
 
 
@@ -129,7 +129,7 @@ def fill_wildcards(prompt: str, words: Mapping[str, Sequence[str]], seed: int) -
                                  field=PROMPT)
         return draw.choice(words[match[1]])
 
-    return _filled(prompt, _WILDCARD, word)
+    return _filled(prompt, WILDCARD, word)
 
 
 def _filled(prompt: str, place: re.Pattern[str], word: Callable[[re.Match[str]], str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -18,6 +18,7 @@ from easel.ui.parts.errors import caught
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.panel import Panel, RunView
 from easel.ui.parts.pictures import PictureStore
+from easel.ui.parts.prompt_note import is_doubted
 from easel.ui.parts.streams import Throttle
 from easel.ui.parts.videos import keep_film
 from easel.ui.playground import Playground
@@ -92,7 +93,8 @@ def stream_run(playground: Playground, store: PictureStore, requests: Sequence[C
         can_pause = drawn == request.num_images and playground.can_pause(request.pipeline)
         parts.append(_Part(playground, request, can_pause, partial(
             stream_best, playground.backend, request, drawn, owner=run.visitor)))
-    return _stream(parts, store, run, show)
+    doubted = cache(partial(is_doubted, playground.reader, requests[0].prompt))
+    return _stream(parts, store, run, show, doubted)
 
 
 def stream_resumed(playground: Playground, store: PictureStore, run: Run, run_id: str,
@@ -155,8 +157,9 @@ class _Part:
 
 
 def _stream(parts: Sequence[_Part], store: PictureStore, run: Run,
-            show: Callable[[RunView], T]) -> Generator[T]:
-    view = RunView([part.panel for part in parts])
+            show: Callable[[RunView], T], doubted: Callable[[], bool] = lambda: False,
+            ) -> Generator[T]:
+    view = RunView([part.panel for part in parts], doubted=doubted)
     yield show(view)
     for part in parts:
         if run.stopped:

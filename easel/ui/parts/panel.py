@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -200,10 +200,18 @@ class Panel:
 
 @dataclass
 class RunView:
-    """All panels of a run, and the joint ranking after it."""
+    """All panels of a run, and the joint ranking after it.
+
+    Attributes:
+        panels: in the order in which their generators draw.
+        started_s: on the monotonic clock.
+        doubted: whether the embedded models do not know all of the prompt; asked once there are
+            scores.
+    """
 
     panels: list[Panel] = field(default_factory=list)
     started_s: float = field(default_factory=time.monotonic)
+    doubted: Callable[[], bool] = lambda: False
 
     def can_pause(self) -> bool:
         """Whether what runs now can be paused."""

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from easel.compare.sweeps import is_template
+from easel.compare.sweeps import WILDCARD, is_template
 from easel.compare.wildcards import suggestions
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.words import strings
@@ -136,10 +136,22 @@ def render_note(reader: PromptReader | None, text: str, field: str, judged: bool
         reading = reader.read(text[:MAX_PROMPT_CHARS])
         # Several lines are several texts.
         reading = replace(reading, truncated=reading.truncated and not judged)
+        if is_template(text[:MAX_PROMPT_CHARS]):
+            reading = _unknown_alone(reading)
         said = render_reading(reading, judged) + said
     if "data-complete" in said:
         said += f"<style>{HIDDEN_UNLESS_TYPED_IN.replace('FIELD', escape(field))}</style>"
     return f'<div data-for="{escape(field)}">{said}</div>' if said else ""
+
+
+def _unknown_alone(reading: Reading) -> Reading:
+    """Of a prompt with wildcards or alternatives the unknown words: names of lists are no words of
+    it, and a prompt to write instead would not be the one that is drawn."""
+    lists = [(found.start(), found.end()) for found in WILDCARD.finditer(reading.prompt)]
+    inside = [any(start <= word.start < end for start, end in lists) for word in reading.words]
+    return replace(reading, prompt="", words=tuple(
+        word if word.kind == "unknown" and not hidden else replace(word, kind="known", instead=None)
+        for word, hidden in zip(reading.words, inside, strict=True)))
 
 
 def render_completion(text: str, wildcards: Iterable[str] | None = None) -> str:
@@ -175,7 +187,7 @@ def render_reading(reading: Reading, judged: bool = False) -> str:
     if put_together is not None:
         said = strings.WORDS_WORN if put_together.worn else strings.WORDS_APART
         parts.append(f"<span>{escape(said)}</span>")
-        rewritten = put_together.rewritten
+        rewritten = without_lost_medium(put_together.rewritten) or put_together.rewritten
     elif plain:
         parts.append(f"<span>{escape(strings.WORDS_MEDIUM)}</span>")
         rewritten = plain
@@ -197,8 +209,17 @@ def render_reading(reading: Reading, judged: bool = False) -> str:
     return _note(" ".join(parts), plain=False) if parts else ""
 
 
+def is_doubted(reader: PromptReader | None, prompt: str) -> bool:
+    """Whether a line under the prompt says that not all of it is known, or not put together so."""
+    if reader is None or not prompt.strip():
+        return False
+    reading = reader.read(prompt[:MAX_PROMPT_CHARS])
+    return (reading.foreign or bool(reading.of_kind("near", "misspelt", "unknown"))
+            or read_composition(prompt) is not None)
+
+
 def _pair(word: WordRead) -> str:
-    return f"<mark>{escape(word.text)}</mark> → {escape(word.instead or '')}"
+    return f"<mark>{escape(word.text)}</mark> → {escape(word.instead or '–')}"
 
 
 def _note(said: str, plain: bool = True) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from easel.ui.parts.panel import Card
@@ -10,17 +10,20 @@ from easel.words import strings
 from pipelines.calibration import LIMIT
 
 
-def verdict(cards: Sequence[Card]) -> tuple[str, ...]:
+def verdict(cards: Sequence[Card], doubted: bool = False) -> tuple[str, ...]:
     """Sentences on the finished pictures of a run; none where nobody knows what scores mean.
 
     Args:
         cards: all of them, best first.
+        doubted: whether the prompt is one that the ranker does not wholly know.
     """
     best = cards[0] if cards else None
     if best is None or best.scale is None or best.clip_score is None or best.fit is None:
         return ()
     if not best.scale.fits(best.clip_score):
         return (strings.NONE_FITS.format(best.fit, LIMIT),)
+    if doubted:
+        return (strings.BEST_DOUBTED.format(best.generator),)
     said = [strings.BEST_FITS.format(best.generator, best.fit)]
     scored = [card.clip_score for card in cards
               if card.clip_score is not None and card.scale == best.scale]
@@ -30,10 +33,12 @@ def verdict(cards: Sequence[Card]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def render_verdict(cards: Sequence[Card]) -> str:
+def render_verdict(cards: Sequence[Card], doubted: Callable[[], bool] = lambda: False) -> str:
     """The line above the pictures, as high as one where there is nothing to say yet."""
     said = verdict(cards)
-    poor = bool(said) and said[0] == strings.NONE_FITS.format(cards[0].fit, LIMIT)
+    if said and said[0] != strings.NONE_FITS.format(cards[0].fit, LIMIT) and doubted():
+        said = verdict(cards, doubted=True)
+    poor = bool(said) and said[0] != strings.BEST_FITS.format(cards[0].generator, cards[0].fit)
     kind = "verdict poor" if poor else "verdict"
     return f'<p class="{kind}" role="status">{escape(" ".join(said))}</p>'
 

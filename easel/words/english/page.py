@@ -86,6 +86,8 @@ FIT_TITLE = "Fits better than {} % of pictures that miss a part of their prompt,
 BEST_FITS = "Best match: {}, better than {} % of pictures that miss a part of their prompt."
 NONE_FITS = ("None of these fits well: the best beats {} % of pictures that miss a part of their "
              "prompt, and {} % would make a match. Try other words.")
+BEST_DOUBTED = ("Best match: {}. But CLIP does not know all of this prompt either, so its scores "
+                "mean little here: see the line under the prompt.")
 SOME_TIED = "The first {} fit equally well: their order says nothing."
 ALL_TIED = "All {} fit equally well: their order says nothing."
 REJECTED = "CLIP left out {} of {} pictures."
