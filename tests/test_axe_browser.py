@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from easel.words import strings
 from tests.test_browser import CHROMIUM, DESKTOP, PHONE, app, browser, open_page
-from tests.test_widths_browser import TABS
+from tests.test_widths_browser import OPEN_FOLDS, SETTLED, TABS
 
 __all__ = ["app", "browser", "open_page"]
 pytestmark = [
@@ -23,9 +23,6 @@ AXE = Path(__file__).parent / "data" / "axe" / "axe.min.js"
 SERIOUS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
   .filter((found) => ["serious", "critical"].includes(found.impact))
   .map((found) => `${found.id}: ${found.nodes.slice(0, 3).map((n) => n.html.slice(0, 200))}`)"""
-OPEN_FOLDS = """() => document.querySelectorAll("button.label-wrap:not(.open)")
-    .forEach((fold) => fold.checkVisibility() && fold.click())"""
-SETTLED = """() => ![...document.querySelectorAll(".settling")].some((e) => e.checkVisibility())"""
 # Shifts within half a second of a press or a key are answers to it, as Chromium counts them.
 WATCH = """() => {
   window.shifts = [];

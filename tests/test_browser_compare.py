@@ -260,6 +260,10 @@ def test_a_grid_over_seeds_and_prompts(open_page) -> None:
     expect(page.locator("#sweep-stage .tile").first).to_be_visible()
     expect(page.locator("#sweep-stage .tile.done")).to_have_count(6)
     expect(page.locator("#sweep-stage .label")).to_have_count(5)
+    # No side says which animal a cell was drawn of, so the cell does.
+    filled = page.locator("#sweep-stage .tile.done .from")
+    expect(filled).to_have_text([re.compile(r"^a red \w")] * 3 + [re.compile(r"^a blue \w")] * 3)
+    expect(page.locator("#compare-note .chip[data-prompt]")).to_have_count(0)
     with page.expect_download() as saved:
         page.get_by_text(strings.SWEEP_SAVE).click()
     assert saved.value.suggested_filename == "grid.png"
@@ -273,6 +277,7 @@ def test_a_grid_is_stopped(app: App, open_page, how: str) -> None:
     page.locator("#sweep-across input").click()
     page.locator("#sweep-across").get_by_role("option", name="Steps").click()
     values = page.locator("#sweep-values-across textarea, #sweep-values-across input")
+    expect(values).not_to_have_value("1..4")  # or what is proposed comes over what is typed
     values.fill("1991..2000")
     values.press("Control+Enter")  # inside the fold it is the grid that is drawn
     expect(page.locator("#sweep-stage .tile img[src^='data:image/jpeg']")).to_have_count(1)

@@ -22,6 +22,7 @@ from tests.test_browser import (
     DESKTOP,
     PATIENCE_MS,
     PHONE,
+    SOFT,
     browser,
     watch_console,
 )
@@ -241,6 +242,7 @@ def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
     slider.blur()
     cells.nth(5).focus()
     expect(tables).not_to_have_text(before)
+    assert page.evaluate(SOFT) == []
     fits(page)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ TABS = {strings.TAB_GENERATE: "#generate", strings.TAB_COMPARE: "#compare-run",
         strings.TAB_RERANK: "#rerank-run", strings.TAB_LAB: "#lab-classify",
         strings.TAB_INSIDE: "#lab-inside-score",
         strings.TAB_HISTORY: "#search-kept", strings.TAB_MODELS: ".wish"}
+OPEN_FOLDS = """() => document.querySelectorAll("button.label-wrap:not(.open)")
+    .forEach((fold) => fold.checkVisibility() && fold.click())"""
+SETTLED = """() => ![...document.querySelectorAll(".settling")].some((e) => e.checkVisibility())"""
 # What hangs over the page's right edge, and buttons that hang over their own row's.
 OVERHANGS = """() => {
   const edge = document.documentElement.clientWidth;
@@ -32,6 +36,18 @@ OVERHANGS = """() => {
     && right(e) > right(e.parentElement) + 1);
   return [...over, ...out].map((e) => e.outerHTML.slice(0, 120));
 }"""
+# What a finger presses and is less high than it; places in a picture and words in a text apart.
+SMALL = """() => [...document.querySelectorAll("button, select, summary, a.chip, [role=tab]")]
+  .filter((e) => e.checkVisibility() && !e.closest(".offstage, .cells, .code-map, .map, .tile"))
+  .filter((e) => e.getBoundingClientRect().height < 43.5)
+  .map((e) => `${Math.round(e.getBoundingClientRect().height)} px: ${e.outerHTML.slice(0, 90)}`)"""
+# Texts that nobody reads from a bench away; marks of folds are no text.
+TINY = """() => [...document.querySelectorAll(".gradio-container *")]
+  .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
+  .filter((e) => e.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })
+    && !e.matches(".icon") && !e.closest(".offstage, .sr, .sr-only"))
+  .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 13)
+  .map((e) => `${getComputedStyle(e).fontSize}: ${e.textContent.trim().slice(0, 60)}`)"""
 # The channel of each cell of a table that is brightest, 0 to 255.
 BRIGHTNESS = """(cells) => cells.map((cell) => {
   const canvas = Object.assign(document.createElement("canvas"), {width: 1, height: 1});
@@ -51,6 +67,45 @@ def test_no_tab_hangs_over_the_edge(open_page, size: tuple[int, int], scheme: st
         expect(page.locator(shown).first).to_be_visible()
         assert page.evaluate(OVERHANGS) == [], name
     assert page.evaluate(CONTRASTS) == {}
+
+
+def test_everything_is_as_large_as_a_finger_and_as_an_eye_reads(open_page) -> None:
+    page = open_page(PHONE)
+    small, tiny = {}, {}
+    for name, shown in TABS.items():
+        page.get_by_role("tab", name=name, exact=True).click()
+        expect(page.locator(shown).first).to_be_visible()
+        page.evaluate(OPEN_FOLDS)
+        page.wait_for_function(SETTLED)
+        small[name], tiny[name] = page.evaluate(SMALL), page.evaluate(TINY)
+    assert {name: found for name, found in small.items() if found} == {}
+    assert {name: found for name, found in tiny.items() if found} == {}
+
+
+@pytest.mark.weights("clip-ranker")
+def test_a_list_of_files_says_how_many_and_shows_them(app: App, open_page, tmp_path: Path) -> None:
+    page = open_page(TABLET)
+    paths = [tmp_path / f"{number}.png" for number in range(9)]
+    for path in paths:
+        Image.new("RGB", (64, 64), "red").save(path)
+    page.get_by_role("tab", name=strings.TAB_RERANK, exact=True).click()
+    page.locator("#rerank-files input[type=file]").set_input_files(paths)
+    rows, label = page.locator("#rerank-files tr.file"), page.locator("#rerank-files > label")
+    expect(label).to_have_attribute("data-count", "9 files")
+    expect(rows).to_have_count(9)
+    # The thumbnail of what is in sight, and of the rest once it is.
+    expect(rows.first).to_have_attribute("style", re.compile("--thumb"))
+    expect(rows.last).not_to_have_attribute("style", re.compile("--thumb"))
+    rows.last.scroll_into_view_if_needed()
+    expect(rows.last).to_have_attribute("style", re.compile("--thumb"))
+    expect(page.locator("#rerank-run")).to_be_in_viewport(ratio=1)  # however long the list is
+    page.locator("#rerank-files [aria-label=Clear]").click()
+    expect(rows).to_have_count(0)
+    page.locator("#rerank-files input[type=file]").set_input_files(paths[0])
+    expect(rows).to_have_count(1)
+    page.get_by_role("button", name="Take away: 0.png").click()  # one alone has its own as well
+    expect(rows).to_have_count(0)
+    expect(page.locator("#rerank-files input[type=file]")).to_have_count(1)
 
 
 def test_a_comparison_fits_where_it_is_shown(app: App, open_page) -> None:

@@ -148,8 +148,9 @@
       .find((tile) => tile.checkVisibility());
     find("#show-best")?.remove();
     if (!best || !find("#stage").checkVisibility()) return;
-    const { top, bottom } = best.getBoundingClientRect();
-    if (top >= 0 && bottom <= innerHeight) return;
+    // How it went is said above the pictures, and is to be seen as well.
+    const { top } = (find("#stage .run-head") ?? best).getBoundingClientRect();
+    if (top >= 0 && best.getBoundingClientRect().bottom <= innerHeight) return;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const go = () => (find("#stage .run-head") ?? best).scrollIntoView(
       { behavior: calm ? "auto" : "smooth", block: "start" });
@@ -552,15 +553,69 @@
     type(`#${box} textarea, #${box} input`, JSON.stringify([asked, Date.now()]));
   });
 
+  // Lists of files say how many there are. A picture has its thumbnail, which is fetched once its row
+  // is in sight, and one that is alone an × of its own, which Gradio gives to several only.
+  const isPicture = /\.(png|jpe?g|webp)$/i;
+  const rowsInSight = new IntersectionObserver((seen) => {
+    for (const { isIntersecting, target } of seen) {
+      if (!isIntersecting) continue;
+      rowsInSight.unobserve(target);
+      target.style.setProperty("--thumb", `url("${target.dataset.thumb}")`);
+    }
+  });
+  function tellFiles(list) {
+    const rows = [...list.querySelectorAll("tr.file")], place = list.closest(".upload");
+    const label = place?.querySelector("label[data-testid=block-label]");
+    const count = rows.length > 1 ? say("{} files", rows.length) : "";
+    if (label && (label.dataset.count ?? "") !== count) label.dataset.count = count;
+    for (const row of rows) {
+      const name = row.querySelector(".filename")?.getAttribute("aria-label") ?? "";
+      const address = row.querySelector("a[href]")?.href ?? "";
+      if (isPicture.test(name) && address && row.dataset.thumb !== address) {
+        row.dataset.thumb = address;
+        rowsInSight.observe(row);
+      }
+      const own = row.querySelector(".own-clear");
+      const clear = [...place?.querySelectorAll(".icon-button") ?? []].at(-1);
+      if (rows.length > 1 || !clear) own?.remove();
+      else if (!own) {
+        const cell = element("td", "own-clear"), button = element("button", "label-clear-button", "×");
+        button.type = "button";
+        button.setAttribute("aria-label", say("Take away: {}", name));
+        button.addEventListener("click", () => clear.click());
+        cell.append(button);
+        row.append(cell);
+      }
+    }
+  }
+
   // What Gradio leaves to be named: a place for files has other words for those who listen than stand
-  // on it, and the buttons of its calendars have none. Folds and tabs bring new ones.
+  // on it, one that takes more the key of a word, and the buttons of its calendars have none; fields of
+  // sliders speak English, and choices say the names that programs know. Folds and tabs bring new ones.
   new MutationObserver(() => {
     for (const place of document.querySelectorAll(".upload-container[aria-label]")) {
       place.removeAttribute("aria-label");
     }
+    for (const button of document.querySelectorAll('[aria-label="common.upload"]')) {
+      button.setAttribute("aria-label", say("Add files"));
+      button.title = say("Add files");
+    }
     for (const button of document.querySelectorAll("button.calendar:not([aria-label])")) {
       button.setAttribute("aria-label", say("Choose a day"));
     }
+    for (const label of document.querySelectorAll(".wrap > label[title]")) label.removeAttribute("title");
+    if (portuguese) {
+      for (const input of document.querySelectorAll('[aria-label^="number input for "]')) {
+        input.setAttribute("aria-label", say("number input for {}", input.ariaLabel.slice(17)));
+      }
+      for (const input of document.querySelectorAll('[aria-label^="range slider for "]')) {
+        input.setAttribute("aria-label", say("range slider for {}", input.ariaLabel.slice(17)));
+      }
+      for (const day of document.querySelectorAll('.time[placeholder="YYYY-MM-DD"]')) {
+        day.placeholder = say("YYYY-MM-DD");
+      }
+    }
+    document.querySelectorAll(".upload .file-preview-holder").forEach(tellFiles);
   }).observe(document.documentElement, { childList: true, subtree: true });
 
   // What has been drawn of a run is said to the server, which sends more then and no sooner (see

@@ -142,7 +142,8 @@ def render_leaders(playground: Playground, kind: str, open_too: bool) -> str:
     votes = playground.votes.votes(kind or None, blind=None if open_too else True)
     standings = leaderboard(votes)
     if not standings:
-        return f'<p class="hint">{escape(strings.LEADERS_NONE)}</p>'
+        none = strings.LEADERS_NONE if open_too else strings.LEADERS_NONE_BLIND
+        return f'<p class="hint">{escape(none)}</p>'
     titles = {pipeline.name: pipeline.title for pipeline in playground.registry}
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in strings.LEADERS_HEADS)
     rows = "".join(_row(rank, s, titles.get(s.name, s.name))

@@ -33,7 +33,14 @@ from easel.serving.jobs import RunEvent
 from easel.ui.parts.panel import Card, seconds
 from easel.ui.parts.pictures import PictureStore, read_shown
 from easel.ui.parts.streams import Throttle
-from easel.ui.parts.tiles import alert, drawn_image, fit_mark, picture_frame, tile
+from easel.ui.parts.tiles import (
+    alert,
+    drawn_image,
+    fit_mark,
+    origin_mark,
+    picture_frame,
+    tile,
+)
 from easel.ui.playground import Playground
 from easel.words import strings
 from easel.words.language import say
@@ -146,12 +153,20 @@ def render_sweep(view: SweepView, running: bool) -> str:
 
 def _cell(view: SweepView, index: int) -> str:
     if (card := view.cards.get(index)) is not None:
-        return tile(picture_frame(card, index + 1), fit_mark(card), "done")
+        return tile(picture_frame(card, index + 1), fit_mark(card) + _filled(view.sweep, index),
+                    "done")
     preview = view.previews.get(index)
     if preview is None or index in view.notes:
         return tile("")
     prompt = view.sweep.requests[index].prompt
     return tile(drawn_image(preview, strings.IN_THE_MAKING.format(prompt)))
+
+
+def _filled(sweep: Sweep, index: int) -> str:
+    """The prompt of a cell where its wildcards were drawn, so that no side of the grid says it."""
+    prompt, prompts = sweep.requests[index].prompt, {each.prompt for each in sweep.requests}
+    said = prompt in (*sweep.x.values, *sweep.y.values)
+    return "" if said or len(prompts) == 1 else origin_mark(prompt)
 
 
 def read_sweep(playground: Playground, visitor: str, prompt: Any, pane: Mapping[str, Any],

@@ -26,7 +26,6 @@ from easel.ui.playground import Playground
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
 
 PLACE = "sweep"
@@ -60,13 +59,13 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         worded_html(lambda: f'<p class="hint">{escape(strings.SWEEP_INFO)}</p>')
         sides = []
         with gr.Row():
-            for label, first, values in ((strings.SWEEP_X, "seed", "1..4"),
-                                         (strings.SWEEP_Y, "", "")):
+            for side, label, values_label, first, values in (
+                    ("across", strings.SWEEP_X, strings.SWEEP_VALUES_X, "seed", "1..4"),
+                    ("down", strings.SWEEP_Y, strings.SWEEP_VALUES_Y, "", "")):
                 name = gr.Dropdown(choices, value=first, label=label, min_width=120,
-                                   elem_id=f"sweep-{label.lower()}")
-                text = gr.Textbox(values, label=Sentence("Values: {}", label.lower()),
-                                  max_lines=1, min_width=120,
-                                  elem_id=f"sweep-values-{label.lower()}")
+                                   elem_id=f"sweep-{side}")
+                text = gr.Textbox(values, label=values_label, max_lines=1, min_width=120,
+                                  elem_id=f"sweep-values-{side}")
                 sides += [name, text]
                 name.input(lambda name, text: proposed_values(
                     name, offered(text)[0], playground.registry.names()), [name, panes], text,

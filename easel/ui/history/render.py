@@ -98,13 +98,14 @@ def render_picture(picture: KeptPicture) -> str:
 
 
 def render_facts(picture: KeptPicture, registry: Registry) -> str:
-    """Its prompt, everything that is known of it, the link that saves it, and ways on from it."""
-    return (f'{facts_list(kept_facts(picture, registry))}<p class="kept-save">'
+    """The link that saves it, ways on from it, and everything that is known of it."""
+    return (f'<p class="kept-save">'
             f'<a href="{picture_url(picture)}" download="{escape(picture_name(picture.facts))}">'
             f'{escape(strings.SAVE_PNG)}</a> <button type="button" class="chip" '
             f'data-look="{escape(picture.id)}">{escape(strings.SCORE)}</button> '
             f'<button type="button" class="chip" data-alike="{escape(picture.id)}">'
-            f"{escape(strings.ALIKE_THIS)}</button></p>")
+            f"{escape(strings.ALIKE_THIS)}</button></p>"
+            f"{facts_list(kept_facts(picture, registry))}")
 
 
 def render_prompt(picture: KeptPicture) -> str:

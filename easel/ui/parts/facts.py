@@ -52,8 +52,9 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
                  *(name for name in options if name not in titles)]:
         if (value := options[name]) not in (None, ""):
             yield titles.get(name, name), _plain(value)
-    for model, digest in _mapping(facts.get("weights")).items():
-        yield "Weights", f"{model} {str(digest)[:12]}" if digest else str(model)
+    if weights := _mapping(facts.get("weights")):
+        yield "Weights", ", ".join(f"{model} {str(digest)[:12]}" if digest else str(model)
+                                   for model, digest in weights.items())
 
 
 def title_of(registry: Registry, pipeline: str) -> str:

@@ -53,6 +53,7 @@ SWEEP_FILE = ("Prompts from a file, a row each in the place of Down: text with o
               "CSV table with a column “prompt” and others for options")
 SWEEP_FILE_GONE = "The file of prompts is no longer there: choose it again."
 SWEEP_X, SWEEP_Y = "Across", "Down"
+SWEEP_VALUES_X, SWEEP_VALUES_Y = "Values across", "Values down"
 SWEEP_NONE = "nothing"
 SWEEP_RUN = "Draw the grid"
 SWEEP_SAVE = "Save as one picture"
@@ -72,6 +73,8 @@ LEADERBOARD = "Leaderboard"
 LEADERS_KIND, LEADERS_ALL = "Kind of prompt", "all"
 LEADERS_OPEN = "Count open votes too"
 LEADERS_NONE = "There is no such vote yet: compare two generators, and vote."
+LEADERS_NONE_BLIND = ("There is no blind vote of this kind yet: tick “Blind” above, compare two "
+                      "generators, and vote; or count open votes too.")
 LEADERS_HEADS = ("Rank", "Generator", "Points", "95 % interval", "Votes", "Wins")
 LEADERS_FEW = "A generator has a rank and points once there are {} votes between it and another."
 LEADERS_INFO = ("Strengths by the Bradley-Terry model, 400 points for odds of ten to one, 1000 on "

@@ -163,6 +163,8 @@ SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Look inside", "Close", "Pict
                 "Only this machine knows this address: phones need the one by which your network "
                 "knows it.", "Step {}", "Play", "Stop", "Preview {} of {}",
                 "{} · not here", "{} is not on this machine.", "Download {}",
+                "{} files", "Add files", "Take away: {}", "number input for {}",
+                "range slider for {}", "YYYY-MM-DD",
                 "Choose a day", "running", "waiting", "somebody’s", "Cancel", "Cancel: {}",
                 "your run", "A run has ended", "{} of {} stay",
                 "Left out, because the address would be too long: {}.",

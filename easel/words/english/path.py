@@ -34,8 +34,8 @@ PATH_LESSONS = (
     ("Looking for pictures",
      "Nobody wrote anything beside these pictures. How can one be found by words, and what is "
      "“a cat” without “black”?",
-     "Press “{}”, which looks for a cat among them. Then write another thing under “{}”, or a word "
-     "under “{}”, and press “{}”.",
+     "Press “{}”, which looks for a black cat among them. Then write “a cat” or another thing "
+     "under “{}”, or a word under “{}”, and press “{}”.",
      "Texts and pictures are vectors of the same space, so that a search is sorting by the cosine. "
      "What stands under “{}” is taken off what is looked for, and a picture falls the more it is "
      "like that. Something is always first, even where nothing fits well: here “a cat” brings a "
