@@ -165,6 +165,10 @@ def test_a_stream_is_read_again_from_its_seed(client: Client, picture: Path) -> 
                                  {"temperature": 1.0, "top_k": 0}, api_name="/inside_stream")
     assert (said["side"], said["reread"]) == (4, True)
     assert np.array(said["blocks"]).shape == (16, 6, 8)
+    assert said["words"] == ["a", "red", "apple"]
+    together = (np.array(said["looked"]).sum(1) + said["looked_at_marks"]
+                + said["looked_at_picture"])
+    np.testing.assert_allclose(together, 1, rtol=1e-4)
     np.testing.assert_allclose(np.array(said["likely"])[:, 0], np.exp(-np.array(said["surprise"])),
                                rtol=1e-3, atol=1e-30)
     with Image.open(files[1]) as patches:

@@ -233,6 +233,12 @@ def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
     expect(tables).to_have_count(1)
     expect(tables.locator("caption")).to_have_text(re.compile("^Row 2, column 2: "))
     expect(tables.locator("tbody tr")).to_have_count(6)
+    words = stage.locator(".looked:visible li")
+    expect(words).to_have_count(11)
+    expect(words.nth(2)).to_have_text(re.compile(r"^apple [\d.]+ %$"))
+    maps = stage.locator(".looked-maps img")
+    expect(maps).to_have_count(11)
+    expect(maps.nth(2)).to_have_attribute("alt", re.compile(r"^apple, [\d.]+ % at most$"))
     size = "e => [getComputedStyle(e).backgroundSize, getComputedStyle(e).backgroundPosition]"
     assert tables.locator(".patch").nth(1).evaluate(size) == ["336px 896px", "-56px -280px"]
     before = tables.inner_text()

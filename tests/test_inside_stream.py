@@ -17,6 +17,7 @@ from pipelines.core.metadata import read_png
 from pipelines.core.settings import EngineSettings
 from pipelines.dalle import TRANSFORMER, DalleOptions, begin, write_block
 from pipelines.engine import build_cache
+from pipelines.inside.attention import looked_at
 from pipelines.inside.blocks import block_logits, codes_in, draw_blocks, likeliest_blocks
 from pipelines.inside.codes import CODER, ReadCodes, draw_grids
 from pipelines.inside.stream import ReadStream, Written, write_again, written_by
@@ -197,4 +198,46 @@ def test_the_caption_makes_the_embedded_transformer_less_surprised() -> None:
     again = ReadStream(load_image(data), written.prompt).answer(cache)
     assert again.reread
     assert again.surprise.sum() > 5 * found.surprise.sum(), "as the page says"
+    cache.close()
+
+
+def test_what_was_looked_at_is_what_the_layers_weigh(cache: ModelCache) -> None:
+    """Each layer's softmax, by its own queries and keys; the pass itself is the same."""
+    codes = torch.from_numpy(ReadCodes(picture()).answer(cache).grid)[None]
+    ids = load_vocabulary()(["a red apple"], context_length=32)
+    with cache.lease(TRANSFORMER) as model, torch.no_grad():
+        tokens = model.to_blocks(codes)
+        came: list[tuple[Tensor, Tensor]] = []
+        hooks = [block.register_forward_pre_hook(lambda _, given: came.append(given))
+                 for block in model.blocks]
+        _, hidden = model.trunk(ids, tokens)
+        for hook in hooks:
+            hook.remove()
+        shares = []
+        for block, (x, mask) in zip(model.blocks, came, strict=True):
+            q, k, _ = block.attn.split(block.norm(x))
+            scores = (q @ k.transpose(-2, -1)) / q.shape[-1] ** 0.5
+            shares.append(scores.masked_fill(~mask, -torch.inf).softmax(-1)[0, :, 32:])
+        expected = torch.stack(shares).mean((0, 1))  # (N, 32 + N)
+        found = looked_at(ids[0], tokens[0], model)
+        assert torch.equal(model.trunk(ids, tokens)[1], hidden)
+    assert found.words == ("a", "red", "apple")
+    np.testing.assert_allclose(found.shares, expected[:, 1:4].numpy(), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(found.marks, expected[:, [0, 4]].sum(-1).numpy(), rtol=1e-4)
+    np.testing.assert_allclose(found.shares.sum(1) + found.marks + found.picture, 1, rtol=1e-4)
+    assert found.picture[0] == pytest.approx(float(expected[0, 32]), rel=1e-4), "its own place"
+    stream = ReadStream(picture(), "a red apple").answer(cache)
+    assert np.array_equal(stream.looked.shares, found.shares)
+
+
+@pytest.mark.weights("dalle", "vqgan")
+def test_the_embedded_transformer_looks_at_a_thing_where_it_begins() -> None:
+    cache = build_cache(EngineSettings(device="cpu"))
+    data = CAT.read_bytes()
+    written = written_by(dict(read_png(data)["easel"]))
+    assert written is not None
+    found = ReadStream(load_image(data), written.prompt, written=written).answer(cache)
+    columns = {word: int(found.looked.shares[:, at].argmax()) % found.side
+               for at, word in enumerate(found.looked.words)}
+    assert columns["cat"] < found.side // 2 <= columns["umbrella"], "the cat stands on the left"
     cache.close()

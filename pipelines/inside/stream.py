@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.dalle import TRANSFORMER, DalleOptions, DallePipeline, begin, write_block
+from pipelines.inside.attention import Looked, looked_at
 from pipelines.inside.blocks import block_logits, draw_blocks, likeliest_blocks
 from pipelines.inside.codes import CODER, draw_grids, psnr_db, read_grid
 from pipelines.inside.question import checked_prompt
@@ -49,6 +50,7 @@ class Stream:
         likely_without: (N, 1 + K) float32, and without it.
         drawn: (N, 1 + K) float32, and after guidance, temperature, top-k and top-p.
         patches: (N, 1 + K, P, P, 3) uint8 RGB, what each would look like among the codes around.
+        looked: which words the transformer looked at for each block.
     """
 
     picture: np.ndarray
@@ -61,6 +63,7 @@ class Stream:
     likely_without: np.ndarray
     drawn: np.ndarray
     patches: np.ndarray
+    looked: Looked
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,8 @@ def stream_of(grid: np.ndarray, text_ids: Tensor, model: ImageTransformer, vqgan
         side=model.config.grid // model.config.patch, surprise=_plain(-with_caption[:, 0]),
         without=_plain(-without[:, 0]), blocks=asked[0].cpu().numpy(),
         likely=_plain(with_caption.exp()), likely_without=_plain(without.exp()),
-        drawn=_plain(drawn), patches=draw_blocks(grid, model, vqgan, asked[0]))
+        drawn=_plain(drawn), patches=draw_blocks(grid, model, vqgan, asked[0]),
+        looked=looked_at(text_ids[0].to(device), tokens[0], model))
 
 
 def _said(values: Tensor, tokens: Tensor) -> Tensor:

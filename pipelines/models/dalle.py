@@ -235,6 +235,32 @@ class ImageTransformer(nn.Module):
               plan: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Hidden states (B, 1 + P, dim) of the plan (of no width without one) and (B, steps, dim);
         state n of the picture predicts block n from the blocks before it."""
+        x, mask, planned = self._row(text_ids, blocks, states, plan, kept)
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.norm(x)
+        return x[:, text_ids.shape[1]:planned], x[:, planned:]
+
+    def attention(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None = None,
+                  plan: Tensor | None = None) -> Tensor:
+        """What each block of a picture looked at under teacher forcing, for which see ``trunk``.
+
+        Returns:
+            (depth, B, heads, steps, T + … + steps) float32: of the state that predicts a block its
+            weights on the text, the plan, where there is one, and the row of the picture; 1
+            together.
+        """
+        x, mask, planned = self._row(text_ids, blocks, states, plan)
+        seen = []
+        for block in self.blocks:
+            x, weights = cast(Block, block).looked(x, mask)
+            seen.append(weights[:, :, planned:])
+        return torch.stack(seen)
+
+    def _row(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None = None,
+             plan: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor, int]:
+        """Text, plan and picture as one row (B, T, dim), who sees whom (B, 1, T, T), and where the
+        picture begins."""
         text = self.embed_text(text_ids, states)
         past = self.block_in(self.embed(blocks[:, :-1]).flatten(2))  # (B, steps - 1, dim)
         start = self.start.to(past.dtype).expand(len(text), 1, -1)
@@ -254,10 +280,7 @@ class ImageTransformer(nn.Module):
         mask = torch.ones(total, total, dtype=torch.bool, device=x.device).tril()
         mask[:length, :length] = True  # the text sees itself whole, the picture all before it
         mask = mask & seen[:, None, None, :]  # (B, 1, T, T), nobody sees padding
-        for block in self.blocks:
-            x = block(x, mask)
-        x = self.norm(x)
-        return x[:, length:planned], x[:, planned:]
+        return x, mask, planned
 
     def new_cache(self, batch_size: int, device: torch.device | str, dtype: torch.dtype) -> KVCache:
         """An empty static cache for ``batch_size`` rows."""

@@ -60,12 +60,17 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, T, dim) to the same; ``mask`` is True where attention is allowed."""
+        return self.looked(x, mask)[0]
+
+    def looked(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Like ``forward``, and with it what each position looked at: (B, heads, T, T) float32,
+        each row of which is 1 together."""
         q, k, v = self.attn.split(self.norm(x))
         # Written out: compiled for a CPU, its backward pass takes a fifth of the fused kernel's.
         scores = (q @ k.transpose(-2, -1)).float() * q.shape[-1] ** -0.5  # (B, heads, T, T)
-        weights = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(v.dtype)
-        x = x + self.attn.merge(weights @ v)
-        return self.mlp(x)
+        weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
+        x = x + self.attn.merge(weights.to(v.dtype) @ v)
+        return self.mlp(x), weights
 
     def cached(self, x: Tensor, keys: Tensor, values: Tensor, start: int, mask: Tensor) -> Tensor:
         """Like ``forward`` for T new positions from ``start``, writing to a cache of this layer."""

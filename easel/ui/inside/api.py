@@ -153,7 +153,11 @@ def _add_stream(lab: Lab, store: PictureStore) -> None:
         question = ReadStream(image, prompt, chosen, written)
         with stoppable(lab, request) as run:
             found = lab.backend.inside(question, run.next_job())
+        looked = found.looked
         said = {"side": found.side, "reread": found.reread,
+                "words": list(looked.words), "looked": looked.shares.tolist(),
+                "looked_at_marks": looked.marks.tolist(),
+                "looked_at_picture": looked.picture.tolist(),
                 **{name: getattr(found, name).tolist() for name in (
                     "surprise", "without", "blocks", "likely", "likely_without", "drawn")}}
         patches = np.concatenate([np.concatenate(list(row), 1) for row in found.patches])
@@ -165,7 +169,7 @@ def _add_stream(lab: Lab, store: PictureStore) -> None:
         json_value(None, OBJECT, "Options of dalle by name: guidance, temperature, top_k, top_p"),
     ], [json_value({}, OBJECT, "Of each block its surprise in nats, with the caption and without; "
                                "its likeliest blocks in tokens, the picture's own first, with "
-                               "their probabilities"),
+                               "their probabilities; how much of its attention each word had"),
         gr.File(visible=False, file_count="multiple",
                 label="The codes drawn, and the blocks as patches, a row a block")],
         "What DALL\u00b7E's transformer expected of each block of a picture.")

@@ -12,6 +12,7 @@ import numpy as np
 
 from easel.guard.turns import reading
 from easel.ui.inside.chooser import Chooser
+from easel.ui.inside.looked import render_maps, render_words
 from easel.ui.inside.view import View, picture, render_grid
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import percent, render_note
@@ -122,11 +123,12 @@ def render_stream(found: Stream, prompt: str) -> str:
             f'<div class="heat">{picture(found.picture, prompt)}'
             f'{render_grid(strings.STREAM_MAP, rows, "cells")}</div>'
             f'<output class="lab-note">{escape(strings.STREAM_WALK)}</output></div>'
-            f"<div>{details}</div></div>")
+            f"<div>{details}</div></div>"
+            f"{render_maps(found.looked, found.picture, found.side)}")
 
 
 def _detail(found: Stream, at: int) -> str:
-    """The table of one block; page.js shows that of the chosen one."""
+    """What is known of one block; page.js shows that of the chosen one."""
     names = [strings.STREAM_OWN, *(strings.STREAM_RANK.format(rank)
                                    for rank in range(1, found.patches.shape[1]))]
     rows = "".join(
@@ -139,6 +141,6 @@ def _detail(found: Stream, at: int) -> str:
         strings.STREAM_BLOCK, strings.STREAM_WITH, strings.STREAM_WITHOUT, strings.STREAM_LEFT))
     row, column = divmod(at, found.side)
     title = strings.STREAM_PLACE.format(row + 1, column + 1)
-    return (f'<table class="blocks" data-cell="{at}"{"" if at == 0 else " hidden"}>'
+    return (f'<div data-cell="{at}"{"" if at == 0 else " hidden"}><table class="blocks">'
             f"<caption>{escape(title)}</caption><thead><tr>{heads}</tr></thead>"
-            f"<tbody>{rows}</tbody></table>")
+            f"<tbody>{rows}</tbody></table>{render_words(found.looked, at)}</div>")

@@ -103,7 +103,7 @@ STREAM_EMPTY = ("DALL·E’s transformer reads the caption and the blocks before
                 "of the likelihood of what stands there.")
 STREAM_SOURCE = ("Source: Ramesh et al. (2021), section 2; guidance: Ho and Salimans (2022), "
                  "section 3.2; the likeliest blocks by a beam of 16: Sutskever et al. (2014), "
-                 "section 3.2.")
+                 "section 3.2; attention: Vaswani et al. (2017), section 3.2.")
 STREAM_FIGURE = "A surprise of {} nats"
 STREAM_TOTAL = ("All blocks together: {} nats with this caption, {} without one. Other words show "
                 "how much the caption is worth.")
@@ -117,6 +117,15 @@ STREAM_PLACE = "Row {}, column {}: what might have stood there"
 STREAM_OWN, STREAM_RANK = "in the picture", "likeliest {}"
 STREAM_BLOCK, STREAM_WITH, STREAM_WITHOUT = "Block", "with caption", "without"
 STREAM_LEFT = "as it is drawn"
+
+LOOKED = "Where each word was looked at"
+LOOKED_INFO = ("The attention of all layers and heads together, each map scaled to its own most. "
+               "It says where the transformer looked, not why it chose (Jain and Wallace, 2019); "
+               "the word of a thing is looked at most where the thing begins.")
+LOOKED_MAP = "{}, {} at most"
+LOOKED_BLOCK = "What was looked at for this block"
+LOOKED_REST = ("On the picture before it {}, and {} on the marks around the caption, where "
+               "attention rests that looks for nothing.")
 
 # Complete
 COMPLETE = "Complete"
