@@ -150,9 +150,18 @@ def test_a_second_loss_is_one_sentence(front: RayBackend) -> None:
     first = runner_of(front, "lost")
     until(reader.draws)
     os.kill(first[1], signal.SIGKILL)
-    until(lambda: any(each.job_ids == ("lost",) and each.report.runner != first[0]
-                      for each in front.link.facts().runners))
-    os.kill(runner_of(front, "lost")[1], signal.SIGKILL)
+    pids: list[int] = []
+
+    def another_has_it() -> bool:
+        pids[:] = [each.report.pid for each in front.link.facts().runners
+                   if each.job_ids == ("lost",) and each.report.runner != first[0]]
+        return bool(pids)
+
+    until(another_has_it)
+    # What it has not begun would not be lost with it, but be another's.
+    seen = len(reader.events)
+    until(lambda: len(reader.events) > seen)
+    os.kill(pids[0], signal.SIGKILL)
     reader.join(WAIT_S)
     assert str(reader.error) == LOST_TWICE
     assert len(digests(list(stream(front, SKETCH)))) == 2, "the next one is drawn"
@@ -229,7 +238,7 @@ def test_runners_are_replaced_one_by_one_while_they_draw(front: RayBackend, smal
 
 
 def test_a_pause_reaches_a_run_on_any_runner(front: RayBackend) -> None:
-    reader = Reader(front, {**RUN, "options": {**RUN["options"], "iterations": 2000}}, "pausing",
+    reader = Reader(front, {**RUN, "options": {**RUN["options"], "iterations": 1000}}, "pausing",
                     ME)
     until(lambda: any(isinstance(event, Progress) and event.losses for event in reader.events))
     assert front.pause("pausing")
