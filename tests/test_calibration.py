@@ -65,6 +65,17 @@ def test_a_run_says_whether_anything_fits_and_whether_the_order_means_something(
     assert verdict(cards(0.98, 0.975))[1].startswith("All 2 fit equally well")
 
 
+def test_pictures_that_look_the_same_are_said_to() -> None:
+    def seen(*grey: int) -> list[Card]:
+        return [replace(card(0.98, number=number), look=bytes([level]) * 768)
+                for number, level in enumerate(grey)]
+
+    assert verdict(seen(100, 102, 101))[1] == (
+        "All 3 are nearly the same picture: other words change more than another seed.")
+    assert verdict([*seen(100, 101), card(0.3)])[1].startswith("The first 2 are nearly the same")
+    assert verdict(seen(100, 101, 110))[1].startswith("All 3 fit equally well")
+
+
 def test_a_best_match_is_doubted_where_the_prompt_is_not_all_known() -> None:
     reader = PromptReader(load_vocabulary())
     prompts = {"a red apple": False, "um gato preto na neve": False, "": False,

@@ -44,6 +44,7 @@ class Card:
         scale: what the score means; None where nobody measured that.
         equal_to_seed: of a better picture of the run with the same pixels, if there is one.
         ranker: id of the CLIP that ranked it; empty where it is not known.
+        look: the picture at 16 x 16 px, RGB byte by byte; empty where nobody asks.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Card:
     scale: Calibration | None = None
     equal_to_seed: int | None = None
     ranker: str = ""
+    look: bytes = b""
 
     @property
     def fit(self) -> int | None:

@@ -17,10 +17,13 @@ from pipelines.calibration import calibration_of
 from pipelines.core.errors import EaselError, reason
 from pipelines.core.events import Result
 from pipelines.core.files import atomic_write
+from pipelines.core.images import resize
 from pipelines.core.metadata import picture_metadata, picture_name, png_of
 from pipelines.core.request import CheckedRequest
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.pipeline import Pipeline
+
+LOOK_PX = 16  # side of what pictures are compared by, to say that they are nearly the same
 
 
 class PictureStore:
@@ -119,7 +122,8 @@ class PictureStore:
                 size_px=(metadata["width_px"], metadata["height_px"]),
                 scale=calibration_of(metadata, request.prompt),
                 equal_to_seed=metadata.get("equal_to_seed"),
-                ranker=str(getattr(request.options, "ranker", RANKER))))
+                ranker=str(getattr(request.options, "ranker", RANKER)),
+                look=resize(candidate.image, LOOK_PX, LOOK_PX).tobytes()))
         return cards
 
 

@@ -90,6 +90,8 @@ BEST_DOUBTED = ("Best match: {}. But CLIP does not know all of this prompt eithe
                 "mean little here: see the line under the prompt.")
 SOME_TIED = "The first {} fit equally well: their order says nothing."
 ALL_TIED = "All {} fit equally well: their order says nothing."
+SOME_ALIKE = "The first {} are nearly the same picture: other words change more than another seed."
+ALL_ALIKE = "All {} are nearly the same picture: other words change more than another seed."
 REJECTED = "CLIP left out {} of {} pictures."
 GAINED = "What it kept fits {} % on average, all of them {} %."
 ORDER_BY = "In the order of {}"
