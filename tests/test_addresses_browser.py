@@ -78,6 +78,8 @@ def test_an_address_brings_a_prompt_a_lesson_and_a_tab(app, open_page) -> None:
     expect(page.locator("#ask")).to_be_hidden()
     expect(page.locator(".panel.ranking .rank.best")).to_be_visible()
     assert page.evaluate(ZOOM) == 1.5
+    page.set_viewport_size({"width": 1024, "height": 768})  # a projector shows all tabs
+    expect(page.locator("#tabs > .tab-wrapper [role=tab]:visible")).to_have_count(7)
     page.locator("[data-present]").click()
     expect(page.locator("#ask")).to_be_visible()
 
