@@ -5,7 +5,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Python compiles a file when it is first imported: not all of them here, which takes a third of the time.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL = $(PIP) install --quiet --no-compile --require-hashes --only-binary :all:
 ARGS   ?=
 
 .DEFAULT_GOAL := help
@@ -21,13 +23,13 @@ $(BIN)/python:
 
 $(VENV)/.installed: requirements.lock | $(BIN)/python
 	@echo "Installing what requirements.lock pins; this takes some minutes and happens once."
-	$(PIP) install --quiet --require-hashes --only-binary :all: --requirement requirements.lock
+	$(INSTALL) --requirement requirements.lock
 	@touch $@
 
 # min-dalle comes as source only; the locked setuptools build it.
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
-	$(PIP) install --quiet --require-hashes --only-binary :all: --no-binary min-dalle --use-pep517 \
-	  --no-build-isolation --requirement requirements-dev.lock
+	$(INSTALL) --no-binary min-dalle --use-pep517 --no-build-isolation \
+	  --requirement requirements-dev.lock
 	@touch $@
 
 install: $(VENV)/.installed ## create .venv and install requirements.lock
@@ -69,7 +71,9 @@ debian:
 
 # A process a core, a module of tests at a time: modules share servers and browsers within them.
 # Their order is random, the long ones first: not that of xdist, which is by the number of tests.
-test: $(VENV)/.installed-dev debian ## run the tests (ARGS="tests/test_app.py -k stop" for some)
+# Debian's packages come while pip installs its own.
+test: ## run the tests (ARGS="tests/test_app.py -k stop" for some)
+	@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.installed-dev debian
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 	  --no-loadscope-reorder $(ARGS)
 
