@@ -13,6 +13,8 @@ from easel.words import strings
 from pipelines.inside.attention import Looked
 from pipelines.inside.score import heat_map
 
+MAP_PX = 128  # the least side of a map
+
 
 def render_words(looked: Looked, at: int) -> str:
     """What one block looked at: each piece of the caption with its share, the more the stronger."""
@@ -36,7 +38,8 @@ def render_maps(looked: Looked, picture: np.ndarray, side: int) -> str:
         picture: (S, S, 3) uint8 RGB.
         side: blocks along a side.
     """
-    figures = []
+    figures, times = [], max(1, MAP_PX // len(picture))
+    picture = picture.repeat(times, 0).repeat(times, 1)  # or a browser would blur its pixels
     for word, shares in zip(looked.words, looked.shares.T, strict=True):
         said = strings.LOOKED_MAP.format(word, percent(float(shares.max())))
         uri = data_uri(heat_map(picture, shares.reshape(side, side)))
