@@ -67,9 +67,9 @@ def _labels() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
             ((strings.LAB_EXAMPLE, strings.LAB_LABELS, strings.LAB_CLASSIFY), ()),
             ((strings.LAB_COLLECTION, strings.LAB_TEXT, strings.LAB_MINUS, strings.LAB_DO_SEARCH),
              (strings.LAB_MINUS,)),
-            ((strings.CODES_DO,), ()),
+            ((strings.CODES_DO, strings.MIX), ()),
             ((strings.LOOP_DO, strings.LOOP_OTHER), ()),
-            ((strings.STREAM_DO, strings.INSIDE_PROMPT), ()),
+            ((strings.STREAM_DO, strings.INSIDE_PROMPT, strings.COMPLETE), ()),
             ((strings.PRIOR_DO, prior), ()),
             ((strings.SOURCE_LAST, strings.RERANK_SOURCE, strings.RERANK, strings.PROMPTS_AGAINST),
              ()))

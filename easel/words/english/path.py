@@ -45,11 +45,13 @@ PATH_LESSONS = (
      "The VQGAN writes a picture as 16 × 16 numbers. How many of them differ, and what happens "
      "around a number that is changed?",
      "Press “{}”, guess the number of codes first. Press one in the map, look at its neighbours, "
-     "and put the code that is furthest from it in its place.",
+     "and put the code that is furthest from it in its place. Then let two pictures share a grid "
+     "under “{}”.",
      "Fewer codes differ than there are places, about a hundred in the pictures that are here, "
      "because plain ground takes the same ones again and again. A code that is changed changes its "
-     "patch, and a little of those around it, since the decoder looks beyond the patch. What is "
-     "lost in between is small things and edges.",
+     "patch, and a little of those around it, since the decoder looks beyond the patch; two "
+     "pictures in one grid blend where they meet. What is lost in between is small things and "
+     "edges.",
      "Source: Esser et al. (2021), section 3.1."),
     ("Steps up a hill",
      "VQGAN+CLIP trains nothing. Where does the picture come from then, and does it become better "
@@ -65,12 +67,14 @@ PATH_LESSONS = (
      "DALL·E writes a picture as one writes a sentence. Which part of it surprised the "
      "transformer most, and how much is the caption worth?",
      "Press “{}” and walk over the blocks. Then write another caption under “{}”, one that the "
-     "picture does not show, and press it again.",
+     "picture does not show, and press it again. Then let it go on with half of the picture under "
+     "“{}”.",
      "At each block the transformer says how likely every block is there; what is unlikely "
      "surprises. With the right caption all of it together surprises less than without one, with a "
-     "wrong caption more than without: the difference is what the caption is worth. Where the "
-     "picture was uploaded the codes are not those that DALL·E would write, and all figures are "
-     "higher.",
+     "wrong caption more than without: the difference is what the caption is worth. The word of a "
+     "thing is looked at most where the thing begins. Where the picture was uploaded the codes are "
+     "not those that DALL·E would write, and all figures are higher. What it adds to a half goes "
+     "by the caption and by what stands before, never by what comes later.",
      "Source: Ramesh et al. (2021), section 2.2."),
     ("What the prior is for",
      "A text and a picture of it both have an embedding by CLIP, in the same space. Why not draw "
