@@ -12,23 +12,30 @@ from typing import Any
 
 from pipelines.world.concepts import Concept, concepts_by_id
 from pipelines.world.grammar import load_grammar, settle_articles
-from pipelines.world.hard_negatives import GREY_MEDIA
 from pipelines.world.noun_phrases import phrases
-from pipelines.world.scenes import COLOURS, MEDIA, RELATIONS
+from pipelines.world.scenes import MEDIA, RELATIONS
 
 # Captions call pictures in black and white photographs.
 KNOWN_MEDIA = tuple(medium for medium in MEDIA if medium != "bw")
-# Which "with" can be drawn depends on the things.
-KNOWN_RELATIONS = tuple(relation for relation in RELATIONS if relation != "with")
+# Which "with" can be drawn depends on the things, and what lies on top of another is lost.
+KNOWN_RELATIONS = tuple(each for each in RELATIONS if each not in ("with", "on top of"))
+# Chosen by looking at what DALL·E and unCLIP draw of them beside others, and alone.
 DRAWN = (
-    "dog", "cat", "horse", "elephant", "giraffe", "lion", "fox", "panda", "penguin", "camel",
-    "fish", "apple", "banana", "pizza", "carrot", "bell-pepper", "car", "bus", "bicycle",
-    "airplane", "rocket", "guitar", "umbrella", "clock", "balloon", "kite", "star",
-    "american-football")
+    "dog", "cat", "giraffe", "lion", "fox", "panda", "penguin", "camel", "cow", "koala", "frog",
+    "turtle", "butterfly", "whale", "duck", "owl", "bear", "crab", "shark", "apple", "banana",
+    "pizza", "lemon", "pear", "watermelon", "hamburger", "castle", "house", "car", "bus", "taxi",
+    "tractor", "bicycle", "airplane", "guitar", "umbrella", "clock", "tulip", "sunflower", "cactus",
+    "mushroom", "dress", "soccer-ball", "trophy", "key", "skateboard")
+ALONE = ("elephant", "fish", "rocket", "carrot", "star", "kite", "balloon", "horse")
+# What keeps its look in another colour, and the colours in which it does.
+COLOURED = ("dog", "cat", "giraffe", "camel", "apple", "car", "bus", "airplane", "guitar",
+            "umbrella", "dress", "carrot", "star")
+SURE_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
+MOST = 4  # of a thing; of five each is too small
 _DRAWN_PLACES = ("grass", "beach", "snow", "desert")
-_DRAWN_MEDIA = ("emoji", "icon", "watercolour", "mosaic")
-_KINDS = {"one": 4, "several": 2, "two": 2, "relation": 3}
-_P_COLOUR, _P_PLACE, _P_MEDIUM = 0.6, 0.5, 0.35
+_DRAWN_MEDIA = ("emoji", "icon", "mosaic")
+_KINDS = {"one": 3, "several": 2, "two": 4, "relation": 6}
+_P_COLOUR, _P_PLACE, _P_MEDIUM = 0.8, 0.6, 0.3
 
 
 def surprise(rng: random.Random, language: str = "en") -> str:
@@ -43,10 +50,10 @@ def surprise(rng: random.Random, language: str = "en") -> str:
     """
     words = load_grammar(language)
     kind = rng.choices(list(_KINDS), list(_KINDS.values()))[0]
-    # A place or a medium beside one thing alone: with more, something is lost.
+    # A place or a medium beside one thing in its own colours: with more, something is lost.
     draw = rng.random() if kind == "one" else 1.0
     medium = rng.choice(_DRAWN_MEDIA) if _P_PLACE <= draw < _P_PLACE + _P_MEDIUM else None
-    said = _things(kind, rng, words, language, coloured=medium not in GREY_MEDIA)
+    said = _things(kind, rng, words, language, coloured=draw >= _P_PLACE + _P_MEDIUM)
     if draw < _P_PLACE:
         said = f"{said} {words['places'][rng.choice(_DRAWN_PLACES)].pick(rng)}"
     if medium:
@@ -57,9 +64,10 @@ def surprise(rng: random.Random, language: str = "en") -> str:
 def _things(kind: str, rng: random.Random, words: dict[str, Any], language: str,
             coloured: bool) -> str:
     says = phrases(language)
-    first, second = rng.sample(list(map(concepts_by_id().__getitem__, DRAWN)), 2)
+    names = (*DRAWN, *ALONE) if kind in ("one", "several") else DRAWN
+    first, second = rng.sample(list(map(concepts_by_id().__getitem__, names)), 2)
     if kind == "several":
-        number = says.number(rng.randint(2, 5), first, rng)
+        number = says.number(rng.randint(2, MOST), first, rng)
         return f"{number} {says.plural(first, rng, colour=_colour(first, rng, coloured))}"
     a, b = (says.phrase(concept, rng, colour=_colour(concept, rng, coloured), gendered=True)
             for concept in (first, second))
@@ -75,6 +83,6 @@ def _things(kind: str, rng: random.Random, words: dict[str, Any], language: str,
 
 
 def _colour(concept: Concept, rng: random.Random, coloured: bool) -> str | None:
-    if coloured and concept.colours and rng.random() < _P_COLOUR:
-        return rng.choice(COLOURS)
+    if coloured and concept.id in COLOURED and rng.random() < _P_COLOUR:
+        return rng.choice(SURE_COLOURS)
     return None
