@@ -69,5 +69,9 @@ def test_nothing_is_serious_and_nothing_jumps(open_page, size: tuple[int, int], 
     page.get_by_role("tab", name=strings.LAB_MATRIX, exact=True).click()
     page.wait_for_function(SETTLED)
     found[strings.LAB_MATRIX] = faults(page)
+    page.goto(f"{page.url.partition('?')[0]}?tab=inside.contrast")  # has a list of files
+    expect(page.locator("#inside tr.file:visible")).not_to_have_count(0)
+    expect(page.locator("#inside .upload [role=group]:visible")).to_have_count(1)
+    found[strings.CONTRAST] = faults(page)
     bad = [f"{place}: {each}" for place, said in found.items() for each in said]
     assert not bad, "\n".join(bad)

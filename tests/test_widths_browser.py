@@ -82,6 +82,17 @@ def test_everything_is_as_large_as_a_finger_and_as_an_eye_reads(open_page) -> No
     assert {name: found for name, found in tiny.items() if found} == {}
 
 
+def test_the_marks_among_the_filters_begin_where_the_others_do(open_page) -> None:
+    page = open_page(DESKTOP)
+    page.get_by_role("tab", name=strings.TAB_HISTORY, exact=True).click()
+    page.locator("#history-filters .label-wrap").click()
+    page.wait_for_function(SETTLED)
+    mark, search = page.locator("#history-marks label").first, page.locator("#search-kept")
+    expect(mark).to_be_visible()
+    left, edge = (each.evaluate("(e) => e.getBoundingClientRect().left") for each in (mark, search))
+    assert abs(left - edge) < 4
+
+
 @pytest.mark.weights("clip-ranker")
 def test_a_list_of_files_says_how_many_and_shows_them(app: App, open_page, tmp_path: Path) -> None:
     page = open_page(TABLET)

@@ -593,12 +593,16 @@
   // on it, one that takes more the key of a word, and the buttons of its calendars have none; fields of
   // sliders speak English, and choices say the names that programs know. Folds and tabs bring new ones.
   new MutationObserver(() => {
-    for (const place of document.querySelectorAll(".upload-container[aria-label]")) {
+    for (const place of document.querySelectorAll(".upload-container[aria-label]:not(.icon-mode)")) {
       place.removeAttribute("aria-label");
     }
-    for (const button of document.querySelectorAll('[aria-label="common.upload"]')) {
-      button.setAttribute("aria-label", say("Add files"));
-      button.title = say("Add files");
+    for (const around of document.querySelectorAll('[aria-label="common.upload"]')) {
+      // A button around a button: the inner one is what is pressed.
+      around.setAttribute("aria-label", say("Add files"));
+      around.title = say("Add files");
+      around.setAttribute("role", "group");
+      around.tabIndex = -1;
+      around.querySelector("button")?.setAttribute("aria-label", say("Add files"));
     }
     for (const button of document.querySelectorAll("button.calendar:not([aria-label])")) {
       button.setAttribute("aria-label", say("Choose a day"));
