@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 from gradio import blocks
+
+_NO_SERVER = SimpleNamespace(create_app=lambda *_, **__: None)
 
 
 class PageBlocks(gr.Blocks):
@@ -39,14 +42,8 @@ class PageBlocks(gr.Blocks):
     @contextmanager
     def _no_server(self) -> Iterator[None]:
         made, self._unserved = blocks.App, True
-        blocks.App = _NoServer  # type: ignore[assignment, misc]
+        blocks.App = _NO_SERVER  # type: ignore[assignment, misc]
         try:
             yield
         finally:
             blocks.App, self._unserved = made, False  # type: ignore[misc]
-
-
-class _NoServer:
-    @staticmethod
-    def create_app(*_: Any, **__: Any) -> None:
-        """None, instead of a server."""
