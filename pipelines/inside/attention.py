@@ -51,5 +51,5 @@ def looked_at(text_ids: Tensor, tokens: Tensor, model: ImageTransformer) -> Look
     text, picture = seen[:, :len(ids)], seen[:, len(ids):].sum(-1)
     words = (ids != START_ID) & (ids != END_ID) & (ids != PAD_ID)
     tokenizer = load_vocabulary().tokenizer
-    return Looked(tuple(tokenizer.id_to_token(each) for each in ids[words].tolist()),
+    return Looked(tuple(str(tokenizer.id_to_token(each)) for each in ids[words].tolist()),
                   text[:, words].numpy(), text[:, ~words].sum(-1).numpy(), picture.numpy())

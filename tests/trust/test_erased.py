@@ -139,8 +139,7 @@ def an_inside(visitor: Visitor) -> None:
                                  ("stream", {"prompt": "a fox"}),
                                  ("complete", {"prompt": "a fox", "count": 1})):
             visitor.client.predict(api_name=f"/inside_{endpoint}", **fields, **given)
-    twice = {"kept": name, "other_kept": name}
-    visitor.client.predict(api_name="/inside_mix", **twice)
+    visitor.client.predict(api_name="/inside_mix", kept=name, other_kept=name)
     assert {path.stem for path in visitor.new()} >= {
         "heat-map", "picture", "reconstruction", "difference", "patch", "nearest-1", "nearest-8",
         "furthest", "patches", "together", "pasted",
