@@ -93,7 +93,7 @@ def test_facts_are_told_alike_wherever_a_picture_comes_from() -> None:
         ("Probability", "25.0 % among the pictures of this run"),
         ("Guide’s score", "0.9000, by the CLIP that guided it: not comparable"),
         ("Size", "64 × 32 px"), ("Run", "1.2 s, stopped early"), (steps, "3"), ("gone", "yes"),
-        ("Weights", "embedded/x ffffffffffff"), ("Weights", "embedded/y")]
+        ("Weights", "embedded/x ffffffffffff, embedded/y")]
     assert list(facts_of({"pipeline": "retired"}, None)) == [("Generator", "retired")]
 
 

@@ -17,8 +17,10 @@ from pipelines.world.scenes import MEDIA, RELATIONS
 
 # Captions call pictures in black and white photographs.
 KNOWN_MEDIA = tuple(medium for medium in MEDIA if medium != "bw")
-# Which "with" can be drawn depends on the things, and what lies on top of another is lost.
-KNOWN_RELATIONS = tuple(each for each in RELATIONS if each not in ("with", "on top of"))
+# Which "with" can be drawn depends on the things.
+KNOWN_RELATIONS = tuple(relation for relation in RELATIONS if relation != "with")
+# What lies on top of another is lost more often than not.
+SURE_RELATIONS = tuple(relation for relation in KNOWN_RELATIONS if relation != "on top of")
 # Chosen by looking at what DALL·E and unCLIP draw of them beside others, and alone.
 DRAWN = (
     "dog", "cat", "giraffe", "lion", "fox", "panda", "penguin", "camel", "cow", "koala", "frog",
@@ -76,7 +78,7 @@ def _things(kind: str, rng: random.Random, words: dict[str, Any], language: str,
     template = words["pair_default"]
     if kind == "relation":
         # The others are sentences, before which no medium can stand.
-        plain = [t for t in words["relations"][rng.choice(KNOWN_RELATIONS)].values
+        plain = [t for t in words["relations"][rng.choice(SURE_RELATIONS)].values
                  if t.startswith("{") and "{the_" not in t]
         template = rng.choice(plain)
     return template.format(a=a, b=b)
