@@ -48,7 +48,7 @@ def test_most_of_what_surprises_say_is_drawn() -> None:
     more."""
     backend = LocalBackend(build_registry(), build_cache(Settings(device="cpu")))
     try:
-        found = [drawn for drawn, _ in draw_chips(surprises(20), "dalle", 1, backend, load_judge())]
+        found = [drawn for drawn, _ in draw_chips(surprises(10), "dalle", 1, backend, load_judge())]
     finally:
         backend.close()
     wrong = [each.prompt for each in found if not each.best_right]
