@@ -4,7 +4,9 @@ visitor.
 Gradio writes the whole configuration into the page and makes it anew for each request: half of it
 is of the endpoints, whose components a browser never shows, and of what programs are told of each
 component. Its script walks all components several times, and for each all functions, until
-anything is seen. ``/config`` and ``/gradio_api/info``, which programs read, stay whole.
+anything is seen; later, whenever a function is called, it looks for each component that any
+function has changed so far, to tell it how far that is, even where no progress is ever shown.
+``/config`` and ``/gradio_api/info``, which programs read, stay whole.
 """
 
 from __future__ import annotations
@@ -25,6 +27,19 @@ MOST_ROOTS = 8  # addresses that the page is reached by, which it holds; anyone 
 FOR_PROGRAMS = ("api_info", "api_info_as_input", "api_info_as_output", "example_inputs")
 # By its browser alone: it may come with the cookie that makes a visitor.
 KEEP = "private, no-cache"
+# Svelte reads what it is given through proxies, to see it change, save objects of a class. The
+# functions of a page never change, and their parts are read some 300,000 times.
+SCRIPT = """<script>{
+  class Unwatched extends Array { static get [Symbol.species]() { return Array; } }
+  const other = Object.create(Object.prototype);
+  const unwatch = (each) => {
+    if (each === null || typeof each !== "object") return;
+    Object.setPrototypeOf(each, Array.isArray(each) ? Unwatched.prototype : other);
+    Object.values(each).forEach(unwatch);
+  };
+  unwatch(window.gradio_config.dependencies);
+}</script>"""
+BEFORE = '<script type="module"'  # Gradio's own, which reads the configuration
 Config = dict[str, Any]
 
 
@@ -82,7 +97,8 @@ def _page(request: Request) -> bytes:
     """The document, lighter than Gradio's."""
     full = _gradios(request, "/", "main")(request, user=None, page="", deep_link="")
     config = without_programs(full.context["config"])
-    return full.template.render({**full.context, "config": config}).encode()
+    text = full.template.render({**full.context, "config": config})
+    return text.replace(BEFORE, SCRIPT + BEFORE, 1).encode()
 
 
 def _config(request: Request) -> bytes:
@@ -100,7 +116,8 @@ def without_programs(config: Config) -> Config:
     """A page's configuration as a browser needs it.
 
     An endpoint's function stays, since the page describes it under "API", but nothing on the page
-    starts it; components that only such functions use, and that are never shown, go.
+    starts it; components that only such functions use, and that are never shown, go. A function
+    that shows no progress shows it on no component, instead of on all that it changes.
 
     Args:
         config: as Gradio writes it into the page; it is left as it is.
@@ -114,7 +131,8 @@ def without_programs(config: Config) -> Config:
     theirs, others = (_used(fn for fn in config["dependencies"] if (fn["id"] in lone) is of_them)
                       for of_them in (True, False))
     gone = (theirs & hidden) - others
-    functions = [{**fn, "targets": [], "inputs": [], "outputs": []} if fn["id"] in lone else fn
+    functions = [{**fn, "targets": [], "inputs": [], "outputs": []} if fn["id"] in lone else
+                 {**fn, "show_progress_on": []} if fn.get("show_progress") == "hidden" else fn
                  for fn in config["dependencies"]]
     components = [{name: value for name, value in each.items() if name not in FOR_PROGRAMS}
                   for each in config["components"] if each["id"] not in gone]
