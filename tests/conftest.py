@@ -31,10 +31,12 @@ import pytest
 import torch
 
 from tests.clean_state import clean_state, kept_gradio
+from tests.one_browser import OneBrowser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = REPOSITORY / "assets" / "weights"
 OWN_FOLDER = pytest.StashKey[Path]()
+DRIVE_A_BROWSER = pytest.StashKey[set[Path]]()  # modules
 PATIENCE_S = 90.0  # with a server on this machine
 PEM_END = "-----END CERTIFICATE-----"
 
@@ -123,17 +125,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marker is not None and (missing := missing_models(*marker.args)):
             item.add_marker(pytest.mark.skip(
                 reason=f"assets/weights lacks {', '.join(missing)}"))
+    long = config.stash[DRIVE_A_BROWSER] = {item.path for item in items
+                                            if "browser" in item.keywords}
     if hasattr(config, "workerinput"):
-        items[:] = long_modules_first(items)
+        items[:] = long_modules_first(items, long)
 
 
-def long_modules_first(items: list[pytest.Item]) -> list[pytest.Item]:
+def long_modules_first(items: list[pytest.Item], long: set[Path]) -> list[pytest.Item]:
     """Modules that drive a browser, then the others, both in the order in which they come.
 
     A worker takes a module at a time. The long ones, which mostly wait, at the end would keep one
     worker busy while the others have nothing left to do.
     """
-    long = {item.path for item in items if "browser" in item.keywords}
     return sorted(items, key=lambda item: item.path not in long)
 
 
@@ -147,6 +150,21 @@ def _kept_gradio() -> Iterator[None]:
 def _clean_state() -> Iterator[None]:
     with clean_state():
         yield
+
+
+@pytest.fixture(scope="session")
+def one_browser() -> Iterator[OneBrowser]:
+    """The browser of this process; modules have it from ``tests.test_browser.browser``."""
+    one = OneBrowser()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_browser_where_none_is_driven(request: pytest.FixtureRequest,
+                                     one_browser: OneBrowser) -> None:
+    if request.path not in request.config.stash[DRIVE_A_BROWSER]:
+        one_browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,21 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, expect
 
 from easel.words import strings
 from pipelines.core.metadata import read_png
 from pipelines.dalle import DallePipeline
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
+from tests.one_browser import PATIENCE_MS, OneBrowser
 from tests.served import App
 from tests.windows import Windows
 
 CHROMIUM = shutil.which("chromium")
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 DESKTOP, PHONE = (1440, 900), (390, 844)
-PATIENCE_MS = 90_000  # a busy machine is slow, not wrong
 # What Gradio's client says when its page is left while a stream is open.
 CUT = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
 
@@ -41,13 +39,9 @@ def app() -> Iterator[App]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        expect.set_options(timeout=PATIENCE_MS)
-        yield chromium
-        expect.set_options(timeout=5_000)  # Playwright's own
-        chromium.close()
+def browser(one_browser: OneBrowser) -> Iterator[Browser]:
+    yield one_browser.browser(CHROMIUM)
+    one_browser.close_windows()
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from gradio_client.exceptions import AppError
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from pipelines.registry import Registry
 from tests.served import App
-from tests.test_browser import ARGUMENTS, CHROMIUM
+from tests.test_browser import CHROMIUM, browser
 from tests.watched_sketch import WatchedSketch
 
+__all__ = ["browser"]
 HERE: list[bool] = []
 
 
@@ -40,22 +41,18 @@ def drawn(app: App) -> Any:
 
 
 @pytest.mark.browser
-def test_it_appears_when_its_models_are_here(app: App) -> None:
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_it_appears_when_its_models_are_here(app: App, browser: Browser) -> None:
     with pytest.raises(AppError, match="no generator called 'fresco'"):
         drawn(app)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(30_000)
-        page.goto(app.url)
-        expect(page.locator("#choose-sketch")).to_be_visible(timeout=30_000)
-        assert page.locator("#choose-fresco:visible").count() == 0
-        HERE.append(True)  # what the end of a download makes true
-        page.get_by_role("tab", name="Models").click()
-        page.get_by_role("tab", name="Generate").click()
-        expect(page.locator("#choose-fresco")).to_be_visible(timeout=30_000)
-        expect(page.locator("#choose-fresco input")).not_to_be_checked()
-        browser.close()
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(app.url)
+    expect(page.locator("#choose-sketch")).to_be_visible()
+    assert page.locator("#choose-fresco:visible").count() == 0
+    HERE.append(True)  # what the end of a download makes true
+    page.get_by_role("tab", name="Models").click()
+    page.get_by_role("tab", name="Generate").click()
+    expect(page.locator("#choose-fresco")).to_be_visible()
+    expect(page.locator("#choose-fresco input")).not_to_be_checked()
+    page.context.close()
     assert len(drawn(app)[0]) == 1
