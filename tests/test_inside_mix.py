@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,18 @@ def test_masks_are_told_by_name_or_in_rows() -> None:
         with pytest.raises(InvalidRequest, match=r"^A mask is one of upper, left, checker, or rows "
                                                  r"of 0 and 1 .*, at most 512 × 512\.$"):
             mask_of(wrong)
+
+
+def test_a_text_without_end_is_not_cut_into_rows() -> None:
+    """Four million rows of one cell took a third of a gigabyte, and everybody's time for 12 s."""
+    asked = "0 " * 2**21
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="at most 512 × 512"):
+            mask_of(asked)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_codes_of_two_pictures_are_drawn_together(cache: ModelCache) -> None:

@@ -23,6 +23,7 @@ from easel.guard.session_names import LONE, rename_in_address, rename_in_body
 from easel.guard.visitors import UnknownVisitor, token_of
 from easel.words.language import language_of, say, speaking
 from pipelines.core.json_values import MAX_VALUES, TooManyValues, read_json
+from pipelines.core.texts import MAX_FILE_BYTES
 
 API = "/gradio_api/"
 # Gradio's routes that Easel has no use for; one of them echoes any file.
@@ -39,6 +40,10 @@ SESSION = f"A session's name has at most {MAX_SESSION_CHARS} characters, all of 
 UPLOAD_ID = f"An upload's name has at most {MAX_SESSION_CHARS} characters, all of them printable."
 TOO_LARGE = f"A request has at most {MAX_BODY_BYTES >> 20} MB beside its files."
 TOO_MANY = f"A request has at most {MAX_VALUES:,} values."
+# Of one text, which functions cut into lines and words: the largest are lists that people type, of
+# as many bytes as their files. Each piece takes thirty times as much memory as its letter.
+MAX_TEXT_CHARS = MAX_FILE_BYTES
+TOO_LONG = f"A text in a request has at most {MAX_TEXT_CHARS:,} characters."
 NO_ROOM = "There is no room for uploads now: try again in some minutes."
 NO_LENGTH = "An upload says how many bytes it has, as Content-Length."
 NO_FUNCTION = "There is no such function."
@@ -65,7 +70,7 @@ class RequestCheck:
       length (411), or whose form is odd (415). One that holds a field without a file, which Gradio
       would hold in memory, is ended there (400).
     - What else is sent is read before Gradio reads it, and counts among the bodies that are held
-      (413, 503).
+      (413, 503). It has so many values, and none of its texts is longer than files of text are.
 
     Args:
         app: what answers the requests.
@@ -139,8 +144,11 @@ class RequestCheck:
         _check_name(session, SESSION)
         if name in DIRECT and not session and not token:
             raise _Refused(401, str(UnknownVisitor()))
-        if any(_is_remote(path) for path in _paths(found)):
-            raise _Refused(403, REMOTE)
+        for value, is_path in _values(found):
+            if isinstance(value, str) and len(value) > MAX_TEXT_CHARS:
+                raise _Refused(413, TOO_LONG)
+            if is_path and _is_remote(value):
+                raise _Refused(403, REMOTE)
         self._check_function(name, rest, fields)
         if token and rename_in_body(fields, token):
             body = json.dumps(found).encode()
@@ -179,16 +187,18 @@ def _check_name(name: Any, sentence: str) -> None:
         raise _Refused(400, sentence)
 
 
-def _paths(value: Any) -> Iterator[Any]:
-    """What stands under "path" anywhere in a value; without recursion, since it is anyone's."""
-    waiting = [value]
+def _values(value: Any) -> Iterator[tuple[Any, bool]]:
+    """What stands anywhere in a value, names among it, and whether that is under "path"; without
+    recursion, since it is anyone's."""
+    waiting = [(value, False)]
     while waiting:
-        value = waiting.pop()
+        value, is_path = waiting.pop()
+        yield value, is_path
         if isinstance(value, dict):
-            yield value.get("path")
-            waiting += value.values()
+            waiting += ((name, False) for name in value)
+            waiting += ((each, name == "path") for name, each in value.items())
         elif isinstance(value, list):
-            waiting += value
+            waiting += ((each, False) for each in value)
 
 
 def _is_remote(path: Any) -> bool:

@@ -17,6 +17,7 @@ from pipelines.core.errors import InvalidRequest
 SHAPES = ("upper", "left", "checker")
 FIELDS = 4  # of the checkerboard, along each side
 MAX_SIDE = 512  # rows and columns of a mask
+MAX_CHARS = MAX_SIDE * (MAX_SIDE + 2)  # of one that is typed: looked at before it is cut into rows
 Mask = str | np.ndarray
 
 
@@ -72,7 +73,7 @@ def mask_of(value: Any) -> Mask:
     Raises:
         InvalidRequest: it is neither.
     """
-    if isinstance(value, str) and (not value or value.strip("01 \n")):
+    if isinstance(value, str) and (len(value) > MAX_CHARS or value.strip("01 \n") or not value):
         return value if value in SHAPES else _refused()
     rows = [list(row) for row in value.split()] if isinstance(value, str) else value
     if not isinstance(rows, list) or not 0 < len(rows) <= MAX_SIDE or not all(

@@ -272,6 +272,19 @@ def test_json_of_many_small_values_is_refused(web: httpx.Client, path: str) -> N
     assert f"{MAX_VALUES:,} values" in answer.text
 
 
+@pytest.mark.parametrize("data", [["a " * 2**20], {"a" * (2**20 + 1): 1},
+                                  [[{"path": "0" * 2**21}]]],
+                         ids=["text", "name", "path"])
+def test_a_text_of_a_call_is_no_longer_than_a_file_of_text(web: httpx.Client, data: Any) -> None:
+    """Functions cut texts into lines and words, each of which takes far more than its letters."""
+    answer = web.post("gradio_api/run/stop", json={"data": data, "session_hash": "long"})
+    assert answer.status_code == 413
+    assert answer.json() == {"detail": "A text in a request has at most 1,048,576 characters."}
+    longest = web.post("gradio_api/run/unknown_words", json={"data": ["a " * 2**19],
+                                                             "session_hash": "long"})
+    assert longest.status_code == 200, longest.text
+
+
 @pytest.mark.parametrize("path", ["gradio_api/process_recording", "gradio_api/deep_link",
                                   "gradio_api/proxy=http://localhost/", "gradio_api/pwa_icon/16",
                                   "docs", "redoc", "gradio_api/queue/status",

@@ -19,6 +19,7 @@ from easel.ui.parts.task import Asked, Tasks
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.images import plain_png
+from pipelines.core.request import MAX_PROMPT_CHARS
 
 
 class View:
@@ -41,6 +42,7 @@ class View:
             with self.column:
                 worded_html(lambda: f'<h3 class="inside-question">{escape(say(question))}</h3>')
                 self.guess = gr.Textbox(label=strings.INSIDE_GUESS, info=guess_info, max_lines=1,
+                                        max_length=MAX_PROMPT_CHARS,
                                         elem_id=f"inside-{name}-guess")
 
     def finish(self, button: str, seen: str, source: str) -> None:
@@ -70,7 +72,7 @@ class View:
         """
         def work(asked: Asked) -> Steps:
             yield strings.LAB_STARTING
-            said = asked.text(self.guess).strip()
+            said = asked.text(self.guess)[:MAX_PROMPT_CHARS].strip()
             guessed = render_note(strings.INSIDE_GUESSED.format(said)) if said else ""
             yield Shown(guessed + look(asked))
 

@@ -14,6 +14,7 @@ import gradio as gr
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_pictures
 from easel.words import strings
+from pipelines.core.json_values import read_json
 from pipelines.core.request import INIT_IMAGE, MASK, MAX_IMAGE_PROMPTS, PICTURES
 from pipelines.core.sentences import Sentence
 
@@ -168,7 +169,7 @@ def _paths(value: Any) -> list[str]:
 def _asked(text: str, places: int) -> dict[int, set[str]]:
     """By their places the paths that page.js asks to be taken away; what is none is left out."""
     try:
-        pairs = [(index, str(path)) for index, path in json.loads(text)[0]]
+        pairs = [(index, str(path)) for index, path in read_json(text)[0]]
     except (TypeError, ValueError, RecursionError, KeyError, IndexError):
         return {}
     gone: dict[int, set[str]] = {}
