@@ -8,6 +8,7 @@ import pytest
 
 from easel.ui.generate.address import MAX_QUERY_CHARS, MAX_SETTINGS, Linked, read_address
 from easel.words.language import PORTUGUESE, speaking
+from pipelines.core.texts import fault_of
 from pipelines.dalle import DallePipeline
 from pipelines.registry import Registry
 from pipelines.unclip.pipeline import UnclipPipeline
@@ -81,6 +82,17 @@ def test_what_there_is_not_is_told_and_left(registry: Registry, query: str) -> N
     assert found == Linked(unknown=found.unknown)
     assert found.note().startswith("From the address: nothing that fits. Not known here, and so "
                                    "left out: ")
+
+
+@pytest.mark.parametrize("query", [
+    "%00=1&dalle.negative_prompt=a%00+dog&seed=%00", "\ud800=1&dalle.negative_prompt=a\ud800+dog"
+    "&seed=\udfff", "%ED%A0%80=1&dalle.negative_prompt=a+dog&seed=%C3"])
+def test_what_no_text_may_hold_is_left_out(registry: Registry, query: str) -> None:
+    """The page could not be told of it: JSON holds no half character, no field NUL."""
+    found = read_address(query, registry)
+    assert found.options == {"dalle": {"negative_prompt": "a dog"}}
+    assert len(found.unknown) == len(found.refused) == 1
+    assert fault_of(found.note()) is None
 
 
 @pytest.mark.parametrize("query", [

@@ -30,6 +30,7 @@ from pipelines.core.errors import InvalidRequest
 from pipelines.core.json_values import read_json
 from pipelines.core.options import OptionField, option_fields, parse_options
 from pipelines.core.request import MAX_IMAGES, SEED_COUNT
+from pipelines.core.texts import clean_text
 from pipelines.inside.question import check_whole
 from pipelines.registry import Registry
 
@@ -93,8 +94,10 @@ def read_address(query: str, registry: Registry) -> Linked:
     try:
         if len(query) > MAX_QUERY_CHARS:
             raise ValueError
-        pairs = dict(parse_qsl(query.removeprefix("?"), keep_blank_values=True, errors="replace",
-                               max_num_fields=MAX_SETTINGS))
+        # What percent signs spell is nobody's typing: what no text may hold is left out of it.
+        pairs = dict((clean_text(key), clean_text(value)) for key, value in parse_qsl(
+            query.removeprefix("?"), keep_blank_values=True, errors="replace",
+            max_num_fields=MAX_SETTINGS))
     except ValueError:
         found.refused.append(strings.LINKED_LONG.format(MAX_QUERY_CHARS, MAX_SETTINGS))
         return found
