@@ -175,6 +175,7 @@ def test_a_stream_is_read_again_from_its_seed(client: Client, picture: Path) -> 
         assert patches.size == (6 * 16, 16 * 16)
     for options, says in (
             ([1], "Options must be values by name."),
+            ({"model": "../../x"}, "Inside asks embedded/dalle alone, not '../../x'."),
             ({"temperature": 9}, "Temperature must be a number between 0.1 and 2, not 9.")):
         assert refusal(client, "/inside_stream", picture=handle_file(picture), prompt="a cat",
                        options=options) == says
@@ -240,6 +241,7 @@ def test_a_picture_is_gone_on_with(client: Client, picture: Path) -> None:
                          ({"count": 9}, "Completions must be a whole number between 1 and 8"),
                          ({"seed": "x"}, "Seed must be a whole number between 0 and"),
                          ({"options": [1]}, "Options must be values by name."),
+                         ({"options": {"model": "x"}}, "Inside asks embedded/dalle alone, not"),
                          ({"picture": None}, "There is no picture: choose one first.")):
         assert refusal(client, "/inside_complete", **{"picture": file, "prompt": "a cat", **fields},
                        ).startswith(says)

@@ -166,7 +166,8 @@ def _add_stream(lab: Lab, store: PictureStore) -> None:
     file, kept = picture_inputs()
     add_endpoint(inside_stream, [
         file, json_value("a red apple", PROMPT, "The caption to expect it by"), kept,
-        json_value(None, OBJECT, "Options of dalle by name: guidance, temperature, top_k, top_p"),
+        json_value(None, OBJECT, "Options of dalle by name: guidance_scale, temperature, top_k, "
+                                 "top_p"),
     ], [json_value({}, OBJECT, "Of each block its surprise in nats, with the caption and without; "
                                "its likeliest blocks in tokens, the picture's own first, with "
                                "their probabilities; how much of its attention each word had"),

@@ -89,8 +89,8 @@ def _add_complete(lab: Lab, store: PictureStore) -> None:
         json_value("upper", MASK, MASK_LABEL),
         json_value(CompletePicture.seed, INTEGER, "Seed of the first completion"),
         json_value(CompletePicture.count, INTEGER, f"Completions, 1 to {MAX_COMPLETIONS}"),
-        json_value(None, OBJECT, "Options of dalle by name: guidance, temperature (1 if left out), "
-                                 "top_k, top_p"),
+        json_value(None, OBJECT, "Options of dalle by name: guidance_scale, temperature (1 if left "
+                                 "out), top_k, top_p, negative_prompt"),
         kept, _mask_file(),
     ], [json_value({}, OBJECT, "Of each completion its seed and its codes; which of them stay"),
         gr.File(visible=False, file_count="multiple",

@@ -25,7 +25,7 @@ from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import load_small
 from pipelines.core.metadata import read_png
 from pipelines.core.options import option_fields, parse_options
-from pipelines.dalle import DalleOptions
+from pipelines.dalle import TRANSFORMER, DalleOptions
 from pipelines.inside.stream import ReadStream, Stream, Written, written_by
 
 SET = ("guidance_scale", "temperature", "top_k", "top_p")
@@ -71,12 +71,15 @@ def dalle_options(values: Any, usual: Mapping[str, Any] = MappingProxyType({})) 
         usual: what others are, where that is not the generator's default.
 
     Raises:
-        InvalidRequest: they are no such values, or one is out of range.
+        InvalidRequest: they are no such values, one is out of range, or another model's.
     """
     if not isinstance(values, dict | None):
         raise InvalidRequest("Options must be values by name.", field="options")
     options = parse_options(DalleOptions, {**usual, **(values or {})})
     assert isinstance(options, DalleOptions)
+    if options.model != TRANSFORMER:
+        raise InvalidRequest("Inside asks {} alone, not {!r}.", TRANSFORMER, options.model[:40],
+                             field="model")
     return options
 
 
