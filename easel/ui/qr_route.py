@@ -18,13 +18,13 @@ def qr_route() -> Route:
 
 
 def _answer(request: Request) -> Response:
-    import segno  # for those who ask alone
-
     address = request.query_params.get("address", "")
     if not address.startswith(("http://", "https://")) or not address.isascii() or (
             len(address) > MAX_ADDRESS_CHARS):
         return JSONResponse({"detail": "A QR code is made of an address of at most "
                                        f"{MAX_ADDRESS_CHARS:,} characters."}, 400)
+    import segno  # for those who ask alone
+
     picture = io.BytesIO()
     segno.make_qr(address, error="l").save(picture, kind="svg", border=QUIET_MODULES, light="#fff",
                                            omitsize=True)
