@@ -8,7 +8,7 @@ import pytest
 
 from easel.serving.jobs import Requester
 from easel.serving.line import CLOSING, NOT_BEGUN
-from easel.serving.ray.desk import SILENT_S, Desk
+from easel.serving.ray.desk import PAUSES, SILENT_S, Desk
 from easel.serving.ray.fair_line import HALF_LIFE_S
 from easel.serving.ray.matching import LOOKED_AT, OVERTAKEN
 from easel.serving.ray.messages import Ask, Order, Ticket
@@ -254,3 +254,55 @@ def test_a_report_that_comes_late_says_nothing() -> None:
     hall.ends("r1", "two")
     hall.join("three")
     assert hall.where("three") == "r1"
+
+
+def test_everybody_is_told_how_many_are_before_them_and_for_how_long() -> None:
+    hall = Hall()
+    hall.runner("r1")
+    hall.runner("r2")
+    hall.join("ended")
+    hall.ends("r1", "ended", device_s=10.0)
+    tokens = [f"t{number}" for number in range(6)]
+    for token in tokens:
+        hall.join(token, owner=token)
+    assert [hall.where(token) for token in tokens[:2]] == ["r1", "r2"]
+    entries = hall.desk._entries
+    for token in tokens[2:]:
+        told, exact = hall.outlook(token).told, hall.desk.line.waiting(entries[token].group)
+        assert (told.message, told.ahead) == (exact.message, exact.ahead)
+    assert [str(hall.outlook(token).told.message) for token in tokens[2:]] == [
+        "Waiting: 2 ahead, about 10 s.", "Waiting: 3 ahead, about 10 s.",
+        "Waiting: 4 ahead, about 20 s.", "Waiting: 5 ahead, about 20 s."]
+
+
+def test_a_line_that_takes_long_to_look_through_is_not_looked_through_for_each_who_asks() -> None:
+    hall = Hall()
+    hall.runner("r1")
+    hall.join("draws")
+    hall.join("waits")
+    looked: list[float] = []
+    outlook = hall.desk.line.outlook
+
+    def slow() -> object:
+        looked.append(hall.clock.now_s)
+        hall.clock.now_s += 0.1
+        return outlook()
+
+    hall.desk.line.outlook = slow  # type: ignore[method-assign, assignment]
+    assert hall.outlook("waits").told.ahead == 1
+    hall.join("late")
+    assert [hall.outlook(token).told.ahead for token in ("waits", "late")] == [1, 2]
+    assert len(looked) == 1
+    hall.desk.leave("waits")
+    hall.clock.now_s += 0.1 * PAUSES + 0.1
+    assert hall.outlook("late").told.ahead == 1
+    assert len(looked) == 2
+
+
+def test_a_desk_may_let_nobody_overtake() -> None:
+    hall = Hall(looked_at=1)
+    hall.runner("r1", MODELS["a"])
+    for token, models in (("first", "a"), ("cold", "b"), ("warm", "a")):
+        hall.join(token, models=MODELS[models])
+    hall.ends("r1", "first")
+    assert hall.where("cold") == "r1"

@@ -209,11 +209,17 @@ class Group:
 
     def alive(self) -> bool:
         """Whether anybody still waits for any of the jobs."""
-        return any(not (job.finished or job.abandoned) for job in self.jobs)
+        for job in self.jobs:  # noqa: SIM110 - asked of a whole line; any() takes thrice as long
+            if not (job.finished or job.abandoned):
+                return True
+        return False
 
     def started(self) -> bool:
         """Whether one of the jobs has had the device."""
-        return any(job.started for job in self.jobs)
+        for job in self.jobs:  # noqa: SIM110
+            if job.started:
+                return True
+        return False
 
     def device_s(self) -> float:
         """Device seconds that the jobs took so far."""

@@ -143,16 +143,27 @@ class Line:
         """What those read who wait for a group to begin."""
         order = self.in_order()
         ahead = order[:order.index(group)] if group in order else []
+        return self.told(group, len(ahead), self.runtimes.wait_s(ahead, self.devices))
+
+    def outlook(self) -> dict[Group, tuple[int, float | None]]:
+        """How many are before each group that somebody waits for, and the seconds that they take,
+        None where that is not known: for all of a line in little more time than for one of it.
+        """
+        order = self.in_order()
+        waits = self.runtimes.waits_s(order, self.devices)
+        return {group: (ahead, wait_s) for ahead, (group, wait_s) in
+                enumerate(zip(order, waits, strict=True))}
+
+    def told(self, group: Group, ahead: int, wait_s: float | None) -> Progress:
+        """What those read who wait for a group, where that much is before it."""
         elapsed_s = time.monotonic() - group.submitted_s
         if not ahead:
             message = "Waiting for the others." if group.started() else "Waiting: next in line."
             return Progress(elapsed_s=elapsed_s, message=message, ahead=0)
-        wait_s = self.runtimes.wait_s(ahead, self.devices)
-        parts = [Sentence("Waiting: {} ahead", len(ahead))]
+        parts = [Sentence("Waiting: {} ahead", ahead)]
         if wait_s is not None:
             parts.append(Sentence("about {} s", max(1, round(wait_s))))
-        return Progress(elapsed_s=elapsed_s, message=joined(", ", parts, end="."),
-                        ahead=len(ahead))
+        return Progress(elapsed_s=elapsed_s, message=joined(", ", parts, end="."), ahead=ahead)
 
     def _may(self, owner: str) -> bool:
         return self.exempt is None or owner in ("", self.exempt)
@@ -217,10 +228,19 @@ class RuntimeEstimator:
             ahead: in the order in which they come.
             devices: how many of them run at the same time.
         """
+        return self._waits_s(ahead, devices)[-1]
+
+    def waits_s(self, order: Sequence[Group], devices: int = 1) -> list[float | None]:
+        """As ``wait_s``, for each group of an order and those before it."""
+        return self._waits_s(order, devices)[:-1]
+
+    def _waits_s(self, order: Sequence[Group], devices: int) -> list[float | None]:
         free_s = [0.0] * max(1, devices)  # when each device is
-        for group in ahead:
+        waits: list[float | None] = [0.0]
+        for group in order:
             parts = [self.expected_s(job) for job in group.jobs if not job.abandoned]
             if None in parts:
-                return None
+                return waits + [None] * (1 + len(order) - len(waits))
             heapq.heappush(free_s, heapq.heappop(free_s) + sum(p for p in parts if p is not None))
-        return free_s[0]
+            waits.append(free_s[0])
+        return waits

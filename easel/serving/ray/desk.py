@@ -6,6 +6,7 @@ front ends hand their tickets in again, and runners report what they have.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -15,11 +16,14 @@ from typing import Any
 from easel.serving.jobs import Group, Job, Place, drawn_elsewhere
 from easel.serving.line import CLOSING
 from easel.serving.ray.fair_line import FairLine
-from easel.serving.ray.matching import Entry, Runner, match
+from easel.serving.ray.matching import LOOKED_AT, Entry, Runner, match
 from easel.serving.ray.messages import DeskFacts, Order, Outlook, Report, RunnerFacts, Ticket
 from pipelines.core.errors import Busy, Cancelled, EaselError
+from pipelines.core.events import Progress
 
 SILENT_S = 8.0  # a front end or runner that says nothing for so long is lost
+HEARD_EVERY_S = 0.5  # that this is looked at
+PAUSES = 20
 
 
 class Desk:
@@ -30,19 +34,23 @@ class Desk:
         max_per_owner: how many tickets of one user may wait or run; None for no limit.
         minute_s: device seconds of one user in a minute, on average; None for no limit.
         easel: which code the cluster runs.
+        looked_at: how many of those who wait may have a runner that holds their models, see
+            ``match``.
         clock: seconds that only grow.
     """
 
     def __init__(self, max_waiting: int = 20, max_per_owner: int | None = None,
-                 minute_s: float | None = None, easel: str = "",
+                 minute_s: float | None = None, easel: str = "", looked_at: int = LOOKED_AT,
                  clock: Callable[[], float] = time.monotonic) -> None:
         self.line = FairLine(max_waiting, max_per_owner, minute_s, clock)
-        self._clock, self._easel = clock, easel
+        self._clock, self._easel, self._looked_at = clock, easel, looked_at
         self._entries: dict[str, Entry] = {}
         self._runners: dict[str, Runner] = {}
         self._fronts: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
         self._drains = False
+        self._outlook: dict[Group, tuple[int, float | None]] = {}
+        self._outlook_s = self._heard_s = -math.inf  # until when it holds; when all were heard of
 
     # What front ends ask.
 
@@ -79,7 +87,7 @@ class Desk:
         entry = self._entries.get(token)
         if entry is None:
             return None
-        return Outlook(entry.runner, self.line.waiting(entry.group),
+        return Outlook(entry.runner, self._told(entry),
                        {job.index: job.error for job in entry.group.jobs if job.error is not None})
 
     def is_settled(self, token: str) -> bool:
@@ -229,17 +237,37 @@ class Desk:
     def grant(self) -> None:
         """Hand what waits to the runners that are free; see ``match``."""
         self.line.devices = len(self._runners)
-        by_group = {entry.group: entry for entry in self._entries.values()}
         while idle := [each for each in self._runners.values() if each.is_idle()]:
-            waiting = [by_group[group] for group in self.line.in_order() if not group.started()]
+            waiting = [entry for entry in self._entries.values()
+                       if not entry.runner and entry.group.alive()]
             if not waiting:
                 return
-            entry, runner = match(waiting, idle)
+            if len(waiting) > 1:
+                by_group = {entry.group: entry for entry in waiting}
+                waiting = [by_group[group] for group in self.line.in_order() if group in by_group]
+            entry, runner = match(waiting, idle, self._looked_at)
             self._counts["warm" if runner.holds(entry) else "cold"] += 1
             runner.token = entry.ticket.token
             self._begin(entry, runner.report.runner)
             runner.orders += [Order("pause", entry.ticket.token, job_id)
                               for job_id in entry.pausing]
+
+    def _told(self, entry: Entry) -> Progress:
+        """What those read who wait for a ticket; in a long line as it was a moment ago.
+
+        All of it is found at once, and anew once twenty times as long has passed as that took, so
+        that a desk has time for other things however many wait.
+        """
+        if entry.runner:
+            return self.line.told(entry.group, 0, None)
+        now_s = self._clock()
+        if now_s >= self._outlook_s:
+            self._outlook = self.line.outlook()
+            ended_s = self._clock()
+            self._outlook_s = ended_s + PAUSES * (ended_s - now_s)
+        # Who has come since is told that all of it is before them.
+        ahead, wait_s = self._outlook.get(entry.group, (len(self._outlook), None))
+        return self.line.told(entry.group, ahead, wait_s)
 
     def _begin(self, entry: Entry, runner: str) -> None:
         entry.runner = runner
@@ -284,6 +312,9 @@ class Desk:
 
     def _let_go_of_the_silent(self) -> None:
         now_s = self._clock()
+        if now_s < self._heard_s + HEARD_EVERY_S:
+            return
+        self._heard_s = now_s
         for name in [name for name, each in self._runners.items()
                      if now_s - each.seen_s > SILENT_S]:
             self._forget(name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from easel.serving.jobs import Group
 from easel.serving.ray.messages import Order, Report, Ticket
 
-LOOKED_AT = 16  # of those who wait, when a runner is free
+LOOKED_AT = 16  # of those who wait, when a runner is free; with 1 nobody is overtaken
 OVERTAKEN = 6  # times at most
 
 
@@ -65,7 +65,8 @@ class Runner:
         return entry.models() <= self.report.models
 
 
-def match(waiting: Sequence[Entry], idle: Sequence[Runner]) -> tuple[Entry, Runner]:
+def match(waiting: Sequence[Entry], idle: Sequence[Runner], looked_at: int = LOOKED_AT,
+          ) -> tuple[Entry, Runner]:
     """The next to draw, and where.
 
     A runner that holds the models of a ticket may draw it before those that came first and whose
@@ -75,9 +76,10 @@ def match(waiting: Sequence[Entry], idle: Sequence[Runner]) -> tuple[Entry, Runn
     Args:
         waiting: at least one, in order; those that are overtaken count it.
         idle: at least one.
+        looked_at: how many of those who wait.
     """
     first = waiting[0]
-    for number, entry in enumerate(waiting[:LOOKED_AT]):
+    for number, entry in enumerate(waiting[:looked_at]):
         for runner in idle:
             if runner.holds(entry):
                 for other in waiting[:number]:
