@@ -8,7 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines.models.cache.stats import measured_bytes
-from pipelines.models.fast_linear import Int8Linear, Linear, has_int8, in_int8
+from pipelines.models.fast_linear import (
+    ROWS_AT_ONCE,
+    Int8Linear,
+    Linear,
+    _in_steps,
+    has_int8,
+    in_int8,
+)
 
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="needs a CPU with the integer product")
 WIDTH_IN, WIDTH_OUT = 2730, 300  # of DALL·E mini's gated layers: no multiple of anything
@@ -61,3 +68,13 @@ def test_packed_bytes_are_measured() -> None:
     assert not any(isinstance(module, Linear) for module in model.modules())
     beside = 12 * (512 + 8) + 4 * (1024 + 512)  # of each output, and the rows of the range
     assert measured_bytes(model) == norm + plain + beside
+
+
+def test_a_matrix_of_many_rows_is_packed_in_blocks_of_them() -> None:
+    weight = torch.randn(2 * ROWS_AT_ONCE + 3, 24, generator=torch.Generator().manual_seed(1))
+    weight[5] = 0
+    numbers, steps = _in_steps(weight.half())
+    rows = weight.half().float()
+    assert steps.equal((rows.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny))
+    assert numbers.equal((rows / steps[:, None]).round().to(torch.int8))
+    assert numbers.abs().amax(1).tolist() == [127 * (row != 5) for row in range(len(rows))]

@@ -14,8 +14,8 @@ from typing import Any
 from easel.guard.visitors import requester
 from easel.serving.jobs import Requester
 from easel.serving.line import ADDRESS_SHARE
-from easel.serving.usage import give_back
 from pipelines.core.errors import Busy
+from pipelines.core.heap import give_back
 
 MAX_EACH, MAX_ALL = 2, 8  # of 80 threads; of the eight, six of one address
 

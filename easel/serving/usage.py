@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from easel.serving.jobs import Job, Usage
+from pipelines.core.heap import give_back, with_thresholds
 from pipelines.models.cache.cache import ModelCache
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 FIRST_STEPS, SETTLE_EVERY_S = 2, 1.0
 _CLEAR_PEAK = "5"  # proc(5): resets the peak resident size to the current one
-# mallopt(3): M_TRIM_THRESHOLD and M_MMAP_THRESHOLD with the most that glibc raises them to by
-# itself, which it no longer does once they are set; and what makes a free look at the threshold.
-_TRIM, _TRIM_BYTES = -1, 64 * 2**20
-_MMAP, _MMAP_BYTES = -3, 32 * 2**20
-_LOOK_BYTES = 128 * 2**10
-
-
-@cache
-def _libc() -> Any:
-    """The C library with its thresholds set; None where it is not glibc."""
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not hasattr(libc, "malloc_trim"):
-        return None
-    libc.malloc.argtypes, libc.malloc.restype = (ctypes.c_size_t,), ctypes.c_void_p
-    libc.free.argtypes = (ctypes.c_void_p,)
-    libc.mallopt(_MMAP, _MMAP_BYTES)
-    libc.mallopt(_TRIM, _TRIM_BYTES)
-    return libc
-
-
-def give_back() -> None:
-    """Give memory that is free back to the system, which takes some milliseconds.
-
-    Of the heaps of other threads, the free end of up to 64 MB stays resident.
-    """
-    if (libc := _libc()) is None:
-        return
-    libc.malloc_trim(0)
-    # That leaves the free end of every heap but the first thread's. This thread's own is given
-    # back by a free while nothing may be kept there.
-    libc.mallopt(_TRIM, 0)
-    libc.free(libc.malloc(_LOOK_BYTES))
-    libc.mallopt(_TRIM, _TRIM_BYTES)
 
 
 class MemoryGauge(Protocol):
@@ -99,7 +64,7 @@ class ResidentMemory:
     def __init__(self) -> None:
         self.reset()
         self.peak()
-        _libc()
+        with_thresholds()
 
     def settle(self) -> None:
         """See ``give_back``."""

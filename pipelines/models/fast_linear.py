@@ -28,6 +28,7 @@ from torch import Tensor, nn
 FEW_ROWS = {torch.float32: 8, torch.bfloat16: 64}
 DIGIT = 63  # the largest of a 7-bit digit: sums of two products of 8 bits stay below 2**15
 FINE = 2 * DIGIT  # fine steps in a coarse one
+ROWS_AT_ONCE = 512  # of which numbers of 8 bits are made
 PACKED_WIDTH = 512  # FBGEMM lays weights down in blocks of so many inputs
 
 
@@ -75,12 +76,8 @@ class Int8Linear(nn.Module):
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        rows = weight.detach().float()
-        width_out, width_in = rows.shape
-        # (width_out,): the largest weight of an output is 127 steps.
-        scale = (rows.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
-        numbers = (rows / scale[:, None]).round_().to(torch.int8)
-        self._packed = _pack(numbers, scale)
+        width_out, width_in = weight.shape
+        self._packed = _pack(*_in_steps(weight.detach()))
         blocks = -(-width_in // PACKED_WIDTH)
         self.packed_bytes = width_out * (blocks * PACKED_WIDTH + 12)  # scale, zero point, sum
         # What fixes the operator's range of inputs at -64 to 63, and so its step at 1.
@@ -102,6 +99,22 @@ class Int8Linear(nn.Module):
         # Both products are linear in their digits; the row of the range falls away.
         found = torch.add(found[:count], found[count:2 * count], alpha=1 / FINE).mul_(step)
         return found.view(*x.shape[:-1], -1).to(x.dtype)
+
+
+def _in_steps(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights as int8 numbers of steps, and the step of each output, (width_out,) float32.
+
+    Some rows at a time: a large matrix three times in float32 is most of what loading takes.
+    """
+    numbers = torch.empty(weight.shape, dtype=torch.int8)
+    steps = torch.empty(len(weight))
+    for start in range(0, len(weight), ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
+        rows = weight[block].float()
+        # The largest weight of an output is 127 steps.
+        steps[block] = (rows.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
+        numbers[block] = (rows / steps[block, None]).round_()
+    return numbers, steps
 
 
 def _pack(numbers: Tensor, scale: Tensor) -> torch.ScriptObject:

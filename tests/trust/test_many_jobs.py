@@ -19,8 +19,8 @@ import torch
 
 from easel.guard.cache_folder import MAX_AGE_S, PART_S, CacheFolder
 from easel.guard.made_of import NOTE
-from easel.serving.usage import give_back
 from easel.ui import readers
+from pipelines.core.heap import give_back
 from pipelines.unclip.pipeline import UnclipPipeline
 from tests.served import App
 from tests.small_models import small_cache

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import WeightsError
+from pipelines.core.heap import give_back
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.formats import OFFLOADABLE, PACKABLE, loader
@@ -115,10 +116,12 @@ def load_model(catalogue: Catalogue, entry: CatalogueEntry, device: torch.device
         setattr(module, name, _part(catalogue, part, dtype, verifier, shared))
     if dtype == torch.int8:  # first, so that no matrix is there in float32 and in 8 bits at once
         module, dtype = in_int8(module), torch.float32
+    give_back()  # what reading took, before whole tables are there in two number formats
     # What a file holds takes the dtype; tables that constructors compute keep their own.
     for tensor in module.state_dict(keep_vars=True).values():
         if tensor.is_floating_point():
             tensor.data = tensor.data.to(device=device, dtype=dtype)
+    give_back()
     return module.to(device).requires_grad_(False).eval()
 
 
