@@ -23,6 +23,7 @@ from easel.compare.word_lists import FOLDER as WORD_LISTS
 from easel.doors.refusals import refusal
 from easel.doors.routes import open_doors
 from easel.guard.cache_folder import CacheFolder
+from easel.guard.cache_room import open_room
 from easel.guard.call_net import log_in_one_way
 from easel.guard.connections import bound_connections
 from easel.guard.cut_uploads import note_upload_parts
@@ -148,6 +149,7 @@ def serve(page: gr.Blocks, settings: Settings, history: History | None = None,
         if backend is not None:
             backend.requester = requester
         cache = cache or open_cache(page, settings)
+        open_room(cache)
         if history is not None:
             history.on_purge = cache.forget
         _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, i18n=page_i18n(page),

@@ -147,4 +147,4 @@ def test_a_zip_that_tells_nothing_is_refused_in_a_sentence(tmp_path: Path, data:
     with pytest.raises(InvalidRequest, match=says) as caught:
         unpack(tmp_path, data)
     assert str(caught.value).endswith(".")
-    assert not list(tmp_path.glob("*.png"))
+    assert [path.name for path in tmp_path.rglob("*")] == ["given.zip"], "nothing is left behind"

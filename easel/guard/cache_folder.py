@@ -27,6 +27,8 @@ MAX_FILES = 200_000  # each takes of the disk, and of every sweep, however short
 # Of one upload: files, and what an empty one takes of its request.
 MAX_UPLOADED, MIN_UPLOADED_BYTES = 1000, 64
 FRESH_S = 600.0  # what makes room for others has been there for so long at least
+# Of the quota, what one visitor has written in that time without drawing it; how many are counted.
+EACH_SHARE, MAX_COUNTED = 0.25, 10_000
 # What Gradio and Easel write there; in a folder that is shared with others, the rest is theirs.
 _OWN = re.compile(r"tmp[a-z0-9_]{8}|[0-9a-f]{64}|pictures|exports|lab")
 
@@ -52,6 +54,9 @@ class CacheFolder:
         self._lock = threading.Lock()
         # At the last look at the disk, and what was announced since: bytes and files.
         self._used: tuple[int, int] | None = None
+        # Bytes by visitor, and since when.
+        self._written: dict[str, int] = {}
+        self._since_s = time.monotonic()
 
     def sweep(self, room_bytes: int = 0) -> int:
         """Remove what is old, then the oldest of the rest until quota and number hold.
@@ -87,6 +92,24 @@ class CacheFolder:
                 used, count = self._used
                 self._used = used + more_bytes, count + more_files
             return fits
+
+    def has_room_for(self, visitor: str, more_bytes: int, more_files: int) -> bool:
+        """Whether files may be written that nothing was drawn for, as in ``has_room``.
+
+        Args:
+            visitor: who asks for them, of whom no more than ``EACH_SHARE`` of the quota is written
+                within ``FRESH_S`` seconds.
+            more_bytes, more_files: their length and number.
+        """
+        with self._lock:
+            if time.monotonic() - self._since_s > FRESH_S or len(self._written) >= MAX_COUNTED:
+                self._written.clear()
+                self._since_s = time.monotonic()
+            written = self._written.get(visitor, 0) + more_bytes
+            if written > self.quota_bytes * EACH_SHARE:
+                return False
+            self._written[visitor] = written
+        return self.has_room(more_bytes, more_files)
 
     def _fits(self, more_bytes: int, more_files: int) -> bool:
         used, count = self._used or (0, 0)

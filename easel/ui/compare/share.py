@@ -59,12 +59,18 @@ def _pane_facts(pane: Pane) -> dict[str, Any]:
 
 
 def save_comparison(comparison: Comparison, store: PictureStore) -> str:
-    """Write a comparison as a zip file where a browser can fetch it; returns its path."""
+    """Write a comparison as a zip file where a browser can fetch it; returns its path.
+
+    Raises:
+        EaselError: it cannot be saved or written, or there is no room for it.
+    """
     bundle = bundle_of(comparison)
+    data = write_zip(bundle)
+    store.take_room([data])
     path = store.new_folder() / f"comparison-{safe_stem(comparison.prompt)}.zip"
     made_of = {digest_of(data) for data in bundle.files.values()}
     made_of.update(each for card in comparison.cards() for each in noted(card.path))
-    return str(store.write(path, write_zip(bundle), made_of))
+    return str(store.write(path, data, made_of))
 
 
 def read_bundle(path: str | Path) -> Bundle:
@@ -89,9 +95,10 @@ def open_comparison(bundle: Bundle, playground: Playground, store: PictureStore,
     says that it cannot be drawn again.
 
     Raises:
-        EaselError: its pictures cannot be written.
+        EaselError: its pictures cannot be written, or there is no room for them.
     """
     facts = bundle.facts
+    store.take_room(bundle.files.values())
     plan, notices = _plan_of(bundle, playground)
     comparison = start_comparison(playground, plan, session, blind=False)
     comparison.blind, comparison.choice, comparison.opened = facts.blind, facts.vote, True

@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from easel.guard.cache_room import take_room
 from easel.guard.made_of import note
 from easel.guard.turns import reading
 from easel.guard.visitors import HEADER, new_token, visitor_of
@@ -118,6 +119,7 @@ def _add_export(history: History) -> None:
         if not pictures:
             raise HistoryError("There are no such pictures, so there is nothing to export.")
         # As with pictures: who has the address may fetch it, and nobody guesses it.
+        take_room(zip_file.GRADIO_CACHE, sum(picture.size_bytes for picture in pictures))
         path = Path(zip_file.GRADIO_CACHE) / "exports" / secrets.token_urlsafe(16) / zip_name()
         try:
             note(path, (picture.sha256 for picture in pictures))

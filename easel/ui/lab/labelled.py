@@ -7,6 +7,7 @@ import secrets
 import shutil
 from pathlib import Path, PurePosixPath
 
+from easel.guard.cache_room import take_room
 from easel.ui.lab.lab import MAX_UPLOADS
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_upload
 from easel.zip_files import FAULTS, unpacked
@@ -26,7 +27,8 @@ def unpack_labelled(path: str | Path, folder: Path) -> tuple[list[Path], tuple[s
 
     Args:
         path: of the uploaded zip.
-        folder: where they go, which is made.
+        folder: where they go, one of ``new_folder``, which is made, and is not there in the end
+            where something is refused.
 
     Returns:
         The files, and the labels in their order.
@@ -34,35 +36,42 @@ def unpack_labelled(path: str | Path, folder: Path) -> tuple[list[Path], tuple[s
     Raises:
         InvalidRequest: it is no zip or has too much in it, there are no pictures in folders, fewer
             than two labels, or one that names no file.
-        EaselError: they cannot be written.
+        EaselError: they cannot be written, or there is no room for them.
     """
-    pictures: list[Path] = []
-    labels: list[str] = []
     folder.mkdir(parents=True)
     try:
-        for name, data in unpacked(read_upload(path), MAX_ENTRIES, MAX_BYTES, MAX_ZIP_BYTES,
-                                   InvalidRequest, _is_labelled):
-            label = _BETWEEN.sub(" ", PurePosixPath(name).parent.name).strip()
-            if len(label.encode("utf-8", "replace")) > MAX_NAME_BYTES:
-                raise InvalidRequest("The folder {!r}… of the zip file has too long a name.",
-                                     label[:40], field="images")
-            labels.append(label)
-            suffix = PurePosixPath(name).suffix.lower()
-            pictures.append(folder / f"{label}-{len(pictures) + 1:04d}{suffix}")
-            _write(pictures[-1], data)
-    except EaselError:
+        pictures, labels = _unpacked(read_upload(path), folder)
+        if not pictures:
+            raise InvalidRequest("The zip file has no pictures in folders, a folder for each "
+                                 "label.", field="images")
+        if len(pictures) > MAX_UPLOADS:
+            raise InvalidRequest("{:,} pictures are too many at once: {:,} is the most.",
+                                 len(pictures), MAX_UPLOADS, field="images")
+        return pictures, check_labels(sorted(set(labels), key=str.casefold))
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    except FAULTS:
-        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, EaselError) or not isinstance(error, FAULTS):
+            raise
         raise InvalidRequest("The file is no zip file, or it is damaged.", field="images") from None
-    if not pictures:
-        raise InvalidRequest("The zip file has no pictures in folders, a folder for each label.",
-                             field="images")
-    if len(pictures) > MAX_UPLOADS:
-        raise InvalidRequest("{:,} pictures are too many at once: {:,} is the most.",
-                             len(pictures), MAX_UPLOADS, field="images")
-    return pictures, check_labels(sorted(set(labels), key=str.casefold))
+
+
+def _unpacked(data: bytes, folder: Path) -> tuple[list[Path], list[str]]:
+    """The files that were written, and the label of each; errors are those of ``unpacked``."""
+    pictures: list[Path] = []
+    labels: list[str] = []
+    cache = folder.parent.parent
+    for name, picture in unpacked(data, MAX_ENTRIES, MAX_BYTES, MAX_ZIP_BYTES, InvalidRequest,
+                                  _is_labelled):
+        label = _BETWEEN.sub(" ", PurePosixPath(name).parent.name).strip()
+        if len(label.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+            raise InvalidRequest("The folder {!r}… of the zip file has too long a name.",
+                                 label[:40], field="images")
+        labels.append(label)
+        take_room(cache, len(picture))
+        suffix = PurePosixPath(name).suffix.lower()
+        pictures.append(folder / f"{label}-{len(pictures) + 1:04d}{suffix}")
+        _write(pictures[-1], picture)
+    return pictures, labels
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from easel.guard.cache_room import take_room
 from easel.guard.made_of import note, twin_of
 from easel.ui.parts.facts import facts_of
 from easel.ui.parts.panel import Card
@@ -51,6 +52,18 @@ class PictureStore:
             raise EaselError("The folder of EASEL_DATA_DIR cannot be used: {}.",
                              reason(error)) from None
         return folder
+
+    def take_room(self, files: Iterable[bytes]) -> None:
+        """Announce files that nothing was drawn for; see ``easel.guard.cache_room.take_room``.
+
+        Args:
+            files: their contents, before the first of them is written.
+
+        Raises:
+            Busy: there is no room for them.
+        """
+        sizes = [len(data) for data in files]
+        take_room(self._owner.GRADIO_CACHE, sum(sizes), len(sizes))
 
     def serve(self, path: Path, made_of: Iterable[str]) -> Path:
         """Let a browser fetch a file of ``new_folder``; returns its path.

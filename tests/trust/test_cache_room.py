@@ -1,0 +1,130 @@
+"""What is written without any of the device's time: no visitor fills the cache with it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from easel.guard.cache_folder import EACH_SHARE, FRESH_S, CacheFolder
+from easel.guard.visitors import HEADER, new_token
+from tests.served import App
+
+QUOTA = 16 * 2**20
+NO_ROOM = "There is no room for these files now: try again in some minutes."
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    served = App(cache_quota=QUOTA, queue_size=4)
+    yield served
+    served.close()
+
+
+def visitor(app: App) -> Client:
+    return app.client(**{HEADER: new_token()})
+
+
+def fat_png(size: int) -> bytes:
+    """A small picture with a chunk of zeros that nobody reads, which a zip makes very short."""
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(data, "PNG")
+    kind, filled = b"zzZz", bytes(size)
+    chunk = struct.pack(">I", size) + kind + filled + struct.pack(">I", zlib.crc32(kind + filled))
+    return data.getvalue()[:-12] + chunk + data.getvalue()[-12:]
+
+
+def packed(files: Mapping[str, bytes | str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def comparison(size: int) -> bytes:
+    """A saved comparison of two pictures of so many bytes."""
+    picture = fat_png(size)
+    panes = [{"pipeline": "sketch", "title": "Sketch", "num_images": 1, "seed": 1, "pictures": [
+        {"file": f"pictures/{letter}-01.png", "seed": 1,
+         "sha256": hashlib.sha256(picture).hexdigest()}]} for letter in "ab"]
+    return packed({"comparison.json": json.dumps({"prompt": "a cat", "panes": panes}),
+                   "pictures/a-01.png": picture, "pictures/b-01.png": picture})
+
+
+def repeated(client: Client, endpoint: str, *args: Any) -> str:
+    """What is said of the call that is one too many, which comes soon."""
+    for _ in range(9):
+        try:
+            client.predict(*args, api_name=endpoint)
+        except AppError as error:
+            return str(error)
+    raise AssertionError("it went on for ever")
+
+
+def test_a_comparison_is_not_opened_and_saved_for_ever(app: App, tmp_path: Path) -> None:
+    (tmp_path / "c.zip").write_bytes(comparison(2**20))
+    assert (tmp_path / "c.zip").stat().st_size < 20_000
+    file = handle_file(tmp_path / "c.zip")
+    one = visitor(app)
+    _, opened = one.predict(file, api_name="/bundle_open")
+    assert repeated(one, "/bundle_open", file) == NO_ROOM
+    with pytest.raises(AppError, match=NO_ROOM):
+        one.predict(opened["comparison"], api_name="/bundle_export")
+    other = visitor(app)
+    _, opened = other.predict(file, api_name="/bundle_open")
+    assert repeated(other, "/bundle_export", opened["comparison"]) == NO_ROOM
+    one.predict("a cat", ["sketch"], 1, 0, {"sketch": {"steps": 1}}, api_name="/generate")
+
+
+def test_labelled_pictures_are_not_unpacked_for_ever(app: App) -> None:
+    picture = fat_png(2**20)
+    data = packed({"cat/a.png": picture, "dog/a.png": picture})
+    with httpx.Client(base_url=f"{app.url}gradio_api/", timeout=120,
+                      headers={HEADER: new_token()}) as web:
+        path = web.post("upload", files={"files": ("z.zip", data)}).json()[0]
+        config = httpx.get(f"{app.url}config", timeout=120).json()
+        uploads = next(each["id"] for each in config["components"]
+                       if each["props"].get("elem_id") == "lab-classify-pictures")
+        function = next(each for each in config["dependencies"]
+                        if [uploads, "upload"] in each["targets"])
+        body = {"data": [[{"path": path, "meta": {"_type": "gradio.FileData"}}]],
+                "fn_index": function["id"], "session_hash": "labels"}
+        folder = Path(app.page.app.uploaded_file_dir) / "lab"
+        for _ in range(9):
+            before = set(folder.glob("*"))
+            said = web.post(f"run/{function['api_name']}", json=body).text
+            if NO_ROOM in said:
+                assert set(folder.glob("*")) == before, "what was written before is removed"
+                return
+    raise AssertionError("it went on for ever")
+
+
+def test_a_visitor_has_a_part_of_the_cache_and_others_have_theirs(tmp_path: Path) -> None:
+    cache = CacheFolder(tmp_path, 1000)
+    most = int(1000 * EACH_SHARE)
+    assert cache.has_room_for("anna", most, 1)
+    assert not cache.has_room_for("anna", 1, 1)
+    assert cache.has_room_for("ben", most, 1)
+    cache._since_s -= FRESH_S + 1
+    assert cache.has_room_for("anna", most, 1), "what was written long ago counts no more"
+
+
+def test_all_together_have_the_quota(tmp_path: Path) -> None:
+    cache = CacheFolder(tmp_path, 1000)
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(bytes(900))
+    assert cache.has_room_for("anna", 100, 1)
+    assert not cache.has_room_for("ben", 101, 1)
