@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,10 @@ import typer
 
 from benchmarks.arguments import names_in
 from benchmarks.cache import cache_figures
+from benchmarks.cluster_mixes import embedded_mix, public_mix
+from benchmarks.cluster_report import PLOT as SIMULATION_PLOT
+from benchmarks.cluster_report import cluster_table, simulation_plot, simulation_tables
+from benchmarks.cluster_scales import DESKS, LEAST_RUNS, RUNNERS, simulation_figures
 from benchmarks.history import PICTURES, history_figures
 from benchmarks.load import load_figures
 from benchmarks.load_report import PLOT, load_plot, load_table
@@ -133,6 +138,34 @@ def load_command(
     print(load_table(figures))
     if figures["errors"] or figures["lost"]:
         raise typer.Exit(1)
+
+
+@app.command("cluster")
+def cluster_command() -> None:
+    """A cluster on this machine: what it adds to a run, how it recovers, what overtaking brings."""
+    from benchmarks.cluster import cluster_figures  # needs requirements-ray.txt
+
+    figures = rounded(cluster_figures())
+    write_results(RESULTS_DIR / "cluster.json", figures)
+    print(cluster_table(figures))
+    if figures["recovery"]["lost"]:
+        raise typer.Exit(1)
+
+
+@app.command("simulate")
+def simulate_command(
+    most: Annotated[int, typer.Option(min=1, help="Runners at most.")] = RUNNERS[-1],
+    least_runs: Annotated[int, typer.Option(min=10, help="Of each cluster.")] = LEAST_RUNS,
+) -> None:
+    """Clusters of one runner to a thousand, by the desk that ships: throughput, waits, price."""
+    cluster = read_results(RESULTS_DIR / "cluster.json")
+    figures = rounded(simulation_figures(
+        (embedded_mix(), public_mix()), [each for each in RUNNERS if each <= most], DESKS,
+        cluster.get("overhead_s", 0.0), 1 / cluster.get("questions_a_second", math.inf),
+        least_runs, lambda point: print(json.dumps(rounded(point)), flush=True)))
+    write_results(RESULTS_DIR / "cluster_simulation.json", figures)
+    (RESULTS_DIR / SIMULATION_PLOT).write_text(simulation_plot(figures), encoding="utf-8")
+    print(simulation_tables(figures))
 
 
 @app.command("kills")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cache import cache_table
+from benchmarks.cluster_report import cluster_table, simulation_tables
 from benchmarks.diversity import diversity_table
 from benchmarks.doors import doors_table
 from benchmarks.eyes import eyes_table
@@ -207,6 +208,9 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] =
     ("search", "Search", "benchmarks search", search_table),
     ("history", "History", "benchmarks history", history_line),
     ("load", "Load", "benchmarks load", load_table),
+    ("cluster", "A cluster on one machine", "benchmarks cluster", cluster_table),
+    ("cluster_simulation", "Clusters of up to 1,000 runners, simulated", "benchmarks simulate",
+     simulation_tables),
     ("kills", "Kills", "benchmarks kills", kills_line),
     ("fuzz", "Generated inputs", "tests.trust.fuzz all", fuzz_table),
     ("doors", "Doors", "benchmarks doors", doors_table),

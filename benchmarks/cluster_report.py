@@ -1,0 +1,163 @@
+"""The figures of clusters, simulated and measured, as Markdown and as a plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.cluster_scales import TOO_MUCH, USUAL
+from benchmarks.markdown import table
+
+PLOT = "cluster_simulation.svg"
+WIDTH_PX, HEIGHT_PX, LEFT_PX, TOP_PX, GAP_PX = 360, 150, 62, 30, 62
+COLOURS = ("#2563eb", "#dc2626", "#16a34a", "#9333ea")
+Point = Mapping[str, Any]
+
+
+def cluster_table(results: Mapping[str, Any]) -> str:
+    """What a cluster on one machine does, as Markdown."""
+    recovery, work = results["recovery"], results["workload"]
+    cpu = results["machine"]["cpu"]
+    rows = [
+        (f"a run of {work['steps']} steps of {1000 * work['step_s']:.0f} ms: in one process, on a "
+         "cluster",
+         f"{results['local_run_s']:.3f} s, {results['ray_run_s']:.3f} s"),
+        ("so a cluster adds to a run", f"{results['overhead_s']:.3f} s"),
+        ("a question at the desk", f"{results['question_ms']:.1f} ms"),
+        (f"questions that it answers a second, {work['threads']} threads ask",
+         f"{results['questions_a_second']:,.0f}"),
+        ("events a second from one runner to a front end", f"{results['events_a_second']:,.0f}"),
+        ("runner killed: what it drew is drawn by another after",
+         f"{recovery['runner_drawn_again_s']:.1f} s"),
+        ("runner killed: there is a new one after", f"{recovery['runner_replaced_s']:.1f} s"),
+        ("desk killed: it answers after", f"{recovery['desk_answers_s']:.1f} s"),
+        ("desk killed: it knows all that runs and waits after",
+         f"{recovery['desk_knows_all_s']:.1f} s"),
+        ("runs lost by these", f"{recovery['lost']:.0f}"),
+        ("Ray up; two runners up", f"{results['node_s']:.0f} s; {results['runners_s']:.0f} s")]
+    mixes = [(str(each["runners"]), "yes" if each["overtaking"] else "no",
+              f"{each['drawn']:.0f} of {work['users']}", f"{each['seconds']:.1f} s",
+              f"{each['loads']:.0f}", f"{each['runs_a_minute']:.0f}") for each in results["mixes"]]
+    return table([cpu, "measured"], rows) + "\n\n" + (
+        f"{work['users']} runs of {work['user_s']} s at once, each with one of {work['models']} "
+        f"models that load in {work['load_s']:.0f} s, of which a runner holds {work['room']}:\n\n"
+    ) + table(
+            ["runners", "overtaking", "drawn", "all have ended after", "loads", "runs a minute"],
+            mixes)
+
+
+def _points(mix: Mapping[str, Any], load: float, overtaking: bool = True, desks: int = 1,
+            ) -> list[Point]:
+    return [each for each in mix["points"] if each["load"] == load and each["desks"] == desks
+            and each["overtaking"] == overtaking]
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
+
+
+def simulation_tables(results: Mapping[str, Any]) -> str:
+    """How clusters of more and more runners fare, a table a mix, with the plot."""
+    parts = []
+    for mix in results["mixes"]:
+        usual, busy, plain = (_points(mix, USUAL), _points(mix, TOO_MUCH),
+                              _points(mix, TOO_MUCH, overtaking=False))
+        rows = [[f"{a['runners']:,}", f"{a['users']:,}", _seconds(a["wait_p50_s"]),
+                 _seconds(a["wait_p95_s"]), _seconds(a["load_s"]), f"{a['usd_for_1000']:.2f}",
+                 _rate(c), _rate(b), f"{100 * b['desk_busy']:.1f} %"]
+                for a, b, c in zip(usual, busy, plain, strict=True)]
+        parts.append(
+            f"### {mix['name']}\n\n" + table(
+                ["runners", "users", f"wait at a load of {USUAL}, median", "p95", "loading a run",
+                 "USD for 1,000 pictures", "pictures a minute at most, nobody overtakes",
+                 "with overtaking", "the desk is busy"], rows))
+        most = busy[-1]["runners"]
+        rows = [[f"{each['desks']}", *(f(each) for each in (a, each) for f in (
+            _rate, lambda p: f"{_seconds(p['wait_p50_s'])}, {_seconds(p['wait_p95_s'])}",
+            lambda p: f"{100 * p['desk_busy']:.1f} %"))]
+                for a, each in zip(_sharded(mix, USUAL), _sharded(mix, TOO_MUCH), strict=True)]
+        parts.append(f"{most:,} runners, divided among several desks by who asks:\n\n" + table(
+            ["desks", f"pictures a minute at {USUAL}", "wait, median and p95",
+             "the busiest desk is busy", f"pictures a minute at {TOO_MUCH}",
+             "wait, median and p95", "the busiest desk is busy"], rows))
+    return "\n\n".join([*parts, f"![Throughput, waits, price and desk by runners](results/{PLOT})"])
+
+
+def _sharded(mix: Mapping[str, Any], load: float) -> list[Point]:
+    most = max(each["runners"] for each in mix["points"])
+    return [each for each in mix["points"]
+            if each["load"] == load and each["runners"] == most and each["overtaking"]]
+
+
+def _rate(point: Point) -> str:
+    return f"{point['pictures_a_minute']:,.0f}" + ("" if point["kept_up"] else ", then none")
+
+
+def simulation_plot(results: Mapping[str, Any]) -> str:
+    """Throughput, waits, price and the desk's time over the runners, as SVG."""
+    charts: list[tuple[str, list[tuple[str, list[Point], str]]]] = [
+        ("pictures a minute at most", [
+            (f"{mix['name'].partition(',')[0]}, {how}", _points(mix, TOO_MUCH, overtaking),
+             "pictures_a_minute")
+            for mix in results["mixes"]
+            for how, overtaking in (("with overtaking", True), ("without", False))]),
+        (f"seconds of waiting at a load of {USUAL}", [
+            (f"{mix['name'].partition(',')[0]}, {how}", _points(mix, USUAL), field)
+            for mix in results["mixes"]
+            for how, field in (("median", "wait_p50_s"), ("p95", "wait_p95_s"))]),
+        (f"USD for 1,000 pictures at a load of {USUAL}", [
+            (mix["name"].partition(",")[0], _points(mix, USUAL), "usd_for_1000")
+            for mix in results["mixes"]]),
+        ("share of its time that the desk is busy for", [
+            (f"{mix['name'].partition(',')[0]}, load {load}", _points(mix, load), "desk_busy")
+            for mix in results["mixes"] for load in (USUAL, TOO_MUCH)])]
+    parts: list[str] = []
+    for number, (title, lines) in enumerate(charts):
+        parts += _chart(title, TOP_PX + number * (HEIGHT_PX + GAP_PX), lines)
+    height_px = TOP_PX + len(charts) * (HEIGHT_PX + GAP_PX)
+    width_px = LEFT_PX + WIDTH_PX + 240
+    return "\n".join([
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width_px} {height_px}" '
+        'font-family="sans-serif" font-size="11" fill="#444">',
+        f'<rect width="{width_px}" height="{height_px}" fill="#fff"/>', *parts, "</svg>", ""])
+
+
+def _chart(title: str, top_px: int, lines: Sequence[tuple[str, list[Point], str]]) -> list[str]:
+    """One chart, with both axes logarithmic; what is below its lowest value lies on the axis."""
+    values = [each[field] for _, points, field in lines for each in points if each[field] > 0]
+    low = 10 ** math.floor(math.log10(max(min(values, default=0.1), max(values, default=1) / 1e5)))
+    high = 10 ** math.ceil(math.log10(max(values, default=1)))
+    runners = [each["runners"] for _, points, _ in lines for each in points]
+
+    def place(low: float, high: float) -> Callable[[float], float]:
+        span = math.log10(high / low) or 1.0
+        return lambda value: math.log10(max(value, low) / low) / span
+
+    x, y = place(min(runners), max(runners)), place(low, high)
+    bottom_px = top_px + HEIGHT_PX
+    parts = [f'<text x="{LEFT_PX}" y="{top_px - 10}" font-weight="bold">{title}</text>',
+             f'<path d="M{LEFT_PX} {top_px}V{bottom_px}H{LEFT_PX + WIDTH_PX}" fill="none" '
+             'stroke="#888"/>']
+    for value in _powers(low, high):
+        at_px = bottom_px - HEIGHT_PX * y(value)
+        parts += [f'<path d="M{LEFT_PX} {at_px:.1f}h{WIDTH_PX}" stroke="#eee"/>',
+                  f'<text x="{LEFT_PX - 6}" y="{at_px + 4:.1f}" text-anchor="end">{value:g}</text>']
+    for value in _powers(min(runners), max(runners)):
+        at_px = LEFT_PX + WIDTH_PX * x(value)
+        parts.append(f'<text x="{at_px:.1f}" y="{bottom_px + 15}" text-anchor="middle">{value:,g}'
+                     "</text>")
+    parts.append(f'<text x="{LEFT_PX + WIDTH_PX}" y="{bottom_px + 29}" text-anchor="end">runners'
+                 "</text>")
+    for number, (name, points, field) in enumerate(lines):
+        drawn = " ".join(f"{LEFT_PX + WIDTH_PX * x(each['runners']):.1f},"
+                         f"{bottom_px - HEIGHT_PX * y(each[field]):.1f}" for each in points)
+        colour, at_px = COLOURS[number % len(COLOURS)], top_px + 12 + 16 * number
+        parts += [f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="1.5"/>',
+                  f'<text x="{LEFT_PX + WIDTH_PX + 12}" y="{at_px}" fill="{colour}">{name}</text>']
+    return parts
+
+
+def _powers(low: float, high: float) -> Iterable[float]:
+    return [10.0 ** n for n in range(math.ceil(math.log10(low) - 1e-9),
+                                     math.floor(math.log10(high) + 1e-9) + 1)]
