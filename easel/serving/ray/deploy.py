@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ray import serve
 from ray.serve.config import RequestRouterConfig
@@ -25,6 +25,17 @@ def backend_of_settings() -> LocalBackend:
     return local_backend(settings, history=open_history(settings), limits=False)
 
 
+def application(arguments: Mapping[str, str]) -> serve.Application:
+    """The runners as a Serve config names them (``docs/cluster/rayservice.yaml``), and the desk.
+
+    Args:
+        arguments: of the config; none is known, since everything is in the settings.
+    """
+    settings = load_settings()
+    _start_desk(settings)
+    return _runners(settings, backend_of_settings, LONGEST_RUN_S)
+
+
 def deploy(settings: Settings, make: Callable[[], LocalBackend] = backend_of_settings,
            longest_run_s: float = LONGEST_RUN_S) -> None:
     """Start the desk and the runners, or replace the runners one after the other.
@@ -35,9 +46,18 @@ def deploy(settings: Settings, make: Callable[[], LocalBackend] = backend_of_set
         longest_run_s: what a runner that is replaced may take to end what it draws.
     """
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
+    _start_desk(settings)
+    serve.run(_runners(settings, make, longest_run_s), name=settings.ray_app, route_prefix=None)
+
+
+def _start_desk(settings: Settings) -> None:
     start_desk(settings.ray_app, {
         "max_waiting": settings.queue_size, "max_per_owner": settings.user_jobs,
         "minute_s": settings.minute_s(), "easel": code_digest()})
+
+
+def _runners(settings: Settings, make: Callable[[], LocalBackend], longest_run_s: float,
+             ) -> serve.Application:
     runner = serve.deployment(
         Runner, name="runner", num_replicas=settings.runners, max_ongoing_requests=1000,
         ray_actor_options={"num_gpus": settings.runner_gpus,
@@ -47,4 +67,4 @@ def deploy(settings: Settings, make: Callable[[], LocalBackend] = backend_of_set
         request_router_config=RequestRouterConfig(
             request_router_class="easel.serving.ray.router:DeskRouter"),
         logging_config={"log_level": "ERROR", "enable_access_log": False})
-    serve.run(runner.bind(settings.ray_app, make), name=settings.ray_app, route_prefix=None)
+    return runner.bind(settings.ray_app, make)
