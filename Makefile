@@ -67,6 +67,7 @@ endef
 debian:
 	$(call debian,command -v chromium,chromium,Chromium)
 	$(call debian,ls /usr/lib/postgresql/*/bin/initdb,postgresql,PostgreSQL)
+	$(call debian,ls /usr/sbin/haproxy,haproxy,HAProxy)
 	$(call debian,ls /usr/lib/*/faketime/libfaketimeMT.so.1,libfaketime,libfaketime)
 
 # A process more than there are cores, as many tests wait for servers and browsers, and a module of
