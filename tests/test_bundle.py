@@ -112,7 +112,7 @@ def test_the_page_says_options_as_people_do() -> None:
     (lambda files: files.pop(FACTS), "facts are missing"),
     (lambda files: files.update({FACTS: b"{"}), "not valid JSON"),
     (lambda files: files.update({FACTS: b"[" * 10**6}), "not valid JSON"),
-    (lambda files: files.update({FACTS: b"[]"}), "not as Easel writes them"),
+    (lambda files: files.update({FACTS: b"[]"}), r"not as Easel writes them\.$"),
     (lambda files: files.pop("pictures/b-01.png"), "missing or was changed"),
     (lambda files: files.update({"pictures/b-01.png": png(99)}), "missing or was changed"),
     (edit(panes=[]), "not as Easel writes them at panes"),

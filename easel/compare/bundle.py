@@ -264,5 +264,6 @@ def _checked(raw: Any) -> BundleFacts:
         where = ""
         if isinstance(error, ValidationError):
             fault = error.errors(include_url=False, include_input=False)[0]
-            where = f" at {'.'.join(_named(raw, fault))[:80]}"
+            place = ".".join(_named(raw, fault))[:80]
+            where = f" at {place}" if place else ""
         raise BundleError("The comparison's facts are not as Easel writes them{}.", where) from None

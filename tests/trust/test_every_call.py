@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from easel.guard.visitors import HEADER, new_token, visitor_named
 from easel.words import strings
+from pipelines.core.request import PICTURES
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
 from tests.small_models import small_cache
@@ -25,6 +28,8 @@ from tests.watched_sketch import WatchedSketch
 SECRET = "a secret cow of Anna"
 FAULTS = (strings.UNEXPECTED, "inside Easel", "Traceback", '"error":null', '"error": null')
 VALUES: list[Any] = ["x", 10**9, -1.5, True, [], {}, [None], [{}], {"a": None}, "../../x"]
+ODD: list[Any] = ["", None, 10**400, "\ud800", "\0", [[1, 0]], [[]], "0 1" * 9999, "<b>", -0.0,
+                  1e308, {"\ud800": 1}, [[[0]]] * 9, "\u202e\x1b[31m", ["a", "a"]]
 # A part of an address, of which each place gets one.
 PARTS = ("x", "%2e%2e", "..%2f..%2fetc%2fpasswd", "%00", "%ff%fe", "-1", "a" * 300, "é 𝕏")
 BODIES = (b"", b"x", b"null", b"5", b"[]", b"{}", b'{"data": 5}', b'{"data": null, "fn_index": 0}',
@@ -98,15 +103,16 @@ def functions(app: App) -> list[dict[str, Any]]:
     return found
 
 
-def ask(app: App, function: dict[str, Any], value: Any, session: str) -> str:
-    """What a call of a function ends with, all of whose inputs have one value."""
-    body = {"data": [value] * len(function["inputs"]), "fn_index": function["id"],
-            "session_hash": session}
+def ask(app: App, function: dict[str, Any], data: list[Any], session: str) -> str:
+    """What a call of a function ends with."""
+    said = json.dumps({"data": data, "fn_index": function["id"], "session_hash": session})
+    body: dict[str, Any] = {"content": said, "headers": {"content-type": "application/json"},
+                            "timeout": 120}
     api = f"{app.url}gradio_api/"
     if not function["queue"]:
-        answer = httpx.post(f"{api}run/{function['api_name']}", json=body, timeout=120)
+        answer = httpx.post(f"{api}run/{function['api_name']}", **body)
         return answer.text
-    httpx.post(f"{api}queue/join", json=body, timeout=120).raise_for_status()
+    httpx.post(f"{api}queue/join", **body).raise_for_status()
     with httpx.stream("GET", f"{api}queue/data", params={"session_hash": session},
                       timeout=120) as events:
         return next(line for line in events.iter_lines() if "process_completed" in line)
@@ -114,7 +120,18 @@ def ask(app: App, function: dict[str, Any], value: Any, session: str) -> str:
 
 def answers(app: App, calls: list[tuple[dict[str, Any], Any]], session: str,
             ) -> Iterator[tuple[Any, str]]:
-    """Which function was called with what, and what it ended with, several at a time."""
+    """Which function was called with what, and what it ended with, several at a time.
+
+    Args:
+        calls: functions, each with the value that all of its inputs have.
+    """
+    return endings(app, [(function, [value] * len(function["inputs"]))
+                         for function, value in calls], session)
+
+
+def endings(app: App, calls: list[tuple[dict[str, Any], list[Any]]], session: str,
+            ) -> Iterator[tuple[Any, str]]:
+    """As ``answers``, of functions each with the values of its inputs."""
     def called(number: int) -> str:
         return ask(app, *calls[number], f"{session}{number}")
 
@@ -131,6 +148,37 @@ def test_no_function_fails_whatever_it_is_called_with(app: App, log: io.StringIO
     calls = [(function, value) for number, function in enumerate(functions(app))
              for value in (None, VALUES[number % len(VALUES)])]
     assert len(list(answers(app, calls, "any"))) == len(calls)
+    assert "Traceback" not in log.getvalue()
+    app.wait_until_idle()
+
+
+@pytest.mark.slow
+def test_no_endpoint_fails_whatever_one_of_its_arguments_is(app: App, log: io.StringIO) -> None:
+    """Each with values that it takes in place of all but one, which it then looks at."""
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(picture, "PNG")
+    path = httpx.post(f"{app.url}gradio_api/upload", timeout=120,
+                      files={"files": ("a.png", picture.getvalue())}).json()[0]
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    told = httpx.get(f"{app.url}gradio_api/info", timeout=120).json()["named_endpoints"]
+    known = {"pipelines": ["sketch"], "pipeline": "sketch", "steps": 8, "iterations": 1,
+             "panes": [{"pipeline": "sketch", "options": {"steps": 1}}] * 2}
+    config = httpx.get(f"{app.url}config", timeout=120).json()
+    many = {each["id"] for each in config["components"]
+            if each["props"].get("file_count") == "multiple"}
+    calls, odd = [], itertools.cycle([*VALUES, *ODD])
+    for function in functions(app):
+        parameters = told.get(f"/{function['api_name']}", {}).get("parameters", ())
+        usual = [known.get(each["parameter_name"], each.get("parameter_default"))
+                 for each in parameters]
+        for place, each in enumerate(parameters):
+            if each["component"] == "File" and each["parameter_name"] not in PICTURES:
+                usual[place] = [file, file] if function["inputs"][place] in many else file
+        calls += [(function, [*usual[:place], next(odd), *usual[place + 1:]])
+                  for place in range(len(parameters)) for _ in range(2)]
+    named = {function["api_name"] for function, _ in calls}
+    assert {"inside_mix", "inside_complete", "inside_stream", "compare", "classify"} <= named
+    assert len(list(endings(app, calls, "one"))) == len(calls) > 250
     assert "Traceback" not in log.getvalue()
     app.wait_until_idle()
 
