@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.core.options import OptionField, option_fields
+from pipelines.core.options import OptionField, option_fields, parse_options
 from pipelines.registry import Registry, build_registry
 
 NAN, INF = float("nan"), float("inf")
@@ -53,6 +53,16 @@ def test_every_option_refuses_what_it_cannot_be(registry: Registry, name: str, o
         assert sentence.endswith("."), value
         assert "\n" not in sentence
         assert len(sentence) < 300
+
+
+def test_a_text_of_an_option_holds_no_nul(registry: Registry) -> None:
+    """No database, file of presets or answer could hold it."""
+    texts = [(pipeline, option) for pipeline in registry
+             for option in option_fields(pipeline.Options) if option.kind == "text"]
+    assert {option.name for _, option in texts} >= {"negative_prompt"}
+    for pipeline, option in texts:
+        with pytest.raises(InvalidRequest, match=r" holds a NUL character, which no text has\.$"):
+            parse_options(pipeline.Options, {option.name: "a\0dog"})
 
 
 def test_every_number_has_bounds(registry: Registry) -> None:

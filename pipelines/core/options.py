@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.sentences import Sentence
+from pipelines.core.texts import check_text
 
 Kind = Literal["bool", "int", "float", "choice", "text"]
 
@@ -263,7 +264,11 @@ def parse_options(options: type[Options], raw: Mapping[str, Any]) -> Options:
         InvalidRequest: one sentence about the first fault, with the name of its field.
     """
     try:
-        return options.model_validate(dict(raw))
+        checked = options.model_validate(dict(raw))
     except ValidationError as error:
         message, name = sentence(error, options)
         raise InvalidRequest(message, field=name) from None
+    for name in raw:  # pydantic refuses half characters itself
+        if isinstance(value := getattr(checked, name, None), str):
+            check_text(value, options.model_fields[name].title or name, name)
+    return checked
