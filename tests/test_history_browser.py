@@ -117,6 +117,30 @@ def test_two_kept_pictures_are_under_a_slider(visit: Callable[..., Page]) -> Non
     expect(bar).to_be_hidden()
 
 
+def test_kept_pictures_are_turned_over_one_by_one(visit: Callable[..., Page]) -> None:
+    page = visit()
+    draw(page, "a drum beside a kite")
+    history(page)
+    tiles = page.locator("#kept .tile button")
+    expect(tiles).to_have_count(2)
+    ids = [tiles.nth(i).get_attribute("data-picture") for i in range(2)]
+    tiles.first.click()
+    large, newer, older = (page.locator(name) for name in (
+        ".kept-large", "#history-newer", "#history-older"))
+    expect(large).to_have_attribute("src", re.compile(str(ids[0])))
+    expect(newer).to_be_disabled()
+    older.click()
+    expect(large).to_have_attribute("src", re.compile(str(ids[1])))
+    expect(older).to_be_disabled()
+    page.keyboard.press("ArrowLeft")
+    expect(large).to_have_attribute("src", re.compile(str(ids[0])))
+    expect(older).to_be_enabled()
+    page.keyboard.press("ArrowRight")
+    expect(large).to_have_attribute("src", re.compile(str(ids[1])))
+    newer.click()
+    expect(large).to_have_attribute("src", re.compile(str(ids[0])))
+
+
 def test_a_picture_is_kept_found_used_and_restored(visit: Callable[..., Page], app: App,
                                                    tmp_path: Path) -> None:
     page = visit()

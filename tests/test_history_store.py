@@ -91,6 +91,21 @@ def test_filters(history: History) -> None:
     assert history.pipelines("me") == ["dalle", "vqgan_clip"]
 
 
+def test_neighbours_are_those_that_the_filters_leave(history: History) -> None:
+    history.add("other", [new_picture("a kite", 0)])
+    history.add("me", [new_picture("a dog", 1), new_picture("a cat", 2), new_picture("a dog", 3)])
+    history.add("other", [new_picture("a dog", 9)])
+    newest, cat, oldest = (history.get("me", each) for each in history.ids("me"))
+    assert history.beside(newest) == (None, cat.id)
+    assert history.beside(cat) == (newest.id, oldest.id)
+    assert history.beside(oldest) == (cat.id, None)
+    assert history.beside(newest, Filters(text="dog")) == (None, oldest.id)
+    assert history.beside(cat, Filters(text="dog")) == (newest.id, oldest.id)
+    history.delete("me", [newest.id])
+    assert history.beside(cat) == (None, oldest.id)
+    assert history.beside(history.get("me", newest.id)) == (None, cat.id)
+
+
 def test_nobody_reaches_what_belongs_to_another(history: History) -> None:
     [mine] = history.add("me", [new_picture()])
     assert history.page("you").total == 0

@@ -184,6 +184,24 @@ class History:
             rows = session.scalars(queries.page(owner, filters, (number - 1) * size, size)).all()
         return Page(tuple(map(self._kept, rows)), number, pages, total)
 
+    def beside(self, picture: KeptPicture, filters: Filters | None = None,
+               ) -> tuple[str | None, str | None]:
+        """Ids of the next newer and the next older of its owner's pictures; None at the ends.
+
+        Args:
+            picture: need not be one that the filters leave.
+        """
+        with self.database.read() as session:
+            number = session.scalar(select(Picture.number).where(
+                Picture.owner == picture.owner, Picture.id == picture.id))
+            others = select(Picture.id).where(
+                *queries.conditions(picture.owner, filters or Filters())).limit(1)
+            newer = session.scalar(others.where(Picture.number > number)
+                                   .order_by(Picture.number))
+            older = session.scalar(others.where(Picture.number < number)
+                                   .order_by(Picture.number.desc()))
+        return newer, older
+
     def ids(self, owner: str, filters: Filters | None = None, limit: int = 10_000) -> list[str]:
         """Ids of an owner's pictures, the newest first."""
         chosen = (select(Picture.id)

@@ -1022,6 +1022,9 @@
       press("#stop", "#compare-stop", "#sweep-stop", "#walk-stop", ".lab-stop");
     } else if (dialog?.open && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
       step(event.key === "ArrowRight" ? 1 : -1);
+    } else if ((event.key === "ArrowLeft" || event.key === "ArrowRight")
+      && !event.target.closest?.("input, textarea, select, [role=tab]")) {
+      press(event.key === "ArrowLeft" ? "#history-newer" : "#history-older");
     } else if (event.target.matches?.(".examples [role=tab]") && event.key.startsWith("Arrow")) {
       const tabs = [...event.target.parentElement.querySelectorAll("[role=tab]")];
       const by = event.key === "ArrowRight" || event.key === "ArrowDown" ? 1 : -1;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -34,10 +35,15 @@ PRESS_GENERATE = "() => setTimeout(() => document.querySelector('#generate')?.cl
 
 @dataclass
 class PicturePage:
-    """The components of a picture's page."""
+    """The components of a picture's page.
+
+    Attributes:
+        beside: ids of the next newer and the next older picture of the gallery, "" at its ends.
+    """
 
     column: gr.Column
     picture_id: gr.State
+    beside: gr.State
     image: gr.HTML
     prompt: gr.HTML
     facts: gr.HTML
@@ -45,6 +51,8 @@ class PicturePage:
     favourite: gr.Checkbox
     rating: gr.Radio
     back: gr.Button
+    newer: gr.Button
+    older: gr.Button
     reuse: gr.Button
     vary: gr.Button
     init: gr.Button
@@ -52,12 +60,16 @@ class PicturePage:
 
     def shown(self) -> list[gr.components.Component]:
         """What another picture changes."""
-        return [self.picture_id, self.image, self.prompt, self.facts, self.family, self.favourite,
-                self.rating, self.delete]
+        return [self.picture_id, self.beside, self.newer, self.older, self.image, self.prompt,
+                self.facts, self.family, self.favourite, self.rating, self.delete]
 
-    def show(self, picture: KeptPicture, family: Family, registry: Registry) -> Updates:
-        """A picture, with its kin."""
-        return {self.picture_id: picture.id, self.image: render_picture(picture),
+    def show(self, picture: KeptPicture, family: Family, beside: tuple[str | None, str | None],
+             registry: Registry) -> Updates:
+        """A picture, with its kin and between its neighbours."""
+        newer, older = (name or "" for name in beside)
+        return {self.picture_id: picture.id, self.beside: (newer, older),
+                self.newer: gr.update(interactive=bool(newer)),
+                self.older: gr.update(interactive=bool(older)), self.image: render_picture(picture),
                 self.prompt: render_prompt(picture), self.facts: render_facts(picture, registry),
                 self.family: render_family(family, registry), self.favourite: picture.favourite,
                 self.rating: picture.rating or 0,
@@ -69,7 +81,12 @@ def build_picture_page(registry: Registry) -> PicturePage:
     """Lay the page out, hidden until a picture is opened."""
     starts = any(pipeline.accepts_init_image for pipeline in registry)
     with gr.Column(visible=False, elem_id="history-picture") as column:
-        back = gr.Button(strings.HISTORY_BACK, size="sm", elem_id="history-back")
+        with gr.Row(elem_id="history-turn"):
+            back = gr.Button(strings.HISTORY_BACK, size="sm", elem_id="history-back")
+            newer = gr.Button(strings.HISTORY_NEWER_ONE, size="sm", elem_id="history-newer",
+                              min_width=80)
+            older = gr.Button(strings.HISTORY_OLDER_ONE, size="sm", elem_id="history-older",
+                              min_width=80)
         with gr.Row(elem_id="history-desk"):
             with gr.Column(scale=3, min_width=300):
                 image = gr.HTML("", **PLAIN)
@@ -89,8 +106,8 @@ def build_picture_page(registry: Registry) -> PicturePage:
                                   value=0, label=strings.RATING, elem_id="rating")
                 facts = gr.HTML("", **PLAIN)
         family = gr.HTML("", elem_id="kin", js_on_load=PICK, apply_default_css=False)
-    return PicturePage(column, gr.State(""), image, prompt, facts, family, favourite, rating, back,
-                       reuse, vary, init, delete)
+    return PicturePage(column, gr.State(""), gr.State(("", "")), image, prompt, facts, family,
+                       favourite, rating, back, newer, older, reuse, vary, init, delete)
 
 
 def connect_picture_page(
@@ -112,14 +129,21 @@ def connect_picture_page(
     def own(request: gr.Request, picture_id: str) -> KeptPicture:
         return history.get(history.owner_of(visitor_of(request)), str(picture_id))
 
-    def show(picture: KeptPicture) -> Updates:
-        return page.show(picture, history.family(picture.owner, picture.id), registry)
+    def show(picture: KeptPicture, values: tuple[Any, ...]) -> Updates:
+        return page.show(picture, history.family(picture.owner, picture.id),
+                         history.beside(picture, gallery.read(values)), registry)
 
     @one_sentence
-    def open_picture(request: gr.Request, event: gr.EventData) -> Updates:
+    def open_picture(request: gr.Request, event: gr.EventData, *values: Any) -> Updates:
         data = event._data if isinstance(event._data, dict) else {}  # a program may send anything
         return {gallery.column: gr.update(visible=False), page.column: gr.update(visible=True),
-                **show(own(request, data.get("id", "")))}
+                **show(own(request, data.get("id", "")), values)}
+
+    def turn(to: int) -> Callable[..., Updates]:
+        @one_sentence
+        def turned(request: gr.Request, beside: tuple[str, str], *values: Any) -> Updates:
+            return show(own(request, beside[to]), values)
+        return turned
 
     @one_sentence
     def rate(request: gr.Request, picture_id: str, rating: int) -> None:
@@ -130,21 +154,24 @@ def connect_picture_page(
         history.set_favourite(own(request, picture_id).owner, picture_id, favourite)
 
     @one_sentence
-    def delete(request: gr.Request, picture_id: str) -> Updates:
+    def delete(request: gr.Request, picture_id: str, *values: Any) -> Updates:
         picture = own(request, picture_id)
         move = history.restore if picture.deleted else history.delete
         move(picture.owner, [picture.id])
-        return show(history.get(picture.owner, picture.id))
+        return show(history.get(picture.owner, picture.id), values)
 
     def back() -> Updates:
         return {gallery.column: gr.update(visible=True), page.column: gr.update(visible=False),
                 gallery.note: ""}
 
-    gr.on([gallery.thumbnails.click, page.family.click], open_picture, None,
+    filters = list(gallery.filters.values())
+    gr.on([gallery.thumbnails.click, page.family.click], open_picture, filters,
           [*columns, *page.shown()], **LIVE)
+    for to, button in enumerate((page.newer, page.older)):
+        button.click(turn(to), [page.beside, *filters], page.shown(), **LIVE)
     page.rating.input(rate, [page.picture_id, page.rating], None, **LIVE)
     page.favourite.input(mark, [page.picture_id, page.favourite], None, **LIVE)
-    page.delete.click(delete, page.picture_id, page.shown(), **LIVE)
+    page.delete.click(delete, [page.picture_id, *filters], page.shown(), **LIVE)
     page.back.click(back, None, [*columns, gallery.note], **LIVE).then(
         reload, gallery.asked(), gallery.shown(), **LIVE)
     _connect_hand_off(history, inputs, tab, page, own)
