@@ -27,6 +27,8 @@ def cluster_table(results: Mapping[str, Any]) -> str:
         ("a question at the desk", f"{results['question_ms']:.1f} ms"),
         (f"questions that it answers a second, {work['threads']} threads ask",
          f"{results['questions_a_second']:,.0f}"),
+        ("what a question takes of the desk's processor",
+         f"{1000 * results['desk_processor_s']:.2f} ms"),
         ("events a second from one runner to a front end", f"{results['events_a_second']:,.0f}"),
         ("runner killed: what it drew is drawn by another after",
          f"{recovery['runner_drawn_again_s']:.1f} s"),
@@ -61,12 +63,13 @@ def simulation_tables(results: Mapping[str, Any]) -> str:
     """How clusters of more and more runners fare, a table a mix, with the plot."""
     parts = []
     for mix in results["mixes"]:
-        usual, busy, plain = (_points(mix, USUAL), _points(mix, TOO_MUCH),
-                              _points(mix, TOO_MUCH, overtaking=False))
+        usual, busy = _points(mix, USUAL), _points(mix, TOO_MUCH)
+        plain = {each["runners"]: _rate(each)
+                 for each in _points(mix, TOO_MUCH, overtaking=False)}
         rows = [[f"{a['runners']:,}", f"{a['users']:,}", _seconds(a["wait_p50_s"]),
                  _seconds(a["wait_p95_s"]), _seconds(a["load_s"]), f"{a['usd_for_1000']:.2f}",
-                 _rate(c), _rate(b), f"{100 * b['desk_busy']:.1f} %"]
-                for a, b, c in zip(usual, busy, plain, strict=True)]
+                 plain.get(a["runners"], "–"), _rate(b), f"{100 * b['desk_busy']:.1f} %"]
+                for a, b in zip(usual, busy, strict=True)]
         parts.append(
             f"### {mix['name']}\n\n" + table(
                 ["runners", "users", f"wait at a load of {USUAL}, median", "p95", "loading a run",

@@ -14,10 +14,11 @@ from benchmarks.roofline import machine
 from easel.serving.ray.matching import LOOKED_AT
 
 RUNNERS = (1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000)
-DESKS = (2, 4, 8, 16)
+DESKS = (4, 16)
+PLAIN = 125  # runners at most, without overtaking
 USERS = 100  # for each runner
 USUAL, TOO_MUCH = 0.7, 1.5  # of the device seconds that there are
-LEAST_RUNS, RUNS_OF_EACH = 1000, 6  # of a cluster, and of each runner
+LEAST_RUNS, RUNS_OF_EACH = 1000, 4  # of a cluster, and of each runner
 
 
 def simulation_figures(mixes: Sequence[Mix], runners: Sequence[int], desks: Sequence[int],
@@ -45,7 +46,8 @@ def simulation_figures(mixes: Sequence[Mix], runners: Sequence[int], desks: Sequ
         plans = [Plan(mix, n, USERS * n, load, max(least_runs, RUNS_OF_EACH * n),
                       looked_at=looked_at)
                  for n in runners
-                 for load, looked_at in ((USUAL, LOOKED_AT), (TOO_MUCH, LOOKED_AT), (TOO_MUCH, 1))]
+                 for load, looked_at in ((USUAL, LOOKED_AT), (TOO_MUCH, LOOKED_AT), (TOO_MUCH, 1))
+                 if looked_at > 1 or n <= PLAIN]
         plans += [Plan(mix, runners[-1], USERS * runners[-1], load,
                         max(least_runs, RUNS_OF_EACH * runners[-1]), desks=each)
                   for each in desks for load in (USUAL, TOO_MUCH)]

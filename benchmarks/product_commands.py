@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -161,7 +160,7 @@ def simulate_command(
     cluster = read_results(RESULTS_DIR / "cluster.json")
     figures = rounded(simulation_figures(
         (embedded_mix(), public_mix()), [each for each in RUNNERS if each <= most], DESKS,
-        cluster.get("overhead_s", 0.0), 1 / cluster.get("questions_a_second", math.inf),
+        max(0.0, cluster.get("overhead_s", 0.0)), cluster.get("desk_processor_s", 0.0),
         least_runs, lambda point: print(json.dumps(rounded(point)), flush=True)))
     write_results(RESULTS_DIR / "cluster_simulation.json", figures)
     (RESULTS_DIR / SIMULATION_PLOT).write_text(simulation_plot(figures), encoding="utf-8")
