@@ -70,14 +70,12 @@ debian:
 	$(call debian,ls /usr/sbin/haproxy,haproxy,HAProxy)
 	$(call debian,ls /usr/lib/*/faketime/libfaketimeMT.so.1,libfaketime,libfaketime)
 
-# A process more than there are cores, as many tests wait for servers and browsers, and a module of
-# tests at a time: modules share servers within them. Their order is random, the long ones first: not
-# that of xdist, which is by the number of tests.
+# A process a core, a module of tests at a time: modules share servers within them. Their order is
+# random, the long ones first: not that of xdist, which is by the number of tests.
 # Debian's packages come while pip installs its own.
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))')
 test: ## run the tests (ARGS="tests/test_app.py -k stop" for some)
 	@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.installed-dev debian
-	$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile \
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 	  --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/.installed ## measure the models and write benchmarks/results
