@@ -46,7 +46,7 @@ def visit(window: BrowserContext, app: App) -> Page:
 
 def test_an_address_brings_a_prompt_a_lesson_and_a_tab(app, open_page) -> None:
     page = open_page(DESKTOP)
-    page.goto(f"{app.url}?prompt=two+dogs&lesson=clip")
+    page.goto(f"{app.url}?prompt=two%00+dogs&lesson=clip")
     prompt = page.locator("#prompt textarea")
     expect(prompt).to_have_value("two dogs")
     expect(page.locator('[data-lesson="clip"] p').first).to_be_in_viewport()

@@ -45,7 +45,9 @@ from pipelines.core.sentences import Sentence
 PLACE = "generate"
 SHOW_BEST = "() => window.easelShowBest()"  # page.js
 # An address may bring a prompt, ?prompt=a+cat, and settings (see easel.ui.generate.address).
-ASKED_JS = "(now) => new URLSearchParams(location.search).get('prompt')?.slice(0, 2000) ?? now"
+# Less NUL, which no text may hold.
+ASKED_JS = ("(now) => new URLSearchParams(location.search).get('prompt')"
+            "?.slice(0, 2000).replaceAll('\\0', '') ?? now")
 
 
 def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store: PictureStore,
