@@ -98,7 +98,7 @@ def test_case_28_a_full_disk_is_told_and_reading_goes_on(small_app: App, small_d
     file, kept = client.predict(name, api_name="/history_show")
     assert (file, kept["prompt"]) == (None, "a dog")
     assert "disk is full" in kept["file_fault"]
-    assert "could not be written" in refusal(client, "/history_export", [name], None)
+    assert "no room for these files" in refusal(client, "/history_export", [name], None)
     assert client.predict(api_name="/history_list")["pictures"]
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "PNG")
