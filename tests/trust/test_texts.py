@@ -169,9 +169,10 @@ def is_quick(app: App, call: Callable[[], object]) -> bool:
     """Whether a call takes less than ``MOST_S``, or draws, which is no reading.
 
     Seconds of the server's processors, so that a busy machine decides nothing; the least of some
-    tries, since others of its threads may have something to do meanwhile.
+    tries, ever further apart, since others of its threads may have something to do meanwhile.
     """
-    for _ in range(8):
+    for tries in range(8):
+        time.sleep(tries / 10)
         start, finished = time.process_time(), app.sketch.finished
         call()
         if time.process_time() - start < MOST_S or app.sketch.finished > finished:
