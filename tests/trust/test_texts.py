@@ -162,20 +162,32 @@ def test_case_11_a_file_name_is_made_harmless(app: App) -> None:
 
 RUNS = [" ", ".", '"', "a"]
 MORE_RUNS = ["1", ",", ":", "a: ", '"a', "\\", "\n"]
-MOST_S = 0.05
+MOST = 5
 
 
-def is_quick(app: App, call: Callable[[], object]) -> bool:
-    """Whether a call takes less than ``MOST_S``, or draws, which is no reading.
+def seconds(call: Callable[[], object]) -> float:
+    """What a call takes of the server's processors, whatever else is busy on the machine."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
 
-    Seconds of the server's processors, so that a busy machine decides nothing; the least of some
-    tries, ever further apart, since others of its threads may have something to do meanwhile.
+
+def is_quick(web: httpx.Client, app: App, call: Callable[[], object]) -> bool:
+    """Whether a call takes less than ``MOST`` times one that reads no text, or draws, which is no
+    reading.
+
+    A pattern that goes back over what it has read takes 200 ms and more on ten kilobytes, another
+    call 20: both on the same machine, one after the other, so that its speed decides nothing.
+    The least of some tries, ever further apart, since others of the server's threads may have
+    something to do meanwhile.
     """
+    least = least_without = float("inf")
     for tries in range(8):
         time.sleep(tries / 10)
-        start, finished = time.process_time(), app.sketch.finished
-        call()
-        if time.process_time() - start < MOST_S or app.sketch.finished > finished:
+        finished = app.sketch.finished
+        least_without = min(least_without, seconds(partial(answer, web, "history_show", ["none"])))
+        least = min(least, seconds(call))
+        if least < MOST * least_without or app.sketch.finished > finished:
             return True
     return False
 
@@ -216,7 +228,7 @@ def test_case_37_ten_kilobytes_in_any_text_are_answered_at_once(web: httpx.Clien
                     for each in parameters]
             data[number] = wanted
             tried += 1
-            if not is_quick(app, partial(answer, web, endpoint.lstrip("/"), data)):
+            if not is_quick(web, app, partial(answer, web, endpoint.lstrip("/"), data)):
                 slow.append((endpoint, parameter["parameter_name"]))
     assert tried > 50
     assert slow == []
@@ -235,7 +247,7 @@ def test_case_37_ten_kilobytes_in_a_pictures_texts_are_read_at_once(
         data = Path(picture(tmp_path, **{name: text})["path"]).read_bytes()
         (path,) = web.post("gradio_api/upload", files={"files": ("a.png", data)}).json()
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        assert is_quick(app, partial(answer, web, "picture_settings", [file])), name
+        assert is_quick(web, app, partial(answer, web, "picture_settings", [file])), name
 
 
 @pytest.mark.parametrize("seed", RUNS)
@@ -255,7 +267,7 @@ def test_case_37_ten_kilobytes_in_a_text_of_the_doors_are_answered_at_once(
                 ("rerank", {"prompts": [run], "images": [run]}), ("search", {"text": run}))]}
     for path, bodies in calls.items():
         for body in bodies:
-            assert is_quick(app, partial(web.post, path, json=body, headers=mcp)), (
+            assert is_quick(web, app, partial(web.post, path, json=body, headers=mcp)), (
                 path, str(body)[:60])
 
 
