@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from easel.guard.made_of import NOTE, digest_of, note_of, noted
+from easel.serving.jobs import Requester
 
 logger = logging.getLogger(__name__)
 MAX_AGE_S = 86400.0
@@ -27,8 +28,9 @@ MAX_FILES = 200_000  # each takes of the disk, and of every sweep, however short
 # Of one upload: files, and what an empty one takes of its request.
 MAX_UPLOADED, MIN_UPLOADED_BYTES = 1000, 64
 FRESH_S = 600.0  # what makes room for others has been there for so long at least
-# Of the quota, what one visitor has written in that time without drawing it; how many are counted.
-EACH_SHARE, MAX_COUNTED = 0.25, 10_000
+# Of the quota, what one visitor and one address have written in that time without drawing it, since
+# anyone may be many visitors; how many are counted.
+EACH_SHARE, ADDRESS_SHARE, MAX_COUNTED = 0.25, 0.5, 10_000
 # What Gradio and Easel write there; in a folder that is shared with others, the rest is theirs.
 _OWN = re.compile(r"tmp[a-z0-9_]{8}|[0-9a-f]{64}|pictures|exports|lab")
 
@@ -54,8 +56,8 @@ class CacheFolder:
         self._lock = threading.Lock()
         # At the last look at the disk, and what was announced since: bytes and files.
         self._used: tuple[int, int] | None = None
-        # Bytes by visitor, and since when.
-        self._written: dict[str, int] = {}
+        # Bytes by visitor and by address, and since when.
+        self._written: dict[tuple[str, str], int] = {}
         self._since_s = time.monotonic()
 
     def sweep(self, room_bytes: int = 0) -> int:
@@ -93,23 +95,33 @@ class CacheFolder:
                 self._used = used + more_bytes, count + more_files
             return fits
 
-    def has_room_for(self, visitor: str, more_bytes: int, more_files: int) -> bool:
+    def has_room_for(self, who: Requester, more_bytes: int, more_files: int | None = None) -> bool:
         """Whether files may be written that nothing was drawn for, as in ``has_room``.
 
         Args:
-            visitor: who asks for them, of whom no more than ``EACH_SHARE`` of the quota is written
-                within ``FRESH_S`` seconds.
+            who: asks for them, a visitor of whom no more than ``EACH_SHARE`` of the quota is
+                written within ``FRESH_S`` seconds, and ``ADDRESS_SHARE`` of an address.
             more_bytes, more_files: their length and number.
         """
+        shares = {("visitor", who.visitor): EACH_SHARE}
+        if who.address:
+            shares["address", who.address] = ADDRESS_SHARE
         with self._lock:
-            if time.monotonic() - self._since_s > FRESH_S or len(self._written) >= MAX_COUNTED:
+            if time.monotonic() - self._since_s > FRESH_S:
                 self._written.clear()
                 self._since_s = time.monotonic()
-            written = self._written.get(visitor, 0) + more_bytes
-            if written > self.quota_bytes * EACH_SHARE:
+            elif len(self._written) >= MAX_COUNTED:  # visitors cost nothing, addresses do
+                self._written = {each: size for each, size in self._written.items()
+                                 if each[0] == "address"}
+            written = {each: self._written.get(each, 0) + more_bytes for each in shares}
+            if any(written[each] > self.quota_bytes * share for each, share in shares.items()):
                 return False
-            self._written[visitor] = written
-        return self.has_room(more_bytes, more_files)
+        if not self.has_room(more_bytes, more_files):
+            return False
+        with self._lock:
+            for each in shares:
+                self._written[each] = self._written.get(each, 0) + more_bytes
+        return True
 
     def _fits(self, more_bytes: int, more_files: int) -> bool:
         used, count = self._used or (0, 0)

@@ -30,8 +30,8 @@ def take_room(folder: str | Path, more_bytes: int, more_files: int = 1) -> None:
         more_files: their number.
 
     Raises:
-        Busy: there is no room for them, or not for more of one visitor.
+        Busy: there is no room for them, or not for more of one visitor or address.
     """
     cache = _caches.get(Path(folder))
-    if cache is not None and not cache.has_room_for(requester().visitor, more_bytes, more_files):
+    if cache is not None and not cache.has_room_for(requester(), more_bytes, more_files):
         raise Busy("There is no room for these files now: try again in some minutes.")

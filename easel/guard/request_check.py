@@ -20,7 +20,8 @@ from easel.guard.forms import FILES_ALONE, ODD_FORM, files_alone, is_odd_form
 from easel.guard.held_bodies import BodyFault, HeldBodies, replayed
 from easel.guard.ranges import keep_plain_range
 from easel.guard.session_names import LONE, rename_in_address, rename_in_body
-from easel.guard.visitors import UnknownVisitor, token_of
+from easel.guard.visitors import UnknownVisitor, from_afar, token_of, visitor_named
+from easel.serving.jobs import Requester
 from easel.words.language import language_of, say, speaking
 from pipelines.core.json_values import MAX_VALUES, TooManyValues, read_json
 from pipelines.core.texts import MAX_FILE_BYTES
@@ -66,8 +67,8 @@ class RequestCheck:
       one for each visitor who brings a token: see ``easel.guard.session_names``.
     - A file of another machine is not fetched, for anyone (403). Gradio would, wherever a body
       holds what looks like a file, in a text field too.
-    - An upload that the cache has no room for is not begun (507), nor one that does not say its
-      length (411), or whose form is odd (415). One that holds a field without a file, which Gradio
+    - An upload that the cache has no room for is not begun (507), of which a visitor and an address
+      have a part, nor one that does not say its length (411), or whose form is odd (415). One that holds a field without a file, which Gradio
       would hold in memory, is ended there (400).
     - What else is sent is read before Gradio reads it, and counts among the bodies that are held
       (413, 503). It has so many values, and none of its texts is longer than files of text are.
@@ -127,7 +128,8 @@ class RequestCheck:
             if not length.isdecimal():
                 raise _Refused(411, NO_LENGTH)
             expected = int(length[:18])
-            if not await run_in_threadpool(self.cache.has_room, expected):
+            who = Requester(visitor_named(token) if token else "", from_afar(HTTPConnection(scope)))
+            if not await run_in_threadpool(self.cache.has_room_for, who, expected):
                 raise _Refused(507, NO_ROOM)
             with speaking(language_of(headers)):
                 return files_alone(headers.get("content-type", ""), receive, say(FILES_ALONE))

@@ -66,12 +66,12 @@ def visitor_of(request: gr.Request | Request) -> str:
     return visitor_named(f"session {session}")
 
 
-def address_of(request: gr.Request | Request) -> str:
+def address_of(request: gr.Request | HTTPConnection) -> str:
     """Where a request comes from, as limits count it; empty where that is not known."""
     return source_of(str(getattr(getattr(request, "client", None), "host", "") or ""))
 
 
-def from_afar(request: gr.Request | Request) -> str:
+def from_afar(request: gr.Request | HTTPConnection) -> str:
     """``address_of``, but empty for this machine itself, which no limit by address is for."""
     address = address_of(request)
     return "" if is_local_name(address) else address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -18,8 +19,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from easel.guard.cache_folder import EACH_SHARE, FRESH_S, CacheFolder
+from easel.guard.cache_folder import ADDRESS_SHARE, EACH_SHARE, FRESH_S, CacheFolder
 from easel.guard.visitors import HEADER, new_token
+from easel.serving.jobs import Requester
 from tests.served import App
 
 QUOTA = 16 * 2**20
@@ -112,19 +114,64 @@ def test_labelled_pictures_are_not_unpacked_for_ever(app: App) -> None:
     raise AssertionError("it went on for ever")
 
 
+def test_uploads_of_one_visitor_leave_room_for_others(app: App) -> None:
+    """Those of who brings no token are one visitor's as well."""
+    files = {"files": ("a.bin", bytes(QUOTA // 16))}
+    for headers in ({HEADER: new_token()}, {}):
+        with httpx.Client(base_url=f"{app.url}gradio_api/", timeout=120, headers=headers) as web:
+            said = [web.post("upload", files=files) for _ in range(5)]
+            assert [each.status_code for each in said] == [200, 200, 200, 507, 507]
+            assert said[-1].json() == {
+                "detail": "There is no room for uploads now: try again in some minutes."}
+            other = web.post("upload", files=files, headers={HEADER: new_token()})
+            assert other.status_code == 200
+
+
+def test_uploads_of_one_address_leave_room_for_others() -> None:
+    """However many visitors it is."""
+    served = App(cache_quota=QUOTA)
+
+    async def statuses(address: str) -> list[int]:
+        where = httpx.ASGITransport(served.page.app, client=(address, 50_000))
+        async with httpx.AsyncClient(transport=where, base_url=served.url) as web:
+            return [(await web.post("gradio_api/upload", headers={HEADER: new_token()}, files={
+                "files": ("a.bin", bytes(QUOTA // 8))})).status_code for _ in range(5)]
+
+    try:
+        assert asyncio.run(statuses("203.0.113.9")) == [200, 200, 200, 507, 507]
+        assert asyncio.run(statuses("198.51.100.7"))[:2] == [200, 200]
+    finally:
+        served.close()
+
+
+ANNA, BEN = Requester("anna", "203.0.113.9"), Requester("ben", "203.0.113.9")
+CARL = Requester("carl", "198.51.100.7")
+
+
 def test_a_visitor_has_a_part_of_the_cache_and_others_have_theirs(tmp_path: Path) -> None:
     cache = CacheFolder(tmp_path, 1000)
     most = int(1000 * EACH_SHARE)
-    assert cache.has_room_for("anna", most, 1)
-    assert not cache.has_room_for("anna", 1, 1)
-    assert cache.has_room_for("ben", most, 1)
+    assert cache.has_room_for(ANNA, most, 1)
+    assert not cache.has_room_for(ANNA, 1, 1)
+    assert cache.has_room_for(BEN, most, 1)
+    assert ADDRESS_SHARE == 2 * EACH_SHARE
+    assert not cache.has_room_for(Requester("one more of theirs", ANNA.address), 1, 1)
+    assert cache.has_room_for(CARL, most, 1)
     cache._since_s -= FRESH_S + 1
-    assert cache.has_room_for("anna", most, 1), "what was written long ago counts no more"
+    assert cache.has_room_for(ANNA, most, 1), "what was written long ago counts no more"
+
+
+def test_what_an_address_has_written_is_not_forgotten_for_its_many_visitors(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("easel.guard.cache_folder.MAX_COUNTED", 5)
+    cache = CacheFolder(tmp_path, 1000)
+    said = [cache.has_room_for(Requester(str(number), ANNA.address), 100, 1) for number in range(9)]
+    assert said == [True] * 5 + [False] * 4
 
 
 def test_all_together_have_the_quota(tmp_path: Path) -> None:
     cache = CacheFolder(tmp_path, 1000)
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(bytes(900))
-    assert cache.has_room_for("anna", 100, 1)
-    assert not cache.has_room_for("ben", 101, 1)
+    assert cache.has_room_for(ANNA, 100, 1)
+    assert not cache.has_room_for(CARL, 101, 1)
