@@ -68,8 +68,8 @@ class RequestCheck:
     - A file of another machine is not fetched, for anyone (403). Gradio would, wherever a body
       holds what looks like a file, in a text field too.
     - An upload that the cache has no room for is not begun (507), of which a visitor and an address
-      have a part, nor one that does not say its length (411), or whose form is odd (415). One that holds a field without a file, which Gradio
-      would hold in memory, is ended there (400).
+      have a part, nor one that does not say its length (411), or whose form is odd (415). One that
+      holds a field without a file, which Gradio would hold in memory, is ended there (400).
     - What else is sent is read before Gradio reads it, and counts among the bodies that are held
       (413, 503). It has so many values, and none of its texts is longer than files of text are.
 

@@ -114,6 +114,15 @@ def test_labelled_pictures_are_not_unpacked_for_ever(app: App) -> None:
     raise AssertionError("it went on for ever")
 
 
+def test_a_history_is_not_saved_for_ever(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("easel.guard.cache_folder.EACH_SHARE", 1 / 128)  # pictures here are small
+    one, other = visitor(app), visitor(app)
+    for each in (one, other):
+        each.predict("a cat", ["sketch"], 4, 0, {"sketch": {"steps": 1}}, api_name="/generate")
+    assert repeated(one, "/history_export") == NO_ROOM
+    other.predict(api_name="/history_export")
+
+
 def test_uploads_of_one_visitor_leave_room_for_others(app: App) -> None:
     """Those of who brings no token are one visitor's as well."""
     files = {"files": ("a.bin", bytes(QUOTA // 16))}
