@@ -19,8 +19,8 @@ __all__ = ["browser", "open_page", "pytestmark"]
 # The tabs to open, one in the other.
 PARTS = [(), (strings.TAB_COMPARE,), (strings.TAB_RERANK,), (strings.TAB_LAB,),
          (strings.TAB_LAB, strings.LAB_SEARCH), (strings.TAB_LAB, strings.LAB_MATRIX),
-         (strings.TAB_LAB, strings.LAB_MAP), (strings.TAB_LAB, strings.WALK),
-         (strings.TAB_INSIDE,), (strings.TAB_HISTORY,)]
+         (strings.TAB_LAB, strings.LAB_MAP), (strings.TAB_INSIDE,),
+         (strings.TAB_INSIDE, strings.WALK), (strings.TAB_HISTORY,)]
 INVITING = ":is(.invitation, .drawn-earlier button, .tile.sample, .inside-choices) img:visible"
 
 

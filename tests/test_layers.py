@@ -179,8 +179,8 @@ def test_the_map_has_every_folder() -> None:
 
 
 # The command line's first choice, and the walk, which is a thing of unCLIP's.
-NAMED = {("easel.cli.app", "dalle"), ("easel.ui.lab.tab", "unclip"),
-         ("easel.ui.lab.walk", "unclip")}
+NAMED = {("easel.cli.app", "dalle"), ("easel.ui.inside.tab", "unclip"),
+         ("easel.ui.inside.walk", "unclip")}
 
 
 def named_generators(known: dict[str, Path]) -> set[tuple[str, str]]:

@@ -78,7 +78,7 @@ def held(loader: HeldLoader) -> Iterator[None]:
 def test_a_walk_is_seen_as_strip_and_video(open_page: Open, loader: HeldLoader,
                                            tmp_path: Path) -> None:
     page = open_page(DESKTOP)
-    open_tab(page, strings.TAB_LAB)
+    open_tab(page, strings.TAB_INSIDE)
     open_tab(page, strings.WALK)
     stage, go, stop = (page.locator(place) for place in ("#walk-stage", "#walk-run", "#walk-stop"))
     expect(stop).to_be_disabled()
@@ -121,7 +121,7 @@ def test_a_walk_is_seen_as_strip_and_video(open_page: Open, loader: HeldLoader,
 
 def test_two_pictures_by_easel_are_an_example_to_press(open_page: Open) -> None:
     page = open_page(DESKTOP)
-    open_tab(page, strings.TAB_LAB)
+    open_tab(page, strings.TAB_INSIDE)
     open_tab(page, strings.WALK)
     stage = page.locator("#walk-stage")
     invitation = stage.get_by_role("button", name=strings.WALK_EXAMPLE)
@@ -139,7 +139,7 @@ def test_a_reload_finds_a_walk_again_and_stop_ends_it(browser: Browser, app: App
     page = context.new_page()
     page.goto(app.url)
     page.wait_for_selector("#generate:not(:disabled)")
-    open_tab(page, strings.TAB_LAB)
+    open_tab(page, strings.TAB_INSIDE)
     open_tab(page, strings.WALK)
     frames = page.get_by_label("number input for Frames")
     frames.fill("64")
@@ -170,7 +170,7 @@ def test_a_reload_finds_a_walk_again_and_stop_ends_it(browser: Browser, app: App
 
 def test_a_phone_shows_it_without_overflow(open_page: Open) -> None:
     page = open_page(PHONE, "dark")
-    open_tab(page, strings.TAB_LAB)
+    open_tab(page, strings.TAB_INSIDE)
     open_tab(page, strings.WALK)
     button = page.locator("#walk-run").bounding_box()
     assert button is not None

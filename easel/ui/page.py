@@ -18,10 +18,10 @@ from easel.ui.history.api import add_history_endpoints
 from easel.ui.history.tab import build_history
 from easel.ui.inside.api import add_inside_endpoints
 from easel.ui.inside.tab import build_inside
+from easel.ui.inside.walk import add_walk_endpoint
 from easel.ui.lab.api import add_lab_endpoints
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.tab import build_lab
-from easel.ui.lab.walk import add_walk_endpoint
 from easel.ui.models.api import add_models_endpoint
 from easel.ui.models.fetch import Fetch, build_fetch
 from easel.ui.models.tab import build_models
@@ -106,9 +106,9 @@ def _add_tabs(playground: Playground, page: gr.Blocks, tasks: Tasks, store: Pict
     with gr.Tab(strings.TAB_RERANK, id="rerank") as tab:
         rerank = build_rerank(playground, store, tasks, tab, fetch)
     with gr.Tab(strings.TAB_LAB, id="lab") as tab:
-        build_lab(lab, playground, store, tasks, tab, fetch)
+        build_lab(lab, playground, tasks, tab, fetch)
     with gr.Tab(strings.TAB_INSIDE, id="inside") as tab:
-        build_inside(lab, tasks, tab)
+        build_inside(lab, store, tasks, tab)
     if playground.history is not None:
         with gr.Tab(strings.TAB_HISTORY, id="history") as tab:
             build_history(playground, playground.history, inputs, tab, rerank)

@@ -14,16 +14,19 @@ from easel.ui.inside.path import build_path
 from easel.ui.inside.prior import build_prior
 from easel.ui.inside.score import build_score
 from easel.ui.inside.stream import build_stream
+from easel.ui.inside.walk_tab import build_walk
 from easel.ui.lab.lab import Lab
+from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Tasks
 from easel.words import strings
 
 
-def build_inside(lab: Lab, tasks: Tasks, tab: gr.Tab) -> None:
+def build_inside(lab: Lab, store: PictureStore, tasks: Tasks, tab: gr.Tab) -> None:
     """Lay the tab out and connect it.
 
     Args:
         lab: whose backend and CLIPs are used.
+        store: where what is drawn is written.
         tasks: of the page.
         tab: the one that is built in.
     """
@@ -44,6 +47,9 @@ def build_inside(lab: Lab, tasks: Tasks, tab: gr.Tab) -> None:
                 build_loop(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.PRIOR, id="prior") as part:
                 build_prior(lab, chooser, tasks, (tab, part))
+            if "unclip" in lab.playground.registry.names():
+                with gr.Tab(strings.WALK, id="walk") as part:
+                    build_walk(lab.playground, store, tasks, (tab, part))
             with gr.Tab(strings.CONTRAST, id="contrast") as part:
                 build_contrast(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.PATH, id="path"):

@@ -1,1 +1,1 @@
-"""The Lab tab: search, classification, matrix and walk."""
+"""The Lab tab: search, classification, matrix and map."""

@@ -1,7 +1,4 @@
-"""Lab: what else CLIP can do than put pictures in order, each part in a tab of its own.
-
-A walk is among them: it shows what lies between two embeddings of CLIP.
-"""
+"""Lab: what else CLIP can do than put pictures in order, each part in a tab of its own."""
 
 from __future__ import annotations
 
@@ -13,9 +10,7 @@ from easel.ui.lab.classify import build_classify
 from easel.ui.lab.explain import build_map, build_matrix
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.search import build_search
-from easel.ui.lab.walk_tab import build_walk
 from easel.ui.models.fetch import Fetch, is_away, render_missing
-from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.suited import build_wish
 from easel.ui.parts.task import Tasks
 from easel.ui.parts.theme import LIVE, PLAIN
@@ -25,14 +20,13 @@ from easel.words.language import say
 from pipelines.suited import BY_PICTURES
 
 
-def build_lab(lab: Lab, playground: Playground, store: PictureStore, tasks: Tasks,
-              tab: gr.Tab, fetch: Fetch | None = None) -> None:
+def build_lab(lab: Lab, playground: Playground, tasks: Tasks, tab: gr.Tab,
+              fetch: Fetch | None = None) -> None:
     """Lay the tab out and connect it.
 
     Args:
         lab: what it shows.
         playground: what there is.
-        store: where what is drawn is written.
         tasks: of the page.
         tab: the one that is built in.
         fetch: downloads what is chosen and not here; None where nothing can be.
@@ -54,9 +48,6 @@ def build_lab(lab: Lab, playground: Playground, store: PictureStore, tasks: Task
                 build_matrix(lab, clip, tasks, (tab, part))
             with gr.Tab(strings.LAB_MAP, id="map") as part:
                 build_map(lab, clip, tasks, (tab, part))
-            if "unclip" in playground.registry.names():
-                with gr.Tab(strings.WALK, id="walk") as walk:
-                    build_walk(playground, store, tasks, (tab, walk))
 
 
 def _connect_fetch(lab: Lab, playground: Playground, clip: gr.Dropdown, away: gr.HTML,

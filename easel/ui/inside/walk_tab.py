@@ -12,14 +12,14 @@ import gradio as gr
 
 from easel.guard.turns import reading
 from easel.serving.jobs import Found
-from easel.ui.lab.example import COLLECTION
-from easel.ui.lab.walk import (
+from easel.ui.inside.walk import (
     WalkView,
     end_of_walk,
     keep_walk,
     render_empty,
     render_walk,
 )
+from easel.ui.lab.example import COLLECTION
 from easel.ui.parts.controls import MAX_TYPED_CHARS
 from easel.ui.parts.invitation import invitation, served
 from easel.ui.parts.lines import Updates
