@@ -168,10 +168,19 @@ def test_a_reload_finds_a_walk_again_and_stop_ends_it(browser: Browser, app: App
     context.close()
 
 
-def test_a_phone_shows_it_without_overflow(open_page: Open) -> None:
+def test_an_address_of_when_it_was_in_the_lab_opens_it(app: App, open_page: Open) -> None:
+    page = open_page(DESKTOP)
+    page.goto(f"{app.url}?tab=lab.walk")
+    expect(page.locator("#walk-run")).to_be_visible()
+    expect(page.locator("#inside-chooser")).to_be_hidden()
+    page.locator("[data-link]").click()
+    expect(page).to_have_url(re.compile(r"\?tab=inside\.walk$"))
+
+
+def test_a_phone_shows_it_without_overflow(app: App, open_page: Open) -> None:
     page = open_page(PHONE, "dark")
-    open_tab(page, strings.TAB_INSIDE)
-    open_tab(page, strings.WALK)
+    page.goto(f"{app.url}?tab=inside.walk")  # among the tabs that a phone folds away
+    expect(page.locator("#walk-run")).to_be_visible()
     button = page.locator("#walk-run").bounding_box()
     assert button is not None
     assert button["y"] + button["height"] < PHONE[1], "Walk is on the first screen"

@@ -768,8 +768,9 @@
   // ?tab=lab.matrix, ?lesson=dalle, ?lesson=4 of the path, ?present, and ?prompt=…&seed=… (see easel/ui/generate/address.py).
   const asked = new URLSearchParams(location.search);
   const PARTED = ["lab", "inside"];  // tabs with tabs in them
+  const MOVED = { "lab.walk": "inside.walk" };  // addresses that were given out before
   function openTab(path, title) {  // title: of the part, which goes by that where there is no room for it
-    const [name, part] = path.split(".");
+    const [name, part] = (MOVED[path] ?? path).split(".");
     find(`#tabs > .tab-wrapper [data-tab-id="${CSS.escape(name)}"]`)?.click();
     if (!PARTED.includes(name) || !part) return;
     let frames = 600;  // what is in a tab is there once it is open
