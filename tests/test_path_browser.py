@@ -45,13 +45,14 @@ def test_an_address_opens_a_lesson_which_leads_to_its_view(open_page, app: App) 
     expect(page.locator("#lab-labels")).to_be_visible()
 
 
-def test_a_lesson_leads_to_a_view_for_whose_name_a_phone_has_no_room(open_page, app: App) -> None:
+def test_a_lesson_leads_to_a_view_on_a_phone_too(open_page, app: App) -> None:
     page = open_page(PHONE)
     page.goto(f"{app.url}?lesson=7")
     expect(lesson(page, 7).locator("h3")).to_be_in_viewport()
-    page.locator("#inside .lab-parts .overflow-menu > button").wait_for()
     lesson(page, 7).locator("[data-go]").click()
     expect(page.locator("#lab-inside-prior")).to_be_visible()
+    page.locator("[data-link]").click()
+    expect(page).to_have_url(re.compile(r"\?tab=inside\.prior$"))
 
 
 def test_on_paper_are_the_lessons_alone_with_what_one_sees(open_page, app: App) -> None:

@@ -149,6 +149,11 @@ def test_it_can_be_read_and_hangs_over_no_edge(enter: Callable[..., Page], size:
     expect(wall.locator("figure.pinned")).to_have_count(1)
     assert wall.evaluate(OVERHANGS) == []
     assert faults(wall) == []
+    frame, picture = (wall.locator(f"figure.pinned {place}").bounding_box()
+                      for place in (".frame", "img"))
+    assert frame == picture, "the mark is around the picture, and nothing beside it"
+    assert frame is not None
+    assert frame["width"] == pytest.approx(frame["height"], abs=1)  # as it was drawn
     height = wall.locator("figure:not(.pinned) .prompt").first.evaluate(
         "(e) => parseFloat(getComputedStyle(e).fontSize)")
     assert height >= 20, "it is read from afar"

@@ -82,6 +82,22 @@ def test_everything_is_as_large_as_a_finger_and_as_an_eye_reads(open_page) -> No
     assert {name: found for name, found in tiny.items() if found} == {}
 
 
+@pytest.mark.parametrize("size", [TABLET, PHONE])
+def test_every_tab_is_in_its_row_and_none_behind_a_menu(open_page, size: tuple[int, int]) -> None:
+    page = open_page(size)
+    page.locator("[data-present]").click()  # half as large again
+    for name in (strings.TAB_LAB, strings.TAB_INSIDE):
+        page.get_by_role("tab", name=name, exact=True).click()
+        parts = page.locator(".lab-parts > .tab-wrapper:visible")
+        expect(parts).to_have_count(1)
+        for row in (page.locator("#tabs > .tab-wrapper"), parts):
+            tabs = row.get_by_role("tab")
+            expect(row.locator("button:not([role=tab])")).to_have_count(0)
+            edges = tabs.evaluate_all("(all) => all.map((e) => e.getBoundingClientRect().right)")
+            assert max(edges) <= size[0]
+            assert tabs.count() >= 4
+
+
 def test_the_marks_among_the_filters_begin_where_the_others_do(open_page) -> None:
     page = open_page(DESKTOP)
     page.get_by_role("tab", name=strings.TAB_HISTORY, exact=True).click()

@@ -577,7 +577,8 @@
       }
       const own = row.querySelector(".own-clear");
       const clear = [...place?.querySelectorAll(".icon-button") ?? []].at(-1);
-      if (rows.length > 1 || !clear) own?.remove();
+      const takesMore = place?.querySelector("input[type=file]");  // else the list's own × is the file's
+      if (rows.length > 1 || !clear || !takesMore) own?.remove();
       else if (!own) {
         const cell = element("td", "own-clear"), button = element("button", "label-clear-button", "×");
         button.type = "button";
@@ -769,15 +770,13 @@
   const asked = new URLSearchParams(location.search);
   const PARTED = ["lab", "inside"];  // tabs with tabs in them
   const MOVED = { "lab.walk": "inside.walk" };  // addresses that were given out before
-  function openTab(path, title) {  // title: of the part, which goes by that where there is no room for it
+  function openTab(path) {
     const [name, part] = (MOVED[path] ?? path).split(".");
     find(`#tabs > .tab-wrapper [data-tab-id="${CSS.escape(name)}"]`)?.click();
     if (!PARTED.includes(name) || !part) return;
     let frames = 600;  // what is in a tab is there once it is open
     const choose = () => {
-      const row = `#${name} .lab-parts > .tab-wrapper`;
-      const found = find(`${row} [data-tab-id="${CSS.escape(part)}"]`)
-        ?? [...document.querySelectorAll(`${row} .overflow-dropdown button`)].find((each) => each.textContent.trim() === title);
+      const found = find(`#${name} .lab-parts > .tab-wrapper [data-tab-id="${CSS.escape(part)}"]`);
       if (found) found.click();
       else if (--frames) requestAnimationFrame(choose);
     };
@@ -904,7 +903,7 @@
     const plain = !(event.ctrlKey || event.metaKey || event.shiftKey || event.button);
     if (link && plain) {
       event.preventDefault();
-      openTab(link.dataset.go, link.dataset.name);
+      openTab(link.dataset.go);
       scrollTo(0, 0);
     } else if (event.target.closest("[data-print]")) print();
   });

@@ -70,7 +70,7 @@ def build_page(playground: Playground) -> gr.Blocks:
         fetch = None
         if playground.models is not None:
             fetch = build_fetch(playground.models, playground.admins, page)
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             _add_tabs(playground, page, tasks, store, stage, lab, fetch)
         tasks.come_back(page)
         show_settled(page)

@@ -41,8 +41,7 @@ def _lesson(number: int) -> str:
         f"<h3>{escape(title)}</h3>"
         f'<p class="inside-question">{escape(question)}</p>'
         f"<h4>{escape(strings.PATH_DO)}</h4><p>{escape(do.format(*in_do))}</p>"
-        f'<p><a class="chip" href="?tab={place}" data-go="{place}" '
-        f'data-name="{escape(where.rsplit(", ")[-1])}">'
+        f'<p><a class="chip" href="?tab={place}" data-go="{place}">'
         f"{escape(strings.PATH_GO.format(where))}</a></p>"
         f"<details><summary>{escape(strings.PATH_SEE)}</summary>"
         f"<p>{escape(see.format(*in_see))}</p></details>"

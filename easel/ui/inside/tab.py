@@ -32,7 +32,7 @@ def build_inside(lab: Lab, store: PictureStore, tasks: Tasks, tab: gr.Tab) -> No
     """
     with gr.Column(elem_id="inside"):
         chooser = build_chooser(lab.playground)
-        with gr.Tabs(elem_classes="lab-parts"):
+        with gr.Tabs(elem_classes="lab-parts", overflow_behavior="wrap"):
             with gr.Tab(strings.SCORE, id="score") as part:
                 build_score(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.CODES, id="codes") as part:

@@ -39,7 +39,7 @@ def build_lab(lab: Lab, playground: Playground, tasks: Tasks, tab: gr.Tab,
         build_wish("lab", clip)
         if fetch is not None:
             _connect_fetch(lab, playground, clip, away, fetch)
-        with gr.Tabs(elem_classes="lab-parts"):
+        with gr.Tabs(elem_classes="lab-parts", overflow_behavior="wrap"):
             with gr.Tab(strings.LAB_CLASSIFY, id="classify") as part:
                 build_classify(lab, clip, tasks, (tab, part))
             with gr.Tab(strings.LAB_SEARCH, id="search") as part:

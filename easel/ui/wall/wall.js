@@ -82,6 +82,7 @@
     if (!image.src) {
       image.width = picture.width_px;
       image.height = picture.height_px;
+      figure.style.setProperty("--ratio", picture.width_px / picture.height_px);
       image.src = `wall/${picture.id}/picture`;
     }
     image.alt = picture.prompt;
