@@ -72,3 +72,18 @@ def assert_still(page: Page) -> None:
     page.evaluate(DRAWN)
     shifts = page.evaluate("shifts")
     assert sum(value for value, _ in shifts) < MAX_SHIFT, shifts
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_why_a_press_was_refused_is_seen_from_where_it_was_pressed(
+        app: App, window: BrowserContext, size: tuple[int, int]) -> None:
+    page = window.new_page()
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.goto(app.url)
+    expect(page.locator("#generate")).to_be_enabled()
+    for box in page.locator("#generators input[type=checkbox]").all():
+        box.uncheck()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(page.locator("#colophon")).to_be_in_viewport()
+    page.locator("#generate").evaluate("(button) => button.click()")  # as another part's would
+    expect(page.locator("#generate-alert [role=alert]")).to_be_in_viewport()

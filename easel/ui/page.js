@@ -590,6 +590,17 @@
     }
   }
 
+  // Why a press was refused is seen from wherever it was pressed.
+  const told = new WeakSet();
+  new MutationObserver(() => {
+    for (const alert of document.querySelectorAll(".task-alert .alert")) {
+      if (told.has(alert) || !alert.checkVisibility()) continue;
+      told.add(alert);
+      const { top, bottom } = alert.getBoundingClientRect();
+      if (top < 0 || bottom > innerHeight) alert.scrollIntoView({ block: "center" });
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
   // What Gradio leaves to be named: a place for files has other words for those who listen than stand
   // on it, one that takes more the key of a word, and the buttons of its calendars have none; fields of
   // sliders speak English, and choices say the names that programs know. Folds and tabs bring new ones.

@@ -143,9 +143,11 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
     parts.delete.click(delete, parts.chosen, all_of, **LIVE)
     stage.pause.click(pause, None, None, **LIVE)
     drawn.then(listed_again, parts.chosen, all_of, **LIVE)
+    # What it draws into may be out of sight from here: below on a phone, above on a desk.
     show_stage = """() => {
-        if (matchMedia("(max-width: 760px)").matches)
-            document.querySelector("#stage").scrollIntoView({behavior: "smooth"});
+        const stage = document.querySelector("#stage"), middle = innerHeight / 2;
+        const {top, bottom} = stage.getBoundingClientRect();
+        if (top > middle || bottom < middle) stage.scrollIntoView({behavior: "smooth"});
     }"""
     for button, is_branch in ((parts.resume, False), (parts.branch, True)):
         task.starts([button.click], _resume_work(playground, store, parts, stage, is_branch),
