@@ -86,7 +86,8 @@ class Pairs:
             seen_before = self._sized(self.bank.pictures[reused].to(device))
             pictures = torch.cat([pictures, seen_before])
         extra = round(count * self.config["uncaptioned"])
-        pictures = torch.cat([pictures, self._uncaptioned(pictures, extra, generator)])
+        if extra:
+            pictures = torch.cat([pictures, self._uncaptioned(pictures, extra, generator)])
         return pictures, ids, labels_of(ids, count, extra, self.config.get("group", count))
 
     def batch(self, step: int) -> Batch:

@@ -27,7 +27,7 @@ class Contrast:
     """N pairs as a batch of the training.
 
     Attributes:
-        model_id: id of the CLIP.
+        model_id: id of the CLIP, or the name of the training that it is of.
         similarities: (N, N) float32, a row a text, a column a picture; cosines in [-1, 1].
         temperature: what similarities are divided by.
         trained: the temperature that the CLIP learned in training.
@@ -84,12 +84,7 @@ class ContrastPairs:
         """
         check_pairs(len(self.images), len(self.texts))
         object.__setattr__(self, "texts", tuple(map(checked_prompt, self.texts)))
-        if self.temperature is not None and not (
-                isinstance(self.temperature, int | float)
-                and not isinstance(self.temperature, bool)
-                and MIN_TEMPERATURE <= self.temperature <= MAX_TEMPERATURE):
-            raise InvalidRequest("The temperature must be from {} to {}.", MIN_TEMPERATURE,
-                                 MAX_TEMPERATURE, field="temperature")
+        check_temperature(self.temperature)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -120,6 +115,19 @@ def check_pairs(images: int, texts: int) -> None:
     if not MIN_PAIRS <= images <= MAX_PAIRS:
         raise InvalidRequest("There must be {} to {} pairs, not {}.", MIN_PAIRS, MAX_PAIRS,
                              images, field="texts")
+
+
+def check_temperature(temperature: object) -> None:
+    """Refuse what nothing can be divided by; None stands for the one that was learned.
+
+    Raises:
+        InvalidRequest: it is no number, or out of bounds.
+    """
+    if temperature is not None and not (
+            isinstance(temperature, int | float) and not isinstance(temperature, bool)
+            and MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE):
+        raise InvalidRequest("The temperature must be from {} to {}.", MIN_TEMPERATURE,
+                             MAX_TEMPERATURE, field="temperature")
 
 
 def contrast_of(cosines: np.ndarray, temperature: float, trained: float, model_id: str = RANKER,
