@@ -18,9 +18,13 @@ from PIL.PngImagePlugin import PngInfo
 from easel.guard.made_of import noted
 from easel.ui.inside import view
 from easel.ui.inside.codes import place_of
+from easel.ui.inside.replay import render_moment
+from easel.words import strings
+from easel.words.language import PORTUGUESE, speaking
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.inside.codes import ReadCodes
+from pipelines.inside.replay import replayed, replayed_pairs
 from pipelines.inside.score import WhyScore
 from tests.lab import write_pictures
 from tests.served import App
@@ -263,6 +267,40 @@ def test_pairs_have_a_loss(client: Client, tmp_path: Path) -> None:
                          *(({"texts": texts, "temperature": each},
                             "The temperature must be from 0.005 to 1.0.") for each in ("x", True))):
         assert refusal(client, "/inside_contrast", images=files, **fields).startswith(says)
+
+
+def test_the_pairs_of_a_training_are_told_moment_by_moment(client: Client) -> None:
+    said = client.predict(8, api_name="/inside_replay")
+    assert said["temperature"] == said["trained_temperature"]
+    assert said["pictures_seen"] == said["step"] * said["batch_size"]
+    assert len(said["texts"]) == len(said["similarities"]) == 12
+    rows = np.array(client.predict(8, 0.5, api_name="/inside_replay")["softmax_over_pictures"])
+    logits = np.array(said["similarities"]) / 0.5
+    np.testing.assert_allclose(rows, np.exp(logits) / np.exp(logits).sum(1, keepdims=True),
+                               atol=1e-5)
+    assert client.predict(api_name="/inside_replay")["step"] == 0
+    for fields, says in (({"moment": 9}, "The moment must be a whole number between 1 and 8"),
+                         ({"temperature": "x"}, "The temperature must be from 0.005 to 1.0.")):
+        assert refusal(client, "/inside_replay", **fields).startswith(says)
+
+
+def test_the_page_shows_one_reading_with_a_picture_a_pair() -> None:
+    last = replayed(8)
+    html = render_moment(8, None, 2)
+    assert html.count("<table") == 1
+    assert html.count("<td") == 144
+    for text in replayed_pairs().texts:
+        assert f'alt="{text}"' in html
+    assert f"{last.pictures_seen:,} pictures seen" in html
+    assert f"{last.contrast.loss:.3f}" in html
+    assert f"{last.contrast.similarities[0, 0]:.3f}" in html
+    assert "%" not in html.split("<tbody>")[1].split("</td>")[0].split(">")[-1]
+    assert " %" in render_moment(8, None, 0).split("<tbody>")[1]
+    with speaking(PORTUGUESE):
+        said = render_moment(8, 0.5, 1)
+    assert "imagens vistas" in said
+    assert f"{last.contrast.trained:.3f}".replace(".", ",") in said
+    assert strings.REPLAY not in said
 
 
 def test_a_loop_is_told_step_by_step(client: Client) -> None:

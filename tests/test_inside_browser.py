@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from easel.guard.visitors import COOKIE, visitor_named
 from easel.ui.history.example import keep_examples
 from easel.words import strings
+from pipelines.inside.replay import replayed
 from tests.lab import write_pictures
 from tests.served import App
 from tests.small_models import small_cache
@@ -285,9 +286,16 @@ def test_a_picture_is_gone_on_with_in_several_ways(page: Page) -> None:
     fits(page)
 
 
-def test_pairs_are_compared_at_a_temperature(page: Page) -> None:
+def contrastive(page: Page) -> None:
+    """Open the view by its address: two tests are of it, and its tab cannot be clicked again at
+    once after it was chosen at a phone's width."""
     page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
-    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.CONTRAST).click()
+    page.goto(f"{page.url.partition('?')[0]}?tab=inside.contrast")
+    expect(page.locator("#lab-inside-contrast")).to_be_visible()
+
+
+def test_pairs_are_compared_at_a_temperature(page: Page) -> None:
+    contrastive(page)
     texts = page.locator("#inside-contrast-texts textarea")
     expect(texts).to_have_value(re.compile(f"^{PROMPT}\nfour cats\n"))
     page.locator("#lab-inside-contrast").click()
@@ -306,6 +314,34 @@ def test_pairs_are_compared_at_a_temperature(page: Page) -> None:
     page.locator("#lab-inside-contrast").click()
     expect(stage.locator("[role=alert]")).to_have_text(
         "Every picture needs its own text, one a line; pictures: 4, texts: 1.")
+
+
+def test_a_training_is_played_back_by_keys(page: Page) -> None:
+    contrastive(page)
+    page.locator("#replay .label-wrap").click()
+    stage, slider = page.locator("#replay-stage"), page.locator("#replay-moment input[type=range]")
+    table = stage.locator("table.matrix")
+    expect(stage.locator("h4")).to_have_text("After 0 steps, 0 pictures seen")
+    expect(table.locator("tbody tr")).to_have_count(12)
+    page.get_by_label(strings.MATRIX_SIMILARITIES).last.check()
+    expect(table.locator("caption")).to_have_text(strings.MATRIX_SIMILARITIES)
+    slider.focus()
+    for number in range(2, 9):
+        page.keyboard.press("ArrowRight")
+        expect(stage.locator("h4")).to_have_text(re.compile(
+            f"^After {replayed(number).step:,} steps, "))
+    expect(table.locator("caption")).to_have_text(strings.MATRIX_SIMILARITIES)
+    loss = stage.locator(".inside-figure")
+    expect(loss).to_have_text(f"Loss {replayed(8).contrast.loss:.3f} nats")
+    page.get_by_label(strings.REPLAY_OWN).uncheck()
+    chosen = page.locator("#replay-temperature input[type=number]")
+    chosen.fill("1")
+    chosen.press("Enter")
+    chosen.blur()
+    expect(loss).to_have_text(f"Loss {replayed(8, 1.0).contrast.loss:.3f} nats")
+    fits(page)
+    page.get_by_label(strings.REPLAY_OWN).check()
+    expect(chosen).to_be_hidden()
 
 
 def test_a_picture_that_is_drawn_is_looked_into(page: Page) -> None:

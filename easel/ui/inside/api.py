@@ -30,9 +30,10 @@ from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_many
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.images import load_small
 from pipelines.inside.codes import LookAtCode, Near, ReadCodes
-from pipelines.inside.contrast import ContrastPairs, check_pairs
+from pipelines.inside.contrast import Contrast, ContrastPairs, check_pairs
 from pipelines.inside.loop import WatchLoop
 from pipelines.inside.prior import WatchPrior
+from pipelines.inside.replay import replayed, replayed_pairs
 from pipelines.inside.score import WhyScore, heat_map
 from pipelines.inside.stream import ReadStream
 from pipelines.models.checkpoints.ids import RANKER
@@ -187,13 +188,20 @@ def _add_contrast(lab: Lab) -> None:
                                  lab.check_clip(model))
         with stoppable(lab, request) as run:
             found = lab.backend.inside(question, run.next_job())
-        return {"model": found.model_id, "temperature": found.temperature,
-                "trained_temperature": found.trained, "loss": found.loss,
-                "loss_of_texts": found.loss_of_texts, "loss_of_pictures": found.loss_of_pictures,
-                "right": list(found.right), "similarities": found.similarities.tolist(),
-                "softmax_over_pictures": found.over_pictures.tolist(),
-                "softmax_over_texts": found.over_texts.tolist()}
+        return {"model": found.model_id, **_told(found)}
 
+    @one_sentence
+    def inside_replay(moment: Any = 1, temperature: Any = None) -> dict[str, Any]:
+        found, pairs = replayed(moment, temperature), replayed_pairs()
+        return {"texts": list(pairs.texts), "step": found.step,
+                "pictures_seen": found.pictures_seen, "training_loss": found.training_loss,
+                "batch_size": pairs.batch_size, **_told(found.contrast)}
+
+    add_endpoint(inside_replay, [
+        json_value(1, INTEGER, "Moment of the training, from 1, before it, to 8, after it"),
+        json_value(None, {"type": "number"}, "Temperature, or null for the one learned by then"),
+    ], [json_value({}, OBJECT, "Steps, pictures seen, loss in nats, softmaxes and similarities")],
+        "Twelve pairs as a CLIP saw them at one of eight moments of its training.", queue=False)
     add_endpoint(inside_contrast, [
         gr.File(visible=False, file_count="multiple", file_types=IMAGE_SUFFIXES, type="filepath",
                 label="Pictures, 2 to 12 (PNG, JPEG or WebP)"),
@@ -202,6 +210,16 @@ def _add_contrast(lab: Lab) -> None:
         json_value(RANKER, STRING, "Id of a CLIP; /clips lists them"),
     ], [json_value({}, OBJECT, "The loss in nats, both softmaxes, and the similarities")],
         "The contrastive loss of pairs of pictures and texts, as CLIP was trained.")
+
+
+def _told(found: Contrast) -> dict[str, Any]:
+    """A matrix of pairs, its softmaxes and its loss as plain values."""
+    return {"temperature": found.temperature, "trained_temperature": found.trained,
+            "loss": found.loss, "loss_of_texts": found.loss_of_texts,
+            "loss_of_pictures": found.loss_of_pictures, "right": list(found.right),
+            "similarities": found.similarities.tolist(),
+            "softmax_over_pictures": found.over_pictures.tolist(),
+            "softmax_over_texts": found.over_texts.tolist()}
 
 
 def _add_loop(lab: Lab, store: PictureStore) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import gradio as gr
 
 from easel.ui.inside.chooser import Chooser
+from easel.ui.inside.replay import FIRST_TEMPERATURE, build_replay
 from easel.ui.inside.view import View
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import render_note, render_readings
@@ -26,11 +27,9 @@ from pipelines.inside.contrast import (
     check_pairs,
 )
 
-FIRST_TEMPERATURE = 0.07  # with which Radford et al. begin (section 2.5)
-
 
 def build_contrast(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
-    """Lay the view out and connect it."""
+    """Lay the view out and connect it; below it what a training made of such pairs."""
     view = View(lab, chooser, "contrast", strings.CONTRAST_QUESTION, strings.CONTRAST_GUESS_INFO)
     with view.column:
         pictures = gr.File(list(chooser.paths) or None, label=strings.CONTRAST_PICTURES,
@@ -57,6 +56,7 @@ def build_contrast(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.T
         return render_contrast(found, files, said)
 
     view.connect(tasks, tabs, look, [pictures, texts, temperature], [temperature.release])
+    build_replay()
 
 
 def render_contrast(found: Contrast, paths: Sequence[Path], texts: Sequence[str]) -> str:

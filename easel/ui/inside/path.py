@@ -62,7 +62,8 @@ def _names() -> tuple[str, ...]:
 def _labels() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
     """What the buttons and fields are called that a lesson names: to do, and in what one sees."""
     prior = say(str(UnclipOptions.model_fields["prior"].title))
-    return (((strings.CONTRAST_DO, strings.CONTRAST_TEXTS, strings.CONTRAST_TEMPERATURE), ()),
+    return (((strings.CONTRAST_DO, strings.CONTRAST_TEXTS, strings.CONTRAST_TEMPERATURE,
+              strings.REPLAY, strings.REPLAY_MOMENT), ()),
             ((strings.LAB_EXAMPLE, strings.LAB_LABELS, strings.LAB_CLASSIFY), ()),
             ((strings.LAB_COLLECTION, strings.LAB_TEXT, strings.LAB_MINUS, strings.LAB_DO_SEARCH),
              (strings.LAB_MINUS,)),

@@ -221,18 +221,35 @@ def render_readings(name: str, texts: Sequence[str], names: Sequence[str],
         f'<label><input type="radio" name="{name}" value="{n}"'
         f'{" checked" if n == 0 else ""}> {escape(title)}</label>'
         for n, title in enumerate(titles))
-    heads = "".join(f'<th scope="col">{render_image(path, name, SMALL_PX)}</th>'
-                    for path, name in zip(paths, names, strict=True))
-    grey = misfits or (False,) * len(names)
     tables = "".join(
-        f'<table class="matrix view-{n}"><caption class="sr">{escape(title)}</caption>'
-        f"<thead><tr><th></th>{heads}</tr></thead><tbody>{_rows(texts, values, n < 2, grey)}"
-        "</tbody></table>"
+        render_reading(f"view-{n}", title, texts, names, paths, values, n < 2, misfits)
         for n, (title, values) in enumerate(zip(titles, readings, strict=True)))
     return (f'<div class="matrix-box"><fieldset class="matrix-views"><legend class="sr">'
             f"{strings.MATRIX_SHOW}</legend>{switches}</fieldset>"
             f'<div class="matrix-scroll">{tables}</div>'
             f'<p class="lab-note">{note}</p></div>')
+
+
+def render_reading(kind: str, title: str, texts: Sequence[str], names: Sequence[str],
+                   paths: Sequence[str | Path], values: np.ndarray, shares: bool,
+                   misfits: Sequence[bool] = ()) -> str:
+    """One reading of a matrix as a table; see ``render_readings``.
+
+    Args:
+        kind: its class.
+        title: which reading it is.
+        texts: of the rows.
+        names: of the pictures.
+        paths: their files.
+        values: (M, N).
+        shares: whether they are probabilities.
+        misfits: see ``render_readings``.
+    """
+    heads = "".join(f'<th scope="col">{render_image(path, name, SMALL_PX)}</th>'
+                    for path, name in zip(paths, names, strict=True))
+    rows = _rows(texts, values, shares, misfits or (False,) * len(names))
+    return (f'<table class="matrix {kind}"><caption class="sr">{escape(title)}</caption>'
+            f"<thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>")
 
 
 def _rows(texts: Sequence[str], values: np.ndarray, shares: bool, misfits: Sequence[bool]) -> str:

@@ -16,11 +16,15 @@ PATH_LESSONS = (
      "Four pictures and four texts belong together. Two of the texts change places: by how much "
      "does the loss rise, and is that more at a low temperature or at a high one?",
      "Press “{}” with the pairs that are there. Exchange two lines under “{}” and press it again. "
-     "Then move “{}”, down to 0.02 and up to 1.",
+     "Then move “{}”, down to 0.02 and up to 1. Last, open “{}” and move “{}” from 1 to 8.",
      "With right pairs the loss is near 0; two wrong ones raise it to several nats, and the more "
      "the lower the temperature, since the softmax is surer then. At a temperature of 1 right and "
      "wrong are not far apart: the loss nears the logarithm of the number of pairs, 1.39 for four, "
-     "whatever they are. CLIP learned from nothing else than this, on batches of many more pairs.",
+     "whatever they are. CLIP learned from nothing else than this, on batches of many more pairs. "
+     "The small one that you saw learning has colours first: after 6,400 pictures the green apple "
+     "and the blue car are found, while the red car is taken for the red apple. After 106,240 "
+     "apples, cars, banana and house have their pictures; cat, dog, bicycle and guitar do not, nor "
+     "does it count.",
      "Source: Radford et al. (2021), section 2.3 and figure 3."),
     ("Names for pictures",
      "CLIP was never told a list of things to tell apart. What will it say of a giraffe when cat, "
