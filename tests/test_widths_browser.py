@@ -48,6 +48,11 @@ TINY = """() => [...document.querySelectorAll(".gradio-container *")]
     && !e.matches(".icon") && !e.closest(".offstage, .sr, .sr-only"))
   .filter((e) => parseFloat(getComputedStyle(e).fontSize) < 13)
   .map((e) => `${getComputedStyle(e).fontSize}: ${e.textContent.trim().slice(0, 60)}`)"""
+# Sliders whose knob, ten pixels higher than what it runs on, is cut off by the box around them.
+CUT_KNOBS = """() => [...document.querySelectorAll(".block input[type=range]")]
+  .filter((e) => e.checkVisibility() && e.closest(".block").getBoundingClientRect().bottom
+    < e.getBoundingClientRect().bottom + 5)
+  .map((e) => e.ariaLabel)"""
 # The channel of each cell of a table that is brightest, 0 to 255.
 BRIGHTNESS = """(cells) => cells.map((cell) => {
   const canvas = Object.assign(document.createElement("canvas"), {width: 1, height: 1});
@@ -96,6 +101,17 @@ def test_every_tab_is_in_its_row_and_none_behind_a_menu(open_page, size: tuple[i
             edges = tabs.evaluate_all("(all) => all.map((e) => e.getBoundingClientRect().right)")
             assert max(edges) <= size[0]
             assert tabs.count() >= 4
+
+
+def test_a_phone_cuts_no_knob_off(open_page) -> None:
+    page = open_page(PHONE)
+    page.get_by_role("tab", name=strings.TAB_INSIDE, exact=True).click()
+    found = {}
+    for name in (strings.STREAM, strings.COMPLETE, strings.LOOP):
+        page.get_by_role("tab", name=name, exact=True).click()
+        expect(page.locator(".block input[type=range]:visible")).not_to_have_count(0)
+        found[name] = page.evaluate(CUT_KNOBS)
+    assert found == {strings.STREAM: [], strings.COMPLETE: [], strings.LOOP: []}
 
 
 def test_the_marks_among_the_filters_begin_where_the_others_do(open_page) -> None:
