@@ -68,7 +68,16 @@ def read_many(paths: Iterable[str | Path | None], side_px: int = SMALL_PX) -> li
 
     Raises:
         Busy: the visitor's are being read already, or so many others'.
-        InvalidImage: one is no longer there, or no picture.
+        InvalidImage: one is no longer there, or no picture; which one, where there are more.
     """
+    files, pictures = list(paths), []
     with reading.turn():
-        return [load_small(read_upload(path), side_px) for path in paths]
+        for path in files:
+            try:
+                pictures.append(load_small(read_upload(path), side_px))
+            except InvalidImage as error:
+                if len(files) == 1:
+                    raise
+                raise InvalidImage("{}: {}", Path(path or "").name, error,
+                                   field=error.field) from None
+    return pictures
