@@ -326,7 +326,10 @@ def test_the_last_run_and_what_the_history_shows_are_candidates(open_page) -> No
     expect(page.locator("#kept .tile")).to_have_count(3)
     page.locator("#rerank-these").click()
     expect(page.locator("#rerank-chosen")).to_have_text(strings.CHOSEN_NOTE.format(3))
+    # As many as were ranked before, so that only what takes their place says that this has ended.
+    page.locator(".ranked").evaluate("(ranked) => { ranked.dataset.old = ''; }")
     page.locator("#rerank-run").click()
+    expect(page.locator(".ranked[data-old]")).to_have_count(0)
     expect(page.locator(".ranked .tile")).to_have_count(3)
     page.get_by_label(strings.SOURCE_LAST).check()
     page.locator("#rerank-run").click()
