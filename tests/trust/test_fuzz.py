@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis.internal.conjecture import providers
 
 from easel.history.recall import recall
 from tests.trust.parsers import PARSERS
@@ -29,6 +30,10 @@ FOUND = [
     # A path ended the start of the server.
     ("catalogue", ENTRY + b'path = "~nobody-of-this-name/x"'),
     ("catalogue", ENTRY + b'path = "a\\u0000b"'),
+    ("catalogue", ENTRY + b"x = " + b"9" * 5000),
+    ("catalogue", b"x = " + b"[" * 5000),
+    # A name was told whole.
+    ("catalogue", ENTRY + b"9" * 5000 + b" = 1"),
     # Such names and values were written so that they could not be read.
     ("catalogue", ENTRY + b'path = "a"\nconfig = {"a b" = inf, x = 1979-05-27, y = "\\u007f"}'),
 ]
@@ -64,6 +69,14 @@ def test_what_broke_a_reader_once_is_read_or_refused(name: str, data: bytes) -> 
     PARSERS[name].read(data)
 
 
+@pytest.fixture
+def same_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ran before: hypothesis tries constants of all modules that are imported by then."""
+    monkeypatch.setattr(providers, "_get_local_constants", providers.Constants)
+    monkeypatch.setattr(providers, "CONSTANTS_CACHE", type(providers.CONSTANTS_CACHE)(1024))
+
+
+@pytest.mark.usefixtures("same_inputs")
 @pytest.mark.parametrize("name", PARSERS)
 def test_whatever_is_written_is_read_or_refused(name: str) -> None:
     parser = PARSERS[name]

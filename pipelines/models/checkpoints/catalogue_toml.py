@@ -19,6 +19,7 @@ from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.entries import CatalogueEntry
 
 MAX_BYTES = 4 * 2**20
+MAX_SAID_CHARS = 200  # of what a file says, in a sentence about it
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -34,7 +35,7 @@ def read_tables(path: Path) -> list[Any]:
             raise WeightsError("The catalogue {} is larger than {} MB.", given_name(path),
                                MAX_BYTES >> 20)
         tables = tomllib.loads(data.decode()).get("models", [])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError("The catalogue {} cannot be read: {}.", given_name(path),
                            _said(error)) from None
     if not isinstance(tables, list):
@@ -43,9 +44,15 @@ def read_tables(path: Path) -> list[Any]:
     return tables
 
 
-def _said(error: Exception) -> str:
+def _said(error: Exception) -> str | Sentence:
     """What is wrong, to end a sentence with."""
-    return reason(error) if isinstance(error, OSError) else str(error)
+    if isinstance(error, OSError):
+        return reason(error)
+    if isinstance(error, UnicodeDecodeError | tomllib.TOMLDecodeError):
+        return str(error)[:MAX_SAID_CHARS]
+    if isinstance(error, RecursionError):
+        return Sentence("it is nested too deeply")
+    return Sentence("a number in it has thousands of digits")  # which Python refuses to read
 
 
 def parse_entry(raw: Any, path: Path) -> CatalogueEntry:
@@ -59,8 +66,9 @@ def parse_entry(raw: Any, path: Path) -> CatalogueEntry:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         name = str(raw.get("id", ""))[:60] if isinstance(raw, dict) else ""
-        where = ".".join([*([repr(name)] if name else []), *map(str, fault["loc"])])
-        said = fault["msg"].removeprefix("Value error, ")
+        where = ".".join([*([repr(name)] if name else []),
+                          *(str(part)[:60] for part in fault["loc"])])
+        said = fault["msg"].removeprefix("Value error, ")[:MAX_SAID_CHARS]
         if fault["type"] == "string_pattern_mismatch":
             said = Sentence("{!r} is not of the form that is needed there",
                             str(fault["input"])[:60])
