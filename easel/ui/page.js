@@ -863,7 +863,9 @@
     }
     link(pairs);
   };
+  let unheard;  // what a press of Link comes to where Gradio does not answer
   function link(settings) {
+    clearTimeout(unheard);
     const button = find("[data-link]"), [found, left] = address(settings);
     history.replaceState(history.state, "", found);
     showAddress(button, left);
@@ -899,8 +901,10 @@
   }
   document.addEventListener("click", (event) => {
     if (event.target.closest("[data-link]")) {
-      // Of fields behind a fold Gradio alone knows the values.
+      // Of fields behind a fold Gradio alone knows the values; it may not be there yet, or be busy.
       if (find("#tabs > .tab-wrapper [data-tab-id=generate][aria-selected=true]")) {
+        clearTimeout(unheard);
+        unheard = setTimeout(link, 3000, []);
         type("#link-press :is(textarea, input)", String(Date.now()));
       } else link([]);
     } else if (event.target.closest("[data-present]")) {
