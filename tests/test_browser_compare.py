@@ -316,6 +316,7 @@ def test_the_last_run_and_what_the_history_shows_are_candidates(open_page) -> No
     names = sorted(page.locator(".ranked .from").all_text_contents())
     assert [name.split()[0] for name in names] == ["Etching", "Sketch", "Sketch"]
     open_tab(page, strings.TAB_GENERATE)
+    page.locator("#prompt textarea").fill("a red boat")  # what stands there may be yellow
     page.locator("#count-sketch input").fill("1")
     page.locator("#choose-etching input").uncheck()
     page.locator("#generate").click()
