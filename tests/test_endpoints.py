@@ -392,15 +392,6 @@ def test_wrong_rankings_are_refused(client: Client, args: tuple[Any, ...], says:
     assert says in refusal(client, "/rerank", *padded)
 
 
-def test_of_many_files_the_one_that_is_no_picture_is_named(client: Client, tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "apple.png")
-    (tmp_path / "notes.png").write_bytes(b"none")
-    files = [handle_file(str(tmp_path / name)) for name in ("apple.png", "notes.png")]
-    said = "The file is not a PNG, JPEG or WebP picture."
-    assert refusal(client, "/rerank", files, ["a cat"], None, None, 0, None) == f"notes.png: {said}"
-    assert refusal(client, "/rerank", files[1:], ["a cat"], None, None, 0, None) == said
-
-
 def test_a_bomb_of_pixels_is_refused(client: Client, tmp_path: Path) -> None:
     data = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(data, "PNG")

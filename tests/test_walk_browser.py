@@ -179,7 +179,7 @@ def test_an_address_of_when_it_was_in_the_lab_opens_it(app: App, open_page: Open
 
 def test_a_phone_shows_it_without_overflow(app: App, open_page: Open) -> None:
     page = open_page(PHONE, "dark")
-    page.goto(f"{app.url}?tab=inside.walk")  # among the tabs that a phone folds away
+    page.goto(f"{app.url}?tab=inside.walk")
     expect(page.locator("#walk-run")).to_be_visible()
     button = page.locator("#walk-run").bounding_box()
     assert button is not None

@@ -214,3 +214,13 @@ def test_case_43_sixteen_large_pictures_at_once(app: App, tmp_path: Path) -> Non
                for answer in answers if isinstance(answer, Exception))
     assert sum(not isinstance(answer, Exception) for answer in answers) >= 1
     app.wait_until_idle()
+
+
+def test_of_many_files_the_one_that_is_no_picture_is_named(client: Client, refusal: Refusal,
+                                                           tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "apple.png")
+    (tmp_path / "notes.png").write_bytes(b"none")
+    files = [handle_file(str(tmp_path / name)) for name in ("apple.png", "notes.png")]
+    said = "The file is not a PNG, JPEG or WebP picture."
+    assert refusal(client, "/rerank", files, ["a cat"]) == f"notes.png: {said}"
+    assert refusal(client, "/rerank", files[1:], ["a cat"]) == said
