@@ -147,6 +147,21 @@ def test_a_scale_that_every_file_holds_is_missed(folder: Path, tmp_path: Path) -
         load(tmp_path, *PARTS)
 
 
+@pytest.mark.parametrize("part", ["self_attn.k_proj", "encoder_attn.v_proj", "glu.fc1"])
+@pytest.mark.parametrize("how", ["gone", "larger"])
+def test_a_matrix_of_which_a_part_is_not_there_is_missed(folder: Path, tmp_path: Path, part: str,
+                                                         how: str) -> None:
+    for name in PARTS:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    tensors = torch.load(folder / "decoder.pt", weights_only=True)
+    tensor = tensors.pop(f"layers.1.{part}.weight")
+    if how == "larger":
+        tensors[f"layers.1.{part}.weight"] = torch.cat([tensor, tensor])
+    torch.save(tensors, tmp_path / "decoder.pt")
+    with pytest.raises(WeightsError, match=r"1 missing \(first decoder.layers.1."):
+        load(tmp_path, *PARTS)
+
+
 def test_a_layer_is_not_kept_by_the_memory_of_the_others(folder: Path) -> None:
     model = loader("min-dalle")(folder, entry(*PARTS))
     for name, tensor in model.state_dict().items():

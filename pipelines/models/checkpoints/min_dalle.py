@@ -168,8 +168,9 @@ def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         Tensors in memory of their own.
     """
     found: dict[str, Tensor] = {}
-    parts = {part: (name, len(group)) for name, group in _JOINED.items() for part in group}
-    waiting: dict[str, dict[str, Tensor]] = {}
+    lacking: dict[str, int] = {}  # how many parts of a matrix have not come
+    parts = {part: (name, len(group), place)
+             for name, group in _JOINED.items() for place, part in enumerate(group)}
     for name in list(tensors):
         tensor = tensors.pop(name)
         match = _LAYER.fullmatch(name)
@@ -181,12 +182,18 @@ def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if part not in parts:
             found[f"layers.{layer}.{_INSIDE.get(part, part)}.{kind}"] = _own(tensor)
             continue
-        new, count = parts[part]
-        group = waiting.setdefault(f"layers.{layer}.{new}.{kind}", {})
-        group[part] = _own(tensor)  # so that the block of all layers is free before the next
-        if len(group) == count:
-            found[f"layers.{layer}.{new}.{kind}"] = torch.cat([group[p] for p in _JOINED[new]])
-            group.clear()
+        new, count, place = parts[part]
+        new = f"layers.{layer}.{new}.{kind}"
+        if new not in found:
+            found[new] = tensor.new_empty(count * tensor.shape[0], *tensor.shape[1:])
+            lacking[new] = count
+        # Into its place at once: parts that wait for each other would be in memory twice.
+        whole = found[new].view(count, -1, *found[new].shape[1:])[place]
+        if whole.shape == tensor.shape:
+            whole.copy_(tensor)
+            lacking[new] -= 1
+    for name in [name for name, count in lacking.items() if count]:
+        del found[name]  # ``fill`` says that it is missing
     for name in [name for name in found if _WITHOUT_SCALE.fullmatch(name)]:
         bias = found[name]
         found.setdefault(name.removesuffix("bias") + "weight", torch.ones_like(bias))
