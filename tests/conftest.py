@@ -74,7 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The folder goes."""
+    """The folder goes, and what was imported may."""
+    gc.unfreeze()  # else extension modules report at the end what they take for leaks
     if (own := config.stash.get(OWN_FOLDER, None)) is not None:
         shutil.rmtree(own, ignore_errors=True)
 
