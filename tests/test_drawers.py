@@ -101,7 +101,7 @@ def test_none_depends_on_those_beside_it(name: str) -> None:
     torch.testing.assert_close(drawer.draw(parameters), alone, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("init", ["plain", "noise", "gradient"])
+@pytest.mark.parametrize("init", ["plain", "noise", "pixels", "gradient"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_guides_score_rises(cache: ModelCache, name: str, init: Init) -> None:
     drawer = drawer_of(name)

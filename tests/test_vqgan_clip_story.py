@@ -11,6 +11,7 @@ import torch
 from pipelines.core.errors import InvalidRequest
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import build_registry
+from pipelines.vqgan_clip.pixel_drawer import PixelDrawer
 from pipelines.vqgan_clip.starts import start_parameters
 from pipelines.vqgan_clip.story import Story
 from pipelines.vqgan_clip.vqgan_drawer import VQGANDrawer
@@ -141,6 +142,21 @@ def test_a_gradient_goes_from_one_colour_to_another(cache: ModelCache) -> None:
                 torch.testing.assert_close(steps, same_step, atol=1e-5, rtol=0)
             assert across.abs().max() + down.abs().max() > 1e-3
         assert not torch.equal(seen(0), seen(1))
+
+
+def test_random_pixels_are_spread_evenly_and_belong_to_the_seed() -> None:
+    drawer = PixelDrawer(1, 2, torch.device("cpu"))  # whose parameters are the pixels
+    first, again, other = (
+        start_parameters(drawer, "pixels", None, (64, 96), [torch.Generator().manual_seed(seed)])
+        for seed in (0, 0, 1))
+    assert first.shape == (1, 3, 64, 96)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    # The standard error of the mean of 18,432 values of variance 1/3 is 0.0043.
+    assert abs(float(first.mean())) < 0.02
+    assert abs(float(first.var()) - 1 / 3) < 0.02
+    assert -1 <= float(first.min()) < -0.99
+    assert 0.99 < float(first.max()) <= 1
 
 
 def test_noise_on_the_init_image_makes_starts_differ(cache: ModelCache) -> None:

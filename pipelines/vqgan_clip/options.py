@@ -53,7 +53,7 @@ class VQGANCLIPOptions(Options):
         description="Width to height, such as 3:2; the picture has as many pixels as the square.")
     init: Init = auto_field(
         title="Start",
-        description="A light field, random codes or a gradient of two colours, where no init image "
+        description="A light field, random codes, random pixels or a gradient, where no init image "
                     "is the start.")
     from_image: bool = Field(
         default=True, title="Start from the init image",

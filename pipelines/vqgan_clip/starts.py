@@ -7,7 +7,7 @@ Guidance" (2022), section 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 from pipelines.models.pixels import from_uint8
 from pipelines.vqgan_clip.drawer import Drawer
 
-Init = Literal["plain", "noise", "gradient"]
+Init = Literal["plain", "noise", "pixels", "gradient"]
 LEAST_LIGHT = 0.75  # of a plain field's channels, in [0, 1]
 
 
@@ -30,8 +30,8 @@ def start_parameters(drawer: Drawer, init: Init, image: np.ndarray | None,
     Args:
         drawer: draws, and reads the pictures that are a start.
         init: "plain" for a light field of one colour, "noise" for random parameters, which are
-            codes of a VQGAN, "gradient" for two colours and what is between them; not used with
-            an image.
+            codes of a VQGAN, "pixels" for random pixels, "gradient" for two colours and what is
+            between them; not used with an image.
         image: (*shape_px, 3) uint8 RGB.
         shape_px: height and width of the pictures.
         generators: one a candidate, on the CPU.
@@ -52,8 +52,7 @@ def start_parameters(drawer: Drawer, init: Init, image: np.ndarray | None,
             found.append(drawer.random(height, width, generator))
             continue
         pixels = (_noisy(from_uint8(image[None]), init_noise, generator) if image is not None
-                  else _gradient(shape_px, generator) if init == "gradient"
-                  else _plain(shape_px, generator))
+                  else PICTURES[init](shape_px, generator))
         found.append(drawer.parameters(pixels))
     return torch.cat(found)
 
@@ -65,6 +64,11 @@ def _plain(shape_px: tuple[int, int], generator: torch.Generator) -> Tensor:
     """
     light = 1 - (1 - LEAST_LIGHT) * torch.rand(1, 3, 1, 1, generator=generator)
     return (light * 2 - 1).expand(1, 3, *shape_px)
+
+
+def _random_pixels(shape_px: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Noise (1, 3, H, W) in [-1, 1], each channel of each pixel by itself."""
+    return torch.rand(1, 3, *shape_px, generator=generator) * 2 - 1
 
 
 def _gradient(shape_px: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -81,5 +85,9 @@ def _noisy(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     """A picture in [-1, 1] mixed with noise; without any, no number is drawn."""
     if not amount:
         return pixels
-    noise = torch.rand(pixels.shape, generator=generator) * 2 - 1
+    noise = _random_pixels(tuple(pixels.shape[-2:]), generator)
     return pixels * (1 - amount) + noise * amount
+
+
+PICTURES: dict[Init, Callable[[tuple[int, int], torch.Generator], Tensor]] = {
+    "plain": _plain, "pixels": _random_pixels, "gradient": _gradient}
