@@ -126,6 +126,16 @@ def test_masks_of_other_programs_hold_what_they_keep(server: Server, door: str, 
     assert np.abs(free - teal).mean() > 2, "free to change"
 
 
+@pytest.mark.parametrize(("guides", "said"), [
+    ({"guide": "embedded/clip-ranker"}, True), ({"guide": "embedded/clip-photos"}, True),
+    ({}, False),
+    ({"guide": "embedded/clip-ranker", "second_guide": "embedded/clip-guide"}, False)])
+def test_a_judge_as_the_only_guide_is_said_to_lead_nowhere(server: Server, guides: dict[str, str],
+                                                           said: bool) -> None:
+    messages = {getattr(event, "message", "") for event in server.drawn(options=FEW | guides)}
+    assert any("made to judge finished pictures" in message for message in messages) == said
+
+
 def test_a_mask_of_another_size_is_resized_and_that_is_said(server: Server) -> None:
     fields = {"init_image": picture("teal", (50, 40)), "mask": masked(10, 10)}
     notice = "The mask was resized to the init image’s size."

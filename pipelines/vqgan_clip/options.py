@@ -21,12 +21,12 @@ from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.descent import Optimiser, Schedule
 from pipelines.vqgan_clip.drawer import DrawerName
 from pipelines.vqgan_clip.pictures import Marks
-from pipelines.vqgan_clip.presets import Quality
+from pipelines.vqgan_clip.presets import OWN_GUIDE, Quality
 from pipelines.vqgan_clip.starts import Init
 from pipelines.vqgan_clip.terms import Terms
 
 UPSCALER = "embedded/upscaler"
-MODELS = ("embedded/vqgan", "embedded/clip-guide", UPSCALER, RANKER)
+MODELS = ("embedded/vqgan", OWN_GUIDE, UPSCALER, RANKER)
 ADVANCED: JsonDict = {"advanced": True}
 SIZES_PX = range(128, 769, 64)
 EMBEDDED_DOWNSAMPLING = 16  # of the embedded VQGAN

@@ -23,6 +23,7 @@ from pipelines.vqgan_clip.drawer import DrawerName
 
 T = TypeVar("T", bound=Options)
 
+OWN_GUIDE = "embedded/clip-guide"
 Quality = Literal["draft", "normal", "best"]
 EMBEDDED_VALUES: dict[str, Any] = {
     "iterations": 100, "size_px": 128, "init": "plain", "step_size": 0.15,
@@ -86,6 +87,18 @@ def resolve_options(options: T) -> T:
     if values["upscaler"] == AUTO:
         found["upscaler"] = "on" if own_vqgan and drawer == "vqgan" else "off"
     return options.model_copy(update=found)
+
+
+def judges_alone(guides: Sequence[str]) -> bool:
+    """Whether all guides are embedded CLIPs that were trained to judge finished pictures.
+
+    What their gradient led to, also through many augmented cutouts, were blank fields, blobs and
+    noise (docs/checkpoints.md).
+
+    Args:
+        guides: ids.
+    """
+    return all(guide.startswith(EMBEDDED) and guide != OWN_GUIDE for guide in guides)
 
 
 def check_guides(vqgans: Sequence[str], guides: Sequence[str], catalogue: Catalogue | None) -> None:

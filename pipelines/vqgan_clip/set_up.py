@@ -10,13 +10,14 @@ import torch
 from pipelines.core.aspect import parse_aspect, sides_px
 from pipelines.core.images import fit
 from pipelines.core.request import CheckedRequest
-from pipelines.core.sentences import Sentence
+from pipelines.core.sentences import Sentence, several
 from pipelines.vqgan_clip.descent import Descent, parse_drops
 from pipelines.vqgan_clip.drawers import make_drawer
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import VQGANCLIPOptions
 from pipelines.vqgan_clip.pictures import free_places, make_mask, parse_weights
+from pipelines.vqgan_clip.presets import judges_alone
 from pipelines.vqgan_clip.run_state import RunState
 from pipelines.vqgan_clip.starts import start_parameters
 from pipelines.vqgan_clip.story import Story
@@ -63,8 +64,14 @@ def set_up(request: CheckedRequest[VQGANCLIPOptions], networks: Sequence[Any],
     optimisation = Optimisation(drawer, story.guides, descent, generators, options.cutouts(),
                                 options.terms(), options.precision, make_room,
                                 options.cutouts_at_once, mask)
+    said = []
+    if judges_alone(options.guides()):
+        said.append(Sentence("This guide was made to judge finished pictures, and leads to hardly "
+                             "any that can be recognised: the embedded guide or a public CLIP do."))
     if mask is not None and mask.resized:
-        optimisation.notice = Sentence("The mask was resized to the init image’s size.")
+        said.append(Sentence("The mask was resized to the init image’s size."))
+    if said:
+        optimisation.notice = several(said)
     return RunState(optimisation, story, camera)
 
 
