@@ -125,7 +125,8 @@ def test_no_name_leads_elsewhere(store: FileStore, name: str) -> None:
             use(name)
 
 
-def test_old_files_are_found(store: FileStore) -> None:
+def test_old_files_are_found(store: FileStore, shelf: Shelf) -> None:
+    shelf.put("another/ab/kind", DATA)  # no picture's, so not for the history to sweep
     sha256 = store.put(DATA)
     store.thumbnail(sha256)
     assert list(store.old_files(3600)) == []
@@ -134,6 +135,8 @@ def test_old_files_are_found(store: FileStore) -> None:
                      (sha256, f"thumbnails/{sha256[:2]}/{sha256}.webp")]
     store.drop(found[1][1])
     assert list(store.old_files(-3600)) == found[:1]
+    assert list(shelf.old("another", 3600)) == []
+    assert list(shelf.old("another", -3600)) == ["another/ab/kind"]
 
 
 def test_what_is_put_again_counts_as_new(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from urllib.parse import unquote, urlsplit
 from easel.history.records import FilesOutOfReach, HistoryError
 from easel.history.shelves import FolderShelf, Shelf
 
-KINDS = ("files", "thumbnails")
 CONNECT_S, TIMEOUT_S, RETRY_S, RETRIES = 5, 30, 10, 3
 
 
@@ -114,14 +113,13 @@ class BucketShelf:
         except FileNotFoundError:
             return
 
-    def old(self, age_s: float) -> Iterator[str]:
+    def old(self, kind: str, age_s: float) -> Iterator[str]:
         """Keys of old files; see ``Shelf.old``. A request for every thousand files."""
         newest = time.time() - age_s
-        for kind in KINDS:
-            with self._errors():
-                found = [str(each["path"]) for batch in self._obstore.list(self._store, kind)
-                         for each in batch if each["last_modified"].timestamp() < newest]
-            yield from found
+        with self._errors():
+            found = [str(each["path"]) for batch in self._obstore.list(self._store, kind)
+                     for each in batch if each["last_modified"].timestamp() < newest]
+        yield from found
 
     def path(self, key: str) -> None:
         """Not on this machine."""

@@ -18,6 +18,7 @@ from pipelines.core.errors import reason
 from pipelines.core.files import atomic_write
 from pipelines.core.images import load_image
 
+KINDS = ("files", "thumbnails")
 THUMBNAIL_PX = 320
 THUMBNAIL_QUALITY = 82
 COPIES_S = 86400.0  # how long copies of files that lie elsewhere stay on this machine
@@ -129,9 +130,10 @@ class FileStore:
     def old_files(self, age_s: float) -> Iterator[tuple[str, str]]:
         """Hash and key of every file that is older than ``age_s`` seconds; the hash of what a
         killed process left half written is empty."""
-        for key in self.shelf.old(age_s):
-            stem = PurePosixPath(key).stem
-            yield (stem if _DIGEST.fullmatch(stem) else ""), key
+        for kind in KINDS:
+            for key in self.shelf.old(kind, age_s):
+                stem = PurePosixPath(key).stem
+                yield (stem if _DIGEST.fullmatch(stem) else ""), key
 
     def drop(self, key: str) -> None:
         """Remove a file that ``old_files`` named."""
@@ -165,11 +167,11 @@ class FileStore:
 
 
 def _picture(sha256: str) -> str:
-    return _key("files", sha256, ".png")
+    return _key(KINDS[0], sha256, ".png")
 
 
 def _thumbnail(sha256: str) -> str:
-    return _key("thumbnails", sha256, ".webp")
+    return _key(KINDS[1], sha256, ".webp")
 
 
 def _key(kind: str, sha256: str, suffix: str) -> str:

@@ -40,8 +40,9 @@ class Shelf(Protocol):
         """Remove a file; one that is gone already is no error."""
         ...
 
-    def old(self, age_s: float) -> Iterator[str]:
-        """Keys of all files, half written ones too, that are older than ``age_s`` seconds."""
+    def old(self, kind: str, age_s: float) -> Iterator[str]:
+        """Keys that begin with ``kind`` and a slash, half written files' too, of all files that are
+        older than ``age_s`` seconds."""
         ...
 
     def path(self, key: str) -> Path | None:
@@ -84,12 +85,12 @@ class FolderShelf:
         """Remove a file; one that is gone already is no error."""
         self.path(key).unlink(missing_ok=True)
 
-    def old(self, age_s: float) -> Iterator[str]:
+    def old(self, kind: str, age_s: float) -> Iterator[str]:
         """Keys of old files; see ``Shelf.old``."""
         newest = time.time() - age_s
-        for path in self.folder.glob("*/??/*"):
+        for path in self.folder.glob(f"{kind}/**/*"):
             try:
-                if path.stat().st_mtime < newest:
+                if path.is_file() and path.stat().st_mtime < newest:
                     yield path.relative_to(self.folder).as_posix()
             except FileNotFoundError:
                 continue
