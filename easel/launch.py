@@ -44,6 +44,7 @@ from easel.search.purged import forget_purged
 from easel.serving.build import build_backend
 from easel.serving.interface import Backend
 from easel.serving.logs import configure_logging
+from easel.serving.paused_runs import PausedRuns
 from easel.settings import Settings, load_settings, unknown_settings
 from easel.ui.compare.word_lists import word_list_routes
 from easel.ui.document import document_routes
@@ -181,7 +182,7 @@ def _sweep(history: History, backend: Backend, cache: CacheFolder, data_dir: Pat
     while True:
         cache.sweep()
         if backend.paused is not None:
-            backend.paused.sweep()
+            _sweep_paused(backend.paused)
         sweep_files(data_dir / PRESETS)
         sweep_files(data_dir / WORD_LISTS)
         try:
@@ -190,6 +191,13 @@ def _sweep(history: History, backend: Backend, cache: CacheFolder, data_dir: Pat
         except EaselError as error:
             logger.warning("Not all that was deleted for good could be swept: %s", error)
         time.sleep(SWEEP_CACHE_S)
+
+
+def _sweep_paused(runs: PausedRuns) -> None:
+    try:
+        runs.sweep()
+    except EaselError as error:
+        logger.warning("The paused runs were not swept: %s", error)
 
 
 def forget_erased(history: History, cache: CacheFolder) -> None:

@@ -80,9 +80,9 @@ class Settings(EngineSettings):
         description="Database of the history, such as postgresql://name:password@host/easel; "
                     "empty for SQLite in the data folder.")] = SecretStr("")
     files_url: Annotated[str, Field(
-        description="Where the history's pictures lie, such as s3://bucket/folder with the keys of "
-                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or file:///folder; empty for the "
-                    "data folder.")] = ""
+        description="Where the history's pictures and paused runs lie, such as s3://bucket/folder "
+                    "with the keys of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
+                    "file:///folder; empty for the data folder.")] = ""
     history_quota: Annotated[Bytes, Field(
         description="Disk space that the pictures of the history may take together.",
     )] = ByteSize(20 * 10**9)

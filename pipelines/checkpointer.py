@@ -1,87 +1,104 @@
-"""A run under way keeps its state and what it has behind it in a file, locked meanwhile.
+"""A run under way keeps its state and what it has behind it, so that it can be resumed.
 
-The system releases the lock of a killed process, and what is unlocked is a paused run.
+Where the states go is not the engine's affair: whoever wants them hands a ``CheckpointStore`` in.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
 from torch import Tensor
 
-from pipelines.core.errors import Cancelled, EaselError, Paused, PausedRunError, reason
-from pipelines.core.files import atomic_write
+from pipelines.core.errors import Cancelled, EaselError, Paused, PausedRunError, RunTakenOver
 from pipelines.core.request import CheckedRequest
 from pipelines.core.video import Film
-from pipelines.saved_run import SavedRun, next_number
+from pipelines.saved_run import SavedRun
 
 SAVE_EVERY_S = 5.0
-LOCK = ".lock"
-UNDER_WAY = "This run is on its way already."
-CLAIM_S = 0.5  # for those who only look whether a run is under way
+SAVE_SHARE = 10.0  # a state that took a second to keep is followed by no other for so many
 
 
-def _any_size(path: Path, size_bytes: int) -> None:
-    """Room for a file of any size."""
+class CheckpointStore(Protocol):
+    """Where the states of one run are kept, each in place of the one before.
+
+    Nobody else has the run meanwhile, unless this process was not heard of for too long.
+
+    Attributes:
+        run_id: the run's name.
+        lease: name of the right to the run that this store has, for whoever is to end it should
+            this process be lost.
+    """
+
+    run_id: str
+    lease: str
+
+    def put(self, run: SavedRun, paused: bool) -> None:
+        """Keep a state, whole or not at all.
+
+        Args:
+            run: the state.
+            paused: whether a person paused the run.
+
+        Raises:
+            RunTakenOver: the run is somebody else's by now.
+            PausedRunError: there is no room for it, or it cannot be written.
+        """
+        ...
+
+    def renew(self) -> None:
+        """Say that the run is under way still.
+
+        Raises:
+            RunTakenOver: it is somebody else's by now.
+        """
+        ...
+
+    def drop(self) -> None:
+        """Remove what is kept of the run; what cannot be removed now is left to others."""
+        ...
+
+    def release(self) -> None:
+        """Let others have the run."""
+        ...
 
 
 class Checkpointer:
     """Keeps the state of one run, so that it can be paused, or found again after a crash.
 
     Args:
-        path: the state's file, named by the run's id; its folder is made where it is not there.
-            Nothing is kept where None.
+        store: where states go; None to keep nothing.
         owner: whose run it is; empty for nobody's.
         pause_after: steps after which the run is paused by itself; None for never.
-        make_room: refuses a file at a path of a size in bytes by ``PausedRunError``.
+        resumes: whether it goes on with the run that the store has, which a Stop leaves there.
 
     Attributes:
-        run_id: the run's name.
+        keeps: whether anything is kept.
+        run_id: the run's name; empty where nothing is kept.
+        lease: see ``CheckpointStore``.
         request: what a run that is resumed draws from here on; None for one that begins.
         start: the state to resume from; None for a run that begins.
         film: the previews so far.
         notice: why the run could not be paused, in a sentence; empty where nothing went wrong.
     """
 
-    def __init__(self, path: Path | None = None, owner: str = "", pause_after: int | None = None,
-                 make_room: Callable[[Path, int], None] = _any_size) -> None:
-        self.keeps = path is not None
-        path = path or Path(os.devnull)
-        self.run_id, self.owner = path.stem, owner
+    def __init__(self, store: CheckpointStore | None = None, owner: str = "",
+                 pause_after: int | None = None, resumes: bool = False) -> None:
+        self.keeps = store is not None
+        self.run_id, self.lease = (store.run_id, store.lease) if store is not None else ("", "")
+        self.owner = owner
         self.request: CheckedRequest[Any] | None = None
         self.start: SavedRun | None = None
         self.film, self.notice = Film(), ""
         self._kept: SavedRun | None = None
-        self._path, self._make_room = path, make_room
-        self._resumes = self.keeps and path.exists()
-        self._lock = FileLock(f"{path}{LOCK}", thread_local=False)
+        self._store, self._resumes = store, resumes
         self._asked, self._after = False, pause_after
-        self._number = 0
-        self._saved_s = time.monotonic()
+        self._saved_s, self._every_s = time.monotonic(), 0.0
 
     def ask(self, asked: bool = True) -> None:
         """Have the run paused before its next step, or no more."""
         self._asked = asked
-
-    def claim(self) -> None:
-        """Make the run this process's own.
-
-        Raises:
-            PausedRunError: it is under way already, or the folder cannot be used.
-        """
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=CLAIM_S, poll_interval=0.02)
-        except Timeout:
-            raise PausedRunError(UNDER_WAY) from None
-        except OSError as error:
-            raise _not_kept(error) from None
 
     def pausing(self, step: int) -> bool:
         """Whether the run should be paused, now that it has taken ``step`` steps."""
@@ -122,7 +139,8 @@ class Checkpointer:
              ) -> None:
         """Keep the state where it is time to, or where the run is to be paused.
 
-        What cannot be kept is no reason to end the run; ``notice`` says why.
+        What cannot be kept is no reason to end the run; ``notice`` says why. That others have it
+        is one: it would be drawn twice.
 
         Args:
             step: steps taken.
@@ -130,15 +148,19 @@ class Checkpointer:
 
         Raises:
             Paused: it was, and is kept.
+            RunTakenOver: others have the run.
         """
         kept, pausing = self._kept, self.pausing(step)
-        due = pausing or time.monotonic() - self._saved_s >= SAVE_EVERY_S
-        if not self.keeps or kept is None or step >= kept.total or not due:
+        due = pausing or time.monotonic() - self._saved_s >= max(SAVE_EVERY_S, self._every_s)
+        if self._store is None or kept is None or step >= kept.total or not due:
             return
         tensors, facts = state()
         try:
-            self._write(kept.model_copy(update={"step": step, "facts": facts, "tensors": tensors,
-                                                "frames": self.film.frames}), pausing)
+            self._write(self._store, kept.model_copy(update={
+                "step": step, "facts": facts, "tensors": tensors, "frames": self.film.frames}),
+                pausing)
+        except RunTakenOver:
+            raise
         except PausedRunError as error:
             self.notice = str(error) if pausing else self.notice
             return
@@ -150,24 +172,31 @@ class Checkpointer:
         marks = self._kept.marks if self._kept is not None else []
         return {"changes": [{"step": step, **changes} for step, changes in marks]} if marks else {}
 
-    def _write(self, run: SavedRun, paused: bool) -> None:
+    def finish(self) -> None:
+        """All steps are taken, and what was drawn is about to be kept.
+
+        Raises:
+            RunTakenOver: others have the run, and draw the same.
+        """
+        if self._store is not None:
+            self._store.renew()
+
+    def _write(self, store: CheckpointStore, run: SavedRun, paused: bool) -> None:
         """Keep a state in place of the one before.
 
         Raises:
             PausedRunError: there is no room for it, or it cannot be written.
         """
-        self._saved_s = time.monotonic()
+        begun_s = time.monotonic()
         try:
-            self.claim()  # counts; the first one takes the lock
-            if paused or not self._number:  # looked up again only where somebody's pause counts
-                self._number = next_number(self._path)
-            data = run.encode(paused, time.time(), self._number)
-            self._make_room(self._path, len(data))
-            atomic_write(self._path, data)
-        except (PausedRunError, OSError) as error:
+            store.put(run, paused)
+        except PausedRunError:
             if paused:  # or it would be tried again after each step
                 self._asked, self._after = False, None
-            raise (error if isinstance(error, PausedRunError) else _not_kept(error)) from None
+            raise
+        finally:
+            self._saved_s = time.monotonic()
+            self._every_s = SAVE_SHARE * (self._saved_s - begun_s)
 
     def end(self, error: EaselError | None) -> None:
         """The run is over: its state is of use only where no pictures came of it.
@@ -177,41 +206,11 @@ class Checkpointer:
         """
         done = error is None or (isinstance(error, Cancelled) and not isinstance(error, Paused)
                                  and not self._resumes)
-        if done:
-            with suppress(OSError):
-                self._path.unlink(missing_ok=True)
+        if self._store is not None and done:
+            self._store.drop()
         self.release()
 
     def release(self) -> None:
         """Let others have the run."""
-        if self._lock.is_locked:
-            with suppress(OSError):
-                Path(self._lock.lock_file).unlink(missing_ok=True)
-            self._lock.release(force=True)
-
-
-def is_under_way(path: Path) -> bool:
-    """Whether the run of a file is under way, here or in another process."""
-    lock = Path(f"{path}{LOCK}")
-    if not lock.exists():
-        return False
-    probe = FileLock(lock, thread_local=False)
-    try:
-        probe.acquire(timeout=0)
-    except (Timeout, OSError):
-        return True
-    probe.release()
-    return False
-
-
-def drop_lock(path: Path) -> None:
-    """Remove the lock that a killed process left of a run; one that is held stays."""
-    lock = FileLock(f"{path}{LOCK}", thread_local=False)
-    with suppress(Timeout, OSError):
-        lock.acquire(timeout=0)
-        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held, so that nobody else has it
-        lock.release(force=True)
-
-
-def _not_kept(error: OSError) -> PausedRunError:
-    return PausedRunError("The run could not be paused: {}.", reason(error))
+        if self._store is not None:
+            self._store.release()

@@ -9,13 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -28,6 +26,7 @@ FORMAT = 1
 MAX_NOISE = 1.0
 SUFFIX = ".safetensors"
 DAMAGED = "The paused run's file is damaged, so the run cannot go on."
+OTHER_VERSION = ("The run was paused by another version of Easel, which alone can let it go on.")
 _HEADER, _SHA256 = "easel_run", "sha256"
 _FRAME = "frame."
 
@@ -84,7 +83,7 @@ class SavedRun(BaseModel):
         marks: changes so far, each with the steps taken before it.
         paused: whether a person paused the run, rather than the server being killed.
         saved_s: Unix time of its file.
-        number: counts up in the order of pausing, also when the clock steps back; 0 in older files.
+        number: counted up in the order of pausing where files were all that there was; else 0.
         branch_of: the run that it branched off; empty where it did not.
         strides: of tensors that do not lie in memory as a file has them; sums over such a tensor
             differ in their last bits from those over a plain copy.
@@ -142,18 +141,16 @@ class SavedRun(BaseModel):
             "changes": new,
             "marks": [*self.marks, *([(self.step, new)] if new else [])]})
 
-    def encode(self, paused: bool, saved_s: float, number: int = 0) -> bytes:
+    def encode(self, paused: bool, saved_s: float) -> bytes:
         """The file.
 
         Args:
             paused: whether a person paused the run.
             saved_s: Unix time of now.
-            number: its place in the order of pausing.
         """
         header = self.model_copy(update={
             "request": self.request.with_pictures({}),
             "format": FORMAT, "paused": paused, "saved_s": saved_s,
-            "number": number,
             "strides": {name: value.stride() for name, value in self.tensors.items()
                         if not value.is_contiguous()}}).model_dump_json()
         tensors = {name: value.contiguous() for name, value in self.tensors.items()}
@@ -191,42 +188,12 @@ class SavedRun(BaseModel):
             "frames": tuple(frame.numpy().tobytes() for frame in frames[:MAX_FRAMES])})
 
 
-def read_header(path: Path) -> SavedRun:
-    """A file's state without its tensors, and with the last frame of its video alone.
-
-    Raises:
-        PausedRunError: it is damaged, gone, or of a newer Easel.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = str((file.metadata() or {})[_HEADER])
-            frames = [name for name in file.keys() if name.startswith(_FRAME)]  # noqa: SIM118
-            last = (file.get_tensor(max(frames)).numpy().tobytes(),) if frames else ()
-    except (SafetensorError, OSError, KeyError, ValueError):
-        raise PausedRunError(DAMAGED) from None
-    return _read_header(text).model_copy(update={"frames": last})
-
-
-def next_number(path: Path) -> int:
-    """The number of a run that is paused now, one more than any other of its folder has.
-
-    Args:
-        path: of the run's file, there or not.
-    """
-    found = [0]
-    for other in path.parent.glob(f"*{SUFFIX}"):
-        with suppress(PausedRunError):
-            found.append(read_header(other).number)
-    return max(found) + 1
-
-
 def _read_header(text: str) -> SavedRun:
     try:
         found = json.loads(text)
         if isinstance(found, dict) and found.get("format") != FORMAT \
                 and isinstance(found.get("format"), int):
-            raise PausedRunError("The run was paused by another version of Easel, which alone can "
-                                 "let it go on.")
+            raise PausedRunError(OTHER_VERSION)
         return SavedRun.model_validate(found)
     except (ValueError, ValidationError, RecursionError):
         raise PausedRunError(DAMAGED) from None

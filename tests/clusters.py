@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from easel.serving.backend import LocalBackend
-from easel.serving.paused_runs import PausedRuns
 from easel.serving.ray.connect import connected_backend, join_cluster
 from easel.serving.ray.environment import TOKEN
 from easel.serving.ray.node import end_node, start_node
 from easel.settings import Settings
 from pipelines import checkpointer
-from tests.paused_server import registry
+from tests.paused_server import open_runs, registry
 from tests.small_models import small_cache
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not inst
 def small_backend(paused: Path, version: str) -> LocalBackend:
     """The backend of a runner, whose models are small, and which keeps runs more often."""
     checkpointer.SAVE_EVERY_S = 0.2
-    return LocalBackend(registry(), small_cache(), paused=PausedRuns(paused))
+    return LocalBackend(registry(), small_cache(), paused=open_runs(paused))
 
 
 class Cluster:
@@ -61,7 +60,7 @@ class Cluster:
 
     def front(self) -> RayBackend:
         """A front end's backend."""
-        return connected_backend(self.settings, registry(), PausedRuns(self.paused))
+        return connected_backend(self.settings, registry(), open_runs(self.paused))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A backend whose runs are paused in a folder, and what a restart leaves of it."""
+"""A backend whose runs are paused, and what a restart leaves of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from easel.history.database import Database
+from easel.history.shelves import FolderShelf, Shelf
 from easel.serving.backend import LocalBackend
+from easel.serving.paused_rows import LEASE_S, PausedRows
 from easel.serving.paused_runs import PausedRuns
 from pipelines.core.errors import Paused
 from pipelines.core.events import Event, Progress, Result
@@ -35,12 +38,27 @@ def registry() -> Registry:
     return found
 
 
+def open_runs(folder: Path, url: str = "", shelf: Shelf | None = None, lease_s: float = LEASE_S,
+              **limits: Any) -> PausedRuns:
+    """Paused runs whose states are in a folder, and their rows in a database beside it, unless
+    others are named."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    database = Database(url or f"sqlite:///{folder.parent / 'paused.sqlite'}")
+    return PausedRuns(PausedRows(database, shelf or FolderShelf(folder), lease_s), **limits)
+
+
 class Server:
-    """A backend with a folder of paused runs; ``again`` is what a restart leaves of it."""
+    """A backend with paused runs; ``again`` is what a restart leaves of it.
+
+    Args:
+        folder: where the states are.
+        cache: of the models.
+        limits: of the paused runs, or where else they are; see ``open_runs``.
+    """
 
     def __init__(self, folder: Path, cache: ModelCache, **limits: Any) -> None:
         self.folder, self.cache, self.limits = folder, cache, limits
-        self.runs = PausedRuns(folder, **limits)
+        self.runs = open_runs(folder, **limits)
         self.backend = LocalBackend(registry(), cache, paused=self.runs)
 
     def again(self) -> Server:
@@ -62,8 +80,13 @@ class Server:
         return list(self.backend.resume(owner, run_id, checked_changes(**change), branch))
 
     def file(self) -> Path:
+        """The only state that there is."""
         (path,) = self.folder.glob("*/*.safetensors")
         return path
+
+    def run_id(self) -> str:
+        """The name of the only run that there is."""
+        return self.file().stem.partition("-")[0]
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ class App:
         self.history = open_history(settings)
         self.backend = LocalBackend(registry, self.cache, settings.queue_size,
                                     record=Recorder(self.history),
-                                    paused=open_paused_runs(settings))
+                                    paused=open_paused_runs(settings, self.history))
         self.playground: Playground = load_playground(registry, self.backend, self.history,
                                                        settings)
         self.page = build_page(self.playground)

@@ -18,7 +18,6 @@ from easel.serving.backend import LocalBackend
 from easel.serving.interface import Backend
 from easel.serving.jobs import Found, Requester
 from easel.serving.line import CLOSING, NOT_BEGUN, SUSPENDED
-from easel.serving.paused_runs import PausedRuns
 from pipelines.core.errors import Busy, Cancelled, EaselError, InvalidRequest, Paused
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.inside.score import WhyScore
@@ -26,7 +25,7 @@ from pipelines.models.checkpoints.ids import RANKER
 from pipelines.unclip.walk import Walk
 from tests.asking import compare, stream
 from tests.clusters import Cluster, cluster, needs_ray
-from tests.paused_server import FIELDS, cache, registry
+from tests.paused_server import FIELDS, cache, open_runs, registry
 from tests.test_walk import FEW
 
 __all__ = ["cache"]
@@ -51,7 +50,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         made: Backend = request.getfixturevalue("small_cluster").front()
     else:
         made = LocalBackend(registry(), request.getfixturevalue("cache"), max_waiting=2,
-                            max_per_owner=2, paused=PausedRuns(tmp_path / "paused"))
+                            max_per_owner=2, paused=open_runs(tmp_path / "paused"))
     yield made
     made.close()
 

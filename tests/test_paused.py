@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ import pipelines.checkpointer as checkpointer
 from tests.small_models import small_cache
 from tests.paused_server import FIELDS, ME, Server
 from tests.asking import stream
-checkpointer.SAVE_EVERY_S = 0.0
+checkpointer.SAVE_EVERY_S = checkpointer.SAVE_SHARE = 0.0
 server = Server(Path(sys.argv[1]), small_cache())
 for event in stream(server.backend, FIELDS | {"options": FIELDS["options"] | {"iterations": 900}},
                                    owner=ME):
@@ -131,9 +132,13 @@ def test_a_killed_server_loses_next_to_nothing(server: Server, repository: Path)
     next(step for step in steps if step >= 3)
     assert server.runs.of(ME) == [], "a run that is under way is not a paused one"
     with pytest.raises(PausedRunError, match="on its way already"):
-        server.resume(server.file().stem)
+        server.resume(server.run_id())
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    end = time.monotonic() + 300
+    while not server.runs.of(ME):  # until the lease has run out
+        assert time.monotonic() < end
+        time.sleep(0.1)
     (left,) = server.runs.of(ME)
     assert left.interrupted
     assert left.step >= 2

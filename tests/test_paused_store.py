@@ -1,4 +1,4 @@
-"""Paused runs in their folder: whose they are, how many, and files that are damaged or foreign."""
+"""Paused runs that are kept: whose they are, how many, and states that are damaged or foreign."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from easel.history.database import Database
 from easel.history.records import LOCAL
+from easel.history.shelves import FolderShelf
+from easel.serving.paused_rows import PausedRows, owner_key
 from easel.serving.paused_runs import SHARES, PausedRuns
 from pipelines.core.errors import EaselError, Paused, PausedRunError
 from pipelines.core.events import Progress
 from pipelines.models.cache.cache import ModelCache
 from pipelines.registry import Registry
-from pipelines.saved_run import SavedRun, _digest
+from pipelines.saved_run import SavedRun
 from tests.asking import stream
-from tests.paused_server import FEW, FIELDS, ME, Server, cache, result_of, same, server
+from tests.paused_server import FEW, FIELDS, ME, Server, cache, open_runs, result_of, same, server
 from tests.watched_sketch import WatchedSketch
 
 __all__ = ["cache", "server"]
@@ -64,32 +67,35 @@ def test_all_together_take_only_so_much(tmp_path: Path, cache: ModelCache) -> No
 
 
 def test_one_visitor_alone_leaves_room_for_others(tmp_path: Path) -> None:
-    runs = PausedRuns(tmp_path, quota_bytes=SHARES * 10 ** 6)
+    rows = PausedRows(Database(f"sqlite:///{tmp_path / 'paused.sqlite'}"), FolderShelf(tmp_path))
+    runs = PausedRuns(rows, quota_bytes=SHARES * 10 ** 6)
 
-    def keep(owner: str, number: int, size_bytes: int) -> None:
-        path = runs.path(owner, f"{number:032x}")
-        runs.make_room(path, size_bytes)
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"x" * size_bytes)
+    def keep(owner: str, number: int, size_bytes: int) -> str:
+        run_id = hashlib.sha256(f"{owner} {number}".encode()).hexdigest()[:32]
+        runs.make_room(owner_key(owner), run_id, size_bytes)
+        rows.put(owner_key(owner), run_id, run_id, True, True, b"x" * size_bytes,
+                 {"saved_s": time.time(), "interrupted": False, "header": {}})
+        rows.release(run_id)
+        return run_id
 
-    keep(ME, 1, 600_000)
-    keep(ME, 2, 400_000)
-    keep(ME, 2, 400_000)  # in place of itself
+    first = keep(ME, 1, 600_000)
+    second = keep(ME, 2, 400_000)
+    runs.make_room(owner_key(ME), second, 400_000)  # in place of itself
     with pytest.raises(PausedRunError, match="your paused runs would take more than the"):
         keep(ME, 3, 1)
     for n in range(SHARES - 1):
         keep(f"visitor {n}", 1, 1_000_000)
     with pytest.raises(PausedRunError, match="paused runs of all visitors take all the room"):
         keep("another", 1, 1)
-    runs.delete(ME, f"{1:032x}")
+    runs.delete(ME, first)
     keep("another", 1, 1)
 
 
 def test_the_command_lines_runs_may_take_all_the_room(tmp_path: Path) -> None:
-    runs = PausedRuns(tmp_path, quota_bytes=1000)
-    runs.make_room(runs.path(LOCAL, "0" * 32), 1000)
+    runs = open_runs(tmp_path / "paused", quota_bytes=1000)
+    runs.make_room(owner_key(LOCAL), "0" * 32, 1000)
     with pytest.raises(PausedRunError, match="of one visitor"):
-        runs.make_room(runs.path(ME, "0" * 32), 251)
+        runs.make_room(owner_key(ME), "0" * 32, 251)
 
 
 def test_the_newest_comes_first_whatever_the_clock_says(server: Server,
@@ -104,19 +110,6 @@ def test_the_newest_comes_first_whatever_the_clock_says(server: Server,
     with pytest.raises(Paused):
         list(server.backend.resume(ME, first, pause_after=2))
     assert [run.run_id for run in server.runs.of(ME)] == [first, second], "paused again just now"
-
-
-def test_a_run_of_an_older_easel_is_read_and_comes_last(server: Server) -> None:
-    old, new = server.paused_at(1), server.paused_at(1)
-    path = server.runs.path(ME, new)
-    tensors, text = load(path.read_bytes()), json.loads(
-        path.read_bytes()[8:8 + int.from_bytes(path.read_bytes()[:8], "little")])["__metadata__"]
-    header = json.loads(text["easel_run"])
-    assert header.pop("number") == 2
-    said = json.dumps(header)
-    path.write_bytes(save(tensors, {"easel_run": said, "sha256": _digest(said, tensors)}))
-    assert [run.run_id for run in server.runs.of(ME)] == [old, new]
-    assert [run.fault for run in server.runs.of(ME)] == ["", ""]
 
 
 def test_what_waits_for_too_long_is_removed(server: Server) -> None:
@@ -154,10 +147,8 @@ def rewritten(data: bytes, text: str, by: str) -> bytes:
 ], ids=["truncated", "empty", "one bit", "prompt", "pickle", "foreign", "length"])
 def test_a_damaged_file_is_refused_in_a_sentence(server: Server, whole_file: bytes,
                                                  damage: Callable[[bytes], bytes]) -> None:
-    run_id = "0123456789abcdef" * 2
-    path = server.runs.path(ME, run_id)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(damage(whole_file))
+    run_id = server.paused_at(1)
+    server.file().write_bytes(damage(whole_file))
     with pytest.raises(PausedRunError, match="damaged"):
         server.resume(run_id)
     (listed,) = server.runs.of(ME)
@@ -166,9 +157,20 @@ def test_a_damaged_file_is_refused_in_a_sentence(server: Server, whole_file: byt
     assert server.runs.of(ME) == []
 
 
+def test_a_state_that_is_gone_is_refused_in_a_sentence(server: Server) -> None:
+    run_id = server.paused_at(1)
+    server.file().unlink()
+    for refused in (lambda: server.resume(run_id), lambda: server.resume(run_id, True, seed=7)):
+        with pytest.raises(PausedRunError, match="damaged"):
+            refused()
+    server.runs.delete(ME, run_id)
+    assert server.runs.of(ME) == []
+
+
 def test_a_file_of_another_version_is_refused(server: Server,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.saved_run.FORMAT", 2)
+    for module in ("pipelines.saved_run", "easel.serving.kept_run"):
+        monkeypatch.setattr(f"{module}.FORMAT", 2)
     run_id = server.paused_at(1)
     monkeypatch.undo()
     with pytest.raises(PausedRunError, match="another version of Easel"):
@@ -198,11 +200,11 @@ def test_a_generator_that_is_gone_is_named(server: Server) -> None:
     assert result_of(server.resume(run_id)), "it was given back"
 
 
-def test_the_command_lines_runs_are_where_they_were_and_nobodys_are_not(tmp_path: Path) -> None:
-    folder = PausedRuns(tmp_path).path(LOCAL, "0" * 32).parent
-    assert folder.name == hashlib.sha256(b"").hexdigest()[:32]
+def test_owners_are_called_as_they_were_and_nobody_is_none(tmp_path: Path) -> None:
+    assert owner_key(LOCAL) == hashlib.sha256(b"").hexdigest()[:32]
+    assert owner_key(ME) == hashlib.sha256(ME.encode()).hexdigest()[:32]
     with pytest.raises(ValueError, match="must be named"):
-        PausedRuns(tmp_path).of("")
+        open_runs(tmp_path / "paused").of("")
 
 
 @pytest.mark.parametrize("guide", ["embedded/clip-guide", "mine/clip-guide"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +44,8 @@ Out = Annotated[Path, typer.Option(help="Folder for the pictures.")]
 @app.command("list")
 def list_command(context: typer.Context, as_json: AsJson = False) -> None:
     """List paused runs, the newest first."""
-    found = _runs(context).of(LOCAL)
+    with _opened_runs(context) as runs:
+        found = runs.of(LOCAL)
     if as_json:
         print_json([run.public() for run in found])
         return
@@ -82,9 +85,9 @@ def delete_command(
     as_json: AsJson = False,
 ) -> None:
     """Delete a paused run for good."""
-    runs = _runs(context)
-    whole = _full(runs, run_id, LETTERS_FOR_GOOD)
-    runs.delete(LOCAL, whole)
+    with _opened_runs(context) as runs:
+        whole = _full(runs, run_id, LETTERS_FOR_GOOD)
+        runs.delete(LOCAL, whole)
     if as_json:
         print_json({"deleted": whole})
 
@@ -98,9 +101,9 @@ def _resume(context: typer.Context, run_id: str, change: tuple[Any, ...], branch
     with opened_backend(context) as backend:
         from easel.cli.run import write_pictures
 
-        runs = _runs(context) if backend.paused is None else backend.paused
+        whole = run_id if backend.paused is None else _full(backend.paused, run_id)
         job_id = uuid.uuid4().hex
-        events = backend.resume(LOCAL, _full(runs, run_id), changes, branch, pause_after, job_id)
+        events = backend.resume(LOCAL, whole, changes, branch, pause_after, job_id)
         outcome = write_pictures(events, job_id, out, backend, video)
     print_outcome(context, outcome, as_json)
 
@@ -139,13 +142,18 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
                 "total": outcome.paused.total}}
 
 
-def _runs(context: typer.Context) -> PausedRuns:
+@contextmanager
+def _opened_runs(context: typer.Context) -> Iterator[PausedRuns]:
     backend: Backend | None = context.obj
     if backend is not None and backend.paused is not None:
-        return backend.paused
+        yield backend.paused
+        return
+    from easel.history.build import open_history
     from easel.serving.build import open_paused_runs
 
-    return open_paused_runs(load_settings())
+    settings = load_settings()
+    with closing(open_history(settings)) as history:
+        yield open_paused_runs(settings, history)
 
 
 def _full(runs: PausedRuns, run_id: str, least: int = 1) -> str:

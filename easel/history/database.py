@@ -12,7 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Float,
+    create_engine,
+    event,
+    inspect,
+    literal_column,
+    text,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -25,6 +35,8 @@ logger = logging.getLogger(__name__)
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_S = 5.0
 MIGRATION_LOCK = 0x_EA5E1  # any number, the same in all processes, for PostgreSQL's advisory lock
+CLOCKS = {"sqlite": "(julianday('now') - 2440587.5) * 86400.0",
+          "postgresql": "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS double precision)"}
 VERSION_TABLE = "alembic_version"  # alembic's own name for it
 IN_USE = "The history's database is in use by another program: try again in a moment."
 OUT_OF_REACH = ("The history's database cannot be reached: check EASEL_DATABASE_URL and "
@@ -79,6 +91,14 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def now_s(session: Session) -> ColumnElement[float]:
+    """Unix time by the database's own clock, which is the same one for all who ask it.
+
+    SQLite has its machine's, PostgreSQL that of its server.
+    """
+    return literal_column(f"({CLOCKS[session.get_bind().dialect.name]})", Float(53))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -190,6 +191,37 @@ class WallVote(Base):
     picture: Mapped[str] = mapped_column(ForeignKey("wall.picture", ondelete="CASCADE"),
                                          primary_key=True)
     visitor: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
+class PausedState(Base):
+    """The state of a run that was paused, or that is under way and may be found again.
+
+    Attributes:
+        owner: whose it is, by a hash of their name, as folders of paused runs were called.
+        key: of the state, among the files of the history.
+        size_bytes: its length.
+        saved_s: Unix time of its keeping, by the clock of whoever kept it.
+        number: counts up with each pause of an owner, also when the clock steps back.
+        interrupted: nobody paused the run: its server ended.
+        header: what is shown of it; "fault" alone where its file was damaged already.
+        frame: the last preview, a JPEG file.
+        holder: the lease of whoever has the run; empty where nobody has it.
+        lease_until_s: until when, as Unix time by the database's clock.
+    """
+
+    __tablename__ = "paused_runs"
+
+    run_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(32), index=True)
+    key: Mapped[str] = mapped_column(String(100))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    saved_s: Mapped[float] = mapped_column(Float(53))
+    number: Mapped[int]
+    interrupted: Mapped[bool]
+    header: Mapped[dict[str, Any]] = mapped_column(JSON)
+    frame: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
+    holder: Mapped[str] = mapped_column(String(32), default="")
+    lease_until_s: Mapped[float] = mapped_column(Float(53), default=0.0)
 
 
 def new_row(owner: str, picture: NewPicture, sha256: str) -> Picture:

@@ -80,10 +80,14 @@ class LocalBackend:
                 raise PausedRunError("No run can be paused here.")
             checkpointer = self.paused.resume(owner, run_id, self.registry, changes, branch,
                                               pause_after)
-            assert checkpointer.request is not None
-            job = self._job(checkpointer.request, job_id)
-            job.checkpointer = checkpointer
-            return self._group((job,), owner)
+            try:
+                assert checkpointer.request is not None
+                job = self._job(checkpointer.request, job_id)
+                job.checkpointer = checkpointer
+                return self._group((job,), owner)
+            except BaseException:
+                checkpointer.release()
+                raise
 
         return self.jobs.events(group, opened)
 

@@ -8,6 +8,7 @@ from easel.history.recorder import Recorder
 from easel.history.store import History
 from easel.serving.backend import LocalBackend
 from easel.serving.interface import Backend
+from easel.serving.paused_rows import PausedRows
 from easel.serving.paused_runs import PausedRuns
 from easel.settings import Settings
 from pipelines.engine import build_cache
@@ -15,10 +16,13 @@ from pipelines.models.checkpoints.catalogue import open_catalogue
 from pipelines.registry import Registry, build_registry
 
 
-def open_paused_runs(settings: Settings) -> PausedRuns:
-    """The paused runs of all visitors, in the data folder."""
-    return PausedRuns(settings.data_dir.resolve() / "paused", int(settings.paused_quota),
-                      settings.paused_runs)
+def open_paused_runs(settings: Settings, history: History) -> PausedRuns:
+    """The paused runs of all visitors, where a history is; those of older versions are taken in."""
+    found = PausedRuns(PausedRows(history.database, history.files.shelf),
+                       int(settings.paused_quota), settings.paused_runs,
+                       settings.data_dir.resolve() / "paused")
+    found.take_in()
+    return found
 
 
 def build_backend(settings: Settings, registry: Registry | None = None,
@@ -28,8 +32,8 @@ def build_backend(settings: Settings, registry: Registry | None = None,
     Args:
         settings: the operator's.
         registry: the pipelines; all that Easel ships where None.
-        history: where finished pictures are kept; None to keep none. Runners of a cluster keep
-            them themselves.
+        history: where finished pictures are kept, and paused runs; None to keep none. Runners of
+            a cluster keep them themselves.
 
     Raises:
         EaselError: the device or the cluster that the settings ask for is not there, or the
@@ -41,7 +45,7 @@ def build_backend(settings: Settings, registry: Registry | None = None,
 
     catalogue = open_catalogue(settings.data_dir, settings.catalogue)
     return connected_backend(settings, registry or build_registry(catalogue),
-                             open_paused_runs(settings))
+                             None if history is None else open_paused_runs(settings, history))
 
 
 def local_backend(settings: Settings, registry: Registry | None = None,
@@ -51,7 +55,7 @@ def local_backend(settings: Settings, registry: Registry | None = None,
     Args:
         settings: the operator's.
         registry: the pipelines; all that Easel ships where None.
-        history: where finished pictures are kept; None to keep none.
+        history: where finished pictures are kept, and paused runs; None to keep none.
         limits: whether it counts what each visitor asks for; a cluster's desk does that before.
 
     Raises:
@@ -63,6 +67,6 @@ def local_backend(settings: Settings, registry: Registry | None = None,
     return LocalBackend(registry or build_registry(catalogue), build_cache(settings, catalogue),
                         settings.queue_size, settings.user_jobs if limits else None,
                         record=None if history is None else Recorder(history),
-                        paused=open_paused_runs(settings),
+                        paused=None if history is None else open_paused_runs(settings, history),
                         max_job_s=settings.job_seconds or None,
                         minute_s=settings.minute_s() if limits else None)

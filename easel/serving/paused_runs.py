@@ -1,34 +1,33 @@
-"""Paused runs in the data folder: each visitor's own, few, and whole or not there at all.
+"""Paused runs: each visitor's own, few, and whole or not there at all.
 
 A run that can be paused is kept every few seconds too (``pipelines.checkpointer``), so that one
-whose server was killed can be resumed.
+whose server was killed can be resumed, on any machine that has the same history.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 import secrets
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from easel.history.records import LOCAL
-from pipelines.checkpointer import LOCK, UNDER_WAY, Checkpointer, drop_lock, is_under_way
+from easel.history.tables import PausedState
+from easel.serving.kept_run import KeptRun
+from easel.serving.leases import Leases
+from easel.serving.older_runs import RUN_ID, take_in
+from easel.serving.paused_rows import GONE, PausedRows, owner_key
+from pipelines.checkpointer import Checkpointer
 from pipelines.core.amounts import megabytes
-from pipelines.core.errors import InvalidRequest, PausedRunError, reason
+from pipelines.core.errors import InvalidRequest, PausedRunError
 from pipelines.core.request import CheckedRequest
 from pipelines.registry import Registry
-from pipelines.saved_run import SUFFIX, SavedRun, read_header
+from pipelines.saved_run import DAMAGED, FORMAT, OTHER_VERSION, SavedRun
 
 MAX_AGE_S = 30 * 86400.0
 SHARES = 4  # of the room for all of them a visitor has one: nobody alone leaves others none
-PART_S = 3600.0  # older than any writing that still goes on
-_RUN_ID = re.compile(r"[0-9a-f]{32}")
-_GONE = "There is no such paused run: it was continued, deleted, or never yours."
+RENEWALS = 4  # of a lease, before it runs out
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ class PausedRun:
         step: steps taken.
         total: steps that it is to take.
         saved_s: Unix time of its state.
-        number: counts up in the order of pausing, also when the clock steps back; 0 in older files.
         interrupted: its server ended, rather than a person pausing it.
         frame: the last preview, a JPEG file; None where there is none.
         fault: why it cannot be resumed; empty where it can.
@@ -57,7 +55,6 @@ class PausedRun:
     interrupted: bool = False
     frame: bytes | None = None
     fault: str = ""
-    number: int = 0
 
     def public(self) -> dict[str, object]:
         """What programs read of it, JSON-ready."""
@@ -71,52 +68,54 @@ class PausedRuns:
     """The paused runs of all visitors.
 
     Args:
-        folder: where they are; made when the first is kept.
+        rows: where they are kept.
         quota_bytes: what all of them may take together, those of one visitor a quarter of it; the
             command line's, whose machine it is, may take all.
         max_per_owner: how many one visitor may have.
+        older: folder in which older versions kept them; None for none.
+
+    Two states that come at once may take a little more room than there is.
     """
 
-    def __init__(self, folder: Path, quota_bytes: int = 2 * 10**9, max_per_owner: int = 10) -> None:
-        self.folder, self.quota_bytes, self.max_per_owner = folder, quota_bytes, max_per_owner
-
-    def path(self, owner: str, run_id: str) -> Path:
-        """Where the file of a run is or would be.
-
-        Raises:
-            PausedRunError: it is no name of a run.
-        """
-        if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
-            raise PausedRunError(_GONE)
-        return self._folder_of(owner) / f"{run_id}{SUFFIX}"
+    def __init__(self, rows: PausedRows, quota_bytes: int = 2 * 10**9, max_per_owner: int = 10,
+                 older: Path | None = None) -> None:
+        self.quota_bytes, self.max_per_owner = quota_bytes, max_per_owner
+        self._rows, self._older = rows, older
+        self._leases = Leases(rows.renew, rows.lease_s / RENEWALS)
 
     def of(self, owner: str) -> list[PausedRun]:
-        """The paused runs of a visitor, the newest first, without those that are under way."""
-        found = [self._described(path) for path in self._files(self._folder_of(owner))
-                 if not is_under_way(path)]
-        return sorted((run for run in found if run is not None),
-                      key=lambda run: (-run.number, -run.saved_s))
+        """The paused runs of a visitor, the newest first, without those that are under way.
+
+        Raises:
+            HistoryError: the database cannot be used.
+        """
+        return [_described(state) for state in self._rows.waiting(owner_key(owner))]
+
+    def saved_s(self, owner: str, run_id: str) -> float:
+        """When a run that waits was kept last, as Unix time; 0 where there is none that can be
+        resumed.
+
+        Raises:
+            HistoryError: the database cannot be used.
+        """
+        return next((run.saved_s for run in self.of(owner)
+                     if run.run_id == run_id and not run.fault), 0.0)
 
     def check_room(self, owner: str) -> None:
         """Refuse another paused run of a visitor who has the most already.
 
         Raises:
             PausedRunError: so it is.
+            HistoryError: the database cannot be used.
         """
         count = len(self.of(owner))
         if count >= self.max_per_owner:
             raise PausedRunError("{} runs of yours are paused, which is the most: let one go on "
                                  "to its end, or delete one.", count)
 
-    def checkpointer(self, owner: str, run_id: str | None = None, pause_after: int | None = None,
-                     ) -> Checkpointer:
-        """What keeps the state of a visitor's run; of a new one where ``run_id`` is None.
-
-        Raises:
-            PausedRunError: it is no name of a run.
-        """
-        path = self.path(owner, run_id or secrets.token_hex(16))
-        return Checkpointer(path, owner, pause_after, self.make_room)
+    def checkpointer(self, owner: str, pause_after: int | None = None) -> Checkpointer:
+        """What keeps the state of a new run of a visitor."""
+        return Checkpointer(self._kept(owner, secrets.token_hex(16)), owner, pause_after)
 
     def plan(self, owner: str, run_id: str, registry: Registry,
              changes: Mapping[str, Any] | None = None, branch: bool = False,
@@ -125,10 +124,8 @@ class PausedRuns:
 
         Args and errors are those of ``resume``.
         """
-        path = self.path(owner, run_id)
-        if not branch and is_under_way(path):
-            raise PausedRunError(UNDER_WAY)
-        return _changed(path, registry, changes or {}, branch)[1]
+        return _changed(self._read(owner, run_id, branch), run_id, registry, changes or {},
+                        branch)[1]
 
     def resume(self, owner: str, run_id: str, registry: Registry,
                changes: Mapping[str, Any] | None = None, branch: bool = False,
@@ -149,15 +146,17 @@ class PausedRuns:
         Raises:
             PausedRunError: it is not there, damaged, or under way.
             InvalidRequest: the change cannot be made, or a branch without any is asked for.
+            HistoryError: the database or the store of the files cannot be used.
         """
-        path = self.path(owner, run_id)
-        if not path.is_file():
-            raise PausedRunError(_GONE)
-        found = self.checkpointer(owner, None if branch else run_id, pause_after)
-        if not branch:
-            found.claim()
+        if branch:
+            found = self.checkpointer(owner, pause_after)
+        else:
+            kept = self._kept(owner, _checked(run_id))
+            kept.claim()
+            found = Checkpointer(kept, owner, pause_after, resumes=True)
         try:
-            found.start, found.request = _changed(path, registry, changes or {}, branch)
+            data = self._read(owner, run_id, busy=True)
+            found.start, found.request = _changed(data, run_id, registry, changes or {}, branch)
         except BaseException:
             found.release()
             raise
@@ -168,78 +167,76 @@ class PausedRuns:
 
         Raises:
             PausedRunError: it is not there, or under way.
+            HistoryError: the database cannot be used.
         """
-        path = self.path(owner, run_id)
-        if not path.is_file():
-            raise PausedRunError(_GONE)
-        claimed = self.checkpointer(owner, run_id)
-        claimed.claim()
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise PausedRunError("The paused run could not be deleted: {}.",
-                                 reason(error)) from None
-        finally:
-            claimed.release()
+        self._rows.delete(owner_key(owner), _checked(run_id))
 
-    def make_room(self, path: Path, size_bytes: int) -> None:
-        """Refuse a file that would take all of them over the quota, or a visitor over the share.
+    def end_lease(self, lease: str) -> None:
+        """Let others have a run whose process is known to be lost.
+
+        Raises:
+            HistoryError: the database cannot be used.
+        """
+        self._rows.release(lease)
+
+    def make_room(self, owner: str, run_id: str, size_bytes: int) -> None:
+        """Refuse a state that would take all of them over the quota, or a visitor over the share.
+
+        Args:
+            owner: by ``owner_key``.
+            run_id: whose states before do not count.
+            size_bytes: length of the state.
 
         Raises:
             PausedRunError: so it would.
+            HistoryError: the database cannot be used.
         """
-        others = {file: _size(file) for file in self._files(self.folder, "*/*") if file != path}
-        if sum(others.values()) + size_bytes > self.quota_bytes:
+        if self._rows.used_bytes(run_id) + size_bytes > self.quota_bytes:
             raise PausedRunError("The run could not be paused: the paused runs of all visitors "
                                  "take all the room that they may.")
-        own = sum(size for file, size in others.items() if file.parent == path.parent)
         share = self.quota_bytes // SHARES
-        if own + size_bytes > share and path.parent != self._folder_of(LOCAL):
+        if owner != owner_key(LOCAL) \
+                and self._rows.used_bytes(run_id, owner) + size_bytes > share:
             raise PausedRunError("The run could not be paused: with it your paused runs would take "
                                  "more than the {} of one visitor; delete one, or let one go on "
                                  "to its end.", megabytes(share))
 
     def sweep(self, max_age_s: float = MAX_AGE_S) -> int:
-        """Remove what has waited for too long, and what killed processes left half written.
+        """Take in what older versions kept; remove what has waited for too long, and what killed
+        processes left.
 
         Returns:
             How many runs were removed.
+
+        Raises:
+            HistoryError: the database or the store of the files cannot be used.
         """
-        removed, now_s = 0, time.time()
-        for path in self.folder.glob("*/*"):
-            with suppress(OSError):
-                is_run = path.suffix == SUFFIX
-                if now_s - path.stat().st_mtime <= (max_age_s if is_run else PART_S):
-                    continue
-                if path.suffix == LOCK:
-                    drop_lock(path.with_suffix(""))
-                elif not is_under_way(path):
-                    path.unlink()
-                    removed += is_run
-        return removed
+        self.take_in()
+        return self._rows.sweep(max_age_s)
 
-    def _folder_of(self, owner: str) -> Path:
-        if not owner:
-            raise ValueError("an owner must be named")
-        owner = "" if owner == LOCAL else owner  # as the folder of the command line has always been
-        return self.folder / hashlib.sha256(owner.encode()).hexdigest()[:32]
+    def take_in(self) -> None:
+        """Take in the runs that older versions kept as files; what cannot be taken in stays."""
+        if self._older is not None:
+            take_in(self._older, self._rows)
 
-    def _files(self, folder: Path, pattern: str = "*") -> Iterator[Path]:
-        return (path for path in folder.glob(f"{pattern}{SUFFIX}") if _RUN_ID.fullmatch(path.stem))
+    def _kept(self, owner: str, run_id: str) -> KeptRun:
+        return KeptRun(self._rows, self._leases, owner_key(owner), run_id, self.make_room)
 
-    def _described(self, path: Path) -> PausedRun | None:
-        try:
-            status = path.stat()
-        except FileNotFoundError:  # it was resumed meanwhile
-            return None
-        try:
-            found = read_header(path)
-        except PausedRunError as error:
-            return PausedRun(path.stem, status.st_size, status.st_mtime, fault=str(error))
-        return PausedRun(path.stem, status.st_size, found.saved_s, found.request.prompt,
-                         found.request.pipeline, found.request.num_images, found.step,
-                         found.total, not found.paused, found.frames[0] if found.frames else None,
-                         number=found.number)
+    def _read(self, owner: str, run_id: str, busy: bool) -> bytes:
+        """The state of a run, which may be under way where ``busy``, and then be replaced.
+
+        Raises:
+            PausedRunError: it is not there, damaged, or under way.
+        """
+        key = ""
+        while True:
+            state = self._rows.find(owner_key(owner), _checked(run_id), free=not busy)
+            try:
+                return self._rows.read(state)
+            except OSError:
+                if state.key == key:
+                    raise PausedRunError(DAMAGED) from None
+            key = state.key
 
 
 def check_pause(paused: PausedRuns | None, can_pause: bool, owner: str, resumes: bool) -> None:
@@ -261,10 +258,10 @@ def check_pause(paused: PausedRuns | None, can_pause: bool, owner: str, resumes:
         paused.check_room(owner)
 
 
-def _changed(path: Path, registry: Registry, changes: Mapping[str, Any], branch: bool,
-             ) -> tuple[SavedRun, CheckedRequest[Any]]:
-    """What a run of a file starts from, and its request from here on."""
-    start = SavedRun.decode(_read(path))
+def _changed(data: bytes, run_id: str, registry: Registry, changes: Mapping[str, Any],
+             branch: bool) -> tuple[SavedRun, CheckedRequest[Any]]:
+    """What a run starts from, and its request from here on."""
+    start = SavedRun.decode(data)
     options = dict(start.request.options)
     if "iterations" in changes:
         if changes["iterations"] <= start.step:
@@ -277,22 +274,30 @@ def _changed(path: Path, registry: Registry, changes: Mapping[str, Any], branch:
     if not registry.get(request.pipeline).can_pause:
         raise PausedRunError("{} cannot let a run go on.", registry.get(request.pipeline).title)
     total = int(getattr(request.options, "iterations", start.total))
-    changed = start.changed(request.plain(), changes, total, path.stem if branch else "")
+    changed = start.changed(request.plain(), changes, total, run_id if branch else "")
     if branch and set(changed.changes) == {"branch_of"}:
         raise InvalidRequest("A branch needs a change: another prompt, number of steps, seed or "
                              "noise.", field="prompt")
     return changed, request
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        raise PausedRunError(_GONE) from None
+def _checked(run_id: str) -> str:
+    """A run's name.
+
+    Raises:
+        PausedRunError: it is none.
+    """
+    if not isinstance(run_id, str) or not RUN_ID.fullmatch(run_id):
+        raise PausedRunError(GONE)
+    return run_id
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+def _described(state: PausedState) -> PausedRun:
+    header = state.header
+    fault = str(header.get("fault", ""))
+    if fault or header.get("format") != FORMAT:
+        return PausedRun(state.run_id, state.size_bytes, state.saved_s,
+                         fault=fault or OTHER_VERSION)
+    return PausedRun(state.run_id, state.size_bytes, state.saved_s, header["prompt"],
+                     header["pipeline"], header["num_images"], header["step"], header["total"],
+                     state.interrupted, state.frame)

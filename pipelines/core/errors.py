@@ -70,6 +70,10 @@ class PausedRunError(EaselError):
     """A paused run that cannot be kept, read or resumed."""
 
 
+class RunTakenOver(PausedRunError):
+    """A run that is somebody else's: its server was not heard of for too long."""
+
+
 class Cancelled(EaselError):
     """The job was stopped by its user before there was anything to keep."""
 

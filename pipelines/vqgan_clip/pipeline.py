@@ -145,6 +145,7 @@ class VQGANCLIPPipeline(CandidatePipeline):
                                    context.cache.fingerprints(networks))
         yield from _resume(state, options, seeds, context)
         yield from _optimise(state, options, seeds, context)
+        context.checkpointer.finish()
         if optimisation.best_pixels is None:
             raise Cancelled
         images = (enlarge(optimisation.best_pixels, upscaler[0], context.cache.evict_idle)

@@ -16,11 +16,11 @@ from typing import Any
 from easel.compare.votes import Vote, VoteError, VoteStore
 from easel.history.recorder import Recorder
 from easel.serving.backend import LocalBackend
-from easel.serving.paused_runs import PausedRuns
 from pipelines.core.events import Result
 from pipelines.registry import Registry
 from tests.asking import stream
 from tests.kept import opened
+from tests.paused_server import open_runs
 from tests.small_models import small_cache
 from tests.trust.writers import ME, pause_at
 from tests.watched_sketch import WatchedSketch
@@ -32,7 +32,7 @@ def main(folder: Path, offset: Path) -> None:
     """Do everything twice, with the hour in between, and print what came of it."""
     # Sleeping until a time is an error under libfaketime.
     time.sleep = lambda seconds: bool(threading.Event().wait(float(seconds))) and None
-    registry, cache, runs = Registry(), small_cache(), PausedRuns(folder / "paused")
+    registry, cache, runs = Registry(), small_cache(), open_runs(folder / "paused")
     registry.register(WatchedSketch())
     with opened(folder) as history:
         backend = LocalBackend(registry, cache, record=Recorder(history), paused=runs)

@@ -65,8 +65,8 @@ def test_case_33_sigterm_pauses_what_runs_tells_who_waits_and_ends(
     runs, waits = ([], [])
     clients = [Client(address, verbose=False, analytics_enabled=False) for _ in range(2)]
     readers = [follow(clients[0], "vqgan_clip", LONG, runs)]
-    until(lambda: (tmp_path / "paused").is_dir() and any((tmp_path / "paused").rglob("*.lock")),
-          "the run never began")
+    states = tmp_path / "history" / "paused"
+    until(lambda: any(states.glob("*.safetensors")), "the run never began")
     readers.append(follow(clients[1], "dalle", {}, waits))
     until(lambda: waits, "who waits was told nothing")
     process.send_signal(signal.SIGTERM)
@@ -75,10 +75,12 @@ def test_case_33_sigterm_pauses_what_runs_tells_who_waits_and_ends(
         reader.join(PATIENCE_S)
     assert "paused" in str(runs[-1]).lower()
     assert "shutting down" in str(waits[-1])
-    assert [path.suffix for path in (tmp_path / "paused").rglob("*.*")] == [".safetensors"]
+    assert [path.suffix for path in states.iterdir()] == [".safetensors"]
     assert not list(tmp_path.rglob("*-wal"))
     with sqlite3.connect(next(tmp_path.rglob("history.sqlite*"))) as database:
         assert database.execute("pragma integrity_check").fetchone() == ("ok",)
+        assert database.execute("select interrupted, holder from paused_runs").fetchall() == [
+            (0, "")], "it is paused, and nobody has it"
 
 
 def until(holds: Any, otherwise: str, within_s: float = 120) -> None:

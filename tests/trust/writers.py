@@ -34,7 +34,7 @@ from easel.search.database import only_writer
 from easel.search.index import VectorIndex
 from easel.search.opening import open_index
 from easel.search.snapshot import Item
-from easel.serving import paused_runs
+from easel.serving import paused_rows
 from easel.serving.paused_runs import PausedRuns
 from pipelines import checkpointer
 from pipelines.checkpointer import Checkpointer
@@ -45,13 +45,14 @@ from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.downloads import INCOMING, Download, Downloads
 from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.registry import Registry
-from pipelines.saved_run import SavedRun
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.kept import opened
+from tests.paused_server import open_runs
 
 Announce = Callable[..., None]  # ("begin" or "done", what, names)
 ME, PROMPT = "me", "a red apple"
 PICTURES, DIM, KEYS, COLLECTIONS = 3, 8, 12, 8
+LEASE_S = 0.2  # nobody else writes, and who is killed holds no runs for long
 HUB_FILES = {"config.json": b'{"a": 1}', "one.bin": random.Random(1).randbytes(2 * 2**20),
              "two.bin": random.Random(2).randbytes(2**20)}
 REPOSITORY, MODEL, COMMIT = "someone/pictures", "someone/model", "a" * 40
@@ -238,7 +239,7 @@ def _check_index(folder: Path) -> Mapping[str, Any]:
 
 
 def _write_paused(folder: Path, chance: random.Random, announce: Announce) -> None:
-    runs = PausedRuns(folder / "paused")
+    runs = open_runs(folder / "paused", lease_s=LEASE_S)
     while True:
         waiting = runs.of(ME)
         if len(waiting) > 6 or (waiting and chance.random() < 0.3):
@@ -282,9 +283,8 @@ def pause_at(runs: PausedRuns, step: int, owner: str = ME, prompt: str = PROMPT)
 
 def _begin(saver: Checkpointer, prompt: str = PROMPT) -> None:
     """Begin or resume a run whose every step is kept."""
-    checkpointer.SAVE_EVERY_S = 0.0
+    checkpointer.SAVE_EVERY_S = checkpointer.SAVE_SHARE = 0.0
     fields = {"pipeline": "vqgan_clip", "prompt": prompt, "seed": 5, "num_images": 1}
-    saver.claim()
     saver.begin(saver.request or _registry().check(fields), 10_000, {})
 
 
@@ -300,19 +300,25 @@ def _state(step: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def _check_paused(folder: Path) -> Mapping[str, Any]:
-    runs, found = PausedRuns(folder / "paused"), dict[str, int]()
+    if not (folder / "paused.sqlite").exists():
+        return {}
+    time.sleep(LEASE_S)  # until those of the killed process have run out
+    runs, found = open_runs(folder / "paused", lease_s=LEASE_S), dict[str, int]()
     for run in runs.of(ME):
         assert not run.fault, run.fault
-        saver = runs.checkpointer(ME, run.run_id)
-        saver.claim()
-        state = SavedRun.decode(runs.path(ME, run.run_id).read_bytes())
+        saver = runs.resume(ME, run.run_id, _registry())
         saver.release()
+        state = saver.start
+        assert state is not None
         assert state.step == run.step == state.facts["step"] == int(state.tensors["latents"][0, 0])
         found[run.run_id] = run.step
-    paused_runs.PART_S = -1.0
+    paused_rows.ORPHAN_S = -1.0  # nobody writes now
     runs.sweep()
     left = [path for path in (folder / "paused").rglob("*") if path.is_file()]
-    assert {path.stem for path in left} == found.keys(), "rests of killed processes"
+    assert {path.stem.partition("-")[0] for path in left} == found.keys(), \
+        "rests of killed processes"
+    assert len(left) == len(found)
+    _is_whole(folder / "paused.sqlite")
     return found
 
 

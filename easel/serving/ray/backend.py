@@ -29,7 +29,7 @@ from easel.serving.metrics import Metrics
 from easel.serving.paused_runs import PausedRuns, check_pause
 from easel.serving.ray.calls import Call, CallOf, always, far_job
 from easel.serving.ray.link import Link
-from easel.serving.ray.messages import Ticket
+from easel.serving.ray.messages import Kept, Ticket
 from easel.serving.ray.trip import Trip
 from pipelines.core.errors import Busy, EaselError, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
@@ -52,8 +52,7 @@ class RayBackend:
     Args:
         registry: the pipelines, which check requests here.
         link: to the cluster.
-        paused: where runs are kept that are paused, which the runners reach too; None where none
-            can be.
+        paused: where runs are kept that are paused, by runners too; None where none can be.
 
     Attributes:
         link: to the cluster.
@@ -86,10 +85,10 @@ class RayBackend:
         if pause_after is not None:
             check_pause(self.paused, keeps, owner, resumes=False)
 
-        def call(left: Sequence[int], kept: str) -> Call:
-            if kept and self._saved_s(owner, kept):
-                return Call("resume", {"owner": owner, "run_id": kept, "job_id": job.job_id,
-                                       "pause_after": pause_after})
+        def call(left: Sequence[int], kept: Kept | None) -> Call:
+            if kept is not None and self._saved_s(owner, kept):
+                return Call("resume", {"owner": owner, "run_id": kept.run_id,
+                                       "job_id": job.job_id, "pause_after": pause_after})
             return Call("stream", {"request": request, "job_id": job.job_id, "owner": owner,
                                    "can_pause": keeps, "pause_after": pause_after})
 
@@ -103,14 +102,16 @@ class RayBackend:
             if self.paused is None:
                 raise PausedRunError("No run can be paused here.")
             job = self._job(self.paused.plan(owner, run_id, self.registry, changes, branch), job_id)
-            saved_s = self._saved_s(owner, run_id)
+            saved_s = self.paused.saved_s(owner, run_id)
 
-            def call(left: Sequence[int], kept: str) -> Call:
+            def call(left: Sequence[int], kept: Kept | None) -> Call:
                 # What a lost runner has kept since has the changes in it.
-                anew = bool(kept) and self._saved_s(owner, kept) not in (0.0, saved_s)
-                return Call("resume", {"owner": owner, "run_id": kept if anew else run_id,
-                                       "changes": None if anew else changes,
-                                       "branch": branch and not anew, "job_id": job.job_id,
+                if kept is not None and self._saved_s(owner, kept) not in (0.0, saved_s):
+                    return Call("resume", {"owner": owner, "run_id": kept.run_id, "changes": None,
+                                           "branch": False, "job_id": job.job_id,
+                                           "pause_after": pause_after})
+                return Call("resume", {"owner": owner, "run_id": run_id, "changes": changes,
+                                       "branch": branch, "job_id": job.job_id,
                                        "pause_after": pause_after})
 
             return (job,), call
@@ -133,7 +134,7 @@ class RayBackend:
             jobs = compared(requests, job_ids, lambda request, job_id:
                             self._job(request, job_id, budget_s))
 
-            def call(left: Sequence[int], kept: str) -> Call:
+            def call(left: Sequence[int], kept: Kept | None) -> Call:
                 return Call("compare", {"requests": [requests[index] for index in left],
                                         "job_ids": [jobs[index].job_id for index in left],
                                         "budget_s": budget_s, "together": together,
@@ -275,10 +276,15 @@ class RayBackend:
         logger.info("%s %s after %.2f s on the device and %.2f s of waiting", job.kind,
                     job.outcome(), job.usage.device_s, job.wait_s)
 
-    def _saved_s(self, owner: str, run_id: str) -> float:
-        """When a paused run was kept last, as Unix time; 0 where there is none."""
-        runs = self.paused.of(owner) if self.paused is not None else []
-        return next((run.saved_s for run in runs if run.run_id == run_id and not run.fault), 0.0)
+    def _saved_s(self, owner: str, kept: Kept) -> float:
+        """When a run of a lost runner was kept last, as Unix time; 0 where it was not.
+
+        Its lease is ended: should the runner live, it keeps the run no more.
+        """
+        if self.paused is None:
+            return 0.0
+        self.paused.end_lease(kept.lease)
+        return self.paused.saved_s(owner, kept.run_id)
 
     def _holdings(self) -> Mapping[str, Any]:
         return {each.report.runner: each.report.holding for each in self.link.facts().runners}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from easel.serving.jobs import Job, drawn_elsewhere
+from easel.serving.ray.messages import Kept
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class Call:
     arguments: Mapping[str, Any]
 
 
-# What is to be done for some jobs of a group, by their indices; the second argument is the name
-# under which a lost runner kept the state of the run, empty where it kept none.
-CallOf = Callable[[Sequence[int], str], Call]
+# What is to be done for some jobs of a group, by their indices; the second argument says where a
+# lost runner kept the state of the run, None where it kept none.
+CallOf = Callable[[Sequence[int], Kept | None], Call]
 
 
 def always(method: str, **arguments: Any) -> CallOf:

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 PROBE_S, JOIN_S = 5.0, 120.0
 
 
-def connected_backend(settings: Settings, registry: Registry, paused: PausedRuns) -> RayBackend:
+def connected_backend(settings: Settings, registry: Registry, paused: PausedRuns | None,
+                      ) -> RayBackend:
     """The backend of a front end, once it has joined its cluster.
-
-    Runs are paused where all runners reach the folder of the paused runs, on one machine.
 
     Raises:
         EaselError: it cannot.
@@ -36,7 +35,7 @@ def connected_backend(settings: Settings, registry: Registry, paused: PausedRuns
                          "one.")
     from easel.serving.ray.backend import RayBackend
 
-    return RayBackend(registry, link, paused if is_here(_host(settings.ray_address)) else None)
+    return RayBackend(registry, link, paused)
 
 
 def link_to(settings: Settings) -> Link:

@@ -85,9 +85,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Kept:
-    """A runner keeps the state of a run under way, under this name among the paused runs."""
+    """A runner keeps the state of a run under way.
+
+    Attributes:
+        run_id: its name among the paused runs.
+        lease: the runner's on it, which is over once the runner is lost.
+    """
 
     run_id: str
+    lease: str
 
 
 class Order(NamedTuple):

@@ -174,7 +174,7 @@ class Station:
             job.abandoned = job.abandoned or hand.abandoned
             orders = list(hand.orders)
             if job.checkpointer is not None and job.checkpointer.keeps:
-                hand.kept.append(Kept(job.checkpointer.run_id))
+                hand.kept.append(Kept(job.checkpointer.run_id, job.checkpointer.lease))
         for order in orders:
             self._do(order, job)
 

@@ -96,7 +96,8 @@ class Trip:
             uuid.uuid4().hex, front,
             tuple(Ask(job.job_id, job.kind, job.about, job.models, job.budget_s) for job in jobs),
             counted, can_pause=can_pause, resumes=resumes)
-        self._kept, self._runner = "", ""  # the runner is where it runs now
+        self._kept: Kept | None = None
+        self._runner = ""  # where it runs now
         self.told = Progress(ahead=0)
         self._lock = threading.Lock()
         self._left = False
@@ -214,7 +215,7 @@ class Trip:
         try:
             for each in answers:
                 if isinstance(each, Kept):
-                    self._kept = each.run_id
+                    self._kept = each
                     continue
                 job = jobs[each.index]
                 if not job.started:

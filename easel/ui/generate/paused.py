@@ -112,6 +112,7 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
     runs = playground.backend.paused
     assert runs is not None
 
+    @one_sentence
     def listed(request: gr.Request, chosen: str | None, keep: bool = False) -> Updates:
         found = runs.of(visitor_of(request))
         shown = next((run for run in found if run.run_id == chosen), found[0] if found else None)
@@ -123,6 +124,7 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
     def listed_again(request: gr.Request, chosen: str | None) -> Updates:
         return listed(request, chosen, keep=True)
 
+    @one_sentence
     def show(request: gr.Request, chosen: str | None) -> Updates:
         return parts.show(next((run for run in runs.of(visitor_of(request))
                                 if run.run_id == chosen), None))
