@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _serve(arguments: Sequence[str] | None) -> None:
     from easel.cli.start import end_quickly, ending_at_once
+    from easel.garbage import without_collection
 
     end_quickly()
     _refuse_arguments(arguments)
@@ -47,7 +48,7 @@ def _serve(arguments: Sequence[str] | None) -> None:
         # Uploads and finished pictures. Gradio reads it when it is imported, to make a folder of
         # its own there, and when components are made.
         os.environ.setdefault("GRADIO_TEMP_DIR", str((settings.data_dir / "cache").resolve()))
-        with ending_at_once():
+        with ending_at_once(), without_collection():
             from easel import launch
         launch.main()
     except EaselError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ from easel.compare.votes import VoteStore
 from easel.compare.word_lists import FOLDER as WORD_LISTS
 from easel.doors.refusals import refusal
 from easel.doors.routes import open_doors
+from easel.garbage import without_collection
 from easel.guard.cache_folder import CacheFolder
 from easel.guard.cache_room import open_room
 from easel.guard.call_net import log_in_one_way
@@ -257,16 +259,18 @@ def main() -> None:
     logging.captureWarnings(True)
     for fault in unknown_settings():
         logger.warning("%s", fault)
-    history = open_history(settings)
-    backend = build_backend(settings, history=history)
-    playground = load_playground(backend.registry, backend, history, settings)
-    _take_over_votes(playground.votes, settings)
-    page = build_page(playground)
-    ended = threading.Event()
-    # What ``docker stop``, systemd and Spaces send; before the page can start anything.
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    cache = open_cache(page, settings)
-    address = serve(page, settings, history, backend, cache, wall_routes(playground))
+    with without_collection():
+        history = open_history(settings)
+        backend = build_backend(settings, history=history)
+        playground = load_playground(backend.registry, backend, history, settings)
+        _take_over_votes(playground.votes, settings)
+        page = build_page(playground)
+        ended = threading.Event()
+        # What ``docker stop``, systemd and Spaces send; before the page can start anything.
+        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        cache = open_cache(page, settings)
+        address = serve(page, settings, history, backend, cache, wall_routes(playground))
+        gc.freeze()  # the page stays as long as the process
     threading.Thread(target=_sweep, args=(history, backend, cache, settings.data_dir),
                      name="sweep", daemon=True).start()
     print(f"Easel is at {address}", flush=True)

@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY
 LAYERS = (("pipelines.core",), ("pipelines.world",),
           ("pipelines.models", "pipelines.models.checkpoints.ids"),  # names alone
           ("pipelines.models.checkpoints",), ("pipelines.models.cache",), ("pipelines",),
-          ("easel.settings", "easel.serving", "easel.history"),
+          ("easel.settings", "easel.garbage", "easel.serving", "easel.history"),
           ("easel.search", "easel.compare", "easel.presets", "easel.own_files", "easel.zip_files",
            "easel.wall"),
           ("easel.words", "easel.guard"),

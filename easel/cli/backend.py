@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from easel.garbage import without_collection
 from easel.settings import load_settings
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def opened_backend(context: typer.Context, keeps: bool = True) -> Iterator[Backe
                 from easel.history.build import open_history
 
                 history = stack.enter_context(closing(open_history(settings)))
-            from easel.serving.build import build_backend
+            with without_collection():
+                from easel.serving.build import build_backend
 
-            backend = build_backend(settings, history=history)
+                backend = build_backend(settings, history=history)
         yield stack.enter_context(closing(backend))

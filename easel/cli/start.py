@@ -165,7 +165,9 @@ def end_quickly() -> None:
 
 
 def _leave_memory() -> None:
-    if not any(name in sys.modules for name in COUNTING):
+    if any(name in sys.modules for name in COUNTING):
+        gc.unfreeze()
+    else:
         gc.freeze()
 
 
