@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,31 @@ def test_a_scale_that_every_file_holds_is_missed(folder: Path, tmp_path: Path) -
     del tensors["layers.1.self_attn_layer_norm.weight"]
     torch.save(tensors, tmp_path / "decoder.pt")
     with pytest.raises(WeightsError, match=r"1 missing \(first decoder.layers.1.out_norm.weight"):
+        load(tmp_path, *PARTS)
+
+
+@pytest.mark.parametrize("change", [
+    lambda t: t.to(torch.int8), lambda t: torch.complex(t.float(), t.float()), lambda t: t[0, 0]])
+def test_a_part_that_cannot_be_weights_is_missed(
+        folder: Path, tmp_path: Path, change: Callable[[Tensor], Tensor]) -> None:
+    for name in PARTS:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    tensors = torch.load(folder / "decoder.pt", weights_only=True)
+    name = "layers.1.self_attn.k_proj.weight"
+    torch.save({**tensors, name: change(tensors[name]).clone()}, tmp_path / "decoder.pt")
+    with pytest.raises(WeightsError, match=r"1 missing \(first decoder.layers.1.qkv"):
+        load(tmp_path, *PARTS)
+
+
+@pytest.mark.parametrize("layers", [[99999], range(2, 5000)])
+def test_no_dalle_mini_has_thousands_of_layers(folder: Path, tmp_path: Path,
+                                               layers: Iterable[int]) -> None:
+    for name in PARTS:
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    tensors = torch.load(folder / "decoder.pt", weights_only=True)
+    names = [f"layers.{layer}.glu.fc0.weight" for layer in layers]
+    torch.save({**tensors, **dict.fromkeys(names, torch.zeros(()))}, tmp_path / "decoder.pt")
+    with pytest.raises(WeightsError, match="not those of DALL·E mini"):
         load(tmp_path, *PARTS)
 
 

@@ -178,6 +178,17 @@ def write_config(path: Path) -> Path:
     return path
 
 
+def test_layers_that_no_file_holds_are_not_built(tmp_path: Path) -> None:
+    random_open_clip(tmp_path, SMALL)
+    path = tmp_path / "open_clip_config.json"
+    config = json.loads(path.read_bytes())
+    for tower in ("vision_cfg", "text_cfg"):
+        changed = {**config["model_cfg"], tower: {**SMALL[tower], "layers": 10**6}}
+        path.write_text(json.dumps({**config, "model_cfg": changed}))
+        with pytest.raises(WeightsError, match=r"states 1,000,000 layers, and its weights are "):
+            load(tmp_path, "open_clip_model.safetensors")
+
+
 def test_what_is_no_clip_is_refused_in_a_sentence(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "mine.safetensors")
     with pytest.raises(WeightsError, match="Nothing says which CLIP the model test/clip is"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,56 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {"encoder.conv_in.weight": bomb}}, tmp_path / "last.ckpt")
     assert "could run code" in refusal(tmp_path, "taming-vqgan", "last.ckpt")
     assert not bomb.mark.exists()
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda t: t.to(torch.int8), "1 of another kind of numbers (first encoder.conv_in.weight)"),
+    (lambda t: torch.complex(t, t), "1 of another kind of numbers (first encoder.conv_in.weight)"),
+    (lambda t: t.to("meta"), "a tensor without its own numbers (encoder.conv_in.weight)"),
+    (lambda t: t.to_sparse(), "a tensor without its own numbers (encoder.conv_in.weight)"),
+    (lambda t: t.flatten()[:1].clone().expand(10**6, 3, 3, 3), "a tensor without its own numbers")])
+def test_what_cannot_be_weights_is_refused(tmp_path: Path, change: Callable[[Tensor], Tensor],
+                                           words: str) -> None:
+    state = random_taming("f16").state_dict()
+    state["encoder.conv_in.weight"] = change(state["encoder.conv_in.weight"])
+    torch.save(state, tmp_path / "last.ckpt")
+    assert words in refusal(tmp_path, "taming-vqgan", "last.ckpt")
+
+
+@pytest.mark.parametrize("name", [
+    "encoder.down.0.block.99999.conv1.weight", "encoder.down.99999.block.0.conv1.weight",
+    "encoder.down.0.block.3.conv1.weight", "encoder.down.0.block." + "9" * 5000 + ".conv1.weight"])
+def test_no_number_in_a_name_is_believed_alone(tmp_path: Path, name: str) -> None:
+    state = random_taming("f16").state_dict()
+    torch.save({**state, name: torch.zeros(())}, tmp_path / "one.ckpt")
+    assert "not those of a VQGAN" in refusal(tmp_path, "taming-vqgan", "one.ckpt")
+
+
+def test_no_vqgan_has_thousands_of_blocks(tmp_path: Path) -> None:
+    state = random_taming("f16").state_dict()
+    one = torch.zeros(())
+    names = [f"encoder.down.0.block.{i}.conv1.weight" for i in range(2, 5000)]
+    torch.save({**state, **dict.fromkeys(names, one)}, tmp_path / "many.ckpt")
+    assert "not those of a VQGAN" in refusal(tmp_path, "taming-vqgan", "many.ckpt")
+
+
+@pytest.mark.parametrize("channels", [0, 24])
+def test_widths_that_no_vqgan_has_are_refused(tmp_path: Path, channels: int) -> None:
+    state = random_taming("f16").state_dict()
+    state["encoder.conv_in.weight"] = torch.zeros(channels, 3, 3, 3)
+    for level in range(5):
+        state[f"encoder.down.{level}.block.0.conv1.weight"] = torch.zeros(channels, 1, 1, 1)
+    torch.save(state, tmp_path / "last.ckpt")
+    assert "not those of a VQGAN" in refusal(tmp_path, "taming-vqgan", "last.ckpt")
+
+
+def test_diffusers_levels_are_counted_too(tmp_path: Path) -> None:
+    diffusers_model().save_pretrained(tmp_path, safe_serialization=False)
+    path = tmp_path / "diffusion_pytorch_model.bin"
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "decoder.up_blocks.99999.resnets.0.conv1.weight": torch.zeros(())}, path)
+    found = refusal(tmp_path, "diffusers-vqmodel", "config.json", path.name)
+    assert "not those of a VQGAN" in found
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from pipelines.models import clip, vqgan
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.cache.stats import measured_bytes
 from pipelines.models.checkpoints.catalogue import Catalogue
+from pipelines.models.checkpoints.entries import CatalogueEntry
+from pipelines.models.checkpoints.formats import LOADERS
 from pipelines.models.checkpoints.loading import (
     CatalogueLoader,
     Verifier,
@@ -228,6 +230,30 @@ def test_pin_writes_what_verify_checks(catalogue: Catalogue, tmp_path: Path,
     written = capsys.readouterr()
     assert "embedded/vqgan: good" in written.out
     assert "embedded/dalle is damaged" in written.err
+
+
+def test_verify_goes_on_after_any_fault(catalogue: Catalogue, tmp_path: Path,
+                                        capsys: pytest.CaptureFixture[str],
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.models.checkpoints.vocabulary.load_vocabulary", lambda: None)
+    path = tmp_path / "catalogue.toml"
+    path.write_text("")
+    first, *others = catalogue
+    # A loader that fails as none should: by an exception of no sentence, and of several lines.
+    monkeypatch.setitem(LOADERS, "broken", ("tests.test_weights", "broken_loader"))
+    Catalogue((first.model_copy(update={"loader": "broken"}), *others), tmp_path).save(path)
+    (tmp_path / "weights").symlink_to(tmp_path, target_is_directory=True)
+    assert run_weights(["verify", "--catalogue", str(path)]) == 1
+    written = capsys.readouterr()
+    assert written.err.splitlines() == [
+        f"The model {first.id} could not be loaded: no such kernel for this device."]
+    assert written.out.splitlines() == [f"{entry.id}: good" for entry in others]
+    assert run_weights(["verify", "--json", "--catalogue", str(path)]) == 1
+    assert json.loads(capsys.readouterr().out).keys() == {entry.id for entry in catalogue}
+
+
+def broken_loader(folder: Path, entry: CatalogueEntry) -> torch.nn.Module:
+    raise NotImplementedError("no such kernel\nfor this device.")
 
 
 def test_fingerprint_is_that_of_the_loaded_file(catalogue: Catalogue) -> None:

@@ -117,6 +117,11 @@ def verify(model_ids: ModelIds = None, path: CataloguePath = None,
         except WeightsError as error:
             said[entry.id] = str(error)
             typer.echo(str(error), err=True)
+        except Exception as error:  # the files are anyone's, and the next model is checked too
+            words = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
+            fault = WeightsError("The model {} could not be loaded: {}.", entry.id, words)
+            said[entry.id] = str(fault)
+            typer.echo(str(fault), err=True)
         else:
             said[entry.id] = None
             if not as_json:

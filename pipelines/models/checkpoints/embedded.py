@@ -16,7 +16,7 @@ from torch import nn
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.entries import CatalogueEntry
-from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
+from pipelines.models.checkpoints.formats import WithoutRandomNumbers, check_depth, fill
 from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.models.checkpoints.int8 import from_int8
 from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
@@ -128,10 +128,11 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     name, config = _read_config(folder / CONFIG, entry.id)
     kind = architecture(name)
     state_dict = from_int8(read_safetensors(folder / WEIGHTS, entry.id))
+    check_depth(config, state_dict, entry.id)
     try:
         with WithoutRandomNumbers():
             module = kind.build(config)
-    except (TypeError, ValueError, KeyError, AssertionError) as error:
+    except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
         raise WeightsError("The {} of the model {} does not fit the architecture {}: {}.", CONFIG,
                            entry.id, name, error) from None
     return kind.finish(fill(module, state_dict, entry.id), config, folder)

@@ -8,7 +8,7 @@ and hashes before, and moves, casts and freezes the module afterwards.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,6 +38,10 @@ LOADERS: dict[str, tuple[str, str]] = {
 
 # Those whose modules read their weights in ``forward`` alone, or say where else they do.
 OFFLOADABLE = frozenset({"kandinsky", "flux2"})
+# Counts of layers in configurations.
+DEPTHS = frozenset({"blocks", "depth", "layers", "layers_per_block", "num_hidden_layers",
+                    "num_layers", "num_res_blocks", "num_single_layers"})
+FEW_LAYERS = 256  # built in a moment; then ``fill`` says what the file lacks
 # Those whose modules have matrices that 8 bits can hold (``models.linear``).
 PACKABLE = frozenset({"min-dalle"})
 
@@ -109,6 +113,42 @@ class WithoutMemory(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def check_depth(config: Any, tensors: Sized, model_id: str) -> None:
+    """Refuse a configuration of more layers than the file has tensors, before any is built.
+
+    Args:
+        config: as JSON, whose counts of layers have one of the names of ``DEPTHS``.
+        tensors: those of the file.
+        model_id: for sentences.
+
+    Raises:
+        WeightsError: it states more.
+    """
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            if name in DEPTHS:
+                counts = value if isinstance(value, list | tuple) else [value]
+                stated = sum(count for count in counts if isinstance(count, int))
+                if stated > max(len(tensors), FEW_LAYERS):
+                    raise WeightsError("The configuration of the model {} states {:,} layers, and "
+                                       "its weights are {:,} tensors: they are of two models.",
+                                       model_id, stated, len(tensors))
+            check_depth(value, tensors, model_id)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            check_depth(value, tensors, model_id)
+
+
+def _can_hold(expected: Tensor, given: Tensor) -> bool:
+    """Whether numbers of a file can stand where a network has such.
+
+    Counters of a file that was cast as a whole may be floating-point numbers.
+    """
+    if given.is_meta or given.layout != torch.strided or given.is_complex():
+        return False
+    return given.is_floating_point() or not expected.is_floating_point()
+
+
 def fill(module: nn.Module, state_dict: dict[str, Tensor], model_id: str) -> nn.Module:
     """Give a module the file's tensors, without copies and whatever their dtype; returns it.
 
@@ -125,9 +165,12 @@ def fill(module: nn.Module, state_dict: dict[str, Tensor], model_id: str) -> nn.
     unknown = sorted(state_dict.keys() - expected.keys())
     shapes = sorted(key for key in expected.keys() & state_dict.keys()
                     if expected[key].shape != state_dict[key].shape)
+    numbers = sorted(key for key in expected.keys() & state_dict.keys()
+                     if not _can_hold(expected[key], state_dict[key]))
     if faults := [f"{len(keys)} {what} (first {keys[0][:80]})"
                   for what, keys in (("missing", missing), ("unknown", unknown),
-                                     ("of another shape", shapes)) if keys]:
+                                     ("of another shape", shapes),
+                                     ("of another kind of numbers", numbers)) if keys]:
         raise WeightsError("The weights of the model {} do not fit its configuration: of its "
                            "tensors, {}.", model_id, ", ".join(faults))
     module.load_state_dict(state_dict, strict=True, assign=True)

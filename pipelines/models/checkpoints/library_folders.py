@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.entries import CatalogueEntry
-from pipelines.models.checkpoints.formats import WithoutMemory, fill
-from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
+from pipelines.models.checkpoints.formats import WithoutMemory, check_depth, fill
+from pipelines.models.checkpoints.tensor_files import held, missing_file, read_safetensors
 
 DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 Build = Callable[[Path, CatalogueEntry], nn.Module]
@@ -41,7 +41,7 @@ def build_part(folder: Path, entry: CatalogueEntry, parts: Mapping[str, Build]) 
                            entry.id, ", ".join(parts))
     try:
         return build(folder, entry)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         fault = " ".join(str(error).split())[:200]
         raise WeightsError("The {} of the model {} cannot be built from its files: {}.", part,
                            entry.id, fault) from None
@@ -70,9 +70,11 @@ def diffusers_part(kind: Any, part: str, folder: Path, entry: CatalogueEntry) ->
         WeightsError: a file is missing, damaged, or of another model.
     """
     config = read_config(folder, entry, f"{part}/config.json")
+    path = folder / part / DIFFUSERS_WEIGHTS
+    _check_depth(config, path, entry)
     with WithoutMemory():
         module = kind.from_config(config)
-    return _filled(module, folder / part / DIFFUSERS_WEIGHTS, entry)
+    return _filled(module, path, entry)
 
 
 def transformers_part(kind: Any, part: str, folder: Path, entry: CatalogueEntry,
@@ -87,10 +89,18 @@ def transformers_part(kind: Any, part: str, folder: Path, entry: CatalogueEntry,
         changes: of the configuration, for a module that needs less than the file holds.
         prefix: what the names of its tensors begin with in the file; others are not read then.
     """
-    config = read_config(folder, entry, f"{part}/config.json")
+    config = {**read_config(folder, entry, f"{part}/config.json"), **(changes or {})}
+    path = folder / part / TRANSFORMERS_WEIGHTS
+    _check_depth(config, path, entry)
     with WithoutMemory():
-        module = kind(kind.config_class.from_dict({**config, **(changes or {})}))
-    return _filled(module, folder / part / TRANSFORMERS_WEIGHTS, entry, prefix)
+        module = kind(kind.config_class.from_dict(config))
+    return _filled(module, path, entry, prefix)
+
+
+def _check_depth(config: dict[str, Any], path: Path, entry: CatalogueEntry) -> None:
+    """See ``check_depth``; a file that cannot be read says so when it is."""
+    if tensors := held(path):
+        check_depth(config, tensors, entry.id)
 
 
 def read_scheduler(kind: Any, folder: Path, entry: CatalogueEntry) -> Any:

@@ -25,7 +25,7 @@ from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.entries import CatalogueEntry
 from pipelines.models.checkpoints.formats import WithoutMemory, fill
 from pipelines.models.checkpoints.tensor_files import read_tensors
-from pipelines.models.checkpoints.vqgan import decoder_config_of
+from pipelines.models.checkpoints.vqgan import decoder_config_of, empty_vqgan
 from pipelines.models.fast_vqgan import with_fast_kernels
 from pipelines.models.min_dalle import (
     HEAD_WIDTH,
@@ -34,7 +34,6 @@ from pipelines.models.min_dalle import (
     MinDalleConfig,
 )
 from pipelines.models.min_dalle_tokenizer import MinDalleTokenizer
-from pipelines.models.vqgan import VQGAN
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +49,7 @@ _INSIDE = {"pre_self_attn_layer_norm": "norm", "self_attn_layer_norm": "out_norm
 _JOINED = {"qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
            "text_kv": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
            "mlp.up": ("glu.fc0", "glu.fc1")}
+MOST_LAYERS = 256  # DALL·E mega has 24
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)\.(weight|bias)")
 # Normalisations, by our names, whose scale no published file holds.
 _WITHOUT_SCALE = re.compile(
@@ -99,11 +99,11 @@ def load_vqgan(folder: Path, entry: CatalogueEntry) -> nn.Module:
     if "embedding.weight" in tensors:
         tensors["quantizer.embedding.weight"] = tensors.pop("embedding.weight")
     config = decoder_config_of(tensors, entry.id)
+    module = empty_vqgan(config, entry.id)
     last = "decoder.conv_out."
-    tensors |= {f"{last}weight": tensors[f"{last}weight"] * 2,
-                f"{last}bias": tensors[f"{last}bias"] * 2 - 1}
-    with WithoutMemory():
-        module = VQGAN(config)
+    if f"{last}bias" in tensors:  # else ``fill`` says that it is missing
+        tensors |= {f"{last}weight": tensors[f"{last}weight"] * 2,
+                    f"{last}bias": tensors[f"{last}bias"] * 2 - 1}
     return with_fast_kernels(fill(module, tensors, entry.id))
 
 
@@ -150,10 +150,10 @@ def config_of(encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], mode
             hidden=decoder["layers.0.glu.fc0.weight"].shape[0], depth=len(layers),
             text_length=encoder["embed_positions.weight"].shape[0],
             num_codes=decoder["embed_positions.weight"].shape[0])
-        if dim % HEAD_WIDTH or layers != set(range(config.depth)):
+        if dim % HEAD_WIDTH or layers != set(range(config.depth)) or config.depth > MOST_LAYERS:
             raise ValueError(dim)
         return config
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, IndexError):
         raise WeightsError("The weights of the model {} are not those of DALL·E mini: its tensors "
                            "have other names or sizes.", model_id) from None
 
@@ -179,7 +179,7 @@ def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             found[f"{_OUTSIDE.get(stem, stem)}.{kind}"] = _own(tensor)
             continue
         layer, part, kind = match.groups()
-        if part not in parts:
+        if part not in parts or not tensor.ndim:
             found[f"layers.{layer}.{_INSIDE.get(part, part)}.{kind}"] = _own(tensor)
             continue
         new, count, place = parts[part]
@@ -189,7 +189,8 @@ def joined(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             lacking[new] = count
         # Into its place at once: parts that wait for each other would be in memory twice.
         whole = found[new].view(count, -1, *found[new].shape[1:])[place]
-        if whole.shape == tensor.shape:
+        if (whole.shape == tensor.shape and not tensor.is_complex()
+                and whole.is_floating_point() == tensor.is_floating_point()):
             whole.copy_(tensor)
             lacking[new] -= 1
     for name in [name for name, count in lacking.items() if count]:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.entries import CatalogueEntry
-from pipelines.models.checkpoints.formats import WithoutMemory, fill
+from pipelines.models.checkpoints.formats import WithoutMemory, check_depth, fill
 from pipelines.models.checkpoints.tensor_files import read_tensors, weights_path
 from pipelines.models.clip import OPENAI_MEAN, OPENAI_STD, ClipModel, Tokenizer, image_size
 from pipelines.models.fast_clip import with_fast_kernels
@@ -48,9 +48,10 @@ def load(folder: Path, entry: CatalogueEntry) -> ClipModel:
     raw = {name: tensor for name, tensor in read_tensors(path, entry.id).items()
            if name not in NOT_WEIGHTS and not name.endswith("position_ids")}
     model_config, preprocess = _configuration(folder, entry, path)
-    if any(name.startswith("vision_model.") for name in raw):
-        raw = from_transformers(raw)
+    check_depth(model_config, raw, entry.id)
     try:
+        if any(name.startswith("vision_model.") for name in raw):
+            raw = from_transformers(raw)
         with WithoutMemory(MASK_NUMBERS):
             module = _build(model_config)
         fitting = _fitted(raw, module)

@@ -102,14 +102,26 @@ def read_tensors(path: Path, model_id: str) -> dict[str, Tensor]:
     """The named tensors of a file, on the CPU, out of its ``state_dict`` where it has one.
 
     Raises:
-        WeightsError: the file is missing, damaged, refused, or holds something else.
+        WeightsError: the file is missing, damaged, refused, or holds something else, such as
+            tensors on the meta device, sparse ones, or one number in many places.
     """
     if path.suffix == SAFETENSORS:
         return read_safetensors(path, model_id)
     found = _named(read_checkpoint(path, model_id))
     if not found:
         raise WeightsError("The {} of the model {} holds no named tensors.", path.name, model_id)
+    for name, tensor in found.items():
+        if not _has_numbers(tensor):
+            raise WeightsError("The {} of the model {} holds a tensor without its own numbers "
+                               "({}).", path.name, model_id, name[:80])
     return found
+
+
+def _has_numbers(tensor: Tensor) -> bool:
+    """Whether each number of a tensor is in the file, which could otherwise state any size."""
+    if tensor.is_meta or tensor.layout != torch.strided:
+        return False
+    return tensor.nbytes <= tensor.untyped_storage().nbytes()
 
 
 def _named(found: Any) -> dict[str, Tensor]:

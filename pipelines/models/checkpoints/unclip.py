@@ -10,7 +10,7 @@ from torch import nn
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.entries import CatalogueEntry
-from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
+from pipelines.models.checkpoints.formats import WithoutRandomNumbers, check_depth, fill
 from pipelines.models.checkpoints.int8 import from_int8
 from pipelines.models.checkpoints.tensor_files import missing_file, read_safetensors
 from pipelines.models.unclip import build_decoder, build_prior
@@ -32,11 +32,12 @@ def load(folder: Path, entry: CatalogueEntry) -> nn.Module:
     state_dict = {f"{name}.{key}": tensor for name, part in parts.items()
                   for key, tensor in
                   from_int8(read_safetensors(folder / part / WEIGHTS, entry.id)).items()}
+    check_depth(configs, state_dict, entry.id)
     try:
         with WithoutRandomNumbers():
             module = (build_prior(configs["transformer"]) if "prior" in index
                       else build_decoder(configs))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise WeightsError("A {} of the model {} does not fit its classes: {}.", CONFIG, entry.id,
                            error) from None
     clip = index.get("clip_sha256")

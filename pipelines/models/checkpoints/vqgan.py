@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipelines.core.errors import WeightsError
 from pipelines.models.checkpoints.entries import CatalogueEntry
-from pipelines.models.checkpoints.formats import WithoutRandomNumbers, fill
+from pipelines.models.checkpoints.formats import WithoutMemory, fill
 from pipelines.models.checkpoints.tensor_files import (
     NEVER_LOADED,
     missing_file,
@@ -30,6 +30,7 @@ from pipelines.models.fast_vqgan import with_fast_kernels
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 
 RESOLUTION_PX = 256  # no tensor has it; attention is found by level, so that any would do
+MOST = 32  # levels, and blocks of one; published VQGANs have up to 6 and 3
 GROUPS = 32  # of taming's group norms
 PARTS = ("encoder.", "decoder.", "quantizer.", "quant_conv.", "post_quant_conv.")
 RENAMED = (("quantize.embed.", "quantizer.embedding."), ("quantize.", "quantizer."))
@@ -73,7 +74,7 @@ def config_of(tensors: Mapping[str, Tensor], model_id: str) -> VQGANConfig:
             z_channels=tensors["decoder.conv_in.weight"].shape[1],
             embed_dim=embed_dim, n_embed=n_embed,
             gumbel="quantizer.proj.weight" in tensors)
-    except (KeyError, ValueError, IndexError):
+    except _FAULTS:
         raise _another(model_id) from None
 
 
@@ -100,8 +101,11 @@ def decoder_config_of(tensors: Mapping[str, Tensor], model_id: str) -> VQGANConf
             attn_resolutions=tuple(sorted(RESOLUTION_PX >> level for level in attended)),
             z_channels=tensors["decoder.conv_in.weight"].shape[1],
             embed_dim=embed_dim, n_embed=n_embed, encoder=False)
-    except (KeyError, ValueError, IndexError):
+    except _FAULTS:
         raise _another(model_id) from None
+
+
+_FAULTS = (KeyError, ValueError, IndexError, ZeroDivisionError)
 
 
 def _another(model_id: str) -> WeightsError:
@@ -110,9 +114,15 @@ def _another(model_id: str) -> WeightsError:
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    """One more than the largest number that a pattern finds in the names; 0 without any."""
-    found = (re.match(pattern, name) for name in tensors)
-    return max((int(match[1]) for match in found if match), default=-1) + 1
+    """How many numbers, from 0 on, a pattern finds in the names; 0 without any.
+
+    Raises:
+        ValueError: one is left out, or there are more than any VQGAN has.
+    """
+    found = {int(match[1]) for name in tensors if (match := re.match(pattern, name))}
+    if found != set(range(len(found))) or len(found) > MOST:
+        raise ValueError(pattern)
+    return len(found)
 
 
 def load_taming(folder: Path, entry: CatalogueEntry) -> VQGAN:
@@ -126,10 +136,22 @@ def load_taming(folder: Path, entry: CatalogueEntry) -> VQGAN:
 
 def _filled(tensors: dict[str, Tensor], entry: CatalogueEntry) -> VQGAN:
     config = config_of(tensors, entry.id)
-    with WithoutRandomNumbers():
-        module = VQGAN(config)
+    module = empty_vqgan(config, entry.id)
     fill(module, tensors, entry.id)
     return with_fast_kernels(module)
+
+
+def empty_vqgan(config: VQGANConfig, model_id: str) -> VQGAN:
+    """A VQGAN whose parameters have no memory yet.
+
+    Raises:
+        WeightsError: none can be so, such as one of widths that its norms cannot group.
+    """
+    try:
+        with WithoutMemory():
+            return VQGAN(config)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError):
+        raise _another(model_id) from None
 
 
 def _diffusers_config(path: Path, model_id: str) -> dict[str, Any]:
@@ -162,7 +184,11 @@ _LEVEL = (("resnets.", "block."), ("attentions.", "attn."), ("downsamplers.0.", 
 
 
 def from_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a diffusers ``VQModel`` by ``VQGAN``'s names, attention as 1×1 convolutions."""
+    """Tensors of a diffusers ``VQModel`` by ``VQGAN``'s names, attention as 1×1 convolutions.
+
+    Raises:
+        ValueError: their levels are not those of a VQGAN.
+    """
     levels = _count(tensors, r"decoder\.up_blocks\.(\d+)\.")
     found = {}
     for name, tensor in tensors.items():
@@ -204,4 +230,9 @@ def load_diffusers(folder: Path, entry: CatalogueEntry) -> VQGAN:
     config = next((f.name for f in entry.files if Path(f.name).name == "config.json"),
                   "config.json")
     _diffusers_config(folder / config, entry.id)
-    return _filled(from_diffusers(read_tensors(weights_path(folder, entry), entry.id)), entry)
+    tensors = read_tensors(weights_path(folder, entry), entry.id)
+    try:
+        named = from_diffusers(tensors)
+    except ValueError:
+        raise _another(entry.id) from None
+    return _filled(named, entry)
