@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pipelines.core.errors import WeightsError
 from pipelines.core.options import AUTO, Options
 from pipelines.models.checkpoints.catalogue import Catalogue
-from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.ids import GUIDE, RANKER
 from pipelines.models.checkpoints.loading import is_complete
 from pipelines.suited import PHOTO_CLIP
 
@@ -23,11 +23,17 @@ PREFERRED = ("google/siglip2-so400m-16", "google/siglip2-b-32", "laion/clip-vit-
 
 
 def best_ranker(catalogue: Catalogue | None, guides: Collection[str] = ()) -> str:
-    """Id of the best public CLIP on this machine that is no guide; else the embedded one."""
+    """Id of the best public CLIP on this machine that is no guide; else an embedded one."""
     for model_id in PREFERRED:
         if catalogue is not None and model_id not in guides and _is_here(catalogue, model_id):
             return model_id
-    return RANKER
+    return embedded_ranker(guides)
+
+
+def embedded_ranker(guides: Collection[str]) -> str:
+    """Id of the embedded ranker, or of the embedded guide where that one guided alone; the ranker
+    too where both did."""
+    return GUIDE if RANKER in guides and GUIDE not in guides else RANKER
 
 
 def best_for_photographs(here: Collection[str]) -> str:
@@ -55,4 +61,5 @@ def resolved_ranker(options: Options, catalogue: Catalogue | None, public: bool,
     """
     if getattr(options, "ranker", None) != AUTO:
         return {}
-    return {"ranker": best_ranker(catalogue, guides) if public else RANKER}
+    return {"ranker": best_ranker(catalogue, guides) if public
+            else embedded_ranker(guides)}

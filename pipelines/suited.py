@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.ids import GUIDE, RANKER
 from pipelines.models.familiarity import Familiarity
 from pipelines.models.pixels import to_squares
 
 FAMILIARITY = "embedded/familiarity"
 PHOTO_CLIP = "embedded/clip-photos"
-OF_THE_WORLD = frozenset({RANKER, "embedded/clip-guide"})
+OF_THE_WORLD = frozenset({RANKER, GUIDE})
 BY_PICTURES = "by-pictures"  # in place of the id of a CLIP: whichever suits the pictures
 BATCH_SIZE = 16
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,20 @@ def test_layers_that_no_file_holds_are_not_built(tmp_path: Path) -> None:
         path.write_text(json.dumps({**config, "model_cfg": changed}))
         with pytest.raises(WeightsError, match=r"states 1,000,000 layers, and its weights are "):
             load(tmp_path, "open_clip_model.safetensors")
+
+
+@pytest.mark.parametrize("statistics", [
+    {"std": [0, 0, 0]}, {"std": [0.2, -0.2, 0.2]}, {"mean": [0.5]}, {"mean": 0.5},
+    {"mean": ["a", "b", "c"]}, {"std": [math.nan] * 3}, {"mean": [math.inf, 0, 0]}])
+def test_pixels_that_cannot_be_normalised_are_refused(tmp_path: Path, statistics: dict[str, Any],
+                                                      ) -> None:
+    random_open_clip(tmp_path, SMALL)
+    path = tmp_path / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {
+        "preprocess_cfg": config.get("preprocess_cfg", {}) | statistics}))
+    with pytest.raises(WeightsError, match="mean or a standard deviation of pixels that cannot"):
+        load(tmp_path, "open_clip_model.safetensors")
 
 
 def test_what_is_no_clip_is_refused_in_a_sentence(tmp_path: Path) -> None:

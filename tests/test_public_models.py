@@ -138,6 +138,47 @@ def test_a_users_vqgan_and_guide_draw(catalogue: Catalogue, cache: ModelCache) -
     assert (again.candidates[0].image == result.candidates[0].image).all()
 
 
+class DamagedLoader(PublicLoader):
+    """One model holds a weight that is no number."""
+
+    def __init__(self, catalogue: Catalogue, damaged: str) -> None:
+        super().__init__(catalogue)
+        self.damaged = damaged
+
+    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        model = super().load(model_id, device, dtype)
+        if model_id == self.damaged:
+            for parameter in model.parameters():
+                parameter.flatten()[0] = torch.nan
+        return model
+
+
+@pytest.mark.parametrize(("damaged", "says"), [
+    ("mine/vqgan", "The VQGAN or a guide gives values that are no numbers"),
+    ("embedded/clip-guide", "no numbers"), ("mine/clip", "A CLIP gives values that are no numbers")])
+def test_weights_that_are_no_numbers_end_a_run_in_a_sentence(catalogue: Catalogue, damaged: str,
+                                                             says: str) -> None:
+    cache = ModelCache(DamagedLoader(catalogue, damaged))
+    with pytest.raises(WeightsError, match=says):
+        run(VQGANCLIPPipeline(catalogue), cache,
+            options={"vqgan": "mine/vqgan", "ranker": "mine/clip", "iterations": 3,
+                     "size_px": 128})
+    cache.close()
+
+
+@pytest.mark.parametrize(("guides", "ranker"), [
+    ({}, "embedded/clip-ranker"), ({"guide": "embedded/clip-ranker"}, "embedded/clip-guide"),
+    ({"guide": "embedded/clip-photos", "second_guide": "embedded/clip-ranker"},
+     "embedded/clip-guide"),
+    ({"second_guide": "embedded/clip-ranker"}, "embedded/clip-ranker")])
+def test_an_embedded_guide_is_no_judge_either_but_where_both_guided(
+        catalogue: Catalogue, guides: dict[str, str], ranker: str) -> None:
+    registry = Registry()
+    registry.register(VQGANCLIPPipeline(catalogue))
+    checked = registry.check({"pipeline": "vqgan_clip", "prompt": "a", "options": guides})
+    assert checked.options.ranker == ranker
+
+
 def test_several_guides_have_to_agree(catalogue: Catalogue, cache: ModelCache) -> None:
     """The step is along the mean of what each guide asks for alone."""
     pipeline = VQGANCLIPPipeline(catalogue)

@@ -97,6 +97,22 @@ def test_a_mask_keeps_what_it_does_not_mark(server: Server, kept: str) -> None:
     assert np.abs(other[:, :48].astype(int) - teal).max() <= 1
 
 
+@pytest.mark.parametrize("upscaler", ["on", "off"])
+def test_what_a_mask_keeps_is_as_it_came_however_large_it_is_drawn(server: Server, upscaler: str,
+                                                                   ) -> None:
+    """The upscaler draws pictures twice as large, and what is held as well."""
+    side = 256 if upscaler == "on" else 128
+    noise = np.random.default_rng(3).integers(0, 256, (side, side, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "PNG")
+    drawn = images_of(server.drawn(
+        init_image=buffer.getvalue(), mask=masked(side, side),
+        options=FEW | {"size_px": 128, "upscaler": upscaler}))[0]
+    assert drawn.shape == noise.shape
+    assert np.array_equal(drawn[:, side // 2:], noise[:, side // 2:])
+    assert not np.array_equal(drawn[:, :side // 2], noise[:, :side // 2])
+
+
 @pytest.mark.parametrize(("door", "kept"), [
     ("openai", "right"), ("a1111", "right"), ("a1111 inverted", "left")])
 def test_masks_of_other_programs_hold_what_they_keep(server: Server, door: str, kept: str) -> None:

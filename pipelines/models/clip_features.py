@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from pipelines.core.cpu_pool import on_every_core
-from pipelines.core.errors import Cancelled
+from pipelines.core.errors import Cancelled, WeightsError
 from pipelines.models.batches import in_batches
 from pipelines.models.pixels import to_squares
 
@@ -124,13 +124,29 @@ def _memory_of(clip: ClipModel) -> tuple[Embeddings, Hashable]:
     return getattr(clip, "remembered", None) or (Embeddings(), None)
 
 
+def of_numbers(features: Tensor) -> Tensor:
+    """Features as they are.
+
+    Raises:
+        WeightsError: not all are numbers, as with weights that are damaged.
+    """
+    if not features.isfinite().all():
+        raise WeightsError("A CLIP gives values that are no numbers: its weights are damaged, or "
+                           "too large for this number format.")
+    return features
+
+
 @torch.no_grad()
 def text_features(clip: ClipModel, texts: Sequence[str]) -> Tensor:
-    """Unit-length features (M, D) float32 of texts, on the CLIP's device."""
+    """Unit-length features (M, D) float32 of texts, on the CLIP's device.
+
+    Raises:
+        WeightsError: they are no numbers.
+    """
     memory, name = _memory_of(clip)
 
     def compute(missing: list[int]) -> Tensor:
-        return torch.cat([clip.encode_text([texts[i]]) for i in missing])
+        return of_numbers(torch.cat([clip.encode_text([texts[i]]) for i in missing]))
 
     return memory.rows([(name, "text", text) for text in texts], compute).to(clip.device)
 
@@ -148,6 +164,7 @@ def image_features(clip: ClipModel, images: Sequence[np.ndarray]) -> Tensor:
 
     Raises:
         OutOfMemory: the device is full, even for half a batch.
+        WeightsError: they are no numbers.
     """
     memory, name = _memory_of(clip)
 
@@ -155,7 +172,8 @@ def image_features(clip: ClipModel, images: Sequence[np.ndarray]) -> Tensor:
         return clip.encode_image(to_squares(batch, clip.image_size, clip.device))
 
     def compute(missing: list[int]) -> Tensor:
-        return in_batches(look, [images[i] for i in missing], IMAGES_AT_ONCE, memory.make_room)
+        return of_numbers(in_batches(look, [images[i] for i in missing], IMAGES_AT_ONCE,
+                                     memory.make_room))
 
     keys = [(name, "image", image_hash(image)) for image in images]
     return memory.rows(keys, compute).to(clip.device)
@@ -206,7 +224,7 @@ def _pieces(clip: ClipModel, images: Sequence[np.ndarray]) -> list[Sequence[np.n
 
 @torch.no_grad()
 def _embed(clip: ClipModel, images: Sequence[np.ndarray]) -> np.ndarray:
-    return clip.encode_image(_stack(clip, images)).cpu().numpy()
+    return of_numbers(clip.encode_image(_stack(clip, images))).cpu().numpy()
 
 
 @torch.no_grad()
@@ -217,7 +235,8 @@ def embed_texts(clip: ClipModel, texts: Sequence[str],
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         if cancelled():
             raise Cancelled
-        parts.append(clip.encode_text(texts[start:start + TEXTS_AT_ONCE]).cpu().numpy())
+        features = clip.encode_text(texts[start:start + TEXTS_AT_ONCE])
+        parts.append(of_numbers(features).cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 

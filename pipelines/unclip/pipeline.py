@@ -28,7 +28,7 @@ from pipelines.core.request import (
 )
 from pipelines.core.sentences import Sentence
 from pipelines.model_options import model_field
-from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.ids import GUIDE, RANKER
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.negative_prompt import check_negative, negative_field
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
     from pipelines.models.clip import ClipModel
     from pipelines.models.unclip import UnclipDecoder, UnclipPrior
 
-MODELS = ("embedded/unclip-prior", "embedded/unclip-decoder", "embedded/clip-guide",
+MODELS = ("embedded/unclip-prior", "embedded/unclip-decoder", GUIDE,
           "embedded/vqgan", "embedded/upscaler", RANKER)
 PRIOR, DECODER, CLIP, VQGAN, UPSCALER, _ = MODELS
 ADVANCED: JsonDict = {"advanced": True}

@@ -41,8 +41,10 @@ class FourierDrawer(Drawer):
     def draw(self, parameters: Tensor) -> Tensor:
         """The sum of all waves."""
         height, width = parameters.shape[-2:]
-        waves = parameters * self._scale(height, width)
-        return clamped_pixels(self._cosines(height).t() @ waves @ self._cosines(width))
+        down, right = self._cosines(height).t(), self._cosines(width)
+        # One by one: a product of several may be added up in another order.
+        drawn = [down @ waves @ right for waves in parameters * self._scale(height, width)]
+        return clamped_pixels(torch.stack(drawn))
 
     def parameters(self, pixels: Tensor) -> Tensor:
         """The coefficients of pictures."""

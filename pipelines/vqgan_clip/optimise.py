@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.core.errors import Cancelled, OutOfMemory
+from pipelines.core.errors import Cancelled, OutOfMemory, WeightsError
 from pipelines.core.request import candidate_seed
 from pipelines.core.sentences import Sentence
 from pipelines.models.batches import Batches
@@ -88,6 +88,7 @@ class Optimisation:
 
         Raises:
             OutOfMemory: the device is full, even for half of the candidates and a cutout at once.
+            WeightsError: a network gives values that are no numbers.
         """
         self.descent.begin_step(step, total)
         self._done = (step - 1) / total
@@ -117,6 +118,9 @@ class Optimisation:
         gradients, pixels, losses, scores = zip(*parts, strict=True)
         self.pixels = torch.cat(pixels)
         loss, score = (torch.cat([each.cpu() for each in parts]) for parts in (losses, scores))
+        if not loss.isfinite().all():
+            raise WeightsError("The VQGAN or a guide gives values that are no numbers: its weights "
+                               "are damaged, or too large for this number format.")
         self._keep_best(step, loss, score)
         self.descent.update(torch.cat(gradients))
         self.steps = step

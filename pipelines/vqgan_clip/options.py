@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 from pipelines.core.aspect import SQUARE, oblongs_px
 from pipelines.core.options import Options, auto_field
 from pipelines.model_options import OFF, auto_ranker_field, model_field, precision_field
-from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.checkpoints.ids import GUIDE, RANKER
 from pipelines.models.precision import Precision
 from pipelines.negative_prompt import negative_field
 from pipelines.vqgan_clip.camera import Camera
@@ -21,12 +21,12 @@ from pipelines.vqgan_clip.cutouts import Augmentations, Cutouts
 from pipelines.vqgan_clip.descent import Optimiser, Schedule
 from pipelines.vqgan_clip.drawer import DrawerName
 from pipelines.vqgan_clip.pictures import Marks
-from pipelines.vqgan_clip.presets import OWN_GUIDE, Quality
+from pipelines.vqgan_clip.presets import Quality
 from pipelines.vqgan_clip.starts import Init
 from pipelines.vqgan_clip.terms import Terms
 
 UPSCALER = "embedded/upscaler"
-MODELS = ("embedded/vqgan", OWN_GUIDE, UPSCALER, RANKER)
+MODELS = ("embedded/vqgan", GUIDE, UPSCALER, RANKER)
 ADVANCED: JsonDict = {"advanced": True}
 SIZES_PX = range(128, 769, 64)
 EMBEDDED_DOWNSAMPLING = 16  # of the embedded VQGAN

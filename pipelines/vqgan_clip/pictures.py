@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.images import fit, resize
-from pipelines.models.pixels import from_uint8
+from pipelines.models.pixels import from_uint8, to_uint8
 
 Marks = Literal["free", "kept"]
 MAX_WEIGHT = 10.0  # of an image prompt
@@ -62,6 +62,11 @@ class Mask:
     kept: Tensor
     free: Tensor
     resized: bool
+
+    def restored(self, images: np.ndarray) -> np.ndarray:
+        """Pictures (N, H, W, 3) uint8 RGB with what is held in its place."""
+        device = self.kept.device
+        return to_uint8(self.laid_on(from_uint8(images, device)))
 
     def laid_on(self, pixels: Tensor) -> Tensor:
         """Pictures (N, 3, H, W) in [-1, 1] with what is held in its place."""

@@ -33,7 +33,7 @@ from pipelines.vqgan_clip.options import (
 from pipelines.vqgan_clip.pictures import free_places, parse_weights
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
 from pipelines.vqgan_clip.run_state import RunState
-from pipelines.vqgan_clip.set_up import prompt_parts, set_up
+from pipelines.vqgan_clip.set_up import mask_of, prompt_parts, set_up
 from pipelines.vqgan_clip.story import check_story
 
 # Options that say how an init image is the start, with their titles.
@@ -148,8 +148,12 @@ class VQGANCLIPPipeline(CandidatePipeline):
         context.checkpointer.finish()
         if optimisation.best_pixels is None:
             raise Cancelled
-        images = (enlarge(optimisation.best_pixels, upscaler[0], context.cache.evict_idle)
-                  if upscaler else to_uint8(optimisation.best_pixels))
+        images = to_uint8(optimisation.best_pixels)
+        if upscaler:
+            images = enlarge(optimisation.best_pixels, upscaler[0], context.cache.evict_idle)
+            height, width = images.shape[1:3]
+            if (mask := mask_of(request, (height, width), context.device)) is not None:
+                images = mask.restored(images)  # what is held is not drawn larger but as it came
         early = optimisation.ended and optimisation.steps < options.iterations
         total = optimisation.steps if early else options.iterations
         facts = {"ended_at_step": total} if early else {}

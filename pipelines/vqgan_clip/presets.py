@@ -18,12 +18,11 @@ import torch
 from pipelines.core.errors import InvalidRequest, WeightsError
 from pipelines.core.options import AUTO, Options
 from pipelines.models.checkpoints.catalogue import Catalogue
-from pipelines.models.checkpoints.ids import EMBEDDED
+from pipelines.models.checkpoints.ids import EMBEDDED, GUIDE
 from pipelines.vqgan_clip.drawer import DrawerName
 
 T = TypeVar("T", bound=Options)
 
-OWN_GUIDE = "embedded/clip-guide"
 Quality = Literal["draft", "normal", "best"]
 EMBEDDED_VALUES: dict[str, Any] = {
     "iterations": 100, "size_px": 128, "init": "plain", "step_size": 0.15,
@@ -98,7 +97,7 @@ def judges_alone(guides: Sequence[str]) -> bool:
     Args:
         guides: ids.
     """
-    return all(guide.startswith(EMBEDDED) and guide != OWN_GUIDE for guide in guides)
+    return all(guide.startswith(EMBEDDED) and guide != GUIDE for guide in guides)
 
 
 def check_guides(vqgans: Sequence[str], guides: Sequence[str], catalogue: Catalogue | None) -> None:

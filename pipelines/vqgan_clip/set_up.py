@@ -16,7 +16,7 @@ from pipelines.vqgan_clip.drawers import make_drawer
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import VQGANCLIPOptions
-from pipelines.vqgan_clip.pictures import free_places, make_mask, parse_weights
+from pipelines.vqgan_clip.pictures import Mask, free_places, make_mask, parse_weights
 from pipelines.vqgan_clip.presets import judges_alone
 from pipelines.vqgan_clip.run_state import RunState
 from pipelines.vqgan_clip.starts import start_parameters
@@ -48,9 +48,7 @@ def set_up(request: CheckedRequest[VQGANCLIPOptions], networks: Sequence[Any],
     targets = [] if image is None else [(image, options.image_weight)]
     targets += zip(request.image_prompt_pixels, parse_weights(
         options.image_prompt_weights, len(request.image_prompts)), strict=True)
-    marked = request.mask_pixels
-    mask = None if marked is None or given is None else make_mask(
-        free_places(marked, options.mask_marks), given, shape_px, device)
+    mask = mask_of(request, shape_px, device)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     camera = options.camera()
     if camera.every:
@@ -73,6 +71,15 @@ def set_up(request: CheckedRequest[VQGANCLIPOptions], networks: Sequence[Any],
     if said:
         optimisation.notice = several(said)
     return RunState(optimisation, story, camera)
+
+
+def mask_of(request: CheckedRequest[VQGANCLIPOptions], shape_px: tuple[int, int],
+            device: torch.device) -> Mask | None:
+    """What of the init image is held in pictures of some height and width; None for nothing."""
+    marked, given = request.mask_pixels, request.init_pixels
+    if marked is None or given is None:
+        return None
+    return make_mask(free_places(marked, request.options.mask_marks), given, shape_px, device)
 
 
 def prompt_parts(request: CheckedRequest[VQGANCLIPOptions],

@@ -2,3 +2,4 @@
 
 EMBEDDED = "embedded/"  # how the ids of those that ship begin
 RANKER = "embedded/clip-ranker"
+GUIDE = "embedded/clip-guide"

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,6 +50,7 @@ def load(folder: Path, entry: CatalogueEntry) -> ClipModel:
            if name not in NOT_WEIGHTS and not name.endswith("position_ids")}
     model_config, preprocess = _configuration(folder, entry, path)
     check_depth(model_config, raw, entry.id)
+    mean, std = _statistics(preprocess, entry.id)
     try:
         if any(name.startswith("vision_model.") for name in raw):
             raw = from_transformers(raw)
@@ -62,8 +64,7 @@ def load(folder: Path, entry: CatalogueEntry) -> ClipModel:
     raw.clear()  # or the layers that ``with_fast_kernels`` lays out anew would be in memory twice
     with_fast_kernels(module)
     return ClipModel(cast(open_clip.CLIP, module), _tokenizer(folder, model_config, entry.id),
-                     image_size(model_config), preprocess.get("mean", OPENAI_MEAN),
-                     preprocess.get("std", OPENAI_STD))
+                     image_size(model_config), mean, std)
 
 
 def _one_line(error: Exception) -> str:
@@ -89,6 +90,25 @@ def _configuration(folder: Path, entry: CatalogueEntry, path: Path,
     tags = [entry.config.get("pretrained"), *open_clip.list_pretrained_tags_by_model(name)]
     tag = next((str(tag) for tag in tags if tag), "")
     return copy.deepcopy(config), open_clip.get_pretrained_cfg(name, tag)
+
+
+def _statistics(preprocess: Mapping[str, Any], model_id: str,
+                ) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and standard deviation of each channel of the pictures.
+
+    Raises:
+        WeightsError: they are not three numbers, or a deviation is none.
+    """
+    mean, std = preprocess.get("mean") or OPENAI_MEAN, preprocess.get("std") or OPENAI_STD
+    for values in (mean, std):
+        if not (isinstance(values, Sequence) and len(values) == 3 and all(
+                isinstance(value, int | float) and math.isfinite(value) for value in values)):
+            break
+    else:
+        if min(std) > 0:
+            return mean, std
+    raise WeightsError("The configuration of the model {} gives a mean or a standard deviation of "
+                       "pixels that cannot be.", model_id)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
