@@ -130,15 +130,6 @@ def test_a_run_goes_on_with_the_same_bits(server: Server, name: str) -> None:
         assert curve_of(events) == curve_of(whole)
 
 
-def test_waves_of_several_pictures_are_those_of_each_to_the_last_bit() -> None:
-    drawer = drawer_of("fourier")
-    for height, width in ((64, 64), (208, 320), (192, 336)):
-        waves = torch.cat([drawer.random(height, width, torch.Generator().manual_seed(seed))
-                           for seed in range(4)])
-        for count in (2, 3, 4):
-            assert torch.equal(drawer.draw(waves[:count])[:1], drawer.draw(waves[:1]))
-
-
 @pytest.mark.parametrize("aspect", ["1:1", "3:2"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_candidate_is_drawn_again_alone(server: Server, name: str, aspect: str) -> None:

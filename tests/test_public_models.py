@@ -155,7 +155,8 @@ class DamagedLoader(PublicLoader):
 
 @pytest.mark.parametrize(("damaged", "says"), [
     ("mine/vqgan", "The VQGAN or a guide gives values that are no numbers"),
-    ("embedded/clip-guide", "no numbers"), ("mine/clip", "A CLIP gives values that are no numbers")])
+    ("embedded/clip-guide", "no numbers"),
+    ("mine/clip", "A CLIP gives values that are no numbers")])
 def test_weights_that_are_no_numbers_end_a_run_in_a_sentence(catalogue: Catalogue, damaged: str,
                                                              says: str) -> None:
     cache = ModelCache(DamagedLoader(catalogue, damaged))

@@ -317,6 +317,23 @@ def test_normalised_steps_keep_proportions_and_not_size() -> None:
     assert torch.allclose(moved[0, 0], -moved[0, 0, 0, 1].abs() * gradient)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(3, 209, 314), (3, 166, 224), (256, 16, 24)])
+def test_normalised_steps_do_not_depend_on_what_is_beside_them(shape: tuple[int, ...],
+                                                               threads: int) -> None:
+    torch.set_num_threads(threads)
+    gradient = torch.randn(4, *shape, generator=torch.Generator().manual_seed(1))
+
+    def moved(rows: torch.Tensor) -> torch.Tensor:
+        parameters = torch.zeros_like(rows, requires_grad=True)
+        parameters.grad = rows
+        NormalisedDescent([parameters], lr=0.1).step()
+        return parameters.detach()
+
+    for count in (2, 3, 4):
+        assert torch.equal(moved(gradient[:count])[:1], moved(gradient[:1]))
+
+
 def test_clamped_values_are_led_back() -> None:
     x = torch.tensor([-2.0, -2.0, 0.0, 2.0, 2.0], requires_grad=True)
     one = torch.ones(())

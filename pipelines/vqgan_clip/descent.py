@@ -46,7 +46,10 @@ class NormalisedDescent(torch.optim.Optimizer):
                 if gradient is None:
                     continue
                 over = tuple(range(1, gradient.ndim))
-                size = gradient.square().mean(over, keepdim=True).sqrt().clamp_min(1e-12)
+                # Row by row: threads share out a mean of several otherwise than that of one, and
+                # add it up in another order.
+                means = [row.square().mean(over, keepdim=True) for row in gradient.split(1)]
+                size = torch.cat(means).sqrt().clamp_min(1e-12)
                 state = self.state[parameter]
                 state["largest"] = torch.maximum(size, state.get("largest", size))
                 move = (gradient / state["largest"]).clamp(-LARGEST_SHARE, LARGEST_SHARE)

@@ -41,10 +41,8 @@ class FourierDrawer(Drawer):
     def draw(self, parameters: Tensor) -> Tensor:
         """The sum of all waves."""
         height, width = parameters.shape[-2:]
-        down, right = self._cosines(height).t(), self._cosines(width)
-        # One by one: a product of several may be added up in another order.
-        drawn = [down @ waves @ right for waves in parameters * self._scale(height, width)]
-        return clamped_pixels(torch.stack(drawn))
+        waves = parameters * self._scale(height, width)
+        return clamped_pixels(self._cosines(height).t() @ waves @ self._cosines(width))
 
     def parameters(self, pixels: Tensor) -> Tensor:
         """The coefficients of pictures."""
