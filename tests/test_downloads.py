@@ -289,6 +289,51 @@ def test_what_is_on_this_machine_is_not_downloaded(tmp_path: Path) -> None:
         downloads.start("embedded/vqgan")
 
 
+@pytest.mark.parametrize("facts", [{"size_bytes": 12}, {"sha256": "0" * 64}])
+def test_a_wrong_file_at_its_place_is_not_called_downloaded(
+        hub: Hub, make: Callable[..., Downloads], facts: dict[str, object]) -> None:
+    downloads = make(files=[{"name": "big.bin", **facts}])
+    path = downloads.catalogue.models_dir / MODEL / "big.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"wrong")
+    said = refusal(downloads)
+    assert "big.bin of the model someone/vqgan is damaged or was exchanged" in said
+    assert "moved to quarantine" in said
+    assert (hub.log, placed(downloads)) == ([], [])
+
+
+def test_files_of_no_hash_that_somebody_put_there_are_loaded_once(
+        weights: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody is there
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
+    (tmp_path / "catalogue.toml").write_text(f"""
+[[models]]
+id = "{MODEL}"
+title = "test VQGAN"
+family = "vqgan"
+licence = "MIT"
+source = "made by a test"
+repository = "{NAME}"
+files = [{{name = "config.json"}}, {{name = "model.safetensors"}}]
+network = {{codes = {VQGAN_CONFIG["n_embed"]}}}
+""")
+    folder = tmp_path / "models" / MODEL
+    folder.mkdir(parents=True)
+    for name, data in weights.items():
+        (folder / name).write_bytes(data)
+    assert run_weights(["download", MODEL]) == 0
+    assert f"{MODEL}: was here already" in capsys.readouterr().out
+    text = (tmp_path / "catalogue.toml").read_text()
+    (tmp_path / "catalogue.toml").write_text(text.replace("codes = ", "codes = 9"))
+    assert run_weights(["download", MODEL]) == 1
+    assert "hold another network than its title says" in capsys.readouterr().err
+    (folder / "model.safetensors").write_bytes(b"wrong")
+    assert run_weights(["download", MODEL]) == 1
+    written = capsys.readouterr()
+    assert (written.out, "is cut short or is not a safetensors file" in written.err) == ("", True)
+
+
 def test_two_at_once_do_not_mix(hub: Hub, make: Callable[..., Downloads]) -> None:
     hub.hang_after = 2**20
     downloads, other = make("big.bin"), make("big.bin")
@@ -334,6 +379,16 @@ files = [{{name = "config.json"}}, {{name = "model.safetensors"}}]
     code, _, err = run("verify", MODEL)
     assert code == 1
     assert "quarantine" in err
+    code, out, err = run("download", MODEL)
+    assert (code, f"{MODEL}: downloaded" in out) == (0, True), err
+    path.write_bytes(path.read_bytes()[:-1])
+    code, out, err = run("download", MODEL)  # a wrong file is not one that was downloaded
+    assert (code, out) == (1, "")
+    assert "model.safetensors of the model someone/vqgan is damaged or was exchanged" in err
+    code, out, err = run("download", MODEL)
+    assert (code, f"{MODEL}: downloaded" in out) == (0, True), err
+    code, out, err = run("download", MODEL)
+    assert (code, f"{MODEL}: was here already" in out) == (0, True), err
     code, _, err = run("download", "nobody/nothing")
     assert code == 1
     assert err == "The catalogue has no model called nobody/nothing.\n"

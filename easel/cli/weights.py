@@ -75,6 +75,9 @@ def download(model_ids: Annotated[list[str], typer.Argument(help="Models to down
         entry = catalogue.get(model_id)
         typer.echo(f"{model_id}: licence {licence_words(entry.licence)}. {entry.restrictions}"
                    .rstrip(), err=True)
+        was_here = is_complete(catalogue, entry)
+        unknown = [file for file in entry.files if file.sha256 is None
+                   and (catalogue.folder(entry) / file.name).is_file()]
         running = downloads.start(model_id)
         try:
             _show(entry, running)
@@ -83,9 +86,13 @@ def download(model_ids: Annotated[list[str], typer.Argument(help="Models to down
             running.wait(10)
         if running.phase != "done":
             raise WeightsError(running.error or "The download was stopped.")
+        # Files that somebody put there are whatever they are: nobody has said their hashes.
+        if unknown and (fault := _fault(catalogue, catalogue.get(model_id))) is not None:
+            raise fault
         sizes[model_id] = bytes_on_disk(catalogue, catalogue.get(model_id))
         if not as_json:
-            typer.echo(f"{model_id}: downloaded, {megabytes(sizes[model_id])}")
+            how = "was here already" if was_here else "downloaded"
+            typer.echo(f"{model_id}: {how}, {megabytes(sizes[model_id])}")
     if as_json:
         print_json(sizes)
 
@@ -103,6 +110,18 @@ def _show(entry: CatalogueEntry, running: Download) -> None:
             bar.show()
 
 
+def _fault(catalogue: Catalogue, entry: CatalogueEntry) -> WeightsError | None:
+    """What is wrong with a model's files, which are loaded once; None where nothing is."""
+    try:
+        load_model(catalogue, entry)
+    except WeightsError as error:
+        return error
+    except Exception as error:  # the files are anyone's, and the next model is checked too
+        words = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
+        return WeightsError("The model {} could not be loaded: {}.", entry.id, words)
+    return None
+
+
 @app.command()
 def verify(model_ids: ModelIds = None, path: CataloguePath = None,
            as_json: AsJson = False) -> None:
@@ -112,20 +131,12 @@ def verify(model_ids: ModelIds = None, path: CataloguePath = None,
     for entry in catalogue if not model_ids else [catalogue.get(m) for m in model_ids]:
         if not model_ids and entry.repository is not None and not is_complete(catalogue, entry):
             continue
-        try:
-            load_model(catalogue, entry)
-        except WeightsError as error:
-            said[entry.id] = str(error)
-            typer.echo(str(error), err=True)
-        except Exception as error:  # the files are anyone's, and the next model is checked too
-            words = " ".join(str(error).split())[:160].rstrip(".") or type(error).__name__
-            fault = WeightsError("The model {} could not be loaded: {}.", entry.id, words)
-            said[entry.id] = str(fault)
+        fault = _fault(catalogue, entry)
+        said[entry.id] = None if fault is None else str(fault)
+        if fault is not None:
             typer.echo(str(fault), err=True)
-        else:
-            said[entry.id] = None
-            if not as_json:
-                typer.echo(f"{entry.id}: good")
+        elif not as_json:
+            typer.echo(f"{entry.id}: good")
     if as_json:
         print_json(said)
     if any(said.values()):

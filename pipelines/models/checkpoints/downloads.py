@@ -20,7 +20,7 @@ from pipelines.core.errors import Cancelled, WeightsError, reason
 from pipelines.core.sentences import Sentence
 from pipelines.models.checkpoints.catalogue import ASSETS, Catalogue
 from pipelines.models.checkpoints.entries import CatalogueEntry
-from pipelines.models.checkpoints.loading import is_complete
+from pipelines.models.checkpoints.loading import Verifier, is_complete
 from pipelines.models.checkpoints.pins import FilePin, quarantine
 
 logger = logging.getLogger(__name__)
@@ -151,6 +151,10 @@ class Downloads:
     def _fetch(self, entry: CatalogueEntry, download: Download) -> None:
         folder = self.catalogue.folder(entry)
         missing = [file for file in entry.files if not (folder / file.name).is_file()]
+        here = tuple(file for file in entry.files if file not in missing)
+        download.checking = True  # or a wrong file would be taken for one that was downloaded
+        Verifier().check(self.catalogue, entry.model_copy(update={"files": here}))
+        download.checking = False
         if is_complete(self.catalogue, entry):
             return
         staging = (self.catalogue.models_dir / INCOMING / entry.kept_as).resolve()

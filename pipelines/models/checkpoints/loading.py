@@ -42,9 +42,9 @@ class Verifier:
         return digest
 
     def check(self, catalogue: Catalogue, entry: CatalogueEntry) -> None:
-        """Check every file of a model that is pinned.
+        """Check every file of a model whose hash or size is known.
 
-        A downloaded file of another hash is put in quarantine, so that it can be fetched again.
+        A downloaded file of another one is put in quarantine, so that it can be fetched again.
 
         Raises:
             WeightsError: a file is missing, damaged or exchanged.
@@ -55,7 +55,10 @@ class Verifier:
             if file.optional and not path.exists():
                 continue
             try:
-                wrong = file.sha256 is not None and self.sha256(path) != file.sha256
+                if file.sha256 is not None:
+                    wrong = self.sha256(path) != file.sha256
+                else:
+                    wrong = file.size_bytes not in (None, path.stat().st_size)
             except OSError:
                 raise missing_file(file.name, entry.id) from None
             if wrong:
@@ -63,6 +66,10 @@ class Verifier:
                 if entry.repository is not None:
                     quarantine(catalogue.models_dir, entry.id, path)
                     moved = " It was moved to quarantine: download it again."
+                if file.sha256 is None:
+                    raise WeightsError("The file {} of the model {} is damaged or was exchanged: "
+                                       "its size is not the one in the catalogue.{}", file.name,
+                                       entry.id, moved)
                 raise WeightsError("The file {} of the model {} is damaged or was exchanged: its "
                                    "SHA-256 is not the one in the catalogue.{}", file.name,
                                    entry.id, moved)
