@@ -3,87 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from easel.guard.visitors import COOKIE, visitor_named
 from easel.ui.history.example import keep_examples
 from easel.words import strings
-from pipelines.inside.replay import replayed
+from tests.inside_page import PROMPT, app, contrastive, fits, page, view
 from tests.lab import write_pictures
 from tests.served import App
-from tests.small_models import small_cache
-from tests.test_browser import (
-    CHROMIUM,
-    CONTRASTS,
-    DESKTOP,
-    PATIENCE_MS,
-    PHONE,
-    SOFT,
-    browser,
-    watch_console,
-)
-from tests.test_widths_browser import OVERHANGS, TABLET
+from tests.test_browser import DESKTOP, SOFT, browser, pytestmark
 
-__all__ = ["browser"]
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-PROMPT = "a red apple next to a blue car at the beach"
-# Cells have no text of their own, and colours over a picture are no ground for one.
-IN_TAB = CONTRASTS.replace("#desk *", "#inside *").replace(
-    ".map(Number)", '.map((v) => v * (text.startsWith("color(srgb") ? 255 : 1))')
-
-
-@pytest.fixture(scope="module")
-def app() -> Iterator[App]:
-    served = App(cache=small_cache())
-    yield served
-    served.close()
-
-
-@pytest.fixture(scope="module")
-def page(app: App, browser: Browser) -> Iterator[Page]:
-    """The tab at desktop size; fails on a foreign request or an error in the console."""
-    foreign, errors = [], []
-    opened = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
-    opened.set_default_timeout(PATIENCE_MS)
-    opened.on("request", lambda request: foreign.append(request.url) if not request.url.
-              startswith((app.url, "data:", "blob:")) else None)
-    watch_console(opened, errors)
-    opened.goto(f"{app.url}?tab=inside.score")
-    expect(opened.locator("#lab-inside-score")).to_be_visible()
-    yield opened
-    said = list(errors)
-    opened.close()
-    assert foreign == [], "requests left the machine"
-    assert said == []
-
-
-def view(page: Page, name: str, title: str) -> None:
-    """Open a view at desktop size with the first picture, and run it."""
-    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
-    page.locator("#inside .lab-parts button[role=tab]", has_text=title).click()
-    page.locator("#inside-samples button").first.click()
-    expect(page.locator("#inside-prompt textarea")).to_have_value(PROMPT)
-    page.locator(f"#lab-inside-{name}").click()
-
-
-def fits(page: Page) -> None:
-    """Nothing hangs over an edge and all can be read, at three widths, light and dark."""
-    for (width, height), scheme in ((DESKTOP, "light"), (TABLET, "dark"), (PHONE, "dark"),
-                                    (PHONE, "light")):
-        page.set_viewport_size({"width": width, "height": height})
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        page.wait_for_function("dark => document.body.classList.contains('dark') === dark",
-                               arg=scheme == "dark")
-        assert page.evaluate(OVERHANGS) == [], width
-        assert page.evaluate(IN_TAB) == {}, (width, scheme)
+__all__ = ["app", "browser", "page", "pytestmark"]
 
 
 def test_the_score_is_taken_apart_and_walked_through_by_keys(page: Page) -> None:
@@ -286,14 +219,6 @@ def test_a_picture_is_gone_on_with_in_several_ways(page: Page) -> None:
     fits(page)
 
 
-def contrastive(page: Page) -> None:
-    """Open the view by its address: two tests are of it, and its tab cannot be clicked again at
-    once after it was chosen at a phone's width."""
-    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
-    page.goto(f"{page.url.partition('?')[0]}?tab=inside.contrast")
-    expect(page.locator("#lab-inside-contrast")).to_be_visible()
-
-
 def test_pairs_are_compared_at_a_temperature(page: Page) -> None:
     contrastive(page)
     texts = page.locator("#inside-contrast-texts textarea")
@@ -314,34 +239,6 @@ def test_pairs_are_compared_at_a_temperature(page: Page) -> None:
     page.locator("#lab-inside-contrast").click()
     expect(stage.locator("[role=alert]")).to_have_text(
         "Every picture needs its own text, one a line; pictures: 4, texts: 1.")
-
-
-def test_a_training_is_played_back_by_keys(page: Page) -> None:
-    contrastive(page)
-    page.locator("#replay .label-wrap").click()
-    stage, slider = page.locator("#replay-stage"), page.locator("#replay-moment input[type=range]")
-    table = stage.locator("table.matrix")
-    expect(stage.locator("h4")).to_have_text("After 0 steps, 0 pictures seen")
-    expect(table.locator("tbody tr")).to_have_count(12)
-    page.get_by_label(strings.MATRIX_SIMILARITIES).last.check()
-    expect(table.locator("caption")).to_have_text(strings.MATRIX_SIMILARITIES)
-    slider.focus()
-    for number in range(2, 9):
-        page.keyboard.press("ArrowRight")
-        expect(stage.locator("h4")).to_have_text(re.compile(
-            f"^After {replayed(number).step:,} steps, "))
-    expect(table.locator("caption")).to_have_text(strings.MATRIX_SIMILARITIES)
-    loss = stage.locator(".inside-figure")
-    expect(loss).to_have_text(f"Loss {replayed(8).contrast.loss:.3f} nats")
-    page.get_by_label(strings.REPLAY_OWN).uncheck()
-    chosen = page.locator("#replay-temperature input[type=number]")
-    chosen.fill("1")
-    chosen.press("Enter")
-    chosen.blur()
-    expect(loss).to_have_text(f"Loss {replayed(8, 1.0).contrast.loss:.3f} nats")
-    fits(page)
-    page.get_by_label(strings.REPLAY_OWN).check()
-    expect(chosen).to_be_hidden()
 
 
 def test_a_picture_that_is_drawn_is_looked_into(page: Page) -> None:

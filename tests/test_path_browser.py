@@ -10,9 +10,9 @@ from playwright.sync_api import Page, expect
 from easel.ui.inside.path import PLACES
 from easel.words import strings
 from easel.words.language import PORTUGUESE, speaking
+from tests.inside_page import IN_TAB
 from tests.served import App
 from tests.test_browser import DESKTOP, PATIENCE_MS, PHONE, app, browser, open_page, pytestmark
-from tests.test_inside_browser import IN_TAB
 from tests.test_widths_browser import OVERHANGS, TABLET
 
 __all__ = ["app", "browser", "open_page", "pytestmark"]
