@@ -336,3 +336,5 @@ def test_the_pairs_that_are_filled_in_are_said_in_portuguese(app: App) -> None:
     assert i18n is not None
     pairs = [text for text in i18n.translations_dict["pt"].values() if text.count("\n") == 3]
     assert [text.splitlines()[1] for text in pairs] == ["quatro gatos"]
+    assert [len(said[kind]) for kind in ("rendered", "drawn")] == [12, 12]
+    assert said["rendered"][0]["text"] == replayed_pairs().texts[0]

@@ -298,7 +298,11 @@ def test_the_prior_is_followed_in_a_plane(page: Page) -> None:
         re.compile(r"^The prior ends at a cosine of -?\d\.\d{3} with the caption’s own embedding$"))
     expect(stage.locator(".plane circle.other")).to_have_count(48)
     expect(stage.locator(".plane circle.step")).to_have_count(8)
-    expect(stage.locator(".plane li")).to_have_count(5)
+    expect(stage.locator(".plane rect.rendered")).to_have_count(12)
+    expect(stage.locator(".plane rect.drawn")).to_have_count(12)
+    expect(stage.locator(".plane rect.drawn title").first).to_have_text(
+        re.compile(r"^Drawn by Easel: .+, -?\d\.\d{3}$"))
+    expect(stage.locator(".plane li")).to_have_count(8)
     expect(stage.get_by_alt_text(strings.PRIOR_ON)).to_be_visible()
     expect(stage.get_by_alt_text(strings.PRIOR_OFF)).to_be_visible()
     shown = stage.locator("section[data-cell]:visible")

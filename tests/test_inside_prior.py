@@ -11,7 +11,11 @@ import torch
 
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Result
-from pipelines.inside.prior import OTHERS, Plane, WatchPrior, others
+from pipelines.core.settings import EngineSettings
+from pipelines.engine import build_cache
+from pipelines.inside import landmarks
+from pipelines.inside.prior import Plane, WatchPrior, embedded_landmarks
+from pipelines.inside.replay import replayed_pairs
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.pipeline import RunContext
@@ -91,9 +95,49 @@ def test_the_plane_is_the_one_in_which_most_differs() -> None:
                                                              abs=1e-3)
 
 
-def test_captions_around_are_always_the_same_and_differ() -> None:
-    assert others(OTHERS) == others(OTHERS)
-    assert len(set(others(OTHERS))) > OTHERS * 0.9
+def test_captions_around_are_the_sampler_s_first_and_differ() -> None:
+    captions = landmarks.captions()
+    assert len(captions) == 48
+    assert len(set(captions)) > 43
+    landmarks.captions.cache_clear()
+    assert landmarks.captions() == captions
+
+
+def test_pictures_around_are_rendered_and_drawn_and_lie_where_the_clip_sees_them(
+        cache: ModelCache) -> None:
+    found = WatchPrior("a red apple").answer(cache)
+    assert len(found.rendered) == len(found.drawn) == 12
+    assert [each.text for each in found.rendered] == list(replayed_pairs().texts)
+    assert "a black cat at the beach" in [each.text for each in found.drawn]
+    with cache.lease(CLIP) as clip:
+        own = text_features(clip, ["a red apple"])
+        around = embedded_landmarks(clip, lambda: None)
+        plane = Plane(torch.cat([rows for _, rows in around]), own)
+        for placed, kind in ((found.rendered, landmarks.rendered()),
+                             (found.drawn, landmarks.drawn())):
+            for point, each in zip(placed, kind, strict=True):
+                row = image_features(clip, [each.image])
+                assert point.cosine == pytest.approx(float((row * own).sum()), abs=1e-5)
+                assert point.at == pytest.approx(plane.place("", row).at, abs=1e-4)
+        for mean, (texts, rows) in zip(found.own_cosines, around[1:], strict=True):
+            each = [float(text_features(clip, [text])[0] @ row)
+                    for text, row in zip(texts, rows, strict=True)]
+            assert mean == pytest.approx(np.mean(each), abs=1e-5)
+    assert found.explained == pytest.approx(plane.explained, abs=1e-5)
+
+
+@pytest.mark.weights("clip-guide")
+def test_pictures_lie_nearer_to_their_captions_than_to_those_of_others() -> None:
+    """By far where a generator drew them for it; renders of scenes as they come, hardly."""
+    models = build_cache(EngineSettings(device="cpu"))
+    try:
+        with models.lease(CLIP) as clip:
+            for kind, least in ((landmarks.rendered(), 0.01), (landmarks.drawn(), 0.2)):
+                rows = image_features(clip, [each.image for each in kind])
+                cosines = text_features(clip, [each.text for each in kind]) @ rows.T
+                assert float(cosines.diagonal().mean() - cosines.mean()) > least
+    finally:
+        models.close()
 
 
 @pytest.mark.parametrize(("fields", "says"), [

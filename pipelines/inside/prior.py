@@ -7,7 +7,6 @@ sections 2 and 5.1; guidance: Ho and Salimans, "Classifier-Free Diffusion Guidan
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from torch import Tensor
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.request import CheckedRequest
 from pipelines.flow_matching import flow_steps
+from pipelines.inside import landmarks
 from pipelines.inside.question import checked_prompt
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
@@ -28,14 +28,10 @@ from pipelines.registry import Registry
 from pipelines.sampling import guide
 from pipelines.unclip.pipeline import CLIP, DECODER, PRIOR, VQGAN, UnclipOptions, UnclipPipeline
 from pipelines.unclip.steps import Noise, decode, sample_decoder, sample_prior
-from pipelines.world.captions import caption
-from pipelines.world.concepts import load_concepts
-from pipelines.world.scenes import SceneSampler
 
 if TYPE_CHECKING:  # what a run is handed; diffusers takes seconds to import
     from pipelines.models.unclip import UnclipDecoder
 
-OTHERS = 48  # captions around
 Point = tuple[float, float]
 
 
@@ -94,17 +90,23 @@ class PriorSeen:
 
     Attributes:
         caption: the text's own embedding.
-        others: captions of the world, which the plane is laid through.
+        others: captions of the world.
+        rendered: pictures of scenes of the world.
+        drawn: pictures by generators. The plane is laid through all three.
+        own_cosines: the mean of rendered and that of drawn pictures, each with its own caption.
         chosen: the picture that was asked with, if one was.
         steps: where the prior was after each of its steps.
         with_prior: from the prior's embedding.
         without_prior: from the text's own, by the same noise.
         predictions: of every step of the decoder, from the prior's embedding.
-        explained: share of the others' variance that lies in the plane, 0 to 1.
+        explained: share of their variance that lies in the plane, 0 to 1.
     """
 
     caption: Placed
     others: tuple[Placed, ...]
+    rendered: tuple[Placed, ...]
+    drawn: tuple[Placed, ...]
+    own_cosines: tuple[float, float]
     chosen: Placed | None
     steps: tuple[Placed, ...]
     with_prior: Way
@@ -167,11 +169,14 @@ class WatchPrior:
               models.lease(DECODER, cancelled=cancelled) as decoder,
               models.lease(CLIP, cancelled=cancelled) as clip,
               models.lease(VQGAN, cancelled=cancelled) as vqgan):
-            texts = others(OTHERS)
-            around = text_features(clip, texts)
-            poll()
+            around = embedded_landmarks(clip, poll)
             own = text_features(clip, [self.prompt])
-            plane = Plane(around, own)
+            plane = Plane(torch.cat([rows for _, rows in around]), own)
+            others, rendered, drawn = (
+                tuple(plane.place(text, row[None]) for text, row in zip(texts, rows, strict=True))
+                for texts, rows in around)
+            paired = [float((text_features(clip, texts) * rows).sum(1).mean())
+                      for texts, rows in around[1:]]
             noise = Noise.of([self.seed], prior.image_dim, decoder.latent_shape, clip.device)
             steps = []
             for standardised in sample_prior(prior, clip, self.prompt, noise.prior,
@@ -197,15 +202,34 @@ class WatchPrior:
                 "", image_features(clip, [self.image]))
             return PriorSeen(
                 plane.place(self.prompt, own),
-                tuple(plane.place(text, row[None]) for text, row in zip(texts, around,
-                                                                        strict=True)),
-                chosen,
+                others, rendered, drawn,
+                (paired[0], paired[1]), chosen,
                 tuple(plane.place(str(number), each) for number, each in enumerate(steps, 1)),
                 way(steps[-1], found[-1].guided), way(own, plain), found, plane.explained)
 
 
+def embedded_landmarks(clip: Any, poll: Callable[[], None]) -> list[tuple[list[str], Tensor]]:
+    """What is always in the plane, as a CLIP sees it.
+
+    Args:
+        clip: whose space it is.
+        poll: called between the kinds; may raise.
+
+    Returns:
+        Captions, rendered and drawn pictures: the texts of each, and (N, D) float32.
+    """
+    texts = landmarks.captions()
+    found = [(list(texts), text_features(clip, texts))]
+    for kind in (landmarks.rendered(), landmarks.drawn()):
+        poll()
+        found.append(([each.text for each in kind],
+                      image_features(clip, [each.image for each in kind])))
+    poll()
+    return found
+
+
 class Plane:
-    """The two directions in which embeddings differ most, of many captions.
+    """The two directions in which embeddings differ most, of many captions and pictures.
 
     Args:
         around: (N, D) unit-length, at least three.
@@ -227,15 +251,6 @@ class Plane:
         """An embedding (1, D) of unit length in the plane."""
         x, y = ((embedding - self.mean) @ self.directions.T)[0].tolist()
         return Placed(text, (x, y), float((embedding * self.own).sum()))
-
-
-def others(count: int) -> list[str]:
-    """English captions of the world, always the same."""
-    concepts = load_concepts()
-    by_id = {concept.id: concept for concept in concepts}
-    sampler = SceneSampler(concepts, "inside")
-    return [caption(sampler.sample(number), by_id, random.Random(number), "en")
-            for number in range(count)]
 
 
 @torch.no_grad()

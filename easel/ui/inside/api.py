@@ -190,6 +190,9 @@ def _add_contrast(lab: Lab) -> None:
             found = lab.backend.inside(question, run.next_job())
         return {"model": found.model_id, **_told(found)}
 
+                "rendered": [asdict(each) for each in found.rendered],
+                "drawn": [asdict(each) for each in found.drawn],
+                "own_cosines": list(found.own_cosines),
     @one_sentence
     def inside_replay(moment: Any = 1, temperature: Any = None) -> dict[str, Any]:
         found, pairs = replayed(moment, temperature), replayed_pairs()

@@ -47,6 +47,9 @@ def build_prior(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]
 def render_prior(found: PriorSeen) -> str:
     """The plane, the two pictures, and the decoder's predictions to walk over."""
     on, off = found.with_prior, found.without_prior
+    counts = len(found.others), len(found.rendered), len(found.drawn)
+    paired = [figure(cosine, ".2f") for cosine in found.own_cosines]
+    explained = figure(100 * found.explained, ".0f")
     head = strings.PRIOR_COSINE.format(figure(on.embedding.cosine, ".3f"))
     pair = "".join(
         f"<figure>{picture(way.picture, title)}<figcaption>{escape(title)}<br>"
@@ -58,8 +61,8 @@ def render_prior(found: PriorSeen) -> str:
     shown = "".join(_prediction(each, at, len(found.predictions))
                     for at, each in enumerate(found.predictions))
     return (f'<p class="inside-figure">{escape(head)}</p>'
-            f"{render_note(strings.PRIOR_PLANE.format(figure(100 * found.explained, '.0f')))}"
-            f"{render_plane(found)}"
+            f"{render_note(strings.PRIOR_PLANE.format(*counts, explained))}"
+            f"{render_note(strings.PRIOR_PAIRED.format(*paired))}{render_plane(found)}"
             f'<div class="inside-row two">{pair}</div>'
             f"<h4>{escape(strings.PRIOR_GUIDANCE)}</h4>"
             f'<div class="inside-grid"><div class="films"><div class="film" '
@@ -87,7 +90,8 @@ def render_plane(found: PriorSeen) -> str:
         marked.append(("chosen", strings.PRIOR_CHOSEN, found.chosen))
     # A ring, so that what lies in the same place shows within it.
     marked.append(("caption", strings.PRIOR_CAPTION, found.caption))
-    points = [*found.others, *found.steps, *(each for _, _, each in marked)]
+    points = [*found.others, *found.rendered, *found.drawn, *found.steps,
+              *(each for _, _, each in marked)]
     left, right = (edge(each.at[0] for each in points) for edge in (min, max))
     low, high = (edge(each.at[1] for each in points) for edge in (min, max))
 
@@ -98,6 +102,11 @@ def render_plane(found: PriorSeen) -> str:
                 f"{MARGIN + y * (HEIGHT - 2 * MARGIN):.1f}")
 
     dots = "".join(_dot("other", at(each), each.text, 3) for each in found.others)
+    dots += "".join(
+        _square(kind, at(each), title.format(each.text, figure(each.cosine, ".3f")))
+        for kind, title, pictures in (("rendered", strings.PRIOR_RENDERED, found.rendered),
+                                      ("drawn", strings.PRIOR_DRAWN, found.drawn))
+        for each in pictures)
     path = " ".join(",".join(at(each)) for each in found.steps)
     steps = "".join(_dot("step", at(each), strings.PRIOR_STEP.format(
         each.text, figure(each.cosine, ".3f")), 4) for each in found.steps)
@@ -106,12 +115,23 @@ def render_plane(found: PriorSeen) -> str:
     legend = "".join(
         f'<li class="{kind}">{escape(name)} <b>{figure(each.cosine, ".3f")}</b></li>'
         for kind, name, each in [*marked, ("step", strings.PRIOR_STEPS, found.steps[-1])])
+    around = "".join(f'<li class="{kind}">{escape(name)}</li>' for kind, name in (
+        ("other", strings.PRIOR_OTHERS), ("rendered", strings.PRIOR_RENDERED_ALL),
+        ("drawn", strings.PRIOR_DRAWN_ALL)))
     return (f'<figure class="plane"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
             f'aria-label="{escape(strings.PRIOR_DRAWING)}">{dots}'
             f'<polyline points="{path}"/>{steps}{marks}</svg>'
-            f'<figcaption>{escape(strings.PRIOR_LEGEND)}<ul>{legend}</ul></figcaption></figure>')
+            f'<figcaption>{escape(strings.PRIOR_LEGEND)}<ul>{legend}</ul>'
+            f"<ul>{around}</ul></figcaption></figure>")
 
 
 def _dot(kind: str, at: tuple[str, str], said: str, radius: int) -> str:
     return (f'<circle class="{kind}" cx="{at[0]}" cy="{at[1]}" r="{radius}">'
             f"<title>{escape(said)}</title></circle>")
+
+
+def _square(kind: str, at: tuple[str, str], said: str, side: int = 8) -> str:
+    """A picture, which a dot is not."""
+    x, y = (f"{float(each) - side / 2:.1f}" for each in at)
+    return (f'<rect class="{kind}" x="{x}" y="{y}" width="{side}" height="{side}">'
+            f"<title>{escape(said)}</title></rect>")

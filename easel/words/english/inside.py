@@ -182,20 +182,27 @@ PRIOR_QUESTION = "Does the prior bring the embedding to another place than the c
 PRIOR_GUESS_INFO = "Yes or no, before you look, and where to."
 PRIOR_DO = "Follow the prior"
 PRIOR_EMPTY = ("unCLIP’s prior leads from noise to an image embedding of the caption; the decoder "
-               "draws from it. The way is shown in a plane among other captions, the picture "
-               "beside that without the prior, and of each step of the decoder what it foresees "
-               "when it is told the caption and when it is not.")
+               "draws from it. The way is shown in a plane among other captions and pictures, the "
+               "picture beside that without the prior, and of each step of the decoder what it "
+               "foresees when it is told the caption and when it is not.")
 PRIOR_SOURCE = ("Source: Ramesh et al. (2022), sections 2 and 5.1; guidance: Ho and Salimans "
                 "(2022), section 3.2; the plane: Pearson (1901).")
 PRIOR_COSINE = "The prior ends at a cosine of {} with the caption’s own embedding"
-PRIOR_PLANE = ("The plane is that of the two directions in which 48 captions of the world differ "
-               "most; {} % of how they differ lies in it. At 1 two embeddings are the same.")
+PRIOR_PLANE = ("The plane is that of the two directions in which {} captions of the world, {} "
+               "rendered pictures and {} pictures by Easel differ most; {} % of how they differ "
+               "lies in it. At 1 two embeddings are the same.")
+PRIOR_PAIRED = ("With its own caption a rendered picture has a cosine of {} on average, a picture "
+                "by Easel one of {}.")
+PRIOR_OTHERS = "Other captions"
+PRIOR_RENDERED_ALL, PRIOR_DRAWN_ALL = "Rendered pictures", "Pictures by Easel"
+PRIOR_RENDERED, PRIOR_DRAWN = "Rendered: {}, {}", "Drawn by Easel: {}, {}"
 PRIOR_ON, PRIOR_OFF = "Picture with the prior", "Picture without the prior"
 PRIOR_SEEN = "Looked at by CLIP, {} from the caption (cosine)"
 PRIOR_CAPTION, PRIOR_CHOSEN = "The caption", "The chosen picture"
 PRIOR_STEPS, PRIOR_STEP = "The prior’s steps, the last one", "Step {} of the prior: {}"
 PRIOR_LEGEND = "Cosine with the caption’s own embedding:"
-PRIOR_DRAWING = "Embeddings in a plane: other captions, the prior’s steps, and what they lead to"
+PRIOR_DRAWING = ("Embeddings in a plane: other captions, pictures, the prior’s steps, and what "
+                 "they lead to")
 PRIOR_GUIDANCE = "Guidance, step by step"
 PRIOR_CELL = "Step {} of the decoder"
 PRIOR_TOLD, PRIOR_UNTOLD = "Foreseen when told the caption", "Foreseen when told nothing"
