@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pipelines.models import clip, unclip, upscaler, vqgan
+from pipelines.models import clip, patch_discriminator, unclip, upscaler, vqgan
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import ClipModel
@@ -72,6 +72,9 @@ class SmallLoader:
             return vqgan.VQGAN(self.codes)
         if name == "upscaler":
             return upscaler.Upscaler(upscaler.UpscalerConfig(channels=8, blocks=1))
+        if name == "discriminator":
+            config = patch_discriminator.DiscriminatorConfig(self.codes.resolution, 8, right=0.75)
+            return patch_discriminator.PatchDiscriminator(config)
         if name == "unclip-decoder":
             return unclip.build_decoder(UNCLIP_DECODER)
         if name == "unclip-prior":

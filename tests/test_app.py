@@ -34,6 +34,7 @@ ENDPOINTS = {"/generate", "/rerank", "/stop", "/pipelines", "/examples", "/surpr
              "/clips", "/classify", "/index", "/search", "/near_duplicates",
              "/text_picture_matrix", "/picture_map", "/models",
              "/queue", "/cancel", "/inside_score", "/inside_codes", "/inside_code",
+             "/inside_patches",
              "/inside_stream", "/inside_contrast", "/inside_replay", "/inside_loop",
              "/inside_prior", "/inside_mix", "/inside_complete"}
 LONG = {"steps": 2000, "pause_s": 0.05}  # far longer than any test waits

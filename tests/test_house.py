@@ -277,8 +277,9 @@ def test_make_says_which_python_it_needs(repository: Path, tmp_path: Path) -> No
 def test_a_test_that_needs_weights_names_what_is_missing() -> None:
     assert missing_models("nobody") == ["nobody"]
     assert set(missing_models()) <= {"clip-guide", "clip-narrow", "clip-photos", "clip-ranker",
-                                     "dalle", "efficientnet-lite0", "familiarity", "minilm",
-                                     "unclip-decoder", "unclip-prior", "upscaler", "vqgan"}
+                                     "dalle", "discriminator", "efficientnet-lite0", "familiarity",
+                                     "minilm", "unclip-decoder", "unclip-prior", "upscaler",
+                                     "vqgan"}
 
 
 def test_importing_the_app_starts_nothing(repository: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from PIL.PngImagePlugin import PngInfo
 from easel.guard.made_of import noted
 from easel.ui.inside import view
 from easel.ui.inside.codes import place_of
+from easel.ui.inside.realism import render_judged
 from easel.ui.inside.replay import render_moment
 from easel.words import strings
 from easel.words.language import PORTUGUESE, speaking
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.inside.codes import ReadCodes
+from pipelines.inside.realism import JudgePatches
 from pipelines.inside.replay import replayed, replayed_pairs
 from pipelines.inside.score import WhyScore
 from tests.lab import write_pictures
@@ -108,9 +111,10 @@ def test_large_pictures_wait_for_the_models_small(app: App, client: Client, tmp_
         assert opened.size == (512, 256)
     client.predict(file, api_name="/inside_codes")
     client.predict(file, api_name="/inside_code")
+    client.predict(file, api_name="/inside_patches")
     client.predict(file, "a red apple", api_name="/inside_stream")
     client.predict([file, file], ["a cat", "a dog"], api_name="/inside_contrast")
-    assert seen == [(256, 512, 3)] * 6
+    assert seen == [(256, 512, 3)] * 7
 
 
 def test_no_view_of_the_page_reads_a_picture_whole() -> None:
@@ -154,6 +158,43 @@ def test_codes_are_read_and_exchanged(app: App, client: Client, picture: Path) -
                            for swaps in ([[1, 2]], "abc", {"a": 1}, [5], 0, [[0, 0, True]])),
                          ({"swaps": [[0, 0, 10**9]]}, "Codes are numbers from 0 to 124")):
         assert says in refusal(client, "/inside_code", picture=handle_file(picture), **fields)
+
+
+def test_patches_are_judged_in_a_picture_and_in_its_codes_drawn(
+        app: App, client: Client, picture: Path, tmp_path: Path) -> None:
+    said, files = client.predict(handle_file(picture), api_name="/inside_patches")
+    found = app.backend.inside(JudgePatches(load_image(picture.read_bytes())))
+    assert (said["patch_px"], said["right"]) == (34, 0.75)
+    for name, judged in (("picture", found.picture), ("reconstruction", found.reconstruction)):
+        np.testing.assert_allclose(said[name]["logits"], judged.logits, atol=1e-5)
+        assert said[name]["mean"] == pytest.approx(judged.mean, abs=1e-5)
+        assert said[name]["real"] == pytest.approx(judged.real, abs=0.03)
+    assert [Path(file).stem for file in files] == [
+        "picture", "reconstruction", "picture-map", "reconstruction-map"]
+    for file, pixels in zip(files, (found.codes.image, found.codes.reconstruction,
+                                    *found.heat_maps), strict=True):
+        with Image.open(file) as opened:
+            assert np.abs(np.asarray(opened).astype(int) - pixels).max() <= 1
+    Image.new("LA", (90, 30), (200, 90)).save(tmp_path / "grey.png")  # of another size and mode
+    grey, _ = client.predict(handle_file(tmp_path / "grey.png"), api_name="/inside_patches")
+    assert np.array(grey["picture"]["logits"]).shape == found.picture.logits.shape
+    assert refusal(client, "/inside_patches") == "There is no picture: choose one first."
+
+
+def test_the_page_says_of_patches_what_is_true_of_them(app: App) -> None:
+    found = app.backend.inside(JudgePatches(np.zeros((32, 32, 3), np.uint8)))
+    html = render_judged(found)
+    assert html.count('role="gridcell"') == 2 * 64
+    assert f"{found.picture.mean:+.2f}" in html
+    assert "75.0 % of the patches" in html
+    assert "the VQGAN never heard it" in html
+    assert html.count("<img") == html.count('alt="') == 2
+    unmeasured = render_judged(replace(found, right=None))
+    assert "a guess would have" not in unmeasured
+    with speaking(PORTUGUESE):
+        said = render_judged(found)
+    assert "o VQGAN nunca o ouviu" in said
+    assert f"{found.picture.mean:+.2f}".replace(".", ",") in said
 
 
 def test_what_the_page_says_of_a_code() -> None:
@@ -322,6 +363,8 @@ def test_a_prior_is_told_on_and_off(client: Client) -> None:
     said, files = client.predict("a red apple", 3, 2.0, api_name="/inside_prior")
     assert said["caption"]["cosine"] == pytest.approx(1, abs=1e-5)
     assert len(said["others"]) == 48
+    assert [len(said[kind]) for kind in ("rendered", "drawn")] == [12, 12]
+    assert said["rendered"][0]["text"] == replayed_pairs().texts[0]
     assert len(said["steps"]) == 8
     assert said["with_prior"]["embedding"]["at"] == said["steps"][-1]["at"]
     assert len(files) == 2 + 3 * 8
@@ -336,5 +379,3 @@ def test_the_pairs_that_are_filled_in_are_said_in_portuguese(app: App) -> None:
     assert i18n is not None
     pairs = [text for text in i18n.translations_dict["pt"].values() if text.count("\n") == 3]
     assert [text.splitlines()[1] for text in pairs] == ["quatro gatos"]
-    assert [len(said[kind]) for kind in ("rendered", "drawn")] == [12, 12]
-    assert said["rendered"][0]["text"] == replayed_pairs().texts[0]

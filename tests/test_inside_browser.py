@@ -100,6 +100,41 @@ def test_codes_are_pressed_and_exchanged(page: Page) -> None:
     expect(detail.locator("h4")).to_have_count(0)
 
 
+def test_patches_are_judged_and_walked_over_by_keys(page: Page) -> None:
+    page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.CODES).click()
+    page.locator("#patches .label-wrap").click()
+    page.locator("#inside-patches-guess input, #inside-patches-guess textarea").fill("the edges")
+    page.locator("#lab-inside-patches").click()
+    stage = page.locator("#lab-inside-patches-stage")
+    expect(stage.locator(".inside-figure")).to_have_text(re.compile(
+        r"^Mean logit [+-]\d+\.\d\d for the picture, [+-]\d+\.\d\d for its codes drawn$"))
+    expect(stage).to_contain_text("Your guess was “the edges”.")
+    expect(stage).to_contain_text("the VQGAN never heard it")
+    expect(stage.locator("figure img")).to_have_count(2)
+    expect(stage.get_by_alt_text(re.compile(
+        rf"^{strings.CODES_DRAWN}: mean logit [+-]\d+\.\d\d$"))).to_be_visible()
+    grids, said = stage.locator("[role=grid]"), stage.locator("output")
+    expect(grids).to_have_count(2)
+    cells = grids.last.locator("[role=gridcell]")
+    expect(cells).to_have_count(64)
+    cells.first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
+    expect(said).to_have_text(re.compile(r"^Row 2, column 8: logit [+-]\d+\.\d\d$"))
+    colour = "e => getComputedStyle(e).backgroundColor"
+    assert cells.nth(15).evaluate(colour) != "rgba(0, 0, 0, 0)"
+    stage.get_by_label(strings.PATCHES_MAP).uncheck()
+    assert cells.nth(15).evaluate(colour) == "rgba(0, 0, 0, 0)"
+    stage.get_by_label(strings.PATCHES_MAP).check()
+    for grid, image in zip(grids.all(), stage.locator("figure img").all(), strict=True):
+        over, under = grid.bounding_box(), image.bounding_box()
+        assert over
+        assert over == under, "each map lies over its picture"
+    fits(page)
+    page.locator("#patches .label-wrap").click()
+
+
 def test_two_pictures_are_mixed_by_a_painted_mask(page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
     page.locator("#inside .lab-parts button[role=tab]", has_text=strings.MIX).click()

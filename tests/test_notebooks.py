@@ -56,7 +56,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.weights("dalle", "vqgan", "upscaler", "unclip-prior", "unclip-decoder", "clip-guide",
-                     "clip-ranker")
+                     "clip-ranker", "discriminator")
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_every_notebook_runs_and_draws_figures(name: str, outcomes: Path) -> None:
     notebook = nbformat.read(outcomes / f"{name}.ipynb", as_version=4)

@@ -23,11 +23,12 @@ def test_the_decoder_goes_on_from_the_vqgan_that_was_trained_before_it(
 
     monkeypatch.setattr(train_all, "run", note)
     train_all.Schedule(1).train_vqgan()
-    assert list(runs) == ["vqgan", "vqgan-decoder", "upscaler"]
+    assert list(runs) == ["vqgan", "vqgan-decoder", "upscaler", "discriminator"]
     first, again = runs["vqgan"], runs["vqgan-decoder"]
     assert first["model"] == again["model"]
     assert Path(again["start_from"]) == Path("assets/weights") / first["export_as"]
     # The codes of all others are read from there.
     assert first["export_as"] == again["export_as"] == "vqgan"
+    assert runs["discriminator"]["vqgan"] == first["export_as"], "it belongs to that VQGAN"
     assert again["decoder_only"]
     assert not first["decoder_only"]

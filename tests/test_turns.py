@@ -116,7 +116,8 @@ def test_requests_that_bring_pictures_take_turns_too(app: App, tmp_path: Path, e
 
 
 @pytest.mark.parametrize("endpoint", ["/search", "/walk", "/inside_codes", "/inside_score",
-                                      "/inside_stream", "/inside_mix", "/inside_complete"])
+                                      "/inside_stream", "/inside_mix", "/inside_complete",
+                                      "/inside_patches"])
 def test_a_single_picture_takes_a_turn_as_well(app: App, tmp_path: Path, endpoint: str) -> None:
     """One large picture after the other would hold up everybody's."""
     path = tmp_path / "one.png"
@@ -124,6 +125,7 @@ def test_a_single_picture_takes_a_turn_as_well(app: App, tmp_path: Path, endpoin
     file, client = handle_file(str(path)), app.client()
     client.predict("a cat", ["sketch"], 1, api_name="/generate")  # there is something to search
     asked = {"/search": ("history", "", "", file), "/inside_codes": (file,),
+             "/inside_patches": (file,),
              "/walk": ("", "a cow", 2, 0, {"decoder_steps": 2, "prior_steps": 2}, file),
              "/inside_score": (file, "a cat"), "/inside_stream": (file, "a cat"),
              "/inside_mix": (file, file), "/inside_complete": (file, "a cat")}[endpoint]

@@ -21,6 +21,12 @@ FeatureMaps = Callable[[Tensor], Sequence[Tensor]]
 _MOST_WEIGHT = 1e4
 
 
+def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """What a discriminator learns by: scalar, at least 0, of the logits of true and of drawn
+    patches; 2 where all are 0, as of one that knows nothing."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
 class Discriminator:
     """A patch discriminator with its optimiser (hinge loss), which a run keeps and resumes.
 
@@ -42,9 +48,7 @@ class Discriminator:
 
     def update(self, real: Tensor, fake: Tensor) -> Tensor:
         """One step on detached pictures in [-1, 1]; returns the loss, scalar."""
-        loss = (
-            F.relu(1 - self.network(real)).mean() + F.relu(1 + self.network(fake.detach())).mean()
-        )
+        loss = hinge_loss(self.network(real), self.network(fake.detach()))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

@@ -21,7 +21,7 @@ from training.loop import RUNS_DIR
 
 VQGAN_MINUTES, GUIDE_MINUTES, CELLS_MINUTES, PRIOR_MINUTES = 4.0, 3.0, 3.0, 7.0
 # Of the decoder of the VQGAN alone, while its codes stay as the others learn them.
-DECODER_MINUTES, UPSCALER_MINUTES = 4.0, 1.2
+DECODER_MINUTES, UPSCALER_MINUTES, DISCRIMINATOR_MINUTES = 4.0, 1.2, 2.0
 DALLE_SCENES, DECODER_SCENES, BANK_PICTURES = 480_000, 320_000, 19_200
 
 
@@ -66,7 +66,7 @@ class Schedule:
         run(name, module, "--set", f"minutes={min(most, self.left()):.2f}")
 
     def train_vqgan(self) -> None:
-        """The VQGAN, then its decoder again, and the upscaler of what that draws."""
+        """The VQGAN, then its decoder again, and upscaler and discriminator of what that draws."""
         # Everything else is trained anew on its codes, so that it takes the place of the old one.
         run("vqgan", "train_vqgan", "--set", 'export_as="vqgan"', "--set",
             f"minutes={VQGAN_MINUTES}")
@@ -76,6 +76,7 @@ class Schedule:
             "--set", 'start_from="assets/weights/vqgan"',
             "--set", f"minutes={DECODER_MINUTES}")
         run("upscaler", "train_upscaler", "--set", f"minutes={UPSCALER_MINUTES}")
+        run("discriminator", "train_discriminator", "--set", f"minutes={DISCRIMINATOR_MINUTES}")
 
     def train_guide(self) -> None:
         """The guide, its cell tower, then the prior of its embeddings."""

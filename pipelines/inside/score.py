@@ -214,19 +214,21 @@ def pieces_of(texts: Sequence[WeightedText], vocabulary: Vocabulary) -> tuple[Pi
                  for text, number in zip(each.tokens, each.ids, strict=True))
 
 
-def heat_map(image: np.ndarray, cells: np.ndarray) -> np.ndarray:
+def heat_map(image: np.ndarray, cells: np.ndarray, most: float | None = None) -> np.ndarray:
     """A picture under its cells: orange where they help the score, blue where they hurt it.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        cells: (R, C) as of ``Why.cells``; the largest covers most.
+        cells: (R, C) as of ``Why.cells``.
+        most: what covers most, so that several maps can be compared; the largest of the cells where
+            it is left out.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     rows, columns = (-(-np.arange(count + 1) * side // count)  # rounded up
                      for count, side in zip(cells.shape, image.shape, strict=False))
-    most = max(float(np.abs(cells).max()), 1e-9)
+    most = max(float(np.abs(cells).max()) if most is None else most, 1e-9)
     mixed = np.empty_like(image)
     for (row, column), worth in np.ndenumerate(cells):
         # A cell at a time: as floats a large picture would take eight times its memory.

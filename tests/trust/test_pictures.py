@@ -32,6 +32,7 @@ ENTRANCES: dict[str, Any] = {
     "/inside_stream": lambda file: (file, "a cat"),
     "/inside_contrast": lambda file: ([file, file], ["a cat", "a dog"]),
     "/inside_codes": lambda file: (file,),
+    "/inside_patches": lambda file: (file,),
     "/inside_score": lambda file: (file, "a cat"),
     "/inside_mix": lambda file: (file, file),
     "/inside_complete": lambda file: (file, "a cat"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import gradio as gr
 import numpy as np
 
 from easel.ui.inside.calls import picture_inputs, read_picture, write_files
+from easel.ui.inside.codes_api import add_code_endpoints
 from easel.ui.inside.mask_api import add_mask_endpoints
 from easel.ui.inside.stream import dalle_options, written_in
 from easel.ui.lab.api import stoppable, texts_of
@@ -27,9 +27,7 @@ from easel.ui.parts.endpoints import (
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_many
-from pipelines.core.errors import InvalidRequest
 from pipelines.core.images import load_small
-from pipelines.inside.codes import LookAtCode, Near, ReadCodes
 from pipelines.inside.contrast import Contrast, ContrastPairs, check_pairs
 from pipelines.inside.loop import WatchLoop
 from pipelines.inside.prior import WatchPrior
@@ -37,8 +35,6 @@ from pipelines.inside.replay import replayed, replayed_pairs
 from pipelines.inside.score import WhyScore, heat_map
 from pipelines.inside.stream import ReadStream
 from pipelines.models.checkpoints.ids import RANKER
-
-SWAPS = {"type": "array", "items": {"type": "array", "items": INTEGER}}
 
 
 def add_inside_endpoints(lab: Lab, store: PictureStore) -> None:
@@ -49,7 +45,7 @@ def add_inside_endpoints(lab: Lab, store: PictureStore) -> None:
         store: where pictures are written.
     """
     _add_score(lab, store)
-    _add_codes(lab, store)
+    add_code_endpoints(lab, store)
     _add_stream(lab, store)
     _add_contrast(lab)
     _add_loop(lab, store)
@@ -79,69 +75,6 @@ def _add_score(lab: Lab, store: PictureStore) -> None:
                                "8 × 8 cells; tokens"),
         gr.File(visible=False, file_count="multiple", label="The cells over the picture")],
         "Why a picture has its CLIP score: what each word and each part of the picture is worth.")
-
-
-def _add_codes(lab: Lab, store: PictureStore) -> None:
-    @one_sentence
-    def inside_codes(request: gr.Request, picture: str | None = None, kept: Any = "",
-                     ) -> tuple[dict[str, Any], list[str]]:
-        image, made_of = read_picture(lab, request, picture, kept)
-        question = ReadCodes(image)
-        with stoppable(lab, request) as run:
-            found = lab.backend.inside(question, run.next_job())
-        said = {"codes": found.grid.tolist(), "distinct": found.distinct, "count": found.count,
-                # JSON has no infinity: null where nothing is lost.
-                "psnr_db": found.psnr_db if isfinite(found.psnr_db) else None}
-        return said, write_files(store, made_of, {
-            "picture": found.image, "reconstruction": found.reconstruction,
-            "difference": found.difference})
-
-    @one_sentence
-    def inside_code(request: gr.Request, picture: str | None = None, row: Any = 0, column: Any = 0,
-                    swaps: Any = None, kept: Any = "") -> tuple[dict[str, Any], list[str]]:
-        image, made_of = read_picture(lab, request, picture, kept)
-        if not _are_whole([row, column], 2):
-            raise InvalidRequest("Row and column must be whole numbers.", field="place")
-        if not isinstance(swaps, list | None) or not all(
-                _are_whole(each, 3) for each in swaps or ()):
-            raise InvalidRequest("Swaps must be a list of lists of three whole numbers: row, "
-                                 "column and code.", field="swaps")
-        question = LookAtCode(image, (row, column), {(at, to): code for at, to, code
-                                                     in swaps or ()})
-        with stoppable(lab, request) as run:
-            found = lab.backend.inside(question, run.next_job())
-        said = {"code": found.code, "digits": list(found.digits), "spelled": list(found.spelled),
-                "times": found.times, "furthest": _near(found.furthest),
-                "nearest": [_near(each) for each in found.nearest]}
-        near = {f"nearest-{rank}": each.patch for rank, each in enumerate(found.nearest, start=1)}
-        return said, write_files(store, made_of, {
-            "picture": found.picture, "patch": found.patch, **near,
-            "furthest": found.furthest.patch})
-
-    file, kept = picture_inputs()
-    pictures = gr.File(visible=False, file_count="multiple", label="Pictures, in this order")
-    add_endpoint(inside_codes, [file, kept], [
-        json_value({}, OBJECT, "The codes row by row, how many differ, and the PSNR in dB"),
-        pictures],
-        "A picture as codes of the VQGAN, drawn again, and the difference.")
-    file, kept = picture_inputs()
-    add_endpoint(inside_code, [
-        file, json_value(0, INTEGER, "Row of the code, from 0"),
-        json_value(0, INTEGER, "Column of the code, from 0"),
-        json_value(None, SWAPS, "Codes put in place of others: row, column, code"),
-        kept,
-    ], [json_value({}, OBJECT, "The code, its digits, and the codes nearest to it"), pictures],
-        "One code of a picture, what it shows, and what the nearest ones would show there.")
-
-
-def _near(other: Near) -> dict[str, Any]:
-    return {"code": other.code, "distance": other.distance}
-
-
-def _are_whole(value: Any, count: int) -> bool:
-    """Whether something of a call is a list of so many whole numbers."""
-    return isinstance(value, list) and len(value) == count and all(
-        isinstance(each, int) and not isinstance(each, bool) for each in value)
 
 
 def _add_stream(lab: Lab, store: PictureStore) -> None:
@@ -190,9 +123,6 @@ def _add_contrast(lab: Lab) -> None:
             found = lab.backend.inside(question, run.next_job())
         return {"model": found.model_id, **_told(found)}
 
-                "rendered": [asdict(each) for each in found.rendered],
-                "drawn": [asdict(each) for each in found.drawn],
-                "own_cosines": list(found.own_cosines),
     @one_sentence
     def inside_replay(moment: Any = 1, temperature: Any = None) -> dict[str, Any]:
         found, pairs = replayed(moment, temperature), replayed_pairs()
@@ -260,6 +190,9 @@ def _add_prior(lab: Lab, store: PictureStore) -> None:
             found = lab.backend.inside(question, run.next_job())
         ways = {"with_prior": found.with_prior, "without_prior": found.without_prior}
         said = {"caption": asdict(found.caption), "others": [asdict(each) for each in found.others],
+                "rendered": [asdict(each) for each in found.rendered],
+                "drawn": [asdict(each) for each in found.drawn],
+                "own_cosines": list(found.own_cosines),
                 "steps": [asdict(each) for each in found.steps], "explained": found.explained,
                 **{name: {"embedding": asdict(way.embedding), "seen": asdict(way.seen)}
                    for name, way in ways.items()}}

@@ -67,7 +67,7 @@ def _labels() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
             ((strings.LAB_EXAMPLE, strings.LAB_LABELS, strings.LAB_CLASSIFY), ()),
             ((strings.LAB_COLLECTION, strings.LAB_TEXT, strings.LAB_MINUS, strings.LAB_DO_SEARCH),
              (strings.LAB_MINUS,)),
-            ((strings.CODES_DO, strings.MIX), ()),
+            ((strings.CODES_DO, strings.PATCHES, strings.PATCHES_DO, strings.MIX), ()),
             ((strings.LOOP_DO, strings.LOOP_OTHER), ()),
             ((strings.STREAM_DO, strings.INSIDE_PROMPT, strings.COMPLETE), ()),
             ((strings.PRIOR_DO, prior), ()),

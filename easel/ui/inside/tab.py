@@ -12,6 +12,7 @@ from easel.ui.inside.loop import build_loop
 from easel.ui.inside.mix import build_mix
 from easel.ui.inside.path import build_path
 from easel.ui.inside.prior import build_prior
+from easel.ui.inside.realism import build_realism
 from easel.ui.inside.score import build_score
 from easel.ui.inside.stream import build_stream
 from easel.ui.inside.walk_tab import build_walk
@@ -37,6 +38,7 @@ def build_inside(lab: Lab, store: PictureStore, tasks: Tasks, tab: gr.Tab) -> No
                 build_score(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.CODES, id="codes") as part:
                 build_codes(lab, chooser, tasks, (tab, part))
+                build_realism(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.MIX, id="mix") as part:
                 build_mix(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.STREAM, id="stream") as part:

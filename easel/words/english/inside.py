@@ -67,6 +67,33 @@ CODES_FURTHEST = "The code that is furthest from it"
 CODES_PUT = "Put code {} there"
 CODES_CHANGED = "The picture with codes exchanged: {}"
 
+# A patch discriminator, in Codes
+PATCHES = "Real or drawn"
+PATCHES_QUESTION = "Where would someone see that a picture was drawn from codes?"
+PATCHES_GUESS_INFO = "Name a part of the picture, before you look."
+PATCHES_DO = "Judge the patches"
+PATCHES_EMPTY = ("A discriminator looks at one small patch after the other, of the picture and of "
+                 "what is drawn from its codes, and says of each whether it looks real.")
+PATCHES_SOURCE = ("Source: PatchGAN: Isola et al. (2017), section 3.2.2; beside a VQGAN: Esser et "
+                  "al. (2021), section 3.1 (taming-transformers).")
+PATCHES_MEANS = "Mean logit {} for the picture, {} for its codes drawn"
+PATCHES_SHARES = ("Above 0 a patch looks real, below 0 drawn: {} of the picture’s patches look "
+                  "real, and {} of those drawn from the codes.")
+PATCHES_SEEN = ("Each patch has {} px a side. Edges and small things give away what was drawn; "
+                "plain ground says little.")
+PATCHES_ALONE = ("A VQGAN is trained against such a discriminator; the embedded one was not: this "
+                 "discriminator was trained after the VQGAN, and the VQGAN never heard it. It "
+                 "knows rendered scenes of Easel’s world, few photographs among them, and what the "
+                 "VQGAN draws of those. Pictures that Easel drew look real to it as well: another "
+                 "network has enlarged and sharpened them since.")
+PATCHES_RIGHT = ("Of scenes that it never saw it takes {} of the patches for what they are; a "
+                 "guess would have 50 %.")
+PATCHES_MAP = "Real/fake map"
+PATCHES_WALK = "Walk over either picture with the pointer or the arrow keys."
+PATCHES_REAL, PATCHES_FAKE = "looks real", "looks drawn from codes"
+PATCHES_CELL = "Row {}, column {}: logit {}"
+PATCHES_ALT = "{}: mean logit {}"
+
 # A mask, of Mix and of Complete
 MASK_TITLE = "Mask of codes"
 MASK_SHAPES = "Upper half", "Left half", "Checkerboard"

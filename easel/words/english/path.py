@@ -49,14 +49,15 @@ PATH_LESSONS = (
      "The VQGAN writes a picture as 16 × 16 numbers. How many of them differ, and what happens "
      "around a number that is changed?",
      "Press “{}”, guess the number of codes first. Press one in the map, look at its neighbours, "
-     "and put the code that is furthest from it in its place. Then let two pictures share a grid "
-     "under “{}”.",
+     "and put the code that is furthest from it in its place. Open “{}” and press “{}”. Then let "
+     "two pictures share a grid under “{}”.",
      "Fewer codes differ than there are places, about a hundred in the pictures that are here, "
      "because plain ground takes the same ones again and again. A code that is changed changes its "
      "patch, and a little of those around it, since the decoder looks beyond the patch; two "
      "pictures in one grid blend where they meet. What is lost in between is small things and "
-     "edges.",
-     "Source: Esser et al. (2021), section 3.1."),
+     "edges, and it is there that a discriminator sees what was drawn.",
+     "Source: Esser et al. (2021), section 3.1; the discriminator: Isola et al. (2017), section "
+     "3.2.2."),
     ("Steps up a hill",
      "VQGAN+CLIP trains nothing. Where does the picture come from then, and does it become better "
      "for as long as its score rises?",

@@ -74,6 +74,9 @@ def architecture(name: str) -> Architecture:
     if name == "familiarity":
         from pipelines.models import familiarity
         return Architecture(familiarity.build)
+    if name == "patch_discriminator":
+        from pipelines.models import patch_discriminator
+        return Architecture(patch_discriminator.build)
     raise WeightsError("There is no architecture called {!r}.", name[:40])
 
 
