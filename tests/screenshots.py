@@ -1,13 +1,16 @@
-"""The README's screenshots, taken anew of the page with the embedded models.
+"""The screenshots of README and docs, taken anew of the page with the embedded models.
 
-    python -m tests.screenshots
+    python -m tests.screenshots           # all of them
+    python -m tests.screenshots inside    # those of docs/inside.md alone
 
 A visitor draws one prompt on Generate, compares the three generators and votes, reranks the sample
 pictures and opens the history; every stop is kept at the width of a desktop and of a phone.
+What each view of Inside shows is in ``inside_screenshots``.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import shutil
 from collections.abc import Callable
@@ -20,6 +23,7 @@ from easel.words import strings
 from pipelines.dalle import DallePipeline
 from pipelines.unclip.pipeline import UnclipPipeline
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
+from tests import inside_screenshots
 from tests.served import App
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -97,7 +101,10 @@ def look_inside(page: Page, keep: Keep) -> None:
 
 
 def main() -> None:
-    """Take all of them."""
+    """Take all of them, or those that the command line asks for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("part", nargs="?", choices=("page", "inside"))
+    part = parser.parse_args().part
     served = App([DallePipeline(), VQGANCLIPPipeline(), UnclipPipeline()])
     try:
         with sync_playwright() as playwright:
@@ -107,7 +114,10 @@ def main() -> None:
             page.set_default_timeout(WAIT_MS)
             expect.set_options(timeout=WAIT_MS)
             page.goto(served.url)
-            visit(page, saver(page, ASSETS / "screenshots"))
+            if part != "inside":
+                visit(page, saver(page, ASSETS / "screenshots"))
+            if part != "page":
+                inside_screenshots.views(page, ASSETS / "screenshots")
             browser.close()
     finally:
         served.close()
