@@ -159,7 +159,9 @@ def test_two_pictures_are_mixed_by_a_painted_mask(page: Page, tmp_path: Path) ->
     expect(said).to_have_text("2 of 256 stay")
     page.keyboard.press("Space")
     expect(said).to_have_text("1 of 256 stay")
-    start, end = cells.nth(32).bounding_box(), cells.nth(47).bounding_box()  # by the pointer
+    # By the pointer, clear of the buttons that stick to the lower edge.
+    grid.evaluate("(e) => e.scrollIntoView({ block: 'center' })")
+    start, end = cells.nth(32).bounding_box(), cells.nth(47).bounding_box()
     assert start
     assert end
     page.mouse.move(start["x"] + 8, start["y"] + 8)
@@ -326,6 +328,7 @@ def test_the_loop_is_walked_through_for_two_prompts(page: Page) -> None:
     expect(stage.locator("[role=alert]")).to_have_text(
         "This view shows one prompt and no story: leave the caret (^) out.")
     page.locator("#inside-samples button").first.click()
+    expect(page.locator("#inside-prompt textarea")).to_have_value(PROMPT)
     page.locator("#lab-inside-loop").click()
     expect(stage.locator(".film")).to_have_count(2)
     fits(page)
