@@ -28,6 +28,7 @@ from pipelines.core.options import parse_options
 from pipelines.dalle import DallePipeline
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.registry import Registry, build_registry
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.small_models import small_cache
 from tests.watched_sketch import WatchedSketch
 
@@ -115,6 +116,16 @@ def test_words_and_wildcards_are_completed() -> None:
 ])
 def test_values_of_an_axis(name: str, text: str, values: tuple[Any, ...]) -> None:
     assert parse_axis(name, text, SKETCH, "a {red|blue} car").values == values
+
+
+@pytest.mark.parametrize(("text", "values"), [
+    ("128..256", (128, 192, 256)), ("256..128", (256, 192, 128)), ("128..300", (128, 192, 256)),
+    ("128..256/2", (128, 256)), ("128..320/3", (128, 256, 320)), ("192..192", (192,)),
+    ("128..768", tuple(range(128, 769, 64))), ("100..256", (100, 164, 228))])
+def test_a_range_goes_by_the_steps_of_its_option(text: str, values: tuple[int, ...]) -> None:
+    axis = parse_axis("size_px", text, VQGANCLIPPipeline(), "a car")
+    assert axis.values == values
+    assert all(type(value) is int for value in axis.values)
 
 
 def test_switches_are_labelled_as_people_say_them() -> None:

@@ -232,8 +232,9 @@ def _values(name: str, text: str, option: OptionField | None) -> list[Any]:
         raise InvalidRequest("The values of the axis {} have {:,} characters; {:,} is the most.",
                              name, len(text), MAX_AXIS_CHARS, field="axis")
     text = _DOTS.sub("..", text)
+    step = int(option.step) if whole and option is not None and option.step else 1
     if ".." in text and (whole or (option is not None and option.kind == "float")) \
-            and (spread := _spread(text, whole)) is not None:
+            and (spread := _spread(text, whole, step)) is not None:
         return spread
     found: list[Any] = []
     # Where values stand between semicolons, a comma is that of a decimal: "0,5; 0,7".
@@ -262,8 +263,11 @@ def _number(text: str, whole: bool) -> Any:
         return text
 
 
-def _spread(text: str, whole: bool) -> list[Any] | None:
-    """The values of ``first..last`` or ``first..last/count``; None where a text is neither."""
+def _spread(text: str, whole: bool, step: int) -> list[Any] | None:
+    """The values of ``first..last`` or ``first..last/count``; None where a text is neither.
+
+    Whole numbers without a count go by steps; with one, those between the ends are whole steps.
+    """
     begin, _, rest = text.partition("..")
     end, slash, number = rest.rpartition("/")
     if not slash or not number.strip().isdecimal():
@@ -276,10 +280,17 @@ def _spread(text: str, whole: bool) -> list[Any] | None:
             or not abs(first) + abs(last) < 1e12:
         return [text]
     # A number of more digits is larger than any that is allowed, and int() does not read it.
-    count = int(number.strip()[:9]) if number else int(abs(last - first)) + 1 if whole else 5
-    count = min(count, MAX_VALUES + 1)
-    steps = [first + (last - first) * i / max(1, count - 1) for i in range(count)]
-    return list(dict.fromkeys(round(step) if whole else round(step, 6) for step in steps))
+    if step > 1 and not number:  # a last one that no step meets is not reached
+        last = first + math.copysign(abs(last - first) // step * step, last - first)
+    steps = int(abs(last - first)) // step + 1 if whole else 5
+    count = min(int(number.strip()[:9]) if number else steps, MAX_VALUES + 1)
+    found = [first + (last - first) * i / max(1, count - 1) for i in range(count)]
+    if not whole:
+        return list(dict.fromkeys(round(value, 6) for value in found))
+    ends = (0, count - 1)  # as they were typed: one that is no step is refused by its option
+    return list(dict.fromkeys(
+        round(value / step) * step if number and i not in ends else round(value)
+        for i, value in enumerate(found)))
 
 
 def plan_sweep(registry: Registry, base: Mapping[str, Any], x: Axis, y: Axis,
