@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,15 +26,12 @@ from gradio_client import Client as GradioClient
 
 from benchmarks.instant import NAME, PROMPT, instant_registry
 from benchmarks.roofline import machine
+from benchmarks.served import served
 from easel.guard.visitors import HEADER, new_token
-from easel.history.build import open_history
-from easel.history.recorder import Recorder
-from easel.serving.backend import LocalBackend
-from easel.settings import Settings
 from pipelines.core.events import Result
 from pipelines.core.metadata import png_of
 from pipelines.core.settings import ROOT
-from pipelines.engine import Engine, build_cache
+from pipelines.engine import Engine
 
 ROUNDS, WARM_UP = 30, 3
 NAMES = {"python": "Python", "backend": "the queue and the history alone",
@@ -80,30 +75,16 @@ def doors_figures(rounds: int = ROUNDS, warm_up: int = WARM_UP) -> dict[str, Any
 @contextmanager
 def _calls() -> Iterator[dict[str, Callable[[], object]]]:
     """How a picture is asked for by each door of a server of its own."""
-    from easel.launch import serve
-    from easel.ui.page import build_page
-    from easel.ui.playground import load_playground
-
-    with tempfile.TemporaryDirectory(prefix="easel-doors-") as folder, ExitStack() as stack:
-        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "cache")
-        settings = Settings(port=_free_port(), device="cpu", data_dir=Path(folder))
-        registry = instant_registry()
-        cache = build_cache(settings)
-        stack.callback(cache.close)
-        history = open_history(settings)
-        stack.callback(history.close)
-        backend = LocalBackend(registry, cache, record=Recorder(history))
-        stack.callback(backend.close)
-        page = build_page(load_playground(registry, backend, history, settings))
-        url = serve(page, settings, history, backend)
-        stack.callback(page.close, verbose=False)
+    registry = instant_registry()
+    with served(registry) as server, ExitStack() as stack:
+        url, backend = server.url, server.backend
         token = new_token()
         web = stack.enter_context(httpx.Client(base_url=url, timeout=300, headers={HEADER: token}))
         gradio = GradioClient(url, verbose=False, headers={HEADER: token},
                               httpx_kwargs={"timeout": 300})
         by_mcp = stack.enter_context(_mcp_calls(f"{url.rstrip('/')}/mcp"))
         fields = {"pipeline": NAME, "prompt": PROMPT, "num_images": 1, "seed": 7}
-        engine = Engine(registry, cache)
+        engine = Engine(registry, server.cache)
 
         def by_python() -> object:
             return _files(engine.run(registry.check(fields)))
@@ -121,7 +102,7 @@ def _calls() -> Iterator[dict[str, Callable[[], object]]]:
             "a1111": lambda: _drawn(web.post("sdapi/v1/txt2img", json={
                 "prompt": PROMPT, "seed": 7})),
             "mcp": by_mcp,
-            "command": lambda: _by_command(Path(folder))}
+            "command": lambda: _by_command(server.folder)}
 
 
 @contextmanager
@@ -172,12 +153,6 @@ def _files(result: Result) -> list[bytes]:
 def _drawn(answer: httpx.Response) -> Any:
     answer.raise_for_status()
     return answer.json()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def doors_table(results: Mapping[str, Any]) -> str:

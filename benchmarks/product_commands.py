@@ -56,6 +56,20 @@ def search_command() -> None:
     print(json.dumps(figures, indent=1))
 
 
+@app.command("inside")
+def inside_command(
+    quick: Annotated[bool, typer.Option(
+        "--quick", help="One turn, for a look: nothing is written.")] = False,
+) -> None:
+    """Seconds of each view of Inside, by the page's endpoints."""
+    from benchmarks.inside import inside_figures
+
+    figures = rounded(inside_figures(1) if quick else inside_figures())
+    if not quick:
+        write_results(RESULTS_DIR / "inside.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
 @app.command("doors")
 def doors_command(
     quick: Annotated[bool, typer.Option(

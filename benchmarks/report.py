@@ -12,6 +12,7 @@ from benchmarks.cluster_report import cluster_table, simulation_tables
 from benchmarks.diversity import diversity_table
 from benchmarks.doors import doors_table
 from benchmarks.eyes import eyes_table
+from benchmarks.inside import inside_table
 from benchmarks.load_report import load_table
 from benchmarks.loading import loading_table
 from benchmarks.markdown import cell, share, table
@@ -213,6 +214,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] =
      simulation_tables),
     ("kills", "Kills", "benchmarks kills", kills_line),
     ("fuzz", "Generated inputs", "tests.trust.fuzz all", fuzz_table),
+    ("inside", "Inside", "benchmarks inside", inside_table),
     ("doors", "Doors", "benchmarks doors", doors_table),
     ("training", "Training", "", training_tables),
     ("outside", "Measured once, from outside", "", outside_table),
