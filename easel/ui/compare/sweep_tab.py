@@ -101,10 +101,10 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
         asked.run.cards = [view.cards[index] for index in sorted(view.cards)]
         yield {stage: render_sweep(view, running=False)}
 
-    def applying(text: str, *chosen: str) -> list[Any]:
+    def applying(text: str, *chosen: Any) -> list[Any]:
         """Where pane A has another generator, what it does not have goes."""
         there = offered(text)[1]
-        known = {name for _, name in there}
+        known = [name for _, name in there]  # a program may send what no set can hold
         return [update for name in chosen for update in (
             gr.update(choices=there, value=name if name in known else ""),
             gr.skip() if name in known else "")]
