@@ -155,9 +155,14 @@ class Pipeline(Protocol):
         """Whether its models are on this machine; until they are, nobody can ask for it."""
         return is_ready(self.Options, self.models, catalogue)
 
-    def shapes_px(self) -> Mapping[tuple[int, int], Mapping[str, Any]]:
+    def shapes_px(self, options: Options | None = None,
+                  ) -> Mapping[tuple[int, int], Mapping[str, Any]]:
         """Width and height of the pictures that it can be asked for, those of ``sides_px`` first,
-        each with the options that make it so."""
+        each with the options that make it so, exactly.
+
+        Args:
+            options: the others, resolved; the defaults where None.
+        """
         return {(side, side): options for side, options in self.sides_px.items()}
 
     def accepts(self) -> dict[str, bool]:

@@ -332,7 +332,7 @@ def test_a_size_that_there_is_not_is_the_nearest_one(app: App) -> None:
 
 
 @pytest.mark.parametrize(("fields", "shape"), [
-    ({"width": 768, "height": 512}, (768, 512)), ({"width": 500, "height": 800}, (512, 800)),
+    ({"width": 768, "height": 512}, (768, 528)), ({"width": 500, "height": 800}, (512, 800)),
     ({}, (512, 512)), ({"width": 5000, "height": 5000}, (1536, 1536))])
 def test_width_and_height_are_the_nearest_that_are_drawn(fields: dict[str, Any],
                                                          shape: tuple[int, int]) -> None:

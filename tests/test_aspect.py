@@ -56,15 +56,19 @@ def test_sides_fit_the_grid_and_hold_as_many_pixels(aspect: float, size_px: int)
 
 def test_every_oblong_that_can_be_drawn_is_known() -> None:
     def by_trying(side: int) -> set[tuple[int, int]]:
-        return {(width, height) for width in range(16, 800, 16) for height in range(16, 800, 16)
-                if width != height and 1 / 4 <= width / height <= 4
-                and sides_px(side, width / height, 16) == (height, width)}
+        aspects = 4 ** np.linspace(-1, 1, 40_001)
+        made = (sides_px(side, aspect, 16) for aspect in aspects)
+        return {(width, height) for height, width in made if width != height}
 
     for side in (128, 192, 320):
-        assert set(oblongs_px([side], 16)) == by_trying(side)
+        found = oblongs_px([side], 16)
+        assert set(found) == by_trying(side)
+        for (width, height), (size_px, aspect) in found.items():
+            assert sides_px(size_px, parse_aspect(aspect), 16) == (height, width)
     both = oblongs_px([192, 128], 16)
-    assert set(both.values()) == {192, 128}
+    assert {size_px for size_px, _ in both.values()} == {192, 128}
     assert set(both) == by_trying(128) | by_trying(192)
+    assert oblongs_px([128], 8)[160, 104] == (128, "20:13"), "its own proportions where they do"
 
 
 def test_a_picture_is_cut_to_the_proportions_and_not_squeezed() -> None:
@@ -110,7 +114,7 @@ def test_shapes_are_made_of_options_that_make_them() -> None:
     assert next(iter(shapes)) == (256, 256), "the usual one first"
     for (width, height), options in shapes.items():
         checked = VQGANCLIPOptions.model_validate(dict(options))
-        assert sides_px(checked.size_px, parse_aspect(checked.aspect), 16) == (
+        assert sides_px(checked.size_px, parse_aspect(checked.aspect), 8) == (
             height // 2, width // 2)
 
 

@@ -177,6 +177,10 @@ def _side(fields: Fields, pipeline: Pipeline) -> Mapping[str, Any]:
     shapes = pipeline.shapes_px()
     if not shapes:
         return {}
+    # Of more pixels than there are, the proportions count, not the longest side that there is.
+    most = max(width * height for width, height in shapes if width == height)
+    shrink = min(1.0, math.sqrt(most / math.prod(wanted)))
+    wanted = wanted[0] * shrink, wanted[1] * shrink
     return shapes[min(shapes, key=lambda shape: math.dist(shape, wanted))]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from easel.doors.openai_errors import (
 )
 from easel.guard.text_door import first_fault
 from pipelines.core.json_values import read_json
+from pipelines.core.options import parse_options
 from pipelines.core.request import MAX_IMAGES, MAX_PROMPT_CHARS, SEED_COUNT, CheckedRequest
 from pipelines.pipeline import Pipeline, Preset
 from pipelines.registry import Registry
@@ -111,8 +112,8 @@ def read_fields(fields: Any, endpoint: Endpoint, registry: Registry, is_form: bo
     partial = _whole(fields, "partial_images", 0, MAX_PARTIAL) or 0
     options = _object(fields, "options")
     preset = pipeline.presets.get(PRESETS.get(_text(fields, "quality") or "", ""), Preset())
-    options = {**preset.options, **side_options(pipeline, size), **_meant(pipeline, endpoint),
-               **options}
+    options = {**preset.options, **_meant(pipeline, endpoint), **options}
+    options |= side_options(pipeline, size, options)
     request = registry.check({
         "pipeline": pipeline.name, "prompt": _prompt(fields, endpoint), "seed": seed,
         "num_images": 1 if count is None else count, "init_image": image, "mask": mask,
@@ -121,28 +122,36 @@ def read_fields(fields: Any, endpoint: Endpoint, registry: Registry, is_form: bo
                  max(preset.best_of, request.num_images))
 
 
-def side_options(pipeline: Pipeline, size: str) -> Mapping[str, Any]:
-    """The options by which a generator draws pictures of a size.
+def side_options(pipeline: Pipeline, size: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options by which a generator draws pictures of a size, exactly.
+
+    Args:
+        pipeline: the generator.
+        size: WIDTHxHEIGHT, or "auto".
+        options: the others that were sent; those that say a size must say the same.
 
     Raises:
         Refusal: it draws none of that size.
+        InvalidRequest: an option is none.
     """
     if size == "auto":
         return {}
-    sizes = {f"{width}x{height}": options
-             for (width, height), options in pipeline.shapes_px().items()}
+    resolved = pipeline.resolve_options(parse_options(pipeline.Options, options))
+    shapes = {shape: found for shape, found in pipeline.shapes_px(resolved).items()
+              if all(options.get(name, value) == value for name, value in found.items())}
+    sizes = {f"{width}x{height}": found for (width, height), found in shapes.items()}
     if size not in sizes:
-        squares = [f"{side}x{side}" for side in pipeline.sides_px]
-        raise not_among("size", size, [*squares, *_near(size, pipeline), "auto"])
+        squares = [f"{width}x{height}" for width, height in shapes if width == height]
+        raise not_among("size", size, [*squares, *_near(size, shapes), "auto"])
     return sizes[size]
 
 
-def _near(size: str, pipeline: Pipeline) -> list[str]:
+def _near(size: str, shapes: Iterable[tuple[int, int]]) -> list[str]:
     """The sizes nearest to one that a generator does not draw, of those that are no squares."""
     if not (found := SIZE.fullmatch(size)):
         return []
     wanted = int(found[1]), int(found[2])
-    oblongs = [shape for shape in pipeline.shapes_px() if shape[0] != shape[1]]
+    oblongs = [shape for shape in shapes if shape[0] != shape[1]]
     nearest = sorted(oblongs, key=lambda shape: math.dist(shape, wanted))[:SHOWN_SIZES]
     return [f"{width}x{height}" for width, height in nearest]
 

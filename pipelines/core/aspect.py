@@ -44,26 +44,54 @@ def sides_px(size_px: int, aspect: float, multiple_px: int) -> tuple[int, int]:
     return height, width
 
 
-def oblongs_px(sizes_px: Iterable[int], multiple_px: int) -> dict[tuple[int, int], int]:
-    """Every picture but squares that ``sides_px`` makes of its own proportions exactly.
+def oblongs_px(sizes_px: Iterable[int], multiple_px: int,
+               ) -> dict[tuple[int, int], tuple[int, str]]:
+    """Every picture but squares that ``sides_px`` makes.
 
     Args:
         sizes_px: sides of the squares that there are; of two that make the same, the first counts.
         multiple_px: both sides are whole numbers of so many pixels.
 
     Returns:
-        The side of the square by width and height.
+        The side of the square and proportions that make it, by width and height; proportions are
+        the picture's own where these make it.
     """
-    found: dict[tuple[int, int], int] = {}
+    own: dict[tuple[int, int], tuple[int, str]] = {}
+    others: dict[tuple[int, int], tuple[int, str]] = {}
     for size_px in sizes_px:
-        longest = int(size_px * math.sqrt(MAX_ASPECT)) // multiple_px + 1
-        for width_px in range(multiple_px, (longest + 1) * multiple_px, multiple_px):
-            # Rounding of both sides moves the area by less than one step of the shorter one.
-            middle = round(size_px**2 / width_px / multiple_px)
-            for steps in range(max(1, middle - 1), middle + 2):
-                height_px = steps * multiple_px
-                aspect = width_px / height_px
-                if (aspect != 1 and 1 / MAX_ASPECT <= aspect <= MAX_ASPECT
-                        and sides_px(size_px, aspect, multiple_px) == (height_px, width_px)):
-                    found.setdefault((width_px, height_px), size_px)
-    return found
+        side = size_px / multiple_px
+        root = math.sqrt(MAX_ASPECT)
+        for width in range(max(1, int(side / root)), round(side * root) + 1):
+            # Heights that round to the same as those of a width between this and the next.
+            heights = (side**2 / (width + 0.5), side**2 / (width - 0.5))
+            for height in range(max(1, round(heights[0])), round(heights[1]) + 1):
+                shape = width * multiple_px, height * multiple_px
+                if width == height:
+                    continue
+                common = math.gcd(*shape)
+                text = f"{shape[0] // common}:{shape[1] // common}"
+                if _makes(size_px, text, shape, multiple_px):
+                    own.setdefault(shape, (size_px, text))
+                elif _makes(size_px, text := _between(side, width, height), shape, multiple_px):
+                    others.setdefault(shape, (size_px, text))
+    return own | {shape: made for shape, made in others.items() if shape not in own}
+
+
+def _makes(size_px: int, text: str, shape: tuple[int, int], multiple_px: int) -> bool:
+    try:
+        return sides_px(size_px, parse_aspect(text), multiple_px) == (shape[1], shape[0])
+    except InvalidRequest:
+        return False
+
+
+def _between(side: float, width: int, height: int) -> str:
+    """Proportions in the middle of those whose sides round to these; others where there are none.
+
+    Args:
+        side: of the square, and so ``width`` and ``height``, in steps.
+    """
+    root = math.sqrt(MAX_ASPECT)
+    low = max((width - 0.5) / side, side / (height + 0.5), 1 / root)
+    high = min((width + 0.5) / side, side / (height - 0.5), root)
+    aspect = ((low + high) / 2)**2
+    return f"{aspect:.4f}:1" if aspect > 1 else f"1:{1 / aspect:.4f}"

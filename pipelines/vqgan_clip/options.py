@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from math import gcd
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field
 from pydantic.config import JsonDict
 
-from pipelines.core.aspect import SQUARE, oblongs_px
+from pipelines.core.aspect import SQUARE, oblongs_px, sides_px
 from pipelines.core.options import Options, auto_field
 from pipelines.model_options import OFF, auto_ranker_field, model_field, precision_field
 from pipelines.models.checkpoints.ids import GUIDE, RANKER
@@ -29,7 +29,8 @@ UPSCALER = "embedded/upscaler"
 MODELS = ("embedded/vqgan", GUIDE, UPSCALER, RANKER)
 ADVANCED: JsonDict = {"advanced": True}
 SIZES_PX = range(128, 769, 64)
-EMBEDDED_DOWNSAMPLING = 16  # of the embedded VQGAN
+# Pixels to a code, of the VQGANs that are known before they are loaded.
+DOWNSAMPLING = {"embedded/vqgan": 8, "embedded/vqgan-256": 16}
 
 
 class VQGANCLIPOptions(Options):
@@ -202,13 +203,27 @@ class VQGANCLIPOptions(Options):
                      self.smoothness)
 
 
-@cache
-def oblong_shapes_px() -> Mapping[tuple[int, int], Mapping[str, Any]]:
-    """Width and height of pictures that are no squares, each with the options that make it so.
+def shapes_px(options: VQGANCLIPOptions) -> Mapping[tuple[int, int], Mapping[str, Any]]:
+    """Width and height of pictures that are drawn exactly so, squares first, each with ``size_px``
+    and ``aspect`` that make it so.
 
-    By the embedded VQGAN, whose pictures are drawn twice as large.
+    By a VQGAN that is not known before it is loaded, only squares, whose sides any divides.
+
+    Args:
+        options: the others, resolved.
     """
-    oblongs = oblongs_px(SIZES_PX, EMBEDDED_DOWNSAMPLING)
-    return {(2 * width, 2 * height): {
-        "size_px": side, "aspect": f"{width // gcd(width, height)}:{height // gcd(width, height)}"}
-        for (width, height), side in oblongs.items()}
+    cells_px = {"pixel": options.pixel_px, "fourier": 1}
+    cell_px = cells_px.get(options.drawer, DOWNSAMPLING.get(options.vqgan, 0))
+    return _shapes_px(cell_px, 2 if options.upscaler == "on" else 1)
+
+
+@cache
+def _shapes_px(cell_px: int, enlarged: int) -> Mapping[tuple[int, int], Mapping[str, Any]]:
+    found: dict[tuple[int, int], Mapping[str, Any]] = {}
+    for size_px in SIZES_PX:
+        side = enlarged * sides_px(size_px, 1.0, cell_px or 1)[0]
+        found.setdefault((side, side), {"size_px": size_px, "aspect": SQUARE})
+    oblongs = oblongs_px(SIZES_PX, cell_px) if cell_px else {}
+    for (width, height), (size_px, aspect) in oblongs.items():
+        found[enlarged * width, enlarged * height] = {"size_px": size_px, "aspect": aspect}
+    return MappingProxyType(found)

@@ -28,7 +28,7 @@ from pipelines.vqgan_clip.options import (
     SIZES_PX,
     UPSCALER,
     VQGANCLIPOptions,
-    oblong_shapes_px,
+    shapes_px,
 )
 from pipelines.vqgan_clip.pictures import free_places, parse_weights
 from pipelines.vqgan_clip.presets import EMBEDDED_VALUES, check_guides, resolve_options
@@ -75,9 +75,12 @@ class VQGANCLIPPipeline(CandidatePipeline):
     in_groups = False  # Optimisation computes fewer at a time where the device is full
     default_num_images = 1  # each costs as much as many that are sampled
 
-    def shapes_px(self) -> Mapping[tuple[int, int], Mapping[str, Any]]:
+    def shapes_px(self, options: Options | None = None,
+                  ) -> Mapping[tuple[int, int], Mapping[str, Any]]:
         """See ``Pipeline.shapes_px``: squares, and what ``aspect`` makes of them."""
-        return {**super().shapes_px(), **oblong_shapes_px()}
+        options = self.resolve_options(VQGANCLIPOptions()) if options is None else options
+        assert isinstance(options, VQGANCLIPOptions)
+        return shapes_px(options)
 
     def resolve_options(self, options: T) -> T:
         """See ``presets.resolve_options`` and ``.check_guides``; and decide on the ranker."""
