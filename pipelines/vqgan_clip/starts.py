@@ -85,7 +85,8 @@ def _noisy(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
     """A picture in [-1, 1] mixed with noise; without any, no number is drawn."""
     if not amount:
         return pixels
-    noise = _random_pixels(tuple(pixels.shape[-2:]), generator)
+    height, width = pixels.shape[-2:]
+    noise = _random_pixels((height, width), generator)
     return pixels * (1 - amount) + noise * amount
 
 
