@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from pipelines.batching import Drawn, Groups
-from pipelines.core.errors import Cancelled
+from pipelines.core.errors import Cancelled, WeightsError
 from pipelines.core.events import Candidate, Event, Progress, Result
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
@@ -103,7 +103,16 @@ class CandidatePipeline(Pipeline):
         # All at once: a model that is broken is found before the work, and Stop keeps its pictures
         # without waiting for the ranker.
         with context.leases as stack:
-            models = [stack.enter_context(context.lease(name, dtype)) for name, dtype in leases]
+            models: list[Any] = []
+            for name, dtype in leases:
+                try:
+                    models.append(stack.enter_context(context.lease(name, dtype)))
+                except WeightsError as error:
+                    if len(models) < len(leases) - 1:
+                        raise
+                    # Nobody may have chosen it: "auto" takes the best whose files are there.
+                    raise WeightsError("{} It was to put the pictures in order: choose another "
+                                       "ranker.", error.sentence) from None
             context.check()
             groups = Groups(request.seeds, context, self.in_groups)
             while seeds := groups.next_seeds():

@@ -180,6 +180,25 @@ def test_an_embedded_guide_is_no_judge_either_but_where_both_guided(
     assert checked.options.ranker == ranker
 
 
+def test_a_ranker_that_cannot_be_loaded_is_told_by_its_part(tmp_path: Path) -> None:
+    """It may be the automatic one, whose files were there and nothing else was known of them."""
+    catalogue = small_catalogue(tmp_path)
+    folder = catalogue.folder(catalogue.get("laion/clip-vit-b-32"))
+    folder.mkdir(parents=True)
+    save_file({"weight": torch.zeros(2)}, folder / "open_clip_model.safetensors")
+    options = {"vqgan": "mine/vqgan", "guide": "mine/clip", "iterations": 1, "size_px": 128}
+    cache = ModelCache(PublicLoader(catalogue))
+    with pytest.raises(WeightsError, match=(
+            r"^The (?:weights|files?) of the model laion/clip-vit-b-32 .*\. "
+            r"It was to put the pictures in order: choose another ranker\.$")):
+        run(VQGANCLIPPipeline(catalogue), cache, options=options)
+    with pytest.raises(WeightsError) as caught:
+        run(VQGANCLIPPipeline(catalogue), cache,
+            options={**options, "guide": "laion/clip-vit-b-32", "ranker": "mine/clip"})
+    assert "in order" not in str(caught.value)
+    cache.close()
+
+
 def test_several_guides_have_to_agree(catalogue: Catalogue, cache: ModelCache) -> None:
     """The step is along the mean of what each guide asks for alone."""
     pipeline = VQGANCLIPPipeline(catalogue)
