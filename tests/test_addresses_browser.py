@@ -164,6 +164,10 @@ def test_an_address_outweighs_the_run_that_its_window_had(window: BrowserContext
     expect(page.locator("#filled-note")).to_have_text("From the address: Sketch × 2.")
     expect(page.locator("#prompt textarea")).to_have_value("two dogs")
     expect(page.locator("#count-sketch input")).to_have_value("2")
+    page.goto(f"{app.url}?lesson=4")
+    expect(page.locator("#lesson-4 h3")).to_be_in_viewport()
+    page.wait_for_timeout(1500)  # for what the server knows of the last run, which must not win
+    expect(page.locator("#lesson-4 h3")).to_be_in_viewport()
 
 
 def test_a_reload_finds_the_running_comparison(window: BrowserContext, app: App) -> None:

@@ -333,8 +333,15 @@ def test_the_last_run_and_what_the_history_shows_are_candidates(open_page) -> No
     expect(page.locator(".ranked[data-old]")).to_have_count(0)
     expect(page.locator(".ranked .tile")).to_have_count(3)
     page.get_by_label(strings.SOURCE_LAST).check()
+    prompts = page.locator("#rerank-prompts textarea")
+    expect(prompts).to_have_value("a red boat")  # what they were drawn for
     page.locator("#rerank-run").click()
     expect(page.locator(".ranked .tile")).to_have_count(1)
+    other_words = page.get_by_text(strings.RERANK_OTHER_WORDS.format("a red boat"))
+    expect(other_words).to_have_count(0)
+    prompts.fill("a green boat")
+    page.locator("#rerank-run").click()
+    expect(other_words).to_be_visible()
 
 
 @pytest.mark.weights("clip-ranker")

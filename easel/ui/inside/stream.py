@@ -104,6 +104,9 @@ def render_stream(found: Stream, prompt: str) -> str:
     """The surprise over the picture, and the likeliest blocks of the place that is chosen."""
     total, without = float(found.surprise.sum()), float(found.without.sum())
     notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f"))]
+    at = int(found.surprise.argmax())
+    notes.append(strings.STREAM_MOST.format(at // found.side + 1, at % found.side + 1,
+                                            figure(float(found.surprise[at]), ".2f")))
     if found.reread:
         notes.append(strings.STREAM_REREAD)
     most = max(float(found.surprise.max()), 1e-9)

@@ -38,7 +38,9 @@ WINDOW_JS = """() => {
   const fresh = performance.getEntriesByType("navigation")[0]?.type === "navigate";
   const fills = fresh && [...asked.keys()].some(
     (key) => !["tab", "lesson", "present"].includes(key) && !key.startsWith("__"));
-  return [name, asked.get("tab") ?? sessionStorage.getItem("easel-tab") ?? "", String(fills)];
+  const lesson = asked.get("lesson");  // of the path by number, of a generator by its name
+  const tab = asked.get("tab") ?? (lesson && (/^[1-8]$/.test(lesson) ? "inside.path" : "generate"));
+  return [name, tab ?? sessionStorage.getItem("easel-tab") ?? "", String(fills)];
 }"""
 
 

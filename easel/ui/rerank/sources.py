@@ -21,10 +21,11 @@ MAX_FILES = 64
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A picture to rank, and what people call it."""
+    """A picture to rank, what people call it, and what it was drawn for, where that is known."""
 
     path: Path
     name: str
+    prompt: str = ""
 
 
 def uploaded_files(paths: Sequence[str]) -> list[SourceFile]:
@@ -68,7 +69,8 @@ def run_files(cards: Sequence[Card]) -> list[SourceFile]:
     if len(cards) > MAX_FILES:
         raise InvalidRequest("{} pictures are too many: {} is the most.", len(cards), MAX_FILES,
                              field="images")
-    return [SourceFile(card.path, f"{card.generator} {card.seed}") for card in cards]
+    return [SourceFile(card.path, f"{card.generator} {card.seed}", card.prompt)
+            for card in cards]
 
 
 def chosen_files(history: History | None, visitor: str, ids: Sequence[Any]) -> list[SourceFile]:

@@ -15,6 +15,8 @@ import gradio as gr
 
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts
 from easel.guard.made_of import origins
+from easel.guard.visitors import visitor_of
+from easel.ui.lab.render import render_note
 from easel.ui.models.fetch import Fetch, render_missing
 from easel.ui.parts.invitation import invitation
 from easel.ui.parts.lines import Updates
@@ -185,11 +187,20 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
                                             seconds(time.monotonic() - start_s))
         judged = "".join(render_suited(each, clips, PLACE) for each in judges)
         grey = [any(flags) for flags in zip(*(each.of(paths) for each in judges), strict=True)]
-        yield {parts.status: f'<p class="hint" role="status">{escape(said)}</p>{judged}',
+        others = _other_words(sources, asked.text(parts.wanted).splitlines())
+        yield {parts.status: f'<p class="hint" role="status">{escape(said)}</p>{others}{judged}',
                parts.details: render_ranking(ranking, thumbnails, names, clips, keep, grey),
                parts.save: gr.update(visible=True,
                                      value=str(_save(store, ranking, sources, keep)))}
 
+    def words(source: Any, request: gr.Request) -> Any:
+        """The last run's pictures come with their prompt."""
+        if source != "last":
+            return gr.skip()
+        cards = playground.runs.last_cards(request.session_hash or "", visitor_of(request))
+        return cards[0].prompt if cards else gr.skip()
+
+    parts.source.input(words, parts.source, parts.wanted, **LIVE)
     fields = [parts.source, parts.files, parts.chosen, parts.count, parts.contains, parts.wanted,
               parts.unwanted, parts.clips, parts.keep]
     task = tasks.add(PLACE, parts.run, None, [parts.details, parts.save], parts.status)
@@ -226,6 +237,15 @@ def _sources(playground: Playground, parts: RerankParts, asked: Asked) -> list[S
     if values[parts.source] == "last":
         return run_files(playground.runs.last_cards(run.session, run.visitor))
     return uploaded_files(values[parts.files] or [])
+
+
+def _other_words(sources: Sequence[SourceFile], lines: Sequence[str]) -> str:
+    """A note where pictures were drawn for something that they are not put in order by."""
+    asked = {line.strip() for line in lines}
+    drawn = list(dict.fromkeys(each.prompt for each in sources if each.prompt))
+    if not drawn or any(prompt.strip() in asked for prompt in drawn):
+        return ""
+    return render_note(strings.RERANK_OTHER_WORDS.format(drawn[0]))
 
 
 def _keep(value: Any, count: int) -> int:

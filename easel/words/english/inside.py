@@ -134,6 +134,7 @@ STREAM_SOURCE = ("Source: Ramesh et al. (2021), section 2; guidance: Ho and Sali
 STREAM_FIGURE = "A surprise of {} nats"
 STREAM_TOTAL = ("All blocks together: {} nats with this caption, {} without one. Other words show "
                 "how much the caption is worth.")
+STREAM_MOST = "The most surprising one: row {}, column {}, {} nats."
 STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
                  "others than it would write, and surprise it far more. A picture by DALL·E shows "
                  "its own codes, written again from its seed.")

@@ -1,7 +1,7 @@
 """What the path through the models says: eight lessons in the order of a course."""
 
 PATH = "The path"
-PATH_INTRO = ("Eight lessons over what this page can show, in about half an hour. Answer each "
+PATH_INTRO = ("Eight lessons over what this page can show, in about forty minutes. Answer each "
               "question before you press anything; then look. An address such as ?lesson=4 opens "
               "one of them.")
 PATH_PRINT = "Print the lessons"
@@ -19,18 +19,18 @@ PATH_LESSONS = (
      "Then move “{}”, down to 0.02 and up to 1. Last, open “{}” and move “{}” from 1 to 8.",
      "With right pairs the loss is near 0; two wrong ones raise it to several nats, and the more "
      "the lower the temperature, since the softmax is surer then. At a temperature of 1 right and "
-     "wrong are not far apart: the loss nears the logarithm of the number of pairs, 1.39 for four, "
-     "whatever they are. CLIP learned from nothing else than this, on batches of many more pairs. "
-     "The small one that you saw learning has colours first: after 6,400 pictures the green apple "
-     "and the blue car are found, while the red car is taken for the red apple. After 106,240 "
-     "apples, cars, banana and house have their pictures; cat, dog, bicycle and guitar do not, nor "
-     "does it count.",
+     "wrong are not far apart: the loss nears that of a guess, the natural logarithm of the number "
+     "of pairs (hence nats), 1.39 for four. CLIP learned from nothing else than this, on batches "
+     "of many more pairs. The small one that you saw learning has colours first: after 6,400 "
+     "pictures the green apple and the blue car are found, while the red car is taken for the red "
+     "apple. After 106,240 apples, cars, banana and house have their pictures; cat, dog, bicycle "
+     "and guitar do not, nor does it count.",
      "Source: Radford et al. (2021), section 2.3 and figure 3."),
     ("Names for pictures",
-     "CLIP was never told a list of things to tell apart. What will it say of a giraffe when cat, "
-     "dog and human are all that it may choose from?",
-     "Press “{}” and look at the three answers. Then choose a picture of your own, or take the "
-     "right label away from “{}”, and press “{}”.",
+     "CLIP was never told a list of things to tell apart. What will it say of a dog when cat and "
+     "human are all that it may choose from?",
+     "Press “{}” and look at the three answers. Then take the dog’s label away from “{}” and press "
+     "“{}”. A picture of your own will do as well.",
      "Each label becomes a sentence, and the sentence that is nearest to the picture wins. The "
      "probabilities always add up to 1, since the softmax goes over the labels that there are: it "
      "has no place for “none of these”, so the least wrong label can look quite sure.",
@@ -66,7 +66,8 @@ PATH_LESSONS = (
      "The picture is improved step by step: the gradient of CLIP’s score moves the latents. The "
      "curve is steep at first and flat later, and the shape of the thing is there early. That the "
      "CLIP which guides is pleased in the end says little, since the picture was made to please "
-     "it; the score under the picture is by another one, the ranker.",
+     "it. Whether it became better another CLIP has to say, the ranker, whose score stands under "
+     "what VQGAN+CLIP draws in Generate.",
      "Source: Crowson et al. (2022), section 3."),
     ("One word after another",
      "DALL·E writes a picture as one writes a sentence. Which part of it surprised the "
@@ -89,16 +90,17 @@ PATH_LESSONS = (
      "them.",
      "In the paper, pictures were better with the prior, which makes of a text’s embedding one "
      "that a picture could have. These small models draw about as well without it, by CLIP’s "
-     "scores: it ends next to the caption’s own embedding, as the CLIP whose captions it reads was "
-     "trained to say just that. A switch that a paper needs may be worth little in another model.",
+     "scores, if one asks for many things; a single prompt may gain or lose. It ends next to the "
+     "caption’s own embedding, as the CLIP whose captions it reads was trained to say just that. A "
+     "switch that a paper needs may be worth little in another model.",
      "Source: Ramesh et al. (2022), sections 2.2 and 5.1."),
     ("The best of many",
-     "You have eight pictures of one prompt. Would CLIP choose the one that you would, and how "
+     "You have several pictures of one prompt. Would CLIP choose the one that you would, and how "
      "much does choosing help?",
      "Draw some pictures in Generate, and write down which you find the best. In Rerank choose "
      "“{}” under “{}” and press “{}”. Then write under “{}” what you do not want to see.",
-     "The order is that of the cosines with the prompt, less those with what should not be there. "
-     "Choosing can help only as far as the pictures differ: where all of them are nearly one "
-     "picture, the best of many is hardly better than the first.",
+     "The order is that of the mean cosine with the prompts, in which what should not be there "
+     "counts against a picture. Choosing can help only as far as the pictures differ: where all of "
+     "them are nearly one picture, the best of many is hardly better than the first.",
      "Source: Ramesh et al. (2021), section 2.6."),
 )
