@@ -55,7 +55,8 @@ def test_two_generators_share_vqgan_upscaler_and_ranker() -> None:
 def test_a_guide_that_is_the_ranker_too_is_one_copy() -> None:
     loader = CountingLoader()
     cache = ModelCache(loader, "cpu")
-    draw(VQGANCLIPPipeline(), cache, **QUICK, guide="embedded/clip-ranker")
+    draw(VQGANCLIPPipeline(), cache, **QUICK, guide="embedded/clip-ranker",
+         ranker="embedded/clip-ranker")
     assert loader.built.count("embedded/clip-ranker") == 1
     assert "embedded/clip-guide" not in loader.built
 
