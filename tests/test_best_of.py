@@ -88,7 +88,7 @@ def test_wrong_numbers_are_refused(backend: LocalBackend, drawn: Any) -> None:
 
 
 def test_stop_keeps_the_best_so_far(backend: LocalBackend) -> None:
-    checked = backend.registry.check(request(steps=40, pause_s=0.04))
+    checked = backend.registry.check(request(steps=40, pause_s=0.1))
     stream = stream_best(backend, checked, 40, "job")
     seen = []
     for event in stream:

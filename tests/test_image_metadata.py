@@ -232,7 +232,7 @@ def test_a_request_has_them_without(tmp_path: Path) -> None:
 
 
 def test_a_paused_run_has_them_without(tmp_path: Path, cache: ModelCache) -> None:
-    server = Server(tmp_path, cache)
+    server = Server(tmp_path / "paused", cache)
     try:
         server.paused_at(1, init_image=jpeg(6))
         assert holds_nothing(tmp_path) >= 1

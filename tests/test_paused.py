@@ -96,7 +96,7 @@ def test_what_was_paused_is_seen_at_once(server: Server) -> None:
 @pytest.mark.weights("vqgan", "clip-guide", "clip-ranker", "upscaler")
 def test_the_embedded_models_go_on_with_the_same_bits(tmp_path: Path) -> None:
     with closing(ModelCache(CatalogueLoader(Catalogue.load()), "cpu")) as trained:
-        server = Server(tmp_path, trained)
+        server = Server(tmp_path / "paused", trained)
         fields: dict[str, Any] = {"options": {"iterations": 4}}
         whole = server.drawn(**fields)
         run_id = server.paused_at(2, **fields)

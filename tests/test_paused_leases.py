@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -237,9 +238,9 @@ def test_a_state_is_replaced_whole_or_not_at_all(machines: Callable[..., Server]
         patch.setattr(PausedRows, "_remove_state", lambda self, key: removed.append(key))
         with pytest.raises(Paused):
             list(there.backend.resume(ME, run_id, pause_after=3))
-    assert removed == [first]
+    assert removed[0] == first  # one kept in between, on a slow machine, goes the same way
     assert there.runs.sweep() == 0
-    assert len(keys(shelf)) == 3, "they may be on their way into the database"
+    assert len(keys(shelf)) == 2 + len(removed), "they may be on their way into the database"
     monkeypatch.setattr(paused_rows, "ORPHAN_S", -3600.0)
     assert there.runs.sweep() == 0
     assert len(keys(shelf)) == 1
@@ -292,21 +293,25 @@ def test_a_store_that_is_away_ends_no_run(machines: Callable[..., Server], shelf
 def test_what_takes_long_to_keep_is_kept_less_often(machines: Callable[..., Server], shelf: Shelf,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpointer, "SAVE_EVERY_S", 0.0)
-    here, clock, kept = machines(), [0.0], list[float]()
+    here, clock, kept, lock = machines(), [0.0], list[float](), Lock()
+
+    def later_by(seconds: float) -> float:
+        with lock:  # what another test has left may ask as well
+            clock[0] += seconds
+            return clock[0]
 
     class Clock:
         @staticmethod
-        def monotonic() -> float:  # asked on the device's thread alone, at each step
-            clock[0] += 1.0
-            return clock[0]
+        def monotonic() -> float:  # asked on the device's thread at each step
+            return later_by(1.0)
 
     monkeypatch.setattr(checkpointer, "time", Clock)
     put = shelf.put
 
     def slowly(key: str, data: bytes) -> None:
-        kept.append(clock[0])
+        kept.append(later_by(0.0))
         put(key, data)
-        clock[0] += 0.5
+        later_by(0.5)
 
     monkeypatch.setattr(shelf, "put", slowly)
     list(stream(here.backend, FIELDS | {"options": FEW | {"iterations": 50}}, owner=ME))

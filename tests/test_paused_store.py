@@ -47,7 +47,7 @@ def test_visitors_see_their_own_only(server: Server) -> None:
 
 
 def test_a_visitor_has_only_so_many(tmp_path: Path, cache: ModelCache) -> None:
-    server = Server(tmp_path, cache, max_per_owner=1)
+    server = Server(tmp_path / "paused", cache, max_per_owner=1)
     run_id = server.paused_at(1)
     with pytest.raises(PausedRunError, match="1 runs of yours are paused"):
         server.paused_at(1)
@@ -59,7 +59,7 @@ def test_a_visitor_has_only_so_many(tmp_path: Path, cache: ModelCache) -> None:
 
 
 def test_all_together_take_only_so_much(tmp_path: Path, cache: ModelCache) -> None:
-    server = Server(tmp_path, cache, quota_bytes=1000)
+    server = Server(tmp_path / "paused", cache, quota_bytes=1000)
     events = list(stream(server.backend, FIELDS, owner=ME, pause_after=2))
     assert any(isinstance(e, Progress) and "take all the room" in e.message for e in events)
     assert result_of(events)

@@ -36,6 +36,7 @@ def told(*arguments: str, **environment: str) -> Any:
     done = subprocess.run([sys.executable, "-m", *arguments], cwd=REPOSITORY, text=True,
                           capture_output=True, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr[-4000:]
+    print(done.stderr[-4000:])  # shown where what it found is not what was hoped for
     return json.loads(done.stdout.splitlines()[-1])
 
 
