@@ -138,35 +138,6 @@ def test_a_users_vqgan_and_guide_draw(catalogue: Catalogue, cache: ModelCache) -
     assert (again.candidates[0].image == result.candidates[0].image).all()
 
 
-class DamagedLoader(PublicLoader):
-    """One model holds a weight that is no number."""
-
-    def __init__(self, catalogue: Catalogue, damaged: str) -> None:
-        super().__init__(catalogue)
-        self.damaged = damaged
-
-    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        model = super().load(model_id, device, dtype)
-        if model_id == self.damaged:
-            for parameter in model.parameters():
-                parameter.flatten()[0] = torch.nan
-        return model
-
-
-@pytest.mark.parametrize(("damaged", "says"), [
-    ("mine/vqgan", "The VQGAN or a guide gives values that are no numbers"),
-    ("embedded/clip-guide", "no numbers"),
-    ("mine/clip", "A CLIP gives values that are no numbers")])
-def test_weights_that_are_no_numbers_end_a_run_in_a_sentence(catalogue: Catalogue, damaged: str,
-                                                             says: str) -> None:
-    cache = ModelCache(DamagedLoader(catalogue, damaged))
-    with pytest.raises(WeightsError, match=says):
-        run(VQGANCLIPPipeline(catalogue), cache,
-            options={"vqgan": "mine/vqgan", "ranker": "mine/clip", "iterations": 3,
-                     "size_px": 128})
-    cache.close()
-
-
 @pytest.mark.parametrize(("guides", "ranker"), [
     ({}, "embedded/clip-ranker"), ({"guide": "embedded/clip-ranker"}, "embedded/clip-guide"),
     ({"guide": "embedded/clip-photos", "second_guide": "embedded/clip-ranker"},
@@ -178,25 +149,6 @@ def test_an_embedded_guide_is_no_judge_either_but_where_both_guided(
     registry.register(VQGANCLIPPipeline(catalogue))
     checked = registry.check({"pipeline": "vqgan_clip", "prompt": "a", "options": guides})
     assert checked.options.ranker == ranker
-
-
-def test_a_ranker_that_cannot_be_loaded_is_told_by_its_part(tmp_path: Path) -> None:
-    """It may be the automatic one, whose files were there and nothing else was known of them."""
-    catalogue = small_catalogue(tmp_path)
-    folder = catalogue.folder(catalogue.get("laion/clip-vit-b-32"))
-    folder.mkdir(parents=True)
-    save_file({"weight": torch.zeros(2)}, folder / "open_clip_model.safetensors")
-    options = {"vqgan": "mine/vqgan", "guide": "mine/clip", "iterations": 1, "size_px": 128}
-    cache = ModelCache(PublicLoader(catalogue))
-    with pytest.raises(WeightsError, match=(
-            r"^The (?:weights|files?) of the model laion/clip-vit-b-32 .*\. "
-            r"It was to put the pictures in order: choose another ranker\.$")):
-        run(VQGANCLIPPipeline(catalogue), cache, options=options)
-    with pytest.raises(WeightsError) as caught:
-        run(VQGANCLIPPipeline(catalogue), cache,
-            options={**options, "guide": "laion/clip-vit-b-32", "ranker": "mine/clip"})
-    assert "in order" not in str(caught.value)
-    cache.close()
 
 
 def test_several_guides_have_to_agree(catalogue: Catalogue, cache: ModelCache) -> None:
