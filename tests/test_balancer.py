@@ -51,7 +51,7 @@ def balancer(fronts: list[str]) -> tuple[str, subprocess.Popen[bytes]]:
 def front_of(url: str, **headers: str) -> str:
     """The number of the front end that a new visitor gets; empty where nobody answers."""
     try:
-        return httpx.get(f"{url}healthz", headers=headers).cookies.get(COOKIE, "")
+        return httpx.get(f"{url}healthz", headers=headers).cookies.get(COOKIE) or ""
     except httpx.HTTPError:
         return ""
 
