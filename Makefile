@@ -32,6 +32,21 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	  --requirement requirements-dev.lock
 	@touch $@
 
+# What only tests of clusters and of stores of files need: Ray and its like here, and the stores' servers
+# in an environment of their own, whose packages ask for others than Easel's (moto's botocore for an
+# older python-dateutil). They are commands; nothing here imports them. Where some cannot be installed,
+# as for a Python or system that Ray has no wheels for, their tests are skipped.
+$(VENV)/.installed-cluster: requirements-cluster.lock $(VENV)/.installed-dev
+	@if $(INSTALL) --requirement $<; then touch $@; \
+	else echo "Ray and obstore could not be installed: their tests are skipped."; fi
+
+STORES := $(VENV)/stores
+$(STORES)/.installed: requirements-stores.lock | $(BIN)/python
+	@if $(BIN)/python -m venv --clear $(STORES) \
+	  && $(subst $(BIN),$(STORES)/bin,$(INSTALL)) --requirement $<; then touch $@; \
+	else rm -rf $(STORES); \
+	  echo "moto and nanio could not be installed: their tests are skipped."; fi
+
 install: $(VENV)/.installed ## create .venv and install requirements.lock
 
 # For all Pythons and platforms at once. What is locked stays as it is where it still satisfies the
@@ -40,9 +55,12 @@ install: $(VENV)/.installed ## create .venv and install requirements.lock
 LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
   --generate-hashes --annotation-style=line --custom-compile-command "make lock" $(ARGS)
 
-lock: $(VENV)/.installed-dev ## write both locks anew from the requirements (ARGS=--upgrade for newer)
+lock: $(VENV)/.installed-dev ## write all locks anew from the requirements (ARGS=--upgrade for newer)
 	$(LOCK) requirements-dev.txt --output-file requirements-dev.lock
 	$(LOCK) requirements.txt --constraints requirements-dev.lock --output-file requirements.lock
+	$(LOCK) requirements-ray.txt requirements-files.txt --constraints requirements-dev.lock \
+	  --output-file requirements-cluster.lock
+	$(LOCK) requirements-stores.txt --output-file requirements-stores.lock
 
 # Pages of 2 MB for large tensors on the CPU: a step of VQGAN+CLIP spends a tenth of its time on
 # page faults without them.
@@ -72,9 +90,9 @@ debian:
 
 # A process a core, a module of tests at a time: modules share servers within them. Their order is
 # random, the long ones first: not that of xdist, which is by the number of tests.
-# Debian's packages come while pip installs its own.
+# Debian's packages and the stores' servers come while pip installs the rest.
 test: ## run the tests (ARGS="tests/test_app.py -k stop" for some)
-	@$(MAKE) --no-print-directory --jobs=2 $(VENV)/.installed-dev debian
+	@$(MAKE) --no-print-directory --jobs=3 $(VENV)/.installed-cluster $(STORES)/.installed debian
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 	  --no-loadscope-reorder $(ARGS)
 

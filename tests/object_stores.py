@@ -1,7 +1,8 @@
 """Object stores of one's own that speak S3, for as long as the tests run.
 
-Neither alone would do: nanio checks signatures, and moto knows conditions. Both are commands, which
-may be of an environment of their own: moto asks for packages of other versions than Easel's.
+Neither alone would do: nanio checks signatures, and moto knows conditions. Both are commands of an
+environment of their own, which ``make test`` makes: moto asks for packages of other versions than
+Easel's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -26,13 +28,19 @@ from tests.served import free_port
 KINDS = {"nanio": "nanio", "moto": "moto_server"}  # their commands
 KEY, SECRET, BUCKET = "easel-key", "easel-secret-of-the-tests", "pictures"
 START_S = 120.0
+COMMANDS = Path(sys.prefix) / "stores" / "bin"
 
 
 def why_not(kind: str) -> str:
     """Why a store cannot run here; empty where it can."""
     if find_spec("obstore") is None:
         return "obstore is not installed"
-    return "" if shutil.which(KINDS[kind]) else f"there is no command {KINDS[kind]}"
+    return "" if _command(kind) else f"there is no command {KINDS[kind]}"
+
+
+def _command(kind: str) -> str | None:
+    """A store's command, of the environment beside this one or else on the path."""
+    return shutil.which(KINDS[kind], path=COMMANDS) or shutil.which(KINDS[kind])
 
 
 class Stores:
@@ -61,14 +69,15 @@ class Stores:
         return f"s3://{bucket}/{secrets.token_hex(4)}"
 
     def _start(self, kind: str) -> int:
-        port = free_port()
+        port, command = free_port(), _command(kind)
+        assert command is not None, why_not(kind)
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / BUCKET).mkdir()
         arguments = {"nanio": ["serve", "--data-dir", str(folder), "--host", "127.0.0.1", "--port",
                                str(port), "--no-access-log"],
                      "moto": ["-H", "127.0.0.1", "-p", str(port)]}[kind]
         process = subprocess.Popen(
-            [KINDS[kind], *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**os.environ, "NANIO_ACCESS_KEY": KEY, "NANIO_SECRET_KEY": SECRET})
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)

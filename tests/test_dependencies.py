@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,16 @@ from tests.conftest import REPOSITORY
 from tests.test_house import pins
 
 LOCKS = ("requirements.lock", "requirements-dev.lock")
+CLUSTER = "requirements-cluster.lock"  # Ray and its like, where they can be installed
+EVERY = (*LOCKS, CLUSTER, "requirements-stores.lock")  # the last of an environment of its own
+INSTALLED = [*LOCKS, pytest.param(CLUSTER, marks=pytest.mark.skipif(
+    find_spec("ray") is None, reason="Ray is not installed"))]
 # As classifiers and older metadata name them.
 SPDX = {
-    "apache": "Apache-2.0", "apache 2.0": "Apache-2.0", "apache 2.0 license": "Apache-2.0",
+    "3-clause bsd license": "BSD-3-Clause", "apache": "Apache-2.0", "apache 2.0": "Apache-2.0",
+    "apache 2.0 license": "Apache-2.0", "apache license, version 2.0": "Apache-2.0",
     "apache software license": "Apache-2.0", "bsd": "BSD-3-Clause", "bsd license": "BSD-3-Clause",
-    "isc license": "ISC", "isc license (iscl)": "ISC", "mit license": "MIT",
+    "gplv2": "GPL-2.0", "isc license": "ISC", "isc license (iscl)": "ISC", "mit license": "MIT",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "nvidia proprietary software": "LicenseRef-NVIDIA-Proprietary",
     "python software foundation license": "PSF-2.0",
@@ -51,7 +57,7 @@ def applying(name: str) -> dict[str, str]:
             if each.marker is None or each.marker.evaluate()}
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_locked_package_is_one_version_with_hashes(name: str) -> None:
     for requirement, hashes in locked(name).items():
         assert re.fullmatch(r"==[A-Za-z0-9_.+!-]+", str(requirement.specifier)), requirement
@@ -59,7 +65,7 @@ def test_every_locked_package_is_one_version_with_hashes(name: str) -> None:
         assert hashes, requirement
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_lock_names_no_host_and_no_folder(name: str) -> None:
     text = (REPOSITORY / name).read_text(encoding="utf-8")
     assert not re.search(r"://|\bfile:|--(index|extra|find|trusted)|(^|\s)[~.]?/|\\\\|[A-Z]:\\",
@@ -76,7 +82,8 @@ def test_a_lock_serves_all_platforms(name: str) -> None:
 
 @pytest.mark.parametrize(("requirements", "lock"), [
     ("requirements.txt", "requirements.lock"), ("requirements.txt", "requirements-dev.lock"),
-    ("requirements-dev.txt", "requirements-dev.lock")])
+    ("requirements-dev.txt", "requirements-dev.lock"), ("requirements-ray.txt", CLUSTER),
+    ("requirements-files.txt", CLUSTER), ("requirements-stores.txt", "requirements-stores.lock")])
 def test_the_locks_are_those_of_the_requirements(requirements: str, lock: str) -> None:
     found = applying(lock)
     for package, pinned in pins(REPOSITORY / requirements).items():
@@ -89,9 +96,13 @@ def test_tests_run_on_what_the_page_runs_on() -> None:
              for each, hashes in locked("requirements-dev.lock").items()}
     for each, hashes in locked("requirements.lock").items():
         assert every.get((each.name, each.specifier)) == hashes, each
+    names = {each.name for each in locked("requirements-dev.lock")}
+    for each, hashes in locked(CLUSTER).items():
+        if each.name in names:
+            assert every.get((each.name, each.specifier)) == hashes, each
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", INSTALLED)
 def test_what_is_locked_is_installed(name: str) -> None:
     for package, pinned in applying(name).items():
         assert version(package) == pinned, package
@@ -131,12 +142,13 @@ def stated() -> set[str]:
     return {each.strip() for row in rows for each in row.split(",")} - {"licence", "---"}
 
 
-def test_every_installed_package_has_a_stated_licence() -> None:
+@pytest.mark.parametrize("name", INSTALLED[1:])
+def test_every_installed_package_has_a_stated_licence(name: str) -> None:
     listed, faults = stated(), {}
     assert "MIT" in listed
     product = applying("requirements.lock")
-    for package in applying("requirements-dev.lock"):
-        allowed = listed - {"GPL-3.0"} if package in product else listed
+    for package in applying(name):
+        allowed = listed - {"GPL-2.0", "GPL-3.0"} if package in product else listed
         try:
             expression = declared(package)
         except PackageNotFoundError:
