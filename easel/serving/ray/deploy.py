@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ray import serve
 from ray.serve.config import RequestRouterConfig
@@ -16,6 +17,7 @@ from easel.serving.ray.environment import code_digest
 from easel.serving.ray.runner import Runner
 from easel.settings import Settings, load_settings
 
+ROUTER: Any = "easel.serving.ray.router:DeskRouter"  # which Serve imports wherever it routes
 LONGEST_RUN_S = 900.0  # that a runner which is to end may still take
 
 
@@ -58,13 +60,12 @@ def _start_desk(settings: Settings) -> None:
 
 def _runners(settings: Settings, make: Callable[[], LocalBackend], longest_run_s: float,
              ) -> serve.Application:
-    runner = serve.deployment(
+    runner: Any = serve.deployment(
         Runner, name="runner", num_replicas=settings.runners, max_ongoing_requests=1000,
         ray_actor_options={"num_gpus": settings.runner_gpus,
                            "num_cpus": 0 if settings.runner_gpus else settings.threads or 1},
         health_check_period_s=2, health_check_timeout_s=30,
         graceful_shutdown_timeout_s=longest_run_s, graceful_shutdown_wait_loop_s=0.2,
-        request_router_config=RequestRouterConfig(
-            request_router_class="easel.serving.ray.router:DeskRouter"),
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
         logging_config={"log_level": "ERROR", "enable_access_log": False})
     return runner.bind(settings.ray_app, make)
