@@ -15,7 +15,13 @@ from pipelines.models.batches import in_batches
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip import ClipModel
-from pipelines.models.clip_features import Embeddings, image_features, text_features
+from pipelines.models.clip_features import (
+    IMAGES_A_CORE,
+    Embeddings,
+    embed_images,
+    image_features,
+    text_features,
+)
 from pipelines.rerank import rank
 from pipelines.vqgan_clip.guides import Guide
 from pipelines.weighted_prompts import WeightedPrompt
@@ -84,6 +90,19 @@ def test_what_repeats_is_computed_once(cache: ModelCache, pictures: list[np.ndar
     hits, misses = cache.embeddings.hits, cache.embeddings.misses
     # Of three pictures two are distinct, and only those are asked for.
     assert (hits, misses) == (7 + 2 + 2 + 1, 2 + 5 + 1 + 1)
+
+
+def test_a_core_looks_at_no_more_pictures_than_its_cache_holds(
+        cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0)
+    with cache.lease(RANKER) as clip:
+        side = clip.image_size
+        pictures = list(noise.integers(0, 256, (66, side, side, 3), np.uint8))
+        alone = np.concatenate([embed_images(clip, [each]) for each in pictures])
+        batches = counted(clip, monkeypatch)
+        np.testing.assert_allclose(embed_images(clip, pictures), alone, atol=1e-5)
+    assert sum(batches) == len(pictures)
+    assert max(batches) <= IMAGES_A_CORE
 
 
 def test_a_text_does_not_depend_on_its_neighbours(cache: ModelCache) -> None:

@@ -12,6 +12,7 @@ import torch
 from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipelines.core.errors import WeightsError
 from pipelines.core.images import load_image
@@ -74,6 +75,24 @@ def test_efficientnet_computes_what_another_implementation_does(
         pooled = theirs.forward_features(normalised).mean((2, 3))
         torch.testing.assert_close(ours.features(pixels), pooled, atol=1e-4, rtol=1e-3)
     assert expected.std() > 1e-3
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("side_px", [12, 13])
+def test_uneven_padding_of_filters_is_no_copy_of_the_map(
+        kernel: int, side_px: int, generator: torch.Generator,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = efficientnet.SameConv(4, 4, kernel, 2, groups=4)
+    x = torch.rand(2, 4, side_px, side_px, generator=generator)
+    total = kernel - (side_px % 2 or 2)
+    around = (total // 2, total - total // 2) * 2
+    expected = functional.conv2d(functional.pad(x, around), conv.weight, conv.bias, 2, groups=4)
+    pad = functional.pad
+    padded: list[torch.Size] = []
+    monkeypatch.setattr(functional, "pad", lambda given, *args, **kwargs: (
+        padded.append(given.shape), pad(given, *args, **kwargs))[1])
+    torch.testing.assert_close(conv(x), expected)
+    assert x.shape not in padded
 
 
 def test_stages_give_maps_and_gradients(generator: torch.Generator) -> None:

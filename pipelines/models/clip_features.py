@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 BUDGET_BYTES = 64 * 2**20
 IMAGES_AT_ONCE = TEXTS_AT_ONCE = 64
-IMAGES_A_CORE = 4  # fewer are not worth a core of their own
+IMAGES_A_CORE = 4  # at once: fewer are slower, and of more the maps leave a core's cache
 
 
 @dataclass(frozen=True)
@@ -212,14 +212,14 @@ def embed_images(clip: ClipModel, images: Sequence[np.ndarray],
 
 
 def _pieces(clip: ClipModel, images: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
-    """Pictures of a batch in two pieces for each core of a CPU; in one piece for a GPU.
+    """Pictures of a batch in small pieces for the cores of a CPU; in one piece for a GPU.
 
-    With two a core that is done first takes over a part of what is left.
+    A core that is done with a piece takes the next one.
     """
     if clip.device.type != "cpu":
         return [images]
-    size = max(IMAGES_A_CORE, -(-len(images) // (2 * torch.get_num_threads())))
-    return [images[start:start + size] for start in range(0, len(images), size)]
+    return [images[start:start + IMAGES_A_CORE]
+            for start in range(0, len(images), IMAGES_A_CORE)]
 
 
 @torch.no_grad()

@@ -39,6 +39,11 @@ class SameConv(nn.Conv2d):
         if kernel == 1:
             return super().forward(input)
         height, width = (max(kernel - (side % stride or stride), 0) for side in input.shape[-2:])
+        if self.groups > 1 and height % 2 and width % 2:
+            # A row and a column of zeros before the kernel stand for the uneven padding: it is
+            # smaller than the map, which would be copied. The products are the same.
+            return F.conv2d(input, F.pad(self.weight, (1, 0, 1, 0)), self.bias, stride,
+                            (height // 2 + 1, width // 2 + 1), groups=self.groups)
         if height % 2 or width % 2:
             input = F.pad(input, (width // 2, width - width // 2, height // 2,
                                   height - height // 2))
@@ -61,8 +66,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, H, W) to (B, channels_out, H / stride, W / stride)."""
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        # In place: at 112 px a map of its own for what is clipped takes as long as a matrix.
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.residual else y
 
 
