@@ -153,6 +153,13 @@ def test_a_grid_proposes_values_of_options_that_apply(open_page) -> None:
         page.locator("#sweep-across input").click()
         page.locator("#sweep-across").get_by_role("option", name=option).click()
         expect(values).to_have_value(proposed)
+    values.fill("4, 5")
+    page.locator("#sweep-across input").focus()
+    page.keyboard.press("Tab")
+    page.locator("#sweep-down input").click()
+    page.locator("#sweep-down").get_by_role("option", name="Blur").click()
+    expect(page.locator("#sweep-values-down").get_by_role("textbox")).to_have_value("none, soft")
+    expect(values).to_have_value("4, 5")
 
 
 def test_a_ticked_box_looks_ticked(open_page) -> None:

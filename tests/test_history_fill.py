@@ -62,7 +62,7 @@ def named(inputs: GenerateInputs, updates: dict[Any, Any]) -> dict[str, Any]:
              if component not in form}
     if inputs.options.text in updates:
         said = inputs.options.read(updates[inputs.options.text])
-        assert updates[inputs.options.html] == render_forms(inputs.options.pipelines, said)
+        assert render_forms(inputs.options.pipelines, said) in updates[inputs.options.html]
         found |= {f"{group.pipeline.name}.{option.name}":
                   said[group.pipeline.name].get(option.name, option.default)
                   for group in inputs.controls for option in option_fields(group.pipeline.Options)}

@@ -141,6 +141,28 @@ def test_own_presets_are_kept_downloaded_deleted_and_taken_over(app: App, open_p
     expect(other.locator("#preset-said")).to_contain_text("is not TOML")
 
 
+def test_a_preset_is_filled_in_when_it_is_chosen_and_not_when_its_list_is_left(open_page) -> None:
+    page = open_page(DESKTOP)
+    unfold(page)
+    chosen = page.locator("#preset input")
+    choose(page, "Sketch: draft")
+    expect(steps(page)).to_have_value("2")
+    steps(page).fill("7")
+    chosen.focus()
+    page.keyboard.press("Tab")
+    choose(page, "Etching: best")
+    expect(steps(page, "etching")).to_have_value("9")
+    expect(steps(page)).to_have_value("7")
+    steps(page, "etching").fill("8")
+    choose(page, "Etching: best")
+    expect(steps(page, "etching")).to_have_value("9")
+    steps(page, "etching").fill("8")
+    chosen.focus()
+    chosen.press("ArrowUp")
+    chosen.press("Enter")
+    expect(steps(page, "etching")).not_to_have_value("8")
+
+
 @pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")])
 def test_the_fold_fits(open_page, size: tuple[int, int], scheme: str) -> None:
     page = open_page(size, scheme)

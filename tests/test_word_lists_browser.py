@@ -72,6 +72,12 @@ def test_own_lists_are_kept_used_downloaded_deleted_and_taken_over(
     choose(page, "__mood__ (1)")
     expect(text).to_have_value("quiet")
     expect(name).to_have_value("mood")
+    text.fill("calm\nquiet")
+    page.locator("#words-chosen input").focus()
+    page.keyboard.press("Tab")  # the list is left, and nothing was chosen
+    expect(page.locator("#words-chosen").get_by_role("option")).to_have_count(0)
+    page.locator("#words-save").click()
+    expect(said).to_have_text("__mood__ is kept. Words: 2.")
     page.locator("#words-delete").click()
     expect(said).to_have_text("mood is deleted.")
     expect(text).to_have_value("")

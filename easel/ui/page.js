@@ -1011,6 +1011,11 @@
     if (column && event.target.closest("div.frame")) vote([...column.parentElement.children].indexOf(column));
   });
 
+  // A list of Gradio's opens again when the Tab key leaves it, whose press it reads after that.
+  addEventListener("keydown", (event) => {
+    if (event.key === "Tab" && event.target.matches?.("input[role=combobox]")) event.stopPropagation();
+  }, true);
+
   // The first of some buttons that can be pressed on the open tab.
   function press(...names) {
     names.flatMap((name) => [...document.querySelectorAll(`${name}:not(:disabled)`)])

@@ -22,6 +22,7 @@ from easel.ui.compare.share import open_comparison, read_bundle
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.invitation import invitation, served
 from easel.ui.parts.lines import Updates
+from easel.ui.parts.option_form import filled_in
 from easel.ui.parts.page_words import fill_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.theme import LIVE, PLAIN
@@ -57,7 +58,7 @@ def build_open(playground: Playground, store: PictureStore, parts: CompareParts)
         return {file: gr.update(value=given.get(name)) for name, file
                 in parts.pictures.files.items()} | {
                 parts.prompt: comparison.prompt,
-                parts.forms: render_forms(playground.registry, panes),
+                parts.forms: filled_in(render_forms(playground.registry, panes)),
                 parts.panes: json.dumps(panes),
                 parts.budget: str(comparison.plan.budget_s or "")} | over_view(
                     parts, comparison, store)

@@ -17,6 +17,7 @@ from easel.ui.compare.parts import CompareParts
 from easel.ui.compare.sweep import SweepView, fold_sweep, read_sweep, render_sweep
 from easel.ui.compare.word_lists import build_word_lists
 from easel.ui.generate.render import render_earlier
+from easel.ui.parts.choice import on_choice
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.pictures import PictureStore
@@ -67,9 +68,8 @@ def build_sweep(playground: Playground, store: PictureStore, tasks: Tasks, tab: 
                 text = gr.Textbox(values, label=values_label, max_lines=1, min_width=120,
                                   elem_id=f"sweep-values-{side}")
                 sides += [name, text]
-                name.input(lambda name, text: proposed_values(
-                    name, offered(text)[0], playground.registry.names()), [name, panes], text,
-                    **LIVE)
+                on_choice(name, lambda _, name, text: proposed_values(
+                    name, offered(text)[0], playground.registry.names()), [panes], [text])
         file = gr.File(label=strings.SWEEP_FILE, file_count="single", type="filepath",
                        file_types=[".txt", ".csv"], height=64, elem_id="sweep-file",
                        elem_classes="upload")

@@ -31,6 +31,7 @@ from easel.ui.parts.controls import MAX_TYPED_CHARS
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.live_run import LiveRun
+from easel.ui.parts.option_form import filled_in
 from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.picture_inputs import build_picture_inputs, build_shown, connect_shown
 from easel.ui.parts.pictures import PictureStore
@@ -142,7 +143,7 @@ def _connect_run(playground: Playground, store: PictureStore, parts: ComparePart
         comparison.session = live.session
         # As they were asked for, without the seeds that were drawn for them.
         panes = read_panes(live.subject.text(parts.panes))
-        updates: Updates = {parts.forms: render_forms(playground.registry, panes)}
+        updates: Updates = {parts.forms: filled_in(render_forms(playground.registry, panes))}
         if live.finished and comparison.is_over():  # perhaps with a vote since then
             updates |= over_view(parts, comparison, store)
         return updates

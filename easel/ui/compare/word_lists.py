@@ -15,6 +15,7 @@ from starlette.routing import Route
 from easel.compare.word_lists import FILE, MAX_NAME_CHARS, WordListStore, write_lists
 from easel.guard.visitors import visitor_of
 from easel.own_files import MAX_FILE_BYTES
+from easel.ui.parts.choice import on_choice
 from easel.ui.parts.errors import json_errors, shows_errors_by
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import worded_html
@@ -99,7 +100,7 @@ def build_word_lists(playground: Playground) -> None:
 
     changed = [said, chosen, name, text]
     fold.expand(unfold, chosen, [said, chosen], **LIVE)
-    chosen.input(fill, chosen, [said, name, text], **LIVE)
+    on_choice(chosen, fill, [], [said, name, text])
     gr.on([save.click, name.submit], keep, [name, text], [said, chosen, name], **LIVE)
     delete.click(forget, chosen, changed, **LIVE)
     take.upload(take_over, [take, chosen], [said, chosen], **LIVE)

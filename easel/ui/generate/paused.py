@@ -12,6 +12,7 @@ from easel.guard.visitors import session_of, visitor_of
 from easel.serving.paused_runs import PausedRun
 from easel.ui.generate.render import render_paused, render_paused_none
 from easel.ui.generate.run import Stage, Staged, stream_resumed
+from easel.ui.parts.choice import on_choice
 from easel.ui.parts.errors import one_sentence
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import worded_html
@@ -141,7 +142,7 @@ def connect_paused(playground: Playground, store: PictureStore, parts: PausedPar
     all_of = [parts.chosen, *parts.shown()]
     # Not when the page is loaded too: the later answer of the two would put back what was typed.
     parts.fold.expand(listed_again, parts.chosen, all_of, **LIVE)
-    parts.chosen.input(show, parts.chosen, parts.shown(), **LIVE)
+    on_choice(parts.chosen, show, [], parts.shown())
     parts.delete.click(delete, parts.chosen, all_of, **LIVE)
     stage.pause.click(pause, None, None, **LIVE)
     drawn.then(listed_again, parts.chosen, all_of, **LIVE)

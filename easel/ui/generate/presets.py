@@ -16,6 +16,7 @@ from starlette.routing import Route
 from easel.guard.visitors import visitor_of
 from easel.presets import FILE, Presets, PresetStore, store_for, write_presets
 from easel.ui.generate.recall import valid_options
+from easel.ui.parts.choice import on_choice
 from easel.ui.parts.controls import PipelineControls
 from easel.ui.parts.errors import json_errors, shows_errors_by
 from easel.ui.parts.lines import Updates
@@ -146,7 +147,7 @@ def connect_presets(playground: Playground, parts: PresetParts, fold: gr.Accordi
                 parts.chosen: listed(request, chosen)}
 
     fold.expand(unfold, parts.chosen, [parts.said, parts.chosen], **LIVE)
-    parts.chosen.input(fill, [parts.chosen, options.text], filled, **LIVE)
+    on_choice(parts.chosen, fill, [options.text], filled)
     gr.on([parts.save.click, parts.name.submit], save, [parts.name, options.text, best_of, *boxes],
           changed, **LIVE)
     parts.delete.click(delete, parts.chosen, changed, **LIVE)

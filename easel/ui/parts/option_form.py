@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -200,6 +201,16 @@ def _json(value: Any) -> str:
     return escape(json.dumps(value))
 
 
+def filled_in(forms: str) -> str:
+    """Forms that go in the place of those on the page.
+
+    In an element of a new name, since Gradio keeps elements and only changes their attributes: what
+    a person typed or ticked would still be seen where the form's own value is as it was.
+    """
+    name = f"easel-{secrets.token_hex(4)}"
+    return f'<{name} style="display: contents">{forms}</{name}>'
+
+
 @dataclass
 class OptionForms:
     """The forms of all generators of the Generate tab, of which those that are ticked are seen.
@@ -235,7 +246,8 @@ class OptionForms:
                                    if option.name in values[pipeline.name]
                                    and values[pipeline.name][option.name] != option.default}
                    for pipeline in self.pipelines if pipeline.name in values}
-        return {self.html: render_forms(self.pipelines, changed), self.text: json.dumps(changed)}
+        return {self.html: filled_in(render_forms(self.pipelines, changed)),
+                self.text: json.dumps(changed)}
 
 
 def build_option_forms(pipelines: Iterable[Pipeline]) -> OptionForms:
