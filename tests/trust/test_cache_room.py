@@ -28,11 +28,24 @@ QUOTA = 16 * 2**20
 NO_ROOM = "There is no room for these files now: try again in some minutes."
 
 
+def served_alone(folder: Path, **settings: Any) -> Iterator[App]:
+    """A server with a small cache that nobody else's files are in."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("GRADIO_TEMP_DIR", str(folder))
+        served = App(cache_quota=QUOTA, **settings)
+        yield served
+        served.close()
+
+
 @pytest.fixture(scope="module")
-def app() -> Iterator[App]:
-    served = App(cache_quota=QUOTA, queue_size=4)
-    yield served
-    served.close()
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    yield from served_alone(tmp_path_factory.mktemp("cache"), queue_size=4)
+
+
+@pytest.fixture
+def new_app(tmp_path: Path) -> Iterator[App]:
+    """One of whose cache nobody has taken a share so far."""
+    yield from served_alone(tmp_path)
 
 
 def visitor(app: App) -> Client:
@@ -136,21 +149,16 @@ def test_uploads_of_one_visitor_leave_room_for_others(app: App) -> None:
             assert other.status_code == 200
 
 
-def test_uploads_of_one_address_leave_room_for_others() -> None:
+def test_uploads_of_one_address_leave_room_for_others(new_app: App) -> None:
     """However many visitors it is."""
-    served = App(cache_quota=QUOTA)
-
     async def statuses(address: str) -> list[int]:
-        where = httpx.ASGITransport(served.page.app, client=(address, 50_000))
-        async with httpx.AsyncClient(transport=where, base_url=served.url) as web:
+        where = httpx.ASGITransport(new_app.page.app, client=(address, 50_000))
+        async with httpx.AsyncClient(transport=where, base_url=new_app.url) as web:
             return [(await web.post("gradio_api/upload", headers={HEADER: new_token()}, files={
                 "files": ("a.bin", bytes(QUOTA // 8))})).status_code for _ in range(5)]
 
-    try:
-        assert asyncio.run(statuses("203.0.113.9")) == [200, 200, 200, 507, 507]
-        assert asyncio.run(statuses("198.51.100.7"))[:2] == [200, 200]
-    finally:
-        served.close()
+    assert asyncio.run(statuses("203.0.113.9")) == [200, 200, 200, 507, 507]
+    assert asyncio.run(statuses("198.51.100.7"))[:2] == [200, 200]
 
 
 ANNA, BEN = Requester("anna", "203.0.113.9"), Requester("ben", "203.0.113.9")
