@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pipelines.models import clip, patch_discriminator, unclip, upscaler, vqgan
+from pipelines.models import clip, patch_discriminator, upscaler, vqgan
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import ClipModel
@@ -75,17 +75,8 @@ class SmallLoader:
         if name == "discriminator":
             config = patch_discriminator.DiscriminatorConfig(self.codes.resolution, 8, right=0.75)
             return patch_discriminator.PatchDiscriminator(config)
-        if name == "unclip-decoder":
-            return unclip.build_decoder(UNCLIP_DECODER)
-        if name == "unclip-prior":
-            prior = unclip.build_prior(UNCLIP_PRIOR)
-            for parameter in prior.transformer.parameters():
-                if parameter.ndim == 2:
-                    # Captions make a difference, and yet rounding does not grow from step to step.
-                    nn.init.normal_(parameter, std=0.3)
-            nn.init.zeros_(prior.transformer.clip_mean)
-            nn.init.ones_(prior.transformer.clip_std)
-            return prior
+        if name.startswith("unclip"):  # whose diffusers takes seconds to import
+            return self._build_unclip(name)
         if name == "familiarity":  # to which every picture is like the world's
             model = Familiarity(2, -1.0)
             model.image = EfficientNet()
@@ -93,6 +84,20 @@ class SmallLoader:
             return model
         config = clip_config(48 if name == "clip-guide" else 32)
         return ClipModel(clip.build(config), load_vocabulary(), clip.image_size(config))
+
+    def _build_unclip(self, name: str) -> nn.Module:
+        from pipelines.models import unclip
+
+        if name == "unclip-decoder":
+            return unclip.build_decoder(UNCLIP_DECODER)
+        prior = unclip.build_prior(UNCLIP_PRIOR)
+        for parameter in prior.transformer.parameters():
+            if parameter.ndim == 2:
+                # Captions make a difference, and yet rounding does not grow from step to step.
+                nn.init.normal_(parameter, std=0.3)
+        nn.init.zeros_(prior.transformer.clip_mean)
+        nn.init.ones_(prior.transformer.clip_std)
+        return prior
 
     def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
         """Not known."""
