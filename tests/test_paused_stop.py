@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
 from typing import Any
 
 import pytest
 
+from easel.history.shelves import FolderShelf
 from easel.serving.best_of import stream_best
 from pipelines.core.errors import Busy, InvalidRequest, Paused
 from pipelines.core.events import Event, Progress
+from pipelines.models.cache.cache import ModelCache
 from tests.asking import stream
 from tests.paused_server import (
     FEW,
@@ -90,6 +96,40 @@ def test_a_server_that_ends_pauses_what_runs(server: Server) -> None:
         following(server, server.backend.close)
     (waiting,) = server.again().runs.of(ME)
     assert waiting.run_id == caught.value.run_id
+
+
+def test_a_server_that_ends_while_a_state_is_kept_pauses_the_run(
+        tmp_path: Path, cache: ModelCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowShelf(FolderShelf):
+        """Whose first file takes until the server is about to end."""
+
+        def put(self, key: str, data: bytes) -> None:
+            if not begun.is_set():
+                begun.set()
+                assert ending.wait(120)
+            super().put(key, data)
+
+    begun, ending = Flag(), Flag()
+    monkeypatch.setattr("pipelines.checkpointer.SAVE_EVERY_S", 0.0)
+    server = Server(tmp_path / "paused", cache, shelf=SlowShelf(tmp_path / "files"))
+
+    def end() -> None:
+        assert begun.wait(120)
+        job = server.backend.jobs.find("job")
+        assert job is not None
+        closes = Thread(target=server.backend.close)
+        closes.start()
+        while not job.stopped:
+            time.sleep(0.01)
+        ending.set()
+        closes.join()
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(end)
+        with pytest.raises(Paused) as caught:
+            following(server, lambda: None)
+        ended.result()
+    assert [run.run_id for run in server.runs.of(ME)] == [caught.value.run_id]
 
 
 def test_a_run_that_goes_on_and_is_refused_stays(server: Server) -> None:

@@ -207,5 +207,6 @@ def _optimise(state: RunState, options: VQGANCLIPOptions, seeds: tuple[int, ...]
             yield Progress(step, options.iterations, context.elapsed_s(),
                            run.notice or optimisation.notice, losses)
         run.save(optimisation.steps, state.state)
-        if context.cancelled():
+        # Whoever ends it meanwhile may want it paused, which the next save does.
+        if context.cancelled() and not run.pausing(optimisation.steps):
             return
