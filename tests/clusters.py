@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,30 +15,74 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from torch import nn
 
 from easel.serving.backend import LocalBackend
 from easel.serving.ray.connect import connected_backend, join_cluster
-from easel.serving.ray.environment import TOKEN
+from easel.serving.ray.environment import ROOT, TOKEN
 from easel.serving.ray.node import end_node, start_node
 from easel.settings import Settings
 from pipelines import checkpointer
-from tests.paused_server import open_runs, registry
-from tests.small_models import small_cache
+from pipelines.models.cache.cache import ModelCache
+from pipelines.registry import Registry
+from tests.paused_server import FIELDS, open_runs, registry
+from tests.small_models import SmallLoader
+from tests.watched_sketch import WatchedSketch
 
 if TYPE_CHECKING:
     from easel.serving.ray.backend import RayBackend
 
 SKETCH: dict[str, Any] = {"pipeline": "sketch", "prompt": "a red apple", "num_images": 2, "seed": 5,
                           "options": {"steps": 3, "pause_s": 0.0}}
+RUN: dict[str, Any] = {**FIELDS, "options": {**FIELDS["options"], "iterations": 40}}
+LONG_RUN = {**RUN, "options": {**RUN["options"], "num_cutouts": 4, "iterations": 1000}}
 LONG = {**SKETCH, "options": {"steps": 2000, "pause_s": 0.1}}  # longer than any case takes
 OWN_TOKEN = secrets.token_hex(32)  # Ray reads it once a process, whatever cluster comes later
+GUARD = ("import sys; from pathlib import Path; from easel.serving.ray.node import end_node; "
+         "sys.stdin.read(); end_node(Path(sys.argv[1]))")
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+
+MODELS, ROOM = ("a", "b", "c", "d"), 2  # those of the kinds of sketches, and how many fit
+NUMBERS = 8_000_000  # of each of these models, far more than of all others together
+
+
+class LargeModel(nn.Module):
+    """A model of which it is known only how large it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = nn.Parameter(torch.empty(NUMBERS), requires_grad=False)
+
+
+class KindsLoader(SmallLoader):
+    """Builds what is small of the catalogue, and the large models of the kinds of sketches."""
+
+    def load(self, model_id: str, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        """See ``SmallLoader``."""
+        return LargeModel() if model_id in MODELS else super().load(model_id, device, dtype)
+
+    def size_bytes(self, model_id: str, dtype: torch.dtype) -> int:
+        """See ``SmallLoader``."""
+        return 4 * NUMBERS if model_id in MODELS else super().size_bytes(model_id, dtype)
+
+
+def kinds() -> Registry:
+    """The generators of a cluster, sketches with a model of their own each among them."""
+    found = registry()
+    for name in MODELS:
+        kind = type(f"Sketch{name}", (WatchedSketch,), {"models": (name,)})
+        found.register(kind(f"sketch-{name}"))
+    return found
 
 
 def small_backend(paused: Path, version: str) -> LocalBackend:
     """The backend of a runner, whose models are small, and which keeps runs more often."""
     checkpointer.SAVE_EVERY_S = 0.2
-    return LocalBackend(registry(), small_cache(), paused=open_runs(paused))
+    room = 4 * NUMBERS * ROOM + 4 * NUMBERS // 2
+    return LocalBackend(kinds(), ModelCache(KindsLoader(), "cpu", budget_bytes=room),
+                        paused=open_runs(paused))
 
 
 class Cluster:
@@ -60,7 +105,7 @@ class Cluster:
 
     def front(self) -> RayBackend:
         """A front end's backend."""
-        return connected_backend(self.settings, registry(), open_runs(self.paused))
+        return connected_backend(self.settings, kinds(), open_runs(self.paused))
 
 
 @contextmanager
@@ -75,6 +120,9 @@ def cluster(folder: Path, runners: int = 1, **limits: Any) -> Iterator[Cluster]:
         home.mkdir(parents=True)
         (home / TOKEN).write_text(OWN_TOKEN, "ascii")
         start_node(home, "127.0.0.1", cpus=runners + 1)
+        # Ray outlives whoever starts it: not so the tests, should they be killed.
+        guard = subprocess.Popen([sys.executable, "-c", GUARD, str(home)], cwd=ROOT,
+                                 stdin=subprocess.PIPE, start_new_session=True)
         try:
             join_cluster(made.settings)
             made.deploy()
@@ -84,3 +132,4 @@ def cluster(folder: Path, runners: int = 1, **limits: Any) -> Iterator[Cluster]:
 
             ray.shutdown()
             end_node(home)
+            guard.communicate()

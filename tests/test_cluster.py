@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,7 @@ from easel.serving.ray.trip import LOST_TWICE
 from pipelines.core.errors import Cancelled, EaselError
 from pipelines.core.events import Event, Preview, Progress, Result
 from tests.asking import stream
-from tests.clusters import LONG, SKETCH, Cluster, cluster, needs_ray
+from tests.clusters import LONG, LONG_RUN, MODELS, RUN, SKETCH, Cluster, cluster, needs_ray
 from tests.conftest import REPOSITORY
 from tests.paused_server import FIELDS, registry
 from tests.small_models import small_cache
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = needs_ray
 WAIT_S = 300.0
 ME = "me"
-RUN: dict[str, Any] = {**FIELDS, "options": {**FIELDS["options"], "iterations": 200}}
+USERS = 50
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +43,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def front(small: Cluster) -> Iterator[RayBackend]:
-    """A front end, before two runners that are free."""
+    """A front end, before runners that are free, of which one may still be on its way."""
     made = small.front()
-    until(lambda: len(made.link.facts().runners) == 2 and made.queue() == (0, 0))
+    until(lambda: bool(made.link.facts().runners) and made.queue() == (0, 0))
     yield made
     made.close()
+
+
+@pytest.fixture
+def both(front: RayBackend) -> RayBackend:
+    """A front end, before two runners that are free."""
+    until(lambda: len(front.link.facts().runners) == 2)
+    return front
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -107,53 +115,53 @@ def runner_of(front: RayBackend, job_id: str) -> tuple[str, int]:
     return found[0]
 
 
-def test_a_seed_draws_the_same_picture_here_and_on_every_runner(front: RayBackend) -> None:
+def test_a_seed_draws_the_same_picture_here_and_on_every_runner(both: RayBackend) -> None:
     local = LocalBackend(registry(), small_cache())
     wanted = [digests(list(stream(local, fields))) for fields in (SKETCH, FIELDS)]
     local.close()
-    long = [Reader(front, LONG, f"long-{number}") for number in range(2)]
+    long = [Reader(both, LONG, f"long-{number}") for number in range(2)]
     until(lambda: all(each.draws() for each in long))
-    assert len({runner_of(front, each.job_id)[0] for each in long}) == 2
+    assert len({runner_of(both, each.job_id)[0] for each in long}) == 2
     blocking = []
     for reader in long:
-        name, _ = runner_of(front, reader.job_id)
-        front.cancel(reader.job_id)
+        name, _ = runner_of(both, reader.job_id)
+        both.cancel(reader.job_id)
         reader.drawn()
-        found = [Reader(front, fields, f"{reader.job_id}-{number}")
+        found = [Reader(both, fields, f"{reader.job_id}-{number}")
                  for number, fields in enumerate((SKETCH, FIELDS))]
         assert [each.drawn() for each in found] == wanted
-        blocking.append(Reader(front, LONG, f"{reader.job_id}-again"))
+        blocking.append(Reader(both, LONG, f"{reader.job_id}-again"))
         until(blocking[-1].draws)
-        assert runner_of(front, blocking[-1].job_id)[0] == name, "the only one that was free"
+        assert runner_of(both, blocking[-1].job_id)[0] == name, "the only one that was free"
     for reader in blocking:
-        front.cancel(reader.job_id)
+        both.cancel(reader.job_id)
         reader.drawn()
-    until(lambda: front.queue() == (0, 0))
+    until(lambda: both.queue() == (0, 0))
 
 
-def test_a_run_whose_runner_is_killed_is_drawn_by_another_once(front: RayBackend) -> None:
+def test_a_run_whose_runner_is_killed_is_drawn_by_another_once(both: RayBackend) -> None:
     fields = {**SKETCH, "options": {"steps": 60, "pause_s": 0.05}}
-    wanted = digests(list(stream(front, fields)))
-    before = front.link.facts().counts.get("again", 0)
-    reader = Reader(front, fields, "killed")
+    wanted = digests(list(stream(both, fields)))
+    before = both.link.facts().counts.get("again", 0)
+    reader = Reader(both, fields, "killed")
     until(reader.draws)
-    name, pid = runner_of(front, "killed")
+    name, pid = runner_of(both, "killed")
     os.kill(pid, signal.SIGKILL)
     assert reader.drawn() == wanted
     assert sum(isinstance(event, Result) for event in reader.events) == 1
-    assert front.link.facts().counts["again"] == before + 1
-    assert name not in {each.report.runner for each in front.link.facts().runners}
+    assert both.link.facts().counts["again"] == before + 1
+    assert name not in {each.report.runner for each in both.link.facts().runners}
 
 
-def test_a_second_loss_is_one_sentence(front: RayBackend) -> None:
-    reader = Reader(front, LONG, "lost")
-    first = runner_of(front, "lost")
+def test_a_second_loss_is_one_sentence(both: RayBackend) -> None:
+    reader = Reader(both, LONG, "lost")
+    first = runner_of(both, "lost")
     until(reader.draws)
     os.kill(first[1], signal.SIGKILL)
     pids: list[int] = []
 
     def another_has_it() -> bool:
-        pids[:] = [each.report.pid for each in front.link.facts().runners
+        pids[:] = [each.report.pid for each in both.link.facts().runners
                    if each.job_ids == ("lost",) and each.report.runner != first[0]]
         return bool(pids)
 
@@ -164,15 +172,15 @@ def test_a_second_loss_is_one_sentence(front: RayBackend) -> None:
     os.kill(pids[0], signal.SIGKILL)
     reader.join(WAIT_S)
     assert str(reader.error) == LOST_TWICE
-    assert len(digests(list(stream(front, SKETCH)))) == 2, "the next one is drawn"
+    assert len(digests(list(stream(both, SKETCH)))) == 2, "the next one is drawn"
 
 
 def test_a_run_that_is_kept_goes_on_elsewhere_to_the_same_picture(
-        front: RayBackend, small: Cluster) -> None:
-    wanted = digests(list(stream(front, RUN, "whole", ME)))
-    reader = Reader(front, RUN, "kept", ME)
-    until(lambda: any(small.paused.glob("*/*.safetensors")))
-    os.kill(runner_of(front, "kept")[1], signal.SIGKILL)
+        both: RayBackend, small: Cluster) -> None:
+    wanted = digests(list(stream(both, RUN, "whole", ME)))
+    reader = Reader(both, RUN, "kept", ME)
+    until(lambda: reader.draws() and any(small.paused.glob("*/*.safetensors")))
+    os.kill(runner_of(both, "kept")[1], signal.SIGKILL)
     assert reader.drawn() == wanted
     resumed = [event for event in reader.events if isinstance(event, Progress) and event.earlier]
     assert len(resumed) == 1
@@ -196,9 +204,10 @@ def test_a_desk_that_is_killed_under_load_loses_nothing(front: RayBackend) -> No
     until(lambda: front.queue() == (0, 0))
 
 
-def test_a_front_end_that_is_killed_frees_its_runner(front: RayBackend, small: Cluster) -> None:
+def test_a_front_end_that_is_killed_frees_its_runner_and_its_run_can_be_continued(
+        front: RayBackend, small: Cluster) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.front_process", str(small.settings.data_dir)],
+        [sys.executable, "-m", "tests.front_process", str(small.settings.data_dir), "theirs"],
         cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)})
     try:
@@ -210,24 +219,63 @@ def test_a_front_end_that_is_killed_frees_its_runner(front: RayBackend, small: C
         process.wait()
     until(lambda: front.queue() == (0, 0))
     until(lambda: not any(each.report.running for each in front.link.facts().runners))
+    assert front.paused is not None
+    (run,) = front.paused.of("theirs")
+    assert (run.prompt, run.total) == (LONG_RUN["prompt"], 1000)
+    events = list(front.resume("theirs", run.run_id, {"iterations": run.step + 2}))
+    assert next(event.step for event in events if isinstance(event, Progress) and event.losses) \
+        == run.step + 1
+    assert len(digests(events)) == 1
+    assert front.paused.of("theirs") == []
 
 
-def test_runners_are_replaced_one_by_one_while_they_draw(front: RayBackend, small: Cluster) -> None:
+def crowd(front: RayBackend, tag: str) -> list[Reader]:
+    """Many users who ask at once, each for a picture of one of four kinds, in a random order."""
+    chance = Random(1)
+    return [Reader(front, {**SKETCH, "pipeline": f"sketch-{chance.choice(MODELS)}", "num_images": 1,
+                           "options": {"steps": 4, "pause_s": 0.02}}, f"{tag}-{number}",
+                   f"{tag}-owner-{number}") for number in range(USERS)]
+
+
+def test_many_users_share_two_runners_and_load_few_models(both: RayBackend) -> None:
+    def loads() -> int:
+        return sum(each.report.holding.misses for each in both.link.facts().runners)
+
+    before = loads()
+    readers = crowd(both, "many")
+    assert all(len(each.drawn()) == 1 for each in readers)
+    until(lambda: loads() > before)
+    # Whoever draws what comes next would load at two runs of three: a runner holds two of four.
+    assert loads() - before <= USERS // 2
+
+
+def test_many_users_get_their_pictures_while_a_runner_dies(both: RayBackend) -> None:
+    before = both.link.facts().counts.get("again", 0)
+    readers = crowd(both, "dying")
+    until(lambda: sum(not each.is_alive() for each in readers) >= USERS // 5)
+    pids = [each.report.pid for each in both.link.facts().runners if each.job_ids]
+    os.kill(pids[0], signal.SIGKILL)
+    assert all(len(each.drawn()) == 1 for each in readers)
+    assert both.link.facts().counts.get("again", 0) - before <= 1
+    until(lambda: both.queue() == (0, 0))
+
+
+def test_runners_are_replaced_one_by_one_while_they_draw(both: RayBackend, small: Cluster) -> None:
     fields = {**SKETCH, "options": {"steps": 10, "pause_s": 0.05}}
-    wanted = digests(list(stream(front, fields)))
-    before = {each.report.runner for each in front.link.facts().runners}
+    wanted = digests(list(stream(both, fields)))
+    before = {each.report.runner for each in both.link.facts().runners}
     over = threading.Event()
     drawn: list[list[str]] = []
 
     def draw() -> None:
         while not over.is_set():
-            drawn.append(digests(list(stream(front, fields))))
+            drawn.append(digests(list(stream(both, fields))))
 
     threads = [threading.Thread(target=draw) for _ in range(3)]
     for thread in threads:
         thread.start()
     small.deploy(version="2")
-    until(lambda: len(found := {each.report.runner for each in front.link.facts().runners}) == 2
+    until(lambda: len(found := {each.report.runner for each in both.link.facts().runners}) == 2
           and not found & before)
     enough = len(drawn) + 3
     until(lambda: len(drawn) >= enough)
@@ -240,7 +288,7 @@ def test_runners_are_replaced_one_by_one_while_they_draw(front: RayBackend, smal
 def test_a_pause_reaches_a_run_on_any_runner(front: RayBackend) -> None:
     reader = Reader(front, {**RUN, "options": {**RUN["options"], "iterations": 1000}}, "pausing",
                     ME)
-    until(lambda: any(isinstance(event, Progress) and event.losses for event in reader.events))
+    until(reader.draws)
     assert front.pause("pausing")
     reader.join(WAIT_S)
     assert isinstance(reader.error, Cancelled)

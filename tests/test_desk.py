@@ -164,7 +164,7 @@ def test_a_front_end_that_is_silent_loses_its_places() -> None:
     assert hall.where("two") == ""
     hall.clock.now_s += SILENT_S / 2
     hall.takes("r1", "one")
-    assert hall.desk.orders("r1") == (Order("abandon", "one"),)
+    assert hall.desk.orders("r1") == (Order("orphan", "one"),)
     assert hall.where("two") is None
     assert hall.desk.facts().running == 0
     hall.ends("r1", "one")

@@ -103,19 +103,8 @@ class Desk:
 
     def leave(self, token: str) -> None:
         """Whoever had a ticket is through with it, at its end or before."""
-        entry = self._entries.get(token)
-        if entry is None:
-            return
-        entry.left = True
-        for job in entry.group.jobs:
-            job.abandoned = True
-        if not entry.runner:
-            self._remove(entry)
-        elif (runner := self._runners.get(entry.runner)) is not None and runner.token == token:
-            runner.orders.append(Order("abandon", token))
-        else:
-            self._remove(entry)
-        self.grant()
+        if (entry := self._entries.get(token)) is not None:
+            self._leave(entry, "abandon")
 
     def lose(self, token: str, lost: bool = True) -> None:
         """The runner of a ticket was lost, or has turned it away; the ticket ends.
@@ -289,6 +278,19 @@ class Desk:
             self.line.forget(job)
         self.line.leave(entry.group)
 
+    def _leave(self, entry: Entry, what: Any) -> None:
+        """Nobody waits for a ticket any more; its runner, if it has one, is told what to do."""
+        token, entry.left = entry.ticket.token, True
+        for job in entry.group.jobs:
+            job.abandoned = True
+        if not entry.runner:
+            self._remove(entry)
+        elif (runner := self._runners.get(entry.runner)) is not None and runner.token == token:
+            runner.orders.append(Order(what, token))
+        else:
+            self._remove(entry)
+        self.grant()
+
     def _of(self, front: str) -> list[Entry]:
         return [entry for entry in self._entries.values() if entry.ticket.front == front]
 
@@ -322,4 +324,4 @@ class Desk:
                       if now_s - seen_s > SILENT_S]:
             del self._fronts[front]
             for entry in self._of(front):
-                self.leave(entry.ticket.token)
+                self._leave(entry, "orphan")

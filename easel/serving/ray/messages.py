@@ -101,11 +101,12 @@ class Order(NamedTuple):
 
     Attributes:
         what: "stop" it and keep what is drawn, "pause" it, "close" it: pause it where that can be
-            and else stop it, or "abandon" it, because nobody looks any more.
+            and else stop it, "abandon" it, because nobody looks any more, or take it for an
+            "orphan", whose front end was lost: close it, and begin nothing of it.
         job_id: of which job; empty for all of a token.
     """
 
-    what: Literal["stop", "pause", "close", "abandon"]
+    what: Literal["stop", "pause", "close", "abandon", "orphan"]
     token: str
     job_id: str = ""
 

@@ -140,6 +140,8 @@ class Station:
                 hand = self._at_hand.get(order.token)
                 if hand is not None:
                     hand.orders.append(order)
+                elif order.what == "orphan":  # nobody brings it any more
+                    self._end(order.token, ())
                 elif order.token not in self._ended:
                     self._early.setdefault(order.token, []).append(order)
                     while len(self._early) > REMEMBERED:
@@ -191,7 +193,7 @@ class Station:
                     None)
 
     def _do(self, order: Order, job: Job) -> None:
-        if order.what == "close":
+        if order.what in ("close", "orphan"):
             self.backend.jobs.end(job)
         elif order.job_id == job.job_id:
             with suppress(EaselError):  # whoever asked was told already
