@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from easel.guard.made_of import noted
 from easel.ui.inside import view
-from easel.ui.inside.codes import place_of
+from easel.ui.inside.codes import place_of, swapped
 from easel.ui.inside.realism import render_judged
 from easel.ui.inside.replay import render_moment
 from easel.words import strings
@@ -203,6 +203,12 @@ def test_what_the_page_says_of_a_code() -> None:
     for said in ("", None, "x y", ["3"], "3", "-1 2"):
         with pytest.raises(InvalidRequest, match="There is no such code"):
             place_of(said)
+    before = {(3, 5): 120, (0, 1): 7}
+    assert swapped("3 5 1764421200000", before) == before
+    assert swapped("3 5 9 1764421200000", before) == {(3, 5): 9, (0, 1): 7}
+    assert swapped("3 5 back 1764421200000", before) == {(0, 1): 7}
+    assert swapped("2 2 back 1764421200000", before) == before
+    assert swapped("3 5 reset 1764421200000", before) == {}
 
 
 def test_a_stream_is_read_again_from_its_seed(client: Client, picture: Path) -> None:

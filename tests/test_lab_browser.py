@@ -108,6 +108,11 @@ def test_the_lessons_example_is_one_click(lab_page: Page, tmp_path: Path) -> Non
     expect(table.locator("tbody th")).to_have_text(["cat.png", "dog.png", "human.png"])
     expect(lab_page.locator("#lab-labels textarea")).to_have_value("cat, dog, human")
     expect(lab_page.locator("#lab-classify-stage")).to_contain_text("logit scale")
+    terms = lab_page.locator("#lab-classify-stage details.terms")
+    expect(terms.locator("p")).to_have_count(2)
+    expect(terms.locator("p").first).to_be_hidden()
+    terms.locator("summary").press("Enter")
+    expect(terms.locator("p").first).to_contain_text("multiplied by it before the softmax")
     with lab_page.expect_download() as saved:
         lab_page.get_by_role("link", name=strings.LAB_CSV).click()
     saved.value.save_as(tmp_path / "labels.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,11 @@ def test_every_view_has_the_order_and_inert_texts() -> None:
     assert table.count("data-sort=") == 2 + 2 * 2, "rank, score, and each prompt by each CLIP"
     assert whole.count("<img src=") == 2 + 1
     assert heat.count("<td style=") == 2 * 2 * 2
+    assert "A score is the mean of the picture’s cosines" in whole
+    assert "brought to the same mean" in whole
+    judge = replace(found.judges[0], cosines=found.judges[0].cosines[:, :1])
+    alone = Ranking(found.prompts[:1], (judge,), found.scores, found.order)
+    assert "A score is the mean" not in render_ranking(alone, thumbnails, names, TITLES, 1)
     assert "0.900" in heat
 
 

@@ -369,6 +369,48 @@
     if (pressed?.dataset.look) lookInside(pressed.dataset.look);
     else if (pressed) takeKept(pressed.dataset.alike, "lab.search", "lab-take");
   });
+  // Codes: the map shows what stands in it now, where some were exchanged (see easel/ui/inside/codes.py).
+  let swaps = null;
+  new MutationObserver(() => {
+    const found = find("#inside-swaps"), map = find("#inside .code-map");
+    if (found === swaps || !map) return;
+    swaps = found;
+    for (const cell of map.querySelectorAll("[data-swapped]")) {
+      const { said, background } = JSON.parse(cell.dataset.swapped);
+      delete cell.dataset.swapped;
+      relabel(cell, said, background);
+    }
+    for (const { dataset } of found?.children ?? []) {
+      const [row, column] = dataset.at.split(" ");
+      const cell = map.children[row]?.children[column];
+      if (!cell) continue;
+      cell.dataset.swapped = JSON.stringify({ said: cell.dataset.said, background: cell.style.background });
+      relabel(cell, dataset.said, dataset.colour);
+    }
+    const [row, column] = (find("#inside-code-pick :is(textarea, input)")?.value ?? "").split(" ");
+    if (found) sayCell(map.children[row]?.children[column]);
+  }).observe(document.documentElement, { childList: true, subtree: true });
+  function relabel(cell, said, background) {
+    cell.dataset.said = said;
+    cell.setAttribute("aria-label", said);
+    cell.style.background = background;
+  }
+  // A preview whose file is gone meanwhile says so in place of a broken picture.
+  document.addEventListener("error", (event) => {
+    if (!event.target.matches?.('img[src*="history/"]')) return;
+    const gone = document.createElement("span");
+    gone.className = "lab-gone";
+    gone.textContent = say("The picture’s file is no longer there.");
+    event.target.replaceWith(gone);
+  }, true);
+  // Enter in a number does what the button below does; where a slider's release does so, leaving it does.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !event.target.matches?.('.lab-ask input[type="number"]')) return;
+    event.preventDefault();
+    const ask = event.target.closest(".lab-ask");
+    event.target.blur();  // the number is brought between its bounds first
+    if (!ask.matches(".lab-live")) requestAnimationFrame(() => ask.querySelector("button.primary:enabled")?.click());
+  });
   const cellOf = (event) => event.target.closest?.("[role=gridcell][data-said]");
   function sayCell(cell) {
     const said = cell?.closest(".inside-grid")?.querySelector("output");

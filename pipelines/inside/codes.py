@@ -78,6 +78,7 @@ class CodeAt:
 
     Attributes:
         code: its number.
+        read: the one that was read in its place; another where it was put there.
         digits: of its number, one a channel of the latent, each from 0 to its levels; empty where
             codes are learned.
         spelled: the number in two digits of base 125, as DALL·E writes it.
@@ -89,6 +90,7 @@ class CodeAt:
     """
 
     code: int
+    read: int
     digits: tuple[int, ...]
     spelled: tuple[int, int]
     times: int
@@ -147,13 +149,14 @@ class LookAtCode:
             InvalidRequest: there is no such place or code.
         """
         with models.lease(CODER, cancelled=cancelled) as vqgan:
-            grid = read_grid(self.image, vqgan)[1]
+            read = read_grid(self.image, vqgan)[1]
+            grid = read.copy()
             for place, code in self.swaps.items():
                 grid[_checked(place, grid)] = _checked_code(code, vqgan)
             place = _checked(self.place, grid)
             if cancelled():
                 raise Cancelled
-            return code_at(grid, place, vqgan)
+            return code_at(grid, place, vqgan, int(read[place]))
 
 
 def psnr_db(one: np.ndarray, other: np.ndarray) -> float:
@@ -197,13 +200,14 @@ def draw_grids(grids: np.ndarray, vqgan: VQGAN) -> np.ndarray:
 
 
 @torch.no_grad()
-def code_at(grid: np.ndarray, place: Place, vqgan: VQGAN) -> CodeAt:
+def code_at(grid: np.ndarray, place: Place, vqgan: VQGAN, read: int) -> CodeAt:
     """What a code is and what stands near it; see ``CodeAt``.
 
     Args:
         grid: (G, G) int64.
         place: row and column of one of them.
         vqgan: draws them.
+        read: the code that was read there.
     """
     code = int(grid[place])
     near, distances = others(code, vqgan)
@@ -212,7 +216,7 @@ def code_at(grid: np.ndarray, place: Place, vqgan: VQGAN) -> CodeAt:
     pictures = draw_grids(grids, vqgan)
     patches = [patch_of(picture, place, vqgan.downsampling) for picture in pictures]
     base = 125
-    return CodeAt(code, digits_of(code, vqgan), divmod(code, base), int((grid == code).sum()),
+    return CodeAt(code, read, digits_of(code, vqgan), divmod(code, base), int((grid == code).sum()),
                   patches[0], tuple(map(Near, near, distances, patches[1:]))[:-1],
                   Near(near[-1], distances[-1], patches[-1]), pictures[0])
 

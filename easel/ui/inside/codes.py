@@ -45,16 +45,16 @@ def build_codes(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]
 
     @shows_errors_by(lambda sentence: (alert(sentence), gr.skip()))
     def picked(request: gr.Request, said: Any, path: Any, before: Swaps) -> tuple[str, Any]:
-        place, code = place_of(said)
-        kept = dict(before[1]) if before[0] == path else {}
-        if code is not None:
-            kept[place] = code
+        place = place_of(said)[0]
+        kept = swapped(said, before[1] if before[0] == path else {})
         run = lab.playground.runs.start(session_of(request), visitor_of(request), "inside-code")
         try:
             found = lab.backend.inside(
                 LookAtCode(read_small(path), place, kept), run.next_job())
         finally:
             lab.playground.runs.end(run)
+        if found.code == found.read:
+            kept.pop(place, None)
         return render_code(found, place, kept), (path, kept)
 
     view.connect(tasks, tabs, look)
@@ -77,6 +77,23 @@ def place_of(said: Any) -> tuple[Place, int | None]:
     return (numbers[0], numbers[1]), numbers[2] if len(numbers) > 2 else None
 
 
+def swapped(said: Any, before: Mapping[Place, int]) -> dict[Place, int]:
+    """What is put where after a press: a code, the one that was read, or all that were.
+
+    Args:
+        said: by page.js, row and column, then a code, "back", "reset", or none of them.
+        before: what was.
+
+    Raises:
+        InvalidRequest: see ``place_of``.
+    """
+    (place, code), act = place_of(said), str(said).split()[2:3]
+    if act == ["reset"]:
+        return {}
+    kept = {at: other for at, other in before.items() if at != place or act != ["back"]}
+    return kept if code is None else {**kept, place: code}
+
+
 def render_codes(found: Codes) -> str:
     """The picture, its codes, what is drawn of them, and what is lost."""
     side, count = len(found.grid), found.grid.size
@@ -90,7 +107,7 @@ def render_codes(found: Codes) -> str:
         (lost, strings.CODES_LOST.format(AMPLIFIED))))
     rows = [[(strings.CODES_CELL.format(row, column, figure(code, ",")),
               f'data-tell="{PICK}" data-say="{row - 1} {column - 1}" '
-              f'style="background:hsl({code * GOLDEN_ANGLE % 360:.0f} 55% 55%)"')
+              f'style="background:{_colour(code)}"')
              for column, code in enumerate(line, start=1)]
             for row, line in enumerate(found.grid.tolist(), start=1)]
     title = strings.CODES_MAP.format(side, side)
@@ -101,7 +118,10 @@ def render_codes(found: Codes) -> str:
 
 
 def render_code(found: CodeAt, place: Place, swaps: Mapping[Place, int]) -> str:
-    """One code, its patch, those near it, and the picture where some were exchanged."""
+    """One code, its patch, those near it, and the picture where some were exchanged.
+
+    What was exchanged stands in it once more, unseen, for the map (page.js).
+    """
     row, column = place
     facts = [strings.CODES_NUMBER.format(figure(found.code, ","), row + 1, column + 1),
              strings.CODES_SPELLED.format(*found.spelled),
@@ -114,11 +134,35 @@ def render_code(found: CodeAt, place: Place, swaps: Mapping[Place, int]) -> str:
         title = strings.CODES_CHANGED.format(len(swaps))
         shown += render_figure(picture(found.picture, title), title)
     nearest = escape(strings.CODES_NEAREST)
+    distance = strings.CODES_DISTANCE_LEARNED if not found.digits else (
+        strings.CODES_DISTANCE.format(figure(found.nearest[0].distance, ".2f")))
+    marks = "".join(
+        f'<i data-at="{at} {to}" data-colour="{_colour(code)}" data-said="'
+        f'{escape(strings.CODES_NOW.format(at + 1, to + 1, figure(code, ",")))}"></i>'
+        for (at, to), code in swaps.items())
     return (f'<section class="inside-code" aria-live="polite"><h4>{escape(facts[0])}</h4>'
-            f'{render_note(" ".join(facts[1:]))}<div class="inside-row small">{shown}</div>'
-            f'<h4>{nearest}</h4><div class="near" role="group" aria-label="{nearest}">{near}'
-            f"</div><h4>{escape(strings.CODES_FURTHEST)}</h4>"
+            f'{render_note(" ".join(facts[1:]))}{_ways_back(found, place, swaps)}'
+            f'<div hidden id="inside-swaps">{marks}</div>'
+            f'<div class="inside-row small">{shown}</div>'
+            f"<h4>{nearest}</h4>{render_note(distance)}"
+            f'<div class="near" role="group" aria-label="{nearest}">{near}</div>'
+            f"<h4>{escape(strings.CODES_FURTHEST)}</h4>"
             f'<div class="near">{_choice(place, found.furthest)}</div></section>')
+
+
+def _ways_back(found: CodeAt, place: Place, swaps: Mapping[Place, int]) -> str:
+    """Buttons that undo what was exchanged, here and everywhere."""
+    ways = [("back", strings.CODES_BACK.format(figure(found.read, ",")))] if place in swaps else []
+    if len(swaps) > len(ways):
+        ways.append(("reset", strings.CODES_RESET))
+    buttons = "".join(f'<button type="button" class="chip" data-tell="{PICK}" '
+                      f'data-say="{place[0]} {place[1]} {act}">{escape(said)}</button>'
+                      for act, said in ways)
+    return f'<div class="chips">{buttons}</div>' if buttons else ""
+
+
+def _colour(code: int) -> str:
+    return f"hsl({code * GOLDEN_ANGLE % 360:.0f} 55% 55%)"
 
 
 def _choice(place: Place, other: Near) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import log
 from pathlib import Path
 
 import gradio as gr
@@ -67,6 +68,7 @@ def render_contrast(found: Contrast, paths: Sequence[Path], texts: Sequence[str]
              strings.CONTRAST_TRAINED.format(figure(found.temperature, ".3f"),
                                              figure(found.trained, ".3f"))]
     count = len(texts)
+    facts.insert(1, strings.CONTRAST_NATS.format(figure(log(count), ".2f"), count))
     readings = render_readings(
         "contrast-view", texts, [path.name for path in paths], paths,
         (found.over_pictures, found.over_texts, found.similarities),

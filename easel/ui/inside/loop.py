@@ -66,7 +66,8 @@ def whole(value: Any) -> Any:
 
 
 def render_loops(loops: Sequence[Loop]) -> str:
-    """The steps to walk over, and of the chosen one what each run was about to do."""
+    """The steps to walk over, and of the chosen one, at first the last, what each run was about to
+    do."""
     first, count = loops[0], len(loops[0].losses)
     head = strings.LOOP_LOSS.format(figure(first.losses[0], ".3f"), figure(first.losses[-1], ".3f"),
                                     count)
@@ -74,13 +75,14 @@ def render_loops(loops: Sequence[Loop]) -> str:
                                   list(enumerate(loop.losses, start=1))) for loop in loops)
     film = [[(strings.LOOP_CELL.format(step.step, int(step.changed.sum())),
               f'data-shows="{at}"') for at, step in enumerate(first.steps)]]
-    shown = "".join(_step(loops, at, count) for at in range(len(first.steps)))
+    last = len(first.steps) - 1
+    shown = "".join(_step(loops, at, count, at == last) for at in range(len(first.steps)))
     strips = "".join(f'<div class="film" style="--steps:{len(loop.steps)}">'
                      + "".join(picture(step.picture, "") for step in loop.steps) + "</div>"
                      for loop in loops)
     return (f'<p class="inside-figure">{escape(head)}</p><div class="curves">{curves}</div>'
             f'<div class="inside-grid"><div class="films">{strips}'
-            f'{render_grid(strings.LOOP, film, "cells")}</div>'
+            f'{render_grid(strings.LOOP, film, "cells", last)}</div>'
             f'<output class="lab-note">{escape(strings.LOOP_WALK)}</output>{shown}</div>')
 
 
@@ -88,11 +90,11 @@ def _name(loop: Loop) -> str:
     return " | ".join(text for text, _ in loop.texts)
 
 
-def _step(loops: Sequence[Loop], at: int, count: int) -> str:
+def _step(loops: Sequence[Loop], at: int, count: int, shows: bool) -> str:
     """What each run was about to do at one of the steps; page.js shows that of the chosen one."""
     title = strings.LOOP_STEP.format(loops[0].steps[at].step, count)
     runs = "".join(_run(loop, loop.steps[at]) for loop in loops)
-    return (f'<section data-cell="{at}"{"" if at == 0 else " hidden"}><h4>{escape(title)}</h4>'
+    return (f'<section data-cell="{at}"{"" if shows else " hidden"}><h4>{escape(title)}</h4>'
             f"{runs}</section>")
 
 

@@ -20,6 +20,7 @@ from pipelines.inside.prior import Placed, Prediction, PriorSeen, WatchPrior
 from pipelines.unclip.pipeline import UnclipOptions
 
 WIDTH, HEIGHT, MARGIN = 480, 360, 16
+RADII = {"on": 4, "off": 8, "chosen": 12, "caption": 16}  # of the marks
 
 
 def build_prior(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
@@ -88,7 +89,7 @@ def render_plane(found: PriorSeen) -> str:
               ("off", strings.PRIOR_OFF, found.without_prior.seen)]
     if found.chosen is not None:
         marked.append(("chosen", strings.PRIOR_CHOSEN, found.chosen))
-    # A ring, so that what lies in the same place shows within it.
+    # All of these may lie in one place: rings in rings around a dot, the largest last.
     marked.append(("caption", strings.PRIOR_CAPTION, found.caption))
     points = [*found.others, *found.rendered, *found.drawn, *found.steps,
               *(each for _, _, each in marked)]
@@ -110,8 +111,7 @@ def render_plane(found: PriorSeen) -> str:
     path = " ".join(",".join(at(each)) for each in found.steps)
     steps = "".join(_dot("step", at(each), strings.PRIOR_STEP.format(
         each.text, figure(each.cosine, ".3f")), 4) for each in found.steps)
-    marks = "".join(_dot(kind, at(each), name, 10 if kind == "caption" else 6)
-                    for kind, name, each in marked)
+    marks = "".join(_dot(kind, at(each), name, RADII[kind]) for kind, name, each in marked)
     legend = "".join(
         f'<li class="{kind}">{escape(name)} <b>{figure(each.cosine, ".3f")}</b></li>'
         for kind, name, each in [*marked, ("step", strings.PRIOR_STEPS, found.steps[-1])])

@@ -101,12 +101,14 @@ def written_in(data: bytes) -> Written | None:
 
 
 def render_stream(found: Stream, prompt: str) -> str:
-    """The surprise over the picture, and the likeliest blocks of the place that is chosen."""
+    """The surprise over the picture, and the likeliest blocks of the place that is chosen: at first
+    of the most surprising one."""
     total, without = float(found.surprise.sum()), float(found.without.sum())
-    notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f"))]
-    at = int(found.surprise.argmax())
-    notes.append(strings.STREAM_MOST.format(at // found.side + 1, at % found.side + 1,
-                                            figure(float(found.surprise[at]), ".2f")))
+    first = int(found.surprise.argmax())
+    notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f")),
+             strings.STREAM_NATS,
+             strings.STREAM_MOST.format(first // found.side + 1, first % found.side + 1,
+                                        figure(float(found.surprise[first]), ".2f"))]
     if found.reread:
         notes.append(strings.STREAM_REREAD)
     most = max(float(found.surprise.max()), 1e-9)
@@ -116,7 +118,7 @@ def render_stream(found: Stream, prompt: str) -> str:
               f'style="--cover:{MAX_COVER * float(found.surprise[at]) / most:.0f}%"')
              for column in range(found.side) for at in [row * found.side + column]]
             for row in range(found.side)]
-    details = "".join(_detail(found, at) for at in range(len(found.surprise)))
+    details = "".join(_detail(found, at, at == first) for at in range(len(found.surprise)))
     # All patches as one picture: a row a block, a column a candidate.
     sprite = data_uri(np.concatenate([np.concatenate(list(row), 1) for row in found.patches]))
     count, candidates = found.patches.shape[:2]
@@ -127,13 +129,13 @@ def render_stream(found: Stream, prompt: str) -> str:
             f'<label class="inside-switch"><input type="checkbox" checked> '
             f"{escape(strings.STREAM_MAP)}</label>"
             f'<div class="heat">{picture(found.picture, prompt)}'
-            f'{render_grid(strings.STREAM_MAP, rows, "cells")}</div>'
+            f'{render_grid(strings.STREAM_MAP, rows, "cells", first)}</div>'
             f'<output class="lab-note">{escape(strings.STREAM_WALK)}</output></div>'
             f"<div>{details}</div></div>"
             f"{render_maps(found.looked, found.picture, found.side)}")
 
 
-def _detail(found: Stream, at: int) -> str:
+def _detail(found: Stream, at: int, shows: bool) -> str:
     """What is known of one block; page.js shows that of the chosen one."""
     names = [strings.STREAM_OWN, *(strings.STREAM_RANK.format(rank)
                                    for rank in range(1, found.patches.shape[1]))]
@@ -147,6 +149,6 @@ def _detail(found: Stream, at: int) -> str:
         strings.STREAM_BLOCK, strings.STREAM_WITH, strings.STREAM_WITHOUT, strings.STREAM_LEFT))
     row, column = divmod(at, found.side)
     title = strings.STREAM_PLACE.format(row + 1, column + 1)
-    return (f'<div data-cell="{at}"{"" if at == 0 else " hidden"}><table class="blocks">'
+    return (f'<div data-cell="{at}"{"" if shows else " hidden"}><table class="blocks">'
             f"<caption>{escape(title)}</caption><thead><tr>{heads}</tr></thead>"
             f"<tbody>{rows}</tbody></table>{render_words(found.looked, at)}</div>")

@@ -68,8 +68,11 @@ class View:
             tabs: the view's, after those that it is in.
             look: finds out what there is to see, as HTML.
             fields: what a person fills in besides picture, prompt and guess.
-            again: events that run it as well.
+            again: events that run it as well, of sliders.
         """
+        if again:
+            self.column.elem_classes = ["lab-ask", "lab-live"]  # for page.js
+
         def work(asked: Asked) -> Steps:
             yield strings.LAB_STARTING
             said = asked.text(self.guess)[:MAX_PROMPT_CHARS].strip()
@@ -92,22 +95,24 @@ def render_figure(shown: str, title: str) -> str:
     return f"<figure>{shown}<figcaption>{escape(title)}</figcaption></figure>"
 
 
-def render_grid(label: str, rows: Sequence[Sequence[tuple[str, str]]], kind: str) -> str:
+def render_grid(label: str, rows: Sequence[Sequence[tuple[str, str]]], kind: str,
+                first: int = 0) -> str:
     """Cells that arrow keys walk through, and a line that says what the chosen one is (page.js).
 
     Args:
         label: what the grid is.
         rows: of each cell what is said of it, and its attributes as HTML.
         kind: its class.
+        first: number of the cell that Tab comes to, row by row.
     """
-    first = True
-    lines = []
+    lines, number = [], 0
     for row in rows:
         cells = []
         for said, attributes in row:
-            cells.append(f'<button type="button" role="gridcell" tabindex="{0 if first else -1}" '
+            stop = 0 if number == first else -1
+            cells.append(f'<button type="button" role="gridcell" tabindex="{stop}" '
                          f'data-said="{escape(said)}" aria-label="{escape(said)}" {attributes}>'
                          "</button>")
-            first = False
+            number += 1
         lines.append(f'<div role="row">{"".join(cells)}</div>')
     return f'<div class="{kind}" role="grid" aria-label="{escape(label)}">{"".join(lines)}</div>'

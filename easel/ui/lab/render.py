@@ -59,7 +59,7 @@ def _thumbnail(path: str, stamp: int, side_px: int) -> str:
 
 
 def render_image(path: str | Path, alt: str, side_px: int = THUMBNAIL_PX) -> str:
-    """A picture, or words where its file is gone."""
+    """A picture, or a sentence where its file is gone."""
     uri = thumbnail(path, side_px)
     if not uri:
         return f'<span class="lab-gone">{escape(strings.LAB_FILE_GONE)}</span>'
@@ -87,8 +87,14 @@ def render_facts(outcome: Classified, title: str, num_templates: int) -> str:
         strings.LAB_AVERAGED.format(num_templates))
     scale = strings.LOGIT_SCALE.format(figure(outcome.clip.logit_scale, ".2f"))
     return (f'<p class="lab-note">{escape(say(title))} · '
-            f'<span title="{escape(strings.LOGIT_SCALE_INFO)}">{escape(scale)}</span> · '
-            f"{templates}</p>")
+            f"{escape(scale)} · {templates}</p>"
+            f"{render_terms(strings.LOGIT_SCALE_INFO, strings.TEMPLATE_INFO)}")
+
+
+def render_terms(*meanings: str) -> str:
+    """What the words above mean, folded away; opens by keys and on a phone, as no title does."""
+    return (f'<details class="terms"><summary>{escape(strings.LAB_TERMS)}</summary>'
+            f"{''.join(f'<p>{escape(each)}</p>' for each in meanings)}</details>")
 
 
 def render_one(outcome: Classified) -> str:
@@ -199,7 +205,8 @@ def render_matrix(matrix: Matrix) -> str:
     return render_readings(
         "matrix-view", matrix.texts, matrix.names, matrix.paths,
         (matrix.over_pictures, matrix.over_texts, matrix.similarities),
-        f"{escape(scale)}. {_diagonal(matrix)}", matrix.misfits)
+        f"{escape(scale)}. {_diagonal(matrix)}", matrix.misfits) + render_terms(
+            strings.LOGIT_SCALE_INFO)
 
 
 def render_readings(name: str, texts: Sequence[str], names: Sequence[str],

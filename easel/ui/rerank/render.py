@@ -40,7 +40,15 @@ def render_ranking(ranking: Ranking, thumbnails: Sequence[np.ndarray], names: Se
     bodies = "".join(f'<div class="rank-view view-{view}">{body}</div>' for view, _, body in views)
     return (f'<section class="panel ranked" aria-label="{escape(strings.RERANK)}">'
             f'<fieldset class="views"><legend class="sr">{escape(strings.RANK_VIEWS)}</legend>'
-            f"{switch}</fieldset>{bodies}</section>")
+            f"{switch}</fieldset>{_meaning(ranking)}{bodies}</section>")
+
+
+def _meaning(ranking: Ranking) -> str:
+    """What a score is, where it is not simply a cosine."""
+    said = [strings.RANK_MEAN] if len(ranking.prompts) > 1 else []
+    if len(ranking.judges) > 1:
+        said.append(strings.RANK_SPREAD)
+    return f'<p class="hint">{escape(" ".join(said))}</p>' if said else ""
 
 
 def render_gallery(ranking: Ranking, thumbnails: Sequence[np.ndarray], names: Sequence[str],

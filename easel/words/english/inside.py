@@ -49,8 +49,9 @@ CODES_EMPTY = ("The VQGAN reads the picture as a square of numbers, each of whic
 CODES_SOURCE = ("Source: Esser et al. (2021), section 3.1; codes on a fixed grid: Mentzer et al. "
                 "(2023), section 3.")
 CODES_DISTINCT = "{} different codes in {} places, of {} that there are"
-CODES_PSNR = ("What the codes draw has a PSNR of {} dB; the more, the nearer. Any picture is "
-              "squeezed into a square and read anew, those of Easel too.")
+CODES_PSNR = ("What the codes draw has a PSNR of {} dB (peak signal-to-noise ratio, by the mean "
+              "squared error of the pixels: the more, the nearer). Any picture is squeezed into a "
+              "square and read anew, those of Easel too.")
 CODES_READ = "What is read, {} px"
 CODES_DRAWN = "Drawn from the codes"
 CODES_LOST = "What is lost, {} times as strong"
@@ -58,11 +59,17 @@ CODES_MAP = "{} × {} codes, a colour each"
 CODES_CELL = "Row {}, column {}: code {}"
 CODES_PRESS = "Press a code to see what it is."
 CODES_NUMBER = "Code {} in row {}, column {}"
-CODES_DIGITS = "Its digits, one a channel of the latent: {}."
-CODES_SPELLED = "DALL·E spells it {} {}."
-CODES_TIMES = "It stands here {} times."
+CODES_NOW = "Row {}, column {}: code {}, in the place of the one that was read"
+CODES_DIGITS = ("Its digits are {}: the VQGAN rounds each channel of its latent to one of a few "
+                "levels, and the digit says which.")
+CODES_SPELLED = "DALL·E spells it {} {}, in two digits of base 125."
+CODES_TIMES = "Places where it stands: {}."
+CODES_BACK, CODES_RESET = "Put back code {}, which was read here", "Put back all codes"
 CODES_PATCH = "The code with those around it"
 CODES_NEAREST = "The nearest codes, and what this place would show: press one to put it there"
+CODES_DISTANCE = ("Under each number stands how far its latent is from this one’s; one digit up or "
+                  "down is {}.")
+CODES_DISTANCE_LEARNED = "Under each number stands how far its vector is from this one’s."
 CODES_FURTHEST = "The code that is furthest from it"
 CODES_PUT = "Put code {} there"
 CODES_CHANGED = "The picture with codes exchanged: {}"
@@ -134,6 +141,8 @@ STREAM_SOURCE = ("Source: Ramesh et al. (2021), section 2; guidance: Ho and Sali
 STREAM_FIGURE = "A surprise of {} nats"
 STREAM_TOTAL = ("All blocks together: {} nats with this caption, {} without one. Other words show "
                 "how much the caption is worth.")
+STREAM_NATS = ("A nat measures surprise by the natural logarithm: what was sure surprises by 0, "
+               "one chance in two by 0.69, one in a hundred by 4.61.")
 STREAM_MOST = "The most surprising one: row {}, column {}, {} nats."
 STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
                  "others than it would write, and surprise it far more. A picture by DALL·E shows "
@@ -192,7 +201,7 @@ LOOP_EMPTY = ("The latents of a VQGAN are moved step by step, so that CLIP finds
               "codes have changed.")
 LOOP_SOURCE = "Source: Crowson et al. (2022), section 3; several cutouts: section 3.2."
 LOOP_LOSS = "Loss from {} to {} in {} steps"
-LOOP_CELL = "Step {}: {} codes changed"
+LOOP_CELL = "Step {}, codes changed: {}"
 LOOP_STEP = "Step {} of {}"
 LOOP_WALK = "Walk over the steps, by pointer or by arrow keys."
 LOOP_PICTURE = "The picture"
@@ -250,6 +259,8 @@ CONTRAST_EMPTY = ("CLIP is trained on batches of pairs: each text has to find it
 CONTRAST_SOURCE = "Source: Radford et al. (2021), section 2.3 and figure 3."
 CONTRAST_LOSS = "Loss {} nats"
 CONTRAST_PARTS = "The mean of {} for the texts (rows) and {} for the pictures (columns)."
+CONTRAST_NATS = ("In nats, as the logarithm is the natural one: 0 where each finds its own for "
+                 "sure, {} where one of {} is guessed.")
 CONTRAST_TRAINED = "At a temperature of {}; the one that this CLIP has learned is {}."
 REPLAY = "While it learned"
 REPLAY_INTRO = ("A small CLIP was trained from nothing, on batches of {} pairs and by this loss "

@@ -10,8 +10,8 @@ PHOTOS_LIMITS = ("The {} does not know people; it knows about a thousand kinds o
                  "reads English.")
 SUITED_WORLD = "chosen because the pictures are like Easel's own."
 MISFITS_ALL = "The {} has seen nothing like this: the figures mean little and are grey."
-MISFITS = ("The {} has seen nothing like {} of these {} pictures: their figures mean little and "
-           "are grey.")
+MISFITS = ("The {0} has seen nothing like some of these pictures, {1} of {2}: what is grey means "
+           "little.")
 USE_CLIP = "Use the {} instead"
 LAB_CLASSIFY, LAB_SEARCH, LAB_MATRIX, LAB_MAP = "Classify", "Search", "Matrix", "Map"
 LAB_PICTURES = "Pictures (PNG, JPEG or WebP)"
@@ -69,11 +69,14 @@ LAB_NO_HITS = "No picture fits."
 LAB_GROUP = "Group {}: {} pictures"
 LAB_NO_DUPLICATES = "No two pictures are that much alike."
 LAB_COMPARING = "Comparing all pairs: {} %."
-LAB_FILE_GONE = "file gone"
+LAB_FILE_GONE = "The picture’s file is no longer there."
 LAB_STOPPED = "Stopped."
+LAB_TERMS = "What these words mean"
 LOGIT_SCALE = "logit scale {}"
-LOGIT_SCALE_INFO = ("Similarities are multiplied by it before the softmax: the larger it is, the "
-                    "surer CLIP sounds. It was learned in training.")
+LOGIT_SCALE_INFO = ("Logit scale: similarities are multiplied by it before the softmax; the larger "
+                    "it is, the surer CLIP sounds. It was learned in training.")
+TEMPLATE_INFO = ("Template: the sentence that a label is put into, such as “a photo of a cat”, as "
+                 "CLIP learned from sentences; of several the mean embedding counts.")
 MATRIX_TEXTS_LABEL, MATRIX_TEXTS_INFO = "Texts", "One a line."
 MATRIX_DO, MATRIX_EXAMPLE = "Compare", "Four pictures by Easel"
 MATRIX_SHOW = "What the figures are"
@@ -86,14 +89,19 @@ MATRIX_EMPTY = ("Every text is compared with every picture. The softmax of a row
                 "picture fits a text, that of a column which text fits a picture.")
 MAP_DO, MAP_TITLE = "Draw the map", "Map of the collection"
 MAP_LABELS_INFO = "Each picture takes the colour of its best label; empty for its generator."
-MAP_EMPTY = ("The two directions in which the collection's features vary most (PCA): what CLIP "
-             "finds alike lies close together.")
+MAP_EMPTY = ("The two directions in which the collection's features vary most, found by principal "
+             "component analysis (PCA): what CLIP finds alike lies close together.")
 MAP_SHARES = "These two directions keep {} of the variance."
 MAP_SOME = "{} of {} pictures are drawn."
 
 # Rerank
 RERANK = "Rerank"
 RERANK_EMPTY = "CLIP compares each picture with each prompt; the best match comes first."
+RANK_MEAN = ("A score is the mean of the picture’s cosines, each by its weight, and what should "
+             "not be there counts below 0: with another prompt the scores of all fall or rise, so "
+             "compare them within one table alone.")
+RANK_SPREAD = ("Of several CLIPs the scores are brought to the same mean, 0, and spread, 1, before "
+               "their mean is taken.")
 RERANK_FILES = "Pictures (PNG, JPEG or WebP), up to 64"
 RERANK_SOURCE = "Candidates"
 SOURCE_FILES, SOURCE_HISTORY = "Uploaded files", "My history, the newest"

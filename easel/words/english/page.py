@@ -169,5 +169,6 @@ SCRIPT_WORDS = ("Save PNG", "Use prompt and seed", "Look inside", "Close", "Pict
                 "range slider for {}", "YYYY-MM-DD",
                 "Choose a day", "running", "waiting", "somebody’s", "Cancel", "Cancel: {}",
                 "your run", "A run has ended", "{} of {} stay",
+                "The picture’s file is no longer there.",
                 "Left out, because the address would be too long: {}.",
                 "This browser does not let Easel notify you: allow it in the browser’s settings.")
