@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 from PIL import Image
@@ -15,6 +16,7 @@ from tests.inside_page import PROMPT, app, contrastive, fits, page, view
 from tests.lab import write_pictures
 from tests.served import App
 from tests.test_browser import DESKTOP, SOFT, browser, pytestmark
+from tests.test_told import Held
 
 __all__ = ["app", "browser", "page", "pytestmark"]
 # Maps whose cells do not lie over their picture.
@@ -53,6 +55,53 @@ def test_the_score_is_taken_apart_and_walked_through_by_keys(page: Page) -> None
     assert cells.nth(14).evaluate(colour) == "rgba(0, 0, 0, 0)"
     stage.get_by_label(strings.SCORE_HEAT).check()
     fits(page)
+
+
+def test_who_waits_for_the_device_sees_the_place_in_line(app: App, page: Page) -> None:
+    held = Held()
+    other = threading.Thread(target=app.backend.inside, args=(held,))
+    other.start()
+    try:
+        assert held.begun.wait(60)
+        view(page, "score", strings.SCORE)
+        stage = page.locator("#lab-inside-score-stage")
+        expect(stage).to_contain_text("Waiting: ")
+    finally:
+        held.let_go.set()
+        other.join(60)
+    expect(stage.locator(".inside-figure")).to_be_visible()
+
+
+def test_what_was_found_of_another_picture_goes(page: Page) -> None:
+    view(page, "codes", strings.CODES)
+    codes, score = page.locator("#lab-inside-codes-stage"), page.locator("#lab-inside-score-stage")
+    codes.locator(".code-map [role=gridcell]").first.click()
+    expect(page.locator("#inside-code h4").first).to_be_visible()
+    page.locator("#patches .label-wrap").click()
+    page.locator("#lab-inside-patches").click()
+    patches = page.locator("#lab-inside-patches-stage")
+    expect(patches.locator(".inside-figure")).to_be_visible()
+    view(page, "score", strings.SCORE)
+    expect(score.locator(".inside-figure")).to_be_visible()
+    page.locator("#inside-samples button").first.click()  # the same once more
+    page.locator("#inside-samples button").nth(1).click()
+    expect(page.locator("#inside-prompt textarea")).to_have_value("four cats")
+    expect(score).to_have_text(strings.SCORE_EMPTY)
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.CODES).click()
+    expect(codes).to_have_text(strings.CODES_EMPTY)
+    expect(patches).to_have_text(strings.PATCHES_EMPTY)
+    expect(page.locator("#inside-code h4")).to_have_count(0)
+    page.locator("#patches .label-wrap").click()
+    view(page, "mix", strings.MIX)
+    stage = page.locator("#lab-inside-mix-stage")
+    expect(stage.locator(".inside-figure")).to_be_visible()
+    page.locator(".inside-second .inside-choices button").nth(2).click()
+    expect(stage).to_have_text(strings.MIX_EMPTY)
+    page.locator("#lab-inside-mix").click()
+    expect(stage.locator(".inside-figure")).to_be_visible()
+    page.locator("#inside-picture").get_by_label("Clear").or_(page.locator(
+        "#inside-picture [aria-label='Remove this file']")).first.click()
+    expect(stage).to_have_text(strings.MIX_EMPTY)
 
 
 def test_pictures_and_prompts_of_ones_own(app: App, page: Page, tmp_path: Path) -> None:

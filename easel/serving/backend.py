@@ -14,6 +14,7 @@ from easel.serving.job_queue import JobQueue
 from easel.serving.jobs import Found, Group, Job, Place, Requester, RunEvent, compared
 from easel.serving.paused_runs import PausedRuns, check_pause
 from easel.serving.scheduler import Recorder
+from easel.serving.told import found_of
 from pipelines.checkpointer import Checkpointer
 from pipelines.core.errors import EaselError, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
@@ -201,9 +202,8 @@ class LocalBackend:
                    request.prompt, models, budget_s)
 
     def _found(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None) -> Any:
-        """What work on the device brings that says nothing meanwhile."""
-        *_, last = self._work(work, kind, job_id)
-        return last.value
+        """What work on the device brings; see ``found_of``."""
+        return found_of(self._work(work, kind, job_id))
 
     def _work(self, work: Callable[[Job], Any], kind: str, job_id: str | None = None,
               owner: str = "") -> Generator[Any]:

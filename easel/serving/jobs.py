@@ -245,13 +245,14 @@ def read_events(make: Callable[[], Group], submit: Callable[[Group], None],
     Args:
         make: makes the group, once somebody reads.
         submit: queues it.
-        waiting: what is said, about once a second, of its jobs that have not begun.
+        waiting: what is said, about once a second, of its jobs that have not begun; of one that has
+            begun since and says nothing itself, a progress without words is read once.
         read: what is yielded of an event; what it raises ends the group.
     """
     group = make()
     submit(group)
     changed, unread = group.jobs[0].changed, list(group.jobs)
-    shown_s = time.monotonic()
+    shown_s, waited = time.monotonic(), set[int]()
     try:
         while unread:
             with changed:
@@ -260,14 +261,20 @@ def read_events(make: Callable[[], Group], submit: Callable[[Group], None],
                 taken = [(job, job.take()) for job in unread]
             posted = [each for _, (events, _) in taken for each in events]
             for each in sorted(posted, key=lambda each: each.at_s):
+                waited.discard(each.index)
                 yield read(each)
             unread = [job for job, (_, finished) in taken if not finished]
             if posted and time.monotonic() - shown_s < MESSAGE_EVERY_S:
                 continue
             shown_s = time.monotonic()
             progress = waiting(group)
-            for job in [job for job in unread if not job.started]:
-                yield read(RunEvent(job.index, progress, job.usage))
+            for job in unread:
+                if not job.started:
+                    waited.add(job.index)
+                    yield read(RunEvent(job.index, progress, job.usage))
+                elif job.index in waited:
+                    waited.discard(job.index)
+                    yield read(RunEvent(job.index, Progress(), job.usage))
     finally:
         for job in group.jobs:
             job.abandoned = True

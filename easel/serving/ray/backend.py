@@ -31,6 +31,7 @@ from easel.serving.ray.calls import Call, CallOf, always, far_job
 from easel.serving.ray.link import Link
 from easel.serving.ray.messages import Kept, Ticket
 from easel.serving.ray.trip import Trip
+from easel.serving.told import found_of
 from pipelines.core.errors import Busy, EaselError, PausedRunError
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
@@ -238,8 +239,7 @@ class RayBackend:
                arguments: Mapping[str, Any]) -> Any:
         job = far_job(job_id, kind, models=models)
         call = always(method, **arguments, job_id=job.job_id)
-        *_, last = self._events(lambda: ((job,), call), opened, "")
-        return last.value
+        return found_of(self._events(lambda: ((job,), call), opened, ""))
 
     def _events(self, make: Callable[[], tuple[tuple[Job, ...], CallOf]],
                 read: Callable[[RunEvent], Any], owner: str, can_pause: bool = False,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
 import numpy as np
 
-from easel.guard.visitors import visitor_of
+from easel.guard.visitors import session_of, visitor_of
 from easel.history.store import History
 from easel.ui.generate.recall import in_cache
 from easel.ui.history.render import thumbnail_url
@@ -19,9 +20,10 @@ from easel.ui.lab.example import samples
 from easel.ui.lab.render import render_image
 from easel.ui.parts.controls import MAX_TYPED_CHARS
 from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import fill_html
 from easel.ui.parts.prompt_note import build_note
-from easel.ui.parts.task import Asked
+from easel.ui.parts.task import Asked, Task
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_small
 from easel.ui.playground import Playground
@@ -35,20 +37,90 @@ SHOWN_PX = 320
 
 
 @dataclass
-class Chooser:
-    """Picture and prompt.
+class Found:
+    """What a view shows, which goes when it is no longer of what is chosen.
+
+    Attributes:
+        task: of the view.
+        empty: updates that leave nothing of it.
+        of_picture: whether it is of the picture; else of the prompt alone.
+    """
+
+    task: Task
+    empty: Callable[[], Updates]
+    of_picture: bool = True
+
+
+@dataclass
+class Choice:
+    """A picture that can be pressed or uploaded.
 
     Attributes:
         picture: its file.
-        prompt: what it should show.
+        take: hidden; page.js writes there which picture was pressed.
         paths: pictures by Easel, where components may hold them.
         prompts: theirs, in English.
+        found: what is shown of it.
     """
 
     picture: gr.File
-    prompt: gr.Textbox
+    take: gr.Textbox
     paths: Sequence[str]
     prompts: Sequence[str]
+    found: list[Found] = field(default_factory=list, kw_only=True)
+
+    def connect(self, playground: Playground, prompt: gr.Textbox | None = None) -> None:
+        """Let it be taken, with its prompt; once all views are built.
+
+        What was found of another picture goes in the same step, but for a view that is looking:
+        it shows by itself what it looks at.
+        """
+        def empty(request: gr.Request, taken: bool) -> Updates:
+            session, visitor, updates = session_of(request), visitor_of(request), {}
+            for each in self.found:
+                busy = each.task.live.runs.busy(session, visitor, each.task.place)
+                if (taken or each.of_picture) and not busy:
+                    updates |= each.empty()
+            return updates
+
+        @one_sentence
+        def take(request: gr.Request, said: Any, before: Any) -> Any:
+            path, text = self._taken(playground, request, said)
+            if path is None:
+                return gr.skip()
+            updates = {self.picture: path} | ({} if prompt is None else {prompt: text})
+            return updates if _are_same(before, path) else updates | empty(request, True)
+
+        def uploaded(request: gr.Request) -> Any:
+            return empty(request, False) or gr.skip()
+
+        stale = list(dict.fromkeys(component for each in self.found for component in each.empty()))
+        outputs = [self.picture, *([] if prompt is None else [prompt]), *stale]
+        self.take.change(take, [self.take, self.picture], outputs, **LIVE)
+        for event in (self.picture.upload, self.picture.clear) if stale else ():
+            event(uploaded, None, stale, **LIVE)
+
+    def _taken(self, playground: Playground, request: gr.Request, said: Any,
+               ) -> tuple[str | None, str]:
+        """The file and the prompt of a picture that was pressed; None where there is none."""
+        kind, which, *_ = [*str(said or "").split(), "", ""]
+        if kind == "sample" and which.isdecimal() and int(which) < len(self.paths):
+            return self.paths[int(which)], say(self.prompts[int(which)])
+        if kind == "kept" and playground.history is not None:
+            kept = playground.history.get(playground.history.owner_of(visitor_of(request)), which)
+            return in_cache(playground.history, self.picture, kept.sha256), kept.prompt
+        return None, ""
+
+
+@dataclass
+class Chooser(Choice):
+    """Picture and prompt; see ``Choice``.
+
+    Attributes:
+        prompt: what it should show.
+    """
+
+    prompt: gr.Textbox
 
     def fields(self) -> list[Any]:
         """The components, for whoever needs their values."""
@@ -71,7 +143,7 @@ class Chooser:
 
 
 def build_chooser(playground: Playground) -> Chooser:
-    """Lay picture and prompt out, with pictures by Easel to press, and connect them."""
+    """Lay picture and prompt out, with pictures by Easel to press; see ``Choice.connect``."""
     with gr.Row(elem_id="inside-chooser"):
         shown = gr.HTML("", elem_id="inside-shown", **PLAIN)
         with gr.Column(elem_id="inside-ask"):
@@ -90,18 +162,11 @@ def build_chooser(playground: Playground) -> Chooser:
     fill_samples(row, paths, prompts, TAKE)
     fill_html(shown, lambda: render_shown(paths[0] if paths else None))
     picture.change(render_shown, picture, shown, **LIVE)
-    chooser = Chooser(picture, prompt, paths, prompts)
-
-    @one_sentence
-    def taken(request: gr.Request, said: Any) -> Any:
-        return _taken(playground, request, chooser, picture, said)
-
-    take.change(taken, take, [picture, prompt], **LIVE)
-    return chooser
+    return Chooser(picture, take, paths, prompts, prompt)
 
 
-def build_second(playground: Playground, chooser: Chooser, name: str) -> gr.File:
-    """Lay a second picture out, with the same to press as for the first, and connect it.
+def build_second(playground: Playground, chooser: Chooser, name: str) -> Choice:
+    """Lay a second picture out, with the same to press as for the first.
 
     Args:
         playground: whose history there is.
@@ -119,25 +184,15 @@ def build_second(playground: Playground, chooser: Chooser, name: str) -> gr.File
         if playground.history is not None:
             _build_own(playground.history, f"inside-{name}", take_id)
     fill_samples(row, paths, chooser.prompts, take_id)
-
-    @one_sentence
-    def taken(request: gr.Request, said: Any) -> Any:
-        return _taken(playground, request, chooser, picture, said)[0]
-
-    take.change(taken, take, picture, **LIVE)
-    return picture
+    return Choice(picture, take, paths, chooser.prompts)
 
 
-def _taken(playground: Playground, request: gr.Request, chooser: Chooser, picture: gr.File,
-           said: Any) -> tuple[Any, Any]:
-    """The file and the prompt of a picture that was pressed."""
-    kind, which, *_ = [*str(said or "").split(), "", ""]
-    if kind == "sample" and which.isdecimal() and int(which) < len(chooser.paths):
-        return chooser.paths[int(which)], say(chooser.prompts[int(which)])
-    if kind == "kept" and playground.history is not None:
-        kept = playground.history.get(playground.history.owner_of(visitor_of(request)), which)
-        return in_cache(playground.history, picture, kept.sha256), kept.prompt
-    return gr.skip(), gr.skip()
+def _are_same(one: Any, other: Any) -> bool:
+    """Whether two files hold the same, or are both none."""
+    try:
+        return Path(one or "").read_bytes() == Path(other or "").read_bytes()
+    except OSError:
+        return False
 
 
 def fill_samples(row: gr.HTML, paths: Sequence[str], prompts: Sequence[str], take: str) -> None:

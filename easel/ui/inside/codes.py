@@ -57,7 +57,7 @@ def build_codes(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]
             kept.pop(place, None)
         return render_code(found, place, kept), (path, kept)
 
-    view.connect(tasks, tabs, look)
+    view.connect(tasks, tabs, look, more=lambda: {detail: "", swaps: ("", {})})
     view.part.go.click(lambda: ("", ("", {})), None, [detail, swaps], queue=False,
                        show_progress="hidden", api_visibility="private")
     pick.change(picked, [pick, chooser.picture, swaps], [detail, swaps], show_progress="hidden",

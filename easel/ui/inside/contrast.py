@@ -56,7 +56,8 @@ def build_contrast(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.T
         found = lab.backend.inside(question, asked.run.next_job())
         return render_contrast(found, files, said)
 
-    view.connect(tasks, tabs, look, [pictures, texts, temperature], [temperature.release])
+    view.connect(tasks, tabs, look, [pictures, texts, temperature], [temperature.release],
+                 of="nothing")
     build_replay()
 
 

@@ -51,7 +51,7 @@ def build_loop(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab])
         return render_loops([lab.backend.inside(question, asked.run.next_job())
                              for question in questions])
 
-    view.connect(tasks, tabs, look, [other, steps, cutouts, seed])
+    view.connect(tasks, tabs, look, [other, steps, cutouts, seed], of="prompt")
 
 
 def whole(value: Any) -> Any:

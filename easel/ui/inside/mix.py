@@ -32,12 +32,14 @@ def build_mix(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) 
 
     def look(asked: Asked) -> str:
         kept = mask.read(asked)
-        if not asked.values[second]:
+        if not asked.values[second.picture]:
             raise InvalidRequest(strings.MIX_NO_SECOND, field="image")
-        one, other = read_many([chooser.path(asked), asked.values[second]])
+        one, other = read_many([chooser.path(asked), asked.values[second.picture]])
         return render_mix(lab.backend.inside(MixCodes(one, other, kept), asked.run.next_job()))
 
-    view.connect(tasks, tabs, look, [second, mask.text])
+    view.connect(tasks, tabs, look, [second.picture, mask.text])
+    second.found.append(view.found)
+    second.connect(lab.playground)
 
 
 def render_mix(found: Mixed) -> str:

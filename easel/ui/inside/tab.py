@@ -56,3 +56,4 @@ def build_inside(lab: Lab, store: PictureStore, tasks: Tasks, tab: gr.Tab) -> No
                 build_contrast(lab, chooser, tasks, (tab, part))
             with gr.Tab(strings.PATH, id="path"):
                 build_path()
+        chooser.connect(lab.playground, chooser.prompt)

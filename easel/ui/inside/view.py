@@ -5,21 +5,24 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 import numpy as np
 
-from easel.ui.inside.chooser import Chooser
+from easel.ui.inside.chooser import Chooser, Found
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import render_note
 from easel.ui.lab.steps import LabPart, Shown, Steps
+from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.task import Asked, Tasks
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.images import plain_png
 from pipelines.core.request import MAX_PROMPT_CHARS
+
+Of = Literal["picture", "prompt", "nothing"]
 
 
 class View:
@@ -60,7 +63,8 @@ class View:
             self.part.build_stage(seen)
 
     def connect(self, tasks: Tasks, tabs: Sequence[gr.Tab], look: Callable[[Asked], str],
-                fields: Sequence[gr.components.Component] = (), again: Sequence[Any] = ()) -> None:
+                fields: Sequence[gr.components.Component] = (), again: Sequence[Any] = (),
+                of: Of = "picture", more: Callable[[], Updates] = dict) -> None:
         """Let Go run it.
 
         Args:
@@ -69,6 +73,8 @@ class View:
             look: finds out what there is to see, as HTML.
             fields: what a person fills in besides picture, prompt and guess.
             again: events that run it as well, of sliders.
+            of: what of the chooser it looks into; "nothing" where it has pictures of its own.
+            more: updates that leave nothing of what a view shows besides the stage.
         """
         if again:
             self.column.elem_classes = ["lab-ask", "lab-live"]  # for page.js
@@ -82,6 +88,9 @@ class View:
         self.part.connect(tasks, tabs, [*self.chooser.fields(), self.guess, *fields])
         for event in (self.part.go.click, *again):
             self.part.starts(event, work)
+        self.found = Found(self.part.task, lambda: self.part.empty() | more(), of == "picture")
+        if of != "nothing":
+            self.chooser.found.append(self.found)
 
 
 def picture(pixels: np.ndarray, alt: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from easel.search.database import IndexOutdated
+from easel.serving.told import hearing
 from easel.ui.lab.lab import STOPPED
 from easel.ui.lab.render import render_note
 from easel.ui.parts.invitation import invitation
@@ -20,6 +21,7 @@ from easel.ui.parts.task import Asked, Task, Tasks
 from easel.ui.parts.tiles import alert
 from easel.words import strings
 from pipelines.core.errors import Cancelled, EaselError
+from pipelines.core.events import Progress
 
 # In the page but not seen: with visible=False a button is taken out of it, and what it is told
 # while it is put back in may be lost.
@@ -85,7 +87,12 @@ class LabPart:
             yield {self.stage: render_note(strings.LAB_STARTING),
                    self.rebuild: gr.update(visible=HIDDEN)}
             throttle = Throttle()
-            with closing(steps(asked)) as found:
+
+            def hear(progress: Progress) -> None:
+                said = progress.message or strings.LAB_STARTING
+                asked.post({self.stage: render_note(said)})
+
+            with hearing(hear), closing(steps(asked)) as found:
                 for step in found:
                     if isinstance(step, Shown):
                         yield {self.stage: step.html}
@@ -94,6 +101,10 @@ class LabPart:
                         yield {self.stage: render_note(step)}
 
         self.task.starts([event], work, self.fields)
+
+    def empty(self) -> Updates:
+        """What the stage shows before the first run."""
+        return {self.stage: render_note(self.hint)}
 
     def _refuse(self, error: EaselError) -> Updates:
         if isinstance(error, Cancelled):

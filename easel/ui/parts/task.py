@@ -44,12 +44,14 @@ class Asked:
         run: what Stop acts on.
         about: what the work wants to know of itself when the page is opened again.
         at_rest: what shows in the place of work that failed; it must not look under way.
+        post: shows something in the middle of a step.
     """
 
     values: Mapping[Any, Any]
     run: Run
     about: Any = None
     at_rest: Callable[[], Updates] = dict
+    post: Callable[[Updates], None] = lambda updates: None
 
     def text(self, component: Any) -> str:
         """The text of a component, "" where it has none."""
@@ -205,6 +207,7 @@ class Task:
         with live.under_way():
             live.post(stack.on({self.alert: ""} | first.first | self._buttons(busy=True)))
             while held is not None:
+                held.subject.post = live.post
                 with caught(self.place, partial(self._fail, held, live, stack)), \
                         closing(held.steps):
                     for updates in held.work():

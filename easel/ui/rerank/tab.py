@@ -16,6 +16,7 @@ import gradio as gr
 from easel.compare.ranking import Ranking, rank_pictures, read_prompts
 from easel.guard.made_of import origins
 from easel.guard.visitors import visitor_of
+from easel.serving.told import hearing
 from easel.ui.lab.render import render_note
 from easel.ui.models.fetch import Fetch, render_missing
 from easel.ui.parts.invitation import invitation
@@ -45,6 +46,7 @@ from easel.ui.rerank.sources import (
 from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import InvalidRequest
+from pipelines.core.events import Progress
 from pipelines.core.files import safe_stem
 from pipelines.suited import BY_PICTURES
 
@@ -178,9 +180,15 @@ def _connect(playground: Playground, store: PictureStore, parts: RerankParts,
                parts.save: gr.update(visible=False)}
         images = read_many(paths)
         thumbnails = read_many(paths, THUMBNAIL_PX)
-        judges = _judges(playground, wanted, paths, asked, clips)
-        ranking = rank_pictures(images, prompts, [each.model_id for each in judges],
-                                playground.backend.embed)
+
+        def hear(progress: Progress) -> None:
+            told = say(progress.message or strings.DRAWING_RANKS)
+            asked.post({parts.status: f'<p class="hint">{escape(told)}</p>'})
+
+        with hearing(hear):
+            judges = _judges(playground, wanted, paths, asked, clips)
+            ranking = rank_pictures(images, prompts, [each.model_id for each in judges],
+                                    playground.backend.embed)
         names = [source.name for source in sources]
         keep = _keep(asked.values[parts.keep], len(images))
         said = strings.RANKED_STATUS.format(len(images), len(prompts),
