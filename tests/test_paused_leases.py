@@ -354,7 +354,7 @@ def test_what_a_killed_machine_drew_goes_on_at_another(
     assert process.stdout is not None
     rows = PausedRows(Database(url), open_shelf(files))
     for _ in process.stdout:
-        if rows.used_bytes(but=""):
+        if rows.used("", "").all_bytes:
             break
     process.kill()
     process.communicate()

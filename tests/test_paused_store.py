@@ -7,6 +7,7 @@ import json
 import pickle
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from safetensors.torch import load, save
 from easel.history.database import Database
 from easel.history.records import LOCAL
 from easel.history.shelves import FolderShelf
-from easel.serving.paused_rows import PausedRows, owner_key
+from easel.serving.paused_rows import PausedRows, Used, owner_key
 from easel.serving.paused_runs import SHARES, PausedRuns
 from pipelines.core.errors import EaselError, Paused, PausedRunError
 from pipelines.core.events import Progress
@@ -72,15 +73,15 @@ def test_one_visitor_alone_leaves_room_for_others(tmp_path: Path) -> None:
 
     def keep(owner: str, number: int, size_bytes: int) -> str:
         run_id = hashlib.sha256(f"{owner} {number}".encode()).hexdigest()[:32]
-        runs.make_room(owner_key(owner), run_id, size_bytes)
         rows.put(owner_key(owner), run_id, run_id, True, True, b"x" * size_bytes,
-                 {"saved_s": time.time(), "interrupted": False, "header": {}})
+                 {"saved_s": time.time(), "interrupted": False, "header": {}},
+                 partial(runs.check_fits, owner_key(owner), size_bytes, True))
         rows.release(run_id)
         return run_id
 
     first = keep(ME, 1, 600_000)
     second = keep(ME, 2, 400_000)
-    runs.make_room(owner_key(ME), second, 400_000)  # in place of itself
+    runs.check_fits(owner_key(ME), 400_000, False, rows.used(owner_key(ME), second))  # its own
     with pytest.raises(PausedRunError, match="your paused runs would take more than the"):
         keep(ME, 3, 1)
     for n in range(SHARES - 1):
@@ -93,9 +94,9 @@ def test_one_visitor_alone_leaves_room_for_others(tmp_path: Path) -> None:
 
 def test_the_command_lines_runs_may_take_all_the_room(tmp_path: Path) -> None:
     runs = open_runs(tmp_path / "paused", quota_bytes=1000)
-    runs.make_room(owner_key(LOCAL), "0" * 32, 1000)
+    runs.check_fits(owner_key(LOCAL), 1000, True, Used(0, 0, 0))
     with pytest.raises(PausedRunError, match="of one visitor"):
-        runs.make_room(owner_key(ME), "0" * 32, 251)
+        runs.check_fits(owner_key(ME), 251, True, Used(0, 0, 0))
 
 
 def test_the_newest_comes_first_whatever_the_clock_says(server: Server,

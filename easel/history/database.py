@@ -93,6 +93,17 @@ class Database:
         self.engine.dispose()
 
 
+def take_turns(session: Session, number: int) -> None:
+    """Let all other transactions that take turns by this number wait until this one has ended.
+
+    Args:
+        session: one that writes; of SQLite's only one does at a time in any case.
+        number: the same for all of them.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text(f"SELECT pg_advisory_xact_lock({number})"))
+
+
 def now_s(session: Session) -> ColumnElement[float]:
     """Unix time by the database's own clock, which is the same one for all who ask it.
 

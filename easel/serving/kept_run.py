@@ -7,11 +7,12 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from easel.history.records import HistoryError
 from easel.serving.leases import Leases
-from easel.serving.paused_rows import TAKEN_OVER, PausedRows
+from easel.serving.paused_rows import TAKEN_OVER, PausedRows, Used
 from pipelines.core.errors import PausedRunError, RunTakenOver, reason
 from pipelines.saved_run import FORMAT, SavedRun
 
@@ -26,14 +27,14 @@ class KeptRun:
         leases: renewed as long as this process has the run.
         owner: by ``owner_key``.
         run_id: the run's name.
-        make_room: refuses a state of an owner, of a run, of a size in bytes by ``PausedRunError``.
+        check_fits: refuses a state by ``PausedRunError``; see ``PausedRuns.check_fits``.
     """
 
     def __init__(self, rows: PausedRows, leases: Leases, owner: str, run_id: str,
-                 make_room: Callable[[str, str, int], None]) -> None:
+                 check_fits: Callable[[str, int, bool, Used], None]) -> None:
         self.run_id, self.lease = run_id, secrets.token_hex(16)
-        self._rows, self._leases, self._owner, self._make_room = rows, leases, owner, make_room
-        self._has = self._may_have = self._counted = False
+        self._rows, self._leases, self._owner, self._check_fits = rows, leases, owner, check_fits
+        self._has = self._may_have = self._counted = self._claimed = False
 
     def claim(self) -> None:
         """Make a run that nobody has this process's own.
@@ -42,6 +43,7 @@ class KeptRun:
             PausedRunError: it is not there, or under way.
         """
         self._rows.claim(self._owner, self.run_id, self.lease)
+        self._claimed = True
         self._hold()
 
     def put(self, run: SavedRun, paused: bool) -> None:
@@ -49,11 +51,12 @@ class KeptRun:
         saved_s = time.time()
         data = run.encode(paused, saved_s)
         try:
-            self._make_room(self._owner, self.run_id, len(data))
             self._may_have = True  # also where the database does not say how it ended
             # Its place is looked up again only where somebody's pause counts.
             self._rows.put(self._owner, self.run_id, self.lease, not self._has,
-                           paused or not self._counted, data, facts_of(run, paused, saved_s))
+                           paused or not self._counted, data, facts_of(run, paused, saved_s),
+                           partial(self._check_fits, self._owner, len(data),
+                                   paused and not self._claimed))
         except HistoryError as error:
             raise PausedRunError("The run could not be paused. {}", error) from None
         except OSError as error:

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, not_, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from easel.history.database import Database, now_s
+from easel.history.database import Database, now_s, take_turns
 from easel.history.records import LOCAL, HistoryError
 from easel.history.shelves import Shelf
 from easel.history.tables import PausedState
@@ -32,12 +32,30 @@ from pipelines.saved_run import SUFFIX
 
 KIND = "paused"
 LEASE_S = 20.0
+ROOM_LOCK = 0x_EA5E2  # of those who look for room; any number of its own
 ORPHAN_S = 3600.0  # older than any writing that still goes on
 SWEEP_BATCH = 200  # states looked at in one transaction
 GONE = "There is no such paused run: it was continued, deleted, or never yours."
 UNDER_WAY = "This run is on its way already."
 TAKEN_OVER = ("The run is no longer this server's, which was not heard of for too long: it was "
               "taken over or deleted.")
+
+
+class Used(NamedTuple):
+    """What other runs than one have of the room.
+
+    Attributes:
+        all_bytes: length of all their states.
+        own_bytes: length of the states of those of its owner.
+        own_runs: how many of its owner's were paused, or wait.
+    """
+
+    all_bytes: int
+    own_bytes: int
+    own_runs: int
+
+
+Check = Callable[[Used], None]  # raises where that leaves no room
 
 
 def owner_key(owner: str) -> str:
@@ -113,35 +131,31 @@ class PausedRows:
         return self._shelf.read(state.key)
 
     def put(self, owner: str, run_id: str, lease: str, is_new: bool, counts: bool, data: bytes,
-            facts: Mapping[str, Any]) -> None:
+            facts: Mapping[str, Any], check: Check) -> None:
         """Keep a state of a run that one has, or of a new one, and have it from then on.
+
+        Of several that look for room at once, each sees what those before it have taken.
 
         Args:
             is_new: whether the run may not be there yet.
             counts: whether its place in the order of pausing is the newest from now on.
             data: the state.
             facts: values of the row's other columns, without "number".
+            check: whether there is room beside what others have; what it raises is raised.
 
         Raises:
             RunTakenOver: somebody else has it, or deleted it.
             OSError: the state cannot be written.
             HistoryError: it cannot be kept.
         """
+        check(self.used(owner, run_id))  # before anything is written in vain
         key = self._put_state(run_id, data)
-        with self._database.write() as session:
-            old = session.scalar(select(PausedState.key).where(
-                PausedState.run_id == run_id, PausedState.holder == lease).with_for_update())
-            values = {**facts, "key": key, "size_bytes": len(data),
-                      **self._leased(session, lease)}
-            if counts or old is None:
-                values["number"] = session.scalar(
-                    select(func.coalesce(func.max(PausedState.number), 0) + 1).where(
-                        PausedState.owner == owner))
-            if old is not None:
-                session.execute(update(PausedState).where(PausedState.run_id == run_id)
-                                .values(values))
-            kept = old is not None or (is_new and _insert(
-                session, {**values, "run_id": run_id, "owner": owner}))
+        try:
+            old, kept = self._put_row(owner, run_id, lease, is_new, counts, check,
+                                      {**facts, "key": key, "size_bytes": len(data)})
+        except PausedRunError:
+            self._remove_state(key)
+            raise
         if old is not None or not kept:  # not where this is not known: then it is an orphan
             self._remove_state(key if not kept else str(old))
         if not kept:
@@ -191,13 +205,10 @@ class PausedRows:
         if not self._remove(_mine(owner, run_id), only_free=True):
             self._refuse(owner, run_id)
 
-    def used_bytes(self, but: str, owner: str | None = None) -> int:
-        """Length of all states, or of an owner's, without that of one run."""
-        total = select(func.coalesce(func.sum(PausedState.size_bytes), 0)).where(
-            PausedState.run_id != but)
+    def used(self, owner: str, run_id: str) -> Used:
+        """What others than a run of an owner have of the room."""
         with self._database.read() as session:
-            return int(session.scalar(
-                total if owner is None else total.where(PausedState.owner == owner)) or 0)
+            return _used(session, owner, run_id)
 
     def sweep(self, max_age_s: float) -> int:
         """Remove runs that were kept so long ago, and states that no row names.
@@ -218,6 +229,25 @@ class PausedRows:
                 if key not in named:
                     self._remove_state(key)
         return removed
+
+    def _put_row(self, owner: str, run_id: str, lease: str, is_new: bool, counts: bool,
+                 check: Check, facts: Mapping[str, Any]) -> tuple[str | None, bool]:
+        """The state that a run had before, and whether the one that ``facts`` name is its now."""
+        with self._database.write() as session:
+            take_turns(session, ROOM_LOCK)
+            check(_used(session, owner, run_id))
+            old = session.scalar(select(PausedState.key).where(
+                PausedState.run_id == run_id, PausedState.holder == lease).with_for_update())
+            values = {**facts, **self._leased(session, lease)}
+            if counts or old is None:
+                values["number"] = session.scalar(
+                    select(func.coalesce(func.max(PausedState.number), 0) + 1).where(
+                        PausedState.owner == owner))
+            if old is not None:
+                session.execute(update(PausedState).where(PausedState.run_id == run_id)
+                                .values(values))
+            return old, old is not None or (is_new and _insert(
+                session, {**values, "run_id": run_id, "owner": owner}))
 
     def _put_state(self, run_id: str, data: bytes) -> str:
         key = f"{KIND}/{run_id}-{secrets.token_hex(8)}{SUFFIX}"
@@ -250,6 +280,17 @@ class PausedRows:
 
 def _mine(owner: str, run_id: str) -> list[ColumnElement[bool]]:
     return [PausedState.run_id == run_id, PausedState.owner == owner]
+
+
+def _used(session: Session, owner: str, run_id: str) -> Used:
+    size = PausedState.size_bytes
+    mine = PausedState.owner == owner
+    # One that is about to be let go of was paused already.
+    placed = mine & or_(_is_free(session), not_(PausedState.interrupted))
+    found = session.execute(select(
+        func.coalesce(func.sum(size), 0), func.coalesce(func.sum(size).filter(mine), 0),
+        func.count().filter(placed)).where(PausedState.run_id != run_id)).one()
+    return Used(*map(int, found))
 
 
 def _is_free(session: Session) -> ColumnElement[bool]:

@@ -17,7 +17,7 @@ from easel.history.tables import PausedState
 from easel.serving.kept_run import KeptRun
 from easel.serving.leases import Leases
 from easel.serving.older_runs import RUN_ID, take_in
-from easel.serving.paused_rows import GONE, PausedRows, owner_key
+from easel.serving.paused_rows import GONE, PausedRows, Used, owner_key
 from pipelines.checkpointer import Checkpointer
 from pipelines.core.amounts import megabytes
 from pipelines.core.errors import InvalidRequest, PausedRunError
@@ -73,8 +73,6 @@ class PausedRuns:
             command line's, whose machine it is, may take all.
         max_per_owner: how many one visitor may have.
         older: folder in which older versions kept them; None for none.
-
-    Two states that come at once may take a little more room than there is.
     """
 
     def __init__(self, rows: PausedRows, quota_bytes: int = 2 * 10**9, max_per_owner: int = 10,
@@ -108,10 +106,7 @@ class PausedRuns:
             PausedRunError: so it is.
             HistoryError: the database cannot be used.
         """
-        count = len(self.of(owner))
-        if count >= self.max_per_owner:
-            raise PausedRunError("{} runs of yours are paused, which is the most: let one go on "
-                                 "to its end, or delete one.", count)
+        self._check_count(len(self.of(owner)))
 
     def checkpointer(self, owner: str, pause_after: int | None = None) -> Checkpointer:
         """What keeps the state of a new run of a visitor."""
@@ -179,27 +174,34 @@ class PausedRuns:
         """
         self._rows.release(lease)
 
-    def make_room(self, owner: str, run_id: str, size_bytes: int) -> None:
-        """Refuse a state that would take all of them over the quota, or a visitor over the share.
+    def check_fits(self, owner: str, size_bytes: int, is_another: bool, used: Used) -> None:
+        """Refuse a state that would take all of them over the quota, or a visitor over the share,
+        or another run over the most of one visitor.
 
         Args:
             owner: by ``owner_key``.
-            run_id: whose states before do not count.
             size_bytes: length of the state.
+            is_another: whether somebody pauses a run that was not paused before.
+            used: what other runs have.
 
         Raises:
             PausedRunError: so it would.
-            HistoryError: the database cannot be used.
         """
-        if self._rows.used_bytes(run_id) + size_bytes > self.quota_bytes:
+        if is_another:
+            self._check_count(used.own_runs)
+        if used.all_bytes + size_bytes > self.quota_bytes:
             raise PausedRunError("The run could not be paused: the paused runs of all visitors "
                                  "take all the room that they may.")
         share = self.quota_bytes // SHARES
-        if owner != owner_key(LOCAL) \
-                and self._rows.used_bytes(run_id, owner) + size_bytes > share:
+        if owner != owner_key(LOCAL) and used.own_bytes + size_bytes > share:
             raise PausedRunError("The run could not be paused: with it your paused runs would take "
                                  "more than the {} of one visitor; delete one, or let one go on "
                                  "to its end.", megabytes(share))
+
+    def _check_count(self, count: int) -> None:
+        if count >= self.max_per_owner:
+            raise PausedRunError("{} runs of yours are paused, which is the most: let one go on "
+                                 "to its end, or delete one.", count)
 
     def sweep(self, max_age_s: float = MAX_AGE_S) -> int:
         """Take in what older versions kept; remove what has waited for too long, and what killed
@@ -220,7 +222,7 @@ class PausedRuns:
             take_in(self._older, self._rows)
 
     def _kept(self, owner: str, run_id: str) -> KeptRun:
-        return KeptRun(self._rows, self._leases, owner_key(owner), run_id, self.make_room)
+        return KeptRun(self._rows, self._leases, owner_key(owner), run_id, self.check_fits)
 
     def _read(self, owner: str, run_id: str, busy: bool) -> bytes:
         """The state of a run, which may be under way where ``busy``, and then be replaced.
