@@ -70,6 +70,16 @@ def inside_command(
     print(json.dumps(figures, indent=1))
 
 
+@app.command("prior")
+def prior_command() -> None:
+    """What the ranker says of unCLIP with its prior and without."""
+    from benchmarks.prior import prior_figures
+
+    figures = rounded(prior_figures())
+    write_results(RESULTS_DIR / "prior.json", figures)
+    print(json.dumps(figures, indent=1))
+
+
 @app.command("doors")
 def doors_command(
     quick: Annotated[bool, typer.Option(

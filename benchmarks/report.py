@@ -17,6 +17,7 @@ from benchmarks.load_report import load_table
 from benchmarks.loading import loading_table
 from benchmarks.markdown import cell, share, table
 from benchmarks.photographs import photographs_table
+from benchmarks.prior import prior_table
 from benchmarks.results import RESULTS_DIR, read_results
 from benchmarks.step import step_table
 from benchmarks.tasks import TASKS
@@ -215,6 +216,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] =
     ("kills", "Kills", "benchmarks kills", kills_line),
     ("fuzz", "Generated inputs", "tests.trust.fuzz all", fuzz_table),
     ("inside", "Inside", "benchmarks inside", inside_table),
+    ("prior", "unCLIP’s prior", "benchmarks prior", prior_table),
     ("doors", "Doors", "benchmarks doors", doors_table),
     ("training", "Training", "", training_tables),
     ("outside", "Measured once, from outside", "", outside_table),
