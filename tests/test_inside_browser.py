@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from easel.guard.visitors import COOKIE, visitor_named
 from easel.ui.history.example import keep_examples
@@ -15,7 +15,7 @@ from easel.words import strings
 from tests.inside_page import PROMPT, app, contrastive, fits, page, view
 from tests.lab import write_pictures
 from tests.served import App
-from tests.test_browser import DESKTOP, SOFT, browser, pytestmark
+from tests.test_browser import DESKTOP, PATIENCE_MS, SOFT, browser, pytestmark
 from tests.test_told import Held
 
 __all__ = ["app", "browser", "page", "pytestmark"]
@@ -130,6 +130,40 @@ def test_pictures_and_prompts_of_ones_own(app: App, page: Page, tmp_path: Path) 
     page.locator("#lab-inside-score").click()
     expect(stage.locator("[role=alert]")).to_have_text(
         "The prompt is empty: say what the picture shows.")
+
+
+def test_a_picture_whose_file_is_gone_says_so(app: App, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    page.set_default_timeout(PATIENCE_MS)
+    taken: dict[Path, bytes] = {}
+    try:
+        page.goto(f"{app.url}?tab=inside.score")
+        page.locator("#inside-own").click()
+        expect(page.locator("#inside-kept [role=alert]")).to_have_text(
+            "Your history has no such pictures.")
+        token = next(each.get("value", "") for each in page.context.cookies()
+                     if each.get("name") == COOKIE)
+        owner = app.history.owner_of(visitor_named(token))
+        keep_examples(app.history, owner)
+        gone, *_ = app.history.page(owner, size=1).pictures
+        for path in filter(Path.is_file, Path(app.data.name).rglob(f"*{gone.sha256}*")):
+            taken[path] = path.read_bytes()
+            path.unlink()
+        page.locator("#inside-own").click()
+        kept = page.locator(f'#inside-kept button[data-say="kept {gone.id}"]')
+        expect(kept).to_have_text("The picture’s file is no longer there.")
+        expect(kept.locator("img")).to_have_count(0)
+        before = page.locator("#inside-shown img").get_attribute("src")
+        kept.click()
+        expect(page.locator("#inside-ask [role=alert]")).to_have_text(
+            "The picture's file is no longer in the data folder.")
+        assert page.locator("#inside-shown img").get_attribute("src") == before
+        page.locator("#inside-samples button").nth(1).click()
+        expect(page.locator("#inside-ask [role=alert]")).to_have_count(0)
+    finally:
+        page.close()
+        for path, data in taken.items():  # others keep the same picture
+            path.write_bytes(data)
 
 
 def test_codes_are_pressed_and_exchanged(page: Page) -> None:

@@ -19,12 +19,13 @@ from easel.ui.history.render import thumbnail_url
 from easel.ui.lab.example import samples
 from easel.ui.lab.render import render_image
 from easel.ui.parts.controls import MAX_TYPED_CHARS
-from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.lines import Updates
 from easel.ui.parts.page_words import fill_html
 from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.task import Asked, Task
 from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.tiles import alert
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_small
 from easel.ui.playground import Playground
 from easel.words import strings
@@ -58,6 +59,7 @@ class Choice:
     Attributes:
         picture: its file.
         take: hidden; page.js writes there which picture was pressed.
+        refused: says why one could not be taken.
         paths: pictures by Easel, where components may hold them.
         prompts: theirs, in English.
         found: what is shown of it.
@@ -65,6 +67,7 @@ class Choice:
 
     picture: gr.File
     take: gr.Textbox
+    refused: gr.HTML
     paths: Sequence[str]
     prompts: Sequence[str]
     found: list[Found] = field(default_factory=list, kw_only=True)
@@ -83,19 +86,21 @@ class Choice:
                     updates |= each.empty()
             return updates
 
-        @one_sentence
+        @shows_errors_by(lambda sentence: {self.refused: alert(sentence)})
         def take(request: gr.Request, said: Any, before: Any) -> Any:
             path, text = self._taken(playground, request, said)
             if path is None:
                 return gr.skip()
-            updates = {self.picture: path} | ({} if prompt is None else {prompt: text})
+            updates = {self.picture: path, self.refused: ""}
+            if prompt is not None:
+                updates[prompt] = text
             return updates if _are_same(before, path) else updates | empty(request, True)
 
         def uploaded(request: gr.Request) -> Any:
             return empty(request, False) or gr.skip()
 
         stale = list(dict.fromkeys(component for each in self.found for component in each.empty()))
-        outputs = [self.picture, *([] if prompt is None else [prompt]), *stale]
+        outputs = [self.picture, self.refused, *([] if prompt is None else [prompt]), *stale]
         self.take.change(take, [self.take, self.picture], outputs, **LIVE)
         for event in (self.picture.upload, self.picture.clear) if stale else ():
             event(uploaded, None, stale, **LIVE)
@@ -157,12 +162,13 @@ def build_chooser(playground: Playground) -> Chooser:
                               file_count="single", type="filepath", file_types=IMAGE_SUFFIXES,
                               height=64, elem_id="inside-picture", elem_classes="upload")
             take = gr.Textbox(visible="hidden", elem_id=TAKE)
+            refused = gr.HTML("", **PLAIN)
             if playground.history is not None:
                 _build_own(playground.history, "inside", TAKE)
     fill_samples(row, paths, prompts, TAKE)
     fill_html(shown, lambda: render_shown(paths[0] if paths else None))
     picture.change(render_shown, picture, shown, **LIVE)
-    return Chooser(picture, take, paths, prompts, prompt)
+    return Chooser(picture, take, refused, paths, prompts, prompt)
 
 
 def build_second(playground: Playground, chooser: Chooser, name: str) -> Choice:
@@ -181,10 +187,11 @@ def build_second(playground: Playground, chooser: Chooser, name: str) -> Choice:
                           file_types=IMAGE_SUFFIXES, height=64, elem_classes="upload",
                           elem_id=f"inside-{name}-picture")
         take = gr.Textbox(visible="hidden", elem_id=take_id)
+        refused = gr.HTML("", **PLAIN)
         if playground.history is not None:
             _build_own(playground.history, f"inside-{name}", take_id)
     fill_samples(row, paths, chooser.prompts, take_id)
-    return Choice(picture, take, paths, chooser.prompts)
+    return Choice(picture, take, refused, paths, chooser.prompts)
 
 
 def _are_same(one: Any, other: Any) -> bool:
@@ -208,7 +215,7 @@ def _build_own(history: History, name: str, take: str) -> None:
                        elem_classes="inside-own")
     row = gr.HTML("", elem_id=f"{name}-kept", **PLAIN)
 
-    @one_sentence
+    @shows_errors_by(alert)
     def show(request: gr.Request) -> str:
         page = history.page(history.owner_of(visitor_of(request)), size=MAX_OWN)
         if not page.pictures:

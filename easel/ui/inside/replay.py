@@ -10,9 +10,10 @@ import gradio as gr
 
 from easel.ui.inside.loop import whole
 from easel.ui.lab.render import render_note, render_reading
-from easel.ui.parts.errors import one_sentence
+from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.theme import LIVE, PLAIN
+from easel.ui.parts.tiles import alert
 from easel.words import strings
 from easel.words.language import figure
 from pipelines.inside.contrast import MAX_TEMPERATURE, MIN_TEMPERATURE
@@ -44,7 +45,7 @@ def build_replay() -> None:
                                    elem_id="replay-reading")
             stage = gr.HTML("", elem_id="replay-stage", elem_classes="lab-stage", **PLAIN)
 
-    @one_sentence
+    @shows_errors_by(alert)
     def show(at: Any, learned: Any, chosen: Any, read: Any) -> str:
         return render_moment(whole(at), None if learned else chosen, read)
 
