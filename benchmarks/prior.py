@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.markdown import table
-from pipelines import draw
+from pipelines.facade import draw
 
 # The four that stand beside the first pictures, the one of the page first, and eight others that
 # were written down before any was drawn.
