@@ -260,6 +260,15 @@ def test_many_users_get_their_pictures_while_a_runner_dies(both: RayBackend) -> 
     until(lambda: both.queue() == (0, 0))
 
 
+def test_every_runner_says_what_models_it_has(both: RayBackend) -> None:
+    names = {each.report.runner for each in both.link.facts().runners}
+    found = both.link.models()
+    assert {each.runner for each in found} == names
+    assert {each.device for each in found} == {"cpu"}
+    assert all(each.memory.budget_bytes for each in found)
+    assert not any(each.rows or each.refused for each in found), "their models are of no catalogue"
+
+
 def test_runners_are_replaced_one_by_one_while_they_draw(both: RayBackend, small: Cluster) -> None:
     fields = {**SKETCH, "options": {"steps": 10, "pause_s": 0.05}}
     wanted = digests(list(stream(both, fields)))

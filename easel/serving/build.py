@@ -45,7 +45,8 @@ def build_backend(settings: Settings, registry: Registry | None = None,
 
     catalogue = open_catalogue(settings.data_dir, settings.catalogue)
     return connected_backend(settings, registry or build_registry(catalogue),
-                             None if history is None else open_paused_runs(settings, history))
+                             None if history is None else open_paused_runs(settings, history),
+                             catalogue)
 
 
 def local_backend(settings: Settings, registry: Registry | None = None,

@@ -12,7 +12,7 @@ from easel.serving.paused_runs import PausedRuns
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.cache.inventory import ModelInventory
+from pipelines.models.cache.inventory import Models
 from pipelines.models.clip_features import Features
 from pipelines.registry import Registry
 
@@ -233,7 +233,7 @@ class Backend(Protocol):
         """What it has done and holds, in Prometheus's text format."""
         ...
 
-    def models(self, offline: bool = False) -> ModelInventory | None:
+    def models(self, offline: bool = False) -> Models | None:
         """Its models and what may be done with them; None where they come from no catalogue.
 
         Args:

@@ -20,7 +20,7 @@ from easel.ui.models.admins import ModelAdmins
 from easel.ui.parts.live import LiveRuns
 from easel.ui.parts.panel import Card
 from easel.ui.parts.prompt_note import prompt_reader
-from pipelines.models.cache.inventory import ModelInventory
+from pipelines.models.cache.inventory import Models
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.tokenizer import Vocabulary
 from pipelines.prompt_words import PromptReader
@@ -67,7 +67,7 @@ class Playground:
         return RecentComparisons()
 
     @cached_property
-    def models(self) -> ModelInventory | None:
+    def models(self) -> Models | None:
         """The models and what may be done with them; None where they come from no catalogue."""
         return self.backend.models(self.settings.offline)
 

@@ -28,6 +28,7 @@ from easel.serving.line import CLOSING
 from easel.serving.metrics import Metrics
 from easel.serving.paused_runs import PausedRuns, check_pause
 from easel.serving.ray.calls import Call, CallOf, always, far_job
+from easel.serving.ray.fleet import FleetInventory
 from easel.serving.ray.link import Link
 from easel.serving.ray.messages import Kept, Ticket
 from easel.serving.ray.trip import Trip
@@ -37,7 +38,8 @@ from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
 from pipelines.inside.question import Question
 from pipelines.models.cache.cache import ModelCache
-from pipelines.models.cache.inventory import ModelInventory
+from pipelines.models.cache.inventory import Models
+from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.clip_features import Features
 from pipelines.registry import Registry
 from pipelines.suited import FAMILIARITY
@@ -54,13 +56,16 @@ class RayBackend:
         registry: the pipelines, which check requests here.
         link: to the cluster.
         paused: where runs are kept that are paused, by runners too; None where none can be.
+        catalogue: of the runners' models; None where they come from none.
 
     Attributes:
         link: to the cluster.
     """
 
-    def __init__(self, registry: Registry, link: Link, paused: PausedRuns | None = None) -> None:
+    def __init__(self, registry: Registry, link: Link, paused: PausedRuns | None = None,
+                 catalogue: Catalogue | None = None) -> None:
         self.registry, self.paused = registry, paused
+        self._fleet = None if catalogue is None else FleetInventory(link.models, catalogue)
         self.requester: Callable[[], Requester] = Requester
         self.metrics = Metrics(self.queue, self._holdings)
         self.link, self._front = link, uuid.uuid4().hex
@@ -205,9 +210,9 @@ class RayBackend:
         """What it has done, and what the runners hold; see ``Backend.figures``."""
         return self.metrics.render()
 
-    def models(self, offline: bool = False) -> ModelInventory | None:
-        """None: what is loaded where is the runners' own affair."""
-        return None
+    def models(self, offline: bool = False) -> Models | None:
+        """The models of all runners; whether these are offline was said when they began."""
+        return self._fleet
 
     def is_open(self) -> bool:
         """Whether it still takes jobs."""

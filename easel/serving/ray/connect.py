@@ -13,6 +13,7 @@ from easel.serving.ray.environment import code_digest, is_here, prepare
 from easel.serving.ray.node import check_ray, node_of
 from easel.settings import Settings
 from pipelines.core.errors import EaselError, reason
+from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ PROBE_S, JOIN_S = 5.0, 120.0
 
 
 def connected_backend(settings: Settings, registry: Registry, paused: PausedRuns | None,
-                      ) -> RayBackend:
-    """The backend of a front end, once it has joined its cluster.
+                      catalogue: Catalogue | None = None) -> RayBackend:
+    """The backend of a front end, once it has joined its cluster; see ``RayBackend``.
 
     Raises:
         EaselError: it cannot.
@@ -35,7 +36,7 @@ def connected_backend(settings: Settings, registry: Registry, paused: PausedRuns
                          "one.")
     from easel.serving.ray.backend import RayBackend
 
-    return RayBackend(registry, link, paused)
+    return RayBackend(registry, link, paused, catalogue)
 
 
 def link_to(settings: Settings) -> Link:

@@ -68,4 +68,4 @@ def _runners(settings: Settings, make: Callable[[], LocalBackend], longest_run_s
         graceful_shutdown_timeout_s=longest_run_s, graceful_shutdown_wait_loop_s=0.2,
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),
         logging_config={"log_level": "ERROR", "enable_access_log": False})
-    return runner.bind(settings.ray_app, make)
+    return runner.bind(settings.ray_app, make, settings.offline)

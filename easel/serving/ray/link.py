@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,13 +16,17 @@ from ray.serve.exceptions import RequestCancelledError
 
 from easel.serving.jobs import RunEvent
 from easel.serving.ray.desk_actor import find_desk
+from easel.serving.ray.fleet import RunnerModels
 from easel.serving.ray.messages import DeskFacts, Kept, Outlook, Work
 from easel.serving.ray.runner import MISROUTED
 from easel.serving.ray.trip import Closed, Lost, Misrouted
 from pipelines.core.errors import EaselError
+from pipelines.models.cache.inventory import Act
 
+logger = logging.getLogger(__name__)
 LOOK_S = 1.0
 ANSWER_S = 30.0
+MODELS_S = 10.0
 PATIENCE_S = 60.0  # with a desk that begins anew
 AGAIN_S = 0.2
 
@@ -65,6 +70,27 @@ class Link:
     def run(self, work: Work, runner: str) -> Answers:
         """Bring work to a runner."""
         return Answers(self._handle.options(stream=True).run.remote(work, runner=runner))
+
+    def models(self, act: Act | None = None, model_id: str = "",
+               only: frozenset[str] | None = None) -> list[RunnerModels]:
+        """What all runners have of each model, after something was done with one of them.
+
+        Args:
+            act: what is done; None for nothing.
+            model_id: with which.
+            only: runners that do it; None for all.
+
+        Raises:
+            EaselError: they do not answer.
+        """
+        try:
+            return self._handle.broadcast("models", act, model_id, only).results(
+                timeout_s=MODELS_S)
+        except Exception as error:  # Ray and Serve have many
+            logger.warning("the runners do not say what models they have: %s",
+                           type(error).__name__)
+            raise EaselError("The runners of the cluster do not answer: try again in a "
+                             "minute.") from None
 
     def _answer(self, question: Any) -> Any:
         end_s = time.monotonic() + PATIENCE_S

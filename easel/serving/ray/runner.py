@@ -18,8 +18,10 @@ from easel.serving.backend import LocalBackend
 from easel.serving.jobs import RunEvent
 from easel.serving.ray.desk_actor import find_desk
 from easel.serving.ray.environment import code_digest
+from easel.serving.ray.fleet import RunnerModels
 from easel.serving.ray.messages import Kept, Work
 from easel.serving.ray.station import Station
+from pipelines.models.cache.inventory import Act
 
 logger = logging.getLogger(__name__)
 REPORT_EVERY_S = 1.0
@@ -35,13 +37,14 @@ class Runner:
     Args:
         app: name of the application, whose desk it reports to.
         make: makes its backend; a function that every process can import.
+        offline: no models may be downloaded.
     """
 
-    def __init__(self, app: str, make: Callable[[], LocalBackend]) -> None:
+    def __init__(self, app: str, make: Callable[[], LocalBackend], offline: bool = False) -> None:
         self._name = serve.get_replica_context().replica_id.unique_id
         self._desk = find_desk(app)
         self._news, self._over = threading.Event(), threading.Event()
-        self._station = Station(self._name, make(), self._news.set, code_digest())
+        self._station = Station(self._name, make(), self._news.set, code_digest(), offline)
         for work in (self._tell, self._listen):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
@@ -75,6 +78,16 @@ class Runner:
         finally:
             if not over:
                 self._station.abandon(work.token)
+
+    async def models(self, act: Act | None, model_id: str, only: frozenset[str] | None,
+                     ) -> RunnerModels:
+        """What it has of each model, after something was done with one; see ``Station.models``.
+
+        Args:
+            only: runners that are to do it; None for all.
+        """
+        mine = act if only is None or self._name in only else None
+        return await asyncio.to_thread(self._station.models, mine, model_id)
 
     def __del__(self) -> None:
         """Serve's own way of telling a replica that it ends, once nothing runs any more."""

@@ -10,14 +10,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from easel.serving.backend import LocalBackend
 from easel.serving.jobs import Found, Job, Requester, RunEvent, Usage
+from easel.serving.ray.fleet import RunnerModels
 from easel.serving.ray.messages import Ended, Holding, Kept, Order, Report, Work
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Preview
+from pipelines.models.cache.inventory import Act, ModelRow, act_on
 
 logger = logging.getLogger(__name__)
 PREVIEW_EVERY_S = 0.1  # nothing else holds back a stream whose reader is slow
@@ -51,11 +53,13 @@ class Station:
         backend: that draws.
         changed: called, on any thread, when something has ended.
         easel: which code it runs.
+        offline: no models may be downloaded.
     """
 
     def __init__(self, name: str, backend: LocalBackend, changed: Callable[[], None],
-                 easel: str = "") -> None:
+                 easel: str = "", offline: bool = False) -> None:
         self.name, self.backend = name, backend
+        self._inventory = backend.models(offline)
         self._changed, self._easel = changed, easel
         self._lock = threading.RLock()
         self._at_hand: dict[str, _AtHand] = {}
@@ -163,6 +167,20 @@ class Station:
         return Report(self.name, number, running, ended, held,
                       Holding(stats.used_bytes, stats.hits, stats.misses, stats.evictions),
                       self.backend.device(), self._easel, os.getpid(), socket.gethostname())
+
+    def models(self, act: Act | None = None, model_id: str = "") -> RunnerModels:
+        """What it has of each model, after something was done with one of them."""
+        stats, refused = self.backend.cache.stats(), None
+        rows: tuple[ModelRow, ...] = ()
+        if self._inventory is not None:
+            try:
+                if act is not None:
+                    act_on(self._inventory, act, model_id)
+            except EaselError as error:
+                refused = error
+            stats, rows = self._inventory.memory(), tuple(self._inventory.rows())
+        return RunnerModels(self.name, socket.gethostname(), self.backend.device(),
+                            replace(stats, models=()), rows, refused)
 
     # What follows is told by the device's thread.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from easel.ui.parts.endpoints import OBJECT, add_endpoint, json_value
-from pipelines.models.cache.inventory import ModelInventory
+from pipelines.models.cache.inventory import Models
 
 
-def add_models_endpoint(inventory: ModelInventory) -> None:
+def add_models_endpoint(inventory: Models) -> None:
     """Add ``/models`` to the page under construction."""
     def models() -> dict[str, Any]:
         return inventory.figures()

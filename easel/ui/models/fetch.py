@@ -22,7 +22,7 @@ from easel.ui.parts.tiles import alert, bar
 from easel.words import strings
 from easel.words.language import say, written
 from pipelines.core.amounts import megabytes
-from pipelines.models.cache.inventory import ModelInventory, ModelRow
+from pipelines.models.cache.inventory import ModelRow, Models
 
 TICK_S = 1.0
 
@@ -38,7 +38,7 @@ class Fetch:
     html: gr.HTML
 
 
-def build_fetch(inventory: ModelInventory, admins: ModelAdmins, page: gr.Blocks) -> Fetch:
+def build_fetch(inventory: Models, admins: ModelAdmins, page: gr.Blocks) -> Fetch:
     """Lay it out and connect it, outside of all tabs.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
 
@@ -12,13 +13,13 @@ from easel.ui.parts.tiles import alert, bar, gauge
 from easel.words import strings
 from easel.words.language import say, written
 from pipelines.core.amounts import megabytes
-from pipelines.models.cache.inventory import ModelInventory, ModelRow
+from pipelines.models.cache.inventory import ModelRow, Models
 from pipelines.models.checkpoints.entries import UNSTATED, licence_words
 
 UNSTATED_WORDS = licence_words(UNSTATED)
 
 
-def render_wishes(inventory: ModelInventory, refused: str = "", may_act: bool = True,
+def render_wishes(inventory: Models, refused: str = "", may_act: bool = True,
                   took_s: Callable[[Wish], float | None] = lambda wish: None,
                   machine: Machine | None = None) -> str:
     """What to wish for: a card each, those first that give most on this machine.
@@ -47,7 +48,7 @@ def render_wishes(inventory: ModelInventory, refused: str = "", may_act: bool = 
     return f"{alerts}{note}{grids}"
 
 
-def render_models(inventory: ModelInventory, may_act: bool = True) -> str:
+def render_models(inventory: Models, may_act: bool = True) -> str:
     """The memory, and every model.
 
     Args:
@@ -186,10 +187,18 @@ def _state(row: ModelRow) -> str:
     if row.progress is not None and row.state == "downloading":
         words += f", {row.progress:.0%}"
     facts = "".join(f'<span class="facts">{fact}</span>' for fact, holds in (
-        (strings.MODELS_PINNED, row.pinned), (strings.MODELS_OFFLOADED, row.offloaded)) if holds)
+        (_places(row), row.places), (strings.MODELS_PINNED, row.pinned),
+        (strings.MODELS_OFFLOADED, row.offloaded)) if holds)
     moved = (bar(round(100 * row.progress), 100, say(row.title)) if row.progress is not None else
              bar(0, 0, moving=True) if row.state == "loading" else "")
     return f"{words}{facts}{moved}"
+
+
+def _places(row: ModelRow) -> str:
+    """Where a model is at how many runners of a cluster."""
+    counts = Counter(say(state) for _, state in row.places)
+    return strings.MODELS_RUNNERS.format(
+        ", ".join(f"{count} {state}" for state, count in counts.items()))
 
 
 def _load(row: ModelRow) -> str:

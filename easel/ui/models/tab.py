@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
@@ -21,13 +21,13 @@ from easel.ui.parts.samples import load_samples
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
-from pipelines.models.cache.inventory import ModelInventory
+from pipelines.models.cache.inventory import Act, ModelInventory, Models, act_on
 from pipelines.registry import Registry
 
 TICK_S = 1.0
 
 
-def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
+def build_models(inventory: Models, tab: gr.Tab, admins: ModelAdmins,
                  history: History | None = None, registry: Registry | None = None) -> None:
     """Lay the tab out and connect it.
 
@@ -51,6 +51,7 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
     pressed = gr.Textbox(elem_id="model-act", elem_classes="offstage", label=strings.TAB_MODELS)
     timer = gr.Timer(TICK_S, active=False)
     shown = [cards, table, timer]
+    here = inventory if isinstance(inventory, ModelInventory) else None
 
     def show(request: gr.Request, alert: str = "") -> Updates:
         may = admins.may(request)
@@ -58,7 +59,8 @@ def build_models(inventory: ModelInventory, tab: gr.Tab, admins: ModelAdmins,
         moving = inventory.moving()
         wishes = render_wishes(
             inventory, alert, may,
-            lambda wish: took_s(history, request, wish.drawn_by(generators)), machine_of(inventory))
+            lambda wish: took_s(history, request, wish.drawn_by(generators)),
+            None if here is None else machine_of(here))
         return {cards: wishes, table: render_models(inventory, may),
                 timer: gr.Timer(active=moving)}
 
@@ -107,7 +109,7 @@ def _build_password(admins: ModelAdmins) -> Any:
     return gr.on([enter.click, field.submit], entered, field, field, **LIVE)
 
 
-def perform(inventory: ModelInventory, words: str) -> None:
+def perform(inventory: Models, words: str) -> None:
     """Do what a button says.
 
     Args:
@@ -124,18 +126,9 @@ def perform(inventory: ModelInventory, words: str) -> None:
         (fetch if act == "get" else give_up)(inventory, model_id)
         return
     inventory.catalogue.get(model_id)
-    if act == "pin":
-        inventory.pin(model_id, True)
-        inventory.load(model_id)
-    elif act == "unpin":
-        inventory.pin(model_id, False)
-    elif act == "download":
-        inventory.download(model_id)
-    elif act == "cancel":
-        inventory.cancel(model_id)
-    elif act == "load":
-        inventory.load(model_id)
-    elif act == "unload":
-        inventory.unload(model_id)
-    else:
+    known: Act | None = next((each for each in get_args(Act) if each == act), None)
+    if known is None:
         raise InvalidRequest("There is nothing called {!r} to do with a model.", act[:20])
+    act_on(inventory, known, model_id)
+    if known == "pin":
+        inventory.load(model_id)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.core.errors import InvalidRequest
-from pipelines.models.cache.inventory import ModelInventory, ModelRow
+from pipelines.models.cache.inventory import ModelRow, Models
 from pipelines.models.checkpoints.ids import EMBEDDED
 from pipelines.pipeline import Pipeline
 
@@ -142,7 +142,7 @@ def find_wish(wish_id: str, wishes: Sequence[Wish] = WISHES) -> Wish:
     raise InvalidRequest("There is no wish called {!r}.", wish_id[:40], field="model")
 
 
-def fetch(inventory: ModelInventory, wish_id: str) -> None:
+def fetch(inventory: Models, wish_id: str) -> None:
     """Download all that a wish still takes.
 
     Raises:
@@ -154,7 +154,7 @@ def fetch(inventory: ModelInventory, wish_id: str) -> None:
             inventory.download(row.id)
 
 
-def give_up(inventory: ModelInventory, wish_id: str) -> None:
+def give_up(inventory: Models, wish_id: str) -> None:
     """End the downloads of a wish; what came so far is kept.
 
     Raises:
@@ -165,7 +165,7 @@ def give_up(inventory: ModelInventory, wish_id: str) -> None:
             inventory.cancel(row.id)
 
 
-def _rows(inventory: ModelInventory, wish_id: str) -> list[ModelRow]:
+def _rows(inventory: Models, wish_id: str) -> list[ModelRow]:
     parts = find_wish(wish_id).parts
     for part in parts:
         inventory.catalogue.get(part)

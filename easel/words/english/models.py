@@ -10,6 +10,7 @@ MODELS_LOOK = "Models are changed by who keeps this Easel; you may look."
 MODELS_PASSWORD, MODELS_ENTER = "Password for changing models", "Enter"
 MODELS_UNKNOWN, MODELS_NEVER = "size not known", "–"
 MODELS_PINNED, MODELS_OFFLOADED = "pinned", "weights in host memory"
+MODELS_RUNNERS = "runners: {}"
 MODELS_UNLICENSED = "licence not stated"
 MODELS_ACTS = {"download": "Download", "cancel": "Cancel", "load": "Load", "unload": "Unload",
                "pin": "Pin", "unpin": "Unpin", "get": "Download", "halt": "Cancel"}

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pipelines.core.errors import Busy, Cancelled, EaselError
 from pipelines.core.sentences import Sentence
@@ -21,6 +21,7 @@ from pipelines.models.checkpoints.loading import CatalogueLoader, bytes_on_disk,
 logger = logging.getLogger(__name__)
 State = Literal["not downloaded", "downloading", "checking", "missing", "on disk", "loading",
                 "in host memory", "on the device", "in use"]
+Act = Literal["download", "cancel", "load", "unload", "pin", "unpin"]
 ORDER = ("disk", "host", "loading", "device")
 
 
@@ -39,6 +40,7 @@ class ModelRow:
         progress: share of a running download in [0, 1], None without one.
         last_load_s: seconds of the last load from disk, None before the first.
         error: why the last download or load failed; empty where it did not.
+        places: the state at each runner of a cluster, by the runner's name; empty on one machine.
     """
 
     id: str
@@ -64,6 +66,71 @@ class ModelRow:
     misses: int
     evictions: int
     error: str
+    places: tuple[tuple[str, State], ...] = ()
+
+
+class Models(Protocol):
+    """What pages ask of models, wherever these are; see ``ModelInventory``.
+
+    Attributes:
+        catalogue: which models there are.
+    """
+
+    catalogue: Catalogue
+
+    def rows(self) -> list[ModelRow]:
+        """All models, in the order of the catalogue."""
+        ...
+
+    def memory(self) -> CacheStats:
+        """Budgets and bytes used, of device and host."""
+        ...
+
+    def figures(self) -> dict[str, Any]:
+        """Everything, JSON-ready."""
+        ...
+
+    def moving(self) -> bool:
+        """Whether something is being downloaded or loaded."""
+        ...
+
+    def download(self, model_id: str) -> None:
+        """Start a download."""
+        ...
+
+    def cancel(self, model_id: str) -> None:
+        """End the download or the wait for a load of a model."""
+        ...
+
+    def load(self, model_id: str) -> None:
+        """Bring a model to the device."""
+        ...
+
+    def unload(self, model_id: str) -> None:
+        """Drop a model from memory."""
+        ...
+
+    def pin(self, model_id: str, pinned: bool) -> None:
+        """Keep a model on the device once it is there, or let it go again."""
+        ...
+
+
+def act_on(models: Models, act: Act, model_id: str) -> None:
+    """Do something with a model.
+
+    Raises:
+        EaselError: it cannot be done, in a sentence.
+    """
+    if act in ("pin", "unpin"):
+        models.pin(model_id, act == "pin")
+    elif act == "download":
+        models.download(model_id)
+    elif act == "cancel":
+        models.cancel(model_id)
+    elif act == "load":
+        models.load(model_id)
+    else:
+        models.unload(model_id)
 
 
 @dataclass
