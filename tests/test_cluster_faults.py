@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,9 @@ def refusal(made: Settings) -> str:
     return str(caught.value)
 
 
-@pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
-def test_ray_is_asked_for_where_it_is_missing(tmp_path: Path) -> None:
+def test_ray_is_asked_for_where_it_is_missing(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
     assert refusal(settings(tmp_path)) == NO_RAY
 
 
