@@ -21,6 +21,7 @@ from easel.ui.inside import view
 from easel.ui.inside.codes import place_of, swapped
 from easel.ui.inside.realism import render_judged
 from easel.ui.inside.replay import render_moment
+from easel.ui.inside.stream import _share
 from easel.words import strings
 from easel.words.language import PORTUGUESE, speaking
 from pipelines.core.errors import InvalidRequest
@@ -195,6 +196,12 @@ def test_the_page_says_of_patches_what_is_true_of_them(app: App) -> None:
         said = render_judged(found)
     assert "o VQGAN nunca o ouviu" in said
     assert f"{found.picture.mean:+.2f}".replace(".", ",") in said
+
+
+def test_a_small_chance_is_not_written_as_none() -> None:
+    assert _share(0.5) == "50.0 %"
+    assert _share(0.0004) == "&lt; 0.1 %"
+    assert _share(0.0) == "0.0 %"
 
 
 def test_what_the_page_says_of_a_code() -> None:

@@ -303,6 +303,7 @@ def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
     expect(cells).to_have_count(16)
     tables = stage.locator("table.blocks:visible")
     expect(tables).to_have_count(1)
+    expect(stage).to_contain_text("A block is four codes of 125 each")
     most = re.search(r"one: (row \d, column \d), ", stage.inner_text())
     assert most
     expect(tables.locator("caption")).to_have_text(re.compile(f"^R{most[1][1:]}: "))

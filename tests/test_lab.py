@@ -326,7 +326,7 @@ def test_what_is_shown_is_escaped_and_named(app: App, tmp_path: Path) -> None:
     assert render_many(found).count("<tr>") == 4
     assert "3" in render_sorted(found)
     paths[0].unlink()
-    assert "file gone" in render_one(found)
+    assert "The picture’s file is no longer there." in render_one(found)
     eye = np.eye(2, dtype=np.float32)
     matrix = Matrix(found.clip, (evil, "b"), ("x.png", evil), (paths[1], paths[2]), eye, eye, eye)
     html = render_matrix(matrix)
@@ -350,7 +350,9 @@ def test_the_map_shows_each_picture_once(app: App, tmp_path: Path) -> None:
 
 def test_a_file_is_named_without_its_folders() -> None:
     item = Item("long/way/down/cat.png", "/nowhere.png", 0, 0, 0.0, "", "")
-    html = render_hits([Hit(item, 0.5)])
+    html = render_hits([Hit(item, 0.5)], [False])
+    assert "score grey" not in html
+    assert "score grey" in render_hits([Hit(item, 0.5)], [True])
     assert ">cat.png</span>" in html
     assert 'title="long/way/down/cat.png"' in html
 

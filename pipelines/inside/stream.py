@@ -49,6 +49,7 @@ class Stream:
         likely: (N, 1 + K) float32, their probabilities with the caption.
         likely_without: (N, 1 + K) float32, and without it.
         drawn: (N, 1 + K) float32, and after guidance, temperature, top-k and top-p.
+        count: how many codes there are to choose from.
         patches: (N, 1 + K, P, P, 3) uint8 RGB, what each would look like among the codes around.
         looked: which words the transformer looked at for each block.
     """
@@ -62,6 +63,7 @@ class Stream:
     likely: np.ndarray
     likely_without: np.ndarray
     drawn: np.ndarray
+    count: int
     patches: np.ndarray
     looked: Looked
 
@@ -231,7 +233,8 @@ def stream_of(grid: np.ndarray, text_ids: Tensor, model: ImageTransformer, vqgan
         side=model.config.grid // model.config.patch, surprise=_plain(-with_caption[:, 0]),
         without=_plain(-without[:, 0]), blocks=asked[0].cpu().numpy(),
         likely=_plain(with_caption.exp()), likely_without=_plain(without.exp()),
-        drawn=_plain(drawn), patches=draw_blocks(grid, model, vqgan, asked[0]),
+        drawn=_plain(drawn), count=vqgan.codes,
+        patches=draw_blocks(grid, model, vqgan, asked[0]),
         looked=looked_at(text_ids[0].to(device), tokens[0], model))
 
 

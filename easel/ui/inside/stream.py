@@ -30,6 +30,7 @@ from pipelines.inside.stream import ReadStream, Stream, Written, written_by
 
 SET = ("guidance_scale", "temperature", "top_k", "top_p")
 MAX_COVER = 85  # percent
+LEAST = 0.001  # of a share that is written out
 
 
 def build_stream(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
@@ -106,7 +107,7 @@ def render_stream(found: Stream, prompt: str) -> str:
     total, without = float(found.surprise.sum()), float(found.without.sum())
     first = int(found.surprise.argmax())
     notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f")),
-             strings.STREAM_NATS,
+             strings.STREAM_NATS.format(figure(found.count, ",")),
              strings.STREAM_MOST.format(first // found.side + 1, first % found.side + 1,
                                         figure(float(found.surprise[first]), ".2f"))]
     if found.reread:
@@ -135,6 +136,11 @@ def render_stream(found: Stream, prompt: str) -> str:
             f"{render_maps(found.looked, found.picture, found.side)}")
 
 
+def _share(share: float) -> str:
+    """A probability as people read it; one that is not 0 does not look so."""
+    return f"&lt; {percent(LEAST)}" if 0 < share < LEAST else percent(share)
+
+
 def _detail(found: Stream, at: int, shows: bool) -> str:
     """What is known of one block; page.js shows that of the chosen one."""
     names = [strings.STREAM_OWN, *(strings.STREAM_RANK.format(rank)
@@ -142,7 +148,7 @@ def _detail(found: Stream, at: int, shows: bool) -> str:
     rows = "".join(
         f'<tr><th scope="row"><i class="patch" style="--row:{at};--column:{column}" '
         f'aria-hidden="true"></i><span>{escape(name)}</span></th>'
-        + "".join(f"<td>{percent(float(shares[at, column]))}</td>"
+        + "".join(f"<td>{_share(float(shares[at, column]))}</td>"
                   for shares in (found.likely, found.likely_without, found.drawn)) + "</tr>"
         for column, name in enumerate(names))
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in (

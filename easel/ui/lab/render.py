@@ -171,12 +171,13 @@ def render_save(path: Path) -> str:
             f'href="gradio_api/file={escape(quote(str(path)))}">{escape(strings.LAB_CSV)}</a></p>')
 
 
-def render_hits(hits: Sequence[Hit]) -> str:
-    """Pictures that were found, the nearest first."""
+def render_hits(hits: Sequence[Hit], grey: Sequence[bool]) -> str:
+    """Pictures that were found, the nearest first; grey figures mean little."""
     if not hits:
         return render_note(strings.LAB_NO_HITS)
     tiles = "".join(_tile(hit.item.path, hit.item.prompt or hit.item.key, f"{hit.similarity:.3f}",
-                          rank) for rank, hit in enumerate(hits, start=1))
+                          rank, little)
+                    for rank, (hit, little) in enumerate(zip(hits, grey, strict=True), start=1))
     return f'<div class="lab-tiles">{tiles}</div>'
 
 
@@ -192,10 +193,11 @@ def render_groups(groups: Iterable[Sequence[Hit]]) -> str:
     return "".join(sections) or render_note(strings.LAB_NO_DUPLICATES)
 
 
-def _tile(path: str | Path, name: str, score: str, rank: int | None = None) -> str:
+def _tile(path: str | Path, name: str, score: str, rank: int | None = None,
+          grey: bool = False) -> str:
     shown = name.rsplit("/", 1)[-1] or name  # folders first would fill the line
     return tile(render_image(path, name), ("" if rank is None else rank_mark(rank))
-                + score_mark(score) + origin_mark(shown, name))
+                + score_mark(score, grey=grey) + origin_mark(shown, name))
 
 
 

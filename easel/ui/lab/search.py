@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -213,7 +214,8 @@ def _search(lab: Lab, fields: Fields, asked: Asked) -> Steps:
         head = strings.LAB_FOUND.format(figure(len(hits), ","), figure(len(snapshot), ","),
                                          say(title))
         yield Shown((render_note(head) if hits else "")
-                    + render_suited(chosen, lab.titles(), "lab") + render_hits(hits)
+                    + render_suited(chosen, lab.titles(), "lab")
+                    + render_hits(hits, chosen.of([Path(hit.item.path) for hit in hits]))
                     + render_faults(lab.unreadable(collection, snapshot)))
 
 

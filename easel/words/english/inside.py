@@ -142,7 +142,8 @@ STREAM_FIGURE = "A surprise of {} nats"
 STREAM_TOTAL = ("All blocks together: {} nats with this caption, {} without one. Other words show "
                 "how much the caption is worth.")
 STREAM_NATS = ("A nat measures surprise by the natural logarithm: what was sure surprises by 0, "
-               "one chance in two by 0.69, one in a hundred by 4.61.")
+               "one chance in two by 0.69, one in a hundred by 4.61. A block is four codes of {} "
+               "each, so even the likeliest may have a small chance.")
 STREAM_MOST = "The most surprising one: row {}, column {}, {} nats."
 STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
                  "others than it would write, and surprise it far more. A picture by DALL·E shows "
