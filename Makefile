@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 # Python compiles a file when it is first imported: not all of them here, which takes a third of the time.
+# It has to keep what it compiled, whatever is asked for elsewhere: else every process would spend seven
+# seconds on torch and Gradio.
+unexport PYTHONDONTWRITEBYTECODE
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL = $(PIP) install --quiet --no-compile --require-hashes --only-binary :all:
 ARGS   ?=
