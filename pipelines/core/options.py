@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import (
@@ -162,6 +163,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+@lru_cache(maxsize=256)
 def option_fields(options: type[Options]) -> tuple[OptionField, ...]:
     """Describe the options of a pipeline, in the order of their definition.
 
