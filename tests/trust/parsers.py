@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import struct
 import tempfile
 import zipfile
@@ -93,6 +94,9 @@ class Parser:
                                    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 16), piece),
                                             max_size=8)))
 
+
+# Where thousands of files are written and removed without a disk, on Linux.
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 # What readers trip over, whatever they read.
 ODD = st.sampled_from([
@@ -185,7 +189,7 @@ def _bundle(data: bytes) -> None:
 
 
 def _catalogue(data: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         path = Path(folder) / "catalogue.toml"
         path.write_bytes(data)
         catalogue = Catalogue((), models_dir=Path(folder) / "models")
@@ -254,7 +258,7 @@ def _own_lists(data: bytes) -> None:
 
 
 def _tensors(data: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         for name in ("model.safetensors", "model.safetensors.index.json"):
             path = Path(folder) / name
             path.write_bytes(data)
