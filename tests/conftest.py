@@ -176,11 +176,9 @@ def _no_browser_where_none_is_driven(request: pytest.FixtureRequest,
 
 
 @pytest.fixture(scope="module")
-def windows(browser: Any) -> Any:
-    """The windows of the browser that a module drives; each module that has one says which."""
-    from tests.windows import Windows
-
-    return Windows(browser)
+def windows(browser: Any, one_browser: OneBrowser) -> Any:
+    """Its windows, a ``tests.windows.Windows``; each module that drives a browser has it."""
+    return one_browser.windows()
 
 
 @pytest.fixture(params=[True, False], ids=["amx", "no-amx"])

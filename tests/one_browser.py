@@ -19,6 +19,7 @@ class OneBrowser:
     def __init__(self) -> None:
         self._playwright: Any = None
         self._browser: Any = None
+        self._windows: Any = None
 
     def browser(self, executable: str | None) -> Any:
         """It, a ``playwright.sync_api.Browser``; expectations wait as on a busy machine.
@@ -36,10 +37,18 @@ class OneBrowser:
             expect.set_options(timeout=PATIENCE_MS)
         return self._browser
 
+    def windows(self) -> Any:
+        """Its windows, a ``tests.windows.Windows``; the browser must have been asked for."""
+        if self._windows is None:
+            from tests.windows import Windows
+
+            self._windows = Windows(self._browser)
+        return self._windows
+
     def close_windows(self) -> None:
         """Close what a module has left open."""
-        for window in self._browser.contexts if self._browser is not None else []:
-            window.close()
+        if self._browser is not None and self._browser.is_connected():
+            self.windows().close_lent()
 
     def close(self) -> None:
         """End it, if it runs, and Playwright's loop with it."""
@@ -50,4 +59,4 @@ class OneBrowser:
             if self._browser is not None and self._browser.is_connected():
                 self._browser.close()
             self._playwright.stop()
-            self._playwright = self._browser = None
+            self._playwright = self._browser = self._windows = None

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from easel.ui.parts.live import ARRIVAL_S, GRACE_S
 from easel.words import strings
 from tests.served import App
 from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, app, browser, open_page
 from tests.test_browser_compare import open_tab, set_option
+from tests.windows import Windows
 
 __all__ = ["app", "browser", "open_page"]
 pytestmark = [
@@ -23,16 +24,16 @@ ZOOM = "document.querySelector('.main.app').currentCSSZoom"
 
 
 @pytest.fixture
-def window(browser: Browser, app: App) -> Iterator[BrowserContext]:
+def window(windows: Windows, app: App) -> Iterator[BrowserContext]:
     """A visitor whose pages may be torn down as they stream, of which Gradio complains in the
     console; ``open_page`` would not have that. However long a reload takes here, its run is kept
     for it."""
     app.playground.live.arrival_s = 120
-    context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    context = windows.new_window()
     context.set_default_timeout(PATIENCE_MS)
     yield context
     app.playground.live.grace_s = 0.1  # nothing goes on into the next test
-    context.close()
+    windows.take_back(context, [app.url])
     app.wait_until_idle(30)
     app.playground.live.grace_s, app.playground.live.arrival_s = GRACE_S, ARRIVAL_S
 

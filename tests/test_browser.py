@@ -75,7 +75,7 @@ def open_page(app: App, windows: Windows) -> Iterator:
         watch_console(page, errors)
         page.goto(app.url)
         page.wait_for_selector("#generate:not(:disabled)")
-        pages.append((page, size, scheme, [app.url]))
+        pages.append((page.context, [app.url]))
         return page
 
     yield open_at

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from easel.words import strings
 from pipelines.core.metadata import read_png
 from tests.served import App
 from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser, watch_console
 from tests.test_history_recall import A1111_FILES
+from tests.windows import Windows
 
 __all__ = ["browser"]
 
@@ -32,14 +33,12 @@ def app() -> Iterator[App]:
 
 
 @pytest.fixture
-def visit(app: App, browser: Browser) -> Iterator[Callable[..., Page]]:
+def visit(app: App, windows: Windows) -> Iterator[Callable[..., Page]]:
     """Opens the page as a new visitor; fails the test on an error in the console."""
     pages, errors = [], []
 
     def open_page(size: tuple[int, int] = DESKTOP, scheme: str = "light") -> Page:
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]},
-                                      color_scheme=scheme)  # type: ignore[arg-type]
-        page = context.new_page()
+        page = windows.new_page(size, scheme)
         page.set_default_timeout(PATIENCE_MS)
         watch_console(page, errors)
         page.on("dialog", lambda dialog: errors.append(f"a script ran: {dialog.message}"))
@@ -51,7 +50,7 @@ def visit(app: App, browser: Browser) -> Iterator[Callable[..., Page]]:
     yield open_page
     said = list(errors)
     for page in pages:
-        page.context.close()
+        windows.take_back(page.context, [app.url])
     assert said == []
 
 
@@ -187,7 +186,7 @@ def test_a_picture_is_kept_found_used_and_restored(visit: Callable[..., Page], a
     expect(tiles).to_have_count(1)
     page.get_by_role("button", name=strings.HISTORY_FILTERS).click()
     page.get_by_label(strings.HISTORY_DELETED).check()
-    expect(tiles).to_have_count(1)
+    expect(page.locator("#kept [data-deleted] .tile")).to_have_count(1)
     tiles.first.locator("button").click()
     expect(page.locator("#delete-kept")).to_have_text(strings.RESTORE)
     expect(page.locator("#favourite input")).to_be_checked()

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.served import App
 from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser
+from tests.windows import Windows
 
 __all__ = ["browser"]
 ENGLISH = ("Generate", "Compare", "Rerank", "Lab", "Inside", "History", "Models")
@@ -30,14 +31,12 @@ def app() -> Iterator[App]:
 
 
 @pytest.fixture
-def open_page(app: App, browser: Browser) -> Iterator[Opener]:
+def open_page(app: App, windows: Windows) -> Iterator[Opener]:
     contexts = []
 
     def open_in(locale: str, size: tuple[int, int] = DESKTOP) -> Page:
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]},
-                                      locale=locale)
-        contexts.append(context)
-        page = context.new_page()
+        page = windows.new_page(size, locale=locale)
+        contexts.append(page.context)
         page.set_default_timeout(PATIENCE_MS)
         page.goto(app.url)
         page.wait_for_selector("#generate:not(:disabled)")
@@ -45,7 +44,7 @@ def open_page(app: App, browser: Browser) -> Iterator[Opener]:
 
     yield open_in
     for context in contexts:
-        context.close()
+        windows.take_back(context, [app.url])
 
 
 def tabs_of(page: Page) -> list[str]:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from easel.ui.generate.render import render_panel
 from easel.ui.parts.panel import Panel
@@ -28,6 +28,7 @@ from tests.small_models import small_cache
 from tests.test_browser import DESKTOP, PATIENCE_MS, PHONE, browser  # noqa: F401  (a fixture)
 from tests.test_browser import pytestmark as browser_marks
 from tests.watched_sketch import WatchedSketch
+from tests.windows import Windows
 
 LONG = {"num_cutouts": 1, "iterations": 900, "precision": "float32", "preview_every": 1}
 
@@ -133,13 +134,12 @@ def test_a_change_is_marked_on_the_curve() -> None:
 
 
 @pytest.fixture
-def open_page(app: App, browser: Browser) -> Iterator[Any]:  # noqa: F811
+def open_page(app: App, windows: Windows) -> Iterator[Any]:
     contexts = []
 
     def open_at(size: tuple[int, int]) -> Page:
-        context = browser.new_context(viewport={"width": size[0], "height": size[1]})
-        contexts.append(context)
-        page = context.new_page()
+        page = windows.new_page(size)
+        contexts.append(page.context)
         page.set_default_timeout(PATIENCE_MS)
         page.goto(app.url)
         page.wait_for_selector("#generate:not(:disabled)")
@@ -147,7 +147,7 @@ def open_page(app: App, browser: Browser) -> Iterator[Any]:  # noqa: F811
 
     yield open_at
     for context in contexts:
-        context.close()
+        windows.take_back(context, [app.url])
 
 
 def fill(page: Page, label: str, value: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -13,6 +12,7 @@ from easel.words import strings
 from tests.served import App
 from tests.test_browser import CHROMIUM, PATIENCE_MS, browser
 from tests.watched_sketch import WatchedOptions, WatchedSketch
+from tests.windows import Windows
 
 __all__ = ["browser"]
 
@@ -51,18 +51,18 @@ def app() -> Iterator[App]:
 
 
 @pytest.fixture
-def new_window(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+def new_window(windows: Windows, app: App) -> Iterator[Callable[..., BrowserContext]]:
     """Opens a browser of its own: another visitor."""
-    windows: list[BrowserContext] = []
+    lent: list[BrowserContext] = []
 
-    def new(**how: Any) -> BrowserContext:
-        windows.append(browser.new_context(**how))
-        windows[-1].set_default_timeout(PATIENCE_MS)
-        return windows[-1]
+    def new() -> BrowserContext:
+        lent.append(windows.new_window())
+        lent[-1].set_default_timeout(PATIENCE_MS)
+        return lent[-1]
 
     yield new
-    for window in windows:
-        window.close()
+    for window in lent:
+        windows.take_back(window, [app.url])
 
 
 def visit(window: BrowserContext, app: App) -> Page:
@@ -159,8 +159,9 @@ def test_another_visitor_sees_a_place_but_no_prompt(
 
 
 def test_an_end_is_told_to_whoever_asked_for_it_in_their_language(
-        new_window: Callable[..., BrowserContext], app: App) -> None:
-    window = new_window(locale="pt-BR", permissions=["notifications"])
+        browser: Browser, app: App) -> None:
+    window = browser.new_context(locale="pt-BR", permissions=["notifications"])
+    window.set_default_timeout(PATIENCE_MS)
     window.add_init_script(ELSEWHERE)
     page = visit(window, app)
     expect(page.locator("#notify")).not_to_be_checked()

@@ -44,16 +44,22 @@ def test_nothing_is_left_of_whoever_had_it(app: App, windows: Windows) -> None:
     assert page.evaluate(FETCHED) > 0
     page.evaluate("localStorage['easel-enter'] = 'ctrl'; sessionStorage['easel-tab'] = 'lab'")
     window.new_page().goto(app.url)
-    windows.take_back(page, DESKTOP, "light", [app.url])
-    assert window.pages == []
-    other = windows.new_page(PHONE, "light")
-    assert other.context is not window
-    again = windows.new_page(DESKTOP, "light")
+    windows.take_back(window, [app.url])
+    (empty,) = window.pages
+    assert empty.url == "about:blank"
+    again = windows.new_page(PHONE, "dark")
     assert again.context is window
     assert visit(again, app) != visitor
+    assert again.evaluate("[innerWidth, matchMedia('(prefers-color-scheme: dark)').matches]") == [
+        PHONE[0], True]
     assert again.evaluate("localStorage['easel-enter'] ?? sessionStorage['easel-tab']") is None
     assert again.evaluate(FETCHED) < 10_000, "what the server gives for once"
+    other = windows.new_page(DESKTOP, "light")
+    assert other.context is not window
+    assert windows.new_window("pt-BR") not in (window, other.context)
     again.clock.set_fixed_time(0)
-    windows.take_back(again, DESKTOP, "light", [app.url])
-    assert windows.new_page(DESKTOP, "light").context is not window, "whose time stood still"
-    assert windows.new_page(DESKTOP, "light").context is not other.context
+    windows.take_back(window, [app.url])
+    assert windows.new_window() is not window, "whose time stood still"
+    windows.take_back(other.context, [])
+    assert windows.new_window("pt-BR") is not other.context
+    assert windows.new_window() is other.context

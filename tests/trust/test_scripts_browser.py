@@ -21,8 +21,9 @@ from easel.words import strings
 from pipelines.core.metadata import encode_png
 from tests.served import App
 from tests.small_models import small_cache
-from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, browser
+from tests.test_browser import CHROMIUM, PATIENCE_MS, browser
 from tests.trust.publishers import png
+from tests.windows import Windows
 
 __all__ = ["browser"]
 pytestmark = [
@@ -60,10 +61,10 @@ def note_dialogs(page: Page, ran: list[str]) -> None:
 
 
 @pytest.fixture
-def visit(app: App, browser: Browser) -> Iterator[Callable[[str], Page]]:
+def visit(app: App, windows: Windows) -> Iterator[Callable[[str], Page]]:
     """Opens an address as one visitor; fails where a script ran or stands in a page."""
     ran: list[str] = []
-    context = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    context = windows.new_window()
     context.set_default_timeout(PATIENCE_MS)
 
     def open_page(path: str = "") -> Page:
@@ -74,7 +75,7 @@ def visit(app: App, browser: Browser) -> Iterator[Callable[[str], Page]]:
 
     yield open_page
     found = [part for page in context.pages for part in page.evaluate(PARTS)]
-    context.close()
+    windows.take_back(context, [app.url])
     assert ran == [], "a script ran"
     assert found == []
 

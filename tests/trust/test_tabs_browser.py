@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from pydantic import Field
 
 from easel.words import strings
 from tests.served import App
-from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, browser
+from tests.test_browser import CHROMIUM, PATIENCE_MS, browser
 from tests.trust.test_pictures import resident_mb
 from tests.watched_sketch import WatchedOptions, WatchedSketch
+from tests.windows import Windows
 
 __all__ = ["browser"]
 pytestmark = [
@@ -46,12 +47,12 @@ def app() -> Iterator[App]:
 
 
 @pytest.fixture
-def window(browser: Browser) -> Iterator[BrowserContext]:
+def window(windows: Windows, app: App) -> Iterator[BrowserContext]:
     """A browser of its own, a visitor, that stays open whatever becomes of its tabs."""
-    made = browser.new_context(viewport={"width": DESKTOP[0], "height": DESKTOP[1]})
+    made = windows.new_window()
     made.set_default_timeout(PATIENCE_MS)
     yield made
-    made.close()
+    windows.take_back(made, [app.url])
 
 
 def open_tab(window: BrowserContext, app: App, *counts: tuple[str, int]) -> Page:
