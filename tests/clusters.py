@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,7 +18,10 @@ import pytest
 import torch
 from torch import nn
 
+from easel.history.database import Database
+from easel.history.shelves import FolderShelf
 from easel.serving.backend import LocalBackend
+from easel.serving.paused_rows import PausedRows
 from easel.serving.ray.connect import connected_backend, join_cluster
 from easel.serving.ray.environment import ROOT, TOKEN
 from easel.serving.ray.node import end_node, start_node
@@ -102,6 +105,12 @@ class Cluster:
         from easel.serving.ray.deploy import deploy
 
         deploy(self.settings, partial(small_backend, self.paused, version), longest_run_s=60.0)
+
+    def has_kept(self) -> bool:
+        """Whether a state of a run is kept whole: its file comes before the row that names it."""
+        url = f"sqlite:///{self.paused.parent / 'paused.sqlite'}"
+        with closing(Database(url)) as database:
+            return PausedRows(database, FolderShelf(self.paused)).used("", "").all_bytes > 0
 
     def front(self) -> RayBackend:
         """A front end's backend."""

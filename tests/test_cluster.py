@@ -179,7 +179,7 @@ def test_a_run_that_is_kept_goes_on_elsewhere_to_the_same_picture(
         both: RayBackend, small: Cluster) -> None:
     wanted = digests(list(stream(both, RUN, "whole", ME)))
     reader = Reader(both, RUN, "kept", ME)
-    until(lambda: reader.draws() and any(small.paused.glob("*/*.safetensors")))
+    until(lambda: reader.draws() and small.has_kept())
     os.kill(runner_of(both, "kept")[1], signal.SIGKILL)
     assert reader.drawn() == wanted
     resumed = [event for event in reader.events if isinstance(event, Progress) and event.earlier]
