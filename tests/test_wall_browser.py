@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,6 +61,34 @@ def draw(page: Page, prompt: str) -> None:
 
 def tile(page: Page, prompt: str) -> Any:
     return page.locator("figure", has=page.get_by_text(prompt, exact=True))
+
+
+ROWS = """() => [...document.querySelectorAll("figure .acts")].map((row) => [...row.children]
+  .filter((each) => each.checkVisibility())
+  .map((each) => Math.round(each.getBoundingClientRect().bottom)))"""
+
+
+@pytest.mark.parametrize("locale", ["en-US", "pt-BR"])
+def test_buttons_that_belong_together_share_a_row(enter: Callable[..., Page], locale: str) -> None:
+    draw(enter("", locale=locale), "a cat of many votes")
+    wall = enter("wall", locale=locale)
+    shown = tile(wall, "a cat of many votes").first
+    shown.locator(".hand").click()
+    expect(shown.locator(".unhand")).to_have_accessible_name(re.compile("^−1 (hand|mão): a cat"))
+    for pinned in (False, True):
+        if pinned:
+            shown.locator(".pin").click()
+            expect(shown).to_have_class(re.compile("pinned"))
+        for width in (1440, 1024, 900, 600, 390, 320):
+            wall.set_viewport_size({"width": width, "height": 800})
+            rows = wall.evaluate(ROWS)
+            assert max(map(len, rows)) >= 3
+            assert all(len(set(row)) == 1 for row in rows if row), (width, rows)
+    shown.locator(".unhand").click()
+    expect(shown.locator(".unhand")).to_be_hidden()
+    wall.on("dialog", lambda dialog: dialog.accept())  # other lessons begin with an empty wall
+    wall.locator("[data-act=clear]").click()
+    expect(wall.locator("#empty")).to_be_visible()
 
 
 def test_a_lesson(enter: Callable[..., Page], app: App) -> None:

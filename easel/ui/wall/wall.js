@@ -68,11 +68,11 @@
     const image = element("img");
     image.decoding = "async";
     frame.append(image);
-    const caption = element("figcaption"), acts = element("div", "acts");
-    caption.append(element("span", "prompt"), element("span", "by"), element("span", "why"), acts);
-    acts.append(button("vote", "vote"), button("take_down", "own"), button("pin", "lead pin"),
-      button("hide", "lead hide"), button("hand", "lead hand"), button("unhand", "lead unhand"));
-    for (const each of acts.children) each.dataset.picture = id;
+    const caption = element("figcaption"), votes = element("div", "acts"), acts = element("div", "acts");
+    caption.append(element("span", "prompt"), element("span", "by"), element("span", "why"), votes, acts);
+    votes.append(button("vote", "vote"), button("hand", "lead hand"), button("unhand", "lead unhand"));
+    acts.append(button("pin", "lead pin"), button("hide", "lead hide"), button("take_down", "own"));
+    for (const each of caption.querySelectorAll("button")) each.dataset.picture = id;
     figure.append(frame, caption);
     return figure;
   }
@@ -107,11 +107,12 @@
     hide.dataset.act = kept ? "show" : "hide";
     put(hide, say(hide.dataset.act));
     put(part(".hand"), say("hand"));
-    put(part(".unhand"), say("unhand"));
+    put(part(".unhand"), "−1"); // beside “+1 hand”, with which it shares a row on every screen
     part(".hand").hidden ||= kept;
     part(".unhand").hidden ||= kept || !picture.votes;
     for (const each of figure.querySelectorAll(".acts :not(.vote)")) {
-      each.setAttribute("aria-label", `${each.textContent}: ${picture.prompt}`);
+      const said = each.matches(".unhand") ? say("unhand") : each.textContent;
+      each.setAttribute("aria-label", `${said}: ${picture.prompt}`);
     }
   }
   function draw(told) {
