@@ -99,7 +99,8 @@ class PresetStore:
             They as they were checked.
 
         Raises:
-            InvalidRequest: a name or an option is not valid, or there are too many.
+            InvalidRequest: a name or an option is not valid, options do not go together, or there
+                are too many.
         """
         new = {pipeline: _checked(self.registry.get(pipeline), name, preset.options, preset.best_of)
                for pipeline, preset in presets.items()}
@@ -213,7 +214,13 @@ def _formed(name: str, options: Mapping[str, Any], best_of: Any) -> Preset:
 
 
 def _checked(pipeline: Pipeline, name: str, options: Mapping[str, Any], best_of: Any) -> Preset:
-    """A preset whose options are those of the generator, as the generator writes them."""
-    values = parse_options(pipeline.Options, options).model_dump()
+    """A preset whose options are those of the generator, as the generator writes them.
+
+    Raises:
+        InvalidRequest: a run with them would be refused, whatever its prompt and pictures.
+    """
+    parsed = parse_options(pipeline.Options, options)
+    pipeline.check_options(pipeline.resolve_options(parsed))
+    values = parsed.model_dump()
     # What is left to the generator, "auto", is None, which TOML has not.
     return _formed(name, {key: values[key] for key in options if values[key] is not None}, best_of)

@@ -190,9 +190,9 @@ class DallePipeline(CandidatePipeline):
         "draft": Preset({"guidance_scale": 1.0}), "normal": Preset(),
         "best": Preset(best_of=16), "bold": Preset({"temperature": 1.0})})
 
-    def check(self, request: CheckedRequest[DalleOptions]) -> None:
+    def check_options(self, options: DalleOptions) -> None:
         """Refuse a negative prompt that would have no effect."""
-        check_negative(request.options.negative_prompt, request.options.guidance_scale)
+        check_negative(options.negative_prompt, options.guidance_scale)
 
     def draw(self, request: CheckedRequest[DalleOptions], context: RunContext,
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:

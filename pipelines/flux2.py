@@ -70,9 +70,9 @@ class Flux2Pipeline(PartByPartPipeline):
     Options = Flux2Options
     models = (*PARTS, RANKER)
 
-    def check(self, request: CheckedRequest[Flux2Options]) -> None:
+    def check_options(self, options: Flux2Options) -> None:
         """Refuse what is not a pair of proportions."""
-        parse_aspect(request.options.aspect)
+        parse_aspect(options.aspect)
 
     def steps_of(self, request: CheckedRequest[Flux2Options]) -> int:
         """See ``PartByPartPipeline.steps_of``."""

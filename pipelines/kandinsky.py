@@ -96,10 +96,10 @@ class KandinskyPipeline(PartByPartPipeline):
         super().__init__(catalogue)
         self.blank = BlankEmbedding(catalogue, IMAGE_ENCODER)
 
-    def check(self, request: CheckedRequest[KandinskyOptions]) -> None:
+    def check_options(self, options: KandinskyOptions) -> None:
         """Refuse sizes that latents cannot have, and a negative prompt that has no effect."""
-        check_negative(request.options.negative_prompt, request.options.decoder_guidance_scale)
-        if request.options.size_px % LATENT_PX:
+        check_negative(options.negative_prompt, options.decoder_guidance_scale)
+        if options.size_px % LATENT_PX:
             raise InvalidRequest("Size in px must be a multiple of {}.", LATENT_PX, field="size_px")
 
     def steps_of(self, request: CheckedRequest[KandinskyOptions]) -> int:

@@ -105,9 +105,9 @@ class MinDallePipeline(WritingPipeline):
     models = (TRANSFORMER, DETOKENIZER, RANKER)
     sides_px = MappingProxyType({256: {}})
 
-    def check(self, request: CheckedRequest[MinDalleOptions]) -> None:
+    def check_options(self, options: MinDalleOptions) -> None:
         """Refuse a negative prompt that would have no effect."""
-        check_negative(request.options.negative_prompt, request.options.guidance_scale)
+        check_negative(options.negative_prompt, options.guidance_scale)
 
     def writer(self, *models: Any) -> CodeWriter:
         """Transformer and detokenizer."""

@@ -177,8 +177,17 @@ class Pipeline(Protocol):
         """
         return options
 
+    def check_options(self, options: Any) -> None:
+        """Raise ``InvalidRequest`` for what the bounds of the options cannot say of them, whatever
+        the prompt and the pictures.
+
+        Args:
+            options: resolved.
+        """
+
     def check(self, request: CheckedRequest[Any]) -> None:
-        """Raise ``InvalidRequest`` for what the bounds of the options cannot say."""
+        """Raise ``InvalidRequest`` for what does not fit together in a request whose options are
+        checked."""
 
     def models_of(self, request: CheckedRequest[Any]) -> tuple[str, ...]:
         """Catalogue ids that the run of a valid request leases."""

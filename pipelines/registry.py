@@ -114,6 +114,7 @@ class Registry:
         checked = CheckedRequest(request.pipeline, request.prompt, request.num_images, seed,
                                  options, parents=request.parents, **_pictures(request))
         _check_pictures(checked, pipeline)
+        pipeline.check_options(options)
         pipeline.check(checked)
         return checked
 

@@ -163,6 +163,32 @@ def test_of_several_generators_all_presets_are_kept_or_none(tmp_path: Path) -> N
         "dalle": ["mine"], "unclip": ["mine"]}
 
 
+@pytest.mark.parametrize(("pipeline", "options", "says"), [
+    ("vqgan_clip", {"aspect": "9:1"}, "too long"),
+    ("vqgan_clip", {"aspect": "wide"}, "width:height"),
+    ("vqgan_clip", {"drops": "half"}, "Step size drops"),
+    ("vqgan_clip", {"move_every": 5}, "no move"),
+    ("vqgan_clip", {"image_prompt_weights": "1, many"}, "image prompts"),
+    ("unclip", {"negative_prompt": "a cat", "decoder_guidance_scale": 1.0}, "guidance above 1"),
+    ("dalle", {"negative_prompt": "a cat", "guidance_scale": 1.0}, "guidance above 1")])
+def test_what_no_run_could_be_drawn_with_is_not_kept(pipeline: str, options: dict[str, Any],
+                                                     says: str, tmp_path: Path) -> None:
+    registry = build_registry()
+    store = PresetStore(OwnFile(tmp_path / FILE), registry)
+    with pytest.raises(InvalidRequest, match=says) as refused:
+        registry.check({"pipeline": pipeline, "prompt": "a cat", "options": options})
+    with pytest.raises(InvalidRequest) as told:
+        store.save("mine", {pipeline: Preset(options)})
+    assert str(told.value) == str(refused.value), "in the words of a run"
+    with pytest.raises(InvalidRequest):
+        store.add(write_presets({pipeline: {"mine": Preset(options)}}).encode())
+    assert store.own() == {}
+    # What a request brings beside its options, here pictures, is nobody's to say before it comes.
+    store.save("mine", {"vqgan_clip": Preset({"image_prompt_weights": "1, -0.5"}),
+                        "unclip": Preset({"picture": "difference"})})
+    assert len(store.own()) == 2
+
+
 def test_everybody_has_presets_of_their_own(tmp_path: Path) -> None:
     stores = [store_for(tmp_path, owner, REGISTRY) for owner in (LOCAL, "a" * 40, "b" * 40)]
     for number, store in enumerate(stores):

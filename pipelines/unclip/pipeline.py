@@ -128,9 +128,12 @@ class UnclipPipeline(CandidatePipeline):
         "bold": Preset({"decoder_guidance_scale": 1.0})})
     accepts_init_image = draws_variations = True
 
+    def check_options(self, options: UnclipOptions) -> None:
+        """Refuse a negative prompt that would have no effect."""
+        check_negative(options.negative_prompt, options.decoder_guidance_scale)
+
     def check(self, request: CheckedRequest[UnclipOptions]) -> None:
-        """Refuse a difference without a picture, and a negative prompt that has no effect."""
-        check_negative(request.options.negative_prompt, request.options.decoder_guidance_scale)
+        """Refuse a difference without a picture."""
         if request.options.picture == "difference" and request.init_image is None:
             raise InvalidRequest("A difference needs an init image to make it to.", field="picture")
 

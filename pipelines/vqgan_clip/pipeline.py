@@ -97,14 +97,20 @@ class VQGANCLIPPipeline(CandidatePipeline):
         upscaler = (UPSCALER,) if options.upscaler == "on" else ()
         return (*options.vqgans(), *options.guides(), *upscaler, options.ranker)
 
+    def check_options(self, options: VQGANCLIPOptions) -> None:
+        """Refuse lists and proportions that are malformed, and a camera that should move and has no
+        move, or the other way round."""
+        parse_aspect(options.aspect)
+        parse_drops(options.drops)
+        options.camera().check()
+        if weights := options.image_prompt_weights.strip():
+            parse_weights(weights, len(weights.split(",")))
+
     def check(self, request: CheckedRequest[VQGANCLIPOptions]) -> None:
         """Refuse a malformed prompt, and an init image that is weighted but not there or unused."""
         options = request.options
         check_story(request.prompt, options.story_steps, options.iterations)
         prompt_parts(request)
-        parse_aspect(options.aspect)
-        parse_drops(options.drops)
-        options.camera().check()
         parse_weights(options.image_prompt_weights, len(request.image_prompts))
         if (mask := request.mask_pixels) is not None:
             if request.init_image is None:
