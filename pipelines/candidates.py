@@ -68,6 +68,10 @@ class CandidatePipeline(Pipeline):
         return dtype_for(model_id, context.device, context.dtype,
                          getattr(request.options, "precision", "auto"))
 
+    def computed_in(self, request: CheckedRequest[Any], context: RunContext) -> torch.dtype:
+        """What the model that draws computes in: what ``precision`` became on this machine."""
+        return self.dtype_of(self.models_of(request)[0], request, context)
+
     def draw(self, request: CheckedRequest[Any], context: RunContext, models: Sequence[Any],
              seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
         """Draw candidates of some seeds side by side.
@@ -130,4 +134,7 @@ class CandidatePipeline(Pipeline):
             drawn = groups.drawn()
             yield Progress(drawn.step, drawn.total, context.elapsed_s(), "Ranking.")
             candidates = self.rank(request, context, models, drawn)
-        yield Result(candidates, context.elapsed_s(), drawn.metadata())
+            facts = drawn.metadata()
+            if "precision" in type(request.options).model_fields:
+                facts["computed_in"] = str(self.computed_in(request, context)).split(".")[-1]
+        yield Result(candidates, context.elapsed_s(), facts)

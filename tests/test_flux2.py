@@ -114,7 +114,7 @@ def test_stop_keeps_what_the_flow_leads_to(cache: ModelCache) -> None:
         stop = stop or isinstance(event, Preview)
     (seen,) = (e.images[0] for e in events if isinstance(e, Preview))
     result = result_of(events)
-    assert result.metadata == {"stopped": True}
+    assert result.metadata == {"stopped": True, "computed_in": "float32"}
     assert np.array_equal(result.candidates[0].image, seen)
 
 

@@ -120,7 +120,7 @@ def test_stop_keeps_what_is_written(cache: ModelCache) -> None:
             steps.append(event.step)
         result = event
     assert isinstance(result, Result)
-    assert result.metadata == {"stopped": True}
+    assert result.metadata == {"stopped": True, "computed_in": "float32"}
     assert (result.candidates[0].image[32:] == 128).all()
 
 

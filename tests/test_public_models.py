@@ -264,7 +264,7 @@ def test_dalle_mini_streams_and_ends_ranked(cache: ModelCache) -> None:
     assert [e.step for e in events if isinstance(e, Preview)] == [100, 200]
     result = events[-1]
     assert isinstance(result, Result)
-    assert result.metadata == {}
+    assert result.metadata == {"computed_in": "float32"}
     images = {c.seed: c.image for c in result.candidates}
     assert not (images[5] == images[6]).all()
     alone = run(MinDallePipeline(), cache, seed=6, options=options)[-1]
@@ -275,7 +275,7 @@ def test_dalle_mini_streams_and_ends_ranked(cache: ModelCache) -> None:
 def test_dalle_mini_stops_and_keeps(cache: ModelCache) -> None:
     result = run(MinDallePipeline(), cache, stop_after=16)[-1]
     assert isinstance(result, Result)
-    assert result.metadata == {"stopped": True}
+    assert result.metadata["stopped"] is True
     assert (result.candidates[0].image[32:] == 128).all()
 
 

@@ -94,6 +94,9 @@ def test_facts_are_told_alike_wherever_a_picture_comes_from() -> None:
         ("Guide’s score", "0.9000, by the CLIP that guided it: not comparable"),
         ("Size", "64 × 32 px"), ("Run", "1.2 s, stopped early"), (steps, "3"), ("gone", "yes"),
         ("Weights", "embedded/x ffffffffffff, embedded/y")]
+    auto = {"options": {"precision": "auto"}, "computed_in": "bfloat16"}
+    assert ("precision", "bfloat16") in facts_of(auto, None), "what it became"
+    assert ("precision", "auto") in facts_of({"options": {"precision": "auto"}}, None)
     assert list(facts_of({"pipeline": "retired"}, None)) == [("Generator", "retired")]
 
 

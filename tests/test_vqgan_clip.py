@@ -15,6 +15,7 @@ from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.options import parse_options
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.clip import ClipModel
 from pipelines.models.vqgan import VQGAN
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
@@ -99,7 +100,7 @@ def test_a_run_from_loading_to_ranked_pictures() -> None:
     assert [(e.step, e.total) for e in steps] == [(i, 4) for i in range(1, 5)]
     assert all(set(e.losses) == {"loss", "guide score"} for e in steps)
     result = result_of(events)
-    assert result.metadata == {}
+    assert result.metadata == {"computed_in": "float32"}
     assert all(c.seed == 5 + c.index for c in result.candidates)
     scores = [c.scores["clip"] for c in result.candidates]
     assert scores == sorted(scores, reverse=True)
@@ -201,7 +202,7 @@ def test_stop_keeps_the_best_so_far(cache: ModelCache) -> None:
     events = events_of(cache, lambda: next(polls, True), options={"iterations": 100})
     steps = [e.step for e in events if isinstance(e, Progress) and e.total and not e.message]
     assert steps == [1, 2, 3]
-    assert result_of(events).metadata == {"stopped": True}
+    assert result_of(events).metadata == {"stopped": True, "computed_in": "float32"}
     assert result_of(events).candidates[0].metadata["best_step"] <= 3
 
 
@@ -386,3 +387,21 @@ def test_models_may_have_half_the_bits(cache: ModelCache, dtype: torch.dtype) ->
 def test_numbers_may_come_as_text() -> None:
     options = parse_options(VQGANCLIPOptions, {"size_px": "192", "flip": "true", "noise": "0.1"})
     assert (options.model_dump()["size_px"], options.model_dump()["flip"]) == (192, True)
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_a_result_tells_what_it_was_computed_in(cache: ModelCache, precision: str,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[torch.dtype] = set()
+    encode_image = ClipModel.encode_image
+
+    def watched(self: ClipModel, *args: Any) -> Any:
+        features = encode_image(self, *args)
+        if torch.is_grad_enabled():  # of cutouts, not of finished pictures
+            seen.add(torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32)
+        return features
+
+    monkeypatch.setattr(ClipModel, "encode_image", watched)
+    result = result_of(events_of(cache, options={"precision": precision, "iterations": 1}))
+    assert {f"torch.{result.metadata['computed_in']}"} == set(map(str, seen))
+    assert precision in ("auto", result.metadata["computed_in"])

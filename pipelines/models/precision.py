@@ -43,8 +43,15 @@ def computing_in(device: torch.device, dtype: torch.dtype, precision: Precision 
         dtype: of the weights; what is not float32 stays as it is.
         precision: the user's; "auto" is the faster one.
     """
+    computed = computed_in(device, dtype, precision)
+    return torch.autocast(device.type, torch.bfloat16, enabled=computed != dtype)
+
+
+def computed_in(device: torch.device, dtype: torch.dtype, precision: Precision = "auto",
+                ) -> torch.dtype:
+    """What the products of a block of ``computing_in`` are in; its arguments are the same."""
     wanted = precision == "bfloat16" or (precision == "auto" and fast_bfloat16(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.float32 and wanted)
+    return torch.bfloat16 if dtype == torch.float32 and wanted else dtype
 
 
 def dtype_for(model_id: str, device: torch.device, run_dtype: torch.dtype,

@@ -10,6 +10,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import torch
+
 from pipelines.batching import Drawn
 from pipelines.candidates import CandidatePipeline
 from pipelines.core.aspect import parse_aspect
@@ -19,6 +21,7 @@ from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.models.checkpoints.ids import EMBEDDED, RANKER
 from pipelines.models.pixels import enlarge, to_uint8
+from pipelines.models.precision import computed_in
 from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.ranker_choice import resolved_ranker
 from pipelines.saved_run import DAMAGED
@@ -96,6 +99,12 @@ class VQGANCLIPPipeline(CandidatePipeline):
         options = request.options
         upscaler = (UPSCALER,) if options.upscaler == "on" else ()
         return (*options.vqgans(), *options.guides(), *upscaler, options.ranker)
+
+    def computed_in(self, request: CheckedRequest[VQGANCLIPOptions], context: RunContext,
+                    ) -> torch.dtype:
+        """See ``CandidatePipeline.computed_in``; each step is a block of ``computing_in``."""
+        return computed_in(context.device, super().computed_in(request, context),
+                           request.options.precision)
 
     def check_options(self, options: VQGANCLIPOptions) -> None:
         """Refuse lists and proportions that are malformed, and a camera that should move and has no

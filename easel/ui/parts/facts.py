@@ -9,7 +9,7 @@ from easel.ui.parts.panel import mark_text, seconds
 from easel.words.language import figure, written
 from pipelines.calibration import calibration_of
 from pipelines.core.events import Mark
-from pipelines.core.options import option_fields
+from pipelines.core.options import AUTO, option_fields
 from pipelines.core.sentences import Sentence
 from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
@@ -51,7 +51,8 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
     for name in [*(name for name in titles if name in options),
                  *(name for name in options if name not in titles)]:
         if (value := options[name]) not in (None, ""):
-            yield titles.get(name, name), _plain(value)
+            became = facts.get("computed_in") if (name, value) == ("precision", AUTO) else None
+            yield titles.get(name, name), _plain(value if became is None else became)
     if weights := _mapping(facts.get("weights")):
         yield "Weights", ", ".join(f"{model} {str(digest)[:12]}" if digest else str(model)
                                    for model, digest in weights.items())
