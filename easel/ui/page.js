@@ -404,12 +404,20 @@
     event.target.replaceWith(gone);
   }, true);
   // Enter in a number does what the button below does; where a slider's release does so, leaving it does.
+  // It does so in fields of one line, in which it would do nothing else; a list that opens takes it itself.
+  const ASKS = { ".lab-ask": [], "#rerank-ask": ["#rerank-run"], "#walk-ask": ["#walk-run"],
+    "#paused-form": ["#resume"], "#sweep": ["#sweep-run", "#sweep-add"],
+    ":is(#compare-ask, #compare-settings)": ["#compare-run"], ":is(#ask, #more)": ["#generate", "#queue-add"] };
+  const ONE_LINE = 'input[type="number"], :is(#seed, #compare-seed, #compare-budget, [id^="sweep-values"], #paused-form, #lab-threshold) :is(input, textarea), :is(input[type="text"]):is([data-field], [data-option])';
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || !event.target.matches?.('.lab-ask input[type="number"]')) return;
+    if (event.key !== "Enter" || event.isComposing || event.shiftKey || event.ctrlKey || event.metaKey) return;
+    if (!event.target.matches?.(ONE_LINE)) return;
+    const around = Object.keys(ASKS).find((each) => event.target.closest(each));
+    if (!around) return;
     event.preventDefault();
-    const ask = event.target.closest(".lab-ask");
     event.target.blur();  // the number is brought between its bounds first
-    if (!ask.matches(".lab-live")) requestAnimationFrame(() => ask.querySelector("button.primary:enabled")?.click());
+    const ask = event.target.closest(around);
+    if (!event.repeat && !ask.matches(".lab-live")) requestAnimationFrame(() => around === ".lab-ask" ? ask.querySelector("button.primary:enabled")?.click() : press(...ASKS[around]));
   });
   const cellOf = (event) => event.target.closest?.("[role=gridcell][data-said]");
   function sayCell(cell) {
