@@ -54,7 +54,7 @@ def test_limits_are_those_of_the_whole_cluster() -> None:
     assert not hall.desk.has_room("anna", "")
     assert hall.join("four", "ben") is None
     refused = hall.join("five", "carl")
-    assert "The queue is full, 1 jobs are waiting" in str(refused)
+    assert "The queue is full, 1 job is waiting" in str(refused)
     assert hall.join("six", "carl", again=True) is None, "what was taken once is not refused"
 
 

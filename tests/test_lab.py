@@ -332,7 +332,7 @@ def test_what_is_shown_is_escaped_and_named(app: App, tmp_path: Path) -> None:
     html = render_matrix(matrix)
     assert "<script" not in html
     assert html.count("100.0 %") == 4
-    assert "2 of 2 texts find their picture" in html
+    assert "Texts that find their picture, in this order: 2 of 2;" in html
 
 
 def test_the_map_shows_each_picture_once(app: App, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from easel.words.language import (
     PORTUGUESE,
     Catalogue,
     bare,
+    counted,
     figure,
     has_places,
     language_of,
@@ -259,6 +260,14 @@ def test_numbers_have_the_commas_of_the_language() -> None:
     with speaking("pt"):
         assert (figure(1234.5, ",.1f"), written("5.9 MB"), seconds(2.04)) == \
             ("1.234,5", "5,9 MB", "2,0 s")
+
+
+@pytest.mark.parametrize(("language", "said"), [
+    ("en", ["0 pictures", "1 picture", "2 pictures", "1,000 pictures"]),
+    (PORTUGUESE, ["0 imagens", "1 imagem", "2 imagens", "1.000 imagens"])])
+def test_one_of_a_thing_is_said_as_one(language: str, said: list[str]) -> None:
+    with speaking(language):
+        assert [counted(count, strings.PICTURES) for count in (0, 1, 2, 1000)] == said
 
 
 def test_the_status_of_a_run_is_said() -> None:

@@ -50,7 +50,7 @@ def test_visitors_see_their_own_only(server: Server) -> None:
 def test_a_visitor_has_only_so_many(tmp_path: Path, cache: ModelCache) -> None:
     server = Server(tmp_path / "paused", cache, max_per_owner=1)
     run_id = server.paused_at(1)
-    with pytest.raises(PausedRunError, match="1 runs of yours are paused"):
+    with pytest.raises(PausedRunError, match="1 run of yours is paused"):
         server.paused_at(1)
     server.paused_at(1, owner="you")
     # The run itself is no further one.

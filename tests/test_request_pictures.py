@@ -186,9 +186,9 @@ def test_a_mask_of_another_size_is_resized_and_that_is_said(server: Server) -> N
     ({"image_prompts": "x"}, r"^Image prompts must be a list of picture files, not 'x'\.$",
      "image_prompts"),
     ({**TARGETS, "image_prompts": [picture()]},
-     r"^There are 1 image prompts and 2 weights for them: give each of them one, or none\.$",
+     r"^Image prompts: 1; weights for them: 2. Give each of them one, or none\.$",
      "image_prompt_weights"),
-    ({"options": FEW | {"image_prompt_weights": "1"}}, "There are 0 image prompts and 1 weights",
+    ({"options": FEW | {"image_prompt_weights": "1"}}, "Image prompts: 0; weights for them: 1",
      "image_prompt_weights"),
     *(({**TARGETS, "options": FEW | {"image_prompt_weights": text}},
        r"^Weights of the image prompts are numbers between -10 and 10 with commas between them, "

@@ -352,7 +352,7 @@ def test_a_comparison_is_one_place_in_the_queue(backend: LocalBackend) -> None:
     first = next(events).event
     assert isinstance(first, Progress)
     assert first.message == "Waiting: 1 ahead."
-    with pytest.raises(Busy, match="1 jobs are waiting"):
+    with pytest.raises(Busy, match="1 job is waiting"):
         next(stream(backend, request()))
     running.close()
     assert len(last(list(events))) == 2

@@ -154,7 +154,7 @@ def test_pictures_that_are_the_same_are_said_to_be() -> None:
     panel = Panel("sketch", "Sketch", "a cat", 3)
     same = replace(card(0.5), equal_to_seed=1)
     panel.finish([card(0.5), same, same], 2.0, stopped=False)
-    assert panel.status() == "3 pictures in 2.0 s · 2 the same as another and kept once"
+    assert panel.status() == "3 pictures in 2.0 s · 2 are the same as another and kept once"
     panel.finish([card(0.5)], 2.0, stopped=False)
     assert panel.status() == "1 picture in 2.0 s"
 
@@ -224,7 +224,7 @@ def test_what_was_left_out_is_folded_once_the_run_is_over() -> None:
     first, second = Panel("a", "A", "a cat", 1), Panel("b", "B", "a cat", 1)
     rejected = [replace(card(0.1, "A"), path=Path(f"/tmp/{n}.png")) for n in range(3)]
     first.finish([card(0.4, "A")], 1.0, False, rejected)
-    assert first.status() == "The best 1 of 4 pictures in 1.0 s"
+    assert first.status() == "The best of 4 pictures in 1.0 s"
     assert "rejected" not in render_run(RunView([first, second])), "it would close at every step"
     second.finish([card(0.3, "B")], 1.0, stopped=False)
     fold = render_run(RunView([first, second])).split('<details class="rejected">')[1]

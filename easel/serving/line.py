@@ -26,6 +26,7 @@ TIMED = 20  # jobs of a kind whose seconds are known
 NOT_BEGUN = "The job was stopped before it began."
 CLOSING = "Easel is shutting down and takes no more jobs."
 SUSPENDED = "Drawing is stopped for everybody for now: wait until whoever leads lets it go on."
+ONE_OF_ONE = "{} job of yours is on its way, which is the most: wait for it to end, or stop it."
 TOO_MANY_OF_ONE = ("{} jobs of yours are on their way, which is the most: wait for one to end, or "
                    "stop one.")
 
@@ -174,16 +175,20 @@ class Line:
             return Busy(SUSPENDED)
         alive = [g for g in self.groups if g.alive()]
         if len(alive) >= self.max_waiting + self.devices:
-            return Busy("The queue is full, {} jobs are waiting: try again in a minute.",
+            return Busy("The queue is full, {} job is waiting: try again in a minute."
+                        if self.max_waiting == 1 else
+                        "The queue is full, {} jobs are waiting: try again in a minute.",
                         self.max_waiting)
         own = sum(g.owner == owner for g in alive) if owner else 0
         if self.max_per_owner is not None and own >= self.max_per_owner:
-            return Busy(TOO_MANY_OF_ONE, own)
+            return Busy(ONE_OF_ONE if own == 1 else TOO_MANY_OF_ONE, own)
         near = sum(g.address == address for g in alive) if address else 0
         if self.max_per_owner is not None and near >= max(
                 self.max_per_owner, int((self.max_waiting + self.devices) * ADDRESS_SHARE)):
-            return Busy("{} jobs from your address are on their way, which is the most: try "
-                        "again in a minute.", near)
+            return Busy("{} job from your address is on its way, which is the most: try again in "
+                        "a minute." if near == 1 else
+                        "{} jobs from your address are on their way, which is the most: try again "
+                        "in a minute.", near)
         if (wait_s := self._allowance.wait_s(owner)) > 0:
             return Busy("You have had your seconds of the device for now, {} in a minute: try "
                         "again in {} s.", round(self._allowance.seconds or 0), math.ceil(wait_s))

@@ -200,8 +200,10 @@ class PausedRuns:
 
     def _check_count(self, count: int) -> None:
         if count >= self.max_per_owner:
-            raise PausedRunError("{} runs of yours are paused, which is the most: let one go on "
-                                 "to its end, or delete one.", count)
+            raise PausedRunError("{} run of yours is paused, which is the most: let it go on to "
+                                 "its end, or delete it." if count == 1 else
+                                 "{} runs of yours are paused, which is the most: let one go on to "
+                                 "its end, or delete one.", count)
 
     def sweep(self, max_age_s: float = MAX_AGE_S) -> int:
         """Take in what older versions kept; remove what has waited for too long, and what killed
@@ -267,7 +269,9 @@ def _changed(data: bytes, run_id: str, registry: Registry, changes: Mapping[str,
     options = dict(start.request.options)
     if "iterations" in changes:
         if changes["iterations"] <= start.step:
-            raise InvalidRequest("The run has taken {} steps already: ask for more than that in "
+            raise InvalidRequest("The run has taken {} step already: ask for more than that in all."
+                                 if start.step == 1 else
+                                 "The run has taken {} steps already: ask for more than that in "
                                  "all.", start.step, field="iterations")
         options["iterations"] = changes["iterations"]
     prompt = changes.get("prompt", start.request.prompt)

@@ -152,6 +152,17 @@ def figure(value: float, form: str) -> str:
     return written(format(value, form))
 
 
+def counted(number: int, forms: tuple[str, str], *values: Any) -> str:
+    """A text about a number of things, which is another one for one of them.
+
+    Args:
+        number: of things; no things are said as several are.
+        forms: for one and for several, in the language to speak; the first place is the number's.
+        values: for the other places.
+    """
+    return forms[number != 1].format(figure(number, ","), *values)
+
+
 def written(number: str) -> str:
     """The same for a number that is a text already, perhaps with its unit, such as "5.9 MB"."""
     return number if current() == ENGLISH else commas_swapped(number)

@@ -36,8 +36,8 @@ def parse_weights(text: str, count: int) -> tuple[float, ...]:
                              "commas between them, such as 1, -0.5, not {!r}.", -MAX_WEIGHT,
                              MAX_WEIGHT, text[:40], field="image_prompt_weights")
     if len(found) != count:
-        raise InvalidRequest("There are {} image prompts and {} weights for them: give each of "
-                             "them one, or none.", count, len(found),
+        raise InvalidRequest("Image prompts: {}; weights for them: {}. Give each "
+                             "of them one, or none.", count, len(found),
                              field="image_prompt_weights")
     return tuple(found)
 

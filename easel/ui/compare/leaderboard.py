@@ -29,7 +29,7 @@ from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
 from easel.ui.playground import Playground
 from easel.words import strings
-from easel.words.language import say, written
+from easel.words.language import counted, say, written
 from pipelines.core.images import suffix_of
 from pipelines.core.request import IMAGE_PROMPT
 
@@ -153,7 +153,7 @@ def render_leaders(playground: Playground, kind: str, open_too: bool) -> str:
     if not all(standing.settled for standing in standings):
         few = f'<p class="hint">{escape(strings.LEADERS_FEW.format(MIN_PAIR_VOTES))}</p>'
     agreed, judged = clip_agreement(votes)
-    clip = f" {strings.LEADERS_CLIP.format(agreed, judged)}" if judged else ""
+    clip = f" {counted(judged, strings.LEADERS_CLIP, agreed)}" if judged else ""
     return (f'<div class="wide"><table class="figures"><thead><tr>{heads}</tr></thead><tbody>{rows}'
             f'</tbody></table></div>{few}<p class="hint">{escape(strings.LEADERS_INFO + clip)}</p>')
 

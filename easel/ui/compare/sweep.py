@@ -43,7 +43,7 @@ from easel.ui.parts.tiles import (
 )
 from easel.ui.playground import Playground
 from easel.words import strings
-from easel.words.language import say
+from easel.words.language import counted, say
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Preview, Progress, Result
 from pipelines.core.images import load_image
@@ -138,8 +138,8 @@ def render_sweep(view: SweepView, running: bool) -> str:
             parts.append(f'<span class="label">{escape(label)}</span>')
         parts += [_cell(view, row * len(columns) + column) for column in range(len(columns))]
     parts.append("</div>")
-    status = strings.SWEEP_STATUS.format(len(view.cards), len(sweep.requests),
-                                         seconds(time.monotonic() - view.started_s))
+    status = counted(len(sweep.requests), strings.SWEEP_STATUS, len(view.cards),
+                     seconds(time.monotonic() - view.started_s))
     if running and view.message:
         status += f" · {say(view.message).removesuffix('.')}"
     problems = "".join(map(alert, filter(None, dict.fromkeys(view.notes.values()))))

@@ -26,7 +26,7 @@ from easel.ui.parts.tiles import (
 from easel.ui.parts.verdict import gain, render_verdict
 from easel.ui.parts.videos import frame_url, video_url
 from easel.words import strings
-from easel.words.language import say
+from easel.words.language import counted, say
 from pipelines.models.checkpoints.catalogue import Catalogue
 
 MANY = 9  # tiles that are small however many there are
@@ -144,9 +144,7 @@ def render_paused(run: PausedRun) -> str:
     """A run that waits: its last preview, and where it stands."""
     if run.fault:
         return alert(run.fault)
-    words = strings.PAUSED_ONE if run.num_images == 1 else strings.PAUSED_MANY
-    counts = (run.step, run.total) if run.num_images == 1 else (run.num_images, run.step, run.total)
-    facts = words.format(*counts)
+    facts = counted(run.num_images, strings.PAUSED_PICTURES, run.step, run.total)
     if run.interrupted:
         facts += f" · {strings.PAUSED_BY_END}"
     alt = escape(strings.IN_THE_MAKING.format(run.prompt))

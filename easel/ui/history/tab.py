@@ -23,6 +23,7 @@ from easel.ui.playground import Playground
 from easel.ui.rerank.sources import MAX_FILES
 from easel.ui.rerank.tab import RerankParts
 from easel.words import strings
+from easel.words.language import counted
 
 
 def build_history(playground: Playground, history: History, inputs: GenerateInputs, tab: gr.Tab,
@@ -96,7 +97,7 @@ def _connect_gallery(history: History, tab: gr.Tab, gallery: GalleryParts,
     def purge(request: gr.Request, *values: Any) -> Updates:
         gone = history.purge(history.owner_of(visitor_of(request)))
         return {**show(request, 1, *values),
-                gallery.note: kept_note(strings.HISTORY_GONE.format(gone))}
+                gallery.note: kept_note(counted(gone, strings.HISTORY_GONE))}
 
     @one_sentence
     def keep(request: gr.Request, *values: Any) -> Updates:

@@ -20,7 +20,7 @@ from easel.ui.parts.theme import PLAIN
 from easel.ui.parts.tiles import alert
 from easel.ui.parts.uploads import read_small
 from easel.words import strings
-from easel.words.language import figure
+from easel.words.language import counted, figure
 from pipelines.core.errors import InvalidRequest
 from pipelines.inside.codes import CodeAt, Codes, LookAtCode, Near, Place, ReadCodes
 
@@ -97,8 +97,8 @@ def swapped(said: Any, before: Mapping[Place, int]) -> dict[Place, int]:
 def render_codes(found: Codes) -> str:
     """The picture, its codes, what is drawn of them, and what is lost."""
     side, count = len(found.grid), found.grid.size
-    facts = [strings.CODES_DISTINCT.format(found.distinct, figure(count, ","),
-                                           figure(found.count, ",")),
+    facts = [counted(found.distinct, strings.CODES_DISTINCT, figure(count, ","),
+                     figure(found.count, ",")),
              strings.CODES_PSNR.format(figure(found.psnr_db, ".1f"))]
     lost = (found.difference.astype(int) * AMPLIFIED).clip(0, 255).astype(np.uint8)
     shown = "".join(render_figure(picture(pixels, title), title) for pixels, title in (

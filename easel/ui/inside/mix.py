@@ -17,7 +17,7 @@ from easel.ui.lab.render import render_note
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.uploads import read_many
 from easel.words import strings
-from easel.words.language import figure
+from easel.words.language import counted, figure
 from pipelines.core.errors import InvalidRequest
 from pipelines.inside.mix import MixCodes, Mixed
 
@@ -45,7 +45,7 @@ def build_mix(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) 
 def render_mix(found: Mixed) -> str:
     """Both pictures as they are read, what their codes draw together, and where that differs."""
     count = int(found.kept.sum())
-    head = strings.MIX_COUNT.format(count, found.kept.size - count)
+    head = counted(count, strings.MIX_COUNT, found.kept.size - count)
     lost = (found.difference.astype(int) * AMPLIFIED).clip(0, 255).astype(np.uint8)
     figures = "".join(render_figure(picture(pixels, title), title) for pixels, title in (
         (found.one.reconstruction, strings.MIX_ONE), (found.other.reconstruction,

@@ -21,7 +21,7 @@ from easel.search.query import Hit
 from easel.ui.lab.outcomes import Classified, Matrix, PictureMap
 from easel.ui.parts.tiles import origin_mark, rank_mark, score_mark, tile
 from easel.words import strings
-from easel.words.language import figure, say
+from easel.words.language import counted, figure, say
 from pipelines.core.errors import EaselError
 from pipelines.core.images import MAX_BYTES, load_small
 
@@ -83,8 +83,7 @@ def render_bars(labels: Sequence[str], shares: Sequence[float], grey: bool = Fal
 
 def render_facts(outcome: Classified, title: str, num_templates: int) -> str:
     """The line above: which CLIP, its logit scale, templates."""
-    templates = strings.LAB_ONE_TEMPLATE if num_templates == 1 else (
-        strings.LAB_AVERAGED.format(num_templates))
+    templates = counted(num_templates, strings.LAB_TEMPLATES_USED)
     scale = strings.LOGIT_SCALE.format(figure(outcome.clip.logit_scale, ".2f"))
     return (f'<p class="lab-note">{escape(say(title))} · '
             f"{escape(scale)} · {templates}</p>"
@@ -107,8 +106,7 @@ def render_one(outcome: Classified) -> str:
     rest = ""
     if len(order) > MAX_BARS:
         left = float(sum(shares[i] for i in order[MAX_BARS:]))
-        rest = render_note(strings.LAB_OTHERS.format(figure(len(order) - MAX_BARS, ","),
-                                                     percent(left)))
+        rest = render_note(counted(len(order) - MAX_BARS, strings.LAB_OTHERS, percent(left)))
     picture = render_image(outcome.paths[0], outcome.names[0], 640)
     return (f'<div class="lab-one"><div class="lab-picture">{picture}</div>'
             f"<div>{bars}{rest}</div></div>")

@@ -29,7 +29,7 @@ from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.theme import LIVE
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_small
 from easel.words import strings
-from easel.words.language import figure, say
+from easel.words.language import counted, figure, say
 from pipelines.core.errors import Cancelled, InvalidRequest
 
 ALIKE = 0.97
@@ -211,8 +211,7 @@ def _search(lab: Lab, fields: Fields, asked: Asked) -> Steps:
         own = lab.still_own(asked.values[fields.where], asked.run.visitor, [h.item for h in hits])
         hits = [hit for hit, mine in zip(hits, own, strict=True) if mine]
         title = next(title for title, known in lab.clips if known == clip.model_id)
-        head = strings.LAB_FOUND.format(figure(len(hits), ","), figure(len(snapshot), ","),
-                                         say(title))
+        head = counted(len(hits), strings.LAB_FOUND, figure(len(snapshot), ","), say(title))
         yield Shown((render_note(head) if hits else "")
                     + render_suited(chosen, lab.titles(), "lab")
                     + render_hits(hits, chosen.of([Path(hit.item.path) for hit in hits]))

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 
 from easel.guard.visitors import session_of, visitor_of
-from easel.serving.line import TOO_MANY_OF_ONE
+from easel.serving.line import ONE_OF_ONE, TOO_MANY_OF_ONE
 from easel.serving.session_runs import Run, SessionRuns
 from easel.ui.parts.lines import Held
 from easel.ui.parts.live_run import LiveRun
@@ -108,7 +108,7 @@ class LiveRuns:
             own = sum(1 + len(each.line) for each in self._live
                       if not each.finished and each.run.visitor == held.run.visitor)
             if self.most is not None and own >= self.most:
-                raise Busy(TOO_MANY_OF_ONE, own)
+                raise Busy(ONE_OF_ONE if own == 1 else TOO_MANY_OF_ONE, own)
             return live.line.add(held)
 
     def succeed(self, live: LiveRun, held: Held) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from easel.words import strings
-from easel.words.language import figure, say
+from easel.words.language import counted, figure, say
 from pipelines.calibration import Calibration
 from pipelines.core.errors import Cancelled, EaselError, Paused
 from pipelines.core.events import Mark, Preview, Progress
@@ -181,11 +181,11 @@ class Panel:
             return say(self.message) or strings.STOPPED_AFTER.format(seconds(self.elapsed_s))
         drawn = pictures(len(self.cards))
         if self.rejected:
-            drawn = strings.BEST_OF_DRAWN.format(len(self.cards),
-                                                 len(self.cards) + len(self.rejected))
+            drawn = counted(len(self.cards), strings.BEST_OF_DRAWN,
+                            figure(len(self.cards) + len(self.rejected), ","))
         said = strings.DONE_IN.format(drawn, seconds(self.elapsed_s))
         equal = sum(card.equal_to_seed is not None for card in self.cards)
-        return f"{said} · {strings.EQUAL_PICTURES.format(figure(equal, ','))}" if equal else said
+        return f"{said} · {counted(equal, strings.EQUAL_PICTURES)}" if equal else said
 
     def _running_status(self) -> str:
         if not self.total:
@@ -251,15 +251,15 @@ def comparable(cards: Sequence[Card]) -> list[float]:
 
 def pictures(count: int) -> str:
     """A number of pictures as people say it."""
-    return strings.ONE_PICTURE if count == 1 else strings.PICTURES.format(figure(count, ","))
+    return counted(count, strings.PICTURES)
 
 
 def mark_text(mark: Mark) -> str:
     """A change in the middle of a run, in words."""
-    said = {"prompt": strings.MARK_PROMPT, "iterations": strings.MARK_STEPS,
-            "seed": strings.MARK_SEED, "noise": strings.MARK_NOISE}
-    words = [template.format(mark.changes[name]) for name, template in said.items()
-             if name in mark.changes]
+    said = {"prompt": strings.MARK_PROMPT.format,
+            "iterations": lambda steps: counted(steps, strings.MARK_STEPS),
+            "seed": strings.MARK_SEED.format, "noise": strings.MARK_NOISE.format}
+    words = [tell(mark.changes[name]) for name, tell in said.items() if name in mark.changes]
     if "branch_of" in mark.changes:
         words.insert(0, strings.MARK_BRANCH)
     return strings.MARK_AT.format(mark.step, ", ".join(words))

@@ -57,7 +57,7 @@ SWEEP_VALUES_X, SWEEP_VALUES_Y = "Values across", "Values down"
 SWEEP_NONE = "nothing"
 SWEEP_RUN = "Draw the grid"
 SWEEP_SAVE = "Save as one picture"
-SWEEP_STATUS = "{} of {} cells · {}"
+SWEEP_STATUS = ("{1} of {0} cell · {2}", "{1} of {0} cells · {2}")
 SWEEP_AXES_FULL = "The prompt has alternatives in braces: choose Prompt as one side of the grid."
 SUGGESTIONS = "Continue with"
 WORDS_OWN = "Lists of words of your own"
@@ -81,7 +81,8 @@ LEADERS_INFO = ("Strengths by the Bradley-Terry model, 400 points for odds of te
                 "average; the interval is what so many votes leave open. A tie is half a win for "
                 "both.")
 LEADERS_RANGE = "{:.0f} to {:.0f}"
-LEADERS_CLIP = "CLIP’s scores would have chosen the same in {} of {} votes for a pane."
+LEADERS_CLIP = ("CLIP’s scores would have chosen the same in {1} of {0} vote for a pane.",
+                "CLIP’s scores would have chosen the same in {1} of {0} votes for a pane.")
 SAVE_COMPARISON = "Save as zip"
 OPEN_COMPARISON = "Open a saved comparison"
 OPEN_INFO = "A zip file that Easel saved. Compare then draws it again."

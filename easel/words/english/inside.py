@@ -48,7 +48,8 @@ CODES_EMPTY = ("The VQGAN reads the picture as a square of numbers, each of whic
                "a patch shows, and draws it again from the numbers alone.")
 CODES_SOURCE = ("Source: Esser et al. (2021), section 3.1; codes on a fixed grid: Mentzer et al. "
                 "(2023), section 3.")
-CODES_DISTINCT = "{} different codes in {} places, of {} that there are"
+CODES_DISTINCT = ("{} code in all {} places, of {} that there are",
+                  "{} different codes in {} places, of {} that there are")
 CODES_PSNR = ("What the codes draw has a PSNR of {} dB (peak signal-to-noise ratio, by the mean "
               "squared error of the pixels: the more, the nearer). Any picture is squeezed into a "
               "square and read anew, those of Easel too.")
@@ -119,7 +120,8 @@ MIX_DO = "Mix the codes"
 MIX_EMPTY = ("The codes of two pictures are put into one grid along a mask and drawn together, "
              "beside the two pictures cut along the same mask and pasted.")
 MIX_SOURCE = "Source: Esser et al. (2021), section 3.1."
-MIX_COUNT = "{} codes of the first picture, {} of the second"
+MIX_COUNT = ("{} code of the first picture, {} of the second",
+             "{} codes of the first picture, {} of the second")
 MIX_PSNR = ("Drawn together and pasted have a PSNR of {} dB with each other: the decoder sees all "
             "codes at once, so it blends what meets and shifts the rest a little.")
 MIX_READ = "Both pictures are squeezed into a square and read anew, those of Easel too."

@@ -58,10 +58,10 @@ LAB_EMPTY_SEARCH = ("Pictures are found by what they show: by a text, by another
                     "or by one text without another.")
 LAB_COLLECTION, LAB_COLLECTION_TEXT = "Pictures by Easel", "a black cat"
 LAB_BAD_NUMBER = "The least similarity must be a number from -1 to 1."
-LAB_FOUND = "{} found among {} · {}"
+LAB_FOUND = ("{} picture found among {} · {}", "{} pictures found among {} · {}")
 LAB_PICTURE, LAB_LIKELIEST = "Picture", "Likeliest labels"
-LAB_ONE_TEMPLATE, LAB_AVERAGED = "1 template", "{} templates, averaged"
-LAB_OTHERS = "{} other labels together: {}"
+LAB_TEMPLATES_USED = ("{} template", "{} templates, averaged")
+LAB_OTHERS = ("{} other label: {}", "{} other labels together: {}")
 LAB_MORE = "and {} more"
 LAB_MORE_ROWS = "and {} more; the CSV has all of them"
 LAB_FAULTS = "Files that cannot be read: {}"
@@ -83,8 +83,8 @@ MATRIX_SHOW = "What the figures are"
 MATRIX_PICTURES = "Softmax over the pictures (rows)"
 MATRIX_TEXTS = "Softmax over the texts (columns)"
 MATRIX_SIMILARITIES = "Cosine similarities"
-MATRIX_DIAGONAL = ("In this order, {0} of {2} texts find their picture and {1} of {2} pictures "
-                   "find their text: CLIP was trained to make the diagonal win both ways.")
+MATRIX_DIAGONAL = ("Texts that find their picture, in this order: {0} of {2}; pictures that find "
+                   "their text: {1} of {2}. CLIP was trained to make the diagonal win both ways.")
 MATRIX_EMPTY = ("Every text is compared with every picture. The softmax of a row says which "
                 "picture fits a text, that of a column which text fits a picture.")
 MAP_DO, MAP_TITLE = "Draw the map", "Map of the collection"

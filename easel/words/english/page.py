@@ -70,16 +70,17 @@ FOOTER = ("Everything runs on this machine; no prompt or picture leaves it. Your
           "in the history of this browser.")
 
 # Runs and their pictures
-ONE_PICTURE, PICTURES = "1 picture", "{} pictures"
+PICTURES = ("{} picture", "{} pictures")
 STOPPED_AFTER = "Stopped after {}; the best so far is kept"
 STOPPED_AT_LIMIT = ("Stopped after {:,} s on the device, the most that a run may take here; the "
                     "best so far is kept.")
 DONE_IN = "{} in {}"
-EQUAL_PICTURES = "{} the same as another and kept once"
+EQUAL_PICTURES = ("{} is the same as another and kept once",
+                  "{} are the same as another and kept once")
 STEP_OF = "Step {} of {}"
 TIME_LEFT = "about {} left"
 IN_THE_MAKING = "{} (in the making)"
-BEST_OF_DRAWN = "The best {} of {} pictures"
+BEST_OF_DRAWN = ("The best of {1} pictures", "The best {} of {} pictures")
 SCORE_TITLE = "Cosine similarity of picture and prompt, by the ranker"
 FIT = "fit {} %"
 FIT_TITLE = "Fits better than {} % of pictures that miss a part of their prompt, by the ranker"
@@ -137,8 +138,7 @@ PAUSED_RUNS = "Paused runs"
 PAUSED_NONE = "A run of VQGAN+CLIP that you pause waits here, also while Easel is not running."
 PAUSED_RUN = "Run"
 PAUSED_LINE = "{} · step {} of {}"
-PAUSED_ONE = "1 picture, step {} of {}"
-PAUSED_MANY = "{} pictures, step {} of {}"
+PAUSED_PICTURES = ("{} picture, step {} of {}", "{} pictures, step {} of {}")
 PAUSED_BY_END = "Easel ended while it ran"
 PAUSED_PROMPT = "Prompt from here on"
 PAUSED_PROMPT_INFO = ("Weights are part of it, as in a red apple:2 | a worm:-1. A change is marked "
@@ -153,7 +153,7 @@ RESUME_INFO = ("Resume goes on with this run; Branch leaves it here and goes on 
                "new seed counts with noise or with cutouts that vary.")
 PAUSED_DELETE = "Delete"
 MARK_AT = "Step {}: {}"
-MARK_PROMPT, MARK_STEPS, MARK_SEED = "prompt “{}”", "{} steps", "seed {}"
+MARK_PROMPT, MARK_STEPS, MARK_SEED = "prompt “{}”", ("{} step", "{} steps"), "seed {}"
 MARK_NOISE, MARK_BRANCH = "noise {}", "branch"
 
 # What page.js says
