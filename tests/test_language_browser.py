@@ -134,3 +134,36 @@ def test_long_words_fit_on_a_phone(open_page: Opener) -> None:
                 && e.clientWidth > 8  // less is for screen readers alone
                 && e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent.trim())""")
         assert cut == [], tab
+
+
+PHRASES = """() => [...document.querySelectorAll(".upload .wrap")]
+  .filter((e) => e.checkVisibility())
+  .map((e) => [...e.childNodes, ...[...e.children].flatMap((each) => [...each.childNodes])]
+    .filter((node) => node.nodeType === 3 && node.textContent.trim()).map((node) => {
+      const range = document.createRange();
+      range.selectNodeContents(node);
+      return new Set([...range.getClientRects()].map((each) => Math.round(each.top))).size;
+    }))"""
+
+
+def test_longer_words_fit_where_the_page_is_narrow(open_page: Opener) -> None:
+    page = open_page("pt-BR", (1024, 768))
+    page.locator("#generate").click()
+    expect(page.locator("#stage .panel.done .status").first).to_have_text(re.compile("^\\d+ imag"))
+    expect(page.locator("#generate")).to_be_enabled()
+    go_to(page, "Comparar")
+    page.locator("#compare-settings button.label-wrap").click()
+    expect(page.locator("#compare-settings .upload .wrap").first).to_be_visible()
+    for width in (1440, 1024, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        lines = page.evaluate(PHRASES)
+        assert {size for phrases in lines for size in phrases} == {1}, f"broken at {width} px"
+    go_to(page, "Histórico")
+    page.locator("#history-gallery button.frame").first.click()
+    expect(page.locator("#rating")).to_be_visible()
+    for width in (1440, 1024, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        tops = page.locator("#rating label").evaluate_all(
+            "(all) => all.map((each) => Math.round(each.getBoundingClientRect().top))")
+        assert len(tops) == 6
+        assert len(set(tops)) == 1, width
