@@ -9,11 +9,21 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from easel.history.records import HistoryError
 from easel.words import strings
 from pipelines.core.metadata import read_png
 from tests.served import App
-from tests.test_browser import CHROMIUM, DESKTOP, PATIENCE_MS, PHONE, browser, watch_console
+from tests.test_browser import (
+    CHROMIUM,
+    CONTRASTS,
+    DESKTOP,
+    PATIENCE_MS,
+    PHONE,
+    browser,
+    watch_console,
+)
 from tests.test_history_recall import A1111_FILES
+from tests.test_widths_browser import OVERHANGS
 from tests.windows import Windows
 
 __all__ = ["browser"]
@@ -52,6 +62,39 @@ def visit(app: App, windows: Windows) -> Iterator[Callable[..., Page]]:
     for page in pages:
         windows.take_back(page.context, [app.url])
     assert said == []
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_what_cannot_be_done_is_said_and_undone(
+        app: App, windows: Windows, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int],
+        scheme: str) -> None:
+    page = windows.new_page(size, scheme)
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(app.url)
+    page.wait_for_selector("#generate:not(:disabled)")
+    draw(page, "a cat")
+    history(page)
+    page.locator("#kept .tile button").first.click()
+    expect(page.locator(".kept-prompt")).to_have_text("a cat")
+
+    def fail(*_: object) -> None:
+        raise HistoryError("The history cannot be written: the disk is full.")
+
+    for name, box in (("set_favourite", page.locator("#favourite input")),
+                      ("rate", page.locator("#rating").get_by_label("4", exact=True))):
+        with monkeypatch.context() as broken:
+            broken.setattr(app.history, name, fail)
+            box.click()
+            expect(page.locator("#failed [role=alert]")).to_have_text(
+                "The history cannot be written: the disk is full.")
+            expect(box).not_to_be_checked()
+        assert page.evaluate(OVERHANGS) == []
+        assert page.evaluate(CONTRASTS.replace("#desk *", "#failed *")) == {}
+        page.locator("#failed").get_by_role("button").click()
+        expect(page.locator("#failed")).to_have_count(0)
+        box.click()
+        expect(box).to_be_checked()
+    windows.take_back(page.context, [app.url])
 
 
 def draw(page: Page, prompt: str) -> None:

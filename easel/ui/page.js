@@ -721,12 +721,35 @@
     follow();
   });
 
+  // What a press could not do, where nothing else on the page says so: Gradio's own notices show
+  // only what was queued.
+  const ask = window.fetch.bind(window);
+  window.fetch = async (...asked) => {
+    const answer = await ask(...asked);
+    if (answer.status === 500 && answer.url.includes("/gradio_api/run/")) {
+      answer.clone().json().then(({ error }) => error && warn(error), () => {});
+    }
+    return answer;
+  };
+  function warn(sentence) {
+    find("#failed")?.remove();
+    const bar = element("div", "alert"), close = element("button", "chip", "×");
+    bar.id = "failed";
+    close.type = "button";
+    close.setAttribute("aria-label", say("Close"));
+    close.addEventListener("click", () => bar.remove());
+    const said = element("span", "", sentence);
+    said.setAttribute("role", "alert");
+    bar.append(said, close);
+    (find(".gradio-container") ?? document.body).append(bar);
+  }
+
   // The queue -----------------------------------------------------------------------------
   // Asked for again and again while there is one, and after a press; seldom else.
   const QUEUE_MS = 1500, IDLE_MS = 20_000, AFTER_PRESS_MS = 10_000;
   let queueTimer = 0, pressedMs = 0, drawnQueue = "", ticking = null;
   async function call(name, ...data) {
-    const answer = await fetch(`gradio_api/run/${name}`, {
+    const answer = await ask(`gradio_api/run/${name}`, {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ data }) });
     return answer.ok ? (await answer.json()).data[0] : null;
   }

@@ -154,6 +154,11 @@ def connect_picture_page(
         history.set_favourite(own(request, picture_id).owner, picture_id, favourite)
 
     @one_sentence
+    def marks(request: gr.Request, picture_id: str) -> Updates:
+        picture = own(request, picture_id)
+        return {page.rating: picture.rating or 0, page.favourite: picture.favourite}
+
+    @one_sentence
     def delete(request: gr.Request, picture_id: str, *values: Any) -> Updates:
         picture = own(request, picture_id)
         move = history.restore if picture.deleted else history.delete
@@ -169,8 +174,9 @@ def connect_picture_page(
           [*columns, *page.shown()], **LIVE)
     for to, button in enumerate((page.newer, page.older)):
         button.click(turn(to), [page.beside, *filters], page.shown(), **LIVE)
-    page.rating.input(rate, [page.picture_id, page.rating], None, **LIVE)
-    page.favourite.input(mark, [page.picture_id, page.favourite], None, **LIVE)
+    for control, keep in ((page.rating, rate), (page.favourite, mark)):
+        control.input(keep, [page.picture_id, control], None, **LIVE).failure(
+            marks, page.picture_id, [page.rating, page.favourite], **LIVE)
     page.delete.click(delete, [page.picture_id, *filters], page.shown(), **LIVE)
     page.back.click(back, None, [*columns, gallery.note], **LIVE).then(
         reload, gallery.asked(), gallery.shown(), **LIVE)
