@@ -125,6 +125,26 @@ def test_stop_ends_the_run_that_runs_and_the_next_one_begins(runs: SessionRuns) 
     assert [u for u in first if page.stage in u][-1][page.stage] == "stopped dog(stopped cat)"
 
 
+def test_what_may_not_begin_beside_a_run_is_refused_where_errors_are(runs: SessionRuns) -> None:
+    page = Gated(runs)
+    with page.page:
+        page.task.starts([gr.Button().click], page.draw, [page.field],
+                         when_busy=strings.PAUSED_GONE_ON)
+    go_on: Any = max(page.page.fns.values(), key=lambda fn: fn._id or 0).fn
+    first = page.press("cat")
+    next(first)
+    with speaking(PORTUGUESE):
+        [told] = go_on({page.field: "dog"}, visitor("one"))
+        assert told == {page.alert: alert(strings.PAUSED_GONE_ON)}
+        assert "Outra" in told[page.alert]
+    assert page.words() == ["cat"]
+    page.let("cat")
+    list(first)
+    page.let("dog")
+    list(go_on({page.field: "dog"}, visitor("one")))
+    assert page.closed == ["cat", "dog"]
+
+
 def test_what_cannot_be_drawn_is_refused_at_once_and_takes_no_place(runs: SessionRuns) -> None:
     page = Gated(runs)
     first = page.press("cat")

@@ -27,7 +27,7 @@ from easel.ui.parts.live_run import Follower, LiveRun
 from easel.ui.parts.seen import build_mark, hear_what_is_seen
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert
-from pipelines.core.errors import EaselError
+from pipelines.core.errors import Busy, EaselError
 from pipelines.core.json_values import read_json
 
 # Waiting is the backend's: it says how many are ahead, and when the queue is full.
@@ -126,7 +126,7 @@ class Task:
                   ) -> tuple[LiveRun | None, Updates]:
             session, visitor = session_of(request), visitor_of(request)
             if when_busy and self.live.runs.busy(session, visitor, self.place):
-                raise gr.Error(when_busy, print_exception=False)
+                return None, self._refusal(Busy(when_busy))
             asked = Asked(dict(values), self.live.runs.new(
                 session, visitor, self.place, str(values.get(about) or "")))
             waits = queues and self.live.shows(session, visitor, self.place)
