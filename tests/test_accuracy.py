@@ -6,15 +6,19 @@ import errno
 import io
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
 
+from easel.ui.lab.accuracy import render_accuracy
 from easel.ui.lab.labelled import MAX_ENTRIES, unpack_labelled
+from easel.ui.lab.outcomes import Classified
 from pipelines.accuracy import accuracy_of, known_labels, template_answers
 from pipelines.core.errors import EaselError, InvalidRequest
 from pipelines.core.images import plain_png
+from pipelines.models.clip_features import Features
 from pipelines.zero_shot import (
     MAX_TEMPLATES,
     MAX_TEXTS,
@@ -58,6 +62,21 @@ def test_right_and_wrong_are_counted_by_label() -> None:
     # Nothing to be right about: a label alone, or none.
     assert accuracy_of(spread(0, 1), np.array([0, 0])) is None
     assert accuracy_of(spread(0, 1), np.array([-1, -1])) is None
+
+
+def test_what_has_no_label_of_its_own_is_named() -> None:
+    """Else two of two would be right, beside a third picture that is plainly wrong."""
+    clip = Features("a", "b", 32, 10.0, np.zeros((0, 0)), np.zeros((0, 0)))
+    found, known = spread(0, 0, 1), np.array([0, -1, 1])
+    names = ("cat.png", "<dog>.png", "human.png")
+    outcome = Classified(clip, names, tuple(map(Path, names)), found, known=known,
+                         accuracy=accuracy_of(found, known))
+    said = render_accuracy(outcome)
+    assert "Right: 2 of 2" in said
+    assert "want of a label of their own here: 1 of 3 (&lt;dog&gt;.png)" in said
+    known = np.array([0, 0, 1])
+    assert "want of" not in render_accuracy(replace(outcome, known=known,
+                                                    accuracy=accuracy_of(found, known)))
 
 
 def test_the_five_likeliest_count_what_lies_before_ones_own() -> None:

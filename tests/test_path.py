@@ -7,9 +7,11 @@ import re
 import gradio as gr
 import pytest
 
-from easel.ui.inside.path import PLACES, render_path
+from easel.ui.generate.lesson import RANKING
+from easel.ui.inside.path import FURTHER, PLACES, render_path
 from easel.words import strings
-from easel.words.language import ENGLISH, PORTUGUESE, speaking
+from easel.words.language import ENGLISH, PORTUGUESE, say, speaking
+from pipelines.dalle import DallePipeline
 from tests.served import App
 
 
@@ -25,14 +27,29 @@ def test_every_lesson_is_whole(language: str) -> None:
             assert lesson.count("?</p>") >= 1, "a question"
             assert re.search(r"\(20\d\d\)", lesson.split('class="inside-source"')[1]), "a source"
             assert "<details><summary>" in lesson, "folded, until one has guessed"
+            assert strings.PATH_FURTHER in lesson
+            further = f'data-go="{FURTHER[number - 1]}"'
+            assert (further in lesson) == bool(FURTHER[number - 1])
         assert "{" not in page
+
+
+@pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
+def test_names_are_told_in_a_sentence_and_lead_to_the_explanations(language: str) -> None:
+    with speaking(language):
+        page = render_path()
+        assert page.count("<dt>") == len(strings.PATH_MEANINGS)
+        for word in ("CLIP", "VQGAN", "Transformer", "unCLIP"):
+            assert f"<dt>{word}</dt>" in page
+        for name, lesson in {"dalle": DallePipeline.lesson, "clip": RANKING}.items():
+            assert f'data-explains="{name}">{say(lesson.title)}</a>' in page
 
 
 def test_lessons_name_buttons_and_fields_as_the_page_does() -> None:
     with speaking(PORTUGUESE):
         page = render_path()
         for label in (strings.CONTRAST_DO, strings.CODES_DO, strings.STREAM_DO, strings.RERANK,
-                      strings.LAB_EXAMPLE, strings.LOOP_OTHER, strings.PRIOR_DO):
+                      strings.LAB_EXAMPLE, strings.LOOP_OTHER, strings.PRIOR_DO,
+                      strings.BY_GENERATOR, strings.MASK_INVERT):
             assert f"“{label}”" in page
 
 
@@ -42,4 +59,5 @@ def test_every_lesson_leads_to_a_tab_that_there_is() -> None:
         tabs = {block.id for block in app.page.blocks.values() if isinstance(block, gr.Tab)}
     finally:
         app.close()
-    assert {part for place in PLACES for part in place.split(".")} <= tabs
+    assert {part for place in (*PLACES, *filter(None, FURTHER))
+            for part in place.split(".")} <= tabs

@@ -151,8 +151,12 @@ def test_it_is_said_who_judges_and_why() -> None:
     assert "The ranker CLIP has seen nothing like this" in wrong
     assert f'data-wish="rerank" data-clip="{PHOTO_CLIP}"' in wrong
     some = render_suited(Suited(PHOTO_CLIP, False, {one: True, two: False}), TITLES, "lab")
-    assert "nothing like some of these pictures, 1 of 2: what is grey means little" in some
+    assert ("nothing like some of these pictures, 1 of 2: what is grey or marked with a “?” means "
+            "little") in some
     assert f'data-clip="{RANKER}"' in some
+    few = render_suited(Suited(RANKER, True, {one: True, two: False}), TITLES, "lab")
+    assert "suits all but 1 of them" in few  # the other one would suit fewer
+    assert "misfits" not in few
     assert "<b>" not in render_suited(Suited("public", True, {one: True}), TITLES, "lab")
     with speaking(PORTUGUESE):
         assert "O CLIP de fotos não conhece pessoas" in render_suited(

@@ -52,14 +52,15 @@ class VQGANCLIPPipeline(CandidatePipeline):
     summary = "Moves the latents of a VQGAN until CLIP says that the picture matches."
     lesson = Lesson(
         "How VQGAN+CLIP draws",
-        "Nothing is trained here: a picture is improved until it fits. It starts as a plain field "
-        "of a VQGAN’s latents. At every step the decoded picture is cut into many random pieces, a "
-        "CLIP compares each piece with the prompt, and the gradient of that score moves the "
-        "latents a little; the curves show how far the picture still is from the prompt and how "
-        "well the CLIP says that it fits. In the end it says so of any prompt, since the picture "
-        "was made to please it; whether others agree, the ranker’s score says. Parts of a prompt "
-        "may have weights, negative ones for what should not be there: “a red apple:2 | a "
-        "worm:-0.5”. A story, “an egg ^ a bird”, is drawn part after part.",
+        "Nothing is trained here, both networks were before: a picture is improved until it fits. "
+        "It starts as a plain field of a VQGAN’s latents. At every step a CLIP compares the "
+        "decoded picture with the prompt, the embedded one as a whole, published ones in many "
+        "random pieces, and the gradient of that score moves the latents a little; the curves "
+        "show how far the picture still is from the prompt and how well the CLIP says that it "
+        "fits. In the end it says so of any prompt, since the picture was made to please it; "
+        "whether others agree, the ranker’s score says. Parts of a prompt may have weights, "
+        "negative ones for what should not be there: “a red apple:2 | a worm:-0.5”. A story, “an "
+        "egg ^ a bird”, is drawn part after part.",
         "Crowson et al., 2022, “VQGAN-CLIP: Open Domain Image Generation and Editing with Natural "
         "Language Guidance”")
     Options = VQGANCLIPOptions

@@ -100,15 +100,18 @@ def _step(loops: Sequence[Loop], at: int, count: int, shows: bool) -> str:
 
 def _run(loop: Loop, step: LoopStep) -> str:
     distances = "".join(
-        render_note(strings.LOOP_DISTANCE.format(text, figure(weight, "g"), figure(value, ".3f")))
+        render_note(strings.LOOP_DISTANCE.format(text, figure(value, ".3f")) if weight == 1 else
+                    strings.LOOP_WEIGHED.format(text, figure(weight, "g"), figure(value, ".3f")))
         for (text, weight), value in zip(loop.texts, step.distances, strict=True))
     codes = (strings.LOOP_CHANGED.format(int(step.changed.sum()), step.changed.size)
              if step.step > 1 else strings.LOOP_FIRST)
+    seen = strings.LOOP_SEEN_WHOLE if len(step.cutouts) == 1 else (
+        strings.LOOP_SEEN.format(len(step.cutouts)))
     figures = "".join(
         f"<figure>{picture(pixels, title)}<figcaption>{escape(title)}</figcaption></figure>"
         for pixels, title in (
             (step.picture, strings.LOOP_PICTURE),
-            (tiled(step.cutouts), strings.LOOP_SEEN.format(len(step.cutouts))),
+            (tiled(step.cutouts), seen),
             (grey(step.pull), strings.LOOP_PULL), (step.wanted, strings.LOOP_WANTED),
             (grey(np.kron(step.changed, np.ones((CODE_PX, CODE_PX)))), codes)))
     return f'{distances}<div class="inside-row five">{figures}</div>'

@@ -6,14 +6,18 @@ from html import escape
 
 import gradio as gr
 
+from easel.ui.generate.lesson import RANKING
 from easel.ui.parts.page_words import worded_html
 from easel.words import strings
 from easel.words.language import say
-from pipelines.unclip.pipeline import UnclipOptions
+from pipelines.dalle import DallePipeline
+from pipelines.unclip.pipeline import UnclipOptions, UnclipPipeline
+from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 
-# Where each is looked at, which page.js opens, and the notebook of the same.
+# Where each is looked at, which page.js opens, where one goes further, and its notebook.
 PLACES = ("inside.contrast", "lab.classify", "lab.search", "inside.codes", "inside.loop",
-          "inside.stream", "inside.prior", "rerank")
+          "inside.stream", "inside.prior", "generate")
+FURTHER = ("", "", "", "inside.mix", "generate", "inside.complete", "compare", "rerank")
 NOTEBOOKS = ("1-contrastive", "2-classify", "3-search", "4-codes", "5-loop", "6-one-stream",
              "7-prior", "8-rerank")
 
@@ -28,48 +32,81 @@ def render_path() -> str:
     lessons = "".join(_lesson(number) for number in range(1, len(PLACES) + 1))
     return (f'<div class="path"><p class="hint">{escape(strings.PATH_INTRO)} '
             f'<button type="button" class="chip" data-print>{escape(strings.PATH_PRINT)}</button>'
-            f"</p><ol>{lessons}</ol></div>")
+            f"</p>{_meanings()}<ol>{lessons}</ol></div>")
+
+
+def _meanings() -> str:
+    """What the names mean, each in a sentence, with the explanation in Generate that says more."""
+    rows = "".join(
+        f"<dt>{escape(word)}</dt><dd>{escape(meaning)}"
+        + (f' <a href="?lesson={more[0]}" data-explains="{more[0]}">{escape(say(more[1]))}</a>'
+           if more else "") + "</dd>"
+        for (word, meaning), more in zip(strings.PATH_MEANINGS, _explanations(), strict=True))
+    return (f'<details class="meanings"><summary>{escape(strings.PATH_WORDS)}</summary>'
+            f"<dl>{rows}</dl></details>")
+
+
+def _explanations() -> tuple[tuple[str, str] | None, ...]:
+    """Of each word the explanation at the foot of Generate, its name and title; None for none."""
+    loop, stream, prior = ((kind.name, kind.lesson.title) for kind in (
+        VQGANCLIPPipeline, DallePipeline, UnclipPipeline))
+    return None, None, ("clip", RANKING.title), None, None, None, loop, stream, prior, None
 
 
 def _lesson(number: int) -> str:
-    title, question, do, see, source = strings.PATH_LESSONS[number - 1]
-    where, place = _names()[number - 1], PLACES[number - 1]
-    in_do, in_see = _labels()[number - 1]
+    title, question, do, further, see, source = strings.PATH_LESSONS[number - 1]
+    in_do, in_further, in_see = _labels()[number - 1]
+    do, further, see = do.format(*in_do), further.format(*in_further), see.format(*in_see)
+    notebook = strings.PATH_NOTEBOOK.format(f"notebooks/{NOTEBOOKS[number - 1]}.ipynb")
     return (
-        f'<li data-step="{number}" id="lesson-{number}" tabindex="-1"><p class="number">'
-        f'<a href="?lesson={number}">{escape(strings.PATH_NUMBER.format(number))}</a></p>'
+        f'<li data-step="{number}" id="lesson-{number}" tabindex="-1">'
+        f'<p class="number">{_address(number, strings.PATH_NUMBER.format(number))}</p>'
         f"<h3>{escape(title)}</h3>"
         f'<p class="inside-question">{escape(question)}</p>'
-        f"<h4>{escape(strings.PATH_DO)}</h4><p>{escape(do.format(*in_do))}</p>"
-        f'<p><a class="chip" href="?tab={place}" data-go="{place}">'
-        f"{escape(strings.PATH_GO.format(where))}</a></p>"
-        f"<details><summary>{escape(strings.PATH_SEE)}</summary>"
-        f"<p>{escape(see.format(*in_see))}</p></details>"
-        f'<p class="inside-source">{escape(source)} '
-        f"{escape(strings.PATH_NOTEBOOK.format(f'notebooks/{NOTEBOOKS[number - 1]}.ipynb'))}"
-        "</p></li>")
+        f"<h4>{escape(strings.PATH_DO)}</h4><p>{escape(do)}</p><p>{_go(PLACES[number - 1])}</p>"
+        f"<details><summary>{escape(strings.PATH_SEE)}</summary><p>{escape(see)}</p></details>"
+        f"<h4>{escape(strings.PATH_FURTHER)}</h4><p>{escape(further)}</p>"
+        f"<p>{_go(FURTHER[number - 1])}</p>"
+        f'<p class="inside-source">{escape(source)} {escape(notebook)}</p></li>')
 
 
-def _names() -> tuple[str, ...]:
-    """What the tabs are called."""
-    inside, lab = f"{strings.TAB_INSIDE}, {{}}", f"{strings.TAB_LAB}, {{}}"
-    return (inside.format(strings.CONTRAST), lab.format(strings.LAB_CLASSIFY),
-            lab.format(strings.LAB_SEARCH), inside.format(strings.CODES),
-            inside.format(strings.LOOP), inside.format(strings.STREAM),
-            inside.format(strings.PRIOR), strings.TAB_RERANK)
+def _address(number: int, text: str) -> str:
+    return f'<a href="?lesson={number}">{escape(text)}</a>'
 
 
-def _labels() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
-    """What the buttons and fields are called that a lesson names: to do, and in what one sees."""
+def _go(place: str) -> str:
+    """The button that leads to a place; empty for none."""
+    return (f'<a class="chip" href="?tab={place}" data-go="{place}">'
+            f"{escape(strings.PATH_GO.format(_name(place)))}</a>") if place else ""
+
+
+def _name(place: str) -> str:
+    """What a tab is called, with that which it is in."""
+    outer, _, inner = place.partition(".")
+    names = {"inside": strings.TAB_INSIDE, "lab": strings.TAB_LAB, "rerank": strings.TAB_RERANK,
+             "compare": strings.TAB_COMPARE, "generate": strings.TAB_GENERATE,
+             "contrast": strings.CONTRAST, "classify": strings.LAB_CLASSIFY,
+             "search": strings.LAB_SEARCH, "codes": strings.CODES, "mix": strings.MIX,
+             "loop": strings.LOOP, "stream": strings.STREAM, "complete": strings.COMPLETE,
+             "prior": strings.PRIOR}
+    return f"{names[outer]}, {names[inner]}" if inner else names[outer]
+
+
+def _labels() -> tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...]:
+    """What the buttons and fields are called that a lesson names: to do, to go further, and in what
+    one sees."""
     prior = say(str(UnclipOptions.model_fields["prior"].title))
-    return (((strings.CONTRAST_DO, strings.CONTRAST_TEXTS, strings.CONTRAST_TEMPERATURE,
-              strings.REPLAY, strings.REPLAY_MOMENT), ()),
-            ((strings.LAB_EXAMPLE, strings.LAB_LABELS, strings.LAB_CLASSIFY), ()),
-            ((strings.LAB_COLLECTION, strings.LAB_TEXT, strings.LAB_MINUS, strings.LAB_DO_SEARCH),
-             (strings.LAB_MINUS,)),
-            ((strings.CODES_DO, strings.PATCHES, strings.PATCHES_DO, strings.MIX), ()),
-            ((strings.LOOP_DO, strings.LOOP_OTHER), ()),
-            ((strings.STREAM_DO, strings.INSIDE_PROMPT, strings.COMPLETE), ()),
-            ((strings.PRIOR_DO, prior), ()),
-            ((strings.SOURCE_LAST, strings.RERANK_SOURCE, strings.RERANK, strings.PROMPTS_AGAINST),
+    return (((strings.CONTRAST_DO, strings.CONTRAST_TEXTS, strings.CONTRAST_TEMPERATURE),
+             (strings.REPLAY, strings.REPLAY_MOMENT), ()),
+            ((strings.LAB_EXAMPLE, strings.LAB_TEMPLATES, strings.LAB_LABELS,
+              strings.LAB_CLASSIFY), (), ()),
+            ((strings.LAB_COLLECTION, strings.LAB_TEXT, strings.LAB_DO_SEARCH, strings.LAB_MINUS),
+             (), (strings.LAB_MINUS,)),
+            ((strings.CODES_DO,), (strings.PATCHES, strings.PATCHES_DO, strings.MIX), ()),
+            ((strings.LOOP_DO,), (strings.LOOP_OTHER,), ()),
+            ((strings.STREAM_DO, strings.INSIDE_PROMPT), (strings.COMPLETE, strings.MASK_INVERT),
+             ()),
+            ((strings.PRIOR_DO,), (prior,), ()),
+            ((strings.BY_GENERATOR, strings.BY_CLIP),
+             (strings.SOURCE_LAST, strings.RERANK_SOURCE, strings.RERANK, strings.PROMPTS_AGAINST),
              ()))

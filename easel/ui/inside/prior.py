@@ -63,7 +63,8 @@ def render_prior(found: PriorSeen) -> str:
                     for at, each in enumerate(found.predictions))
     return (f'<p class="inside-figure">{escape(head)}</p>'
             f"{render_note(strings.PRIOR_PLANE.format(*counts, explained))}"
-            f"{render_note(strings.PRIOR_PAIRED.format(*paired))}{render_plane(found)}"
+            f"{render_note(strings.PRIOR_PAIRED.format(*paired))}{render_note(strings.PRIOR_JUDGE)}"
+            f"{render_plane(found)}"
             f'<div class="inside-row two">{pair}</div>'
             f"<h4>{escape(strings.PRIOR_GUIDANCE)}</h4>"
             f'<div class="inside-grid"><div class="films"><div class="film" '

@@ -110,8 +110,8 @@ def render_stream(found: Stream, prompt: str) -> str:
              strings.STREAM_NATS.format(figure(found.count, ",")),
              strings.STREAM_MOST.format(first // found.side + 1, first % found.side + 1,
                                         figure(float(found.surprise[first]), ".2f"))]
-    if found.reread:
-        notes.append(strings.STREAM_REREAD)
+    notes.append(strings.STREAM_REREAD if found.reread else strings.STREAM_WRITTEN)
+    notes.append(strings.STREAM_DRAWS)
     most = max(float(found.surprise.max()), 1e-9)
     rows = [[(strings.STREAM_CELL.format(row + 1, column + 1,
                                          figure(float(found.surprise[at]), ".2f")),

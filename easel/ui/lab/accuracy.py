@@ -15,6 +15,7 @@ from pipelines.accuracy import TOP, Accuracy, TemplateAnswer
 
 MAX_CONFUSION = 12  # labels of a table that fits beside the form; of more, mistakes are listed
 MAX_PAIRS = 10
+MAX_NAMES = 5  # of pictures that are not counted
 
 
 def render_accuracy(outcome: Classified) -> str:
@@ -28,7 +29,16 @@ def render_accuracy(outcome: Classified) -> str:
         said += " " + strings.LAB_AMONG_FIRST.format(TOP, accuracy.among_first, accuracy.total)
     table = (_confusion if len(accuracy.labels) <= MAX_CONFUSION else _mixed_up)(accuracy)
     return (f'<section class="lab-group lab-accuracy"><h3>{escape(said)}</h3>'
-            f"{render_note(strings.LAB_KNOWN_BY)}{table}</section>")
+            f"{_not_counted(outcome)}{render_note(strings.LAB_KNOWN_BY)}{table}</section>")
+
+
+def _not_counted(outcome: Classified) -> str:
+    """Which pictures are named by none of the labels; empty where there are none."""
+    names = [name for name, known in zip(outcome.names, outcome.known, strict=True) if known < 0]
+    if not names:
+        return ""
+    said = ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
+    return render_note(strings.LAB_NOT_COUNTED.format(len(names), len(outcome.names), said))
 
 
 def _confusion(accuracy: Accuracy) -> str:

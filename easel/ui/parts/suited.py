@@ -107,7 +107,10 @@ def render_suited(found: Suited, titles: Mapping[str, str], place: str) -> str:
         facts.append(say(strings.PHOTOS_LIMITS).format(title))
     if facts:
         said.append(f'<p class="lab-note">{escape(" ".join(facts))}</p>')
-    if count := sum(found.misfits.values()):
+    count = sum(found.misfits.values())
+    if count and found.by_pictures:  # which suits most of them: the other one would suit fewer
+        said.append(f'<p class="lab-note">{escape(say(strings.MISFITS_FEW).format(count))}</p>')
+    elif count:
         other, total = better_clip(found.model_id), len(found.misfits)
         text = say(strings.MISFITS_ALL).format(title) if count == total else (
             say(strings.MISFITS).format(title, count, total))

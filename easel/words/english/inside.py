@@ -85,15 +85,16 @@ PATCHES_EMPTY = ("A discriminator looks at one small patch after the other, of t
 PATCHES_SOURCE = ("Source: PatchGAN: Isola et al. (2017), section 3.2.2; beside a VQGAN: Esser et "
                   "al. (2021), section 3.1 (taming-transformers).")
 PATCHES_MEANS = "Mean logit {} for the picture, {} for its codes drawn"
-PATCHES_SHARES = ("Above 0 a patch looks real, below 0 drawn: {} of the picture’s patches look "
+PATCHES_SHARES = ("A logit is its figure for a patch: above 0 the patch looks real, below 0 "
+                  "drawn, and the paler it is, the less sure. {} of the picture’s patches look "
                   "real, and {} of those drawn from the codes.")
 PATCHES_SEEN = ("Each patch has {} px a side. Edges and small things give away what was drawn; "
                 "plain ground says little.")
 PATCHES_ALONE = ("A VQGAN is trained against such a discriminator; the embedded one was not: this "
                  "discriminator was trained after the VQGAN, and the VQGAN never heard it. It "
                  "knows rendered scenes of Easel’s world, few photographs among them, and what the "
-                 "VQGAN draws of those. Pictures that Easel drew look real to it as well: another "
-                 "network has enlarged and sharpened them since.")
+                 "VQGAN draws of those. Pictures that Easel drew look real to it as well: a third "
+                 "network, the upscaler, has enlarged and sharpened them since.")
 PATCHES_RIGHT = ("Of scenes that it never saw it takes {} of the patches for what they are; a "
                  "guess would have 50 %.")
 PATCHES_MAP = "Real/fake map"
@@ -122,8 +123,9 @@ MIX_EMPTY = ("The codes of two pictures are put into one grid along a mask and d
 MIX_SOURCE = "Source: Esser et al. (2021), section 3.1."
 MIX_COUNT = ("{} code of the first picture, {} of the second",
              "{} codes of the first picture, {} of the second")
-MIX_PSNR = ("Drawn together and pasted have a PSNR of {} dB with each other: the decoder sees all "
-            "codes at once, so it blends what meets and shifts the rest a little.")
+MIX_PSNR = ("Drawn together and pasted have a PSNR of {} dB with each other: the decoder draws "
+            "each patch with an eye to the codes around it, so it blends what meets and shifts the "
+            "rest a little.")
 MIX_READ = "Both pictures are squeezed into a square and read anew, those of Easel too."
 MIX_ONE, MIX_OTHER = "The first picture’s codes", "The second picture’s codes"
 MIX_TOGETHER, MIX_PASTED = "Mixed codes, drawn together", "Cut and pasted"
@@ -150,6 +152,12 @@ STREAM_MOST = "The most surprising one: row {}, column {}, {} nats."
 STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
                  "others than it would write, and surprise it far more. A picture by DALL·E shows "
                  "its own codes, written again from its seed.")
+STREAM_WRITTEN = ("DALL·E wrote this picture: these are its own codes, written again from its "
+                  "seed.")
+STREAM_DRAWS = ("“As it is drawn” says how likely a block is when DALL·E draws: guidance makes "
+                "more of what the caption adds, a temperature below 1 makes the likely likelier "
+                "still, and what is beyond Top k or Top p is left out. A block that is likely by "
+                "the caption may so become unlikely, where it is likely without one as well.")
 STREAM_MAP = "Map of surprise"
 STREAM_CELL = "Row {}, column {}: {} nats"
 STREAM_WALK = "Walk over the blocks, by pointer or by arrow keys."
@@ -203,17 +211,17 @@ LOOP_EMPTY = ("The latents of a VQGAN are moved step by step, so that CLIP finds
               "nearer to the prompt: at some steps, what CLIP sees, what it asks for, and which "
               "codes have changed.")
 LOOP_SOURCE = "Source: Crowson et al. (2022), section 3; several cutouts: section 3.2."
-LOOP_LOSS = "Loss from {} to {} in {} steps"
+LOOP_LOSS = "Loss from {} to {} in {} steps; the nearer to the prompt, the smaller"
 LOOP_CELL = "Step {}, codes changed: {}"
 LOOP_STEP = "Step {} of {}"
 LOOP_WALK = "Walk over the steps, by pointer or by arrow keys."
 LOOP_PICTURE = "The picture"
-LOOP_SEEN = "What CLIP sees of it: {}"
+LOOP_SEEN, LOOP_SEEN_WHOLE = "What CLIP sees of it, parts: {}", "What CLIP sees of it, the whole"
 LOOP_PULL = "How strongly the loss pulls at each place"
 LOOP_WANTED = "The change that it asks for, around grey"
 LOOP_CHANGED = "Codes that changed since the step before: {} of {}"
 LOOP_FIRST = "The first step: no code has changed yet"
-LOOP_DISTANCE = "“{}”, weight {}: distance {}"
+LOOP_DISTANCE, LOOP_WEIGHED = "“{}”: distance {}", "“{}”, weight {}: distance {}"
 LOOP_LINE = "Distance to “{}”"
 
 # Prior
@@ -228,16 +236,20 @@ PRIOR_EMPTY = ("unCLIP’s prior leads from noise to an image embedding of the c
 PRIOR_SOURCE = ("Source: Ramesh et al. (2022), sections 2 and 5.1; guidance: Ho and Salimans "
                 "(2022), section 3.2; the plane: Pearson (1901).")
 PRIOR_COSINE = "The prior ends at a cosine of {} with the caption’s own embedding"
-PRIOR_PLANE = ("The plane is that of the two directions in which {} captions of the world, {} "
-               "rendered pictures and {} pictures by Easel differ most; {} % of how they differ "
-               "lies in it. At 1 two embeddings are the same.")
+PRIOR_PLANE = ("The plane is that of the two directions in which {} captions, {} pictures "
+               "rendered of the world that Easel learned from, and {} pictures by Easel differ "
+               "most; {} % of how they differ lies in it. At a cosine of 1 two embeddings are the "
+               "same.")
 PRIOR_PAIRED = ("With its own caption a rendered picture has a cosine of {} on average, a picture "
                 "by Easel one of {}.")
 PRIOR_OTHERS = "Other captions"
 PRIOR_RENDERED_ALL, PRIOR_DRAWN_ALL = "Rendered pictures", "Pictures by Easel"
 PRIOR_RENDERED, PRIOR_DRAWN = "Rendered: {}, {}", "Drawn by Easel: {}, {}"
 PRIOR_ON, PRIOR_OFF = "Picture with the prior", "Picture without the prior"
-PRIOR_SEEN = "Looked at by CLIP, {} from the caption (cosine)"
+PRIOR_SEEN = "Cosine with the caption by the guide CLIP: {}"
+PRIOR_JUDGE = ("All cosines here are by the guide, the CLIP that unCLIP draws for: it is pleased "
+               "with what it asked for. The ranker, which puts pictures in order elsewhere, is "
+               "another one and may not be.")
 PRIOR_CAPTION, PRIOR_CHOSEN = "The caption", "The chosen picture"
 PRIOR_STEPS, PRIOR_STEP = "The prior’s steps, the last one", "Step {} of the prior: {}"
 PRIOR_LEGEND = "Cosine with the caption’s own embedding:"
@@ -267,9 +279,9 @@ CONTRAST_NATS = ("In nats, as the logarithm is the natural one: 0 where each fin
 CONTRAST_TRAINED = "At a temperature of {}; the one that this CLIP has learned is {}."
 REPLAY = "While it learned"
 REPLAY_INTRO = ("A small CLIP was trained from nothing, on batches of {} pairs and by this loss "
-                "alone. These {} pairs were no part of it: at eight moments it was asked about "
-                "them as it stood then, and here the answers are, without any model. Who guesses "
-                "has a loss of {} nats. The captions are those that it read.")
+                "alone. It did not learn from these {} pairs: at eight moments it was asked about "
+                "them as it stood then, and its answers were kept, so that no model runs here. "
+                "Who guesses has a loss of {} nats. It was asked by these captions, word for word.")
 REPLAY_MOMENT = "Moment of the training"
 REPLAY_MOMENT_INFO = "1 is before the first step, 8 after the last."
 REPLAY_OWN = "Its own temperature"

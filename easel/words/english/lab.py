@@ -10,8 +10,10 @@ PHOTOS_LIMITS = ("The {} does not know people; it knows about a thousand kinds o
                  "reads English.")
 SUITED_WORLD = "chosen because the pictures are like Easel's own."
 MISFITS_ALL = "The {} has seen nothing like this: the figures mean little and are grey."
-MISFITS = ("The {0} has seen nothing like some of these pictures, {1} of {2}: what is grey means "
-           "little.")
+MISFITS = ("The {0} has seen nothing like some of these pictures, {1} of {2}: what is grey or "
+           "marked with a “?” means little.")
+MISFITS_FEW = ("It suits all but {} of them, as it has seen nothing like that: what is grey or "
+               "marked with a “?” there means little.")
 USE_CLIP = "Use the {} instead"
 LAB_CLASSIFY, LAB_SEARCH, LAB_MATRIX, LAB_MAP = "Classify", "Search", "Matrix", "Map"
 LAB_PICTURES = "Pictures (PNG, JPEG or WebP)"
@@ -27,6 +29,7 @@ LAB_LABELLED = ("A zip with a folder for each label, or files named cat-1, cat-2
 LAB_RIGHT = "Right: {} of {} ({})"
 LAB_AMONG_FIRST = "Among the {} likeliest: {} of {}."
 LAB_KNOWN_BY = "A row is the label in the names of the files, a column what CLIP says."
+LAB_NOT_COUNTED = "Not counted, for want of a label of their own here: {} of {} ({})"
 LAB_CONFUSION = "What is taken for what"
 LAB_BY_TEMPLATE = "What each of the {} templates says by itself"
 LAB_SAME_AS_ALL = "{} of {} as all together"
