@@ -55,6 +55,57 @@ def test_a_lesson_leads_to_a_view_on_a_phone_too(open_page, app: App) -> None:
     expect(page).to_have_url(re.compile(r"\?tab=inside\.prior$"))
 
 
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_a_lesson_stays_in_a_strip_where_one_works(open_page, app: App, size: tuple[int, int],
+                                                   scheme: str) -> None:
+    page = open_page(size, scheme)
+    page.goto(f"{app.url}?lesson=4")
+    expect(lesson(page, 4).locator("h3")).to_be_in_viewport()
+    strip = page.locator(".following")
+    expect(strip).to_have_count(0)
+    lesson(page, 4).locator("[data-go]").first.click()
+    expect(page.locator("#lab-inside-codes")).to_be_visible()
+    title, _, do, further, see, _ = strings.PATH_LESSONS[3]
+    expect(strip.locator("b")).to_have_text(f"Lesson 4: {title}")
+    for summary, text in ((strings.PATH_DO, do), (strings.PATH_SEE, see),
+                          (strings.PATH_FURTHER, further)):
+        fold = strip.locator("details", has_text=summary)
+        expect(fold.locator("p")).to_be_hidden()
+        fold.locator("summary").focus()
+        page.keyboard.press("Enter")
+        expect(fold.locator("p")).to_contain_text(text[:8])
+        expect(fold.locator("p")).to_be_visible()
+    assert page.evaluate(OVERHANGS) == []
+    strip.locator("[data-go='inside.mix']").click()
+    expect(page.locator("#lab-inside-mix")).to_be_visible()
+    expect(strip).to_be_visible()
+    strip.get_by_text(strings.PATH_BACK).focus()
+    page.keyboard.press("Enter")
+    expect(lesson(page, 4)).to_be_focused()
+    expect(lesson(page, 4).locator("h3")).to_be_in_viewport()
+    expect(strip).to_be_hidden()
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.CODES).click()
+    strip.get_by_text(strings.PATH_NEXT.format(5)).click()
+    expect(lesson(page, 5)).to_be_focused()
+    expect(lesson(page, 5).locator("h3")).to_be_in_viewport()
+    lesson(page, 5).locator("[data-go]").first.click()
+    expect(strip).to_have_count(1)
+    expect(strip.locator("b")).to_contain_text("Lesson 5")
+    strip.locator("[data-leave]").click()
+    expect(strip).to_have_count(0)
+
+
+def test_a_name_leads_to_its_explanation(open_page, app: App) -> None:
+    page = open_page(DESKTOP)
+    page.goto(f"{app.url}?lesson=1")
+    expect(lesson(page, 1).locator("h3")).to_be_in_viewport()
+    page.locator("#path .meanings summary").click()
+    page.locator("#path [data-explains=clip]").click()
+    told = page.locator("[data-lesson=clip] p").first
+    expect(told).to_be_visible()
+    expect(told).to_be_in_viewport()
+
+
 def test_on_paper_are_the_lessons_alone_with_what_one_sees(open_page, app: App) -> None:
     page = open_page(DESKTOP)
     page.goto(f"{app.url}?lesson=1")

@@ -985,15 +985,37 @@
     }
   });
 
-  // The path: its lessons lead to the views, and print whole, with what one sees.
+  // The path: its lessons lead to the views, where a strip of them stays, and print whole.
+  let strip = null;
+  function keepStrip(template) {
+    strip?.remove();
+    strip = template?.content.firstElementChild.cloneNode(true) ?? null;
+    if (strip) find("#tabs > .tab-wrapper").after(strip);
+  }
+  function landOn(selector) {
+    let frames = 600;  // what is in a tab is there once it is open
+    const land = () => {
+      const found = find(selector);
+      if (found?.checkVisibility()) {
+        if (found.matches("details")) found.open = true;
+        (found.querySelector("summary:first-child") ?? found).focus({ preventScroll: true });
+        found.scrollIntoView({ block: "start" });
+      } else if (--frames) requestAnimationFrame(land);
+    };
+    land();
+  }
   document.addEventListener("click", (event) => {
-    const link = event.target.closest("[data-go]");
+    const link = event.target.closest("[data-go], [data-path], [data-explains]");
     const plain = !(event.ctrlKey || event.metaKey || event.shiftKey || event.button);
     if (link && plain) {
       event.preventDefault();
-      openTab(link.dataset.go);
-      scrollTo(0, 0);
-    } else if (event.target.closest("[data-print]")) print();
+      const { go, path, explains } = link.dataset, from = link.closest("[data-step]");
+      openTab(go ?? (path ? "inside.path" : "generate"));
+      if (from) keepStrip(from.querySelector("template"));
+      if (go) scrollTo(0, 0);
+      else landOn(path ? `#lesson-${path}` : `[data-lesson="${CSS.escape(explains)}"]`);
+    } else if (event.target.closest("[data-leave]")) keepStrip(null);
+    else if (event.target.closest("[data-print]")) print();
   });
   let unfolded = [];
   addEventListener("beforeprint", () => {

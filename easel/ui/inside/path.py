@@ -67,7 +67,27 @@ def _lesson(number: int) -> str:
         f"<details><summary>{escape(strings.PATH_SEE)}</summary><p>{escape(see)}</p></details>"
         f"<h4>{escape(strings.PATH_FURTHER)}</h4><p>{escape(further)}</p>"
         f"<p>{_go(FURTHER[number - 1])}</p>"
-        f'<p class="inside-source">{escape(source)} {escape(notebook)}</p></li>')
+        f'<p class="inside-source">{escape(source)} {escape(notebook)}</p>'
+        f"<template>{_strip(number, do, further, see)}</template></li>")
+
+
+def _strip(number: int, do: str, further: str, see: str) -> str:
+    """What page.js puts above the view that a lesson leads to: its texts, and the ways on."""
+    name = f"{strings.PATH_NUMBER.format(number)}: {strings.PATH_LESSONS[number - 1][0]}"
+    folds = "".join(
+        f"<details><summary>{escape(title)}</summary><p>{escape(text)}</p>{more}</details>"
+        for title, text, more in (
+            (strings.PATH_DO, do, ""), (strings.PATH_SEE, see, ""),
+            (strings.PATH_FURTHER, further, _go(FURTHER[number - 1]))))
+    ways = [(number, strings.PATH_BACK)]
+    if number < len(PLACES):
+        ways.append((number + 1, strings.PATH_NEXT.format(number + 1)))
+    links = "".join(f'<a class="chip" href="?lesson={to}" data-path="{to}">{escape(said)}</a>'
+                    for to, said in ways)
+    leave = escape(strings.PATH_LEAVE)
+    return (f'<section class="following" aria-label="{escape(name)}"><b>{escape(name)}</b>{folds}'
+            f'<span>{links}<button type="button" class="chip" data-leave title="{leave}" '
+            f'aria-label="{leave}">×</button></span></section>')
 
 
 def _address(number: int, text: str) -> str:

@@ -11,6 +11,7 @@ PATH_NUMBER = "Lesson {}"
 PATH_DO, PATH_SEE, PATH_FURTHER = "What to do", "What one sees", "To go further"
 PATH_GO = "Go to {}"
 PATH_NOTEBOOK = "The same in Python: {}"
+PATH_NEXT, PATH_BACK, PATH_LEAVE = "Next: lesson {}", "Back to the lesson", "Close the lesson"
 PATH_WORDS = "Words and names, in a sentence each"
 # Of each word what it means.
 PATH_MEANINGS = (
