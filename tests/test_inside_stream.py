@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from html import escape
 from itertools import product
 
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from easel.ui.inside.stream import render_stream, telling
+from easel.words import strings
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.core.metadata import read_png
@@ -41,6 +45,26 @@ def cache() -> Iterator[ModelCache]:
 
 def picture(side_px: int = 32) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (side_px, side_px, 3), np.uint8)
+
+
+def test_the_page_opens_on_a_block_that_tells_something(cache: ModelCache) -> None:
+    found = ReadStream(picture(), "a red apple").answer(cache)
+    patches, same = np.zeros_like(found.patches), np.full_like(found.likely, 0.1)
+    patches[[3, 7, 9, 11, 12], 2] = 255  # whose likeliest blocks do not look alike
+    drawn = same.copy()
+    drawn[4, 1] = 0.9  # much, but of what looks all the same
+    drawn[7, 1] = 0.5
+    still = replace(found, patches=patches, likely=same, likely_without=same, drawn=drawn)
+    assert telling(still) == 7
+    without = same.copy()
+    without[9, 1] = 0.9
+    assert telling(replace(still, likely_without=without)) == 9
+    page = render_stream(replace(found, surprise=np.arange(16, dtype=np.float32), patches=patches,
+                                 likely=same, likely_without=without, drawn=drawn), "a red apple")
+    assert '<div data-cell="9"><table' in page
+    assert strings.STREAM_MOST.format(4, 4, "15.00") in page
+    assert escape(strings.STREAM_REREAD) in page
+    assert strings.STREAM_LEGEND in page
 
 
 def tiny() -> ImageTransformer:

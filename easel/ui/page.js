@@ -998,7 +998,7 @@
       const found = find(selector);
       if (found?.checkVisibility()) {
         if (found.matches("details")) found.open = true;
-        (found.querySelector("summary:first-child") ?? found).focus({ preventScroll: true });
+        (found.querySelector(":scope > summary") ?? found).focus({ preventScroll: true });
         found.scrollIntoView({ block: "start" });
       } else if (--frames) requestAnimationFrame(land);
     };

@@ -31,6 +31,7 @@ from pipelines.inside.stream import ReadStream, Stream, Written, written_by
 SET = ("guidance_scale", "temperature", "top_k", "top_p")
 MAX_COVER = 85  # percent
 LEAST = 0.001  # of a share that is written out
+VARIED = 0.25  # share of the blocks that are looked through for a telling one
 
 
 def build_stream(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
@@ -60,7 +61,8 @@ def option_sliders(name: str, options: Sequence[str], first: DalleOptions,
     return {each: gr.Slider(known[each].minimum or 0, known[each].maximum or 1,
                             value=getattr(first, each),
                             step=1 if known[each].kind == "int" else 0.01, buttons=[],
-                            label=known[each].title, elem_id=f"inside-{name}-{each}")
+                            label=known[each].title, info=known[each].description,
+                            elem_id=f"inside-{name}-{each}")
             for each in options}
 
 
@@ -103,13 +105,13 @@ def written_in(data: bytes) -> Written | None:
 
 def render_stream(found: Stream, prompt: str) -> str:
     """The surprise over the picture, and the likeliest blocks of the place that is chosen: at first
-    of the most surprising one."""
+    of a telling one."""
     total, without = float(found.surprise.sum()), float(found.without.sum())
-    first = int(found.surprise.argmax())
+    first, worst = telling(found), int(found.surprise.argmax())
     notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f")),
              strings.STREAM_NATS.format(figure(found.count, ",")),
-             strings.STREAM_MOST.format(first // found.side + 1, first % found.side + 1,
-                                        figure(float(found.surprise[first]), ".2f"))]
+             strings.STREAM_MOST.format(worst // found.side + 1, worst % found.side + 1,
+                                        figure(float(found.surprise[worst]), ".2f"))]
     notes.append(strings.STREAM_REREAD if found.reread else strings.STREAM_WRITTEN)
     notes.append(strings.STREAM_DRAWS)
     most = max(float(found.surprise.max()), 1e-9)
@@ -131,14 +133,26 @@ def render_stream(found: Stream, prompt: str) -> str:
             f"{escape(strings.STREAM_MAP)}</label>"
             f'<div class="heat">{picture(found.picture, prompt)}'
             f'{render_grid(strings.STREAM_MAP, rows, "cells", first)}</div>'
-            f'<output class="lab-note">{escape(strings.STREAM_WALK)}</output></div>'
+            f'<ul class="legend"><li><span class="for"></span>{escape(strings.STREAM_LEGEND)}</li>'
+            f'</ul><output class="lab-note">{escape(strings.STREAM_WALK)}</output></div>'
             f"<div>{details}</div></div>"
             f"{render_maps(found.looked, found.picture, found.side)}")
 
 
+def telling(found: Stream) -> int:
+    """The block that says most at a glance: of the quarter whose likeliest blocks look least alike
+    the one where the caption and drawing change their probabilities most."""
+    looks = found.patches[:, 1:].astype(np.float32).std(1).mean((1, 2, 3))
+    changed = sum(np.abs(found.likely - other)[:, 1:].sum(1)
+                  for other in (found.likely_without, found.drawn))
+    return int(np.where(looks >= np.quantile(looks, 1 - VARIED), changed, -1).argmax())
+
+
 def _share(share: float) -> str:
     """A probability as people read it; one that is not 0 does not look so."""
-    return f"&lt; {percent(LEAST)}" if 0 < share < LEAST else percent(share)
+    if share == 0:
+        return "0 %"
+    return f"&lt; {percent(LEAST)}" if share < LEAST else percent(share)
 
 
 def _detail(found: Stream, at: int, shows: bool) -> str:

@@ -159,6 +159,7 @@ STREAM_DRAWS = ("“As it is drawn” says how likely a block is when DALL·E dr
                 "still, and what is beyond Top k or Top p is left out. A block that is likely by "
                 "the caption may so become unlikely, where it is likely without one as well.")
 STREAM_MAP = "Map of surprise"
+STREAM_LEGEND = "the stronger the colour, the more this block surprised"
 STREAM_CELL = "Row {}, column {}: {} nats"
 STREAM_WALK = "Walk over the blocks, by pointer or by arrow keys."
 STREAM_PLACE = "Row {}, column {}: what might have stood there"
