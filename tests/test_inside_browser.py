@@ -296,7 +296,8 @@ def test_two_pictures_are_mixed_by_a_painted_mask(page: Page, tmp_path: Path) ->
 def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
     view(page, "stream", strings.STREAM)
     stage = page.locator("#lab-inside-stream-stage")
-    expect(stage.locator(".inside-figure")).to_have_text(re.compile(r"^A surprise of [\d.]+ nats$"))
+    expect(stage.locator(".inside-figure")).to_have_text(
+        re.compile(r"^A surprise of [\d.]+ nats with “.+”$"))
     # Small models with other weights drew nothing of the kind.
     expect(stage).to_contain_text("These codes were read of the picture")
     cells, said = stage.locator(".cells [role=gridcell]"), stage.locator("output")

@@ -125,7 +125,7 @@ def render_stream(found: Stream, prompt: str) -> str:
     # All patches as one picture: a row a block, a column a candidate.
     sprite = data_uri(np.concatenate([np.concatenate(list(row), 1) for row in found.patches]))
     count, candidates = found.patches.shape[:2]
-    head = strings.STREAM_FIGURE.format(figure(total, ".1f"))
+    head = strings.STREAM_FIGURE.format(figure(total, ".1f"), prompt)
     return (f'<p class="inside-figure">{escape(head)}</p>{"".join(map(render_note, notes))}'
             f'<div class="inside-grid heat-box lab-one inside-pair" style="--rows:{count};'
             f'--columns:{candidates};--patches:url({sprite})"><div>'

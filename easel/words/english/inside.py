@@ -142,7 +142,7 @@ STREAM_EMPTY = ("DALL·E’s transformer reads the caption and the blocks before
 STREAM_SOURCE = ("Source: Ramesh et al. (2021), section 2; guidance: Ho and Salimans (2022), "
                  "section 3.2; the likeliest blocks by a beam of 16: Sutskever et al. (2014), "
                  "section 3.2; attention: Vaswani et al. (2017), section 3.2.")
-STREAM_FIGURE = "A surprise of {} nats"
+STREAM_FIGURE = "A surprise of {} nats with “{}”"
 STREAM_TOTAL = ("All blocks together: {} nats with this caption, {} without one. Other words show "
                 "how much the caption is worth.")
 STREAM_NATS = ("A nat measures surprise by the natural logarithm: what was sure surprises by 0, "
@@ -168,13 +168,14 @@ STREAM_BLOCK, STREAM_WITH, STREAM_WITHOUT = "Block", "with caption", "without"
 STREAM_LEFT = "as it is drawn"
 
 LOOKED = "Where each word was looked at"
-LOOKED_INFO = ("The attention of all layers and heads together, each map scaled to its own most. "
+LOOKED_INFO = ("The attention of the whole transformer together, each map scaled to its own most. "
                "It says where the transformer looked, not why it chose (Jain and Wallace, 2019); "
-               "the word of a thing is looked at most where the thing begins.")
+               "the word of a thing is looked at most where the thing begins. A piece that begins "
+               "with ## goes on with the word before it, such as an s of the plural.")
 LOOKED_MAP = "{}, {} at most"
 LOOKED_BLOCK = "What was looked at for this block"
-LOOKED_REST = ("On the picture before it {}, and {} on the marks around the caption, where "
-               "attention rests that looks for nothing.")
+LOOKED_REST = ("On the picture before it {}, and {} on the marks that begin and end the caption, "
+               "where attention rests that looks for nothing.")
 
 # Complete
 COMPLETE = "Complete"
