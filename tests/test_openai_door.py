@@ -346,10 +346,10 @@ def test_the_limits_are_those_of_the_page(app: App) -> None:
         status, error = refused(client_of(app, "one").images.generate, prompt="a cat",
                                 extra_body=FAST)
         assert (status, error["code"]) == (429, "rate_limit_exceeded")
-        assert "jobs of yours" in error["message"]
+        assert "1 job of yours" in error["message"]
         in_portuguese = client_of(app, "one", **{"Accept-Language": "pt-BR"})
         _, error = refused(in_portuguese.images.generate, prompt="a cat", extra_body=FAST)
-        assert "jobs of yours" not in error["message"]
+        assert "of yours" not in error["message"]
     finally:
         app.backend.jobs.line.max_per_owner = None
         for connection in busy:
