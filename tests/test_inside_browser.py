@@ -73,8 +73,12 @@ def test_who_waits_for_the_device_sees_the_place_in_line(app: App, page: Page) -
 
 
 def test_what_was_found_of_another_picture_goes(page: Page) -> None:
-    view(page, "codes", strings.CODES)
     codes, score = page.locator("#lab-inside-codes-stage"), page.locator("#lab-inside-score-stage")
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.CODES).click()
+    for number in (2, 1):  # or a code of what an earlier test found is pressed
+        page.locator("#inside-samples button").nth(number).click()
+        expect(codes).to_have_text(strings.CODES_EMPTY)
+    view(page, "codes", strings.CODES)
     codes.locator(".code-map [role=gridcell]").first.click()
     expect(page.locator("#inside-code h4").first).to_be_visible()
     page.locator("#patches .label-wrap").click()
