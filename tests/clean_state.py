@@ -20,6 +20,8 @@ import torch
 
 from easel.serving.logs import QUIET
 
+OURS = ("easel.", "pipelines.", "training.", "benchmarks.")
+
 # See easel.guard.origins, easel.guard.call_net, easel.guard.upload_progress and
 # easel.guard.sessions.
 UPLOADS = "file_upload_statuses"
@@ -116,6 +118,25 @@ def own_of_gradio(name: str) -> Any:
         return sys.modules["gradio.state_holder"].SessionState
     own = sys.modules["gradio.route_utils"]
     return own.FileUploadProgress() if name == UPLOADS else getattr(own, name)
+
+
+@contextmanager
+def kept_constants() -> Iterator[None]:
+    """That a module's tests leave the product's constants as they were.
+
+    Raises:
+        AssertionError: one has another value: ``monkeypatch`` would have put it back.
+    """
+    before = _constants()
+    yield
+    now = _constants()
+    changed = sorted(name for name, value in before.items() if now.get(name) is not value)
+    assert not changed, f"these tests leave other values in {', '.join(changed)}"
+
+
+def _constants() -> dict[str, Any]:
+    return {f"{name}.{key}": value for name, module in list(sys.modules.items())
+            if name.startswith(OURS) for key, value in list(vars(module).items()) if key.isupper()}
 
 
 @contextmanager

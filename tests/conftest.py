@@ -31,7 +31,7 @@ import hypothesis
 import pytest
 import torch
 
-from tests.clean_state import clean_state, kept_gradio
+from tests.clean_state import clean_state, kept_constants, kept_gradio
 from tests.one_browser import OneBrowser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -149,8 +149,8 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _kept_gradio() -> Iterator[None]:
-    with kept_gradio():
+def _kept_in_the_process() -> Iterator[None]:
+    with kept_constants(), kept_gradio():
         yield
 
 

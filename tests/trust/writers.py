@@ -2,7 +2,8 @@
 
 Each writer has a ``write``, which runs without end in the process that is killed and tells what it
 begins and what is done; and a ``check``, which runs in a fresh process on what is left and returns
-what it found there, as plain data. It fails where files and database disagree.
+what it found there, as plain data. It fails where files and database disagree. Both have a process
+of their own, and may set what holds for all of it.
 """
 
 from __future__ import annotations
@@ -239,6 +240,7 @@ def _check_index(folder: Path) -> Mapping[str, Any]:
 
 
 def _write_paused(folder: Path, chance: random.Random, announce: Announce) -> None:
+    checkpointer.SAVE_EVERY_S = checkpointer.SAVE_SHARE = 0.0  # every step is kept
     runs = open_runs(folder / "paused", lease_s=LEASE_S)
     while True:
         waiting = runs.of(ME)
@@ -282,8 +284,7 @@ def pause_at(runs: PausedRuns, step: int, owner: str = ME, prompt: str = PROMPT)
 
 
 def _begin(saver: Checkpointer, prompt: str = PROMPT) -> None:
-    """Begin or resume a run whose every step is kept."""
-    checkpointer.SAVE_EVERY_S = checkpointer.SAVE_SHARE = 0.0
+    """Begin a run, or resume it."""
     fields = {"pipeline": "vqgan_clip", "prompt": prompt, "seed": 5, "num_images": 1}
     saver.begin(saver.request or _registry().check(fields), 10_000, {})
 
