@@ -17,6 +17,13 @@ PROMPT = "a red apple next to a blue car at the beach"
 IN_TAB = CONTRASTS.replace("#desk *", "#inside *").replace(
     ".map(Number)", '.map((v) => v * (text.startsWith("color(srgb") ? 255 : 1))')
 
+# Maps whose cells do not lie over their picture.
+OFF_THE_PICTURE = """(stage) => [...stage.querySelectorAll(".heat")].map((heat) => {
+  const box = (each) => heat.querySelector(each).getBoundingClientRect();
+  const [image, cells] = [box("img"), box(".cells")];
+  return ["x", "y", "width", "height"].map((side) => Math.abs(image[side] - cells[side]));
+}).filter((apart) => Math.max(...apart) > 1)"""
+
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[App]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import zipfile
 from collections.abc import Iterator
@@ -135,6 +136,18 @@ def test_a_blind_comparison_hides_the_prompts_of_panes(app: App) -> None:
     assert not any("pane-prompt" in render_pane(comparison, place) for place in (0, 1))
     comparison.choice = "tie"
     assert all("pane-prompt" in render_pane(comparison, place) for place in (0, 1))
+
+
+def test_panes_of_one_generator_say_what_tells_them_apart(app: App) -> None:
+    panes = [{"pipeline": "sketch", "options": {"steps": 3}}, {"pipeline": "sketch"},
+             {"pipeline": "etching"}]
+    comparison = start_comparison(
+        app.playground, plan_comparison(app.playground.registry, "a cat", panes), "me", False)
+    said = [re.findall('<p class="pane-prompt">(.*?)</p>', render_pane(comparison, place))
+            for place in range(3)]
+    assert said == [["Steps: 3"], ["Steps: 6"], []]
+    comparison.blind = True
+    assert not any("pane-prompt" in render_pane(comparison, place) for place in range(3))
 
 
 def test_a_time_budget_ends_every_pane(client: Client) -> None:

@@ -14,9 +14,11 @@ from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Progress, Result
 from pipelines.inside.loop import KEPT, MAX_STEPS, WatchLoop, pictured, shown_steps
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import text_features
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
+from pipelines.rerank import similarities
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.small_models import small_cache
 
@@ -70,6 +72,17 @@ def test_the_first_cutout_is_the_whole_picture(cache: ModelCache) -> None:
     scale = step.picture.shape[0] // 32
     small = step.picture.reshape(32, scale, 32, scale, 3).mean((1, 3))
     assert np.abs(step.cutouts[0] - small).mean() < 8
+
+
+def test_the_ranker_judges_what_the_guide_was_shown(cache: ModelCache) -> None:
+    question = WatchLoop("a red apple:2 | a worm:-1", steps=8)
+    found = question.answer(cache)
+    assert RANKER in question.models
+    assert len(found.cosines) == len(found.steps)
+    with cache.lease(RANKER) as ranker:
+        for step, cosine in zip(found.steps, found.cosines, strict=True):
+            apple, worm = similarities([step.picture], ["a red apple", "a worm"], ranker)[0]
+            assert cosine == pytest.approx(float(2 * apple - worm) / 3, abs=1e-4)
 
 
 def test_what_the_gradient_asks_for_is_seen() -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from easel.ui.generate.lesson import RANKING
 from easel.ui.inside.path import FURTHER, PLACES, render_path
+from easel.ui.inside.sources import render_sources
 from easel.words import strings
+from easel.words.english import inside
 from easel.words.language import ENGLISH, PORTUGUESE, say, speaking
 from pipelines.dalle import DallePipeline
 from tests.served import App
@@ -42,6 +44,17 @@ def test_names_are_told_in_a_sentence_and_lead_to_the_explanations(language: str
             assert f"<dt>{word}</dt>" in page
         for name, lesson in {"dalle": DallePipeline.lesson, "clip": RANKING}.items():
             assert f'data-explains="{name}">{say(lesson.title)}</a>' in page
+
+
+@pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
+def test_every_paper_that_is_named_can_be_opened(language: str) -> None:
+    with speaking(language):
+        sources = [text for name, text in vars(inside).items() if name.endswith("_SOURCE")]
+        assert len(sources) >= 9
+        for text in (*map(say, sources), *(lesson[5] for lesson in strings.PATH_LESSONS)):
+            years = len(re.findall(r"\(\d{4}\)", text))
+            assert years >= 1
+            assert render_sources(text).count('<a href="https://') == years, text
 
 
 def test_lessons_name_buttons_and_fields_as_the_page_does() -> None:

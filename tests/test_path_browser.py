@@ -91,6 +91,9 @@ def test_a_lesson_stays_in_a_strip_where_one_works(open_page, app: App, size: tu
     lesson(page, 5).locator("[data-go]").first.click()
     expect(strip).to_have_count(1)
     expect(strip.locator("b")).to_contain_text("Lesson 5")
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.PATH).click()
+    expect(lesson(page, 5)).to_be_focused()
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.LOOP).click()
     strip.locator("[data-leave]").click()
     expect(strip).to_have_count(0)
 

@@ -23,6 +23,7 @@ from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import CatalogueLoader
 from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.rerank import similarities
+from tests.conftest import REPOSITORY
 
 BOTH = pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
 # What the third lesson has one write, and where it says that the black cat stands without "black".
@@ -125,6 +126,8 @@ def test_the_best_of_many(language: str) -> None:
         said = [f"{100 * four[how]:.0f} %" for how in ("random", "clip", "oracle")]
         places = [seen(8).index(each) for each in said]
     assert places == sorted(places)
+    notebook = (REPOSITORY / "notebooks" / "8-rerank.ipynb").read_text("utf-8")
+    assert all(each in notebook for each in said)
 
 
 @pytest.mark.weights("clip-ranker")

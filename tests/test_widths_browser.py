@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from easel.ui.parts.theme import STYLE
 from easel.words import strings
 from tests.served import App
 from tests.test_browser import CONTRASTS, DESKTOP, PHONE, app, browser, open_page, pytestmark
@@ -181,3 +182,13 @@ def test_the_heat_map_is_dark_in_the_dark(open_page, tmp_path: Path) -> None:
     assert max(cells) < 200
     assert len(set(cells)) > 1
     assert page.evaluate(CONTRASTS.replace("#desk *", "#rerank-desk .heat *")) == {}
+
+
+def test_every_animation_of_the_style_sheet_is_there(open_page) -> None:
+    """A browser leaves out keyframes that stand inside of a rule, and says nothing."""
+    named = set(re.findall(r"[{;] *animation: ([a-z-]+)", STYLE.read_text("utf-8"))) - {"none"}
+    assert len(named) >= 2
+    there = open_page(DESKTOP).evaluate("""() => [...document.styleSheets].flatMap(
+        (sheet) => [...sheet.cssRules]).filter((rule) => rule instanceof CSSKeyframesRule).map(
+        (rule) => rule.name)""")
+    assert named <= set(there)

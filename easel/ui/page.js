@@ -415,10 +415,19 @@
     const around = Object.keys(ASKS).find((each) => event.target.closest(each));
     if (!around) return;
     event.preventDefault();
+    delete event.target.dataset.was;
     event.target.blur();  // the number is brought between its bounds first
     const ask = event.target.closest(around);
     if (!event.repeat && !ask.matches(".lab-live")) requestAnimationFrame(() => around === ".lab-ask" ? ask.querySelector("button.primary:enabled")?.click() : press(...ASKS[around]));
   });
+  // Leaving a number as it was releases no slider.
+  const LIVE_NUMBER = '.lab-live input[type="number"]';
+  document.addEventListener("focusin", ({ target }) => {
+    if (target.matches(LIVE_NUMBER)) target.dataset.was = target.value;
+  });
+  document.addEventListener("blur", (event) => {
+    if (event.target.matches?.(LIVE_NUMBER) && event.target.dataset.was === event.target.value) event.stopImmediatePropagation();
+  }, true);
   const cellOf = (event) => event.target.closest?.("[role=gridcell][data-said]");
   function sayCell(cell) {
     const said = cell?.closest(".inside-grid")?.querySelector("output");
@@ -1015,6 +1024,7 @@
       if (go) scrollTo(0, 0);
       else landOn(path ? `#lesson-${path}` : `[data-lesson="${CSS.escape(explains)}"]`);
     } else if (event.target.closest("[data-leave]")) keepStrip(null);
+    else if (strip && event.isTrusted && event.target.closest('#inside [data-tab-id="path"]')) landOn(`#lesson-${strip.querySelector("[data-path]").dataset.path}`);
     else if (event.target.closest("[data-print]")) print();
   });
   let unfolded = [];

@@ -19,9 +19,11 @@ from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.request import CheckedRequest
 from pipelines.inside.question import check_whole, checked_prompt
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.pixels import to_uint8
 from pipelines.models.precision import computing_in
 from pipelines.registry import Registry
+from pipelines.rerank import similarities, weighted_scores
 from pipelines.vqgan_clip.cutouts import draw_numbers, make_cutouts
 from pipelines.vqgan_clip.optimise import Optimisation
 from pipelines.vqgan_clip.options import VQGANCLIPOptions
@@ -68,11 +70,13 @@ class Loop:
         texts: what pulled, each with its weight.
         losses: of every step.
         steps: those that are shown, in order.
+        cosines: of their pictures with the texts, weighted, by the ranker, which does not guide.
     """
 
     texts: tuple[tuple[str, float], ...]
     losses: tuple[float, ...]
     steps: tuple[LoopStep, ...]
+    cosines: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -120,13 +124,13 @@ class WatchLoop:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The VQGAN and the guide."""
+        """The VQGAN, the guide, and the ranker."""
         options = self.request.options
-        return (*options.vqgans(), *options.guides())
+        return (*options.vqgans(), *options.guides(), RANKER)
 
     def answer(self, models: ModelCache, cancelled: Callable[[], bool] = lambda: False) -> Loop:
         """See ``Question.answer`` and ``Loop``."""
-        vqgan_id, guide_id = self.models
+        vqgan_id, guide_id, _ = self.models
         with (models.lease(vqgan_id, cancelled=cancelled) as vqgan,
               models.lease(guide_id, cancelled=cancelled) as guide):
             device = vqgan.post_quant_conv.weight.device
@@ -146,8 +150,13 @@ class WatchLoop:
                 if said is None:
                     raise Cancelled
                 losses.append(said["loss"])
-        texts = tuple((p.text, p.weight) for p in prompt_parts(self.request)[0])
-        return Loop(texts, tuple(losses), tuple(steps))
+        texts, weights = zip(*((p.text, p.weight) for p in prompt_parts(self.request)[0]),
+                             strict=True)
+        with models.lease(RANKER, cancelled=cancelled) as ranker:
+            judged = weighted_scores(
+                similarities([step.picture for step in steps], texts, ranker), weights)
+        return Loop(tuple(zip(texts, weights, strict=True)), tuple(losses), tuple(steps),
+                    tuple(judged.tolist()))
 
 
 def shown_steps(total: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from easel.compare.votes import VOTED, Vote, VoteError
 from easel.history.records import KeptPicture
 from easel.serving.jobs import Found, RunEvent
 from easel.ui.compare.state import Comparison, Pane
+from easel.ui.parts.facts import option_facts
 from easel.ui.parts.panel import Card, Panel
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.streams import REDRAW_EVERY_S, Throttle
@@ -25,7 +26,10 @@ def start_comparison(playground: Playground, plan: Plan, session: str, blind: bo
     """A comparison that has not begun; a blind one has its panes shuffled."""
     names = playground.registry.names()
     panes = [Pane(r, Panel(r.pipeline, playground.registry.get(r.pipeline).title
-                           if r.pipeline in names else r.pipeline, r.prompt, r.num_images))
+                           if r.pipeline in names else r.pipeline, r.prompt, r.num_images),
+                  settings=dict(option_facts(
+                      dict(r.options), playground.registry.get(r.pipeline)
+                      if r.pipeline in names else None)))
              for r in plan.requests]
     order = list(range(len(panes)))
     if blind:

@@ -52,6 +52,10 @@ def render_pane(comparison: Comparison, place: int) -> str:
     chosen = " chosen" if comparison.choice == comparison.order[place] else ""
     own = not hidden and any(comparison.plan.own_prompts)
     prompt = f'<p class="pane-prompt">{escape(pane.request.prompt)}</p>' if own else ""
+    settings = "" if hidden else " · ".join(
+        f"{say(name)}: {say(value)}"
+        for name, value in comparison.own_settings(comparison.order[place]).items())
+    prompt += f'<p class="pane-prompt">{escape(settings)}</p>' if settings else ""
     body = "" if hidden else _usage(pane.usage) + _notice(pane) + loss_curves(panel)
     return (f'<section class="panel pane {panel.phase}{chosen}" aria-label="{escape(title)}">'
             f'<header><h2>{escape(title)}</h2></header>{prompt}'

@@ -35,6 +35,7 @@ class Pane:
         notice: what else the user should read.
         weights: SHA-256 of the weights by model, where the comparison was opened from a file.
         known: whether its generator is one that this Easel knows, here or not.
+        settings: what its options are, in English.
     """
 
     request: CheckedRequest[Any]
@@ -44,6 +45,7 @@ class Pane:
     notice: str = ""
     weights: dict[str, str | None] = field(default_factory=dict)
     known: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def best(self) -> Card | None:
         """The picture that CLIP likes best; None where there is none."""
@@ -97,6 +99,14 @@ class Comparison:
     def label(self, place: int) -> str:
         """What the pane at a place is called: its letter, or its place while that is hidden."""
         return str(place + 1) if self.hidden else LETTERS[self.order[place]]
+
+    def own_settings(self, index: int) -> dict[str, str]:
+        """The settings of a pane in which it differs from another of the same generator."""
+        pane = self.panes[index]
+        others = [each.settings for each in self.panes if each is not pane
+                  and each.panel.title == pane.panel.title]
+        return {name: value for name, value in pane.settings.items()
+                if any(other.get(name) != value for other in others)}
 
     def is_over(self) -> bool:
         """Whether every pane has ended."""

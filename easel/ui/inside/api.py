@@ -164,7 +164,8 @@ def _add_loop(lab: Lab, store: PictureStore) -> None:
             found = lab.backend.inside(question, run.next_job())
         said = {"texts": [list(each) for each in found.texts], "losses": list(found.losses),
                 "steps": [{"step": step.step, "distances": list(step.distances),
-                           "changed": step.changed.tolist()} for step in found.steps]}
+                           "ranker_cosine": cosine, "changed": step.changed.tolist()}
+                          for step, cosine in zip(found.steps, found.cosines, strict=True)]}
         files = {f"step-{step.step:03d}-{name}": pixels for step in found.steps
                  for name, pixels in (("picture", step.picture), ("wanted", step.wanted))}
         return said, write_files(store, (), files)
@@ -174,8 +175,8 @@ def _add_loop(lab: Lab, store: PictureStore) -> None:
         json_value(0, INTEGER, "Seed"),
         json_value(32, INTEGER, "Steps of the optimisation, 8 to 60"),
         json_value(1, INTEGER, "Cutouts that CLIP looks at in each step, 1 to 16"),
-    ], [json_value({}, OBJECT, "Of every step the loss, of some the distances and the codes that "
-                               "changed"),
+    ], [json_value({}, OBJECT, "Of every step the loss, of some the distances, the cosine by the "
+                               "ranker, and the codes that changed"),
         gr.File(visible=False, file_count="multiple",
                 label="Of those the picture, and the change that the loss asks for")],
         "VQGAN+CLIP watched at up to eight steps.")

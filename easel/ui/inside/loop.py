@@ -20,7 +20,7 @@ from easel.ui.parts.tiles import render_curve
 from easel.words import strings
 from easel.words.language import figure
 from pipelines.core.errors import InvalidRequest
-from pipelines.inside.loop import MAX_CUTOUTS, MAX_STEPS, MIN_STEPS, Loop, LoopStep, WatchLoop
+from pipelines.inside.loop import MAX_CUTOUTS, MAX_STEPS, MIN_STEPS, Loop, WatchLoop
 
 CODE_PX = 8  # side of a code in the map of those that changed
 COLUMNS = 4  # of cutouts
@@ -71,16 +71,23 @@ def render_loops(loops: Sequence[Loop]) -> str:
     first, count = loops[0], len(loops[0].losses)
     head = strings.LOOP_LOSS.format(figure(first.losses[0], ".3f"), figure(first.losses[-1], ".3f"),
                                     count)
-    curves = "".join(render_curve(strings.LOOP_LINE.format(_name(loop)),
-                                  list(enumerate(loop.losses, start=1))) for loop in loops)
+    judged = strings.LOOP_JUDGED.format(figure(first.cosines[0], ".2f"),
+                                        figure(first.cosines[-1], ".2f"))
+    curves = "".join(
+        render_curve(strings.LOOP_LINE.format(_name(loop)),
+                     list(enumerate(loop.losses, start=1)))
+        + render_curve(strings.LOOP_JUDGE_LINE.format(_name(loop)),
+                       [(step.step, cosine) for step, cosine in
+                        zip(loop.steps, loop.cosines, strict=True)]) for loop in loops)
     film = [[(strings.LOOP_CELL.format(step.step, int(step.changed.sum())),
               f'data-shows="{at}"') for at, step in enumerate(first.steps)]]
     last = len(first.steps) - 1
     shown = "".join(_step(loops, at, count, at == last) for at in range(len(first.steps)))
-    strips = "".join(f'<div class="film" style="--steps:{len(loop.steps)}">'
-                     + "".join(picture(step.picture, "") for step in loop.steps) + "</div>"
+    strips = "".join(render_film([picture(step.picture, "") for step in loop.steps])
                      for loop in loops)
-    return (f'<p class="inside-figure">{escape(head)}</p><div class="curves">{curves}</div>'
+    strips += render_film([str(step.step) for step in first.steps])
+    return (f'<p class="inside-figure">{escape(head)}</p>{render_note(judged)}'
+            f'<div class="curves">{curves}</div>'
             f'<div class="inside-grid"><div class="films">{strips}'
             f'{render_grid(strings.LOOP, film, "cells", last)}</div>'
             f'<output class="lab-note">{escape(strings.LOOP_WALK)}</output>{shown}</div>')
@@ -93,16 +100,18 @@ def _name(loop: Loop) -> str:
 def _step(loops: Sequence[Loop], at: int, count: int, shows: bool) -> str:
     """What each run was about to do at one of the steps; page.js shows that of the chosen one."""
     title = strings.LOOP_STEP.format(loops[0].steps[at].step, count)
-    runs = "".join(_run(loop, loop.steps[at]) for loop in loops)
+    runs = "".join(_run(loop, at) for loop in loops)
     return (f'<section data-cell="{at}"{"" if shows else " hidden"}><h4>{escape(title)}</h4>'
             f"{runs}</section>")
 
 
-def _run(loop: Loop, step: LoopStep) -> str:
+def _run(loop: Loop, at: int) -> str:
+    step = loop.steps[at]
     distances = "".join(
         render_note(strings.LOOP_DISTANCE.format(text, figure(value, ".3f")) if weight == 1 else
                     strings.LOOP_WEIGHED.format(text, figure(weight, "g"), figure(value, ".3f")))
         for (text, weight), value in zip(loop.texts, step.distances, strict=True))
+    distances += render_note(strings.LOOP_COSINE.format(figure(loop.cosines[at], ".2f")))
     codes = (strings.LOOP_CHANGED.format(int(step.changed.sum()), step.changed.size)
              if step.step > 1 else strings.LOOP_FIRST)
     seen = strings.LOOP_SEEN_WHOLE if len(step.cutouts) == 1 else (
@@ -115,6 +124,12 @@ def _run(loop: Loop, step: LoopStep) -> str:
             (grey(step.pull), strings.LOOP_PULL), (step.wanted, strings.LOOP_WANTED),
             (grey(np.kron(step.changed, np.ones((CODE_PX, CODE_PX)))), codes)))
     return f'{distances}<div class="inside-row five">{figures}</div>'
+
+
+def render_film(frames: Sequence[str]) -> str:
+    """What belongs to the steps, a column each: their pictures, or their numbers."""
+    columns = "".join(f"<span>{frame}</span>" for frame in frames)
+    return f'<div class="film" style="--steps:{len(frames)}">{columns}</div>'
 
 
 def tiled(cutouts: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from html import escape
 import gradio as gr
 
 from easel.ui.generate.lesson import RANKING
+from easel.ui.inside.sources import render_sources
 from easel.ui.parts.page_words import worded_html
 from easel.words import strings
 from easel.words.language import say
@@ -67,7 +68,7 @@ def _lesson(number: int) -> str:
         f"<details><summary>{escape(strings.PATH_SEE)}</summary><p>{escape(see)}</p></details>"
         f"<h4>{escape(strings.PATH_FURTHER)}</h4><p>{escape(further)}</p>"
         f"<p>{_go(FURTHER[number - 1])}</p>"
-        f'<p class="inside-source">{escape(source)} {escape(notebook)}</p>'
+        f'<p class="inside-source">{render_sources(source)} {escape(notebook)}</p>'
         f"<template>{_strip(number, do, further, see)}</template></li>")
 
 
@@ -126,7 +127,7 @@ def _labels() -> tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
             ((strings.LOOP_DO,), (strings.LOOP_OTHER,), ()),
             ((strings.STREAM_DO, strings.INSIDE_PROMPT), (strings.COMPLETE, strings.MASK_INVERT),
              ()),
-            ((strings.PRIOR_DO,), (prior,), ()),
+            ((strings.PRIOR_DO,), (strings.PANE_OPTIONS, prior), ()),
             ((strings.BY_GENERATOR, strings.BY_CLIP),
              (strings.SOURCE_LAST, strings.RERANK_SOURCE, strings.RERANK, strings.PROMPTS_AGAINST),
              ()))

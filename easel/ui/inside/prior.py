@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 import gradio as gr
 
 from easel.ui.inside.chooser import Chooser
-from easel.ui.inside.loop import grey, whole
+from easel.ui.inside.loop import grey, render_film, whole
 from easel.ui.inside.view import View, picture, render_grid
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import render_note
@@ -20,6 +21,8 @@ from pipelines.inside.prior import Placed, Prediction, PriorSeen, WatchPrior
 from pipelines.unclip.pipeline import UnclipOptions
 
 WIDTH, HEIGHT, MARGIN = 480, 360, 16
+ARROW = ('<defs><marker id="way" viewBox="0 0 6 6" refX="8" refY="3" markerWidth="6" '
+         'markerHeight="6" orient="auto"><path d="M0 0 6 3 0 6z"/></marker></defs>')
 RADII = {"on": 4, "off": 8, "chosen": 12, "caption": 16}  # of the marks
 
 
@@ -58,7 +61,8 @@ def render_prior(found: PriorSeen) -> str:
         for way, title in ((on, strings.PRIOR_ON), (off, strings.PRIOR_OFF)))
     cells = [[(strings.PRIOR_CELL.format(each.step), f'data-shows="{at}"')
               for at, each in enumerate(found.predictions)]]
-    film = "".join(picture(each.guided, "") for each in found.predictions)
+    film = (render_film([picture(each.guided, "") for each in found.predictions])
+            + render_film([str(each.step) for each in found.predictions]))
     shown = "".join(_prediction(each, at, len(found.predictions))
                     for at, each in enumerate(found.predictions))
     return (f'<p class="inside-figure">{escape(head)}</p>'
@@ -67,8 +71,7 @@ def render_prior(found: PriorSeen) -> str:
             f"{render_plane(found)}"
             f'<div class="inside-row two">{pair}</div>'
             f"<h4>{escape(strings.PRIOR_GUIDANCE)}</h4>"
-            f'<div class="inside-grid"><div class="films"><div class="film" '
-            f'style="--steps:{len(found.predictions)}">{film}</div>'
+            f'<div class="inside-grid"><div class="films">{film}'
             f'{render_grid(strings.PRIOR_GUIDANCE, cells, "cells")}</div>'
             f'<output class="lab-note">{escape(strings.LOOP_WALK)}</output>{shown}</div>')
 
@@ -109,19 +112,22 @@ def render_plane(found: PriorSeen) -> str:
         for kind, title, pictures in (("rendered", strings.PRIOR_RENDERED, found.rendered),
                                       ("drawn", strings.PRIOR_DRAWN, found.drawn))
         for each in pictures)
-    path = " ".join(",".join(at(each)) for each in found.steps)
+    path = "".join(f'<line x1="{x}" y1="{y}" x2="{to_x}" y2="{to_y}" marker-end="url(#way)"/>'
+                   for (x, y), (to_x, to_y) in pairwise(map(at, found.steps)))
     steps = "".join(_dot("step", at(each), strings.PRIOR_STEP.format(
         each.text, figure(each.cosine, ".3f")), 4) for each in found.steps)
+    steps += _dot("start", at(found.steps[0]), strings.PRIOR_START, 7)
     marks = "".join(_dot(kind, at(each), name, RADII[kind]) for kind, name, each in marked)
     legend = "".join(
         f'<li class="{kind}">{escape(name)} <b>{figure(each.cosine, ".3f")}</b></li>'
-        for kind, name, each in [*marked, ("step", strings.PRIOR_STEPS, found.steps[-1])])
+        for kind, name, each in [*marked, ("start", strings.PRIOR_START, found.steps[0]),
+                                 ("step", strings.PRIOR_STEPS, found.steps[-1])])
     around = "".join(f'<li class="{kind}">{escape(name)}</li>' for kind, name in (
         ("other", strings.PRIOR_OTHERS), ("rendered", strings.PRIOR_RENDERED_ALL),
         ("drawn", strings.PRIOR_DRAWN_ALL)))
     return (f'<figure class="plane"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-            f'aria-label="{escape(strings.PRIOR_DRAWING)}">{dots}'
-            f'<polyline points="{path}"/>{steps}{marks}</svg>'
+            f'aria-label="{escape(strings.PRIOR_DRAWING)}">{ARROW}{dots}'
+            f"{path}{steps}{marks}</svg>"
             f'<figcaption>{escape(strings.PRIOR_LEGEND)}<ul>{legend}</ul>'
             f"<ul>{around}</ul></figcaption></figure>")
 

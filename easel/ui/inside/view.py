@@ -11,6 +11,7 @@ import gradio as gr
 import numpy as np
 
 from easel.ui.inside.chooser import Chooser, Found
+from easel.ui.inside.sources import render_sources
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import render_note
 from easel.ui.lab.steps import LabPart, Shown, Steps
@@ -58,7 +59,7 @@ class View:
         """
         with self.column:
             self.part = LabPart(f"inside-{self.name}", button)
-            worded_html(lambda: f'<p class="inside-source">{escape(say(source))}</p>')
+            worded_html(lambda: f'<p class="inside-source">{render_sources(say(source))}</p>')
         with self.desk, gr.Column() as self.results:
             self.part.build_stage(seen)
 

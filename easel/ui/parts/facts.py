@@ -44,18 +44,25 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
         yield "Run", _elapsed(took, facts)
     for change in facts.get("changes") or ():
         yield "Changed", mark_text(Mark(change["step"], change))
-    titles: dict[str, str] = {}
-    if pipeline is not None:
-        titles = {option.name: option.title for option in option_fields(pipeline.Options)}
-    options = _mapping(facts.get("options"))
-    for name in [*(name for name in titles if name in options),
-                 *(name for name in options if name not in titles)]:
-        if (value := options[name]) not in (None, ""):
-            became = facts.get("computed_in") if (name, value) == ("precision", AUTO) else None
-            yield titles.get(name, name), _plain(value if became is None else became)
+    options = dict(_mapping(facts.get("options")))
+    if options.get("precision") == AUTO:
+        options["precision"] = facts.get("computed_in") or AUTO
+    yield from option_facts(options, pipeline)
     if weights := _mapping(facts.get("weights")):
         yield "Weights", ", ".join(f"{model} {str(digest)[:12]}" if digest else str(model)
                                    for model, digest in weights.items())
+
+
+def option_facts(options: Mapping[str, Any], pipeline: Pipeline | None,
+                 ) -> Iterator[tuple[str, str]]:
+    """Label and value of each option that is not empty, in English; see ``facts_of``."""
+    titles: dict[str, str] = {}
+    if pipeline is not None:
+        titles = {option.name: option.title for option in option_fields(pipeline.Options)}
+    for name in [*(name for name in titles if name in options),
+                 *(name for name in options if name not in titles)]:
+        if (value := options[name]) not in (None, ""):
+            yield titles.get(name, name), _plain(value)
 
 
 def title_of(registry: Registry, pipeline: str) -> str:

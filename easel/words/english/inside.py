@@ -51,8 +51,9 @@ CODES_SOURCE = ("Source: Esser et al. (2021), section 3.1; codes on a fixed grid
 CODES_DISTINCT = ("{} code in all {} places, of {} that there are",
                   "{} different codes in {} places, of {} that there are")
 CODES_PSNR = ("What the codes draw has a PSNR of {} dB (peak signal-to-noise ratio, by the mean "
-              "squared error of the pixels: the more, the nearer). Any picture is squeezed into a "
-              "square and read anew, those of Easel too.")
+              "squared error of the pixels: the more, the nearer; photographs compressed as JPEG "
+              "usually have 30 to 50). Any picture is squeezed into a square and read anew, those "
+              "of Easel too.")
 CODES_READ = "What is read, {} px"
 CODES_DRAWN = "Drawn from the codes"
 CODES_LOST = "What is lost, {} times as strong"
@@ -225,6 +226,10 @@ LOOP_CHANGED = "Codes that changed since the step before: {} of {}"
 LOOP_FIRST = "The first step: no code has changed yet"
 LOOP_DISTANCE, LOOP_WEIGHED = "“{}”: distance {}", "“{}”, weight {}: distance {}"
 LOOP_LINE = "Distance to “{}”"
+LOOP_JUDGED = ("Cosine by the ranker, another CLIP, which does not guide: from {} to {}. What fits "
+               "has about 0.6.")
+LOOP_COSINE = "Cosine by the ranker: {}"
+LOOP_JUDGE_LINE = "Cosine with “{}” by the ranker"
 
 # Prior
 PRIOR = "Prior"
@@ -253,6 +258,7 @@ PRIOR_JUDGE = ("All cosines here are by the guide, the CLIP that unCLIP draws fo
                "with what it asked for. The ranker, which puts pictures in order elsewhere, is "
                "another one and may not be.")
 PRIOR_CAPTION, PRIOR_CHOSEN = "The caption", "The chosen picture"
+PRIOR_START = "The prior’s first step, from noise"
 PRIOR_STEPS, PRIOR_STEP = "The prior’s steps, the last one", "Step {} of the prior: {}"
 PRIOR_LEGEND = "Cosine with the caption’s own embedding:"
 PRIOR_DRAWING = ("Embeddings in a plane: other captions, pictures, the prior’s steps, and what "

@@ -10,7 +10,7 @@ PATH_PRINT = "Print the lessons"
 PATH_NUMBER = "Lesson {}"
 PATH_DO, PATH_SEE, PATH_FURTHER = "What to do", "What one sees", "To go further"
 PATH_GO = "Go to {}"
-PATH_NOTEBOOK = "The same in Python: {}"
+PATH_NOTEBOOK = "The same in Python: {} in Easel’s folder; docs/guide.md says how to open it."
 PATH_NEXT, PATH_BACK, PATH_LEAVE = "Next: lesson {}", "Back to the lesson", "Close the lesson"
 PATH_WORDS = "Words and names, in a sentence each"
 # Of each word what it means.
@@ -116,9 +116,9 @@ PATH_LESSONS = (
      "does the picture come from then, and does it become better for as long as CLIP is more "
      "pleased?",
      "Press “{}” and walk over the steps from the first to the last. Look at the wheels of the "
-     "car.",
+     "car, and at what the ranker says, a CLIP that does not guide.",
      "Write something else under “{}”, which is drawn from the same seed. Or draw the prompt in "
-     "Generate by VQGAN+CLIP, where another CLIP gives its score below.",
+     "Generate by VQGAN+CLIP, with more steps.",
      "It starts as a plain field of latents, and is improved step by step: the gradient of the "
      "loss, which is the distance between picture and prompt by CLIP, moves the latents. The "
      "distance falls, steeply at first, from 0.27 to 0.01, and the shape of the thing is there "
@@ -149,8 +149,8 @@ PATH_LESSONS = (
      "draw from the text’s own?",
      "Press “{}”. Where does the way of the prior end, and how do the two pictures differ? Take "
      "another of the pictures above and press it again.",
-     "Let both panes of Compare be unCLIP with several pictures each, open the options, and "
-     "take the tick from “{}” in one of them.",
+     "Let both panes of Compare be unCLIP with several pictures each, open “{}” in one of them, "
+     "and take the tick from “{}”.",
      "The prior is a network that starts from noise, random numbers, and makes of a text an "
      "embedding that a picture could have; the decoder, another one, draws from it. In the "
      "paper, pictures were better with the prior. Here it ends next to the caption’s own "
