@@ -224,6 +224,7 @@ def test_a_clip_is_asked_in_one_way() -> None:
              for path in (REPOSITORY / floor).rglob("*.py")
              if re.search(r"(?<!def )encode_(text|image)\(", path.read_text("utf-8"))}
     assert users == {"pipelines/models/clip.py", "pipelines/models/clip_features.py",
+                     "pipelines/models/changed_pictures.py",  # the same, for parts of pictures
                      "pipelines/models/clip_pair.py",  # a CLIP itself, made of two
                      # Whose pictures have gradients, and who looks at these.
                      "pipelines/vqgan_clip/optimise.py", "pipelines/inside/loop.py"}

@@ -22,10 +22,11 @@ from pipelines.calibration import calibration_of
 from pipelines.core.errors import Cancelled
 from pipelines.inside.question import checked_prompt
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.changed_pictures import embed_changed
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import ClipModel
-from pipelines.models.clip_features import embed_images, text_features
+from pipelines.models.clip_features import text_features
 from pipelines.models.pixels import to_squares
 from pipelines.models.tokenizer import UNK_ID, Vocabulary
 from pipelines.rerank import WeightedText, similarities, weighted_scores
@@ -194,14 +195,15 @@ def cell_worths(image: np.ndarray, texts: Sequence[WeightedText], clip: ClipMode
     square = to_squares([image], clip.image_size, "cpu")[0].permute(1, 2, 0)  # (S, S, 3)
     whole = (square * 255).round().to(torch.uint8).numpy()
     edges = np.linspace(0, clip.image_size, CELLS + 1).round().astype(int)
-    seen = [whole]
+    seen: list[tuple[np.ndarray, tuple[slice, slice]]] = []
     spans = [slice(edges[max(0, cell - AROUND)], edges[min(CELLS, cell + AROUND + 1)])
              for cell in range(CELLS)]
     for rows in spans:
         for columns in spans:
-            seen.append(covered := whole.copy())
+            covered = whole.copy()
             covered[rows, columns] = GREY
-    images = torch.from_numpy(embed_images(clip, seen, cancelled))  # (1 + 64, D)
+            seen.append((covered, (rows, columns)))
+    images = torch.from_numpy(embed_changed(clip, whole, seen, cancelled))  # (1 + 64, D)
     cosines = images @ text_features(clip, [text for text, _ in texts]).cpu().float().t()
     scores = weighted_scores(cosines, [weight for _, weight in texts]).numpy()
     return (scores[0] - scores[1:]).reshape(CELLS, CELLS)

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from pipelines.models.pixels import to_squares
 if TYPE_CHECKING:
     from pipelines.models.clip import ClipModel
 
+T = TypeVar("T")
 BUDGET_BYTES = 64 * 2**20
 IMAGES_AT_ONCE = TEXTS_AT_ONCE = 64
 IMAGES_A_CORE = 4  # at once: fewer are slower, and of more the maps leave a core's cache
@@ -207,24 +208,23 @@ def embed_images(clip: ClipModel, images: Sequence[np.ndarray],
         if cancelled():
             raise Cancelled
         batch = images[start:start + IMAGES_AT_ONCE]
-        parts += on_every_core(partial(_embed, clip), _pieces(clip, batch))
+        parts += on_every_core(partial(_embed, clip), in_pieces(clip, batch))
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
-def _pieces(clip: ClipModel, images: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
+def in_pieces(clip: ClipModel, batch: Sequence[T]) -> list[Sequence[T]]:
     """Pictures of a batch in small pieces for the cores of a CPU; in one piece for a GPU.
 
     A core that is done with a piece takes the next one.
     """
     if clip.device.type != "cpu":
-        return [images]
-    return [images[start:start + IMAGES_A_CORE]
-            for start in range(0, len(images), IMAGES_A_CORE)]
+        return [batch]
+    return [batch[start:start + IMAGES_A_CORE] for start in range(0, len(batch), IMAGES_A_CORE)]
 
 
 @torch.no_grad()
 def _embed(clip: ClipModel, images: Sequence[np.ndarray]) -> np.ndarray:
-    return of_numbers(clip.encode_image(_stack(clip, images))).cpu().numpy()
+    return of_numbers(clip.encode_image(stack_squares(clip, images))).cpu().numpy()
 
 
 @torch.no_grad()
@@ -240,7 +240,7 @@ def embed_texts(clip: ClipModel, texts: Sequence[str],
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
-def _stack(clip: ClipModel, images: Sequence[np.ndarray]) -> Tensor:
+def stack_squares(clip: ClipModel, images: Sequence[np.ndarray]) -> Tensor:
     """Pictures as (B, 3, S, S) float32 in [0, 1] on the CLIP's device."""
     side = clip.image_size
     if any(image.shape != (side, side, 3) for image in images):

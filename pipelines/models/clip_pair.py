@@ -49,9 +49,9 @@ class ClipPair(LockedClip):
         """Unit-length text features (N, D), float32."""
         return self._joined(super().encode_text(texts), self.beside.encode_text(texts))
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
+    def encode_image(self, pixels: Tensor, begun: Tensor | None = None) -> Tensor:
         """Unit-length picture features; see ``LockedClip.encode_image``."""
-        return self._joined(super().encode_image(pixels), self.beside.encode_image(pixels))
+        return self._joined(super().encode_image(pixels, begun), self.beside.encode_image(pixels))
 
     def _joined(self, own: Tensor, other: Tensor) -> Tensor:
         return torch.cat([own * (1 - self.beside_share) ** 0.5, other * self.beside_share**0.5], -1)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.models.efficientnet import STAGES, EfficientNet
+from pipelines.models.efficientnet import FIRST_STAGES, STAGES, EfficientNet
 
 FINE, MIDDLE, COARSE = 2, 4, 6  # stages
 FINE_STRIDE, MIDDLE_STRIDE, COARSE_STRIDE = 8, 16, 32  # px
@@ -37,17 +37,19 @@ class FeatureMaps(NamedTuple):
     coarse: Tensor
 
 
-def feature_maps(image: EfficientNet, pixels: Tensor) -> FeatureMaps:
+def feature_maps(image: EfficientNet, pixels: Tensor, begun: Tensor | None = None) -> FeatureMaps:
     """Look at pictures; differentiable in them.
 
     Args:
         image: the classifier.
         pixels: (B, 3, S, S) float in [0, 1]; S is a multiple of 32.
+        begun: what ``image.begin`` makes of them, where that is known.
     """
-    maps = image.stage_maps(pixels)
-    colour = F.avg_pool2d(2 * pixels - 1, FINE_STRIDE).to(maps[FINE].dtype)
-    fine = torch.cat([maps[FINE], colour], 1)
-    return FeatureMaps(*(x.permute(0, 2, 3, 1) for x in (fine, maps[MIDDLE], maps[COARSE])))
+    maps = image.go_on(image.begin(pixels) if begun is None else begun)
+    fine, middle, coarse = (maps[stage - FIRST_STAGES] for stage in (FINE, MIDDLE, COARSE))
+    colour = F.avg_pool2d(2 * pixels - 1, FINE_STRIDE).to(fine.dtype)
+    fine = torch.cat([fine, colour], 1)
+    return FeatureMaps(*(x.permute(0, 2, 3, 1) for x in (fine, middle, coarse)))
 
 
 class Gather(nn.Module):

@@ -206,11 +206,12 @@ class LockedClip(nn.Module):
         own = torch.arange(words.shape[1]) < lengths[:, None]
         return self.say(words.to(self.device), own.to(self.device))
 
-    def encode_image(self, pixels: Tensor) -> Tensor:
+    def encode_image(self, pixels: Tensor, begun: Tensor | None = None) -> Tensor:
         """Unit-length picture features; differentiable in ``pixels``.
 
         Args:
             pixels: (B, 3, H, W) float in [0, 1], any size; resized to a square inside.
+            begun: what ``image.begin`` makes of them, where they have the size that is looked at.
 
         Returns:
             (B, D) float32.
@@ -218,7 +219,7 @@ class LockedClip(nn.Module):
         if pixels.shape[-2:] != (self.image_size, self.image_size):
             pixels = F.interpolate(pixels, (self.image_size, self.image_size), mode="bicubic",
                                    align_corners=False, antialias=True).clamp(0, 1)
-        return self.look(feature_maps(self.image, pixels))
+        return self.look(feature_maps(self.image, pixels, begun))
 
 
 def build(config: Mapping[str, Any]) -> LockedClip:
