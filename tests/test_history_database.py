@@ -127,7 +127,10 @@ def test_migrations_make_the_tables_that_the_code_maps(url: str) -> None:
     Database(url).close()
     engine = raw(url)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection)
+        # What triggers and searches use beside the tables; no code names it as one.
+        context = MigrationContext.configure(connection, opts={
+            "include_object": lambda thing, name, *_: not str(name).startswith(
+                ("pictures_text", "ix_pictures_search_grams"))})
         assert compare_metadata(context, Base.metadata) == []
         assert context.get_current_heads() == (revisions()[-1],)
     engine.dispose()

@@ -77,7 +77,7 @@ def _kept(history: History, owner: str, ids: Sequence[str], newest: int, filters
     """Id and file of kept pictures, each once: those that are named, then the newest."""
     found = [find_picture(history, owner, each) for each in ids]
     if newest:
-        page = history.page(owner, filters, size=newest)
+        page = history.page(owner, filters, size=newest, count_to=0)
         if not page.pictures:
             raise HistoryError("There are no such pictures in the history.")
         found += page.pictures

@@ -27,6 +27,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from easel.history import grams
 from easel.history.records import HistoryError, HistoryInUse
 from pipelines.core.errors import InvalidRequest
 from pipelines.core.texts import HALF
@@ -64,6 +65,9 @@ class Database:
         url: SQLAlchemy's address of it, "sqlite:///FILE" or "postgresql://…".
         busy_timeout_s: how long to wait for another program's lock.
 
+    Attributes:
+        indexes_text: whether it has an index to be asked for words, see ``grams``.
+
     Raises:
         HistoryError: it cannot be opened, or is newer than this code.
     """
@@ -74,6 +78,7 @@ class Database:
             self._writer = self.engine.execution_options(writes=True)
             with self._writer.begin() as connection:
                 upgrade(connection)
+                self.indexes_text = grams.has_index(connection)
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -12,6 +12,7 @@ from pipelines.core.request import MAX_PROMPT_CHARS
 from pipelines.core.texts import fault_of
 
 PAGE_SIZE = 48
+COUNTED = 1000  # pictures that the page counts, where each of them has to be looked at
 MAX_PAGE_SIZE = 500
 MAX_RATING = 5
 LOCAL = "local"  # the owner of what is drawn on the command line; no visitor is called so
@@ -159,12 +160,19 @@ class Page:
         number: which page, from 1.
         pages: how many there are, at least 1.
         total: how many pictures all pages hold.
+        more: there are more pages and pictures than these; nobody counted on.
     """
 
     pictures: tuple[KeptPicture, ...]
     number: int
     pages: int
     total: int
+    more: bool = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no page comes after it."""
+        return self.number >= self.pages and not self.more
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from easel.history import queries
@@ -20,6 +20,7 @@ from easel.history.database import Database
 from easel.history.files import FileStore
 from easel.history.late import LatePictures
 from easel.history.members import SHARED, Members
+from easel.history.pages import find_place
 from easel.history.records import (
     MAX_PAGE_SIZE,
     MAX_RATING,
@@ -31,7 +32,7 @@ from easel.history.records import (
     NewPicture,
     Page,
 )
-from easel.history.tables import Erased, Picture, Weights, add_row, new_row, note_erased
+from easel.history.tables import Erased, Picture, Total, Weights, add_row, new_row, note_erased
 from pipelines.core.amounts import megabytes
 from pipelines.core.errors import InvalidRequest
 
@@ -141,10 +142,8 @@ class History:
 
     def used_bytes(self, owner: str | None = None) -> int:
         """Length of all kept files, the deleted ones too; of every owner where None."""
-        total = select(func.coalesce(func.sum(Picture.size_bytes), 0))
         with self.database.read() as session:
-            return int(session.scalar(
-                total if owner is None else total.where(Picture.owner == owner)) or 0)
+            return int(session.scalar(queries.used_bytes(owner)) or 0)
 
     # Finding ------------------------------------------------------------------------------
 
@@ -169,20 +168,23 @@ class History:
             return [self._kept(row) for row in session.scalars(chosen)]
 
     def page(self, owner: str, filters: Filters | None = None, number: int = 1,
-             size: int = PAGE_SIZE) -> Page:
+             size: int = PAGE_SIZE, count_to: int | None = None) -> Page:
         """A page of pictures, the newest first.
 
         Args:
             number: from 1; the last page where there are fewer.
             size: pictures on a page, 1..500.
+            count_to: how far to count where each picture has to be looked at; to the end where
+                None, which takes a while where many of a million pass.
         """
-        filters, size = filters or Filters(), max(1, min(size, MAX_PAGE_SIZE))
+        size = max(1, min(size, MAX_PAGE_SIZE))
+        passing = self._passing(owner, filters)
         with self.database.read() as session:
-            total = int(session.scalar(queries.count(owner, filters)) or 0)
-            pages = max(1, -(-total // size))
-            number = max(1, min(number, pages))
-            rows = session.scalars(queries.page(owner, filters, (number - 1) * size, size)).all()
-        return Page(tuple(map(self._kept, rows)), number, pages, total)
+            place = find_place(session, passing, number, size, count_to)
+            rows = session.scalars(select(Picture).where(Picture.number.in_(place.numbers))
+                                   .order_by(Picture.number.desc())).all()
+        return Page(tuple(map(self._kept, rows)), place.number, place.pages, place.total,
+                    place.more)
 
     def beside(self, picture: KeptPicture, filters: Filters | None = None,
                ) -> tuple[str | None, str | None]:
@@ -191,22 +193,21 @@ class History:
         Args:
             picture: need not be one that the filters leave.
         """
+        passing = self._passing(picture.owner, filters)
         with self.database.read() as session:
             number = session.scalar(select(Picture.number).where(
                 Picture.owner == picture.owner, Picture.id == picture.id))
-            others = select(Picture.id).where(
-                *queries.conditions(picture.owner, filters or Filters())).limit(1)
-            newer = session.scalar(others.where(Picture.number > number)
-                                   .order_by(Picture.number))
-            older = session.scalar(others.where(Picture.number < number)
-                                   .order_by(Picture.number.desc()))
-        return newer, older
+            if number is None:  # removed for good meanwhile
+                return None, None
+            found = [session.scalar(select(Picture.id).where(Picture.number.in_(beside)))
+                     for beside in (passing.newer(number), passing.older(number))]
+        return found[0], found[1]
 
     def ids(self, owner: str, filters: Filters | None = None, limit: int = 10_000) -> list[str]:
         """Ids of an owner's pictures, the newest first."""
         chosen = (select(Picture.id)
-                  .where(*queries.conditions(owner, filters or Filters()))
-                  .order_by(Picture.number.desc()).limit(limit))
+                  .where(Picture.number.in_(self._passing(owner, filters).newest(limit)))
+                  .order_by(Picture.number.desc()))
         with self.database.read() as session:
             return list(session.scalars(chosen))
 
@@ -249,19 +250,18 @@ class History:
     def pipelines(self, owner: str) -> list[str]:
         """Names of the generators that drew an owner's pictures."""
         with self.database.read() as session:
-            return list(session.scalars(select(Picture.pipeline).where(Picture.owner == owner)
-                                        .distinct().order_by(Picture.pipeline)))
+            return list(session.scalars(
+                queries.names(Picture.pipeline, Picture.owner, owner)))
 
     def models(self, owner: str) -> list[str]:
         """Ids of the models that took part in an owner's pictures."""
         with self.database.read() as session:
-            return list(session.scalars(select(Weights.model).where(Weights.owner == owner)
-                                        .distinct().order_by(Weights.model)))
+            return list(session.scalars(queries.names(Weights.model, Weights.owner, owner)))
 
     def owners(self) -> list[str]:
         """Everybody who has pictures; for the operator alone."""
         with self.database.read() as session:
-            return list(session.scalars(select(Picture.owner).distinct().order_by(Picture.owner)))
+            return list(session.scalars(select(Total.owner).distinct().order_by(Total.owner)))
 
     # Opinions and the bin ---------------------------------------------------------------------
 
@@ -332,6 +332,9 @@ class History:
         return found
 
     # Inside -----------------------------------------------------------------------------------
+
+    def _passing(self, owner: str, filters: Filters | None) -> queries.Passing:
+        return queries.Passing(owner, filters or Filters(), self.database.indexes_text)
 
     def _with_ids(self, owner: str, ids: Sequence[str | None]) -> dict[str | None, Picture]:
         """Rows of an owner's pictures by their names, as far as there are any."""

@@ -84,6 +84,23 @@ class Picture(Base):
     facts: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
+class Total(Base):
+    """How many pictures an owner has, and how long their files are together; none where no row.
+
+    Triggers of the database keep it, see the migration that makes it; code only reads.
+
+    Attributes:
+        deleted: whether it is of the deleted ones or of the others.
+    """
+
+    __tablename__ = "totals"
+
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    deleted: Mapped[bool] = mapped_column(primary_key=True)
+    pictures: Mapped[int] = mapped_column(BigInteger)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
 class Weights(Base):
     """A model that drew or judged a picture, with the SHA-256 of its weights where known."""
 

@@ -72,11 +72,11 @@ class GalleryParts:
 
     def show(self, page: Page, filters: Filters, registry: Registry) -> Updates:
         """A page of thumbnails."""
-        several = page.pages > 1
+        several = page.number > 1 or not page.is_last
         return {
             self.thumbnails: render_gallery(page, filters, registry), self.number: page.number,
             self.newer: gr.update(visible=several, interactive=page.number > 1),
-            self.older: gr.update(visible=several, interactive=page.number < page.pages),
+            self.older: gr.update(visible=several, interactive=not page.is_last),
             self.empty_bin: gr.update(visible=filters.deleted and page.total > 0),
             self.rerank: gr.update(visible=page.total > 1),
             self.example: gr.update(visible=not page.total and filters == Filters())}

@@ -33,7 +33,9 @@ def render_gallery(page: Page, filters: Filters, registry: Registry) -> str:
             hint = strings.HISTORY_NO_DELETED
         return f'<p class="kept-status" role="status">{escape(hint)}</p>'
     found = pictures(page.total)
-    if page.pages > 1:
+    if page.more:
+        found = strings.HISTORY_MORE.format(found, page.number)
+    elif page.pages > 1:
         found = strings.HISTORY_PAGE.format(found, page.number, page.pages)
     export = (f'<a href="history/export?{escape(query_of(filters))}" download>'
               f"{escape(strings.HISTORY_EXPORT)}</a>")

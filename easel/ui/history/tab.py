@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from easel.guard.visitors import visitor_of
+from easel.history.records import COUNTED
 from easel.history.store import History
 from easel.ui.history.example import keep_examples
 from easel.ui.history.gallery import GalleryParts, build_gallery
@@ -46,7 +47,8 @@ def build_history(playground: Playground, history: History, inputs: GenerateInpu
     def show(request: gr.Request, number: int, *values: Any) -> Updates:
         filters = gallery.read(values)
         owner = history.owner_of(visitor_of(request))
-        return gallery.show(history.page(owner, filters, number), filters, registry)
+        page = history.page(owner, filters, number, count_to=COUNTED)
+        return gallery.show(page, filters, registry)
 
     _connect_gallery(history, tab, gallery, show)
     tabs = tab.parent  # now: Gradio takes it from a tab whose event is handled
@@ -62,7 +64,7 @@ def _connect_rerank(history: History, tabs: Any, gallery: GalleryParts, rerank: 
     @one_sentence
     def choose(request: gr.Request, *values: Any) -> Updates:
         owner = history.owner_of(visitor_of(request))
-        page = history.page(owner, gallery.read(values), size=MAX_FILES)
+        page = history.page(owner, gallery.read(values), size=MAX_FILES, count_to=0)
         return handed_over(tabs, rerank, [each.id for each in page.pictures])
 
     gallery.rerank.click(choose, list(gallery.filters.values()), handed_to(tabs, rerank), **LIVE)

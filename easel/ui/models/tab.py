@@ -86,7 +86,7 @@ def took_s(history: History | None, request: gr.Request, pipeline: str) -> float
         if history is None or not pipeline:
             return None
         owner = history.owner_of(visitor_of(request))
-        kept = history.page(owner, Filters(pipeline=pipeline), size=1).pictures
+        kept = history.page(owner, Filters(pipeline=pipeline), size=1, count_to=0).pictures
         facts = kept[0].facts if kept else {}
         return float(facts["elapsed_s"]) / max(1, int(facts.get("num_images", 1)))
     except (EaselError, KeyError, TypeError, ValueError):

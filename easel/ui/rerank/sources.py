@@ -52,7 +52,8 @@ def history_files(history: History, visitor: str, count: Any, contains: str) -> 
             or not 1 <= count <= MAX_FILES:
         raise InvalidRequest("How many must be a whole number between 1 and {}.", MAX_FILES,
                              field="images")
-    page = history.page(history.owner_of(visitor), Filters(text=contains), size=int(count))
+    page = history.page(history.owner_of(visitor), Filters(text=contains), size=int(count),
+                        count_to=0)
     if not page.pictures:
         raise InvalidRequest("Your history has no such pictures.", field="images")
     return [kept_file(history, picture) for picture in page.pictures]
