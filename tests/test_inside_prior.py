@@ -17,9 +17,11 @@ from pipelines.inside import landmarks
 from pipelines.inside.prior import Plane, WatchPrior, embedded_landmarks
 from pipelines.inside.replay import replayed_pairs
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.pipeline import RunContext
 from pipelines.registry import Registry
+from pipelines.rerank import similarities
 from pipelines.unclip.pipeline import CLIP, UnclipPipeline
 from tests.small_models import small_cache
 
@@ -51,6 +53,10 @@ def test_the_pictures_are_those_that_are_drawn(cache: ModelCache) -> None:
         assert near < other
     assert len(found.predictions) == len(found.steps) == 8
     assert np.array_equal(found.predictions[-1].guided, found.with_prior.picture)
+    ways = (found.with_prior, found.without_prior)
+    with cache.lease(RANKER) as ranker:
+        judged = similarities([way.picture for way in ways], ["a red apple"], ranker)[:, 0]
+    assert [way.ranker_cosine for way in ways] == pytest.approx(judged.tolist(), abs=1e-5)
 
 
 def test_cosines_are_those_of_the_clip(cache: ModelCache) -> None:

@@ -62,7 +62,7 @@ def test_lessons_name_buttons_and_fields_as_the_page_does() -> None:
         page = render_path()
         for label in (strings.CONTRAST_DO, strings.CODES_DO, strings.STREAM_DO, strings.RERANK,
                       strings.LAB_EXAMPLE, strings.LOOP_OTHER, strings.PRIOR_DO,
-                      strings.BY_GENERATOR, strings.MASK_INVERT):
+                      strings.ADD_PANE, strings.BLIND_LABEL, strings.MASK_INVERT):
             assert f"“{label}”" in page
 
 

@@ -65,16 +65,18 @@ def test_a_lesson_stays_in_a_strip_where_one_works(open_page, app: App, size: tu
     expect(strip).to_have_count(0)
     lesson(page, 4).locator("[data-go]").first.click()
     expect(page.locator("#lab-inside-codes")).to_be_visible()
-    title, _, do, further, see, _ = strings.PATH_LESSONS[3]
+    title, _, do, further, see, *_ = strings.PATH_LESSONS[3]
     expect(strip.locator("b")).to_have_text(f"Lesson 4: {title}")
     for summary, text in ((strings.PATH_DO, do), (strings.PATH_SEE, see),
                           (strings.PATH_FURTHER, further)):
-        fold = strip.locator("details", has_text=summary)
-        expect(fold.locator("p")).to_be_hidden()
-        fold.locator("summary").focus()
+        fold = strip.locator("> details").filter(has=page.locator(
+            "section > details > summary", has_text=summary))
+        said = fold.locator("> p")
+        expect(said).to_be_hidden()
+        fold.locator("> summary").focus()
         page.keyboard.press("Enter")
-        expect(fold.locator("p")).to_contain_text(text.split(" “")[0])
-        expect(fold.locator("p")).to_be_visible()
+        expect(said).to_contain_text(text.split(" “")[0])
+        expect(said).to_be_visible()
     assert page.evaluate(OVERHANGS) == []
     strip.locator("[data-go='inside.mix']").click()
     expect(page.locator("#lab-inside-mix")).to_be_visible()

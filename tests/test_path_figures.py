@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 
 from benchmarks.results import RESULTS_DIR, read_results
+from easel.ui.inside.stream import written_in
 from easel.ui.lab.example import COLLECTION
 from easel.ui.parts.samples import SAMPLES
 from easel.words import strings
 from easel.words.language import ENGLISH, PORTUGUESE, figure, say, speaking
 from pipelines.core.images import load_image
 from pipelines.core.metadata import read_png
+from pipelines.dalle import DalleOptions
+from pipelines.inside.codes import ReadCodes
 from pipelines.inside.contrast import ContrastPairs
 from pipelines.inside.loop import WatchLoop
+from pipelines.inside.prior import WatchPrior
+from pipelines.inside.stream import ReadStream
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
@@ -31,9 +36,13 @@ CATS = {ENGLISH: ("a cat", "black", 3, 11, 2), PORTUGUESE: ("um gato", "preto", 
 DECIMAL = {ENGLISH: ".", PORTUGUESE: ","}
 
 
+BANANAS = {ENGLISH: "three bananas", PORTUGUESE: "três bananas"}
+
+
 def seen(number: int) -> str:
-    """What one sees in a lesson, in the language to speak now."""
-    return strings.PATH_LESSONS[number - 1][4]
+    """What one sees in a lesson, and who goes further, in the language to speak now."""
+    lesson = strings.PATH_LESSONS[number - 1]
+    return f"{lesson[4]} {lesson[6]}"
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +72,7 @@ def test_pairs_against_pairs(models: ModelCache, language: str) -> None:
         assert loss(texts, 0.07) < 0.1
         assert loss(exchanged, 0.07) > 4
         assert loss(exchanged, 0.02) > 14
+        assert loss([*texts[:2], texts[3], texts[2]], 0.07) < 2
         for said in (texts, exchanged):
             assert figure(loss(said, 1), ".1f") in seen(1)
         assert figure(np.log(4), ".2f") in seen(1)
@@ -117,6 +127,44 @@ def test_steps_up_a_hill(models: ModelCache, language: str) -> None:
             assert figure(value, ".2f") in seen(5)
         assert cosine < 0.3
         assert figure(0.3, ".1f") in seen(5)
+        assert cosine == pytest.approx(found.cosines[-1], abs=1e-5)
+        early, middle, late = (found.cosines[at] for at in (0, 4, -1))
+        assert (found.steps[3].step, found.steps[4].step) == (9, 14)
+        assert middle > early + 0.3  # it rises, and then hardly or no more
+        assert late < middle + 0.1
+
+
+@BOTH
+@pytest.mark.weights("dalle", "vqgan")
+def test_one_word_after_another(models: ModelCache, language: str) -> None:
+    with speaking(language):
+        images, texts = samples()
+        file = sorted(SAMPLES.glob("*.png"))[0].read_bytes()
+        right, wrong = (ReadStream(images[0], text, DalleOptions(), written_in(file)).answer(models)
+                        for text in (texts[0], BANANAS[language]))
+        assert BANANAS[language] in strings.PATH_LESSONS[5][2]
+        assert BANANAS[language] in seen(6)
+    without = float(right.without.sum())
+    assert float(right.surprise.sum()) < without < float(wrong.surprise.sum())
+
+
+@BOTH
+@pytest.mark.weights("vqgan")
+def test_a_picture_in_numbers(models: ModelCache, language: str) -> None:
+    with speaking(language):
+        distinct = [ReadCodes(image).answer(models).distinct for image in samples()[0]]
+        assert all(str(count) in seen(4) for count in (min(distinct), max(distinct)))
+
+
+@BOTH
+@pytest.mark.weights("unclip-prior", "unclip-decoder", "clip-guide", "clip-ranker", "vqgan")
+def test_what_the_prior_is_for(models: ModelCache, language: str) -> None:
+    with speaking(language):
+        found = WatchPrior(say(strings.FIRST_PROMPT)).answer(models)
+        assert figure(found.own_cosines[0], ".2f") in seen(7)
+    assert found.with_prior.embedding.cosine > 0.98
+    gain = found.with_prior.ranker_cosine - found.without_prior.ranker_cosine
+    assert gain < -0.3 if language == ENGLISH else abs(gain) < 0.1
 
 
 @BOTH

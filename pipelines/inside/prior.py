@@ -21,10 +21,12 @@ from pipelines.flow_matching import flow_steps
 from pipelines.inside import landmarks
 from pipelines.inside.question import checked_prompt
 from pipelines.models.cache.cache import ModelCache
+from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip_features import image_features, text_features
 from pipelines.models.pixels import to_uint8
 from pipelines.registry import Registry
+from pipelines.rerank import similarities
 from pipelines.sampling import guide
 from pipelines.unclip.pipeline import CLIP, DECODER, PRIOR, VQGAN, UnclipOptions, UnclipPipeline
 from pipelines.unclip.steps import Noise, decode, sample_decoder, sample_prior
@@ -77,11 +79,13 @@ class Way:
         picture: (S, S, 3) uint8 RGB.
         embedding: where the decoder was told to go.
         seen: where the picture lies, looked at by the same CLIP.
+        ranker_cosine: of the picture with the caption, by the ranker, another CLIP.
     """
 
     picture: np.ndarray
     embedding: Placed
     seen: Placed
+    ranker_cosine: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +157,8 @@ class WatchPrior:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Prior, decoder, CLIP and VQGAN."""
-        return (PRIOR, DECODER, CLIP, VQGAN)
+        """Prior, decoder, CLIP, VQGAN and the ranker."""
+        return (PRIOR, DECODER, CLIP, VQGAN, RANKER)
 
     def answer(self, models: ModelCache, cancelled: Callable[[], bool] = lambda: False,
                ) -> PriorSeen:
@@ -184,10 +188,6 @@ class WatchPrior:
                 poll()
                 steps.append(prior.unit(standardised))
 
-            def way(embedding: Tensor, picture: np.ndarray) -> Way:
-                return Way(picture, plane.place(self.prompt, embedding),
-                           plane.place(self.prompt, image_features(clip, [picture])))
-
             found = tuple(predictions(decoder, vqgan, self.prompt, steps[-1], noise.decoder,
                                       options.decoder_steps, self.guidance_scale, poll))
             sampling = sample_decoder(decoder, [self.prompt],
@@ -200,12 +200,17 @@ class WatchPrior:
             plain = to_uint8(decode(vqgan, latents))[0]
             chosen = None if self.image is None else plane.place(
                 "", image_features(clip, [self.image]))
-            return PriorSeen(
-                plane.place(self.prompt, own),
-                others, rendered, drawn,
-                (paired[0], paired[1]), chosen,
-                tuple(plane.place(str(number), each) for number, each in enumerate(steps, 1)),
-                way(steps[-1], found[-1].guided), way(own, plain), found, plane.explained)
+            pictures = [found[-1].guided, plain]
+            seen = [plane.place(self.prompt, image_features(clip, [each])) for each in pictures]
+        with models.lease(RANKER, cancelled=cancelled) as ranker:
+            judged = similarities(pictures, [self.prompt], ranker)[:, 0].tolist()
+        ways = [Way(picture, plane.place(self.prompt, embedding), place, cosine)
+                for picture, embedding, place, cosine in zip(
+                    pictures, (steps[-1], own), seen, judged, strict=True)]
+        return PriorSeen(
+            plane.place(self.prompt, own), others, rendered, drawn, (paired[0], paired[1]), chosen,
+            tuple(plane.place(str(number), each) for number, each in enumerate(steps, 1)),
+            ways[0], ways[1], found, plane.explained)
 
 
 def embedded_landmarks(clip: Any, poll: Callable[[], None]) -> list[tuple[list[str], Tensor]]:

@@ -195,7 +195,8 @@ def _add_prior(lab: Lab, store: PictureStore) -> None:
                 "drawn": [asdict(each) for each in found.drawn],
                 "own_cosines": list(found.own_cosines),
                 "steps": [asdict(each) for each in found.steps], "explained": found.explained,
-                **{name: {"embedding": asdict(way.embedding), "seen": asdict(way.seen)}
+                **{name: {"embedding": asdict(way.embedding), "seen": asdict(way.seen),
+                          "ranker_cosine": way.ranker_cosine}
                    for name, way in ways.items()}}
         files = {name.replace("_", "-"): way.picture for name, way in ways.items()}
         for each in found.predictions:

@@ -87,6 +87,7 @@ def render_loops(loops: Sequence[Loop]) -> str:
                      for loop in loops)
     strips += render_film([str(step.step) for step in first.steps])
     return (f'<p class="inside-figure">{escape(head)}</p>{render_note(judged)}'
+            f"{render_note(strings.LOOP_MEANS)}"
             f'<div class="curves">{curves}</div>'
             f'<div class="inside-grid"><div class="films">{strips}'
             f'{render_grid(strings.LOOP, film, "cells", last)}</div>'

@@ -17,7 +17,7 @@ from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 
 # Where each is looked at, which page.js opens, where one goes further, and its notebook.
 PLACES = ("inside.contrast", "lab.classify", "lab.search", "inside.codes", "inside.loop",
-          "inside.stream", "inside.prior", "generate")
+          "inside.stream", "inside.prior", "compare")
 FURTHER = ("", "", "", "inside.mix", "generate", "inside.complete", "compare", "rerank")
 NOTEBOOKS = ("1-contrastive", "2-classify", "3-search", "4-codes", "5-loop", "6-one-stream",
              "7-prior", "8-rerank")
@@ -51,11 +51,11 @@ def _explanations() -> tuple[tuple[str, str] | None, ...]:
     """Of each word the explanation at the foot of Generate, its name and title; None for none."""
     loop, stream, prior = ((kind.name, kind.lesson.title) for kind in (
         VQGANCLIPPipeline, DallePipeline, UnclipPipeline))
-    return None, None, ("clip", RANKING.title), None, None, None, loop, stream, prior, None
+    return None, None, ("clip", RANKING.title), None, None, None, None, loop, stream, prior, None
 
 
 def _lesson(number: int) -> str:
-    title, question, do, further, see, source = strings.PATH_LESSONS[number - 1]
+    title, question, do, further, see, source, further_see = strings.PATH_LESSONS[number - 1]
     in_do, in_further, in_see = _labels()[number - 1]
     do, further, see = do.format(*in_do), further.format(*in_further), see.format(*in_see)
     notebook = strings.PATH_NOTEBOOK.format(f"notebooks/{NOTEBOOKS[number - 1]}.ipynb")
@@ -65,21 +65,27 @@ def _lesson(number: int) -> str:
         f"<h3>{escape(title)}</h3>"
         f'<p class="inside-question">{escape(question)}</p>'
         f"<h4>{escape(strings.PATH_DO)}</h4><p>{escape(do)}</p><p>{_go(PLACES[number - 1])}</p>"
-        f"<details><summary>{escape(strings.PATH_SEE)}</summary><p>{escape(see)}</p></details>"
+        f"{_seen(see)}"
         f"<h4>{escape(strings.PATH_FURTHER)}</h4><p>{escape(further)}</p>"
-        f"<p>{_go(FURTHER[number - 1])}</p>"
+        f"<p>{_go(FURTHER[number - 1])}</p>{_seen(further_see)}"
         f'<p class="inside-source">{render_sources(source)} {escape(notebook)}</p>'
-        f"<template>{_strip(number, do, further, see)}</template></li>")
+        f"<template>{_strip(number, do, further, see, further_see)}</template></li>")
 
 
-def _strip(number: int, do: str, further: str, see: str) -> str:
+def _seen(text: str) -> str:
+    """What one sees, folded until one has guessed; nothing where there is nothing to say."""
+    return (f"<details><summary>{escape(strings.PATH_SEE)}</summary><p>{escape(text)}</p></details>"
+            if text else "")
+
+
+def _strip(number: int, do: str, further: str, see: str, further_see: str) -> str:
     """What page.js puts above the view that a lesson leads to: its texts, and the ways on."""
     name = f"{strings.PATH_NUMBER.format(number)}: {strings.PATH_LESSONS[number - 1][0]}"
     folds = "".join(
         f"<details><summary>{escape(title)}</summary><p>{escape(text)}</p>{more}</details>"
         for title, text, more in (
             (strings.PATH_DO, do, ""), (strings.PATH_SEE, see, ""),
-            (strings.PATH_FURTHER, further, _go(FURTHER[number - 1]))))
+            (strings.PATH_FURTHER, further, _go(FURTHER[number - 1]) + _seen(further_see))))
     ways = [(number, strings.PATH_BACK)]
     if number < len(PLACES):
         ways.append((number + 1, strings.PATH_NEXT.format(number + 1)))
@@ -128,6 +134,6 @@ def _labels() -> tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]],
             ((strings.STREAM_DO, strings.INSIDE_PROMPT), (strings.COMPLETE, strings.MASK_INVERT),
              ()),
             ((strings.PRIOR_DO,), (strings.PANE_OPTIONS, prior), ()),
-            ((strings.BY_GENERATOR, strings.BY_CLIP),
+            ((strings.ADD_PANE, strings.BLIND_LABEL, strings.COMPARE),
              (strings.SOURCE_LAST, strings.RERANK_SOURCE, strings.RERANK, strings.PROMPTS_AGAINST),
              ()))

@@ -57,7 +57,9 @@ def render_prior(found: PriorSeen) -> str:
     head = strings.PRIOR_COSINE.format(figure(on.embedding.cosine, ".3f"))
     pair = "".join(
         f"<figure>{picture(way.picture, title)}<figcaption>{escape(title)}<br>"
-        f"{escape(strings.PRIOR_SEEN.format(figure(way.seen.cosine, '.3f')))}</figcaption></figure>"
+        f"{escape(strings.PRIOR_SEEN.format(figure(way.seen.cosine, '.3f')))}<br>"
+        f"{escape(strings.PRIOR_RANKED.format(figure(way.ranker_cosine, '.2f')))}"
+        "</figcaption></figure>"
         for way, title in ((on, strings.PRIOR_ON), (off, strings.PRIOR_OFF)))
     cells = [[(strings.PRIOR_CELL.format(each.step), f'data-shows="{at}"')
               for at, each in enumerate(found.predictions)]]

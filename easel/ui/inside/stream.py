@@ -109,11 +109,11 @@ def render_stream(found: Stream, prompt: str) -> str:
     total, without = float(found.surprise.sum()), float(found.without.sum())
     first, worst = telling(found), int(found.surprise.argmax())
     notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f")),
-             strings.STREAM_NATS.format(figure(found.count, ",")),
              strings.STREAM_MOST.format(worst // found.side + 1, worst % found.side + 1,
                                         figure(float(found.surprise[worst]), ".2f"))]
     notes.append(strings.STREAM_REREAD if found.reread else strings.STREAM_WRITTEN)
-    notes.append(strings.STREAM_DRAWS)
+    means = "".join(map(render_note, (strings.STREAM_NATS.format(figure(found.count, ",")),
+                                      strings.STREAM_DRAWS)))
     most = max(float(found.surprise.max()), 1e-9)
     rows = [[(strings.STREAM_CELL.format(row + 1, column + 1,
                                          figure(float(found.surprise[at]), ".2f")),
@@ -127,6 +127,8 @@ def render_stream(found: Stream, prompt: str) -> str:
     count, candidates = found.patches.shape[:2]
     head = strings.STREAM_FIGURE.format(figure(total, ".1f"), prompt)
     return (f'<p class="inside-figure">{escape(head)}</p>{"".join(map(render_note, notes))}'
+            f'<details class="inside-means"><summary>{escape(strings.STREAM_MEANS)}</summary>'
+            f"{means}</details>"
             f'<div class="inside-grid heat-box lab-one inside-pair" style="--rows:{count};'
             f'--columns:{candidates};--patches:url({sprite})"><div>'
             f'<label class="inside-switch"><input type="checkbox" checked> '

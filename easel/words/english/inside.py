@@ -149,7 +149,9 @@ STREAM_TOTAL = ("All blocks together: {} nats with this caption, {} without one.
 STREAM_NATS = ("A nat measures surprise by the natural logarithm: what was sure surprises by 0, "
                "one chance in two by 0.69, one in a hundred by 4.61. A block is four codes of {} "
                "each, so even the likeliest may have a small chance.")
-STREAM_MOST = "The most surprising one: row {}, column {}, {} nats."
+STREAM_MOST = ("The most surprising one: row {}, column {}, {} nats. First stands one in which the "
+               "caption decides much.")
+STREAM_MEANS = "What these figures mean"
 STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
                  "others than it would write, and surprise it far more. A picture by DALL·E shows "
                  "its own codes, written again from its seed.")
@@ -175,7 +177,7 @@ LOOKED_INFO = ("The attention of the whole transformer together, each map scaled
                "with ## goes on with the word before it, such as an s of the plural.")
 LOOKED_MAP = "{}, {} at most"
 LOOKED_BLOCK = "What was looked at for this block"
-LOOKED_REST = ("On the picture before it {}, and {} on the marks that begin and end the caption, "
+LOOKED_REST = ("On the codes before it {}, and {} on the marks that begin and end the caption, "
                "where attention rests that looks for nothing.")
 
 # Complete
@@ -222,12 +224,14 @@ LOOP_PICTURE = "The picture"
 LOOP_SEEN, LOOP_SEEN_WHOLE = "What CLIP sees of it, parts: {}", "What CLIP sees of it, the whole"
 LOOP_PULL = "How strongly the loss pulls at each place"
 LOOP_WANTED = "The change that it asks for, around grey"
-LOOP_CHANGED = "Codes that changed since the step before: {} of {}"
+LOOP_CHANGED = "Codes that changed since the step shown before: {} of {}"
 LOOP_FIRST = "The first step: no code has changed yet"
 LOOP_DISTANCE, LOOP_WEIGHED = "“{}”: distance {}", "“{}”, weight {}: distance {}"
 LOOP_LINE = "Distance to “{}”"
 LOOP_JUDGED = ("Cosine by the ranker, another CLIP, which does not guide: from {} to {}. What fits "
                "has about 0.6.")
+LOOP_MEANS = ("The distance is half the square of the angle between the two embeddings: 0 where "
+              "they point the same way, 1.23 at a right angle.")
 LOOP_COSINE = "Cosine by the ranker: {}"
 LOOP_JUDGE_LINE = "Cosine with “{}” by the ranker"
 
@@ -254,6 +258,7 @@ PRIOR_RENDERED_ALL, PRIOR_DRAWN_ALL = "Rendered pictures", "Pictures by Easel"
 PRIOR_RENDERED, PRIOR_DRAWN = "Rendered: {}, {}", "Drawn by Easel: {}, {}"
 PRIOR_ON, PRIOR_OFF = "Picture with the prior", "Picture without the prior"
 PRIOR_SEEN = "Cosine with the caption by the guide CLIP: {}"
+PRIOR_RANKED = "By the ranker: {}"
 PRIOR_JUDGE = ("All cosines here are by the guide, the CLIP that unCLIP draws for: it is pleased "
                "with what it asked for. The ranker, which puts pictures in order elsewhere, is "
                "another one and may not be.")
