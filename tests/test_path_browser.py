@@ -28,9 +28,9 @@ def test_an_address_opens_a_lesson_which_leads_to_its_view(open_page, app: App) 
     expect(lesson(page, 4).locator("h3")).to_be_in_viewport()
     expect(page.locator("#inside-picture")).to_be_hidden()
     expect(page.locator("#path li")).to_have_count(len(PLACES))
-    seen = lesson(page, 4).locator("details p")
+    seen = lesson(page, 4).locator("> details > p").first
     expect(seen).to_be_hidden()
-    lesson(page, 4).locator("summary").click()
+    lesson(page, 4).locator("> details > summary").first.click()
     expect(seen).to_be_visible()
     page.locator("[data-link]").click()
     expect(page).to_have_url(re.compile(r"\?tab=inside\.path$"))
@@ -70,7 +70,7 @@ def test_a_lesson_stays_in_a_strip_where_one_works(open_page, app: App, size: tu
     for summary, text in ((strings.PATH_DO, do), (strings.PATH_SEE, see),
                           (strings.PATH_FURTHER, further)):
         fold = strip.locator("> details").filter(has=page.locator(
-            "section > details > summary", has_text=summary))
+            ":scope > summary", has_text=summary))
         said = fold.locator("> p")
         expect(said).to_be_hidden()
         fold.locator("> summary").focus()
@@ -121,13 +121,14 @@ def test_on_paper_are_the_lessons_alone_with_what_one_sees(open_page, app: App) 
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     for number in range(1, len(PLACES) + 1):
-        expect(lesson(page, number).locator("details p")).to_be_visible()
+        for said in lesson(page, number).locator("details p").all():
+            expect(said).to_be_visible()
     for gone in ("#masthead", "#inside .lab-parts > .tab-wrapper", "#path [data-print]"):
         expect(page.locator(gone)).to_be_hidden()
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     page.emulate_media(media="screen")
     expect(page.locator("#masthead")).to_be_visible()
-    expect(lesson(page, 1).locator("details p")).to_be_hidden()
+    expect(lesson(page, 1).locator("details p").first).to_be_hidden()
 
 
 @pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (TABLET, "dark"),
