@@ -105,6 +105,17 @@ def test_what_is_in_use_at_one_runner_stays_there(fleet: Fleet) -> None:
         assert "runners: 1 in use, 1 on disk" in render_models(fleet.inventory)
 
 
+def test_what_one_runner_lacks_can_be_loaded_there_too(fleet: Fleet) -> None:
+    load = f'data-act="load" data-model="{ONE}"'
+    with fleet.backends[0].cache.lease(ONE):
+        pass
+    fleet.until("on the device", "on disk")
+    assert load in render_models(fleet.inventory)
+    perform(fleet.inventory, f"load {ONE} 1")
+    fleet.until("on the device", "on the device")
+    assert load not in render_models(fleet.inventory)
+
+
 def test_a_machine_downloads_once_for_all_its_runners(fleet: Fleet) -> None:
     assert fleet.row(PUBLIC).state == "not downloaded"
     with pytest.raises(WeightsError, match="offline"):

@@ -217,6 +217,9 @@ def _buttons(row: ModelRow) -> str:
         acts += ["load", "unload"]
     elif row.state == "on the device":
         acts.append("unload")
+    if row.state in ("on the device", "in use") and any(
+            state in ("on disk", "in host memory") for _, state in row.places):
+        acts.insert(0, "load")  # to the runners that lack it
     if row.state in ("on disk", "in host memory", "on the device", "in use"):
         acts.append("unpin" if row.pinned else "pin")
     return "".join(
