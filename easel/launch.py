@@ -229,10 +229,13 @@ def drain(page: gr.Blocks, backend: Backend, history: History) -> None:
     No more jobs are taken; what runs is paused where it can be and else stopped, with its pictures
     so far in the history; whoever reads a run hears of it, for which the page keeps serving.
     """
-    logger.info("Easel is shutting down: %d running, %d waiting.", *backend.queue())
     last = threading.Timer(DRAIN_S, _give_up)
     last.daemon = True
     last.start()
+    try:
+        logger.info("Easel is shutting down: %d running, %d waiting.", *backend.queue())
+    except EaselError as error:
+        logger.warning("Easel is shutting down: %s", error)
     device = threading.Thread(target=backend.close, name="drain", daemon=True)
     device.start()
     device.join(DEVICE_S)

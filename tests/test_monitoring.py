@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any, cast
 
 import pytest
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from easel.serving.backend import LocalBackend
@@ -81,6 +86,40 @@ def test_figures_can_be_kept_and_a_closing_server_says_so(backend: LocalBackend)
     health = client.get("/healthz")
     assert health.status_code == 503
     assert health.json()["status"] == "closing"
+
+
+class Faraway:
+    """A backend that asks a cluster, which may not answer."""
+
+    def __init__(self, answers: threading.Event) -> None:
+        self.asked, self.answers = threading.Event(), answers
+
+    def is_open(self) -> bool:
+        return True
+
+    def queue(self) -> tuple[int, int]:
+        self.asked.set()
+        self.answers.wait()
+        raise EaselError("The cluster does not answer.")
+
+    device = figures = queue
+
+
+def test_a_cluster_that_does_not_answer_is_told_and_holds_up_nobody() -> None:
+    backend = Faraway(threading.Event())
+    routes = [*health_routes(cast(Any, backend)), Route("/", lambda _: PlainTextResponse("here"))]
+    with TestClient(Starlette(routes=routes)) as client, ThreadPoolExecutor() as pool:
+        health, metrics = pool.submit(client.get, "/healthz"), pool.submit(client.get, "/metrics")
+        try:
+            backend.asked.wait()
+            assert pool.submit(client.get, "/").result(60).text == "here"
+            assert not health.done()
+        finally:
+            backend.answers.set()
+        assert health.result().status_code == metrics.result().status_code == 503
+        assert health.result().json() == {"status": "no cluster",
+                                          "error": "The cluster does not answer."}
+        assert metrics.result().text == "The cluster does not answer.\n"
 
 
 @pytest.fixture

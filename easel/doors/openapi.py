@@ -108,13 +108,16 @@ def _own_paths(metrics: bool, keeps: bool) -> dict[str, Any]:
     detail, mine = ref("Detail"), [{"visitor": []}, {"cookie": []}]
     state = record({"status": {"enum": ["ok", "closing"]}, "running": WHOLE, "waiting": WHOLE,
                     "device": TEXT}, ["status", "running", "waiting", "device"])
+    gone = {"anyOf": [state, record({"status": {"enum": ["no cluster"]}, "error": TEXT},
+                                    ["status", "error"])]}
     unknown = refusals(detail, _401="It is not said who asks.")
     missing = refusals(detail, _404="There is none of that name, or it is somebody else's.")
     picture = {"tags": [TAG], "security": mine, "parameters": [
         parameter("picture_id", TEXT, "As the history lists it.")]}
     paths: dict[str, Any] = {
         "/healthz": {"get": {"tags": [TAG], "summary": "Whether the server works.", "responses": {
-            "200": answer("It does.", state), "503": answer("It is ending.", state)}}},
+            "200": answer("It does.", state),
+            "503": answer("It is ending, or draws on a cluster that does not answer.", gone)}}},
         "/presets/export": {"get": {
             "tags": [TAG], "summary": "One's own presets, as a file.", "security": mine,
             "responses": {"200": answer("They are here.", TEXT, "application/toml"),
@@ -126,7 +129,9 @@ def _own_paths(metrics: bool, keeps: bool) -> dict[str, Any]:
     if metrics:
         paths["/metrics"] = {"get": {
             "tags": [TAG], "summary": "Figures in Prometheus' text format.",
-            "responses": {"200": answer("They are here.", TEXT, "text/plain")}}}
+            "responses": {"200": answer("They are here.", TEXT, "text/plain"),
+                          "503": answer("A cluster that draws does not answer.", TEXT,
+                                        "text/plain")}}}
     if keeps:
         for name, kind in (("picture", PNG), ("thumbnail", "image/webp")):
             paths[f"/history/{{picture_id}}/{name}"] = {"get": {

@@ -222,7 +222,11 @@ class Backend(Protocol):
         ...
 
     def queue(self) -> tuple[int, int]:
-        """How many jobs run, and how many wait."""
+        """How many jobs run, and how many wait.
+
+        Raises:
+            EaselError: what draws does not answer, as for ``device`` and ``figures``.
+        """
         ...
 
     def device(self) -> str:

@@ -29,7 +29,7 @@ from easel.serving.metrics import Metrics
 from easel.serving.paused_runs import PausedRuns, check_pause
 from easel.serving.ray.calls import Call, CallOf, always, far_job
 from easel.serving.ray.fleet import FleetInventory
-from easel.serving.ray.link import Link
+from easel.serving.ray.link import SOON_S, Link
 from easel.serving.ray.messages import Kept, Ticket
 from easel.serving.ray.trip import Trip
 from easel.serving.told import found_of
@@ -177,8 +177,12 @@ class RayBackend:
         return self.link.ask("cancel", job_id)
 
     def queue(self) -> tuple[int, int]:
-        """How many jobs run, and how many wait, of all front ends."""
-        return (facts := self.link.facts()).running, facts.waiting
+        """How many jobs run, and how many wait, of all front ends.
+
+        Raises:
+            EaselError: the cluster does not say so within some seconds.
+        """
+        return (facts := self.link.facts(SOON_S)).running, facts.waiting
 
     def suspend(self, but: str = "") -> None:
         """Stop everybody's jobs and take no more; see ``Backend.suspend``."""
@@ -190,7 +194,7 @@ class RayBackend:
 
     def is_suspended(self) -> bool:
         """Whether most may not draw now."""
-        return self.link.facts().suspended
+        return self.link.facts(SOON_S).suspended
 
     def places(self) -> list[Place]:
         """What runs and waits; see ``Backend.places``."""
@@ -203,7 +207,7 @@ class RayBackend:
 
     def device(self) -> str:
         """What the runners compute on."""
-        runners = self.link.facts().runners
+        runners = self.link.facts(SOON_S).runners
         return ", ".join(sorted({each.report.device for each in runners})) or "none"
 
     def figures(self) -> bytes:
@@ -221,9 +225,13 @@ class RayBackend:
     def close(self) -> None:
         """Take no more jobs, and end those of this front end; see ``Backend.close``."""
         self._open = False
-        self.link.ask("close", self._front)
-        while not self.link.ended(self._front):  # asked for a second each time
-            continue
+        try:
+            self.link.ask("close", self._front)
+            while not self.link.ended(self._front):  # asked for a second each time
+                continue
+        except EaselError as error:  # what it has on its way ends without the cluster
+            logger.warning("%s", error)
+            self.abort_jobs()
         self._over.set()
         self._left.put(None)
 
@@ -292,7 +300,7 @@ class RayBackend:
         return self.paused.saved_s(owner, kept.run_id)
 
     def _holdings(self) -> Mapping[str, Any]:
-        return {each.report.runner: each.report.holding for each in self.link.facts().runners}
+        return {each.report.runner: each.report.holding for each in self.link.facts(SOON_S).runners}
 
     def _leave(self) -> None:
         """Let runners and desk go of what nobody reads any more."""

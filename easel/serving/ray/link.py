@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,6 +30,10 @@ ANSWER_S = 30.0
 MODELS_S = 10.0
 PATIENCE_S = 60.0  # with a desk that begins anew
 AGAIN_S = 0.2
+SOON_S = 8.0  # for those who look whether a front end is well
+PROBE_S = 2.0  # between two looks whether the cluster is there at all
+ENDED = ("The cluster has ended: whoever runs Easel starts it again, and then the server of this "
+         "page.")
 
 
 class Link:
@@ -39,6 +44,8 @@ class Link:
     """
 
     def __init__(self, app: str) -> None:
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        self._head = host.strip("[]"), int(port)
         self._desk = find_desk(app)
         self._handle = serve.get_app_handle(app)
 
@@ -55,9 +62,16 @@ class Link:
         with suppress(RayError):
             self._desk.ask.remote(method, *args)
 
-    def facts(self) -> DeskFacts:
-        """What the desk knows now."""
-        return self.ask("facts")
+    def facts(self, patience_s: float = PATIENCE_S) -> DeskFacts:
+        """What the desk knows now.
+
+        Args:
+            patience_s: with a desk that does not answer.
+
+        Raises:
+            EaselError: it does not.
+        """
+        return self._answer(lambda: self._desk.ask.remote("facts"), patience_s)
 
     def look(self, token: str) -> Outlook | None:
         """How a ticket fares, at once or as soon as it changes within a second."""
@@ -92,18 +106,44 @@ class Link:
             raise EaselError("The runners of the cluster do not answer: try again in a "
                              "minute.") from None
 
-    def _answer(self, question: Any) -> Any:
-        end_s = time.monotonic() + PATIENCE_S
+    def _answer(self, question: Any, patience_s: float = PATIENCE_S) -> Any:
+        end_s = time.monotonic() + patience_s
         while True:
             try:
-                return ray.get(question(), timeout=ANSWER_S)
+                return self._patiently(question(), min(ANSWER_S, patience_s))
             except RayTaskError as error:
                 raise error.as_instanceof_cause() from None
             except (RayActorError, GetTimeoutError):
+                self._check_there()
                 if time.monotonic() > end_s:
                     raise EaselError("The desk of the cluster does not answer: try again in a "
                                      "minute.") from None
                 time.sleep(AGAIN_S)
+
+    def _patiently(self, asked: Any, patience_s: float) -> Any:
+        """The answer, for which nobody waits on where the cluster has ended."""
+        end_s = time.monotonic() + patience_s
+        while True:
+            left_s = end_s - time.monotonic()
+            try:
+                return ray.get(asked, timeout=max(0.0, min(PROBE_S, left_s)))
+            except GetTimeoutError:
+                if left_s <= PROBE_S:
+                    raise
+                self._check_there()
+
+    def _check_there(self) -> None:
+        """Refuse to wait for a cluster whose head is gone: Ray itself asks for it without end.
+
+        Raises:
+            EaselError: it is.
+        """
+        try:
+            socket.create_connection(self._head, PROBE_S).close()
+        except ConnectionRefusedError:
+            raise EaselError(ENDED) from None
+        except OSError:
+            return  # the network may be back in a moment
 
 
 class Answers:
