@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import asdict
@@ -12,9 +13,18 @@ from typing import Any
 
 import pytest
 
-from easel.serving.ray.connect import check_shared, join_cluster
-from easel.serving.ray.environment import code_digest, is_here, make_token, prepare
-from easel.serving.ray.node import NO_RAY, Node, end_node, node_of
+from easel.serving.ray.connect import check_code, check_shared, join_cluster
+from easel.serving.ray.environment import code_digest, has_token, is_here, make_token, prepare
+from easel.serving.ray.messages import DeskFacts
+from easel.serving.ray.node import (
+    NO_RAY,
+    NOT_TAKEN_IN,
+    Node,
+    end_node,
+    node_of,
+    start_node,
+    starting,
+)
 from easel.settings import Settings
 from pipelines.core.errors import EaselError
 from tests.clusters import needs_ray
@@ -85,6 +95,11 @@ def test_a_token_is_made_once_and_is_nobody_elses(tmp_path: Path) -> None:
     assert (folder / "token").stat().st_mode & 0o077 == 0
     make_token(folder)
     assert (folder / "token").read_text() == token
+    (folder / "token").write_text("")  # as a full disk leaves it
+    assert not has_token(folder)
+    make_token(folder)
+    assert len((folder / "token").read_text()) == 64
+    assert (folder / "token").stat().st_mode & 0o077 == 0
     (tmp_path / "file").write_text("")
     with pytest.raises(EaselError, match=r"^The cluster's folder cannot be used: "):
         make_token(tmp_path / "file")
@@ -115,8 +130,70 @@ def test_code_has_one_name(tmp_path: Path) -> None:
     assert code_digest() == code_digest()
 
 
+def test_other_code_is_not_spoken_with() -> None:
+    check_code(DeskFacts(0, 0, False, (), {}, easel=code_digest()))
+    with pytest.raises(EaselError, match=r"^The cluster runs another version of Easel: "):
+        check_code(DeskFacts(0, 0, False, (), {}, easel="another"))
+
+
+def test_of_two_that_start_at_the_same_time_one_is_told(tmp_path: Path) -> None:
+    def start(folder: str) -> None:
+        with starting(tmp_path / folder):
+            pass
+
+    with starting(tmp_path / "cluster"), pytest.raises(EaselError, match="being started already"):
+        start("cluster")
+    start("cluster")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EaselError, match=r"^The cluster's folder cannot be used: "):
+        start("file")
+
+
+@needs_ray
+def test_where_a_cluster_is_to_listen_is_looked_at_before_it_begins(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EaselError) as caught:
+            start_node(tmp_path, "127.0.0.1", port)
+    assert str(caught.value) == \
+        f"The cluster cannot listen on 127.0.0.1, port {port}: address already in use."
+    for host in ("192.0.2.1", "no host"):
+        with pytest.raises(EaselError, match=f"^The cluster cannot listen on {host}: "):
+            start_node(tmp_path, host)
+    assert not list(tmp_path.iterdir())
+
+
+@needs_ray
+def test_who_joins_needs_the_token_and_a_cluster(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    with pytest.raises(EaselError) as caught:
+        start_node(tmp_path, "127.0.0.1", join="127.0.0.1:6379")
+    assert caught.value.args[0] == NOT_TAKEN_IN
+
+
+@needs_ray
+def test_ray_that_nobody_would_know_of_is_not_started(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **fields: Any) -> None:
+            super().__init__(*args, **fields)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    (tmp_path / "node.json").mkdir()  # which no file can be put in the place of
+    with pytest.raises(EaselError, match=r"^The cluster's folder cannot be used: "):
+        start_node(tmp_path, "127.0.0.1")
+    assert [each.poll() is not None for each in started] == [True]
+
+
 @needs_ray
 @pytest.mark.parametrize(("arguments", "sentence"), [
+    (["up", "--join", "head"], "--join is not valid: a host and a port such as head:6379"),
+    (["up", "--join", "127.0.0.1:1"], "There is no cluster at 127.0.0.1:1: connection refused."),
     (["status"], "No cluster runs on this machine: start one"),
     (["drain"], "No cluster runs on this machine: start one"),
     (["down"], "No cluster runs on this machine."),

@@ -58,6 +58,24 @@ def test_limits_are_those_of_the_whole_cluster() -> None:
     assert hall.join("six", "carl", again=True) is None, "what was taken once is not refused"
 
 
+def test_limits_may_be_changed_while_people_wait() -> None:
+    hall = Hall(max_waiting=20, max_per_owner=2)
+    hall.runner("r1")
+    assert hall.join("one", "anna") is None
+    assert hall.join("two", "anna") is None
+    assert not hall.desk.has_room("anna", "")
+    hall.desk.limit(20, 3, None)
+    assert hall.desk.has_room("anna", "")
+    hall.desk.limit(1, 3, None)
+    assert not hall.desk.has_room("ben", ""), "one waits already"
+    hall.desk.limit(20, 3, 60.0)
+    hall.takes("r1", "one")
+    hall.ends("r1", "one", device_s=100.0)
+    assert "You have had your seconds" in str(hall.join("three", "anna"))
+    hall.desk.limit(21, 3, 60.0)
+    assert not hall.desk.has_room("anna", ""), "what was taken is not forgotten"
+
+
 def test_who_had_much_lately_comes_last() -> None:
     hall = Hall()
     hall.runner("r1")

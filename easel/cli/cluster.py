@@ -16,7 +16,6 @@ from pipelines.core.errors import EaselError
 if TYPE_CHECKING:
     from easel.serving.ray.link import Link
 
-READY_S = 600.0  # until runners have imported torch on a busy machine
 LOOK_S = 1.0
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
                   help="Start, watch and end a cluster, on which EASEL_BACKEND=ray draws.")
@@ -35,39 +34,83 @@ def up_command(
     as_json: AsJson = False,
 ) -> None:
     """Start a cluster on this machine, or replace its runners one by one; or join another's."""
-    from easel.serving.ray.connect import check_shared, join_cluster, link_to
-    from easel.serving.ray.node import check_ray, node_of, start_node
+    from easel.serving.ray.connect import check_shared
+    from easel.serving.ray.node import check_ray, starting
 
     check_ray()
     settings, folder = _settings()
     if runners is not None:
         settings = settings.model_copy(update={"runners": runners})
     check_shared(settings, listen)
+    with starting(folder):
+        if join:
+            _join(settings, folder, listen, join)
+            _say(as_json, {"address": join},
+                 f"This machine is part of the cluster at {join}.")
+            return
+        address, drawing = _start(settings, folder, listen, port)
+    few = drawing < settings.runners
+    count = f"{drawing} of {settings.runners}" if few else str(drawing)
+    draw = "runner draws" if settings.runners == 1 else "runners draw"
+    why = ", since the cluster has room for no more now" if few else ""
+    _say(as_json, {"address": address, "runners": drawing},
+         f"{count} {draw} at {address}{why}. EASEL_BACKEND=ray lets the page and commands use the "
+         "cluster, and python -m pipelines cluster down ends it.")
+
+
+def _start(settings: Settings, folder: Path, listen: str, port: int) -> tuple[str, int]:
+    """Begin a cluster on this machine, or change the one that there is.
+
+    Returns:
+        Its address, and how many runners draw.
+    """
+    from easel.history.build import open_history
+    from easel.serving.ray.connect import check_code, join_cluster, link_to
+    from easel.serving.ray.node import node_of, start_node
+
+    open_history(settings).close()  # the runners say less well what is amiss with it
     node = node_of(folder)
-    if join:
-        if node is not None:
-            raise EaselError("This machine is part of a cluster already, of that at {}.",
-                             node.address)
-        start_node(folder, listen, join=join)
-        _say(as_json, {"address": join},
-             f"This machine is part of the cluster at {join}.")
-        return
     if node is None:
-        node = start_node(folder, listen, port)
-    settings = settings.model_copy(update={"ray_address": node.address})
-    join_cluster(settings)
+        address = start_node(folder, listen, port).address
+        join_cluster(settings.model_copy(update={"ray_address": address}))
+    else:
+        address = node.address
+        found = settings.model_copy(update={"ray_address": address})
+        join_cluster(found)
+        if (link := link_to(found, empty=True)) is not None:
+            check_code(link.facts())
+            link.ask("limit", settings.queue_size, settings.user_jobs, settings.minute_s())
+            link.ask("drain", False)
     from easel.serving.ray.deploy import deploy
 
-    deploy(settings)
-    link, end_s = link_to(settings), time.monotonic() + READY_S
-    while len((facts := link.facts()).runners) < settings.runners:
-        if time.monotonic() > end_s:
-            raise EaselError("The runners do not come: {} of {} are there.", len(facts.runners),
-                             settings.runners)
-        time.sleep(LOOK_S)
-    _say(as_json, {"address": node.address, "runners": len(facts.runners)},
-         f"{len(facts.runners)} runners draw at {node.address}. EASEL_BACKEND=ray lets the page "
-         "and commands use them, and python -m pipelines cluster down ends them.")
+    return address, deploy(settings)
+
+
+def _join(settings: Settings, folder: Path, listen: str, join: str) -> None:
+    """Make this machine a part of another's cluster."""
+    from easel.history.build import open_history
+    from easel.serving.ray.connect import check_code, check_shared, join_cluster, link_to, reach
+    from easel.serving.ray.environment import is_here
+    from easel.serving.ray.node import end_node, node_of, start_node
+
+    node = node_of(folder)
+    if node is not None:
+        raise EaselError("This machine is part of a cluster already, of that at {}.", node.address)
+    host = reach(join, "--join")
+    check_shared(settings, host)
+    if is_here(listen) and not is_here(host):
+        raise EaselError("--listen has to name this machine's address in the private network, at "
+                         "which the others of the cluster reach it.")
+    open_history(settings).close()
+    start_node(folder, listen, join=join)
+    try:
+        found = settings.model_copy(update={"ray_address": join})
+        join_cluster(found)
+        if (link := link_to(found, empty=True)) is not None:
+            check_code(link.facts())
+    except EaselError:
+        end_node(folder)  # no runner of other code comes here
+        raise
 
 
 @app.command("status")
@@ -99,7 +142,9 @@ def drain_command(
     while not off and (facts := link.facts()).running + facts.waiting:
         time.sleep(LOOK_S)
     _say(as_json, {"drains": not off},
-         "Jobs are taken again." if off else "Nothing runs or waits any more.")
+         "Jobs are taken again." if off else
+         "Nothing runs or waits any more, and no jobs are taken until python -m pipelines cluster "
+         "drain --off.")
 
 
 @app.command("down")

@@ -59,6 +59,15 @@ class Line:
         self.groups: list[Group] = []
         self.runtimes = RuntimeEstimator()
         self._cancelled: dict[str, None] = {}  # names, the oldest first
+        self._allow(minute_s)
+
+    def limit(self, max_waiting: int, max_per_owner: int | None, minute_s: float | None) -> None:
+        """Hold other limits from now on; who is in the line stays."""
+        self.max_waiting, self.max_per_owner = max_waiting, max_per_owner
+        if minute_s != self._allowance.seconds:
+            self._allow(minute_s)
+
+    def _allow(self, minute_s: float | None) -> None:
         self._allowance = Allowance(minute_s)
         self._of_address = Allowance(minute_s and max(minute_s, MINUTE_S * ADDRESS_SHARE))
 

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve.config import RequestRouterConfig
 
@@ -16,9 +19,13 @@ from easel.serving.ray.desk_actor import start_desk
 from easel.serving.ray.environment import code_digest
 from easel.serving.ray.runner import Runner
 from easel.settings import Settings, load_settings
+from pipelines.core.errors import EaselError
 
 ROUTER: Any = "easel.serving.ray.router:DeskRouter"  # which Serve imports wherever it routes
+NAME = "runner"
 LONGEST_RUN_S = 900.0  # that a runner which is to end may still take
+READY_S = 600.0  # until one more runner has imported torch on a busy machine
+ANSWER_S, LOOK_S = 60.0, 0.5
 
 
 def backend_of_settings() -> LocalBackend:
@@ -39,31 +46,119 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
 
 
 def deploy(settings: Settings, make: Callable[[], LocalBackend] = backend_of_settings,
-           longest_run_s: float = LONGEST_RUN_S) -> None:
-    """Start the desk and the runners, or replace the runners one after the other.
+           longest_run_s: float = LONGEST_RUN_S) -> int:
+    """Start the desk and the runners, or replace the runners one after the other; wait for them.
 
     Args:
         settings: how many there are, and the limits of the line.
         make: makes a runner's backend; a function that every process can import.
         longest_run_s: what a runner that is replaced may take to end what it draws.
+
+    Returns:
+        How many draw now: fewer than the settings say where the cluster has no room for them. The
+        others of the first come as machines join.
+
+    Raises:
+        EaselError: there is no room for any, or they do not start.
     """
+    room = _room(settings)
+    if not room:
+        cores, accelerators = _takes(settings).values()
+        raise EaselError("No machine of the cluster has room for a runner, which takes {} cores "
+                         "and {} accelerators: see EASEL_THREADS and EASEL_RUNNER_GPUS.",
+                         f"{cores:g}", f"{accelerators:g}")
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
-    _start_desk(settings)
-    serve.run(_runners(settings, make, longest_run_s), name=settings.ray_app, route_prefix=None)
+    desk = _start_desk(settings)
+    before = _names(desk)
+    wanted = min(settings.runners, room)
+    # Of those that are replaced no more are asked for than there is room: Serve ends no old one
+    # while a new one waits for room.
+    runners = _runners(settings, make, longest_run_s, wanted if before else settings.runners)
+    serve.run_many([serve.RunTarget(runners, settings.ray_app, None)],
+                   wait_for_applications_running=False)
+    _await(settings.ray_app, desk, before, wanted, READY_S + (longest_run_s if before else 0))
+    return wanted
 
 
-def _start_desk(settings: Settings) -> None:
-    start_desk(settings.ray_app, {
+def _await(app: str, desk: Any, before: set[str], wanted: int, patience_s: float) -> None:
+    """Wait until as many runners as are wanted are there that were not before.
+
+    Args:
+        patience_s: without one more.
+    """
+    seen, count, end_s = set(before), 0, time.monotonic() + patience_s
+    while (found := len((names := _names(desk)) - before)) < wanted:
+        seen |= names
+        if found > count:
+            count, end_s = found, time.monotonic() + patience_s
+        status = serve.status().applications.get(app)
+        if status is not None:
+            if status.status == "DEPLOY_FAILED":
+                raise EaselError("The runners do not start: {}", _last_words(status))
+            if _only_stops(status):
+                # Those that never began, for want of room: Serve would wait for their end as long
+                # as for a run's, and replace none before.
+                for name, actor in _replicas(app).items():
+                    if name not in seen:
+                        ray.kill(actor)
+        if time.monotonic() > end_s:
+            raise EaselError("The runners do not come: {} of {} are there.", found, wanted)
+        time.sleep(LOOK_S)
+
+
+def _only_stops(status: Any) -> bool:
+    states = status.deployments[NAME].replica_states if NAME in status.deployments else {}
+    return "STOPPING" in states and not states.keys() & {"STARTING", "UPDATING", "RECOVERING"}
+
+
+def _last_words(status: Any) -> str:
+    """What a runner said that could not start, without the way that it took through the code."""
+    said = [each.message for each in status.deployments.values()] + [status.message]
+    lines = [line.strip() for text in said for line in text.splitlines() if "Error: " in line]
+    return lines[-1].partition("Error: ")[2] if lines else " ".join(status.message.split())[:300]
+
+
+def _names(desk: Any) -> set[str]:
+    facts = ray.get(desk.ask.remote("facts"), timeout=ANSWER_S)
+    return {each.report.runner for each in facts.runners}
+
+
+def _replicas(app: str) -> dict[str, Any]:
+    """The runners that Serve has or waits for, by name."""
+    found: dict[str, Any] = {}
+    for each in ray.util.list_named_actors(all_namespaces=True):
+        if each["name"].startswith(f"SERVE_REPLICA::{app}#{NAME}#"):
+            with suppress(ValueError):  # it is gone
+                found[each["name"].rpartition("#")[2]] = ray.get_actor(
+                    each["name"], namespace=each["namespace"])
+    return found
+
+
+def _takes(settings: Settings) -> dict[str, float]:
+    """What a runner takes of a machine, in Ray's words."""
+    return {"CPU": 0 if settings.runner_gpus else settings.threads or 1,
+            "GPU": settings.runner_gpus}
+
+
+def _room(settings: Settings) -> int:
+    """How many runners the machines of the cluster have room for, if nothing else runs there."""
+    takes = {name: amount for name, amount in _takes(settings).items() if amount}
+    return sum(int(min(node["Resources"].get(name, 0) / amount for name, amount in takes.items()))
+               for node in ray.nodes() if node["Alive"])
+
+
+def _start_desk(settings: Settings) -> Any:
+    return start_desk(settings.ray_app, {
         "max_waiting": settings.queue_size, "max_per_owner": settings.user_jobs,
         "minute_s": settings.minute_s(), "easel": code_digest()})
 
 
 def _runners(settings: Settings, make: Callable[[], LocalBackend], longest_run_s: float,
-             ) -> serve.Application:
+             number: int | None = None) -> serve.Application:
+    takes = _takes(settings)
     runner: Any = serve.deployment(
-        Runner, name="runner", num_replicas=settings.runners, max_ongoing_requests=1000,
-        ray_actor_options={"num_gpus": settings.runner_gpus,
-                           "num_cpus": 0 if settings.runner_gpus else settings.threads or 1},
+        Runner, name=NAME, num_replicas=number or settings.runners, max_ongoing_requests=1000,
+        ray_actor_options={"num_gpus": takes["GPU"], "num_cpus": takes["CPU"]},
         health_check_period_s=2, health_check_timeout_s=30,
         graceful_shutdown_timeout_s=longest_run_s, graceful_shutdown_wait_loop_s=0.2,
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),

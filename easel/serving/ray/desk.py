@@ -163,6 +163,10 @@ class Desk:
             self.cancel(job_id)
         self.line.exempt = but
 
+    def limit(self, max_waiting: int, max_per_owner: int | None, minute_s: float | None) -> None:
+        """Hold other limits from now on; see ``Line``."""
+        self.line.limit(max_waiting, max_per_owner, minute_s)
+
     def drain(self, drains: bool) -> None:
         """Take no more tickets; or take them again."""
         self._drains = drains

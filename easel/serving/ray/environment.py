@@ -59,12 +59,29 @@ def make_token(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with suppress(FileExistsError):
-            handle = os.open(folder / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_hex(32))
+        if not has_token(folder):
+            _write_token(folder)
     except OSError as error:
         raise EaselError("The cluster's folder cannot be used: {}.", reason(error)) from None
+
+
+def _write_token(folder: Path) -> None:
+    made = folder / f".{TOKEN}.{secrets.token_hex(4)}"
+    handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+        made.replace(folder / TOKEN)
+    except OSError:
+        made.unlink(missing_ok=True)
+        raise
+
+
+def has_token(folder: Path) -> bool:
+    """Whether there is a token; a full disk may have left an empty one."""
+    with suppress(OSError):
+        return (folder / TOKEN).stat().st_size > 0
+    return False
 
 
 @cache
