@@ -38,6 +38,16 @@ class Commands:
         assert done.stderr == ""
         return done.stdout
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that draws, once it does."""
+        process = subprocess.Popen([sys.executable, "-m", "pipelines", *arguments], cwd=ROOT,
+                                   env=self.environment, text=True, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT)
+        assert process.stdout is not None
+        while (line := process.stdout.readline()) and "Drawing" not in line:
+            continue
+        return process
+
     def page(self, port: int) -> subprocess.Popen[str]:
         """A front end, once it serves."""
         process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, text=True,
@@ -57,7 +67,8 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
                    env=made.environment, capture_output=True, check=False)
 
 
-def test_a_cluster_is_started_changed_and_ended(commands: Commands) -> None:
+def test_a_cluster_is_started_changed_and_ended(commands: Commands, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
     said = commands.cluster("up", "--runners", "2", EASEL_THREADS=str(CORES))
     assert said.startswith("1 of 2 runners draw at 127.0.0.1:")
     assert "since the cluster has room for no more now" in said
@@ -74,7 +85,12 @@ def test_a_cluster_is_started_changed_and_ended(commands: Commands) -> None:
         try:
             health = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=WAIT_S)
             assert (health.status_code, health.json()["device"]) == (200, "cpu")
+            drawn = commands.begin("a red apple", "--pipeline", "vqgan_clip", "--option",
+                                   "iterations=1000", "--num-images", "1", "--out", str(folder))
             assert commands.cluster("down") == "The cluster's part on this machine has ended.\n"
+            said, _ = drawn.communicate(timeout=WAIT_S)
+            assert "paused" in said, "nothing is lost"
+            assert "Traceback" not in said
             health = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=30.0)
             assert health.status_code == 503
             assert health.json() == {"status": "no cluster", "error": ENDED}

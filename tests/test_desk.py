@@ -226,6 +226,20 @@ def test_a_front_end_that_ends_tells_who_waits_and_ends_what_runs() -> None:
     assert hall.desk.ended("another front")
 
 
+def test_a_cluster_that_ends_tells_all_who_wait_and_ends_what_runs() -> None:
+    hall = Hall()
+    hall.runner("r1")
+    hall.join("one")
+    hall.takes("r1", "one")
+    hall.join("two")
+    hall.desk.end()
+    assert hall.desk.orders("r1") == (Order("close", "one"),)
+    assert str(hall.outlook("two").ended[0]) == CLOSING
+    refused = hall.join("three")
+    assert isinstance(refused, Busy)
+    assert str(refused) == CLOSING
+
+
 def test_a_cluster_that_drains_takes_nothing_new() -> None:
     hall = Hall()
     hall.runner("r1")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from easel.serving.ray.link import Link
 
 LOOK_S = 1.0
+LEAVE_S = 45.0  # that what runs may take to end
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False,
                   help="Start, watch and end a cluster, on which EASEL_BACKEND=ray draws.")
 
@@ -149,13 +152,34 @@ def drain_command(
 
 @app.command("down")
 def down_command(as_json: AsJson = False) -> None:
-    """End this machine's part of a cluster, and with its head all of it, at once."""
-    from easel.serving.ray.node import end_node
+    """End this machine's part of a cluster, and with its head all of it.
 
-    _, folder = _settings()
+    What runs is paused where it can be, else stopped with what is drawn, within some seconds.
+    """
+    from easel.serving.ray.node import end_node, node_of
+
+    settings, folder = _settings()
+    if (node := node_of(folder)) is not None and node.sockets:  # the head
+        found = settings.model_copy(update={"ray_address": node.address})
+        # A cluster that does not answer ends too.
+        telling = threading.Thread(target=_let_go, args=(found,), name="let-go", daemon=True)
+        telling.start()
+        telling.join(LEAVE_S)
     if not end_node(folder):
         raise EaselError("No cluster runs on this machine.")
     _say(as_json, {"ended": True}, "The cluster's part on this machine has ended.")
+
+
+def _let_go(settings: Settings) -> None:
+    """Have all that runs on a cluster end, so that whoever reads it is told and nothing is lost."""
+    from easel.serving.ray.connect import link_to
+
+    with suppress(EaselError):
+        if (link := link_to(settings, empty=True)) is not None:
+            link.ask("end")
+            while (facts := link.facts()).running + facts.waiting:
+                time.sleep(LOOK_S)
+            time.sleep(LOOK_S)  # until front ends have read to the end
 
 
 def _say(as_json: bool, facts: Mapping[str, object], sentence: str) -> None:

@@ -311,13 +311,17 @@ class RayBackend:
 
     def _beat(self) -> None:
         """Let the desk know that this front end lives, and what it waits for."""
+        said = ""
         while not self._over.wait(BEAT_EVERY_S):
             with self._lock:
                 trips = {trip.ticket.token: trip for trip in self._trips}
             try:
                 for token in self.link.ask("beat", self._front, tuple(trips)):
                     trips[token].join_anew(token)
+                said = ""
             except EaselError as error:
-                logger.warning("%s", error)
+                if str(error) != said:  # once
+                    logger.warning("%s", error)
+                said = str(error)
             except Exception:
                 logger.exception("the desk was not told that this front end lives")

@@ -153,6 +153,12 @@ class Desk:
             if entry.runner in self._runners:
                 self._runners[entry.runner].orders.append(Order("close", entry.ticket.token))
 
+    def end(self) -> None:
+        """The cluster is about to end: take no more tickets, and end those that there are."""
+        self._drains = True
+        for front in {entry.ticket.front for entry in self._entries.values()}:
+            self.close(front)
+
     def ended(self, front: str) -> bool:
         """Whether nothing of a front end waits or runs any more."""
         return all(entry.group.is_over() for entry in self._of(front))

@@ -14,7 +14,7 @@ from pipelines.core.errors import EaselError
 
 NAME = "desk"
 ASKED = ("join", "look", "beat", "leave", "lose", "cancel", "find", "pause", "close", "drain",
-         "limit", "suspend", "facts", "places", "has_room")
+         "limit", "end", "suspend", "facts", "places", "has_room")
 
 
 class DeskActor:
