@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from easel.cli.main import main
 from easel.serving.ray.connect import check_code, check_shared, join_cluster
 from easel.serving.ray.environment import code_digest, has_token, is_here, make_token, prepare
 from easel.serving.ray.messages import DeskFacts
@@ -188,6 +189,19 @@ def test_ray_that_nobody_would_know_of_is_not_started(
     with pytest.raises(EaselError, match=r"^The cluster's folder cannot be used: "):
         start_node(tmp_path, "127.0.0.1")
     assert [each.poll() is not None for each in started] == [True]
+
+
+@needs_ray
+def test_a_cluster_of_one_machine_takes_no_other_in(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        ) -> None:
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        assert main(["cluster", "up", "--join", address]) == 1
+    assert capsys.readouterr().err == (
+        f"The cluster at {address} takes no other machine in, since it listens on its own alone: "
+        "start it with --listen and an address of a private network.\n")
 
 
 @needs_ray

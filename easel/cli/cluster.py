@@ -100,8 +100,11 @@ def _join(settings: Settings, folder: Path, listen: str, join: str) -> None:
     if node is not None:
         raise EaselError("This machine is part of a cluster already, of that at {}.", node.address)
     host = reach(join, "--join")
+    if is_here(host):
+        raise EaselError("The cluster at {} takes no other machine in, since it listens on its own "
+                         "alone: start it with --listen and an address of a private network.", join)
     check_shared(settings, host)
-    if is_here(listen) and not is_here(host):
+    if is_here(listen):
         raise EaselError("--listen has to name this machine's address in the private network, at "
                          "which the others of the cluster reach it.")
     open_history(settings).close()

@@ -126,7 +126,8 @@ def _names(desk: Any) -> set[str]:
 def _replicas(app: str) -> dict[str, Any]:
     """The runners that Serve has or waits for, by name."""
     found: dict[str, Any] = {}
-    for each in ray.util.list_named_actors(all_namespaces=True):
+    named: Any = ray.util.list_named_actors(all_namespaces=True)
+    for each in named:
         if each["name"].startswith(f"SERVE_REPLICA::{app}#{NAME}#"):
             with suppress(ValueError):  # it is gone
                 found[each["name"].rpartition("#")[2]] = ray.get_actor(
