@@ -17,6 +17,10 @@ from benchmarks.cluster_mixes import embedded_mix, public_mix
 from benchmarks.cluster_report import PLOT as SIMULATION_PLOT
 from benchmarks.cluster_report import cluster_table, simulation_plot, simulation_tables
 from benchmarks.cluster_scales import DESKS, LEAST_RUNS, RUNNERS, simulation_figures
+from benchmarks.growth import PARTS, TURNS, growth_figures
+from benchmarks.growth import PICTURES as KEPT
+from benchmarks.growth_report import PLOT as GROWTH_PLOT
+from benchmarks.growth_report import growth_plot, growth_table
 from benchmarks.history import PICTURES, history_figures
 from benchmarks.load import load_figures
 from benchmarks.load_report import PLOT, load_plot, load_table
@@ -146,6 +150,32 @@ def history_command(
     print(json.dumps(figures, indent=1))
     if figures["questions"]["first page"]["median_ms"] > figures["target_ms"]:
         raise typer.Exit(1)
+
+
+@app.command("growth")
+def growth_command(
+    pictures: Annotated[str, typer.Option(
+        help="Sizes of the histories, with commas.")] = ",".join(map(str, KEPT)),
+    turns: Annotated[int, typer.Option(min=1, help="Of the other comparisons.")] = TURNS,
+    only: Annotated[str, typer.Option(
+        help="Parts to measure, with commas; the others keep their figures.")] = ",".join(PARTS),
+) -> None:
+    """What more candidates, visitors and kept pictures cost."""
+    if unknown := set(names_in(only)) - set(PARTS):
+        raise typer.BadParameter(f"there is no part called {', '.join(sorted(unknown))}")
+    path = RESULTS_DIR / "growth.json"
+    before = read_results(path)
+    backend = LocalBackend(build_registry(), build_cache(load_settings()))
+    try:
+        new = rounded(growth_figures(backend, turns, only=names_in(only), pictures=[
+            int(each) for each in names_in(pictures)]))
+    finally:
+        backend.close()
+    figures = {**before, **new, "loads": {**before.get("loads", {}), **new["loads"]}}
+    write_results(path, figures)
+    if set(PARTS) <= figures.keys():
+        growth_plot(figures, RESULTS_DIR / GROWTH_PLOT)  # needs requirements-dev.txt
+        print(growth_table(figures))
 
 
 @app.command("load")

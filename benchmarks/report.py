@@ -12,6 +12,7 @@ from benchmarks.cluster_report import cluster_table, simulation_tables
 from benchmarks.diversity import diversity_table
 from benchmarks.doors import doors_table
 from benchmarks.eyes import eyes_table
+from benchmarks.growth_report import growth_table
 from benchmarks.inside import inside_table
 from benchmarks.load_report import load_table
 from benchmarks.loading import loading_table
@@ -209,6 +210,7 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Mapping[str, Any]], str]], ...] =
     ("cache", "The model cache", "benchmarks cache", cache_table),
     ("search", "Search", "benchmarks search", search_table),
     ("history", "History", "benchmarks history", history_line),
+    ("growth", "Growth", "benchmarks growth", growth_table),
     ("load", "Load", "benchmarks load", load_table),
     ("cluster", "A cluster on one machine", "benchmarks cluster", cluster_table),
     ("cluster_simulation", "Clusters of up to 1,000 runners, simulated", "benchmarks simulate",
