@@ -46,8 +46,11 @@ def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
     expect(maps.nth(2)).to_have_attribute("alt", re.compile(r"^apple, [\d.]+ % at most$"))
     size = "e => [getComputedStyle(e).backgroundSize, getComputedStyle(e).backgroundPosition]"
     assert tables.locator(".patch").nth(1).evaluate(size) == ["336px 896px", "-56px -280px"]
+    stage.locator(".looked-fold summary").click()
+    expect(maps.first).to_be_visible()
     assert stage.evaluate(OFF_THE_PICTURE) == []
     before = tables.inner_text()
+    page.locator("#stream-options .label-wrap").click()
     slider = page.locator("#inside-stream-temperature input[type=number]")
     slider.fill("2")
     slider.press("Enter")
@@ -194,6 +197,7 @@ def test_the_prior_is_followed_in_a_plane(page: Page) -> None:
     expect(stage.locator(".plane line[marker-end]")).to_have_count(7)
     expect(stage.get_by_alt_text(strings.PRIOR_ON)).to_be_visible()
     expect(stage.get_by_alt_text(strings.PRIOR_OFF)).to_be_visible()
+    stage.locator("details summary").click()
     shown = stage.locator("section[data-cell]:visible")
     expect(shown.locator("h4")).to_have_text("Step 1 of 8")
     stage.locator("[role=gridcell]").first.focus()

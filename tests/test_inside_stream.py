@@ -49,18 +49,15 @@ def picture(side_px: int = 32) -> np.ndarray:
 
 def test_the_page_opens_on_a_block_that_tells_something(cache: ModelCache) -> None:
     found = ReadStream(picture(), "a red apple").answer(cache)
-    patches, same = np.zeros_like(found.patches), np.full_like(found.likely, 0.1)
-    patches[[3, 7, 9, 11, 12], 2] = 255  # whose likeliest blocks do not look alike
-    drawn = same.copy()
-    drawn[4, 1] = 0.9  # much, but of what looks all the same
-    drawn[7, 1] = 0.5
-    still = replace(found, patches=patches, likely=same, likely_without=same, drawn=drawn)
-    assert telling(still) == 7
-    without = same.copy()
-    without[9, 1] = 0.9
-    assert telling(replace(still, likely_without=without)) == 9
-    page = render_stream(replace(found, surprise=np.arange(16, dtype=np.float32), patches=patches,
-                                 likely=same, likely_without=without, drawn=drawn), "a red apple")
+    likely, without = np.full_like(found.likely, 0.1), np.full_like(found.likely, 0.1)
+    likely[4, 0], without[4, 0] = 1e-3, 1e-6  # much, but of what is hardly likely at all
+    likely[7, 0] = 0.3
+    told = replace(found, likely=likely, likely_without=without)
+    assert telling(told) == 7
+    likely[9, 0], without[9, 0] = 0.9, 0.02
+    assert telling(told) == 9
+    assert telling(replace(told, likely=likely * 1e-3, likely_without=without * 1e-3)) == 9
+    page = render_stream(replace(told, surprise=np.arange(16, dtype=np.float32)), "a red apple")
     assert '<div data-cell="9"><table' in page
     assert strings.STREAM_MOST.format(4, 4, "15.00") in page
     assert escape(strings.STREAM_REREAD) in page

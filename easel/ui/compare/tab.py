@@ -48,6 +48,7 @@ PLACE = "compare"
 def build_compare(playground: Playground, store: PictureStore, tasks: Tasks, tab: gr.Tab) -> None:
     """Lay the tab out and connect it; ``tab`` is the one that is built in."""
     parts = _build_ask(playground)
+    parts.outcome = gr.HTML("", elem_id="outcome", **PLAIN)
     with gr.Row(elem_id="panes"):
         for index in range(MAX_PANES):
             with gr.Column(visible=False, min_width=160, elem_classes="pane-column") as column:
@@ -60,7 +61,6 @@ def build_compare(playground: Playground, store: PictureStore, tasks: Tasks, tab
         for choice in CHOICES:
             parts.votes.append(gr.Button(vote_label(choice, MAX_PANES, str(choice)), size="sm",
                                          min_width=0, elem_id=f"vote-{choice}"))
-    parts.outcome = gr.HTML("", elem_id="outcome", **PLAIN)
     parts.save = gr.DownloadButton(strings.SAVE_COMPARISON, size="sm", visible=False,
                                    elem_id="compare-save")
     _build_settings(parts)

@@ -46,6 +46,6 @@ def render_maps(looked: Looked, picture: np.ndarray, side: int) -> str:
         figures.append(render_figure(f'<img src="{uri}" alt="{escape(said)}">', said))
     if not figures:
         return ""
-    return (f'<h4 class="looked-title">{escape(strings.LOOKED)}</h4>'
+    return (f'<details class="inside-means looked-fold"><summary>{escape(strings.LOOKED)}</summary>'
             f"{render_note(strings.LOOKED_INFO)}"
-            f'<div class="inside-row looked-maps">{"".join(figures)}</div>')
+            f'<div class="inside-row looked-maps">{"".join(figures)}</div></details>')

@@ -72,10 +72,11 @@ def render_prior(found: PriorSeen) -> str:
             f"{render_note(strings.PRIOR_PAIRED.format(*paired))}{render_note(strings.PRIOR_JUDGE)}"
             f"{render_plane(found)}"
             f'<div class="inside-row two">{pair}</div>'
-            f"<h4>{escape(strings.PRIOR_GUIDANCE)}</h4>"
+            f'<details class="inside-means"><summary>{escape(strings.PRIOR_GUIDANCE)}</summary>'
             f'<div class="inside-grid"><div class="films">{film}'
             f'{render_grid(strings.PRIOR_GUIDANCE, cells, "cells")}</div>'
-            f'<output class="lab-note">{escape(strings.LOOP_WALK)}</output>{shown}</div>')
+            f'<output class="lab-note">{escape(strings.LOOP_WALK)}</output>{shown}</div>'
+            "</details>")
 
 
 def _prediction(each: Prediction, at: int, count: int) -> str:

@@ -31,13 +31,14 @@ from pipelines.inside.stream import ReadStream, Stream, Written, written_by
 SET = ("guidance_scale", "temperature", "top_k", "top_p")
 MAX_COVER = 85  # percent
 LEAST = 0.001  # of a share that is written out
-VARIED = 0.25  # share of the blocks that are looked through for a telling one
+SEEN, TINY = 0.05, 1e-6  # shares: of a block that is shown first, and what counts as none
 
 
 def build_stream(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
     """Lay the view out and connect it."""
     view = View(lab, chooser, "stream", strings.STREAM_QUESTION, strings.STREAM_GUESS_INFO)
-    with view.column:
+    with view.column, gr.Accordion(strings.ADVANCED_LABEL, open=False, elem_id="stream-options",
+                      elem_classes="lab-fold"):
         fields = option_sliders("stream", SET, DalleOptions())
     view.finish(strings.STREAM_DO, strings.STREAM_EMPTY, strings.STREAM_SOURCE)
 
@@ -142,12 +143,11 @@ def render_stream(found: Stream, prompt: str) -> str:
 
 
 def telling(found: Stream) -> int:
-    """The block that says most at a glance: of the quarter whose likeliest blocks look least alike
-    the one where the caption and drawing change their probabilities most."""
-    looks = found.patches[:, 1:].astype(np.float32).std(1).mean((1, 2, 3))
-    changed = sum(np.abs(found.likely - other)[:, 1:].sum(1)
-                  for other in (found.likely_without, found.drawn))
-    return int(np.where(looks >= np.quantile(looks, 1 - VARIED), changed, -1).argmax())
+    """The block in which the caption decides most of what stands there, of those that are likely
+    enough with it to be seen."""
+    own, without = found.likely[:, 0], found.likely_without[:, 0]
+    gain = np.log(np.maximum(own, TINY)) - np.log(np.maximum(without, TINY))
+    return int(np.where(own >= min(SEEN, own.max()), gain, -np.inf).argmax())
 
 
 def _share(share: float) -> str:

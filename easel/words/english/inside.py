@@ -149,8 +149,8 @@ STREAM_TOTAL = ("All blocks together: {} nats with this caption, {} without one.
 STREAM_NATS = ("A nat measures surprise by the natural logarithm: what was sure surprises by 0, "
                "one chance in two by 0.69, one in a hundred by 4.61. A block is four codes of {} "
                "each, so even the likeliest may have a small chance.")
-STREAM_MOST = ("The most surprising one: row {}, column {}, {} nats. First stands one in which the "
-               "caption decides much.")
+STREAM_MOST = ("The most surprising one: row {}, column {}, {} nats. First stands the one to which "
+               "the caption adds most.")
 STREAM_MEANS = "What these figures mean"
 STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
                  "others than it would write, and surprise it far more. A picture by DALL·E shows "

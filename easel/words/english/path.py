@@ -63,9 +63,10 @@ PATH_LESSONS = (
      "what does a CLIP learn first?",
      "The loss is minus the natural logarithm of what stands on the diagonal, on average. At the "
      "temperature that is set first, 0.07, that of the right pairs is near 0, and the two wrong "
-     "ones raise it to more than 4 nats; at 0.02 to more than 14, since the softmax is surer then. "
-     "At 1 right and wrong are not far apart, 1.1 and 1.4: even the right pairs come near the loss "
-     "of a guess, the natural logarithm of the number of pairs, 1.39 for four. CLIP learned from "
+     "ones raise it to more than 4 nats; at 0.02 to more than 14, where the right ones have 0.00, "
+     "since the softmax is surer then. At 1 the wrong ones have 1.4, and the right ones, were they "
+     "put back, 1.1: even they come near the loss of a guess, the natural logarithm of the number "
+     "of pairs, 1.39 for four. CLIP learned from "
      "nothing else than this, on batches of many more pairs, and it learned the temperature along "
      "with the rest, since nobody knows beforehand how sure it can be.",
      "Source: Radford et al. (2021), section 2.3 and figure 3.",
@@ -95,13 +96,13 @@ PATH_LESSONS = (
      "“{}”. Then write “black” under “{}” and press it again: where does the black cat go?",
      "Look for things that no picture shows. What is the first figure then?",
      "Texts and pictures have embeddings in the same space, so that a search is sorting by the "
-     "cosine; the names below the pictures are for you. For a text and a picture that fits it this "
-     "CLIP has about 0.6. Something is always first, and a small CLIP errs: “a black cat” brings "
-     "the black one, but “a cat” a giraffe and a red dog before the first cat. What stands under "
-     "“{}” is taken off what is looked for. Without “black” the black cat falls from the third "
-     "place below the tenth, and the orange cat rises to the second; the first is a giraffe "
-     "again, since a difference of two embeddings is a direction in which such a picture may lie "
-     "as well.",
+     "cosine; the names below the pictures are for you. For a text that says all that a picture "
+     "shows this CLIP has about 0.6, and less where it says less, as “a cat” does. Something is "
+     "always first, and a small CLIP errs: “a black cat” brings the black one, but “a cat” a "
+     "giraffe and a red dog before the first cat. What stands under “{}” is taken off what is "
+     "looked for. Without “black” the black cat falls from the third place below the tenth, and "
+     "the orange cat rises to the second; the first is again a picture with a giraffe, since a "
+     "difference of two embeddings is a direction in which such a picture may lie as well.",
      "Source: Radford et al. (2021), section 2.3; by a text and by a picture: appendix E.1.",
      ""),
     ("A picture in numbers",
@@ -147,27 +148,30 @@ PATH_LESSONS = (
      "At each block the transformer says how likely every block is there; what is unlikely "
      "surprises. With the right caption all of it together surprises less than without one, "
      "with “three bananas” more than without: the difference is what the caption is worth. A "
-     "wrong caption that shares something with the picture can still be worth something. The word "
-     "of a thing is looked at most where the thing begins.",
+     "wrong caption that shares something with the picture can still be worth something. Most "
+     "surprising are the edges of things, where several shapes are possible; plain ground hardly "
+     "surprises at all.",
      "Source: Ramesh et al. (2021), section 2.2.",
-     "What it adds to a half goes by the caption and by what stands before, never by what comes "
-     "later: over a lower half it writes what may not go with it. Where a picture was uploaded "
-     "the codes are not those that DALL·E would write, and all figures are higher."),
+     "The word of a thing is looked at most where the thing begins. What it adds to a half goes "
+     "by the caption and by what stands before, never by what comes later: over a lower half it "
+     "writes what may not go with it. Where a picture was uploaded the codes are not those that "
+     "DALL·E would write, and all figures are higher."),
     ("What the prior is for",
      "A text and a picture of it both have an embedding by CLIP, in the same space. Why not "
      "draw from the text’s own?",
-     "Press the first of the pictures above, so that its prompt stands there, and “{}”. Where "
-     "does the way of the prior end, and how do the two pictures differ?",
+     "Press the first of the four small pictures above, so that its prompt stands there, and "
+     "“{}”. Where does the way of the prior end, and how do the two pictures differ?",
      "Take another of the pictures above. Or let both panes of Compare be unCLIP with several "
      "pictures each, open “{}” in one of them, and take the tick from “{}”.",
      "A decoder learns to draw from embeddings of pictures, and a text’s own is not one: a "
-     "rendered picture has a cosine of 0.65 with its caption’s. The prior is a network that starts "
-     "from noise, random numbers, and makes of a text an embedding that a picture could have. In "
-     "the paper, pictures were better with the prior. Here it ends next to the caption’s own "
-     "embedding all the same, and the decoder is told the caption besides, so there is little to "
-     "gain. At this prompt it even loses: with the prior the blue car is hardly one, and the "
-     "ranker gives the other picture far more. One prompt says little, in either direction; a "
-     "switch that a paper needs may be worth little in another model.",
+     "rendered picture has a cosine of 0.65 with its caption’s. The prior is a network that "
+     "starts from noise, random numbers, and makes of a text an embedding that a picture could "
+     "have. In the paper, pictures were better with the prior. Here it ends next to the "
+     "caption’s own embedding all the same (why, we do not know), and the decoder is told the "
+     "caption besides, so there is little to gain. At this prompt it even loses: with the prior "
+     "the blue car is hardly one, and the ranker gives the other picture far more. One prompt "
+     "says little, in either direction; a switch that a paper needs may be worth little in "
+     "another model.",
      "Source: Ramesh et al. (2022), sections 2.2 and 5.1.",
      "Of twelve prompts, eight pictures each, eleven were drawn about as well without the prior. "
      "The twelfth is the first one here: by the ranker it has 0.03 on average with the prior, "
@@ -177,16 +181,17 @@ PATH_LESSONS = (
      "how much does choosing help?",
      "In Compare press “{}” and tick “{}”, then press “{}”: what drew which picture, and all "
      "figures, stay hidden until you vote. Vote for the one that you find best. What would CLIP "
-     "have chosen? Do it with another prompt as well.",
-     "Draw some pictures in Generate. In Rerank choose “{}” under “{}” and press “{}”: the order "
-     "is the same, as the ranker made both. Then change the prompt, or write under “{}” the thing "
-     "itself that you do not want to see.",
-     "CLIP chooses the picture with the largest cosine with the prompt; “fit” says of how many "
-     "near misses that cosine is better. Choosing can help only as far as the pictures differ: "
-     "where all of them are nearly one picture, the best of many is hardly better than the first. "
-     "Measured with DALL·E, by another network that reads what a picture shows: a random one of "
-     "four pictures is right in 86 %, the one that CLIP chooses in 88 %, and who always chose a "
-     "right one where there is one would have 91 %.",
+     "have chosen?",
+     "Do it with another prompt as well. Draw some pictures in Generate. In Rerank choose “{}” "
+     "under “{}” and press “{}”: the order is the same, as the ranker made both. Then change the "
+     "prompt, or write under “{}” the thing itself that you do not want to see.",
+     "CLIP chooses the picture with the largest cosine with the prompt; “fit” says what share of "
+     "near misses, pictures beside a caption that is wrong in one part, have a smaller one. "
+     "Choosing can help only as far as the pictures differ. Between generators it may decide "
+     "all; among pictures by one, which are nearly alike, the best of many is hardly better than "
+     "the first. Measured with four pictures each by DALL·E, by another network that reads what "
+     "a picture shows: a random one of four pictures is right in 86 %, the one that CLIP chooses "
+     "in 88 %, and who always chose a right one where there is one would have 91 %.",
      "Source: Ramesh et al. (2021), section 2.6.",
      "CLIP hardly reads “without”: “a car without wheels” is to it nearly the same as a car with "
      "wheels, so that among what you do not want it lets the good cars fall. Ask for what should "
