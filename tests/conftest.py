@@ -11,6 +11,7 @@ import gc
 import inspect
 import os
 import shutil
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -144,7 +145,14 @@ def long_modules_first(items: list[pytest.Item], long: set[Path]) -> list[pytest
 
 def pytest_collection_finish() -> None:
     """What was imported stays: looking it all through for garbage, time and again, would take a
-    twentieth of a core."""
+    twentieth of a core.
+
+    Raises:
+        UsageError: Ray is imported, which takes this machine's other address for its own unless it
+            was told before (``easel.serving.ray.environment``): every cluster would fail.
+    """
+    if "ray" in sys.modules:
+        raise pytest.UsageError("A module of tests imports Ray before it is told its address.")
     gc.freeze()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import httpx
 import pytest
 
 from easel.serving.ray.environment import ROOT
-from easel.serving.ray.link import ENDED
+from easel.serving.ray.messages import ENDED
 from tests.clusters import needs_ray
 from tests.served import free_port
 
@@ -76,7 +77,9 @@ def test_a_cluster_is_started_changed_and_ended(commands: Commands, tmp_path: Pa
     assert commands.cluster("drain").startswith("Nothing runs or waits any more")
     said = commands.cluster("up", "--runners", "1", EASEL_USER_JOBS="1")
     assert said.startswith("1 runner draws at 127.0.0.1:")
-    facts = json.loads(commands.cluster("status", "--json"))
+    end = time.monotonic() + WAIT_S
+    while len((facts := json.loads(commands.cluster("status", "--json")))["runners"]) != 1:
+        assert time.monotonic() < end, "the runner before it has left"
     assert not facts["drains"], "who starts it wants it to draw"
     assert [each["draws"] for each in facts["runners"]] == [False]
 

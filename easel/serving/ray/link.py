@@ -18,7 +18,7 @@ from ray.serve.exceptions import RequestCancelledError
 from easel.serving.jobs import RunEvent
 from easel.serving.ray.desk_actor import find_desk
 from easel.serving.ray.fleet import RunnerModels
-from easel.serving.ray.messages import DeskFacts, Kept, Outlook, Work
+from easel.serving.ray.messages import ENDED, DeskFacts, Kept, Outlook, Work
 from easel.serving.ray.runner import MISROUTED
 from easel.serving.ray.trip import Closed, Lost, Misrouted
 from pipelines.core.errors import EaselError
@@ -32,8 +32,6 @@ PATIENCE_S = 60.0  # with a desk that begins anew
 AGAIN_S = 0.2
 SOON_S = 8.0  # for those who look whether a front end is well
 PROBE_S = 2.0  # between two looks whether the cluster is there at all
-ENDED = ("The cluster has ended: whoever runs Easel starts it again, and then the server of this "
-         "page.")
 
 
 class Link:

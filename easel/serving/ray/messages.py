@@ -10,6 +10,9 @@ from easel.serving.jobs import Requester, Usage
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Progress
 
+ENDED = ("The cluster has ended: whoever runs Easel starts it again, and then the server of this "
+         "page.")
+
 
 @dataclass(frozen=True)
 class Ask:
