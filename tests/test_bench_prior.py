@@ -24,7 +24,7 @@ def test_both_ways_are_drawn() -> None:
 def test_the_lesson_says_what_was_measured(repository: Path) -> None:
     measured = json.loads((repository / "benchmarks/results/prior.json").read_text("utf-8"))
     first = measured["prompts"][strings.FIRST_PROMPT]
-    seen = PATH_LESSONS[6][4]
+    seen = PATH_LESSONS[6][6]
     for way in ("with_prior", "without_prior"):
         assert f"{first[way]['mean']:.2f}" in seen
     others = [row for prompt, row in measured["prompts"].items() if prompt != strings.FIRST_PROMPT]
