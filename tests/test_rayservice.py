@@ -7,7 +7,9 @@ not repeated here; the file was held against it once.
 
 from __future__ import annotations
 
-from importlib import import_module
+import json
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,16 @@ from jsonschema import Draft202012Validator
 
 from easel.settings import Settings
 from tests.clusters import needs_ray
+
+TAKEN = """
+import json, sys
+from importlib import import_module
+from ray.serve.schema import ServeDeploySchema
+
+(app,) = ServeDeploySchema.model_validate(json.load(sys.stdin)).applications
+module, _, name = app.import_path.partition(":")
+print(app.name, callable(getattr(import_module(module), name)))
+"""
 
 
 def fields(required: str = "", **properties: Any) -> dict[str, Any]:
@@ -114,9 +126,9 @@ def test_ray_is_the_one_that_is_pinned(repository: Path, document: dict[str, Any
 
 @needs_ray
 def test_ray_takes_it_and_finds_the_application(config: dict[str, Any], repository: Path) -> None:
-    schema: Any = import_module("ray.serve.schema")
-    (app,) = schema.ServeDeploySchema.model_validate(config).applications
-    assert app.name == Settings.model_fields["ray_app"].default
-    module, _, name = app.import_path.partition(":")
-    assert callable(getattr(import_module(module), name))
+    """In a process of its own: where Ray is imported before it is told, no cluster can be joined
+    any more."""
+    done = subprocess.run([sys.executable, "-c", TAKEN], input=json.dumps(config), cwd=repository,
+                          capture_output=True, text=True, check=False)
+    assert done.stdout == f"{Settings.model_fields['ray_app'].default} True\n", done.stderr
     assert f"=={version('ray')}" in (repository / "requirements-ray.txt").read_text("utf-8")
