@@ -30,6 +30,7 @@ from pipelines.models.pixels import to_squares
 
 if TYPE_CHECKING:
     from pipelines.models.clip import ClipModel
+    from pipelines.models.locked_clip import LockedClip
 
 T = TypeVar("T")
 BUDGET_BYTES = 64 * 2**20
@@ -240,7 +241,7 @@ def embed_texts(clip: ClipModel, texts: Sequence[str],
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
-def stack_squares(clip: ClipModel, images: Sequence[np.ndarray]) -> Tensor:
+def stack_squares(clip: ClipModel | LockedClip, images: Sequence[np.ndarray]) -> Tensor:
     """Pictures as (B, 3, S, S) float32 in [0, 1] on the CLIP's device."""
     side = clip.image_size
     if any(image.shape != (side, side, 3) for image in images):
