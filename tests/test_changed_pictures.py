@@ -58,6 +58,25 @@ def test_features_are_those_of_whole_pictures() -> None:
     assert np.abs(plain[1:] - plain[0]).max() > 1e-4, "they differ"
 
 
+def test_the_picture_is_looked_at_together_with_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip: Any = small_clip()
+    whole, changed = pictures(clip.image_size)
+    batches, encode = [], clip.encode_image
+
+    def counted(pixels: torch.Tensor, begun: torch.Tensor) -> torch.Tensor:
+        batches.append(len(pixels))
+        return encode(pixels, begun)
+
+    monkeypatch.setattr(clip, "encode_image", counted)
+    many = changed * 23  # more than are looked at between two looks whether to stop
+    found = embed_changed(clip, whole, many)
+    assert (sum(batches), min(batches[:16])) == (1 + len(many), 4)
+    np.testing.assert_allclose(found[1:], np.tile(found[1:4], (23, 1)), atol=1e-6)
+    batches.clear()
+    np.testing.assert_allclose(embed_changed(clip, whole, []), found[:1], atol=1e-6)
+    assert batches == [1]
+
+
 def test_a_clip_of_another_kind_looks_at_whole_pictures() -> None:
     cache = small_cache()
     try:

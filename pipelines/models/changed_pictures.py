@@ -22,6 +22,7 @@ from pipelines.models.clip_features import (
 from pipelines.models.locked_clip import LockedClip
 
 Changed = tuple[np.ndarray, tuple[slice, slice]]  # a picture, and the rows and columns that differ
+Looked = Changed | tuple[np.ndarray, None]
 
 
 def embed_changed(clip: ClipModel, whole: np.ndarray, changed: Sequence[Changed],
@@ -42,24 +43,27 @@ def embed_changed(clip: ClipModel, whole: np.ndarray, changed: Sequence[Changed]
     Raises:
         Cancelled: ``cancelled`` turned true.
     """
-    first = embed_images(clip, [whole], cancelled)
     if not isinstance(clip, LockedClip):
-        return np.concatenate([first, embed_images(clip, [image for image, _ in changed],
-                                                   cancelled)])
+        return embed_images(clip, [whole, *(image for image, _ in changed)], cancelled)
     with torch.no_grad():
         begun = clip.image.begin(stack_squares(clip, [whole]))
-    parts = [first]
-    for start in range(0, len(changed), IMAGES_AT_ONCE):
+    parts = []
+    for start in range(0, max(1, len(changed)), IMAGES_AT_ONCE):
         if cancelled():
             raise Cancelled
-        parts += on_every_core(partial(_embed, clip, begun),
-                               in_pieces(clip, changed[start:start + IMAGES_AT_ONCE]))
+        pieces: list[Sequence[Looked]] = [
+            *in_pieces(clip, changed[start:start + IMAGES_AT_ONCE])] or [[]]
+        if not start:  # with the first of them: alone the picture takes as long as two of those
+            pieces[0] = [(whole, None), *pieces[0]]
+        parts += on_every_core(partial(_embed, clip, begun), pieces)
     return np.concatenate(parts)
 
 
 @torch.no_grad()
-def _embed(clip: LockedClip, begun: Tensor, changed: Sequence[Changed]) -> np.ndarray:
-    pixels = stack_squares(clip, [image for image, _ in changed])
-    again = torch.cat([clip.image.begin_again(begun, pixels[at:at + 1], box)
-                       for at, (_, box) in enumerate(changed)])
+def _embed(clip: LockedClip, begun: Tensor, looked: Sequence[Looked]) -> np.ndarray:
+    """Features of pictures; of one without a box ``begun`` is what was begun of it."""
+    pixels = stack_squares(clip, [image for image, _ in looked])
+    again = torch.cat([begun if box is None else
+                       clip.image.begin_again(begun, pixels[at:at + 1], box)
+                       for at, (_, box) in enumerate(looked)])
     return of_numbers(clip.encode_image(pixels, again)).cpu().numpy()
