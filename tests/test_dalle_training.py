@@ -69,6 +69,31 @@ def test_a_batch_is_learnt_by_heart(vqgan: VQGAN, tmp_path: Path) -> None:
     assert seen[-1][1] < 0.2 * seen[0][1], seen
 
 
+def test_batches_that_are_sorted_together_hold_the_same_scenes(vqgan: VQGAN,
+                                                               tmp_path: Path) -> None:
+    config = RUN | {"batch_size": 8, "fresh_every": 1000, "chunk": 64}
+    world = World()
+    store = CodeStore(tmp_path, vqgan, world, "train-test", 64, kinds=RUN["kinds"])
+    encoder = train_dalle.load_encoder(torch.device("cpu"))
+    plain = Batches(config, world, store, encoder)
+    together = Batches(config | {"sorted_over": 4}, world, store, encoder)
+
+    def rows(batches: Batches, steps: range) -> list[Any]:
+        return [row for step in steps for row in zip(*batches.plan(step), strict=True)]
+
+    assert sorted(rows(together, range(4, 8))) == sorted(rows(plain, range(4, 8)))
+    assert rows(together, range(4, 8)) == rows(Batches(config | {"sorted_over": 4}, world, store,
+                                                       encoder), range(4, 8)), "a run resumes"
+
+    def padding(batches: Batches) -> int:
+        lengths = [[len(text.split()) + sum(token != PAD_ID for token in tokens)
+                    for _, text, tokens in zip(*batches.plan(step), strict=True)]
+                   for step in range(8)]
+        return sum(max(row) * len(row) - sum(row) for row in lengths)
+
+    assert padding(together) < 0.6 * padding(plain)
+
+
 def test_the_end_of_a_plan_counts_once(vqgan: VQGAN) -> None:
     torch.manual_seed(1)
     model = ImageTransformer(TransformerConfig(**MODEL))

@@ -82,6 +82,10 @@ def read(encoder: SentenceEncoder, texts: list[str], most: int,
     return F.pad(ids, (0, missing)), F.pad(states.float(), (0, 0, 0, missing))
 
 
+# Of a scene its number, caption and plan.
+Row = tuple[int, str, list[int]]
+
+
 class Batches:
     """Makes training batches of captions, plans and codes from a growing store.
 
@@ -96,9 +100,27 @@ class Batches:
                  encoder: SentenceEncoder) -> None:
         self.config, self.world, self.store = config, world, store
         self.encoder, self.at_first = encoder, len(store)
+        self._sorted: tuple[int, list[list[Row]]] = -1, []
 
     def plan(self, step: int) -> tuple[list[int], list[str], list[list[int]]]:
-        """Of batch ``step`` the numbers of the scenes, their captions and plans."""
+        """Of batch ``step`` the numbers of the scenes, their captions and plans.
+
+        So many batches as ``sorted_over`` says are drawn at once and share their scenes by the
+        length of caption and plan: little of a batch is padding then.
+        """
+        together = self.config.get("sorted_over", 1)
+        group = step // together
+        if self._sorted[0] != group:
+            rows = [row for k in range(together) for row in self._rows(group * together + k)]
+            rows.sort(key=lambda row: len(row[1].split()) + sum(id != PAD_ID for id in row[2]))
+            size = self.config["batch_size"]
+            batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+            random.Random(f"{self.config['seed']}/{group}/order").shuffle(batches)
+            self._sorted = group, batches
+        chosen, texts, plans = zip(*self._sorted[1][step % together], strict=True)
+        return list(chosen), list(texts), list(plans)
+
+    def _rows(self, step: int) -> list[Row]:
         rng = random.Random(f"{self.config['seed']}/{step}")
         count, known = self.config["batch_size"], self._scenes(step)
         # Half of each batch from the newest scenes, so that each is seen soon and then again.
@@ -111,7 +133,7 @@ class Batches:
             salt = rng.randrange(1 << 30)
             texts.append("" if dropped else self.world.caption(scene, salt))
             plans.append(to_tokens(plan_of(scene)))
-        return chosen, texts, plans
+        return list(zip(chosen, texts, plans, strict=True))
 
     def draw(self, plan: tuple[list[int], list[str], list[list[int]]]) -> tuple[Tensor, ...]:
         """Text ids and states, plans, and codes (B, grid, grid); texts and plans without what is
@@ -172,7 +194,8 @@ def draw(model: ImageTransformer, vqgan: VQGAN, encoder: SentenceEncoder, texts:
 def code_store(config: dict[str, Any], vqgan: VQGAN, world: World) -> CodeStore:
     """The scenes of a configuration."""
     return CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
-                     kinds=config["kinds"], coloured=config["coloured"],
+                     layered=config.get("layered", False), kinds=config["kinds"],
+                     coloured=config["coloured"],
                      weights=config.get("weights"))
 
 
@@ -219,7 +242,8 @@ def train(config: dict[str, Any]) -> float:
 def evaluate(loop: Loop[ImageTransformer], world: World, vqgan: VQGAN, encoder: SentenceEncoder,
              config: dict[str, Any], count: int = 256) -> float:
     """Cross-entropy in nats a token of the codes of whole scenes that no training saw."""
-    store, total = CodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count), 0.0
+    store, total = CodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count,
+                             layered=config.get("layered", False)), 0.0
     if not len(store):
         store.grow()
     for start in range(0, count, 32):

@@ -69,9 +69,32 @@ class Renderer:
                                                                 memory_format=torch.contiguous_format)
         return apply_media(pictures.mul_(1 / 255), [scene.medium for scene in scenes])
 
+    @torch.no_grad()
+    def mattes(self, scenes: Sequence[Scene], size_px: int = 256) -> Tensor:
+        """How far the things of each scene cover each pixel, before any medium.
+
+        Returns:
+            (B, 1, size_px, size_px) float32 in [0, 1] on the renderer's device.
+        """
+        bare = torch.full((len(scenes), size_px, size_px), 255, dtype=torch.uint8)
+        for picture, scene in zip(bare, scenes, strict=True):
+            for thing in scene.objects:
+                sprite, under, at = self._placed(thing, size_px, scene.medium == "sticker")
+                picture[under] = torch.minimum(picture[under], sprite[*at, 3])
+        return 1 - bare[:, None].to(self.device).float() / 255
+
     def _lay(self, picture: Tensor, thing: SceneObject, outlined: bool) -> None:
         """Lay one thing over a picture (size, size, 3) uint8, in place."""
-        size = picture.shape[0]
+        sprite, under, at = self._placed(thing, picture.shape[0], outlined)
+        part, below = sprite[at].to(torch.int32), picture[under]
+        # Integers: (a * b + 128) * 257 >> 16 is a * b / 255, rounded.
+        behind = (below.to(torch.int32) * part[..., 3:] + 128) * 257 >> 16
+        below.copy_(behind + part[..., :3])
+
+    def _placed(self, thing: SceneObject, size: int, outlined: bool,
+                ) -> tuple[Tensor, tuple[slice, slice], tuple[slice, slice]]:
+        """The sprite of a thing, and rows and columns of the picture and of the sprite that it
+        has within the picture."""
         x0, y0, x1, y1 = pixel_box(thing, size)
         row = self.atlas.index.row(thing.style, thing.concept, thing.look, thing.variant)
         colour, native = thing.colour, self.concepts[thing.concept].native_colour
@@ -79,11 +102,8 @@ class Renderer:
             colour = None
         sprite = self._sized(row, x1 - x0, y1 - y0, colour, thing.flip, outlined)
         top, left, bottom, right = max(y0, 0), max(x0, 0), min(y1, size), min(x1, size)
-        part = sprite[top - y0 : bottom - y0, left - x0 : right - x0].to(torch.int32)
-        under = picture[top:bottom, left:right]
-        # Integers: (a * b + 128) * 257 >> 16 is a * b / 255, rounded.
-        behind = (under.to(torch.int32) * part[..., 3:] + 128) * 257 >> 16
-        under.copy_(behind + part[..., :3])
+        return (sprite, (slice(top, bottom), slice(left, right)),
+                (slice(top - y0, bottom - y0), slice(left - x0, right - x0)))
 
     def _is(self, row: int, colour: str) -> bool:
         """Whether a sprite has a colour by itself: apples of most art are red, cars of some."""
