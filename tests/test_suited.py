@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio
@@ -12,12 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
+from easel.ui.lab.example import COLLECTION
 from easel.ui.lab.outcomes import Classified, Matrix
 from easel.ui.lab.render import render_many, render_matrix, render_one
+from easel.ui.parts.samples import SAMPLES
 from easel.ui.parts.suited import MAX_LOOKED, Suited, render_suited, suited
 from easel.words.language import PORTUGUESE, speaking
 from pipelines.core.errors import OutOfMemory
 from pipelines.core.images import load_image
+from pipelines.core.metadata import encode_png
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.loading import load_model
@@ -123,6 +127,32 @@ def test_a_choice_knows_which_files_it_cannot_judge(tmp_path: Path) -> None:
     wanted = suited(Looking(), RANKER, paths)  # type: ignore[arg-type]
     assert (wanted.model_id, wanted.by_pictures) == (RANKER, False)
     assert wanted.of(paths) == [True, True, False]
+
+
+def test_pictures_that_the_embedded_models_drew_from_words_are_no_misfits(tmp_path: Path) -> None:
+    own = {"weights": {"embedded/dalle": "a", "embedded/vqgan": "b"}}
+    others: list[dict[str, Any]] = [
+        {}, {"weights": {}}, {"weights": 5}, {"weights": {"embedded/vqgan": "b", "public/f": "c"}},
+        {"weights": {"embedded/vqgan": "b"}, "init_image_sha256": "d"}]
+    white = np.full((8, 8, 3), 255, np.uint8)
+    paths = [tmp_path / f"{n}.png" for n in range(1 + len(others))]
+    for path, facts in zip(paths, [own, *others], strict=True):
+        path.write_bytes(encode_png(white, facts))
+    found = suited(Looking(), RANKER, paths)  # type: ignore[arg-type]
+    assert found.of(paths) == [False, *[True] * len(others)]
+    assert suited(Looking(), BY_PICTURES, paths[:1]).model_id == RANKER  # type: ignore[arg-type]
+
+
+@pytest.mark.weights("familiarity", "efficientnet-lite0")
+def test_easels_own_examples_suit_the_ranker() -> None:
+    catalogue = Catalogue.load()
+    model: Any = load_model(catalogue, catalogue.get("embedded/familiarity"))
+    backend: Any = SimpleNamespace(
+        unlike_the_world=lambda images, job_id=None: unlike_the_world(images, model))
+    paths = sorted([*COLLECTION.glob("*.png"), *SAMPLES.glob("*.png")])
+    found = suited(backend, BY_PICTURES, paths)
+    assert (found.model_id, any(found.of(paths))) == (RANKER, False)
+    assert "all but" not in render_suited(found, TITLES, "lab")
 
 
 def test_no_more_pictures_are_looked_at_than_tell(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from easel.guard.turns import reading
 from easel.serving.interface import Backend
@@ -17,6 +18,7 @@ from easel.words import strings
 from easel.words.language import say
 from pipelines.core.errors import EaselError
 from pipelines.core.images import load_small
+from pipelines.core.metadata import read_png
 from pipelines.ranker_choice import best_for_photographs
 from pipelines.suited import (
     BY_PICTURES,
@@ -68,25 +70,41 @@ def suited(backend: Backend, wanted: str, paths: Sequence[str | Path], job_id: s
         Busy: the visitor's pictures are being read already, or so many others'.
         EaselError: the pictures should choose, and could not be looked at.
     """
-    looked, images = [], []
+    looked, images, own = [], [], []
     with reading.turn():
         for path in map(Path, paths[:MAX_LOOKED]):
             try:
-                images.append(load_small(read_upload(path), SIDE_PX))
+                data = read_upload(path)
+                images.append(load_small(data, SIDE_PX))
             except EaselError:
                 continue
             looked.append(path)
+            own.append(is_by_embedded(data))
     try:
         unlike = backend.unlike_the_world(images, job_id)
     except EaselError:
         if wanted == BY_PICTURES:
             raise
         return Suited(wanted)
+    unlike = unlike & ~np.array(own, bool)
     best = best_for_photographs(here)
     model_id = suited_clip(unlike, best) if wanted == BY_PICTURES else wanted
     wrong = misfits(model_id, unlike)
     return Suited(model_id, wanted == BY_PICTURES,
                   {path: bool(each) for path, each in zip(looked, wrong, strict=True)})
+
+
+def is_by_embedded(data: bytes) -> bool:
+    """Whether a file says that Easel's embedded models drew it from words alone: they draw nothing
+    but what the world's CLIPs have seen."""
+    try:
+        facts = read_png(data)["easel"]
+        weights = list(facts["weights"])
+    except (EaselError, KeyError, TypeError):
+        return False
+    brought = any(name.endswith("_sha256") for name in facts)  # such as a picture to start from
+    return bool(weights) and not brought and all(
+        str(each).startswith("embedded/") for each in weights)
 
 
 def render_suited(found: Suited, titles: Mapping[str, str], place: str) -> str:
