@@ -100,6 +100,34 @@ def test_a_lesson_stays_in_a_strip_where_one_works(open_page, app: App, size: tu
     expect(strip).to_have_count(0)
 
 
+def test_the_strip_stays_in_sight_and_what_is_written_lies_under_nothing(open_page, app: App,
+                                                                         ) -> None:
+    page = open_page(DESKTOP)
+    page.goto(f"{app.url}?lesson=1")
+    expect(lesson(page, 1).locator("h3")).to_be_in_viewport()
+    lesson(page, 1).locator("[data-go]").first.click()
+    expect(page.locator("#lab-inside-contrast")).to_be_visible()
+    page.set_viewport_size({"width": 1024, "height": 700})
+    strip, buttons = page.locator(".following"), page.locator("#inside-contrast-texts >> xpath=./"
+                                                              "ancestor::*[contains(@class, "
+                                                              "'lab-ask')]").locator(".lab-buttons")
+    page.mouse.wheel(0, 4000)
+    page.wait_for_function("() => scrollY > 100")
+    expect(strip.locator("b")).to_be_in_viewport()
+    expect(strip.get_by_text(strings.PATH_NEXT.format(2))).to_be_in_viewport()
+    position = "each => getComputedStyle(each).position"
+    assert buttons.evaluate(position) == "sticky"
+    page.locator("#inside-contrast-texts textarea").focus()
+    assert buttons.evaluate(position) == "static"
+    field, button = (each.bounding_box() for each in (
+        page.locator("#inside-contrast-texts textarea"), buttons))
+    assert field
+    assert button
+    assert field["y"] + field["height"] <= button["y"]
+    page.set_viewport_size({"width": 1024, "height": 500})
+    assert strip.evaluate(position) == "static"
+
+
 def test_a_name_leads_to_its_explanation(open_page, app: App) -> None:
     page = open_page(DESKTOP)
     page.goto(f"{app.url}?lesson=1")
