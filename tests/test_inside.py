@@ -200,7 +200,7 @@ def test_the_page_says_of_patches_what_is_true_of_them(app: App) -> None:
 
 def test_a_small_chance_is_not_written_as_none() -> None:
     assert _share(0.5) == "50.0 %"
-    assert _share(0.0004) == "&lt; 0.1 %"
+    assert _share(0.0004) == "< 0.1 %"
     assert _share(0.0) == "0 %"
 
 

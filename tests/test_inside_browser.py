@@ -169,6 +169,8 @@ def test_codes_are_pressed_and_exchanged(page: Page) -> None:
     stage, detail = page.locator("#lab-inside-codes-stage"), page.locator("#inside-code")
     expect(stage.locator(".inside-figure")).to_have_text(
         re.compile(r"^\d+ different codes in 64 places, of 125 that there are$"))
+    expect(stage).to_contain_text(strings.CODES_LEVELS.format(3, 5, "5 · 5 · 5", 125))
+    expect(stage.locator("figcaption").first).to_contain_text("can be different codes")
     expect(stage.locator("figure img")).to_have_count(3)
     cells = stage.locator(".code-map [role=gridcell]")
     expect(cells).to_have_count(64)

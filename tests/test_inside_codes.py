@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from easel.ui.inside.codes import render_codes
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.core.settings import EngineSettings
@@ -51,13 +52,16 @@ def test_codes_are_those_of_the_network(cache: ModelCache) -> None:
     assert np.array_equal(found.image, image), "the square is read as it is"
     assert np.array_equal(found.grid, grid[0].numpy())
     assert np.array_equal(found.reconstruction, drawn)
-    assert found.count == 125
+    assert (found.count, found.levels) == (125, (5, 5, 5))
     assert found.distinct == len(set(found.grid.flatten().tolist()))
     error = (image.astype(float) - drawn) ** 2
     assert found.psnr_db == pytest.approx(10 * np.log10(255**2 / error.mean()))
     assert np.array_equal(found.difference, np.abs(image.astype(int) - drawn))
     same = Codes(image, found.grid, image, 125)
     assert same.psnr_db == np.inf
+    page = render_codes(found)
+    assert "A code is 3 channels of 5 levels each: 5 · 5 · 5 = 125." in page
+    assert "A code is" not in render_codes(same), "nobody knows its channels"
 
 
 def test_pictures_of_any_size_are_read(cache: ModelCache) -> None:

@@ -64,6 +64,20 @@ def test_the_page_opens_on_a_block_that_tells_something(cache: ModelCache) -> No
     assert strings.STREAM_LEGEND in page
 
 
+def test_each_block_says_why_it_surprised(cache: ModelCache) -> None:
+    found = ReadStream(picture(), "a red apple").answer(cache)
+    np.testing.assert_allclose(found.likely[:, 0], np.exp(-found.surprise), rtol=1e-4)
+    likely = np.full_like(found.likely, 0.01)
+    likely[0, 0], likely[1, :2], likely[2, :2] = 0.75, (0.3, 0.3), (1e-4, 0.5)
+    page = render_stream(replace(found, likely=likely), "a red apple")
+    nats = [f"{float(each):.2f}" for each in found.surprise]
+    for said in (strings.STREAM_SURE.format(nats[0], "75.0 %"),
+                 strings.STREAM_MANY.format(nats[1], "30.0 %"),
+                 strings.STREAM_OTHER.format(nats[2], "< 0.1 %", "50.0 %")):
+        assert escape(said) in page
+    assert page.count("A surprise of ") == 1 + len(nats)
+
+
 def tiny() -> ImageTransformer:
     """A transformer so small that all blocks can be asked: 4 values, 1 × 1 codes of 2 digits."""
     torch.manual_seed(0)

@@ -36,6 +36,18 @@ def test_every_lesson_is_whole(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
+def test_a_lesson_asks_what_its_view_asks(language: str) -> None:
+    views = {"inside.contrast": inside.CONTRAST_QUESTION, "inside.codes": inside.CODES_QUESTION,
+             "inside.loop": inside.LOOP_QUESTION, "inside.stream": inside.STREAM_QUESTION,
+             "inside.prior": inside.PRIOR_QUESTION}
+    assert set(views) == {place for place in PLACES if place.startswith("inside.")}
+    with speaking(language):
+        for place, lesson in zip(PLACES, strings.PATH_LESSONS, strict=True):
+            if place in views:
+                assert lesson[1] == say(views[place])
+
+
+@pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
 def test_names_are_told_in_a_sentence_and_lead_to_the_explanations(language: str) -> None:
     with speaking(language):
         page = render_path()

@@ -34,12 +34,15 @@ class Codes:
         grid: (G, G) int64, the codes in their places.
         reconstruction: (S, S, 3) uint8 RGB, the codes drawn again.
         count: how many codes there are to choose from.
+        levels: how many values each channel of the latent takes, whose product is the count; empty
+            where codes are learned.
     """
 
     image: np.ndarray
     grid: np.ndarray
     reconstruction: np.ndarray
     count: int
+    levels: tuple[int, ...] = ()
 
     @property
     def difference(self) -> np.ndarray:
@@ -186,7 +189,8 @@ def read_grid(image: np.ndarray, vqgan: VQGAN) -> tuple[np.ndarray, np.ndarray]:
 def codes_of(image: np.ndarray, vqgan: VQGAN) -> Codes:
     """A picture's codes and what they keep of it; see ``Codes``."""
     square, grid = read_grid(image, vqgan)
-    return Codes(square, grid, draw_grids(grid[None], vqgan)[0], vqgan.codes)
+    return Codes(square, grid, draw_grids(grid[None], vqgan)[0], vqgan.codes,
+                 tuple(vqgan.config.levels or ()))
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import numpy as np
 
 from easel.guard.visitors import session_of, visitor_of
 from easel.ui.inside.chooser import Chooser
-from easel.ui.inside.view import View, picture, render_figure, render_grid
+from easel.ui.inside.view import View, picture, render_figure, render_grid, render_means
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import render_note
 from easel.ui.parts.errors import shows_errors_by
@@ -97,9 +97,13 @@ def swapped(said: Any, before: Mapping[Place, int]) -> dict[Place, int]:
 def render_codes(found: Codes) -> str:
     """The picture, its codes, what is drawn of them, and what is lost."""
     side, count = len(found.grid), found.grid.size
-    facts = [counted(found.distinct, strings.CODES_DISTINCT, figure(count, ","),
-                     figure(found.count, ",")),
-             strings.CODES_PSNR.format(figure(found.psnr_db, ".1f"))]
+    head = counted(found.distinct, strings.CODES_DISTINCT, figure(count, ","),
+                   figure(found.count, ","))
+    facts = [strings.CODES_PSNR.format(figure(found.psnr_db, ".1f"))]
+    if len(set(found.levels)) == 1:  # else the codes are learned, or the channels differ
+        facts.insert(0, strings.CODES_LEVELS.format(
+            len(found.levels), found.levels[0], " · ".join(map(str, found.levels)),
+            figure(found.count, ",")))
     lost = (found.difference.astype(int) * AMPLIFIED).clip(0, 255).astype(np.uint8)
     shown = "".join(render_figure(picture(pixels, title), title) for pixels, title in (
         (found.image, strings.CODES_READ.format(len(found.image))),
@@ -112,7 +116,8 @@ def render_codes(found: Codes) -> str:
             for row, line in enumerate(found.grid.tolist(), start=1)]
     title = strings.CODES_MAP.format(side, side)
     grid = render_figure(render_grid(title, rows, "code-map"), title)
-    return (f'<p class="inside-figure">{escape(facts[0])}</p>{render_note(facts[1])}'
+    return (f'<p class="inside-figure">{escape(head)}</p>{render_note(" ".join(facts))}'
+            f"{render_means(strings.CODES_MEANS)}"
             f'<div class="inside-grid"><div class="inside-row">{grid}{shown}</div>'
             f'<output class="lab-note">{escape(strings.CODES_PRESS)}</output></div>')
 

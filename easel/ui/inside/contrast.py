@@ -11,7 +11,7 @@ import gradio as gr
 
 from easel.ui.inside.chooser import Chooser
 from easel.ui.inside.replay import FIRST_TEMPERATURE, build_replay
-from easel.ui.inside.view import View
+from easel.ui.inside.view import View, render_means
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import render_note, render_readings
 from easel.ui.parts.prompt_note import build_note
@@ -64,15 +64,15 @@ def build_contrast(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.T
 def render_contrast(found: Contrast, paths: Sequence[Path], texts: Sequence[str]) -> str:
     """The loss, and the matrix in its three readings."""
     head = strings.CONTRAST_LOSS.format(figure(found.loss, ".3f"))
-    facts = [strings.CONTRAST_PARTS.format(figure(found.loss_of_texts, ".3f"),
-                                           figure(found.loss_of_pictures, ".3f")),
-             strings.CONTRAST_TRAINED.format(figure(found.temperature, ".3f"),
-                                             figure(found.trained, ".3f"))]
+    means = render_means(strings.CONTRAST_PARTS.format(figure(found.loss_of_texts, ".3f"),
+                                                       figure(found.loss_of_pictures, ".3f")),
+                         strings.CONTRAST_TRAINED.format(figure(found.temperature, ".3f"),
+                                                         figure(found.trained, ".3f")))
     count = len(texts)
-    facts.insert(1, strings.CONTRAST_NATS.format(figure(log(count), ".2f"), count))
+    nats = strings.CONTRAST_NATS.format(figure(log(count), ".2f"), count)
     readings = render_readings(
         "contrast-view", texts, [path.name for path in paths], paths,
         (found.over_pictures, found.over_texts, found.similarities),
         escape(strings.MATRIX_DIAGONAL.format(*found.right, count)))
-    return (f'<p class="inside-figure">{escape(head)}</p>{"".join(map(render_note, facts))}'
+    return (f'<p class="inside-figure">{escape(head)}</p>{render_note(nats)}{means}'
             f"{readings}")

@@ -10,7 +10,7 @@ import gradio as gr
 import numpy as np
 
 from easel.ui.inside.chooser import Chooser
-from easel.ui.inside.view import View, picture, render_grid
+from easel.ui.inside.view import View, picture, render_grid, render_means
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import render_note
 from easel.ui.parts.controls import MAX_TYPED_CHARS
@@ -40,7 +40,8 @@ def build_loop(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab])
                             label=strings.LOOP_CUTOUTS, info=strings.LOOP_CUTOUTS_INFO,
                             elem_id="inside-loop-cutouts")
         seed = gr.Number(usual.seed, precision=0, minimum=0, maximum=2**32 - 1,
-                         label=strings.LOOP_SEED, elem_id="inside-loop-seed")
+                         label=strings.LOOP_SEED, info=strings.LOOP_SEED_INFO,
+                         elem_id="inside-loop-seed")
     view.finish(strings.LOOP_DO, strings.LOOP_EMPTY, strings.LOOP_SOURCE)
 
     def look(asked: Asked) -> str:
@@ -49,7 +50,7 @@ def build_loop(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab])
         # Both are checked before the first is drawn.
         questions = [WatchLoop(prompt, *numbers) for prompt in prompts]
         return render_loops([lab.backend.inside(question, asked.run.next_job())
-                             for question in questions])
+                             for question in questions], questions[0].seed)
 
     view.connect(tasks, tabs, look, [other, steps, cutouts, seed], of="prompt")
 
@@ -65,7 +66,7 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def render_loops(loops: Sequence[Loop]) -> str:
+def render_loops(loops: Sequence[Loop], seed: int) -> str:
     """The steps to walk over, and of the chosen one, at first the last, what each run was about to
     do."""
     first, count = loops[0], len(loops[0].losses)
@@ -87,7 +88,8 @@ def render_loops(loops: Sequence[Loop]) -> str:
                      for loop in loops)
     strips += render_film([str(step.step) for step in first.steps])
     return (f'<p class="inside-figure">{escape(head)}</p>{render_note(judged)}'
-            f"{render_note(strings.LOOP_MEANS)}"
+            f"{render_note(strings.LOOP_FROM.format(seed, strings.LOOP_SEED))}"
+            f"{render_means(strings.LOOP_MEANS)}"
             f'<div class="curves">{curves}</div>'
             f'<div class="inside-grid"><div class="films">{strips}'
             f'{render_grid(strings.LOOP, film, "cells", last)}</div>'

@@ -10,7 +10,7 @@ import gradio as gr
 
 from easel.ui.inside.chooser import Chooser
 from easel.ui.inside.loop import grey, render_film, whole
-from easel.ui.inside.view import View, picture, render_grid
+from easel.ui.inside.view import View, picture, render_grid, render_means
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import render_note
 from easel.ui.parts.task import Asked, Tasks
@@ -36,7 +36,8 @@ def build_prior(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]
         guidance = gr.Slider(1.5, known.maximum or 20, value=usual.guidance_scale, step=0.5,
                              buttons=[], label=known.title, elem_id="inside-prior-guidance")
         seed = gr.Number(usual.seed, precision=0, minimum=0, maximum=2**32 - 1,
-                         label=strings.LOOP_SEED, elem_id="inside-prior-seed")
+                         label=strings.LOOP_SEED, info=strings.LOOP_SEED_INFO,
+                         elem_id="inside-prior-seed")
     view.finish(strings.PRIOR_DO, strings.PRIOR_EMPTY, strings.PRIOR_SOURCE)
 
     def look(asked: Asked) -> str:
@@ -68,8 +69,8 @@ def render_prior(found: PriorSeen) -> str:
     shown = "".join(_prediction(each, at, len(found.predictions))
                     for at, each in enumerate(found.predictions))
     return (f'<p class="inside-figure">{escape(head)}</p>'
-            f"{render_note(strings.PRIOR_PLANE.format(*counts, explained))}"
-            f"{render_note(strings.PRIOR_PAIRED.format(*paired))}{render_note(strings.PRIOR_JUDGE)}"
+            f"{render_note(strings.PRIOR_PAIRED.format(*paired))}"
+            f"{render_means(strings.PRIOR_PLANE.format(*counts, explained), strings.PRIOR_JUDGE)}"
             f"{render_plane(found)}"
             f'<div class="inside-row two">{pair}</div>'
             f'<details class="inside-means"><summary>{escape(strings.PRIOR_GUIDANCE)}</summary>'

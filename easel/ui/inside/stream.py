@@ -13,7 +13,7 @@ import numpy as np
 from easel.guard.turns import reading
 from easel.ui.inside.chooser import Chooser
 from easel.ui.inside.looked import render_maps, render_words
-from easel.ui.inside.view import View, picture, render_grid
+from easel.ui.inside.view import View, picture, render_grid, render_means
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import percent, render_note
 from easel.ui.parts.panel import data_uri
@@ -112,9 +112,11 @@ def render_stream(found: Stream, prompt: str) -> str:
     notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f")),
              strings.STREAM_MOST.format(worst // found.side + 1, worst % found.side + 1,
                                         figure(float(found.surprise[worst]), ".2f"))]
-    notes.append(strings.STREAM_REREAD if found.reread else strings.STREAM_WRITTEN)
-    means = "".join(map(render_note, (strings.STREAM_NATS.format(figure(found.count, ",")),
-                                      strings.STREAM_DRAWS)))
+    means = [strings.STREAM_NATS.format(figure(found.count, ",")), strings.STREAM_DRAWS]
+    if found.reread:
+        notes.append(strings.STREAM_REREAD)
+    else:
+        means.append(strings.STREAM_WRITTEN)
     most = max(float(found.surprise.max()), 1e-9)
     rows = [[(strings.STREAM_CELL.format(row + 1, column + 1,
                                          figure(float(found.surprise[at]), ".2f")),
@@ -128,8 +130,7 @@ def render_stream(found: Stream, prompt: str) -> str:
     count, candidates = found.patches.shape[:2]
     head = strings.STREAM_FIGURE.format(figure(total, ".1f"), prompt)
     return (f'<p class="inside-figure">{escape(head)}</p>{"".join(map(render_note, notes))}'
-            f'<details class="inside-means"><summary>{escape(strings.STREAM_MEANS)}</summary>'
-            f"{means}</details>"
+            f"{render_means(*means)}"
             f'<div class="inside-grid heat-box lab-one inside-pair" style="--rows:{count};'
             f'--columns:{candidates};--patches:url({sprite})"><div>'
             f'<label class="inside-switch"><input type="checkbox" checked> '
@@ -154,7 +155,18 @@ def _share(share: float) -> str:
     """A probability as people read it; one that is not 0 does not look so."""
     if share == 0:
         return "0 %"
-    return f"&lt; {percent(LEAST)}" if share < LEAST else percent(share)
+    return f"< {percent(LEAST)}" if share < LEAST else percent(share)
+
+
+def _why(found: Stream, at: int) -> str:
+    """Why a block surprised as much as it did, in a sentence."""
+    nats, own = figure(float(found.surprise[at]), ".2f"), float(found.likely[at, 0])
+    most = float(found.likely[at, 1:].max(initial=0))
+    if own > 0.5:
+        return strings.STREAM_SURE.format(nats, _share(own))
+    if own >= most:
+        return strings.STREAM_MANY.format(nats, _share(own))
+    return strings.STREAM_OTHER.format(nats, _share(own), _share(most))
 
 
 def _detail(found: Stream, at: int, shows: bool) -> str:
@@ -164,7 +176,7 @@ def _detail(found: Stream, at: int, shows: bool) -> str:
     rows = "".join(
         f'<tr><th scope="row"><i class="patch" style="--row:{at};--column:{column}" '
         f'aria-hidden="true"></i><span>{escape(name)}</span></th>'
-        + "".join(f"<td>{_share(float(shares[at, column]))}</td>"
+        + "".join(f"<td>{escape(_share(float(shares[at, column])))}</td>"
                   for shares in (found.likely, found.likely_without, found.drawn)) + "</tr>"
         for column, name in enumerate(names))
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in (
@@ -173,4 +185,5 @@ def _detail(found: Stream, at: int, shows: bool) -> str:
     title = strings.STREAM_PLACE.format(row + 1, column + 1)
     return (f'<div data-cell="{at}"{"" if shows else " hidden"}><table class="blocks">'
             f"<caption>{escape(title)}</caption><thead><tr>{heads}</tr></thead>"
-            f"<tbody>{rows}</tbody></table>{render_words(found.looked, at)}</div>")
+            f"<tbody>{rows}</tbody></table>{render_note(_why(found, at))}"
+            f"{render_words(found.looked, at)}</div>")

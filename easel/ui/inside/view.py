@@ -100,6 +100,12 @@ def picture(pixels: np.ndarray, alt: str) -> str:
     return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
 
 
+def render_means(*notes: str) -> str:
+    """What the figures mean, folded away: the view's question is answered without it."""
+    return (f'<details class="inside-means"><summary>{escape(strings.INSIDE_MEANS)}</summary>'
+            f'{"".join(map(render_note, notes))}</details>')
+
+
 def render_figure(shown: str, title: str) -> str:
     """Some HTML with what it is below it."""
     return f"<figure>{shown}<figcaption>{escape(title)}</figcaption></figure>"

@@ -10,6 +10,7 @@ INSIDE_SECOND = "Second picture (PNG, JPEG or WebP)"
 INSIDE_NO_PICTURE = "There is no picture: choose one first."
 INSIDE_GUESS = "Your guess"
 INSIDE_GUESSED = "Your guess was “{}”."
+INSIDE_MEANS = "What these figures mean"
 
 # Why this score
 SCORE = "Why this score"
@@ -41,29 +42,33 @@ SCORE_UNKNOWN = "no training caption had it"
 
 # Codes
 CODES = "Codes"
-CODES_QUESTION = "How many different codes does this picture take, and what is lost by them?"
+CODES_QUESTION = ("The VQGAN writes a picture as a grid of codes. How many different ones does "
+                  "this one take, and what happens around a code that is changed?")
 CODES_GUESS_INFO = "A number from 1 to 256, before you look."
 CODES_DO = "Read the codes"
-CODES_EMPTY = ("The VQGAN reads the picture as a square of numbers, each of which stands for what "
-               "a patch shows, and draws it again from the numbers alone.")
+CODES_EMPTY = ("Each code stands for what a patch shows; the picture is drawn again from the "
+               "codes alone.")
 CODES_SOURCE = ("Source: Esser et al. (2021), section 3.1; codes on a fixed grid: Mentzer et al. "
                 "(2023), section 3.")
 CODES_DISTINCT = ("{} code in all {} places, of {} that there are",
                   "{} different codes in {} places, of {} that there are")
-CODES_PSNR = ("What the codes draw has a PSNR of {} dB (peak signal-to-noise ratio, by the mean "
-              "squared error of the pixels: the more, the nearer; photographs compressed as JPEG "
-              "usually have 30 to 50). Any picture is squeezed into a square and read anew, those "
-              "of Easel too.")
+CODES_PSNR = ("What is drawn from them has a PSNR of {} dB; photographs compressed as JPEG "
+              "usually have 30 to 50.")
+CODES_LEVELS = "A code is {} channels of {} levels each: {} = {}."
+CODES_MEANS = ("PSNR is the peak signal-to-noise ratio, by the mean squared error of the pixels: "
+               "the more, the nearer. Any picture is squeezed into a square and read anew, those "
+               "of Easel too.")
 CODES_READ = "What is read, {} px"
 CODES_DRAWN = "Drawn from the codes"
 CODES_LOST = "What is lost, {} times as strong"
-CODES_MAP = "{} × {} codes, a colour each"
+CODES_MAP = ("{} × {} codes: the same code has the same colour, but like colours can be different "
+             "codes")
 CODES_CELL = "Row {}, column {}: code {}"
 CODES_PRESS = "Press a code to see what it is."
 CODES_NUMBER = "Code {} in row {}, column {}"
 CODES_NOW = "Row {}, column {}: code {}, in the place of the one that was read"
-CODES_DIGITS = ("Its digits are {}: the VQGAN rounds each channel of its latent to one of a few "
-                "levels, and the digit says which.")
+CODES_DIGITS = ("Its digits are {}, one a channel: they say to which level the VQGAN has rounded "
+                "it.")
 CODES_SPELLED = "DALL·E spells it {} {}, in two digits of base 125."
 CODES_TIMES = "Places where it stands: {}."
 CODES_BACK, CODES_RESET = "Put back code {}, which was read here", "Put back all codes"
@@ -134,7 +139,8 @@ MIX_DIFFERENCE = "Where they differ, {} times as strong"
 
 # One stream
 STREAM = "One stream"
-STREAM_QUESTION = "Which block of the picture surprised the transformer most when it was written?"
+STREAM_QUESTION = ("Which block of the picture surprised the transformer most when it was "
+                   "written, and how much is the caption worth?")
 STREAM_GUESS_INFO = "Say where, before you look: blocks are written row by row from the top left."
 STREAM_DO = "Read the stream"
 STREAM_EMPTY = ("DALL·E’s transformer reads the caption and the blocks before each block of 2 × 2 "
@@ -144,14 +150,12 @@ STREAM_SOURCE = ("Source: Ramesh et al. (2021), section 2; guidance: Ho and Sali
                  "section 3.2; the likeliest blocks by a beam of 16: Sutskever et al. (2014), "
                  "section 3.2; attention: Vaswani et al. (2017), section 3.2.")
 STREAM_FIGURE = "A surprise of {} nats with “{}”"
-STREAM_TOTAL = ("All blocks together: {} nats with this caption, {} without one. Other words show "
-                "how much the caption is worth.")
+STREAM_TOTAL = "All blocks together: {} nats with this caption, {} without one."
 STREAM_NATS = ("A nat measures surprise by the natural logarithm: what was sure surprises by 0, "
                "one chance in two by 0.69, one in a hundred by 4.61. A block is four codes of {} "
                "each, so even the likeliest may have a small chance.")
 STREAM_MOST = ("The most surprising one: row {}, column {}, {} nats. First stands the one to which "
                "the caption adds most.")
-STREAM_MEANS = "What these figures mean"
 STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
                  "others than it would write, and surprise it far more. A picture by DALL·E shows "
                  "its own codes, written again from its seed.")
@@ -166,6 +170,12 @@ STREAM_LEGEND = "the stronger the colour, the more this block surprised"
 STREAM_CELL = "Row {}, column {}: {} nats"
 STREAM_WALK = "Walk over the blocks, by pointer or by arrow keys."
 STREAM_PLACE = "Row {}, column {}: what might have stood there"
+STREAM_SURE = ("A surprise of {} nats: the transformer gave {} to the block that stands here, "
+               "more than to all others together.")
+STREAM_MANY = ("A surprise of {} nats: this block is the likeliest, but others could have stood "
+               "here as well, so that it has {} alone.")
+STREAM_OTHER = ("A surprise of {} nats: the transformer gave {} to this block, and more, {}, to "
+                "another.")
 STREAM_OWN, STREAM_RANK = "in the picture", "likeliest {}"
 STREAM_BLOCK, STREAM_WITH, STREAM_WITHOUT = "Block", "with caption", "without"
 STREAM_LEFT = "as it is drawn"
@@ -204,17 +214,20 @@ COMPLETE_ONE = "Completion {}, seed {}"
 
 # The loop
 LOOP = "The loop"
-LOOP_QUESTION = "After how many steps can one see what the picture is to be?"
+LOOP_QUESTION = ("VQGAN+CLIP trains nothing while it draws. After how many steps can one see what "
+                 "the picture is to be, and does it become better for as long as CLIP is more "
+                 "pleased?")
 LOOP_GUESS_INFO = "A number of steps, before you look."
 LOOP_OTHER = "Second prompt"
 LOOP_OTHER_INFO = "Drawn from the same seed beside the first; empty for none."
 LOOP_STEPS, LOOP_CUTOUTS, LOOP_SEED = "Steps", "Cutouts", "Seed"
+LOOP_SEED_INFO = "The same seed draws the same picture again."
+LOOP_FROM = "Drawn from seed {}, as the field “{}” says."
 LOOP_CUTOUTS_INFO = ("Parts that CLIP looks at in each step. The embedded guide looks at the whole "
                      "picture, 1; published ones at many.")
 LOOP_DO = "Watch the loop"
-LOOP_EMPTY = ("The latents of a VQGAN are moved step by step, so that CLIP finds the picture "
-              "nearer to the prompt: at some steps, what CLIP sees, what it asks for, and which "
-              "codes have changed.")
+LOOP_EMPTY = ("The latents of the VQGAN are moved step by step, so that CLIP finds the picture "
+              "nearer to the prompt; some of the steps are shown.")
 LOOP_SOURCE = "Source: Crowson et al. (2022), section 3; several cutouts: section 3.2."
 LOOP_LOSS = "Loss from {} to {} in {} steps; the nearer to the prompt, the smaller"
 LOOP_CELL = "Step {}, codes changed: {}"
@@ -237,13 +250,13 @@ LOOP_JUDGE_LINE = "Cosine with “{}” by the ranker"
 
 # Prior
 PRIOR = "Prior"
-PRIOR_QUESTION = "Does the prior bring the embedding to another place than the caption’s own?"
+PRIOR_QUESTION = ("Why not draw from the caption’s own embedding: does the prior bring it to "
+                  "another place, and is the picture better for it?")
 PRIOR_GUESS_INFO = "Yes or no, before you look, and where to."
 PRIOR_DO = "Follow the prior"
-PRIOR_EMPTY = ("unCLIP’s prior leads from noise to an image embedding of the caption; the decoder "
-               "draws from it. The way is shown in a plane among other captions and pictures, the "
-               "picture beside that without the prior, and of each step of the decoder what it "
-               "foresees when it is told the caption and when it is not.")
+PRIOR_EMPTY = ("unCLIP’s prior leads from noise to an image embedding of the caption, and the "
+               "decoder draws from it. The way is shown in a plane, and the picture beside one "
+               "without the prior.")
 PRIOR_SOURCE = ("Source: Ramesh et al. (2022), sections 2 and 5.1; guidance: Ho and Salimans "
                 "(2022), section 3.2; the plane: Pearson (1901).")
 PRIOR_COSINE = "The prior ends at a cosine of {} with the caption’s own embedding"
@@ -275,8 +288,9 @@ PRIOR_DIFFERENCE, PRIOR_GUIDED = "Where they differ", "What guidance makes of bo
 
 # Contrastive
 CONTRAST = "Contrastive"
-CONTRAST_QUESTION = "What becomes of the loss when the temperature falls, and what when it rises?"
-CONTRAST_GUESS_INFO = "Try it with right pairs, then exchange two lines."
+CONTRAST_QUESTION = ("Each picture has its text. When two texts change places, by how much does "
+                     "the loss rise, and is that more at a low temperature or at a high one?")
+CONTRAST_GUESS_INFO = "Low or high, before you look."
 CONTRAST_PICTURES = "Pictures, 2 to 12"
 CONTRAST_TEXTS, CONTRAST_TEXTS_INFO = "Their texts", "One a line, in the order of the pictures."
 CONTRAST_TEMPERATURE = "Temperature"

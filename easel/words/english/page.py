@@ -83,7 +83,8 @@ IN_THE_MAKING = "{} (in the making)"
 BEST_OF_DRAWN = ("The best of {1} pictures", "The best {} of {} pictures")
 SCORE_TITLE = "Cosine similarity of picture and prompt, by the ranker"
 FIT = "fit {} %"
-FIT_TITLE = "Fits better than {} % of pictures that miss a part of their prompt, by the ranker"
+FIT_TITLE = ("Better than {} % of near misses, pictures that miss a part of their prompt, by the "
+             "ranker")
 BEST_FITS = "Best match: {}, better than {} % of pictures that miss a part of their prompt."
 NONE_FITS = ("None of these fits well: the best beats {} % of pictures that miss a part of their "
              "prompt, and {} % would make a match. Try other words.")

@@ -1,10 +1,11 @@
 """What the path through the models says: eight lessons in the order of a course."""
 
+from easel.words.english import inside as _inside
+
 PATH = "The path"
-PATH_INTRO = ("Eight lessons over what this page can show: a good half hour, without what stands "
+PATH_INTRO = ("Eight lessons over what this page can show: half an hour, without what stands "
               "under “To go further”. Answer each question before you press anything; then look. "
-              "Where a view has a field “Your guess”, what you write there stands above what you "
-              "find. An address such as ?lesson=4 opens one of the lessons.")
+              "An address such as ?lesson=4 opens one of the lessons.")
 PATH_PRINT = "Print the lessons"
 PATH_NUMBER = "Lesson {}"
 PATH_DO, PATH_SEE, PATH_FURTHER = "What to do", "What one sees", "To go further"
@@ -50,25 +51,22 @@ PATH_MEANINGS = (
      "The model expects something with the caption and something without it; guidance goes on "
      "beyond the first, in the direction in which they differ."),
 )
-# Of each its title, the question, what to do, what to do who has more time, what one sees, the
-# source, and what one sees who did more; empty for nothing. Places are filled with the names of
-# buttons and fields.
+# Of each its title, the question, for a view of Inside that view's own, what to do, what to do who
+# has more time, what one sees, the source, and what one sees who did more; empty for nothing.
+# Places are filled with the names of buttons and fields.
 PATH_LESSONS = (
     ("Pairs against pairs",
-     "Four pictures and four texts belong together. Two of the texts change places: by how much "
-     "does the loss rise, and is that more at a low temperature or at a high one?",
+     _inside.CONTRAST_QUESTION,
      "Press “{}” with the pairs that are there. Exchange the first two lines under “{}” and press "
      "it again. Move “{}”, down to 0.02 and up to 1.",
      "Put the two lines back and exchange others. Then open “{}” below and move “{}” from 1 to 8: "
      "what does a CLIP learn first?",
      "The loss is minus the natural logarithm of what stands on the diagonal, on average. At the "
-     "temperature that is set first, 0.07, that of the right pairs is near 0, and the two wrong "
-     "ones raise it to more than 4 nats; at 0.02 to more than 14, where the right ones have 0.00, "
-     "since the softmax is surer then. At 1 the wrong ones have 1.4, and the right ones, were they "
-     "put back, 1.1: even they come near the loss of a guess, the natural logarithm of the number "
-     "of pairs, 1.39 for four. CLIP learned from "
-     "nothing else than this, on batches of many more pairs, and it learned the temperature along "
-     "with the rest, since nobody knows beforehand how sure it can be.",
+     "temperature that is set first, 0.07, it is near 0 for the right pairs, and two wrong ones "
+     "raise it to more than 4 nats; at 0.02 to more than 14, since the softmax is surer then. At 1 "
+     "the wrong ones have 1.4, and the right ones would have 1.1: even they come near a guess, "
+     "1.39, the natural logarithm of the number of pairs. CLIP learned from nothing else than "
+     "this, on batches of many more pairs, and the temperature along with it.",
      "Source: Radford et al. (2021), section 2.3 and figure 3.",
      "Two wrong lines cost less where each picture is less far from the other’s text: the last two "
      "less than 2 nats. The small CLIP that you can see learning has colours first: after 6,400 "
@@ -76,42 +74,40 @@ PATH_LESSONS = (
      "apple. After 106,240 apples, cars, banana and house have their pictures; cat, dog, bicycle "
      "and guitar do not, nor does it count."),
     ("Names for pictures",
-     "CLIP was never told a list of things to tell apart. What will it say of a dog when cat "
-     "and human are all that it may choose from?",
-     "Press “{}” and look at the three answers. Open “{}”: it holds the sentence that each "
-     "label is put into. Then take the dog’s label away from “{}” and press “{}”.",
+     "CLIP was never told a list of things to tell apart. What will it say of a dog when cat and "
+     "human are all that it may choose from?",
+     "Press “{}” and look at the three answers. Open “{}”: it holds the sentence that each label "
+     "is put into. Then take the dog’s label away from “{}” and press “{}”.",
      "Take pictures of your own, or labels that none of these pictures fits.",
-     "The label becomes a sentence, “a picture of a cat”, and the sentence that is nearest to "
-     "the picture wins. The probabilities always add up to 1, since the softmax goes over the "
-     "labels that there are (the logit scale by which it multiplies is 1 divided by the "
-     "temperature of lesson 1): it has no place for “none of these”, so the least wrong label can "
-     "look quite sure. The dog is taken for a cat; it does not count among those that are right "
-     "or wrong, as its name is no longer a label.",
+     "The label becomes a sentence, “a picture of a cat”, and the sentence that is nearest to the "
+     "picture wins. The probabilities always add up to 1, since the softmax goes over the labels "
+     "that there are: it has no place for “none of these”, so the least wrong label can look quite "
+     "sure. The dog is taken for a cat; it does not count among those that are right or wrong, as "
+     "its name is no longer a label. The logit scale that stands there is 1 divided by the "
+     "temperature of lesson 1.",
      "Source: Radford et al. (2021), section 3.1.",
      ""),
     ("Looking for pictures",
-     "CLIP reads neither the names of these pictures nor anything written beside them. How can "
-     "one be found by words, and what is “a cat” without “black”?",
-     "Press “{}”, which looks for a black cat among them. Write “a cat” under “{}” and press "
-     "“{}”. Then write “black” under “{}” and press it again: where does the black cat go?",
+     "CLIP reads neither the names of these pictures nor anything written beside them. How can one "
+     "be found by words, and what is “a cat” without “black”?",
+     "Press “{}”, which looks for a black cat among them. Write “a cat” under “{}” and press “{}”. "
+     "Then write “black” under “{}” and press it again: where does the black cat go?",
      "Look for things that no picture shows. What is the first figure then?",
      "Texts and pictures have embeddings in the same space, so that a search is sorting by the "
-     "cosine; the names below the pictures are for you. For a text that says all that a picture "
-     "shows this CLIP has about 0.6, and less where it says less, as “a cat” does. Something is "
-     "always first, and a small CLIP errs: “a black cat” brings the black one, but “a cat” a "
-     "giraffe and a red dog before the first cat. What stands under “{}” is taken off what is "
-     "looked for. Without “black” the black cat falls from the third place below the tenth, and "
-     "the orange cat rises to the second; the first is again a picture with a giraffe, since a "
-     "difference of two embeddings is a direction in which such a picture may lie as well.",
+     "cosine. For a text that says all that a picture shows this CLIP has about 0.6, and less "
+     "where it says less. Something is always first, and a small CLIP errs: “a black cat” brings "
+     "the black one, but “a cat” a giraffe and a red dog before the first cat. What stands under "
+     "“{}” is taken off what is looked for: the black cat falls from the third place below the "
+     "tenth, and the orange cat rises to the second. First is again a picture with a giraffe, "
+     "since a difference of two embeddings is a direction in which such a picture may lie as well.",
      "Source: Radford et al. (2021), section 2.3; by a text and by a picture: appendix E.1.",
      ""),
     ("A picture in numbers",
-     "The VQGAN writes a picture as 16 × 16 numbers. How many of them differ, and what happens "
-     "around a number that is changed?",
+     _inside.CODES_QUESTION,
      "Guess the number of codes, then press “{}”. Press one in the map: what it is stands below "
      "the pictures. Put the code that is furthest from it in its place.",
-     "Open “{}” and press “{}”. Let two pictures share a grid under “{}”: do they meet at a "
-     "sharp edge?",
+     "Open “{}” and press “{}”. Let two pictures share a grid under “{}”: do they meet at a sharp "
+     "edge?",
      "Fewer codes differ than there are places, 98 to 132 in the pictures that are here, because "
      "plain ground takes the same ones again and again. A code that is changed changes its patch "
      "most, and a little of those around it, the less the farther away, since the decoder looks "
@@ -121,77 +117,70 @@ PATH_LESSONS = (
      "It is at small things and edges that a discriminator sees what was drawn. Two pictures in "
      "one grid blend where they meet, since the decoder looks beyond each patch."),
     ("Steps up a hill",
-     "VQGAN+CLIP trains nothing while it draws: both of its networks were trained before. Where "
-     "does the picture come from then, and does it become better for as long as CLIP is more "
-     "pleased?",
+     _inside.LOOP_QUESTION,
      "Press “{}”. Look at the first step, one in the middle and the last: at the wheels of the "
      "car, and at the curve of the ranker, a CLIP that does not guide.",
      "Write something else under “{}”, which is drawn from the same seed. Or draw the prompt in "
      "Generate by VQGAN+CLIP, with more steps.",
-     "It starts as a plain field of latents, and is improved step by step: the gradient of the "
-     "loss, which is the distance between picture and prompt by CLIP, moves the latents. The "
-     "distance falls from 0.27 to 0.01, and by the ninth of 32 steps one can see what it is to "
-     "be. But the car has no proper wheels in the end: that the CLIP which guides is pleased says "
-     "little, since the picture was made to please it. The ranker rises as well, but hardly any "
-     "more in the second half, and ends below 0.3, where pictures that fit have about 0.6: the "
-     "picture becomes better, by far not as much as the guide says.",
+     "It starts as a plain field of latents, which the gradient of the loss, the distance between "
+     "picture and prompt by CLIP, moves step by step. The distance falls from 0.27 to 0.01, and by "
+     "the ninth of 32 steps one can see what it is to be. But the car has no proper wheels in the "
+     "end: the picture was made to please the CLIP that guides. The ranker rises as well, but "
+     "hardly any more in the second half, and ends below 0.3, where pictures that fit have about "
+     "0.6: the picture becomes better, by far not as much as the guide says.",
      "Source: Crowson et al. (2022), section 3.",
      ""),
     ("One word after another",
-     "DALL·E writes a picture as one writes a sentence. Which part of it surprised the "
-     "transformer most, and how much is the caption worth?",
+     _inside.STREAM_QUESTION,
      "Press “{}” and walk over some blocks. Then write “three bananas” under “{}”, which the "
      "picture does not show, and press it again.",
-     "Let it go on with half of the picture under “{}”, which takes the caption that is there: "
-     "put the right one back, or keep the wrong one. Then press “{}” below the mask, so that "
-     "the lower half stays.",
+     "Let it go on with half of the picture under “{}”, which takes the caption that is there: put "
+     "the right one back, or keep the wrong one. Then press “{}” below the mask, so that the lower "
+     "half stays.",
      "At each block the transformer says how likely every block is there; what is unlikely "
-     "surprises. With the right caption all of it together surprises less than without one, "
-     "with “three bananas” more than without: the difference is what the caption is worth. A "
-     "wrong caption that shares something with the picture can still be worth something. Most "
-     "surprising are the edges of things, where several shapes are possible; plain ground hardly "
-     "surprises at all.",
+     "surprises. With the right caption all of it together surprises less than without one, with "
+     "“three bananas” more than without: the difference is what the caption is worth. A wrong "
+     "caption that shares something with the picture can still be worth something. Most surprising "
+     "are the edges of things, where several shapes are possible; plain ground hardly surprises at "
+     "all.",
      "Source: Ramesh et al. (2021), section 2.2.",
-     "The word of a thing is looked at most where the thing begins. What it adds to a half goes "
-     "by the caption and by what stands before, never by what comes later: over a lower half it "
+     "The word of a thing is looked at most where the thing begins. What it adds to a half goes by "
+     "the caption and by what stands before, never by what comes later: over a lower half it "
      "writes what may not go with it. Where a picture was uploaded the codes are not those that "
      "DALL·E would write, and all figures are higher."),
     ("What the prior is for",
-     "A text and a picture of it both have an embedding by CLIP, in the same space. Why not "
-     "draw from the text’s own?",
-     "Press the first of the four small pictures above, so that its prompt stands there, and "
-     "“{}”. Where does the way of the prior end, and how do the two pictures differ?",
+     _inside.PRIOR_QUESTION,
+     "Press the first of the four small pictures above, so that its prompt stands there, and “{}”. "
+     "Where does the way of the prior end, and how do the two pictures differ?",
      "Take another of the pictures above. Or let both panes of Compare be unCLIP with several "
      "pictures each, open “{}” in one of them, and take the tick from “{}”.",
      "A decoder learns to draw from embeddings of pictures, and a text’s own is not one: a "
-     "rendered picture has a cosine of 0.65 with its caption’s. The prior is a network that "
-     "starts from noise, random numbers, and makes of a text an embedding that a picture could "
-     "have. In the paper, pictures were better with the prior. Here it ends next to the "
-     "caption’s own embedding all the same (why, we do not know), and the decoder is told the "
-     "caption besides, so there is little to gain. At this prompt it even loses: with the prior "
-     "the blue car is hardly one, and the ranker gives the other picture far more. One prompt "
-     "says little, in either direction; a switch that a paper needs may be worth little in "
-     "another model.",
+     "rendered picture has a cosine of 0.65 with its caption’s. The prior is a network that makes "
+     "of noise, random numbers, and a text an embedding that a picture could have; in the paper, "
+     "pictures were better with it. Here it ends next to the caption’s own embedding all the same "
+     "(why, we do not know), and the decoder is told the caption besides, so there is little to "
+     "gain. At this prompt it even loses: with the prior the blue car is hardly one, and the "
+     "ranker gives the other picture far more. One prompt says little, in either direction.",
      "Source: Ramesh et al. (2022), sections 2.2 and 5.1.",
      "Of twelve prompts, eight pictures each, eleven were drawn about as well without the prior. "
-     "The twelfth is the first one here: by the ranker it has 0.03 on average with the prior, "
-     "0.50 without."),
+     "The twelfth is the first one here: by the ranker it has 0.03 on average with the prior, 0.50 "
+     "without."),
     ("The best of many",
-     "You have several pictures of one prompt. Would CLIP choose the one that you would, and "
-     "how much does choosing help?",
+     "You have several pictures of one prompt. Would CLIP choose the one that you would, and how "
+     "much does choosing help?",
      "In Compare press “{}” and tick “{}”, then press “{}”: what drew which picture, and all "
      "figures, stay hidden until you vote. Vote for the one that you find best. What would CLIP "
      "have chosen?",
      "Do it with another prompt as well. Draw some pictures in Generate. In Rerank choose “{}” "
      "under “{}” and press “{}”: the order is the same, as the ranker made both. Then change the "
      "prompt, or write under “{}” the thing itself that you do not want to see.",
-     "CLIP chooses the picture with the largest cosine with the prompt; “fit” says what share of "
-     "near misses, pictures beside a caption that is wrong in one part, have a smaller one. "
-     "Choosing can help only as far as the pictures differ. Between generators it may decide "
-     "all; among pictures by one, which are nearly alike, the best of many is hardly better than "
-     "the first. Measured with four pictures each by DALL·E, by another network that reads what "
-     "a picture shows: a random one of four pictures is right in 86 %, the one that CLIP chooses "
-     "in 88 %, and who always chose a right one where there is one would have 91 %.",
+     "CLIP chooses the picture with the largest cosine with the prompt; “fit 90 %” says that it is "
+     "larger than for 90 of 100 near misses, pictures that miss a part of their prompt. Choosing "
+     "can help only as far as the pictures differ. Between generators it may decide all; among "
+     "pictures by one, which are nearly alike, it hardly helps: of four pictures each by DALL·E, "
+     "judged by another network that reads what a picture shows, a random one is right in 86 %, "
+     "the one that CLIP chooses in 88 %, and who always chose a right one where there is one would "
+     "have 91 %.",
      "Source: Ramesh et al. (2021), section 2.6.",
      "CLIP hardly reads “without”: “a car without wheels” is to it nearly the same as a car with "
      "wheels, so that among what you do not want it lets the good cars fall. Ask for what should "
