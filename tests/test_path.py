@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import gradio as gr
 import pytest
 
 from easel.ui.generate.lesson import RANKING
-from easel.ui.inside.path import FURTHER, PLACES, render_path
+from easel.ui.inside.path import FURTHER, NOTEBOOKS, PLACES, render_path
 from easel.ui.inside.sources import render_sources
 from easel.words import strings
 from easel.words.english import inside
 from easel.words.language import ENGLISH, PORTUGUESE, say, speaking
 from pipelines.dalle import DallePipeline
+from tests.conftest import REPOSITORY
 from tests.served import App
 
 
@@ -45,6 +47,13 @@ def test_a_lesson_asks_what_its_view_asks(language: str) -> None:
         for place, lesson in zip(PLACES, strings.PATH_LESSONS, strict=True):
             if place in views:
                 assert lesson[1] == say(views[place])
+
+
+def test_a_notebook_asks_what_its_lesson_asks() -> None:
+    for number in (1, 3, 4, 5, 6, 7):  # the others look at pictures of their own
+        name, lesson = NOTEBOOKS[number - 1], strings.PATH_LESSONS[number - 1]
+        book = json.loads((REPOSITORY / "notebooks" / f"{name}.ipynb").read_text("utf-8"))
+        assert f"**{lesson[1]}**" in "".join(book["cells"][0]["source"])
 
 
 @pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
