@@ -223,8 +223,8 @@ LOOP_OTHER_INFO = "Drawn from the same seed beside the first; empty for none."
 LOOP_STEPS, LOOP_CUTOUTS, LOOP_SEED = "Steps", "Cutouts", "Seed"
 LOOP_SEED_INFO = "The same seed draws the same picture again."
 LOOP_FROM = "Drawn from seed {}, as the field “{}” says."
-LOOP_CUTOUTS_INFO = ("Parts that CLIP looks at in each step. The embedded guide looks at the whole "
-                     "picture, 1; published ones at many.")
+LOOP_CUTOUTS_INFO = ("Parts that CLIP looks at in each step; 1 is the whole picture, which the "
+                     "embedded guide looks at.")
 LOOP_DO = "Watch the loop"
 LOOP_EMPTY = ("The latents of the VQGAN are moved step by step, so that CLIP finds the picture "
               "nearer to the prompt; some of the steps are shown.")

@@ -139,15 +139,15 @@ PATH_LESSONS = (
      "half stays.",
      "At each block the transformer says how likely every block is there; what is unlikely "
      "surprises. With the right caption all of it together surprises less than without one, with "
-     "“three bananas” more than without: the difference is what the caption is worth. A wrong "
-     "caption that shares something with the picture can still be worth something. Most surprising "
-     "are the edges of things, where several shapes are possible; plain ground hardly surprises at "
-     "all.",
+     "“three bananas” more than without: the difference is what the caption is worth. Most "
+     "surprising are the edges of things, where several shapes are possible; plain ground hardly "
+     "surprises at all.",
      "Source: Ramesh et al. (2021), section 2.2.",
      "The word of a thing is looked at most where the thing begins. What it adds to a half goes by "
      "the caption and by what stands before, never by what comes later: over a lower half it "
      "writes what may not go with it. Where a picture was uploaded the codes are not those that "
-     "DALL·E would write, and all figures are higher."),
+     "DALL·E would write, and all figures are higher. A wrong caption that shares something with "
+     "the picture can still be worth something."),
     ("What the prior is for",
      _inside.PRIOR_QUESTION,
      "Press the first of the four small pictures above, so that its prompt stands there, and “{}”. "
