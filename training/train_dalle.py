@@ -195,7 +195,7 @@ def code_store(config: dict[str, Any], vqgan: VQGAN, world: World) -> CodeStore:
     """The scenes of a configuration."""
     return CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
                      layered=config.get("layered", False), kinds=config["kinds"],
-                     coloured=config["coloured"],
+                     coloured=config["coloured"], blocks=config.get("on_blocks", False),
                      weights=config.get("weights"))
 
 
@@ -243,7 +243,8 @@ def evaluate(loop: Loop[ImageTransformer], world: World, vqgan: VQGAN, encoder: 
              config: dict[str, Any], count: int = 256) -> float:
     """Cross-entropy in nats a token of the codes of whole scenes that no training saw."""
     store, total = CodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count,
-                             layered=config.get("layered", False)), 0.0
+                             layered=config.get("layered", False),
+                             blocks=config.get("on_blocks", False)), 0.0
     if not len(store):
         store.grow()
     for start in range(0, count, 32):
