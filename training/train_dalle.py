@@ -29,7 +29,7 @@ from pipelines.models.vqgan import build as build_vqgan
 from pipelines.world.plans import plan_of, to_tokens
 from training.codes import CodeStore
 from training.data import World, prefetched
-from training.export import WEIGHTS_DIR, export, load_exported
+from training.export import UNFINISHED_DIR, WEIGHTS_DIR, export, load_exported
 from training.loop import RUNS_DIR, Loop, compiled, due, fast_autocast, parse_arguments
 
 SAMPLE_PROMPTS = (
@@ -212,7 +212,8 @@ def train(config: dict[str, Any]) -> float:
     model = ImageTransformer(TransformerConfig(**config["model"]))
     model.initialise()
     if config.get("from_shipped"):
-        load_exported(model, WEIGHTS_DIR / config["export_as"] / "model.safetensors")
+        folder = UNFINISHED_DIR if config.get("unfinished") else WEIGHTS_DIR
+        load_exported(model, folder / config["export_as"] / "model.safetensors")
     loop = Loop(config, model)
     world, vqgan = World(loop.device), load_vqgan(config["vqgan"]).to(loop.device)
     encoder = load_encoder(loop.device)
@@ -272,8 +273,9 @@ the text is also read by the embedded sentence encoder. Trained on scenes of `pi
 - Cross-entropy: {loss:.3f} nats a token, of which two spell a code
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
+    where = {"folder": UNFINISHED_DIR} if loop.config.get("unfinished") else {}
     export(loop.ema, loop.config["export_as"], "dalle", config_dict(loop.ema.config), card,
-           int8=loop.config.get("int8", False))
+           int8=loop.config.get("int8", False), **where)
     print(f"dalle: {loss:.3f} nats a token after {loop.scenes} scenes; exported", flush=True)
     return loss
 
