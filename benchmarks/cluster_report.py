@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster_scales import TOO_MUCH, USUAL
 from benchmarks.markdown import table
 
-PLOT = "cluster_simulation.svg"
-WIDTH_PX, HEIGHT_PX, LEFT_PX, TOP_PX, GAP_PX = 360, 150, 62, 30, 62
-COLOURS = ("#2563eb", "#dc2626", "#16a34a", "#9333ea")
+PLOT = "cluster_simulation.png"
 Point = Mapping[str, Any]
 
 
@@ -97,70 +95,35 @@ def _rate(point: Point) -> str:
     return f"{point['pictures_a_minute']:,.0f}" + ("" if point["kept_up"] else ", then none")
 
 
-def simulation_plot(results: Mapping[str, Any]) -> str:
-    """Throughput, waits, price and the desk's time over the runners, as SVG."""
+def simulation_plot(results: Mapping[str, Any], path: Path) -> None:
+    """Draw throughput, waits, price and the desk's time over the runners, as PNG.
+
+    Args:
+        results: of ``simulation_figures``.
+        path: the file to write.
+    """
+    from matplotlib.figure import Figure  # needs requirements-dev.txt
+
+    mixes = [(mix["name"].partition(",")[0], mix) for mix in results["mixes"]]
     charts: list[tuple[str, list[tuple[str, list[Point], str]]]] = [
         ("pictures a minute at most", [
-            (f"{mix['name'].partition(',')[0]}, {how}", _points(mix, TOO_MUCH, overtaking),
-             "pictures_a_minute")
-            for mix in results["mixes"]
+            (f"{name}, {how}", _points(mix, TOO_MUCH, overtaking), "pictures_a_minute")
+            for name, mix in mixes
             for how, overtaking in (("with overtaking", True), ("without", False))]),
         (f"seconds of waiting at a load of {USUAL}", [
-            (f"{mix['name'].partition(',')[0]}, {how}", _points(mix, USUAL), field)
-            for mix in results["mixes"]
+            (f"{name}, {how}", _points(mix, USUAL), field) for name, mix in mixes
             for how, field in (("median", "wait_p50_s"), ("p95", "wait_p95_s"))]),
         (f"USD for 1,000 pictures at a load of {USUAL}", [
-            (mix["name"].partition(",")[0], _points(mix, USUAL), "usd_for_1000")
-            for mix in results["mixes"]]),
+            (name, _points(mix, USUAL), "usd_for_1000") for name, mix in mixes]),
         ("share of its time that the desk is busy for", [
-            (f"{mix['name'].partition(',')[0]}, load {load}", _points(mix, load), "desk_busy")
-            for mix in results["mixes"] for load in (USUAL, TOO_MUCH)])]
-    parts: list[str] = []
-    for number, (title, lines) in enumerate(charts):
-        parts += _chart(title, TOP_PX + number * (HEIGHT_PX + GAP_PX), lines)
-    height_px = TOP_PX + len(charts) * (HEIGHT_PX + GAP_PX)
-    width_px = LEFT_PX + WIDTH_PX + 240
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width_px} {height_px}" '
-        'font-family="sans-serif" font-size="11" fill="#444">',
-        f'<rect width="{width_px}" height="{height_px}" fill="#fff"/>', *parts, "</svg>", ""])
-
-
-def _chart(title: str, top_px: int, lines: Sequence[tuple[str, list[Point], str]]) -> list[str]:
-    """One chart, with both axes logarithmic; what is below its lowest value lies on the axis."""
-    values = [each[field] for _, points, field in lines for each in points if each[field] > 0]
-    low = 10 ** math.floor(math.log10(max(min(values, default=0.1), max(values, default=1) / 1e5)))
-    high = 10 ** math.ceil(math.log10(max(values, default=1)))
-    runners = [each["runners"] for _, points, _ in lines for each in points]
-
-    def place(low: float, high: float) -> Callable[[float], float]:
-        span = math.log10(high / low) or 1.0
-        return lambda value: math.log10(max(value, low) / low) / span
-
-    x, y = place(min(runners), max(runners)), place(low, high)
-    bottom_px = top_px + HEIGHT_PX
-    parts = [f'<text x="{LEFT_PX}" y="{top_px - 10}" font-weight="bold">{title}</text>',
-             f'<path d="M{LEFT_PX} {top_px}V{bottom_px}H{LEFT_PX + WIDTH_PX}" fill="none" '
-             'stroke="#888"/>']
-    for value in _powers(low, high):
-        at_px = bottom_px - HEIGHT_PX * y(value)
-        parts += [f'<path d="M{LEFT_PX} {at_px:.1f}h{WIDTH_PX}" stroke="#eee"/>',
-                  f'<text x="{LEFT_PX - 6}" y="{at_px + 4:.1f}" text-anchor="end">{value:g}</text>']
-    for value in _powers(min(runners), max(runners)):
-        at_px = LEFT_PX + WIDTH_PX * x(value)
-        parts.append(f'<text x="{at_px:.1f}" y="{bottom_px + 15}" text-anchor="middle">{value:,g}'
-                     "</text>")
-    parts.append(f'<text x="{LEFT_PX + WIDTH_PX}" y="{bottom_px + 29}" text-anchor="end">runners'
-                 "</text>")
-    for number, (name, points, field) in enumerate(lines):
-        drawn = " ".join(f"{LEFT_PX + WIDTH_PX * x(each['runners']):.1f},"
-                         f"{bottom_px - HEIGHT_PX * y(each[field]):.1f}" for each in points)
-        colour, at_px = COLOURS[number % len(COLOURS)], top_px + 12 + 16 * number
-        parts += [f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="1.5"/>',
-                  f'<text x="{LEFT_PX + WIDTH_PX + 12}" y="{at_px}" fill="{colour}">{name}</text>']
-    return parts
-
-
-def _powers(low: float, high: float) -> Iterable[float]:
-    return [10.0 ** n for n in range(math.ceil(math.log10(low) - 1e-9),
-                                     math.floor(math.log10(high) + 1e-9) + 1)]
+            (f"{name}, load {load}", _points(mix, load), "desk_busy")
+            for name, mix in mixes for load in (USUAL, TOO_MUCH)])]
+    figure = Figure(figsize=(11, 7.5), dpi=100, layout="constrained")
+    for axes, (title, lines) in zip(figure.subplots(2, 2).flat, charts, strict=True):
+        for name, points, field in lines:
+            axes.plot([each["runners"] for each in points], [each[field] for each in points],
+                      marker="o", markersize=3, label=name)
+        axes.set(xscale="log", yscale="log", xlabel="runners", title=title)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    figure.savefig(path)

@@ -217,7 +217,7 @@ def simulate_command(
         max(0.0, cluster.get("overhead_s", 0.0)), cluster.get("desk_processor_s", 0.0),
         least_runs, lambda point: print(json.dumps(rounded(point)), flush=True)))
     write_results(RESULTS_DIR / "cluster_simulation.json", figures)
-    (RESULTS_DIR / SIMULATION_PLOT).write_text(simulation_plot(figures), encoding="utf-8")
+    simulation_plot(figures, RESULTS_DIR / SIMULATION_PLOT)  # needs requirements-dev.txt
     print(simulation_tables(figures))
 
 

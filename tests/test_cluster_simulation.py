@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
-from xml.etree import ElementTree
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.cluster_mixes import Kind, Mix, Model, embedded_mix, public_mix
-from benchmarks.cluster_report import simulation_plot, simulation_tables
+from benchmarks.cluster_report import PLOT, simulation_plot, simulation_tables
 from benchmarks.cluster_scales import simulation_figures
 from benchmarks.cluster_simulation import Arrival, Plan, Simulation, shard_of, simulate
 
@@ -118,11 +119,14 @@ def test_mixes_are_of_what_was_measured_and_fit() -> None:
         assert simulate(Plan(mix, 2, 200, 0.5, 40))["runs"] == 40
 
 
-def test_figures_become_tables_and_a_plot() -> None:
+def test_figures_become_tables_and_a_plot(tmp_path: Path) -> None:
     found = simulation_figures([MIX], (1, 2), (2,), least_runs=40)
     said = simulation_tables(found)
     assert "### two kinds" in said
     assert "2 runners, divided among several desks" in said
-    lines = ElementTree.fromstring(simulation_plot(found)).findall(
-        "{http://www.w3.org/2000/svg}polyline")
-    assert [len(line.attrib["points"].split()) for line in lines] == [2] * 7
+    assert f"](results/{PLOT})" in said
+    simulation_plot(found, tmp_path / PLOT)
+    with Image.open(tmp_path / PLOT) as picture:
+        assert (picture.format, picture.width) == ("PNG", 1100)
+        colours = picture.convert("RGB").getcolors(10**6) or []
+    assert {(31, 119, 180), (255, 127, 14)} <= {colour for _, colour in colours}, "two lines"
