@@ -26,7 +26,6 @@ from benchmarks.roofline import machine
 from easel.serving.backend import LocalBackend
 from easel.serving.interface import Backend
 from easel.serving.ray.connect import join_cluster
-from easel.serving.ray.environment import code_digest
 from easel.serving.ray.node import end_node, start_node
 from easel.settings import Settings
 from pipelines.core.events import Preview, Progress, Result
@@ -99,14 +98,14 @@ def _until(holds: Callable[[], bool]) -> None:
 def _front(settings: Settings, app: str, runners: int, overtaking: bool) -> Iterator[RayBackend]:
     """A front end before runners of an application of its own."""
     from easel.serving.ray.backend import RayBackend
-    from easel.serving.ray.deploy import deploy
+    from easel.serving.ray.deploy import deploy, terms_of
     from easel.serving.ray.desk_actor import start_desk
     from easel.serving.ray.link import Link
     from easel.serving.ray.matching import LOOKED_AT
 
-    made = settings.model_copy(update={"ray_app": app, "runners": runners})
-    start_desk(app, {"max_waiting": 100, "max_per_owner": None, "easel": code_digest(),
-                     "looked_at": LOOKED_AT if overtaking else 1})
+    made = settings.model_copy(update={"ray_app": app, "runners": runners, "queue_size": 100,
+                                       "user_jobs": 100})
+    start_desk(app, terms_of(made), LOOKED_AT if overtaking else 1)
     deploy(made, backend, longest_run_s=60.0)
     front = RayBackend(_registry(), Link(app))
     try:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, ByteSize, Fi
 from pydantic_core import PydanticCustomError
 
 from pipelines.core.amounts import Bytes
+from pipelines.core.errors import EaselError
 from pipelines.core.settings import (
     PREFIX,
     EngineSettings,
@@ -138,7 +139,18 @@ class Settings(EngineSettings):
         pattern=r"^[A-Za-z][A-Za-z0-9_\-]{0,62}$",
         description="Name of Easel among what else the cluster runs.")] = "easel"
     runners: Annotated[int, Field(
-        ge=1, le=10_000, description="Runners of a cluster, each with its own models.")] = 2
+        ge=1, le=10_000, description="Runners of a cluster, each with its own models; where "
+                                     "EASEL_MAX_RUNNERS is set, as many at least.")] = 2
+    max_runners: Annotated[int, Field(
+        ge=0, le=10_000, description="Runners of a cluster at most: there are more of them while "
+                                     "people wait long, and fewer after a quiet time; 0 for as "
+                                     "many as EASEL_RUNNERS at any time.")] = 0
+    runner_wait: Annotated[int, Field(
+        ge=1, le=86_400, description="Seconds of work for each runner that people may wait before "
+                                     "one more comes, up to EASEL_MAX_RUNNERS.")] = 30
+    runner_idle: Annotated[int, Field(
+        ge=1, le=86_400, description="Seconds in which never all runners had work, after which "
+                                     "some go, down to EASEL_RUNNERS.")] = 600
     runner_gpus: Annotated[float, Field(
         ge=0, le=64, description="Accelerators that a runner takes; 0 to compute on the CPU, with "
                                  "EASEL_THREADS.")] = 0
@@ -157,6 +169,17 @@ class Settings(EngineSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper_case),
                          Field(
         description="How much the server's log says.")] = "INFO"
+
+    def check_runners(self) -> None:
+        """Refuse fewer runners at most than at least.
+
+        Raises:
+            EaselError: so it is said.
+        """
+        if 0 < self.max_runners < self.runners:
+            raise EaselError("There cannot be at most {} runners and at least {}: see "
+                             "EASEL_MAX_RUNNERS and EASEL_RUNNERS, or --max-runners and --runners.",
+                             self.max_runners, self.runners)
 
     def minute_s(self) -> int | None:
         """Seconds of the device that a visitor may take in a minute; None for no limit."""

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import chdir, closing, contextmanager, suppress
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -94,7 +94,12 @@ class Cluster:
     Args:
         folder: the data folder.
         limits: settings of the line.
+
+    Attributes:
+        longest_run_s: what a runner that is to end may still take.
     """
+
+    longest_run_s = 60.0
 
     def __init__(self, folder: Path, runners: int = 1, **limits: Any) -> None:
         self.settings = Settings(data_dir=folder, backend="ray", runners=runners, **limits)
@@ -104,7 +109,36 @@ class Cluster:
         """Start the runners, or replace them by those of another version."""
         from easel.serving.ray.deploy import deploy
 
-        deploy(self.settings, partial(small_backend, self.paused, version), longest_run_s=60.0)
+        deploy(self.settings, partial(small_backend, self.paused, version), self.longest_run_s)
+
+    def begin_desk(self, path: str) -> None:
+        """Begin the desk, of the Easel that lies in a folder."""
+        ray: Any = import_module("ray")
+        from easel.serving.ray.deploy import terms_of
+        from easel.serving.ray.desk_actor import NAME, DeskActor
+
+        ray.remote(DeskActor).options(
+            name=NAME, namespace=self.settings.ray_app, lifetime="detached", num_cpus=0,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([path, *filter(None, sys.path)])
+                                      }}).remote(terms_of(self.settings))
+
+    @contextmanager
+    def beside(self, **settings: Any) -> Iterator[Cluster]:
+        """Another Easel on the same machines, of other settings, with a desk of its own."""
+        from ray import serve
+
+        from easel.serving.ray.desk_actor import find_desk
+
+        other = Cluster(self.settings.data_dir)
+        other.settings = self.settings.model_copy(update={"ray_app": "beside", **settings})
+        other.longest_run_s = 600.0
+        try:
+            yield other
+        finally:
+            serve.delete("beside", _blocking=False)
+            ray: Any = import_module("ray")
+            with suppress(ValueError):  # it did not begin
+                ray.kill(find_desk("beside"))
 
     def has_kept(self) -> bool:
         """Whether a state of a run is kept whole: its file comes before the row that names it."""
@@ -118,8 +152,12 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, runners: int = 1, **limits: Any) -> Iterator[Cluster]:
-    """A cluster, ended at the end."""
+def cluster(folder: Path, runners: int = 1, spare: int = 1, **limits: Any) -> Iterator[Cluster]:
+    """A cluster, ended at the end.
+
+    Args:
+        spare: for how many more runners there is room.
+    """
     made = Cluster(folder, runners, **limits)
     home = folder / "cluster"
     with pytest.MonkeyPatch.context() as environment:
@@ -128,12 +166,13 @@ def cluster(folder: Path, runners: int = 1, **limits: Any) -> Iterator[Cluster]:
             environment.delenv(name)
         home.mkdir(parents=True)
         (home / TOKEN).write_text(OWN_TOKEN, "ascii")
-        start_node(home, "127.0.0.1", cpus=runners + 1)
+        start_node(home, "127.0.0.1", cpus=runners + spare)
         # Ray outlives whoever starts it: not so the tests, should they be killed.
         guard = subprocess.Popen([sys.executable, "-c", GUARD, str(home)], cwd=ROOT,
                                  stdin=subprocess.PIPE, start_new_session=True)
         try:
-            join_cluster(made.settings)
+            with chdir(home):  # which comes before all others where Ray's workers look for code
+                join_cluster(made.settings)
             made.deploy()
             yield made
         finally:

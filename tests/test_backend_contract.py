@@ -316,6 +316,11 @@ def test_figures_queue_and_models_are_told(backend: Backend) -> None:
     assert (found["easel_queue_jobs", "running"], found["easel_queue_jobs", "waiting"]) == (0, 0)
     assert backend.device() == "cpu"
     assert backend.models() is None, "these models are of no catalogue"
+    if (runners := backend.runners()) is None:  # it draws itself
+        assert "easel_runners" not in {name for name, _ in found}
+    else:
+        assert runners == (1, 1, 1, 1)
+        assert [found["easel_runners", state] for state in runners._fields] == [1, 1, 1, 1]
 
 
 def test_a_backend_that_closes_says_so_and_loses_nothing(backend: Backend) -> None:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from easel.cli.main import main
 from easel.serving.backend import LocalBackend
+from easel.serving.ray.messages import OTHER_EASEL
 from easel.serving.ray.trip import LOST_TWICE
 from pipelines.core.errors import Cancelled, EaselError
 from pipelines.core.events import Event, Preview, Progress, Result
@@ -36,7 +41,7 @@ USERS = 50
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("cluster"), runners=2, user_jobs=100,
+    with cluster(tmp_path_factory.mktemp("cluster"), runners=2, spare=2, user_jobs=100,
                  queue_size=100) as made:
         yield made
 
@@ -272,6 +277,18 @@ def test_every_runner_says_what_models_it_has(both: RayBackend) -> None:
     assert not any(each.rows or each.refused for each in found), "their models are of no catalogue"
 
 
+def test_the_command_says_how_many_runners_there_are_and_are_to_be(
+        both: RayBackend, small: Cluster, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("EASEL_DATA_DIR", str(small.settings.data_dir))
+    assert both.runners() == (2, 2, 2, 2)
+    assert main(["cluster", "status"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["0 running, 0 waiting",
+                        "Runners: 2; 2 wanted now, 2 at least and 2 at most."]
+    assert len(said) == 4
+
+
 def test_runners_are_replaced_one_by_one_while_they_draw(both: RayBackend, small: Cluster) -> None:
     fields = {**SKETCH, "options": {"steps": 10, "pause_s": 0.05}}
     wanted = digests(list(stream(both, fields)))
@@ -308,3 +325,55 @@ def test_a_pause_reaches_a_run_on_any_runner(front: RayBackend) -> None:
     (run,) = front.paused.of(ME)
     assert run.step >= 1
     front.paused.delete(ME, run.run_id)
+
+
+def test_there_are_more_runners_for_a_line_and_fewer_after_it_but_none_goes_that_draws(
+        small: Cluster) -> None:
+    with small.beside(runners=1, max_runners=2, runner_wait=1, runner_idle=1) as growing:
+        growing.deploy()
+        front = growing.front()
+        first = Reader(front, LONG, "first")
+        until(first.draws)
+        old, _ = runner_of(front, "first")
+        second = Reader(front, LONG, "second")
+        until(second.draws)
+        new, _ = runner_of(front, "second")
+        assert new != old
+        assert front.runners() == (2, 2, 1, 2)
+        assert front.cancel("first")
+        first.drawn()
+        until(lambda: front.runners().wanted == 1)
+        until(lambda: stopping(growing) == 1)
+        # Serve takes the newest away, and that is the one that draws.
+        seen = len(second.events)
+        until(lambda: len(second.events) > seen + 2)
+        assert front.cancel("second")
+        assert second.drawn()
+        until(lambda: [each.report.runner for each in front.link.facts().runners] == [old])
+        assert front.link.facts().counts.get("again", 0) == 0, "nothing was lost"
+        assert len(digests(list(stream(front, SKETCH)))) == 2
+        front.close()
+
+
+def stopping(made: Cluster) -> int:
+    """How many runners are about to end."""
+    from ray import serve
+
+    deployments = serve.status().applications[made.settings.ray_app].deployments
+    return sum(number for each in deployments.values()
+               for state, number in each.replica_states.items() if state == "STOPPING")
+
+
+def test_a_runner_of_other_code_than_the_desk_is_refused_in_a_sentence(
+        small: Cluster, tmp_path: Path) -> None:
+    """As where the machines of a cluster on Kubernetes have several images."""
+    for package in ("easel", "pipelines"):
+        shutil.copytree(REPOSITORY / package, tmp_path / package)
+    with (tmp_path / "easel" / "settings.py").open("a") as file:
+        file.write("\n# Another version.\n")
+    with small.beside(runners=1) as other:
+        other.begin_desk(str(tmp_path))
+        with pytest.raises(EaselError) as caught:
+            other.deploy()
+    assert str(caught.value) == "The runners do not start: " + str(
+        EaselError(OTHER_EASEL, socket.gethostname()))

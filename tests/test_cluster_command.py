@@ -82,6 +82,7 @@ def test_a_cluster_is_started_changed_and_ended(commands: Commands, tmp_path: Pa
         assert time.monotonic() < end, "the runner before it has left"
     assert not facts["drains"], "who starts it wants it to draw"
     assert [each["draws"] for each in facts["runners"]] == [False]
+    assert [facts[name] for name in ("wanted", "least", "most")] == [1, 1, 1]
 
     port = free_port()
     with commands.page(port) as page:

@@ -219,3 +219,27 @@ def test_commands_say_what_is_wrong(tmp_path: Path, arguments: list[str], senten
     assert (done.returncode, done.stdout) == (1, "")
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@needs_ray
+@pytest.mark.parametrize(("arguments", "told", "sentence"), [
+    (["--runners", "3", "--max-runners", "2"], {}, "There cannot be at most 2 runners and at least "
+     "3: see EASEL_MAX_RUNNERS and EASEL_RUNNERS, or --max-runners and --runners.\n"),
+    ([], {"EASEL_RUNNERS": "3", "EASEL_MAX_RUNNERS": "2"}, "There cannot be at most 2 runners "),
+    (["--runners", "0"], {}, "Invalid value for '--runners': Input should be greater than "),
+    (["--max-runners", "0"], {}, "Invalid value for '--max-runners': Input should be greater "),
+    (["--max-runners", "many"], {}, "Invalid value for '--max-runners': Input should be a valid "),
+    ([], {"EASEL_MAX_RUNNERS": "many"},
+     "EASEL_MAX_RUNNERS is not valid: a whole number between 0 and 10000, not 'many'."),
+    ([], {"EASEL_RUNNER_IDLE": "0"},
+     "EASEL_RUNNER_IDLE is not valid: a whole number between 1 and 86400, not '0'.")])
+def test_numbers_of_runners_that_are_none_are_refused(
+        tmp_path: Path, arguments: list[str], told: dict[str, str], sentence: str,
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path))
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert main(["cluster", "up", *arguments]) in (1, 2)
+    said = capsys.readouterr().err
+    assert said.startswith(sentence)
+    assert len(said.splitlines()) == 1

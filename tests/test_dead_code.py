@@ -15,7 +15,7 @@ from tests.conftest import REPOSITORY
 # prometheus, Ray, the installed command, the interpreter.
 FOR_OTHERS = {"get_weight_dtype", "writelines", "_update_config", "_update_value_in_config",
               "writable", "choose_replicas", "down_revision", "collect", "console", "is_tracked",
-              "_"}
+              "record_autoscaling_stats", "_"}
 # What turns a function into a handler, a command or a check that its library calls.
 HANDED_OVER = ("command", "callback", "validator")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

@@ -11,7 +11,7 @@ from easel.serving.line import CLOSING, NOT_BEGUN
 from easel.serving.ray.desk import PAUSES, SILENT_S, Desk
 from easel.serving.ray.fair_line import HALF_LIFE_S
 from easel.serving.ray.matching import LOOKED_AT, OVERTAKEN
-from easel.serving.ray.messages import Ask, Order, Ticket
+from easel.serving.ray.messages import Ask, Order, Terms, Ticket
 from pipelines.core.errors import Busy, InvalidRequest
 from tests.desks import MODELS, Hall
 
@@ -64,15 +64,15 @@ def test_limits_may_be_changed_while_people_wait() -> None:
     assert hall.join("one", "anna") is None
     assert hall.join("two", "anna") is None
     assert not hall.desk.has_room("anna", "")
-    hall.desk.limit(20, 3, None)
+    hall.desk.hold(Terms(20, 3))
     assert hall.desk.has_room("anna", "")
-    hall.desk.limit(1, 3, None)
+    hall.desk.hold(Terms(1, 3))
     assert not hall.desk.has_room("ben", ""), "one waits already"
-    hall.desk.limit(20, 3, 60.0)
+    hall.desk.hold(Terms(20, 3, 60.0))
     hall.takes("r1", "one")
     hall.ends("r1", "one", device_s=100.0)
     assert "You have had your seconds" in str(hall.join("three", "anna"))
-    hall.desk.limit(21, 3, 60.0)
+    hall.desk.hold(Terms(21, 3, 60.0))
     assert not hall.desk.has_room("anna", ""), "what was taken is not forgotten"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from easel.serving.backend import LocalBackend
+from easel.serving.jobs import RunnerCounts
 from easel.serving.ray.fleet import FRESH_S, FleetInventory, RunnerModels
 from easel.serving.ray.station import Station
 from easel.ui.models.render import render_models
@@ -141,3 +142,13 @@ def test_runners_that_do_not_answer_have_what_they_had(
     assert fleet.inventory.rows() == before
     with pytest.raises(EaselError, match="do not answer"):
         fleet.inventory.load(ONE)
+
+
+def test_the_tab_says_how_many_runners_there_are_and_are_to_be(fleet: Fleet) -> None:
+    def said(wanted: int) -> str:
+        html = render_models(fleet.inventory, runners=RunnerCounts(2, wanted, 1, 4))
+        return html[html.index("Runners: "):].partition("</p>")[0]
+
+    assert said(3) == "Runners: 2; 3 wanted now, 1 at least and 4 at most."
+    assert said(0) == "Runners: 2; – wanted now, 1 at least and 4 at most."
+    assert "Runners: " not in render_models(fleet.inventory), "this machine draws"

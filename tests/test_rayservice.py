@@ -54,6 +54,11 @@ TEMPLATE = fields(spec=fields(
     "containers", containers=many(CONTAINER), terminationGracePeriodSeconds=WHOLE,
     volumes=many(fields("name", name=TEXT, persistentVolumeClaim=fields(
         "claimName", claimName=TEXT)))))
+SCALER = fields(
+    env=many(ANY), envFrom=many(ANY), idleTimeoutSeconds=WHOLE, image=TEXT, imagePullPolicy=TEXT,
+    resources=ANY, securityContext=ANY, upscalingMode={"enum": ["Default", "Aggressive",
+                                                               "Conservative"]},
+    version=TEXT, volumeMounts=many(ANY))
 HEAD = fields("template", enableIngress=TRUE, headService=ANY, ingressOptions=ANY, labels=TEXTS,
               rayStartParams=TEXTS, resources=ANY, serviceType=TEXT, template=TEMPLATE)
 GROUP = fields("groupName minReplicas maxReplicas template", groupName=TEXT,
@@ -62,7 +67,7 @@ GROUP = fields("groupName minReplicas maxReplicas template", groupName=TEXT,
                resources=ANY, scaleStrategy=ANY, suspend=TRUE, template=TEMPLATE)
 CLUSTER = fields("headGroupSpec", authOptions=fields(
     enableK8sTokenAuth=TRUE, mode={"enum": ["disabled", "token"]}, secretName=TEXT),
-    autoscalerOptions=ANY, enableInTreeAutoscaling=TRUE, gcsFaultToleranceOptions=ANY,
+    autoscalerOptions=SCALER, enableInTreeAutoscaling=TRUE, gcsFaultToleranceOptions=ANY,
     headGroupSpec=HEAD, headServiceAnnotations=TEXTS, historyServerOptions=ANY, managedBy=TEXT,
     networkPolicy=ANY, rayVersion=TEXT, suspend=TRUE, tlsOptions=ANY, upgradeStrategy=ANY,
     workerGroupSpecs=many(GROUP))
@@ -115,8 +120,10 @@ def test_there_is_an_accelerator_for_each_runner(document: dict[str, Any]) -> No
     (container,) = group["template"]["spec"]["containers"]
     told = {each["name"]: each["value"] for each in container["env"]}
     devices = int(container["resources"]["limits"]["nvidia.com/gpu"])
-    assert (int(told["EASEL_RUNNERS"]) * int(told["EASEL_RUNNER_GPUS"])
-            == group["replicas"] * devices)
+    assert cluster["enableInTreeAutoscaling"] is True, "else no machine comes for a runner"
+    for name, number in (("EASEL_RUNNERS", "minReplicas"), ("EASEL_MAX_RUNNERS", "maxReplicas")):
+        assert int(told[name]) * int(told["EASEL_RUNNER_GPUS"]) == group[number] * devices
+    assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
 def test_ray_is_the_one_that_is_pinned(repository: Path, document: dict[str, Any]) -> None:

@@ -27,7 +27,11 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=Fa
 @app.command("up")
 def up_command(
     runners: Annotated[int | None, typer.Option(
-        min=1, help="How many runners there are to be; EASEL_RUNNERS where left out.")] = None,
+        min=1, help="How many runners there are to be, at least; EASEL_RUNNERS where left out.",
+    )] = None,
+    max_runners: Annotated[int | None, typer.Option(
+        min=1, help="How many there may be while people wait long; EASEL_MAX_RUNNERS where left "
+                    "out, or as many as --runners says.")] = None,
     listen: Annotated[str, typer.Option(
         help="This machine's address for the others of a private network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(
@@ -42,8 +46,7 @@ def up_command(
 
     check_ray()
     settings, folder = _settings()
-    if runners is not None:
-        settings = settings.model_copy(update={"runners": runners})
+    settings = _with_runners(settings, runners, max_runners)
     check_shared(settings, listen)
     with starting(folder):
         if join:
@@ -53,12 +56,28 @@ def up_command(
             return
         address, drawing = _start(settings, folder, listen, port)
     few = drawing < settings.runners
+    more = f", and up to {settings.max_runners} while people wait long" \
+        if settings.max_runners > settings.runners else ""
     count = f"{drawing} of {settings.runners}" if few else str(drawing)
     draw = "runner draws" if settings.runners == 1 else "runners draw"
     why = ", since the cluster has room for no more now" if few else ""
     _say(as_json, {"address": address, "runners": drawing},
-         f"{count} {draw} at {address}{why}. EASEL_BACKEND=ray lets the page and commands use the "
-         "cluster, and python -m pipelines cluster down ends it.")
+         f"{count} {draw} at {address}{why}{more}. EASEL_BACKEND=ray lets the page and commands "
+         "use the cluster, and python -m pipelines cluster down ends it.")
+
+
+def _with_runners(settings: Settings, least: int | None, most: int | None) -> Settings:
+    """Settings with the numbers of runners that a command names in the place of theirs.
+
+    Raises:
+        EaselError: there are fewer at most than at least.
+    """
+    if least is not None:
+        settings = settings.model_copy(update={"runners": least})
+    if most is not None:
+        settings = settings.model_copy(update={"max_runners": most})
+    settings.check_runners()
+    return settings
 
 
 def _start(settings: Settings, folder: Path, listen: str, port: int) -> tuple[str, int]:
@@ -82,7 +101,6 @@ def _start(settings: Settings, folder: Path, listen: str, port: int) -> tuple[st
         join_cluster(found)
         if (link := link_to(found, empty=True)) is not None:
             check_code(link.facts())
-            link.ask("limit", settings.queue_size, settings.user_jobs, settings.minute_s())
             link.ask("drain", False)
     from easel.serving.ray.deploy import deploy
 
@@ -128,10 +146,13 @@ def status_command(as_json: AsJson = False) -> None:
              "model_bytes": each.report.holding.used_bytes} for each in facts.runners]
     if as_json:
         print_json({"running": facts.running, "waiting": facts.waiting, "drains": facts.drains,
-                    "granted": facts.counts, "runners": rows})
+                    "granted": facts.counts, "runners": rows, "wanted": facts.wanted,
+                    "least": facts.least, "most": facts.most})
         return
     typer.echo(f"{facts.running} running, {facts.waiting} waiting"
                f"{'; no more are taken' if facts.drains else ''}")
+    typer.echo(f"Runners: {len(rows)}; {facts.wanted or '–'} wanted now, {facts.least} at least "
+               f"and {facts.most} at most.")
     for row in rows:
         typer.echo(f"{row['runner']}  {row['host']}  {row['device']}  "
                    f"{'draws' if row['draws'] else 'is free'}  {', '.join(row['models'])}")

@@ -183,6 +183,10 @@ class LocalBackend:
         """Its models; see ``Backend.models``."""
         return inventory_of(self.cache, offline)
 
+    def runners(self) -> None:
+        """None: it draws itself; see ``Backend.runners``."""
+        return
+
     def is_open(self) -> bool:
         """Whether it still takes jobs."""
         return self.jobs.is_open

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from easel.serving.jobs import Found, Place, Requester, RunEvent
+from easel.serving.jobs import Found, Place, Requester, RunEvent, RunnerCounts
 from easel.serving.paused_runs import PausedRuns
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.request import CheckedRequest
@@ -242,6 +242,14 @@ class Backend(Protocol):
 
         Args:
             offline: nothing may be downloaded.
+        """
+        ...
+
+    def runners(self) -> RunnerCounts | None:
+        """How many runners of a cluster there are, and are to be; None where this machine draws.
+
+        Raises:
+            EaselError: the cluster does not say so.
         """
         ...
 

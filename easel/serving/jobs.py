@@ -95,6 +95,22 @@ class Place:
     progress: Progress
 
 
+class RunnerCounts(NamedTuple):
+    """How many runners a cluster has.
+
+    Attributes:
+        here: how many there are.
+        wanted: how many there are to be now.
+        least: how many at least.
+        most: how many at most.
+    """
+
+    here: int
+    wanted: int
+    least: int
+    most: int
+
+
 @dataclass(eq=False)
 class Job:
     """Something to do on the device.

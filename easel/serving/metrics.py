@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from easel.serving.jobs import Job
+from easel.serving.jobs import Job, RunnerCounts
 
 SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 
@@ -46,10 +46,12 @@ class Metrics:
         queue: says how many jobs run and how many wait.
         caches: figures of the model caches by the names of their runners; of the only one, which
             has no name, under "".
+        runners: how many runners there are; None where this process draws.
     """
 
     def __init__(self, queue: Callable[[], tuple[int, int]],
-                 caches: Callable[[], Mapping[str, CacheFigures]]) -> None:
+                 caches: Callable[[], Mapping[str, CacheFigures]],
+                 runners: Callable[[], RunnerCounts] | None = None) -> None:
         self._registry = CollectorRegistry()
         self._jobs = Counter("easel_jobs", "Jobs that have ended, by kind and outcome.",
                              ("kind", "outcome"), registry=self._registry)
@@ -57,7 +59,7 @@ class Metrics:
                                  ("kind",), buckets=SECONDS, registry=self._registry)
         self._wait = Histogram("easel_job_wait_seconds", "Seconds that jobs waited to begin.",
                                buckets=SECONDS, registry=self._registry)
-        self._registry.register(_Holdings(queue, caches))
+        self._registry.register(_Holdings(queue, caches, runners))
 
     def note(self, job: Job) -> None:
         """Count a job that has ended."""
@@ -74,8 +76,9 @@ class _Holdings(Collector):
     """What is asked for at the moment of reading, so that nothing is counted twice."""
 
     def __init__(self, queue: Callable[[], tuple[int, int]],
-                 caches: Callable[[], Mapping[str, CacheFigures]]) -> None:
-        self._queue, self._caches = queue, caches
+                 caches: Callable[[], Mapping[str, CacheFigures]],
+                 runners: Callable[[], RunnerCounts] | None) -> None:
+        self._queue, self._caches, self._runners = queue, caches, runners
 
     def collect(self) -> Iterator[Metric]:
         """The queue and the model caches as they are now."""
@@ -84,6 +87,13 @@ class _Holdings(Collector):
         queue.add_metric(["running"], running)
         queue.add_metric(["waiting"], waiting)
         yield queue
+        if self._runners is not None:
+            family = GaugeMetricFamily(
+                "easel_runners", "Runners that are here, wanted now, and at least and at most.",
+                labels=["state"])
+            for state, number in self._runners()._asdict().items():
+                family.add_metric([state], number)
+            yield family
         caches = self._caches()
         labels = [] if "" in caches else ["runner"]
         held = GaugeMetricFamily("easel_model_bytes", "Bytes of the models on the device.",

@@ -115,4 +115,4 @@ def _add_tabs(playground: Playground, page: gr.Blocks, tasks: Tasks, store: Pict
     if playground.models is not None:
         with gr.Tab(strings.TAB_MODELS, id="models") as tab:
             build_models(playground.models, tab, playground.admins, playground.history,
-                         playground.registry)
+                         playground.registry, playground.backend.runners)

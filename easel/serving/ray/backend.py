@@ -21,6 +21,7 @@ from easel.serving.jobs import (
     Place,
     Requester,
     RunEvent,
+    RunnerCounts,
     compared,
     read_events,
 )
@@ -67,7 +68,7 @@ class RayBackend:
         self.registry, self.paused = registry, paused
         self._fleet = None if catalogue is None else FleetInventory(link.models, catalogue)
         self.requester: Callable[[], Requester] = Requester
-        self.metrics = Metrics(self.queue, self._holdings)
+        self.metrics = Metrics(self.queue, self._holdings, self.runners)
         self.link, self._front = link, uuid.uuid4().hex
         self._trips: set[Trip] = set()
         self._lock = threading.Lock()
@@ -217,6 +218,10 @@ class RayBackend:
     def models(self, offline: bool = False) -> Models | None:
         """The models of all runners; whether these are offline was said when they began."""
         return self._fleet
+
+    def runners(self) -> RunnerCounts:
+        """How many runners there are, and are to be."""
+        return self.link.facts(SOON_S).runner_counts()
 
     def is_open(self) -> bool:
         """Whether it still takes jobs."""

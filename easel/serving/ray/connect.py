@@ -131,7 +131,8 @@ def join_cluster(settings: Settings) -> str:
     if not ray.is_initialized():
         _init(ray, address, settings.ray_app)
         import_module("ray.serve")  # which lets its logger speak
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)
+        # What is amiss is said in sentences; Serve's own would come each second without a cluster.
+        logging.getLogger("ray.serve").setLevel(logging.CRITICAL)
     return address
 
 

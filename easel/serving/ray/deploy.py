@@ -4,28 +4,33 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.config import RequestRouterConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 
 from easel.history.build import open_history
 from easel.serving.backend import LocalBackend
 from easel.serving.build import local_backend
 from easel.serving.ray.desk_actor import start_desk
-from easel.serving.ray.environment import code_digest
+from easel.serving.ray.messages import Terms
+from easel.serving.ray.room import room_for
 from easel.serving.ray.runner import Runner
 from easel.settings import Settings, load_settings
 from pipelines.core.errors import EaselError
 
 ROUTER: Any = "easel.serving.ray.router:DeskRouter"  # which Serve imports wherever it routes
+POLICY = "easel.serving.ray.policy:obey"
 NAME = "runner"
 LONGEST_RUN_S = 900.0  # that a runner which is to end may still take
 READY_S = 600.0  # until one more runner has imported torch on a busy machine
 ANSWER_S, LOOK_S = 60.0, 0.5
+TOLD_S = 1.0  # that Serve is told how many runners there are to be
 
 
 def backend_of_settings() -> LocalBackend:
@@ -41,8 +46,10 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
         arguments: of the config; none is known, since everything is in the settings.
     """
     settings = load_settings()
-    _start_desk(settings)
-    return _runners(settings, backend_of_settings, LONGEST_RUN_S)
+    settings.check_runners()
+    terms = replace(terms_of(settings), takes={})  # Kubernetes has machines come as they are needed
+    start_desk(settings.ray_app, terms)
+    return _runners(settings, backend_of_settings, LONGEST_RUN_S, terms)
 
 
 def deploy(settings: Settings, make: Callable[[], LocalBackend] = backend_of_settings,
@@ -61,19 +68,22 @@ def deploy(settings: Settings, make: Callable[[], LocalBackend] = backend_of_set
     Raises:
         EaselError: there is no room for any, or they do not start.
     """
-    room = _room(settings)
+    terms = terms_of(settings)
+    room = room_for(terms.takes)
     if not room:
-        cores, accelerators = _takes(settings).values()
+        cores, accelerators = terms.takes.values()
         raise EaselError("No machine of the cluster has room for a runner, which takes {} cores "
                          "and {} accelerators: see EASEL_THREADS and EASEL_RUNNER_GPUS.",
                          f"{cores:g}", f"{accelerators:g}")
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
-    desk = _start_desk(settings)
+    desk = start_desk(settings.ray_app, terms)
+    ray.get(desk.ask.remote("hold", terms), timeout=ANSWER_S)
     before = _names(desk)
-    wanted = min(settings.runners, room)
+    wanted = min(terms.least, room)
     # Of those that are replaced no more are asked for than there is room: Serve ends no old one
     # while a new one waits for room.
-    runners = _runners(settings, make, longest_run_s, wanted if before else settings.runners)
+    runners = _runners(settings, make, longest_run_s, terms,
+                       min(max(len(before), terms.least), terms.most, room) if before else None)
     serve.run_many([serve.RunTarget(runners, settings.ray_app, None)],
                    wait_for_applications_running=False)
     _await(settings.ray_app, desk, before, wanted, READY_S + (longest_run_s if before else 0))
@@ -135,33 +145,38 @@ def _replicas(app: str) -> dict[str, Any]:
     return found
 
 
-def _takes(settings: Settings) -> dict[str, float]:
-    """What a runner takes of a machine, in Ray's words."""
-    return {"CPU": 0 if settings.runner_gpus else settings.threads or 1,
-            "GPU": settings.runner_gpus}
-
-
-def _room(settings: Settings) -> int:
-    """How many runners the machines of the cluster have room for, if nothing else runs there."""
-    takes = {name: amount for name, amount in _takes(settings).items() if amount}
-    return sum(int(min(node["Resources"].get(name, 0) / amount for name, amount in takes.items()))
-               for node in ray.nodes() if node["Alive"])
-
-
-def _start_desk(settings: Settings) -> Any:
-    return start_desk(settings.ray_app, {
-        "max_waiting": settings.queue_size, "max_per_owner": settings.user_jobs,
-        "minute_s": settings.minute_s(), "easel": code_digest()})
+def terms_of(settings: Settings) -> Terms:
+    """What settings say of the line and the runners."""
+    return Terms(settings.queue_size, settings.user_jobs, settings.minute_s(), settings.runners,
+                 settings.max_runners or settings.runners, settings.runner_wait,
+                 settings.runner_idle, {
+                     "CPU": 0 if settings.runner_gpus else settings.threads or 1,
+                     "GPU": settings.runner_gpus}, time.time())
 
 
 def _runners(settings: Settings, make: Callable[[], LocalBackend], longest_run_s: float,
-             number: int | None = None) -> serve.Application:
-    takes = _takes(settings)
+             terms: Terms, begin: int | None = None) -> serve.Application:
+    """The runners, for Serve.
+
+    Args:
+        begin: how many there are to be at first; as few as may be where None.
+    """
+    takes = terms_of(settings).takes
+    number: dict[str, Any] = {"num_replicas": begin or terms.least}
+    if terms.least < terms.most:
+        with warnings.catch_warnings():  # of what is to have another name some day
+            warnings.simplefilter("ignore", DeprecationWarning)
+            number = {"autoscaling_config": AutoscalingConfig(
+                min_replicas=min(terms.least, begin or terms.least), max_replicas=terms.most,
+                initial_replicas=begin, metrics_interval_s=TOLD_S,
+                # The desk takes its time, and Serve does at once what it is told.
+                upscale_delay_s=0, downscale_delay_s=0,
+                policy=AutoscalingPolicy(policy_function=POLICY))}
     runner: Any = serve.deployment(
-        Runner, name=NAME, num_replicas=number or settings.runners, max_ongoing_requests=1000,
+        Runner, name=NAME, max_ongoing_requests=1000, **number,
         ray_actor_options={"num_gpus": takes["GPU"], "num_cpus": takes["CPU"]},
         health_check_period_s=2, health_check_timeout_s=30,
         graceful_shutdown_timeout_s=longest_run_s, graceful_shutdown_wait_loop_s=0.2,
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),
         logging_config={"log_level": "ERROR", "enable_access_log": False})
-    return runner.bind(settings.ray_app, make, settings.offline)
+    return runner.bind(settings.ray_app, make, settings.offline, terms)

@@ -17,7 +17,16 @@ from easel.serving.jobs import Group, Job, Place, drawn_elsewhere
 from easel.serving.line import CLOSING
 from easel.serving.ray.fair_line import FairLine
 from easel.serving.ray.matching import LOOKED_AT, Entry, Runner, match
-from easel.serving.ray.messages import DeskFacts, Order, Outlook, Report, RunnerFacts, Ticket
+from easel.serving.ray.messages import (
+    DeskFacts,
+    Order,
+    Outlook,
+    Report,
+    RunnerFacts,
+    Terms,
+    Ticket,
+)
+from easel.serving.ray.scaling import Scaler, Seen, work_s
 from pipelines.core.errors import Busy, Cancelled, EaselError
 from pipelines.core.events import Progress
 
@@ -37,12 +46,19 @@ class Desk:
         looked_at: how many of those who wait may have a runner that holds their models, see
             ``match``.
         clock: seconds that only grow.
+        terms: what was said of the line and the runners; holds instead of the first three.
+
+    Attributes:
+        terms: what is said now; None where the runners are not its affair.
+        room: for how many runners there is room; None where that is not known, or no limit.
     """
 
     def __init__(self, max_waiting: int = 20, max_per_owner: int | None = None,
                  minute_s: float | None = None, easel: str = "", looked_at: int = LOOKED_AT,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 clock: Callable[[], float] = time.monotonic, terms: Terms | None = None) -> None:
         self.line = FairLine(max_waiting, max_per_owner, minute_s, clock)
+        self.terms: Terms | None = None
+        self.room: int | None = None
         self._clock, self._easel, self._looked_at = clock, easel, looked_at
         self._entries: dict[str, Entry] = {}
         self._runners: dict[str, Runner] = {}
@@ -51,6 +67,9 @@ class Desk:
         self._drains = False
         self._outlook: dict[Group, tuple[int, float | None]] = {}
         self._outlook_s = self._heard_s = -math.inf  # until when it holds; when all were heard of
+        self._scaler = Scaler(clock, SILENT_S)  # by when all runners that there are were heard of
+        if terms is not None:
+            self.hold(terms)
 
     # What front ends ask.
 
@@ -169,9 +188,11 @@ class Desk:
             self.cancel(job_id)
         self.line.exempt = but
 
-    def limit(self, max_waiting: int, max_per_owner: int | None, minute_s: float | None) -> None:
-        """Hold other limits from now on; see ``Line``."""
-        self.line.limit(max_waiting, max_per_owner, minute_s)
+    def hold(self, terms: Terms) -> None:
+        """Hold what is said from now on, unless something later was said already."""
+        if self.terms is None or terms.said_s >= self.terms.said_s:
+            self.terms = terms
+            self.line.limit(terms.max_waiting, terms.max_per_owner, terms.minute_s)
 
     def drain(self, drains: bool) -> None:
         """Take no more tickets; or take them again."""
@@ -181,6 +202,10 @@ class Desk:
 
     def report(self, report: Report) -> None:
         """Take in how a runner fares; a report that was overtaken by a later one says nothing."""
+        if report.easel != self._easel:
+            return  # it was told as it began, unless this desk has begun on another machine since
+        if report.terms is not None:
+            self.hold(report.terms)
         runner = self._runners.get(report.runner)
         if runner is None:
             runner = self._runners[report.runner] = Runner(report, self._clock())
@@ -202,6 +227,12 @@ class Desk:
                 self._end(entry, {each.job_id: each for each in jobs})
         self._let_go_of_the_silent()
         self.grant()
+        if self.terms is not None:
+            self._scaler.look(self.terms, self._seen)
+
+    def wanted(self) -> int:
+        """How many runners there are to be now; 0 where that is not known yet."""
+        return self._scaler.wanted(self.terms) if self.terms is not None else 0
 
     def has_orders(self, name: str) -> bool:
         """Whether there is something for a runner to do."""
@@ -216,6 +247,10 @@ class Desk:
 
     # What both are told.
 
+    def code(self) -> str:
+        """Which code the cluster runs."""
+        return self._easel
+
     def facts(self) -> DeskFacts:
         """What the desk knows now."""
         running, waiting = self.line.counts()
@@ -223,7 +258,9 @@ class Desk:
                          tuple(RunnerFacts(each.report, entry.job_ids() if (
                              entry := self._entries.get(each.token)) else ())
                                for each in self._runners.values()),
-                         dict(self._counts), self.line.exempt is not None, self._easel, os.getpid())
+                         dict(self._counts), self.line.exempt is not None, self._easel, os.getpid(),
+                         self.wanted(), *((self.terms.least, self.terms.most)
+                                          if self.terms is not None else (0, 0)))
 
     def places(self) -> list[Place]:
         """What runs and waits, in the order in which it comes."""
@@ -321,6 +358,15 @@ class Desk:
         del self._runners[name]
         for entry in [each for each in self._entries.values() if each.runner == name and each.left]:
             self._remove(entry)
+
+    def _seen(self) -> Seen:
+        """How the cluster fares now, for those who see how many runners there are to be."""
+        waiting = [each.group for each in self._entries.values()
+                   if not each.runner and each.group.alive()]
+        now_s = time.monotonic()
+        return Seen(len(self._runners), sum(each.has_work() for each in self._runners.values()),
+                    len(waiting), work_s(self.line.jobs.values(), self.line.runtimes),
+                    max((now_s - group.submitted_s for group in waiting), default=0.0), self.room)
 
     def _let_go_of_the_silent(self) -> None:
         now_s = self._clock()

@@ -56,9 +56,13 @@ class Runner:
     orders: list[Order] = field(default_factory=list)
     leaves: bool = False
 
+    def has_work(self) -> bool:
+        """Whether it draws, or is about to."""
+        return bool(self.token or self.report.running)
+
     def is_idle(self) -> bool:
         """Whether it can draw."""
-        return not (self.token or self.report.running or self.leaves)
+        return not (self.has_work() or self.leaves)
 
     def holds(self, entry: Entry) -> bool:
         """Whether it holds all models of a ticket."""

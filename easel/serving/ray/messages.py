@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from easel.serving.jobs import Requester, Usage
+from easel.serving.jobs import Requester, RunnerCounts, Usage
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Progress
 
 ENDED = ("The cluster has ended: whoever runs Easel starts it again, and then the server of this "
          "page.")
+OTHER_EASEL = ("The machine {} has another version of Easel than the desk of its cluster: give all "
+               "machines the same.")
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,32 @@ class Holding:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What whoever runs a cluster said last of its line and the number of its runners.
+
+    Attributes:
+        max_waiting, max_per_owner, minute_s: limits of the line, see ``easel.serving.line.Line``.
+        least: how many runners there are at least.
+        most: how many there are at most.
+        wait_s: seconds of work a runner that people may wait before there are more.
+        idle_s: seconds in which never all were needed, after which there are fewer.
+        takes: what a runner takes of a machine, by Ray's names; empty where more machines come as
+            they are needed.
+        said_s: when it was said, as Unix time.
+    """
+
+    max_waiting: int = 20
+    max_per_owner: int | None = None
+    minute_s: float | None = None
+    least: int = 1
+    most: int = 1
+    wait_s: float = 30.0
+    idle_s: float = 600.0
+    takes: Mapping[str, float] = field(default_factory=dict)
+    said_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class Report:
     """How a runner fares.
 
@@ -148,6 +176,7 @@ class Report:
         easel: which code it runs, see ``easel.serving.ray.environment.code_digest``.
         pid: of its process.
         host: name of its machine.
+        terms: what was said when it was started, for a desk that has not heard of it.
     """
 
     runner: str
@@ -160,6 +189,7 @@ class Report:
     easel: str = ""
     pid: int = 0
     host: str = ""
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +212,9 @@ class DeskFacts:
         suspended: whether most may not draw now.
         easel: which code the cluster runs.
         pid: of the desk's process.
+        wanted: how many runners there are to be now; 0 where it is not known yet.
+        least: how many at least.
+        most: how many at most.
     """
 
     running: int
@@ -192,3 +225,10 @@ class DeskFacts:
     suspended: bool = False
     easel: str = ""
     pid: int = 0
+    wanted: int = 0
+    least: int = 0
+    most: int = 0
+
+    def runner_counts(self) -> RunnerCounts:
+        """How many there are, and are to be."""
+        return RunnerCounts(len(self.runners), self.wanted, self.least, self.most)

@@ -16,7 +16,7 @@ from typing import Any
 from easel.serving.backend import LocalBackend
 from easel.serving.jobs import Found, Job, Requester, RunEvent, Usage
 from easel.serving.ray.fleet import RunnerModels
-from easel.serving.ray.messages import Ended, Holding, Kept, Order, Report, Work
+from easel.serving.ray.messages import Ended, Holding, Kept, Order, Report, Terms, Work
 from pipelines.core.errors import EaselError
 from pipelines.core.events import Preview
 from pipelines.models.cache.inventory import Act, ModelRow, act_on
@@ -54,13 +54,14 @@ class Station:
         changed: called, on any thread, when something has ended.
         easel: which code it runs.
         offline: no models may be downloaded.
+        terms: what was said of the line and the runners when it was started.
     """
 
     def __init__(self, name: str, backend: LocalBackend, changed: Callable[[], None],
-                 easel: str = "", offline: bool = False) -> None:
+                 easel: str = "", offline: bool = False, terms: Terms | None = None) -> None:
         self.name, self.backend = name, backend
         self._inventory = backend.models(offline)
-        self._changed, self._easel = changed, easel
+        self._changed, self._easel, self._terms = changed, easel, terms
         self._lock = threading.RLock()
         self._at_hand: dict[str, _AtHand] = {}
         self._ended: OrderedDict[str, tuple[Ended, ...]] = OrderedDict()
@@ -166,7 +167,8 @@ class Station:
         held = frozenset(model.model_id for model in stats.models if model.state != "disk")
         return Report(self.name, number, running, ended, held,
                       Holding(stats.used_bytes, stats.hits, stats.misses, stats.evictions),
-                      self.backend.device(), self._easel, os.getpid(), socket.gethostname())
+                      self.backend.device(), self._easel, os.getpid(), socket.gethostname(),
+                      self._terms)
 
     def models(self, act: Act | None = None, model_id: str = "") -> RunnerModels:
         """What it has of each model, after something was done with one of them."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
 
+from easel.serving.jobs import RunnerCounts
 from easel.ui.models.advice import Machine, advised
 from easel.ui.models.wishes import Wish, WishState, states
 from easel.ui.parts.panel import seconds
@@ -48,12 +49,14 @@ def render_wishes(inventory: Models, refused: str = "", may_act: bool = True,
     return f"{alerts}{note}{grids}"
 
 
-def render_models(inventory: Models, may_act: bool = True) -> str:
+def render_models(inventory: Models, may_act: bool = True, runners: RunnerCounts | None = None,
+                  ) -> str:
     """The memory, and every model.
 
     Args:
         inventory: the models.
         may_act: whether whoever looks has buttons.
+        runners: how many runners of a cluster there are; None where this machine draws.
     """
     memory, rows = inventory.memory(), inventory.rows()
     bars = _memory(strings.MODELS_DEVICE, memory.used_bytes, memory.budget_bytes)
@@ -62,7 +65,11 @@ def render_models(inventory: Models, may_act: bool = True) -> str:
     groups = "".join(_group(kind, [row for row in rows if row.kind == kind], may_act)
                      for kind in ("embedded", "public", "own"))
     heads = "".join(f'<th scope="col">{name}</th>' for name in strings.MODELS_HEADS[:-1])
-    return (f'<div class="memory">{bars}</div>'
+    counts = "" if runners is None else (
+        '<p class="hint runners">' + escape(strings.MODELS_RUNNERS_HERE.format(
+            runners.here, runners.wanted or strings.MODELS_NEVER, runners.least, runners.most))
+        + "</p>")
+    return (f'{counts}<div class="memory">{bars}</div>'
             f'<table class="models"><thead><tr>{heads}<td></td>'
             f'</tr></thead>{groups}</table>')
 

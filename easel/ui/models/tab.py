@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, get_args
 
 import gradio as gr
@@ -9,6 +11,7 @@ import gradio as gr
 from easel.guard.visitors import visitor_of
 from easel.history.records import Filters
 from easel.history.store import History
+from easel.serving.jobs import RunnerCounts
 from easel.ui.models.admins import ModelAdmins
 from easel.ui.models.advice import machine_of
 from easel.ui.models.render import render_models, render_wishes
@@ -28,7 +31,8 @@ TICK_S = 1.0
 
 
 def build_models(inventory: Models, tab: gr.Tab, admins: ModelAdmins,
-                 history: History | None = None, registry: Registry | None = None) -> None:
+                 history: History | None = None, registry: Registry | None = None,
+                 runners: Callable[[], RunnerCounts | None] = lambda: None) -> None:
     """Lay the tab out and connect it.
 
     Args:
@@ -37,6 +41,7 @@ def build_models(inventory: Models, tab: gr.Tab, admins: ModelAdmins,
         admins: who may change them.
         history: which knows how long a picture took here; None where nothing is kept.
         registry: which knows who draws by which models; None where nobody does.
+        runners: says how many runners of a cluster there are; None where this machine draws.
     """
     generators = () if registry is None else (*registry, *registry.waiting())
     password = _build_password(admins) if admins.has_password else None
@@ -57,11 +62,14 @@ def build_models(inventory: Models, tab: gr.Tab, admins: ModelAdmins,
         may = admins.may(request)
         # Asked first: what ends while the rest is drawn is drawn once more, by the next tick.
         moving = inventory.moving()
+        counts = None
+        with suppress(EaselError):  # a cluster that does not answer; the rest is as it was last
+            counts = runners()
         wishes = render_wishes(
             inventory, alert, may,
             lambda wish: took_s(history, request, wish.drawn_by(generators)),
             None if here is None else machine_of(here))
-        return {cards: wishes, table: render_models(inventory, may),
+        return {cards: wishes, table: render_models(inventory, may, counts),
                 timer: gr.Timer(active=moving)}
 
     @shows_errors_by(str)

@@ -11,6 +11,7 @@ MODELS_PASSWORD, MODELS_ENTER = "Password for changing models", "Enter"
 MODELS_UNKNOWN, MODELS_NEVER = "size not known", "–"
 MODELS_PINNED, MODELS_OFFLOADED = "pinned", "weights in host memory"
 MODELS_RUNNERS = "runners: {}"
+MODELS_RUNNERS_HERE = "Runners: {}; {} wanted now, {} at least and {} at most."
 MODELS_UNLICENSED = "licence not stated"
 MODELS_ACTS = {"download": "Download", "cancel": "Cancel", "load": "Load", "unload": "Unload",
                "pin": "Pin", "unpin": "Unpin", "get": "Download", "halt": "Cancel"}
