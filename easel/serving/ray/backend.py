@@ -239,6 +239,7 @@ class RayBackend:
             self.abort_jobs()
         self._over.set()
         self._left.put(None)
+        self.link.close()
 
     def abort_jobs(self) -> None:
         """End every job, so that its readers return; see ``Backend.abort_jobs``."""

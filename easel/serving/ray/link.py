@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import ray
@@ -44,8 +45,23 @@ class Link:
     def __init__(self, app: str) -> None:
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         self._head = host.strip("[]"), int(port)
-        self._desk = find_desk(app)
-        self._handle = serve.get_app_handle(app)
+        self._app, self._desk = app, find_desk(app)
+
+    @cached_property
+    def _handle(self) -> Any:
+        """Serve's way to the runners, which has threads of its own: who asks the desk has none."""
+        return serve.get_app_handle(self._app)
+
+    def close(self) -> None:
+        """Leave the runners; ask the desk alone from now on.
+
+        Serve is told how many requests there are until then, by a thread that must not meet the
+        end of Ray in this process.
+        """
+        handle = self.__dict__.get("_handle")
+        if handle is not None:
+            with suppress(Exception):  # Ray and Serve have many
+                handle.shutdown()
 
     def ask(self, method: str, *args: Any) -> Any:
         """What the desk says; see ``Desk``.
