@@ -213,6 +213,9 @@ def test_codes_are_pressed_and_exchanged(page: Page) -> None:
 def test_patches_are_judged_and_walked_over_by_keys(page: Page) -> None:
     page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
     page.locator("#inside .lab-parts button[role=tab]", has_text=strings.CODES).click()
+    # A test before may have left the page as it loads, without a picture.
+    page.locator("#inside-samples button").first.click()
+    expect(page.locator("#inside-shown img")).to_be_visible()
     page.locator("#patches .label-wrap").click()
     page.locator("#inside-patches-guess input, #inside-patches-guess textarea").fill("the edges")
     page.locator("#lab-inside-patches").click()
