@@ -1,19 +1,21 @@
 """How long the views of Inside take, by the page's endpoints, once the models are loaded.
 
 Each turn reads another picture, one pixel of which differs, as what CLIP said of a picture is
-remembered.
+remembered. As on the page, the picture is uploaded before the view is asked for.
 """
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import torch
-from gradio_client import Client, handle_file
+from gradio_client import Client
 from PIL import Image
 
 from benchmarks.markdown import table
@@ -44,10 +46,12 @@ def inside_figures(turns: int = TURNS) -> dict[str, Any]:
     """
     seconds: dict[str, list[float]] = {name: [] for name in MOST_S}
     with served(build_registry()) as server:
-        client = Client(server.url, verbose=False, headers={HEADER: new_token()},
-                        httpx_kwargs={"timeout": 300})
+        token = {HEADER: new_token()}
+        endpoints = Client(server.url, verbose=False, headers=token).view_api(
+            print_info=False, return_format="dict")["named_endpoints"]
+        http = httpx.Client(base_url=server.url, headers=token, timeout=300)
         for turn in range(turns + 1):
-            for name, call in _calls(client, server.folder, turn).items():
+            for name, call in _calls(http, endpoints, server.folder, turn).items():
                 started_s = time.perf_counter()
                 call()
                 if turn:
@@ -57,7 +61,32 @@ def inside_figures(turns: int = TURNS) -> dict[str, Any]:
                "wanted_s": MOST_S[name]} for name, each in seconds.items()}}
 
 
-def _calls(client: Client, folder: Path, turn: int) -> dict[str, Callable[[], object]]:
+def _uploaded(http: httpx.Client, path: Path) -> dict[str, Any]:
+    """A picture that the server has, as its endpoints take it."""
+    with path.open("rb") as file:
+        answer = http.post("gradio_api/upload", files={"files": (path.name, file)})
+    return {"path": answer.raise_for_status().json()[0], "meta": {"_type": "gradio.FileData"}}
+
+
+def _ask(http: httpx.Client, name: str, data: list[Any]) -> None:
+    """Wait for the answer of an endpoint.
+
+    Raises:
+        RuntimeError: it was no answer.
+    """
+    path = f"gradio_api/call/{name}"
+    event = http.post(path, json={"data": data}).raise_for_status().json()["event_id"]
+    with http.stream("GET", f"{path}/{event}") as lines:
+        for line in lines.iter_lines():
+            if line == "event: complete":
+                return
+            if line == "event: error":
+                break
+    raise RuntimeError(f"/{name} failed")
+
+
+def _calls(http: httpx.Client, endpoints: Mapping[str, Any], folder: Path, turn: int,
+           ) -> dict[str, Callable[[], object]]:
     """A call of each view on pictures that nobody has seen before."""
     pictures = []
     for path in sorted((ROOT / "assets" / "samples").glob("*.png")):
@@ -65,7 +94,7 @@ def _calls(client: Client, folder: Path, turn: int) -> dict[str, Callable[[], ob
             changed = image.convert("RGB")
         changed.putpixel((0, 0), (turn, turn, turn))
         changed.save(folder / path.name)
-        pictures.append(handle_file(folder / path.name))
+        pictures.append(_uploaded(http, folder / path.name))
     one, two = pictures[2], pictures[0]
     texts = [path.stem[2:].replace("-", " ")
              for path in sorted((ROOT / "assets" / "samples").glob("*.png"))]
@@ -74,8 +103,12 @@ def _calls(client: Client, folder: Path, turn: int) -> dict[str, Callable[[], ob
         "inside_patches": (one,), "inside_mix": (one, two, "left"), "inside_stream": (one, PROMPT),
         "inside_complete": (one, PROMPT), "inside_contrast": (pictures, texts),
         "inside_replay": (8,), "inside_loop": (PROMPT,), "inside_prior": (PROMPT,)}
-    return {name: lambda name=name, given=given: client.predict(*given, api_name=f"/{name}")
-            for name, given in arguments.items()}
+    calls: dict[str, Callable[[], object]] = {}
+    for name, given in arguments.items():
+        left = endpoints[f"/{name}"]["parameters"][len(given):]
+        data = [*given, *(parameter["parameter_default"] for parameter in left)]
+        calls[name] = functools.partial(_ask, http, name, data)
+    return calls
 
 
 def inside_table(results: Mapping[str, Any]) -> str:
