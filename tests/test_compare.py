@@ -25,7 +25,7 @@ from easel.ui.compare.fold import cast_vote, fold_events, start_comparison
 from easel.ui.compare.form import default_panes, panes_of, read_panes, render_forms
 from easel.ui.compare.render import render_outcome, render_pane
 from easel.ui.compare.share import bundle_of, open_comparison
-from easel.ui.compare.state import Comparison
+from easel.ui.compare.state import Comparison, clip_favourite
 from easel.ui.parts.pictures import PictureStore
 from easel.words import strings
 from pipelines.core.errors import EaselError, InvalidRequest
@@ -291,6 +291,17 @@ def test_a_blind_comparison_names_nothing_until_the_vote(app: App) -> None:
     assert "You chose B · Sketch." in render_outcome(comparison)
     with pytest.raises(EaselError, match="voted on already"):
         cast_vote(app.playground, comparison, 0)
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_an_outcome_says_what_the_ranker_would_have_chosen(app: App, agrees: bool) -> None:
+    comparison = drawn(app, blind=False)
+    favourite = clip_favourite(comparison.panes)
+    assert favourite is not None
+    cast_vote(app.playground, comparison, favourite if agrees else 1 - favourite)
+    letter, title = "AB"[favourite], comparison.panes[favourite].panel.title
+    said = strings.CLIP_AGREES if agrees else strings.CLIP_DISAGREES.format(f"{letter} · {title}")
+    assert said in render_outcome(comparison)
 
 
 def test_texts_of_a_comparison_are_inert(app: App) -> None:

@@ -121,6 +121,13 @@ def test_pairs_are_compared_at_a_temperature(page: Page) -> None:
     slider.press("Enter")
     expect(stage).to_contain_text("At a temperature of 1.000")
     expect(stage).to_contain_text("1.39 where one of 4 is guessed")
+    before = strings.CONTRAST_BEFORE.format(
+        stage.locator(".inside-figure").inner_text().split()[1])
+    expect(stage).not_to_contain_text(before)
+    first, second, *others = texts.input_value().splitlines()
+    texts.fill("\n".join([second, first, *others]))
+    page.locator("#lab-inside-contrast").click()
+    expect(stage).to_contain_text(before)
     fits(page)
     texts.fill("a cat")
     page.locator("#lab-inside-contrast").click()

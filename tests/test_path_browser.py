@@ -45,6 +45,23 @@ def test_an_address_opens_a_lesson_which_leads_to_its_view(open_page, app: App) 
     expect(page.locator("#lab-labels")).to_be_visible()
 
 
+def test_who_is_new_is_led_to_the_lessons(open_page, app: App) -> None:
+    page = open_page(PHONE)
+    page.goto(f"{app.url}?tab=inside")
+    link = page.locator("#inside-new a")
+    expect(link).to_be_in_viewport()
+    link.click()
+    expect(lesson(page, 1).locator("h3")).to_be_in_viewport()
+    expect(link).to_be_hidden()
+    page.locator("#inside .lab-parts button[role=tab]", has_text=strings.SCORE).click()
+    expect(link).to_be_visible()
+    page.goto(f"{app.url}?lesson=4")
+    lesson(page, 4).locator("[data-go]").first.click()
+    expect(page.locator("#lab-inside-codes")).to_be_visible()
+    expect(page.locator(".following")).to_be_visible()
+    expect(link).to_be_hidden()
+
+
 def test_a_lesson_leads_to_a_view_on_a_phone_too(open_page, app: App) -> None:
     page = open_page(PHONE)
     page.goto(f"{app.url}?lesson=7")

@@ -80,6 +80,14 @@ def test_pairs_against_pairs(models: ModelCache, language: str) -> None:
 
 @BOTH
 @pytest.mark.weights("clip-ranker")
+def test_names_for_pictures(models: ModelCache, language: str) -> None:
+    with models.lease(RANKER) as clip, speaking(language):
+        assert figure(clip.logit_scale, ".2f") in seen(2)
+        assert figure(1 / clip.logit_scale, ".3f") in seen(2)
+
+
+@BOTH
+@pytest.mark.weights("clip-ranker")
 def test_looking_for_pictures(models: ModelCache, language: str) -> None:
     paths = sorted([*COLLECTION.glob("*.png"), *SAMPLES.glob("*.png")])
     cat, black, before, after, orange = CATS[language]
@@ -95,6 +103,8 @@ def test_looking_for_pictures(models: ModelCache, language: str) -> None:
     first = names(black_cat)
     assert first[0] == "a-black-cat-at-the-beach"
     assert names(whole)[0] == "a-giraffe"
+    with speaking(language):
+        assert figure(float((pictures @ whole).max()), ".2f") in seen(3)
     assert names(whole).index(first[0]) == before - 1
     without = names(whole - colour)
     assert without.index(first[0]) >= after - 1

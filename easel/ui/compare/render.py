@@ -127,14 +127,18 @@ def render_outcome(comparison: Comparison) -> str:
     if not isinstance(comparison.choice, int):
         said = escape(strings.NO_CHOICE[comparison.choice])
         return f'<p class="outcome">{said}</p>{uncounted}'
-    place = comparison.order.index(comparison.choice)
-    chosen = f"{comparison.label(place)} · {comparison.panes[comparison.choice].panel.title}"
-    text = strings.YOUR_CHOICE.format(chosen)
+    text = strings.YOUR_CHOICE.format(_named(comparison, comparison.choice))
     favourite = clip_favourite(comparison.panes)
     if favourite is not None:
         text += strings.CLIP_AGREES if favourite == comparison.choice else (
-            strings.CLIP_DISAGREES.format(comparison.label(comparison.order.index(favourite))))
+            strings.CLIP_DISAGREES.format(_named(comparison, favourite)))
     return f'<p class="outcome" role="status">{escape(text)}</p>{uncounted}'
+
+
+def _named(comparison: Comparison, index: int) -> str:
+    """A pane's letter and generator."""
+    place = comparison.order.index(index)
+    return f"{comparison.label(place)} · {comparison.panes[index].panel.title}"
 
 
 def why_uncounted(comparison: Comparison) -> str:

@@ -18,7 +18,7 @@ from easel.ui.parts.prompt_note import build_note
 from easel.ui.parts.task import Asked, Tasks
 from easel.ui.parts.uploads import IMAGE_SUFFIXES, read_many
 from easel.words import strings
-from easel.words.language import figure
+from easel.words.language import figure, say
 from pipelines.core.sentences import several
 from pipelines.inside.contrast import (
     MAX_TEMPERATURE,
@@ -26,6 +26,7 @@ from pipelines.inside.contrast import (
     Contrast,
     ContrastPairs,
     check_pairs,
+    contrast_of,
 )
 
 
@@ -54,15 +55,35 @@ def build_contrast(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.T
         question = ContrastPairs(read_many(files), said,
                                  asked.values[temperature])
         found = lab.backend.inside(question, asked.run.next_job())
-        return render_contrast(found, files, said)
+        return render_contrast(found, files, said, _before(found, files, said, chooser))
 
     view.connect(tasks, tabs, look, [pictures, texts, temperature], [temperature.release],
                  of="nothing")
     build_replay()
 
 
-def render_contrast(found: Contrast, paths: Sequence[Path], texts: Sequence[str]) -> str:
-    """The loss, and the matrix in its three readings."""
+def _before(found: Contrast, files: Sequence[Path], said: Sequence[str], chooser: Chooser,
+            ) -> float | None:
+    """The loss with each text in its picture's place, where the texts that stand there at first
+    have changed places; None where they have not, or others are there."""
+    own = [say(prompt) for prompt in chooser.prompts]
+    if [file.name for file in files] != [Path(path).name for path in chooser.paths] or (
+            said == own or sorted(said) != sorted(own)):
+        return None
+    order = [said.index(text) for text in own]
+    return contrast_of(found.similarities[order], found.temperature, found.trained).loss
+
+
+def render_contrast(found: Contrast, paths: Sequence[Path], texts: Sequence[str],
+                    before: float | None = None) -> str:
+    """The loss, and the matrix in its three readings.
+
+    Args:
+        found: of the pairs.
+        paths: of the pictures.
+        texts: theirs, in the same order.
+        before: the loss with each text in its picture's place; None for nothing to be said of it.
+    """
     head = strings.CONTRAST_LOSS.format(figure(found.loss, ".3f"))
     means = render_means(strings.CONTRAST_PARTS.format(figure(found.loss_of_texts, ".3f"),
                                                        figure(found.loss_of_pictures, ".3f")),
@@ -70,6 +91,8 @@ def render_contrast(found: Contrast, paths: Sequence[Path], texts: Sequence[str]
                                                          figure(found.trained, ".3f")))
     count = len(texts)
     nats = strings.CONTRAST_NATS.format(figure(log(count), ".2f"), count)
+    if before is not None:
+        nats = f"{strings.CONTRAST_BEFORE.format(figure(before, '.3f'))} {nats}"
     readings = render_readings(
         "contrast-view", texts, [path.name for path in paths], paths,
         (found.over_pictures, found.over_texts, found.similarities),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import gradio as gr
 
 from easel.ui.inside.chooser import build_chooser
@@ -17,9 +19,17 @@ from easel.ui.inside.score import build_score
 from easel.ui.inside.stream import build_stream
 from easel.ui.inside.walk_tab import build_walk
 from easel.ui.lab.lab import Lab
+from easel.ui.parts.page_words import worded_html
 from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.task import Tasks
 from easel.words import strings
+
+
+def _invitation() -> str:
+    """The line that leads who is new here to the lessons (page.js)."""
+    link = escape(strings.INSIDE_LESSONS.format(strings.PATH))
+    return (f'<p class="hint">{escape(strings.INSIDE_NEW)} '
+            f'<a href="?tab=inside.path" data-go="inside.path">{link}</a></p>')
 
 
 def build_inside(lab: Lab, store: PictureStore, tasks: Tasks, tab: gr.Tab) -> None:
@@ -32,6 +42,7 @@ def build_inside(lab: Lab, store: PictureStore, tasks: Tasks, tab: gr.Tab) -> No
         tab: the one that is built in.
     """
     with gr.Column(elem_id="inside"):
+        worded_html(_invitation, elem_id="inside-new")
         chooser = build_chooser(lab.playground)
         with gr.Tabs(elem_classes="lab-parts", overflow_behavior="wrap"):
             with gr.Tab(strings.SCORE, id="score") as part:

@@ -212,7 +212,7 @@ def _search(lab: Lab, fields: Fields, asked: Asked) -> Steps:
         hits = [hit for hit, mine in zip(hits, own, strict=True) if mine]
         title = next(title for title, known in lab.clips if known == clip.model_id)
         head = counted(len(hits), strings.LAB_FOUND, figure(len(snapshot), ","), say(title))
-        yield Shown((render_note(head) if hits else "")
+        yield Shown((render_note(f"{head} · {strings.LAB_FIGURES}") if hits else "")
                     + render_suited(chosen, lab.titles(), "lab")
                     + render_hits(hits, chosen.of([Path(hit.item.path) for hit in hits]))
                     + render_faults(lab.unreadable(collection, snapshot)))

@@ -41,8 +41,8 @@ VOTE_UNCOUNTED = ("This vote is shown here and does not count on the leaderboard
                   "from this prompt.")
 VOTE_PROMPTS = ("This vote is shown here and does not count on the leaderboard: the panes had "
                 "different prompts, of which one may be easier.")
-CLIP_AGREES = " CLIP would have chosen the same."
-CLIP_DISAGREES = " CLIP would have chosen {}."
+CLIP_AGREES = " The ranker would have chosen the same."
+CLIP_DISAGREES = " The ranker would have chosen {}."
 
 # Grids
 SWEEP = "Grid over two options"

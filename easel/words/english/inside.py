@@ -1,6 +1,7 @@
 """What the tab says that shows how the models work."""
 
 TAB_INSIDE = "Inside"
+INSIDE_NEW, INSIDE_LESSONS = "New here?", "Eight lessons, half an hour: {}"
 INSIDE_PICTURE = "Picture (PNG, JPEG or WebP)"
 INSIDE_SHOWN = "The chosen picture"
 INSIDE_PROMPT = "What it should show"
@@ -300,10 +301,13 @@ CONTRAST_EMPTY = ("CLIP is trained on batches of pairs: each text has to find it
                   "all of them, each picture its text, and the loss says how far it is from that.")
 CONTRAST_SOURCE = "Source: Radford et al. (2021), section 2.3 and figure 3."
 CONTRAST_LOSS = "Loss {} nats"
-CONTRAST_PARTS = "The mean of {} for the texts (rows) and {} for the pictures (columns)."
+CONTRAST_PARTS = ("Minus the natural logarithm of the percentages on the diagonal is on average "
+                  "{} for the texts (rows) and {} for the pictures (columns); the loss is the "
+                  "mean of both.")
 CONTRAST_NATS = ("In nats, as the logarithm is the natural one: 0 where each finds its own for "
                  "sure, {} where one of {} is guessed.")
 CONTRAST_TRAINED = "At a temperature of {}; the one that this CLIP has learned is {}."
+CONTRAST_BEFORE = "With each text in its picture’s place the loss would be {} nats."
 REPLAY = "While it learned"
 REPLAY_INTRO = ("A small CLIP was trained from nothing, on batches of {} pairs and by this loss "
                 "alone. It did not learn from these {} pairs: at eight moments it was asked about "

@@ -62,6 +62,7 @@ LAB_EMPTY_SEARCH = ("Pictures are found by what they show: by a text, by another
 LAB_COLLECTION, LAB_COLLECTION_TEXT = "Pictures by Easel", "a black cat"
 LAB_BAD_NUMBER = "The least similarity must be a number from -1 to 1."
 LAB_FOUND = ("{} picture found among {} · {}", "{} pictures found among {} · {}")
+LAB_FIGURES = "figures: cosine"
 LAB_PICTURE, LAB_LIKELIEST = "Picture", "Likeliest labels"
 LAB_TEMPLATES_USED = ("{} template", "{} templates, averaged")
 LAB_OTHERS = ("{} other label: {}", "{} other labels together: {}")
