@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import pytest
@@ -128,6 +128,35 @@ def test_what_fills_fields_in_is_not_what_gradio_sends_again_at_the_end(
     # Nobody types where nothing was filled in.
     (only,) = Follower(lambda *_: (run, {}), marked).updates(None, page)
     assert only["stage"] == "a"
+
+
+def test_the_end_of_a_run_is_not_told_once_the_next_one_is_shown(
+        runs: SessionRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else Stop, which the end disables, would stay so while the next run draws."""
+    for name in ("SEEN_S", "FIRST_SEEN_S", "BEFORE_S"):
+        monkeypatch.setattr(f"easel.ui.parts.live_run.{name}", 60.0)
+    live, page, marked = LiveRuns(runs), SimpleNamespace(session_hash="page"), "mark"
+
+    def started() -> tuple[Work, LiveRun, Iterator[Updates]]:
+        work = Work(runs.start("page", "anna", "generate"))
+        run = live.start(work.run, work)
+        return work, run, Follower(lambda *_: (run, {}), cast(Any, marked)).updates(
+            None, cast(Any, page))
+
+    work, run, shown = started()
+    assert next(shown)["stage"] == "a"
+    work.go_on.set()
+    until(lambda: run.finished)
+    with ThreadPoolExecutor(2) as pool:
+        end = pool.submit(next, shown)  # it waits, since the page has not seen the beginning
+        other, _, following = started()
+        first = pool.submit(next, following)
+        assert end.result(60) == gr.skip(), "which is what Gradio sends once more at its end"
+        assert not first.done(), "what is on its way of the last run comes first"
+        assert list(shown) == []
+        assert first.result(60)["stage"] == "a"
+    other.go_on.set()
+    until(lambda: not runs.busy("page", "anna", "generate"))
 
 
 def until(true: Callable[[], bool], timeout_s: float = 10) -> None:

@@ -73,8 +73,11 @@ class LiveRuns:
         live = LiveRun(run, subject, self.runs)
         with self._lock:
             live.window = self._windows.get(run.session, "")
-            self._live = [old for old in self._live if not (
-                old.finished and old.session == run.session and old.run.place == run.place)]
+            live.before = [old for old in self._live if old.finished
+                           and old.session == run.session and old.run.place == run.place]
+            for old in live.before:
+                self._live.remove(old)
+                old.give_way()
             finished = [old for old in self._live if old.finished]
             for old in finished[:max(0, len(finished) - MAX_FINISHED)]:
                 self._live.remove(old)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,8 @@ from easel.ui.parts.lines import Line, Updates
 # How long a page may take to show what it was sent before it is sent more: one that says what it
 # has seen, and one that has not said anything yet.
 SEEN_S, FIRST_SEEN_S = 10.0, 1.0
+# How long the end of a page's last run may take before it is shown the next one all the same.
+BEFORE_S, POLL_S = 10.0, 0.01
 # After that it rests for so many times as long, so that a machine that draws pictures and shows
 # them has three quarters of its time for drawing; but not for longer than a person likes to wait.
 REST, MOST_REST_S = 3.0, 2.0
@@ -42,6 +44,8 @@ class LiveRun:
         key: by which the page that shows it says what it has seen; another page has another.
         seen: the last version that this page has seen; 0 where it has said nothing.
         seen_s: when it said so, by time.monotonic.
+        replaced: whether another run took its place on the page.
+        before: the runs of the same page in whose place this one came.
     """
 
     def __init__(self, run: Run, subject: Any, runs: SessionRuns) -> None:
@@ -49,11 +53,28 @@ class LiveRun:
         self.session: str = run.session  # empty while no page shows it
         self.window = ""
         self.left_s = 0.0  # by time.monotonic, when its page went
-        self.finished = False
+        self.finished = self.replaced = False
         self.timer: threading.Timer | None = None
         self.shown: Updates = {}
         self.version, self.seen, self.seen_s, self.key = 0, 0, 0.0, uuid.uuid4().hex
         self.changed = threading.Condition(threading.Lock())
+        self.before: Sequence[LiveRun] = ()
+        self._followers: list[object] = []
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """In the block a page is shown the run, and nothing more of those before it."""
+        end_s = time.monotonic() + BEFORE_S
+        while any(run._followers for run in self.before) and time.monotonic() < end_s:
+            time.sleep(POLL_S)
+        self.before = ()
+        # The garbage collector may end the block in the middle of anything: no lock is taken here.
+        follower = object()
+        self._followers.append(follower)
+        try:
+            yield
+        finally:
+            self._followers.remove(follower)
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
@@ -90,6 +111,11 @@ class LiveRun:
         with self.changed:
             self.session, self.key, self.seen = session, uuid.uuid4().hex, 0
             self._tell()
+
+    def give_way(self) -> None:
+        """Another run takes the place of this one on its page, which is told no more of it."""
+        self.replaced, self.before = True, ()
+        self.belong_to("")
 
     def see(self, key: str, version: int) -> None:
         """The page that shows the run has seen a version of it; nothing where another shows it."""
@@ -166,30 +192,32 @@ class Follower:
             return
         session, version, told, sent, sent_s = session_of(request), 0, 0, Updates(), 0.0
         filled = False
-        while True:
-            with live.changed:
-                live.changed.wait_for(lambda known=version: live.version != known)
-                seen = (self.mark is not None and told > 0
-                        and live.wait_until_seen(session, told, sent_s))
-                shown, version, key = live.shown, live.version, live.key
-                finished, mine = live.finished, live.session == session
-            if not mine:
-                if not told:
-                    yield gr.skip()
-                return
-            if shown != sent:
-                sent_s = time.monotonic()
-                yield {component: value for component, value in shown.items()
-                       if component not in sent or value != sent[component]
-                       or (_of_properties(value) and not seen)} | besides | self._mark(key, version)
-                filled = bool(besides)
-                sent, besides, told = shown, {}, version
-            if finished:
-                if not told:
-                    yield gr.skip()
-                if filled and self._is_seen(live, session, told, sent_s):
-                    yield self._mark(key, told)
-                return
+        with live.followed():
+            while True:
+                with live.changed:
+                    live.changed.wait_for(lambda known=version: live.version != known)
+                    seen = (self.mark is not None and told > 0
+                            and live.wait_until_seen(session, told, sent_s))
+                    shown, version, key = live.shown, live.version, live.key
+                    finished, mine = live.finished, live.session == session
+                if not mine:
+                    if not told or live.replaced:  # Gradio sends the last message again
+                        yield gr.skip()
+                    return
+                if shown != sent:
+                    sent_s = time.monotonic()
+                    yield {component: value for component, value in shown.items()
+                           if component not in sent or value != sent[component]
+                           or (_of_properties(value) and not seen)
+                           } | besides | self._mark(key, version)
+                    filled = bool(besides)
+                    sent, besides, told = shown, {}, version
+                if finished:
+                    if not told:
+                        yield gr.skip()
+                    if filled and self._is_seen(live, session, told, sent_s):
+                        yield self._mark(key, told)
+                    return
 
     def _is_seen(self, live: LiveRun, session: str, told: int, sent_s: float) -> bool:
         if self.mark is None:
