@@ -25,6 +25,7 @@ from pipelines.core.settings import (
 from pipelines.core.texts import shown_name
 
 DOORS = ("openai", "a1111", "mcp")
+MOST_RUNNERS = 10_000
 CLASS_MINUTE_S = 20  # of a class's visitor; a minute of the device is then three pupils' at least
 _KEY = re.compile(r"[A-Za-z0-9_-]{22,200}")  # 128 bits, where letters are drawn at random
 
@@ -139,12 +140,12 @@ class Settings(EngineSettings):
         pattern=r"^[A-Za-z][A-Za-z0-9_\-]{0,62}$",
         description="Name of Easel among what else the cluster runs.")] = "easel"
     runners: Annotated[int, Field(
-        ge=1, le=10_000, description="Runners of a cluster, each with its own models; where "
-                                     "EASEL_MAX_RUNNERS is set, as many at least.")] = 2
+        ge=1, le=MOST_RUNNERS, description="Runners of a cluster, each with its own models; "
+                                           "where EASEL_MAX_RUNNERS is set, as many at least.")] = 2
     max_runners: Annotated[int, Field(
-        ge=0, le=10_000, description="Runners of a cluster at most: there are more of them while "
-                                     "people wait long, and fewer after a quiet time; 0 for as "
-                                     "many as EASEL_RUNNERS at any time.")] = 0
+        ge=0, le=MOST_RUNNERS, description="Runners of a cluster at most: there are more of them "
+                                           "while people wait long, and fewer after a quiet time; "
+                                           "0 for as many as EASEL_RUNNERS at any time.")] = 0
     runner_wait: Annotated[int, Field(
         ge=1, le=86_400, description="Seconds of work for each runner that people may wait before "
                                      "one more comes, up to EASEL_MAX_RUNNERS.")] = 30

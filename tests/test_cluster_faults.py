@@ -227,6 +227,9 @@ def test_commands_say_what_is_wrong(tmp_path: Path, arguments: list[str], senten
      "3: see EASEL_MAX_RUNNERS and EASEL_RUNNERS, or --max-runners and --runners.\n"),
     ([], {"EASEL_RUNNERS": "3", "EASEL_MAX_RUNNERS": "2"}, "There cannot be at most 2 runners "),
     (["--runners", "0"], {}, "Invalid value for '--runners': Input should be greater than "),
+    (["--runners", "10001"], {}, "Invalid value for '--runners': Input should be less than or "),
+    (["--max-runners", "99999999999"], {}, "Invalid value for '--max-runners': Input should be "
+     "less than or equal to 10000"),
     (["--max-runners", "0"], {}, "Invalid value for '--max-runners': Input should be greater "),
     (["--max-runners", "many"], {}, "Invalid value for '--max-runners': Input should be a valid "),
     ([], {"EASEL_MAX_RUNNERS": "many"},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from easel.cli.output import AsJson, print_json
-from easel.settings import Settings, load_settings
+from easel.settings import MOST_RUNNERS, Settings, load_settings
 from pipelines.core.errors import EaselError
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=Fa
 @app.command("up")
 def up_command(
     runners: Annotated[int | None, typer.Option(
-        min=1, help="How many runners there are to be, at least; EASEL_RUNNERS where left out.",
+        min=1, max=MOST_RUNNERS,
+        help="How many runners there are to be, at least; EASEL_RUNNERS where left out.",
     )] = None,
     max_runners: Annotated[int | None, typer.Option(
-        min=1, help="How many there may be while people wait long; EASEL_MAX_RUNNERS where left "
-                    "out, or as many as --runners says.")] = None,
+        min=1, max=MOST_RUNNERS,
+        help="How many there may be while people wait long; EASEL_MAX_RUNNERS where left out, "
+             "or as many as --runners says.")] = None,
     listen: Annotated[str, typer.Option(
         help="This machine's address for the others of a private network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(
