@@ -179,12 +179,15 @@ def test_codes_are_pressed_and_exchanged(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(detail.locator("h4").first).to_have_text(re.compile(r"^Code \d+ in row 1, column 2$"))
     expect(detail.locator(".near button")).to_have_count(9)  # the furthest among them
+    here = detail.locator(".near .here")
+    expect(here).to_contain_text(strings.CODES_HERE)
     before = cells.nth(1).get_attribute("aria-label")
     assert before is not None
     put = detail.locator(".near button").nth(2)
     number = put.locator("span").inner_text()
     put.click()
     expect(detail.locator("h4").first).to_have_text(f"Code {number} in row 1, column 2")
+    expect(here.locator("span")).to_have_text(number)
     expect(detail.locator("figure")).to_have_count(2)
     expect(detail).to_contain_text("The picture with codes exchanged: 1")
     # The map and the line below it say what stands there now.

@@ -13,8 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from easel.ui.inside.looked import render_maps, render_words
 from easel.ui.inside.stream import render_stream, telling
 from easel.words import strings
+from easel.words.language import PORTUGUESE, speaking
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.images import load_image
 from pipelines.core.metadata import read_png
@@ -53,29 +55,58 @@ def test_the_page_opens_on_a_block_that_tells_something(cache: ModelCache) -> No
     likely[4, 0], without[4, 0] = 1e-3, 1e-6  # much, but of what is hardly likely at all
     likely[7, 0] = 0.3
     told = replace(found, likely=likely, likely_without=without)
-    assert telling(told) == 7
+    assert telling(told) == (7, True)
     likely[9, 0], without[9, 0] = 0.9, 0.02
-    assert telling(told) == 9
-    assert telling(replace(told, likely=likely * 1e-3, likely_without=without * 1e-3)) == 9
+    assert telling(told) == (9, True)
+    assert telling(replace(told, likely=likely * 1e-3, likely_without=without * 1e-3)) == (9, True)
     page = render_stream(replace(told, surprise=np.arange(16, dtype=np.float32)), "a red apple")
     assert '<div data-cell="9"><table' in page
-    assert strings.STREAM_MOST.format(4, 4, "15.00") in page
+    assert f'{strings.STREAM_MOST.format(4, 4, "15.00")} {strings.STREAM_FIRST}' in page
     assert escape(strings.STREAM_REREAD) in page
-    assert strings.STREAM_LEGEND in page
+    assert strings.STREAM_LEGEND.format("15.00") in page
+
+
+def test_the_page_opens_on_the_most_surprising_block_where_the_caption_adds_nothing(
+        cache: ModelCache) -> None:
+    found = ReadStream(picture(), "a red apple").answer(cache)
+    likely, without = np.full_like(found.likely, 0.1), np.full_like(found.likely, 0.1)
+    likely[7, 0], without[7, 0] = 0.999, 0.998
+    told = replace(found, likely=likely, likely_without=without,
+                   surprise=np.arange(16, 0, -1, dtype=np.float32))
+    assert telling(told) == (0, False)
+    page = render_stream(told, "a red apple")
+    assert '<div data-cell="0"><table' in page
+    assert f'{strings.STREAM_MOST.format(1, 1, "16.00")} {strings.STREAM_FIRST_MOST}' in page
+    assert strings.STREAM_FIRST not in page
+
+
+def test_the_pieces_of_a_word_are_looked_at_together(cache: ModelCache) -> None:
+    found = ReadStream(picture(), "a red apple").answer(cache).looked
+    shares = np.full_like(found.shares, 0.1)
+    looked = replace(found, words=("three", "banana", "##s"), shares=shares)
+    for page in (render_words(looked, 3), render_maps(looked, picture(), 4)):
+        assert "#" not in page.replace("&#", "")
+        assert "banana" not in page.replace("bananas", "")
+    assert "bananas <small>20.0 %</small>" in render_words(looked, 3)
+    assert strings.LOOKED_MAP.format("bananas", "20.0 %") in render_maps(looked, picture(), 4)
 
 
 def test_each_block_says_why_it_surprised(cache: ModelCache) -> None:
     found = ReadStream(picture(), "a red apple").answer(cache)
     np.testing.assert_allclose(found.likely[:, 0], np.exp(-found.surprise), rtol=1e-4)
     likely = np.full_like(found.likely, 0.01)
-    likely[0, 0], likely[1, :2], likely[2, :2] = 0.75, (0.3, 0.3), (1e-4, 0.5)
+    likely[0, 0], likely[1, :2], likely[2, :2] = 0.75, (0.3, 0.3), (1.088e-5, 0.5)
+    likely[3], likely[3, 0] = 0.0004, 1e-9
     page = render_stream(replace(found, likely=likely), "a red apple")
     nats = [f"{float(each):.2f}" for each in found.surprise]
     for said in (strings.STREAM_SURE.format(nats[0], "75.0 %"),
                  strings.STREAM_MANY.format(nats[1], "30.0 %"),
-                 strings.STREAM_OTHER.format(nats[2], "< 0.1 %", "50.0 %")):
+                 strings.STREAM_OTHER.format(nats[2], "1 in 92,000", "50.0 %"),
+                 strings.STREAM_OTHER.format(nats[3], "< 1 in 1,000,000", "1 in 2,500")):
         assert escape(said) in page
     assert page.count("A surprise of ") == 1 + len(nats)
+    with speaking(PORTUGUESE):
+        assert "1 em 92.000" in render_stream(replace(found, likely=likely), "uma maçã")
 
 
 def tiny() -> ImageTransformer:

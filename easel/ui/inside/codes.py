@@ -133,7 +133,9 @@ def render_code(found: CodeAt, place: Place, swaps: Mapping[Place, int]) -> str:
              strings.CODES_TIMES.format(found.times)]
     if found.digits:
         facts.insert(1, strings.CODES_DIGITS.format(" ".join(map(str, found.digits))))
-    near = "".join(_choice(place, each) for each in found.nearest)
+    near = (f'<div class="here">{picture(found.patch, "")}<span>{figure(found.code, ",")}</span>'
+            f"<small>{escape(strings.CODES_HERE)}</small></div>"
+            + "".join(_choice(place, each) for each in found.nearest))
     shown = render_figure(picture(found.patch, facts[0]), strings.CODES_PATCH)
     if swaps:
         title = strings.CODES_CHANGED.format(len(swaps))

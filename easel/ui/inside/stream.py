@@ -31,7 +31,9 @@ from pipelines.inside.stream import ReadStream, Stream, Written, written_by
 SET = ("guidance_scale", "temperature", "top_k", "top_p")
 MAX_COVER = 85  # percent
 LEAST = 0.001  # of a share that is written out
+ODDS = 1_000_000  # below one in so many no share is written out
 SEEN, TINY = 0.05, 1e-6  # shares: of a block that is shown first, and what counts as none
+LIKELIER = 1.5  # times as likely with the caption; less is nothing to see
 
 
 def build_stream(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
@@ -108,10 +110,12 @@ def render_stream(found: Stream, prompt: str) -> str:
     """The surprise over the picture, and the likeliest blocks of the place that is chosen: at first
     of a telling one."""
     total, without = float(found.surprise.sum()), float(found.without.sum())
-    first, worst = telling(found), int(found.surprise.argmax())
+    first, by_caption = telling(found)
+    worst = int(found.surprise.argmax())
     notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f")),
              strings.STREAM_MOST.format(worst // found.side + 1, worst % found.side + 1,
-                                        figure(float(found.surprise[worst]), ".2f"))]
+                                        figure(float(found.surprise[worst]), ".2f"))
+             + " " + (strings.STREAM_FIRST if by_caption else strings.STREAM_FIRST_MOST)]
     means = [strings.STREAM_NATS.format(figure(found.count, ",")), strings.STREAM_DRAWS]
     if found.reread:
         notes.append(strings.STREAM_REREAD)
@@ -128,6 +132,7 @@ def render_stream(found: Stream, prompt: str) -> str:
     # All patches as one picture: a row a block, a column a candidate.
     sprite = data_uri(np.concatenate([np.concatenate(list(row), 1) for row in found.patches]))
     count, candidates = found.patches.shape[:2]
+    legend = strings.STREAM_LEGEND.format(figure(float(found.surprise[worst]), ".2f"))
     head = strings.STREAM_FIGURE.format(figure(total, ".1f"), prompt)
     return (f'<p class="inside-figure">{escape(head)}</p>{"".join(map(render_note, notes))}'
             f"{render_means(*means)}"
@@ -137,18 +142,21 @@ def render_stream(found: Stream, prompt: str) -> str:
             f"{escape(strings.STREAM_MAP)}</label>"
             f'<div class="heat">{picture(found.picture, prompt)}'
             f'{render_grid(strings.STREAM_MAP, rows, "cells", first)}</div>'
-            f'<ul class="legend"><li><span class="for"></span>{escape(strings.STREAM_LEGEND)}</li>'
+            f'<ul class="legend"><li><span class="for"></span>{escape(legend)}</li>'
             f'</ul><output class="lab-note">{escape(strings.STREAM_WALK)}</output></div>'
             f"<div>{details}</div></div>"
             f"{render_maps(found.looked, found.picture, found.side)}")
 
 
-def telling(found: Stream) -> int:
-    """The block in which the caption decides most of what stands there, of those that are likely
-    enough with it to be seen."""
+def telling(found: Stream) -> tuple[int, bool]:
+    """The block that is shown first, and whether for what the caption adds: the one in which it
+    decides most of what stands there, of those that are likely enough with it to be seen; where it
+    makes none of them much likelier, the most surprising one."""
     own, without = found.likely[:, 0], found.likely_without[:, 0]
     gain = np.log(np.maximum(own, TINY)) - np.log(np.maximum(without, TINY))
-    return int(np.where(own >= min(SEEN, own.max()), gain, -np.inf).argmax())
+    best = int(np.where(own >= min(SEEN, own.max()), gain, -np.inf).argmax())
+    by_caption = bool(gain[best] >= np.log(LIKELIER))
+    return (best if by_caption else int(found.surprise.argmax())), by_caption
 
 
 def _share(share: float) -> str:
@@ -158,15 +166,24 @@ def _share(share: float) -> str:
     return f"< {percent(LEAST)}" if share < LEAST else percent(share)
 
 
+def _chance(share: float) -> str:
+    """A probability in a sentence; a small one, to two digits, as one in so many."""
+    if share >= LEAST:
+        return percent(share)
+    if share < 1 / ODDS:
+        return f"< {strings.STREAM_ODDS.format(figure(ODDS, ','))}"
+    return strings.STREAM_ODDS.format(figure(float(f"{1 / share:.1e}"), ",.0f"))
+
+
 def _why(found: Stream, at: int) -> str:
     """Why a block surprised as much as it did, in a sentence."""
     nats, own = figure(float(found.surprise[at]), ".2f"), float(found.likely[at, 0])
     most = float(found.likely[at, 1:].max(initial=0))
     if own > 0.5:
-        return strings.STREAM_SURE.format(nats, _share(own))
+        return strings.STREAM_SURE.format(nats, _chance(own))
     if own >= most:
-        return strings.STREAM_MANY.format(nats, _share(own))
-    return strings.STREAM_OTHER.format(nats, _share(own), _share(most))
+        return strings.STREAM_MANY.format(nats, _chance(own))
+    return strings.STREAM_OTHER.format(nats, _chance(own), _chance(most))
 
 
 def _detail(found: Stream, at: int, shows: bool) -> str:

@@ -79,6 +79,7 @@ CODES_DISTANCE = ("Under each number stands how far its latent is from this one�
                   "down is {}.")
 CODES_DISTANCE_LEARNED = "Under each number stands how far its vector is from this one’s."
 CODES_FURTHEST = "The code that is furthest from it"
+CODES_HERE = "stands here"
 CODES_PUT = "Put code {} there"
 CODES_CHANGED = "The picture with codes exchanged: {}"
 
@@ -155,8 +156,9 @@ STREAM_TOTAL = "All blocks together: {} nats with this caption, {} without one."
 STREAM_NATS = ("A nat measures surprise by the natural logarithm: what was sure surprises by 0, "
                "one chance in two by 0.69, one in a hundred by 4.61. A block is four codes of {} "
                "each, so even the likeliest may have a small chance.")
-STREAM_MOST = ("The most surprising one: row {}, column {}, {} nats. First stands the one to which "
-               "the caption adds most.")
+STREAM_MOST = "The most surprising one: row {}, column {}, {} nats."
+STREAM_FIRST = "First stands the one to which the caption adds most."
+STREAM_FIRST_MOST = "It stands first, as the caption makes no block much likelier."
 STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
                  "others than it would write, and surprise it far more. A picture by DALL·E shows "
                  "its own codes, written again from its seed.")
@@ -167,7 +169,7 @@ STREAM_DRAWS = ("“As it is drawn” says how likely a block is when DALL·E dr
                 "still, and what is beyond Top k or Top p is left out. A block that is likely by "
                 "the caption may so become unlikely, where it is likely without one as well.")
 STREAM_MAP = "Map of surprise"
-STREAM_LEGEND = "the stronger the colour, the more this block surprised"
+STREAM_LEGEND = "the more surprising, the stronger; strongest colour: {} nats"
 STREAM_CELL = "Row {}, column {}: {} nats"
 STREAM_WALK = "Walk over the blocks, by pointer or by arrow keys."
 STREAM_PLACE = "Row {}, column {}: what might have stood there"
@@ -175,17 +177,17 @@ STREAM_SURE = ("A surprise of {} nats: the transformer gave {} to the block that
                "more than to all others together.")
 STREAM_MANY = ("A surprise of {} nats: this block is the likeliest, but others could have stood "
                "here as well, so that it has {} alone.")
-STREAM_OTHER = ("A surprise of {} nats: the transformer gave {} to this block, and more, {}, to "
-                "another.")
+STREAM_OTHER = "A surprise of {} nats: the transformer gave {} to this block and {} to another."
 STREAM_OWN, STREAM_RANK = "in the picture", "likeliest {}"
 STREAM_BLOCK, STREAM_WITH, STREAM_WITHOUT = "Block", "with caption", "without"
 STREAM_LEFT = "as it is drawn"
+STREAM_ODDS = "1 in {}"
 
 LOOKED = "Where each word was looked at"
 LOOKED_INFO = ("The attention of the whole transformer together, each map scaled to its own most. "
                "It says where the transformer looked, not why it chose (Jain and Wallace, 2019); "
-               "the word of a thing is looked at most where the thing begins. A piece that begins "
-               "with ## goes on with the word before it, such as an s of the plural.")
+               "the word of a thing is looked at most where the thing begins. The pieces of a "
+               "word, such as an s of the plural, count together.")
 LOOKED_MAP = "{}, {} at most"
 LOOKED_BLOCK = "What was looked at for this block"
 LOOKED_REST = ("On the codes before it {}, and {} on the marks that begin and end the caption, "
