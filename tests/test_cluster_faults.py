@@ -211,6 +211,7 @@ def test_a_cluster_of_one_machine_takes_no_other_in(
     (["status"], "No cluster runs on this machine: start one"),
     (["drain"], "No cluster runs on this machine: start one"),
     (["down"], "No cluster runs on this machine."),
+    (["up", "--listen", ""], "--listen is empty: name this machine's address in the private"),
     (["up", "--listen", "10.0.0.1"], "name its PostgreSQL database in EASEL_DATABASE_URL")])
 def test_commands_say_what_is_wrong(tmp_path: Path, arguments: list[str], sentence: str) -> None:
     done = subprocess.run([sys.executable, "-m", "pipelines", "cluster", *arguments],

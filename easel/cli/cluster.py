@@ -47,6 +47,8 @@ def up_command(
     from easel.serving.ray.node import check_ray, starting
 
     check_ray()
+    if not listen.strip():  # or sockets take it for every address of the machine
+        raise EaselError("--listen is empty: name this machine's address in the private network.")
     settings, folder = _settings()
     settings = _with_runners(settings, runners, max_runners)
     check_shared(settings, listen)
