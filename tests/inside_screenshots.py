@@ -18,7 +18,7 @@ AROUND_PX = 24
 SAMPLE, PROMPT = 2, "an orange cat and a blue umbrella"
 CELL = (9, 6)  # row and column where a grid is pressed, from 1
 # Of what goes on for long, how much is kept.
-HEIGHTS_PX = {"prior": 1205, "stream": 940, "mix": 860, "complete": 600, "codes": 1010}
+HEIGHTS_PX = {"prior": 1205, "stream": 940, "mix": 860, "complete": 600, "codes": 1090}
 
 
 def views(page: Page, folder: Path) -> None:
