@@ -162,6 +162,16 @@ def _kept_in_the_process() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_ray_before_it_is_told(request: pytest.FixtureRequest) -> Iterator[None]:
+    """As at collection: who imports Ray without a cluster makes all later clusters fail."""
+    before = "ray" in sys.modules
+    yield
+    with_cluster = any(getattr(value, "__module__", "") == "tests.clusters"
+                       for value in vars(request.module).values())
+    assert before or with_cluster or "ray" not in sys.modules, "these tests import Ray"
+
+
 @pytest.fixture(autouse=True)
 def _clean_state() -> Iterator[None]:
     with clean_state():
