@@ -47,8 +47,9 @@ def inside_figures(turns: int = TURNS) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in MOST_S}
     with served(build_registry()) as server:
         token = {HEADER: new_token()}
-        endpoints = Client(server.url, verbose=False, headers=token).view_api(
-            print_info=False, return_format="dict")["named_endpoints"]
+        described: Any = Client(server.url, verbose=False, headers=token).view_api(
+            print_info=False, return_format="dict")
+        endpoints = described["named_endpoints"]
         http = httpx.Client(base_url=server.url, headers=token, timeout=300)
         for turn in range(turns + 1):
             for name, call in _calls(http, endpoints, server.folder, turn).items():
