@@ -12,7 +12,15 @@ from playwright.sync_api import Browser, Page, expect
 from easel.guard.visitors import COOKIE, visitor_named
 from easel.ui.history.example import keep_examples
 from easel.words import strings
-from tests.inside_page import OFF_THE_PICTURE, PROMPT, app, fits, page, view
+from tests.inside_page import (
+    OFF_THE_PICTURE,
+    PROMPT,
+    app,
+    choose_first_picture,
+    fits,
+    page,
+    view,
+)
 from tests.lab import write_pictures
 from tests.served import App
 from tests.test_browser import DESKTOP, PATIENCE_MS, browser, pytestmark
@@ -216,9 +224,7 @@ def test_codes_are_pressed_and_exchanged(page: Page) -> None:
 def test_patches_are_judged_and_walked_over_by_keys(page: Page) -> None:
     page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
     page.locator("#inside .lab-parts button[role=tab]", has_text=strings.CODES).click()
-    # A test before may have left the page as it loads, without a picture.
-    page.locator("#inside-samples button").first.click()
-    expect(page.locator("#inside-shown img")).to_be_visible()
+    choose_first_picture(page)
     page.locator("#patches .label-wrap").click()
     page.locator("#inside-patches-guess input, #inside-patches-guess textarea").fill("the edges")
     page.locator("#lab-inside-patches").click()
@@ -251,6 +257,7 @@ def test_patches_are_judged_and_walked_over_by_keys(page: Page) -> None:
 def test_two_pictures_are_mixed_by_a_painted_mask(page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
     page.locator("#inside .lab-parts button[role=tab]", has_text=strings.MIX).click()
+    choose_first_picture(page)
     stage, grid = page.locator("#lab-inside-mix-stage"), page.locator("#inside-mix-mask-cells")
     cells, said = grid.locator("[role=gridcell]"), grid.locator("output")
     expect(cells).to_have_count(256)
