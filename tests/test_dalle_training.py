@@ -112,6 +112,38 @@ def test_the_end_of_a_plan_counts_once(vqgan: VQGAN) -> None:
     torch.testing.assert_close(torch.nn.functional.cross_entropy(logits[0, :7], wanted), whole)
 
 
+def test_a_compiled_run_is_traced_before_a_thread_draws(vqgan: VQGAN, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that draws while the network is traced had both wait for each other for ever."""
+    seen: list[int | str] = []
+
+    class Drawn(Exception):
+        """As far as this goes."""
+
+    def compiled(model: ImageTransformer, config: dict[str, Any]) -> Any:
+        def forward(*given: Any) -> Any:
+            seen.append(model.num_steps if given[-1] is None else given[-1].shape[1])
+            return model(*given)
+        return forward
+
+    def prefetched(*_: Any) -> Any:
+        assert all(p.grad is None for p in models[0].parameters())
+        raise Drawn
+
+    models: list[ImageTransformer] = []
+    initialise = ImageTransformer.initialise
+    monkeypatch.setattr(ImageTransformer, "initialise",
+                        lambda model: (models.append(model), initialise(model))[1])
+    monkeypatch.setattr(train_dalle, "load_vqgan", lambda name: vqgan)
+    monkeypatch.setattr(train_dalle, "RUNS_DIR", tmp_path / "runs")
+    monkeypatch.setattr(train_dalle, "Loop", partial(Loop, runs_dir=tmp_path / "runs"))
+    monkeypatch.setattr(train_dalle, "compiled", compiled)
+    monkeypatch.setattr(train_dalle, "prefetched", prefetched)
+    with pytest.raises(Drawn):
+        train_dalle.train(RUN | {"compile": True})
+    assert seen == [10, 16], "a step of some of the blocks, and one of all"
+
+
 @pytest.mark.parametrize("unfinished", [False, True])
 def test_a_run_ends_with_weights_that_draw(vqgan: VQGAN, tmp_path: Path, unfinished: bool,
                                            monkeypatch: pytest.MonkeyPatch) -> None:

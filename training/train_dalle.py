@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -218,9 +219,11 @@ def train(config: dict[str, Any]) -> float:
     world, vqgan = World(loop.device), load_vqgan(config["vqgan"]).to(loop.device)
     encoder = load_encoder(loop.device)
     batches = Batches(config, world, code_store(config, vqgan, world), encoder)
-    upcoming = prefetched(batches.plan, batches.draw, loop.step, config.get("workers", 0))
     forward = compiled(loop.model, config)
     chance = torch.Generator().manual_seed(config["seed"] + loop.step)
+    if config.get("compile"):
+        trace(loop, forward, batches)
+    upcoming = prefetched(batches.plan, batches.draw, loop.step, config.get("workers", 0))
     for step in loop.steps():
         ids, states, plan, codes = (t.to(loop.device) for t in next(upcoming))
         kept = None
@@ -237,6 +240,24 @@ def train(config: dict[str, Any]) -> float:
             write(loop, float(of_codes.detach()))
     sample_grid(loop.ema.eval(), vqgan, encoder, loop.folder / "samples.png")
     return write(loop, evaluate(loop, world, vqgan, encoder, config))
+
+
+def trace(loop: Loop[ImageTransformer], forward: Callable[..., Logits], batches: Batches) -> None:
+    """Have the network compiled for the two shapes of step before another thread draws batches.
+
+    Tracing holds the interpreter's lock and asks for that of autocast's cache; a thread that
+    leaves autocast holds that one and asks for the interpreter's, and both wait for ever.
+    """
+    batch = batches.draw(batches.plan(loop.step))
+    ids, states, plan, codes = (t.to(loop.device) for t in batch)
+    chosen = chosen_blocks(loop.model.spot_positions.covers(plan), loop.config["blocks"],
+                           torch.Generator().manual_seed(0))
+    for kept in (chosen, None):
+        with loop.accelerator.autocast():
+            logits = forward(ids, codes, states, plan, kept)
+        of_codes, of_plan = losses(loop.model, logits, plan, codes, kept)
+        (of_codes + of_plan).backward()
+    loop.model.zero_grad(set_to_none=True)
 
 
 @torch.no_grad()
