@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipelines.models.transformer import FeedForward
 from tests.conftest import REPOSITORY
 from training.export import export, keep_share, load_exported
 from training.loop import Loop, default_precision, fast_autocast, load_config, parse_arguments
-from training.muon import FloatMuon, orthogonalised
+from training.muon import AT_ONCE, BatchedMuon, orthogonalised
 
 CONFIG: dict[str, Any] = {"name": "small", "minutes": 1e9, "lr": 3e-3, "muon_lr": 0.02,
                           "warmup_steps": 1, "ema_decay": 0.9, "mixed_precision": "no"}
@@ -122,8 +123,9 @@ def test_precision_follows_what_the_cpu_is_fast_at(
     loop = Loop(CONFIG | {"mixed_precision": ""}, Small(), runs_dir=tmp_path)
     with loop.accelerator.autocast():
         assert (torch.ones(4, 4) @ torch.ones(4, 4)).dtype == trained
-    muon = torch.optim.Muon if trained == torch.bfloat16 else FloatMuon
-    assert [type(wrapped.optimizer) for wrapped in loop.optimizers] == [torch.optim.AdamW, muon]
+    _, muon = (wrapped.optimizer for wrapped in loop.optimizers)
+    assert isinstance(muon, BatchedMuon)
+    assert muon.dtype == trained
 
 
 @pytest.mark.parametrize("int8", [False, True])
@@ -141,22 +143,31 @@ def test_a_run_refuses_weights_of_another_shape(tmp_path: Path) -> None:
         load_exported(nn.Linear(4, 8), path)
 
 
-@pytest.mark.parametrize("shape", [(48, 16), (16, 48)])
-def test_muon_in_float32_steps_as_torchs_does(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_muon_steps_as_torchs_does(dtype: torch.dtype) -> None:
+    """Of matrices of several shapes, some each other's transposed, one without a gradient."""
     found = []
-    for muon in (torch.optim.Muon, FloatMuon):
+    shapes = [(48, 16), (16, 48), (48, 16), (16, 16), *[(8, 12)] * (AT_ONCE + 1)]
+    for muon in (torch.optim.Muon, partial(BatchedMuon, dtype=dtype)):
         generator = torch.Generator().manual_seed(3)
-        parameter = nn.Parameter(torch.randn(shape, generator=generator))
-        start = parameter.detach().clone()
-        optimizer = muon([parameter], lr=0.02, weight_decay=0.1)
+        several = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+        start = [p.detach().clone() for p in several]
+        optimizer = muon([{"params": several[:2]}, {"params": several[2:]}], lr=0.02,
+                         weight_decay=0.1)
         for _ in range(3):
-            parameter.grad = torch.randn(shape, generator=generator)
+            for p in several[:-1]:
+                p.grad = torch.randn(p.shape, generator=generator)
             optimizer.step()
-        found.append(parameter.detach() - start)
-    assert ((found[0] - found[1]).norm() / found[0].norm()).item() < 0.02
-    matrix = torch.randn(shape, generator=generator)
-    straight = orthogonalised(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7)
-    values = torch.linalg.svdvals(straight)
+        found.append([p.detach() - begun for p, begun in zip(several, start, strict=True)])
+    assert not found[0][-1].any()
+    assert not found[1][-1].any()
+    for theirs, ours in zip(*found, strict=True):
+        assert (theirs - ours).norm() <= 0.03 * theirs.norm()
+
+
+def test_what_is_brought_near_to_orthogonal_is() -> None:
+    matrices = torch.randn(3, 16, 48, generator=torch.Generator().manual_seed(3))
+    values = torch.linalg.svdvals(orthogonalised(matrices, (3.4445, -4.775, 2.0315), 5, 1e-7))
     assert values.min() > 0.5
     assert values.max() < 1.3
 

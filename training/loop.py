@@ -26,7 +26,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from pipelines.models.precision import fast_bfloat16
-from training.muon import FloatMuon
+from training.muon import BatchedMuon
 
 RUNS_DIR = Path(__file__).resolve().parents[1] / "runs"
 CHECKPOINT_EVERY_S = 240.0
@@ -290,8 +290,8 @@ def _optimizers(model: nn.Module, config: dict[str, Any], device: torch.device,
     ]
     if hidden:
         group = {"params": hidden, "peak_lr": config["muon_lr"]}
-        muon = torch.optim.Muon if multiplies_bfloat16(device) else FloatMuon
-        optimizers.append(muon([group], lr=config["muon_lr"], weight_decay=decay))
+        dtype = torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+        optimizers.append(BatchedMuon([group], dtype, lr=config["muon_lr"], weight_decay=decay))
     return optimizers
 
 
