@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.world.captions import caption
+from pipelines.world.captions import caption, captioned
 from pipelines.world.concepts import Concept
 from pipelines.world.hard_negatives import GREY_MEDIA, OPPOSITE
 from pipelines.world.scenes import MEDIA, PLACES, Scene, SceneObject
@@ -327,3 +327,27 @@ def test_lists_of_words_say_the_same(concepts: dict[str, Concept]) -> None:
     for text in lists:
         assert "red" in text
         assert re.search(PLACE_WORDS["beach"], text), text
+
+
+@pytest.mark.parametrize("language", ["en", "pt"])
+def test_the_order_is_that_of_the_text(concepts: dict[str, Concept], scenes: list[Scene],
+                                       language: str) -> None:
+    """Each thing has a colour that no other one has, which is in the text where it is named."""
+    hues, moved, compared = ("red", "green", "blue"), 0, 0
+    words = {"en": hues, "pt": ("vermelh", "verde", "azu")}[language]
+    for number, scene in enumerate(scenes):
+        things = scene.objects
+        if scene.kind not in ("pair", "relation", "group") or len(things) > len(hues):
+            continue
+        painted = replace(scene, medium=None, say_background=False, objects=tuple(
+            replace(thing, colour=hue) for thing, hue in zip(things, hues, strict=False)))
+        said = captioned(painted, concepts, random.Random(number), language)
+        places = [said.text.find(words[k]) for k in said.order]
+        assert sorted(said.order) == list(range(len(things)))
+        if min(places) < 0:  # by another word
+            continue
+        assert places == sorted(places), said
+        compared += 1
+        moved += said.order != tuple(range(len(things)))
+    assert compared > 20
+    assert moved > 5

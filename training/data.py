@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipelines.world.atlas import default_atlas
+from pipelines.world.captions import Caption, captioned
 from pipelines.world.concepts import load_concepts
 from pipelines.world.renderer import Renderer
 from pipelines.world.scenes import Scene, SceneSampler
@@ -60,16 +61,19 @@ class World:
 
     def caption(self, scene: Scene, salt: int = 0, language: str | None = None,
                 in_order: bool = False) -> str:
+        """The text of ``captioned``."""
+        return self.captioned(scene, salt, language, in_order).text
+
+    def captioned(self, scene: Scene, salt: int = 0, language: str | None = None,
+                  in_order: bool = False) -> Caption:
         """One caption of a scene; another ``salt`` gives another paraphrase.
 
-        ``in_order``: see ``pipelines.world.captions.caption``.
+        ``in_order``: see ``pipelines.world.captions.captioned``.
         """
-        from pipelines.world.captions import caption
-
         rng = random.Random(f"{scene.seed}/{salt}")
         if language is None:
             language = "pt" if rng.random() < PORTUGUESE_SHARE else "en"
-        return caption(scene, self.by_id, rng, language, in_order)
+        return captioned(scene, self.by_id, rng, language, in_order)
 
 
 class _Plans(Dataset, Generic[PlanT]):

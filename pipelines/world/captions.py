@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.world.concepts import Concept
@@ -28,10 +29,31 @@ _P_KEYWORDS = 0.06
 _P_WHERE = 0.1
 
 
+@dataclass(frozen=True)
+class Caption:
+    """What a scene shows, in words.
+
+    Attributes:
+        text: lower-case, without line breaks, such as "a photo of a dog right of a bench".
+        order: numbers of the scene's objects as the text names them, the first one first.
+    """
+
+    text: str
+    order: tuple[int, ...]
+
+
 def caption(
     scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str = "en",
     in_order: bool = False,
 ) -> str:
+    """The text of ``captioned``."""
+    return captioned(scene, concepts, rng, language, in_order).text
+
+
+def captioned(
+    scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, language: str = "en",
+    in_order: bool = False,
+) -> Caption:
     """Says what a scene shows, in one of many ways.
 
     Args:
@@ -40,9 +62,6 @@ def caption(
         rng: Source of randomness; the same state gives the same caption.
         language: "en" or "pt".
         in_order: Name things side by side in the scene's order, and not in any.
-
-    Returns:
-        A lower-case caption without line breaks, such as "a photo of a dog right of a bench".
     """
     words = load_grammar(language)
     closeup = (
@@ -52,12 +71,15 @@ def caption(
         and rng.random() < _P_CLOSEUP
     )
     if not closeup and scene.relation in (None, "with") and rng.random() < _P_KEYWORDS:
-        return settle_articles(_keywords(scene, concepts, rng, words, language, in_order))
+        text, order = _keywords(scene, concepts, rng, words, language, in_order)
+        return Caption(settle_articles(text), tuple(order))
     things = _phrases(scene, concepts, rng, language, closeup)
+    order = list(range(len(scene.objects)))
     if closeup:
         clause, medium_said = str(things[0]), False
     else:
-        clause, medium_said = _clause(scene, things, concepts, rng, words, language, in_order)
+        clause, medium_said, order = _clause(scene, things, concepts, rng, words, language,
+                                             in_order)
         if scene.kind == "single" and not medium_said and rng.random() < _P_WHERE:
             clause = f"{clause} {words['where'][where(scene.objects[0])].pick(rng)}"
     fronted = False
@@ -71,7 +93,7 @@ def caption(
         )
     if not medium_said:
         clause = _wrap(scene, clause, fronted, closeup, rng, words)
-    return settle_articles(_noise(clause, rng, words))
+    return Caption(settle_articles(_noise(clause, rng, words)), tuple(order))
 
 
 def where(item: SceneObject) -> str:
@@ -85,9 +107,10 @@ def where(item: SceneObject) -> str:
 def _keywords(
     scene: Scene, concepts: Mapping[str, Concept], rng: random.Random, words: Mapping[str, Any],
     language: str, in_order: bool
-) -> str:
-    """The caption as a list of words: "dog, red, at the beach, watercolor"."""
-    says = phrases(language)
+) -> tuple[str, list[int]]:
+    """The caption as a list of words: "dog, red, at the beach, watercolor"; and the order in
+    which it names the objects."""
+    says, order = phrases(language), list(range(len(scene.objects)))
     if scene.kind == "count":
         parts = [_count(scene, concepts[scene.objects[0].concept], rng, words, language)]
     else:
@@ -96,7 +119,8 @@ def _keywords(
         colour = _shown_colour(scene.objects[0], scene)
         parts = [phrase.bare for phrase in _phrases(scene, concepts, rng, language, False, apart)]
         if len(parts) > 1 and not in_order and scene.relation is None:
-            rng.shuffle(parts)
+            rng.shuffle(order)
+            parts = [parts[k] for k in order]
         if apart and colour:
             parts.append(says.colour(colour, rng))
     if scene.say_background and _shows_background(scene):
@@ -106,7 +130,7 @@ def _keywords(
     medium = known[scene.medium or (style if style in known else "none")].pick(rng)
     if scene.kind == "portrait":
         medium = f"{medium} {words['portrait_word']}".strip()
-    return ", ".join([*parts, medium] if medium else parts)
+    return ", ".join([*parts, medium] if medium else parts), order
 
 
 def _phrases(
@@ -152,35 +176,41 @@ def _clause(
     words: Mapping[str, Any],
     language: str,
     in_order: bool,
-) -> tuple[str, bool]:
-    """What is seen, and whether that already names the medium ("a neon cat")."""
+) -> tuple[str, bool, list[int]]:
+    """What is seen, whether that already names the medium ("a neon cat"), and the order in which
+    it names the objects."""
+    order = list(range(len(scene.objects)))
     if scene.kind == "count":
-        return _count(scene, concepts[scene.objects[0].concept], rng, words, language), False
+        return (_count(scene, concepts[scene.objects[0].concept], rng, words, language), False,
+                order)
     if scene.kind == "single":
         bare = words["bare_media"].get(scene.medium)
         plain = things[0].article == "a~ " and scene.objects[0].size is None
         if bare and plain and rng.random() < _P_BARE_MEDIUM:
-            return bare.format(bare=things[0].bare), True
+            return bare.format(bare=things[0].bare), True, order
         template = _sentence(words["single_templates"].pick(rng), "{a}", things)
-        return template.format(a=things[0]), False
+        return template.format(a=things[0]), False, order
     if len(things) == 1:
-        return str(things[0]), False
+        return str(things[0]), False, order
     if scene.kind == "group" or len(things) > 2:
-        order = list(things) if in_order else rng.sample(things, len(things))
+        order = order if in_order else rng.sample(order, len(order))
+        named = [str(things[k]) for k in order]
         join, last = words["group_joins"].pick(rng)
-        return join.join(map(str, order[:-1])) + last + str(order[-1]), False
+        return join.join(named[:-1]) + last + named[-1], False, order
     first, second = things
     if scene.relation is None:
         if not in_order and rng.random() < 0.5:
-            first, second = second, first
+            first, second, order = second, first, [1, 0]
         template = _sentence(words["pair_templates"].pick(rng), words["pair_default"], things)
-        return template.format(a=first, b=second), False
+        return template.format(a=first, b=second), False, order
     relation = scene.relation
     if relation == "with" and concepts[scene.objects[0].concept].group == "person":
         relation = "person_with"
-    return words["relations"][relation].pick(rng).format(
+    template = words["relations"][relation].pick(rng)
+    order = sorted(order, key=lambda k: template.index(("{a}", "{b}")[k]))
+    return template.format(
         a=first, b=second, the_a=f"the {first.bare}", the_b=f"the {second.bare}"
-    ), False
+    ), False, order
 
 
 def _sentence(template: str, default: str, things: Sequence[Phrase]) -> str:
