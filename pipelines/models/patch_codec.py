@@ -72,13 +72,14 @@ class PatchEncoder(nn.Module):
         widths: channels of 64 × 64, 32 × 32 and 16 × 16 places (of 256 px).
         depths: blocks at the same places; the first are the decoder's only.
         z_channels: channels of the result.
+        channels: of pictures: 3, or 4 with how far each pixel covers what is behind it.
     """
 
     def __init__(self, widths: tuple[int, int, int], depths: tuple[int, int, int],
-                 z_channels: int) -> None:
+                 z_channels: int, channels: int = 3) -> None:
         super().__init__()
         fine, middle, coarse = widths
-        self.conv_in = nn.Conv2d(3 * PATCH_PX**2, fine, 3, 1, 1)
+        self.conv_in = nn.Conv2d(channels * PATCH_PX**2, fine, 3, 1, 1)
         self.down_fine = _halve(fine, middle)
         self.middle = _blocks(middle, depths[1])
         self.down = _halve(middle, coarse)
@@ -87,7 +88,7 @@ class PatchEncoder(nn.Module):
         self.conv_out = nn.Conv2d(coarse, z_channels, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) to (B, z_channels, H / 16, W / 16)."""
+        """(B, channels, H, W) to (B, z_channels, H / 16, W / 16)."""
         x = self.conv_in(_channels_last(F.pixel_unshuffle(pixels, PATCH_PX)))
         x = self.coarse(self.down(self.middle(self.down_fine(x))))
         return self.conv_out(self.norm_out(x))
@@ -97,7 +98,7 @@ class PatchDecoder(nn.Module):
     """The way back; arguments as ``PatchEncoder``."""
 
     def __init__(self, widths: tuple[int, int, int], depths: tuple[int, int, int],
-                 z_channels: int) -> None:
+                 z_channels: int, channels: int = 3) -> None:
         super().__init__()
         fine, middle, coarse = widths
         self.conv_in = nn.Conv2d(z_channels, coarse, 1)
@@ -107,10 +108,10 @@ class PatchDecoder(nn.Module):
         self.up_fine = nn.Conv2d(middle, 4 * fine, 1)
         self.fine = _blocks(fine, depths[0])
         self.norm_out = ChannelNorm(fine)
-        self.conv_out = nn.Conv2d(fine, 3 * PATCH_PX**2, 3, 1, 1)
+        self.conv_out = nn.Conv2d(fine, channels * PATCH_PX**2, 3, 1, 1)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(B, z_channels, h, w) to (B, 3, 16 h, 16 w)."""
+        """(B, z_channels, h, w) to (B, channels, 16 h, 16 w)."""
         x = self.coarse(_channels_last(self.conv_in(latents)))
         x = self.middle(_channels_last(F.pixel_shuffle(self.up(x), 2)))
         x = self.fine(_channels_last(F.pixel_shuffle(self.up_fine(x), 2)))

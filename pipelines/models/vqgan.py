@@ -42,6 +42,8 @@ class VQGANConfig:
         patch_widths, patch_depths: with the networks of ``patch_codec`` instead of the published
             ones, their channels and blocks at strides 4, 8 and 16; ``ch``, ``ch_mult``,
             ``num_res_blocks`` and ``attn_resolutions`` then mean nothing.
+        channels: of pictures, with the networks of ``patch_codec``: 3, or 4 where they are layers,
+            with premultiplied colours and how far each pixel covers what is behind it.
         The others are named as in the published configurations.
     """
 
@@ -60,6 +62,7 @@ class VQGANConfig:
     encoder: bool = True
     patch_widths: tuple[int, int, int] | None = None
     patch_depths: tuple[int, int, int] = (2, 2, 3)
+    channels: int = 3
 
 
 class Codebook(nn.Module):
@@ -195,7 +198,7 @@ class VQGAN(nn.Module):
 def _networks(config: VQGANConfig) -> tuple[nn.Module | None, nn.Module]:
     """Encoder, where a configuration has one, and decoder."""
     if config.patch_widths:
-        widths = config.patch_widths, config.patch_depths, config.z_channels
+        widths = config.patch_widths, config.patch_depths, config.z_channels, config.channels
         return PatchEncoder(*widths) if config.encoder else None, PatchDecoder(*widths)
     p = config.patch_size
     shape: dict[str, Any] = {
