@@ -21,11 +21,13 @@ from pipelines.candidates import CandidatePipeline
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
+from pipelines.dalle_layers import draw_written, plan_facts, steps_of
 from pipelines.dalle_plan import draw_plans
 from pipelines.model_options import model_field
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.dalle import ImageTransformer, KVCache
+from pipelines.models.minilm import SentenceEncoder
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.vqgan import VQGAN
 from pipelines.negative_prompt import check_negative, negative_field
@@ -63,7 +65,7 @@ class DalleOptions(Options):
 
 
 @dataclass
-class _Writing:
+class Writing:
     """Pictures while they are written.
 
     Attributes:
@@ -84,8 +86,18 @@ class _Writing:
 
 
 @torch.no_grad()
+def read_texts(model: ImageTransformer, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+    """Token ids (N, T) int64 of texts, and what the model's sentence encoder makes of them,
+    (N, T, sentence_dim), where it has one; otherwise the ids are of the models' own vocabulary."""
+    encoder: SentenceEncoder | None = getattr(model, "text", None)
+    if encoder is None:
+        return load_vocabulary()(texts, context_length=model.config.text_length), None
+    return encoder.read(texts, model.config.text_length)
+
+
+@torch.no_grad()
 def begin(model: ImageTransformer, text_ids: Tensor, seeds: Sequence[int], guided: bool,
-          states: Tensor | None = None) -> _Writing:
+          states: Tensor | None = None) -> Writing:
     """Read the prompt, and draw the plans where the model has them.
 
     Args:
@@ -102,13 +114,13 @@ def begin(model: ImageTransformer, text_ids: Tensor, seeds: Sequence[int], guide
     cache, noise = model.new_cache(rows, weight.device, weight.dtype), RowNoise(seeds)
     hidden = model.prefill(ids, cache, states)
     if not model.config.plan_length:
-        return _Writing(noise, cache, rows, hidden, [])
+        return Writing(noise, cache, rows, hidden, [])
     plans, hidden = draw_plans(model, hidden, cache, noise)
-    return _Writing(noise, cache, rows, hidden, [], plans)
+    return Writing(noise, cache, rows, hidden, [], plans)
 
 
 @torch.no_grad()
-def write_block(model: ImageTransformer, writing: _Writing, options: DalleOptions,
+def write_block(model: ImageTransformer, writing: Writing, options: DalleOptions,
                 given: Tensor | None = None) -> None:
     """Read the block before, if there is one, and draw the next one of every picture.
 
@@ -199,16 +211,25 @@ class DallePipeline(CandidatePipeline):
         """See ``CandidatePipeline.draw``; what is not written yet when it ends early is grey."""
         model, vqgan, upscaler, _ = models
         options = request.options
-        text_ids = load_vocabulary()([request.prompt, options.negative_prompt],
-                                     context_length=model.config.text_length)
-        writing = begin(model, text_ids, seeds, options.guidance_scale != 1)
-        for step in range(1, model.num_steps + 1):
+        ids, states = read_texts(model, [request.prompt, options.negative_prompt])
+        writing = begin(model, ids, seeds, options.guidance_scale != 1, states)
+        plans = writing.plans
+        total = model.num_steps if plans is None else steps_of(model, plans)
+
+        def drawn() -> Tensor:
+            if plans is None:
+                return draw_codes(model, vqgan, writing.blocks)
+            return draw_written(model, model.vqgan, plans, writing.blocks)
+
+        for step in range(1, total + 1):
             write_block(model, writing, options)
             if context.cancelled():
                 break
             if (step - 1) % options.preview_every == 0:
-                yield Preview(step, to_uint8(draw_codes(model, vqgan, writing.blocks)), seeds)
-            yield Progress(step, model.num_steps, context.elapsed_s())
-        pixels = draw_codes(model, vqgan, writing.blocks)
-        return Drawn(enlarge(pixels, upscaler, context.cache.evict_idle), seeds,
-                     len(writing.blocks), model.num_steps)
+                yield Preview(step, to_uint8(drawn()), seeds)
+            yield Progress(step, total, context.elapsed_s())
+        if plans is None:
+            images = enlarge(drawn(), upscaler, context.cache.evict_idle)
+            return Drawn(images, seeds, len(writing.blocks), total)
+        return Drawn(to_uint8(drawn()), seeds, len(writing.blocks), total,
+                     picture_facts=tuple({"plan": plan} for plan in plan_facts(plans)))

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from pipelines.models.dalle import PAD_ID, ImageTransformer, KVCache
 from pipelines.sampling import RowNoise, choose
-from pipelines.world.plans import SPOT_TOKENS, allowed
+from pipelines.world.layouts import GRID
+from pipelines.world.plans import SPOT_TOKENS, allowed, spots_of
+
+SIDE = 2  # place of the side among the tokens of a spot
+LEAST_SIDE = 3  # of a thing, in cells
+LEAST_PERSON = 11  # side of a person in a portrait, who may hold a thing
 
 
 def admissible(position: int, ended: Tensor, size: int) -> Tensor:
@@ -36,6 +41,47 @@ def admissible(position: int, ended: Tensor, size: int) -> Tensor:
     ends_here = position > SPOT_TOKENS and (position - 2) % SPOT_TOKENS == 0
     mask[:, PAD_ID] = ended | ends_here
     return mask
+
+
+def apart(position: int, plans: Tensor) -> Tensor:
+    """Which tokens let each plan's next thing stand apart from those before it.
+
+    Things of the world do not overlap, but for what a person holds, who is larger than all else
+    that has company. All tokens are True where there is no room left.
+
+    Args:
+        position: from 0, of a column, a row or a side; of others all tokens are True.
+        plans: (N, P) int64, written up to there.
+
+    Returns:
+        (N, ids) bool, from the first id of that kind on.
+    """
+    first, past = allowed(position)
+    begun, kind = divmod(position - 2, SPOT_TOKENS)
+    if position < 2 or kind > SIDE:
+        return torch.ones(len(plans), past - first, dtype=torch.bool)
+    spots, there = spots_of(plans[:, : 2 + SPOT_TOKENS * begun])
+    here = plans[:, position - kind : position].tolist()
+    rows = []
+    for obstacles, real, known in zip(spots.tolist(), there.tolist(), here, strict=True):
+        taken = [spot for spot, is_there in zip(obstacles, real, strict=True)
+                 if is_there and spot[2] < LEAST_PERSON]
+        cells = [token - allowed(position - kind + k)[0] for k, token in enumerate(known)]
+        rows.append([_has_room([*cells, value], taken) for value in range(past - first)])
+    found = torch.tensor(rows)
+    return found | ~found.any(1, keepdim=True)
+
+
+def _has_room(known: list[int], taken: list[list[int]]) -> bool:
+    """Whether a thing of which the column, the row and the side less one are known as far as
+    they are given can stand within the picture and apart from squares that are taken."""
+    if len(known) == 1:
+        return any(_has_room([*known, row], taken) for row in range(GRID))
+    column, row, side = (*known, LEAST_SIDE - 1)[:3]
+    side += 1
+    return max(column, row) + side <= GRID and all(
+        column + side <= x or x + size <= column or row + side <= y or y + size <= row
+        for x, y, size, _ in taken)
 
 
 @torch.no_grad()
@@ -66,6 +112,8 @@ def draw_plans(model: ImageTransformer, hidden: Tensor, cache: KVCache, noise: R
         if not ended.all():
             logits = model.plan_head(hidden[:count]).float().cpu()
             may = admissible(position, ended, model.config.plan_vocab_size)
+            first, past = allowed(position)
+            may[:, first:past] &= apart(position, plans)
             tokens = choose(logits.masked_fill(~may, -torch.inf), gumbel, temperature, 0, 1.0)
             if fixed and position in fixed:
                 tokens = torch.where(ended, tokens, fixed[position])
@@ -74,5 +122,4 @@ def draw_plans(model: ImageTransformer, hidden: Tensor, cache: KVCache, noise: R
         if not ended.all():
             read = plans[:, position].to(hidden.device).repeat(len(hidden) // count)
             hidden = model.plan_step(read, position, cache)
-    everywhere = plans.to(hidden.device).repeat(len(hidden) // count, 1)
-    return plans, model.start_picture(everywhere, cache)
+    return plans, model.start_picture(cache)

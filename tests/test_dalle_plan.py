@@ -6,12 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.dalle_plan import admissible, draw_plans
+from pipelines.dalle_plan import admissible, apart, draw_plans
 from pipelines.models.dalle import PAD_ID, ImageTransformer, TransformerConfig
-from pipelines.models.spot_positions import SpotPositions, chosen_blocks
 from pipelines.sampling import RowNoise
 from pipelines.world import plans
 from pipelines.world.concepts import load_concepts
@@ -19,9 +17,9 @@ from pipelines.world.scenes import SceneSampler
 from pipelines.world.sprites import STYLES
 from tests.plan_tokens import from_tokens
 
-CONFIG = TransformerConfig(text_vocab_size=40, text_length=8, codebook_size=10, digits=2, grid=16,
-                           patch=4, dim=32, depth=2, heads=2, code_dim=8, head_dim=32, text_dim=8,
-                           sentence_dim=12, plan_length=plans.TOKENS,
+CONFIG = TransformerConfig(text_vocab_size=40, text_length=8, codebook_size=10, digits=2, layers=6,
+                           grid=8, patch=4, dim=32, depth=2, heads=2, code_dim=8, head_dim=32,
+                           text_dim=8, sentence_dim=12, plan_length=plans.TOKENS,
                            plan_vocab_size=plans.VOCABULARY_SIZE)
 PLANS = (plans.Plan(STYLES[0], "white", (plans.Spot(2, 5, 7, True),)),
          plans.Plan(STYLES[1], "beach", (plans.Spot(0, 0, 4, False), plans.Spot(9, 8, 5, True))))
@@ -32,7 +30,8 @@ def model() -> ImageTransformer:
     torch.manual_seed(0)
     model = ImageTransformer(CONFIG)
     model.initialise()
-    for table in (model.row_position, model.plan_position, model.text_embedding.weight):
+    for table in (model.row_position, model.layer_position, model.plan_position,
+                  model.text_embedding.weight):
         torch.nn.init.normal_(table, std=0.5)  # all must matter for the tests to see them
     return model.eval().requires_grad_(False)
 
@@ -44,7 +43,7 @@ def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     ids[0, 5:] = PAD_ID
     plan = torch.tensor([plans.to_tokens(plan) for plan in PLANS])
     return (ids, torch.randn(2, 8, 12, generator=generator), plan,
-            torch.randint(0, 100, (2, 16, 16), generator=generator))
+            torch.randint(0, 100, (2, 6, 8, 8), generator=generator))
 
 
 def test_cached_steps_equal_teacher_forcing(model: ImageTransformer) -> None:
@@ -58,7 +57,7 @@ def test_cached_steps_equal_teacher_forcing(model: ImageTransformer) -> None:
         torch.testing.assert_close(model.plan_head(hidden), expected.plan[:, position],
                                    atol=1e-4, rtol=1e-4)
         hidden = model.plan_step(plan[:, position], position, cache)
-    hidden = model.start_picture(plan, cache)
+    hidden = model.start_picture(cache)
     for step in range(model.num_steps):
         seen: list[Tensor] = []
 
@@ -81,6 +80,22 @@ def test_padding_of_text_and_plan_changes_nothing(model: ImageTransformer) -> No
     torch.testing.assert_close(short.plan, full.plan[:1, :7], atol=1e-5, rtol=1e-5)
 
 
+def test_fewer_layers_are_the_first_ones(model: ImageTransformer) -> None:
+    ids, states, plan, codes = batch()
+    full = model(ids, codes, states, plan).codes
+    some = model(ids, codes[:, :2], states, plan).codes
+    assert some.shape[1] == 2 * model.layer_steps
+    torch.testing.assert_close(some, full[:, : some.shape[1]], atol=1e-5, rtol=1e-5)
+
+
+def test_layers_are_written_one_after_the_other(model: ImageTransformer) -> None:
+    *_, codes = batch()
+    blocks = model.to_blocks(codes)
+    assert blocks.shape == (2, 6 * 4, 32)
+    assert torch.equal(model.to_grid(blocks), codes)
+    assert torch.equal(model.to_grid(blocks[:, 8:12])[:, 0], codes[:, 2])
+
+
 def test_text_states_and_plan_all_matter(model: ImageTransformer) -> None:
     ids, states, plan, codes = batch()
     full = model(ids, codes, states, plan)
@@ -93,58 +108,6 @@ def test_text_states_and_plan_all_matter(model: ImageTransformer) -> None:
     later = plan.clone()
     later[:, 5] = plans.to_tokens(replace(PLANS[0], spots=(plans.Spot(2, 5, 7, False),)))[5]
     torch.testing.assert_close(model(ids, codes, states, later).plan[:, :5], full.plan[:, :5])
-
-
-def test_blocks_that_are_left_out_are_not_seen(model: ImageTransformer) -> None:
-    ids, states, plan, codes = batch()
-    kept = torch.tensor([[0, 3, 4, 9], [1, 2, 5, 15]])
-    some = model(ids, codes, states, plan, kept).codes
-    assert some.shape == (2, 4, 32, 10)
-    everything = torch.arange(model.num_steps).expand(2, -1)
-    torch.testing.assert_close(model(ids, codes, states, plan, everything).codes,
-                               model(ids, codes, states, plan).codes)
-    # Block 3 of the first picture is read by the state of block 4 alone of those kept; 6 by none.
-    changed = codes.clone()
-    changed[0, 4:8, 8:12] = 7
-    torch.testing.assert_close(model(ids, changed, states, plan, kept).codes, some)
-
-
-def test_spots_cover_the_blocks_that_show_them() -> None:
-    positions = SpotPositions(16, 2, 8)
-    positions.initialise()
-    plan = torch.tensor([plans.to_tokens(plan) for plan in PLANS])
-    covered = positions.covers(plan).unflatten(1, (8, 8))
-    for row, drawn in zip(covered, PLANS, strict=True):
-        wanted = torch.zeros(16, 16, dtype=torch.bool)
-        for spot in drawn.spots:
-            wanted[spot.row:spot.row + spot.side, spot.column:spot.column + spot.side] = True
-        assert torch.equal(row, F.max_pool2d(wanted[None, None].float(), 2)[0, 0] > 0)
-    found = positions(plan).unflatten(1, (8, 8))
-    assert torch.equal(found.abs().sum(-1) > 0, covered)
-
-
-def test_a_thing_is_told_its_parts_alike_wherever_it_stands() -> None:
-    positions = SpotPositions(16, 2, 8)
-    positions.initialise()
-    here, there = (torch.tensor([plans.to_tokens(plans.Plan(STYLES[0], "white", (spot,)))])
-                   for spot in (plans.Spot(1, 2, 6, False), plans.Spot(7, 8, 6, False)))
-    first, second = (positions(plan)[0].unflatten(0, (8, 8)) for plan in (here, there))
-    torch.testing.assert_close(first[1:4, 0:4], second[4:7, 3:7])
-    nearer = torch.tensor([plans.to_tokens(plans.Plan(STYLES[0], "white",
-                                                      (plans.Spot(7, 8, 7, False),)))])
-    assert not torch.allclose(positions(nearer)[0].unflatten(0, (8, 8))[4, 3], second[4, 3])
-
-
-def test_blocks_for_a_step_are_those_of_things_first() -> None:
-    covered = torch.zeros(3, 16, dtype=torch.bool)
-    covered[0, 4:7] = covered[1, :12] = True
-    generator = torch.Generator().manual_seed(0)
-    kept = chosen_blocks(covered, 8, generator)
-    assert kept.shape == (3, 8)
-    assert (kept.diff(dim=1) > 0).all()
-    assert {4, 5, 6} <= set(kept[0].tolist())
-    assert set(kept[1].tolist()) <= set(range(12))
-    assert not torch.equal(kept, chosen_blocks(covered, 8, generator))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -192,3 +155,46 @@ def test_scenes_and_the_tensor_of_their_spots_agree() -> None:
     assert there.sum(1).tolist() == [len(plan.spots) for plan in laid]
     for row, plan in zip(spots.tolist(), laid, strict=True):
         assert row[:len(plan.spots)] == [[s.column, s.row, s.side, s.flip] for s in plan.spots]
+
+
+def test_things_stand_apart_but_for_what_is_held(model: ImageTransformer) -> None:
+    ids, states, *_ = batch()
+    rows = ids[:1].repeat(24, 1), states[:1].repeat(24, 1, 1)
+    cache = model.new_cache(24, "cpu", torch.float32)
+    hidden = model.prefill(rows[0], cache, rows[1])
+    drawn, _ = draw_plans(model, hidden, cache, RowNoise(range(24)), 3.0)
+    overlapping = held = 0
+    for row in drawn.tolist():
+        spots = from_tokens(row).spots
+        for number, spot in enumerate(spots):
+            assert max(spot.column, spot.row) + spot.side <= 16
+            before = [(other, not meet(spot, other)) for other in spots[:number]]
+            overlapping += sum(not far and other.side < 11 for other, far in before)
+            held += sum(not far and other.side >= 11 for other, far in before)
+    # Where the first things fill the picture there is no room to stand apart.
+    assert overlapping <= 2
+    assert held
+
+
+def meet(one: plans.Spot, other: plans.Spot) -> bool:
+    return (one.column < other.column + other.side and other.column < one.column + one.side
+            and one.row < other.row + other.side and other.row < one.row + one.side)
+
+
+def test_what_is_left_of_the_room_is_offered() -> None:
+    plan = plans.to_tokens(plans.Plan(STYLES[0], "white", (plans.Spot(0, 0, 10, False),
+                                                           plans.Spot(10, 4, 5, False))))
+    tokens = torch.tensor([plan])
+    columns, lines, sides = (apart(position, tokens)[0].nonzero().flatten().tolist()
+                             for position in (6, 7, 8))
+    assert columns == list(range(14)), "below the first thing, or beside it"
+    assert lines == list(range(14)), "right of it all are free"
+    assert sides == [0, 1, 2, 3, 4, 5], "to the picture's edge"
+    everything = plans.to_tokens(plans.Plan(STYLES[0], "white", (plans.Spot(0, 0, 10, False),
+                                                                 plans.Spot(2, 2, 4, False))))
+    assert apart(8, torch.tensor([everything])).all(), "no room: anything goes"
+    person = plans.to_tokens(plans.Plan(STYLES[0], "white", (plans.Spot(0, 2, 14, False),
+                                                             plans.Spot(2, 8, 5, False))))
+    assert apart(7, torch.tensor([person]))[0].nonzero().flatten().tolist() == list(range(14))
+    assert apart(0, tokens).all()
+    assert apart(9, tokens).all()

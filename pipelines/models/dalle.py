@@ -17,14 +17,13 @@ Estimation" (2015), section 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.models.spot_positions import SpotPositions
 from pipelines.models.transformer import Block, FeedForward
 
 PAD_ID = 0
@@ -46,6 +45,8 @@ class TransformerConfig:
         sentence_dim: width of the states that a sentence encoder gives for each text token and that
             are added to its embedding; 0 for no sentence encoder.
         plan_length, plan_vocab_size: most tokens of a plan and how many there are; 0 is no plan.
+        layers: with plans, how many layers a picture has at most, each a grid of its own: the
+            ground, and the things of the plan in its order; 0 for one grid that is all of it.
     """
 
     text_vocab_size: int = 3072
@@ -63,6 +64,7 @@ class TransformerConfig:
     sentence_dim: int = 0
     plan_length: int = 0
     plan_vocab_size: int = 0
+    layers: int = 0
 
 
 class Logits(NamedTuple):
@@ -86,7 +88,6 @@ class KVCache:
         visible: (B, most positions) bool, False at padding of texts and plans.
         length: positions that are filled.
         blocks: how many blocks have been read.
-        spots: (B, steps, dim) or of no dimensions, what plans say of the blocks.
     """
 
     keys: Tensor
@@ -94,7 +95,6 @@ class KVCache:
     visible: Tensor
     length: int = 0
     blocks: int = 0
-    spots: Tensor = field(default_factory=lambda: torch.zeros(()))
 
 
 class ImageTransformer(nn.Module):
@@ -104,7 +104,8 @@ class ImageTransformer(nn.Module):
         super().__init__()
         self.config = config
         side = config.grid // config.patch
-        self.num_steps, self.block_codes = side * side, config.patch**2 * config.digits
+        self.layer_steps, self.block_codes = side * side, config.patch**2 * config.digits
+        self.num_steps = self.layer_steps * max(config.layers, 1)
         self.text_embedding = nn.Embedding(config.text_vocab_size, config.text_dim or config.dim)
         if config.text_dim:
             self.text_in = nn.Linear(config.text_dim, config.dim, bias=False)
@@ -122,7 +123,8 @@ class ImageTransformer(nn.Module):
             # Of the token that stands before the plan, and of the plan's own.
             self.plan_position = nn.Parameter(torch.zeros(config.plan_length + 1, config.dim))
             self.plan_head = nn.Linear(config.dim, config.plan_vocab_size)
-            self.spot_positions = SpotPositions(config.grid, config.patch, config.dim)
+        if config.layers:
+            self.layer_position = nn.Parameter(torch.zeros(config.layers, config.dim))
         self.row_position = nn.Parameter(torch.zeros(side, config.dim))
         self.column_position = nn.Parameter(torch.zeros(side, config.dim))
         self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
@@ -143,8 +145,6 @@ class ImageTransformer(nn.Module):
                 nn.init.normal_(p, std=0.02)
             if name.endswith(("attn.proj.weight", "mlp.down.weight")):
                 nn.init.normal_(p, std=0.02 / (2 * self.config.depth) ** 0.5)
-        if self.config.plan_length:
-            self.spot_positions.initialise()
         if self.config.text_dim:
             # A word that training never shows adds nothing to what the sentence encoder says of it.
             nn.init.zeros_(self.text_embedding.weight)
@@ -153,7 +153,10 @@ class ImageTransformer(nn.Module):
             nn.init.normal_(self.sentence_in.weight, std=self.config.sentence_dim**-0.5)
 
     def to_blocks(self, codes: Tensor) -> Tensor:
-        """Grid (B, grid, grid) -> tokens (B, steps, patch² · digits), both in reading order."""
+        """Grid (B, grid, grid) -> tokens (B, steps, patch² · digits), both in reading order; with
+        layers (B, L, grid, grid), one after the other."""
+        if codes.ndim == 4:
+            return self.to_blocks(codes.flatten(0, 1)).unflatten(0, codes.shape[:2]).flatten(1, 2)
         side, p, base = (
             self.config.grid // self.config.patch,
             self.config.patch,
@@ -166,7 +169,13 @@ class ImageTransformer(nn.Module):
         return tokens.transpose(2, 3).reshape(-1, side * side, self.block_codes)
 
     def to_grid(self, blocks: Tensor) -> Tensor:
-        """Inverse of ``to_blocks``."""
+        """Inverse of ``to_blocks``; with layers (B, L, grid, grid)."""
+        if self.config.layers:
+            layers = blocks.unflatten(1, (-1, self.layer_steps))
+            return self._to_grid(layers.flatten(0, 1)).unflatten(0, layers.shape[:2])
+        return self._to_grid(blocks)
+
+    def _to_grid(self, blocks: Tensor) -> Tensor:
         side, p, base = (
             self.config.grid // self.config.patch,
             self.config.patch,
@@ -185,25 +194,23 @@ class ImageTransformer(nn.Module):
 
     def positions(self) -> Tensor:
         """Factorised positions of the blocks, (steps, dim)."""
-        return (self.row_position[:, None] + self.column_position[None]).flatten(0, 1)
+        cells = (self.row_position[:, None] + self.column_position[None]).flatten(0, 1)
+        if self.config.layers:
+            return (self.layer_position[:, None] + cells[None]).flatten(0, 1)
+        return cells
 
     def forward(self, text_ids: Tensor, codes: Tensor, states: Tensor | None = None,
-                plan: Tensor | None = None, kept: Tensor | None = None) -> Logits:
+                plan: Tensor | None = None) -> Logits:
         """Logits under teacher forcing.
 
         Args:
             text_ids: (B, T) int64 with T <= text_length; id 0 is padding.
-            codes: (B, grid, grid) int64.
+            codes: (B, grid, grid) int64; with layers (B, L, grid, grid), L of them at most.
             states: (B, T, sentence_dim) of a sentence encoder, where the model has one.
             plan: (B, P) int64 with P <= plan_length, padding at the end, where it has plans.
-            kept: (B, K) int64 ascending, the blocks that the trunk sees and predicts, as if the
-                others were not there; all by default. In training most of a background can be
-                left out.
         """
         blocks = self.to_blocks(codes)
-        planned, hidden = self.trunk(text_ids, blocks, states, plan, kept)
-        if kept is not None:
-            blocks = blocks.gather(1, kept[..., None].expand(-1, -1, self.block_codes))
+        planned, hidden = self.trunk(text_ids, blocks, states, plan)
         # (B, steps, block · code_dim) -> (B, steps, block · head_dim): of the tokens before each.
         past = F.linear(self.embed(blocks).flatten(2), self.head_past * self.past_mask())
         # (B, steps, block, head_dim), then logits (B, steps, block, codebook_size).
@@ -232,10 +239,10 @@ class ImageTransformer(nn.Module):
         return tokens + self.plan_position[: plan.shape[1] + 1].to(tokens.dtype)
 
     def trunk(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None = None,
-              plan: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+              plan: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Hidden states (B, 1 + P, dim) of the plan (of no width without one) and (B, steps, dim);
         state n of the picture predicts block n from the blocks before it."""
-        x, mask, planned = self._row(text_ids, blocks, states, plan, kept)
+        x, mask, planned = self._row(text_ids, blocks, states, plan)
         for block in self.blocks:
             x = block(x, mask)
         x = self.norm(x)
@@ -258,17 +265,13 @@ class ImageTransformer(nn.Module):
         return torch.stack(seen)
 
     def _row(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None = None,
-             plan: Tensor | None = None, kept: Tensor | None = None) -> tuple[Tensor, Tensor, int]:
+             plan: Tensor | None = None) -> tuple[Tensor, Tensor, int]:
         """Text, plan and picture as one row (B, T, dim), who sees whom (B, 1, T, T), and where the
         picture begins."""
         text = self.embed_text(text_ids, states)
         past = self.block_in(self.embed(blocks[:, :-1]).flatten(2))  # (B, steps - 1, dim)
         start = self.start.to(past.dtype).expand(len(text), 1, -1)
-        image = torch.cat([start, past], dim=1) + self.positions()
-        if plan is not None:
-            image = image + self.spot_positions(plan)
-        if kept is not None:
-            image = image.gather(1, kept[..., None].expand(-1, -1, image.shape[-1]))
+        image = torch.cat([start, past], dim=1) + self.positions()[: blocks.shape[1]]
         parts, visible = [text], [text_ids != PAD_ID]
         if plan is not None:
             parts.append(self.embed_plan(plan).to(text.dtype))
@@ -323,10 +326,9 @@ class ImageTransformer(nn.Module):
         x = self.plan_embedding(tokens) + self.plan_position[position + 1]
         return self._next(x, cache)
 
-    def start_picture(self, plan: Tensor, cache: KVCache) -> Tensor:
-        """After all of a plan (B, P): the hidden state (B, dim) of the first block."""
-        cache.spots = self.spot_positions(plan)
-        x = self.start + self.positions()[0] + cache.spots[:, 0]
+    def start_picture(self, cache: KVCache) -> Tensor:
+        """After all of a plan: the hidden state (B, dim) of the first block."""
+        x = (self.start + self.positions()[0]).expand(cache.keys.shape[1], -1)
         return self._next(x.to(cache.keys.dtype), cache)
 
     def step(self, block_codes: Tensor, cache: KVCache) -> Tensor:
@@ -334,8 +336,6 @@ class ImageTransformer(nn.Module):
         cache.blocks += 1
         x = self.block_in(self.embed(block_codes).flatten(1))
         x = x + self.positions()[cache.blocks].to(x.dtype)
-        if self.config.plan_length:
-            x = x + cache.spots[:, cache.blocks].to(x.dtype)
         return self._next(x, cache)
 
     def _next(self, x: Tensor, cache: KVCache) -> Tensor:

@@ -155,33 +155,6 @@ def _in_rows(count: int, rng: random.Random) -> list[Cells]:
             for r, number in enumerate(rows) for k in range(number)]
 
 
-def on_blocks(boxes: list[Box]) -> list[Box] | None:
-    """Squares moved and shrunk to blocks of two by two cells: sides of 4, 6, … cells.
-
-    A transformer that writes blocks would else meet each thing on four parities and in twice as
-    many sizes. Things that do not overlap still do not, and what lay on another thing still does.
-
-    Args:
-        boxes: on the token grid.
-
-    Returns:
-        The squares, or None where one of three cells grows over another.
-    """
-    old = [(round(x0 * GRID), round(y0 * GRID), round((x1 - x0) * GRID)) for x0, y0, x1, _ in boxes]
-    new: list[Cells] = []
-    for x, y, side in old:
-        even = max(side // 2 * 2, 4)
-        room = max(side - even, 0)  # of the odd cell; ends stay within the old ones
-        new.append((min((x + room) // 2 * 2, GRID - even), min((y + room) // 2 * 2, GRID - even),
-                    even))
-    if len(old) == 2 and old[0][1] + old[0][2] == old[1][1]:  # one stands on the other
-        new[1] = new[1][0], new[0][1] + new[0][2], new[1][2]
-    pairs = [(i, j) for i in range(len(old)) for j in range(i)]
-    if any(_apart(old[i], old[j]) and not _apart(new[i], new[j]) for i, j in pairs):
-        return None
-    return [square(*cells) for cells in new]
-
-
 def jitter_box(box: Box, rng: random.Random) -> Box:
     """Move a square off the grid by up to half a cell and scale it by up to a tenth."""
     side = (box[2] - box[0]) * rng.uniform(0.9, 1.1)

@@ -7,6 +7,7 @@ number a scene, so that they stand between text and codes at fixed positions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.world.layouts import GRID
-from pipelines.world.scenes import BACKDROP_NAMES, COLOURS, PLACES, Scene
+from pipelines.world.scenes import BACKDROP_NAMES, COLOURS, PLACES, Scene, SceneObject
 from pipelines.world.sprites import STYLES
 
 BACKGROUNDS = (*COLOURS, *PLACES, *BACKDROP_NAMES)
@@ -49,8 +50,7 @@ class Plan:
     Attributes:
         style: of the first thing, one of ``STYLES``; the scene's where all share it.
         background: one of ``BACKGROUNDS``.
-        spots: of the things, from left to right and, where two share a column, from above: an
-            order that a reader of the caption can know, which names things in any.
+        spots: of the things, in the order in which the caption names them.
     """
 
     style: str
@@ -58,16 +58,17 @@ class Plan:
     spots: tuple[Spot, ...]
 
 
+def spot_of(item: SceneObject) -> Spot:
+    """Where a thing stands; a box off the grid is rounded to cells."""
+    x0, y0, x1, _ = item.box
+    side = min(max(round((x1 - x0) * GRID), 1), GRID)
+    column, row = (min(max(round(edge * GRID), 0), GRID - side) for edge in (x0, y0))
+    return Spot(column, row, side, item.flip)
+
+
 def plan_of(scene: Scene) -> Plan:
     """The plan of a scene; boxes off the grid are rounded to cells."""
-    spots = []
-    for item in scene.objects:
-        x0, y0, x1, _ = item.box
-        side = min(max(round((x1 - x0) * GRID), 1), GRID)
-        column, row = (min(max(round(edge * GRID), 0), GRID - side) for edge in (x0, y0))
-        spots.append(Spot(column, row, side, item.flip))
-    spots.sort(key=lambda spot: (spot.column, spot.row, spot.side))
-    return Plan(scene.objects[0].style, scene.background, tuple(spots))
+    return Plan(scene.objects[0].style, scene.background, tuple(map(spot_of, scene.objects)))
 
 
 def to_tokens(plan: Plan) -> list[int]:
@@ -82,6 +83,11 @@ def to_tokens(plan: Plan) -> list[int]:
     for spot in plan.spots:
         ids += [_COLUMN + spot.column, _ROW + spot.row, _SIDE + spot.side - 1, _FLIP + spot.flip]
     return ids + [PAD] * (TOKENS - len(ids))
+
+
+def told_names(ids: Sequence[int]) -> tuple[str, str]:
+    """Style and background of a plan's tokens."""
+    return STYLES[ids[0] - _STYLE], BACKGROUNDS[ids[1] - _BACKGROUND]
 
 
 def allowed(position: int) -> tuple[int, int]:

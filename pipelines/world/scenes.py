@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipelines.world.concepts import Concept
-from pipelines.world.layouts import Box, jitter_box, on_blocks, place
+from pipelines.world.layouts import Box, jitter_box, place
 from pipelines.world.sprites import OLD, STYLES, TONES, SpriteIndex, default_index
 
 COLOURS = (
@@ -201,7 +201,6 @@ class SceneSampler:
         concepts: the concepts to draw from.
         split: names a stream of seeds; two splits share no scenes ("train-dalle", "eval", …).
         jitter: share of scenes whose objects stand off the token grid, in [0, 1].
-        blocks: whether objects stand on blocks of two by two cells, see ``layouts.on_blocks``.
         held_out: whether held-out pairs and triples may occur (never in training).
         weights: relative frequency by concept id, where it is not 1; the closed loop of training
             raises the concepts that are drawn worst.
@@ -217,7 +216,6 @@ class SceneSampler:
         split: str,
         *,
         jitter: float = 0.0,
-        blocks: bool = False,
         held_out: bool = False,
         weights: Mapping[str, float] | None = None,
         kinds: Mapping[str, float] | None = None,
@@ -226,7 +224,6 @@ class SceneSampler:
         in_place: float = 0.22,
     ) -> None:
         self.split, self.jitter, self.held_out = split, jitter, held_out
-        self.blocks = blocks
         self.coloured, self.in_medium, self.in_place = coloured, in_medium, in_place
         self.by_id = {c.id: c for c in concepts}
         self.ids = list(self.by_id)
@@ -272,7 +269,7 @@ class SceneSampler:
                 relation = rng.choices(RELATIONS, (3, 3, 2, 2, 3, 2, 1.5))[0]
             if kind == "single" and rng.random() < 0.2:
                 size = rng.choice(("small", "big"))
-        boxes = self._places(kind, relation, len(ids), rng, size)
+        boxes = place(kind, relation, len(ids), rng, size)
         if rng.random() < self.jitter:
             boxes = [jitter_box(box, rng) for box in boxes]
         colours: list[str | None] = [self._colour(ids[0], rng)] * len(ids)
@@ -286,15 +283,6 @@ class SceneSampler:
         objects = self.dress(ids, colours, boxes, style, size, rng, alike=kind == "count")
         background, said = self._background(rng, kind)
         return Scene(kind, objects, relation, background, said, medium, seed)
-
-    def _places(self, kind: str, relation: str | None, count: int, rng: random.Random,
-                size: str | None) -> list[Box]:
-        while True:
-            boxes = place(kind, relation, count, rng, size)
-            if not self.blocks:
-                return boxes
-            if moved := on_blocks(boxes):
-                return moved
 
     def dress(self, ids: Sequence[str], colours: Sequence[str | None], boxes: Sequence[Box],
               style: str, size: str | None, rng: random.Random,
