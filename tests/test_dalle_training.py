@@ -15,23 +15,23 @@ from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.world import plans
 from tests.plan_tokens import from_tokens
 from training import train_dalle
-from training.codes import CodeStore
 from training.data import World
 from training.export import export, load_exported
+from training.layer_codes import LAYERS, NONE, LayerCodeStore
 from training.loop import Loop
 from training.train_dalle import Batches, losses
 
-CODES = VQGANConfig(resolution=256, patch_widths=(8, 8, 16), patch_depths=(1, 1, 1), z_channels=8,
-                    embed_dim=3, n_embed=125, levels=(5, 5, 5))
+CODES = VQGANConfig(resolution=128, patch_widths=(8, 8, 16), patch_depths=(1, 1, 1), z_channels=8,
+                    embed_dim=3, n_embed=125, levels=(5, 5, 5), channels=4)
 MODEL = {"text_vocab_size": 30522, "text_length": 40, "text_dim": 8, "sentence_dim": 384,
          "plan_length": plans.TOKENS, "plan_vocab_size": plans.VOCABULARY_SIZE,
-         "codebook_size": 125, "digits": 1, "grid": 16, "patch": 4, "dim": 64, "depth": 2,
-         "heads": 2, "code_dim": 16, "head_dim": 32}
+         "codebook_size": 125, "digits": 1, "layers": LAYERS, "grid": 8, "patch": 4, "dim": 64,
+         "depth": 2, "heads": 2, "code_dim": 16, "head_dim": 32}
 RUN: dict[str, Any] = {
     "name": "dalle-test", "export_as": "dalle-test", "vqgan": "none", "split": "train-test",
     "seed": 3, "minutes": 1e-4, "batch_size": 4, "lr": 3e-3, "muon_lr": 0.02, "warmup_steps": 1,
-    "ema_decay": 0.5, "threads": 1, "mixed_precision": "no", "caption_dropout": 0.25, "blocks": 10,
-    "whole_every": 2, "plan_weight": 0.1, "fresh_every": 1, "chunk": 8, "newest": 8,
+    "ema_decay": 0.5, "threads": 1, "mixed_precision": "no", "caption_dropout": 0.25,
+    "plan_weight": 0.1, "fresh_every": 1, "chunk": 8, "newest": 8,
     "coloured": 0.5, "kinds": {"single": 0.5, "group": 0.5}, "int8": True, "model": MODEL}
 
 
@@ -44,23 +44,26 @@ def vqgan() -> VQGAN:
 def test_a_batch_is_learnt_by_heart(vqgan: VQGAN, tmp_path: Path) -> None:
     torch.manual_seed(0)
     world = World()
-    store = CodeStore(tmp_path, vqgan, world, "train-test", 8, kinds=RUN["kinds"])
+    store = LayerCodeStore(tmp_path, vqgan, world, "train-test", 8, kinds=RUN["kinds"])
     batches = Batches(RUN, world, store, train_dalle.load_encoder(torch.device("cpu")))
     ids, states, plan, codes = batches.draw(batches.plan(0))
     assert ids.shape == states.shape[:2]
     assert states.shape[2] == 384
-    assert codes.shape == (4, 16, 16)
-    chosen, texts, tokens = batches.plan(0)
-    assert [from_tokens(row) for row in tokens] == [
-        plans.plan_of(store.sampler.sample(i)) for i in chosen]
-    assert [len(row) for row in tokens] == [plans.TOKENS] * 4
-    assert len(texts) == 4
+    rows = batches.plan(0)
+    assert len(rows) == 4
+    assert codes.shape == (4, max(1 + len(order) for *_, order in rows), 8, 8)
+    for row, (number, _, tokens, order) in zip(codes, rows, strict=True):
+        things = store.sampler.sample(number).objects
+        assert int((row[:, 0, 0] != NONE).sum()) == 1 + len(things)
+        assert len(tokens) == plans.TOKENS
+        assert from_tokens(tokens).spots == tuple(plans.spot_of(things[k]) for k in order)
     model = ImageTransformer(TransformerConfig(**MODEL))
     model.initialise()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
     seen = []
     for _ in range(60):
-        of_codes, of_plan = losses(model, model(ids, codes, states, plan), plan, codes, None)
+        logits = model(ids, codes.clamp_min(0), states, plan)
+        of_codes, of_plan = losses(model, logits, plan, codes)
         optimizer.zero_grad()
         (of_codes + 0.2 * of_plan).backward()
         optimizer.step()
@@ -69,17 +72,40 @@ def test_a_batch_is_learnt_by_heart(vqgan: VQGAN, tmp_path: Path) -> None:
     assert seen[-1][1] < 0.2 * seen[0][1], seen
 
 
+def test_layers_stand_in_the_order_in_which_the_caption_names_them(vqgan: VQGAN,
+                                                                   tmp_path: Path) -> None:
+    config = RUN | {"batch_size": 24, "chunk": 24, "fresh_every": 100, "caption_dropout": 0.0}
+    world = World()
+    store = LayerCodeStore(tmp_path, vqgan, world, "train-test", 24,
+                           kinds={"pair": 0.5, "relation": 0.5})
+    batches = Batches(config, world, store, train_dalle.load_encoder(torch.device("cpu")))
+    rows = batches.plan(0)
+    codes = batches.draw(rows)[-1]
+    moved = compared = 0
+    for row, (number, text, _, order) in zip(codes, rows, strict=True):
+        scene = store.sampler.sample(number)
+        assert torch.equal(row[1:], store.codes([number])[0, [1 + k for k in order]])
+        moved += order == (1, 0)
+        assert order != (1, 0) or scene.relation not in ("with", "on top of")
+        first, second = (world.by_id[scene.objects[k].concept].name for k in order)
+        if first in text and second in text:
+            compared += 1
+            assert text.index(first) <= text.index(second), text
+    assert compared
+    assert moved
+
+
 def test_batches_that_are_sorted_together_hold_the_same_scenes(vqgan: VQGAN,
                                                                tmp_path: Path) -> None:
     config = RUN | {"batch_size": 8, "fresh_every": 1000, "chunk": 64}
     world = World()
-    store = CodeStore(tmp_path, vqgan, world, "train-test", 64, kinds=RUN["kinds"])
+    store = LayerCodeStore(tmp_path, vqgan, world, "train-test", 64, kinds=RUN["kinds"])
     encoder = train_dalle.load_encoder(torch.device("cpu"))
     plain = Batches(config, world, store, encoder)
     together = Batches(config | {"sorted_over": 4}, world, store, encoder)
 
     def rows(batches: Batches, steps: range) -> list[Any]:
-        return [row for step in steps for row in zip(*batches.plan(step), strict=True)]
+        return [row for step in steps for row in batches.plan(step)]
 
     assert sorted(rows(together, range(4, 8))) == sorted(rows(plain, range(4, 8)))
     assert rows(together, range(4, 8)) == rows(Batches(config | {"sorted_over": 4}, world, store,
@@ -87,11 +113,64 @@ def test_batches_that_are_sorted_together_hold_the_same_scenes(vqgan: VQGAN,
 
     def padding(batches: Batches) -> int:
         lengths = [[len(text.split()) + sum(token != PAD_ID for token in tokens)
-                    for _, text, tokens in zip(*batches.plan(step), strict=True)]
+                    for _, text, tokens, _ in batches.plan(step)]
                    for step in range(8)]
         return sum(max(row) * len(row) - sum(row) for row in lengths)
 
     assert padding(together) < 0.6 * padding(plain)
+
+
+def test_batches_for_a_compiled_network_have_few_lengths(vqgan: VQGAN, tmp_path: Path) -> None:
+    config = RUN | {"batch_size": 8, "fresh_every": 1000, "chunk": 64, "sorted_over": 8,
+                    "compile": True, "lengths": [[16, 10, 3], [40, 22, 6]]}
+    world = World()
+    store = LayerCodeStore(tmp_path, vqgan, world, "train-test", 64, kinds=RUN["kinds"])
+    batches = Batches(config, world, store, train_dalle.load_encoder(torch.device("cpu")))
+    seen = []
+    for step in range(8):
+        rows = batches.plan(step)
+        ids, states, tokens, codes = batches.draw(rows)
+        assert ids.shape == states.shape[:2]
+        assert [int((row != PAD_ID).sum()) for row in ids] == [
+            min(40, batches._length(text)) for _, text, *_ in rows], "no word is cut"
+        assert [row[row != PAD_ID].tolist() for row in tokens] == [
+            [token for token in row if token != PAD_ID] for *_, row, _ in rows]
+        seen.append((ids.shape[1], tokens.shape[1], codes.shape[1]))
+        assert codes.shape[1] == 6 or int((codes != NONE).any((0, 2, 3)).sum()) <= codes.shape[1]
+    assert set(seen) == {(16, 10, 3), (40, 22, 6)}
+    fitting = sum(batches._length(text) <= 16 and sum(t != PAD_ID for t in row) <= 10
+                  for step in range(8) for _, text, row, _ in batches.plan(step))
+    assert seen.count((16, 10, 3)) == fitting // 8
+
+
+def test_layers_that_a_picture_has_not_are_not_learnt() -> None:
+    torch.manual_seed(2)
+    model = ImageTransformer(TransformerConfig(**MODEL))
+    model.initialise()
+    ids, states, plan = torch.tensor([[5, 6]]), torch.randn(1, 2, 384), torch.ones(1, 6).long()
+    codes = torch.randint(0, 125, (1, 2, 8, 8))
+    of_two = losses(model, model(ids, codes, states, plan), plan, codes)[0]
+    more = torch.cat([codes, torch.full((1, 3, 8, 8), NONE)], 1)
+    of_more = losses(model, model(ids, more.clamp_min(0), states, plan), plan, more)[0]
+    torch.testing.assert_close(of_more, of_two)
+
+
+def test_a_run_begins_with_what_fits_of_other_weights(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    small = ImageTransformer(TransformerConfig(**MODEL | {"layers": 0}))
+    small.initialise()
+    export(small, "small", "dalle", {}, "A test.", tmp_path, int8=True)
+    model = ImageTransformer(TransformerConfig(**MODEL | {"patch": 2}))
+    model.initialise()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    train_dalle.begin_from(model, tmp_path / "small")
+    taken = small.state_dict()
+    for name, tensor in model.state_dict().items():
+        fits = name in taken and taken[name].shape == tensor.shape
+        torch.testing.assert_close(tensor, taken[name] if fits else before[name], atol=2e-3,
+                                   rtol=0.02)
+    assert not torch.equal(model.plan_head.weight, before["plan_head.weight"])
+    assert torch.equal(model.head_in.weight, before["head_in.weight"]), "of another shape"
 
 
 def test_the_end_of_a_plan_counts_once(vqgan: VQGAN) -> None:
@@ -99,13 +178,13 @@ def test_the_end_of_a_plan_counts_once(vqgan: VQGAN) -> None:
     model = ImageTransformer(TransformerConfig(**MODEL))
     model.initialise()
     ids, states = torch.tensor([[5, 6]]), torch.randn(1, 2, 384)
-    codes = torch.randint(0, 125, (1, 16, 16))
+    codes = torch.randint(0, 125, (1, 2, 8, 8))
     plan = torch.tensor([plans.to_tokens(plans.Plan("fluent", "white",
                                                     (plans.Spot(2, 5, 7, True),)))])
-    whole = losses(model, model(ids, codes, states, plan), plan, codes, None)[1]
+    whole = losses(model, model(ids, codes, states, plan), plan, codes)[1]
     short = plan[:, :6]
-    torch.testing.assert_close(losses(model, model(ids, codes, states, short), short, codes,
-                                      None)[1], whole)
+    torch.testing.assert_close(losses(model, model(ids, codes, states, short), short, codes)[1],
+                               whole)
     logits = model(ids, codes, states, plan).plan
     assert logits is not None
     wanted = torch.tensor([*plan[0, :6].tolist(), PAD_ID])
@@ -115,14 +194,16 @@ def test_the_end_of_a_plan_counts_once(vqgan: VQGAN) -> None:
 def test_a_compiled_run_is_traced_before_a_thread_draws(vqgan: VQGAN, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread that draws while the network is traced had both wait for each other for ever."""
-    seen: list[int | str] = []
+    seen: list[tuple[int, int, int]] = []
 
     class Drawn(Exception):
         """As far as this goes."""
 
     def compiled(model: ImageTransformer, config: dict[str, Any]) -> Any:
         def forward(*given: Any) -> Any:
-            seen.append(model.num_steps if given[-1] is None else given[-1].shape[1])
+            ids, codes, states, plan = given
+            assert ids.shape == states.shape[:2]
+            seen.append((ids.shape[1], plan.shape[1], codes.shape[1]))
             return model(*given)
         return forward
 
@@ -140,8 +221,8 @@ def test_a_compiled_run_is_traced_before_a_thread_draws(vqgan: VQGAN, tmp_path: 
     monkeypatch.setattr(train_dalle, "compiled", compiled)
     monkeypatch.setattr(train_dalle, "prefetched", prefetched)
     with pytest.raises(Drawn):
-        train_dalle.train(RUN | {"compile": True})
-    assert seen == [10, 16], "a step of some of the blocks, and one of all"
+        train_dalle.train(RUN | {"compile": True, "lengths": [[12, 6, 2], [40, 22, 6]]})
+    assert seen == [(12, 6, 2), (40, 22, 6)]
 
 
 @pytest.mark.parametrize("unfinished", [False, True])

@@ -14,31 +14,19 @@ from torch import Tensor
 from pipelines.models.vqgan import VQGAN
 from pipelines.world.scenes import Scene
 from training.data import World
-from training.layers import assembled, layers_of
 from training.loop import fast_autocast
 
 
 @torch.no_grad()
-def encode(vqgan: VQGAN, world: World, scenes: Sequence[Scene], layered: bool = False) -> Tensor:
-    """Codes (N, grid, grid) int32 of scenes.
-
-    ``layered``: put together from the codes of ground and things (``training.layers``), for a
-    VQGAN that was trained on these; scenes then stand on whole cells.
-    """
+def encode(vqgan: VQGAN, world: World, scenes: Sequence[Scene]) -> Tensor:
+    """Codes (N, grid, grid) int32 of scenes."""
     device = next(vqgan.parameters()).device
     size = 16 if device.type == "cpu" else 256
     grids = []
-
-    def latents_of(pixels: Tensor) -> Tensor:
-        return vqgan.encode_latents(pixels.to(device))
-
     for i in range(0, len(scenes), size):
         part, size_px = scenes[i : i + size], vqgan.config.resolution
         with exact_autocast(device):
-            if layered:
-                latents = assembled(latents_of, layers_of(world, part, size_px))
-            else:
-                latents = latents_of(world.render(part, size_px) * 2 - 1)
+            latents = vqgan.encode_latents((world.render(part, size_px) * 2 - 1).to(device))
         grids.append(vqgan.nearest(latents.float()).to(torch.int32).cpu())
     return torch.cat(grids)
 
@@ -73,18 +61,15 @@ class CodeStore:
         world: draws the scenes.
         split: which stream of scenes.
         chunk: scenes a shard.
-        layered: see ``encode``.
         sampler_options: for ``World.sampler``; no jitter, so that plans say exactly where things
             stand.
     """
 
     def __init__(self, folder: Path, vqgan: VQGAN, world: World, split: str, chunk: int,
-                 layered: bool = False, **sampler_options) -> None:
-        self.chunk, self.vqgan, self.world, self.layered = chunk, vqgan, world, layered
+                 **sampler_options) -> None:
+        self.chunk, self.vqgan, self.world = chunk, vqgan, world
         self.sampler = world.sampler(split, **sampler_options)
         digest = hashlib.sha256(vqgan.quant_conv.weight.detach().cpu().numpy().tobytes())
-        if layered:
-            digest.update(b"layered")
         # Scenes that are laid out in another way are other scenes.
         digest.update(repr([self.sampler.sample(i) for i in range(64)]).encode())
         self.folder = folder / f"{split}-{digest.hexdigest()[:12]}-{chunk}"
@@ -108,9 +93,13 @@ class CodeStore:
         """
         start = number * self.chunk
         scenes = [self.sampler.sample(k) for k in range(start, start + self.chunk)]
-        shard = encode(self.vqgan, self.world, scenes, self.layered)
+        shard = self.encode(scenes)
         save_whole(shard, self.path(number))
         return shard
+
+    def encode(self, scenes: Sequence[Scene]) -> Tensor:
+        """Codes of scenes; see the function of that name."""
+        return encode(self.vqgan, self.world, scenes)
 
     def grow(self) -> None:
         """Draw and encode the next chunk."""

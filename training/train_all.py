@@ -22,6 +22,7 @@ from training.loop import RUNS_DIR
 VQGAN_MINUTES, GUIDE_MINUTES, CELLS_MINUTES, PRIOR_MINUTES = 4.0, 3.0, 3.0, 7.0
 # Of the decoder of the VQGAN alone, while its codes stay as the others learn them.
 DECODER_MINUTES, UPSCALER_MINUTES, DISCRIMINATOR_MINUTES = 4.0, 1.2, 2.0
+LAYER_VQGAN_MINUTES = 3.0
 DALLE_SCENES, DECODER_SCENES, BANK_PICTURES = 480_000, 320_000, 19_200
 
 
@@ -88,8 +89,8 @@ class Schedule:
         self.until_the_end("prior", "train_prior", PRIOR_MINUTES)
 
     def train_dalle(self) -> None:
-        """DALL·E, once there are codes."""
-        self.vqgan.wait()
+        """The VQGAN of layers, its codes, and DALL·E, which writes them."""
+        run("layer-vqgan", "train_layer_vqgan", "--set", f"minutes={LAYER_VQGAN_MINUTES}")
         run("codes-dalle", "make_codes", "--trainer", "dalle", "--scenes", str(DALLE_SCENES),
             "--processes", "7")
         self.until_the_end("dalle", "train_dalle")

@@ -13,24 +13,30 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.utils import save_image
 
-from pipelines.dalle import DalleOptions, begin, draw_codes, write_block
+from pipelines.dalle import DalleOptions, begin, write_block
+from pipelines.dalle_layers import draw_written, steps_of
+from pipelines.models.checkpoints.int8 import from_int8
 from pipelines.models.dalle import PAD_ID, ImageTransformer, Logits, TransformerConfig, config_dict
 from pipelines.models.minilm import SentenceEncoder
-from pipelines.models.spot_positions import chosen_blocks
 from pipelines.models.vqgan import VQGAN
 from pipelines.models.vqgan import build as build_vqgan
 from pipelines.world.plans import plan_of, to_tokens
+from pipelines.world.scenes import Scene
 from training.codes import CodeStore
 from training.data import World, prefetched
 from training.export import UNFINISHED_DIR, WEIGHTS_DIR, export, load_exported
+from training.layer_codes import LayerCodeStore
 from training.loop import RUNS_DIR, Loop, compiled, due, fast_autocast, parse_arguments
 
 SAMPLE_PROMPTS = (
@@ -54,8 +60,10 @@ SAMPLE_PROMPTS = (
 
 
 def load_vqgan(name: str = "vqgan") -> VQGAN:
-    """An embedded VQGAN, frozen, in float32."""
+    """An embedded VQGAN, or an unfinished one, frozen, in float32."""
     folder = WEIGHTS_DIR / name
+    if not folder.exists():
+        folder = UNFINISHED_DIR / name
     model = build_vqgan(json.loads((folder / "config.json").read_text())["config"])
     load_exported(model, folder / "model.safetensors")
     return model.eval().requires_grad_(False)
@@ -72,19 +80,35 @@ def load_encoder(device: torch.device) -> SentenceEncoder:
 
 
 @torch.no_grad()
-def read(encoder: SentenceEncoder, texts: list[str], most: int,
-         whole: bool = False) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) and states (B, T, width) of captions, T a multiple of 8 and at most ``most``;
-    with ``whole`` always ``most``, as a compiled network is compiled anew for each length."""
+def read(encoder: SentenceEncoder, texts: list[str], most: int) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) and states (B, T, width) of captions, T a multiple of 8 and at most ``most``."""
     with fast_autocast(encoder.device):
         ids, states = encoder.read(texts, most)
-    length = most if whole else min(most, -(-ids.shape[1] // 8) * 8)
-    missing = length - ids.shape[1]
+    missing = min(most, -(-ids.shape[1] // 8) * 8) - ids.shape[1]
     return F.pad(ids, (0, missing)), F.pad(states.float(), (0, 0, 0, missing))
 
 
-# Of a scene its number, caption and plan.
-Row = tuple[int, str, list[int]]
+def padded(rows: Tensor, length: int) -> Tensor:
+    """Rows (B, L, …) cut or padded to a length."""
+    behind = [0, 0] * (rows.ndim - 2)
+    return F.pad(rows, (*behind, 0, length - rows.shape[1]))
+
+
+# Of a scene its number, caption and plan, and the order in which the caption names its things.
+Row = tuple[int, str, list[int], tuple[int, ...]]
+
+
+def as_named(scene: Scene, order: Sequence[int]) -> Scene:
+    """The scene, whose objects stand in the order in which a caption names them."""
+    return replace(scene, objects=tuple(scene.objects[k] for k in order))
+
+
+def named_first(codes: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
+    """Codes (N, L, grid, grid) whose things stand in the order in which captions name them."""
+    codes = codes.clone()
+    for row, order in zip(codes, orders, strict=True):
+        row[1 : 1 + len(order)] = row[[1 + k for k in order]]
+    return codes
 
 
 class Batches:
@@ -103,23 +127,29 @@ class Batches:
         self.encoder, self.at_first = encoder, len(store)
         self._sorted: tuple[int, list[list[Row]]] = -1, []
 
-    def plan(self, step: int) -> tuple[list[int], list[str], list[list[int]]]:
-        """Of batch ``step`` the numbers of the scenes, their captions and plans.
+    def plan(self, step: int) -> list[Row]:
+        """The rows of batch ``step``.
 
         So many batches as ``sorted_over`` says are drawn at once and share their scenes by the
         length of caption and plan: little of a batch is padding then.
         """
+        lengths = self.config["lengths"] if self.config.get("compile") else []
+
+        def size(row: Row) -> tuple[int, int]:
+            text, plan = self._length(row[1]), sum(id != PAD_ID for id in row[2])
+            fits = [text <= most and plan <= things for most, things, _ in lengths]
+            return fits.index(True) if True in fits else len(fits), text + plan
+
         together = self.config.get("sorted_over", 1)
         group = step // together
         if self._sorted[0] != group:
             rows = [row for k in range(together) for row in self._rows(group * together + k)]
-            rows.sort(key=lambda row: len(row[1].split()) + sum(id != PAD_ID for id in row[2]))
-            size = self.config["batch_size"]
-            batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+            rows.sort(key=size)
+            count = self.config["batch_size"]
+            batches = [rows[i : i + count] for i in range(0, len(rows), count)]
             random.Random(f"{self.config['seed']}/{group}/order").shuffle(batches)
             self._sorted = group, batches
-        chosen, texts, plans = zip(*self._sorted[1][step % together], strict=True)
-        return list(chosen), list(texts), list(plans)
+        return self._sorted[1][step % together]
 
     def _rows(self, step: int) -> list[Row]:
         rng = random.Random(f"{self.config['seed']}/{step}")
@@ -127,27 +157,36 @@ class Batches:
         # Half of each batch from the newest scenes, so that each is seen soon and then again.
         newest = max(0, known - self.config["newest"])
         chosen = [rng.randrange(newest if k % 2 else 0, known) for k in range(count)]
-        texts, plans = [], []
+        rows: list[Row] = []
         for i in chosen:
             scene = self.store.sampler.sample(i)
             dropped = rng.random() < self.config["caption_dropout"]
-            salt = rng.randrange(1 << 30)
-            texts.append("" if dropped else self.world.caption(scene, salt))
-            plans.append(to_tokens(plan_of(scene)))
-        return list(zip(chosen, texts, plans, strict=True))
+            caption = self.world.captioned(scene, rng.randrange(1 << 30))
+            rows.append((i, "" if dropped else caption.text,
+                         to_tokens(plan_of(as_named(scene, caption.order))), caption.order))
+        return rows
 
-    def draw(self, plan: tuple[list[int], list[str], list[list[int]]]) -> tuple[Tensor, ...]:
+    def draw(self, rows: list[Row]) -> tuple[Tensor, ...]:
         """Text ids and states, plans, and codes (B, grid, grid); texts and plans without what is
-        padding in all, unless the network is compiled."""
-        chosen, texts, plans = plan
-        whole = self.config.get("compile", False)
+        padding in all, or where the network is compiled, which it is anew for each length, of the
+        first of ``lengths`` that they fit."""
+        chosen, texts, plans, orders = map(list, zip(*rows, strict=True))
         while len(self.store) <= max(chosen):
             self.store.grow()
         tokens = torch.tensor(plans)
-        if not whole:
-            tokens = tokens[:, : int((tokens != PAD_ID).sum(1).max())]
-        ids, states = read(self.encoder, texts, self.config["model"]["text_length"], whole)
-        return ids, states, tokens, self.store.codes(chosen)
+        tokens = tokens[:, : int((tokens != PAD_ID).sum(1).max())]
+        ids, states = read(self.encoder, texts, self.config["model"]["text_length"])
+        codes = named_first(self.store.codes(chosen), orders)
+        layers = int((codes[:, :, 0, 0] >= 0).sum(1).max())
+        if self.config.get("compile"):
+            text, things, layers = next(
+                shape for shape in self.config["lengths"]
+                if not ids[:, shape[0]:].any() and shape[1] >= tokens.shape[1])
+            ids, states, tokens = padded(ids, text), padded(states, text), padded(tokens, things)
+        return ids, states, tokens, codes[:, :layers]
+
+    def _length(self, text: str) -> int:
+        return len(self.encoder.tokenizer.encode(text).ids)
 
     def _scenes(self, step: int) -> int:
         """How many scenes there are to choose from."""
@@ -156,20 +195,20 @@ class Batches:
 
 
 def losses(model: ImageTransformer, logits: Logits, plan: Tensor, codes: Tensor,
-           kept: Tensor | None) -> tuple[Tensor, Tensor]:
+           ) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of the codes' tokens and of the plan's, in nats.
 
     Args:
         model: knows how codes are spelt.
         logits: of the model.
         plan: (B, P) int64; the padding that ends one counts once.
-        codes: (B, grid, grid) int64.
-        kept: as for the model's ``forward``.
+        codes: (B, L, grid, grid) int64, below 0 where a picture has no such layer.
     """
-    blocks = model.to_blocks(codes)
-    if kept is not None:
-        blocks = blocks.gather(1, kept[..., None].expand(-1, -1, model.block_codes))
-    of_codes = F.cross_entropy(logits.codes.float().flatten(0, 2), blocks.flatten())
+    there = (codes[:, :, 0, 0] >= 0).repeat_interleave(model.layer_steps, 1)  # (B, steps)
+    blocks = model.to_blocks(codes.clamp_min(0))
+    each = F.cross_entropy(logits.codes.float().flatten(0, 2), blocks.flatten(), reduction="none")
+    each = each.view_as(blocks).mean(-1)
+    of_codes = (each * there).sum() / there.sum()
     assert logits.plan is not None
     length = min(plan.shape[1] + 1, model.config.plan_length)
     targets = F.pad(plan, (0, 1))[:, :length]
@@ -186,25 +225,34 @@ def draw(model: ImageTransformer, vqgan: VQGAN, encoder: SentenceEncoder, texts:
     for text in texts:
         ids, states = encoder.read([text, ""], model.config.text_length)
         writing = begin(model, ids, [seed], True, states)
-        for _ in range(model.num_steps):
+        assert writing.plans is not None
+        for _ in range(steps_of(model, writing.plans)):
             write_block(model, writing, options)
-        pictures.append(draw_codes(model, vqgan, writing.blocks))
+        pictures.append(draw_written(model, vqgan, writing.plans, writing.blocks))
     return torch.cat(pictures)
 
 
-def code_store(config: dict[str, Any], vqgan: VQGAN, world: World) -> CodeStore:
+def code_store(config: dict[str, Any], vqgan: VQGAN, world: World) -> LayerCodeStore:
     """The scenes of a configuration."""
-    return CodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
-                     layered=config.get("layered", False), kinds=config["kinds"],
-                     coloured=config["coloured"], blocks=config.get("on_blocks", False),
-                     weights=config.get("weights"))
+    return LayerCodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
+                          kinds=config["kinds"], coloured=config["coloured"],
+                          weights=config.get("weights"))
 
 
 def sample_grid(model: ImageTransformer, vqgan: VQGAN, encoder: SentenceEncoder, path,
                 seed: int = 0) -> None:
     """Draw the fixed prompts and save them as one picture."""
     pictures = draw(model, vqgan, encoder, list(SAMPLE_PROMPTS), seed)
-    save_image((pictures.clamp(-1, 1) + 1) / 2, path, nrow=4)
+    save_image((pictures + 1) / 2, path, nrow=4)
+
+
+def begin_from(model: ImageTransformer, folder: Path) -> None:
+    """Take over what has the same name and shape in another transformer's weights."""
+    own = model.state_dict()
+    found = {name: tensor.float() for name, tensor in
+             from_int8(load_file(folder / "model.safetensors")).items()
+             if name in own and own[name].shape == tensor.shape}
+    model.load_state_dict({**own, **found})
 
 
 def train(config: dict[str, Any]) -> float:
@@ -215,23 +263,21 @@ def train(config: dict[str, Any]) -> float:
     if config.get("from_shipped"):
         folder = UNFINISHED_DIR if config.get("unfinished") else WEIGHTS_DIR
         load_exported(model, folder / config["export_as"] / "model.safetensors")
+    elif config.get("start_from"):
+        begin_from(model, Path(config["start_from"]))
     loop = Loop(config, model)
     world, vqgan = World(loop.device), load_vqgan(config["vqgan"]).to(loop.device)
     encoder = load_encoder(loop.device)
     batches = Batches(config, world, code_store(config, vqgan, world), encoder)
     forward = compiled(loop.model, config)
-    chance = torch.Generator().manual_seed(config["seed"] + loop.step)
     if config.get("compile"):
         trace(loop, forward, batches)
     upcoming = prefetched(batches.plan, batches.draw, loop.step, config.get("workers", 0))
     for step in loop.steps():
         ids, states, plan, codes = (t.to(loop.device) for t in next(upcoming))
-        kept = None
-        if not due(step, config["whole_every"]):
-            kept = chosen_blocks(loop.model.spot_positions.covers(plan), config["blocks"], chance)
         with loop.accelerator.autocast():
-            logits = forward(ids, codes, states, plan, kept)
-        of_codes, of_plan = losses(loop.model, logits, plan, codes, kept)
+            logits = forward(ids, codes.clamp_min(0), states, plan)
+        of_codes, of_plan = losses(loop.model, logits, plan, codes)
         loop.backward(of_codes + config["plan_weight"] * of_plan)
         loop.scenes += len(codes)
         loop.log(codes=of_codes, plan=of_plan)
@@ -243,20 +289,19 @@ def train(config: dict[str, Any]) -> float:
 
 
 def trace(loop: Loop[ImageTransformer], forward: Callable[..., Logits], batches: Batches) -> None:
-    """Have the network compiled for the two shapes of step before another thread draws batches.
+    """Have the network compiled for every kind of step before another thread draws batches.
 
     Tracing holds the interpreter's lock and asks for that of autocast's cache; a thread that
     leaves autocast holds that one and asks for the interpreter's, and both wait for ever.
     """
-    batch = batches.draw(batches.plan(loop.step))
-    ids, states, plan, codes = (t.to(loop.device) for t in batch)
-    chosen = chosen_blocks(loop.model.spot_positions.covers(plan), loop.config["blocks"],
-                           torch.Generator().manual_seed(0))
-    for kept in (chosen, None):
+    ids, states, plan, codes = batches.draw(batches.plan(loop.step))
+    for text, things, layers in loop.config["lengths"]:
+        shaped = (padded(ids, text), padded(codes, layers).clamp_min(0), padded(states, text),
+                  padded(plan, things))
         with loop.accelerator.autocast():
-            logits = forward(ids, codes, states, plan, kept)
-        of_codes, of_plan = losses(loop.model, logits, plan, codes, kept)
-        (of_codes + of_plan).backward()
+            logits = forward(*(each.to(loop.device) for each in shaped))
+        assert logits.plan is not None
+        (logits.codes.float().sum() + logits.plan.float().sum()).backward()
     loop.model.zero_grad(set_to_none=True)
 
 
@@ -264,20 +309,23 @@ def trace(loop: Loop[ImageTransformer], forward: Callable[..., Logits], batches:
 def evaluate(loop: Loop[ImageTransformer], world: World, vqgan: VQGAN, encoder: SentenceEncoder,
              config: dict[str, Any], count: int = 256) -> float:
     """Cross-entropy in nats a token of the codes of whole scenes that no training saw."""
-    store, total = CodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count,
-                             layered=config.get("layered", False),
-                             blocks=config.get("on_blocks", False)), 0.0
+    store = LayerCodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count)
+    total = 0.0
     if not len(store):
         store.grow()
     for start in range(0, count, 32):
         rows = list(range(start, start + 32))
         scenes = [store.sampler.sample(i) for i in rows]
-        ids, states = read(encoder, [world.caption(scene) for scene in scenes],
+        captions = [world.captioned(scene) for scene in scenes]
+        ids, states = read(encoder, [caption.text for caption in captions],
                            config["model"]["text_length"])
-        plan = torch.tensor([to_tokens(plan_of(scene)) for scene in scenes]).to(loop.device)
-        codes = store.codes(rows).to(loop.device)
-        logits = loop.ema.eval()(ids.to(loop.device), codes, states.to(loop.device), plan)
-        total += float(losses(loop.ema, logits, plan, codes, None)[0])
+        orders = [caption.order for caption in captions]
+        plan = torch.tensor([to_tokens(plan_of(as_named(scene, order)))
+                             for scene, order in zip(scenes, orders, strict=True)]).to(loop.device)
+        codes = named_first(store.codes(rows), orders).to(loop.device)
+        logits = loop.ema.eval()(ids.to(loop.device), codes.clamp_min(0), states.to(loop.device),
+                                 plan)
+        total += float(losses(loop.ema, logits, plan, codes)[0])
     return total / (count // 32)
 
 

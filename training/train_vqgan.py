@@ -33,8 +33,7 @@ from training.adversarial import (
 )
 from training.data import World, prefetched
 from training.export import export
-from training.layers import Layers, assembled, layers_of
-from training.loop import Loop, compiled, due, parse_arguments
+from training.loop import Loop, compiled, parse_arguments
 
 
 def gradient_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -111,27 +110,19 @@ def train(config: dict[str, Any]) -> float:
         config["batch_size"],
     )
 
-    on_grid, layered_every = world.sampler("train-vqgan-layers"), config.get("layered_every", 0)
+    def plan(i: int) -> list[Scene]:
+        return [sampler.sample(n) for n in range(i * batch_size, (i + 1) * batch_size)]
 
-    def plan(i: int) -> tuple[list[Scene], bool]:
-        layered = due(i, layered_every)
-        chosen = on_grid if layered else sampler
-        rows = range(i * batch_size, (i + 1) * batch_size)
-        return [chosen.sample(n) for n in rows], layered
-
-    def draw(planned: tuple[list[Scene], bool]) -> tuple[Tensor, Layers | None]:
-        scenes, layered = planned
-        pixels = world.render(scenes, model.config.resolution) * 2 - 1
-        return pixels, layers_of(world, scenes, model.config.resolution) if layered else None
+    def draw(scenes: list[Scene]) -> Tensor:
+        return world.render(scenes, model.config.resolution) * 2 - 1
 
     realism = Realism(loop, config)
     batches = prefetched(plan, draw, loop.step, config.get("workers", 0))
     encode, decode = compiled(model.encode_latents, config), compiled(model.decode, config)
     for _ in loop.steps():
-        pixels, layers = next(batches)
-        pixels = pixels.to(loop.device)
+        pixels = next(batches).to(loop.device)
         with loop.accelerator.autocast(), torch.set_grad_enabled(not config["decoder_only"]):
-            latents = (assembled(encode, layers) if layers else encode(pixels)).float()
+            latents = encode(pixels).float()
         quantised, _ = model.quantize(latents)
         with loop.accelerator.autocast():
             output = decode(quantised)
@@ -143,7 +134,6 @@ def train(config: dict[str, Any]) -> float:
         loop.backward(loss)
         realism.update()
         loop.scenes += batch_size
-        # Both kinds of step are in both means, each half of them where ``layered_every`` is 2.
         loop.log(l1=reconstruction, psnr=psnr_of(output.detach(), pixels), **figures)
     return finish(loop, world, config)
 
