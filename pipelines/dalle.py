@@ -21,7 +21,7 @@ from pipelines.candidates import CandidatePipeline
 from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
-from pipelines.dalle_layers import draw_written, plan_facts, steps_of
+from pipelines.dalle_layers import check_parts, draw_written, plan_facts, steps_of
 from pipelines.dalle_plan import draw_plans
 from pipelines.model_options import model_field
 from pipelines.models.checkpoints.ids import RANKER
@@ -211,6 +211,7 @@ class DallePipeline(CandidatePipeline):
         """See ``CandidatePipeline.draw``; what is not written yet when it ends early is grey."""
         model, vqgan, upscaler, _ = models
         options = request.options
+        check_parts(model, options.model)
         ids, states = read_texts(model, [request.prompt, options.negative_prompt])
         writing = begin(model, ids, seeds, options.guidance_scale != 1, states)
         plans = writing.plans

@@ -7,17 +7,40 @@ Source: Zhang and Agrawala, "Transparent Image Layer Diffusion using Latent Tran
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pipelines.models.dalle import ImageTransformer
+from pipelines.core.errors import WeightsError
+from pipelines.models.dalle import ImageTransformer, TransformerConfig
+from pipelines.models.minilm import SentenceEncoder
 from pipelines.models.vqgan import VQGAN
 from pipelines.world.composition import composed
 from pipelines.world.plans import spots_of, told_names
 
 SIZE_PX = 256
+WANTED = ("The model {} needs the part {!r}, one of the kind {!r} that fits it; its entry in the "
+          "catalogue names none.")
+
+
+def check_parts(model: nn.Module, model_id: str) -> None:
+    """Whether a transformer brought what it reads texts and draws layers with.
+
+    Raises:
+        WeightsError: the catalogue names no such part of it, or one that does not fit.
+    """
+    config, parts = cast(TransformerConfig, model.config), dict(model.named_children())
+    if config.sentence_dim:
+        encoder = parts.get("text")
+        if not isinstance(encoder, SentenceEncoder) or encoder.width != config.sentence_dim:
+            raise WeightsError(WANTED, model_id, "text", "minilm")
+    if config.plan_length:
+        vqgan = parts.get("vqgan")
+        if not isinstance(vqgan, VQGAN) or not config.layers or (
+                vqgan.config.channels, vqgan.config.resolution) != (
+                4, config.grid * vqgan.downsampling):
+            raise WeightsError(WANTED, model_id, "vqgan", "vqgan")
 
 
 def steps_of(model: ImageTransformer, plans: Tensor) -> int:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
+from pipelines.core.errors import WeightsError
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.settings import EngineSettings
 from pipelines.dalle import DalleOptions, Writing, begin, write_block
-from pipelines.dalle_layers import SIZE_PX, draw_written, plan_facts, steps_of
+from pipelines.dalle_layers import SIZE_PX, check_parts, draw_written, plan_facts, steps_of
 from pipelines.engine import build_cache
+from pipelines.models import minilm
 from pipelines.models.checkpoints.catalogue import open_catalogue
 from pipelines.models.dalle import ImageTransformer, TransformerConfig
+from pipelines.models.minilm import SentenceEncoder
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.pipeline import RunContext
 from pipelines.registry import build_registry
@@ -184,6 +190,30 @@ def test_a_transformer_that_writes_layers_draws_with_its_own_vqgan(vqgan: VQGAN,
         assert not np.array_equal(candidates[3].image, candidates[4].image)
     finally:
         cache.close()
+
+
+@pytest.mark.parametrize(("parts", "missing"), [
+    ({}, "text"), ({"text": False}, "text"), ({"text": True}, "vqgan"),
+    ({"text": True, "vqgan": 3}, "vqgan"), ({"text": True, "vqgan": 256}, "vqgan")])
+def test_a_transformer_without_its_parts_is_refused(parts: dict[str, Any], missing: str) -> None:
+    model = ImageTransformer(replace(CONFIG, sentence_dim=384))
+    if "text" in parts:
+        module = minilm.build({"hidden_size": 384 if parts["text"] else 64, "vocab_size": 8,
+                               "num_hidden_layers": 1, "num_attention_heads": 2,
+                               "intermediate_size": 8, "max_position_embeddings": 8})
+        model.text = SentenceEncoder(module, Tokenizer(WordLevel({"[UNK]": 0})))
+    if (wrong := parts.get("vqgan")) is not None:
+        model.vqgan = VQGAN(replace(CODES, channels=3) if wrong == 3
+                            else replace(CODES, resolution=wrong))
+    with pytest.raises(WeightsError, match=f"The model mine/dalle needs the part '{missing}'"):
+        check_parts(model, "mine/dalle")
+    model.text = SentenceEncoder(minilm.build({
+        "hidden_size": 384, "vocab_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "intermediate_size": 8, "max_position_embeddings": 8}),
+        Tokenizer(WordLevel({"[UNK]": 0})))
+    model.vqgan = VQGAN(CODES)
+    check_parts(model, "mine/dalle")
+    check_parts(ImageTransformer(replace(CONFIG, sentence_dim=0, plan_length=0, layers=0)), "x")
 
 
 def test_facts_of_a_plan_are_what_it_says() -> None:
