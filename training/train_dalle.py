@@ -334,8 +334,9 @@ def write(loop: Loop[ImageTransformer], loss: float) -> float:
     millions = sum(p.numel() for p in loop.ema.parameters()) / 1e6
     card = f"""# Embedded DALL·E
 
-One transformer over text tokens, a plan and 256 VQGAN codes, {millions:.1f} M parameters;
-the text is also read by the embedded sentence encoder. Trained on scenes of `pipelines/world` only.
+One transformer over text tokens, a plan and the codes of layers, 64 each, {millions:.1f} M
+parameters; the text is also read by the embedded sentence encoder. Trained on scenes of
+`pipelines/world` only.
 
 - Command: `python -m training.train_dalle`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
