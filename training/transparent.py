@@ -45,32 +45,32 @@ def draw_layers(world: World, layers: Sequence[Layer]) -> Tensor:
     """Layers (N, 4, 128, 128) float32 in [0, 1]: premultiplied RGB, and how far each pixel covers
     what is behind it."""
     found: list[Tensor] = [torch.empty(0)] * len(layers)
-    kinds: dict[tuple[bool, bool], list[int]] = {}
-    for number, layer in enumerate(layers):
-        is_ground = isinstance(layer, Scene)
-        medium = layer.medium if isinstance(layer, Scene) else layer[1]
-        kinds.setdefault((is_ground, medium in OPERATIONS), []).append(number)
-    for (is_ground, changed), numbers in kinds.items():
-        draw = _grounds if is_ground else _things
-        for number, picture in zip(numbers, draw(world, [layers[n] for n in numbers], changed),
-                                   strict=True):
+    grounds = {n: layer for n, layer in enumerate(layers) if isinstance(layer, Scene)}
+    things = {n: layer for n, layer in enumerate(layers) if not isinstance(layer, Scene)}
+    for changed in (False, True):
+        scenes = {n: each for n, each in grounds.items() if (each.medium in OPERATIONS) == changed}
+        alone = {n: each for n, each in things.items() if (each[1] in OPERATIONS) == changed}
+        drawn = [*(_grounds(world, [*scenes.values()], changed) if scenes else ()),
+                 *(_things(world, [*alone.values()], changed) if alone else ())]
+        for number, picture in zip([*scenes, *alone], drawn, strict=True):
             found[number] = picture
     return torch.stack(found)
 
 
-def _grounds(world: World, scenes: Sequence[Layer], changed: bool) -> Tensor:
-    pixels = world.render(scenes, _CANVAS_PX if changed else LAYER_PX)  # type: ignore[arg-type]
+def _grounds(world: World, scenes: Sequence[Scene], changed: bool) -> Tensor:
+    pixels = world.render(scenes, _CANVAS_PX if changed else LAYER_PX)
     if changed:
         pixels = F.interpolate(pixels, (LAYER_PX, LAYER_PX), mode="bilinear", antialias=True,
                                align_corners=False)
     return torch.cat([pixels, torch.ones_like(pixels[:, :1])], 1)
 
 
-def _things(world: World, things: Sequence[Layer], changed: bool) -> Tensor:
+def _things(world: World, things: Sequence[tuple[SceneObject, str | None]],
+            changed: bool) -> Tensor:
     box = (0.25, 0.25, 0.75, 0.75) if changed else (0.0, 0.0, 1.0, 1.0)
     side = _CANVAS_PX if changed else LAYER_PX
     scenes = [replace(_NONE, objects=(replace(thing, box=box),), medium=medium)
-              for thing, medium in things]  # type: ignore[misc]
+              for thing, medium in things]
     on_white, matte = world.render(scenes, side), world.renderer.mattes(scenes, side)
     media = sorted({scene.medium for scene in scenes}, key=str)
     bare_white = world.render([replace(_NONE, medium=medium) for medium in media], side)
