@@ -36,6 +36,30 @@ def test_nothing_moves_while_a_prompt_is_typed(open_page, size: tuple[int, int])
         assert len({round(top) for top in places.values()}) == 1, places
 
 
+# Pixels from the line of words above a prompt to press, and to that below it.
+CLEAR = """(note) => {
+  const box = (e) => { const range = document.createRange(); range.selectNodeContents(e);
+    return range.getBoundingClientRect(); };
+  const chip = note.querySelector(".chip"), { top, bottom } = chip.getBoundingClientRect();
+  return [top - box(chip.previousElementSibling).bottom, box(chip.nextElementSibling).top - bottom];
+}"""
+
+
+@pytest.mark.weights("minilm")
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (TABLET, "dark"), (PHONE, "light")])
+def test_a_prompt_to_press_stands_clear_of_the_words_around_it(
+        open_page, size: tuple[int, int], scheme: str) -> None:
+    page = open_page(size, scheme)
+    page.locator("#prompt textarea").fill("my dog at the zzyzx ")
+    expect(page.locator("#prompt-note .chip")).to_be_visible()
+    above, below = page.locator("#prompt-note .vocabulary").evaluate(CLEAR)
+    assert above >= 6
+    assert below >= 6
+    # And what follows is no nearer to the last line than its parts are to one another.
+    last = page.locator("#prompt-note").evaluate("(e) => e.getBoundingClientRect().bottom")
+    assert page.locator("#generators").evaluate("(e) => e.getBoundingClientRect().top") - last >= 12
+
+
 def test_what_can_be_drawn_is_shown_searched_and_put_in(open_page) -> None:
     page = open_page(DESKTOP)
     prompt = page.locator("#prompt textarea")
