@@ -154,6 +154,38 @@ def test_a_list_of_files_says_how_many_and_shows_them(app: App, open_page, tmp_p
     expect(page.locator("#rerank-files input[type=file]")).to_have_count(1)
 
 
+LONG_NAMES = ("IMG_20260412_a-picture-of-a-holiday-in-the-mountains-version-final-2.png",
+              "a rather long name with spaces.png", "x" * 60 + ".png", "short.png")
+# Of each file the name as it is seen, and whether any of it, or what stands beside it, lies elsewhere.
+NAMES_SEEN = """() => [...document.querySelectorAll("#rerank-files tr.file")].map((row) => {
+  const list = row.closest(".file-preview-holder").getBoundingClientRect();
+  const cells = [...row.cells].map((each) => each.getBoundingClientRect());
+  const parts = [...row.querySelectorAll(".stem, .ext")];
+  const cut = parts.some((e) => getComputedStyle(e).textOverflow === "ellipsis"
+    && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline");
+  const [stem, ext] = parts.map((e) => [...e.getClientRects()]);
+  const out = [...stem, ...ext].some((r) => r.right > cells[0].right + 1 || r.left < cells[0].left);
+  const last = stem.at(-1), gap = ext[0].top < last.bottom - 4 ? ext[0].left - last.right : 0;
+  const over = cells.some((cell, i) => cell.right > (cells[i + 1]?.left ?? list.right) + 1);
+  return { name: parts.map((e) => e.innerText).join(""), cut, out, over, apart: gap > 1 };
+})"""
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "dark"), (TABLET, "light"), (PHONE, "dark")])
+def test_names_of_files_are_read_whole(open_page, tmp_path: Path, size: tuple[int, int],
+                                       scheme: str) -> None:
+    page = open_page(size, scheme)
+    for name in LONG_NAMES:
+        Image.new("RGB", (64, 64), "red").save(tmp_path / name)
+    page.get_by_role("tab", name=strings.TAB_RERANK, exact=True).click()
+    page.locator("#rerank-files input[type=file]").set_input_files(
+        [tmp_path / name for name in LONG_NAMES])
+    expect(page.locator("#rerank-files tr.file[data-thumb]")).to_have_count(len(LONG_NAMES))
+    assert page.evaluate(NAMES_SEEN) == [
+        {"name": name, "cut": False, "out": False, "over": False, "apart": False}
+        for name in LONG_NAMES]
+
+
 def test_a_comparison_fits_where_it_is_shown(app: App, open_page) -> None:
     page = open_page(TABLET)
     page.get_by_role("tab", name=strings.TAB_COMPARE, exact=True).click()
