@@ -17,6 +17,7 @@ from easel.ui.models.advice import REACHED, Machine, advised, machine_of
 from easel.ui.models.render import render_models, render_wishes
 from easel.ui.models.tab import build_models, perform
 from easel.ui.models.wishes import WISHES, states
+from easel.ui.parts.names import with_names
 from easel.words import strings
 from pipelines.core.errors import Busy, EaselError, InvalidRequest, WeightsError
 from pipelines.models import vqgan
@@ -167,11 +168,20 @@ def test_the_html_is_inert_and_says_size_and_licence_before_a_download(
 def test_a_card_grants_a_whole_wish(inventory: ModelInventory) -> None:
     html = render_wishes(inventory)
     assert html.count("<article") == 1, "a wish without all of its models has no card"
-    assert "Draws anything, the smallest: DALL·E mini" in html
+    assert f"Draws anything, the smallest: {with_names('DALL·E mini')}" in html
     assert "about 1.0 GB" in html
     assert f'data-act="get" data-model="{WISH.id}"' in html
     assert "12 s for your last picture" in render_wishes(inventory, took_s=lambda wish: 12.)
     assert "data-act" not in render_wishes(inventory, may_act=False)
+
+
+def test_what_tells_models_of_a_family_apart_stays_with_its_name() -> None:
+    """No digit stands behind a blank or a hyphen at which a line may end."""
+    titles = [each.title for each in Catalogue.load()] + [wish.by for wish in WISHES]
+    assert with_names("SigLIP 2 & <i>") == '<span class="name">SigLIP 2</span> &amp; &lt;i&gt;'
+    for title in titles:
+        rest = re.sub('<span class="name">[^<]*</span>', "", with_names(title))
+        assert not re.search(r"\w[ -]\d|ViT|DALL·E m|FLUX", rest), title
 
 
 def test_wishes_name_models_that_there_are_and_no_generator_is_left_out() -> None:

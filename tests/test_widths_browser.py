@@ -186,6 +186,23 @@ def test_names_of_files_are_read_whole(open_page, tmp_path: Path, size: tuple[in
         for name in LONG_NAMES]
 
 
+def test_no_line_ends_within_the_name_of_a_model(open_page) -> None:
+    page = open_page(PHONE)
+    page.get_by_role("tab", name=strings.TAB_MODELS, exact=True).click()
+    expect(page.locator(".wish").first).to_be_visible()
+    page.evaluate(OPEN_FOLDS)
+    expect(page.locator("table.models")).to_be_visible()
+    assert {"SigLIP 2", "CLIP ViT-B/32", "DALL·E mini"} <= set(
+        page.locator(".wish .name").all_text_contents())
+    assert page.locator("table.models .name").count() > 10
+    for width in (*range(320, 440, 8), 390, 1024):
+        page.set_viewport_size({"width": width, "height": 844})
+        broken = page.locator(".name:visible").evaluate_all(
+            "(all) => all.filter((e) => e.getClientRects().length > 1).map((e) => e.textContent)")
+        assert broken == [], width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_a_comparison_fits_where_it_is_shown(app: App, open_page) -> None:
     page = open_page(TABLET)
     page.get_by_role("tab", name=strings.TAB_COMPARE, exact=True).click()

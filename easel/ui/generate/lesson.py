@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
+from easel.ui.parts.names import with_names
 from easel.words.language import say
 from pipelines.pipeline import Lesson
 
@@ -22,6 +23,6 @@ def render_lessons(lessons: Mapping[str, Lesson]) -> str:
     """Folds for the generators on offer, by name, and one for the ranking."""
     return "".join(
         f"<details class='lesson' data-lesson='{escape(name)}'>"
-        f"<summary>{escape(say(title))}</summary>"
-        f"<p>{escape(say(text))}</p><p class='paper'>{escape(paper)}</p></details>"
+        f"<summary>{with_names(say(title))}</summary>"
+        f"<p>{with_names(say(text))}</p><p class='paper'>{with_names(paper)}</p></details>"
         for name, (title, text, paper) in {**lessons, "clip": RANKING}.items())

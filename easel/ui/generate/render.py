@@ -8,6 +8,7 @@ from functools import cache
 from html import escape
 
 from easel.serving.paused_runs import PausedRun
+from easel.ui.parts.names import with_names
 from easel.ui.parts.panel import Card, Panel, RunView, jpeg_uri
 from easel.ui.parts.tiles import (
     alert,
@@ -65,7 +66,7 @@ def _judges(cards: Sequence[Card]) -> str:
                           for card in cards if card.ranker)
     if not found:
         return ""
-    return f'<small class="judge">{escape(strings.ORDER_BY.format(", ".join(found)))}</small>'
+    return f'<small class="judge">{with_names(strings.ORDER_BY.format(", ".join(found)))}</small>'
 
 
 @cache

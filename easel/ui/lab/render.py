@@ -19,6 +19,7 @@ from PIL import Image
 
 from easel.search.query import Hit
 from easel.ui.lab.outcomes import Classified, Matrix, PictureMap
+from easel.ui.parts.names import with_names
 from easel.ui.parts.tiles import origin_mark, rank_mark, score_mark, tile
 from easel.words import strings
 from easel.words.language import counted, figure, say
@@ -38,7 +39,7 @@ COLOURS = ("#3f61cd", "#c26a12", "#2e8b57", "#b0307a", "#7a5cc4", "#0d8a9e", "#a
 
 def render_note(text: str) -> str:
     """A line about how things stand."""
-    return f'<p class="lab-note" role="status">{escape(say(text))}</p>'
+    return f'<p class="lab-note" role="status">{with_names(say(text))}</p>'
 
 
 def thumbnail(path: str | Path, side_px: int) -> str:
@@ -85,7 +86,7 @@ def render_facts(outcome: Classified, title: str, num_templates: int) -> str:
     """The line above: which CLIP, its logit scale, templates."""
     templates = counted(num_templates, strings.LAB_TEMPLATES_USED)
     scale = strings.LOGIT_SCALE.format(figure(outcome.clip.logit_scale, ".2f"))
-    return (f'<p class="lab-note">{escape(say(title))} · '
+    return (f'<p class="lab-note">{with_names(say(title))} · '
             f"{escape(scale)} · {templates}</p>"
             f"{render_terms(strings.LOGIT_SCALE_INFO, strings.TEMPLATE_INFO)}")
 

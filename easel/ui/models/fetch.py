@@ -17,6 +17,7 @@ from easel.ui.models.admins import ModelAdmins
 from easel.ui.models.wishes import AWAY, MOVING
 from easel.ui.parts.errors import shows_errors_by
 from easel.ui.parts.lines import Updates
+from easel.ui.parts.names import with_names
 from easel.ui.parts.theme import LIVE, PLAIN
 from easel.ui.parts.tiles import alert, bar
 from easel.words import strings
@@ -101,10 +102,10 @@ def _line(row: ModelRow) -> str:
     if row.state in MOVING:
         share = round(100 * (row.progress or 0.0))
         said = strings.WISH_COMING.format(share)
-        return f"<p>{escape(title)}: {escape(said)}</p>{bar(share, 100, title)}"
+        return f"<p>{with_names(title)}: {escape(said)}</p>{bar(share, 100, title)}"
     if row.state in AWAY:
         return alert(row.error) if row.error else ""
-    return f"<p>{escape(strings.FETCHED.format(title))}</p>"
+    return f"<p>{with_names(strings.FETCHED.format(title))}</p>"
 
 
 def is_away(row: ModelRow) -> bool:
@@ -120,7 +121,7 @@ def size_of(row: ModelRow) -> str:
 def render_missing(rows: Sequence[ModelRow], may: bool) -> str:
     """Models that are not here, each with a button that downloads it; empty for none."""
     return "".join(
-        f'<p class="missing-note">{escape(strings.NOT_HERE_NOTE.format(say(row.title)))} '
+        f'<p class="missing-note">{with_names(strings.NOT_HERE_NOTE.format(say(row.title)))} '
         + (f'<button type="button" class="chip" data-fetch="{escape(row.id)}">'
            f'{escape(strings.FETCH.format(size_of(row)).strip())}</button>' if may else "")
         + "</p>" for row in rows if is_away(row))

@@ -9,6 +9,7 @@ from html import escape
 from easel.serving.jobs import RunnerCounts
 from easel.ui.models.advice import Machine, advised
 from easel.ui.models.wishes import Wish, WishState, states
+from easel.ui.parts.names import with_names
 from easel.ui.parts.panel import seconds
 from easel.ui.parts.tiles import alert, bar, gauge
 from easel.words import strings
@@ -110,7 +111,8 @@ def _card(state: WishState, may_act: bool, took_s: Callable[[Wish], float | None
         "</button>" for act in acts) if may_act else ""
     error = alert(state.error) if state.error else ""
     return (f'<article class="wish{"" if state.missing else " here"}" data-card="{wish.id}">'
-            f"<h3>{escape(say(wish.title))}: {escape(wish.by)}</h3><p>{escape(say(wish.gives))}</p>"
+            f"<h3>{with_names(say(wish.title))}: {with_names(wish.by)}</h3>"
+            f"<p>{with_names(say(wish.gives))}</p>"
             f'<p class="facts state">{escape(" · ".join(facts))}</p>{asked}{moved}{error}'
             f"{buttons}</article>")
 
@@ -165,7 +167,7 @@ def _row(row: ModelRow, may_act: bool) -> str:
     origin = f'<span class="origin">{escape(row.repository or say(row.source))}</span>'
     return (
         f'<tr data-row="{escape(row.id)}"><th scope="row"><span class="title">'
-        f'{escape(say(row.title))}</span><span class="facts">{licence} · {origin}</span>'
+        f'{with_names(say(row.title))}</span><span class="facts">{licence} · {origin}</span>'
         f'{asked}{error}</th><td data-label="{size}">{_sizes(row)}</td>'
         f'<td data-label="{state}" class="state">{_state(row)}</td>'
         f'<td data-label="{load}">{_load(row)}</td>'

@@ -13,6 +13,7 @@ import numpy as np
 
 from easel.guard.turns import reading
 from easel.serving.interface import Backend
+from easel.ui.parts.names import with_names
 from easel.ui.parts.uploads import read_upload
 from easel.words import strings
 from easel.words.language import say
@@ -124,7 +125,7 @@ def render_suited(found: Suited, titles: Mapping[str, str], place: str) -> str:
     if photos:
         facts.append(say(strings.PHOTOS_LIMITS).format(title))
     if facts:
-        said.append(f'<p class="lab-note">{escape(" ".join(facts))}</p>')
+        said.append(f'<p class="lab-note">{with_names(" ".join(facts))}</p>')
     count = sum(found.misfits.values())
     if count and found.by_pictures:  # which suits most of them: the other one would suit fewer
         said.append(f'<p class="lab-note">{escape(say(strings.MISFITS_FEW).format(count))}</p>')
@@ -132,10 +133,10 @@ def render_suited(found: Suited, titles: Mapping[str, str], place: str) -> str:
         other, total = better_clip(found.model_id), len(found.misfits)
         text = say(strings.MISFITS_ALL).format(title) if count == total else (
             say(strings.MISFITS).format(title, count, total))
-        said.append(f'<p class="misfits" role="note">{escape(text)} '
+        said.append(f'<p class="misfits" role="note">{with_names(text)} '
                     f'<button type="button" class="chip" data-wish="{place}" '
                     f'data-clip="{escape(other)}">'
-                    f"{escape(say(strings.USE_CLIP).format(_title(other, titles)))}</button></p>")
+                    f"{with_names(say(strings.USE_CLIP).format(_title(other, titles)))}</button></p>")
     return "".join(said)
 
 

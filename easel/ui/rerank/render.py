@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 
 from easel.compare.ranking import Ranking
+from easel.ui.parts.names import with_names
 from easel.ui.parts.tiles import drawn_image, origin_mark, rank_mark, score_mark, tile
 from easel.words import strings
 from easel.words.language import figure, say
@@ -73,7 +74,7 @@ def render_table(ranking: Ranking, thumbnails: Sequence[np.ndarray], names: Sequ
              f'<th scope="col">{escape(strings.RANK_PICTURE)}</th>',
              _head(strings.RANK_SCORE, -1)]
     for judge in ranking.judges:
-        by = f"<small>{escape(say(titles.get(judge.model_id, judge.model_id)))}</small>" \
+        by = f"<small>{with_names(say(titles.get(judge.model_id, judge.model_id)))}</small>" \
             if several else ""
         heads += [_head(_prompt_head(text, weight), -1, by=by) for text, weight in ranking.prompts]
     rows = "".join(_row(ranking, rank, index, thumbnails[index], names[index],
@@ -136,7 +137,7 @@ def render_heat(ranking: Ranking, names: Sequence[str], titles: Mapping[str, str
             f'<tr><th scope="row">{escape(names[index])}</th>' + "".join(
                 _cell(float(value), (float(value) - low) / ((high - low) or 1.0))
                 for value in judge.cosines[index]) + "</tr>" for index in ranking.order)
-        caption = escape(say(titles.get(judge.model_id, judge.model_id)))
+        caption = with_names(say(titles.get(judge.model_id, judge.model_id)))
         tables.append(f'<div class="wide"><table class="heat"><caption>{caption}</caption><thead>'
                       f"<tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>")
     return "".join(tables)
