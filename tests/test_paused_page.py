@@ -167,6 +167,30 @@ class TestPage:
 
     pytestmark = browser_marks
 
+    @pytest.mark.parametrize("size", [PHONE, (1024, 768)])
+    def test_no_room_is_kept_for_what_a_paused_run_does_not_say(
+            self, open_page: Any, size: tuple[int, int]) -> None:
+        page = open_page(size)
+        page.locator("#choose-sketch input").uncheck()
+        page.get_by_role("button", name=strings.SETTINGS_LABEL).click()
+        fill(page, "Iterations", "900")
+        page.locator("#generate").click()
+        panel = page.locator('.panel[aria-label="VQGAN+CLIP"]')
+        expect(panel.locator(".status")).to_contain_text(re.compile(r"Step [3-9]"))
+        page.locator("#pause").click()
+        expect(panel.locator(".status")).to_contain_text("Paused at step")
+        above = "(e) => e.getBoundingClientRect().top - e.closest('.run').getBoundingClientRect().top"
+        assert panel.evaluate(above) < 20
+        page.locator("#go-on").click()
+        expect(panel.locator(".status")).to_contain_text("Step")
+        expect(page.locator("#stage .run-head")).to_have_count(1)
+        room = panel.evaluate(above)  # for what will be said of its pictures
+        assert room > 40
+        page.locator("#stop").click()
+        expect(panel.locator(".tile.done")).to_have_count(1)
+        expect(page.locator("#generate")).to_be_enabled()
+        assert panel.evaluate(above) == room
+
     def test_pause_branch_and_resume_on_the_page(self, open_page: Any) -> None:
         page = open_page(DESKTOP)
         page.locator("#choose-sketch input").uncheck()

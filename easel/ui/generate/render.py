@@ -39,8 +39,10 @@ def render_run(view: RunView) -> str:
     places = {card: rank for rank, card in enumerate(ranking, 1)}
     panels = "".join(render_panel(panel, crowded, places) for panel in view.panels)
     best = ranking or (list(view.panels[0].cards) if view.is_over() and view.panels else [])
-    head = (f'<header class="run-head">{render_verdict(best, view.doubted)}{_judges(best)}'
-            f'{_views() if ranking else ""}</header>')
+    # Room for what is said at the end; none where no picture came of which to say it.
+    head = "" if view.is_over() and not best else (
+        f'<header class="run-head">{render_verdict(best, view.doubted)}{_judges(best)}'
+        f'{_views() if ranking else ""}</header>')
     by_clip = ""
     if ranking:
         by_clip = (f'<section class="panel ranking" aria-label="{escape(strings.RANKING_TITLE)}">'
