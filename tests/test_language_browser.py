@@ -167,3 +167,17 @@ def test_longer_words_fit_where_the_page_is_narrow(open_page: Opener) -> None:
             "(all) => all.map((each) => Math.round(each.getBoundingClientRect().top))")
         assert len(tops) == 6
         assert len(set(tops)) == 1, width
+    for width in range(764, 1040, 12):  # the stars are never parted, whatever "none" does
+        page.set_viewport_size({"width": width, "height": 800})
+        _, *stars = page.locator("#rating label").evaluate_all(
+            "(all) => all.map((each) => Math.round(each.getBoundingClientRect().top))")
+        assert len(set(stars)) == 1, width
+    page.locator("#history-back").click()
+    page.locator("#history-filters .label-wrap").click()
+    expect(page.locator("#history-filters .form > *").last).to_be_visible()
+    for width in range(764, 1040, 12):  # no filter has a row of its own
+        page.set_viewport_size({"width": width, "height": 800})
+        tops = page.locator("#history-filters .form > *").evaluate_all(
+            "(all) => all.map((each) => Math.round(each.getBoundingClientRect().top))")
+        assert len(tops) == 5
+        assert all(tops.count(top) > 1 for top in tops), (width, tops)
