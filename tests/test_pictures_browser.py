@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,16 +14,18 @@ from easel.words import strings
 from pipelines.core.metadata import read_png
 from tests.served import App
 from tests.sketch import SketchPipeline
-from tests.test_browser import CHROMIUM, browser
+from tests.test_browser import CHROMIUM, DESKTOP, PHONE, browser
 from tests.test_browser_compare import open_tab
 from tests.test_history_browser import visit
 from tests.test_shared_pictures import MASK, ONE, OTHER, START, Collage
+from tests.test_widths_browser import TABLET
 
 __all__ = ["browser", "visit"]
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
+THERE = ".given:not(.taken)"
 FILES = {"start.png": START, "one.png": ONE, "other.png": OTHER, "mask.png": MASK}
 
 
@@ -72,11 +76,11 @@ def test_each_picture_shows_and_goes_by_its_own_button(visit: Callable[..., Page
     for image in shown.locator("img").all():
         expect(image).to_have_js_property("naturalWidth", 50)  # as they were uploaded
     gone(shown, "Collage: image prompt 1").click()
-    expect(shown.locator(".given")).to_have_count(3)
+    expect(shown.locator(THERE)).to_have_count(3)
     expect(gone(shown, "Collage: image prompt 2")).to_have_count(0)
     expect(shown.locator("img[src*='other']")).to_have_count(1)
     gone(shown, "Collage: mask").click()
-    expect(shown.locator(".given")).to_have_count(2)
+    expect(shown.locator(THERE)).to_have_count(2)
     page.locator("#choose-sketch input").uncheck()
     page.locator("#count-collage input").fill("1")
     said = draw(page)
@@ -85,8 +89,47 @@ def test_each_picture_shows_and_goes_by_its_own_button(visit: Callable[..., Page
     assert "mask_sha256" not in said
     gone(shown, "Collage: image prompt 1").click()
     gone(shown, "Collage starts from this picture").click()
-    expect(page.locator("#init-row")).to_be_hidden()
+    expect(shown.locator(THERE)).to_have_count(0)
     assert not [name for name in draw(page) if name.endswith("_sha256")]
+    expect(page.locator("#init-row")).to_be_hidden()  # what was drawn without cannot be put back
+
+
+def back(shown: Locator, what: str) -> Locator:
+    return shown.get_by_role("button", name=strings.PICTURE_UNDO.format(what), exact=True)
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (TABLET, "dark"), (PHONE, "dark")])
+def test_what_was_taken_away_can_be_put_back(visit: Callable[..., Page], files: dict[str, Path],
+                                             size: tuple[int, int], scheme: str) -> None:
+    page = visit(size, scheme)
+    page.locator("#settings .label-wrap").first.click()
+    shown, start = page.locator("#init-shown"), "Collage starts from this picture"
+    choose(page, "Collage: start from", files["start"])
+    choose(page, "Collage: image prompts", files["one"], files["other"])
+    expect(shown.locator(THERE)).to_have_count(3)
+    place = page.locator("#generators").evaluate("(e) => e.getBoundingClientRect().top + scrollY")
+    gone(shown, start).click()
+    expect(shown.get_by_role("status")).to_have_text(strings.PICTURE_TAKEN.format(start))
+    assert page.locator("#generators").evaluate(
+        "(e) => e.getBoundingClientRect().top + scrollY") == place  # nothing moves
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    gone(shown, "Collage: image prompt 1").click()
+    expect(shown.locator(THERE)).to_have_count(1)
+    back(shown, "Collage: image prompt 1").click()
+    expect(shown.locator(THERE)).to_have_count(2)
+    expect(shown.locator(THERE).locator("img").first).to_have_attribute("src", re.compile("one"))
+    # In a place that another picture has taken there is nothing to put back.
+    choose(page, "Collage: start from", files["mask"])
+    expect(shown.locator(THERE)).to_have_count(3)
+    expect(back(shown, start)).to_have_count(0)
+    gone(shown, start).click()
+    back(shown, start).last.click()
+    expect(shown.locator(THERE)).to_have_count(3)
+    page.locator("#choose-sketch input").uncheck()
+    page.locator("#count-collage input").fill("1")
+    said = draw(page)
+    assert len(said["image_prompts_sha256"]) == 2  # type: ignore[arg-type]
+    assert said["init_image_sha256"] == sha256(MASK).hexdigest()
 
 
 def test_two_pressed_before_the_first_has_gone_both_go(visit: Callable[..., Page],
@@ -95,10 +138,14 @@ def test_two_pressed_before_the_first_has_gone_both_go(visit: Callable[..., Page
     page.locator("#settings .label-wrap").first.click()
     shown = page.locator("#init-shown")
     choose(page, "Collage: image prompts", files["start"], files["one"], files["other"])
-    expect(shown.locator(".given")).to_have_count(3)
+    expect(shown.locator(THERE)).to_have_count(3)
     shown.evaluate("row => [...row.querySelectorAll('.gone')].slice(0, 2).forEach(b => b.click())")
-    expect(shown.locator(".given")).to_have_count(1)
-    expect(shown.locator("img[src*='other']")).to_have_count(1)
+    expect(shown.locator(THERE)).to_have_count(1)
+    expect(shown.locator(f"{THERE} img[src*='other']")).to_have_count(1)
+    shown.evaluate("row => [...row.querySelectorAll('[data-undo]')].forEach(b => b.click())")
+    expect(shown.locator(THERE)).to_have_count(3)
+    for place, name in enumerate(("start", "one", "other")):  # each where it was
+        expect(shown.locator("img").nth(place)).to_have_attribute("src", re.compile(name))
 
 
 def test_a_comparison_shows_them_and_fills_them_in_again(visit: Callable[..., Page],
@@ -118,10 +165,10 @@ def test_a_comparison_shows_them_and_fills_them_in_again(visit: Callable[..., Pa
     saved.value.save_as(tmp_path / "saved.zip")
     gone(shown, "Image prompt 1").click()
     gone(shown, "Image prompt 1").click()
-    expect(page.locator("#compare-given-row")).to_be_hidden()
+    expect(shown.locator(THERE)).to_have_count(0)
     page.locator("#compare-open .label-wrap").click()
     page.locator("#compare-upload input[type=file]").set_input_files(tmp_path / "saved.zip")
-    expect(shown.locator(".given")).to_have_count(2)
+    expect(shown.locator(THERE)).to_have_count(2)
     page.locator("#sweep .label-wrap").click()
     page.locator("#sweep-run").click()
     expect(page.locator("#sweep-stage .tile.done")).to_have_count(4)

@@ -596,18 +596,18 @@
     if (button) playing(button.closest(".player"), button.getAttribute("aria-pressed") === "false");
   });
 
-  // A thumbnail at the prompt is taken away by its button.
+  // A thumbnail at the prompt is taken away by its button, and put back by the one that comes then.
   document.addEventListener("click", (event) => {
-    const gone = event.target.closest("[data-remove]");
-    if (!gone) return;
-    const shown = gone.closest("[id$=-shown]");
-    const box = shown.id.replace("-shown", "-removed");
+    const pressed = event.target.closest("[data-remove], [data-undo]");
+    if (!pressed) return;
+    const shown = pressed.closest("[id$=-shown]"), act = pressed.dataset.undo ? "undo" : "remove";
+    const box = shown.id.replace("-shown", act === "undo" ? "-undone" : "-removed");
     // Pressed once it is on its way; what the server has not answered is asked again with the next,
     // since of presses during an answer Gradio sends the last alone.
-    gone.disabled = true;
-    setTimeout(() => { gone.disabled = false; }, 10000);
-    const asked = [...shown.querySelectorAll("[data-remove]:disabled")]
-      .map((each) => JSON.parse(each.dataset.remove));
+    pressed.disabled = true;
+    setTimeout(() => { pressed.disabled = false; }, 10000);
+    const asked = [...shown.querySelectorAll(`[data-${act}]:disabled`)]
+      .map((each) => JSON.parse(each.dataset[act]));
     // The time makes the same list differ from the last.
     type(`#${box} textarea, #${box} input`, JSON.stringify([asked, Date.now()]));
   });

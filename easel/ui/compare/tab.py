@@ -103,7 +103,7 @@ def _build_ask(playground: Playground) -> CompareParts:
     offered = [pipeline.accepts() for pipeline in (*pipelines, *playground.registry.waiting())]
     pictures = build_picture_inputs("", {name: any(each[name] for each in offered)
                                          for name in offered[0]}, render=False)
-    connect_shown([pictures], shown)
+    connect_shown([pictures], shown, [run.click, prompt.submit])
     return CompareParts(prompt, forms, panes, run, stop, blind, seed, budget, pictures, alert,
                         example, gr.State(""))
 

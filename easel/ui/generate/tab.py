@@ -96,7 +96,8 @@ def build_generate(playground: Playground, page: gr.Blocks, tasks: Tasks, store:
                      wrap=render_earlier)
     drawn = _connect_run(playground, store, task, stage, add, prompt, seed, best_of, controls,
                          options, handed)
-    connect_shown([group.pictures for group in controls], shown, handed)
+    connect_shown([group.pictures for group in controls], shown,
+                  [generate.click, add.click, prompt.submit], handed)
     if paused is not None:
         connect_paused(playground, store, paused, task, stage, drawn)
     # Here and not in the tab of the history, which is not there before it was opened.
