@@ -58,6 +58,14 @@ def test_a_run_says_whether_anything_fits_and_whether_the_order_means_something(
     assert verdict(cards(0.5, 0.499))[0].startswith("None of these fits well: the best beats "
                                                     "49 %")
     assert len(verdict(cards(0.5, 0.499))) == 1
+    # Between the two limits lie right pictures and wrong ones.
+    assert verdict(cards(0.515, 0.3)) == (
+        "CLIP is sure of none of these: the best beats 51 % of pictures that miss a part of their "
+        "prompt, and 90 % is sure. Look for yourself.",)
+    assert verdict(cards(LIMIT / 100 - 0.005))[0].startswith("CLIP is sure of none")
+    assert verdict(cards(LIMIT / 100 + 0.005))[0].startswith("Best match")
+    assert 'class="verdict poor"' in render_verdict(cards(0.6))
+    assert "sure of none" in render_verdict(cards(0.6), lambda: True)
     assert verdict(cards(0.98, 0.9)) == (
         "Best match: Sketch, better than 97 % of pictures that miss a part of their prompt.",)
     assert verdict(cards(0.98, 0.975, 0.3))[1] == (

@@ -26,8 +26,10 @@ def verdict(cards: Sequence[Card], doubted: bool = False) -> tuple[str, ...]:
     best = cards[0] if cards else None
     if best is None or best.scale is None or best.clip_score is None or best.fit is None:
         return ()
-    if not best.scale.fits(best.clip_score):
+    if best.scale.misses(best.clip_score):
         return (strings.NONE_FITS.format(best.fit, LIMIT),)
+    if not best.scale.fits(best.clip_score):
+        return (strings.NONE_SURE.format(best.fit, LIMIT),)
     if doubted:
         return (strings.BEST_DOUBTED.format(best.generator),)
     said = [strings.BEST_FITS.format(best.generator, best.fit)]
@@ -51,9 +53,10 @@ def _alike(one: Card, other: Card) -> bool:
 def render_verdict(cards: Sequence[Card], doubted: Callable[[], bool] = lambda: False) -> str:
     """The line above the pictures, as high as one where there is nothing to say yet."""
     said = verdict(cards)
-    if said and said[0] != strings.NONE_FITS.format(cards[0].fit, LIMIT) and doubted():
-        said = verdict(cards, doubted=True)
-    poor = bool(said) and said[0] != strings.BEST_FITS.format(cards[0].generator, cards[0].fit)
+    fits = bool(said) and said[0] == strings.BEST_FITS.format(cards[0].generator, cards[0].fit)
+    if fits and doubted():
+        said, fits = verdict(cards, doubted=True), False
+    poor = bool(said) and not fits
     kind = "verdict poor" if poor else "verdict"
     return f'<p class="{kind}" role="status">{escape(" ".join(said))}</p>'
 

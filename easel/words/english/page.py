@@ -89,6 +89,8 @@ FIT_TITLE = ("Better than {} % of near misses, pictures that miss a part of thei
 BEST_FITS = "Best match: {}, better than {} % of pictures that miss a part of their prompt."
 NONE_FITS = ("None of these fits well: the best beats {} % of pictures that miss a part of their "
              "prompt, and {} % would make a match. Try other words.")
+NONE_SURE = ("CLIP is sure of none of these: the best beats {} % of pictures that miss a part of "
+             "their prompt, and {} % is sure. Look for yourself.")
 BEST_DOUBTED = ("Best match: {}. But CLIP does not know all of this prompt either, so its scores "
                 "mean little here: see the line under the prompt.")
 SOME_TIED = "The first {} fit equally well: their order says nothing."
