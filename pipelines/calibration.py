@@ -57,7 +57,7 @@ class Calibration:
         return self.percent(cosine) >= LIMIT
 
     def misses(self, cosine: float) -> bool:
-        """Whether a picture of this cosine misses a part of its text, as far as the CLIP can tell."""
+        """Whether a picture of this cosine misses a part of its text, for all the CLIP knows."""
         return self.percent(cosine) < MISS_LIMIT
 
     def tied(self, cosines: Sequence[float]) -> int:

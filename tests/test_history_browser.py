@@ -288,7 +288,7 @@ def test_a_candidate_becomes_the_init_image_and_both_know_it(visit: Callable[...
     page.locator("#stage .tile.done button").first.click()
     page.locator("dialog[open]").get_by_text("Start Sketch from it").click()
     expect(page.locator("#filled-note")).to_contain_text("Sketch starts from the picture")
-    shown = page.locator("#init-shown .given:not(.taken)")  # at the prompt, for as long as it counts
+    shown = page.locator("#init-shown .given:not(.taken)")  # at the prompt, while it counts
     expect(shown.locator("img")).to_be_visible()
     shown.get_by_role("button", name="Take away: Sketch starts from this picture").click()
     expect(shown).to_have_count(0)

@@ -46,7 +46,8 @@ CLEAR = """(note) => {
 
 
 @pytest.mark.weights("minilm")
-@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (TABLET, "dark"), (PHONE, "light")])
+@pytest.mark.parametrize(("size", "scheme"), [
+    (DESKTOP, "light"), (TABLET, "dark"), (PHONE, "light")])
 def test_a_prompt_to_press_stands_clear_of_the_words_around_it(
         open_page, size: tuple[int, int], scheme: str) -> None:
     page = open_page(size, scheme)

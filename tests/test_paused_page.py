@@ -179,7 +179,8 @@ class TestPage:
         expect(panel.locator(".status")).to_contain_text(re.compile(r"Step [3-9]"))
         page.locator("#pause").click()
         expect(panel.locator(".status")).to_contain_text("Paused at step")
-        above = "(e) => e.getBoundingClientRect().top - e.closest('.run').getBoundingClientRect().top"
+        above = ("(e) => e.getBoundingClientRect().top"
+                 " - e.closest('.run').getBoundingClientRect().top")
         assert panel.evaluate(above) < 20
         page.locator("#go-on").click()
         expect(panel.locator(".status")).to_contain_text("Step")

@@ -98,7 +98,8 @@ def back(shown: Locator, what: str) -> Locator:
     return shown.get_by_role("button", name=strings.PICTURE_UNDO.format(what), exact=True)
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (TABLET, "dark"), (PHONE, "dark")])
+@pytest.mark.parametrize(("size", "scheme"), [
+    (DESKTOP, "light"), (TABLET, "dark"), (PHONE, "dark")])
 def test_what_was_taken_away_can_be_put_back(visit: Callable[..., Page], files: dict[str, Path],
                                              size: tuple[int, int], scheme: str) -> None:
     page = visit(size, scheme)

@@ -16,6 +16,7 @@ from PIL import Image
 from easel.ui.lab.example import COLLECTION
 from easel.ui.lab.outcomes import Classified, Matrix
 from easel.ui.lab.render import render_many, render_matrix, render_one
+from easel.ui.parts.names import with_names
 from easel.ui.parts.samples import SAMPLES
 from easel.ui.parts.suited import MAX_LOOKED, Suited, render_suited, suited
 from easel.words.language import PORTUGUESE, speaking
@@ -105,7 +106,7 @@ def test_a_public_clip_that_is_here_judges_photographs(tmp_path: Path) -> None:
     found = suited(Looking(), BY_PICTURES, photos, here=here)  # type: ignore[arg-type]
     assert (found.model_id, found.of(photos)) == ("google/siglip2-b-32", [False] * 3)
     said = render_suited(found, {"google/siglip2-b-32": "SigLIP 2"}, "lab")
-    assert "SigLIP 2: chosen because the pictures are unlike Easel" in said
+    assert f"{with_names('SigLIP 2')}: chosen because the pictures are unlike Easel" in said
     assert "people" not in said
     assert suited(Looking(), BY_PICTURES, own, here=here).model_id == RANKER  # type: ignore
     unlike = np.array([True, False])

@@ -79,7 +79,8 @@ def test_nothing_else_is_put_back(paths: list[str]) -> None:
     """Neither a file that nobody took away, nor one to where there is no room for it."""
     form, taken = Form(), [Taken(INIT, paths[0], 0), Taken(PROMPTS, paths[1], 1)]
     put_back = form.act(form.shown.undone)
-    for odd in ("", "[", asked((INIT, "/etc/passwd")), asked((INIT, paths[1])), asked((9, paths[0]))):
+    odd_pairs = (INIT, "/etc/passwd"), (INIT, paths[1]), (9, paths[0])
+    for odd in ("", "[", *map(asked, odd_pairs)):
         assert set(put_back(odd, taken, "", None, None, None)) == {form.shown.taken, form.handed}
     both = asked((INIT, paths[0]), (PROMPTS, paths[1]))
     full = put_back(both, taken, "", paths[5], None, paths[2:2 + MAX_IMAGE_PROMPTS])

@@ -156,7 +156,7 @@ def test_a_list_of_files_says_how_many_and_shows_them(app: App, open_page, tmp_p
 
 LONG_NAMES = ("IMG_20260412_a-picture-of-a-holiday-in-the-mountains-version-final-2.png",
               "a rather long name with spaces.png", "x" * 60 + ".png", "short.png")
-# Of each file the name as it is seen, and whether any of it, or what stands beside it, lies elsewhere.
+# Of each file the name as it is seen, and whether any of it, or of what is beside it, is elsewhere.
 NAMES_SEEN = """() => [...document.querySelectorAll("#rerank-files tr.file")].map((row) => {
   const list = row.closest(".file-preview-holder").getBoundingClientRect();
   const cells = [...row.cells].map((each) => each.getBoundingClientRect());
@@ -171,7 +171,8 @@ NAMES_SEEN = """() => [...document.querySelectorAll("#rerank-files tr.file")].ma
 })"""
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "dark"), (TABLET, "light"), (PHONE, "dark")])
+@pytest.mark.parametrize(("size", "scheme"), [
+    (DESKTOP, "dark"), (TABLET, "light"), (PHONE, "dark")])
 def test_names_of_files_are_read_whole(open_page, tmp_path: Path, size: tuple[int, int],
                                        scheme: str) -> None:
     page = open_page(size, scheme)

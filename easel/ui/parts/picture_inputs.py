@@ -120,7 +120,7 @@ def build_shown(elem_id: str) -> ShownPictures:
 
 def connect_shown(groups: Sequence[PictureInputs], shown: ShownPictures, runs: Sequence[Any],
                   handed: gr.Textbox | None = None) -> None:
-    """Show what is chosen, wherever that was done, and what was taken away until something is drawn.
+    """Show what is chosen, wherever that was done, and what was taken away until the next run.
 
     Args:
         groups: of all generators.

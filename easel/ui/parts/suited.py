@@ -136,7 +136,8 @@ def render_suited(found: Suited, titles: Mapping[str, str], place: str) -> str:
         said.append(f'<p class="misfits" role="note">{with_names(text)} '
                     f'<button type="button" class="chip" data-wish="{place}" '
                     f'data-clip="{escape(other)}">'
-                    f"{with_names(say(strings.USE_CLIP).format(_title(other, titles)))}</button></p>")
+                    f"{with_names(say(strings.USE_CLIP).format(_title(other, titles)))}"
+                    "</button></p>")
     return "".join(said)
 
 
