@@ -9,7 +9,7 @@ import torch
 
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from training import make_codes
-from training.codes import CodeStore, encode
+from training.codes import CodeStore, Supply, encode
 from training.data import World
 
 CONFIG = VQGANConfig(resolution=128, ch=32, ch_mult=(1, 2), num_res_blocks=1, attn_resolutions=(),
@@ -34,6 +34,14 @@ def test_codes_are_those_of_the_whole_picture(world: World, vqgan: VQGAN) -> Non
     whole = vqgan.encode(world.render(scenes, 128) * 2 - 1)
     # The encoder may run in bfloat16 for the store: a few latents round the other way.
     assert (codes == whole).float().mean() > 0.9
+
+
+def test_a_run_has_new_scenes_all_along_whatever_there_is() -> None:
+    for there, first in ((0, 0), (640, 0), (640, 4000)):
+        supply = Supply(there, 128, 4)
+        known = [supply.known(step) for step in range(first, first + 12)]
+        begins = there or 128
+        assert known == [begins] * 4 + [begins + 128] * 4 + [begins + 256] * 4
 
 
 def test_a_store_goes_on_where_it_ended(tmp_path: Path, world: World, vqgan: VQGAN) -> None:

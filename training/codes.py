@@ -51,6 +51,30 @@ def rows_of(shards: Sequence[Tensor], chunk: int, indices: Sequence[int]) -> Ten
     return torch.stack([shards[i // chunk][i % chunk] for i in indices])
 
 
+class Supply:
+    """How many scenes a run may choose from at each step.
+
+    Those that earlier runs left, and a new chunk every so many steps of this one: whoever goes on
+    with the same scenes learns them by heart.
+
+    Args:
+        there: scenes that there are as the run begins or goes on.
+        chunk: scenes of a chunk.
+        every: steps between chunks.
+    """
+
+    def __init__(self, there: int, chunk: int, every: int) -> None:
+        self.there, self.chunk, self.every = there, chunk, every
+        self._first: int | None = None  # the step with which it begins
+
+    def known(self, step: int) -> int:
+        """How many there are at a step; the first that is asked for is where the run begins."""
+        if self._first is None:
+            self._first = step
+        grown = max(0, step - self._first) // self.every
+        return (self.there or self.chunk) + self.chunk * grown
+
+
 class CodeStore:
     """Codebook indices of scenes 0 … N of a split, grown in chunks and kept on disk.
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -31,9 +31,10 @@ from pipelines.models.dalle import PAD_ID, ImageTransformer, Logits, Transformer
 from pipelines.models.minilm import SentenceEncoder
 from pipelines.models.vqgan import VQGAN
 from pipelines.models.vqgan import build as build_vqgan
+from pipelines.world.media import OPERATIONS
 from pipelines.world.plans import plan_of, to_tokens
 from pipelines.world.scenes import Scene
-from training.codes import CodeStore
+from training.codes import CodeStore, Supply
 from training.data import World, prefetched
 from training.export import UNFINISHED_DIR, WEIGHTS_DIR, export, load_exported
 from training.layer_codes import LayerCodeStore
@@ -124,7 +125,8 @@ class Batches:
     def __init__(self, config: dict[str, Any], world: World, store: CodeStore,
                  encoder: SentenceEncoder) -> None:
         self.config, self.world, self.store = config, world, store
-        self.encoder, self.at_first = encoder, len(store)
+        self.encoder = encoder
+        self.supply = Supply(len(store), config["chunk"], config["fresh_every"])
         self._sorted: tuple[int, list[list[Row]]] = -1, []
 
     def plan(self, step: int) -> list[Row]:
@@ -153,7 +155,7 @@ class Batches:
 
     def _rows(self, step: int) -> list[Row]:
         rng = random.Random(f"{self.config['seed']}/{step}")
-        count, known = self.config["batch_size"], self._scenes(step)
+        count, known = self.config["batch_size"], self.supply.known(step)
         # Half of each batch from the newest scenes, so that each is seen soon and then again.
         newest = max(0, known - self.config["newest"])
         chosen = [rng.randrange(newest if k % 2 else 0, known) for k in range(count)]
@@ -188,10 +190,18 @@ class Batches:
     def _length(self, text: str) -> int:
         return len(self.encoder.tokenizer.encode(text).ids)
 
-    def _scenes(self, step: int) -> int:
-        """How many scenes there are to choose from."""
-        grown = self.config["chunk"] * (1 + step // self.config["fresh_every"])
-        return max(self.at_first, grown)
+
+def layer_losses(model: ImageTransformer, logits: Logits, codes: Tensor) -> Tensor:
+    """Mean cross-entropy of the tokens of each layer (B, L), in nats.
+
+    Args:
+        model: knows how codes are spelt.
+        logits: of the model.
+        codes: (B, L, grid, grid) int64, at least 0.
+    """
+    blocks = model.to_blocks(codes)
+    each = F.cross_entropy(logits.codes.float().flatten(0, 2), blocks.flatten(), reduction="none")
+    return each.view(len(codes), -1, model.layer_steps * model.block_codes).mean(-1)
 
 
 def losses(model: ImageTransformer, logits: Logits, plan: Tensor, codes: Tensor,
@@ -204,11 +214,8 @@ def losses(model: ImageTransformer, logits: Logits, plan: Tensor, codes: Tensor,
         plan: (B, P) int64; the padding that ends one counts once.
         codes: (B, L, grid, grid) int64, below 0 where a picture has no such layer.
     """
-    there = (codes[:, :, 0, 0] >= 0).repeat_interleave(model.layer_steps, 1)  # (B, steps)
-    blocks = model.to_blocks(codes.clamp_min(0))
-    each = F.cross_entropy(logits.codes.float().flatten(0, 2), blocks.flatten(), reduction="none")
-    each = each.view_as(blocks).mean(-1)
-    of_codes = (each * there).sum() / there.sum()
+    there = codes[:, :, 0, 0] >= 0  # (B, L)
+    of_codes = (layer_losses(model, logits, codes.clamp_min(0)) * there).sum() / there.sum()
     assert logits.plan is not None
     length = min(plan.shape[1] + 1, model.config.plan_length)
     targets = F.pad(plan, (0, 1))[:, :length]
@@ -283,7 +290,7 @@ def train(config: dict[str, Any]) -> float:
         loop.log(codes=of_codes, plan=of_plan)
         if due(step, config.get("export_every", 0)):
             sample_grid(loop.ema.eval(), vqgan, encoder, loop.folder / "samples.png")
-            write(loop, float(of_codes.detach()))
+            write(loop, {"all": float(of_codes.detach())})
     sample_grid(loop.ema.eval(), vqgan, encoder, loop.folder / "samples.png")
     return write(loop, evaluate(loop, world, vqgan, encoder, config))
 
@@ -305,12 +312,22 @@ def trace(loop: Loop[ImageTransformer], forward: Callable[..., Logits], batches:
     loop.model.zero_grad(set_to_none=True)
 
 
+def kind_of(scene: Scene, layer: int) -> str:
+    """What a layer of a scene, whose objects stand in the order of the caption, is."""
+    if scene.medium in OPERATIONS:
+        return "in a medium"
+    if layer == 0:
+        return "grounds"
+    return "plain things" if scene.objects[layer - 1].colour is None else "painted things"
+
+
 @torch.no_grad()
 def evaluate(loop: Loop[ImageTransformer], world: World, vqgan: VQGAN, encoder: SentenceEncoder,
-             config: dict[str, Any], count: int = 256) -> float:
-    """Cross-entropy in nats a token of the codes of whole scenes that no training saw."""
+             config: dict[str, Any], count: int = 256) -> dict[str, float]:
+    """Cross-entropy in nats a token of the codes of scenes that no training saw: of "all" layers,
+    and of each kind, as one may be learnt while another is not."""
     store = LayerCodeStore(RUNS_DIR / "codes", vqgan, world, "eval-dalle", count)
-    total = 0.0
+    found: dict[str, list[float]] = {"all": []}
     if not len(store):
         store.grow()
     for start in range(0, count, 32):
@@ -320,18 +337,27 @@ def evaluate(loop: Loop[ImageTransformer], world: World, vqgan: VQGAN, encoder: 
         ids, states = read(encoder, [caption.text for caption in captions],
                            config["model"]["text_length"])
         orders = [caption.order for caption in captions]
-        plan = torch.tensor([to_tokens(plan_of(as_named(scene, order)))
-                             for scene, order in zip(scenes, orders, strict=True)]).to(loop.device)
-        codes = named_first(store.codes(rows), orders).to(loop.device)
-        logits = loop.ema.eval()(ids.to(loop.device), codes.clamp_min(0), states.to(loop.device),
-                                 plan)
-        total += float(losses(loop.ema, logits, plan, codes)[0])
-    return total / (count // 32)
+        named = [as_named(scene, order) for scene, order in zip(scenes, orders, strict=True)]
+        plan = torch.tensor([to_tokens(plan_of(scene)) for scene in named]).to(loop.device)
+        codes = named_first(store.codes(rows), orders).to(loop.device).clamp_min(0)
+        logits = loop.ema.eval()(ids.to(loop.device), codes, states.to(loop.device), plan)
+        each = layer_losses(loop.ema, logits, codes).tolist()
+        for scene, of_layers in zip(named, each, strict=True):
+            for layer in range(1 + len(scene.objects)):
+                for kind in ("all", kind_of(scene, layer)):
+                    found.setdefault(kind, []).append(of_layers[layer])
+    return {kind: sum(values) / len(values) for kind, values in found.items()}
 
 
-def write(loop: Loop[ImageTransformer], loss: float) -> float:
-    """Export the averaged weights with their card."""
+def write(loop: Loop[ImageTransformer], found: Mapping[str, float]) -> float:
+    """Export the averaged weights with their card.
+
+    Args:
+        loop: the run.
+        found: cross-entropy in nats a token, of "all" and perhaps by kinds of layers.
+    """
     millions = sum(p.numel() for p in loop.ema.parameters()) / 1e6
+    by_kind = "".join(f", {kind} {loss:.3f}" for kind, loss in found.items() if kind != "all")
     card = f"""# Embedded DALL·E
 
 One transformer over text tokens, a plan and the codes of layers, 64 each, {millions:.1f} M
@@ -340,14 +366,15 @@ parameters; the text is also read by the embedded sentence encoder. Trained on s
 
 - Command: `python -m training.train_dalle`
 - Scenes seen: {loop.scenes}; training time: {loop.seconds / 60:.0f} minutes on {loop.device.type}
-- Cross-entropy: {loss:.3f} nats a token, of which two spell a code
+- Cross-entropy in nats a token, of which two spell a code: {found["all"]:.3f}{by_kind}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
     where = {"folder": UNFINISHED_DIR} if loop.config.get("unfinished") else {}
     export(loop.ema, loop.config["export_as"], "dalle", config_dict(loop.ema.config), card,
            int8=loop.config.get("int8", False), **where)
-    print(f"dalle: {loss:.3f} nats a token after {loop.scenes} scenes; exported", flush=True)
-    return loss
+    print(f"dalle: {found['all']:.3f} nats a token{by_kind} after {loop.scenes} scenes; exported",
+          flush=True)
+    return found["all"]
 
 
 def main() -> None:

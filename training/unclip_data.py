@@ -14,7 +14,7 @@ from torch import Tensor
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import ClipModel, build, image_size
 from pipelines.models.vqgan import VQGAN
-from training.codes import CodeStore, rows_of, save_whole
+from training.codes import CodeStore, Supply, rows_of, save_whole
 from training.data import World
 from training.export import WEIGHTS_DIR, load_exported
 from training.loop import RUNS_DIR, fast_autocast
@@ -57,7 +57,7 @@ class EmbeddedScenes:
         if not len(self.store):
             self.store.grow()
         self._embed_shards()
-        self.at_first = len(self)
+        self.supply = Supply(len(self), config["chunk"], config["fresh_every"])
 
     def __len__(self) -> int:
         return len(self._embeds) * self.store.chunk
@@ -98,7 +98,7 @@ class EmbeddedScenes:
     def chosen(self, step: int) -> tuple[list[int], random.Random]:
         """Numbers of the scenes of batch ``step``, half of them new ones; and its randomness."""
         config = self.config
-        known = max(self.at_first, config["chunk"] * (1 + step // config["fresh_every"]))
+        known = self.supply.known(step)
         rng = random.Random(f"{config['seed']}/{step}")
         newest = max(0, known - config["newest"])
         return [rng.randrange(newest if k % 2 else 0, known)
