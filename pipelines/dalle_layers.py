@@ -17,7 +17,7 @@ from pipelines.models.dalle import ImageTransformer, TransformerConfig
 from pipelines.models.minilm import SentenceEncoder
 from pipelines.models.vqgan import VQGAN
 from pipelines.world.composition import composed
-from pipelines.world.plans import spots_of, told_names
+from pipelines.world.plans import slots_of, spots_of, told_names
 
 SIZE_PX = 256
 WANTED = ("The model {} needs the part {!r}, one of the kind {!r} that fits it; its entry in the "
@@ -44,21 +44,22 @@ def check_parts(model: nn.Module, model_id: str) -> None:
 
 
 def steps_of(model: ImageTransformer, plans: Tensor) -> int:
-    """Blocks that pictures with these plans (N, P) have at most: those of the ground and of the
-    things."""
-    return model.layer_steps * (1 + int(spots_of(plans)[1].sum(1).max()))
+    """Blocks that pictures with these plans (N, P) have at most: those of the ground, of the things
+    and of their drafts."""
+    return model.layer_steps * slots_of(plans).shape[1]
 
 
 def plan_facts(plans: Tensor) -> list[dict[str, Any]]:
     """Plans (N, P) as JSON-ready facts: style and background by name, and of each thing its left
-    column, upper row and side, in sixteenths of the picture, and whether it is mirrored."""
-    spots, there = spots_of(plans)
+    column, upper row and side, in sixteenths of the picture, whether it is mirrored, and whether it
+    is drafted in its own colours before it is finished."""
     facts = []
-    for row, things, kept in zip(plans.tolist(), spots.tolist(), there.tolist(), strict=True):
+    for row, *spots in zip(plans.tolist(), *map(Tensor.tolist, spots_of(plans)), strict=True):
         style, background = told_names(row)
         facts.append({"style": style, "background": background, "things": [
-            {"column": column, "row": top, "side": side, "mirrored": bool(flip)}
-            for (column, top, side, flip), is_there in zip(things, kept, strict=True) if is_there]})
+            {"column": column, "row": top, "side": side, "mirrored": bool(flip), "drafted": drafted}
+            for (column, top, side, flip), is_there, drafted in zip(*spots, strict=True)
+            if is_there]})
     return facts
 
 
@@ -75,31 +76,56 @@ def draw_written(model: ImageTransformer, vqgan: VQGAN, plans: Tensor, blocks: S
 
     Returns:
         (N, 3, 256, 256) in [-1, 1]; grey where there is no ground yet. Of a layer that is begun
-        what is missing is not there.
+        what is missing is not there, or is as its draft has it.
     """
-    spots, there = (each.cpu() for each in spots_of(plans))
+    spots = spots_of(plans).cells.cpu()
+    grids, written = shown_codes(model, plans, blocks)
+    grids = grids.clamp_max(vqgan.codes - 1)
+    # Layer by layer: a picture that has fewer of them costs no more than it must.
+    size, scale = vqgan.config.resolution, vqgan.config.resolution // model.config.grid
+    pixels = torch.zeros(*grids.shape[:2], 4, size, size)
+    pixels[:, 0] = 0.5
+    for layer in range(grids.shape[1]):
+        there = written[:, layer]  # (N, grid, grid)
+        rows = there.flatten(1).any(1)
+        if rows.any():
+            drawn = vqgan.decode_indices(grids[:, layer][rows]).float().cpu()
+            mask = there[rows].cpu().repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+            pixels[rows.cpu(), layer] = torch.where(
+                mask[:, None], ((drawn + 1) / 2).clamp(0, 1), pixels[rows.cpu(), layer])
+    begun = written.flatten(2).any(2)[:, 1:].cpu()
+    return torch.stack([
+        composed(row[0], [row[1 + n] for n in kept.nonzero().flatten()], cells[kept], SIZE_PX)
+        for row, kept, cells in zip(pixels, begun, spots[:, : begun.shape[1]], strict=True)
+    ]) * 2 - 1
+
+
+def shown_codes(model: ImageTransformer, plans: Tensor, blocks: Sequence[Tensor],
+                ) -> tuple[Tensor, Tensor]:
+    """Codes of the ground and of each thing, as far as they are written: of a layer that is
+    finished as far as it is, beyond that of its draft.
+
+    Args:
+        model: knows where the blocks go.
+        plans: (N, P) int64.
+        blocks: at least one, (N, patch² · digits) each.
+
+    Returns:
+        (N, layers, grid, grid) int64, and the same bool, False where nothing is written.
+    """
     layers = -(-len(blocks) // model.layer_steps)
     missing = layers * model.layer_steps - len(blocks)
-    written = torch.stack([*blocks, *[torch.zeros_like(blocks[0])] * missing], 1)
-    codes = model.to_grid(written).clamp_max(vqgan.codes - 1)  # (N, L, grid, grid)
-    # Layer by layer: a picture that has fewer of them costs no more than it must.
-    pixels = torch.zeros(len(codes), layers, 4, vqgan.config.resolution, vqgan.config.resolution)
+    empty = torch.zeros_like(blocks[0])
+    codes = model.to_grid(torch.stack([*blocks, *[empty] * missing], 1))  # (N, L, grid, grid)
+    known = [torch.ones_like(empty)] * len(blocks) + [empty] * missing
+    written = model.to_grid(torch.stack(known, 1)) > 0
+    slots = slots_of(plans).to(codes.device)[:, :layers]
+    shape = (len(codes), model.config.layers, *codes.shape[2:])
+    shown, there = codes.new_zeros(shape), written.new_zeros(shape)
     for layer in range(layers):
-        rows = torch.ones(len(codes), dtype=torch.bool) if layer == 0 else there[:, layer - 1]
-        if rows.any():
-            drawn = vqgan.decode_indices(codes[:, layer][rows.to(codes.device)]).float().cpu()
-            pixels[rows, layer] = ((drawn + 1) / 2).clamp(0, 1)
-    if missing:
-        pixels[:, -1] = _blanked(pixels[:, -1], missing, model, layers == 1)
-    return torch.stack([
-        composed(row[0], [row[1 + n] for n in range(layers - 1) if there[k, n]], spots[k], SIZE_PX)
-        for k, row in enumerate(pixels)]) * 2 - 1
-
-
-def _blanked(layer: Tensor, missing: int, model: ImageTransformer, is_ground: bool) -> Tensor:
-    """A layer (N, 4, h, w) whose last blocks are not written yet."""
-    side = model.config.grid // model.config.patch
-    absent = torch.arange(side * side).view(side, side) >= side * side - missing
-    scale = layer.shape[-1] // side
-    mask = absent.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
-    return layer.masked_fill(mask, 0.5 if is_ground else 0.0)
+        rows = (slots[:, layer] >= 0).nonzero().flatten()
+        which = slots[rows, layer] % model.config.layers
+        now = written[rows, layer]
+        shown[rows, which] = torch.where(now, codes[rows, layer], shown[rows, which])
+        there[rows, which] |= now
+    return shown, there

@@ -16,7 +16,7 @@ from torch import Tensor
 from pipelines.models.dalle import PAD_ID, ImageTransformer, KVCache
 from pipelines.sampling import RowNoise, choose
 from pipelines.world.layouts import GRID
-from pipelines.world.plans import SPOT_TOKENS, allowed, spots_of
+from pipelines.world.plans import SPOT_TOKENS, allowed, slots_of, spots_of
 
 SIDE = 2  # place of the side among the tokens of a spot
 LEAST_SIDE = 3  # of a thing, in cells
@@ -60,7 +60,7 @@ def apart(position: int, plans: Tensor) -> Tensor:
     begun, kind = divmod(position - 2, SPOT_TOKENS)
     if position < 2 or kind > SIDE:
         return torch.ones(len(plans), past - first, dtype=torch.bool)
-    spots, there = spots_of(plans[:, : 2 + SPOT_TOKENS * begun])
+    spots, there, _ = spots_of(plans[:, : 2 + SPOT_TOKENS * begun])
     here = plans[:, position - kind : position].tolist()
     rows = []
     for obstacles, real, known in zip(spots.tolist(), there.tolist(), here, strict=True):
@@ -122,4 +122,5 @@ def draw_plans(model: ImageTransformer, hidden: Tensor, cache: KVCache, noise: R
         if not ended.all():
             read = plans[:, position].to(hidden.device).repeat(len(hidden) // count)
             hidden = model.plan_step(read, position, cache)
-    return plans, model.start_picture(cache)
+    slots = slots_of(plans).to(hidden.device).repeat(len(hidden) // count, 1)
+    return plans, model.start_picture(cache, slots)

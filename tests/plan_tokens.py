@@ -20,7 +20,7 @@ def from_tokens(ids: Sequence[int]) -> Plan:
         if ids[start] == PAD:
             break
         column, row, side, flip = (_at(ids, start + k) for k in range(SPOT_TOKENS))
-        spots.append(Spot(column, row, side + 1, bool(flip)))
+        spots.append(Spot(column, row, side + 1, flip % 2 == 1, flip >= 2))
     return Plan(style, background, tuple(spots))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ from pipelines.core.errors import WeightsError
 from pipelines.core.events import Event, Preview, Progress, Result
 from pipelines.core.settings import EngineSettings
 from pipelines.dalle import DalleOptions, Writing, begin, write_block
-from pipelines.dalle_layers import SIZE_PX, check_parts, draw_written, plan_facts, steps_of
+from pipelines.dalle_layers import (
+    SIZE_PX,
+    check_parts,
+    draw_written,
+    plan_facts,
+    shown_codes,
+    steps_of,
+)
 from pipelines.engine import build_cache
 from pipelines.models import minilm
 from pipelines.models.checkpoints.catalogue import open_catalogue
@@ -54,7 +62,7 @@ def vqgan() -> VQGAN:
     return VQGAN(CODES).eval().requires_grad_(False)
 
 
-def written(model: ImageTransformer, seeds: list[int], blocks: int | None = None) -> Writing:
+def written(model: ImageTransformer, seeds: Sequence[int], blocks: int | None = None) -> Writing:
     generator = torch.Generator().manual_seed(2)
     ids = torch.randint(1, 40, (2, 6), generator=generator)
     states = torch.randn(2, 6, 12, generator=generator)
@@ -80,7 +88,10 @@ def test_a_picture_takes_the_steps_of_its_layers(model: ImageTransformer) -> Non
     writing = written(model, [1, 2, 3], 0)
     assert len(set(things_of(writing))) > 1, "pictures with more layers and with fewer"
     assert writing.plans is not None
-    assert steps_of(model, writing.plans) == STEPS * (1 + max(things_of(writing)))
+    spots = plans.spots_of(writing.plans)
+    layers = (1 + spots.there.sum(1) + spots.drafted.sum(1)).tolist()
+    assert max(layers) > 1 + max(things_of(writing)), "some are drafted"
+    assert steps_of(model, writing.plans) == STEPS * max(layers)
 
 
 def test_what_is_drawn_are_the_layers_put_together(model: ImageTransformer, vqgan: VQGAN) -> None:
@@ -89,11 +100,34 @@ def test_what_is_drawn_are_the_layers_put_together(model: ImageTransformer, vqga
     assert pictures.shape == (3, 3, SIZE_PX, SIZE_PX)
     codes = model.to_grid(torch.stack(writing.blocks, 1))
     assert writing.plans is not None
-    spots = plans.spots_of(writing.plans)[0]
-    for k, count in enumerate(things_of(writing)):
+    spots = plans.spots_of(writing.plans)
+    drafts = 0
+    for k, slots in enumerate(plans.slots_of(writing.plans).tolist()):
         layers = ((vqgan.decode_indices(codes[k]) + 1) / 2).clamp(0, 1)
-        ground, *things = layers[: 1 + count]
-        torch.testing.assert_close(pictures[k], composed(ground, things, spots[k], SIZE_PX))
+        count = things_of(writing)[k]
+        # Of what has a draft and is finished, the finished one.
+        last = [max(place for place, slot in enumerate(slots) if slot % plans.LAYERS == n
+                    and slot >= 0) for n in range(1 + count)]
+        drafts += int(spots.drafted[k].sum())
+        ground, *things = layers[last]
+        torch.testing.assert_close(pictures[k], composed(ground, things, spots.cells[k], SIZE_PX))
+    assert drafts
+
+
+def test_what_is_not_finished_is_as_its_draft(model: ImageTransformer) -> None:
+    writing = written(model, range(12), 0)
+    assert writing.plans is not None
+    k = plans.slots_of(writing.plans)[:, 2].tolist().index(1 + plans.LAYERS)
+    tokens = writing.plans[k : k + 1]
+    blocks = [torch.full((1, model.block_codes), number % 5) for number in range(3 * STEPS)]
+    draft = shown_codes(model, tokens, blocks[: 2 * STEPS])
+    assert draft[1][0].flatten(1).all(1).tolist() == [True, True, False, False, False, False]
+    begun, written_too = shown_codes(model, tokens, blocks[: 2 * STEPS + 2])
+    finished, _ = shown_codes(model, tokens, blocks)
+    assert torch.equal(written_too, draft[1])
+    assert torch.equal(begun[0, 1, :4], finished[0, 1, :4]), "the upper half is finished"
+    assert torch.equal(begun[0, 1, 4:], draft[0][0, 1, 4:]), "the lower is the draft's"
+    assert not torch.equal(finished[0, 1], draft[0][0, 1])
 
 
 def test_a_picture_does_not_depend_on_those_beside_it(model: ImageTransformer,
@@ -176,7 +210,8 @@ def test_a_transformer_that_writes_layers_draws_with_its_own_vqgan(vqgan: VQGAN,
         result = events[-1]
         assert isinstance(result, Result)
         candidates = {candidate.seed: candidate for candidate in result.candidates}
-        planned = [len(candidate.metadata["plan"]["things"]) for candidate in candidates.values()]
+        planned = [sum(1 + thing["drafted"] for thing in candidate.metadata["plan"]["things"])
+                   for candidate in candidates.values()]
         steps = [event.total for event in events if isinstance(event, Progress) and event.total]
         assert set(steps) == {STEPS * (1 + max(planned))}
         assert {event.images.shape for event in events if isinstance(event, Preview)} == {
@@ -217,10 +252,11 @@ def test_a_transformer_without_its_parts_is_refused(parts: dict[str, Any], missi
 
 
 def test_facts_of_a_plan_are_what_it_says() -> None:
-    spots = (plans.Spot(2, 5, 7, True), plans.Spot(9, 0, 4, False))
+    spots = (plans.Spot(2, 5, 7, True), plans.Spot(9, 0, 4, False, drafted=True))
     tokens = torch.tensor([plans.to_tokens(plans.Plan("fluent", "beach", spots[:count]))
                            for count in (1, 2)])
     one, two = plan_facts(tokens)
     assert one == {"style": "fluent", "background": "beach", "things": [
-        {"column": 2, "row": 5, "side": 7, "mirrored": True}]}
-    assert two["things"][1] == {"column": 9, "row": 0, "side": 4, "mirrored": False}
+        {"column": 2, "row": 5, "side": 7, "mirrored": True, "drafted": False}]}
+    assert two["things"][1] == {"column": 9, "row": 0, "side": 4, "mirrored": False,
+                                "drafted": True}

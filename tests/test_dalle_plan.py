@@ -22,7 +22,9 @@ CONFIG = TransformerConfig(text_vocab_size=40, text_length=8, codebook_size=10, 
                            text_dim=8, sentence_dim=12, plan_length=plans.TOKENS,
                            plan_vocab_size=plans.VOCABULARY_SIZE)
 PLANS = (plans.Plan(STYLES[0], "white", (plans.Spot(2, 5, 7, True),)),
-         plans.Plan(STYLES[1], "beach", (plans.Spot(0, 0, 4, False), plans.Spot(9, 8, 5, True))))
+         plans.Plan(STYLES[1], "beach", (plans.Spot(0, 0, 4, False, drafted=True),
+                                         plans.Spot(9, 8, 5, True))))
+DRAFTED = 1, 2  # the picture that has a draft, and the layer that is finished after it
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +38,19 @@ def model() -> ImageTransformer:
     return model.eval().requires_grad_(False)
 
 
-def batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Text ids and states, plans and codes of two pictures."""
+def batch() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Text ids and states, plans, codes and what each layer is, of two pictures."""
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(1, 40, (2, 8), generator=generator)
     ids[0, 5:] = PAD_ID
     plan = torch.tensor([plans.to_tokens(plan) for plan in PLANS])
     return (ids, torch.randn(2, 8, 12, generator=generator), plan,
-            torch.randint(0, 100, (2, 6, 8, 8), generator=generator))
+            torch.randint(0, 100, (2, 4, 8, 8), generator=generator), plans.slots_of(plan))
 
 
 def test_cached_steps_equal_teacher_forcing(model: ImageTransformer) -> None:
-    ids, states, plan, codes = batch()
-    expected = model(ids, codes, states, plan)
+    ids, states, plan, codes, slots = batch()
+    expected = model(ids, codes, states, plan, slots)
     assert expected.plan.shape == (2, plans.TOKENS + 1, plans.VOCABULARY_SIZE)
     blocks = model.to_blocks(codes)
     cache = model.new_cache(2, "cpu", torch.float32)
@@ -57,8 +59,10 @@ def test_cached_steps_equal_teacher_forcing(model: ImageTransformer) -> None:
         torch.testing.assert_close(model.plan_head(hidden), expected.plan[:, position],
                                    atol=1e-4, rtol=1e-4)
         hidden = model.plan_step(plan[:, position], position, cache)
-    hidden = model.start_picture(cache)
-    for step in range(model.num_steps):
+    hidden = model.start_picture(cache, slots)
+    steps = blocks.shape[1]
+    assert steps == 4 * model.layer_steps
+    for step in range(steps):
         seen: list[Tensor] = []
 
         def choose(logits: Tensor, step: int = step, seen: list[Tensor] = seen) -> Tensor:
@@ -68,46 +72,87 @@ def test_cached_steps_equal_teacher_forcing(model: ImageTransformer) -> None:
         tokens = model.sample_block(hidden, choose)
         torch.testing.assert_close(torch.stack(seen, 1), expected.codes[:, step], atol=1e-4,
                                    rtol=1e-4)
-        if step + 1 < model.num_steps:
+        if step + 1 < steps:
             hidden = model.step(tokens, cache)
 
 
 def test_padding_of_text_and_plan_changes_nothing(model: ImageTransformer) -> None:
-    ids, states, plan, codes = batch()
-    full = model(ids, codes, states, plan)
-    short = model(ids[:1, :5], codes[:1], states[:1, :5], plan[:1, :6])
+    ids, states, plan, codes, slots = batch()
+    full = model(ids, codes, states, plan, slots)
+    short = model(ids[:1, :5], codes[:1], states[:1, :5], plan[:1, :6], slots[:1])
     torch.testing.assert_close(short.codes, full.codes[:1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(short.plan, full.plan[:1, :7], atol=1e-5, rtol=1e-5)
 
 
 def test_fewer_layers_are_the_first_ones(model: ImageTransformer) -> None:
-    ids, states, plan, codes = batch()
-    full = model(ids, codes, states, plan).codes
-    some = model(ids, codes[:, :2], states, plan).codes
+    ids, states, plan, codes, slots = batch()
+    full = model(ids, codes, states, plan, slots).codes
+    some = model(ids, codes[:, :2], states, plan, slots[:, :2]).codes
     assert some.shape[1] == 2 * model.layer_steps
     torch.testing.assert_close(some, full[:, : some.shape[1]], atol=1e-5, rtol=1e-5)
 
 
 def test_layers_are_written_one_after_the_other(model: ImageTransformer) -> None:
-    *_, codes = batch()
+    codes = batch()[3]
     blocks = model.to_blocks(codes)
-    assert blocks.shape == (2, 6 * 4, 32)
+    assert blocks.shape == (2, 4 * 4, 32)
     assert torch.equal(model.to_grid(blocks), codes)
     assert torch.equal(model.to_grid(blocks[:, 8:12])[:, 0], codes[:, 2])
 
 
+def test_a_finished_layer_reads_its_draft_at_the_same_place(model: ImageTransformer) -> None:
+    ids, states, plan, codes, slots = batch()
+    assert slots.tolist() == [[0, 1, -1, -1], [0, 1, 7, 2]]
+    picture, finished = DRAFTED
+    # As the block behind has not been read, all that tells of it is what is read of a draft.
+    blocks = model.to_blocks(codes)
+    first = finished * model.layer_steps
+    blind = ImageTransformer(CONFIG).eval()
+    blind.load_state_dict(model.state_dict())
+    torch.nn.init.zeros_(blind.draft_in.weight)
+    with torch.no_grad():
+        full, other = (each(ids, codes, states, plan, slots).codes for each in (model, blind))
+    before = first + model.layer_steps
+    assert not torch.allclose(full[picture, first], other[picture, first], atol=1e-4)
+    torch.testing.assert_close(full[picture, :first], other[picture, :first])
+    torch.testing.assert_close(full[1 - picture], other[1 - picture])
+    # What its draft has at a place, the finished layer reads where it writes that place.
+    seen, embedded = [], model.embed(blocks).flatten(2)
+    hook = model.draft_in.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        with torch.no_grad():
+            model(ids, codes, states, plan, slots)
+    finally:
+        hook.remove()
+    assert torch.equal(seen[0][picture, first:before],
+                       embedded[picture, first - model.layer_steps:first])
+    assert not seen[0][picture, :first].any()
+    assert not seen[0][picture, before:].any()
+    assert not seen[0][1 - picture].any()
+
+
+def test_layers_of_plans_have_drafts_before_what_is_finished() -> None:
+    spots = tuple(plans.Spot(0, 0, 3, False, drafted) for drafted in (True, False, True))
+    tokens = torch.tensor([plans.to_tokens(plans.Plan(STYLES[0], "white", spots[:count]))
+                           for count in (1, 3)])
+    assert plans.slots_of(tokens).tolist() == [[0, 1, 7, -1, -1, -1], [0, 1, 7, 2, 3, 9]]
+    assert plans.slots_of(tokens[:, :6]).tolist() == [[0, 1, 7]] * 2, "plans without padding"
+
+
 def test_text_states_and_plan_all_matter(model: ImageTransformer) -> None:
-    ids, states, plan, codes = batch()
-    full = model(ids, codes, states, plan)
+    ids, states, plan, codes, slots = batch()
+    full = model(ids, codes, states, plan, slots)
     other = plan.clone()
     other[:, 0] = plans.to_tokens(replace(PLANS[0], style=STYLES[2]))[0]
-    for changed in (model(ids, codes, states.flip(0), plan),
-                    model(ids.flip(0), codes, states, plan), model(ids, codes, states, other)):
+    for changed in (model(ids, codes, states.flip(0), plan, slots),
+                    model(ids.flip(0), codes, states, plan, slots),
+                    model(ids, codes, states, other, slots)):
         assert not torch.allclose(changed.codes, full.codes, atol=1e-5)
     # What a plan says later is no news to its earlier tokens.
     later = plan.clone()
     later[:, 5] = plans.to_tokens(replace(PLANS[0], spots=(plans.Spot(2, 5, 7, False),)))[5]
-    torch.testing.assert_close(model(ids, codes, states, later).plan[:, :5], full.plan[:, :5])
+    torch.testing.assert_close(model(ids, codes, states, later, slots).plan[:, :5],
+                               full.plan[:, :5])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -151,18 +196,21 @@ def test_a_thing_that_is_begun_is_finished() -> None:
 def test_scenes_and_the_tensor_of_their_spots_agree() -> None:
     sampler = SceneSampler(load_concepts(), "train")
     laid = [plans.plan_of(sampler.sample(i)) for i in range(40)]
-    spots, there = plans.spots_of(torch.tensor([plans.to_tokens(plan) for plan in laid]))
+    spots, there, drafted = plans.spots_of(torch.tensor([plans.to_tokens(plan) for plan in laid]))
     assert there.sum(1).tolist() == [len(plan.spots) for plan in laid]
-    for row, plan in zip(spots.tolist(), laid, strict=True):
+    for row, twice, plan in zip(spots.tolist(), drafted.tolist(), laid, strict=True):
         assert row[:len(plan.spots)] == [[s.column, s.row, s.side, s.flip] for s in plan.spots]
+        assert twice[:len(plan.spots)] == [s.drafted for s in plan.spots]
+    assert any(spot.drafted for plan in laid for spot in plan.spots)
+    assert any(not spot.drafted for plan in laid for spot in plan.spots)
 
 
 def test_things_stand_apart_but_for_what_is_held(model: ImageTransformer) -> None:
     ids, states, *_ = batch()
-    rows = ids[:1].repeat(24, 1), states[:1].repeat(24, 1, 1)
-    cache = model.new_cache(24, "cpu", torch.float32)
+    rows = ids[:1].repeat(48, 1), states[:1].repeat(48, 1, 1)
+    cache = model.new_cache(48, "cpu", torch.float32)
     hidden = model.prefill(rows[0], cache, rows[1])
-    drawn, _ = draw_plans(model, hidden, cache, RowNoise(range(24)), 3.0)
+    drawn, _ = draw_plans(model, hidden, cache, RowNoise(range(48)), 3.0)
     overlapping = held = 0
     for row in drawn.tolist():
         spots = from_tokens(row).spots

@@ -9,30 +9,33 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pipelines.models.dalle import PAD_ID, ImageTransformer, TransformerConfig, build
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.world import plans
 from tests.plan_tokens import from_tokens
 from training import train_dalle
+from training.dalle_batches import Batch, Batches
 from training.data import World
 from training.export import export, load_exported
-from training.layer_codes import LAYERS, NONE, LayerCodeStore
+from training.layer_codes import LayerCodeStore
 from training.loop import Loop
-from training.train_dalle import Batches, losses
+from training.train_dalle import losses
 
 CODES = VQGANConfig(resolution=128, patch_widths=(8, 8, 16), patch_depths=(1, 1, 1), z_channels=8,
                     embed_dim=3, n_embed=125, levels=(5, 5, 5), channels=4)
 MODEL = {"text_vocab_size": 30522, "text_length": 40, "text_dim": 8, "sentence_dim": 384,
          "plan_length": plans.TOKENS, "plan_vocab_size": plans.VOCABULARY_SIZE,
-         "codebook_size": 125, "digits": 1, "layers": LAYERS, "grid": 8, "patch": 4, "dim": 64,
-         "depth": 2, "heads": 2, "code_dim": 16, "head_dim": 32}
+         "codebook_size": 125, "digits": 1, "layers": plans.LAYERS, "grid": 8, "patch": 4,
+         "dim": 64, "depth": 2, "heads": 2, "code_dim": 16, "head_dim": 32}
 RUN: dict[str, Any] = {
     "name": "dalle-test", "export_as": "dalle-test", "vqgan": "none", "split": "train-test",
     "seed": 3, "minutes": 1e-4, "batch_size": 4, "lr": 3e-3, "muon_lr": 0.02, "warmup_steps": 1,
     "ema_decay": 0.5, "threads": 1, "mixed_precision": "no", "caption_dropout": 0.25,
     "plan_weight": 0.1, "fresh_every": 1, "chunk": 8, "newest": 8,
-    "coloured": 0.5, "kinds": {"single": 0.5, "group": 0.5}, "int8": True, "model": MODEL}
+    "coloured": 0.5, "in_medium": 0.25, "kinds": {"single": 0.5, "group": 0.5}, "int8": True,
+    "model": MODEL}
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +49,25 @@ def test_a_batch_is_learnt_by_heart(vqgan: VQGAN, tmp_path: Path) -> None:
     world = World()
     store = LayerCodeStore(tmp_path, vqgan, world, "train-test", 8, kinds=RUN["kinds"])
     batches = Batches(RUN, world, store, train_dalle.load_encoder(torch.device("cpu")))
-    ids, states, plan, codes = batches.draw(batches.plan(0))
-    assert ids.shape == states.shape[:2]
-    assert states.shape[2] == 384
+    batch = batches.draw(batches.plan(0))
+    assert batch.ids.shape == batch.states.shape[:2]
+    assert batch.states.shape[2] == 384
     rows = batches.plan(0)
     assert len(rows) == 4
-    assert codes.shape == (4, max(1 + len(order) for *_, order in rows), 8, 8)
-    for row, (number, _, tokens, order) in zip(codes, rows, strict=True):
-        things = store.sampler.sample(number).objects
-        assert int((row[:, 0, 0] != NONE).sum()) == 1 + len(things)
-        assert len(tokens) == plans.TOKENS
-        assert from_tokens(tokens).spots == tuple(plans.spot_of(things[k]) for k in order)
+    assert batch.codes.shape == (4, max(row.layers for row in rows), 8, 8)
+    for codes, row in zip(batch.codes, rows, strict=True):
+        scene = store.sampler.sample(row.number)
+        assert int((codes[:, 0, 0] != plans.NONE).sum()) == row.layers
+        assert len(row.plan) == plans.TOKENS
+        spots = plans.plan_of(scene).spots
+        assert from_tokens(row.plan).spots == tuple(spots[k] for k in row.order)
+    assert torch.equal(batch.slots, plans.slots_of(batch.plan))
     model = ImageTransformer(TransformerConfig(**MODEL))
     model.initialise()
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
     seen = []
     for _ in range(60):
-        logits = model(ids, codes.clamp_min(0), states, plan)
-        of_codes, of_plan = losses(model, logits, plan, codes)
+        of_codes, of_plan = losses(model, batch.logits(model), batch)
         optimizer.zero_grad()
         (of_codes + 0.2 * of_plan).backward()
         optimizer.step()
@@ -80,11 +84,14 @@ def test_layers_stand_in_the_order_in_which_the_caption_names_them(vqgan: VQGAN,
                            kinds={"pair": 0.5, "relation": 0.5})
     batches = Batches(config, world, store, train_dalle.load_encoder(torch.device("cpu")))
     rows = batches.plan(0)
-    codes = batches.draw(rows)[-1]
+    batch = batches.draw(rows)
     moved = compared = 0
-    for row, (number, text, _, order) in zip(codes, rows, strict=True):
+    for codes, slots, (number, text, _, order, _) in zip(batch.codes, batch.slots.tolist(), rows,
+                                                         strict=True):
         scene = store.sampler.sample(number)
-        assert torch.equal(row[1:], store.codes([number])[0, [1 + k for k in order]])
+        for n, thing in enumerate(order, 1):
+            last = slots.index(n + plans.LAYERS if n + plans.LAYERS in slots else n)
+            assert torch.equal(codes[last], store.codes([number])[0, 2 + 2 * thing])
         moved += order == (1, 0)
         assert order != (1, 0) or scene.relation not in ("with", "on top of")
         first, second = (world.by_id[scene.objects[k].concept].name for k in order)
@@ -113,7 +120,7 @@ def test_batches_that_are_sorted_together_hold_the_same_scenes(vqgan: VQGAN,
 
     def padding(batches: Batches) -> int:
         lengths = [[len(text.split()) + sum(token != PAD_ID for token in tokens)
-                    for _, text, tokens, _ in batches.plan(step)]
+                    for _, text, tokens, *_ in batches.plan(step)]
                    for step in range(8)]
         return sum(max(row) * len(row) - sum(row) for row in lengths)
 
@@ -122,24 +129,26 @@ def test_batches_that_are_sorted_together_hold_the_same_scenes(vqgan: VQGAN,
 
 def test_batches_for_a_compiled_network_have_few_lengths(vqgan: VQGAN, tmp_path: Path) -> None:
     config = RUN | {"batch_size": 8, "fresh_every": 1000, "chunk": 64, "sorted_over": 8,
-                    "compile": True, "lengths": [[16, 10, 3], [40, 22, 6]]}
+                    "compile": True, "lengths": [[16, 10, 3], [40, 22, 11]]}
     world = World()
     store = LayerCodeStore(tmp_path, vqgan, world, "train-test", 64, kinds=RUN["kinds"])
     batches = Batches(config, world, store, train_dalle.load_encoder(torch.device("cpu")))
     seen = []
     for step in range(8):
         rows = batches.plan(step)
-        ids, states, tokens, codes = batches.draw(rows)
+        ids, states, tokens, codes, slots = batches.draw(rows)
         assert ids.shape == states.shape[:2]
+        assert codes.shape[:2] == slots.shape
         assert [int((row != PAD_ID).sum()) for row in ids] == [
             min(40, batches._length(text)) for _, text, *_ in rows], "no word is cut"
         assert [row[row != PAD_ID].tolist() for row in tokens] == [
-            [token for token in row if token != PAD_ID] for *_, row, _ in rows]
+            [token for token in row.plan if token != PAD_ID] for row in rows]
         seen.append((ids.shape[1], tokens.shape[1], codes.shape[1]))
-        assert codes.shape[1] == 6 or int((codes != NONE).any((0, 2, 3)).sum()) <= codes.shape[1]
-    assert set(seen) == {(16, 10, 3), (40, 22, 6)}
-    fitting = sum(batches._length(text) <= 16 and sum(t != PAD_ID for t in row) <= 10
-                  for step in range(8) for _, text, row, _ in batches.plan(step))
+        assert (slots >= 0).sum(1).tolist() == [row.layers for row in rows], "no layer is cut"
+        assert ((codes == plans.NONE).all((2, 3)) == (slots == plans.NONE)).all()
+    assert set(seen) == {(16, 10, 3), (40, 22, 11)}
+    fitting = sum(batches._length(text) <= 16 and sum(t != PAD_ID for t in row) <= 10 and layers < 4
+                  for step in range(8) for _, text, row, _, layers in batches.plan(step))
     assert seen.count((16, 10, 3)) == fitting // 8
 
 
@@ -147,12 +156,12 @@ def test_layers_that_a_picture_has_not_are_not_learnt() -> None:
     torch.manual_seed(2)
     model = ImageTransformer(TransformerConfig(**MODEL))
     model.initialise()
-    ids, states, plan = torch.tensor([[5, 6]]), torch.randn(1, 2, 384), torch.ones(1, 6).long()
-    codes = torch.randint(0, 125, (1, 2, 8, 8))
-    of_two = losses(model, model(ids, codes, states, plan), plan, codes)[0]
-    more = torch.cat([codes, torch.full((1, 3, 8, 8), NONE)], 1)
-    of_more = losses(model, model(ids, more.clamp_min(0), states, plan), plan, more)[0]
-    torch.testing.assert_close(of_more, of_two)
+    two = Batch(torch.tensor([[5, 6]]), torch.randn(1, 2, 384), torch.ones(1, 6).long(),
+                torch.randint(0, 125, (1, 2, 8, 8)), torch.tensor([[0, 1]]))
+    five = two.shaped(2, 6, 5)
+    assert five.slots.tolist() == [[0, 1, plans.NONE, plans.NONE, plans.NONE]]
+    torch.testing.assert_close(losses(model, five.logits(model), five)[0],
+                               losses(model, two.logits(model), two)[0])
 
 
 def test_a_run_begins_with_what_fits_of_other_weights(tmp_path: Path) -> None:
@@ -173,19 +182,38 @@ def test_a_run_begins_with_what_fits_of_other_weights(tmp_path: Path) -> None:
     assert torch.equal(model.head_in.weight, before["head_in.weight"]), "of another shape"
 
 
+def test_a_run_begins_with_weights_that_knew_no_drafts(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    model = ImageTransformer(TransformerConfig(**MODEL))
+    model.initialise()
+    torch.nn.init.normal_(model.layer_position)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    old = {name: torch.randn_like(tensor) for name, tensor in before.items()}
+    old["layer_position"] = torch.randn(plans.LAYERS, 64)
+    for name in ("plan_embedding.weight", "plan_head.weight", "plan_head.bias"):
+        old[name] = old[name][:-2].clone()
+    save_file(old, tmp_path / "model.safetensors")
+    train_dalle.begin_from(model, tmp_path)
+    own = model.state_dict()
+    assert torch.equal(own["layer_position"], old["layer_position"].repeat(2, 1))
+    for name in ("plan_embedding.weight", "plan_head.weight", "plan_head.bias"):
+        assert torch.equal(own[name][:-2], old[name])
+        assert torch.equal(own[name][-2:], before[name][-2:])
+    assert torch.equal(own["block_in.weight"], old["block_in.weight"])
+
+
 def test_the_end_of_a_plan_counts_once(vqgan: VQGAN) -> None:
     torch.manual_seed(1)
     model = ImageTransformer(TransformerConfig(**MODEL))
     model.initialise()
     ids, states = torch.tensor([[5, 6]]), torch.randn(1, 2, 384)
-    codes = torch.randint(0, 125, (1, 2, 8, 8))
     plan = torch.tensor([plans.to_tokens(plans.Plan("fluent", "white",
                                                     (plans.Spot(2, 5, 7, True),)))])
-    whole = losses(model, model(ids, codes, states, plan), plan, codes)[1]
-    short = plan[:, :6]
-    torch.testing.assert_close(losses(model, model(ids, codes, states, short), short, codes)[1],
-                               whole)
-    logits = model(ids, codes, states, plan).plan
+    batch = Batch(ids, states, plan, torch.randint(0, 125, (1, 2, 8, 8)), plans.slots_of(plan))
+    whole = losses(model, batch.logits(model), batch)[1]
+    short = batch._replace(plan=plan[:, :6])
+    torch.testing.assert_close(losses(model, short.logits(model), short)[1], whole)
+    logits = batch.logits(model).plan
     assert logits is not None
     wanted = torch.tensor([*plan[0, :6].tolist(), PAD_ID])
     torch.testing.assert_close(torch.nn.functional.cross_entropy(logits[0, :7], wanted), whole)
@@ -201,8 +229,9 @@ def test_a_compiled_run_is_traced_before_a_thread_draws(vqgan: VQGAN, tmp_path: 
 
     def compiled(model: ImageTransformer, config: dict[str, Any]) -> Any:
         def forward(*given: Any) -> Any:
-            ids, codes, states, plan = given
+            ids, codes, states, plan, slots = given
             assert ids.shape == states.shape[:2]
+            assert codes.shape[:2] == slots.shape
             seen.append((ids.shape[1], plan.shape[1], codes.shape[1]))
             return model(*given)
         return forward
@@ -221,8 +250,8 @@ def test_a_compiled_run_is_traced_before_a_thread_draws(vqgan: VQGAN, tmp_path: 
     monkeypatch.setattr(train_dalle, "compiled", compiled)
     monkeypatch.setattr(train_dalle, "prefetched", prefetched)
     with pytest.raises(Drawn):
-        train_dalle.train(RUN | {"compile": True, "lengths": [[12, 6, 2], [40, 22, 6]]})
-    assert seen == [(12, 6, 2), (40, 22, 6)]
+        train_dalle.train(RUN | {"compile": True, "lengths": [[12, 6, 2], [40, 22, 11]]})
+    assert seen == [(12, 6, 2), (40, 22, 11)]
 
 
 @pytest.mark.parametrize("unfinished", [False, True])

@@ -13,16 +13,22 @@ import torch
 from pipelines.models.vqgan import VQGAN, VQGANConfig
 from pipelines.world.composition import composed
 from pipelines.world.media import OPERATIONS
-from pipelines.world.plans import MOST_THINGS, plan_of, spots_of, to_tokens
+from pipelines.world.plans import NONE, plan_of, slots_of, spots_of, to_tokens
 from pipelines.world.scenes import Scene, SceneObject
 from training import train_layer_vqgan
 from training.data import World
 from training.export import export
-from training.layer_codes import LAYERS, NONE, LayerCodeStore, encode_layers
+from training.layer_codes import (
+    STORED,
+    LayerCodeStore,
+    encode_layers,
+    in_stream,
+    with_drafts,
+)
 from training.loop import Loop
 from training.train_layer_vqgan import LayerSampler, begin_from, over
 from training.train_vqgan import psnr_of
-from training.transparent import LAYER_PX, draw_layers, layers_of
+from training.transparent import LAYER_PX, draft_of, draw_layers, layers_of
 
 SMALL: dict[str, Any] = {"resolution": LAYER_PX, "patch_widths": (8, 8, 16),
                          "patch_depths": (1, 1, 1), "z_channels": 8, "embed_dim": 3,
@@ -77,6 +83,18 @@ def test_a_thing_is_one_layer_wherever_it_stands(world: World) -> None:
     assert not torch.equal(pixels[1], pixels[2])
 
 
+@pytest.mark.parametrize(("colour", "medium"), [
+    ("red", None), (None, "oil"), ("red", "oil"), (None, None), (None, "icon")])
+def test_a_draft_is_the_thing_in_its_own_colours(colour: str | None, medium: str | None) -> None:
+    thing = SceneObject("cat", "twemoji", colour, "big", (0.0, 0.0, 0.5, 0.5), True)
+    draft = draft_of(thing, medium)
+    plain = layers_of(Scene("single", (replace(thing, colour=None),), None, "white", False, None,
+                            1))[1]
+    assert draft == (plain if colour or medium == "oil" else None)
+    assert plan_of(Scene("single", (thing,), None, "white", False, medium, 1)).spots[0].drafted == (
+        draft is not None)
+
+
 @pytest.mark.parametrize("medium", [None, *OPERATIONS])
 def test_nothing_stands_where_a_thing_does_not(world: World, medium: str | None) -> None:
     thing = SceneObject("banana", "noto", None, None, (0.0, 0.0, 1.0, 1.0))
@@ -113,13 +131,34 @@ def test_codes_are_those_of_the_layers(world: World, vqgan: VQGAN) -> None:
     sampler = world.sampler("test-transparent")
     scenes = [sampler.sample(number) for number in range(6)]
     codes = encode_layers(vqgan, world, scenes)
-    assert codes.shape == (6, LAYERS, 8, 8)
+    assert codes.shape == (6, STORED, 8, 8)
     for row, scene in zip(codes, scenes, strict=True):
-        layers = layers_of(scene)
-        assert (row[len(layers):] == NONE).all()
-        alone = vqgan.encode(draw_layers(world, layers) * 2 - 1)
+        layers = with_drafts(scene)
+        there = [place for place, layer in enumerate(layers) if layer is not None]
+        missing = [place for place in range(STORED) if place not in there]
+        assert (row[missing] == NONE).all()
+        drawn = draw_layers(world, [layer for layer in layers if layer is not None])
+        alone = vqgan.encode(drawn * 2 - 1)
         # The encoder may run in bfloat16 for the store: a few latents round the other way.
-        assert (row[: len(layers)] == alone).float().mean() > 0.9
+        assert (row[there] == alone).float().mean() > 0.9
+
+
+def test_layers_in_the_stream_are_what_the_plan_says(world: World, vqgan: VQGAN) -> None:
+    sampler = world.sampler("test-transparent", in_medium=0.6)
+    scenes = [sampler.sample(number) for number in range(24)]
+    codes = encode_layers(vqgan, world, scenes)
+    turned = [tuple(reversed(range(len(scene.objects)))) for scene in scenes]
+    named = [replace(scene, objects=scene.objects[::-1]) for scene in scenes]
+    layers, slots = in_stream(codes, turned)
+    assert torch.equal(slots, slots_of(torch.tensor([to_tokens(plan_of(s)) for s in named])))
+    assert (slots == NONE).any()
+    assert ((layers == NONE).all((2, 3)) == (slots == NONE)).all()
+    for row, scene in zip(layers, scenes, strict=True):
+        wanted = [layer for layer in with_drafts(replace(scene, objects=scene.objects[::-1]))
+                  if layer is not None]
+        known = {layer: place for place, layer in enumerate(with_drafts(scene))}
+        own = codes[scenes.index(scene)]
+        assert torch.equal(row[:len(wanted)], own[[known[layer] for layer in wanted]])
 
 
 def test_a_store_encodes_a_layer_once(world: World, vqgan: VQGAN, tmp_path: Path,
@@ -133,8 +172,9 @@ def test_a_store_encodes_a_layer_once(world: World, vqgan: VQGAN, tmp_path: Path
     monkeypatch.setattr("training.layer_codes.draw_layers", counted)
     store = LayerCodeStore(tmp_path, vqgan, world, "train-test", 4, kinds={"count": 1.0})
     store.grow()
-    # Two to five equal things in each of four scenes are one layer each, and so is each ground.
-    assert sum(drawn) <= 8
+    # Two to five equal things in each of four scenes are one layer each, and so is each ground and
+    # each draft.
+    assert sum(drawn) <= 12
     before = sum(drawn)
     store.encode([store.sampler.sample(number) for number in range(4)])
     assert sum(drawn) == before
@@ -187,7 +227,3 @@ def test_a_run_ends_with_a_vqgan_of_layers(tmp_path: Path, monkeypatch: pytest.M
     model = VQGAN(VQGANConfig(**SMALL, channels=4))
     begin_from(model, tmp_path / "layers-test")
     assert model.decode_indices(torch.zeros(1, 8, 8, dtype=torch.long)).shape == (1, 4, 128, 128)
-
-
-def test_a_picture_has_no_more_layers_than_a_plan_has_things() -> None:
-    assert LAYERS == MOST_THINGS + 1

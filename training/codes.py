@@ -89,6 +89,8 @@ class CodeStore:
             stand.
     """
 
+    kind = ""  # of what the shards hold, where it is more than a grid a scene
+
     def __init__(self, folder: Path, vqgan: VQGAN, world: World, split: str, chunk: int,
                  **sampler_options) -> None:
         self.chunk, self.vqgan, self.world = chunk, vqgan, world
@@ -96,6 +98,7 @@ class CodeStore:
         digest = hashlib.sha256(vqgan.quant_conv.weight.detach().cpu().numpy().tobytes())
         # Scenes that are laid out in another way are other scenes.
         digest.update(repr([self.sampler.sample(i) for i in range(64)]).encode())
+        digest.update(self.kind.encode())
         self.folder = folder / f"{split}-{digest.hexdigest()[:12]}-{chunk}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.shards: list[Tensor] = []

@@ -1,9 +1,8 @@
 """Train the embedded DALL·E: ``python -m training.train_dalle``.
 
 Cross-entropy of the next token over one stream: the caption, read by the frozen sentence encoder
-and by the model's own embeddings; the plan of the scene; the VQGAN's codes. A tenth of the
-captions are dropped for classifier-free guidance, and each look at a scene has a new caption. Most
-blocks of the background are left out of most steps (``blocks``): a scene then costs half as much.
+and by the model's own embeddings; the plan of the scene; the VQGAN's codes. Some of the
+captions are dropped for classifier-free guidance, and each look at a scene has a new caption.
 
 Source: Ramesh et al. (2021), section 2.2; guidance: Ho and Salimans, "Classifier-Free Diffusion
 Guidance" (2022), section 3.
@@ -12,9 +11,7 @@ Guidance" (2022), section 3.
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,13 +29,13 @@ from pipelines.models.minilm import SentenceEncoder
 from pipelines.models.vqgan import VQGAN
 from pipelines.models.vqgan import build as build_vqgan
 from pipelines.world.media import OPERATIONS
-from pipelines.world.plans import plan_of, to_tokens
+from pipelines.world.plans import LAYERS, plan_of, to_tokens
 from pipelines.world.scenes import Scene
-from training.codes import CodeStore, Supply
+from training.dalle_batches import Batch, Batches, as_named, read
 from training.data import World, prefetched
 from training.export import UNFINISHED_DIR, WEIGHTS_DIR, export, load_exported
-from training.layer_codes import LayerCodeStore
-from training.loop import RUNS_DIR, Loop, compiled, due, fast_autocast, parse_arguments
+from training.layer_codes import LayerCodeStore, in_stream
+from training.loop import RUNS_DIR, Loop, compiled, due, parse_arguments
 
 SAMPLE_PROMPTS = (
     "a photo of a dog",
@@ -80,117 +77,6 @@ def load_encoder(device: torch.device) -> SentenceEncoder:
     return cast(SentenceEncoder, model.eval().requires_grad_(False))
 
 
-@torch.no_grad()
-def read(encoder: SentenceEncoder, texts: list[str], most: int) -> tuple[Tensor, Tensor]:
-    """Ids (B, T) and states (B, T, width) of captions, T a multiple of 8 and at most ``most``."""
-    with fast_autocast(encoder.device):
-        ids, states = encoder.read(texts, most)
-    missing = min(most, -(-ids.shape[1] // 8) * 8) - ids.shape[1]
-    return F.pad(ids, (0, missing)), F.pad(states.float(), (0, 0, 0, missing))
-
-
-def padded(rows: Tensor, length: int) -> Tensor:
-    """Rows (B, L, …) cut or padded to a length."""
-    behind = [0, 0] * (rows.ndim - 2)
-    return F.pad(rows, (*behind, 0, length - rows.shape[1]))
-
-
-# Of a scene its number, caption and plan, and the order in which the caption names its things.
-Row = tuple[int, str, list[int], tuple[int, ...]]
-
-
-def as_named(scene: Scene, order: Sequence[int]) -> Scene:
-    """The scene, whose objects stand in the order in which a caption names them."""
-    return replace(scene, objects=tuple(scene.objects[k] for k in order))
-
-
-def named_first(codes: Tensor, orders: Sequence[Sequence[int]]) -> Tensor:
-    """Codes (N, L, grid, grid) whose things stand in the order in which captions name them."""
-    codes = codes.clone()
-    for row, order in zip(codes, orders, strict=True):
-        row[1 : 1 + len(order)] = row[[1 + k for k in order]]
-    return codes
-
-
-class Batches:
-    """Makes training batches of captions, plans and codes from a growing store.
-
-    Args:
-        config: the run's.
-        world: draws and describes scenes.
-        store: their codes.
-        encoder: reads captions.
-    """
-
-    def __init__(self, config: dict[str, Any], world: World, store: CodeStore,
-                 encoder: SentenceEncoder) -> None:
-        self.config, self.world, self.store = config, world, store
-        self.encoder = encoder
-        self.supply = Supply(len(store), config["chunk"], config["fresh_every"])
-        self._sorted: tuple[int, list[list[Row]]] = -1, []
-
-    def plan(self, step: int) -> list[Row]:
-        """The rows of batch ``step``.
-
-        So many batches as ``sorted_over`` says are drawn at once and share their scenes by the
-        length of caption and plan: little of a batch is padding then.
-        """
-        lengths = self.config["lengths"] if self.config.get("compile") else []
-
-        def size(row: Row) -> tuple[int, int]:
-            text, plan = self._length(row[1]), sum(id != PAD_ID for id in row[2])
-            fits = [text <= most and plan <= things for most, things, _ in lengths]
-            return fits.index(True) if True in fits else len(fits), text + plan
-
-        together = self.config.get("sorted_over", 1)
-        group = step // together
-        if self._sorted[0] != group:
-            rows = [row for k in range(together) for row in self._rows(group * together + k)]
-            rows.sort(key=size)
-            count = self.config["batch_size"]
-            batches = [rows[i : i + count] for i in range(0, len(rows), count)]
-            random.Random(f"{self.config['seed']}/{group}/order").shuffle(batches)
-            self._sorted = group, batches
-        return self._sorted[1][step % together]
-
-    def _rows(self, step: int) -> list[Row]:
-        rng = random.Random(f"{self.config['seed']}/{step}")
-        count, known = self.config["batch_size"], self.supply.known(step)
-        # Half of each batch from the newest scenes, so that each is seen soon and then again.
-        newest = max(0, known - self.config["newest"])
-        chosen = [rng.randrange(newest if k % 2 else 0, known) for k in range(count)]
-        rows: list[Row] = []
-        for i in chosen:
-            scene = self.store.sampler.sample(i)
-            dropped = rng.random() < self.config["caption_dropout"]
-            caption = self.world.captioned(scene, rng.randrange(1 << 30))
-            rows.append((i, "" if dropped else caption.text,
-                         to_tokens(plan_of(as_named(scene, caption.order))), caption.order))
-        return rows
-
-    def draw(self, rows: list[Row]) -> tuple[Tensor, ...]:
-        """Text ids and states, plans, and codes (B, grid, grid); texts and plans without what is
-        padding in all, or where the network is compiled, which it is anew for each length, of the
-        first of ``lengths`` that they fit."""
-        chosen, texts, plans, orders = map(list, zip(*rows, strict=True))
-        while len(self.store) <= max(chosen):
-            self.store.grow()
-        tokens = torch.tensor(plans)
-        tokens = tokens[:, : int((tokens != PAD_ID).sum(1).max())]
-        ids, states = read(self.encoder, texts, self.config["model"]["text_length"])
-        codes = named_first(self.store.codes(chosen), orders)
-        layers = int((codes[:, :, 0, 0] >= 0).sum(1).max())
-        if self.config.get("compile"):
-            text, things, layers = next(
-                shape for shape in self.config["lengths"]
-                if not ids[:, shape[0]:].any() and shape[1] >= tokens.shape[1])
-            ids, states, tokens = padded(ids, text), padded(states, text), padded(tokens, things)
-        return ids, states, tokens, codes[:, :layers]
-
-    def _length(self, text: str) -> int:
-        return len(self.encoder.tokenizer.encode(text).ids)
-
-
 def layer_losses(model: ImageTransformer, logits: Logits, codes: Tensor) -> Tensor:
     """Mean cross-entropy of the tokens of each layer (B, L), in nats.
 
@@ -204,18 +90,17 @@ def layer_losses(model: ImageTransformer, logits: Logits, codes: Tensor) -> Tens
     return each.view(len(codes), -1, model.layer_steps * model.block_codes).mean(-1)
 
 
-def losses(model: ImageTransformer, logits: Logits, plan: Tensor, codes: Tensor,
-           ) -> tuple[Tensor, Tensor]:
+def losses(model: ImageTransformer, logits: Logits, batch: Batch) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of the codes' tokens and of the plan's, in nats.
 
     Args:
         model: knows how codes are spelt.
         logits: of the model.
-        plan: (B, P) int64; the padding that ends one counts once.
-        codes: (B, L, grid, grid) int64, below 0 where a picture has no such layer.
+        batch: the padding that ends a plan counts once.
     """
-    there = codes[:, :, 0, 0] >= 0  # (B, L)
-    of_codes = (layer_losses(model, logits, codes.clamp_min(0)) * there).sum() / there.sum()
+    there, plan = batch.slots >= 0, batch.plan  # (B, L), (B, P)
+    each = layer_losses(model, logits, batch.codes.clamp_min(0))
+    of_codes = (each * there).sum() / there.sum()
     assert logits.plan is not None
     length = min(plan.shape[1] + 1, model.config.plan_length)
     targets = F.pad(plan, (0, 1))[:, :length]
@@ -243,7 +128,7 @@ def code_store(config: dict[str, Any], vqgan: VQGAN, world: World) -> LayerCodeS
     """The scenes of a configuration."""
     return LayerCodeStore(RUNS_DIR / "codes", vqgan, world, config["split"], config["chunk"],
                           kinds=config["kinds"], coloured=config["coloured"],
-                          weights=config.get("weights"))
+                          in_medium=config["in_medium"], weights=config.get("weights"))
 
 
 def sample_grid(model: ImageTransformer, vqgan: VQGAN, encoder: SentenceEncoder, path,
@@ -253,13 +138,22 @@ def sample_grid(model: ImageTransformer, vqgan: VQGAN, encoder: SentenceEncoder,
     save_image((pictures + 1) / 2, path, nrow=4)
 
 
+_BY_PLAN_TOKEN = ("plan_embedding.weight", "plan_head.weight", "plan_head.bias")
+
+
 def begin_from(model: ImageTransformer, folder: Path) -> None:
-    """Take over what has the same name and shape in another transformer's weights."""
+    """Take over what has the same name and shape in another transformer's weights.
+
+    One without drafts had two tokens less, and knew what is finished as it knew everything.
+    """
     own = model.state_dict()
-    found = {name: tensor.float() for name, tensor in
-             from_int8(load_file(folder / "model.safetensors")).items()
-             if name in own and own[name].shape == tensor.shape}
-    model.load_state_dict({**own, **found})
+    for name, tensor in from_int8(load_file(folder / "model.safetensors")).items():
+        if name == "layer_position" and name in own and 2 * len(tensor) == len(own[name]):
+            tensor = tensor.repeat(2, 1)
+        rows = len(tensor) if name in _BY_PLAN_TOKEN else None
+        if name in own and own[name][:rows].shape == tensor.shape:
+            own[name][:rows] = tensor
+    model.load_state_dict(own)
 
 
 def train(config: dict[str, Any]) -> float:
@@ -281,12 +175,12 @@ def train(config: dict[str, Any]) -> float:
         trace(loop, forward, batches)
     upcoming = prefetched(batches.plan, batches.draw, loop.step, config.get("workers", 0))
     for step in loop.steps():
-        ids, states, plan, codes = (t.to(loop.device) for t in next(upcoming))
+        batch = next(upcoming).to(loop.device)
         with loop.accelerator.autocast():
-            logits = forward(ids, codes.clamp_min(0), states, plan)
-        of_codes, of_plan = losses(loop.model, logits, plan, codes)
+            logits = batch.logits(forward)
+        of_codes, of_plan = losses(loop.model, logits, batch)
         loop.backward(of_codes + config["plan_weight"] * of_plan)
-        loop.scenes += len(codes)
+        loop.scenes += len(batch.slots)
         loop.log(codes=of_codes, plan=of_plan)
         if due(step, config.get("export_every", 0)):
             sample_grid(loop.ema.eval(), vqgan, encoder, loop.folder / "samples.png")
@@ -301,24 +195,23 @@ def trace(loop: Loop[ImageTransformer], forward: Callable[..., Logits], batches:
     Tracing holds the interpreter's lock and asks for that of autocast's cache; a thread that
     leaves autocast holds that one and asks for the interpreter's, and both wait for ever.
     """
-    ids, states, plan, codes = batches.draw(batches.plan(loop.step))
-    for text, things, layers in loop.config["lengths"]:
-        shaped = (padded(ids, text), padded(codes, layers).clamp_min(0), padded(states, text),
-                  padded(plan, things))
+    batch = batches.draw(batches.plan(loop.step))
+    for lengths in loop.config["lengths"]:
         with loop.accelerator.autocast():
-            logits = forward(*(each.to(loop.device) for each in shaped))
+            logits = batch.shaped(*lengths).to(loop.device).logits(forward)
         assert logits.plan is not None
         (logits.codes.float().sum() + logits.plan.float().sum()).backward()
     loop.model.zero_grad(set_to_none=True)
 
 
-def kind_of(scene: Scene, layer: int) -> str:
-    """What a layer of a scene, whose objects stand in the order of the caption, is."""
-    if scene.medium in OPERATIONS:
-        return "in a medium"
-    if layer == 0:
-        return "grounds"
-    return "plain things" if scene.objects[layer - 1].colour is None else "painted things"
+def kind_of(scene: Scene, slot: int) -> str:
+    """What a layer of a scene is; ``slot`` as for ``ImageTransformer.forward``."""
+    changed = scene.medium in OPERATIONS
+    if slot == 0:
+        return "grounds in a medium" if changed else "grounds"
+    if slot < LAYERS:
+        return "things in their own colours"
+    return "things in a medium" if changed else "painted things"
 
 
 @torch.no_grad()
@@ -337,15 +230,16 @@ def evaluate(loop: Loop[ImageTransformer], world: World, vqgan: VQGAN, encoder: 
         ids, states = read(encoder, [caption.text for caption in captions],
                            config["model"]["text_length"])
         orders = [caption.order for caption in captions]
-        named = [as_named(scene, order) for scene, order in zip(scenes, orders, strict=True)]
-        plan = torch.tensor([to_tokens(plan_of(scene)) for scene in named]).to(loop.device)
-        codes = named_first(store.codes(rows), orders).to(loop.device).clamp_min(0)
-        logits = loop.ema.eval()(ids.to(loop.device), codes, states.to(loop.device), plan)
-        each = layer_losses(loop.ema, logits, codes).tolist()
-        for scene, of_layers in zip(named, each, strict=True):
-            for layer in range(1 + len(scene.objects)):
-                for kind in ("all", kind_of(scene, layer)):
-                    found.setdefault(kind, []).append(of_layers[layer])
+        plan = torch.tensor([to_tokens(plan_of(as_named(scene, order)))
+                             for scene, order in zip(scenes, orders, strict=True)])
+        batch = Batch(ids, states, plan, *in_stream(store.codes(rows), orders)).to(loop.device)
+        logits = batch.logits(loop.ema.eval())
+        each = layer_losses(loop.ema, logits, batch.codes.clamp_min(0)).tolist()
+        for scene, of_layers, slots in zip(scenes, each, batch.slots.tolist(), strict=True):
+            for loss, slot in zip(of_layers, slots, strict=True):
+                if slot >= 0:
+                    for kind in ("all", kind_of(scene, slot)):
+                        found.setdefault(kind, []).append(loss)
     return {kind: sum(values) / len(values) for kind, values in found.items()}
 
 

@@ -4,7 +4,8 @@ Within its scene a thing has other codes before each ground, at each place and i
 transformer has to learn it once for each. Here every thing is drawn alone, always as large as its
 layer and the same way round; where it stands, how large, and whether mirrored, the plan says, and
 ``pipelines.world.composition`` puts the layers together. What one thing looks like in one style,
-colour and medium is then always the same codes.
+colour and medium is then always the same codes. One that is painted or in a medium has a draft, as
+it is in its own colours.
 
 Source: Zhang and Agrawala, "Transparent Image Layer Diffusion using Latent Transparency" (2024).
 """
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.world.media import OPERATIONS
+from pipelines.world.plans import is_drafted
 from pipelines.world.scenes import Scene, SceneObject
 from training.data import World
 
@@ -33,6 +35,11 @@ def layers_of(scene: Scene) -> list[Layer]:
     """The ground of a scene and its things; equal ones are equal."""
     ground = replace(scene, objects=(), kind="single", relation=None, say_background=False)
     return [ground, *((bare(thing), scene.medium) for thing in scene.objects)]
+
+
+def draft_of(thing: SceneObject, medium: str | None) -> Layer | None:
+    """What a thing of a scene in a medium looks like in its own colours, where it does not."""
+    return (replace(bare(thing), colour=None), None) if is_drafted(thing, medium) else None
 
 
 def bare(thing: SceneObject) -> SceneObject:

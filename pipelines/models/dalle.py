@@ -4,9 +4,12 @@ Image codes are read and written in square blocks (2 by 2 by default): the trunk
 block, and a small head emits the codes inside the block one after the other. With a block of one
 code this is the plain decoder of the paper; with four, the trunk takes a quarter of the steps.
 Between text and picture may stand a *plan*, a few tokens that say what the caption leaves open
-(``pipelines.world.plans``). Inside a block the few codes so far reach the head through one masked
-matrix, which costs a CPU far less than attention over rows of eight. The text is a prefix that
-attends to itself in both directions; a frozen sentence encoder may have read it first.
+(``pipelines.world.plans``), and then layers. What a thing looks like painted or in a medium is one
+function of what it looks like in its own colours: it is written twice, first as a draft, and each
+block of the finished layer reads the draft's at its place. Inside a block the few codes so far
+reach the head through one masked matrix, which costs a CPU far less than attention over rows of
+eight. The text is a prefix that attends to itself in both directions; a frozen sentence encoder may
+have read it first.
 
 Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2; blocks with a head
 of their own: Lee et al., "Autoregressive Image Generation using Residual Quantization" (2022),
@@ -17,7 +20,7 @@ Estimation" (2015), section 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -46,7 +49,8 @@ class TransformerConfig:
             are added to its embedding; 0 for no sentence encoder.
         plan_length, plan_vocab_size: most tokens of a plan and how many there are; 0 is no plan.
         layers: with plans, how many layers a picture has at most, each a grid of its own: the
-            ground, and the things of the plan in its order; 0 for one grid that is all of it.
+            ground, and the things of the plan in its order, perhaps each with a draft; 0 for one
+            grid that is all of it.
     """
 
     text_vocab_size: int = 3072
@@ -86,15 +90,17 @@ class KVCache:
 
     Attributes:
         visible: (B, most positions) bool, False at padding of texts and plans.
+        slots: what each layer is, with layers; see ``ImageTransformer.forward``.
         length: positions that are filled.
-        blocks: how many blocks have been read.
+        read: embeddings (B, patch² · digits · code_dim) of the blocks that have been read.
     """
 
     keys: Tensor
     values: Tensor
     visible: Tensor
+    slots: Tensor | None = None
     length: int = 0
-    blocks: int = 0
+    read: list[Tensor] = field(default_factory=list)
 
 
 class ImageTransformer(nn.Module):
@@ -103,9 +109,9 @@ class ImageTransformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
-        side = config.grid // config.patch
+        self.side = side = config.grid // config.patch
         self.layer_steps, self.block_codes = side * side, config.patch**2 * config.digits
-        self.num_steps = self.layer_steps * max(config.layers, 1)
+        self.num_steps = self.layer_steps * max(2 * config.layers - 1, 1)  # the ground has no draft
         self.text_embedding = nn.Embedding(config.text_vocab_size, config.text_dim or config.dim)
         if config.text_dim:
             self.text_in = nn.Linear(config.text_dim, config.dim, bias=False)
@@ -124,16 +130,17 @@ class ImageTransformer(nn.Module):
             self.plan_position = nn.Parameter(torch.zeros(config.plan_length + 1, config.dim))
             self.plan_head = nn.Linear(config.dim, config.plan_vocab_size)
         if config.layers:
-            self.layer_position = nn.Parameter(torch.zeros(config.layers, config.dim))
+            # Of layers in their own colours, and of those that are finished after a draft.
+            self.layer_position = nn.Parameter(torch.zeros(2 * config.layers, config.dim))
+            self.draft_in = nn.Linear(self.block_codes * config.code_dim, config.dim, bias=False)
         self.row_position = nn.Parameter(torch.zeros(side, config.dim))
         self.column_position = nn.Parameter(torch.zeros(side, config.dim))
         self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
         self.norm = nn.RMSNorm(config.dim)
         self.head_in = nn.Linear(config.dim, self.block_codes * config.head_dim)
         # Row block k: how tokens 0 … k - 1 of a block condition the head of token k.
-        self.head_past = nn.Parameter(
-            torch.zeros(self.block_codes * config.head_dim, self.block_codes * config.code_dim)
-        )
+        self.head_past = nn.Parameter(torch.zeros(self.block_codes * config.head_dim,
+                                                  self.block_codes * config.code_dim))
         self.head_mlp = FeedForward(config.head_dim)
         self.head_norm = nn.RMSNorm(config.head_dim)
         self.head = nn.Linear(config.head_dim, config.codebook_size)
@@ -157,11 +164,7 @@ class ImageTransformer(nn.Module):
         layers (B, L, grid, grid), one after the other."""
         if codes.ndim == 4:
             return self.to_blocks(codes.flatten(0, 1)).unflatten(0, codes.shape[:2]).flatten(1, 2)
-        side, p, base = (
-            self.config.grid // self.config.patch,
-            self.config.patch,
-            self.config.codebook_size,
-        )
+        side, p, base = self.side, self.config.patch, self.config.codebook_size
         # A code in digits of the base, the highest first, each (B, grid, grid).
         places = [codes // base**k % base for k in reversed(range(self.config.digits))]
         tokens = torch.stack(places, dim=-1).view(-1, side, p, side, p, self.config.digits)
@@ -170,37 +173,30 @@ class ImageTransformer(nn.Module):
 
     def to_grid(self, blocks: Tensor) -> Tensor:
         """Inverse of ``to_blocks``; with layers (B, L, grid, grid)."""
-        if self.config.layers:
-            layers = blocks.unflatten(1, (-1, self.layer_steps))
-            return self._to_grid(layers.flatten(0, 1)).unflatten(0, layers.shape[:2])
-        return self._to_grid(blocks)
-
-    def _to_grid(self, blocks: Tensor) -> Tensor:
-        side, p, base = (
-            self.config.grid // self.config.patch,
-            self.config.patch,
-            self.config.codebook_size,
-        )
-        tokens = blocks.view(-1, side, side, p, p, self.config.digits)
+        side, p, base = self.side, self.config.patch, self.config.codebook_size
+        tokens = blocks.reshape(-1, side, side, p, p, self.config.digits)
         codes = torch.zeros_like(tokens[..., 0])
         for digit in tokens.unbind(-1):  # (B, side, side, p, p), the highest first
             codes = codes * base + digit
         # (B, side, side, p, p) -> (B, side, p, side, p) -> (B, grid, grid)
-        return codes.transpose(2, 3).reshape(-1, side * p, side * p)
+        grid = codes.transpose(2, 3).reshape(-1, side * p, side * p)
+        return grid.unflatten(0, (len(blocks), -1)) if self.config.layers else grid
 
     def embed(self, blocks: Tensor) -> Tensor:
         """Embeddings (…, patch² · digits, code_dim) of whole blocks of tokens."""
         return self.code_embedding(blocks + torch.tensor(self.offsets, device=blocks.device))
 
-    def positions(self) -> Tensor:
-        """Factorised positions of the blocks, (steps, dim)."""
+    def positions(self, slots: Tensor | None) -> Tensor:
+        """Factorised positions of the blocks, (steps, dim), or of those of layers, (B, steps, dim);
+        ``slots`` as for ``forward``."""
         cells = (self.row_position[:, None] + self.column_position[None]).flatten(0, 1)
-        if self.config.layers:
-            return (self.layer_position[:, None] + cells[None]).flatten(0, 1)
-        return cells
+        if slots is None:
+            return cells
+        layers = self.layer_position[slots.clamp_min(0)]
+        return (layers[:, :, None] + cells).flatten(1, 2)
 
     def forward(self, text_ids: Tensor, codes: Tensor, states: Tensor | None = None,
-                plan: Tensor | None = None) -> Logits:
+                plan: Tensor | None = None, slots: Tensor | None = None) -> Logits:
         """Logits under teacher forcing.
 
         Args:
@@ -208,9 +204,12 @@ class ImageTransformer(nn.Module):
             codes: (B, grid, grid) int64; with layers (B, L, grid, grid), L of them at most.
             states: (B, T, sentence_dim) of a sentence encoder, where the model has one.
             plan: (B, P) int64 with P <= plan_length, padding at the end, where it has plans.
+            slots: (B, L) int64, where it has layers, what each is: n below ``layers`` the ground
+                (0) or the n-th thing in its own colours; n + ``layers`` that thing finished, after
+                its draft, which is the layer before; below 0 where a picture has no such layer.
         """
         blocks = self.to_blocks(codes)
-        planned, hidden = self.trunk(text_ids, blocks, states, plan)
+        planned, hidden = self.trunk(text_ids, blocks, states, plan, slots)
         # (B, steps, block · code_dim) -> (B, steps, block · head_dim): of the tokens before each.
         past = F.linear(self.embed(blocks).flatten(2), self.head_past * self.past_mask())
         # (B, steps, block, head_dim), then logits (B, steps, block, codebook_size).
@@ -239,17 +238,17 @@ class ImageTransformer(nn.Module):
         return tokens + self.plan_position[: plan.shape[1] + 1].to(tokens.dtype)
 
     def trunk(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None = None,
-              plan: Tensor | None = None) -> tuple[Tensor, Tensor]:
+              plan: Tensor | None = None, slots: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Hidden states (B, 1 + P, dim) of the plan (of no width without one) and (B, steps, dim);
         state n of the picture predicts block n from the blocks before it."""
-        x, mask, planned = self._row(text_ids, blocks, states, plan)
+        x, mask, planned = self._row(text_ids, blocks, states, plan, slots)
         for block in self.blocks:
             x = block(x, mask)
         x = self.norm(x)
         return x[:, text_ids.shape[1]:planned], x[:, planned:]
 
     def attention(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None = None,
-                  plan: Tensor | None = None) -> Tensor:
+                  plan: Tensor | None = None, slots: Tensor | None = None) -> Tensor:
         """What each block of a picture looked at under teacher forcing, for which see ``trunk``.
 
         Returns:
@@ -257,21 +256,26 @@ class ImageTransformer(nn.Module):
             weights on the text, the plan, where there is one, and the row of the picture; 1
             together.
         """
-        x, mask, planned = self._row(text_ids, blocks, states, plan)
+        x, mask, planned = self._row(text_ids, blocks, states, plan, slots)
         seen = []
         for block in self.blocks:
             x, weights = cast(Block, block).looked(x, mask)
             seen.append(weights[:, :, planned:])
         return torch.stack(seen)
 
-    def _row(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None = None,
-             plan: Tensor | None = None) -> tuple[Tensor, Tensor, int]:
+    def _row(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None,
+             plan: Tensor | None, slots: Tensor | None) -> tuple[Tensor, Tensor, int]:
         """Text, plan and picture as one row (B, T, dim), who sees whom (B, 1, T, T), and where the
         picture begins."""
         text = self.embed_text(text_ids, states)
-        past = self.block_in(self.embed(blocks[:, :-1]).flatten(2))  # (B, steps - 1, dim)
+        embedded = self.embed(blocks).flatten(2)  # (B, steps, block · code_dim)
+        past = self.block_in(embedded[:, :-1])  # (B, steps - 1, dim)
         start = self.start.to(past.dtype).expand(len(text), 1, -1)
-        image = torch.cat([start, past], dim=1) + self.positions()[: blocks.shape[1]]
+        image = torch.cat([start, past], dim=1) + self.positions(slots)
+        if slots is not None:
+            drafts = F.pad(embedded, (0, 0, self.layer_steps, 0))[:, : blocks.shape[1]]
+            finished = (slots >= self.config.layers).repeat_interleave(self.layer_steps, 1)
+            image = image + self.draft_in(drafts * finished[..., None])
         parts, visible = [text], [text_ids != PAD_ID]
         if plan is not None:
             parts.append(self.embed_plan(plan).to(text.dtype))
@@ -306,7 +310,7 @@ class ImageTransformer(nn.Module):
         if self.config.plan_length:
             start = self.embed_plan(text_ids[:, :0])
         else:
-            start = (self.start + self.positions()[0]).to(text.dtype).expand(len(text), 1, -1)
+            start = (self.start + self.positions(None)[0]).to(text.dtype).expand(len(text), 1, -1)
         mask = torch.ones(length + 1, length + 1, dtype=torch.bool, device=text.device)
         mask[:length, length] = False  # the text does not see what follows it
         return self._advance(torch.cat([text, start.to(text.dtype)], dim=1), cache, mask)
@@ -326,16 +330,27 @@ class ImageTransformer(nn.Module):
         x = self.plan_embedding(tokens) + self.plan_position[position + 1]
         return self._next(x, cache)
 
-    def start_picture(self, cache: KVCache) -> Tensor:
-        """After all of a plan: the hidden state (B, dim) of the first block."""
-        x = (self.start + self.positions()[0]).expand(cache.keys.shape[1], -1)
+    def start_picture(self, cache: KVCache, slots: Tensor) -> Tensor:
+        """After all of a plan: the hidden state (B, dim) of the first block.
+
+        Args:
+            cache: of the plan's steps.
+            slots: (B, L) int64, see ``forward``.
+        """
+        cache.slots = slots
+        x = self.start + self.positions(slots[:, :1])[:, 0]
         return self._next(x.to(cache.keys.dtype), cache)
 
     def step(self, block_codes: Tensor, cache: KVCache) -> Tensor:
         """Read one block (B, patch² · digits) and return the hidden state (B, dim) of the next."""
-        cache.blocks += 1
-        x = self.block_in(self.embed(block_codes).flatten(1))
-        x = x + self.positions()[cache.blocks].to(x.dtype)
+        cache.read.append(self.embed(block_codes).flatten(1))
+        x, place = self.block_in(cache.read[-1]), len(cache.read)
+        if cache.slots is None:
+            return self._next(x + self.positions(None)[place].to(x.dtype), cache)
+        layer, cell = divmod(place, self.layer_steps)
+        slots = cache.slots[:, layer : layer + 1]
+        draft = cache.read[place - self.layer_steps if layer else 0] * (slots >= self.config.layers)
+        x = x + self.positions(slots)[:, cell].to(x.dtype) + self.draft_in(draft)
         return self._next(x, cache)
 
     def _next(self, x: Tensor, cache: KVCache) -> Tensor:
@@ -361,9 +376,7 @@ class ImageTransformer(nn.Module):
         """
         x = self.head_in(hidden).unflatten(-1, (self.block_codes, -1))  # (B, block, head_dim)
         # (block, head_dim, block, code_dim): [j, :, k] conditions the head of token j on token k.
-        past = self.head_past.unflatten(1, (self.block_codes, -1)).unflatten(
-            0, (self.block_codes, -1)
-        )
+        past = self.head_past.view(self.block_codes, x.shape[-1], self.block_codes, -1)
         codes: list[Tensor] = []
         for k in range(self.block_codes):
             codes.append(choose(self.head(self.head_norm(self.head_mlp(x[:, k])))))  # (B,)

@@ -1,5 +1,8 @@
 """What a caption leaves open, as data and as tokens: style, background, places, sizes, mirroring.
 
+A thing that is painted or in a medium is drafted in its own colours before it is finished: of that,
+too, the plan tells the layers that follow.
+
 A model that writes these first, drawn at random, and then the picture at a low temperature, lets
 the seed decide what the caption does not say and still draws sharp things. Tokens are a fixed
 number a scene, so that they stand between text and codes at fixed positions.
@@ -9,17 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pipelines.world.layouts import GRID
+from pipelines.world.media import OPERATIONS
 from pipelines.world.scenes import BACKDROP_NAMES, COLOURS, PLACES, Scene, SceneObject
 from pipelines.world.sprites import STYLES
 
 BACKGROUNDS = (*COLOURS, *PLACES, *BACKDROP_NAMES)
 MOST_THINGS = 5
+LAYERS = 1 + MOST_THINGS  # of a picture, the ground among them; drafts come on top
+NONE = -1  # a layer that a picture has not
 PAD = 0
 # First ids of each kind of token; a column and a row are of a cell, a side is 1 to GRID cells.
 _STYLE = 1
@@ -28,19 +35,22 @@ _COLUMN = _BACKGROUND + len(BACKGROUNDS)
 _ROW = _COLUMN + GRID
 _SIDE = _ROW + GRID
 _FLIP = _SIDE + GRID
-VOCABULARY_SIZE = _FLIP + 2
+_DRAFTED = _FLIP + 2  # as the two before, of things that are drafted
+VOCABULARY_SIZE = _DRAFTED + 2
 SPOT_TOKENS = 4
 TOKENS = 2 + SPOT_TOKENS * MOST_THINGS
 
 
 @dataclass(frozen=True)
 class Spot:
-    """Where one thing stands: left column, upper row and side in cells, and whether mirrored."""
+    """Where one thing stands: left column, upper row and side in cells, whether mirrored, and
+    whether it is drafted before it is finished."""
 
     column: int
     row: int
     side: int
     flip: bool
+    drafted: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,17 +68,37 @@ class Plan:
     spots: tuple[Spot, ...]
 
 
-def spot_of(item: SceneObject) -> Spot:
+class Spots(NamedTuple):
+    """Of many plans at once; zeros and False where a plan has no such thing.
+
+    Attributes:
+        cells: (B, MOST_THINGS, 4) int64, column, row, side in cells and 1 where mirrored.
+        there: (B, MOST_THINGS) bool, which things there are.
+        drafted: (B, MOST_THINGS) bool, which are drafted before they are finished.
+    """
+
+    cells: Tensor
+    there: Tensor
+    drafted: Tensor
+
+
+def is_drafted(thing: SceneObject, medium: str | None) -> bool:
+    """Whether a thing of a scene in a medium does not look as it does in its own colours."""
+    return thing.colour is not None or medium in OPERATIONS
+
+
+def spot_of(item: SceneObject, medium: str | None) -> Spot:
     """Where a thing stands; a box off the grid is rounded to cells."""
     x0, y0, x1, _ = item.box
     side = min(max(round((x1 - x0) * GRID), 1), GRID)
     column, row = (min(max(round(edge * GRID), 0), GRID - side) for edge in (x0, y0))
-    return Spot(column, row, side, item.flip)
+    return Spot(column, row, side, item.flip, is_drafted(item, medium))
 
 
 def plan_of(scene: Scene) -> Plan:
     """The plan of a scene; boxes off the grid are rounded to cells."""
-    return Plan(scene.objects[0].style, scene.background, tuple(map(spot_of, scene.objects)))
+    spots = tuple(spot_of(thing, scene.medium) for thing in scene.objects)
+    return Plan(scene.objects[0].style, scene.background, spots)
 
 
 def to_tokens(plan: Plan) -> list[int]:
@@ -81,7 +111,8 @@ def to_tokens(plan: Plan) -> list[int]:
         raise ValueError(f"a plan holds {MOST_THINGS} things, and these are {len(plan.spots)}")
     ids = [_STYLE + STYLES.index(plan.style), _BACKGROUND + BACKGROUNDS.index(plan.background)]
     for spot in plan.spots:
-        ids += [_COLUMN + spot.column, _ROW + spot.row, _SIDE + spot.side - 1, _FLIP + spot.flip]
+        ids += [_COLUMN + spot.column, _ROW + spot.row, _SIDE + spot.side - 1,
+                (_DRAFTED if spot.drafted else _FLIP) + spot.flip]
     return ids + [PAD] * (TOKENS - len(ids))
 
 
@@ -98,17 +129,37 @@ def allowed(position: int) -> tuple[int, int]:
         (position - 2) % SPOT_TOKENS]
 
 
-def spots_of(tokens: Tensor) -> tuple[Tensor, Tensor]:
+def spots_of(tokens: Tensor) -> Spots:
     """The spots of many plans at once.
+
+    Args:
+        tokens: (B, P) int64, P at most ``TOKENS``.
+    """
+    spots = F.pad(tokens, (0, TOKENS - tokens.shape[1]))[:, 2:].unflatten(1, (MOST_THINGS, -1))
+    there = (spots != PAD).all(-1)
+    drafted = there & (spots[..., -1] >= _DRAFTED)
+    first = torch.tensor((_COLUMN, _ROW, _SIDE - 1, _FLIP), device=tokens.device)
+    cells = spots - first
+    cells[..., -1] -= (_DRAFTED - _FLIP) * drafted
+    return Spots(cells * there[..., None], there, drafted)
+
+
+def slots_of(tokens: Tensor) -> Tensor:
+    """Which layers the pictures of plans have, in the order in which they are written.
 
     Args:
         tokens: (B, P) int64, P at most ``TOKENS``.
 
     Returns:
-        (B, MOST_THINGS, 4) int64, column, row, side in cells and 1 where mirrored; and
-        (B, MOST_THINGS) bool, which of them there are. The others are zeros.
+        (B, L) int64, L of the picture that has most: 0 is the ground, n the n-th thing in its own
+        colours, n + LAYERS that thing finished, after its draft; ``NONE`` beyond a picture's last.
     """
-    spots = F.pad(tokens, (0, TOKENS - tokens.shape[1]))[:, 2:].unflatten(1, (MOST_THINGS, -1))
-    there = (spots != PAD).all(-1)
-    first = torch.tensor((_COLUMN, _ROW, _SIDE - 1, _FLIP), device=tokens.device)
-    return (spots - first) * there[..., None], there
+    _, there, drafted = spots_of(tokens)
+    rows = []
+    for things, twice in zip(there.tolist(), drafted.tolist(), strict=True):
+        row = [0]
+        for n in range(MOST_THINGS):
+            row += [n + 1] * things[n] + [n + 1 + LAYERS] * twice[n]
+        rows.append(row)
+    most = max(map(len, rows))
+    return torch.tensor([row + [NONE] * (most - len(row)) for row in rows], device=tokens.device)
