@@ -26,7 +26,8 @@ from pipelines.dalle_plan import draw_plans
 from pipelines.model_options import model_field
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
-from pipelines.models.dalle import ImageTransformer, KVCache
+from pipelines.models.dalle import ImageTransformer
+from pipelines.models.dalle_state import KVCache
 from pipelines.models.minilm import SentenceEncoder
 from pipelines.models.pixels import enlarge, to_uint8
 from pipelines.models.vqgan import VQGAN

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pipelines.models.dalle import PAD_ID, ImageTransformer, KVCache
+from pipelines.models.dalle import PAD_ID, ImageTransformer
+from pipelines.models.dalle_state import KVCache
 from pipelines.sampling import RowNoise, choose
 from pipelines.world.layouts import GRID
 from pipelines.world.plans import SPOT_TOKENS, allowed, slots_of, spots_of

@@ -104,12 +104,12 @@ def test_a_finished_layer_reads_its_draft_at_the_same_place(model: ImageTransfor
     ids, states, plan, codes, slots = batch()
     assert slots.tolist() == [[0, 1, -1, -1], [0, 1, 7, 2]]
     picture, finished = DRAFTED
-    # As the block behind has not been read, all that tells of it is what is read of a draft.
     blocks = model.to_blocks(codes)
     first = finished * model.layer_steps
     blind = ImageTransformer(CONFIG).eval()
     blind.load_state_dict(model.state_dict())
     torch.nn.init.zeros_(blind.draft_in.weight)
+    torch.nn.init.zeros_(blind.draft_out.weight)
     with torch.no_grad():
         full, other = (each(ids, codes, states, plan, slots).codes for each in (model, blind))
     before = first + model.layer_steps
@@ -117,18 +117,12 @@ def test_a_finished_layer_reads_its_draft_at_the_same_place(model: ImageTransfor
     torch.testing.assert_close(full[picture, :first], other[picture, :first])
     torch.testing.assert_close(full[1 - picture], other[1 - picture])
     # What its draft has at a place, the finished layer reads where it writes that place.
-    seen, embedded = [], model.embed(blocks).flatten(2)
-    hook = model.draft_in.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    try:
-        with torch.no_grad():
-            model(ids, codes, states, plan, slots)
-    finally:
-        hook.remove()
-    assert torch.equal(seen[0][picture, first:before],
+    read, embedded = model.drafts(blocks, slots), model.embed(blocks).flatten(2)
+    assert torch.equal(read[picture, first:before],
                        embedded[picture, first - model.layer_steps:first])
-    assert not seen[0][picture, :first].any()
-    assert not seen[0][picture, before:].any()
-    assert not seen[0][1 - picture].any()
+    assert not read[picture, :first].any()
+    assert not read[picture, before:].any()
+    assert not read[1 - picture].any()
 
 
 def test_layers_of_plans_have_drafts_before_what_is_finished() -> None:

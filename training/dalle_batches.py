@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.models.dalle import PAD_ID, Logits
+from pipelines.models.dalle import PAD_ID
+from pipelines.models.dalle_state import Logits
 from pipelines.models.minilm import SentenceEncoder
 from pipelines.world.plans import plan_of, to_tokens
 from pipelines.world.scenes import Scene

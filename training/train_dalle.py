@@ -24,7 +24,8 @@ from torchvision.utils import save_image
 from pipelines.dalle import DalleOptions, begin, write_block
 from pipelines.dalle_layers import draw_written, steps_of
 from pipelines.models.checkpoints.int8 import from_int8
-from pipelines.models.dalle import PAD_ID, ImageTransformer, Logits, TransformerConfig, config_dict
+from pipelines.models.dalle import PAD_ID, ImageTransformer, TransformerConfig, config_dict
+from pipelines.models.dalle_state import Logits
 from pipelines.models.minilm import SentenceEncoder
 from pipelines.models.vqgan import VQGAN
 from pipelines.models.vqgan import build as build_vqgan

@@ -6,10 +6,10 @@ code this is the plain decoder of the paper; with four, the trunk takes a quarte
 Between text and picture may stand a *plan*, a few tokens that say what the caption leaves open
 (``pipelines.world.plans``), and then layers. What a thing looks like painted or in a medium is one
 function of what it looks like in its own colours: it is written twice, first as a draft, and each
-block of the finished layer reads the draft's at its place. Inside a block the few codes so far
-reach the head through one masked matrix, which costs a CPU far less than attention over rows of
-eight. The text is a prefix that attends to itself in both directions; a frozen sentence encoder may
-have read it first.
+block of the finished layer reads the draft's at its place, in the trunk and in the head. Inside a
+block the few codes so far reach the head through one masked matrix, which costs a CPU far less than
+attention over rows of eight. The text is a prefix that attends to itself in both directions; a
+frozen sentence encoder may have read it first.
 
 Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2; blocks with a head
 of their own: Lee et al., "Autoregressive Image Generation using Residual Quantization" (2022),
@@ -20,13 +20,14 @@ Estimation" (2015), section 3.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, cast
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipelines.models.dalle_state import KVCache, Logits
 from pipelines.models.transformer import Block, FeedForward
 
 PAD_ID = 0
@@ -71,38 +72,6 @@ class TransformerConfig:
     layers: int = 0
 
 
-class Logits(NamedTuple):
-    """What teacher forcing gives.
-
-    Attributes:
-        codes: (B, steps, patch² · digits, codebook_size), of each token given all before it.
-        plan: (B, P + 1, plan_vocab_size), of each token of the plan and of what follows the last;
-            None without plans.
-    """
-
-    codes: Tensor
-    plan: Tensor | None
-
-
-@dataclass
-class KVCache:
-    """Static keys and values, (depth, B, heads, most positions, width) each.
-
-    Attributes:
-        visible: (B, most positions) bool, False at padding of texts and plans.
-        slots: what each layer is, with layers; see ``ImageTransformer.forward``.
-        length: positions that are filled.
-        read: embeddings (B, patch² · digits · code_dim) of the blocks that have been read.
-    """
-
-    keys: Tensor
-    values: Tensor
-    visible: Tensor
-    slots: Tensor | None = None
-    length: int = 0
-    read: list[Tensor] = field(default_factory=list)
-
-
 class ImageTransformer(nn.Module):
     """Logits of image codes given a text and the codes before them."""
 
@@ -133,6 +102,7 @@ class ImageTransformer(nn.Module):
             # Of layers in their own colours, and of those that are finished after a draft.
             self.layer_position = nn.Parameter(torch.zeros(2 * config.layers, config.dim))
             self.draft_in = nn.Linear(self.block_codes * config.code_dim, config.dim, bias=False)
+            self.draft_out = nn.Linear(self.block_codes * config.code_dim, config.dim, bias=False)
         self.row_position = nn.Parameter(torch.zeros(side, config.dim))
         self.column_position = nn.Parameter(torch.zeros(side, config.dim))
         self.blocks = nn.ModuleList(Block(config.dim, config.heads) for _ in range(config.depth))
@@ -185,6 +155,13 @@ class ImageTransformer(nn.Module):
     def embed(self, blocks: Tensor) -> Tensor:
         """Embeddings (…, patch² · digits, code_dim) of whole blocks of tokens."""
         return self.code_embedding(blocks + torch.tensor(self.offsets, device=blocks.device))
+
+    def drafts(self, blocks: Tensor, slots: Tensor) -> Tensor:
+        """What blocks (B, steps, patch² · digits) of finished layers have for a draft, embedded:
+        (B, steps, patch² · digits · code_dim), zeros elsewhere."""
+        before = F.pad(self.embed(blocks).flatten(2), (0, 0, self.layer_steps, 0))
+        finished = (slots >= self.config.layers).repeat_interleave(self.layer_steps, 1)
+        return before[:, : blocks.shape[1]] * finished[..., None]
 
     def positions(self, slots: Tensor | None) -> Tensor:
         """Factorised positions of the blocks, (steps, dim), or of those of layers, (B, steps, dim);
@@ -245,7 +222,10 @@ class ImageTransformer(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         x = self.norm(x)
-        return x[:, text_ids.shape[1]:planned], x[:, planned:]
+        hidden = x[:, planned:]
+        if slots is not None:
+            hidden = hidden + self.draft_out(self.drafts(blocks, slots))
+        return x[:, text_ids.shape[1]:planned], hidden
 
     def attention(self, text_ids: Tensor, blocks: Tensor, states: Tensor | None = None,
                   plan: Tensor | None = None, slots: Tensor | None = None) -> Tensor:
@@ -268,14 +248,11 @@ class ImageTransformer(nn.Module):
         """Text, plan and picture as one row (B, T, dim), who sees whom (B, 1, T, T), and where the
         picture begins."""
         text = self.embed_text(text_ids, states)
-        embedded = self.embed(blocks).flatten(2)  # (B, steps, block · code_dim)
-        past = self.block_in(embedded[:, :-1])  # (B, steps - 1, dim)
+        past = self.block_in(self.embed(blocks[:, :-1]).flatten(2))  # (B, steps - 1, dim)
         start = self.start.to(past.dtype).expand(len(text), 1, -1)
         image = torch.cat([start, past], dim=1) + self.positions(slots)
         if slots is not None:
-            drafts = F.pad(embedded, (0, 0, self.layer_steps, 0))[:, : blocks.shape[1]]
-            finished = (slots >= self.config.layers).repeat_interleave(self.layer_steps, 1)
-            image = image + self.draft_in(drafts * finished[..., None])
+            image = image + self.draft_in(self.drafts(blocks, slots))
         parts, visible = [text], [text_ids != PAD_ID]
         if plan is not None:
             parts.append(self.embed_plan(plan).to(text.dtype))
@@ -351,7 +328,7 @@ class ImageTransformer(nn.Module):
         slots = cache.slots[:, layer : layer + 1]
         draft = cache.read[place - self.layer_steps if layer else 0] * (slots >= self.config.layers)
         x = x + self.positions(slots)[:, cell].to(x.dtype) + self.draft_in(draft)
-        return self._next(x, cache)
+        return self._next(x, cache) + self.draft_out(draft)
 
     def _next(self, x: Tensor, cache: KVCache) -> Tensor:
         mask = torch.ones(1, cache.length + 1, dtype=torch.bool, device=x.device)
