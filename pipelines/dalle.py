@@ -1,4 +1,4 @@
-"""DALL·E: one transformer writes the codes of a picture after the prompt, a VQGAN draws them.
+"""DALL·E: one transformer writes plan and codes of a picture after the prompt, a VQGAN draws them.
 
 Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2; guidance without a
 second network: Gafni et al., "Make-A-Scene" (2022), section 3.4.
@@ -6,10 +6,10 @@ second network: Gafni et al., "Make-A-Scene" (2022), section 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -22,27 +22,38 @@ from pipelines.core.events import Event, Preview, Progress
 from pipelines.core.options import Options
 from pipelines.core.request import CheckedRequest
 from pipelines.dalle_layers import check_parts, draw_written, plan_facts, steps_of
-from pipelines.dalle_plan import draw_plans
+from pipelines.dalle_plan import draw_plans, read_places
 from pipelines.model_options import model_field
 from pipelines.models.checkpoints.ids import RANKER
-from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.dalle import ImageTransformer
 from pipelines.models.dalle_state import KVCache
 from pipelines.models.minilm import SentenceEncoder
-from pipelines.models.pixels import enlarge, to_uint8
+from pipelines.models.pixels import to_uint8
 from pipelines.models.vqgan import VQGAN
 from pipelines.negative_prompt import check_negative, negative_field
 from pipelines.pipeline import Lesson, Preset, RunContext
 from pipelines.sampling import RowNoise, choose, guide
+from pipelines.world.plans import BACKGROUNDS, fixed_tokens
+from pipelines.world.sprites import STYLES
 
 TRANSFORMER = "embedded/dalle"
-MODELS = (TRANSFORMER, "embedded/vqgan", "embedded/upscaler", RANKER)
+MODELS = (TRANSFORMER, RANKER)
 ADVANCED: JsonDict = {"advanced": True}
+ANY = "any"  # in place of a part of the plan: the seed decides
 
 
 class DalleOptions(Options):
-    """How codes are drawn."""
+    """What the plan says and how codes are drawn."""
 
+    style: Literal[(ANY, *STYLES)] = Field(  # type: ignore[valid-type]
+        default=ANY, title="Style", description="Of the things; any is what the seed decides.")
+    background: Literal[(ANY, *BACKGROUNDS)] = Field(  # type: ignore[valid-type]
+        default=ANY, title="Background",
+        description="Behind the things; any is what the seed decides.")
+    places: str = Field(
+        default="", max_length=200, title="Places", json_schema_extra=ADVANCED,
+        description="Of the first things that the prompt names: column, row and side of each in "
+        "sixteenths of the picture, as in 1 4 7; 9 4 6 mirrored. The seed decides on the others.")
     negative_prompt: str = negative_field()
     guidance_scale: float = Field(
         default=2.0, ge=1, le=20, title="Guidance",
@@ -75,7 +86,7 @@ class Writing:
         rows: pictures, twice that with guidance: rows without a caption follow the others.
         hidden: (rows, dim), what the next block is drawn from.
         blocks: (N, patch² · digits) each, in the order of writing.
-        plans: (N, plan_length) int64, where the model has them.
+        plans: (N, plan_length) int64.
     """
 
     noise: RowNoise
@@ -83,41 +94,47 @@ class Writing:
     rows: int
     hidden: Tensor
     blocks: list[Tensor]
-    plans: Tensor | None = None
+    plans: Tensor
 
 
 @torch.no_grad()
-def read_texts(model: ImageTransformer, texts: Sequence[str]) -> tuple[Tensor, Tensor | None]:
-    """Token ids (N, T) int64 of texts, and what the model's sentence encoder makes of them,
-    (N, T, sentence_dim), where it has one; otherwise the ids are of the models' own vocabulary."""
-    encoder: SentenceEncoder | None = getattr(model, "text", None)
-    if encoder is None:
-        return load_vocabulary()(texts, context_length=model.config.text_length), None
-    return encoder.read(texts, model.config.text_length)
+def read_texts(model: ImageTransformer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Token ids (N, T) int64 of texts, and the states (N, T, sentence_dim) that the model's
+    sentence encoder has of them."""
+    return cast(SentenceEncoder, model.text).read(texts, model.config.text_length)
 
 
 @torch.no_grad()
-def begin(model: ImageTransformer, text_ids: Tensor, seeds: Sequence[int], guided: bool,
-          states: Tensor | None = None) -> Writing:
-    """Read the prompt, and draw the plans where the model has them.
+def begin(model: ImageTransformer, text_ids: Tensor, states: Tensor, seeds: Sequence[int],
+          guided: bool, fixed: Mapping[int, int] = MappingProxyType({})) -> Writing:
+    """Read the prompt and draw the plans.
 
     Args:
         model: the transformer.
         text_ids: (2, T) int64: the prompt's, and those of the negative or of an empty one.
+        states: (2, T, sentence_dim), what the sentence encoder made of both.
         seeds: one a picture.
         guided: also keep rows of the second text.
-        states: (2, T, sentence_dim), what the sentence encoder made of both, where it has one.
+        fixed: tokens of the plan that are given, by position.
     """
     weight, rows = model.start, (2 if guided else 1) * len(seeds)
     ids = text_ids.to(weight.device).repeat_interleave(len(seeds), dim=0)[:rows]
-    if states is not None:
-        states = states.to(weight).repeat_interleave(len(seeds), dim=0)[:rows]
+    states = states.to(weight).repeat_interleave(len(seeds), dim=0)[:rows]
     cache, noise = model.new_cache(rows, weight.device, weight.dtype), RowNoise(seeds)
     hidden = model.prefill(ids, cache, states)
-    if not model.config.plan_length:
-        return Writing(noise, cache, rows, hidden, [])
-    plans, hidden = draw_plans(model, hidden, cache, noise)
+    plans, hidden = draw_plans(model, hidden, cache, noise, fixed=fixed)
     return Writing(noise, cache, rows, hidden, [], plans)
+
+
+def planned(options: DalleOptions) -> dict[int, int]:
+    """The tokens of a plan that options fix, by position.
+
+    Raises:
+        InvalidRequest: the places are none.
+    """
+    return fixed_tokens(None if options.style == ANY else options.style,
+                        None if options.background == ANY else options.background,
+                        read_places(options.places))
 
 
 @torch.no_grad()
@@ -154,34 +171,6 @@ def write_block(model: ImageTransformer, writing: Writing, options: DalleOptions
     writing.blocks.append(model.sample_block(writing.hidden, draw)[:count])
 
 
-@torch.no_grad()
-def draw_codes(model: ImageTransformer, vqgan: VQGAN, blocks: Sequence[Tensor]) -> Tensor:
-    """Decode what is written so far; the rest is grey.
-
-    Args:
-        model: knows where the blocks go.
-        vqgan: decodes.
-        blocks: at least one, (N, patch² · digits) each.
-
-    Returns:
-        (N, 3, H, W), about [-1, 1].
-    """
-    missing = model.num_steps - len(blocks)
-    blank = torch.zeros_like(blocks[0])
-    codes = model.to_grid(torch.stack([*blocks, *[blank] * missing], dim=1))
-    codes = codes.clamp_max(vqgan.config.n_embed - 1)  # digits can spell more than there are
-    if not missing:
-        return vqgan.decode_indices(codes)
-    empty = [torch.zeros_like(blank)] * len(blocks) + [torch.ones_like(blank)] * missing
-    unwritten = model.to_grid(torch.stack(empty, dim=1)) > 0
-    # The decoder looks beyond the edge of what is written: let it see the calmest code there.
-    latents = torch.zeros(1, vqgan.config.embed_dim, 1, 1, device=codes.device)
-    pixels = vqgan.decode_indices(torch.where(unwritten, vqgan.nearest(latents), codes))
-    scale = pixels.shape[-1] // codes.shape[-1]
-    mask = unwritten.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-    return pixels.masked_fill(mask[:, None], 0)
-
-
 class DallePipeline(CandidatePipeline):
     """Writes pictures code by code, all candidates side by side."""
 
@@ -189,12 +178,13 @@ class DallePipeline(CandidatePipeline):
     summary = "A transformer reads the prompt and writes the picture, code by code."
     lesson = Lesson(
         "How DALL·E draws",
-        "A picture is a grid of 16 × 16 codes, each one of the 15,625 that a VQGAN has for a patch "
-        "of a picture. A transformer reads the prompt as it stands and writes the codes four at a "
-        "time, each as two numbers drawn at random in proportion to how likely they are after the "
-        "words and the codes so far. The VQGAN’s decoder turns the grid into pixels. Guidance "
-        "compares what the model expects with the prompt and without it, and follows the "
-        "difference.",
+        "A transformer reads the prompt and goes on with it, in one stream. First it writes a plan: "
+        "a style, a background, and where each thing stands. Then it writes codes, of the "
+        "background and of each thing by itself: a grid of 8 × 8, each one of the 15,625 that a "
+        "VQGAN has for a patch of a layer, four at a time, each as two numbers drawn at random in "
+        "proportion to how likely they are after all before them. The VQGAN’s decoder turns the "
+        "codes into layers, which are put together as the plan says. Guidance compares what the "
+        "model expects with the prompt and without it, and follows the difference.",
         "Ramesh et al., 2021, “Zero-Shot Text-to-Image Generation”")
     Options = DalleOptions
     models = MODELS
@@ -204,34 +194,29 @@ class DallePipeline(CandidatePipeline):
         "best": Preset(best_of=16), "bold": Preset({"temperature": 1.0})})
 
     def check_options(self, options: DalleOptions) -> None:
-        """Refuse a negative prompt that would have no effect."""
+        """Refuse places that are none, and a negative prompt that would have no effect."""
+        read_places(options.places)
         check_negative(options.negative_prompt, options.guidance_scale)
 
     def draw(self, request: CheckedRequest[DalleOptions], context: RunContext,
              models: Sequence[Any], seeds: tuple[int, ...]) -> Generator[Event, None, Drawn]:
         """See ``CandidatePipeline.draw``; what is not written yet when it ends early is grey."""
-        model, vqgan, upscaler, _ = models
-        options = request.options
+        model, options = models[0], request.options
         check_parts(model, options.model)
         ids, states = read_texts(model, [request.prompt, options.negative_prompt])
-        writing = begin(model, ids, seeds, options.guidance_scale != 1, states)
-        plans = writing.plans
-        total = model.num_steps if plans is None else steps_of(model, plans)
-
-        def drawn() -> Tensor:
-            if plans is None:
-                return draw_codes(model, vqgan, writing.blocks)
-            return draw_written(model, model.vqgan, plans, writing.blocks)
-
+        writing = begin(model, ids, states, seeds, options.guidance_scale != 1, planned(options))
+        total = steps_of(model, writing.plans)
         for step in range(1, total + 1):
             write_block(model, writing, options)
             if context.cancelled():
                 break
             if (step - 1) % options.preview_every == 0:
-                yield Preview(step, to_uint8(drawn()), seeds)
+                yield Preview(step, to_uint8(self._drawn(model, writing)), seeds)
             yield Progress(step, total, context.elapsed_s())
-        if plans is None:
-            images = enlarge(drawn(), upscaler, context.cache.evict_idle)
-            return Drawn(images, seeds, len(writing.blocks), total)
-        return Drawn(to_uint8(drawn()), seeds, len(writing.blocks), total,
-                     picture_facts=tuple({"plan": plan} for plan in plan_facts(plans)))
+        facts = tuple({"plan": plan} for plan in plan_facts(writing.plans))
+        return Drawn(to_uint8(self._drawn(model, writing)), seeds, len(writing.blocks), total,
+                     picture_facts=facts)
+
+    @staticmethod
+    def _drawn(model: ImageTransformer, writing: Writing) -> Tensor:
+        return draw_written(model, cast(VQGAN, model.vqgan), writing.plans, writing.blocks)

@@ -31,16 +31,13 @@ def check_parts(model: nn.Module, model_id: str) -> None:
         WeightsError: the catalogue names no such part of it, or one that does not fit.
     """
     config, parts = cast(TransformerConfig, model.config), dict(model.named_children())
-    if config.sentence_dim:
-        encoder = parts.get("text")
-        if not isinstance(encoder, SentenceEncoder) or encoder.width != config.sentence_dim:
-            raise WeightsError(WANTED, model_id, "text", "minilm")
-    if config.plan_length:
-        vqgan = parts.get("vqgan")
-        if not isinstance(vqgan, VQGAN) or not config.layers or (
-                vqgan.config.channels, vqgan.config.resolution) != (
-                4, config.grid * vqgan.downsampling):
-            raise WeightsError(WANTED, model_id, "vqgan", "vqgan")
+    encoder, vqgan = parts.get("text"), parts.get("vqgan")
+    if not isinstance(encoder, SentenceEncoder) or encoder.width != config.sentence_dim:
+        raise WeightsError(WANTED, model_id, "text", "minilm")
+    if not isinstance(vqgan, VQGAN) or not config.layers or (
+            vqgan.config.channels, vqgan.config.resolution) != (
+            4, config.grid * vqgan.downsampling):
+        raise WeightsError(WANTED, model_id, "vqgan", "vqgan")
 
 
 def steps_of(model: ImageTransformer, plans: Tensor) -> int:

@@ -9,19 +9,54 @@ Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2 (o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
+from pipelines.core.errors import InvalidRequest
 from pipelines.models.dalle import PAD_ID, ImageTransformer
 from pipelines.models.dalle_state import KVCache
 from pipelines.sampling import RowNoise, choose
 from pipelines.world.layouts import GRID
-from pipelines.world.plans import SPOT_TOKENS, allowed, slots_of, spots_of
+from pipelines.world.plans import MOST_THINGS, SPOT_TOKENS, Spot, allowed, slots_of, spots_of
 
 SIDE = 2  # place of the side among the tokens of a spot
 LEAST_SIDE = 3  # of a thing, in cells
 LEAST_PERSON = 11  # side of a person in a portrait, who may hold a thing
+
+
+def read_places(text: str) -> tuple[Spot, ...]:
+    """Where things stand, as people write it.
+
+    Args:
+        text: of each thing its column, row and side in cells and perhaps the word "mirrored",
+            things parted by semicolons; of none where it is blank.
+
+    Raises:
+        InvalidRequest: there is a thing of which it says something else, one that stands beyond
+            the picture or is smaller than ``LEAST_SIDE``, or there are more than ``MOST_THINGS``.
+    """
+    spots = []
+    for part in text.split(";") if text.strip() else []:
+        words = part.lower().split()
+        flip = words[3:] == ["mirrored"]
+        if not (len(words) == 3 + flip and all(
+                word.isascii() and word.isdecimal() and len(word) < 3 for word in words[:3])):
+            raise InvalidRequest(
+                "Places are a column, a row and a side for each thing, as in 1 4 7; 9 4 6 "
+                "mirrored, not {!r}.", part.strip()[:40], field="places")
+        column, row, side = map(int, words[:3])
+        if side < LEAST_SIDE or max(column, row) + side > GRID:
+            raise InvalidRequest(
+                "A thing at {} {} with side {} does not fit: sides are from {} to {}, and column "
+                "or row and side are at most {} together.", column, row, side, LEAST_SIDE, GRID,
+                GRID, field="places")
+        spots.append(Spot(column, row, side, flip))
+    if len(spots) > MOST_THINGS:
+        raise InvalidRequest("A picture has at most {} things, and there are places of {}.",
+                             MOST_THINGS, len(spots), field="places")
+    return tuple(spots)
 
 
 def admissible(position: int, ended: Tensor, size: int) -> Tensor:
@@ -87,8 +122,8 @@ def _has_room(known: list[int], taken: list[list[int]]) -> bool:
 
 @torch.no_grad()
 def draw_plans(model: ImageTransformer, hidden: Tensor, cache: KVCache, noise: RowNoise,
-               temperature: float = 1.0, fixed: Mapping[int, int] | None = None,
-               ) -> tuple[Tensor, Tensor]:
+               temperature: float = 1.0,
+               fixed: Mapping[int, int] = MappingProxyType({})) -> tuple[Tensor, Tensor]:
     """Write the plans of N pictures, each from random numbers of its own.
 
     Rows beyond the N first, as those without a caption, read the same plans.
@@ -116,7 +151,7 @@ def draw_plans(model: ImageTransformer, hidden: Tensor, cache: KVCache, noise: R
             first, past = allowed(position)
             may[:, first:past] &= apart(position, plans)
             tokens = choose(logits.masked_fill(~may, -torch.inf), gumbel, temperature, 0, 1.0)
-            if fixed and position in fixed:
+            if position in fixed:
                 tokens = torch.where(ended, tokens, fixed[position])
             plans[:, position] = tokens
             ended |= tokens == PAD_ID

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
-from pipelines.models import clip, patch_discriminator, upscaler, vqgan
+from pipelines.models import clip, minilm, patch_discriminator, upscaler, vqgan
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.vocabulary import load_vocabulary
 from pipelines.models.clip import ClipModel
 from pipelines.models.dalle import ImageTransformer, TransformerConfig
 from pipelines.models.efficientnet import EfficientNet
 from pipelines.models.familiarity import Familiarity
+from pipelines.models.minilm import SentenceEncoder
+from pipelines.world import plans
 
 GRID = vqgan.VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks=1,
                          attn_resolutions=(), z_channels=32, embed_dim=3, n_embed=125,
@@ -19,8 +24,15 @@ GRID = vqgan.VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks=1,
 LEARNED = vqgan.VQGANConfig(resolution=32, ch=32, ch_mult=(1, 2), num_res_blocks=1,
                             attn_resolutions=(), z_channels=32, embed_dim=4, n_embed=64,
                             patch_size=2)
-TRANSFORMER = TransformerConfig(text_vocab_size=3072, codebook_size=16, digits=2, grid=8, patch=2,
-                                dim=32, depth=2, heads=2, code_dim=16, head_dim=32)
+LAYERS = vqgan.VQGANConfig(resolution=128, patch_widths=(8, 8, 16), patch_depths=(1, 1, 1),
+                           z_channels=8, embed_dim=3, n_embed=125, levels=(5, 5, 5), channels=4)
+TRANSFORMER = TransformerConfig(text_vocab_size=30522, text_length=40, text_dim=8, sentence_dim=32,
+                                plan_length=plans.TOKENS, plan_vocab_size=plans.VOCABULARY_SIZE,
+                                layers=1 + plans.MOST_THINGS, codebook_size=12, digits=2, grid=8,
+                                patch=2, dim=32, depth=2, heads=2, code_dim=16, head_dim=32)
+SENTENCES = {"hidden_size": 32, "vocab_size": 30522, "num_hidden_layers": 1,
+             "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 256}
+WORD_PIECES = Path(__file__).parents[1] / "assets" / "weights" / "minilm" / "tokenizer.json"
 
 UNCLIP_DECODER = {
     "unet": {"sample_size": 4, "in_channels": 22, "out_channels": 12, "block_out_channels": [32],
@@ -67,7 +79,10 @@ class SmallLoader:
             transformer.initialise()
             nn.init.normal_(transformer.head.weight, std=1.0)  # choices that differ
             nn.init.normal_(transformer.text_position, std=0.5)
+            transformer.text, transformer.vqgan = self._build("minilm"), vqgan.VQGAN(LAYERS)
             return transformer
+        if name == "minilm":
+            return SentenceEncoder(minilm.build(SENTENCES), Tokenizer.from_file(str(WORD_PIECES)))
         if name == "vqgan":
             return vqgan.VQGAN(self.codes)
         if name == "upscaler":

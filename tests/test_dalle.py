@@ -11,7 +11,8 @@ import torch
 
 from pipelines.core.errors import Cancelled, InvalidRequest
 from pipelines.core.events import Event, Preview, Progress, Result
-from pipelines.dalle import DalleOptions, DallePipeline, begin, draw_codes, write_block
+from pipelines.dalle import DalleOptions, DallePipeline, begin, read_texts, write_block
+from pipelines.dalle_layers import SIZE_PX, steps_of
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.ids import RANKER
 from pipelines.models.dalle import ImageTransformer
@@ -20,7 +21,7 @@ from pipelines.registry import Registry
 from pipelines.rerank import similarities, weighted_scores
 from tests.small_models import TRANSFORMER, small_cache
 
-STEPS = (TRANSFORMER.grid // TRANSFORMER.patch) ** 2
+LAYER_STEPS = (TRANSFORMER.grid // TRANSFORMER.patch) ** 2
 
 
 @pytest.fixture(scope="module")
@@ -49,17 +50,18 @@ def result_of(events: list[Event]) -> Result:
 def test_a_run_from_loading_to_ranked_pictures() -> None:
     events = events_of(small_cache(), num_images=3)
     messages = [e.message for e in events if isinstance(e, Progress) and e.message]
-    assert sum(m.startswith("Loading the embedded/") for m in messages) == 4
+    assert sum(m.startswith("Loading the embedded/") for m in messages) == 2
     steps = [e.step for e in events if isinstance(e, Progress) and e.total and not e.message]
-    assert steps == list(range(1, STEPS + 1))
     result = result_of(events)
+    layers = 1 + max(len(c.metadata["plan"]["things"]) for c in result.candidates)
+    assert steps == list(range(1, layers * LAYER_STEPS + 1))
     assert result.metadata == {}
     assert {c.seed for c in result.candidates} == {5, 6, 7}
     assert all(c.seed == 5 + c.index for c in result.candidates)
     scores = [c.scores["clip"] for c in result.candidates]
     assert scores == sorted(scores, reverse=True)
     assert sum(c.scores["probability"] for c in result.candidates) == pytest.approx(1)
-    assert result.candidates[0].image.shape == (64, 64, 3)
+    assert result.candidates[0].image.shape == (SIZE_PX, SIZE_PX, 3)
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
@@ -83,17 +85,21 @@ def test_weights_of_a_prompt_are_for_the_ranking_alone(cache: ModelCache) -> Non
 
 
 def test_codes_do_not_depend_on_the_batch(cache: ModelCache) -> None:
-    ids = torch.randint(4, 3000, (2, 32), generator=torch.Generator().manual_seed(0))
     with cache.lease("embedded/dalle") as model:
-        def codes(seeds: list[int]) -> torch.Tensor:
-            writing = begin(model, ids, seeds, guided=True)
-            for _ in range(model.num_steps):
-                write_block(model, writing, DalleOptions())
-            return torch.stack(writing.blocks, dim=1)
+        ids, states = read_texts(model, ["a red apple", ""])
 
-        together = codes(list(range(16)))
+        def codes(seeds: list[int]) -> tuple[torch.Tensor, list[int]]:
+            writing = begin(model, ids, states, seeds, guided=True)
+            for _ in range(steps_of(model, writing.plans)):
+                write_block(model, writing, DalleOptions())
+            own = [steps_of(model, plan[None]) for plan in writing.plans]
+            return torch.stack(writing.blocks, dim=1), own
+
+        together, own = codes(list(range(16)))
         for seed in (0, 7, 15):
-            assert torch.equal(together[seed], codes([seed])[0])
+            alone, (steps,) = codes([seed])
+            assert steps == own[seed]
+            assert torch.equal(together[seed, :steps], alone[0])
 
 
 def test_the_seed_decides(cache: ModelCache) -> None:
@@ -120,12 +126,14 @@ def test_no_guidance_halves_the_rows(cache: ModelCache, monkeypatch: pytest.Monk
 def test_previews_fill_the_picture_from_the_top(cache: ModelCache) -> None:
     events = events_of(cache, num_images=2, options={"preview_every": 4})
     previews = [e for e in events if isinstance(e, Preview)]
-    assert [p.step for p in previews] == [1, 5, 9, 13]
-    assert all(p.images.shape == (2, 32, 32, 3) and p.seeds == (5, 6) for p in previews)
+    assert [p.step for p in previews][:5] == [1, 5, 9, 13, 17]
+    assert all(p.images.shape == (2, SIZE_PX, SIZE_PX, 3) and p.seeds == (5, 6) for p in previews)
     grey = [(p.images == 128).all(axis=(0, 3)) for p in previews]
-    assert grey[0][:, 8:].all()
-    assert grey[1][16:].all()
-    assert not grey[1][:8].any()
+    half = SIZE_PX // 2
+    assert grey[0][:, half + 2 :].all()
+    assert grey[1][half + 2 :].all(), "a layer is half as large as the picture"
+    assert not grey[1][: SIZE_PX // 4].any()
+    assert not grey[4].any(), "the ground is there, things come before it"
     assert len([e for e in events_of(cache, options={"preview_every": 256})
                 if isinstance(e, Preview)]) == 1
 
@@ -158,13 +166,6 @@ def test_models_are_given_back(cache: ModelCache) -> None:
     assert not any(model.leases for model in cache.stats().models)
 
 
-def test_a_whole_picture_is_decoded_as_it_is(cache: ModelCache) -> None:
-    with cache.lease("embedded/dalle") as model, cache.lease("embedded/vqgan") as vqgan:
-        codes = torch.randint(0, 125, (2, 8, 8), generator=torch.Generator().manual_seed(0))
-        blocks = model.to_blocks(codes).unbind(1)
-        torch.testing.assert_close(draw_codes(model, vqgan, blocks), vqgan.decode_indices(codes))
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_models_may_have_half_the_bits(cache: ModelCache, dtype: torch.dtype) -> None:
     result = result_of(events_of(cache, dtype=dtype))
@@ -176,3 +177,36 @@ def test_models_may_have_half_the_bits(cache: ModelCache, dtype: torch.dtype) ->
 def test_options_out_of_range_are_refused(cache: ModelCache, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match="must be"):
         events_of(cache, options=options)
+
+
+def plans_of(events: list[Event]) -> list[dict[str, Any]]:
+    return [c.metadata["plan"] for c in sorted(result_of(events).candidates, key=lambda c: c.seed)]
+
+
+def test_what_is_set_of_a_plan_stands_in_it_and_the_seed_decides_the_rest(cache: ModelCache) -> None:
+    free = plans_of(events_of(cache, num_images=4))
+    assert len({str(plan) for plan in free}) == 4
+    styled = plans_of(events_of(cache, num_images=4, options={"style": "photo"}))
+    assert {plan["style"] for plan in styled} == {"photo"}
+    assert len({plan["background"] for plan in styled}) > 1
+    whole = plans_of(events_of(cache, num_images=4, options={
+        "style": "fluent", "background": "beach", "places": "1 4 7; 9 4 6 Mirrored"}))
+    assert {(plan["style"], plan["background"]) for plan in whole} == {("fluent", "beach")}
+    for plan in whole:
+        assert plan["things"][:2] == [{"column": 1, "row": 4, "side": 7, "mirrored": False},
+                                      {"column": 9, "row": 4, "side": 6, "mirrored": True}]
+    again = plans_of(events_of(cache, num_images=4, options={"style": "any", "background": "any"}))
+    assert again == free
+
+
+@pytest.mark.parametrize(("places", "said"), [
+    ("1 2", "Places are a column, a row and a side"), ("1 2 3 4", "Places are"),
+    ("1 2 3 flipped", "not '1 2 3 flipped'"), ("1 2 -3", "Places are"), ("1 2 ³", "Places are"),
+    ("1 2 3;", "not ''"), ("1 2 999999999999", "Places are"),
+    ("10 0 7", "A thing at 10 0 with side 7 does not fit"), ("0 0 2", "sides are from 3 to 16"),
+    (";".join(["0 0 3"] * 6), "at most 5 things, and there are places of 6")])
+def test_places_that_are_none_are_refused_with_a_reason(cache: ModelCache, places: str,
+                                                        said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said) as error:
+        events_of(cache, options={"places": places})
+    assert error.value.field == "places"

@@ -66,8 +66,7 @@ def written(model: ImageTransformer, seeds: Sequence[int], blocks: int | None = 
     generator = torch.Generator().manual_seed(2)
     ids = torch.randint(1, 40, (2, 6), generator=generator)
     states = torch.randn(2, 6, 12, generator=generator)
-    writing = begin(model, ids, seeds, True, states)
-    assert writing.plans is not None
+    writing = begin(model, ids, states, seeds, True)
     for _ in range(steps_of(model, writing.plans) if blocks is None else blocks):
         write_block(model, writing, DalleOptions(temperature=1.0, top_k=0))
     return writing
@@ -75,19 +74,16 @@ def written(model: ImageTransformer, seeds: Sequence[int], blocks: int | None = 
 
 def drawn(model: ImageTransformer, vqgan: VQGAN, writing: Writing) -> torch.Tensor:
     """In [0, 1]."""
-    assert writing.plans is not None
     return (draw_written(model, vqgan, writing.plans, writing.blocks) + 1) / 2
 
 
 def things_of(writing: Writing) -> list[int]:
-    assert writing.plans is not None
     return plans.spots_of(writing.plans)[1].sum(1).tolist()
 
 
 def test_a_picture_takes_the_steps_of_its_layers(model: ImageTransformer) -> None:
     writing = written(model, [1, 2, 3], 0)
     assert len(set(things_of(writing))) > 1, "pictures with more layers and with fewer"
-    assert writing.plans is not None
     spots = plans.spots_of(writing.plans)
     layers = (1 + spots.there.sum(1) + spots.drafted.sum(1)).tolist()
     assert max(layers) > 1 + max(things_of(writing)), "some are drafted"
@@ -99,7 +95,6 @@ def test_what_is_drawn_are_the_layers_put_together(model: ImageTransformer, vqga
     pictures = drawn(model, vqgan, writing)
     assert pictures.shape == (3, 3, SIZE_PX, SIZE_PX)
     codes = model.to_grid(torch.stack(writing.blocks, 1))
-    assert writing.plans is not None
     spots = plans.spots_of(writing.plans)
     drafts = 0
     for k, slots in enumerate(plans.slots_of(writing.plans).tolist()):
@@ -116,7 +111,6 @@ def test_what_is_drawn_are_the_layers_put_together(model: ImageTransformer, vqga
 
 def test_what_is_not_finished_is_as_its_draft(model: ImageTransformer) -> None:
     writing = written(model, range(12), 0)
-    assert writing.plans is not None
     k = plans.slots_of(writing.plans)[:, 2].tolist().index(1 + plans.LAYERS)
     tokens = writing.plans[k : k + 1]
     blocks = [torch.full((1, model.block_codes), number % 5) for number in range(3 * STEPS)]
@@ -147,7 +141,6 @@ def test_what_is_not_written_yet_is_grey_or_not_there(model: ImageTransformer,
     ground = drawn(model, vqgan, written(model, [1], STEPS))[0]
     begun = drawn(model, vqgan, written(model, [1], STEPS + 2))[0]
     writing = written(model, [1], 0)
-    assert writing.plans is not None
     column, row, side, _ = plans.spots_of(writing.plans)[0][0, 0].tolist()
     changed = (begun != ground).any(0).nonzero()
     assert len(changed)
@@ -248,7 +241,6 @@ def test_a_transformer_without_its_parts_is_refused(parts: dict[str, Any], missi
         Tokenizer(WordLevel({"[UNK]": 0})))
     model.vqgan = VQGAN(CODES)
     check_parts(model, "mine/dalle")
-    check_parts(ImageTransformer(replace(CONFIG, sentence_dim=0, plan_length=0, layers=0)), "x")
 
 
 def test_facts_of_a_plan_are_what_it_says() -> None:

@@ -117,8 +117,7 @@ def draw(model: ImageTransformer, vqgan: VQGAN, encoder: SentenceEncoder, texts:
     pictures, options = [], DalleOptions()
     for text in texts:
         ids, states = encoder.read([text, ""], model.config.text_length)
-        writing = begin(model, ids, [seed], True, states)
-        assert writing.plans is not None
+        writing = begin(model, ids, states, [seed], True)
         for _ in range(steps_of(model, writing.plans)):
             write_block(model, writing, options)
         pictures.append(draw_written(model, vqgan, writing.plans, writing.blocks))

@@ -116,6 +116,20 @@ def to_tokens(plan: Plan) -> list[int]:
     return ids + [PAD] * (TOKENS - len(ids))
 
 
+def fixed_tokens(style: str | None, background: str | None, spots: Sequence[Spot]) -> dict[int, int]:
+    """Tokens of a plan of which parts are given, by position.
+
+    Args:
+        style: one of ``STYLES``, or None where it is not given.
+        background: one of ``BACKGROUNDS``, or None.
+        spots: those of the first things.
+    """
+    plan = to_tokens(Plan(style or STYLES[0], background or BACKGROUNDS[0], tuple(spots)))
+    given = [position for position, name in enumerate((style, background)) if name is not None]
+    given += range(2, 2 + SPOT_TOKENS * len(spots))
+    return {position: plan[position] for position in given}
+
+
 def told_names(ids: Sequence[int]) -> tuple[str, str]:
     """Style and background of a plan's tokens."""
     return STYLES[ids[0] - _STYLE], BACKGROUNDS[ids[1] - _BACKGROUND]
