@@ -40,16 +40,30 @@ TRANSFORMER = "embedded/dalle"
 MODELS = (TRANSFORMER, RANKER)
 ADVANCED: JsonDict = {"advanced": True}
 ANY = "any"  # in place of a part of the plan: the seed decides
+STYLE_LABELS = {
+    ANY: "any, as the seed decides", "noto": "Noto emoji", "twemoji": "Twemoji",
+    "fluent": "Fluent emoji, flat", "fluent3d": "Fluent emoji, 3D", "blob": "emoji blobs",
+    "emojione": "EmojiOne", "fxemoji": "FxEmojis", "clipart": "clip art", "photo": "photograph"}
+BACKGROUND_LABELS = {
+    ANY: "any, as the seed decides", "pastel": "a pale colour", "strong": "a strong colour",
+    "dark": "a dark colour", "gradient": "from colour to colour", "studio": "as in a studio",
+    "stripes": "stripes", "dots": "dots", "checks": "checks", "paper": "paper",
+    "lights": "blurred lights", "table": "a table"}
+
+
+def _named(values: tuple[str, ...], names: Mapping[str, str]) -> JsonDict:
+    return {"labels": [names.get(value, value) for value in values]}
 
 
 class DalleOptions(Options):
     """What the plan says and how codes are drawn."""
 
     style: Literal[(ANY, *STYLES)] = Field(  # type: ignore[valid-type]
-        default=ANY, title="Style", description="Of the things; any is what the seed decides.")
+        default=ANY, title="Style", description="Whose art the things look like.",
+        json_schema_extra=_named((ANY, *STYLES), STYLE_LABELS))
     background: Literal[(ANY, *BACKGROUNDS)] = Field(  # type: ignore[valid-type]
-        default=ANY, title="Background",
-        description="Behind the things; any is what the seed decides.")
+        default=ANY, title="Background", description="What stands behind the things.",
+        json_schema_extra=_named((ANY, *BACKGROUNDS), BACKGROUND_LABELS))
     places: str = Field(
         default="", max_length=200, title="Places", json_schema_extra=ADVANCED,
         description="Of the first things that the prompt names: column, row and side of each in "

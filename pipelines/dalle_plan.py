@@ -8,8 +8,9 @@ Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2 (o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +58,12 @@ def read_places(text: str) -> tuple[Spot, ...]:
         raise InvalidRequest("A picture has at most {} things, and there are places of {}.",
                              MOST_THINGS, len(spots), field="places")
     return tuple(spots)
+
+
+def written_places(things: Sequence[Mapping[str, Any]]) -> str:
+    """Inverse of ``read_places``, of the things of ``pipelines.dalle_layers.plan_facts``."""
+    return "; ".join(f"{each['column']} {each['row']} {each['side']}"
+                     + " mirrored" * bool(each["mirrored"]) for each in things)
 
 
 def admissible(position: int, ended: Tensor, size: int) -> Tensor:

@@ -254,22 +254,17 @@ def test_a_compiled_run_is_traced_before_a_thread_draws(vqgan: VQGAN, tmp_path: 
     assert seen == [(12, 6, 2), (40, 22, 11)]
 
 
-@pytest.mark.parametrize("unfinished", [False, True])
-def test_a_run_ends_with_weights_that_draw(vqgan: VQGAN, tmp_path: Path, unfinished: bool,
+def test_a_run_ends_with_weights_that_draw(vqgan: VQGAN, tmp_path: Path,
                                            monkeypatch: pytest.MonkeyPatch) -> None:
     weights = tmp_path / "weights"
-    if unfinished:
-        monkeypatch.setattr(train_dalle, "UNFINISHED_DIR", weights)
-    else:
-        monkeypatch.setattr(train_dalle, "WEIGHTS_DIR", weights)
+    monkeypatch.setattr(train_dalle, "WEIGHTS_DIR", weights)
     monkeypatch.setattr(train_dalle, "load_vqgan", lambda name: vqgan)
     monkeypatch.setattr(train_dalle, "RUNS_DIR", tmp_path / "runs")
     monkeypatch.setattr(train_dalle, "Loop", partial(Loop, runs_dir=tmp_path / "runs"))
-    if not unfinished:
-        monkeypatch.setattr(train_dalle, "export", partial(export, folder=weights))
+    monkeypatch.setattr(train_dalle, "export", partial(export, folder=weights))
     monkeypatch.setattr(train_dalle, "SAMPLE_PROMPTS", train_dalle.SAMPLE_PROMPTS[:2])
     monkeypatch.setattr(train_dalle, "evaluate", partial(train_dalle.evaluate, count=32))
-    assert 0 < train_dalle.train(RUN | {"unfinished": unfinished}) < 10
+    assert 0 < train_dalle.train(RUN) < 10
     assert (tmp_path / "runs" / "dalle-test" / "samples.png").exists()
     config = json.loads((weights / "dalle-test" / "config.json").read_text())["config"]
     model = build(config).eval()
@@ -280,8 +275,8 @@ def test_a_run_ends_with_weights_that_draw(vqgan: VQGAN, tmp_path: Path, unfinis
     assert first.shape == (1, 3, 256, 256)
     assert torch.equal(first, again)
     assert not torch.equal(first, train_dalle.draw(model, vqgan, encoder, ["a red apple"], 2))
-    goes_on = RUN | {"name": "again", "unfinished": unfinished, "from_shipped": True, "lr": 0.0,
-                     "muon_lr": 0.0, "weight_decay": 0.0}
+    goes_on = RUN | {"name": "again", "from_shipped": True, "lr": 0.0, "muon_lr": 0.0,
+                     "weight_decay": 0.0}
     train_dalle.train(goes_on)
     again = build(config).eval()
     load_exported(again, weights / "dalle-test" / "model.safetensors")

@@ -74,7 +74,7 @@ def test_the_ten_lines_of_the_doors_page_do_what_they_say(
     assert capsys.readouterr().out == "an apple\n"
 
 
-@pytest.mark.weights("dalle", "vqgan", "upscaler", "clip-ranker")
+@pytest.mark.weights("dalle", "clip-ranker")
 def test_the_readmes_line_draws_the_best_of_four(shown: Shown, repository: Path) -> None:
     exec(compile(facade_code(repository / "README.md"), "README.md", "exec"), {})
     assert read_png(Path("apple.png").read_bytes())["easel"]["pipeline"] == "dalle"

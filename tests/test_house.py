@@ -217,11 +217,11 @@ def test_measured_figures_stand_in_tables_of_the_results_alone(repository: Path)
                       "weights |")], "which are facts of the publishers"
 
 
-@pytest.mark.weights("vqgan", "dalle")
+@pytest.mark.weights("dalle")
 def test_codes_are_described_as_they_are(repository: Path) -> None:
     configs = {name: json.loads((WEIGHTS / name / "config.json").read_text())["config"]
-               for name in ("vqgan", "dalle")}
-    codes, code_digits = configs["vqgan"]["n_embed"], configs["dalle"]
+               for name in ("layer-vqgan", "dalle")}
+    codes, code_digits = configs["layer-vqgan"]["n_embed"], configs["dalle"]
     assert code_digits["codebook_size"] ** code_digits["digits"] >= codes
     readme = (repository / "README.md").read_text()
     for fact in (f"{codes:,} codes", f"base {code_digits['codebook_size']}"):

@@ -43,7 +43,7 @@ def alone(code: str, repository: Path) -> subprocess.CompletedProcess[str]:
                           text=True, timeout=600)
 
 
-@pytest.mark.weights("dalle", "vqgan", "upscaler", "clip-ranker")
+@pytest.mark.weights("dalle", "clip-ranker")
 def test_a_prompt_is_drawn_without_the_application(repository: Path) -> None:
     done = alone(ALONE, repository)
     assert done.returncode == 0, done.stderr

@@ -26,7 +26,7 @@ from pipelines.vqgan_clip.options import SIZES_PX, VQGANCLIPOptions
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 
 
-@pytest.mark.weights("dalle", "vqgan", "upscaler", "clip-ranker")
+@pytest.mark.weights("dalle", "clip-ranker")
 def test_the_sizes_are_those_that_are_drawn(tmp_path: Path) -> None:
     from easel.serving.build import build_backend
 

@@ -214,7 +214,7 @@ def test_a_run_begins_with_a_vqgan_of_three_channels(tmp_path: Path, vqgan: VQGA
 @pytest.mark.parametrize("decoder_only", [False, True])
 def test_a_run_ends_with_a_vqgan_of_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                            decoder_only: bool) -> None:
-    monkeypatch.setattr(train_layer_vqgan, "UNFINISHED_DIR", tmp_path)
+    monkeypatch.setattr(train_layer_vqgan, "export", partial(export, folder=tmp_path))
     monkeypatch.setattr(train_layer_vqgan, "Loop", partial(Loop, runs_dir=tmp_path / "runs"))
     monkeypatch.setattr(train_layer_vqgan, "evaluate",
                         partial(train_layer_vqgan.evaluate, count=32))

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from pipelines.models.checkpoints.int8 import from_int8, to_int8
 
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / "assets" / "weights"
-# Of models that do not ship yet, kept to go on from.
-UNFINISHED_DIR = Path(__file__).resolve().parent / "unfinished"
 
 
 def export(

@@ -34,7 +34,7 @@ from pipelines.world.plans import LAYERS, plan_of, to_tokens
 from pipelines.world.scenes import Scene
 from training.dalle_batches import Batch, Batches, as_named, read
 from training.data import World, prefetched
-from training.export import UNFINISHED_DIR, WEIGHTS_DIR, export, load_exported
+from training.export import WEIGHTS_DIR, export, load_exported
 from training.layer_codes import LayerCodeStore, in_stream
 from training.loop import RUNS_DIR, Loop, compiled, due, parse_arguments
 
@@ -59,10 +59,8 @@ SAMPLE_PROMPTS = (
 
 
 def load_vqgan(name: str = "vqgan") -> VQGAN:
-    """An embedded VQGAN, or an unfinished one, frozen, in float32."""
+    """An embedded VQGAN, frozen, in float32."""
     folder = WEIGHTS_DIR / name
-    if not folder.exists():
-        folder = UNFINISHED_DIR / name
     model = build_vqgan(json.loads((folder / "config.json").read_text())["config"])
     load_exported(model, folder / "model.safetensors")
     return model.eval().requires_grad_(False)
@@ -162,8 +160,7 @@ def train(config: dict[str, Any]) -> float:
     model = ImageTransformer(TransformerConfig(**config["model"]))
     model.initialise()
     if config.get("from_shipped"):
-        folder = UNFINISHED_DIR if config.get("unfinished") else WEIGHTS_DIR
-        load_exported(model, folder / config["export_as"] / "model.safetensors")
+        load_exported(model, WEIGHTS_DIR / config["export_as"] / "model.safetensors")
     elif config.get("start_from"):
         begin_from(model, Path(config["start_from"]))
     loop = Loop(config, model)
@@ -263,9 +260,8 @@ parameters; the text is also read by the embedded sentence encoder. Trained on s
 - Cross-entropy in nats a token, of which two spell a code: {found["all"]:.3f}{by_kind}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
-    where = {"folder": UNFINISHED_DIR} if loop.config.get("unfinished") else {}
     export(loop.ema, loop.config["export_as"], "dalle", config_dict(loop.ema.config), card,
-           int8=loop.config.get("int8", False), **where)
+           int8=loop.config.get("int8", False))
     print(f"dalle: {found['all']:.3f} nats a token{by_kind} after {loop.scenes} scenes; exported",
           flush=True)
     return found["all"]

@@ -21,7 +21,7 @@ from torchvision.utils import save_image
 
 from pipelines.models.vqgan import VQGAN, VQGANConfig, config_dict
 from training.data import World, prefetched
-from training.export import UNFINISHED_DIR, export
+from training.export import export
 from training.loop import Loop, compiled, due, parse_arguments
 from training.train_vqgan import Realism, edge_energy, gradient_loss, history, psnr_db, psnr_of
 from training.transparent import LAYER_PX, Layer, draw_layers, layers_of
@@ -137,7 +137,7 @@ def finish(loop: Loop[VQGAN], world: World, config: dict[str, Any]) -> float:
     shown = torch.cat([part for pair in zip(true[:32].split(8), drawn[:32].split(8), strict=True)
                        for part in pair])
     save_image((shown.clamp(-1, 1) + 1) / 2, loop.folder / "samples.png", nrow=8)
-    card = f"""# VQGAN of layers with transparency, unfinished
+    card = f"""# VQGAN of layers with transparency
 
 Layers of {LAYER_PX} px, premultiplied RGB and coverage, to 8 x 8 codes of {model.config.n_embed}
 (finite scalar quantisation, levels {model.config.levels}), on patch networks
@@ -149,8 +149,7 @@ Layers of {LAYER_PX} px, premultiplied RGB and coverage, to 8 x 8 codes of {mode
 - Edge energy of reconstructions over that of renders: {edges:.2f}
 - Licence: Apache-2.0; the art it was trained on is listed in `assets/world/NOTICE.md`
 """
-    export(model, config["export_as"], "vqgan", config_dict(model.config), card,
-           folder=UNFINISHED_DIR)
+    export(model, config["export_as"], "vqgan", config_dict(model.config), card)
     print(json.dumps({"psnr_db": value, "edges": edges}), flush=True)
     return value
 

@@ -11,6 +11,7 @@ from pipelines.calibration import calibration_of
 from pipelines.core.events import Mark
 from pipelines.core.options import AUTO, option_fields
 from pipelines.core.sentences import Sentence
+from pipelines.dalle_plan import written_places
 from pipelines.pipeline import Pipeline
 from pipelines.registry import Registry
 
@@ -47,10 +48,20 @@ def facts_of(facts: Mapping[str, Any], pipeline: Pipeline | None) -> Iterator[tu
     options = dict(_mapping(facts.get("options")))
     if options.get("precision") == AUTO:
         options["precision"] = facts.get("computed_in") or AUTO
+    options |= _planned(_mapping(facts.get("plan")))
     yield from option_facts(options, pipeline)
     if weights := _mapping(facts.get("weights")):
         yield "Weights", ", ".join(f"{model} {str(digest)[:12]}" if digest else str(model)
                                    for model, digest in weights.items())
+
+
+def _planned(plan: Mapping[str, Any]) -> dict[str, str]:
+    """What a plan says, in the words of DALL·E's options; nothing where it is none."""
+    try:
+        return {"style": str(plan["style"]), "background": str(plan["background"]),
+                "places": written_places(plan["things"])}
+    except (KeyError, TypeError):
+        return {}
 
 
 def option_facts(options: Mapping[str, Any], pipeline: Pipeline | None,
