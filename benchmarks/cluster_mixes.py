@@ -88,7 +88,7 @@ def embedded_mix(folder: Path = RESULTS_DIR) -> Mix:
     guide, upscaler = "embedded/clip-guide", "embedded/upscaler"
     return Mix("embedded models, 2 CPU cores", (
         Kind("dalle", 0.4, speed["dalle"]["four_ranked_s"], 4,
-             ("embedded/dalle", vqgan, upscaler, ranker)),
+             ("embedded/dalle", ranker)),
         Kind("unclip", 0.4, speed["unclip"]["four_ranked_s"], 4,
              ("embedded/unclip-prior", "embedded/unclip-decoder", upscaler, ranker)),
         Kind("vqgan_clip", 0.2, VQGAN_CLIP_STEPS * speed["vqgan_clip"]["ms_per_step"] / 1000, 1,
