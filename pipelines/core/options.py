@@ -28,6 +28,7 @@ from pipelines.core.texts import check_text
 Kind = Literal["bool", "int", "float", "choice", "text"]
 
 
+MANY = 16  # of more choices a refusal names some
 AUTO = "auto"  # in place of a value: the pipeline decides, see ``Pipeline.resolve_options``
 # By whether the number is whole, and whether there are steps.
 _OUT_OF_BOUNDS = {
@@ -247,6 +248,10 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> tuple[Sentence, 
         most = fault.get("ctx", {}).get("max_length", 0)
         return Sentence("{}: {:,} are too many; {:,} is the most.", title, len(fault["input"]),
                         most), name
+    choices = get_args(annotation) if fault["type"] == "literal_error" else ()
+    if len(choices) > MANY:
+        return Sentence("{} must be one of {} values, such as {}, not {}.", title, len(choices),
+                        ", ".join(map(repr, choices[:MANY // 2])), shown), name
     extra = info.json_schema_extra if info and isinstance(info.json_schema_extra, dict) else {}
     wanted = extra.get("wanted") or _KINDS_OF_VALUES.get(fault["type"].split("_")[0]) or (
         fault["msg"].removeprefix("Input should be ").removeprefix("a valid "))
