@@ -79,10 +79,12 @@ class SmallLoader:
             transformer.initialise()
             nn.init.normal_(transformer.head.weight, std=1.0)  # choices that differ
             nn.init.normal_(transformer.text_position, std=0.5)
-            transformer.text, transformer.vqgan = self._build("minilm"), vqgan.VQGAN(LAYERS)
+            transformer.text, transformer.vqgan = self._build("minilm"), self._build("layer-vqgan")
             return transformer
         if name == "minilm":
             return SentenceEncoder(minilm.build(SENTENCES), Tokenizer.from_file(str(WORD_PIECES)))
+        if name == "layer-vqgan":
+            return vqgan.VQGAN(LAYERS)
         if name == "vqgan":
             return vqgan.VQGAN(self.codes)
         if name == "upscaler":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -25,11 +26,19 @@ from pipelines.models.checkpoints.entries import CatalogueEntry, ModelFile
 from pipelines.models.checkpoints.loading import CatalogueLoader, pinned
 from pipelines.models.clip import ClipModel
 from pipelines.models.dalle import config_dict
+from pipelines.models.minilm import SentenceEncoder
 from pipelines.models.pixels import to_uint8
-from pipelines.models.upscaler import UpscalerConfig
 from pipelines.vqgan_clip.pipeline import VQGANCLIPPipeline
 from tests.served import App
-from tests.small_models import GRID, TRANSFORMER, SmallLoader, clip_config, small_cache
+from tests.small_models import (
+    LAYERS,
+    SENTENCES,
+    TRANSFORMER,
+    WORD_PIECES,
+    SmallLoader,
+    clip_config,
+    small_cache,
+)
 from tests.test_app import all_inputs, generate, huge_png, refusal
 from tests.test_world import scene
 from training.data import World
@@ -211,9 +220,8 @@ def test_a_closed_tab_frees_the_device(small: App) -> None:
 # Damaged files ---------------------------------------------------------------------------------
 
 CONFIGS = {
-    "dalle": ("dalle", config_dict(TRANSFORMER)), "vqgan": ("vqgan", asdict(GRID)),
-    "upscaler": ("upscaler", asdict(UpscalerConfig(channels=8, blocks=1))),
-    "clip-ranker": ("clip", clip_config(32)),
+    "layer-vqgan": ("vqgan", asdict(LAYERS)), "minilm": ("minilm", SENTENCES),
+    "dalle": ("dalle", config_dict(TRANSFORMER)), "clip-ranker": ("clip", clip_config(32)),
 }
 
 
@@ -223,12 +231,21 @@ def on_disk(tmp_path: Path) -> Iterator[tuple[App, Path]]:
     loader, entries = SmallLoader(), []
     for name, (architecture, config) in CONFIGS.items():
         model = loader.load(f"embedded/{name}", torch.device("cpu"), torch.float32)
-        model = model.module if isinstance(model, ClipModel) else model
+        model = model.module if isinstance(model, ClipModel | SentenceEncoder) else model
+        parts, names = {}, ["config.json", "model.safetensors"]
+        if name == "dalle":
+            parts = {"text": "embedded/minilm", "vqgan": "embedded/layer-vqgan"}
+            for part in parts:
+                delattr(model, part)
         export(model, name, architecture, config, "A test.", tmp_path)
+        if name == "minilm":
+            shutil.copy(WORD_PIECES, tmp_path / name)
+            names.append(WORD_PIECES.name)
+        family = architecture if name in ("dalle", "clip-ranker") else "features"
         entries.append(CatalogueEntry(
-            id=f"embedded/{name}", title=name, family=architecture, licence="Apache-2.0",
-            source="made by a test",
-            files=(ModelFile(name="config.json"), ModelFile(name="model.safetensors"))))
+            id=f"embedded/{name}", title=name, family=family, licence="Apache-2.0",
+            source="made by a test", parts=parts,
+            files=tuple(ModelFile(name=each) for each in names)))
     catalogue = pinned(Catalogue(tuple(entries), tmp_path))
     served = App([DallePipeline()], ModelCache(CatalogueLoader(catalogue), "cpu"))
     yield served, tmp_path
@@ -237,9 +254,9 @@ def on_disk(tmp_path: Path) -> Iterator[tuple[App, Path]]:
 
 def test_a_damaged_weight_file_is_said_and_a_repaired_one_loads(on_disk: tuple[App, Path]) -> None:
     app, folder = on_disk
-    client, file = app.client(), folder / "vqgan" / "model.safetensors"
+    client, file = app.client(), folder / "layer-vqgan" / "model.safetensors"
     good = file.read_bytes()
-    for bad, says in ((good[:-1000], "embedded/vqgan is damaged"), (b"", "is damaged"),
+    for bad, says in ((good[:-1000], "embedded/layer-vqgan is damaged"), (b"", "is damaged"),
                       (good[:-1] + bytes([good[-1] ^ 1]), "is damaged"), (None, "is not there")):
         file.unlink()
         if bad is not None:

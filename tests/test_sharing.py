@@ -44,7 +44,7 @@ def draw(pipeline: Pipeline, cache: ModelCache, **options: Any) -> list[np.ndarr
     return [candidate.image for candidate in result.candidates]
 
 
-def test_two_generators_share_vqgan_upscaler_and_ranker() -> None:
+def test_two_generators_share_the_ranker() -> None:
     loader = CountingLoader()
     cache = ModelCache(loader, "cpu")
     draw(DallePipeline(), cache)
