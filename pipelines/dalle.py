@@ -192,8 +192,8 @@ class DallePipeline(CandidatePipeline):
     summary = "A transformer reads the prompt and writes the picture, code by code."
     lesson = Lesson(
         "How DALL·E draws",
-        "A transformer reads the prompt and goes on with it, in one stream. First it writes a plan: "
-        "a style, a background, and where each thing stands. Then it writes codes, of the "
+        "A transformer reads the prompt and goes on with it, in one stream. First it writes a plan"
+        ": a style, a background, and where each thing stands. Then it writes codes, of the "
         "background and of each thing by itself: a grid of 8 × 8, each one of the 15,625 that a "
         "VQGAN has for a patch of a layer, four at a time, each as two numbers drawn at random in "
         "proportion to how likely they are after all before them. The VQGAN’s decoder turns the "

@@ -183,7 +183,7 @@ def plans_of(events: list[Event]) -> list[dict[str, Any]]:
     return [c.metadata["plan"] for c in sorted(result_of(events).candidates, key=lambda c: c.seed)]
 
 
-def test_what_is_set_of_a_plan_stands_in_it_and_the_seed_decides_the_rest(cache: ModelCache) -> None:
+def test_what_is_set_of_a_plan_stands_in_it_the_seed_decides_the_rest(cache: ModelCache) -> None:
     free = plans_of(events_of(cache, num_images=4))
     assert len({str(plan) for plan in free}) == 4
     styled = plans_of(events_of(cache, num_images=4, options={"style": "photo"}))

@@ -116,7 +116,8 @@ def to_tokens(plan: Plan) -> list[int]:
     return ids + [PAD] * (TOKENS - len(ids))
 
 
-def fixed_tokens(style: str | None, background: str | None, spots: Sequence[Spot]) -> dict[int, int]:
+def fixed_tokens(style: str | None, background: str | None, spots: Sequence[Spot],
+                 ) -> dict[int, int]:
     """Tokens of a plan of which parts are given, by position.
 
     Args:
