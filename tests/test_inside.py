@@ -21,7 +21,7 @@ from easel.ui.inside import view
 from easel.ui.inside.codes import place_of, swapped
 from easel.ui.inside.realism import render_judged
 from easel.ui.inside.replay import render_moment
-from easel.ui.inside.stream import _share
+from easel.ui.inside.planned import share
 from easel.words import strings
 from easel.words.language import PORTUGUESE, speaking
 from pipelines.core.errors import InvalidRequest
@@ -148,7 +148,7 @@ def test_codes_are_read_and_exchanged(app: App, client: Client, picture: Path) -
         with Image.open(file) as opened:
             assert np.array_equal(np.asarray(opened), pixels)
     one, files = client.predict(handle_file(picture), 2, 3, [[2, 3, 7]], api_name="/inside_code")
-    assert (one["code"], one["digits"], one["spelled"]) == (7, [0, 1, 2], [0, 7])
+    assert (one["code"], one["digits"]) == (7, [0, 1, 2])
     assert len(files) == 3 + len(one["nearest"])
     assert one["furthest"]["code"] == 120, "the other corner: 4, 4, 0"
     for fields, says in (({"row": 8}, "from 0 to 7: there is none in row 8, column 0."),
@@ -199,9 +199,9 @@ def test_the_page_says_of_patches_what_is_true_of_them(app: App) -> None:
 
 
 def test_a_small_chance_is_not_written_as_none() -> None:
-    assert _share(0.5) == "50.0 %"
-    assert _share(0.0004) == "< 0.1 %"
-    assert _share(0.0) == "0 %"
+    assert share(0.5) == "50.0 %"
+    assert share(0.0004) == "< 0.1 %"
+    assert share(0.0) == "0 %"
 
 
 def test_what_the_page_says_of_a_code() -> None:

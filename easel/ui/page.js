@@ -433,9 +433,11 @@
     const said = cell?.closest(".inside-grid")?.querySelector("output");
     if (said) said.textContent = cell.dataset.said;
     const shown = cell?.dataset.shows;
-    if (shown) for (const each of cell.closest(".inside-grid").querySelectorAll("[data-cell]")) {
-      each.hidden = each.dataset.cell !== shown;
-    }
+    if (!shown) return;
+    const grid = cell.closest(".inside-grid");
+    for (const each of grid.querySelectorAll("[data-cell]")) each.hidden = each.dataset.cell !== shown;
+    grid.querySelector("[aria-current]")?.removeAttribute("aria-current");
+    cell.setAttribute("aria-current", "true");
   }
   for (const kind of ["pointerover", "focusin"]) {
     document.addEventListener(kind, (event) => sayCell(cellOf(event)));

@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipelines.inside.codes import draw_grids
+from pipelines.inside.layers import draw_layers, over_checks, vqgan_of
 from pipelines.models.dalle import ImageTransformer
-from pipelines.models.vqgan import VQGAN
 
 LIKELIEST = 5
 BEAMS = 16
@@ -69,29 +68,31 @@ def block_logits(model: ImageTransformer, hidden: Tensor, blocks: Tensor,
     return model.head(model.head_norm(model.head_mlp(x))).float()
 
 
-def draw_blocks(grid: np.ndarray, model: ImageTransformer, vqgan: VQGAN, blocks: Tensor,
-                ) -> np.ndarray:
+def draw_blocks(codes: np.ndarray, model: ImageTransformer, blocks: Tensor) -> np.ndarray:
     """Blocks as pictures, each among the codes around its place.
 
     Args:
-        grid: (G, G) int64, the picture's codes.
-        model: knows where blocks go.
-        vqgan: draws them.
+        codes: (L, G, G) int64, those of the picture's layers.
+        model: knows where blocks go, and whose VQGAN draws them.
         blocks: (N, C, T) int64, candidates for each place in the order of writing.
 
     Returns:
-        (N, C, P, P, 3) uint8 RGB.
+        (N, C, P, P, 3) uint8 RGB; of things before a chequered ground.
     """
-    patch, side = model.config.patch, len(grid) // model.config.patch
+    patch, side = model.config.patch, codes.shape[-1] // model.config.patch
     window = patch + 2 * AROUND
-    around = np.pad(grid, AROUND, mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(around, (window, window))
-    windows = windows[::patch, ::patch].reshape(side * side, 1, window, window)
-    windows = np.repeat(windows, blocks.shape[1], 1)  # (N, C, window, window)
     inner = slice(AROUND, AROUND + patch)
-    windows[:, :, inner, inner] = codes_in(model, blocks).cpu().numpy()
-    drawn = draw_grids(windows.reshape(-1, window, window), vqgan)
-    return drawn.reshape(*windows.shape[:2], *drawn.shape[1:])
+    drawn = []
+    for layer, (grid, some) in enumerate(zip(codes, blocks.chunk(len(codes)), strict=True)):
+        around = np.pad(grid, AROUND, mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(around, (window, window))
+        windows = windows[::patch, ::patch].reshape(side * side, 1, window, window)
+        windows = np.repeat(windows, some.shape[1], 1)  # (steps, C, window, window)
+        windows[:, :, inner, inner] = codes_in(model, some).cpu().numpy()
+        pixels = over_checks(draw_layers(windows.reshape(-1, window, window), vqgan_of(model)),
+                             layer == 0)
+        drawn.append(pixels.reshape(*windows.shape[:2], *pixels.shape[1:]))
+    return np.concatenate(drawn)
 
 
 def codes_in(model: ImageTransformer, blocks: Tensor) -> Tensor:

@@ -84,7 +84,6 @@ class CodeAt:
         read: the one that was read in its place; another where it was put there.
         digits: of its number, one a channel of the latent, each from 0 to its levels; empty where
             codes are learned.
-        spelled: the number in two digits of base 125, as DALL·E writes it.
         times: how often it stands in the grid.
         patch: (P, P, 3) uint8 RGB, what it shows here, with the codes around.
         nearest: the nearest others, the nearest first.
@@ -95,7 +94,6 @@ class CodeAt:
     code: int
     read: int
     digits: tuple[int, ...]
-    spelled: tuple[int, int]
     times: int
     patch: np.ndarray
     nearest: tuple[Near, ...]
@@ -195,12 +193,9 @@ def codes_of(image: np.ndarray, vqgan: VQGAN) -> Codes:
 
 @torch.no_grad()
 def draw_grids(grids: np.ndarray, vqgan: VQGAN) -> np.ndarray:
-    """Pictures (N, S, S, 3) uint8 RGB of codes (N, G, G) int64.
-
-    Numbers beyond the last code, as DALL·E's digits can spell them, stand for the last.
-    """
+    """Pictures (N, S, S, 3) uint8 RGB of codes (N, G, G) int64."""
     codes = torch.from_numpy(grids).to(vqgan.post_quant_conv.weight.device)
-    return to_uint8(vqgan.decode_indices(codes.clamp_max(vqgan.codes - 1)))
+    return to_uint8(vqgan.decode_indices(codes))
 
 
 @torch.no_grad()
@@ -219,8 +214,7 @@ def code_at(grid: np.ndarray, place: Place, vqgan: VQGAN, read: int) -> CodeAt:
     grids[1:, place[0], place[1]] = near
     pictures = draw_grids(grids, vqgan)
     patches = [patch_of(picture, place, vqgan.downsampling) for picture in pictures]
-    base = 125
-    return CodeAt(code, read, digits_of(code, vqgan), divmod(code, base), int((grid == code).sum()),
+    return CodeAt(code, read, digits_of(code, vqgan), int((grid == code).sum()),
                   patches[0], tuple(map(Near, near, distances, patches[1:]))[:-1],
                   Near(near[-1], distances[-1], patches[-1]), pictures[0])
 

@@ -1,7 +1,8 @@
 """A picture that DALL·E's transformer goes on with: some codes stay, it writes the rest.
 
-What stays is read in its turn, as if the transformer had written it; it therefore goes by what
-stands above a place and to the left of it, never by what comes later.
+The plan stays. What stays of the codes is read in its turn, as if the transformer had written it;
+it therefore goes by what was written before, the ground, the things before and what stands above a
+place and to the left of it, never by what comes later.
 
 Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2; completing pictures:
 Chen et al., "Generative Pretraining from Pixels" (2020), section 3 and figure 4.
@@ -15,16 +16,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipelines.core.errors import Cancelled
 from pipelines.core.request import SEED_COUNT, candidate_seed
-from pipelines.dalle import TRANSFORMER, DalleOptions, begin, write_block
-from pipelines.inside.codes import CODER, draw_grids
-from pipelines.inside.mask import Mask, kept_codes
+from pipelines.dalle import TRANSFORMER, DalleOptions, begin, read_texts, write_block
+from pipelines.inside.layers import draw_kept, draw_picture, spots_in
+from pipelines.inside.mask import Mask, kept_codes, kept_in_layers
 from pipelines.inside.question import check_whole, checked_prompt
-from pipelines.inside.stream import Written, own_grid, texts_for
+from pipelines.inside.written import Layers, Written, own_layers, poll
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer
 from pipelines.negative_prompt import check_negative
+from pipelines.world.layouts import GRID
 
 MAX_COMPLETIONS = 8
 BOLD = DalleOptions(temperature=1.0)  # or all seeds write nearly the same
@@ -36,19 +37,25 @@ class Completed:
     """A picture that was gone on with in N ways.
 
     Attributes:
-        picture: (S, S, 3) uint8 RGB, its codes drawn.
-        reread: whether the codes were read of it; else they are those it was drawn by.
-        kept: (G, G) bool, which codes stay.
+        picture: (256, 256, 3) uint8 RGB, its layers put together.
+        reread: whether plan and codes were read of it; else they are those it was written by.
+        plan: (P,) int64, its tokens, which stay.
+        cells: (16, 16) bool, which parts of the picture were to stay.
+        kept: (L, G, G) bool, which codes of each layer stay.
+        stays: (256, 256, 3) uint8 RGB, they drawn.
         seeds: of the completions.
-        grids: (N, G, G) int64, their codes.
-        pictures: (N, S, S, 3) uint8 RGB, they drawn.
+        codes: (N, L, G, G) int64, theirs.
+        pictures: (N, 256, 256, 3) uint8 RGB, they drawn.
     """
 
     picture: np.ndarray
     reread: bool
+    plan: np.ndarray
+    cells: np.ndarray
     kept: np.ndarray
+    stays: np.ndarray
     seeds: tuple[int, ...]
-    grids: np.ndarray
+    codes: np.ndarray
     pictures: np.ndarray
 
 
@@ -59,7 +66,7 @@ class CompletePicture:
     Attributes:
         image: (H, W, 3) uint8 RGB, of any size.
         prompt: what the picture should show.
-        mask: which codes stay, as of ``kept_codes``.
+        mask: what of the picture stays, as of ``kept_codes``; see ``kept_in_layers`` for its codes.
         options: how codes are drawn; by default boldly.
         seed: of the first completion; those of the others follow it.
         count: of completions.
@@ -87,37 +94,37 @@ class CompletePicture:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The transformer and the VQGAN."""
-        return (TRANSFORMER, CODER)
+        """The transformer, which brings its VQGAN."""
+        return (TRANSFORMER,)
 
     def answer(self, models: ModelCache, cancelled: Callable[[], bool] = lambda: False,
                ) -> Completed:
-        """See ``Question.answer`` and ``Completed``.
+        """See ``Question.answer``, ``own_layers`` and ``Completed``.
 
         Raises:
-            InvalidRequest: the mask keeps all codes, or none; or the VQGAN's codes are not the
-                transformer's.
+            InvalidRequest: the mask keeps all codes, or none.
         """
-        with (models.lease(TRANSFORMER, cancelled=cancelled) as model,
-              models.lease(CODER, cancelled=cancelled) as vqgan):
-            kept = kept_codes(self.mask, model.config.grid)
-            grid, reread = own_grid(self.image, self.written, model, vqgan, cancelled)
+        with models.lease(TRANSFORMER, cancelled=cancelled) as model:
+            cells = kept_codes(self.mask, GRID)
+            own = own_layers(self.image, self.written, model, cancelled)
+            kept = kept_in_layers(cells, spots_in(own.plan), model.config.grid)
             seeds = tuple(candidate_seed(self.seed, index) for index in range(self.count))
-            grids = complete(grid, kept, self.prompt, seeds, model, self.options, cancelled)
+            codes = complete(own, kept, self.prompt, seeds, model, self.options, cancelled)
             # One by one: the last bits of a picture must not depend on how many are beside it.
-            drawn = [draw_grids(each[None], vqgan)[0] for each in (grid, *grids)]
-            return Completed(drawn[0], reread, kept, seeds, grids, np.stack(drawn[1:]))
+            pictures = np.stack([draw_picture(own.plan, each, model) for each in codes])
+            return Completed(own.picture, own.reread, own.plan, cells, kept,
+                             draw_kept(own.plan, own.codes, kept, model), seeds, codes, pictures)
 
 
 @torch.no_grad()
-def complete(grid: np.ndarray, kept: np.ndarray, prompt: str, seeds: tuple[int, ...],
+def complete(own: Layers, kept: np.ndarray, prompt: str, seeds: tuple[int, ...],
              model: ImageTransformer, options: DalleOptions,
              cancelled: Callable[[], bool] = lambda: False) -> np.ndarray:
     """Write the codes of a picture that do not stay.
 
     Args:
-        grid: (G, G) int64, the picture's codes.
-        kept: (G, G) bool, which of them stay.
+        own: the picture's plan, which stays, and codes.
+        kept: (L, G, G) bool, which of them stay.
         prompt: what it should show.
         seeds: one a completion, whose codes depend on it alone.
         model: writes.
@@ -125,24 +132,24 @@ def complete(grid: np.ndarray, kept: np.ndarray, prompt: str, seeds: tuple[int, 
         cancelled: polled at every block.
 
     Returns:
-        (N, G, G) int64.
+        (N, L, G, G) int64.
 
     Raises:
         Cancelled: ``cancelled`` turned true.
     """
-    codes = torch.from_numpy(grid).to(model.start.device)
+    codes = torch.from_numpy(own.codes).to(model.start.device)
     stays = torch.from_numpy(kept).to(codes.device)
-    tokens = model.to_blocks(codes[None])[0]  # (steps, T)
+    tokens = model.to_blocks(codes[None])[0]  # (N, T)
     # Every digit of a code stays or is drawn with it: a number all of whose digits are one.
     ones = sum(model.config.codebook_size**digit for digit in range(model.config.digits))
     written = model.to_blocks(torch.where(stays, 0, ones)[None])[0] > 0
     given = tokens.masked_fill(written, TO_WRITE)
     last = int(written.any(-1).nonzero().max())
-    texts = texts_for(model, prompt, options.negative_prompt)
-    writing = begin(model, texts, seeds, options.guidance_scale != 1)
+    ids, states = read_texts(model, [prompt, options.negative_prompt])
+    writing = begin(model, ids, states, seeds, options.guidance_scale != 1,
+                    dict(enumerate(own.plan.tolist())))
     for place in range(last + 1):
-        if cancelled():
-            raise Cancelled
+        poll(cancelled)
         write_block(model, writing, options, given[place])
     rest = [each.expand(len(seeds), -1) for each in tokens[last + 1:]]
     return model.to_grid(torch.stack([*writing.blocks, *rest], 1)).cpu().numpy()

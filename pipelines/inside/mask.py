@@ -1,4 +1,4 @@
-"""Which codes of a picture stay where they are: a half, a checkerboard, or any mask.
+"""Which codes of a picture, or of its layers, stay: a half, a checkerboard, or any mask.
 
 Source: pictures that are completed from a part of their codes: Chen et al., "Generative Pretraining
 from Pixels" (2020), section 3 and figure 4.
@@ -6,6 +6,7 @@ from Pixels" (2020), section 3 and figure 4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,45 @@ def kept_codes(mask: Mask, side: int) -> np.ndarray:
     else:
         shares = F.adaptive_avg_pool2d(torch.from_numpy(mask.astype(np.float32))[None], side)[0]
         kept = shares.numpy() >= 0.5
+    return check_kept(kept)
+
+
+def kept_in_layers(cells: np.ndarray, spots: Sequence[tuple[int, int, int, int]], side: int,
+                   ) -> np.ndarray:
+    """Which codes of a picture's layers stay.
+
+    Args:
+        cells: (C, C) bool, what of the picture stays, C cells of a plan along a side.
+        spots: column, row and side in cells, and 1 where mirrored, of each thing.
+        side: codes along a side of a layer.
+
+    Returns:
+        (1 + things, side, side) bool, of the ground and of each thing: True where at least half of
+        what the code covers of the picture stays.
+
+    Raises:
+        InvalidRequest: all would stay, or none.
+    """
+    count = len(cells)
+    # So fine that the codes of a thing of any size have whole numbers of them.
+    fine = cells.repeat(side, 0).repeat(side, 1).astype(np.float32)
+    kept = []
+    for column, row, size, mirrored in [(0, 0, count, 0), *spots]:
+        here = fine[row * side:(row + size) * side, column * side:(column + size) * side]
+        beyond = [(0, size * side - have) for have in here.shape]
+        covered = np.pad(here, beyond, constant_values=np.nan).reshape(side, size, side, size)
+        inside = (~np.isnan(covered)).sum((1, 3))
+        stays = np.nansum(covered, (1, 3)) * 2 >= inside  # what covers nothing stays
+        kept.append(stays[:, ::-1] if mirrored else stays)
+    return check_kept(np.stack(kept))
+
+
+def check_kept(kept: np.ndarray) -> np.ndarray:
+    """Codes that stay, as they came.
+
+    Raises:
+        InvalidRequest: all would stay, or none.
+    """
     if kept.all():
         raise InvalidRequest("The mask keeps all codes: leave some of them out.", field="mask")
     if not kept.any():

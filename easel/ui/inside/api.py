@@ -89,24 +89,29 @@ def _add_stream(lab: Lab, store: PictureStore) -> None:
             found = lab.backend.inside(question, run.next_job())
         looked = found.looked
         said = {"side": found.side, "reread": found.reread,
+                "plan": [asdict(token) for token in found.plan],
                 "words": list(looked.words), "looked": looked.shares.tolist(),
-                "looked_at_marks": looked.marks.tolist(),
+                "looked_at_marks": looked.marks.tolist(), "looked_at_plan": looked.plan.tolist(),
                 "looked_at_picture": looked.picture.tolist(),
                 **{name: getattr(found, name).tolist() for name in (
-                    "surprise", "without", "blocks", "likely", "likely_without", "drawn")}}
+                    "codes", "surprise", "without", "blocks", "likely", "likely_without",
+                    "drawn")}}
         patches = np.concatenate([np.concatenate(list(row), 1) for row in found.patches])
-        return said, write_files(store, made_of, {"picture": found.picture, "patches": patches})
+        return said, write_files(store, made_of, {
+            "picture": found.picture, "patches": patches,
+            **{f"layer-{number}": pixels for number, pixels in enumerate(found.layers)}})
 
     file, kept = picture_inputs()
     add_endpoint(inside_stream, [
         file, json_value("a red apple", PROMPT, "The caption to expect it by"), kept,
         json_value(None, OBJECT, "Options of dalle by name: guidance_scale, temperature, top_k, "
                                  "top_p"),
-    ], [json_value({}, OBJECT, "Of each block its surprise in nats, with the caption and without; "
-                               "its likeliest blocks in tokens, the picture's own first, with "
-                               "their probabilities; how much of its attention each word had"),
+    ], [json_value({}, OBJECT, "Of each token of the plan its probability; of each block of the "
+                               "layers, ground first, its surprise in nats, with the caption and "
+                               "without; its likeliest blocks in tokens, the picture's own first, "
+                               "with their probabilities; how much of its attention each word had"),
         gr.File(visible=False, file_count="multiple",
-                label="The codes drawn, and the blocks as patches, a row a block")],
+                label="The picture, the blocks as patches, a row a block, and the layers")],
         "What DALL\u00b7E's transformer expected of each block of a picture.")
 
 

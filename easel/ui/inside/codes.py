@@ -129,7 +129,6 @@ def render_code(found: CodeAt, place: Place, swaps: Mapping[Place, int]) -> str:
     """
     row, column = place
     facts = [strings.CODES_NUMBER.format(figure(found.code, ","), row + 1, column + 1),
-             strings.CODES_SPELLED.format(*found.spelled),
              strings.CODES_TIMES.format(found.times)]
     if found.digits:
         facts.insert(1, strings.CODES_DIGITS.format(" ".join(map(str, found.digits))))

@@ -56,8 +56,7 @@ def _add_codes(lab: Lab, store: PictureStore) -> None:
         with stoppable(lab, request) as run:
             found = lab.backend.inside(question, run.next_job())
         said = {"code": found.code, "read": found.read, "digits": list(found.digits),
-                "spelled": list(found.spelled), "times": found.times,
-                "furthest": _near(found.furthest),
+                "times": found.times, "furthest": _near(found.furthest),
                 "nearest": [_near(each) for each in found.nearest]}
         near = {f"nearest-{rank}": each.patch for rank, each in enumerate(found.nearest, start=1)}
         return said, write_files(store, made_of, {

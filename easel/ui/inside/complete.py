@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 
 import gradio as gr
-import numpy as np
 
 from easel.guard.turns import reading
 from easel.ui.inside.chooser import Chooser
@@ -22,10 +21,8 @@ from easel.words import strings
 from pipelines.core.images import load_small
 from pipelines.core.request import SEED_COUNT
 from pipelines.inside.complete import BOLD, MAX_COMPLETIONS, Completed, CompletePicture
-from pipelines.inside.mix import over_pixels
 
 SET = ("guidance_scale", "temperature", "top_k")
-UNWRITTEN = 0.18  # of a picture that is left where it is to be written
 
 
 def build_complete(lab: Lab, chooser: Chooser, tasks: Tasks, tabs: Sequence[gr.Tab]) -> None:
@@ -58,9 +55,7 @@ def render_complete(found: Completed, prompt: str) -> str:
     written = found.kept.size - int(found.kept.sum())
     head = strings.COMPLETE_FIGURE.format(written, found.kept.size)
     note = strings.COMPLETE_REREAD if found.reread else strings.COMPLETE_OWN
-    kept = over_pixels(found.kept, len(found.picture))
-    stays = np.where(kept, found.picture, (found.picture * UNWRITTEN).astype(np.uint8))
-    shown = [(found.picture, strings.COMPLETE_PICTURE), (stays, strings.COMPLETE_STAYS)]
+    shown = [(found.picture, strings.COMPLETE_PICTURE), (found.stays, strings.COMPLETE_STAYS)]
     shown += [(pixels, strings.COMPLETE_ONE.format(rank, seed)) for rank, (pixels, seed)
               in enumerate(zip(found.pictures, found.seeds, strict=True), start=1)]
     figures = "".join(render_figure(picture(pixels, f"{title}: {prompt}"), title)

@@ -1,4 +1,4 @@
-"""Which words DALL·E's transformer looked at, over the picture and for each block."""
+"""Which words DALL·E's transformer looked at, over the layers and for each block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from easel.words import strings
 from pipelines.inside.attention import Looked
 from pipelines.inside.score import heat_map
 
-MAP_PX = 128  # the least side of a map
+
+def layer_name(layer: int) -> str:
+    """What a layer is called that stands alone: the ground is layer 0."""
+    return strings.LAYER_THING.format(layer) if layer else strings.LAYER_GROUND
 
 
 def render_words(looked: Looked, at: int) -> str:
@@ -24,8 +27,8 @@ def render_words(looked: Looked, at: int) -> str:
         f'<li style="--share:{60 * float(share) / most:.0f}%">{escape(word)} '
         f"<small>{percent(float(share))}</small></li>"
         for word, share in zip(words, columns[at], strict=True))
-    rest = strings.LOOKED_REST.format(percent(float(looked.picture[at])),
-                                      percent(float(looked.marks[at])))
+    rest = strings.LOOKED_REST.format(*(percent(float(each[at])) for each in (
+        looked.plan, looked.picture, looked.marks)))
     return (f'<h4>{escape(strings.LOOKED_BLOCK)}</h4><ul class="pieces looked">{pieces}</ul>'
             f"{render_note(rest)}")
 
@@ -45,24 +48,29 @@ def _whole_words(looked: Looked) -> tuple[list[str], np.ndarray]:
     return words, np.stack(columns, 1) if columns else looked.shares
 
 
-def render_maps(looked: Looked, picture: np.ndarray, side: int) -> str:
-    """For each word of the caption a map of the blocks that looked at it, each as strong as can
-    be.
+def render_maps(looked: Looked, layers: np.ndarray, side: int) -> str:
+    """For each word of the caption a map a layer of the blocks that looked at it, those of a word
+    together as strong as can be.
 
     Args:
-        looked: of side · side blocks.
-        picture: (S, S, 3) uint8 RGB.
-        side: blocks along a side.
+        looked: of L · side · side blocks.
+        layers: (L, S, S, 3) uint8 RGB.
+        side: blocks along a side of a layer.
     """
     words, columns = _whole_words(looked)
-    figures, times = [], max(1, MAP_PX // len(picture))
-    picture = picture.repeat(times, 0).repeat(times, 1)  # or a browser would blur its pixels
+    names = list(map(layer_name, range(len(layers))))
+    figures = []
     for word, shares in zip(words, columns.T, strict=True):
-        said = strings.LOOKED_MAP.format(word, percent(float(shares.max())))
-        uri = data_uri(heat_map(picture, shares.reshape(side, side)))
-        figures.append(render_figure(f'<img src="{uri}" alt="{escape(said)}">', said))
+        most, maps = float(shares.max()), []
+        for name, pixels, each in zip(names, layers, np.split(shares, len(layers)), strict=True):
+            said = strings.LOOKED_LAYER.format(word, name, percent(float(each.max())))
+            uri = data_uri(heat_map(pixels, each.reshape(side, side), most))
+            maps.append(f'<img src="{uri}" alt="{escape(said)}" title="{escape(said)}">')
+        figures.append(render_figure(f'<div class="looked-layers">{"".join(maps)}</div>',
+                                     strings.LOOKED_MAP.format(word, percent(most))))
     if not figures:
         return ""
     return (f'<details class="inside-means looked-fold"><summary>{escape(strings.LOOKED)}</summary>'
             f"{render_note(strings.LOOKED_INFO)}"
-            f'<div class="inside-row looked-maps">{"".join(figures)}</div></details>')
+            f'<div class="inside-row looked-maps" style="--layers:{len(layers)}">'
+            f'{"".join(figures)}</div></details>')

@@ -23,7 +23,7 @@ from pipelines.core.errors import InvalidRequest
 from pipelines.core.images import load_mask
 from pipelines.inside.mask import SHAPES, Mask, kept_codes, mask_of, shaped
 
-SIDE = 16  # cells along a side of what is painted: the codes of the embedded VQGAN
+SIDE = 16  # cells along a side of what is painted: codes of the VQGAN, cells of DALL·E's plans
 PAINT_JS = "(value) => { window.easelMask('{}', value); return []; }"  # page.js
 LOAD_JS = "window.easelMask(element)"
 

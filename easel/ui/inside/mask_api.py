@@ -18,11 +18,13 @@ from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.uploads import IMAGE_SUFFIXES
 from pipelines.core.images import load_small
 from pipelines.inside.complete import BOLD, MAX_COMPLETIONS, CompletePicture
+from pipelines.inside.layers import facts_in
 from pipelines.inside.mix import MixCodes
 
 MASK = {"anyOf": [STRING, {"type": "array", "items": {"type": "array", "items": INTEGER}}]}
 USUAL = {"temperature": BOLD.temperature}
 MASK_LABEL = "Which codes stay: upper, left, checker, or rows of 0 and 1 (1 stays)"
+PARTS_LABEL = "What of the picture stays: upper, left, checker, or rows of 0 and 1 (1 stays)"
 
 
 def add_mask_endpoints(lab: Lab, store: PictureStore) -> None:
@@ -78,21 +80,23 @@ def _add_complete(lab: Lab, store: PictureStore) -> None:
         question = CompletePicture(image, prompt, asked, chosen, seed, count, written)
         with stoppable(lab, request) as run:
             found = lab.backend.inside(question, run.next_job())
-        said = {"kept": found.kept.astype(int).tolist(), "reread": found.reread,
-                "seeds": list(found.seeds), "codes": found.grids.tolist()}
+        said = {"plan": facts_in(found.plan), "cells": found.cells.astype(int).tolist(),
+                "kept": found.kept.astype(int).tolist(), "reread": found.reread,
+                "seeds": list(found.seeds), "codes": found.codes.tolist()}
         return said, write_files(store, made_of, {"picture": found.picture} | {
             f"completion-{rank}": pixels for rank, pixels in enumerate(found.pictures, start=1)})
 
     file, kept = picture_inputs()
     add_endpoint(inside_complete, [
         file, json_value("a red apple", PROMPT, "What the picture should show"),
-        json_value("upper", MASK, MASK_LABEL),
+        json_value("upper", MASK, PARTS_LABEL),
         json_value(CompletePicture.seed, INTEGER, "Seed of the first completion"),
         json_value(CompletePicture.count, INTEGER, f"Completions, 1 to {MAX_COMPLETIONS}"),
         json_value(None, OBJECT, "Options of dalle by name: guidance_scale, temperature (1 if left "
                                  "out), top_k, top_p, negative_prompt"),
         kept, _mask_file(),
-    ], [json_value({}, OBJECT, "Of each completion its seed and its codes; which of them stay"),
+    ], [json_value({}, OBJECT, "The plan, which stays; which cells of the picture and so which "
+                               "codes of each layer stay; of each completion its seed and codes"),
         gr.File(visible=False, file_count="multiple",
-                label="The codes of the picture drawn, and the completions")],
+                label="The picture of its codes, and the completions")],
         "A part of a picture's codes stays, and DALL\u00b7E's transformer writes the rest.")

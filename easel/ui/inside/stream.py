@@ -1,4 +1,4 @@
-"""One stream: what DALL·E's transformer expected of each block of a picture, as pictures."""
+"""One stream: what DALL·E's transformer expected of a plan and of each block of its layers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from easel.guard.turns import reading
 from easel.ui.inside.chooser import Chooser
-from easel.ui.inside.looked import render_maps, render_words
-from easel.ui.inside.view import View, picture, render_grid, render_means
+from easel.ui.inside.looked import layer_name, render_maps, render_words
+from easel.ui.inside.planned import LEAST, render_plan, share
+from easel.ui.inside.view import View, picture, render_figure, render_grid, render_means
 from easel.ui.lab.lab import Lab
 from easel.ui.lab.render import percent, render_note
 from easel.ui.parts.panel import data_uri
@@ -26,13 +27,14 @@ from pipelines.core.images import load_small
 from pipelines.core.metadata import read_png
 from pipelines.core.options import option_fields, parse_options
 from pipelines.dalle import TRANSFORMER, DalleOptions
-from pipelines.inside.stream import ReadStream, Stream, Written, written_by
+from pipelines.inside.stream import ReadStream, Stream
+from pipelines.inside.written import Written, written_by
 
 SET = ("guidance_scale", "temperature", "top_k", "top_p")
 MAX_COVER = 85  # percent
-LEAST = 0.001  # of a share that is written out
 ODDS = 1_000_000  # below one in so many no share is written out
 SEEN, TINY = 0.05, 1e-6  # shares: of a block that is shown first, and what counts as none
+_CURRENT = ' aria-current="true"'
 LIKELIER = 1.5  # times as likely with the caption; less is nothing to see
 
 
@@ -107,45 +109,62 @@ def written_in(data: bytes) -> Written | None:
 
 
 def render_stream(found: Stream, prompt: str) -> str:
-    """The surprise over the picture, and the likeliest blocks of the place that is chosen: at first
-    of a telling one."""
+    """The plan, the surprise over the layers, and the likeliest blocks of the place that is chosen:
+    at first of a telling one."""
     total, without = float(found.surprise.sum()), float(found.without.sum())
     first, by_caption = telling(found)
     worst = int(found.surprise.argmax())
+    most = figure(float(found.surprise[worst]), ".2f")
     notes = [strings.STREAM_TOTAL.format(figure(total, ".1f"), figure(without, ".1f")),
-             strings.STREAM_MOST.format(worst // found.side + 1, worst % found.side + 1,
-                                        figure(float(found.surprise[worst]), ".2f"))
+             strings.STREAM_MOST.format(_at(found, worst, strings.STREAM_AT), most)
              + " " + (strings.STREAM_FIRST if by_caption else strings.STREAM_FIRST_MOST)]
     means = [strings.STREAM_NATS.format(figure(found.count, ",")), strings.STREAM_DRAWS]
     if found.reread:
         notes.append(strings.STREAM_REREAD)
     else:
         means.append(strings.STREAM_WRITTEN)
-    most = max(float(found.surprise.max()), 1e-9)
-    rows = [[(strings.STREAM_CELL.format(row + 1, column + 1,
-                                         figure(float(found.surprise[at]), ".2f")),
-              f'class="for" data-shows="{at}" '
-              f'style="--cover:{MAX_COVER * float(found.surprise[at]) / most:.0f}%"')
-             for column in range(found.side) for at in [row * found.side + column]]
-            for row in range(found.side)]
     details = "".join(_detail(found, at, at == first) for at in range(len(found.surprise)))
     # All patches as one picture: a row a block, a column a candidate.
     sprite = data_uri(np.concatenate([np.concatenate(list(row), 1) for row in found.patches]))
     count, candidates = found.patches.shape[:2]
-    legend = strings.STREAM_LEGEND.format(figure(float(found.surprise[worst]), ".2f"))
+    layers = "".join(_layer(found, layer, first) for layer in range(len(found.layers)))
     head = strings.STREAM_FIGURE.format(figure(total, ".1f"), prompt)
+    shown = render_figure(picture(found.picture, prompt), strings.STREAM_PICTURE)
     return (f'<p class="inside-figure">{escape(head)}</p>{"".join(map(render_note, notes))}'
             f"{render_means(*means)}"
+            f'<div class="stream-head">{shown}{render_plan(found.plan)}</div>'
             f'<div class="inside-grid heat-box lab-one inside-pair" style="--rows:{count};'
             f'--columns:{candidates};--patches:url({sprite})"><div>'
             f'<label class="inside-switch"><input type="checkbox" checked> '
             f"{escape(strings.STREAM_MAP)}</label>"
-            f'<div class="heat">{picture(found.picture, prompt)}'
-            f'{render_grid(strings.STREAM_MAP, rows, "cells", first)}</div>'
-            f'<ul class="legend"><li><span class="for"></span>{escape(legend)}</li>'
+            f'<div class="inside-row stream-layers">{layers}</div>'
+            f'<ul class="legend"><li><span class="for"></span>'
+            f"{escape(strings.STREAM_LEGEND.format(most))}</li>"
             f'</ul><output class="lab-note">{escape(strings.STREAM_WALK)}</output></div>'
             f"<div>{details}</div></div>"
-            f"{render_maps(found.looked, found.picture, found.side)}")
+            f"{render_maps(found.looked, found.layers, found.side)}")
+
+
+def _layer(found: Stream, layer: int, first: int) -> str:
+    """One layer under its blocks; Tab comes to the one that is shown first, or to its first one."""
+    steps, most = found.side**2, max(float(found.surprise.max()), 1e-9)
+    begins = layer * steps
+    rows = [[(_at(found, at, strings.STREAM_CELL, figure(float(found.surprise[at]), ".2f")),
+              f'class="for" data-shows="{at}"{_CURRENT if at == first else ""} '
+              f'style="--cover:{MAX_COVER * float(found.surprise[at]) / most:.0f}%"')
+             for at in range(start, start + found.side)]
+            for start in range(begins, begins + steps, found.side)]
+    name = layer_name(layer)
+    grid = render_grid(f"{strings.STREAM_MAP}: {name}", rows, "cells",
+                       first - begins if begins <= first < begins + steps else 0)
+    return render_figure(f'<div class="heat">{picture(found.layers[layer], name)}{grid}</div>', name)
+
+
+def _at(found: Stream, number: int, template: str, *more: str) -> str:
+    """A sentence of a block's row, column and layer."""
+    layer, row, column = found.place(number)
+    of = strings.LAYER_OF_THING.format(layer) if layer else strings.LAYER_OF_GROUND
+    return template.format(row + 1, column + 1, of, *more)
 
 
 def telling(found: Stream) -> tuple[int, bool]:
@@ -159,20 +178,13 @@ def telling(found: Stream) -> tuple[int, bool]:
     return (best if by_caption else int(found.surprise.argmax())), by_caption
 
 
-def _share(share: float) -> str:
-    """A probability as people read it; one that is not 0 does not look so."""
-    if share == 0:
-        return "0 %"
-    return f"< {percent(LEAST)}" if share < LEAST else percent(share)
-
-
-def _chance(share: float) -> str:
+def _chance(probability: float) -> str:
     """A probability in a sentence; a small one, to two digits, as one in so many."""
-    if share >= LEAST:
-        return percent(share)
-    if share < 1 / ODDS:
+    if probability >= LEAST:
+        return percent(probability)
+    if probability < 1 / ODDS:
         return f"< {strings.STREAM_ODDS.format(figure(ODDS, ','))}"
-    return strings.STREAM_ODDS.format(figure(float(f"{1 / share:.1e}"), ",.0f"))
+    return strings.STREAM_ODDS.format(figure(float(f"{1 / probability:.1e}"), ",.0f"))
 
 
 def _why(found: Stream, at: int) -> str:
@@ -193,13 +205,12 @@ def _detail(found: Stream, at: int, shows: bool) -> str:
     rows = "".join(
         f'<tr><th scope="row"><i class="patch" style="--row:{at};--column:{column}" '
         f'aria-hidden="true"></i><span>{escape(name)}</span></th>'
-        + "".join(f"<td>{escape(_share(float(shares[at, column])))}</td>"
+        + "".join(f"<td>{escape(share(float(shares[at, column])))}</td>"
                   for shares in (found.likely, found.likely_without, found.drawn)) + "</tr>"
         for column, name in enumerate(names))
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in (
         strings.STREAM_BLOCK, strings.STREAM_WITH, strings.STREAM_WITHOUT, strings.STREAM_LEFT))
-    row, column = divmod(at, found.side)
-    title = strings.STREAM_PLACE.format(row + 1, column + 1)
+    title = _at(found, at, strings.STREAM_PLACE)
     return (f'<div data-cell="{at}"{"" if shows else " hidden"}><table class="blocks">'
             f"<caption>{escape(title)}</caption><thead><tr>{heads}</tr></thead>"
             f"<tbody>{rows}</tbody></table>{render_note(_why(found, at))}"

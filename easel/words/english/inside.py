@@ -35,7 +35,7 @@ SCORE_CELLS = "What each cell of the picture is worth"
 SCORE_CELL = "Row {}, column {}: worth {}"
 SCORE_LEGEND_FOR, SCORE_LEGEND_AGAINST = "speaks for the prompt", "speaks against it"
 SCORE_HEAT = "Heat map"
-SCORE_PIECES = "The prompt in pieces, as the embedded models read it"
+SCORE_PIECES = "The prompt in pieces, as the embedded CLIPs read it"
 SCORE_PIECES_INFO = ("A word that no training caption had is underlined; CLIP guesses it from "
                      "words of like meaning.")
 SCORE_PIECE = "Token {}"
@@ -70,7 +70,6 @@ CODES_NUMBER = "Code {} in row {}, column {}"
 CODES_NOW = "Row {}, column {}: code {}, in the place of the one that was read"
 CODES_DIGITS = ("Its digits are {}, one a channel: they say to which level the VQGAN has rounded "
                 "it.")
-CODES_SPELLED = "DALL·E spells it {} {}, in two digits of base 125."
 CODES_TIMES = "Places where it stands: {}."
 CODES_BACK, CODES_RESET = "Put back code {}, which was read here", "Put back all codes"
 CODES_PATCH = "The code with those around it"
@@ -112,7 +111,7 @@ PATCHES_CELL = "Row {}, column {}: logit {}"
 PATCHES_ALT = "{}: mean logit {}"
 
 # A mask, of Mix and of Complete
-MASK_TITLE = "Mask of codes"
+MASK_TITLE = "Mask over the picture"
 MASK_SHAPES = "Upper half", "Left half", "Checkerboard"
 MASK_NOTHING, MASK_INVERT = "Nothing", "Invert"
 MASK_CELL = "Row {}, column {}"
@@ -143,11 +142,13 @@ MIX_DIFFERENCE = "Where they differ, {} times as strong"
 STREAM = "One stream"
 STREAM_QUESTION = ("Which block of the picture surprised the transformer most when it was "
                    "written, and how much is the caption worth?")
-STREAM_GUESS_INFO = "Say where, before you look: blocks are written row by row from the top left."
+STREAM_GUESS_INFO = ("Say where, before you look: the ground is written first, then each thing, "
+                     "row by row from the top left.")
 STREAM_DO = "Read the stream"
-STREAM_EMPTY = ("DALL·E’s transformer reads the caption and the blocks before each block of 2 × 2 "
-                "codes, and says how likely every block is there; surprise is minus the logarithm "
-                "of the likelihood of what stands there.")
+STREAM_EMPTY = ("DALL·E’s transformer reads the caption and writes a plan, then the codes of the "
+                "ground and of each thing by itself, in blocks of 2 × 2. Of every block it says "
+                "how likely it is there, after all before it; surprise is minus the logarithm of "
+                "the likelihood of what stands there.")
 STREAM_SOURCE = ("Source: Ramesh et al. (2021), section 2; guidance: Ho and Salimans (2022), "
                  "section 3.2; the likeliest blocks by a beam of 16: Sutskever et al. (2014), "
                  "section 3.2; attention: Vaswani et al. (2017), section 3.2.")
@@ -156,23 +157,28 @@ STREAM_TOTAL = "All blocks together: {} nats with this caption, {} without one."
 STREAM_NATS = ("A nat measures surprise by the natural logarithm: what was sure surprises by 0, "
                "one chance in two by 0.69, one in a hundred by 4.61. A block is four codes of {} "
                "each, so even the likeliest may have a small chance.")
-STREAM_MOST = "The most surprising one: row {}, column {}, {} nats."
+STREAM_MOST = "The most surprising one: {}, {} nats."
+STREAM_AT = "row {}, column {} {}"
 STREAM_FIRST = "First stands the one to which the caption adds most."
 STREAM_FIRST_MOST = "It stands first, as the caption makes no block much likelier."
-STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here; they are "
-                 "others than it would write, and surprise it far more. A picture by DALL·E shows "
-                 "its own codes, written again from its seed.")
-STREAM_WRITTEN = ("DALL·E wrote this picture: these are its own codes, written again from its "
-                  "seed.")
+STREAM_REREAD = ("These codes were read of the picture, which DALL·E did not write here: it was "
+                 "taken for one thing that fills it, before a white ground. They are others than "
+                 "DALL·E would write, and surprise it far more. A picture by DALL·E shows its own "
+                 "plan and codes, written again from its seed.")
+STREAM_WRITTEN = ("DALL·E wrote this picture: these are its own plan and codes, written again "
+                  "from its seed.")
+STREAM_PICTURE = "The layers put together as the plan says"
+LAYER_GROUND, LAYER_THING = "Ground", "Thing {}"
+LAYER_OF_GROUND, LAYER_OF_THING = "of the ground", "of thing {}"
 STREAM_DRAWS = ("“As it is drawn” says how likely a block is when DALL·E draws: guidance makes "
                 "more of what the caption adds, a temperature below 1 makes the likely likelier "
                 "still, and what is beyond Top k or Top p is left out. A block that is likely by "
                 "the caption may so become unlikely, where it is likely without one as well.")
 STREAM_MAP = "Map of surprise"
 STREAM_LEGEND = "the more surprising, the stronger; strongest colour: {} nats"
-STREAM_CELL = "Row {}, column {}: {} nats"
+STREAM_CELL = "Row {}, column {} {}: {} nats"
 STREAM_WALK = "Walk over the blocks, by pointer or by arrow keys."
-STREAM_PLACE = "Row {}, column {}: what might have stood there"
+STREAM_PLACE = "Row {}, column {} {}: what might have stood there"
 STREAM_SURE = ("A surprise of {} nats: the transformer gave {} to the block that stands here, "
                "more than to all others together.")
 STREAM_MANY = ("A surprise of {} nats: this block is the likeliest, but others could have stood "
@@ -183,15 +189,28 @@ STREAM_BLOCK, STREAM_WITH, STREAM_WITHOUT = "Block", "with caption", "without"
 STREAM_LEFT = "as it is drawn"
 STREAM_ODDS = "1 in {}"
 
+PLAN = "The plan"
+PLAN_TOKEN, PLAN_WRITTEN, PLAN_OTHERS = "Token", "Written", "likeliest others, with caption"
+PLAN_KINDS = "Style", "Background", "column", "row", "side", "mirrored"
+PLAN_OF_THING = "Thing {}, {}"
+PLAN_MIRRORED = "yes", "no"
+PLAN_SET = "{}, set by an option"
+PLAN_END = "no further thing"
+PLAN_TOTAL = "All tokens together: {} nats with this caption, {} without one."
+PLAN_INFO = ("Things come in the order in which the caption names them; columns, rows and sides are "
+             "in sixteenths of the picture, counted from 0 at the top left. The plan is drawn as it "
+             "is likely, without guidance, among what fits: things stand within the picture and "
+             "apart.")
+
 LOOKED = "Where each word was looked at"
-LOOKED_INFO = ("The attention of the whole transformer together, each map scaled to its own most. "
-               "It says where the transformer looked, not why it chose (Jain and Wallace, 2019); "
-               "the word of a thing is looked at most where the thing begins. The pieces of a "
-               "word, such as an s of the plural, count together.")
-LOOKED_MAP = "{}, {} at most"
+LOOKED_INFO = ("The attention of the whole transformer together, the maps of a word scaled to their "
+               "own most. It says where the transformer looked, not why it chose (Jain and "
+               "Wallace, 2019); the words of a thing are looked at most in its own layer. The "
+               "pieces of a word count together.")
+LOOKED_MAP, LOOKED_LAYER = "{}, {} at most", "{}, {}: {} at most"
 LOOKED_BLOCK = "What was looked at for this block"
-LOOKED_REST = ("On the codes before it {}, and {} on the marks that begin and end the caption, "
-               "where attention rests that looks for nothing.")
+LOOKED_REST = ("On the plan {}, on the codes before it {}, and {} on the marks that begin and end "
+               "the caption, where attention rests that looks for nothing.")
 
 # Complete
 COMPLETE = "Complete"
@@ -200,19 +219,21 @@ COMPLETE_GUESS_INFO = "Say what, before you look, and whether it will be the sam
 COMPLETE_MASK = "What is clear stays; what is covered is written by DALL·E’s transformer."
 COMPLETE_COUNT = "Completions"
 COMPLETE_DO = "Complete the picture"
-COMPLETE_EMPTY = ("Some of the picture’s codes stay, and the transformer writes the others after "
-                  "the prompt, one completion a seed.")
+COMPLETE_EMPTY = ("The plan and some of the picture’s codes stay, and the transformer writes the "
+                  "others after the prompt, one completion a seed.")
 COMPLETE_SOURCE = ("Source: Ramesh et al. (2021), section 2; completing pictures: Chen et al. "
                    "(2020), section 3.")
 COMPLETE_FIGURE = "{} of {} codes written"
-COMPLETE_OWN = ("DALL·E wrote this picture: its codes were written again from its seed, and are "
-                "those that stay.")
-COMPLETE_REREAD = ("DALL·E did not write this picture here: it was squeezed into a square and "
-                   "encoded first, into codes that the transformer expects less, so that what it "
-                   "adds may match them less.")
-COMPLETE_ORDER = ("Codes are written row by row from the top left: a place goes by the prompt and "
-                  "by what stands before it, and never sees what stays below.")
-COMPLETE_PICTURE, COMPLETE_STAYS = "The picture’s codes, drawn", "What stays"
+COMPLETE_OWN = ("DALL·E wrote this picture: its plan and codes were written again from its seed. "
+                "The plan stays, and so does each code of its ground and its things of which at "
+                "least half of what it covers is to stay.")
+COMPLETE_REREAD = ("DALL·E did not write this picture here: it was squeezed into a square and read "
+                   "as one thing that fills it, before a white ground, in codes that the "
+                   "transformer expects less, so that what it adds may match them less.")
+COMPLETE_ORDER = ("The ground is written first, then each thing, row by row from the top left: a "
+                  "place goes by the prompt, the plan and what was written before it, and never "
+                  "sees what stays below.")
+COMPLETE_PICTURE, COMPLETE_STAYS = "The picture of its codes", "What stays"
 COMPLETE_ONE = "Completion {}, seed {}"
 
 # The loop
