@@ -222,15 +222,24 @@ def test_a_stream_is_read_again_from_its_seed(client: Client, picture: Path) -> 
     said, files = client.predict(handle_file(picture), "a red apple", "",
                                  {"temperature": 1.0, "top_k": 0}, api_name="/inside_stream")
     assert (said["side"], said["reread"]) == (4, True)
-    assert np.array(said["blocks"]).shape == (16, 6, 8)
+    assert np.array(said["codes"]).shape == (2, 8, 8)
+    assert np.array(said["blocks"]).shape == (32, 6, 8)
     assert said["words"] == ["a", "red", "apple"]
-    together = (np.array(said["looked"]).sum(1) + said["looked_at_marks"]
+    assert [(token["kind"], token["thing"], token["value"]) for token in said["plan"]] == [
+        ("style", 0, "photo"), ("background", 0, "white"), ("column", 1, 0), ("row", 1, 0),
+        ("side", 1, 16), ("mirrored", 1, False), ("column", 2, None)]
+    assert 0 < said["plan"][0]["likely"] < 1
+    assert len(said["plan"][0]["others"]) == 3
+    together = (np.array(said["looked"]).sum(1) + said["looked_at_marks"] + said["looked_at_plan"]
                 + said["looked_at_picture"])
     np.testing.assert_allclose(together, 1, rtol=1e-4)
     np.testing.assert_allclose(np.array(said["likely"])[:, 0], np.exp(-np.array(said["surprise"])),
                                rtol=1e-3, atol=1e-30)
-    with Image.open(files[1]) as patches:
-        assert patches.size == (6 * 16, 16 * 16)
+    assert [Path(file).stem for file in files] == ["picture", "patches", "layer-0", "layer-1"]
+    for file, size in zip(files, ((256, 256), (6 * 64, 32 * 64), (128, 128), (128, 128)),
+                          strict=True):
+        with Image.open(file) as opened:
+            assert opened.size == size
     for options, says in (
             ([1], "Options must be values by name."),
             ({"model": "../../x"}, "Inside asks embedded/dalle alone, not '../../x'."),
@@ -287,11 +296,13 @@ def test_a_picture_is_gone_on_with(client: Client, picture: Path) -> None:
     said, files = client.predict(file, "a red apple", "left", 7, 2, bold,
                                  api_name="/inside_complete")
     assert (said["seeds"], said["reread"]) == ([7, 8], True)
-    codes, _ = client.predict(file, api_name="/inside_codes")
+    read, _ = client.predict(file, "a red apple", api_name="/inside_stream")
     kept = np.array(said["kept"], bool)
-    assert kept.sum() == 32
-    for grid in said["codes"]:
-        assert np.array_equal(np.array(grid)[kept], np.array(codes["codes"])[kept])
+    assert (np.array(said["cells"]).sum(), kept.sum()) == (128, 64)
+    for codes in said["codes"]:
+        assert np.array_equal(np.array(codes)[kept], np.array(read["codes"])[kept])
+    assert said["plan"] == {"style": "photo", "background": "white", "things": [
+        {"column": 0, "row": 0, "side": 16, "mirrored": False}]}
     assert [Path(each).stem for each in files] == ["picture", "completion-1", "completion-2"]
     for fields, says in (({"mask": [[1]]}, "The mask keeps all codes: leave some of them out."),
                          ({"mask": "round"}, "A mask is one of upper, left, checker, or rows of"),

@@ -21,22 +21,35 @@ def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
         re.compile(r"^A surprise of [\d.]+ nats with “.+”$"))
     # Small models with other weights drew nothing of the kind.
     expect(stage).to_contain_text("These codes were read of the picture")
+    plan = stage.locator("table.plan tbody tr")
+    assert [row.split("\t")[:2] for row in plan.all_inner_texts()][:6] == [
+        ["Style", "photograph"], ["Background", "white"], ["Thing 1, column", "0"],
+        ["Thing 1, row", "0"], ["Thing 1, side", "16"], ["Thing 1, mirrored", "no"]]
+    expect(plan).to_have_count(7)
+    expect(plan.last).to_contain_text("no further thing")
+    grids = stage.locator(".stream-layers .cells")
+    expect(grids).to_have_count(2)
+    expect(stage.locator(".stream-layers figcaption")).to_have_text(["Ground", "Thing 1"])
     cells, said = stage.locator(".cells [role=gridcell]"), stage.locator("output")
-    expect(cells).to_have_count(16)
-    tables = stage.locator("table.blocks:visible")
+    expect(cells).to_have_count(32)
+    tables = stage.locator("[data-cell] table.blocks:visible")
     expect(tables).to_have_count(1)
     expect(stage).to_contain_text("A block is four codes of 125 each")
-    assert re.search(r"one: row \d, column \d, ", stage.inner_text())
-    # It opens on the block that Tab comes to.
-    first = cells.and_(page.locator("[tabindex='0']")).get_attribute("data-said")
+    assert re.search(r"one: row \d, column \d of (the ground|thing 1), ", stage.inner_text())
+    # It opens on a block that Tab comes to and that is marked.
+    expect(cells.and_(page.locator("[tabindex='0']"))).to_have_count(2)
+    marked = cells.and_(page.locator("[aria-current='true']"))
+    expect(marked).to_have_attribute("tabindex", "0")
+    first = marked.get_attribute("data-said")
     assert first
     expect(tables.locator("caption")).to_have_text(re.compile(f"^{first.split(':')[0]}: "))
-    cells.first.focus()
+    grids.last.locator("[role=gridcell]").first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowRight")
-    expect(said).to_have_text(re.compile("^Row 2, column 2: "))
+    expect(said).to_have_text(re.compile("^Row 2, column 2 of thing 1: "))
+    expect(marked).to_have_attribute("data-said", re.compile("^Row 2, column 2 of thing 1: "))
     expect(tables).to_have_count(1)
-    expect(tables.locator("caption")).to_have_text(re.compile("^Row 2, column 2: "))
+    expect(tables.locator("caption")).to_have_text(re.compile("^Row 2, column 2 of thing 1: "))
     expect(tables.locator("tbody tr")).to_have_count(6)
     why = stage.locator("[data-cell]:visible > .lab-note", has_text="surprise of")
     expect(why).to_have_text(re.compile(r"^A surprise of [\d.]+ nats: .+ (%|1 in [\d,]+)"))
@@ -44,10 +57,13 @@ def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
     expect(words).to_have_count(11)
     expect(words.nth(2)).to_have_text(re.compile(r"^apple [\d.]+ %$"))
     maps = stage.locator(".looked-maps img")
-    expect(maps).to_have_count(11)
-    expect(maps.nth(2)).to_have_attribute("alt", re.compile(r"^apple, [\d.]+ % at most$"))
+    expect(maps).to_have_count(22)
+    expect(maps.nth(5)).to_have_attribute("alt", re.compile(
+        r"^apple, Thing 1: [\d.]+ % at most$"))
+    expect(stage.locator(".looked-maps figcaption").nth(2)).to_have_text(
+        re.compile(r"^apple, [\d.]+ % at most$"))
     size = "e => [getComputedStyle(e).backgroundSize, getComputedStyle(e).backgroundPosition]"
-    assert tables.locator(".patch").nth(1).evaluate(size) == ["336px 896px", "-56px -280px"]
+    assert tables.locator(".patch").nth(1).evaluate(size) == ["336px 1792px", "-56px -1176px"]
     stage.locator(".looked-fold summary").click()
     expect(maps.first).to_be_visible()
     assert stage.evaluate(OFF_THE_PICTURE) == []
@@ -72,8 +88,8 @@ def test_the_stream_is_walked_through_block_by_block(page: Page) -> None:
 def test_a_picture_is_gone_on_with_in_several_ways(page: Page) -> None:
     view(page, "complete", strings.COMPLETE)
     stage = page.locator("#lab-inside-complete-stage")
-    expect(stage.locator(".inside-figure")).to_have_text("32 of 64 codes written")
-    expect(stage).to_contain_text("was squeezed into a square and encoded first")
+    expect(stage.locator(".inside-figure")).to_have_text("64 of 128 codes written")
+    expect(stage).to_contain_text("was squeezed into a square and read as one thing that fills it")
     expect(stage.locator("figure")).to_have_count(5)
     expect(stage.get_by_alt_text(f"Completion 1, seed 0: {PROMPT}")).to_be_visible()
     first = stage.locator("figure img").nth(2).get_attribute("src")

@@ -16,12 +16,13 @@ from easel.words import strings
 from easel.words.language import ENGLISH, PORTUGUESE, figure, say, speaking
 from pipelines.core.images import load_image
 from pipelines.core.metadata import read_png
-from pipelines.dalle import DalleOptions
+from pipelines.dalle import TRANSFORMER
 from pipelines.inside.codes import ReadCodes
 from pipelines.inside.contrast import ContrastPairs
 from pipelines.inside.loop import WatchLoop
 from pipelines.inside.prior import WatchPrior
-from pipelines.inside.stream import ReadStream
+from pipelines.inside.stream import ReadStream, Stream
+from pipelines.inside.written import write_again
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.checkpoints.catalogue import Catalogue
 from pipelines.models.checkpoints.ids import RANKER
@@ -144,18 +145,51 @@ def test_steps_up_a_hill(models: ModelCache, language: str) -> None:
         assert late < middle + 0.1
 
 
+def by_layer(found: Stream) -> np.ndarray:
+    """The surprise of each layer's mean block."""
+    return found.surprise.reshape(len(found.layers), -1).mean(1)
+
+
 @BOTH
-@pytest.mark.weights("dalle", "vqgan")
+@pytest.mark.weights("dalle", "layer-vqgan", "minilm")
 def test_one_word_after_another(models: ModelCache, language: str) -> None:
+    written = written_in(sorted(SAMPLES.glob("*.png"))[0].read_bytes())
+    assert written is not None
+    with models.lease(TRANSFORMER) as model:
+        image = write_again(written, model).picture
     with speaking(language):
-        images, texts = samples()
-        file = sorted(SAMPLES.glob("*.png"))[0].read_bytes()
-        right, wrong = (ReadStream(images[0], text, DalleOptions(), written_in(file)).answer(models)
-                        for text in (texts[0], BANANAS[language]))
+        prompt = say(written.prompt)
+        assert prompt == say(strings.FIRST_PROMPT)
         assert BANANAS[language] in strings.PATH_LESSONS[5][2]
         assert BANANAS[language] in seen(6)
+    right, wrong = (ReadStream(image, text, written=written).answer(models)
+                    for text in (prompt, BANANAS[language]))
+    assert not right.reread
     without = float(right.without.sum())
     assert float(right.surprise.sum()) < without < float(wrong.surprise.sum())
+    ground, *things = by_layer(right)
+    assert min(things) > 2 * ground
+    plan = {(token.kind, token.thing): token for token in right.plan}
+    assert plan["background", 0].value == "beach"
+    assert plan["background", 0].likely > 0.9 > 0.2 > plan["background", 0].likely_without
+    for place in (plan[kind, thing] for kind in ("column", "row") for thing in (1, 2)):
+        assert place.likely < 0.9, "where things stand stays open"
+    uploaded = ReadStream(image, prompt).answer(models)
+    assert uploaded.reread
+    assert uploaded.surprise.mean() > 2 * right.surprise.mean()
+    words = list(right.looked.words)
+    layers = right.looked.shares.reshape(3, -1, len(words)).mean(1)
+    if language == ENGLISH:
+        for word, layer in {"red": 1, "apple": 1, "blue": 2, "car": 2}.items():
+            assert layers[:, words.index(word)].argmax() == layer, word
+
+
+@pytest.mark.weights("dalle", "layer-vqgan", "minilm")
+def test_the_pictures_that_stand_in_the_views_first_are_dalles_own(models: ModelCache) -> None:
+    for path in sorted(SAMPLES.glob("*.png")):
+        data = path.read_bytes()
+        found = ReadStream(load_image(data), "a cat", written=written_in(data)).answer(models)
+        assert not found.reread, path.name
 
 
 @BOTH

@@ -100,8 +100,9 @@ PATCHES_SEEN = ("Each patch has {} px a side. Edges and small things give away w
 PATCHES_ALONE = ("A VQGAN is trained against such a discriminator; the embedded one was not: this "
                  "discriminator was trained after the VQGAN, and the VQGAN never heard it. It "
                  "knows rendered scenes of Easel’s world, few photographs among them, and what the "
-                 "VQGAN draws of those. Pictures that Easel drew look real to it as well: a third "
-                 "network, the upscaler, has enlarged and sharpened them since.")
+                 "VQGAN draws of those. Pictures that Easel drew look real to it on average as "
+                 "well: a third network, the upscaler, has enlarged and sharpened those of unCLIP "
+                 "and VQGAN+CLIP since, and another VQGAN draws DALL·E’s, layer by layer.")
 PATCHES_RIGHT = ("Of scenes that it never saw it takes {} of the patches for what they are; a "
                  "guess would have 50 %.")
 PATCHES_MAP = "Real/fake map"

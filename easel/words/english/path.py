@@ -42,7 +42,7 @@ PATH_MEANINGS = (
     ("Transformer",
      "A network that reads a row of tokens, here words and codes, and says how likely each next "
      "one is. Its attention says how much it takes from each token before. DALL·E is one that "
-     "has a VQGAN’s codes follow the words."),
+     "has a plan and a VQGAN’s codes follow the words."),
     ("unCLIP",
      "Draws the other way round, from an embedding to a picture: a prior makes the embedding of "
      "a picture out of a text, and a decoder takes noise away until a picture is left that has "
@@ -133,21 +133,22 @@ PATH_LESSONS = (
      ""),
     ("One word after another",
      _inside.STREAM_QUESTION,
-     "Press the first small picture, then “{}”, and walk over some blocks. Write “three bananas” "
-     "under “{}” and press it again.",
+     "Press the first small picture, then “{}”. Read the plan, and walk over some blocks of the "
+     "ground and of the things. Write “three bananas” under “{}” and press it again.",
      "Let it go on with half of the picture under “{}”, which takes the caption that is there: put "
      "the right one back, or keep the wrong one. Then press “{}” below the mask, so that the lower "
      "half stays.",
-     "At each block the transformer says how likely every block is there; what is unlikely "
-     "surprises. With the right caption the whole surprises less than without one, with “three "
-     "bananas” more: the difference is what the caption is worth. Edges of things surprise most, "
-     "where several shapes are possible; plain ground hardly does.",
+     "First comes a plan: the caption all but decides the ground, and leaves open where things "
+     "stand. Then, at each block, the transformer says how likely every block is there; what is "
+     "unlikely surprises. With the right caption the whole surprises less than without one, with "
+     "“three bananas” more: the difference is what the caption is worth. Things surprise more than "
+     "the ground, since they may have many shapes, and a beach has few.",
      "Source: Ramesh et al. (2021), section 2.2.",
-     "The word of a thing is looked at most where the thing begins. What it adds to a half goes by "
-     "the caption and by what stands before, never by what comes later: over a lower half it "
-     "writes what may not go with it. Where a picture was uploaded the codes are not those that "
-     "DALL·E would write, and all figures are higher. A wrong caption that shares something with "
-     "the picture can still be worth something."),
+     "The words of a thing are looked at most in its own layer. What it adds to a half goes by the "
+     "caption, the plan and what was written before, never by what comes later: over a lower half "
+     "it writes what may not go with it. A picture that was uploaded is read as one thing that "
+     "fills it, in codes that DALL·E would not write, and each block surprises more. A wrong "
+     "caption that shares something with the picture can still be worth something."),
     ("What the prior is for",
      _inside.PRIOR_QUESTION,
      "Press the first small picture, then “{}”. Where does the way of the prior end, and how do "
