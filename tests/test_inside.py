@@ -19,9 +19,9 @@ from PIL.PngImagePlugin import PngInfo
 from easel.guard.made_of import noted
 from easel.ui.inside import view
 from easel.ui.inside.codes import place_of, swapped
+from easel.ui.inside.planned import share
 from easel.ui.inside.realism import render_judged
 from easel.ui.inside.replay import render_moment
-from easel.ui.inside.planned import share
 from easel.words import strings
 from easel.words.language import PORTUGUESE, speaking
 from pipelines.core.errors import InvalidRequest

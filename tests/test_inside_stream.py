@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from easel.ui.inside.looked import render_maps, render_words
+from easel.ui.inside.planned import render_plan
 from easel.ui.inside.stream import render_stream, telling
 from easel.words import strings
 from easel.words.language import PORTUGUESE, speaking
@@ -23,6 +24,7 @@ from pipelines.engine import build_cache
 from pipelines.inside.attention import looked_at
 from pipelines.inside.blocks import block_logits, codes_in, draw_blocks, likeliest_blocks
 from pipelines.inside.layers import draw_layers, each_layer, over_checks, vqgan_of
+from pipelines.inside.planned import PlanToken
 from pipelines.inside.stream import ReadStream
 from pipelines.inside.written import Layers, Written, read_layers, write_again
 from pipelines.models.cache.cache import ModelCache
@@ -79,8 +81,29 @@ def test_the_page_opens_on_the_most_surprising_block_where_the_caption_adds_noth
     page = render_stream(told, "a red apple")
     assert '<div data-cell="0"><table' in page
     first = strings.STREAM_AT.format(1, 1, strings.LAYER_OF_GROUND)
-    assert escape(f'{strings.STREAM_MOST.format(first, "32.00")} {strings.STREAM_FIRST_MOST}') in page
+    most = strings.STREAM_MOST.format(first, "32.00")
+    assert escape(f"{most} {strings.STREAM_FIRST_MOST}") in page
     assert strings.STREAM_FIRST not in page
+
+
+def test_the_plan_is_told_in_words() -> None:
+    tokens = (PlanToken("style", 0, "fluent3d", True, 0.5, 4e-4, (("photo", 0.25), ("noto", 0.1))),
+              PlanToken("mirrored", 1, True, False, 0.5, 0.5, ((False, 0.5),)),
+              PlanToken("column", 2, None, False, 0.9, 0.6, ((3, 0.1),)))
+    page = render_plan(tokens)
+    for said in ("Fluent emoji, 3D, set by an option", "photograph (25.0 %), Noto emoji (10.0 %)",
+                 "Thing 1, mirrored", "yes", "no (50.0 %)", "&lt; 0.1 %", "no further thing",
+                 "All tokens together: 1.5 nats with this caption, 9.0 without one."):
+        assert said in page
+    assert "<details class=\"inside-means stream-plan\" open>" in page
+    assert " open>" not in render_plan(tokens * 4), "a long one is folded away"
+    never = render_plan([replace(tokens[0], likely=0), *tokens[1:]])
+    assert "All tokens together" not in never
+    assert "<td>0 %</td>" in never
+    with speaking(PORTUGUESE):
+        said = render_plan(tokens)
+    assert "emoji Fluent, 3D, fixado por uma opção" in said
+    assert "fotografia (25,0 %)" in said
 
 
 def test_the_pieces_of_a_word_are_looked_at_together(cache: ModelCache) -> None:
@@ -145,7 +168,8 @@ def test_surprise_is_what_teacher_forcing_says(cache: ModelCache) -> None:
         assert np.array_equal(found.layers, each_layer(own.codes, vqgan_of(model)))
     assert (found.side, len(found.layers)) == (4, 2)
     assert np.array_equal(found.codes, own.codes)
-    assert [found.place(number) for number in (0, 6, STEPS + 6)] == [(0, 0, 0), (0, 1, 2), (1, 1, 2)]
+    assert [found.place(number) for number in (0, 6, STEPS + 6)] == [
+        (0, 0, 0), (0, 1, 2), (1, 1, 2)]
     np.testing.assert_allclose(found.likely[:, 0], np.exp(-found.surprise), rtol=1e-4)
     assert not np.allclose(found.surprise, found.without)
     assert (np.diff(found.likely[:, 1:]) <= 0).all(), "the likeliest first"

@@ -31,8 +31,8 @@ def vqgan_of(model: ImageTransformer) -> VQGAN:
 def spots_in(plan: np.ndarray) -> list[tuple[int, int, int, int]]:
     """Column, row and side in cells, and 1 where mirrored, of each thing of a plan (P,)."""
     spots, there = spots_of(torch.from_numpy(plan)[None])
-    return [cast(tuple[int, int, int, int], tuple(spot))
-            for spot, is_there in zip(spots[0].tolist(), there[0].tolist(), strict=True) if is_there]
+    kept = spots[0][there[0]].tolist()
+    return [(column, row, side, flip) for column, row, side, flip in kept]
 
 
 def facts_in(plan: np.ndarray) -> dict[str, Any]:

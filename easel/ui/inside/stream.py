@@ -157,7 +157,8 @@ def _layer(found: Stream, layer: int, first: int) -> str:
     name = layer_name(layer)
     grid = render_grid(f"{strings.STREAM_MAP}: {name}", rows, "cells",
                        first - begins if begins <= first < begins + steps else 0)
-    return render_figure(f'<div class="heat">{picture(found.layers[layer], name)}{grid}</div>', name)
+    pixels = picture(found.layers[layer], name)
+    return render_figure(f'<div class="heat">{pixels}{grid}</div>', name)
 
 
 def _at(found: Stream, number: int, template: str, *more: str) -> str:

@@ -198,14 +198,14 @@ PLAN_MIRRORED = "yes", "no"
 PLAN_SET = "{}, set by an option"
 PLAN_END = "no further thing"
 PLAN_TOTAL = "All tokens together: {} nats with this caption, {} without one."
-PLAN_INFO = ("Things come in the order in which the caption names them; columns, rows and sides are "
-             "in sixteenths of the picture, counted from 0 at the top left. The plan is drawn as it "
-             "is likely, without guidance, among what fits: things stand within the picture and "
-             "apart.")
+PLAN_INFO = ("Things come in the order in which the caption names them; columns, rows and sides "
+             "are in sixteenths of the picture, counted from 0 at the top left. The plan is drawn "
+             "as it is likely, without guidance, among what fits: things stand within the picture "
+             "and apart.")
 
 LOOKED = "Where each word was looked at"
-LOOKED_INFO = ("The attention of the whole transformer together, the maps of a word scaled to their "
-               "own most. It says where the transformer looked, not why it chose (Jain and "
+LOOKED_INFO = ("The attention of the whole transformer together, the maps of a word scaled to "
+               "their own most. It says where the transformer looked, not why it chose (Jain and "
                "Wallace, 2019); the words of a thing are looked at most in its own layer. The "
                "pieces of a word count together.")
 LOOKED_MAP, LOOKED_LAYER = "{}, {} at most", "{}, {}: {} at most"
