@@ -31,8 +31,8 @@ from pipelines.registry import Registry
 from pipelines.world.layouts import GRID
 from pipelines.world.plans import Plan, Spot, to_tokens
 
-# PSNR of a picture and the same once more, also where it was made larger or smaller between; the
-# same seed by another prompt can have 27 where all that differs is a small thing.
+# PSNR from which two pictures are the same: one that was made a JPEG, larger or smaller since has
+# 39 and more, and the same seed by another prompt, with one thing of the least size, up to 27.
 SAME_DB = 30.0
 READ_PLAN = Plan("photo", "white", (Spot(0, 0, GRID, False),))  # one thing that is all there is
 
