@@ -16,9 +16,9 @@ _TABLE = re.compile(r"\| figure \| value \|\n(?:\|.*\n)+")
 
 def six_figures() -> str:
     """README's table, as Markdown."""
-    compose, eyes, models, outside, speed, training = (
+    compose, diversity, eyes, models, outside, speed, training = (
         read_results(RESULTS_DIR / f"{name}.json")
-        for name in ("compose", "eyes", "models", "outside", "speed", "training"))
+        for name in ("compose", "diversity", "eyes", "models", "outside", "speed", "training"))
     best: dict[str, Any] = compose["dalle"]["best_of"]["8"]
     rankers = {row[0]: row[1:] for row in training["near_misses"]["rows"]}
     before, *_, now = rankers["all 3,000"]
@@ -28,20 +28,17 @@ def six_figures() -> str:
         return ", ".join(share(figures[name]) for name in GENERATORS)
 
     return table(["figure", "value"], [
-        ["pictures that hold what was asked, one each: DALL·E, unCLIP, VQGAN+CLIP",
-         f"{of_all({name: compose[name]['overall'] for name in GENERATORS})} by a lenient judge; "
-         f"{of_all(outside['detector'])} by a detector trained on photographs"],
-        ["how much eight pictures of a prompt differ, as a share of what true renders differ "
-         "(measured once, from outside)",
-         f"{of_all(outside['differ'])}: **nearly one picture again and again**"],
-        ["what choosing the best of 8 by CLIP gains for DALL·E",
-         f"{share(best['clip'] - best['random'])}, by the ranker before"],
+        ["pictures that hold what was asked, one each, by eyes: DALL·E, unCLIP, VQGAN+CLIP",
+         of_all({name: eyes[name]["right_by_eyes"] for name in GENERATORS})],
+        ["how much eight pictures of a prompt differ, as a share of what true renders differ",
+         of_all({**outside["differ"], "dalle": diversity["dalle"]["share"]})],
+        ["pictures by DALL·E that hold what was asked, one of 8: by chance, chosen by CLIP",
+         f"{share(best['random'])}, {share(best['clip'])} by the judge"],
         ["ranker: right one of two hard captions; a right picture above a wrong one, by eyes",
          f"{share(now)} of the wide world's; {share(eyes['all']['right_above_wrong'])} "
          f"(the ranker before: {share(before)}; {share(drawn_before)})"],
         ["four ranked pictures by DALL·E",
-         f"{speed['dalle']['four_ranked_s']:.1f} s, and about 0.1 s more since the ranker is two "
-         "CLIPs"],
+         f"{speed['dalle']['four_ranked_s']:.1f} s"],
         ["VQGAN's reconstructions of unseen scenes", f"{models['vqgan']['psnr_db']:.1f} dB"]])
 
 
