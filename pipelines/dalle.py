@@ -6,7 +6,7 @@ second network: Gafni et al., "Make-A-Scene" (2022), section 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, cast
@@ -120,7 +120,7 @@ def read_texts(model: ImageTransformer, texts: Sequence[str]) -> tuple[Tensor, T
 
 @torch.no_grad()
 def begin(model: ImageTransformer, text_ids: Tensor, states: Tensor, seeds: Sequence[int],
-          guided: bool, fixed: Mapping[int, int] = MappingProxyType({})) -> Writing:
+          guided: bool, fixed: Mapping[int, Collection[int]] = MappingProxyType({})) -> Writing:
     """Read the prompt and draw the plans.
 
     Args:
@@ -129,7 +129,7 @@ def begin(model: ImageTransformer, text_ids: Tensor, states: Tensor, seeds: Sequ
         states: (2, T, sentence_dim), what the sentence encoder made of both.
         seeds: one a picture.
         guided: also keep rows of the second text.
-        fixed: tokens of the plan that are given, by position.
+        fixed: which tokens of the plan may stand at a position; see ``draw_plans``.
     """
     weight, rows = model.start, (2 if guided else 1) * len(seeds)
     ids = text_ids.to(weight.device).repeat_interleave(len(seeds), dim=0)[:rows]
@@ -140,8 +140,8 @@ def begin(model: ImageTransformer, text_ids: Tensor, states: Tensor, seeds: Sequ
     return Writing(noise, cache, rows, hidden, [], plans)
 
 
-def planned(options: DalleOptions) -> dict[int, int]:
-    """The tokens of a plan that options fix, by position.
+def planned(options: DalleOptions) -> dict[int, tuple[int, ...]]:
+    """The tokens of a plan that options leave, by position.
 
     Raises:
         InvalidRequest: the places are none.
@@ -194,9 +194,10 @@ class DallePipeline(CandidatePipeline):
         "How DALL·E draws",
         "A transformer reads the prompt and goes on with it, in one stream. First it writes a plan"
         ": a style, a background, and where each thing stands. Then it writes codes, of the "
-        "background and of each thing by itself: a grid of 8 × 8, each one of the 15,625 that a "
-        "VQGAN has for a patch of a layer, four at a time, each as two numbers drawn at random in "
-        "proportion to how likely they are after all before them. The VQGAN’s decoder turns the "
+        "background and of each thing by itself, which is drafted in its own colours if it is to "
+        "have others: a grid of 8 × 8, each one of the 15,625 that a VQGAN has for a patch of a "
+        "layer, four at a time, each as two numbers drawn at random in proportion to how likely "
+        "they are after all before them. The VQGAN’s decoder turns the "
         "codes into layers, which are put together as the plan says. Guidance compares what the "
         "model expects with the prompt and without it, and follows the difference.",
         "Ramesh et al., 2021, “Zero-Shot Text-to-Image Generation”")

@@ -8,7 +8,7 @@ Source: Ramesh et al., "Zero-Shot Text-to-Image Generation" (2021), section 2 (o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -130,7 +130,8 @@ def _has_room(known: list[int], taken: list[list[int]]) -> bool:
 @torch.no_grad()
 def draw_plans(model: ImageTransformer, hidden: Tensor, cache: KVCache, noise: RowNoise,
                temperature: float = 1.0,
-               fixed: Mapping[int, int] = MappingProxyType({})) -> tuple[Tensor, Tensor]:
+               fixed: Mapping[int, Collection[int]] = MappingProxyType({}),
+               ) -> tuple[Tensor, Tensor]:
     """Write the plans of N pictures, each from random numbers of its own.
 
     Rows beyond the N first, as those without a caption, read the same plans.
@@ -141,7 +142,7 @@ def draw_plans(model: ImageTransformer, hidden: Tensor, cache: KVCache, noise: R
         cache: of the same rows.
         noise: of N pictures.
         temperature: below 1 likelier plans come more often.
-        fixed: tokens that are given, by position.
+        fixed: by position, which tokens may stand there, of those where not all may.
 
     Returns:
         (N, plan_length) int64 tokens, and the hidden state (R, dim) of the first block.
@@ -157,9 +158,11 @@ def draw_plans(model: ImageTransformer, hidden: Tensor, cache: KVCache, noise: R
             may = admissible(position, ended, model.config.plan_vocab_size)
             first, past = allowed(position)
             may[:, first:past] &= apart(position, plans)
-            tokens = choose(logits.masked_fill(~may, -torch.inf), gumbel, temperature, 0, 1.0)
             if position in fixed:
-                tokens = torch.where(ended, tokens, fixed[position])
+                only = torch.zeros(may.shape[1], dtype=torch.bool)
+                only[list(fixed[position])] = True
+                may = torch.where(ended[:, None], may, only)
+            tokens = choose(logits.masked_fill(~may, -torch.inf), gumbel, temperature, 0, 1.0)
             plans[:, position] = tokens
             ended |= tokens == PAD_ID
         if not ended.all():

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipelines.models.dalle import PAD_ID, ImageTransformer
 from pipelines.models.minilm import SentenceEncoder
+from pipelines.world.plans import slots_of
 
 MARKS = ("[CLS]", "[SEP]")  # of word pieces: before the first and after the last
 
@@ -53,7 +54,8 @@ def looked_at(text_ids: Tensor, states: Tensor, plan: Tensor, tokens: Tensor,
         tokens: (N, block tokens) int64, those of the picture's blocks.
         model: with its sentence encoder.
     """
-    seen = model.attention(text_ids[None], tokens[None], states[None], plan[None])
+    seen = model.attention(text_ids[None], tokens[None], states[None], plan[None],
+                           slots_of(plan[None]))
     seen = seen[:, 0].mean((0, 1)).cpu()  # (N, T + 1 + P + N)
     ids, (steps, total) = text_ids.cpu(), seen.shape
     text, planned, picture = seen.split([len(ids), total - len(ids) - steps, steps], -1)

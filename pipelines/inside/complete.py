@@ -18,7 +18,7 @@ import torch
 
 from pipelines.core.request import SEED_COUNT, candidate_seed
 from pipelines.dalle import TRANSFORMER, DalleOptions, begin, read_texts, write_block
-from pipelines.inside.layers import draw_kept, draw_picture, spots_in
+from pipelines.inside.layers import draw_kept, draw_picture, spots_in, stages_in
 from pipelines.inside.mask import Mask, kept_codes, kept_in_layers
 from pipelines.inside.question import check_whole, checked_prompt
 from pipelines.inside.written import Layers, Written, own_layers, poll
@@ -108,6 +108,7 @@ class CompletePicture:
             cells = kept_codes(self.mask, GRID)
             own = own_layers(self.image, self.written, model, cancelled)
             kept = kept_in_layers(cells, spots_in(own.plan), model.config.grid)
+            kept = kept[[stage.thing for stage in stages_in(own.plan)]]
             seeds = tuple(candidate_seed(self.seed, index) for index in range(self.count))
             codes = complete(own, kept, self.prompt, seeds, model, self.options, cancelled)
             # One by one: the last bits of a picture must not depend on how many are beside it.
@@ -147,7 +148,7 @@ def complete(own: Layers, kept: np.ndarray, prompt: str, seeds: tuple[int, ...],
     last = int(written.any(-1).nonzero().max())
     ids, states = read_texts(model, [prompt, options.negative_prompt])
     writing = begin(model, ids, states, seeds, options.guidance_scale != 1,
-                    dict(enumerate(own.plan.tolist())))
+                    {position: [token] for position, token in enumerate(own.plan.tolist())})
     for place in range(last + 1):
         poll(cancelled)
         write_block(model, writing, options, given[place])

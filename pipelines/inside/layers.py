@@ -5,7 +5,7 @@ Source: Zhang and Agrawala, "Transparent Image Layer Diffusion using Latent Tran
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from pipelines.models.dalle import ImageTransformer
 from pipelines.models.pixels import to_uint8
 from pipelines.models.vqgan import VQGAN
 from pipelines.world.composition import composed
-from pipelines.world.plans import spots_of
+from pipelines.world.plans import LAYERS, slots_of, spots_of
 
 CHECK_PX = 8
 CHECKS = 0.94, 0.82  # greys of the chequered ground that shows what is transparent
@@ -30,9 +30,24 @@ def vqgan_of(model: ImageTransformer) -> VQGAN:
 
 def spots_in(plan: np.ndarray) -> list[tuple[int, int, int, int]]:
     """Column, row and side in cells, and 1 where mirrored, of each thing of a plan (P,)."""
-    spots, there = spots_of(torch.from_numpy(plan)[None])
-    kept = spots[0][there[0]].tolist()
+    spots = spots_of(torch.from_numpy(plan)[None])
+    kept = spots.cells[spots.there].tolist()
     return [(column, row, side, flip) for column, row, side, flip in kept]
+
+
+class Stage(NamedTuple):
+    """What a layer shows: the ground (0) or a thing of the plan, from 1, and how far it is."""
+
+    thing: int
+    how: Literal["at once", "draft", "finished"]
+
+
+def stages_in(plan: np.ndarray) -> list[Stage]:
+    """What the layers of a picture with a plan (P,) show, in the order of writing."""
+    slots = slots_of(torch.from_numpy(plan)[None])[0].tolist()
+    drafted = {slot - LAYERS for slot in slots if slot >= LAYERS}
+    return [Stage(slot % LAYERS, "finished" if slot >= LAYERS else
+                  "draft" if slot in drafted else "at once") for slot in slots]
 
 
 def facts_in(plan: np.ndarray) -> dict[str, Any]:
@@ -97,7 +112,8 @@ def draw_kept(plan: np.ndarray, codes: np.ndarray, kept: np.ndarray, model: Imag
     Returns:
         (256, 256, 3) uint8 RGB.
     """
-    layers = draw_layers(codes, vqgan_of(model))
+    shown = [n for n, stage in enumerate(stages_in(plan)) if stage.how != "draft"]
+    kept, layers = kept[shown], draw_layers(codes[shown], vqgan_of(model))
     scale = layers.shape[-1] // kept.shape[-1]
     stays = torch.from_numpy(kept.repeat(scale, 1).repeat(scale, 2)[:, None]).float()
     dimmed = layers[0] * (UNWRITTEN + (1 - UNWRITTEN) * stays[0])

@@ -19,12 +19,14 @@ from pipelines.world.plans import BACKGROUNDS, SPOT_TOKENS, allowed
 from pipelines.world.sprites import STYLES
 
 OTHERS = 3
-Kind = Literal["style", "background", "column", "row", "side", "mirrored"]
+Kind = Literal["style", "background", "column", "row", "side", "way"]
 OF_PICTURE: tuple[Kind, ...] = ("style", "background")
-OF_THING: tuple[Kind, ...] = ("column", "row", "side", "mirrored")
-# The name of a style or background, sixteenths of the picture, whether mirrored; None in place of a
-# column is the end of the plan.
-Value = str | int | bool | None
+OF_THING: tuple[Kind, ...] = ("column", "row", "side", "way")
+# Which way round a thing is, and whether it is written once or drafted first.
+WAYS = ("once", "once, mirrored", "drafted", "drafted, mirrored")
+# The name of a style, background or way, or sixteenths of the picture; None in place of a column is
+# the end of the plan.
+Value = str | int | None
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,6 @@ def value_of(position: int, token: int) -> Value:
         return STYLES[number]
     if kind == "background":
         return BACKGROUNDS[number]
-    if kind == "mirrored":
-        return bool(number)
+    if kind == "way":
+        return WAYS[number]
     return number + (kind == "side")  # a side is 1 cell at least

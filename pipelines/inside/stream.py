@@ -19,13 +19,14 @@ from torch import Tensor
 from pipelines.dalle import TRANSFORMER, DalleOptions, read_texts
 from pipelines.inside.attention import Looked, looked_at
 from pipelines.inside.blocks import block_logits, draw_blocks, likeliest_blocks
-from pipelines.inside.layers import each_layer, vqgan_of
+from pipelines.inside.layers import Stage, each_layer, stages_in, vqgan_of
 from pipelines.inside.planned import PlanToken, expected_plan
 from pipelines.inside.question import checked_prompt
 from pipelines.inside.written import Layers, Written, own_layers, poll
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer
 from pipelines.sampling import guide, truncate
+from pipelines.world.plans import slots_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class Stream:
         layers: (L, S, S, 3) uint8 RGB, each alone: the ground, and the things before a chequered
             ground.
         codes: (L, G, G) int64, theirs.
+        stages: of the layers, what each shows.
         reread: whether plan and codes were read of the picture; else they are those it was
             written by.
         plan: what was expected of the plan's tokens, in the order of writing.
@@ -57,6 +59,7 @@ class Stream:
     picture: np.ndarray
     layers: np.ndarray
     codes: np.ndarray
+    stages: tuple[Stage, ...]
     reread: bool
     plan: tuple[PlanToken, ...]
     side: int
@@ -71,7 +74,7 @@ class Stream:
     looked: Looked
 
     def place(self, number: int) -> tuple[int, int, int]:
-        """Layer, 0 for the ground, and row and column, from 0, of a block."""
+        """Layer, row and column, from 0, of a block."""
         layer, at = divmod(number, self.side**2)
         return layer, *divmod(at, self.side)
 
@@ -128,7 +131,8 @@ def stream_of(own: Layers, prompt: str, model: ImageTransformer, options: DalleO
     ids, states = read_texts(model, [prompt, ""])  # the second row is without a caption
     plan = torch.from_numpy(own.plan).to(device)
     tokens = model.to_blocks(torch.from_numpy(own.codes).to(device)[None])[0]  # (N, T)
-    planned, hidden = model.trunk(ids, tokens.expand(2, -1, -1), states, plan.expand(2, -1))
+    plans = plan.expand(2, -1)
+    planned, hidden = model.trunk(ids, tokens.expand(2, -1, -1), states, plans, slots_of(plans))
     poll(cancelled)
     blocks = likeliest_blocks(model, hidden[0])  # (N, K, T)
     poll(cancelled)
@@ -143,7 +147,8 @@ def stream_of(own: Layers, prompt: str, model: ImageTransformer, options: DalleO
     vqgan = vqgan_of(model)
     return Stream(
         picture=own.picture, layers=each_layer(own.codes, vqgan), codes=own.codes,
-        reread=own.reread, plan=expected_plan(planned, own.plan, model, own.given),
+        stages=tuple(stages_in(own.plan)), reread=own.reread,
+        plan=expected_plan(planned, own.plan, model, own.given),
         side=model.config.grid // model.config.patch, surprise=_plain(-with_caption[:, 0]),
         without=_plain(-without[:, 0]), blocks=asked.cpu().numpy(),
         likely=_plain(with_caption.exp()), likely_without=_plain(without.exp()),

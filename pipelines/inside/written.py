@@ -58,7 +58,7 @@ class Layers:
 
     Attributes:
         plan: (P,) int64, its tokens.
-        codes: (L, G, G) int64, of the ground and of each thing of the plan, in its order.
+        codes: (L, G, G) int64, of its layers; see ``pipelines.inside.layers.stages_in``.
         picture: (256, 256, 3) uint8 RGB, they drawn and put together.
         reread: whether they were read of a picture; else they are those that it was written by.
         given: positions of the plan that an option set.

@@ -117,8 +117,10 @@ def to_tokens(plan: Plan) -> list[int]:
 
 
 def fixed_tokens(style: str | None, background: str | None, spots: Sequence[Spot],
-                 ) -> dict[int, int]:
-    """Tokens of a plan of which parts are given, by position.
+                 ) -> dict[int, tuple[int, ...]]:
+    """Which tokens may stand at the positions of a plan of which parts are given.
+
+    Whether a thing is drafted is not: the caption decides that.
 
     Args:
         style: one of ``STYLES``, or None where it is not given.
@@ -128,7 +130,10 @@ def fixed_tokens(style: str | None, background: str | None, spots: Sequence[Spot
     plan = to_tokens(Plan(style or STYLES[0], background or BACKGROUNDS[0], tuple(spots)))
     given = [position for position, name in enumerate((style, background)) if name is not None]
     given += range(2, 2 + SPOT_TOKENS * len(spots))
-    return {position: plan[position] for position in given}
+    fixed = {position: (plan[position],) for position in given}
+    for number, spot in enumerate(spots, 1):
+        fixed[1 + SPOT_TOKENS * number] = (_FLIP + spot.flip, _DRAFTED + spot.flip)
+    return fixed
 
 
 def told_names(ids: Sequence[int]) -> tuple[str, str]:

@@ -90,6 +90,7 @@ def _add_stream(lab: Lab, store: PictureStore) -> None:
         looked = found.looked
         said = {"side": found.side, "reread": found.reread,
                 "plan": [asdict(token) for token in found.plan],
+                "layers": [stage._asdict() for stage in found.stages],
                 "words": list(looked.words), "looked": looked.shares.tolist(),
                 "looked_at_marks": looked.marks.tolist(), "looked_at_plan": looked.plan.tolist(),
                 "looked_at_picture": looked.picture.tolist(),
@@ -106,8 +107,8 @@ def _add_stream(lab: Lab, store: PictureStore) -> None:
         file, json_value("a red apple", PROMPT, "The caption to expect it by"), kept,
         json_value(None, OBJECT, "Options of dalle by name: guidance_scale, temperature, top_k, "
                                  "top_p"),
-    ], [json_value({}, OBJECT, "Of each token of the plan its probability; of each block of the "
-                               "layers, ground first, its surprise in nats, with the caption and "
+    ], [json_value({}, OBJECT, "Of each token of the plan its probability; what each layer shows, "
+                               "thing 0 being the ground; of each of their blocks its surprise in nats, with the caption and "
                                "without; its likeliest blocks in tokens, the picture's own first, "
                                "with their probabilities; how much of its attention each word had"),
         gr.File(visible=False, file_count="multiple",

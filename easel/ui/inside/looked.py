@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -11,12 +12,17 @@ from easel.ui.lab.render import percent, render_note
 from easel.ui.parts.panel import data_uri
 from easel.words import strings
 from pipelines.inside.attention import Looked
+from pipelines.inside.layers import Stage
 from pipelines.inside.score import heat_map
 
 
-def layer_name(layer: int) -> str:
-    """What a layer is called that stands alone: the ground is layer 0."""
-    return strings.LAYER_THING.format(layer) if layer else strings.LAYER_GROUND
+def layer_name(stage: Stage) -> str:
+    """What a layer is called that stands alone."""
+    if not stage.thing:
+        return strings.LAYER_GROUND
+    named = {"at once": strings.LAYER_THING, "draft": strings.LAYER_DRAFT,
+             "finished": strings.LAYER_FINISHED}[stage.how]
+    return named.format(stage.thing)
 
 
 def render_words(looked: Looked, at: int) -> str:
@@ -48,17 +54,18 @@ def _whole_words(looked: Looked) -> tuple[list[str], np.ndarray]:
     return words, np.stack(columns, 1) if columns else looked.shares
 
 
-def render_maps(looked: Looked, layers: np.ndarray, side: int) -> str:
+def render_maps(looked: Looked, layers: np.ndarray, stages: Sequence[Stage], side: int) -> str:
     """For each word of the caption a map a layer of the blocks that looked at it, those of a word
     together as strong as can be.
 
     Args:
         looked: of L · side · side blocks.
         layers: (L, S, S, 3) uint8 RGB.
+        stages: what each of them shows.
         side: blocks along a side of a layer.
     """
     words, columns = _whole_words(looked)
-    names = list(map(layer_name, range(len(layers))))
+    names = list(map(layer_name, stages))
     figures = []
     for word, shares in zip(words, columns.T, strict=True):
         most, maps = float(shares.max()), []

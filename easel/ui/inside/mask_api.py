@@ -18,7 +18,7 @@ from easel.ui.parts.pictures import PictureStore
 from easel.ui.parts.uploads import IMAGE_SUFFIXES
 from pipelines.core.images import load_small
 from pipelines.inside.complete import BOLD, MAX_COMPLETIONS, CompletePicture
-from pipelines.inside.layers import facts_in
+from pipelines.inside.layers import facts_in, stages_in
 from pipelines.inside.mix import MixCodes
 
 MASK = {"anyOf": [STRING, {"type": "array", "items": {"type": "array", "items": INTEGER}}]}
@@ -80,7 +80,8 @@ def _add_complete(lab: Lab, store: PictureStore) -> None:
         question = CompletePicture(image, prompt, asked, chosen, seed, count, written)
         with stoppable(lab, request) as run:
             found = lab.backend.inside(question, run.next_job())
-        said = {"plan": facts_in(found.plan), "cells": found.cells.astype(int).tolist(),
+        said = {"plan": facts_in(found.plan),
+                "layers": [stage._asdict() for stage in stages_in(found.plan)], "cells": found.cells.astype(int).tolist(),
                 "kept": found.kept.astype(int).tolist(), "reread": found.reread,
                 "seeds": list(found.seeds), "codes": found.codes.tolist()}
         return said, write_files(store, made_of, {"picture": found.picture} | {
@@ -95,7 +96,8 @@ def _add_complete(lab: Lab, store: PictureStore) -> None:
         json_value(None, OBJECT, "Options of dalle by name: guidance_scale, temperature (1 if left "
                                  "out), top_k, top_p, negative_prompt"),
         kept, _mask_file(),
-    ], [json_value({}, OBJECT, "The plan, which stays; which cells of the picture and so which "
+    ], [json_value({}, OBJECT, "The plan, which stays; what each layer shows, thing 0 being the "
+                               "ground; which cells of the picture and so which "
                                "codes of each layer stay; of each completion its seed and codes"),
         gr.File(visible=False, file_count="multiple",
                 label="The picture of its codes, and the completions")],

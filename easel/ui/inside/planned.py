@@ -10,7 +10,7 @@ from easel.ui.lab.render import percent, render_note
 from easel.words import strings
 from easel.words.language import figure, say
 from pipelines.dalle import BACKGROUND_LABELS, STYLE_LABELS
-from pipelines.inside.planned import PlanToken, Value
+from pipelines.inside.planned import WAYS, PlanToken, Value
 
 LEAST = 0.001  # of a share that is written out
 MOST_OPEN = 11  # tokens of a plan that is not folded: of two things and its end
@@ -46,7 +46,7 @@ def render_plan(plan: Sequence[PlanToken]) -> str:
 
 
 def _name(token: PlanToken) -> str:
-    named = dict(zip(("style", "background", "column", "row", "side", "mirrored"),
+    named = dict(zip(("style", "background", "column", "row", "side", "way"),
                      strings.PLAN_KINDS, strict=True))[token.kind]
     return strings.PLAN_OF_THING.format(token.thing, named) if token.thing else named
 
@@ -59,8 +59,8 @@ def _value(token: PlanToken) -> str:
 def _said(token: PlanToken, value: Value) -> str:
     if value is None:
         return strings.PLAN_END
-    if token.kind == "mirrored":
-        return strings.PLAN_MIRRORED[not value]
+    if token.kind == "way":
+        return strings.PLAN_WAYS[WAYS.index(str(value))]
     if isinstance(value, str):
         labels = STYLE_LABELS if token.kind == "style" else BACKGROUND_LABELS
         return say(labels.get(value, value))

@@ -142,7 +142,7 @@ def render_stream(found: Stream, prompt: str) -> str:
             f"{escape(strings.STREAM_LEGEND.format(most))}</li>"
             f'</ul><output class="lab-note">{escape(strings.STREAM_WALK)}</output></div>'
             f"<div>{details}</div></div>"
-            f"{render_maps(found.looked, found.layers, found.side)}")
+            f"{render_maps(found.looked, found.layers, found.stages, found.side)}")
 
 
 def _layer(found: Stream, layer: int, first: int) -> str:
@@ -154,7 +154,7 @@ def _layer(found: Stream, layer: int, first: int) -> str:
               f'style="--cover:{MAX_COVER * float(found.surprise[at]) / most:.0f}%"')
              for at in range(start, start + found.side)]
             for start in range(begins, begins + steps, found.side)]
-    name = layer_name(layer)
+    name = layer_name(found.stages[layer])
     grid = render_grid(f"{strings.STREAM_MAP}: {name}", rows, "cells",
                        first - begins if begins <= first < begins + steps else 0)
     pixels = picture(found.layers[layer], name)
@@ -164,7 +164,10 @@ def _layer(found: Stream, layer: int, first: int) -> str:
 def _at(found: Stream, number: int, template: str, *more: str) -> str:
     """A sentence of a block's row, column and layer."""
     layer, row, column = found.place(number)
-    of = strings.LAYER_OF_THING.format(layer) if layer else strings.LAYER_OF_GROUND
+    stage = found.stages[layer]
+    of = {"at once": strings.LAYER_OF_THING, "draft": strings.LAYER_OF_DRAFT,
+          "finished": strings.LAYER_OF_FINISHED}[stage.how].format(stage.thing)
+    of = of if stage.thing else strings.LAYER_OF_GROUND
     return template.format(row + 1, column + 1, of, *more)
 
 

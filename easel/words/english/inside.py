@@ -170,7 +170,9 @@ STREAM_WRITTEN = ("DALL·E wrote this picture: these are its own plan and codes,
                   "from its seed.")
 STREAM_PICTURE = "The layers put together as the plan says"
 LAYER_GROUND, LAYER_THING = "Ground", "Thing {}"
+LAYER_DRAFT, LAYER_FINISHED = "Thing {}, draft", "Thing {}, finished"
 LAYER_OF_GROUND, LAYER_OF_THING = "of the ground", "of thing {}"
+LAYER_OF_DRAFT, LAYER_OF_FINISHED = "of the draft of thing {}", "of thing {}, finished"
 STREAM_DRAWS = ("“As it is drawn” says how likely a block is when DALL·E draws: guidance makes "
                 "more of what the caption adds, a temperature below 1 makes the likely likelier "
                 "still, and what is beyond Top k or Top p is left out. A block that is likely by "
@@ -192,9 +194,10 @@ STREAM_ODDS = "1 in {}"
 
 PLAN = "The plan"
 PLAN_TOKEN, PLAN_WRITTEN, PLAN_OTHERS = "Token", "Written", "likeliest others, with caption"
-PLAN_KINDS = "Style", "Background", "column", "row", "side", "mirrored"
+PLAN_KINDS = "Style", "Background", "column", "row", "side", "way round, draft"
 PLAN_OF_THING = "Thing {}, {}"
-PLAN_MIRRORED = "yes", "no"
+PLAN_WAYS = ("as it is, at once", "mirrored, at once", "as it is, after a draft",
+             "mirrored, after a draft")
 PLAN_SET = "{}, set by an option"
 PLAN_END = "no further thing"
 PLAN_TOTAL = "All tokens together: {} nats with this caption, {} without one."
