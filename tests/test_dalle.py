@@ -53,7 +53,8 @@ def test_a_run_from_loading_to_ranked_pictures() -> None:
     assert sum(m.startswith("Loading the embedded/") for m in messages) == 2
     steps = [e.step for e in events if isinstance(e, Progress) and e.total and not e.message]
     result = result_of(events)
-    layers = 1 + max(len(c.metadata["plan"]["things"]) for c in result.candidates)
+    layers = 1 + max(sum(1 + thing["drafted"] for thing in c.metadata["plan"]["things"])
+                     for c in result.candidates)
     assert steps == list(range(1, layers * LAYER_STEPS + 1))
     assert result.metadata == {}
     assert {c.seed for c in result.candidates} == {5, 6, 7}
@@ -193,8 +194,10 @@ def test_what_is_set_of_a_plan_stands_in_it_the_seed_decides_the_rest(cache: Mod
         "style": "fluent", "background": "beach", "places": "1 4 7; 9 4 6 Mirrored"}))
     assert {(plan["style"], plan["background"]) for plan in whole} == {("fluent", "beach")}
     for plan in whole:
-        assert plan["things"][:2] == [{"column": 1, "row": 4, "side": 7, "mirrored": False},
-                                      {"column": 9, "row": 4, "side": 6, "mirrored": True}]
+        assert [tuple(thing[name] for name in ("column", "row", "side", "mirrored"))
+                for thing in plan["things"][:2]] == [(1, 4, 7, False), (9, 4, 6, True)]
+    assert len({thing["drafted"] for plan in whole for thing in plan["things"][:2]}) == 2, (
+        "the caption decides that")
     again = plans_of(events_of(cache, num_images=4, options={"style": "any", "background": "any"}))
     assert again == free
 

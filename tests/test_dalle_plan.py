@@ -156,7 +156,7 @@ def test_drawn_plans_can_be_read(model: ImageTransformer, seed: int) -> None:
     cache = model.new_cache(6, "cpu", torch.float32)
     hidden = model.prefill(rows[0], cache, rows[1])
     drawn, hidden = draw_plans(model, hidden, cache, RowNoise([seed, 7, 8]), 2.0,
-                               {0: plans.to_tokens(PLANS[1])[0]})
+                               {0: plans.to_tokens(PLANS[1])[:1]})
     assert drawn.shape == (3, plans.TOKENS)
     assert hidden.shape == (6, 32)
     read = [from_tokens(row.tolist()) for row in drawn]

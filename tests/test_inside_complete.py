@@ -19,7 +19,7 @@ from pipelines.inside.mask import kept_in_layers, shaped
 from pipelines.inside.written import Layers, Written, read_layers, write_again
 from pipelines.models.cache.cache import ModelCache
 from pipelines.sampling import choose
-from pipelines.world.plans import Plan, Spot, to_tokens
+from pipelines.world.plans import Plan, Spot, slots_of, to_tokens
 from tests.small_models import small_cache
 
 CAT = Written("an orange cat and a blue umbrella", 9, DalleOptions())
@@ -135,7 +135,7 @@ def test_codes_after_what_stays_are_drawn_from_what_it_says(cache: ModelCache) -
     with cache.lease(TRANSFORMER) as model, torch.no_grad():
         codes, plan = torch.from_numpy(found.codes), torch.from_numpy(found.plan)[None]
         ids, states = read_texts(model, ["a cow"])
-        logits = model(ids, codes, states, plan).codes[0]  # (steps, T, values)
+        logits = model(ids, codes, states, plan, slots_of(plan)).codes[0]  # (steps, T, values)
         tokens = model.to_blocks(codes)[0]
         generator = torch.Generator().manual_seed(9)
         for _ in range(model.config.plan_length):  # of the plan's tokens, which stay

@@ -23,13 +23,14 @@ from pipelines.dalle import TRANSFORMER, DalleOptions, read_texts
 from pipelines.engine import build_cache
 from pipelines.inside.attention import looked_at
 from pipelines.inside.blocks import block_logits, codes_in, draw_blocks, likeliest_blocks
-from pipelines.inside.layers import draw_layers, each_layer, over_checks, vqgan_of
+from pipelines.inside.layers import Stage, draw_layers, each_layer, over_checks, vqgan_of
 from pipelines.inside.planned import PlanToken
 from pipelines.inside.stream import ReadStream
 from pipelines.inside.written import Layers, Written, read_layers, write_again
 from pipelines.models.cache.cache import ModelCache
 from pipelines.models.dalle import ImageTransformer, TransformerConfig
 from pipelines.sampling import guide, truncate
+from pipelines.world.plans import slots_of
 from tests.small_models import small_cache
 
 CAT = Written("an orange cat and a blue umbrella", 9, DalleOptions())
@@ -88,11 +89,12 @@ def test_the_page_opens_on_the_most_surprising_block_where_the_caption_adds_noth
 
 def test_the_plan_is_told_in_words() -> None:
     tokens = (PlanToken("style", 0, "fluent3d", True, 0.5, 4e-4, (("photo", 0.25), ("noto", 0.1))),
-              PlanToken("mirrored", 1, True, False, 0.5, 0.5, ((False, 0.5),)),
+              PlanToken("way", 1, "once, mirrored", False, 0.5, 0.5, (("drafted", 0.5),)),
               PlanToken("column", 2, None, False, 0.9, 0.6, ((3, 0.1),)))
     page = render_plan(tokens)
     for said in ("Fluent emoji, 3D, set by an option", "photograph (25.0 %), Noto emoji (10.0 %)",
-                 "Thing 1, mirrored", "yes", "no (50.0 %)", "&lt; 0.1 %", "no further thing",
+                 "Thing 1, way round, draft", "<b>mirrored, at once</b>",
+                 "as it is, after a draft (50.0 %)", "&lt; 0.1 %", "no further thing",
                  "All tokens together: 1.5 nats with this caption, 9.0 without one."):
         assert said in page
     assert "<details class=\"inside-means stream-plan\" open>" in page
@@ -111,7 +113,7 @@ def test_the_pieces_of_a_word_are_looked_at_together(cache: ModelCache) -> None:
     shares = np.full_like(found.looked.shares, 0.1)
     shares[STEPS:, 1:] = 0.2
     looked = replace(found.looked, words=("three", "banana", "##s"), shares=shares)
-    maps = render_maps(looked, found.layers, 4)
+    maps = render_maps(looked, found.layers, found.stages, 4)
     for page in (render_words(looked, 3), maps):
         assert "#" not in page.replace("&#", "")
         assert "banana" not in page.replace("bananas", "")
@@ -161,7 +163,7 @@ def test_surprise_is_what_teacher_forcing_says(cache: ModelCache) -> None:
         tokens = model.to_blocks(codes)
         for text, said in (("a red apple", found.surprise), ("", found.without)):
             ids, states = read_texts(model, [text])
-            logits = model(ids, codes, states, plan).codes.log_softmax(-1)
+            logits = model(ids, codes, states, plan, slots_of(plan)).codes.log_softmax(-1)
             expected = -logits.gather(-1, tokens[..., None])[0, ..., 0].sum(-1)
             np.testing.assert_allclose(said, expected.numpy(), rtol=1e-4)
         assert np.array_equal(found.blocks[:, 0], tokens[0].numpy())
@@ -212,7 +214,9 @@ def test_what_is_drawn_is_what_guidance_and_the_cuts_leave(cache: ModelCache) ->
     codes, plan = torch.from_numpy(own.codes)[None], torch.from_numpy(own.plan)[None]
     with cache.lease(TRANSFORMER) as model, torch.no_grad():
         ids, states = read_texts(model, ["a red apple", ""])
-        logits = model(ids, codes.expand(2, -1, -1, -1), states, plan.expand(2, -1)).codes[:, at]
+        plans = plan.expand(2, -1)
+        both = codes.expand(2, -1, -1, -1)
+        logits = model(ids, both, states, plans, slots_of(plans)).codes[:, at]
         kept = truncate(guide(logits[0], logits[1], 3.0) / 0.5, 4, 0.9).softmax(-1)
         own_block = model.to_blocks(codes)[0, at]
         expected = float(kept.gather(-1, own_block[:, None]).prod())
@@ -266,7 +270,8 @@ def test_what_was_looked_at_is_what_the_layers_weigh(cache: ModelCache) -> None:
         came: list[tuple[Tensor, Tensor]] = []
         hooks = [block.register_forward_pre_hook(lambda _, given: came.append(given))
                  for block in model.blocks]
-        _, hidden = model.trunk(ids, tokens, states, plan)
+        slots = slots_of(plan)
+        _, hidden = model.trunk(ids, tokens, states, plan, slots)
         for hook in hooks:
             hook.remove()
         shares = []
@@ -276,7 +281,7 @@ def test_what_was_looked_at_is_what_the_layers_weigh(cache: ModelCache) -> None:
             shares.append(scores.masked_fill(~mask, -torch.inf).softmax(-1)[0, :, -2 * STEPS:])
         expected = torch.stack(shares).mean((0, 1))  # (N, 5 + 1 + P + N)
         found = looked_at(ids[0], states[0], plan[0], tokens[0], model)
-        assert torch.equal(model.trunk(ids, tokens, states, plan)[1], hidden)
+        assert torch.equal(model.trunk(ids, tokens, states, plan, slots)[1], hidden)
     assert found.words == ("a", "red", "apple")
     np.testing.assert_allclose(found.shares, expected[:, 1:4].numpy(), rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(found.marks, expected[:, [0, 4]].sum(-1).numpy(), rtol=1e-4)
@@ -302,8 +307,10 @@ def test_the_caption_makes_the_embedded_transformer_less_surprised(embedded: Mod
         cat = write_again(CAT, model).picture
     found = ReadStream(cat, CAT.prompt, written=CAT).answer(embedded)
     assert not found.reread
-    assert len(found.layers) == 3
-    assert found.patches.shape == (3 * STEPS, 6, 64, 64, 3)
+    assert found.stages == (Stage(0, "at once"), Stage(1, "draft"), Stage(1, "finished"),
+                            Stage(2, "draft"), Stage(2, "finished"))
+    assert len(found.layers) == 5
+    assert found.patches.shape == (5 * STEPS, 6, 64, 64, 3)
     assert found.surprise.sum() < found.without.sum()
     other = ReadStream(cat, "a giraffe at night", written=CAT).answer(embedded)
     assert found.surprise.sum() < other.surprise.sum() / 1.5
@@ -317,8 +324,10 @@ def test_the_embedded_transformer_looks_at_a_word_in_the_layer_of_its_thing(
         embedded: ModelCache) -> None:
     with embedded.lease(TRANSFORMER) as model:
         cat = write_again(CAT, model).picture
-    looked = ReadStream(cat, CAT.prompt, written=CAT).answer(embedded).looked
+    found = ReadStream(cat, CAT.prompt, written=CAT).answer(embedded)
+    looked = found.looked
     layers = looked.shares.reshape(-1, STEPS, len(looked.words)).mean(1)
-    most = {word: int(layers[:, at].argmax()) for at, word in enumerate(looked.words)}
+    most = {word: found.stages[int(layers[:, at].argmax())].thing
+            for at, word in enumerate(looked.words)}
     assert {word: most[word] for word in ("orange", "cat", "blue", "umbrella")} == {
         "orange": 1, "cat": 1, "blue": 2, "umbrella": 2}

@@ -81,7 +81,8 @@ def _add_complete(lab: Lab, store: PictureStore) -> None:
         with stoppable(lab, request) as run:
             found = lab.backend.inside(question, run.next_job())
         said = {"plan": facts_in(found.plan),
-                "layers": [stage._asdict() for stage in stages_in(found.plan)], "cells": found.cells.astype(int).tolist(),
+                "layers": [stage._asdict() for stage in stages_in(found.plan)],
+                "cells": found.cells.astype(int).tolist(),
                 "kept": found.kept.astype(int).tolist(), "reread": found.reread,
                 "seeds": list(found.seeds), "codes": found.codes.tolist()}
         return said, write_files(store, made_of, {"picture": found.picture} | {
