@@ -110,7 +110,8 @@ def _add_stream(lab: Lab, store: PictureStore) -> None:
     ], [json_value({}, OBJECT, "Of each token of the plan its probability; what each layer shows, "
                                "thing 0 being the ground; of each of their blocks its surprise in "
                                "nats, with the caption and without; its likeliest blocks in "
-                               "tokens, the picture's own first, with their probabilities; how much of its attention each word had"),
+                               "tokens, the picture's own first, with their probabilities; how "
+                               "much of its attention each word had"),
         gr.File(visible=False, file_count="multiple",
                 label="The picture, the blocks as patches, a row a block, and the layers")],
         "What DALL\u00b7E's transformer expected of each block of a picture.")
