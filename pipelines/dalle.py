@@ -70,7 +70,7 @@ class DalleOptions(Options):
         "sixteenths of the picture, as in 1 4 7; 9 4 6 mirrored. The seed decides on the others.")
     negative_prompt: str = negative_field()
     guidance_scale: float = Field(
-        default=2.0, ge=1, le=20, title="Guidance",
+        default=1.4, ge=1, le=20, title="Guidance",
         description="How closely to follow the prompt; 1 is faster and freer.")
     temperature: float = Field(
         default=0.3, ge=0.1, le=2, title="Temperature",
