@@ -78,7 +78,8 @@ def write_tiles(images: Sequence[np.ndarray], path: Path) -> None:
 
 
 def draw_for_eyes(name: str, options: Mapping[str, Any], minutes: float | None,
-                  registry: Registry, backend: LocalBackend, folder: Path = EYES_DIR) -> None:
+                  registry: Registry, backend: LocalBackend, folder: Path = EYES_DIR,
+                  of: int = 1) -> None:
     """Draw a generator's pictures anew; whoever does takes its labels away and looks again.
 
     The sheets to look at, with their prompts and without any verdict, are in ``runs/compose``.
@@ -90,13 +91,15 @@ def draw_for_eyes(name: str, options: Mapping[str, Any], minutes: float | None,
         registry: the generators.
         backend: where they run.
         folder: where pictures and labels are kept.
+        of: pictures of each prompt, by seeds that follow each other.
     """
     fingerprints = weights_of(backend.cache, registry.get(name).models)
     store = PictureStore(backend, name, options, fingerprints)
-    store.fill([(prompt, 1) for prompt in asked()], minutes)
-    drawn = [(prompt, store.read(prompt)) for prompt in asked()]
-    prompts = [prompt for prompt, _ in takewhile(lambda pair: pair[1] is not None, drawn)]
-    images = [kept.images[0] for _, kept in drawn[:len(prompts)] if kept is not None]
+    store.fill([(prompt, of) for prompt in asked()], minutes)
+    drawn = list(takewhile(lambda pair: pair[1] is not None and len(pair[1].images) >= of,
+                           [(prompt, store.read(prompt)) for prompt in asked()]))
+    prompts = [prompt for prompt, _ in drawn for _ in range(of)]
+    images = [image for _, kept in drawn if kept is not None for image in kept.images[:of]]
     write_tiles(images, folder / f"{name}.webp")
     for start in range(0, len(images), 4 * COLUMNS):
         part = slice(start, start + 4 * COLUMNS)
@@ -105,7 +108,8 @@ def draw_for_eyes(name: str, options: Mapping[str, Any], minutes: float | None,
                       RUNS_DIR / f"eyes-{name}-{start}.png")
     path = folder / LABELS
     labels = json.loads(path.read_text()) if path.exists() else {}
-    labels[name] = {"weights_sha256": fingerprints, "options": dict(options), "right": []}
+    labels[name] = {"weights_sha256": fingerprints, "options": dict(options), "of": of,
+                    "right": []}
     path.write_text(json.dumps(labels, indent=1) + "\n")
 
 
@@ -123,6 +127,21 @@ def agreement(right: Sequence[bool], held_right: Sequence[bool]) -> dict[str, An
             "right_by_judge": sum(held_right) / len(pairs),
             "passed_though_wrong": sum(b and not a for a, b in pairs),
             "refused_though_right": sum(a and not b for a, b in pairs)}
+
+
+def best_by(right: Sequence[bool], scores: Sequence[float], of: int) -> dict[str, float]:
+    """How often one picture of several is right: one by chance, the one that scores highest, and
+    the best there is.
+
+    Args:
+        right: what eyes say of each picture, those of a prompt one after the other.
+        scores: what a ranker says of each.
+        of: pictures a prompt.
+    """
+    labels, values = (np.asarray(each, float).reshape(-1, of) for each in (right, scores))
+    chosen = labels[np.arange(len(labels)), values.argmax(1)]
+    return {"of": of, "random": float(labels.mean()), "clip": float(chosen.mean()),
+            "oracle": float(labels.max(1).mean())}
 
 
 def right_above_wrong(right: Sequence[bool], scores: Sequence[float]) -> float:
@@ -151,12 +170,15 @@ def eyes_figures(judge: TrainedJudge, ranker: ClipModel, folder: Path = EYES_DIR
     cosines: list[float] = []
     for name, said in json.loads((folder / LABELS).read_text()).items():
         right = [bool(label) for label in said["right"]]
-        pictures = tiles(folder / f"{name}.webp", len(right))
+        pictures, of = tiles(folder / f"{name}.webp", len(right)), said.get("of", 1)
         verdicts = judge(torch.from_numpy(pictures))
+        asked_of = [prompt for prompt in prompts for _ in range(of)][:len(right)]
         held = [score(prompt, verdict, concepts).correct
-                for prompt, verdict in zip(prompts, verdicts, strict=False)]
-        fit = fits(ranker, pictures, [prompt.text for prompt in prompts[:len(right)]])
+                for prompt, verdict in zip(asked_of, verdicts, strict=True)]
+        fit = fits(ranker, pictures, [prompt.text for prompt in asked_of])
         found[name] = agreement(right, held) | {"right_above_wrong": right_above_wrong(right, fit)}
+        if of > 1:
+            found[name]["best"] = best_by(right, fit, of)
         rights, helds, cosines = rights + right, helds + held, cosines + fit
     every = agreement(rights, helds) | {"right_above_wrong": right_above_wrong(rights, cosines)}
     return found | {"all": every, "judge_sha256": judge.sha256}
@@ -172,4 +194,10 @@ def eyes_table(results: Mapping[str, Any]) -> str:
                          f"{row['right_by_judge']:.2f} | {row['agreement']:.2f} | "
                          f"{row['kappa']:.2f} | {row['passed_though_wrong']} | "
                          f"{row['refused_though_right']} | {row['right_above_wrong']:.2f} |")
+    several = [f"| {name} | {best['of']} | {best['random']:.2f} | {best['clip']:.2f} | "
+               f"{best['oracle']:.2f} |" for name, row in results.items()
+               if isinstance(row, Mapping) and (best := row.get("best"))]
+    if several:
+        lines += ["", "| | pictures a prompt | right by eyes: one by chance | chosen by CLIP | "
+                  "the best there is |", "| --- |" + " --- |" * 4, *several]
     return "\n".join(lines)

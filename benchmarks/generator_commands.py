@@ -185,6 +185,7 @@ def eyes_command(
     draw: Annotated[str, typer.Option(
         help="Generators to draw anew, with commas; their labels are then to be made again.")] = "",
     minutes: Annotated[float | None, typer.Option(help="Time for drawing, a generator.")] = None,
+    of: Annotated[int, typer.Option(min=1, max=16, help="Pictures a prompt to draw.")] = 1,
     option: Annotated[list[str] | None, typer.Option(
         help="A generator's option as generator.name=value; may be repeated.")] = None,
 ) -> None:
@@ -195,7 +196,7 @@ def eyes_command(
         try:
             for name in names_in(draw):
                 options = options_in(option or []).get(name, {})
-                draw_for_eyes(name, options, minutes, registry, backend)
+                draw_for_eyes(name, options, minutes, registry, backend, of=of)
         finally:
             backend.close()
         return

@@ -63,7 +63,8 @@ class PictureStore:
     Args:
         backend: where to draw.
         pipeline: the pipeline's name.
-        options: its options, where they differ from the defaults.
+        options: its options, where they differ from the defaults; those count as well, so that
+            another default starts afresh.
         fingerprints: SHA-256 of the pipeline's weights by model, so that retrained models start
             afresh; the ranker's does not count, as no picture depends on it.
         folder: where stores are kept.
@@ -73,7 +74,8 @@ class PictureStore:
                  fingerprints: Mapping[str, str | None], folder: Path = RUNS_DIR) -> None:
         self.backend, self.pipeline, self.options = backend, pipeline, dict(options)
         weights = {name: sha for name, sha in fingerprints.items() if name != RANKER}
-        key = json.dumps([self.options, weights], sort_keys=True)
+        usual = backend.registry.get(pipeline).Options().model_dump()
+        key = json.dumps([usual | self.options, weights], sort_keys=True)
         self.folder = folder / f"{pipeline}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "key.json").write_text(key + "\n")

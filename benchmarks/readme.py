@@ -16,10 +16,10 @@ _TABLE = re.compile(r"\| figure \| value \|\n(?:\|.*\n)+")
 
 def six_figures() -> str:
     """README's table, as Markdown."""
-    compose, diversity, eyes, models, outside, speed, training = (
+    diversity, eyes, models, outside, speed, training = (
         read_results(RESULTS_DIR / f"{name}.json")
-        for name in ("compose", "diversity", "eyes", "models", "outside", "speed", "training"))
-    best: dict[str, Any] = compose["dalle"]["best_of"]["8"]
+        for name in ("diversity", "eyes", "models", "outside", "speed", "training"))
+    best: dict[str, Any] = eyes["dalle"]["best"]
     rankers = {row[0]: row[1:] for row in training["near_misses"]["rows"]}
     before, *_, now = rankers["all 3,000"]
     drawn_before, *_ = rankers["171 drawn pictures: a right one above a wrong one"]
@@ -32,8 +32,8 @@ def six_figures() -> str:
          of_all({name: eyes[name]["right_by_eyes"] for name in GENERATORS})],
         ["how much eight pictures of a prompt differ, as a share of what true renders differ",
          of_all({**outside["differ"], "dalle": diversity["dalle"]["share"]})],
-        ["pictures by DALL·E that hold what was asked, one of 8: by chance, chosen by CLIP",
-         f"{share(best['random'])}, {share(best['clip'])} by the judge"],
+        [f"the same of DALL·E, one of {best['of']}: by chance, chosen by CLIP, the best there is",
+         f"{share(best['random'])}, {share(best['clip'])}, {share(best['oracle'])}"],
         ["ranker: right one of two hard captions; a right picture above a wrong one, by eyes",
          f"{share(now)} of the wide world's; {share(eyes['all']['right_above_wrong'])} "
          f"(the ranker before: {share(before)}; {share(drawn_before)})"],

@@ -102,7 +102,7 @@ def mix(page: Page) -> Locator:
 
 def stream(page: Page) -> Locator:
     """The map of surprise and the likeliest blocks of one place."""
-    asked(page, "stream").locator("[role=gridcell]").nth(27).focus()
+    asked(page, "stream").locator("[role=gridcell]").nth(41).focus()
     return desk(page, "stream")
 
 

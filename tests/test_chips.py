@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.chips import asked_for, draw_chips, offered, surprises
-from benchmarks.judge.files import load_judge
+from benchmarks.chips import SEED, asked_for, offered, surprises
 from benchmarks.tasks import Wanted
 from easel.serving.backend import LocalBackend
 from easel.settings import Settings
+from pipelines.core.events import Result
 from pipelines.engine import build_cache
+from pipelines.models.checkpoints.ids import RANKER
+from pipelines.models.clip_features import embed_images, embed_texts
 from pipelines.registry import build_registry
-
-# Right to whoever looked at them, though not to the judge.
-SEEN_RIGHT = {"a purple umbrella", "an orange cat", "a watercolor painting of a cat"}
 
 
 @pytest.mark.parametrize(("text", "wanted", "relation"), [
@@ -31,25 +30,39 @@ def test_every_offered_prompt_asks_for_something() -> None:
     assert [text for text in (*offered(), *surprises(50)) if not asked_for(text).wanted] == []
 
 
+def recognised(prompts: list[str], count: int) -> dict[str, str]:
+    """Of each prompt the one of all whose text CLIP holds to be nearest to the picture that it
+    puts first of two: its own where the picture shows what the prompt says and the others do not.
+
+    CLIP has seen no picture by DALL·E. The judge of ``benchmarks`` cannot be asked: it was trained
+    on one style of art.
+
+    Args:
+        prompts: drawn and recognised.
+        count: how many of them, from the first on, are drawn.
+    """
+    backend = LocalBackend(build_registry(), build_cache(Settings(device="cpu")))
+    try:
+        pictures = [next(event for event in backend.stream(backend.registry.check(
+            {"pipeline": "dalle", "prompt": prompt, "num_images": 2, "seed": SEED}))
+            if isinstance(event, Result)).candidates[0].image for prompt in prompts[:count]]
+        with backend.cache.lease(RANKER) as ranker:
+            near = embed_images(ranker, pictures) @ embed_texts(ranker, prompts).T
+    finally:
+        backend.close()
+    return {prompt: prompts[int(row.argmax())]
+            for prompt, row in zip(prompts, near, strict=False)}
+
+
 @pytest.mark.weights("dalle", "clip-ranker")
 def test_what_each_chip_says_is_drawn() -> None:
-    assert set(offered()) >= SEEN_RIGHT
-    backend = LocalBackend(build_registry(), build_cache(Settings(device="cpu")))
-    try:
-        found = [drawn for drawn, _ in draw_chips(offered(), "dalle", 1, backend, load_judge())]
-    finally:
-        backend.close()
-    assert {each.prompt for each in found if not each.best_right} <= SEEN_RIGHT
+    found = recognised(offered(), len(offered()))
+    taken = {prompt: other for prompt, other in found.items() if prompt != other}
+    assert len(taken) <= 1, taken
 
 
 @pytest.mark.weights("dalle", "clip-ranker")
-def test_most_of_what_surprises_say_is_drawn() -> None:
-    """The judge sees less than who looks: of 48 that were looked at it took 36 for right, and eyes
-    more."""
-    backend = LocalBackend(build_registry(), build_cache(Settings(device="cpu")))
-    try:
-        found = [drawn for drawn, _ in draw_chips(surprises(10), "dalle", 1, backend, load_judge())]
-    finally:
-        backend.close()
-    wrong = [each.prompt for each in found if not each.best_right]
-    assert len(wrong) <= 0.4 * len(found), wrong
+def test_what_surprises_say_is_drawn() -> None:
+    found = recognised([*surprises(10), *offered()], 10)
+    taken = {prompt: other for prompt, other in found.items() if prompt != other}
+    assert len(taken) <= 1, taken

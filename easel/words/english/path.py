@@ -61,9 +61,9 @@ PATH_LESSONS = (
      "first two lines under “{}” and press it again. Move “{}”, down to 0.02 and up to 1.",
      "Put the two lines back and exchange others. Then open “{}” below and move “{}” from 1 to 8: "
      "what does a CLIP learn first?",
-     "The loss is minus the natural logarithm of the diagonal, on average. At 0.07 it is near 0 "
-     "for the right pairs, and two wrong ones raise it to more than 4 nats; at 0.02 to more than "
-     "14, since the softmax is surer then. At 1 the wrong ones have 1.4, and the right ones would "
+     "The loss is minus the natural logarithm of the diagonal, on average. At 0.07 it is 0.2 for "
+     "the right pairs, and two wrong ones raise it to more than 4 nats; at 0.02 to more than 14, "
+     "since the softmax is surer then. At 1 the wrong ones have 1.4, and the right ones would "
      "have 1.1: even they come near a guess, 1.39, the natural logarithm of the number of pairs. "
      "CLIP learned from nothing else than this, on batches of many more pairs, and the "
      "temperature along with it.",
@@ -96,10 +96,10 @@ PATH_LESSONS = (
      "Texts and pictures have embeddings in the same space, so a search sorts by the cosine. For "
      "a text that says all that a picture shows this CLIP has about 0.6, and less where it says "
      "less. Something is always first, and a high figure is no proof: “a black cat” brings the "
-     "black one, but “a cat” a giraffe, with 0.60, and a red dog before the first cat. What "
-     "stands under “{}” is taken off what is looked for: the black cat falls from the third place "
-     "below the tenth, and the orange cat rises to the second. First is again a picture with a "
-     "giraffe, since a difference of two embeddings is a direction in which it may lie as well.",
+     "black one, but “a cat” a giraffe, with 0.60, before the first cat. What stands under “{}” "
+     "is taken off what is looked for: the black cat falls from the fifth place below the tenth, "
+     "and the orange cat rises to the first. Next is again a picture with a giraffe, since a "
+     "difference of two embeddings is a direction in which it may lie as well.",
      "Source: Radford et al. (2021), section 2.3; by a text and by a picture: appendix E.1.",
      ""),
     ("A picture in numbers",
@@ -109,7 +109,7 @@ PATH_LESSONS = (
      "place.",
      "Open “{}” and press “{}”. Let two pictures share a grid under “{}”: do they meet at a sharp "
      "edge?",
-     "Fewer codes differ than there are places, 98 to 132 in the pictures that are here, since "
+     "Fewer codes differ than there are places, 59 to 131 in the pictures that are here, since "
      "plain ground repeats its own. A changed code changes its patch most, and those around it a "
      "little, the less the farther away, since the decoder looks beyond the patch. What is lost "
      "is small things and edges.",
@@ -141,14 +141,16 @@ PATH_LESSONS = (
      "First comes a plan: the caption all but decides the ground, and leaves open where things "
      "stand. Then, at each block, the transformer says how likely every block is there; what is "
      "unlikely surprises. With the right caption the whole surprises less than without one, with "
-     "“three bananas” more: the difference is what the caption is worth. Things surprise more than "
-     "the ground, since they may have many shapes, and a beach has few.",
+     "“three bananas” more: the difference is what the caption is worth. The drafts surprise "
+     "hardly more than the ground: what an apple mostly looks like, and a beach, is known. What "
+     "is finished after them, in the colours of the caption, surprises most, since in paint many "
+     "codes look nearly alike.",
      "Source: Ramesh et al. (2021), section 2.2.",
-     "The words of a thing are looked at most in its own layer. What it adds to a half goes by the "
-     "caption, the plan and what was written before, never by what comes later: over a lower half "
-     "it writes what may not go with it. A picture that was uploaded is read as one thing that "
-     "fills it, in codes that DALL·E would not write, and each block surprises more. A wrong "
-     "caption that shares something with the picture can still be worth something."),
+     "The words of a thing are looked at most in its own layers. What it adds to a half goes by "
+     "the caption, the plan and what was written before, never by what comes later: over a lower "
+     "half it writes what may not go with it. A picture that was uploaded is read as one thing "
+     "that fills it, in codes that DALL·E would not write, and each block surprises more. A "
+     "wrong caption that shares something with the picture can still be worth something."),
     ("What the prior is for",
      _inside.PRIOR_QUESTION,
      "Press the first small picture, then “{}”. Where does the way of the prior end, and how do "
@@ -178,11 +180,10 @@ PATH_LESSONS = (
      "prompt, or write under “{}” the thing itself that you do not want to see.",
      "CLIP chooses the picture with the largest cosine with the prompt; “fit 90 %” says that it "
      "is larger than for 90 of 100 near misses, pictures that miss a part of their prompt. "
-     "Choosing can help only as far as the pictures differ. Between generators it may decide all; "
-     "among those by one, nearly alike, it hardly helps: of four pictures each by DALL·E, judged "
-     "by another network that reads what a picture shows, a random one is right in 86 %, the one "
-     "that CLIP chooses in 88 %, and who always chose a right one where there is one would have "
-     "91 %.",
+     "Choosing can help only as far as the pictures differ. Of four pictures each by DALL·E, "
+     "which differ in all that the prompt leaves open, a person who looked at them found a "
+     "random one right in 79 %, the one that CLIP chooses in 87 %, and at least one of the four "
+     "in 99 %.",
      "Source: Ramesh et al. (2021), section 2.6.",
      "CLIP hardly reads “without”: “a car without wheels” is to it nearly the same as a car with "
      "wheels, so that among what you do not want it lets the good cars fall. Ask for what should "
