@@ -227,7 +227,8 @@ def test_a_stream_is_read_again_from_its_seed(client: Client, picture: Path) -> 
     assert said["words"] == ["a", "red", "apple"]
     assert [(token["kind"], token["thing"], token["value"]) for token in said["plan"]] == [
         ("style", 0, "photo"), ("background", 0, "white"), ("column", 1, 0), ("row", 1, 0),
-        ("side", 1, 16), ("mirrored", 1, False), ("column", 2, None)]
+        ("side", 1, 16), ("way", 1, "once"), ("column", 2, None)]
+    assert said["layers"] == [{"thing": 0, "how": "at once"}, {"thing": 1, "how": "at once"}]
     assert 0 < said["plan"][0]["likely"] < 1
     assert len(said["plan"][0]["others"]) == 3
     together = (np.array(said["looked"]).sum(1) + said["looked_at_marks"] + said["looked_at_plan"]
@@ -302,7 +303,8 @@ def test_a_picture_is_gone_on_with(client: Client, picture: Path) -> None:
     for codes in said["codes"]:
         assert np.array_equal(np.array(codes)[kept], np.array(read["codes"])[kept])
     assert said["plan"] == {"style": "photo", "background": "white", "things": [
-        {"column": 0, "row": 0, "side": 16, "mirrored": False}]}
+        {"column": 0, "row": 0, "side": 16, "mirrored": False, "drafted": False}]}
+    assert said["layers"] == [{"thing": 0, "how": "at once"}, {"thing": 1, "how": "at once"}]
     assert [Path(each).stem for each in files] == ["picture", "completion-1", "completion-2"]
     for fields, says in (({"mask": [[1]]}, "The mask keeps all codes: leave some of them out."),
                          ({"mask": "round"}, "A mask is one of upper, left, checker, or rows of"),

@@ -93,8 +93,8 @@ def test_the_plan_is_told_in_words() -> None:
               PlanToken("column", 2, None, False, 0.9, 0.6, ((3, 0.1),)))
     page = render_plan(tokens)
     for said in ("Fluent emoji, 3D, set by an option", "photograph (25.0 %), Noto emoji (10.0 %)",
-                 "Thing 1, way round, draft", "<b>mirrored, at once</b>",
-                 "as it is, after a draft (50.0 %)", "&lt; 0.1 %", "no further thing",
+                 "Thing 1, way", "<b>at once, mirrored</b>", "drafted (50.0 %)", "&lt; 0.1 %",
+                 "no further thing",
                  "All tokens together: 1.5 nats with this caption, 9.0 without one."):
         assert said in page
     assert "<details class=\"inside-means stream-plan\" open>" in page

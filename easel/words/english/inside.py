@@ -194,10 +194,9 @@ STREAM_ODDS = "1 in {}"
 
 PLAN = "The plan"
 PLAN_TOKEN, PLAN_WRITTEN, PLAN_OTHERS = "Token", "Written", "likeliest others, with caption"
-PLAN_KINDS = "Style", "Background", "column", "row", "side", "way round, draft"
+PLAN_KINDS = "Style", "Background", "column", "row", "side", "way"
 PLAN_OF_THING = "Thing {}, {}"
-PLAN_WAYS = ("as it is, at once", "mirrored, at once", "as it is, after a draft",
-             "mirrored, after a draft")
+PLAN_WAYS = "at once", "at once, mirrored", "drafted", "drafted, mirrored"
 PLAN_SET = "{}, set by an option"
 PLAN_END = "no further thing"
 PLAN_TOTAL = "All tokens together: {} nats with this caption, {} without one."
