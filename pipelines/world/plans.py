@@ -130,7 +130,7 @@ def fixed_tokens(style: str | None, background: str | None, spots: Sequence[Spot
     plan = to_tokens(Plan(style or STYLES[0], background or BACKGROUNDS[0], tuple(spots)))
     given = [position for position, name in enumerate((style, background)) if name is not None]
     given += range(2, 2 + SPOT_TOKENS * len(spots))
-    fixed = {position: (plan[position],) for position in given}
+    fixed: dict[int, tuple[int, ...]] = {position: (plan[position],) for position in given}
     for number, spot in enumerate(spots, 1):
         fixed[1 + SPOT_TOKENS * number] = (_FLIP + spot.flip, _DRAFTED + spot.flip)
     return fixed
