@@ -103,9 +103,9 @@ def quiet_options(pipeline: Pipeline) -> dict[str, Any]:
 
 def transformer_bytes(model: ImageTransformer, rows: int) -> float:
     """Bytes that one step must read: parameters once, and the cache at its mean length in a picture
-    of two things."""
+    of two things with drafts."""
     c = model.config
-    length = c.text_length + c.plan_length + 3 * model.layer_steps / 2
+    length = c.text_length + c.plan_length + 5 * model.layer_steps / 2
     itemsize = next(model.parameters()).element_size()
     own = parameter_bytes(model) - parameter_bytes(*(getattr(model, part) for part in PARTS
                                                      if hasattr(model, part)))

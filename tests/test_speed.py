@@ -141,7 +141,7 @@ def test_operations_and_bytes_of_a_module() -> None:
 
 def test_a_step_of_the_transformer_reads_its_weights_and_its_cache() -> None:
     config = TransformerConfig(text_vocab_size=16, codebook_size=8, digits=1, grid=8, layers=6,
-                               plan_length=22, plan_vocab_size=94, dim=32, depth=2, heads=2,
+                               plan_length=22, plan_vocab_size=96, dim=32, depth=2, heads=2,
                                code_dim=8, head_dim=24)
     model = ImageTransformer(config)
     cache = model.new_cache(6, "cpu", torch.float32)
@@ -149,7 +149,7 @@ def test_a_step_of_the_transformer_reads_its_weights_and_its_cache() -> None:
     model.vqgan = nn.Linear(100, 100)  # which no step reads
     read = transformer_bytes(model, 6) - weights
     whole = (cache.keys.numel() + cache.values.numel()) * 4
-    assert 0.5 * whole < read < whole
+    assert 0.4 * whole < read < 0.5 * whole, "there is room for five things with drafts"
 
 
 def test_memory_of_this_and_of_another_process() -> None:
