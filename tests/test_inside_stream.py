@@ -33,7 +33,7 @@ from pipelines.sampling import guide, truncate
 from pipelines.world.plans import slots_of
 from tests.small_models import small_cache
 
-CAT = Written("an orange cat and a blue umbrella", 16, DalleOptions())
+CAT = Written("an orange cat and a blue umbrella", 18, DalleOptions())
 STEPS = 16  # blocks of a layer
 
 

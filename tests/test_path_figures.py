@@ -33,7 +33,7 @@ from tests.conftest import REPOSITORY
 
 BOTH = pytest.mark.parametrize("language", [ENGLISH, PORTUGUESE])
 # What the third lesson has one write, and where it says that the black cat stands without "black".
-CATS = {ENGLISH: ("a cat", "black", 4, 11, 2), PORTUGUESE: ("um gato", "preto", 7, 16, 4)}
+CATS = {ENGLISH: ("a cat", "black", 4, 11, 3), PORTUGUESE: ("um gato", "preto", 6, 16, 7)}
 DECIMAL = {ENGLISH: ".", PORTUGUESE: ","}
 
 
@@ -70,10 +70,10 @@ def test_pairs_against_pairs(models: ModelCache, language: str) -> None:
         def loss(said: list[str], temperature: float) -> float:
             return ContrastPairs(images, said, temperature).answer(models).loss
 
-        assert loss(texts, 0.07) < 0.2
+        assert loss(texts, 0.07) < 0.25
         assert loss(exchanged, 0.07) > 4
         assert loss(exchanged, 0.02) > 14
-        assert loss([*texts[:2], texts[3], texts[2]], 0.07) < 2
+        assert loss([*texts[:2], texts[3], texts[2]], 0.07) == pytest.approx(2, abs=0.2)
         for said in (texts, exchanged):
             assert figure(loss(said, 1), ".1f") in seen(1)
         assert figure(np.log(4), ".2f") in seen(1)
@@ -112,7 +112,7 @@ def test_looking_for_pictures(models: ModelCache, language: str) -> None:
     assert without.index("3-an-orange-cat-and-a-blue-umbrella") == orange - 1
     assert "giraffe" in without[0]
     if language == PORTUGUESE:
-        assert names(whole).index("3-an-orange-cat-and-a-blue-umbrella") == 5
+        assert names(whole).index("3-an-orange-cat-and-a-blue-umbrella") == 7
         assert without[-1] == first[0]
 
 

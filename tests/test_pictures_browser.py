@@ -88,6 +88,7 @@ def test_each_picture_shows_and_goes_by_its_own_button(visit: Callable[..., Page
     assert said["init_image_sha256"]
     assert "mask_sha256" not in said
     gone(shown, "Collage: image prompt 1").click()
+    expect(shown.locator(THERE)).to_have_count(1)
     gone(shown, "Collage starts from this picture").click()
     expect(shown.locator(THERE)).to_have_count(0)
     assert not [name for name in draw(page) if name.endswith("_sha256")]

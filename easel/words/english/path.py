@@ -68,11 +68,11 @@ PATH_LESSONS = (
      "pairs. CLIP learned from nothing else than this, on batches of many more pairs, and the "
      "temperature along with it.",
      "Source: Radford et al. (2021), section 2.3 and figure 3.",
-     "Two wrong lines cost less where each picture is less far from the other’s text: the last two "
-     "less than 2 nats. The small CLIP that you can see learning has colours first: after 6,400 "
-     "pictures the green apple and the blue car are found, while the red car is taken for the red "
-     "apple. After 106,240 apples, cars, banana and house have their pictures; cat, dog, bicycle "
-     "and guitar do not, nor does it count."),
+     "Two wrong lines cost less where each picture is less far from the other’s text: the last "
+     "two about 2 nats. The small CLIP that you can see learning has colours first: after 6,400 "
+     "pictures the green apple and the blue car are found, while the red car is taken for the "
+     "red apple. After 106,240 apples, cars, banana and house have their pictures; cat, dog, "
+     "bicycle and guitar do not, nor does it count."),
     ("Names for pictures",
      "CLIP was never told a list of things to tell apart. What will it say of a dog when cat and "
      "human are all that it may choose from?",
@@ -98,7 +98,7 @@ PATH_LESSONS = (
      "less. Something is always first, and a high figure is no proof: “a black cat” brings the "
      "black one, but “a cat” a giraffe, with 0.60, a red dog and a lion before the first cat. "
      "What stands under “{}” is taken off what is looked for: the black cat falls from the "
-     "fourth place below the tenth, and the orange cat rises to the second. First is again a "
+     "fourth place below the tenth, and the orange cat rises to the third. First is again a "
      "picture with a giraffe, since a difference of two embeddings is a direction in which it "
      "may lie as well.",
      "Source: Radford et al. (2021), section 2.3; by a text and by a picture: appendix E.1.",
